@@ -1,0 +1,61 @@
+"""Everything demur raises on purpose, in one tree.
+
+    DemurError                 caught by the command line: one line, exit code 2
+      InputError               a prompt file, argument, array or run file is wrong   (also ValueError)
+      EndpointError            a model endpoint refused, hung or answered nonsense
+        BudgetError            going on would cost more than was allowed
+      StoreError               the sample store cannot be read or written
+      ModelError               a model file cannot be had, or its content hash is wrong
+      ArtifactError            a saved router is corrupt, foreign, or does not fit what serves it
+      MissingExtraError        an optional dependency is not installed               (also ImportError)
+
+A message is one line: it names the thing, gives both values, and says what to do next.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class DemurError(Exception):
+    """Base of all errors that demur raises on purpose."""
+
+
+class InputError(DemurError, ValueError):
+    """Something the caller handed in is wrong."""
+
+
+class EndpointError(DemurError):
+    """A model endpoint refused, hung, or answered something that is no completion."""
+
+
+class BudgetError(EndpointError):
+    """Going on would cost more than the caller allowed (``max_usd``)."""
+
+
+class StoreError(DemurError):
+    """The sample store cannot be read or written."""
+
+
+class ModelError(DemurError):
+    """A model file cannot be had, or its content is not what the catalogue promises."""
+
+
+class ArtifactError(DemurError):
+    """A saved router is corrupt, foreign, or does not fit what is to serve it."""
+
+
+class MissingExtraError(DemurError, ImportError):
+    """An optional dependency is missing; the message holds the exact pip line."""
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional ``module`` or raise ``MissingExtraError`` with the pip line of ``extra``."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"{purpose} needs {package}, which is not installed: pip install 'demur[{extra}]'"
+        ) from error

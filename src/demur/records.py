@@ -1,0 +1,127 @@
+"""The records that flow through demur, in the order in which they are made.
+
+Prompt -> Sample -> Preference; the rest of the pipeline is arrays. Records are frozen and hold no derived
+number that a property can compute. They know nothing of files, models or networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+Role = Literal["weak", "strong"]
+
+# (premise, hypothesis) pairs -> probabilities of contradiction, neutral, entailment; shape (n, 3).
+Entailment = Callable[[Sequence[tuple[str, str]]], FloatArray]
+
+# (prompt, answer) -> quality in [0, 1].
+Grader = Callable[["Prompt", str], float]
+
+# (stage, done, total) as work goes on; the command line draws it, the library only calls it.
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Ignore progress (the default of every function that reports it)."""
+
+
+class Encoder(Protocol):
+    """Anything that embeds texts; sentence-transformers and model2vec objects fit unchanged."""
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        """Embed ``texts``; shape (n, d)."""
+        ...
+
+
+class Method(Protocol):
+    """scikit-learn's contract; ``predict_proba(X)[:, 1]`` is P(the strong model is needed)."""
+
+    def fit(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> Method: ...
+
+    def predict_proba(self, X: FloatArray) -> FloatArray: ...
+
+
+def content_hash(value: object) -> str:
+    """A hash of a JSON-like value (32 hex digits); equal content gives an equal hash on every machine."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt, with what is known of its right answer (nothing, for most users)."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...] = ()  # gold answers, any of which is right; empty when unknown
+    choices: tuple[str, ...] = ()  # the options of a multiple-choice prompt, in order A, B, C, ...
+    source: str = ""  # the set that it came from
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """How answers are sampled. All but ``n`` is part of a sample's identity (DESIGN section 4)."""
+
+    n: int = 10  # samples a prompt, equal for both models: every definition of entropy is biased by n
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0 = off; llama.cpp would default to 40
+    min_p: float = 0.0  # llama.cpp would default to .05
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    template: str = "{prompt}"  # what is sent; {prompt} is replaced by the prompt's text
+    system: str = ""  # system message; only with chat
+    chat: bool = True  # chat completions; False = plain completions of the filled template
+
+    @property
+    def key(self) -> str:
+        """Content hash of everything that changes what is sampled (not ``n``)."""
+        fields = asdict(self)
+        del fields["n"]
+        return content_hash(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sampled answer, as it was paid for."""
+
+    index: int  # 0 .. n - 1 within its prompt, model and settings
+    text: str  # may be empty: an empty answer is a meaning of its own
+    logprobs: tuple[float, ...] | None  # per token, nats; None when the endpoint gives none
+    finish_reason: str
+    prompt_tokens: int  # of the request, shared out over its choices; 0 when unknown
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One training row: which model is preferred for a prompt, and what that was derived from.
+
+    ``model_a`` is the weak model and ``model_b`` the strong one in every row that demur makes; readers of
+    foreign sets turn rows round so that this holds.
+    """
+
+    id: str
+    model_a: str
+    model_b: str
+    prompt: str
+    response_a: str
+    response_b: str
+    target: float  # y in [0, 1]: 1 = the strong model is needed, 0 = it is not, .5 = tie
+    winner: Literal["model_a", "model_b", "tie"]
+    kind: str  # where the target comes from: "hard", "margin", "agreement", "accuracy", "preference"
+    entropy_a: float | None = None  # nats
+    entropy_b: float | None = None
+    definition: str = ""  # of the entropies
+    margin: float | None = None  # entropy_a - entropy_b, nats
+    n: int = 0  # samples a model

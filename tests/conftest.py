@@ -1,0 +1,41 @@
+"""Fixtures of all tests: the shared real data, skipped where it is not, demanded where all must run."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(os.environ.get("DEMUR_SHARED", Path(__file__).parents[2] / "shared" / "data"))
+EVERYTHING = os.environ.get("DEMUR_TEST") == "all"  # set by .ci/run: what would be skipped fails
+
+Rows = list[dict[str, Any]]
+
+
+def missing(what: str) -> None:
+    """Skip on a user's machine; fail where everything must run."""
+    if EVERYTHING:
+        pytest.fail(f"{what} is missing, and DEMUR_TEST=all demands it")
+    pytest.skip(f"{what} is not on this machine")
+
+
+@pytest.fixture(scope="session")
+def shared_rows() -> Callable[[str], Rows]:
+    """Read a gzip JSON-lines file of the shared data by name, such as ``samples/local_pair``."""
+    cache: dict[str, Rows] = {}
+
+    def read(name: str) -> Rows:
+        path = SHARED / f"{name}.jsonl.gz"
+        if not path.exists():
+            missing(str(path))
+        if name not in cache:
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                cache[name] = [json.loads(line) for line in lines]
+        return cache[name]
+
+    return read
