@@ -99,8 +99,9 @@ class Sample:
     text: str  # may be empty: an empty answer is a meaning of its own
     logprobs: tuple[float, ...] | None  # per token, nats; None when the endpoint gives none
     finish_reason: str
-    prompt_tokens: int  # of the request, shared out over its choices; 0 when unknown
-    completion_tokens: int
+    prompt_tokens: int  # of the whole request, as billed; 0 when unknown
+    completion_tokens: int  # of this answer
+    choices: int = 1  # answers that came with the request: they share what its prompt tokens cost
 
 
 @dataclass(frozen=True, slots=True)
