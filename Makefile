@@ -1,0 +1,39 @@
+# The named commands of the project; CI calls the same ones.
+PYTHON ?= python3.11
+BIN = .venv/bin
+# One thread a library: two threads on a busy two-core machine are slower than one.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: demo test check docs wheel clean
+
+demo: .venv/ready  ## the main job, live, on two real models
+	$(BIN)/demur demo
+
+test: .venv/dev-ready  ## all tests; DEMUR_TEST=all adds the slow ones and demands the shared data
+	$(BIN)/python -m pytest $(if $(filter all,$(DEMUR_TEST)),,-m "not slow")
+
+check: .venv/dev-ready  ## lint, types, freshness of README and --help pages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m docs.generate --check
+
+docs: .venv/dev-ready  ## write the --help pages anew
+	$(BIN)/python -m docs.generate
+
+wheel: .venv/dev-ready  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf .venv dist build run
+
+.venv/ready: requirements/run.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/run.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+.venv/dev-ready: .venv/ready requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	touch $@

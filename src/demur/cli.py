@@ -1,0 +1,267 @@
+"""The command line: every command is one public function, with the same argument names.
+
+It parses, draws progress, prints, and turns every DemurError into one line on stderr and exit code 2. It knows nothing
+of how things are computed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from demur import printing
+from demur.errors import DemurError
+
+if TYPE_CHECKING:
+    from demur.records import Progress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="The small model answers unless it demurs; then the large one does.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
+RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
+Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
+
+
+@app.command()
+def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
+    """Run the main job live: two real local models, about 90 questions, a trained and measured router."""
+    from demur.quickstart import demo, route_examples
+
+    with printing.progress_bar() as progress:
+        evaluation = demo(run=run, progress=progress)
+        decisions = route_examples(run)
+    if json:
+        return printing.as_json(evaluation)
+    printing.evaluation(evaluation, folder=Path(run))
+    for prompt, decision in decisions:
+        printing.decision(prompt, decision)
+    return None
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Run file (.toml, .yaml or .json); docs/run-file.md shows every key.")],
+    json: AsJson = False,
+) -> None:
+    """Do everything that a run file asks for: sample, label, train, calibrate, evaluate, report."""
+    from demur.pipeline import run
+
+    with printing.progress_bar() as progress:
+        outcome = run(file, progress=progress)
+    if json:
+        return printing.as_json(outcome)
+    return printing.outcome(outcome)
+
+
+@app.command()
+def sample(
+    prompts: Annotated[str, typer.Argument(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")],
+    weak: Annotated[str, typer.Option(help=f"The small model: {Model}.")],
+    strong: Annotated[str, typer.Option(help=f"The large model: {Model}.")],
+    run: RunFolder = "run",
+    n: Annotated[int, typer.Option(help="Samples a prompt, for each model.")] = 10,
+    temperature: float = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
+    template: Annotated[str, typer.Option(help="What is sent; {prompt} is replaced.")] = "{prompt}",
+    system: Annotated[str, typer.Option(help="System message.")] = "",
+    stop: Annotated[list[str] | None, typer.Option(help="Stop string; repeat for more.")] = None,
+    chat: Annotated[bool, typer.Option(help="Chat completions, or plain completions of the template.")] = True,
+    seed: int = 0,
+    max_usd: Annotated[float | None, typer.Option(help="Stop before sampling costs more than this.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Ask both models n times a prompt; every answer is stored before it is counted, and never paid for twice."""
+    from demur.pipeline import sample
+
+    with printing.progress_bar() as progress:
+        spend = sample(
+            prompts,
+            weak,
+            strong,
+            run=run,
+            n=n,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            template=template,
+            system=system,
+            stop=tuple(stop or ()),
+            chat=chat,
+            seed=seed,
+            max_usd=max_usd,
+            announce=None if json else printing.estimate,
+            progress=progress,
+        )
+    if json:
+        return printing.as_json(spend)
+    return printing.spend(spend)
+
+
+@app.command()
+def label(
+    run: RunFolder = "run",
+    kind: Annotated[str, typer.Option(help="hard, margin or agreement.")] = "margin",
+    definition: Annotated[str, typer.Option(help="Of semantic entropy.")] = "rao_blackwell",
+    delta: Annotated[str, typer.Option(help="symmetric, or paper (Eq. 3).")] = "symmetric",
+    tau: Annotated[float, typer.Option(help="Relative difference below which hard labels tie.")] = 0.1,
+    entailment: Annotated[
+        str, typer.Option(help="What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL.")
+    ] = "exact",
+    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
+    json: AsJson = False,
+) -> None:
+    """Turn samples into preferences: meaning clusters, semantic entropy, targets."""
+    from demur.pipeline import label
+
+    with printing.progress_bar() as progress:
+        labels = label(
+            run=run,
+            kind=kind,
+            definition=definition,
+            delta=delta,
+            tau=tau,
+            entailment=entailment,
+            rules=rules,
+            progress=progress,
+        )
+    if json:
+        return printing.as_json(labels)
+    return printing.labels(labels)
+
+
+@app.command()
+def train(
+    run: RunFolder = "run",
+    methods: Annotated[str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic.")] = "sw,mf,mlp,knn,logistic",
+    serve: Annotated[str, typer.Option(help="The one that is saved as run/router.")] = "sw",
+    encoder: Annotated[str, typer.Option(help="minilm, bge-small, or MODEL@BASE_URL of an embeddings endpoint.")] = "minilm",
+    json: AsJson = False,
+) -> None:
+    """Fit the routers on the preferences and save them."""
+    from demur.pipeline import train
+
+    with printing.progress_bar() as progress:
+        router = train(run=run, methods=tuple(methods.split(",")), serve=serve, encoder=encoder, progress=progress)
+    if json:
+        return printing.as_json(router.describe())
+    return printing.trained(router, Path(run))
+
+
+@app.command()
+def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
+    """Measure cost against quality on the test prompts, which need gold answers."""
+    from demur.pipeline import evaluate
+
+    with printing.progress_bar() as progress:
+        evaluation = evaluate(run=run, progress=progress)
+    if json:
+        return printing.as_json(evaluation)
+    return printing.evaluation(evaluation)
+
+
+@app.command()
+def calibrate(
+    prompts: Annotated[str, typer.Argument(help="Your own prompts; no labels needed.")],
+    router: RouterFolder = "run/router",
+    strong_share: Annotated[float, typer.Option(help="Fraction of calls that may go to the strong model.")] = 0.3,
+    json: AsJson = False,
+) -> None:
+    """Set a saved router's threshold so that this share of your prompts goes to the strong model."""
+    from demur.pipeline import calibrate
+
+    calibration = calibrate(prompts, router=router, strong_share=strong_share)
+    if json:
+        return printing.as_json(calibration)
+    return printing.calibration(calibration, router)
+
+
+@app.command()
+def route(
+    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    router: RouterFolder = "run/router",
+    json: AsJson = False,
+) -> None:
+    """Say which model should answer a prompt, and why."""
+    from demur.pipeline import route
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    decision = route(text, router=router)
+    if json:
+        return printing.as_json(decision)
+    return printing.decision(text, decision)
+
+
+@app.command()
+def report(run: RunFolder = "run") -> None:
+    """Write report.html and the picture of the curve into the run folder."""
+    from demur.pipeline import report
+
+    typer.echo(f"wrote {report(run=run)}")
+
+
+models_app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help="List or fetch the models of the catalogue.")
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, json: AsJson = False) -> None:
+    """List the models that demur can fetch and run by itself."""
+    if context.invoked_subcommand:
+        return None
+    from demur.catalogue import models
+
+    if json:
+        return printing.as_json(models())
+    return printing.models(models())
+
+
+@models_app.command("fetch")
+def fetch(name: Annotated[str, typer.Argument(help="A name from `demur models`.")]) -> None:
+    """Fetch a model by content hash; nothing is fetched twice."""
+    from demur.catalogue import fetch
+
+    with printing.progress_bar() as progress:
+        path = fetch(name, progress=progress)
+    typer.echo(path)
+
+
+@app.command()
+def doctor(
+    endpoint: Annotated[str, typer.Argument(help=f"What to probe: {Model}.")],
+    json: AsJson = False,
+) -> None:
+    """Probe an endpoint: what it supports, and what demur falls back to."""
+    from demur.probing import doctor
+
+    found = doctor(endpoint)
+    if json:
+        return printing.as_json(found)
+    return printing.endpoint_report(found)
+
+
+def main() -> None:
+    """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
+    try:
+        app()
+    except DemurError as error:
+        typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The run file: one frozen record of everything that a run was asked to do, read from TOML, YAML or JSON.
+
+Unknown keys and wrong types are errors that name file, key and value. The same record is kept in the run folder as
+``run.json``, so that `label`, `train` and `evaluate` go on from what `sample` did.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+from demur.errors import InputError
+from demur.records import SamplingSettings
+
+RUN_RECORD = "run.json"
+METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic")
+
+LabelKind = Literal["hard", "margin", "agreement"]
+
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One side of the pair. ``model`` alone: a catalogue name or a .gguf file, served on loopback."""
+
+    model: str
+    base_url: str | None = None  # an OpenAI-compatible endpoint, such as https://api.openai.com/v1
+    api_key_env: str | None = None  # NAME of the environment variable that holds the key
+    priced_as: str | None = None  # look prices up under this model name
+    usd_per_million_input: float | None = None  # your own price, over the looked-up one
+    usd_per_million_output: float | None = None
+    concurrency: int = 4  # requests under way at once
+
+
+@dataclass(frozen=True, slots=True)
+class LabelConfig:
+    """How samples become training targets (DESIGN section 4, Preferences)."""
+
+    kind: LabelKind = "margin"
+    definition: str = "rao_blackwell"  # of semantic entropy; discrete where log-probs are missing
+    delta: Literal["symmetric", "paper"] = "symmetric"
+    tau: float = 0.1  # ties of hard labels: relative difference of the entropies
+    entailment: str = "exact"  # what decides "same meaning": exact, shipped, a folder, hub:NAME, llm:MODEL
+    rules: bool = True  # decide numbers, dates and units by rule before asking the entailment model
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """Which routers are trained, on which embeddings, and which one is saved."""
+
+    methods: tuple[str, ...] = METHOD_NAMES
+    serve: str = "sw"
+    encoder: str = "minilm"
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """A whole run."""
+
+    prompts: str  # file, named set or mix; see `demur.prompts.load_prompts`
+    weak: ModelConfig
+    strong: ModelConfig
+    run: str = "run"  # folder of everything that the run makes
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    label: LabelConfig = field(default_factory=LabelConfig)
+    router: RouterConfig = field(default_factory=RouterConfig)
+    test_share: float = 0.5  # of the prompts with gold answers, kept for measuring; by hash of id
+    strong_share: float = 0.3  # the threshold is set for this share of calls to the strong model
+    max_usd: float | None = None  # stop before sampling costs more
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run)
+
+    def save(self) -> None:
+        """Keep the record in the run folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        (self.folder / RUN_RECORD).write_text(text, encoding="utf-8")
+
+
+def read_run_file(path: str | Path) -> RunConfig:
+    """Read a run file (.toml, .yaml, .yml or .json); raises InputError naming file, key and value."""
+    path = Path(path)
+    parse = {".toml": tomllib.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads}
+    if path.suffix not in parse:
+        raise InputError(f"{path}: run files end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
+    try:
+        values = parse[path.suffix](path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such run file; see `demur run --help` for an example") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
+    return build(RunConfig, values, where=str(path))
+
+
+def load_run(run: str | Path) -> RunConfig:
+    """Read the record that an earlier `sample` left in the run folder."""
+    path = Path(run) / RUN_RECORD
+    if not path.exists():
+        raise InputError(f"{path}: no run here yet; start with `demur sample` or `demur run FILE`")
+    config = read_run_file(path)
+    return config if config.folder == Path(run) else build(RunConfig, {**asdict(config), "run": str(run)})
+
+
+def build(record: type[_Record], values: object, *, where: str = "run file") -> _Record:
+    """Make a record (nested dataclasses and all) from plain values; unknown, missing and mistyped keys are errors."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: expected a table of keys for {record.__name__}, found {values!r}")
+    hints = get_type_hints(record)
+    known = {f.name: f for f in fields(record)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; known here: {', '.join(known)}")
+    try:
+        return record(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+    except TypeError as error:  # a required key is missing: dataclass says which
+        raise InputError(f"{where}: {str(error).replace(record.__name__ + '.__init__() ', '')}") from None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """One value as its annotation wants it."""
+    if is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, {"model": value} if hint is ModelConfig and isinstance(value, str) else value, where=where)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where}: expected a list, found {value!r}")
+        return tuple(_value(get_args(hint)[0], item, where) for item in value)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, get_args(hint)))}")
+        return value
+    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in allowed)
+        raise InputError(f"{where}: expected {names}, found {value!r}")
+    return value

@@ -1,0 +1,62 @@
+"""What tokens cost in USD, and where that was looked up. An unknown price stays unknown: it never becomes $0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.metadata import version
+
+from demur.records import Sample
+
+LOCAL = "served on this machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD a token, and its source."""
+
+    usd_per_input_token: float
+    usd_per_output_token: float
+    source: str  # plain words, dated
+
+    def usd(self, input_tokens: float, output_tokens: float) -> float:
+        """What this many tokens cost."""
+        return input_tokens * self.usd_per_input_token + output_tokens * self.usd_per_output_token
+
+
+@cache
+def price_of(model: str) -> Price | None:
+    """Look a model's price up by name (such as ``gpt-4o`` or ``openai/gpt-4o``); None when nobody knows it."""
+    from genai_prices import Usage, calc_price
+
+    provider, _, name = model.rpartition("/")
+    tokens = 1000  # few enough that no long-context tier applies
+    try:
+        cost = calc_price(
+            Usage(input_tokens=tokens, output_tokens=tokens), model_ref=name, provider_id=provider or None
+        )
+    except LookupError:
+        return None
+    return Price(
+        float(cost.input_price) / tokens,
+        float(cost.output_price) / tokens,
+        f"{cost.provider.id}/{cost.model.id} list price on {date.today()}, genai-prices {version('genai-prices')}",
+    )
+
+
+def paid(samples: Iterable[Sample], price: Price | None) -> float | None:
+    """USD that these samples cost when they were asked for; prompt tokens are shared by a request's choices."""
+    if price is None:
+        return None
+    return sum(price.usd(s.prompt_tokens / s.choices, s.completion_tokens) for s in samples)
+
+
+def served(samples: Iterable[Sample], price: Price | None) -> float | None:
+    """USD of serving one answer to the prompt of these samples: its tokens once, and a mean answer's."""
+    counted = list(samples)
+    if price is None or not counted:
+        return None
+    answer = sum(s.completion_tokens for s in counted) / len(counted)
+    return price.usd(counted[0].prompt_tokens, answer)

@@ -1,0 +1,221 @@
+"""What the command line shows: a progress bar, tables, one decision. Text for people on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as Bar,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from demur.calibration import Calibration
+    from demur.catalogue import CatalogueModel
+    from demur.evaluation import Evaluation, EvaluationRow
+    from demur.labelling import Labels
+    from demur.pair import PairEstimate, PairSpend
+    from demur.pipeline import Outcome
+    from demur.probing import EndpointReport
+    from demur.records import Progress
+    from demur.router import Decision, Router
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+class _Rate(TextColumn):
+    """Work done a second, as a column of the progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Any) -> Any:
+        from rich.text import Text
+
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar a stage on stderr: stage, count, rate, time left."""
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=err) as bar:
+        stages: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(stage, total=total)
+            bar.update(stages[stage], completed=done, total=total)
+
+        yield show
+
+
+def plain(value: Any) -> Any:
+    """Records, arrays and paths as JSON values; nan and infinity become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        as_dict = getattr(value, "as_dict", None)
+        if as_dict is not None:
+            return plain(as_dict())
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def as_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    out.print_json(json.dumps(plain(value), ensure_ascii=False)) if out.is_terminal else print(
+        json.dumps(plain(value), ensure_ascii=False)
+    )
+
+
+def usd(amount: float | None) -> str:
+    """Money for people; an unknown price is said, never shown as $0."""
+    if amount is None or not math.isfinite(amount):
+        return "unknown"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+def percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f}%"
+
+
+def evaluation(found: Evaluation, folder: Path | None = None) -> None:
+    """The table of routers, what was learnt on the way, and where the report is."""
+    table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
+    for name in ("router", "CPT50", "CPT80", "APGR [95% interval]", "USD per 1,000 at CPT80"):
+        table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
+    for row in found.rows:
+        table.add_row(*_cells(row, served=row.router == found.served))
+    if found.rows:
+        curve = found.rows[0].curve
+        table.add_section()
+        table.add_row("random (chord)", "50.0%", "80.0%", ".500", "")
+        table.add_row(
+            "oracle", percent(curve.oracle.cpt(0.5)), percent(curve.oracle.cpt(0.8)), f"{curve.oracle.apgr:.3f}", ""
+        )
+        out.print(table)
+        out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
+    for line in (*found.warnings, found.pricing, found.payback):
+        if line:
+            out.print(f"- {line}")
+    if folder is not None:
+        out.print(f"report: {folder / 'report.html'}   picture: {folder / 'curve.png'}")
+
+
+def _cells(row: EvaluationRow, *, served: bool) -> tuple[str, ...]:
+    low, high = row.curve.interval("apgr")
+    apgr = "-" if math.isnan(row.curve.apgr) else f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"
+    name = f"{row.router} (served)" if served else row.router
+    money = usd(row.usd_at_cpt80)
+    return name, percent(row.curve.cpt(0.5)), percent(row.curve.cpt(0.8)), apgr, money
+
+
+def decision(prompt: str, made: Decision) -> None:
+    """One routed prompt: model, score, threshold, reason, nearest training prompts with their entropies."""
+    shown = " ".join(prompt.split())
+    out.print(f"\n[bold]{_escape(shown[:100])}[/bold]")
+    out.print(f"  -> {made.role}: {made.model}   score {made.score:.3f}, threshold {made.threshold:.3f}")
+    out.print(f"  {_escape(made.reason)}")
+    for near in made.neighbours:
+        entropies = ", ".join(
+            f"SE {role} {value:.2f}"
+            for role, value in (("weak", near.weak_entropy), ("strong", near.strong_entropy))
+            if value is not None
+        )
+        text = " ".join(near.prompt.split())[:70]
+        out.print(f"  near ({near.similarity:.2f}): {_escape(text)}   {entropies} nats", style="dim")
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def estimate(expected: PairEstimate) -> None:
+    """What sampling will cost, before it begins."""
+    err.print(expected.sentence)
+
+
+def spend(spent: PairSpend) -> None:
+    """What sampling has cost."""
+    out.print(spent.sentence)
+
+
+def labels(made: Labels) -> None:
+    """How the training targets fell out."""
+    out.print(made.sentence)
+    for line in made.warnings:
+        out.print(f"- {line}")
+
+
+def trained(router: Router, run: Path) -> None:
+    """What was saved where."""
+    out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts")
+
+
+def calibration(found: Calibration, router: str) -> None:
+    """The threshold that was set, and the share that it reached."""
+    out.print(
+        f"{router}: threshold {found.threshold:.4f}; {percent(found.share_reached)} of {found.n} prompts go to the "
+        f"strong model ({percent(found.share_asked)} asked)"
+    )
+
+
+def outcome(found: Outcome) -> None:
+    """What a whole run found."""
+    labels(found.labels)
+    if found.evaluation is not None:
+        evaluation(found.evaluation, folder=found.folder)
+    else:
+        out.print("no prompt has gold answers: quality cannot be measured; the router is trained and calibrated")
+
+
+def models(known: Sequence[CatalogueModel]) -> None:
+    """The catalogue as a table."""
+    table = Table()
+    for name in ("name", "task", "size", "licence", "here"):
+        table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name == "name")
+    for model in known:
+        table.add_row(
+            model.name, model.task, f"{model.size / 1e6:,.0f} MB", model.licence, "yes" if model.here else ""
+        )
+    out.print(table)
+
+
+def endpoint_report(found: EndpointReport) -> None:
+    """What an endpoint supports, a line each."""
+    for line in found.lines:
+        out.print(line)
