@@ -256,7 +256,9 @@ def _download(requirement: str, folder: Path) -> Path:
     """Fetch one wheel by name with pip (through its own cache and settings)."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*command, "--only-binary", ":all:", "--dest", str(folder), requirement], capture_output=True, text=True
+        [*command, "--only-binary", ":all:", "--dest", str(folder), requirement],
+        capture_output=True,
+        text=True,
     )
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:

@@ -6,12 +6,9 @@ of how things are computed.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +16,7 @@ from demur import printing
 from demur.errors import DemurError
 
 if TYPE_CHECKING:
-    from demur.records import Progress
+    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -144,9 +141,13 @@ def label(
 @app.command()
 def train(
     run: RunFolder = "run",
-    methods: Annotated[str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic.")] = "sw,mf,mlp,knn,logistic",
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic.")
+    ] = "sw,mf,mlp,knn,logistic",
     serve: Annotated[str, typer.Option(help="The one that is saved as run/router.")] = "sw",
-    encoder: Annotated[str, typer.Option(help="minilm, bge-small, or MODEL@BASE_URL of an embeddings endpoint.")] = "minilm",
+    encoder: Annotated[
+        str, typer.Option(help="minilm, bge-small, or MODEL@BASE_URL of an embeddings endpoint.")
+    ] = "minilm",
     json: AsJson = False,
 ) -> None:
     """Fit the routers on the preferences and save them."""
@@ -211,7 +212,9 @@ def report(run: RunFolder = "run") -> None:
     typer.echo(f"wrote {report(run=run)}")
 
 
-models_app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, help="List or fetch the models of the catalogue.")
+models_app = typer.Typer(
+    no_args_is_help=False, rich_markup_mode=None, help="List or fetch the models of the catalogue."
+)
 app.add_typer(models_app, name="models")
 
 

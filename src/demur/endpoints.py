@@ -57,7 +57,9 @@ class Endpoint:
         if self.priced_as:
             found = price_of(self.priced_as)
             return found and Price(
-                found.usd_per_input_token, found.usd_per_output_token, f"priced as {self.priced_as}: {found.source}"
+                found.usd_per_input_token,
+                found.usd_per_output_token,
+                f"priced as {self.priced_as}: {found.source}",
             )
         return Price(0.0, 0.0, LOCAL) if self.local else price_of(self.model)
 
@@ -199,7 +201,9 @@ class EndpointClient:
         answer = await self._post("/embeddings", {"model": self.endpoint.model, "input": list(texts)})
         rows = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(rows, list) or len(rows) != len(texts):
-            raise EndpointError(f"{self._where('/embeddings')}: {len(texts)} texts, no such many rows: {_shown(answer)}")
+            raise EndpointError(
+                f"{self._where('/embeddings')}: {len(texts)} texts, no such many rows: {_shown(answer)}"
+            )
         return np.array([row["embedding"] for row in sorted(rows, key=lambda r: int(r["index"]))], dtype=np.float32)
 
     def _where(self, path: str) -> str:

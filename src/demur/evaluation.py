@@ -69,9 +69,7 @@ def mean_quality(
     prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], grader: Grader = grade
 ) -> FloatArray:
     """Mean graded quality of each prompt's samples; shape (n,), in [0, 1]."""
-    return np.array(
-        [np.mean([grader(prompt, sample.text) for sample in samples[prompt.id]]) for prompt in prompts]
-    )
+    return np.array([np.mean([grader(prompt, sample.text) for sample in samples[prompt.id]]) for prompt in prompts])
 
 
 def usd_per_prompt(samples: Sequence[Sample], usd_per_token: tuple[float, float] | None) -> float:

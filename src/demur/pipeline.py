@@ -8,27 +8,13 @@ only connect: what a stage computes is in the module that bears its name.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demur import artifact
-from demur.calibration import Calibration, threshold_for_share
-from demur.config import LabelConfig, LabelKind, ModelConfig, RouterConfig, RunConfig, load_run, read_run_file
-from demur.encoding import cached_encoder, load_encoder
-from demur.entailment import open_entailment
-from demur.errors import InputError
-from demur.evaluation import Evaluation, evaluate_routers
-from demur.labelling import Labels, label_prompts
-from demur.pair import PairSamples, PairSpend, sample_pair, stored_pair
-from demur.preferences import read_preferences, write_preferences
-from demur.prompts import load_prompts, split_prompts
-from demur.records import Progress, Prompt, SamplingSettings, no_progress
+from demur.config import RunConfig, read_run_file
+from demur.evaluation import Evaluation
+from demur.records import Progress, no_progress
 from demur.reporting import write_report
-from demur.router import Decision, Router
 from demur.store import Store
-from demur.training import train_routers
 
 STORE = "store.sqlite"
 PREFERENCES = "preferences.jsonl"

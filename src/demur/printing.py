@@ -15,10 +15,12 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress as Bar,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
 )
 from rich.table import Table
 
@@ -123,7 +125,11 @@ def evaluation(found: Evaluation, folder: Path | None = None) -> None:
         table.add_section()
         table.add_row("random (chord)", "50.0%", "80.0%", ".500", "")
         table.add_row(
-            "oracle", percent(curve.oracle.cpt(0.5)), percent(curve.oracle.cpt(0.8)), f"{curve.oracle.apgr:.3f}", ""
+            "oracle",
+            percent(curve.oracle.cpt(0.5)),
+            percent(curve.oracle.cpt(0.8)),
+            f"{curve.oracle.apgr:.3f}",
+            "",
         )
         out.print(table)
         out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
@@ -209,9 +215,7 @@ def models(known: Sequence[CatalogueModel]) -> None:
     for name in ("name", "task", "size", "licence", "here"):
         table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name == "name")
     for model in known:
-        table.add_row(
-            model.name, model.task, f"{model.size / 1e6:,.0f} MB", model.licence, "yes" if model.here else ""
-        )
+        table.add_row(model.name, model.task, f"{model.size / 1e6:,.0f} MB", model.licence, "yes" if model.here else "")
     out.print(table)
 
 

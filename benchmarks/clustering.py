@@ -1,0 +1,63 @@
+"""Pairs and calls of meaning clustering on real answers, with a stub entailment, beside the naive loop.
+
+500 TriviaQA prompts x 10 answers of Llama-2-7b-chat (the first rows of samples/triviaqa_llama2_7b_chat). The stub says
+"entails" when one side's words are a subset of the other's: cheap, asymmetric and not transitive, as real models are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from environment import describe, shared_rows
+
+from demur import meaning_clusters
+from demur.records import FloatArray
+
+PROMPTS = 500
+
+
+def stub(pairs: Sequence[tuple[str, str]]) -> FloatArray:
+    """Premise entails hypothesis when it holds all of its words."""
+    holds = [set(hypothesis.lower().split()) <= set(premise.lower().split()) for premise, hypothesis in pairs]
+    return np.array([(0.1, 0.1, 0.8) if entailed else (0.8, 0.1, 0.1) for entailed in holds])
+
+
+def naive(question: str, answers: Sequence[str]) -> tuple[list[int], int]:
+    """First-fit over unique answers, both directions always asked, one pair a call; returns ids and pairs."""
+    leaders: list[str] = []
+    cluster_of: dict[str, int] = {}
+    pairs = 0
+    for answer in dict.fromkeys(text.strip() for text in answers):
+        for number, leader in enumerate(leaders):
+            both = [(f"{question} {leader}", f"{question} {answer}"), (f"{question} {answer}", f"{question} {leader}")]
+            pairs += 2
+            if answer and leader and all(stub([pair])[0].argmax() == 2 for pair in both):
+                cluster_of[answer] = number
+                break
+        else:
+            cluster_of[answer] = len(leaders)
+            leaders.append(answer)
+    return [cluster_of[text.strip()] for text in answers], pairs
+
+
+def main() -> None:
+    print(describe())
+    rows = shared_rows("samples/triviaqa_llama2_7b_chat")[:PROMPTS]
+    questions, answers = [row["question"] for row in rows], [row["samples"] for row in rows]
+    by_loop = [naive(question, texts) for question, texts in zip(questions, answers, strict=True)]
+    pairs = sum(count for _, count in by_loop)
+    print(f"{'way':<24}{'pairs a prompt':>15}{'calls':>9}{'ratio of pairs':>16}")
+    print(f"{'naive loop':<24}{pairs / PROMPTS:>15.1f}{pairs:>9}{1:>16.2f}")
+    for rules in (False, True):
+        found = meaning_clusters(questions, answers, entailment=stub, rules=rules)
+        name = f"demur, rules {'on' if rules else 'off'}"
+        ratio = pairs / found.pairs_scored
+        print(f"{name:<24}{found.pairs_scored / PROMPTS:>15.1f}{found.calls:>9}{ratio:>16.2f}")
+        if not rules:
+            same = sum(ids.tolist() == loop for ids, (loop, _) in zip(found.ids, by_loop, strict=True))
+            print(f"  clusters identical to the naive loop's: {same} of {PROMPTS} prompts")
+
+
+if __name__ == "__main__":
+    main()

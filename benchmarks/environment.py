@@ -1,0 +1,58 @@
+"""What every benchmark prints first: machine, versions, command and commit; and how it reads the shared data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("DEMUR_SHARED", ROOT.parent / "shared" / "data"))
+
+
+def describe() -> str:
+    """Machine, versions, command and commit, a line."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    dirty = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    command = " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
+    return (
+        f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}; "
+        f"{command}; commit {commit.stdout.strip() or 'none'}{' + changes' if dirty else ''}"
+    )
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def shared_rows(name: str) -> list[dict[str, Any]]:
+    """Rows of a gzip JSON-lines file of the shared data, such as ``samples/local_pair``."""
+    path = SHARED / f"{name}.jsonl.gz"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing; set DEMUR_SHARED to the folder of the shared data")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def median_seconds(work: Callable[[], object], *, runs: int = 200, warmup: int = 10) -> float:
+    """Median wall time of one call."""
+    for _ in range(warmup):
+        work()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

@@ -1,0 +1,64 @@
+"""Prompts in: from files, from named public sets, from mixes of both; and the split into train and test."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from demur.errors import InputError
+from demur.prompts.files import read_prompts
+from demur.prompts.sets import SETS, read_set
+from demur.records import Prompt
+
+PAPER_MIX = "nq-open:3610+triviaqa:3610+popqa:3610+mawps:1418"  # appendix A.1; the parts add to 12,248
+
+__all__ = ["PAPER_MIX", "load_prompts", "read_prompts", "read_set", "split_prompts"]
+
+
+def load_prompts(spec: str | Path, *, seed: int = 0) -> list[Prompt]:
+    """Prompts of a file, a named set (``nq-open``), a random sample of either (``nq-open:500``), or a mix (``a+b``).
+
+    ``paper-mix`` is the paper's training mix. Raises InputError.
+    """
+    text = PAPER_MIX if str(spec) == "paper-mix" else str(spec)
+    if Path(text).exists():
+        return read_prompts(text)
+    parts = [_load_part(part, seed) for part in text.split("+")]
+    if len(parts) == 1:
+        return parts[0]
+    return [
+        replace(prompt, id=f"{name}/{prompt.id}")
+        for name, part in zip(text.split("+"), parts, strict=True)
+        for prompt in part
+    ]
+
+
+def _load_part(part: str, seed: int) -> list[Prompt]:
+    name, colon, size = part.strip().rpartition(":")
+    if not colon or not size.isdigit():
+        name, size = part.strip(), ""
+    if name not in SETS and Path(name).suffix not in ("", ".com"):
+        prompts = read_prompts(name)
+    else:
+        prompts = read_set(name)
+    if not size:
+        return prompts
+    if int(size) > len(prompts):
+        raise InputError(f"{name}: {size} prompts asked, it has {len(prompts)} different ones; ask for fewer")
+    return random.Random(seed).sample(prompts, int(size))
+
+
+def split_prompts(prompts: Sequence[Prompt], test_share: float = 0.5) -> tuple[list[Prompt], list[Prompt]]:
+    """Split into train and test by hash of id: the same prompt lands on the same side in every run and order.
+
+    Only prompts with gold answers can be tested, so the others all train.
+    """
+    train: list[Prompt] = []
+    test: list[Prompt] = []
+    for prompt in prompts:
+        fraction = int(hashlib.sha256(prompt.id.encode()).hexdigest()[:8], 16) / 16**8
+        (test if prompt.answers and fraction < test_share else train).append(prompt)
+    return train, test

@@ -1,0 +1,131 @@
+"""Prompts from named public sets: a folder of gzip JSON lines when there is one (``DEMUR_QUESTIONS``), else the hub.
+
+Each set says how it is called in both places; what the files look like is the business of `files`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demur.errors import InputError, require
+from demur.prompts.files import read_prompts
+from demur.records import Prompt
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """A public set: its file in a local folder, its place on the hub, and how a row of the hub becomes a prompt."""
+
+    file: str
+    hub: str
+    config: str | None
+    split: str
+    row: Callable[[dict[str, Any]], tuple[str, list[str], list[str]]]  # text, answers, choices
+
+
+def _mmlu(row: dict[str, Any]) -> tuple[str, list[str], list[str]]:
+    return row["question"], [LETTERS[int(row["answer"])]], list(row["choices"])
+
+
+SETS = {
+    "nq-open": PromptSet(
+        "nq_open_dev",
+        "google-research-datasets/nq_open",
+        None,
+        "validation",
+        lambda r: (r["question"], r["answer"], []),
+    ),
+    "triviaqa": PromptSet(
+        "triviaqa_3610",
+        "mandarjoshi/trivia_qa",
+        "rc.nocontext",
+        "validation",
+        lambda r: (r["question"], r["answer"]["aliases"], []),
+    ),
+    "popqa": PromptSet(
+        "popqa_full",
+        "akariasai/PopQA",
+        None,
+        "test",
+        lambda r: (r["question"], _json_list(r["possible_answers"]), []),
+    ),
+    "mawps": PromptSet(
+        "mawps_tora",
+        "MU-NLPC/Calc-mawps",
+        None,
+        "test",
+        lambda r: (r["question"], [str(r["result"])], []),
+    ),
+    "gsm8k": PromptSet(
+        "gsm8k_test",
+        "openai/gsm8k",
+        "main",
+        "test",
+        lambda r: (r["question"], [r["answer"].rpartition("####")[2].strip()], []),
+    ),
+    "mmlu": PromptSet("mmlu_test", "cais/mmlu", "all", "test", _mmlu),
+    "mt-bench": PromptSet(
+        "mt_bench_questions",
+        "HuggingFaceH4/mt_bench_prompts",
+        None,
+        "train",
+        lambda r: (r["prompt"][0], [], []),
+    ),
+}
+
+
+def read_set(name: str) -> list[Prompt]:
+    """All prompts of a named set; multiple-choice prompts carry their lettered options in the text.
+
+    Repeated questions are kept once. Raises InputError for an unknown name, MissingExtraError without the hub's client.
+    """
+    if name not in SETS:
+        raise InputError(f"no prompt set is called {name!r}; known: {', '.join(SETS)}, or give a file")
+    local = _local_file(SETS[name].file)
+    prompts = read_prompts(local) if local else list(_from_hub(name, SETS[name]))
+    first: dict[str, Prompt] = {}
+    for prompt in prompts:
+        first.setdefault(prompt.text, prompt)
+    return [_with_choices(prompt) for prompt in first.values()]
+
+
+def _local_file(name: str) -> Path | None:
+    folder = os.environ.get("DEMUR_QUESTIONS")
+    if not folder:
+        return None
+    path = Path(folder) / f"{name}.jsonl.gz"
+    if not path.exists():
+        raise InputError(f"{path}: no such file; unset DEMUR_QUESTIONS to load the set from the hub")
+    return path
+
+
+def _from_hub(name: str, wanted: PromptSet) -> Iterator[Prompt]:
+    datasets = require("datasets", extra="hub", purpose=f"loading {name} from the hub (or set DEMUR_QUESTIONS)")
+    try:
+        rows = datasets.load_dataset(wanted.hub, wanted.config, split=wanted.split)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: {wanted.hub} cannot be loaded: {str(error)[:160]}; set DEMUR_QUESTIONS") from error
+    for number, row in enumerate(rows):
+        text, answers, choices = wanted.row(row)
+        yield Prompt(f"{name}-{number}", text, tuple(answers), tuple(choices), name)
+
+
+def _with_choices(prompt: Prompt) -> Prompt:
+    """The options as lettered lines under the question, as the models are to see them."""
+    if not prompt.choices:
+        return prompt
+    lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, prompt.choices, strict=False)]
+    text = "\n".join([prompt.text, *lines])
+    return Prompt(prompt.id, text, prompt.answers, prompt.choices, prompt.source)
+
+
+def _json_list(value: Any) -> list[str]:
+    import json
+
+    return list(json.loads(value)) if isinstance(value, str) else list(value)

@@ -1,0 +1,180 @@
+"""The store: one SQLite file that keeps what was paid for (samples, verdicts of entailment, embeddings), by content.
+
+Every write is a committed transaction before anything is counted, so kill -9 loses nothing. It knows rows and keys, not
+what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from demur.errors import StoreError
+from demur.records import FloatArray, Sample, content_hash
+
+VERSION = 1
+_TABLES = """
+create table if not exists samples (
+    model text not null, prompt text not null, settings text not null, sample integer not null,
+    answer text not null, logprobs text, finish_reason text not null,
+    prompt_tokens integer not null, completion_tokens integer not null, choices integer not null,
+    primary key (model, prompt, settings, sample)
+) without rowid;
+create table if not exists verdicts (
+    model text not null, pair text not null,
+    contradiction real not null, neutral real not null, entailment real not null,
+    primary key (model, pair)
+) without rowid;
+create table if not exists embeddings (
+    encoder text not null, text text not null, vector blob not null,
+    primary key (encoder, text)
+) without rowid;
+"""
+
+Pair = tuple[str, str]
+Verdict = tuple[float, float, float]
+
+
+class Store:
+    """An open store; use as a context manager. ``":memory:"`` keeps it in memory. Raises StoreError."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()  # one connection, shared by the threads of a labelling run
+        if str(path) != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with self._errors():
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = normal")  # WAL: safe against kill -9
+        (found,) = self._db.execute("pragma user_version").fetchone()
+        if found > VERSION:
+            raise StoreError(
+                f"{self.path}: the store has version {found}, this demur knows {VERSION}; upgrade demur, "
+                f"or name another run folder"
+            )
+        self._db.executescript(_TABLES)
+        self._db.execute(f"pragma user_version = {VERSION}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        self._db.close()
+
+    def samples(self, model: str, prompt: str, settings: str) -> list[Sample]:
+        """All stored samples of a prompt (its text) by a model under settings, by index."""
+        with self._errors():
+            rows = self._db.execute(
+                "select sample, answer, logprobs, finish_reason, prompt_tokens, completion_tokens, choices "
+                "from samples where model = ? and prompt = ? and settings = ? order by sample",
+                (model, content_hash(prompt), settings),
+            ).fetchall()
+        return [
+            Sample(index, text, None if logprobs is None else tuple(json.loads(logprobs)), *rest)
+            for index, text, logprobs, *rest in rows
+        ]
+
+    def add_samples(self, model: str, prompt: str, settings: str, samples: Sequence[Sample]) -> None:
+        """Keep samples; committed when this returns. A sample that is there already stays as it was."""
+        key = (model, content_hash(prompt), settings)
+        rows = [
+            (
+                *key,
+                s.index,
+                s.text,
+                None if s.logprobs is None else json.dumps(s.logprobs),
+                s.finish_reason,
+                s.prompt_tokens,
+                s.completion_tokens,
+                s.choices,
+            )
+            for s in samples
+        ]
+        self._write("insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def verdicts(self, model: str, pairs: Sequence[Pair]) -> dict[Pair, Verdict]:
+        """Stored (contradiction, neutral, entailment) of those pairs that have one."""
+        keys = {content_hash(pair): pair for pair in pairs}
+        found = self._lookup("pair, contradiction, neutral, entailment", "verdicts", "model", "pair", model, keys)
+        return {keys[key]: (c, n, e) for key, c, n, e in found}
+
+    def add_verdicts(self, model: str, verdicts: Mapping[Pair, Verdict]) -> None:
+        """Keep verdicts; committed when this returns."""
+        rows = [(model, content_hash(pair), *verdict) for pair, verdict in verdicts.items()]
+        self._write("insert or replace into verdicts values (?, ?, ?, ?, ?)", rows)
+
+    def embeddings(self, encoder: str, texts: Sequence[str]) -> dict[str, FloatArray]:
+        """Stored embeddings (float32) of those texts that have one."""
+        keys = {content_hash(text): text for text in texts}
+        found = self._lookup("text, vector", "embeddings", "encoder", "text", encoder, keys)
+        return {keys[key]: np.frombuffer(vector, dtype=np.float32) for key, vector in found}
+
+    def add_embeddings(self, encoder: str, embeddings: Mapping[str, FloatArray]) -> None:
+        """Keep embeddings (as float32); committed when this returns."""
+        rows = [(encoder, content_hash(text), np.float32(row).tobytes()) for text, row in embeddings.items()]
+        self._write("insert or replace into embeddings values (?, ?, ?)", rows)
+
+    def _lookup(self, columns: str, table: str, owner: str, key: str, value: str, keys: Iterable[str]) -> list[Any]:
+        """Rows of ``table`` whose key is among ``keys``, asked for in portions that SQLite takes."""
+        wanted = list(keys)
+        rows: list[Any] = []
+        with self._errors():
+            for start in range(0, len(wanted), 500):
+                portion = wanted[start : start + 500]
+                marks = ", ".join("?" * len(portion))
+                rows += self._db.execute(
+                    f"select {columns} from {table} where {owner} = ? and {key} in ({marks})",
+                    (value, *portion),
+                ).fetchall()
+        return rows
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        with self._lock, self._errors():
+            self._db.execute("begin immediate")
+            try:
+                self._db.executemany(statement, rows)
+                self._db.execute("commit")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("rollback")
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """SQLite's errors as one line that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{self.path}: {error}; {_ADVICE.get(_kind(error), 'is the file a demur store?')}"
+            ) from error
+
+
+_ADVICE = {
+    "full": "free some disk space and run the same command again, what is stored is kept",
+    "locked": "another demur is writing to it; wait for it to end",
+    "readonly": "the file or folder cannot be written",
+    "open": "the folder cannot be written",
+}
+
+
+def _kind(error: sqlite3.Error) -> str:
+    return next((kind for kind in _ADVICE if kind in str(error)), "")

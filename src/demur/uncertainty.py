@@ -1,0 +1,209 @@
+"""How uncertain a model is about a prompt, from its samples: every definition, as pure functions over arrays.
+
+Clusters and log-probs in, a number out, its definition's name beside it. All are larger when the model is less certain.
+Degree and EigV are taken over the hard clusters (block-wise similarity 1 or 0), which need no more entailment calls than
+semantic entropy did. Sources: Kuhn et al. 2023; Farquhar et al. 2024; Lin et al. 2024; Zhang et al. 2025 (Eqs. 1-2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.clustering import meaning_clusters
+from demur.errors import InputError
+from demur.records import Entailment, FloatArray, IntArray
+
+LogProbs = Sequence[Sequence[float]]  # per answer, per token, nats
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticEntropy:
+    """Semantic entropy of one prompt's answers."""
+
+    entropy: float  # nats
+    clusters: IntArray  # meaning cluster of every answer
+    definition: str  # the one that was used: discrete where log-probs are missing
+    pairs_scored: int  # pairs sent to the entailment model
+
+
+def semantic_entropy(
+    answers: Sequence[str],
+    *,
+    question: str = "",
+    entailment: Entailment,
+    logprobs: LogProbs | None = None,
+    definition: str = "rao_blackwell",
+    rules: bool = True,
+) -> SemanticEntropy:
+    """Cluster one prompt's answers by meaning and measure the entropy over the clusters.
+
+    ``logprobs``: per answer its token log-probs (nats); without them the discrete form is used, and named. Raises
+    InputError for no answers, an unknown definition, or log-probs that do not fit.
+    """
+    if not answers:
+        raise InputError("semantic entropy of no answers; give at least one")
+    found = meaning_clusters([question], [answers], entailment=entailment, rules=rules)
+    used = usable_definition(definition, logprobs)
+    return SemanticEntropy(uncertainty(found.ids[0], logprobs, used), found.ids[0], used, found.pairs_scored)
+
+
+def usable_definition(definition: str, logprobs: LogProbs | None) -> str:
+    """The definition itself, or ``discrete`` when it needs log-probs that are not there."""
+    if definition not in DEFINITIONS:
+        raise InputError(f"no uncertainty is called {definition!r}; known: {', '.join(DEFINITIONS)}")
+    return definition if logprobs is not None or definition not in NEEDS_LOGPROBS else "discrete"
+
+
+def uncertainty(clusters: Sequence[int] | IntArray, logprobs: LogProbs | None, definition: str) -> float:
+    """One prompt's uncertainty by a definition (see DEFINITIONS). Raises InputError for what does not fit."""
+    ids = np.asarray(clusters)
+    if definition not in DEFINITIONS:
+        raise InputError(f"no uncertainty is called {definition!r}; known: {', '.join(DEFINITIONS)}")
+    if definition not in NEEDS_LOGPROBS:
+        return DEFINITIONS[definition](ids, np.zeros((2, len(ids))))
+    if logprobs is None:
+        raise InputError(f"{definition} needs token log-probs, which are missing; use discrete")
+    if len(logprobs) != len(ids):
+        raise InputError(f"{len(logprobs)} lists of log-probs for {len(ids)} answers; give one an answer")
+    return DEFINITIONS[definition](ids, sequence_logprobs(logprobs))
+
+
+def sequence_logprobs(logprobs: LogProbs) -> FloatArray:
+    """(2, n): whole-sequence and mean token log-prob of each answer, nats.
+
+    An answer without tokens has neither: it gets the others' mean, so that it weighs like one of them.
+    """
+    totals = np.array([float(np.sum(tokens)) if len(tokens) else np.nan for tokens in logprobs])
+    means = np.array([float(np.mean(tokens)) if len(tokens) else np.nan for tokens in logprobs])
+    both = np.stack([totals, means])
+    if np.isnan(both).all():
+        return np.zeros_like(both)
+    return np.where(np.isnan(both), np.nanmean(both, axis=1, keepdims=True), both)
+
+
+def cluster_logprobs(ids: IntArray, logprobs: FloatArray) -> FloatArray:
+    """(K,) log of each cluster's summed probability, by logsumexp (Eq. 1)."""
+    return np.array([np.logaddexp.reduce(logprobs[ids == cluster]) for cluster in np.unique(ids)])
+
+
+def shannon(probabilities: FloatArray) -> float:
+    """-sum p log p in nats; exactly 0 for one outcome."""
+    p = probabilities[probabilities > 0]
+    return max(0.0, float(-(p * np.log(p)).sum()))
+
+
+def cluster_shares(ids: IntArray) -> FloatArray:
+    """(K,) share of the answers in each cluster."""
+    return np.unique(ids, return_counts=True)[1] / len(ids)
+
+
+def _discrete(ids: IntArray, _: FloatArray) -> float:
+    return shannon(cluster_shares(ids))
+
+
+def _rao_blackwell(ids: IntArray, logprobs: FloatArray) -> float:
+    clusters = cluster_logprobs(ids, logprobs[1])
+    return shannon(np.exp(clusters - np.logaddexp.reduce(clusters)))
+
+
+def _paper(ids: IntArray, logprobs: FloatArray) -> float:
+    """Eq. 2 as printed: unnormalised, so it can be negative, and is -log n for n sure identical answers."""
+    return float(-cluster_logprobs(ids, logprobs[0]).mean())
+
+
+def _paper_length_normalised(ids: IntArray, logprobs: FloatArray) -> float:
+    """Eq. 2 with mean token log-probs, as in public code; negative on most real prompts."""
+    return float(-cluster_logprobs(ids, logprobs[1]).mean())
+
+
+def _meanings(ids: IntArray, _: FloatArray) -> float:
+    return float(len(np.unique(ids)))
+
+
+def _degree(ids: IntArray, _: FloatArray) -> float:
+    """1 - mean share of answers that mean the same (Lin et al. 2024, over hard clusters)."""
+    return 1.0 - float((cluster_shares(ids) ** 2).sum())
+
+
+def _predictive_entropy(_: IntArray, logprobs: FloatArray) -> float:
+    """Length-normalised predictive entropy (Malinin and Gales 2021): minus the mean of mean token log-probs."""
+    return float(-logprobs[1].mean())
+
+
+def _perplexity(_: IntArray, logprobs: FloatArray) -> float:
+    """Minus the mean token log-prob of the first answer, nats."""
+    return float(-logprobs[1][0])
+
+
+DEFINITIONS: dict[str, Callable[[IntArray, FloatArray], float]] = {
+    "rao_blackwell": _rao_blackwell,
+    "discrete": _discrete,
+    "paper": _paper,
+    "paper_length_normalised": _paper_length_normalised,
+    "meanings": _meanings,
+    "eigv": _meanings,  # sum of max(0, 1 - eigenvalue) of the Laplacian: the number of blocks, for hard clusters
+    "degree": _degree,
+    "predictive_entropy": _predictive_entropy,
+    "perplexity": _perplexity,
+}
+NEEDS_LOGPROBS = frozenset({"rao_blackwell", "paper", "paper_length_normalised", "predictive_entropy", "perplexity"})
+AS_PRINTED = frozenset({"paper", "paper_length_normalised"})  # may be negative
+
+
+def agreement(
+    weak_ids: Sequence[int] | IntArray, strong_ids: Sequence[int] | IntArray, *, corrected: bool = False
+) -> float:
+    """Expected quality gained by escalating, under the strong model's own belief: G = sum_c p_s(c) (p_s(c) - p_w(c)).
+
+    Cluster ids of both models' answers in one shared labelling; G is in (-1/4, 1]. The plug-in is biased up by
+    (1 - sum p_s^2) / n; ``corrected`` takes that off. Raises InputError for no answers.
+    """
+    weak, strong = np.asarray(weak_ids), np.asarray(strong_ids)
+    if not len(weak) or not len(strong):
+        raise InputError(f"agreement of {len(weak)} weak and {len(strong)} strong answers; give at least one of each")
+    labels = np.union1d(weak, strong)
+    p_weak = (weak[:, None] == labels).mean(axis=0)
+    p_strong = (strong[:, None] == labels).mean(axis=0)
+    gain = float((p_strong * (p_strong - p_weak)).sum())
+    if not corrected or len(strong) < 2:
+        return gain
+    return gain - (1.0 - float((p_strong**2).sum())) / (len(strong) - 1)
+
+
+def saturated_share(clusters: Sequence[IntArray]) -> float:
+    """Share of prompts where every answer is a meaning of its own: their entropies tell nothing apart."""
+    if not clusters:
+        return 0.0
+    return float(np.mean([len(ids) > 1 and len(np.unique(ids)) == len(ids) for ids in clusters]))
+
+
+P_TRUE_PROMPT = (
+    "Question: {question}\nBrainstormed answers:\n{samples}\nPossible answer: {answer}\n"
+    "Is the possible answer:\n(A) True\n(B) False\nThe possible answer is:"
+)  # Kadavath et al. 2022, section 4
+VERBALISED_PROMPT = (
+    "Question: {question}\nAnswer: {answer}\nHow likely is the answer to be right? "
+    "Reply with one number from 0 to 100 and nothing else."
+)
+
+
+def p_true(first_token_logprobs: dict[str, float]) -> float:
+    """1 - P(True) from the log-probs of the judge's first token (A/True against B/False); nan when neither is there."""
+    mass = {"A": 0.0, "B": 0.0}
+    for token, logprob in first_token_logprobs.items():
+        letter = {"a": "A", "true": "A", "b": "B", "false": "B"}.get(token.strip(" ()").casefold())
+        if letter:
+            mass[letter] += float(np.exp(logprob))
+    total = mass["A"] + mass["B"]
+    return 1.0 - mass["A"] / total if total else float("nan")
+
+
+def verbalised(reply: str) -> float:
+    """1 - stated confidence (a percentage at the start of the reply); nan when there is none."""
+    import re
+
+    found = re.match(r"\D{0,20}(\d{1,3}(?:\.\d+)?)", reply.strip())
+    return 1.0 - float(found.group(1)) / 100 if found and float(found.group(1)) <= 100 else float("nan")
