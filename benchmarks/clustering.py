@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from environment import describe, shared_rows
 
 from demur import meaning_clusters
 from demur.records import FloatArray
+from environment import describe, shared_rows
 
 PROMPTS = 500
 
@@ -28,7 +28,7 @@ def naive(question: str, answers: Sequence[str]) -> tuple[list[int], int]:
     leaders: list[str] = []
     cluster_of: dict[str, int] = {}
     pairs = 0
-    for answer in dict.fromkeys(text.strip() for text in answers):
+    for answer in dict.fromkeys(text if text.strip() else "" for text in answers):  # empties are one meaning
         for number, leader in enumerate(leaders):
             both = [(f"{question} {leader}", f"{question} {answer}"), (f"{question} {answer}", f"{question} {leader}")]
             pairs += 2
@@ -38,7 +38,7 @@ def naive(question: str, answers: Sequence[str]) -> tuple[list[int], int]:
         else:
             cluster_of[answer] = len(leaders)
             leaders.append(answer)
-    return [cluster_of[text.strip()] for text in answers], pairs
+    return [cluster_of[text if text.strip() else ""] for text in answers], pairs
 
 
 def main() -> None:

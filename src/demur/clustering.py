@@ -43,8 +43,8 @@ def meaning_clusters(
     """Cluster every prompt's answers by meaning, their pairs batched across prompts.
 
     ``questions`` (or None) are put before both sides, one space between. With ``rules``, numbers, dates and units are
-    decided by rule first; without, only identical answers (white space at the ends aside) are merged unasked. Empty
-    answers are one meaning of their own. Each round peels off one cluster a prompt: its leader is the first answer
+    decided by rule first; without, only identical answers are merged unasked. Empty answers are one meaning of their
+    own. Each round peels off one cluster a prompt: its leader is the first answer
     left, so every pair asked is one that first-fit would have asked, and no other. Raises InputError for an entailment
     that returns anything but probabilities of shape (n, 3).
     """
@@ -72,8 +72,8 @@ class _Peeling:
     def __init__(self, prefix: str, answers: Sequence[str], rules: bool) -> None:
         self._prefix, self._rules = prefix, rules
         key: Callable[[str], object] = meaning_key if rules else str
-        self._keys = [key(answer.strip()) if answer.strip() else "" for answer in answers]
-        self._answer_of = dict(zip(reversed(self._keys), [a.strip() for a in reversed(answers)], strict=True))
+        self._keys = [key(answer) if answer.strip() else "" for answer in answers]
+        self._answer_of = dict(zip(reversed(self._keys), reversed(answers), strict=True))  # the first of each key
         self._cluster_of: dict[object, int] = {}
         self.left: list[object] = list(dict.fromkeys(self._keys))  # one key an answer that differs
         self._candidates: list[object] = []

@@ -20,20 +20,72 @@ _ARTICLE = re.compile(
 )
 _DROPPED = re.compile(r"[\"“”«»`*_]|[;:,.?!)\]}]+(?=\s|$)|(?<!\S)[(\[{]|(?<=\s)[-–—]+(?=\s)|[,;](?=\s)")
 
-_UNITS_BELOW_20 = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-_TENS = {w: 10 * i for i, w in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)}
+_UNITS_BELOW_20 = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = {
+    w: 10 * i
+    for i, w in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)
+}
 _SMALL = {word: value for value, word in enumerate(_UNITS_BELOW_20)} | _TENS
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ORDINALS = {
     word: value
     for value, word in enumerate(
-        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"], start=1
+        [
+            "first",
+            "second",
+            "third",
+            "fourth",
+            "fifth",
+            "sixth",
+            "seventh",
+            "eighth",
+            "ninth",
+            "tenth",
+            "eleventh",
+            "twelfth",
+        ],
+        start=1,
     )
 }
 _MONTHS = {
     name[:length]: number
     for number, name in enumerate(
-        ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"], start=1
+        [
+            "january",
+            "february",
+            "march",
+            "april",
+            "may",
+            "june",
+            "july",
+            "august",
+            "september",
+            "october",
+            "november",
+            "december",
+        ],
+        start=1,
     )
     for length in (3, len(name))
 } | {"sept": 9}
@@ -192,10 +244,14 @@ def _leading_number(key: str) -> tuple[float, int, str] | None:
     if not found:
         return _number_words(key)
     numeral, rest = found.group(), key[found.end() :]
-    if (
-        (rest[:1].isalnum()
-        and not re.match(r"(km|cm|mm|kg|mg|ml|m|g|l|s)\b", rest))
-        or rest[:1] in ("/", "-", "–", ":", "^", "!", ".")
+    if (rest[:1].isalnum() and not re.match(r"(km|cm|mm|kg|mg|ml|m|g|l|s)\b", rest)) or rest[:1] in (
+        "/",
+        "-",
+        "–",
+        ":",
+        "^",
+        "!",
+        ".",
     ):
         return None  # 3rd, 1/2, 1-2, 10:30, 2^10, 5!: more than a number
     if "," not in numeral and _AMBIGUOUS.match(numeral):

@@ -1,8 +1,8 @@
 """How uncertain a model is about a prompt, from its samples: every definition, as pure functions over arrays.
 
 Clusters and log-probs in, a number out, its definition's name beside it. All are larger when the model is less certain.
-Degree and EigV are taken over the hard clusters (block-wise similarity 1 or 0), which need no more entailment calls than
-semantic entropy did. Sources: Kuhn et al. 2023; Farquhar et al. 2024; Lin et al. 2024; Zhang et al. 2025 (Eqs. 1-2).
+Degree and EigV are taken over the hard clusters (block-wise similarity 1 or 0): no more entailment calls than semantic
+entropy needs. Sources: Kuhn et al. 2023; Farquhar et al. 2024; Lin et al. 2024; Zhang et al. 2025 (Eqs. 1-2).
 """
 
 from __future__ import annotations

@@ -1,0 +1,228 @@
+"""Cost against quality for every threshold of a router, and the numbers read off the curve: CPT, PGR, APGR.
+
+Pure functions on arrays, one value a prompt. Strong iff score >= threshold. All shares and metrics are fractions.
+Ong et al. 2024 (CPT, PGR, APGR); section 4.1.4 of Zhang et al. 2025 (CPT).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.records import FloatArray, IntArray
+
+Protocol = Literal["full", "routellm"]
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One threshold and what it costs and buys."""
+
+    threshold: float  # strong iff score >= threshold; inf: never
+    strong_share: float
+    quality: float  # mean over the prompts
+    cost: float | None  # mean USD a prompt; None without costs
+
+
+@dataclass(frozen=True, eq=False)
+class CostQualityCurve:
+    """A router's curve from always weak (share 0) to always strong (share 1); arrays by growing strong share."""
+
+    thresholds: FloatArray  # (m,) strong iff score >= threshold; inf: never
+    strong_shares: FloatArray  # (m,)
+    qualities: FloatArray  # (m,) mean over the prompts
+    costs: FloatArray | None  # (m,) mean USD a prompt; None without costs
+    weak_quality: float
+    strong_quality: float
+    _samples: _Samples | None  # what intervals and the oracle come from; None on an oracle
+
+    @property
+    def gain(self) -> float:
+        """Mean quality that always-strong has over always-weak; where it is <= 0, CPT and APGR are nan."""
+        return self.strong_quality - self.weak_quality
+
+    @property
+    def points(self) -> tuple[CurvePoint, ...]:
+        """The curve as rows."""
+        costs = [None] * len(self.thresholds) if self.costs is None else self.costs.tolist()
+        rows = zip(self.thresholds.tolist(), self.strong_shares.tolist(), self.qualities.tolist(), costs, strict=True)
+        return tuple(CurvePoint(*row) for row in rows)
+
+    @cached_property
+    def oracle(self) -> CostQualityCurve:
+        """Best gain first, and never a loss: flat once every gain is taken. Its thresholds are gains."""
+        if self._samples is None:
+            return self
+        gains = np.maximum(np.sort(self._samples.gains)[::-1], 0.0)
+        shares = np.arange(len(gains) + 1) / len(gains)
+        qualities = self.weak_quality + np.concatenate([[0.0], np.cumsum(gains)]) / len(gains)
+        thresholds = np.concatenate([[math.inf], gains])
+        return CostQualityCurve(thresholds, shares, qualities, None, self.weak_quality, self.strong_quality, None)
+
+    def cpt(self, recovered: float) -> float:
+        """Least strong share that recovers this fraction of the gap between the models; nan when it never does."""
+        return float(_cpt(self.strong_shares, self.qualities, self._target(recovered))) if self.gain > 0 else math.nan
+
+    def pgr(self, strong_share: float) -> float:
+        """Fraction of the gap recovered at a strong share."""
+        if self.gain <= 0:
+            return math.nan
+        return (float(np.interp(strong_share, self.strong_shares, self.qualities)) - self.weak_quality) / self.gain
+
+    @property
+    def apgr(self) -> float:
+        """Mean fraction of the gap recovered over all strong shares; random is .5."""
+        return (
+            _area(self.strong_shares, (self.qualities - self.weak_quality) / self.gain) if self.gain > 0 else math.nan
+        )
+
+    def interval(self, metric: str) -> tuple[float, float]:
+        """95 % bootstrap interval over prompts of ``apgr`` or ``cptNN`` (such as ``cpt50``); (nan, nan) without a gap.
+
+        Resamples where always-strong is no better are left out; one that never recovers the share counts as 1.
+        """
+        if self._samples is None or self.gain <= 0:
+            return math.nan, math.nan
+        values = self._bootstrap[metric] if metric in self._bootstrap else self._resampled(metric)
+        if np.isnan(values).all():
+            return math.nan, math.nan
+        low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return float(low), float(high)
+
+    @cached_property
+    def _bootstrap(self) -> dict[str, FloatArray]:
+        return {}
+
+    def _resampled(self, metric: str) -> FloatArray:
+        if metric != "apgr" and not (metric.startswith("cpt") and metric[3:].isdigit()):
+            raise InputError(f"no interval is called {metric!r}; use apgr, or cpt and a percentage such as cpt50")
+        assert self._samples is not None
+        recovered = None if metric == "apgr" else int(metric[3:]) / 100
+        self._bootstrap[metric] = self._samples.resampled(recovered)
+        return self._bootstrap[metric]
+
+    def _target(self, recovered: float) -> float:
+        return self.weak_quality + recovered * self.gain
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Prompts sorted by falling score, for resampling: O(n) a resample, no sort."""
+
+    gains: FloatArray  # (n,) strong - weak quality
+    ends: IntArray  # index of the last prompt of each block of equal scores
+    resamples: int
+    seed: int
+
+    def resampled(self, recovered: float | None) -> FloatArray:
+        """(resamples,) APGR (None) or CPT of prompts drawn with replacement."""
+        random = np.random.default_rng(self.seed)
+        return np.array([self._once(random, recovered) for _ in range(self.resamples)])
+
+    def _once(self, random: np.random.Generator, recovered: float | None) -> float:
+        n = len(self.gains)
+        weights = np.bincount(random.integers(0, n, n), minlength=n)
+        shares = np.concatenate([[0.0], np.cumsum(weights)[self.ends] / n])
+        gained = np.concatenate([[0.0], np.cumsum(weights * self.gains)[self.ends] / n])
+        if gained[-1] <= 0:
+            return math.nan
+        if recovered is None:
+            return _area(shares, gained / gained[-1])
+        return float(np.nan_to_num(_cpt(shares, gained, recovered * gained[-1]), nan=1.0))
+
+
+def cost_quality_curve(
+    scores: FloatArray | Sequence[float],
+    weak_quality: FloatArray | Sequence[float],
+    strong_quality: FloatArray | Sequence[float],
+    *,
+    protocol: Protocol = "full",
+    weak_cost: FloatArray | Sequence[float] | None = None,
+    strong_cost: FloatArray | Sequence[float] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> CostQualityCurve:
+    """The curve of a router's ``scores`` over prompts with known quality of both models; arrays (n,).
+
+    ``full``: a point a distinct score; prompts with equal scores move together, and between two points the curve is the
+    straight line that choosing at random among them gives. ``routellm``: RouteLLM's own numbers, eleven thresholds at
+    deciles of the scores (its known faults included). Costs are USD a prompt. Raises InputError for arrays of unequal
+    length, none at all, or values that are not finite.
+    """
+    given = {"scores": scores, "weak_quality": weak_quality, "strong_quality": strong_quality}
+    arrays = {name: _finite(values, name) for name, values in given.items()}
+    score, weak, strong = arrays.values()
+    if not len(score) == len(weak) == len(strong):
+        lengths = ", ".join(f"{len(a)} {name}" for name, a in arrays.items())
+        raise InputError(f"arrays of unequal length: {lengths}; give one value a prompt")
+    costs = None
+    if weak_cost is not None and strong_cost is not None:
+        costs = tuple(np.broadcast_to(_finite(c, "cost"), score.shape) for c in (weak_cost, strong_cost))
+    if protocol == "routellm":
+        thresholds = [*np.quantile(score, np.linspace(0, 1, 11))[:10], np.nextafter(score.max(), np.inf)]
+    elif protocol == "full":
+        thresholds = [*np.unique(score), math.inf]
+    else:
+        raise InputError(f"protocol {protocol!r} is neither full nor routellm")
+    order = np.argsort(-score, kind="stable")
+    blocks = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    levels = np.asarray(thresholds[::-1])
+    taken = np.searchsorted(-score[order], -levels, side="right")  # prompts with score >= threshold
+
+    def mean_at(low: FloatArray, high: FloatArray) -> FloatArray:
+        gained = np.concatenate([[0.0], np.cumsum((high - low)[order])])[taken]
+        return np.asarray((low.sum() + gained) / len(score))
+
+    kind = _RouteLLMCurve if protocol == "routellm" else CostQualityCurve
+    return kind(
+        thresholds=levels,
+        strong_shares=taken / len(score),
+        qualities=mean_at(weak, strong),
+        costs=None if costs is None else mean_at(*costs),
+        weak_quality=float(weak.mean()),
+        strong_quality=float(strong.mean()),
+        _samples=_Samples((strong - weak)[order], blocks, resamples, seed),
+    )
+
+
+class _RouteLLMCurve(CostQualityCurve):
+    """CPT and APGR as RouteLLM computes them: np.interp over accuracy, whether or not the curve is monotone."""
+
+    def cpt(self, recovered: float) -> float:
+        return (
+            float(np.interp(self._target(recovered), self.qualities, self.strong_shares)) if self.gain > 0 else math.nan
+        )
+
+
+def _cpt(shares: FloatArray, qualities: FloatArray, target: float) -> float:
+    """Least share at which the piecewise straight curve reaches the target; nan when it never does."""
+    tolerance = 1e-12 * max(1.0, abs(target))
+    reached = np.flatnonzero(qualities >= target - tolerance)
+    if not len(reached):
+        return math.nan
+    at = int(reached[0])
+    if at == 0 or qualities[at] == qualities[at - 1]:
+        return float(shares[at])
+    part = (target - qualities[at - 1]) / (qualities[at] - qualities[at - 1])
+    return float(shares[at - 1] + min(1.0, max(0.0, part)) * (shares[at] - shares[at - 1]))
+
+
+def _area(shares: FloatArray, values: FloatArray) -> float:
+    return float(np.sum(np.diff(shares) * (values[1:] + values[:-1]) / 2))
+
+
+def _finite(values: FloatArray | Sequence[float], name: str) -> FloatArray:
+    array = np.asarray(values, dtype=float)
+    if array.size == 0:
+        raise InputError(f"{name}: no values; give one a prompt")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: {int((~np.isfinite(array)).sum())} of {array.size} values are not finite numbers")
+    return array
