@@ -6,10 +6,10 @@ Prints what DESIGN and RouteLLM report, so that every other figure stands on the
 from __future__ import annotations
 
 import numpy as np
-from environment import describe, shared_rows
 
 from demur import cost_quality_curve
 from demur.records import FloatArray
+from environment import describe, shared_rows
 
 WEAK, STRONG = "mixtral-8x7b-instruct", "gpt-4-1106-preview"
 RANDOM_ROUTERS = 2000

@@ -1,0 +1,24 @@
+"""Routing methods: scikit-learn-style estimators on y in [0, 1], in numpy alone.
+
+``fit(X, y, sample_weight=None)``; ``predict_proba(X)[:, 1]`` is P(the strong model is needed). Constructors only store;
+learned arrays end in ``_``, and are all that a saved router keeps. Any scikit-learn classifier fits in their place.
+"""
+
+from __future__ import annotations
+
+from demur.methods.estimator import Estimator
+from demur.methods.factorization import MatrixFactorization
+from demur.methods.logistic import LogisticRegression
+from demur.methods.neighbours import KNN
+from demur.methods.perceptron import MLP
+from demur.methods.similarity import SimilarityWeighted
+
+BY_NAME: dict[str, type[Estimator]] = {
+    "sw": SimilarityWeighted,
+    "mf": MatrixFactorization,
+    "mlp": MLP,
+    "knn": KNN,
+    "logistic": LogisticRegression,
+}
+
+__all__ = ["BY_NAME", "KNN", "MLP", "Estimator", "LogisticRegression", "MatrixFactorization", "SimilarityWeighted"]

@@ -1,0 +1,51 @@
+"""Matrix factorisation (MF, Eq. 9): P(strong wins) = sigmoid(s(strong, q) - s(weak, q)), s bilinear in model and query.
+
+s(M, q) = v_M . (W e_q) with a learned embedding v_M a model and a projection W of the query's embedding (Ong et al. 2024;
+Koren et al. 2009). For one pair this is a linear score on the embedding; the bilinear form is kept for more models.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from demur.methods.estimator import Estimator, centre_and_scale, sigmoid
+from demur.methods.optimiser import Adam
+from demur.records import FloatArray
+
+
+class MatrixFactorization(Estimator):
+    """Two models' embeddings and a projection, learned by full-batch Adam with weight decay."""
+
+    def __init__(
+        self, dimension: int = 64, decay: float = 1e-3, steps: int = 300, learning_rate: float = 0.01, seed: int = 0
+    ) -> None:
+        self.dimension = dimension
+        self.decay = decay
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.seed = seed
+
+    def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
+        mean, scale = centre_and_scale(X, weight)
+        rows = (X - mean) / scale
+        random = np.random.default_rng(self.seed)
+        models = random.normal(0, 1 / np.sqrt(self.dimension), (2, self.dimension))  # weak, strong
+        projection = random.normal(0, 1 / np.sqrt(self.dimension), (self.dimension, X.shape[1]))
+        bias = np.zeros(2)
+        share = weight / weight.sum()
+        optimiser = Adam([models, projection, bias], self.learning_rate, self.decay)
+        for _ in range(self.steps):
+            between = models[1] - models[0]
+            error = share * (sigmoid(rows @ (between @ projection) + bias[1] - bias[0]) - y)
+            pull = error @ rows  # (d,)
+            toward = projection @ pull
+            optimiser.step(
+                [np.stack([-toward, toward]), np.outer(between, pull), np.array([-error.sum(), error.sum()])]
+            )
+        self.models_, self.projection_, self.bias_ = (a.astype(X.dtype) for a in (models, projection, bias))
+        self.mean_, self.scale_ = mean, scale
+        self.direction_ = ((models[1] - models[0]) @ projection / float(scale[0])).astype(X.dtype)  # folded for serving
+        self.offset_ = np.array([bias[1] - bias[0] - float(mean @ self.direction_)], dtype=X.dtype)
+
+    def _strong(self, X: FloatArray) -> FloatArray:
+        return sigmoid(X @ self.direction_ + self.offset_)
