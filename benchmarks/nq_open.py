@@ -1,0 +1,102 @@
+"""What label teaches a prompt router most? NQ-Open, gpt-3.5-turbo (strong) and Llama-2-7b-chat (weak), 5-fold.
+
+A table of label kind x router x CPT50 / CPT80 / APGR, with 95 % bootstrap intervals of APGR. Quality is the mean correctness
+of the ten samples; it is only used to measure (and as the label of the last two rows). Folds are fixed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from environment import describe, shared_rows
+
+from demur import cost_quality_curve
+from demur.catalogue import cache_folder
+from demur.encoding import CachedEncoder, load_encoder
+from demur.methods import BY_NAME
+from demur.preferences import hard_targets, margin_targets
+from demur.records import FloatArray
+from demur.store import Store
+
+STRONG, WEAK = "gpt-3.5-turbo", "llama-2-7b-chat"
+CORRECT = 0.5  # a sample is correct when its ROUGE-L against gold is above this
+FOLDS = 5
+
+
+def discrete_entropy(row: Mapping[str, Any], model: str) -> float:
+    """-mean log(class_size / n): discrete semantic entropy, nats."""
+    sizes = np.array(row["models"][model]["class_size"])
+    return max(0.0, float(-np.log(sizes / len(sizes)).mean()))
+
+
+def correctness(row: Mapping[str, Any], model: str) -> float:
+    return float(np.mean(np.array(row["models"][model]["rouge_l"]) > CORRECT))
+
+
+def both(
+    rows: list[dict[str, Any]], measure: Callable[[Mapping[str, Any], str], float]
+) -> tuple[FloatArray, FloatArray]:
+    """A measure of the weak and of the strong model, (n,) each."""
+    weak, strong = (np.array([measure(row, model) for row in rows]) for model in (WEAK, STRONG))
+    return weak, strong
+
+
+def label_kinds(rows: list[dict[str, Any]]) -> dict[str, FloatArray]:
+    """Every kind of target, (n,) in [0, 1]."""
+    weak_se, strong_se = both(rows, discrete_entropy)
+    weak_eq2, strong_eq2 = both(rows, lambda row, model: float(row["models"][model]["eq2_length_normalised"]))
+    weak_true, strong_true = both(rows, correctness)
+    return {
+        "Eq. 2 as printed, hard (tau .1)": hard_targets(weak_eq2, strong_eq2, delta="paper"),
+        "discrete SE, hard (tau .1)": hard_targets(weak_se, strong_se),
+        "discrete SE, soft margin": margin_targets(weak_se, strong_se),
+        "true labels, hard": hard_targets(1 - weak_true, 1 - strong_true, tau=0.0),
+        "true labels, soft": margin_targets(1 - weak_true, 1 - strong_true),
+    }
+
+
+def held_out_scores(method: str, X: FloatArray, y: FloatArray, seed: int) -> FloatArray:
+    """Scores of every prompt by a router that did not see it."""
+    folds = np.random.default_rng(seed).permutation(len(X)) % FOLDS
+    scores = np.empty(len(X))
+    for fold in range(FOLDS):
+        router = BY_NAME[method]().fit(X[folds != fold], y[folds != fold])
+        scores[folds == fold] = router.predict_proba(X[folds == fold])[:, 1]
+    return scores
+
+
+def embeddings(texts: list[str], encoder: str) -> FloatArray:
+    """Embedded once, kept in demur's cache."""
+    with Store(Path(cache_folder()).parent / "benchmarks.sqlite") as store:
+        return CachedEncoder(load_encoder(encoder), store).encode(texts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--methods", default=",".join(BY_NAME))
+    options = parser.parse_args()
+    print(describe())
+    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
+    weak, strong = both(rows, correctness)
+    X = embeddings([row["question"] for row in rows], options.encoder)
+    print(f"{len(rows)} prompts, weak {weak.mean():.3f}, strong {strong.mean():.3f}, encoder {options.encoder}\n")
+    print(f"{'label':<34}{'router':<10}{'CPT50':>7}{'CPT80':>8}{'APGR':>8}   95 % interval")
+    for kind, y in label_kinds(rows).items():
+        for method in options.methods.split(","):
+            curve = cost_quality_curve(held_out_scores(method, X, y, options.seed), weak, strong)
+            low, high = curve.interval("apgr")
+            print(
+                f"{kind:<34}{method:<10}{100 * curve.cpt(0.5):>7.1f}{100 * curve.cpt(0.8):>8.1f}{curve.apgr:>8.3f}"
+                f"   [{low:.3f}, {high:.3f}]",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

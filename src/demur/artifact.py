@@ -1,0 +1,162 @@
+"""A trained router on disk: router.json (what it is), weights.safetensors (arrays), training.jsonl (what it learned from).
+
+Never pickle. Loading checks format, versions, hashes and the encoder's identity before anything is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demur.calibration import Calibration
+from demur.encoding import encoder_identity, load_encoder, spec_of
+from demur.errors import ArtifactError
+from demur.methods import BY_NAME
+from demur.methods.estimator import Estimator
+from demur.records import Encoder, FloatArray
+from demur.router import Router, TrainingPrompt
+
+FORMAT = 1
+DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
+
+
+def save_router(router: Router, folder: Path) -> None:
+    """Write a router; the description comes last, so its presence means that the rest is whole."""
+    from safetensors.numpy import save_file
+
+    if not isinstance(router.method, Estimator):
+        name = type(router.method).__name__
+        raise ArtifactError(f"{name} is not one of demur.methods and cannot be saved without pickle; keep it in Python")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    arrays = {f"method.{name}": value for name, value in _learned(router.method).items()}
+    if arrays.get("method.rows_") is not router.vectors:
+        arrays["vectors"] = router.vectors
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / WEIGHTS)
+    lines = (json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in router.training)
+    (folder / TRAINING).write_text("".join(lines), encoding="utf-8")
+    _write_description(folder, _description(router, folder))
+
+
+def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
+    """Read a router and check it; raises ArtifactError for one that is corrupt, foreign, or does not fit."""
+    description = read_description(folder)
+    for name, promised in description["sha256"].items():
+        if _sha256(folder / name) != promised:
+            raise ArtifactError(f"{folder / name}: its content is not what router.json promises; train again")
+    arrays = _arrays(folder / WEIGHTS)
+    method = BY_NAME[description["method"]]().set_params(**description["params"])
+    for name, value in arrays.items():
+        if name.startswith("method."):
+            setattr(method, name.removeprefix("method."), value)
+    method.n_features_in_ = description["dimension"]
+    training = [json.loads(line) for line in (folder / TRAINING).read_text(encoding="utf-8").splitlines()]
+    calibration = description["calibration"]
+    return Router(
+        encoder=_checked_encoder(description, encoder, folder),
+        method=method,
+        weak=description["weak"],
+        strong=description["strong"],
+        training=tuple(TrainingPrompt(**row) for row in training),
+        vectors=arrays["vectors"] if "vectors" in arrays else arrays["method.rows_"],
+        fallback_threshold=description["fallback_threshold"],
+        calibration=Calibration(**calibration) if calibration else None,
+        record=description["record"],
+    )
+
+
+def save_calibration(folder: Path, calibration: Calibration) -> None:
+    """Set the threshold of a saved router; nothing else of it changes."""
+    _write_description(folder, read_description(folder) | {"calibration": asdict(calibration)})
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """router.json, checked for format and method; raises ArtifactError."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no saved router here; make one with `demur train` or `demur run FILE`")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); train again") from None
+    if not isinstance(found, dict) or "demur_format" not in found:
+        raise ArtifactError(f"{path}: not a router of demur's; point to a folder that `demur train` made")
+    if found["demur_format"] > FORMAT:
+        raise ArtifactError(f"{path}: format {found['demur_format']}, this demur reads {FORMAT}; upgrade demur")
+    if found.get("method") not in BY_NAME:
+        raise ArtifactError(f"{path}: method {found.get('method')!r} is none of {', '.join(BY_NAME)}")
+    return found
+
+
+def _description(router: Router, folder: Path) -> dict[str, Any]:
+    method = next(name for name, kind in BY_NAME.items() if type(router.method) is kind)
+    assert isinstance(router.method, Estimator)
+    return {
+        "demur_format": FORMAT,
+        "demur_version": version("demur"),
+        "weak": router.weak,
+        "strong": router.strong,
+        "method": method,
+        "params": router.method.get_params(),
+        "dimension": int(router.vectors.shape[1]),
+        "encoder": {"spec": spec_of(router.encoder), "identity": encoder_identity(router.encoder)},
+        "fallback_threshold": router.fallback_threshold,
+        "calibration": asdict(router.calibration) if router.calibration else None,
+        "n_train": len(router.training),
+        "record": dict(router.record),
+        "sha256": {name: _sha256(folder / name) for name in (WEIGHTS, TRAINING)},
+    }
+
+
+def _write_description(folder: Path, description: dict[str, Any]) -> None:
+    part = folder / f"{DESCRIPTION}.part"
+    part.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(folder / DESCRIPTION)
+
+
+def _learned(method: Estimator) -> dict[str, FloatArray]:
+    """The method's learned arrays: attributes whose names end in ``_``."""
+    return {
+        name: value
+        for name, value in vars(method).items()
+        if name.endswith("_") and not name.startswith("_") and isinstance(value, np.ndarray)
+    }
+
+
+def _arrays(path: Path) -> dict[str, FloatArray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}); train again") from None
+
+
+def _checked_encoder(description: dict[str, Any], encoder: Encoder | None, folder: Path) -> Encoder:
+    """The encoder that the router was trained on, by name, or the caller's own; its identity must match."""
+    wanted = description["encoder"]
+    if encoder is None:
+        if not wanted["spec"]:
+            raise ArtifactError(
+                f"{folder}: trained on an encoder of your own ({wanted['identity']}); give it: Router.load(..., encoder=)"
+            )
+        encoder = load_encoder(wanted["spec"])
+    found = encoder_identity(encoder)
+    if found != wanted["identity"]:
+        raise ArtifactError(f"{folder}: trained on encoder {wanted['identity']!r}, this one is {found!r}; train again")
+    return encoder

@@ -1,0 +1,205 @@
+"""The router: a prompt in, a decision out, with its score, its threshold and the training prompts nearest to it.
+
+It holds an encoder, a fitted method and what they were trained on. How it is saved is artifact's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demur.calibration import Calibration
+from demur.errors import InputError
+from demur.methods.estimator import normalised
+from demur.records import Encoder, FloatArray, Method, Role
+
+NEIGHBOURS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPrompt:
+    """What is kept of a training prompt, to explain decisions."""
+
+    prompt: str
+    target: float  # y in [0, 1]; 1 = the strong model was needed
+    weak_entropy: float | None  # nats
+    strong_entropy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training prompt near to the one that is routed."""
+
+    prompt: str
+    similarity: float  # cosine
+    target: float
+    weak_entropy: float | None
+    strong_entropy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a prompt goes, and why."""
+
+    model: str  # name of the chosen model
+    role: Role
+    score: float  # P(the strong model is needed)
+    threshold: float  # strong iff score >= threshold
+    reason: str
+    neighbours: tuple[Neighbour, ...]  # nearest first
+
+
+@dataclass(frozen=True, eq=False)
+class Router:
+    """A trained router. ``calibration`` is None until `demur calibrate` has set its threshold on your prompts."""
+
+    encoder: Encoder
+    method: Method
+    weak: str  # model names
+    strong: str
+    training: tuple[TrainingPrompt, ...]
+    vectors: FloatArray  # (n, d) unit rows of the training prompts
+    fallback_threshold: float  # .5 quantile of the training prompts' held-out scores
+    calibration: Calibration | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
+
+    @property
+    def threshold(self) -> float:
+        """Strong iff score >= threshold."""
+        return self.calibration.threshold if self.calibration else self.fallback_threshold
+
+    def score(self, prompts: Sequence[str]) -> FloatArray:
+        """P(the strong model is needed) of each prompt; shape (n,). Raises InputError for an empty prompt."""
+        return self.score_vectors(self._encode(prompts))
+
+    def score_vectors(self, vectors: FloatArray) -> FloatArray:
+        """The same from the prompts' embeddings, (n, d)."""
+        return np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
+
+    def route(self, prompt: str, *, neighbours: int = NEIGHBOURS) -> Decision:
+        """Decide which model answers. Raises InputError for an empty prompt."""
+        vectors = self._encode([prompt])
+        return self.decide(float(self.score_vectors(vectors)[0]), self._nearest(vectors[0], neighbours))
+
+    def decide(self, score: float, neighbours: tuple[Neighbour, ...] = ()) -> Decision:
+        """The decision that a score leads to."""
+        role: Role = "strong" if score >= self.threshold else "weak"
+        sign = ">=" if role == "strong" else "<"
+        basis = self.calibration.sentence if self.calibration else (
+            "not calibrated: the middle of the training scores; run `demur calibrate` on your prompts"
+        )  # fmt: skip
+        return Decision(
+            model=self.strong if role == "strong" else self.weak,
+            role=role,
+            score=score,
+            threshold=self.threshold,
+            reason=f"score {score:.3f} {sign} threshold {self.threshold:.3f} ({basis})",
+            neighbours=neighbours,
+        )
+
+    def calibrated(self, calibration: Calibration) -> Router:
+        """The same router with another threshold."""
+        return replace(self, calibration=calibration)
+
+    def check_serving(self, *, template: str, system: str) -> str | None:
+        """A warning when what serves fills prompts otherwise than what the labels were sampled with; else None."""
+        sampling = self.record.get("sampling", {})
+        for name, serves in (("template", template), ("system", system)):
+            if sampling.get(name, serves) != serves:
+                return (
+                    f"the labels were sampled with {name} {sampling[name][:60]!r}, this serves {serves[:60]!r}: "
+                    "the scores may not hold; label again with the one that serves"
+                )
+        return None
+
+    def save(self, folder: str | Path) -> None:
+        """Save as safetensors and JSON. Raises ArtifactError for a method or encoder that cannot be saved."""
+        from demur.artifact import save_router
+
+        save_router(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, encoder: Encoder | None = None) -> Router:
+        """Load a saved router; ``encoder`` only where it was trained on an object of your own. Raises ArtifactError."""
+        from demur.artifact import load_router
+
+        return load_router(Path(folder), encoder=encoder)
+
+    def _encode(self, prompts: Sequence[str]) -> FloatArray:
+        if any(not prompt.strip() for prompt in prompts):
+            raise InputError("the prompt is empty; there is nothing to route")
+        return np.asarray(self.encoder.encode(list(prompts)), dtype=np.float32)
+
+    def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:
+        similarities = self.vectors @ (vector / (np.linalg.norm(vector) or 1.0))
+        count = min(count, len(similarities))
+        nearest = np.argpartition(-similarities, count - 1)[:count] if count else np.empty(0, dtype=int)
+        return tuple(
+            Neighbour(t.prompt, float(similarities[i]), t.target, t.weak_entropy, t.strong_entropy)
+            for i in nearest[np.argsort(-similarities[nearest])]
+            for t in [self.training[i]]
+        )
+
+
+def held_out_scores(method: Method, X: FloatArray, y: FloatArray, *, folds: int = 5) -> FloatArray:
+    """(n,) scores of the training prompts by copies of the method that did not see them.
+
+    A memorising method (SW, kNN) knows its own rows, so its in-sample scores say nothing about new prompts.
+    """
+    import copy
+
+    folds = min(folds, len(X))
+    fold_of = np.random.default_rng(0).permutation(len(X)) % folds
+    scores = np.full(len(X), math.nan)
+    for fold in range(folds):
+        train = fold_of != fold
+        if len(np.unique(y[train])) > 1:
+            fitted = _fitted_copy(copy.copy(method), X[train], y[train])
+            scores[~train] = fitted.predict_proba(X[~train])[:, 1]
+    return np.where(np.isnan(scores), float(np.mean(y)), scores)
+
+
+def _fitted_copy(method: Method, X: FloatArray, y: FloatArray) -> Method:
+    try:
+        return method.fit(X, y)
+    except InputError:  # such as k larger than the fold
+        return _Constant(float(np.mean(y)))
+
+
+class _Constant:
+    """Scores every prompt alike."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def fit(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> Method:
+        return self
+
+    def predict_proba(self, X: FloatArray) -> FloatArray:
+        return np.tile([1 - self.value, self.value], (len(X), 1))
+
+
+def train_router(
+    encoder: Encoder,
+    method: Method,
+    training: Sequence[TrainingPrompt],
+    *,
+    weak: str,
+    strong: str,
+    record: Mapping[str, Any] | None = None,
+) -> Router:
+    """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError."""
+    if not training:
+        raise InputError("no training prompts; label some with `demur label`")
+    X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
+    y = np.array([t.target for t in training])
+    middle = float(np.median(held_out_scores(method, X, y)))
+    fitted = method.fit(X, y)
+    rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
+    vectors = rows if rows is not None and np.shape(rows) == X.shape else normalised(X)
+    return Router(encoder, fitted, weak, strong, tuple(training), vectors, middle, None, dict(record or {}))
