@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from environment import describe, shared_rows
 
 from demur import cost_quality_curve
 from demur.catalogue import cache_folder
@@ -21,6 +20,7 @@ from demur.methods import BY_NAME
 from demur.preferences import hard_targets, margin_targets
 from demur.records import FloatArray
 from demur.store import Store
+from environment import describe, shared_rows
 
 STRONG, WEAK = "gpt-3.5-turbo", "llama-2-7b-chat"
 CORRECT = 0.5  # a sample is correct when its ROUGE-L against gold is above this

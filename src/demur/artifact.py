@@ -38,6 +38,7 @@ def save_router(router: Router, folder: Path) -> None:
     arrays = {f"method.{name}": value for name, value in _learned(router.method).items()}
     if arrays.get("method.rows_") is not router.vectors:
         arrays["vectors"] = router.vectors
+    arrays["training_scores"] = router.training_scores
     save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / WEIGHTS)
     lines = (json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in router.training)
     (folder / TRAINING).write_text("".join(lines), encoding="utf-8")
@@ -65,7 +66,7 @@ def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
         strong=description["strong"],
         training=tuple(TrainingPrompt(**row) for row in training),
         vectors=arrays["vectors"] if "vectors" in arrays else arrays["method.rows_"],
-        fallback_threshold=description["fallback_threshold"],
+        training_scores=arrays["training_scores"],
         calibration=Calibration(**calibration) if calibration else None,
         record=description["record"],
     )
@@ -106,7 +107,6 @@ def _description(router: Router, folder: Path) -> dict[str, Any]:
         "params": router.method.get_params(),
         "dimension": int(router.vectors.shape[1]),
         "encoder": {"spec": spec_of(router.encoder), "identity": encoder_identity(router.encoder)},
-        "fallback_threshold": router.fallback_threshold,
         "calibration": asdict(router.calibration) if router.calibration else None,
         "n_train": len(router.training),
         "record": dict(router.record),

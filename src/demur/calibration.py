@@ -22,16 +22,18 @@ class Calibration:
     threshold: float  # strong iff score >= threshold
     share_asked: float
     share_reached: float  # of the calibration prompts; ties in the scores move together
-    n: int  # calibration prompts
-    kind: str = "strong share"
+    n: int  # prompts it was set on
+    on: str = "your prompts"
 
     @property
     def sentence(self) -> str:
         """In plain words."""
-        return f"{self.kind} {self.share_reached:.0%} of {self.n} calibration prompts ({self.share_asked:.0%} asked)"
+        return f"strong share {self.share_reached:.0%} of {self.n} of {self.on}, {self.share_asked:.0%} asked"
 
 
-def threshold_for_share(scores: FloatArray | Sequence[float], strong_share: float) -> Calibration:
+def threshold_for_share(
+    scores: FloatArray | Sequence[float], strong_share: float, *, on: str = "your prompts"
+) -> Calibration:
     """The threshold that sends as near to ``strong_share`` of these prompts to the strong model as their ties allow.
 
     Raises InputError for no scores, scores that are not finite, or a share outside [0, 1].
@@ -47,7 +49,7 @@ def threshold_for_share(scores: FloatArray | Sequence[float], strong_share: floa
     shares = 1.0 - np.searchsorted(np.sort(values), levels, side="left") / len(values)
     best = int(np.argmin(np.abs(shares - strong_share)))
     threshold = levels[best] if best == 0 or best == len(levels) - 1 else (levels[best] + levels[best - 1]) / 2
-    return Calibration(float(threshold), strong_share, float(shares[best]), len(values))
+    return Calibration(float(threshold), strong_share, float(shares[best]), len(values), on)
 
 
 def payback(labelling_usd: float | None, weak_usd: float | None, strong_usd: float | None, strong_share: float) -> str:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from demur import printing
 from demur.errors import DemurError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,11 +35,11 @@ def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
     from demur.quickstart import demo, route_examples
 
     with printing.progress_bar() as progress:
-        evaluation = demo(run=run, progress=progress)
+        outcome = demo(run=run, announce=None if json else printing.estimate, progress=progress)
         decisions = route_examples(run)
     if json:
-        return printing.as_json(evaluation)
-    printing.evaluation(evaluation, folder=Path(run))
+        return printing.as_json(outcome)
+    printing.outcome(outcome)
     for prompt, decision in decisions:
         printing.decision(prompt, decision)
     return None
@@ -57,7 +54,7 @@ def run(
     from demur.pipeline import run
 
     with printing.progress_bar() as progress:
-        outcome = run(file, progress=progress)
+        outcome = run(file, announce=None if json else printing.estimate, progress=progress)
     if json:
         return printing.as_json(outcome)
     return printing.outcome(outcome)

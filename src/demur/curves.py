@@ -97,6 +97,13 @@ class CostQualityCurve:
         low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return float(low), float(high)
 
+    def band(self, shares: FloatArray) -> FloatArray:
+        """(2, m) pointwise 95 % interval of quality at these strong shares, over always-weak's own mean."""
+        assert self._samples is not None, "an oracle has no band"
+        drawn = self._samples.gained_at(shares)
+        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+        return self.weak_quality + np.stack([low, high])
+
     @cached_property
     def _bootstrap(self) -> dict[str, FloatArray]:
         return {}
@@ -127,11 +134,20 @@ class _Samples:
         random = np.random.default_rng(self.seed)
         return np.array([self._once(random, recovered) for _ in range(self.resamples)])
 
-    def _once(self, random: np.random.Generator, recovered: float | None) -> float:
+    def gained_at(self, shares: FloatArray) -> FloatArray:
+        """(resamples, m) mean quality gained over always-weak at strong shares."""
+        random = np.random.default_rng(self.seed)
+        return np.array([np.interp(shares, *self._drawn(random)) for _ in range(self.resamples)])
+
+    def _drawn(self, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """Strong shares and quality gained, of prompts drawn with replacement."""
         n = len(self.gains)
         weights = np.bincount(random.integers(0, n, n), minlength=n)
         shares = np.concatenate([[0.0], np.cumsum(weights)[self.ends] / n])
-        gained = np.concatenate([[0.0], np.cumsum(weights * self.gains)[self.ends] / n])
+        return shares, np.concatenate([[0.0], np.cumsum(weights * self.gains)[self.ends] / n])
+
+    def _once(self, random: np.random.Generator, recovered: float | None) -> float:
+        shares, gained = self._drawn(random)
         if gained[-1] <= 0:
             return math.nan
         if recovered is None:

@@ -155,6 +155,17 @@ def _shown(value: Any) -> str:
     return " ".join((value if isinstance(value, str) else json.dumps(value, default=str)).split())[:200]
 
 
+def authorization(endpoint: Endpoint) -> dict[str, str]:
+    """The header that carries the key, read from the environment now; raises EndpointError when it is not set."""
+    variable = endpoint.api_key_env
+    if not variable:
+        return {}
+    key = os.environ.get(variable)
+    if not key:
+        raise EndpointError(f"{endpoint.model}: the environment variable {variable} holds no key; export it")
+    return {"Authorization": f"Bearer {key}"}
+
+
 class EndpointClient:
     """Talks to one endpoint; use as an async context manager, which keeps the connections."""
 
@@ -209,15 +220,6 @@ class EndpointClient:
     def _where(self, path: str) -> str:
         return f"{self.endpoint.model} at {self.endpoint.base_url}{path}"
 
-    def _headers(self) -> dict[str, str]:
-        variable = self.endpoint.api_key_env
-        if not variable:
-            return {}
-        key = os.environ.get(variable)
-        if not key:
-            raise EndpointError(f"{self.endpoint.model}: the environment variable {variable} holds no key; export it")
-        return {"Authorization": f"Bearer {key}"}
-
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         """Send; on a complaint about a field the endpoint does not know, leave that field out from now on."""
         while True:
@@ -243,7 +245,7 @@ class EndpointClient:
     async def _send(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
         """One request with retries on overload, server errors and a lost connection."""
         assert self._session is not None, "use `async with EndpointClient(endpoint)`"
-        headers, problem = self._headers(), ""
+        headers, problem = authorization(self.endpoint), ""
         for attempt in range(RETRIES):
             wait = backoff_seconds(attempt)
             try:

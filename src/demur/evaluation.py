@@ -1,10 +1,11 @@
-"""What an evaluation found: routers measured on prompts with gold answers, and what they were trained on.
+"""What an evaluation finds: routers measured on prompts with gold answers, and what they were trained on.
 
-Records only, and the pure functions that fill them. Drawing them is reporting's job, printing them the command line's.
+Records, and the pure functions that fill them. Drawing them is reporting's job, printing them the command line's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from demur.curves import CostQualityCurve, cost_quality_curve
 from demur.grading import grade
+from demur.prices import Price, served
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
 from demur.router import Neighbour, Router
 
@@ -22,8 +24,12 @@ class EvaluationRow:
     """One router on the test prompts."""
 
     router: str  # such as "sw"
-    curve: CostQualityCurve  # cost in USD per prompt, where both models' prices are known
-    usd_at_cpt80: float | None  # USD per 1,000 prompts at CPT(80%); None when a price is unknown or it is never reached
+    curve: CostQualityCurve  # with costs in USD a prompt, where both models' prices are known
+
+    @property
+    def usd_at_cpt80(self) -> float | None:
+        """USD per 1,000 prompts at CPT(80 %); None when a price is unknown or 80 % is never recovered."""
+        return usd_at_share(self.curve, self.curve.cpt(0.8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,7 @@ class Example:
     @property
     def right(self) -> bool:
         """True where the other model would not have been the better choice (a tie should stay weak)."""
-        strong_needed = self.strong_quality > self.weak_quality
-        return (self.role == "strong") == strong_needed
+        return (self.role == "strong") == (self.strong_quality > self.weak_quality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +57,52 @@ class Evaluation:
 
     weak: str
     strong: str
-    rows: tuple[EvaluationRow, ...]  # the routers, then always-weak, always-strong and random are drawn from any curve
+    rows: tuple[EvaluationRow, ...]  # a router each; always-weak, always-strong and random are ends and chord of any
     served: str  # name of the router that is saved and serves
     threshold: float  # of the served router
-    n_test: int
     preferences: tuple[Preference, ...]  # the training rows: entropies, targets, winners
     examples: tuple[Example, ...]  # of the served router, all test prompts
     warnings: tuple[str, ...]  # plain sentences: saturation, ties, a strong model that is no better
     pricing: str  # where the prices come from, or that they are unknown
     payback: str  # when labelling is earned back, one sentence
-    labelling_usd: float | None  # what sampling both models on all prompts cost; None when unknown
     notes: Mapping[str, Any]  # sampling settings, encoder, versions: printed at the foot of the report
+
+    @property
+    def n_test(self) -> int:
+        """Prompts that it was measured on."""
+        return len(self.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class GradedPrompts:
+    """Prompts with gold answers, both models' samples, what they were worth and what serving one answer costs."""
+
+    prompts: tuple[Prompt, ...]
+    weak: Mapping[str, Sequence[Sample]]
+    strong: Mapping[str, Sequence[Sample]]
+    weak_quality: FloatArray  # (n,) mean over the samples, in [0, 1]
+    strong_quality: FloatArray
+    weak_usd: FloatArray | None  # (n,) USD of one answer; None when the price is unknown
+    strong_usd: FloatArray | None
+
+
+def graded(
+    prompts: Sequence[Prompt],
+    weak: Mapping[str, Sequence[Sample]],
+    strong: Mapping[str, Sequence[Sample]],
+    prices: tuple[Price | None, Price | None],
+    grader: Grader = grade,
+) -> GradedPrompts:
+    """Grade and price both models' samples of the test prompts."""
+    return GradedPrompts(
+        prompts=tuple(prompts),
+        weak=weak,
+        strong=strong,
+        weak_quality=mean_quality(prompts, weak, grader),
+        strong_quality=mean_quality(prompts, strong, grader),
+        weak_usd=served_usd(prompts, weak, prices[0]),
+        strong_usd=served_usd(prompts, strong, prices[1]),
+    )
 
 
 def mean_quality(
@@ -72,63 +112,55 @@ def mean_quality(
     return np.array([np.mean([grader(prompt, sample.text) for sample in samples[prompt.id]]) for prompt in prompts])
 
 
-def usd_per_prompt(samples: Sequence[Sample], usd_per_token: tuple[float, float] | None) -> float:
-    """What one served answer costs (USD): the prompt's tokens once and the mean answer's; nan when unknown."""
-    if usd_per_token is None:
-        return float("nan")
-    usd_input, usd_output = usd_per_token
-    answer = float(np.mean([sample.completion_tokens for sample in samples]))
-    return samples[0].prompt_tokens * usd_input + answer * usd_output
+def served_usd(
+    prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], price: Price | None
+) -> FloatArray | None:
+    """USD of serving one answer to each prompt; shape (n,), None when the price is unknown."""
+    if price is None:
+        return None
+    return np.array([served(samples[prompt.id], price) for prompt in prompts], dtype=float)
 
 
-def evaluate_router(
-    name: str,
-    scores: FloatArray,  # (n,)
-    weak_quality: FloatArray,  # (n,) in [0, 1]
-    strong_quality: FloatArray,
-    weak_usd: FloatArray,  # (n,) USD a prompt, nan when unknown
-    strong_usd: FloatArray,
-) -> EvaluationRow:
-    """Measure one router's scores: curve, intervals and the money at CPT(80%)."""
-    known = bool(np.isfinite(weak_usd).all() and np.isfinite(strong_usd).all())
+def evaluate_router(name: str, scores: FloatArray, test: GradedPrompts) -> EvaluationRow:
+    """Measure one router's scores (n,) on the test set."""
     curve = cost_quality_curve(
-        scores,
-        weak_quality,
-        strong_quality,
-        weak_cost=weak_usd if known else None,
-        strong_cost=strong_usd if known else None,
+        scores, test.weak_quality, test.strong_quality, weak_cost=test.weak_usd, strong_cost=test.strong_usd
     )
-    return EvaluationRow(name, curve, _usd_at_share(curve, curve.cpt(0.8)) if known else None)
+    return EvaluationRow(name, curve)
 
 
-def _usd_at_share(curve: CostQualityCurve, share: float) -> float | None:
-    """USD per 1,000 prompts at the first point of the curve with at least this strong share."""
-    reached = [point.cost for point in curve.points if point.strong_share >= share - 1e-12]
-    costs = [cost for cost in reached if cost is not None]
-    return 1000 * min(costs) if costs else None
+def usd_at_share(curve: CostQualityCurve, strong_share: float) -> float | None:
+    """USD per 1,000 prompts at a strong share, along the curve; None without costs or for a share that is nan."""
+    if curve.costs is None or math.isnan(strong_share):
+        return None
+    return 1000 * float(np.interp(strong_share, curve.strong_shares, curve.costs))
 
 
-def examples(
-    router: Router,
-    prompts: Sequence[Prompt],
-    weak: Mapping[str, Sequence[Sample]],
-    strong: Mapping[str, Sequence[Sample]],
-    weak_quality: FloatArray,
-    strong_quality: FloatArray,
-) -> tuple[Example, ...]:
-    """Route every test prompt and set the decision beside both models' answers."""
+def quality_warnings(test: GradedPrompts) -> tuple[str, ...]:
+    """Plain sentences about a test set on which routing can show nothing."""
+    weak, strong = float(test.weak_quality.mean()), float(test.strong_quality.mean())
+    if strong > weak:
+        return ()
+    return (
+        f"the strong model is no better than the weak one here (quality {strong:.3f} against {weak:.3f}): always use the "
+        "weak model; CPT and APGR have no meaning",
+    )
+
+
+def examples(router: Router, test: GradedPrompts) -> tuple[Example, ...]:
+    """Route every test prompt and set the decision beside both models' first answers."""
     found = []
-    for i, prompt in enumerate(prompts):
+    for i, prompt in enumerate(test.prompts):
         decision = router.route(prompt.text)
         found.append(
             Example(
                 prompt=prompt.text,
                 score=decision.score,
                 role=decision.role,
-                weak_answer=weak[prompt.id][0].text,
-                strong_answer=strong[prompt.id][0].text,
-                weak_quality=float(weak_quality[i]),
-                strong_quality=float(strong_quality[i]),
+                weak_answer=test.weak[prompt.id][0].text,
+                strong_answer=test.strong[prompt.id][0].text,
+                weak_quality=float(test.weak_quality[i]),
+                strong_quality=float(test.strong_quality[i]),
                 neighbours=decision.neighbours,
             )
         )

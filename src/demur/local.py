@@ -43,7 +43,7 @@ def endpoint_of(config: ModelConfig) -> Endpoint:
     if config.base_url is None:
         identity = _local_identity(config.model)
     return Endpoint(
-        model=config.model if base_url else Path(config.model).stem,
+        model=config.model if base_url or is_known(config.model) else Path(config.model).stem,
         base_url=base_url,
         api_key_env=config.api_key_env,
         identity=identity,

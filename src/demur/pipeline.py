@@ -1,6 +1,6 @@
 """The main path, a stage a function, in the order in which data flow.
 
-    sample -> label -> train -> evaluate -> calibrate -> route;  `run` does them all
+    sample -> label -> train -> calibrate -> evaluate -> route;  `run` does them all
 
 Each stage reads what the one before it left in the run folder, so any of them can be done again alone. The stages
 only connect: what a stage computes is in the module that bears its name.
@@ -8,34 +8,277 @@ only connect: what a stage computes is in the module that bears its name.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
-from demur.config import RunConfig, read_run_file
-from demur.evaluation import Evaluation
-from demur.records import Progress, no_progress
+import numpy as np
+
+from demur.artifact import load_router, save_calibration, save_router
+from demur.calibration import Calibration, payback, threshold_for_share
+from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, load_run, read_run_file
+from demur.drawing import check_matplotlib
+from demur.encoding import CachedEncoder, load_encoder
+from demur.entailment import open_entailment
+from demur.errors import InputError
+from demur.evaluation import Evaluation, evaluate_router, examples, graded, quality_warnings
+from demur.labelling import Labels, label_prompts
+from demur.local import endpoint_of, parse_model
+from demur.pair import PairEstimate, PairSamples, PairSpend, pricing, sample_pair, spend_of, stored_pair
+from demur.preferences import label_warnings, read_preferences, write_preferences
+from demur.prompts import load_prompts, split_prompts
+from demur.records import Preference, Progress, SamplingSettings, no_progress
 from demur.reporting import write_report
+from demur.router import Decision, Router
 from demur.store import Store
+from demur.training import train_routers
 
 STORE = "store.sqlite"
 PREFERENCES = "preferences.jsonl"
 ROUTERS = "routers"  # one folder a trained router
 ROUTER = "router"  # the one that serves
-EVALUATION = "evaluation.json"
+
+Announce = Callable[[PairEstimate], None]
 
 
-def run(file: str | Path, *, progress: Progress = no_progress) -> Evaluation:
-    """Do the whole of a run file; returns what `evaluate` found."""
-    return run_config(read_run_file(file), progress=progress)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a whole run made."""
+
+    folder: str
+    spend: PairSpend
+    labels: Labels
+    calibration: Calibration
+    evaluation: Evaluation | None  # None when no prompt has gold answers
 
 
-def run_config(config: RunConfig, *, progress: Progress = no_progress) -> Evaluation:
+# -- the stages, each on a run's record and an open store ------------------------------------------------------------
+
+
+def run_config(config: RunConfig, *, announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
     """Every stage, once; the table of contents of demur."""
+    check_matplotlib()  # before anything is paid for
     config.save()
     with Store(config.folder / STORE) as store:
-        sample_stage(config, store, progress)  # ask both models n times a prompt, pay once, keep all
-        label_stage(config, store, progress)  # meaning clusters -> semantic entropy -> preferences
-        train_stage(config, store, progress)  # fit every router on the train prompts
-        calibrate_stage(config, store)  # the threshold that sends strong_share of them to the strong model
+        samples = sample_stage(
+            config, store, announce, progress
+        )  # ask both models n times a prompt; pay once, keep all
+        labels = label_stage(config, store, progress)  # meaning clusters -> semantic entropy -> preferences
+        router = train_stage(config, store, progress)  # fit every router on the train prompts
+        calibration = calibrate_stage(config, router)  # the threshold that sends strong_share to the strong model
         evaluation = evaluate_stage(config, store, progress)  # cost and quality on the test prompts
-    write_report(evaluation, config.folder)
-    return evaluation
+    if evaluation:
+        write_report(evaluation, config.folder)
+    return Outcome(config.run, spend_of(config, samples), labels, calibration, evaluation)
+
+
+def sample_stage(config: RunConfig, store: Store, announce: Announce | None, progress: Progress) -> PairSamples:
+    """Both models' samples of every prompt, from the store or by asking."""
+    return sample_pair(config, load_prompts(config.prompts), store, announce=announce, progress=progress)
+
+
+def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
+    """Preferences of the train prompts, written to preferences.jsonl."""
+    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
+    samples = stored_pair(config, train, store)
+    with open_entailment(config.label.entailment, store, progress) as entailment:
+        names = {"weak": endpoint_of(config.weak).model, "strong": endpoint_of(config.strong).model}
+        labels = label_prompts(train, samples, entailment, config.label, **names, progress=progress)
+    write_preferences(config.folder / PREFERENCES, labels.preferences)
+    return labels
+
+
+def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
+    """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
+    if config.router.serve not in config.router.methods:
+        raise InputError(f"router.serve is {config.router.serve!r}, which is not among methods {config.router.methods}")
+    preferences = read_preferences(config.folder / PREFERENCES)
+    encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
+    routers = train_routers(
+        preferences, encoder, config.router.methods, record=_record(config, preferences), progress=progress
+    )
+    for name, router in routers.items():
+        save_router(router, config.folder / ROUTERS / name)
+    save_router(routers[config.router.serve], config.folder / ROUTER)
+    return routers[config.router.serve]
+
+
+def calibrate_stage(config: RunConfig, router: Router) -> Calibration:
+    """The served router's threshold for the run's strong share, by quantile of its held-out training scores."""
+    calibration = threshold_for_share(router.training_scores, config.strong_share, on="the training prompts")
+    save_calibration(config.folder / ROUTER, calibration)
+    return calibration
+
+
+def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evaluation | None:
+    """All routers on the test prompts; None when no prompt has gold answers."""
+    _, prompts = split_prompts(load_prompts(config.prompts), config.test_share)
+    if not prompts:
+        return None
+    samples = stored_pair(config, prompts, store)
+    prices = endpoint_of(config.weak).price, endpoint_of(config.strong).price
+    test = graded(prompts, samples.weak, samples.strong, prices)
+    served = load_router(config.folder / ROUTER)
+    encoder = CachedEncoder(served.encoder, store, progress=progress)
+    texts = [prompt.text for prompt in prompts]
+    rows = []
+    for done, name in enumerate(config.router.methods):
+        progress("measuring routers", done, len(config.router.methods))
+        router = load_router(config.folder / ROUTERS / name, encoder=encoder)
+        rows.append(evaluate_router(name, router.score(texts), test))
+        rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
+    progress("measuring routers", len(config.router.methods), len(config.router.methods))
+    preferences = read_preferences(config.folder / PREFERENCES)
+    targets = np.array([row.target for row in preferences])
+    everything = load_prompts(config.prompts)
+    spent = spend_of(config, stored_pair(config, everything, store))
+    return Evaluation(
+        weak=served.weak,
+        strong=served.strong,
+        rows=tuple(rows),
+        served=config.router.serve,
+        threshold=served.threshold,
+        preferences=tuple(preferences),
+        examples=examples(replace(served, encoder=encoder), test),
+        warnings=(*quality_warnings(test), *label_warnings(targets, 0.0)),
+        pricing=pricing(config),
+        payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
+        notes=_record(config, preferences),
+    )
+
+
+def _mean(values: np.ndarray | None) -> float | None:
+    return None if values is None else float(values.mean())
+
+
+def _record(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, object]:
+    """What a router and a report say of how they were made."""
+    return {
+        "demur": version("demur"),
+        "prompts": Path(config.prompts).name,
+        "labels": asdict(config.label) | {"used_definition": preferences[0].definition},
+        "sampling": asdict(config.sampling),
+        "encoder": config.router.encoder,
+        "strong_share": config.strong_share,
+    }
+
+
+# -- the public functions, one a command -----------------------------------------------------------------------------
+
+
+def run(file: str | Path, *, announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
+    """Do the whole of a run file: sample, label, train, calibrate, evaluate, report."""
+    return run_config(read_run_file(file), announce=announce, progress=progress)
+
+
+def sample(
+    prompts: str | Path,
+    weak: str,
+    strong: str,
+    *,
+    run: str = "run",
+    n: int = 10,
+    temperature: float = 1.0,
+    max_tokens: int = 64,
+    template: str = "{prompt}",
+    system: str = "",
+    stop: Sequence[str] = (),
+    chat: bool = True,
+    seed: int = 0,
+    max_usd: float | None = None,
+    announce: Announce | None = None,
+    progress: Progress = no_progress,
+) -> PairSpend:
+    """Ask both models n times a prompt and keep every answer in the run folder; returns what it cost in all.
+
+    Models are named as `demur.local.parse_model` reads them. Raises InputError, EndpointError, BudgetError, StoreError.
+    """
+    settings = SamplingSettings(
+        n=n,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        stop=tuple(stop),
+        seed=seed,
+        template=template,
+        system=system,
+        chat=chat,
+    )
+    config = RunConfig(
+        str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
+    )
+    read = load_prompts(config.prompts)  # a broken file is said before anything is written or paid
+    config.save()
+    with Store(config.folder / STORE) as store:
+        return spend_of(config, sample_pair(config, read, store, announce=announce, progress=progress))
+
+
+def label(
+    *,
+    run: str = "run",
+    kind: str = "margin",
+    definition: str = "rao_blackwell",
+    delta: str = "symmetric",
+    tau: float = 0.1,
+    entailment: str = LabelConfig().entailment,
+    rules: bool = True,
+    progress: Progress = no_progress,
+) -> Labels:
+    """Turn a run's samples into preferences (run/preferences.jsonl). Raises InputError."""
+    given = {
+        "kind": kind,
+        "definition": definition,
+        "delta": delta,
+        "tau": tau,
+        "entailment": entailment,
+        "rules": rules,
+    }
+    config = replace(load_run(run), label=build(LabelConfig, given, where="label"))
+    config.save()
+    with Store(config.folder / STORE) as store:
+        return label_stage(config, store, progress)
+
+
+def train(
+    *,
+    run: str = "run",
+    methods: Sequence[str] = METHOD_NAMES,
+    serve: str = "sw",
+    encoder: str = "minilm",
+    progress: Progress = no_progress,
+) -> Router:
+    """Fit the routers on a run's preferences; returns the one that serves, not calibrated. Raises InputError."""
+    config = replace(load_run(run), router=RouterConfig(tuple(methods), serve, encoder))
+    config.save()
+    with Store(config.folder / STORE) as store:
+        return train_stage(config, store, progress)
+
+
+def evaluate(*, run: str = "run", progress: Progress = no_progress) -> Evaluation:
+    """Measure cost against quality on the run's test prompts. Raises InputError when none has gold answers."""
+    config = load_run(run)
+    with Store(config.folder / STORE) as store:
+        found = evaluate_stage(config, store, progress)
+    if found is None:
+        raise InputError(
+            f"{config.prompts}: no prompt has gold answers, so quality cannot be measured; add a field 'answers' to some"
+        )
+    return found
+
+
+def calibrate(prompts: str | Path, *, router: str = f"run/{ROUTER}", strong_share: float = 0.3) -> Calibration:
+    """Set a saved router's threshold so that this share of your prompts goes to the strong model."""
+    texts = [prompt.text for prompt in load_prompts(prompts)]
+    found = threshold_for_share(Router.load(router).score(texts), strong_share)
+    save_calibration(Path(router), found)
+    return found
+
+
+def route(prompt: str, *, router: str = f"run/{ROUTER}") -> Decision:
+    """Which model should answer, and why. Raises InputError for an empty prompt, ArtifactError for a bad router."""
+    return Router.load(router).route(prompt)
+
+
+def report(*, run: str = "run", progress: Progress = no_progress) -> Path:
+    """Write report.html and the pictures of the curve into the run folder; returns the report's path."""
+    return write_report(evaluate(run=run, progress=progress), Path(run))

@@ -16,13 +16,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import (
     Progress as Bar,
 )
-from rich.table import Table
+from rich.table import Column, Table
+
+from demur.evaluation import usd_at_share
 
 if TYPE_CHECKING:
     from demur.calibration import Calibration
@@ -42,8 +43,8 @@ err = Console(stderr=True, highlight=False)
 class _Rate(TextColumn):
     """Work done a second, as a column of the progress bar."""
 
-    def __init__(self) -> None:
-        super().__init__("")
+    def __init__(self, table_column: Column) -> None:
+        super().__init__("", table_column=table_column)
 
     def render(self, task: Any) -> Any:
         from rich.text import Text
@@ -52,25 +53,28 @@ class _Rate(TextColumn):
         return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
 
 
+def _whole() -> Column:
+    return Column(no_wrap=True, overflow="fold")
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A bar a stage on stderr: stage, count, rate, time left."""
     columns = (
-        TextColumn("{task.description:<34}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description:<28}", table_column=_whole()),
+        BarColumn(bar_width=14),
+        MofNCompleteColumn(table_column=_whole()),
+        _Rate(table_column=_whole()),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=_whole()),
+        TextColumn("{task.fields[time]}"),
     )
     with Bar(*columns, console=err) as bar:
         stages: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in stages:
-                stages[stage] = bar.add_task(stage, total=total)
-            bar.update(stages[stage], completed=done, total=total)
+                stages[stage] = bar.add_task(stage, total=total, time="left")
+            bar.update(stages[stage], completed=done, total=total, time="taken" if done >= total else "left")
 
         yield show
 
@@ -116,21 +120,23 @@ def percent(share: float) -> str:
 def evaluation(found: Evaluation, folder: Path | None = None) -> None:
     """The table of routers, what was learnt on the way, and where the report is."""
     table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
-    for name in ("router", "CPT50", "CPT80", "APGR [95% interval]", "USD per 1,000 at CPT80"):
+    for name in ("router", "CPT50", "CPT80", "APGR [95% interval]", "USD/1,000 at CPT80"):
         table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
     for row in found.rows:
         table.add_row(*_cells(row, served=row.router == found.served))
     if found.rows:
         curve = found.rows[0].curve
         table.add_section()
-        table.add_row("random (chord)", "50.0%", "80.0%", ".500", "")
+        table.add_row("random (chord)", "50.0%", "80.0%", "0.500", usd(usd_at_share(curve, 0.8)))
         table.add_row(
             "oracle",
             percent(curve.oracle.cpt(0.5)),
             percent(curve.oracle.cpt(0.8)),
-            f"{curve.oracle.apgr:.3f}",
+            "-" if math.isnan(curve.oracle.apgr) else f"{curve.oracle.apgr:.3f}",
             "",
         )
+        table.add_row("always weak", "", "", "", usd(usd_at_share(curve, 0.0)))
+        table.add_row("always strong", "", "", "", usd(usd_at_share(curve, 1.0)))
         out.print(table)
         out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
     for line in (*found.warnings, found.pricing, found.payback):
@@ -203,8 +209,9 @@ def calibration(found: Calibration, router: str) -> None:
 def outcome(found: Outcome) -> None:
     """What a whole run found."""
     labels(found.labels)
+    out.print(found.spend.sentence)
     if found.evaluation is not None:
-        evaluation(found.evaluation, folder=found.folder)
+        evaluation(found.evaluation, folder=Path(found.folder))
     else:
         out.print("no prompt has gold answers: quality cannot be measured; the router is trained and calibrated")
 

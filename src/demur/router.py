@@ -64,14 +64,26 @@ class Router:
     strong: str
     training: tuple[TrainingPrompt, ...]
     vectors: FloatArray  # (n, d) unit rows of the training prompts
-    fallback_threshold: float  # .5 quantile of the training prompts' held-out scores
+    training_scores: FloatArray  # (n,) of the training prompts, each by a fit that did not see it
     calibration: Calibration | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
 
     @property
     def threshold(self) -> float:
         """Strong iff score >= threshold."""
-        return self.calibration.threshold if self.calibration else self.fallback_threshold
+        return self.calibration.threshold if self.calibration else float(np.median(self.training_scores))
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, in a few plain values."""
+        return {
+            "method": type(self.method).__name__,
+            "weak": self.weak,
+            "strong": self.strong,
+            "n_train": len(self.training),
+            "dimension": int(self.vectors.shape[1]),
+            "threshold": self.threshold,
+            "calibration": self.calibration.sentence if self.calibration else None,
+        }
 
     def score(self, prompts: Sequence[str]) -> FloatArray:
         """P(the strong model is needed) of each prompt; shape (n,). Raises InputError for an empty prompt."""
@@ -198,8 +210,8 @@ def train_router(
         raise InputError("no training prompts; label some with `demur label`")
     X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
     y = np.array([t.target for t in training])
-    middle = float(np.median(held_out_scores(method, X, y)))
+    training_scores = held_out_scores(method, X, y)
     fitted = method.fit(X, y)
     rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
     vectors = rows if rows is not None and np.shape(rows) == X.shape else normalised(X)
-    return Router(encoder, fitted, weak, strong, tuple(training), vectors, middle, None, dict(record or {}))
+    return Router(encoder, fitted, weak, strong, tuple(training), vectors, training_scores, None, dict(record or {}))

@@ -7,9 +7,9 @@ the same call goes on where the last one ended. It asks; how to ask is the busin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from demur.endpoints import Endpoint
 from demur.errors import BudgetError
@@ -53,12 +53,46 @@ def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSe
     """Requests, tokens and USD that are still to be spent on these prompts."""
     have = stored_samples(prompts, endpoint, settings, store)
     lacking = [prompt for prompt in prompts if len(have[prompt.id]) < settings.n]
-    overhead = len(settings.template) + len(settings.system)
-    asked = sum((len(prompt.text) + overhead) // CHARACTERS_PER_TOKEN + 1 for prompt in lacking)
+    asked = sum(_prompt_tokens(prompt, settings) for prompt in lacking)
     missing = sum(settings.n - len(have[prompt.id]) for prompt in lacking)
     answered = missing * settings.max_tokens
     usd = endpoint.price.usd(asked, answered) if endpoint.price else None
     return Estimate(len(lacking), missing, asked, answered, usd)
+
+
+class Budget:
+    """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
+
+    Reserving keeps concurrent requests from going over the limit together.
+    """
+
+    def __init__(self, max_usd: float | None = None) -> None:
+        self.max_usd = max_usd
+        self.spent = 0.0
+        self._reserved = 0.0
+
+    def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
+        """Set aside what the next request can cost at most; raises BudgetError when that goes over the limit."""
+        if self.max_usd is None:
+            return 0.0
+        if endpoint.price is None:
+            raise BudgetError(
+                f"{endpoint.model}: its price is unknown, so max_usd {self.max_usd} cannot be kept; give "
+                "usd_per_million_input and usd_per_million_output in the run file"
+            )
+        bound = endpoint.price.usd(_prompt_tokens(prompt, settings), missing * settings.max_tokens)
+        if self.spent + self._reserved + bound > self.max_usd:
+            raise BudgetError(
+                f"{endpoint.model}: ${self.spent:.4f} spent, the next prompt may cost ${bound:.4f}, more than max_usd "
+                f"{self.max_usd}; what was sampled is kept, raise --max-usd to go on"
+            )
+        self._reserved += bound
+        return bound
+
+    def settle(self, reserved: float, paid_usd: float | None) -> None:
+        """What was set aside for a request is free again; what it cost is spent."""
+        self._reserved -= reserved
+        self.spent += paid_usd or 0.0
 
 
 async def sample_prompts(
@@ -68,62 +102,47 @@ async def sample_prompts(
     settings: SamplingSettings,
     store: Store,
     *,
-    max_usd: float | None = None,
+    budget: Budget | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, list[Sample]]:
     """n samples of every prompt; returns prompt id -> samples by index.
 
     Asks ``completer`` for what the store lacks, ``endpoint.concurrency`` prompts at a time. Raises EndpointError, and
-    BudgetError as soon as going on could cost more than ``max_usd``.
+    BudgetError as soon as going on could cost more than the budget.
     """
     have = stored_samples(prompts, endpoint, settings, store)
+    money = budget or Budget()
     stage = f"sampling {endpoint.model}"
-    done, spent = sum(len(samples) for samples in have.values()), 0.0
-    total = settings.n * len(prompts)
+    done, total = sum(len(samples) for samples in have.values()), settings.n * len(prompts)
     progress(stage, done, total)
     waiting = iter([prompt for prompt in prompts if len(have[prompt.id]) < settings.n])
 
     async def work() -> None:
-        nonlocal done, spent
+        nonlocal done
         for prompt in waiting:  # shared by all workers: each takes the next prompt
             missing = sorted(set(range(settings.n)) - {s.index for s in have[prompt.id]})
-            _check_budget(spent, prompt, len(missing), endpoint, settings, max_usd)
+            reserved = money.reserve(prompt, len(missing), endpoint, settings)
             samples = await completer.complete(prompt.text, settings, missing)
             store.add_samples(endpoint.name, prompt.text, settings.key, samples)  # kept, then counted
+            money.settle(reserved, paid(samples, endpoint.price))
             have[prompt.id] = sorted([*have[prompt.id], *samples], key=lambda s: s.index)
             done += len(samples)
-            spent += paid(samples, endpoint.price) or 0.0
             progress(stage, done, total)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(endpoint.concurrency):
-                group.create_task(work())
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None  # the first failure stopped the others: it is the one to show
+    await _together([work() for _ in range(endpoint.concurrency)])
     return have
 
 
-def _check_budget(
-    spent: float,
-    prompt: Prompt,
-    missing: int,
-    endpoint: Endpoint,
-    settings: SamplingSettings,
-    max_usd: float | None,
-) -> None:
-    """Raise BudgetError when the next request could go over the limit."""
-    if max_usd is None:
-        return
-    price = endpoint.price
-    if price is None:
-        raise BudgetError(
-            f"{endpoint.model}: its price is unknown, so max_usd {max_usd} cannot be kept; give usd_per_million_input "
-            f"and usd_per_million_output in the run file"
-        )
-    next_usd = price.usd(len(prompt.text) / CHARACTERS_PER_TOKEN, missing * settings.max_tokens)
-    if spent + next_usd > max_usd:
-        raise BudgetError(
-            f"{endpoint.model}: ${spent:.4f} spent, the next prompt may cost ${next_usd:.4f}, more than max_usd "
-            f"{max_usd}; what was sampled is kept, raise --max-usd to go on"
-        )
+async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all; the first failure stops the others and is the one that is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def _prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:
+    """About how many tokens a filled prompt has."""
+    return (len(prompt.text) + len(settings.template) + len(settings.system)) // CHARACTERS_PER_TOKEN + 1

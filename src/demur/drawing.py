@@ -1,0 +1,111 @@
+"""The pictures of a report: the cost-quality curve, entropies, targets. Needs matplotlib; knows nothing of HTML.
+
+Everything that should follow the page's colours is drawn in INK, which the report turns into ``currentColor``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from demur.errors import require
+from demur.evaluation import Evaluation, EvaluationRow
+from demur.records import Preference
+
+INK = "#7a7a7b"  # a grey that no palette uses
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe-Ito: safe for the colour-blind
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+def check_matplotlib() -> None:
+    """Raise MissingExtraError now rather than after everything was paid for."""
+    require("matplotlib", extra="report", purpose="the report's pictures")
+
+
+def curve_figure(found: Evaluation) -> Any:
+    """Quality against strong share: every router, the served one with its interval, chord, oracle, both ends."""
+    figure, axes = _axes(7.2, 4.4)
+    curve = found.rows[0].curve
+    shares = np.linspace(0, 1, 101)
+    oracle = curve.oracle
+    axes.plot(100 * oracle.strong_shares, oracle.qualities, color=INK, lw=1, ls=":", label="oracle")
+    axes.plot([0, 100], [curve.weak_quality, curve.strong_quality], color=INK, lw=1, ls="--", label="random")
+    for colour, row in zip(PALETTE, found.rows, strict=False):
+        _draw_router(axes, row, colour, shares, served=row.router == found.served)
+    for share, quality, name, side in (
+        (0, curve.weak_quality, "always weak", "left"),
+        (100, curve.strong_quality, "always strong", "right"),
+    ):
+        axes.plot([share], [quality], "o", color=INK, ms=6)
+        axes.annotate(name, (share, quality), (8 if side == "left" else -8, -14), textcoords="offset points", ha=side)
+    axes.set(xlabel="calls to the strong model (%)", ylabel="mean quality", xlim=(-2, 102))
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.1))
+    return figure
+
+
+def _draw_router(axes: Any, row: EvaluationRow, colour: str, shares: np.ndarray, *, served: bool) -> None:
+    name = f"{row.router} (served)" if served else row.router
+    quality = np.interp(shares, row.curve.strong_shares, row.curve.qualities)
+    axes.plot(100 * shares, quality, color=colour, lw=2.4 if served else 1.1, alpha=1 if served else 0.8, label=name)
+    if served:
+        axes.fill_between(100 * shares, *row.curve.band(shares), color=colour, alpha=0.15, lw=0)
+
+
+def entropy_figure(preferences: Sequence[Preference]) -> Any:
+    """Histograms of both models' semantic entropy on the training prompts."""
+    figure, axes = _axes(4.6, 2.8)
+    sides = [[row.entropy_a for row in preferences], [row.entropy_b for row in preferences]]
+    known = [np.array([value for value in side if value is not None], dtype=float) for side in sides]
+    low = min((float(side.min()) for side in known if side.size), default=0.0)
+    high = max((float(side.max()) for side in known if side.size), default=1.0)
+    bins = np.linspace(min(0.0, low), max(high, 1e-6), 13)
+    axes.hist(known, bins=bins, color=PALETTE[:2], label=["weak", "strong"])
+    axes.set(xlabel="semantic entropy (nats)", ylabel="prompts")
+    axes.legend(frameon=False)
+    return figure
+
+
+def target_figure(preferences: Sequence[Preference]) -> Any:
+    """Histogram of the training targets."""
+    figure, axes = _axes(4.6, 2.8)
+    axes.hist([row.target for row in preferences], bins=np.linspace(0, 1, 12), color=PALETTE[2])
+    axes.set(xlabel="target (0 weak is enough, 1 strong is needed)", ylabel="prompts")
+    return figure
+
+
+def svg_of(figure: Any) -> str:
+    """The figure as an SVG element."""
+    text = io.StringIO()
+    with _styled():
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawn = text.getvalue()
+    return drawn[drawn.index("<svg") :]
+
+
+def save(figure: Any, path: Any) -> None:
+    """Write the figure as PNG or SVG, by the path's ending, in ink that shows on white."""
+    with _styled():
+        figure.savefig(path, dpi=160, facecolor="white", transparent=False)
+
+
+def _axes(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure  # no pyplot: no global state, no window system
+
+    with _styled():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots()
+
+
+def _styled() -> Any:
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)

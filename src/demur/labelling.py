@@ -1,0 +1,171 @@
+"""From samples to preferences: cluster both models' answers by meaning, measure their entropies, set the targets.
+
+It connects clustering, uncertainty and preferences for a list of prompts; each of them knows nothing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.clustering import meaning_clusters
+from demur.config import LabelConfig
+from demur.errors import InputError
+from demur.pair import PairSamples
+from demur.preferences import agreement_targets, hard_targets, label_warnings, margin_targets, winner_of
+from demur.records import Entailment, FloatArray, IntArray, Preference, Progress, Prompt, Sample, no_progress
+from demur.uncertainty import AS_PRINTED, agreement, saturated_share, uncertainty, usable_definition
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The training rows, and how they fell out."""
+
+    preferences: tuple[Preference, ...]
+    definition: str  # of the entropies, as used
+    saturated: float  # share of prompts where every answer of the weak, or of the strong model is its own meaning
+    pairs_scored: int  # pairs sent to the entailment model
+    calls: int
+    warnings: tuple[str, ...]
+
+    @property
+    def ties(self) -> float:
+        """Share of targets that are exactly .5."""
+        return float(np.mean([row.winner == "tie" for row in self.preferences])) if self.preferences else 0.0
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        shares = [np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b")]
+        return (
+            f"{len(self.preferences)} preferences ({self.preferences[0].kind}, SE {self.definition}): weak "
+            f"{shares[0]:.0%}, strong {shares[1]:.0%}, tie {self.ties:.0%}; saturated {self.saturated:.0%}; "
+            f"{self.pairs_scored:,} pairs in {self.calls:,} calls of the entailment model"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Both models' uncertainty on every prompt, (n,) each."""
+
+    weak: FloatArray
+    strong: FloatArray
+    saturated: float
+    pairs: int
+    calls: int
+
+
+def label_prompts(
+    prompts: Sequence[Prompt],
+    samples: PairSamples,
+    entailment: Entailment,
+    config: LabelConfig,
+    *,
+    weak: str,
+    strong: str,
+    progress: Progress = no_progress,
+) -> Labels:
+    """A preference for every prompt, from n samples of both models (``weak`` and ``strong`` are their names).
+
+    Where either model gives no log-probs both are measured by the discrete form, so that they compare. Raises
+    InputError for no prompts, or an unequal number of samples.
+    """
+    if not prompts:
+        raise InputError("no prompts to label; give some, or lower test_share")
+    sides = [[side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong)]
+    _check_equal_n(prompts, *sides)
+    definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
+    measured = _measure(prompts, sides[0], sides[1], entailment, definition, config.rules, progress)
+    if config.kind == "agreement":
+        joint = _joint_agreement(prompts, sides[0], sides[1], entailment, config.rules, progress)
+        targets, pairs, calls = agreement_targets(joint[0]), measured.pairs + joint[1], measured.calls + joint[2]
+    else:
+        pairs, calls = measured.pairs, measured.calls
+        targets = (
+            margin_targets(measured.weak, measured.strong)
+            if config.kind == "margin"
+            else hard_targets(measured.weak, measured.strong, tau=config.tau, delta=config.delta)
+        )
+    rows = tuple(
+        Preference(
+            id=prompt.id,
+            model_a=weak,
+            model_b=strong,
+            prompt=prompt.text,
+            response_a=sides[0][i][0].text,
+            response_b=sides[1][i][0].text,
+            target=float(targets[i]),
+            winner=winner_of(float(targets[i])),
+            kind=config.kind,
+            entropy_a=float(measured.weak[i]),
+            entropy_b=float(measured.strong[i]),
+            definition=definition,
+            margin=float(measured.weak[i] - measured.strong[i]),
+            n=len(sides[0][i]),
+        )
+        for i, prompt in enumerate(prompts)
+    )
+    warnings = list(label_warnings(targets, measured.saturated, as_printed=definition in AS_PRINTED))
+    if definition != config.definition:
+        warnings.insert(
+            0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
+        )
+    return Labels(rows, definition, measured.saturated, pairs, calls, tuple(warnings))
+
+
+def _check_equal_n(
+    prompts: Sequence[Prompt], weak: Sequence[Sequence[Sample]], strong: Sequence[Sequence[Sample]]
+) -> None:
+    for prompt, a, b in zip(prompts, weak, strong, strict=True):
+        if len(a) != len(b) or not a:
+            raise InputError(
+                f"prompt {prompt.id!r}: {len(a)} weak and {len(b)} strong samples; entropies compare only at equal n > 0"
+            )
+
+
+def _common_definition(definition: str, samples: Sequence[Sample]) -> str:
+    known = all(one.logprobs is not None or not one.text for one in samples)
+    return usable_definition(definition, [] if known else None)
+
+
+def _measure(
+    prompts: Sequence[Prompt],
+    weak: Sequence[Sequence[Sample]],
+    strong: Sequence[Sequence[Sample]],
+    entailment: Entailment,
+    definition: str,
+    rules: bool,
+    progress: Progress,
+) -> _Measured:
+    """Cluster the answers of both models, each model's by themselves, in one go: their pairs share the batches."""
+    questions = [prompt.text for prompt in prompts] * 2
+    answers = [[one.text for one in side] for side in (*weak, *strong)]
+    found = meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
+    values = np.array(
+        [_uncertainty(ids, side, definition) for ids, side in zip(found.ids, (*weak, *strong), strict=True)]
+    )
+    n = len(prompts)
+    saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
+    return _Measured(values[:n], values[n:], saturated, found.pairs_scored, found.calls)
+
+
+def _uncertainty(ids: IntArray, samples: Sequence[Sample], definition: str) -> float:
+    return uncertainty(ids, [one.logprobs or () for one in samples], definition)
+
+
+def _joint_agreement(
+    prompts: Sequence[Prompt],
+    weak: Sequence[Sequence[Sample]],
+    strong: Sequence[Sequence[Sample]],
+    entailment: Entailment,
+    rules: bool,
+    progress: Progress,
+) -> tuple[FloatArray, int, int]:
+    """G of every prompt from clusters over both models' answers, the strong model's first; pairs and calls."""
+    answers = [[one.text for one in (*s, *w)] for w, s in zip(weak, strong, strict=True)]
+    questions = [prompt.text for prompt in prompts]
+    found = meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
+    gains = [agreement(ids[len(s) :], ids[: len(s)]) for ids, s in zip(found.ids, strong, strict=True)]
+    return np.array(gains), found.pairs_scored, found.calls

@@ -1,0 +1,179 @@
+"""The report of a run: one self-contained HTML file, and the curve as PNG and SVG. It draws and measures nothing itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from demur import drawing
+from demur.evaluation import Evaluation, EvaluationRow, Example, usd_at_share
+
+PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
+SHOWN_EXAMPLES = 12  # right, and as many wrong
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1c22; --faint: #6a6a75; --line: #d9d9e0; --paper: #ffffff; --mark: #0072b2; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8ee; --faint: #a0a0ac; --line: #3a3a44; --paper: #17171c; --mark: #56b4e9; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+p.lead, figcaption, .faint { color: var(--faint); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
+tr.served td { font-weight: 600; }
+figure { margin: 1rem 0; color: var(--faint); } figure svg { max-width: 100%; height: auto; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+summary { cursor: pointer; color: var(--mark); } summary:focus-visible { outline: 2px solid var(--mark); }
+pre { white-space: pre-wrap; background: color-mix(in srgb, var(--line) 35%, transparent); padding: .8rem; }
+"""
+
+
+def write_report(found: Evaluation, folder: Path) -> Path:
+    """Write report.html, curve.png and curve.svg; returns the page's path. Raises MissingExtraError."""
+    drawing.check_matplotlib()
+    folder.mkdir(parents=True, exist_ok=True)
+    curve = drawing.curve_figure(found)
+    for name in PICTURES:
+        drawing.save(curve, folder / name)
+    path = folder / PAGE
+    path.write_text(page(found), encoding="utf-8")
+    return path
+
+
+def page(found: Evaluation) -> str:
+    """The whole page; every text of a user's is escaped."""
+    title = f"demur: {found.strong} and {found.weak}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="lead">{escape(_lead(found))}</p>',
+        _figure(
+            drawing.curve_figure(found), "Quality against calls to the strong model; the band is the 95 % interval."
+        ),
+        "<h2>Routers</h2>" + _router_table(found),
+        "".join(f"<p>{escape(line)}</p>" for line in (*found.warnings, found.pricing, found.payback) if line),
+        "<h2>What they learned from</h2>",
+        f'<div class="pair">{_figure(drawing.entropy_figure(found.preferences), _entropy_caption(found))}'
+        f"{_figure(drawing.target_figure(found.preferences), _balance(found))}</div>",
+        "<h2>Decisions of the served router</h2>" + _decisions(found),
+        "<h2>How this was made</h2>",
+        f"<pre>{escape(json.dumps(dict(found.notes), indent=2, ensure_ascii=False))}</pre>",
+    ]
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _lead(found: Evaluation) -> str:
+    curve = found.rows[0].curve
+    return (
+        f"On {found.n_test} test prompts the weak model scores {curve.weak_quality:.3f} alone, the strong one "
+        f"{curve.strong_quality:.3f}. The served router ({found.served}) was trained on {len(found.preferences)} prompts "
+        "without a label; it calls the strong model where its score is at least "
+        f"{found.threshold:.3f}."
+    )
+
+
+def _figure(figure: object, caption: str) -> str:
+    svg = drawing.svg_of(figure).replace(drawing.INK, "currentColor")
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _router_table(found: Evaluation) -> str:
+    curve = found.rows[0].curve
+    oracle = curve.oracle
+    rows = [_router_cells(row, found.served) for row in found.rows]
+    rows += [
+        ["random (chord)", "50.0 %", "80.0 %", ".500", _usd(usd_at_share(curve, 0.8))],
+        ["oracle", _percent(oracle.cpt(0.5)), _percent(oracle.cpt(0.8)), f"{oracle.apgr:.3f}", ""],
+        ["always weak", "", "", "", _usd(usd_at_share(curve, 0.0))],
+        ["always strong", "", "", "", _usd(usd_at_share(curve, 1.0))],
+    ]
+    names = ["router", "CPT50", "CPT80", "APGR [95 % interval]", "USD per 1,000 prompts (routers: at CPT80)"]
+    return _table(names, rows, served=f"{found.served} (served)")
+
+
+def _router_cells(row: EvaluationRow, served: str) -> list[str]:
+    apgr = "-"
+    if not math.isnan(row.curve.apgr):
+        low, high = row.curve.interval("apgr")
+        apgr = f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"
+    name = f"{row.router} (served)" if row.router == served else row.router
+    return [name, _percent(row.curve.cpt(0.5)), _percent(row.curve.cpt(0.8)), apgr, _usd(row.usd_at_cpt80)]
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "") -> str:
+    def cells(values: Sequence[str], tag: str) -> str:
+        first, *rest = values
+        return f"<{tag}>{escape(first)}</{tag}>" + "".join(f'<{tag} class="n">{escape(v)}</{tag}>' for v in rest)
+
+    body = "".join(f"<tr{' class=served' if row[0] == served else ''}>{cells(row, 'td')}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{cells(names, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _entropy_caption(found: Evaluation) -> str:
+    return f"Semantic entropy ({found.preferences[0].definition}) of both models on the training prompts."
+
+
+def _balance(found: Evaluation) -> str:
+    n = len(found.preferences)
+    counts = {who: sum(row.winner == who for row in found.preferences) for who in ("model_a", "tie", "model_b")}
+    return f"Targets: weak preferred {counts['model_a'] / n:.0%}, tie {counts['tie'] / n:.0%}, strong {counts['model_b'] / n:.0%}."
+
+
+def _decisions(found: Evaluation) -> str:
+    wrong = [one for one in found.examples if not one.right]
+    right = [one for one in found.examples if one.right]
+    parts = [
+        f"<p>{len(right)} of {len(found.examples)} right: the other model would not have been the better choice "
+        "(at equal quality the weak one is).</p>"
+    ]
+    for name, group in (("Wrong", wrong), ("Right", right)):
+        chosen = sorted(group, key=lambda one: -abs(one.score - found.threshold))[:SHOWN_EXAMPLES]
+        rows = "".join(_example(one) for one in chosen)
+        parts.append(
+            f'<h3>{name}, furthest from the threshold first</h3><div class="scroll"><table><thead><tr><th>prompt</th>'
+            '<th class="n">score</th><th>went to</th><th>weak said (quality)</th><th>strong said (quality)</th></tr>'
+            f"</thead><tbody>{rows}</tbody></table></div>"
+        )
+    return "".join(parts)
+
+
+def _example(one: Example) -> str:
+    near = "".join(
+        f"<li>{escape(_short(n.prompt))} <span class=faint>similarity {n.similarity:.2f}, target {n.target:.2f}, SE weak "
+        f"{_nats(n.weak_entropy)}, strong {_nats(n.strong_entropy)}</span></li>"
+        for n in one.neighbours
+    )
+    return (
+        f"<tr><td>{escape(_short(one.prompt))}<details><summary>nearest training prompts</summary><ul>{near}</ul></details>"
+        f'</td><td class="n">{one.score:.3f}</td><td>{one.role}</td>'
+        f"<td>{escape(_short(one.weak_answer))} ({one.weak_quality:.1f})</td>"
+        f"<td>{escape(_short(one.strong_answer))} ({one.strong_quality:.1f})</td></tr>"
+    )
+
+
+def _short(text: str, length: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _nats(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"${amount:,.4f}"

@@ -1,0 +1,108 @@
+"""A fake OpenAI-compatible endpoint on loopback, for tests of demur and of what is built on it. No model needed.
+
+It answers from a function, deterministically by seed, and can be told to misbehave the way real endpoints do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+# (prompt, seed) -> answer
+Answerer = Callable[[str, int], str]
+
+
+@dataclass
+class FakeEndpoint:
+    """What the fake is asked to do, and what it was asked (``requests``: the bodies, in order)."""
+
+    answer: Answerer
+    base_url: str = ""
+    supports_n: bool = True  # False: one choice whatever n says
+    logprob: float | None = -0.1  # of every token (a word each); None: none are given
+    unknown_fields: frozenset[str] = frozenset()  # refused by name with 400
+    failures: list[web.Response] = field(default_factory=list)  # handed out first, one a request
+    hang_seconds: float = 0.0
+    raw: str | None = None  # sent instead of a completion, with status 200
+    key: str | None = None  # demanded as bearer token
+    requests: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def completion(self, body: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+        """The answer to a request."""
+        prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        count = int(body.get("n", 1)) if self.supports_n else 1
+        choices = [self._choice(prompt, int(body.get("seed", 0)) + i, i, chat) for i in range(count)]
+        answered = sum(len(self.answer(prompt, int(body.get("seed", 0)) + i).split()) for i in range(count))
+        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": answered}
+        return {"object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
+
+    def _choice(self, prompt: str, seed: int, index: int, chat: bool) -> dict[str, Any]:
+        text = self.answer(prompt, seed)
+        tokens = [] if self.logprob is None else [{"token": word, "logprob": self.logprob} for word in text.split()]
+        if chat:
+            logprobs = {"content": tokens} if tokens else None
+            return {"index": index, "message": {"content": text}, "finish_reason": "stop", "logprobs": logprobs}
+        legacy = {"token_logprobs": [token["logprob"] for token in tokens]} if tokens else None
+        return {"index": index, "text": text, "finish_reason": "stop", "logprobs": legacy}
+
+
+@asynccontextmanager
+async def fake_endpoint(answer: Answerer, **settings: Any) -> AsyncIterator[FakeEndpoint]:
+    """Serve a fake on a free loopback port as long as the block runs; its ``base_url`` is what clients take."""
+    fake = FakeEndpoint(answer, **settings)
+    app = web.Application(client_max_size=64 * 2**20)
+    app.router.add_post("/v1/chat/completions", lambda request: _handle(fake, request, chat=True))
+    app.router.add_post("/v1/completions", lambda request: _handle(fake, request, chat=False))
+    app.router.add_post("/v1/embeddings", lambda request: _embed(fake, request))
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    fake.base_url = f"http://{host}:{port}/v1"
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()
+
+
+async def _handle(fake: FakeEndpoint, request: web.Request, *, chat: bool) -> web.StreamResponse:
+    body = await request.json()
+    fake.requests.append(body)
+    if fake.hang_seconds:
+        await asyncio.sleep(fake.hang_seconds)
+    if fake.key and request.headers.get("Authorization") != f"Bearer {fake.key}":
+        return web.json_response({"error": {"message": "bad key"}}, status=401)
+    if fake.failures:
+        return fake.failures.pop(0)
+    for name in fake.unknown_fields & set(body):
+        return web.json_response({"error": {"message": f"Unrecognized request argument: '{name}'"}}, status=400)
+    if fake.raw is not None:
+        return web.Response(text=fake.raw, content_type="text/html")
+    if body.get("stream"):
+        return await _stream(fake, request, body)
+    return web.json_response(fake.completion(body, chat))
+
+
+async def _stream(fake: FakeEndpoint, request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    text = fake.answer(body["messages"][-1]["content"], int(body.get("seed", 0)))
+    for word in text.split():
+        chunk = {"model": body["model"], "choices": [{"index": 0, "delta": {"content": word + " "}}]}
+        await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+async def _embed(fake: FakeEndpoint, request: web.Request) -> web.Response:
+    """Letter counts as a vector: alike texts lie near each other."""
+    body = await request.json()
+    rows = [[1.0 + text.casefold().count(letter) for letter in "abcdefghijklmnop"] for text in body["input"]]
+    return web.json_response({"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]})

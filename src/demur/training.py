@@ -1,0 +1,36 @@
+"""From preferences to routers: every method that was asked for, on the same embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from demur.config import METHOD_NAMES
+from demur.errors import InputError
+from demur.methods import BY_NAME
+from demur.records import Encoder, Preference, Progress, no_progress
+from demur.router import Router, TrainingPrompt, train_router
+
+
+def train_routers(
+    preferences: Sequence[Preference],
+    encoder: Encoder,
+    methods: Sequence[str] = METHOD_NAMES,
+    *,
+    record: Mapping[str, Any] | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, Router]:
+    """A router a method, by name; ``encoder`` should be cached, since each method asks it. Raises InputError."""
+    unknown = [name for name in methods if name not in BY_NAME]
+    if unknown or not methods:
+        raise InputError(f"no routing method is called {(unknown or [''])[0]!r}; known: {', '.join(BY_NAME)}")
+    if not preferences:
+        raise InputError("no preferences to learn from; make some with `demur label`")
+    weak, strong = preferences[0].model_a, preferences[0].model_b
+    training = [TrainingPrompt(row.prompt, row.target, row.entropy_a, row.entropy_b) for row in preferences]
+    routers = {}
+    for done, name in enumerate(methods):
+        progress("training routers", done, len(methods))
+        routers[name] = train_router(encoder, BY_NAME[name](), training, weak=weak, strong=strong, record=record)
+    progress("training routers", len(methods), len(methods))
+    return routers
