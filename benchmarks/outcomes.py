@@ -27,7 +27,7 @@ def outcomes(benchmark: str) -> tuple[list[str], FloatArray, FloatArray]:
 def main() -> None:
     print(describe())
     print(
-        f"{'':<10}{'n':>7}{'weak':>10}{'strong':>10}   oracle CPT50 / CPT80 / APGR    random scores, routellm: CPT50 95 %"
+        f"{'':<10}{'n':>7}{'weak':>10}{'strong':>10}   oracle CPT50 / CPT80 / APGR  random scores, routellm: CPT50 95 %"
     )
     for benchmark in ("mt_bench", "gsm8k", "mmlu"):
         _, weak, strong = outcomes(benchmark)

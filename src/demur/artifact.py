@@ -1,4 +1,4 @@
-"""A trained router on disk: router.json (what it is), weights.safetensors (arrays), training.jsonl (what it learned from).
+"""A trained router on disk: router.json (what it is), weights.safetensors (arrays), training.jsonl (what taught it).
 
 Never pickle. Loading checks format, versions, hashes and the encoder's identity before anything is used.
 """
@@ -153,7 +153,7 @@ def _checked_encoder(description: dict[str, Any], encoder: Encoder | None, folde
     if encoder is None:
         if not wanted["spec"]:
             raise ArtifactError(
-                f"{folder}: trained on an encoder of your own ({wanted['identity']}); give it: Router.load(..., encoder=)"
+                f"{folder}: trained on an encoder of your own ({wanted['identity']}); Router.load(..., encoder=)"
             )
         encoder = load_encoder(wanted["spec"])
     found = encoder_identity(encoder)

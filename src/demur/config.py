@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -90,7 +90,12 @@ class RunConfig:
 def read_run_file(path: str | Path) -> RunConfig:
     """Read a run file (.toml, .yaml, .yml or .json); raises InputError naming file, key and value."""
     path = Path(path)
-    parse = {".toml": tomllib.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads}
+    parse: dict[str, Callable[[str], Any]] = {
+        ".toml": tomllib.loads,
+        ".yaml": yaml.safe_load,
+        ".yml": yaml.safe_load,
+        ".json": json.loads,
+    }
     if path.suffix not in parse:
         raise InputError(f"{path}: run files end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
     try:

@@ -17,7 +17,7 @@ from demur.records import Preference
 
 INK = "#7a7a7b"  # a grey that no palette uses
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe-Ito: safe for the colour-blind
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
     "axes.spines.top": False,

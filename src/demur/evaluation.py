@@ -142,8 +142,8 @@ def quality_warnings(test: GradedPrompts) -> tuple[str, ...]:
     if strong > weak:
         return ()
     return (
-        f"the strong model is no better than the weak one here (quality {strong:.3f} against {weak:.3f}): always use the "
-        "weak model; CPT and APGR have no meaning",
+        f"the strong model is no better than the weak one here (quality {strong:.3f} against {weak:.3f}): always use "
+        "the weak model; CPT and APGR have no meaning",
     )
 
 

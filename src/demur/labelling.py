@@ -121,7 +121,7 @@ def _check_equal_n(
     for prompt, a, b in zip(prompts, weak, strong, strict=True):
         if len(a) != len(b) or not a:
             raise InputError(
-                f"prompt {prompt.id!r}: {len(a)} weak and {len(b)} strong samples; entropies compare only at equal n > 0"
+                f"prompt {prompt.id!r}: {len(a)} weak and {len(b)} strong samples; entropies compare at equal n only"
             )
 
 

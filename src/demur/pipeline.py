@@ -28,7 +28,7 @@ from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, pricing, sample_pair, spend_of, stored_pair
 from demur.preferences import label_warnings, read_preferences, write_preferences
 from demur.prompts import load_prompts, split_prompts
-from demur.records import Preference, Progress, SamplingSettings, no_progress
+from demur.records import FloatArray, Preference, Progress, SamplingSettings, no_progress
 from demur.reporting import write_report
 from demur.router import Decision, Router
 from demur.store import Store
@@ -148,7 +148,7 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
     )
 
 
-def _mean(values: np.ndarray | None) -> float | None:
+def _mean(values: FloatArray | None) -> float | None:
     return None if values is None else float(values.mean())
 
 
@@ -261,7 +261,7 @@ def evaluate(*, run: str = "run", progress: Progress = no_progress) -> Evaluatio
         found = evaluate_stage(config, store, progress)
     if found is None:
         raise InputError(
-            f"{config.prompts}: no prompt has gold answers, so quality cannot be measured; add a field 'answers' to some"
+            f"{config.prompts}: no prompt has gold answers, so quality cannot be measured; add a field 'answers'"
         )
     return found
 

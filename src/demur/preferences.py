@@ -51,7 +51,7 @@ def relative_difference(entropy_weak: FloatArray, entropy_strong: FloatArray, de
 def hard_targets(
     entropy_weak: FloatArray, entropy_strong: FloatArray, *, tau: float = 0.1, delta: Delta = "symmetric"
 ) -> FloatArray:
-    """1 where the strong model is the more certain by more than ``tau``, 0 where the weak one is, .5 for ties (Eq. 4)."""
+    """1 where the strong model is more certain by more than ``tau``, 0 where the weak one is, .5 for ties (Eq. 4)."""
     apart = relative_difference(entropy_weak, entropy_strong, delta) > tau
     strong_wins = np.asarray(entropy_strong) < np.asarray(entropy_weak)
     return np.where(apart, strong_wins.astype(float), 0.5)

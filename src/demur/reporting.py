@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained HTML file, and the curve as PNG and SVG. It draws and measures nothing itself."""
+"""The report of a run: one self-contained HTML file, and the curve as PNG and SVG. It measures nothing itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
 SHOWN_EXAMPLES = 12  # right, and as many wrong
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c22; --faint: #6a6a75; --line: #d9d9e0; --paper: #ffffff; --mark: #0072b2; }
+:root { color-scheme: light dark; --ink: #1c1c22; --faint: #6a6a75; --line: #d9d9e0; --paper: #fff; --mark: #0072b2; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8e8ee; --faint: #a0a0ac; --line: #3a3a44; --paper: #17171c; --mark: #56b4e9; }
 }
@@ -77,8 +77,8 @@ def _lead(found: Evaluation) -> str:
     curve = found.rows[0].curve
     return (
         f"On {found.n_test} test prompts the weak model scores {curve.weak_quality:.3f} alone, the strong one "
-        f"{curve.strong_quality:.3f}. The served router ({found.served}) was trained on {len(found.preferences)} prompts "
-        "without a label; it calls the strong model where its score is at least "
+        f"{curve.strong_quality:.3f}. The served router ({found.served}) was trained on {len(found.preferences)} "
+        "prompts without a label; it calls the strong model where its score is at least "
         f"{found.threshold:.3f}."
     )
 
@@ -127,7 +127,8 @@ def _entropy_caption(found: Evaluation) -> str:
 def _balance(found: Evaluation) -> str:
     n = len(found.preferences)
     counts = {who: sum(row.winner == who for row in found.preferences) for who in ("model_a", "tie", "model_b")}
-    return f"Targets: weak preferred {counts['model_a'] / n:.0%}, tie {counts['tie'] / n:.0%}, strong {counts['model_b'] / n:.0%}."
+    shares = {who: count / n for who, count in counts.items()}
+    return f"Targets: weak preferred {shares['model_a']:.0%}, tie {shares['tie']:.0%}, strong {shares['model_b']:.0%}."
 
 
 def _decisions(found: Evaluation) -> str:
@@ -150,13 +151,13 @@ def _decisions(found: Evaluation) -> str:
 
 def _example(one: Example) -> str:
     near = "".join(
-        f"<li>{escape(_short(n.prompt))} <span class=faint>similarity {n.similarity:.2f}, target {n.target:.2f}, SE weak "
-        f"{_nats(n.weak_entropy)}, strong {_nats(n.strong_entropy)}</span></li>"
+        f"<li>{escape(_short(n.prompt))} <span class=faint>similarity {n.similarity:.2f}, target {n.target:.2f}, SE "
+        f"weak {_nats(n.weak_entropy)}, strong {_nats(n.strong_entropy)}</span></li>"
         for n in one.neighbours
     )
     return (
-        f"<tr><td>{escape(_short(one.prompt))}<details><summary>nearest training prompts</summary><ul>{near}</ul></details>"
-        f'</td><td class="n">{one.score:.3f}</td><td>{one.role}</td>'
+        f"<tr><td>{escape(_short(one.prompt))}<details><summary>nearest training prompts</summary><ul>{near}</ul>"
+        f'</details></td><td class="n">{one.score:.3f}</td><td>{one.role}</td>'
         f"<td>{escape(_short(one.weak_answer))} ({one.weak_quality:.1f})</td>"
         f"<td>{escape(_short(one.strong_answer))} ({one.strong_quality:.1f})</td></tr>"
     )

@@ -20,82 +20,34 @@ _ARTICLE = re.compile(
 )
 _DROPPED = re.compile(r"[\"“”«»`*_]|[;:,.?!)\]}]+(?=\s|$)|(?<!\S)[(\[{]|(?<=\s)[-–—]+(?=\s)|[,;](?=\s)")
 
-_UNITS_BELOW_20 = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = {
-    w: 10 * i
-    for i, w in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)
-}
+_UNITS_BELOW_20 = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS_WORDS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_TENS = {word: 10 * i for i, word in enumerate(_TENS_WORDS, start=2)}
 _SMALL = {word: value for value, word in enumerate(_UNITS_BELOW_20)} | _TENS
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_ORDINALS = {
-    word: value
-    for value, word in enumerate(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-            "eleventh",
-            "twelfth",
-        ],
-        start=1,
-    )
+_ORDINAL_WORDS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth"),
+    *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
+)
+_ORDINALS = {word: value for value, word in enumerate(_ORDINAL_WORDS, start=1)}
+_MONTH_NAMES = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_MONTHS = {name[:length]: number for number, name in enumerate(_MONTH_NAMES, start=1) for length in (3, len(name))} | {
+    "sept": 9
 }
-_MONTHS = {
-    name[:length]: number
-    for number, name in enumerate(
-        [
-            "january",
-            "february",
-            "march",
-            "april",
-            "may",
-            "june",
-            "july",
-            "august",
-            "september",
-            "october",
-            "november",
-            "december",
-        ],
-        start=1,
-    )
-    for length in (3, len(name))
-} | {"sept": 9}
 
 # unit -> (dimension, factor to its base unit)
 _UNITS: dict[str, tuple[str, float]] = {}
 for _dimension, _members in {
     "length": {"mm millimeter millimetre": 1e-3, "cm centimeter centimetre": 1e-2, "m meter metre": 1.0,
                "km kilometer kilometre": 1e3, "inch": 0.0254, "ft foot": 0.3048, "yd yard": 0.9144, "mile": 1609.344},
-    "mass": {"mg milligram": 1e-6, "g gram": 1e-3, "kg kilogram": 1.0, "tonne": 1e3, "lb pound": 0.45359237, "oz ounce": 0.028349523125},
+    "mass": {"mg milligram": 1e-6, "g gram": 1e-3, "kg kilogram": 1.0, "tonne": 1e3, "lb pound": 0.45359237,
+             "oz ounce": 0.028349523125},
     "time": {"second sec": 1.0, "minute min": 60.0, "hour hr": 3600.0, "day": 86400.0, "week": 604800.0},
     "months": {"month": 1.0, "year": 12.0, "decade": 120.0, "century": 1200.0},
     "volume": {"ml milliliter millilitre": 1e-3, "l liter litre": 1.0},

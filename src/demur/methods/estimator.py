@@ -35,7 +35,7 @@ class Estimator:
 
     def predict(self, X: FloatArray) -> FloatArray:
         """(n,) 1 where the strong model is needed rather than not."""
-        return self.classes_[(self.predict_proba(X)[:, 1] >= 0.5).astype(int)]
+        return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] >= 0.5).astype(int)])
 
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         raise TypeError(f"{type(self).__name__} does not say how it learns")
@@ -90,8 +90,8 @@ def checked_training(
         )
     if targets.min() == targets.max():
         raise InputError(
-            f"all {len(targets)} targets are {targets[0]:g}: only one class, nothing to learn; label more prompts, or a "
-            "pair of models that differ"
+            f"all {len(targets)} targets are {targets[0]:g}: only one class, nothing to learn; label more prompts, or "
+            "a pair of models that differ"
         )
     if sample_weight is None:
         return X, targets, np.ones(len(X))

@@ -40,10 +40,8 @@ def _load_part(part: str, seed: int) -> list[Prompt]:
     name, colon, size = part.strip().rpartition(":")
     if not colon or not size.isdigit():
         name, size = part.strip(), ""
-    if name not in SETS and Path(name).suffix not in ("", ".com"):
-        prompts = read_prompts(name)
-    else:
-        prompts = read_set(name)
+    is_file = name not in SETS and Path(name).suffix != ""
+    prompts = read_prompts(name) if is_file else read_set(name)
     if not size:
         return prompts
     if int(size) > len(prompts):
