@@ -6,8 +6,10 @@ Everything that should follow the page's colours is drawn in INK, which the repo
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,11 +28,28 @@ STYLE: Any = {
 }
 
 
+_Drawer = TypeVar("_Drawer", bound=Callable[..., Any])
+
+
+def _in_style(draw: _Drawer) -> _Drawer:
+    """Draw with STYLE in force; matplotlib is imported only now."""
+
+    @wraps(draw)
+    def styled(*given: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*given)
+
+    return styled  # type: ignore[return-value]
+
+
 def check_matplotlib() -> None:
     """Raise MissingExtraError now rather than after everything was paid for."""
     require("matplotlib", extra="report", purpose="the report's pictures")
 
 
+@_in_style
 def curve_figure(found: Evaluation) -> Any:
     """Quality against strong share: every router, the served one with its interval, chord, oracle, both ends."""
     figure, axes = _axes(7.2, 4.4)
@@ -41,15 +60,17 @@ def curve_figure(found: Evaluation) -> Any:
     axes.plot([0, 100], [curve.weak_quality, curve.strong_quality], color=INK, lw=1, ls="--", label="random")
     for colour, row in zip(PALETTE, found.rows, strict=False):
         _draw_router(axes, row, colour, shares, served=row.router == found.served)
-    for share, quality, name, side in (
-        (0, curve.weak_quality, "always weak", "left"),
-        (100, curve.strong_quality, "always strong", "right"),
-    ):
-        axes.plot([share], [quality], "o", color=INK, ms=6)
-        axes.annotate(name, (share, quality), (8 if side == "left" else -8, -14), textcoords="offset points", ha=side)
+    _mark(axes, 0, curve.weak_quality, "always weak", (8, -12), "left")
+    _mark(axes, 100, curve.strong_quality, "always strong", (0, 8), "right")
+    axes.margins(y=0.1)
     axes.set(xlabel="calls to the strong model (%)", ylabel="mean quality", xlim=(-2, 102))
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.1))
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.05))
     return figure
+
+
+def _mark(axes: Any, share: float, quality: float, name: str, offset: tuple[int, int], side: str) -> None:
+    axes.plot([share], [quality], "o", color=INK, ms=6)
+    axes.annotate(name, (share, quality), offset, textcoords="offset points", ha=side)
 
 
 def _draw_router(axes: Any, row: EvaluationRow, colour: str, shares: np.ndarray, *, served: bool) -> None:
@@ -60,6 +81,7 @@ def _draw_router(axes: Any, row: EvaluationRow, colour: str, shares: np.ndarray,
         axes.fill_between(100 * shares, *row.curve.band(shares), color=colour, alpha=0.15, lw=0)
 
 
+@_in_style
 def entropy_figure(preferences: Sequence[Preference]) -> Any:
     """Histograms of both models' semantic entropy on the training prompts."""
     figure, axes = _axes(4.6, 2.8)
@@ -74,6 +96,7 @@ def entropy_figure(preferences: Sequence[Preference]) -> Any:
     return figure
 
 
+@_in_style
 def target_figure(preferences: Sequence[Preference]) -> Any:
     """Histogram of the training targets."""
     figure, axes = _axes(4.6, 2.8)
@@ -82,30 +105,23 @@ def target_figure(preferences: Sequence[Preference]) -> Any:
     return figure
 
 
+@_in_style
 def svg_of(figure: Any) -> str:
     """The figure as an SVG element."""
     text = io.StringIO()
-    with _styled():
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = text.getvalue()
     return drawn[drawn.index("<svg") :]
 
 
-def save(figure: Any, path: Any) -> None:
-    """Write the figure as PNG or SVG, by the path's ending, in ink that shows on white."""
-    with _styled():
-        figure.savefig(path, dpi=160, facecolor="white", transparent=False)
+@_in_style
+def save(figure: Any, path: Path) -> None:
+    """Write the figure as PNG or SVG, by the path's ending, on white."""
+    figure.savefig(path, dpi=160, facecolor="white", transparent=False)
 
 
 def _axes(width: float, height: float) -> Any:
     from matplotlib.figure import Figure  # no pyplot: no global state, no window system
 
-    with _styled():
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots()
-
-
-def _styled() -> Any:
-    import matplotlib
-
-    return matplotlib.rc_context(STYLE)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
