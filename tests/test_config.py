@@ -1,0 +1,82 @@
+"""Run files: every fault names file, key and value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demur.config import ModelConfig, RunConfig, load_run, read_run_file
+from demur.errors import InputError
+
+GOOD = """
+prompts = "prompts.jsonl"
+weak = "smollm2-135m"
+run = "out"
+[strong]
+model = "gpt-4o"
+base_url = "https://api.openai.com/v1"
+api_key_env = "OPENAI_API_KEY"
+[sampling]
+n = 5
+temperature = 1
+stop = ["\\n"]
+[label]
+kind = "hard"
+"""
+
+
+def write(tmp_path: Path, text: str, name: str = "run.toml") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_toml_and_yaml_say_the_same(tmp_path: Path) -> None:
+    yaml = (
+        "prompts: prompts.jsonl\nweak: smollm2-135m\nrun: out\nstrong: {model: gpt-4o, "
+        "base_url: 'https://api.openai.com/v1', api_key_env: OPENAI_API_KEY}\n"
+        'sampling: {n: 5, temperature: 1, stop: ["\\n"]}\nlabel: {kind: hard}\n'
+    )
+    from_toml = read_run_file(write(tmp_path, GOOD))
+    assert from_toml == read_run_file(write(tmp_path, yaml, "run.yaml"))
+    assert from_toml.weak == ModelConfig("smollm2-135m")
+    assert from_toml.sampling.stop == ("\n",)
+    assert isinstance(from_toml.sampling.temperature, float)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ('runn = "x"\n' + GOOD, "'runn'"),
+        (GOOD.replace("n = 5", 'n = "five"'), "'five'"),
+        (GOOD.replace("n = 5", "n = true"), "True"),
+        (GOOD.replace('kind = "hard"', 'kind = "soft"'), "'soft'"),
+        (GOOD.replace("n = 5", "samples = 5"), "'samples'"),
+        (GOOD.replace('stop = ["\\n"]', 'stop = "\\n"'), "stop"),
+        ("prompts = [", "not valid toml"),
+        ('prompts = "p"', "weak"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, wrong: str, named: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read_run_file(write(tmp_path, wrong))
+    assert named in str(raised.value)
+    assert "run.toml" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_file_and_foreign_ending(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such run file"):
+        read_run_file(tmp_path / "none.toml")
+    with pytest.raises(InputError, match=r"run files end in"):
+        read_run_file(write(tmp_path, "", "run.ini"))
+
+
+def test_a_saved_run_is_found_again_where_it_was_moved_to(tmp_path: Path) -> None:
+    config = RunConfig("p.jsonl", ModelConfig("a"), ModelConfig("b"), run=str(tmp_path / "old"), max_usd=1.5)
+    config.save()
+    (tmp_path / "old").rename(tmp_path / "new")
+    found = load_run(tmp_path / "new")
+    assert found.folder == tmp_path / "new"
+    assert (found.max_usd, found.weak) == (1.5, config.weak)

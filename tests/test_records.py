@@ -1,0 +1,45 @@
+"""Identity of samples: what changes an answer changes its key."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from demur.endpoints import BASE_SEED_SPACING, base_seed
+from demur.records import SamplingSettings, content_hash
+
+OTHER = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "top_k": 40,
+    "min_p": 0.05,
+    "max_tokens": 3,
+    "stop": ("\n",),
+    "seed": 7,
+    "template": "Q: {prompt}",
+    "system": "Be brief.",
+    "chat": False,
+}
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(SamplingSettings) if f.name != "n"])
+def test_every_setting_but_n_is_part_of_a_samples_identity(name: str) -> None:
+    changed = replace(SamplingSettings(), **{name: OTHER[name]})
+    assert changed.key != SamplingSettings().key
+
+
+def test_more_samples_of_the_same_kind_share_their_key() -> None:
+    assert SamplingSettings(n=3).key == SamplingSettings(n=50).key
+
+
+def test_hash_does_not_depend_on_key_order() -> None:
+    assert content_hash({"a": 1, "b": [1, 2]}) == content_hash({"b": [1, 2], "a": 1})
+
+
+def test_seeds_of_two_prompts_never_meet() -> None:
+    settings = SamplingSettings(n=1000)
+    bases = {base_seed(f"prompt {i}", settings) for i in range(200)}
+    ordered = sorted(bases)
+    assert all(b - a >= BASE_SEED_SPACING > settings.n for a, b in zip(ordered, ordered[1:], strict=False))
+    assert max(ordered) + settings.n < 2**31

@@ -1,0 +1,143 @@
+"""Every definition: what it must be by its formula, and by common sense."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import demur
+from demur.errors import InputError
+from demur.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, agreement, p_true, saturated_share, uncertainty, verbalised
+
+answers = st.lists(
+    st.tuples(st.integers(0, 4), st.lists(st.floats(-20, 0), min_size=1, max_size=6)), min_size=1, max_size=12
+)
+
+
+@given(answers)
+def test_entropies_lie_between_0_and_log_of_the_number_of_meanings(drawn: list[tuple[int, list[float]]]) -> None:
+    ids, logprobs = [i for i, _ in drawn], [tokens for _, tokens in drawn]
+    for name in ("rao_blackwell", "discrete"):
+        value = uncertainty(ids, logprobs, name)
+        assert 0 <= value <= math.log(len(set(ids))) + 1e-9
+        if len(set(ids)) == 1:
+            assert value == 0
+
+
+@given(answers, st.permutations(range(12)))
+def test_order_of_samples_and_names_of_clusters_do_not_matter(
+    drawn: list[tuple[int, list[float]]], names: list[int]
+) -> None:
+    ids, logprobs = [i for i, _ in drawn], [tokens for _, tokens in drawn]
+    for name in DEFINITIONS.keys() - {"perplexity"}:  # that one is of the first answer
+        other = uncertainty([names[i] for i in ids][::-1], logprobs[::-1], name)
+        assert other == pytest.approx(uncertainty(ids, logprobs, name), abs=1e-9)
+
+
+def test_discrete_is_the_formula() -> None:
+    assert uncertainty([0, 0, 1, 2], None, "discrete") == pytest.approx(1.5 * math.log(2))
+
+
+def test_equal_probabilities_make_both_forms_agree() -> None:
+    ids = [0, 0, 0, 1, 2, 2]
+    same = [[-0.5, -0.5]] * 6
+    assert uncertainty(ids, same, "rao_blackwell") == pytest.approx(uncertainty(ids, None, "discrete"))
+
+
+def test_very_unlikely_answers_do_not_underflow() -> None:
+    value = uncertainty([0, 1], [[-800.0], [-801.0]], "rao_blackwell")
+    p = 1 / (1 + math.exp(-1))
+    assert value == pytest.approx(-(p * math.log(p) + (1 - p) * math.log(1 - p)))
+
+
+def test_eq_2_as_printed_is_minus_log_n_for_n_sure_identical_answers() -> None:
+    assert uncertainty([0] * 10, [[0.0, 0.0]] * 10, "paper") == pytest.approx(-math.log(10))
+    assert uncertainty([0] * 10, [[0.0, 0.0]] * 10, "paper_length_normalised") == pytest.approx(-math.log(10))
+
+
+def test_whole_sequences_against_mean_tokens() -> None:
+    logprobs = [[-1.0, -3.0], [-2.0]]
+    assert uncertainty([0, 1], logprobs, "paper") == pytest.approx((4 + 2) / 2)
+    assert uncertainty([0, 1], logprobs, "paper_length_normalised") == pytest.approx(2.0)
+    assert uncertainty([0, 1], logprobs, "predictive_entropy") == pytest.approx(2.0)
+    assert uncertainty([0, 1], logprobs, "perplexity") == pytest.approx(2.0)
+
+
+def test_counting_definitions() -> None:
+    assert uncertainty([0, 0, 1, 2], None, "meanings") == uncertainty([0, 0, 1, 2], None, "eigv") == 3
+    assert uncertainty([0, 0, 1, 2], None, "degree") == pytest.approx(1 - (0.25 + 0.0625 + 0.0625))
+
+
+def test_eigv_is_the_spectrum_that_its_paper_defines() -> None:
+    ids = np.array([0, 0, 1, 2, 2, 2])
+    similar = (ids[:, None] == ids).astype(float)
+    scale = np.diag(1 / np.sqrt(similar.sum(axis=1)))
+    spectrum = np.linalg.eigvalsh(np.eye(6) - scale @ similar @ scale)
+    assert uncertainty(ids, None, "eigv") == pytest.approx(np.maximum(0, 1 - spectrum).sum())
+
+
+def test_empty_answers_without_tokens_weigh_like_the_others() -> None:
+    assert uncertainty([0, 1], [[-1.0], []], "rao_blackwell") == pytest.approx(math.log(2))
+    assert uncertainty([0, 0], [[], []], "rao_blackwell") == 0
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_LOGPROBS))
+def test_missing_logprobs_are_an_error(name: str) -> None:
+    with pytest.raises(InputError, match="use discrete"):
+        uncertainty([0, 1], None, name)
+    with pytest.raises(InputError, match="1 lists of log-probs for 2 answers"):
+        uncertainty([0, 1], [[-1.0]], name)
+
+
+def test_the_public_example() -> None:
+    found = demur.semantic_entropy(
+        ["Paris", "It is Paris.", "Lyon"], question="Capital of France?", entailment=demur.exact_match, rules=False
+    )
+    assert found.clusters.tolist() == [0, 1, 2]
+    assert found.definition == "discrete"
+    assert found.entropy == pytest.approx(math.log(3))
+    with pytest.raises(InputError, match="no answers"):
+        demur.semantic_entropy([], entailment=demur.exact_match)
+    with pytest.raises(InputError, match="no uncertainty is called 'shannon'"):
+        demur.semantic_entropy(["a"], entailment=demur.exact_match, definition="shannon")
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=10),
+    st.lists(st.integers(0, 3), min_size=1, max_size=10),
+)
+def test_agreement_is_a_gain_in_its_bounds(weak: list[int], strong: list[int]) -> None:
+    assert -0.25 - 1e-12 <= agreement(weak, strong) <= 1
+
+
+def test_agreement_of_known_cases() -> None:
+    assert agreement([0, 0], [0, 0]) == 0
+    assert agreement([1, 1], [0, 0]) == 1
+    assert agreement([0, 0], [0, 1]) == pytest.approx(0.5 * (0.5 - 1) + 0.5 * 0.5)
+
+
+def test_the_correction_takes_off_what_sampling_adds() -> None:
+    """Two identical models gain nothing; the plug-in says otherwise, by (1 - sum p^2) / n."""
+    random = np.random.default_rng(0)
+    draws = random.integers(0, 3, (4000, 2, 10))
+    plug_in = np.mean([agreement(w, s) for w, s in draws])
+    corrected = np.mean([agreement(w, s, corrected=True) for w, s in draws])
+    assert plug_in == pytest.approx((1 - 1 / 3) / 10, abs=0.01)
+    assert corrected == pytest.approx(0, abs=0.01)
+
+
+def test_saturation_needs_more_than_one_answer() -> None:
+    assert saturated_share([np.array([0, 1, 2]), np.array([0, 0, 1]), np.array([0])]) == pytest.approx(1 / 3)
+    assert saturated_share([]) == 0
+
+
+def test_self_reported_confidence() -> None:
+    assert p_true({" A": math.log(0.6), "B": math.log(0.2), "I": math.log(0.2)}) == pytest.approx(0.25)
+    assert math.isnan(p_true({"Maybe": 0.0}))
+    assert verbalised("About 80 percent") == pytest.approx(0.2)
+    assert math.isnan(verbalised("very likely"))
+    assert math.isnan(verbalised("250"))
