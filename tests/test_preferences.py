@@ -112,7 +112,13 @@ def test_the_papers_columns_come_first(tmp_path: Path) -> None:
 
 
 def test_arena_rows_load_and_turn_round(tmp_path: Path) -> None:
-    arena = {"model_a": "large", "model_b": "small", "prompt": '["Why?", "And?"]', "response_a": '["x"]', "response_b": "[]"}
+    arena = {
+        "model_a": "large",
+        "model_b": "small",
+        "prompt": '["Why?", "And?"]',
+        "response_a": '["x"]',
+        "response_b": "[]",
+    }
     rows = [
         arena | {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0},
         arena | {"winner": "tie (bothbad)"},

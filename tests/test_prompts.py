@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SHARED, missing
 
+from conftest import SHARED, missing
 from demur.errors import InputError
 from demur.prompts import load_prompts, read_prompts, split_prompts
 from demur.records import Prompt
@@ -21,7 +21,10 @@ def jsonl(tmp_path: Path, rows: list[object], name: str = "p.jsonl") -> Path:
 
 
 def test_jsonl_gzip_and_csv_give_the_same_prompts(tmp_path: Path) -> None:
-    rows: list[object] = [{"id": "1", "question": "Two and two?", "answers": ["4", "four"]}, {"id": "2", "prompt": "Hi"}]
+    rows: list[object] = [
+        {"id": "1", "question": "Two and two?", "answers": ["4", "four"]},
+        {"id": "2", "prompt": "Hi"},
+    ]
     plain = read_prompts(jsonl(tmp_path, rows))
     packed = tmp_path / "p.jsonl.gz"
     packed.write_bytes(gzip.compress((tmp_path / "p.jsonl").read_bytes()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import pytest
 
@@ -41,5 +42,5 @@ def test_seeds_of_two_prompts_never_meet() -> None:
     settings = SamplingSettings(n=1000)
     bases = {base_seed(f"prompt {i}", settings) for i in range(200)}
     ordered = sorted(bases)
-    assert all(b - a >= BASE_SEED_SPACING > settings.n for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b - a >= BASE_SEED_SPACING > settings.n for a, b in pairwise(ordered))
     assert max(ordered) + settings.n < 2**31

@@ -15,7 +15,7 @@ from demur.errors import InputError
 from demur.local import endpoint_of, opened
 from demur.prices import paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
-from demur.sampling import Budget, Estimate, Samples, estimate, sample_prompts, stored_samples
+from demur.sampling import Budget, Estimate, Samples, estimate, raise_first, sample_prompts, stored_samples
 from demur.store import Store
 
 
@@ -108,15 +108,10 @@ def sample_pair(
     budget = Budget(config.max_usd)
 
     async def both() -> PairSamples:
-        work = (_sample_side(side, config, prompts, store, budget, progress) for side in (config.weak, config.strong))
-        tasks = [asyncio.ensure_future(one) for one in work]
-        try:
-            weak, strong = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:  # one side failed: the other stops after what it has under way
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return PairSamples(weak, strong)
+        work = [_sample_side(side, config, prompts, store, budget, progress) for side in (config.weak, config.strong)]
+        results = await asyncio.gather(*work, return_exceptions=True)
+        raise_first(results)
+        return PairSamples(*results)  # type: ignore[arg-type]  # no error is among them
 
     return asyncio.run(both())
 

@@ -7,9 +7,10 @@ the same call goes on where the last one ended. It asks; how to ask is the busin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from demur.endpoints import Endpoint
 from demur.errors import BudgetError
@@ -63,12 +64,14 @@ def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSe
 class Budget:
     """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
 
-    Reserving keeps concurrent requests from going over the limit together.
+    Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
+    further request is made, and those under way end, since they are paid for.
     """
 
     def __init__(self, max_usd: float | None = None) -> None:
         self.max_usd = max_usd
         self.spent = 0.0
+        self.closed = False
         self._reserved = 0.0
 
     def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
@@ -115,11 +118,12 @@ async def sample_prompts(
     stage = f"sampling {endpoint.model}"
     done, total = sum(len(samples) for samples in have.values()), settings.n * len(prompts)
     progress(stage, done, total)
-    waiting = iter([prompt for prompt in prompts if len(have[prompt.id]) < settings.n])
+    waiting = deque(prompt for prompt in prompts if len(have[prompt.id]) < settings.n)
 
-    async def work() -> None:
+    async def ask_next() -> None:
         nonlocal done
-        for prompt in waiting:  # shared by all workers: each takes the next prompt
+        while waiting and not money.closed:  # shared by all workers: each takes the next prompt
+            prompt = waiting.popleft()
             missing = sorted(set(range(settings.n)) - {s.index for s in have[prompt.id]})
             reserved = money.reserve(prompt, len(missing), endpoint, settings)
             samples = await completer.complete(prompt.text, settings, missing)
@@ -129,18 +133,22 @@ async def sample_prompts(
             done += len(samples)
             progress(stage, done, total)
 
-    await _together([work() for _ in range(endpoint.concurrency)])
+    async def work() -> None:
+        try:
+            await ask_next()
+        except BaseException:
+            money.closed = True
+            raise
+
+    raise_first(await asyncio.gather(*(work() for _ in range(endpoint.concurrency)), return_exceptions=True))
     return have
 
 
-async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all; the first failure stops the others and is the one that is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in work:
-                group.create_task(one)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+def raise_first(results: Sequence[object]) -> None:
+    """Raise the first error among results that were gathered with their errors."""
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:

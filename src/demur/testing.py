@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -57,9 +58,9 @@ async def fake_endpoint(answer: Answerer, **settings: Any) -> AsyncIterator[Fake
     """Serve a fake on a free loopback port as long as the block runs; its ``base_url`` is what clients take."""
     fake = FakeEndpoint(answer, **settings)
     app = web.Application(client_max_size=64 * 2**20)
-    app.router.add_post("/v1/chat/completions", lambda request: _handle(fake, request, chat=True))
-    app.router.add_post("/v1/completions", lambda request: _handle(fake, request, chat=False))
-    app.router.add_post("/v1/embeddings", lambda request: _embed(fake, request))
+    app.router.add_post("/v1/chat/completions", partial(_handle, fake, chat=True))
+    app.router.add_post("/v1/completions", partial(_handle, fake, chat=False))
+    app.router.add_post("/v1/embeddings", partial(_embed, fake))
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

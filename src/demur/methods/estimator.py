@@ -35,7 +35,7 @@ class Estimator:
 
     def predict(self, X: FloatArray) -> FloatArray:
         """(n,) 1 where the strong model is needed rather than not."""
-        return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] >= 0.5).astype(int)])
+        return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)])
 
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         raise TypeError(f"{type(self).__name__} does not say how it learns")
@@ -77,6 +77,8 @@ def checked_training(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """X as float rows, y in [0, 1] and weights as floats of the same length; raises InputError."""
     X = checked_rows(X, None, "")
+    if y is None:
+        raise InputError("fit requires y to be passed, but the target y is None; give one target a row")
     targets = np.asarray(y)
     if targets.ndim != 1 or len(targets) != len(X):
         raise InputError(f"y has shape {targets.shape} for {len(X)} rows of X; give one target a row")
@@ -97,12 +99,15 @@ def checked_training(
         return X, targets, np.ones(len(X))
     weight = np.asarray(sample_weight, dtype=float)
     if weight.shape != (len(X),) or not np.isfinite(weight).all() or weight.min() < 0 or weight.sum() == 0:
-        raise InputError(f"sample_weight of shape {weight.shape} must be {len(X)} values >= 0 that are not all 0")
-    return X, targets, weight
+        raise InputError(f"sample_weight of shape {weight.shape} must be {len(X)} values >= 0, not all zero")
+    used = weight > 0  # a row without weight is no row: SW's largest similarity must not run over it
+    return X[used], targets[used], weight[used]
 
 
 def checked_rows(X: FloatArray, width: int | None, owner: str) -> FloatArray:
     """X as (n, d) floats (float32 stays float32); raises InputError for other shapes, NaN, or an unfitted owner."""
+    if hasattr(X, "toarray"):
+        raise InputError(f"X is a sparse {type(X).__name__}, and sparse input is not supported; give X.toarray()")
     rows = np.asarray(X)
     if owner and width is None:
         raise InputError(f"this {owner} is not fitted yet; call fit first")
@@ -110,6 +115,8 @@ def checked_rows(X: FloatArray, width: int | None, owner: str) -> FloatArray:
         if np.iscomplexobj(rows):
             raise InputError("Complex data not supported")
         rows = rows.astype(float)
+    if rows.ndim == 2 and rows.shape[1] == 0:
+        raise InputError(f"X has 0 feature(s) (shape={rows.shape}) while a minimum of 1 is required.")
     if rows.ndim != 2 or 0 in rows.shape:
         raise InputError(f"X has shape {rows.shape}: expected (n, d) with at least one row. Reshape your data")
     if width is not None and rows.shape[1] != width:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from demur.methods.estimator import Estimator, centre_and_scale, sigmoid
 from demur.methods.optimiser import Adam
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 
 BATCH_ROWS = 128
 
@@ -15,11 +17,11 @@ class MLP(Estimator):
     """One hidden layer, learned by mini-batch Adam with weight decay; two softmax outputs differ by one logit."""
 
     def __init__(
-        self, hidden: int = 64, decay: float = 1e-2, epochs: int = 20, learning_rate: float = 1e-3, seed: int = 0
+        self, hidden: int = 64, decay: float = 1e-2, steps: int = 500, learning_rate: float = 1e-3, seed: int = 0
     ) -> None:
         self.hidden = hidden
         self.decay = decay
-        self.epochs = epochs
+        self.steps = steps
         self.learning_rate = learning_rate
         self.seed = seed
 
@@ -28,15 +30,12 @@ class MLP(Estimator):
         rows = ((X - mean) / scale).astype(X.dtype)
         random = np.random.default_rng(self.seed)
         first = random.normal(0, 1, (X.shape[1], self.hidden)).astype(X.dtype)  # rows have length 1: units of size 1
-        second = random.normal(0, np.sqrt(2 / self.hidden), (self.hidden, 2)).astype(X.dtype)
+        second = np.zeros((self.hidden, 2), X.dtype)  # it begins undecided: few rows must not be outvoted by chance
         biases = [np.zeros(self.hidden, X.dtype), np.zeros(2, X.dtype)]
         optimiser = Adam([first, biases[0], second, biases[1]], self.learning_rate, self.decay)
         share = (weight / weight.mean()).astype(X.dtype)
-        for _ in range(self.epochs):
-            order = random.permutation(len(rows))
-            for start in range(0, len(rows), BATCH_ROWS):
-                batch = order[start : start + BATCH_ROWS]
-                optimiser.step(_gradients(rows[batch], y[batch], share[batch], first, second, biases))
+        for batch in _batches(len(rows), self.steps, random):
+            optimiser.step(_gradients(rows[batch], y[batch], share[batch], first, second, biases))
         self.first_, self.second_ = first / scale[0], second
         self.first_bias_, self.second_bias_ = biases[0] - mean @ self.first_, biases[1]
 
@@ -44,6 +43,15 @@ class MLP(Estimator):
         hidden = np.maximum(X @ self.first_ + self.first_bias_, 0.0)
         logits = hidden @ self.second_ + self.second_bias_
         return sigmoid(logits[:, 1] - logits[:, 0])
+
+
+def _batches(n: int, steps: int, random: np.random.Generator) -> Iterator[IntArray]:
+    """Row numbers of so many steps: all rows in a new order, again and again."""
+    while steps > 0:
+        order = random.permutation(n)
+        for start in range(0, n, BATCH_ROWS)[:steps]:
+            yield order[start : start + BATCH_ROWS]
+        steps -= -(-n // BATCH_ROWS)
 
 
 def _gradients(

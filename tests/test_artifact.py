@@ -1,0 +1,140 @@
+"""Saved routers: what is loaded scores as what was saved; anything else is refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demur import Router
+from demur.artifact import save_calibration
+from demur.calibration import threshold_for_share
+from demur.errors import ArtifactError, InputError
+from demur.methods import BY_NAME
+from demur.router import TrainingPrompt, train_router
+from worlds import LetterEncoder
+
+WORDS = ["zzz", "aaa", "zaz", "aza", "zz top", "an aa battery", "jazz pizza", "banana"]
+TRAINING = [TrainingPrompt(f"{w} {i}", float(w.count("z") > w.count("a")), 1.0, 0.5) for i in range(6) for w in WORDS]
+
+
+def make(name: str = "sw") -> Router:
+    return train_router(LetterEncoder(), BY_NAME[name](), TRAINING, weak="small", strong="large", record={"n": 3})
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_round_trip(tmp_path: Path, name: str) -> None:
+    router = make(name)
+    router.save(tmp_path / "router")
+    loaded = Router.load(tmp_path / "router", encoder=LetterEncoder())
+    prompts = ["zebra puzzle", "a salad", "hello"]
+    np.testing.assert_array_equal(loaded.score(prompts), router.score(prompts))
+    assert loaded.route("pizza") == router.route("pizza")
+    assert loaded.record == {"n": 3}
+    assert {path.suffix for path in (tmp_path / "router").iterdir()} == {".json", ".jsonl", ".safetensors"}
+
+
+def test_calibration_is_kept_and_used(tmp_path: Path) -> None:
+    router = make()
+    router.save(tmp_path)
+    scores = router.score([t.prompt for t in TRAINING])
+    save_calibration(tmp_path, threshold_for_share(scores, 0.25))
+    loaded = Router.load(tmp_path, encoder=LetterEncoder())
+    assert loaded.calibration is not None
+    assert np.mean(scores >= loaded.threshold) == pytest.approx(loaded.calibration.share_reached)
+    assert "not calibrated" in router.route("x").reason
+    assert "25% asked" in loaded.route("x").reason
+
+
+def test_without_calibration_the_middle_of_the_training_scores_decides() -> None:
+    router = make()
+    assert router.threshold == np.median(router.training_scores)
+
+
+def test_the_nearest_training_prompts_are_the_nearest() -> None:
+    decision = make().route("banana 3")
+    assert decision.neighbours[0].prompt == "banana 3"
+    assert decision.neighbours[0].similarity == pytest.approx(1)
+    assert len(decision.neighbours) == 3
+    similarities = [near.similarity for near in decision.neighbours]
+    assert similarities == sorted(similarities, reverse=True)
+
+
+def damage_description(folder: Path, **changed: object) -> None:
+    path = folder / "router.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
+def test_what_is_not_a_router_is_refused(tmp_path: Path) -> None:
+    def load() -> Router:
+        return Router.load(tmp_path / "r", encoder=LetterEncoder())
+
+    with pytest.raises(ArtifactError, match=r"no saved router here; make one with `demur train`"):
+        load()
+    make().save(tmp_path / "r")
+    damage_description(tmp_path / "r", demur_format=7)
+    with pytest.raises(ArtifactError, match="format 7, this demur reads 1; upgrade"):
+        load()
+    make().save(tmp_path / "r")
+    damage_description(tmp_path / "r", method="forest")
+    with pytest.raises(ArtifactError, match="method 'forest' is none of"):
+        load()
+    (tmp_path / "r" / "router.json").write_text('{"model": "other"}')
+    with pytest.raises(ArtifactError, match="not a router of demur's"):
+        load()
+    (tmp_path / "r" / "router.json").write_text("{")
+    with pytest.raises(ArtifactError, match="not valid JSON"):
+        load()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "training.jsonl"])
+def test_one_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
+    make().save(tmp_path)
+    data = bytearray((tmp_path / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / name).write_bytes(bytes(data))
+    with pytest.raises(ArtifactError, match="its content is not what"):
+        Router.load(tmp_path, encoder=LetterEncoder())
+    (tmp_path / name).unlink()
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        Router.load(tmp_path, encoder=LetterEncoder())
+
+
+def test_another_encoder_is_refused(tmp_path: Path) -> None:
+    make().save(tmp_path)
+
+    class Other(LetterEncoder):
+        identity = "other letters"
+
+    with pytest.raises(ArtifactError, match="trained on encoder 'letters', this one is 'other letters'"):
+        Router.load(tmp_path, encoder=Other())
+    with pytest.raises(ArtifactError, match="encoder of your own"):
+        Router.load(tmp_path)
+
+
+def test_a_scikit_learn_classifier_routes_but_is_not_pickled(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    router = train_router(LetterEncoder(), LogisticRegression(), TRAINING, weak="s", strong="l")
+    assert router.route("zzz").score > router.route("aaa").score
+    with pytest.raises(ArtifactError, match="cannot be saved without pickle"):
+        router.save(tmp_path)
+
+
+def test_prompts_that_cannot_be_routed() -> None:
+    for empty in ("", " \n\t"):
+        with pytest.raises(InputError, match="the prompt is empty"):
+            make().route(empty)
+    assert make().route("x" * 1_000_000).model in ("small", "large")
+
+
+def test_a_template_that_serves_otherwise_is_noticed() -> None:
+    router = train_router(
+        LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l",
+        record={"sampling": {"template": "Q: {prompt}", "system": ""}},
+    )  # fmt: skip
+    assert router.check_serving(template="Q: {prompt}", system="") is None
+    assert "template" in (router.check_serving(template="{prompt}", system="") or "")
+    assert "system" in (router.check_serving(template="Q: {prompt}", system="Be kind.") or "")

@@ -1,0 +1,144 @@
+"""Curves against brute force, against what must hold for every router, and against published outcomes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import SHARED, missing
+from demur import cost_quality_curve
+from demur.errors import InputError
+from demur.records import FloatArray
+from outcomes import outcomes
+
+tables = st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0])),
+    min_size=2,
+    max_size=30,
+).filter(lambda rows: sum(s - w for _, w, s in rows) > 0)
+
+
+def columns(rows: list[tuple[int, float, float]]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    score, weak, strong = np.array(rows, dtype=float).T
+    return score, weak, strong
+
+
+@given(tables)
+def test_every_point_is_what_its_threshold_gives(rows: list[tuple[int, float, float]]) -> None:
+    score, weak, strong = columns(rows)
+    curve = cost_quality_curve(score, weak, strong, weak_cost=weak + 1, strong_cost=strong + 5)
+    for point in curve.points:
+        chosen = score >= point.threshold
+        assert point.strong_share == pytest.approx(chosen.mean())
+        assert point.quality == pytest.approx(np.where(chosen, strong, weak).mean())
+        assert point.cost == pytest.approx(np.where(chosen, strong + 5, weak + 1).mean())
+    assert (curve.strong_shares[0], curve.strong_shares[-1]) == (0, 1)
+
+
+@given(tables)
+def test_cpt_is_the_least_share_that_recovers(rows: list[tuple[int, float, float]]) -> None:
+    score, weak, strong = columns(rows)
+    curve = cost_quality_curve(score, weak, strong)
+    for recovered in (0.2, 0.5, 0.8):
+        share, target = curve.cpt(recovered), weak.mean() + recovered * curve.gain
+
+        def quality(at: FloatArray | float) -> FloatArray:
+            return np.interp(at, curve.strong_shares, curve.qualities)
+
+        assert quality(share) == pytest.approx(target)
+        assert (quality(np.linspace(0, share, 500)[:-1]) < target + 1e-9).all()
+
+
+@given(tables)
+def test_nothing_beats_the_oracle_and_order_does_not_matter(rows: list[tuple[int, float, float]]) -> None:
+    score, weak, strong = columns(rows)
+    curve = cost_quality_curve(score, weak, strong)
+    best = np.interp(curve.strong_shares, curve.oracle.strong_shares, curve.oracle.qualities)
+    assert (curve.qualities <= best + 1e-12).all()
+    assert curve.oracle.apgr >= curve.apgr - 1e-12
+    assert curve.oracle.cpt(0.5) <= curve.cpt(0.5) + 1e-12
+    again = cost_quality_curve(score[::-1], weak[::-1], strong[::-1])
+    assert again.apgr == pytest.approx(curve.apgr)
+    assert cost_quality_curve(np.exp(score), weak, strong).apgr == pytest.approx(curve.apgr)
+
+
+def test_equal_scores_are_the_chord() -> None:
+    curve = cost_quality_curve(np.zeros(10), np.zeros(10), np.arange(10) / 10)
+    assert curve.apgr == pytest.approx(0.5)
+    assert curve.cpt(0.8) == pytest.approx(0.8)
+    assert curve.pgr(0.3) == pytest.approx(0.3)
+
+
+def test_the_interval_holds_what_it_promises() -> None:
+    """Over worlds with a known APGR, the 95 % interval covers it about 95 % of the time."""
+    random = np.random.default_rng(0)
+    covered = 0
+    for world in range(150):
+        needed = random.random(150) < 0.5
+        score = needed + random.normal(0, 1, 150)
+        low, high = cost_quality_curve(score, np.zeros(150), needed.astype(float), resamples=200, seed=world).interval(
+            "apgr"
+        )
+        covered += low <= 0.5 + 0.5 * (0.7602 - 0.5) <= high  # AUROC of two normals one apart is .7602; half are needed
+    assert covered >= 0.88 * 150
+
+
+def test_a_strong_model_that_is_no_better_has_no_cpt() -> None:
+    curve = cost_quality_curve([1, 2, 3], [1, 1, 1], [1, 0, 1])
+    assert math.isnan(curve.cpt(0.5))
+    assert math.isnan(curve.apgr)
+    assert all(math.isnan(bound) for bound in curve.interval("apgr"))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (([], [], []), "no values"),
+        (([1, 2], [1], [1, 2]), "1 weak_quality"),
+        (([1, math.nan], [1, 2], [1, 2]), "1 of 2 values"),
+    ],
+)
+def test_bad_arrays_are_named(given: Any, named: str) -> None:
+    with pytest.raises(InputError) as raised:
+        cost_quality_curve(*given)
+    assert named in str(raised.value)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="protocol 'half'"):
+        cost_quality_curve([1, 2], [0, 0], [0, 1], protocol="half")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no interval is called 'auc'"):
+        cost_quality_curve([1, 2], [0, 0], [0, 1]).interval("auc")
+
+
+def test_routellm_protocol_by_hand() -> None:
+    """Ten prompts, perfect order: strong shares 1, .9 ... at deciles, and interpolation between them."""
+    curve = cost_quality_curve(np.arange(10), np.zeros(10), np.arange(10) >= 5, protocol="routellm")
+    assert curve.strong_shares.tolist() == pytest.approx([0, *np.arange(1, 11) / 10])
+    assert curve.cpt(0.8) == pytest.approx(0.4)
+
+
+PUBLISHED = [
+    ("mt_bench", 72, 8.28125, 9.21181, (8.18, 17.08, 0.967)),
+    ("gsm8k", 1307, 0.637337, 0.857689, (11.02, 17.63, 1.133)),
+    ("mmlu", 14037, 0.680915, 0.805870, (6.25, 10.00, 1.2965)),
+]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "n", "weak", "strong", "oracle"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
+def test_published_outcomes_come_out(name: str, n: int, weak: float, strong: float, oracle: Any) -> None:
+    if not (SHARED / "outcomes").exists():
+        missing(str(SHARED / "outcomes"))
+    _, a, b = outcomes(name)
+    curve = cost_quality_curve(np.zeros(n), a, b)
+    assert curve.weak_quality == pytest.approx(weak, rel=7e-7)
+    assert curve.strong_quality == pytest.approx(strong, rel=7e-7)
+    assert 100 * curve.oracle.cpt(0.5) == pytest.approx(oracle[0], abs=6e-3)
+    assert 100 * curve.oracle.cpt(0.8) == pytest.approx(oracle[1], abs=6e-3)
+    assert curve.oracle.apgr == pytest.approx(oracle[2], abs=6e-4)

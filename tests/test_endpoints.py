@@ -1,0 +1,178 @@
+"""The client against a real loopback server that behaves, and misbehaves, as endpoints do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from demur import endpoints
+from demur.endpoints import Endpoint, EndpointClient, parse_completion, request_body
+from demur.errors import EndpointError
+from demur.records import Sample, SamplingSettings
+from demur.testing import FakeEndpoint, fake_endpoint
+
+SETTINGS = SamplingSettings(n=4, max_tokens=8)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "backoff_seconds", lambda attempt: 0.001)
+
+
+def by_seed(prompt: str, seed: int) -> str:
+    return f"answer {seed % 1024}"
+
+
+async def ask(fake: FakeEndpoint, settings: SamplingSettings = SETTINGS, **changed: Any) -> list[Sample]:
+    endpoint = Endpoint("m", fake.base_url, **changed)
+    async with EndpointClient(endpoint) as client:
+        return await client.complete("Why?", settings, range(settings.n))
+
+
+@pytest.mark.parametrize("chat", [True, False])
+async def test_n_samples_in_one_request_with_logprobs(chat: bool) -> None:
+    async with fake_endpoint(by_seed) as fake:
+        samples = await ask(fake, replace(SETTINGS, chat=chat))
+    assert [(s.index, s.text, s.choices) for s in samples] == [(i, f"answer {i}", 4) for i in range(4)]
+    assert samples[0].logprobs == (-0.1, -0.1)
+    assert len(fake.requests) == 1
+
+
+async def test_all_four_sampling_switches_are_sent() -> None:
+    body = request_body("m", "x", SamplingSettings(), [0])
+    assert {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p")} == {
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+    }
+
+
+@pytest.mark.parametrize("refusal", [{"supports_n": False}, {"unknown_fields": frozenset({"n"})}])
+async def test_without_n_every_sample_is_asked_with_the_seed_it_would_have_had(refusal: Any) -> None:
+    async with fake_endpoint(by_seed, **refusal) as fake:
+        samples = await ask(fake)
+    assert [(s.index, s.text) for s in samples] == [(i, f"answer {i}") for i in range(4)]
+
+
+async def test_fields_that_an_endpoint_does_not_know_are_left_out_from_then_on() -> None:
+    async with fake_endpoint(by_seed, unknown_fields=frozenset({"top_k", "min_p"})) as fake:
+        assert len(await ask(fake)) == 4
+    assert "top_k" not in fake.requests[-1]
+    assert "min_p" not in fake.requests[-1]
+    assert "seed" in fake.requests[-1]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_overload_is_tried_again(status: int) -> None:
+    failures = [web.Response(status=status, headers={"Retry-After": "0"}) for _ in range(2)]
+    async with fake_endpoint(by_seed, failures=failures) as fake:
+        assert len(await ask(fake)) == 4
+    assert len(fake.requests) == 3
+
+
+async def test_overload_without_end_is_one_line() -> None:
+    failures = [web.Response(status=500, text="out of\nmemory") for _ in range(9)]
+    async with fake_endpoint(by_seed, failures=failures) as fake:
+        with pytest.raises(EndpointError, match="answered 500: out of memory"):
+            await ask(fake)
+    assert len(fake.requests) == endpoints.RETRIES
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        ("<html>Welcome</html>", "no JSON: <html>Welcome</html>"),
+        ('{"choices": []}', "no choices"),
+        ('{"error": "busy"}', "no choices"),
+        ("[]", "no choices"),
+        ('{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}', "content is None"),
+        (
+            '{"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"logprob": NaN}]}}]}',
+            "log-prob is not a number",
+        ),
+    ],
+)
+async def test_nonsense_is_named(raw: str, named: str) -> None:
+    async with fake_endpoint(by_seed, raw=raw) as fake:
+        with pytest.raises(EndpointError) as raised:
+            await ask(fake)
+    assert named in str(raised.value)
+    assert "m at http://127.0.0.1" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+async def test_refusing_and_hanging_endpoints() -> None:
+    async with fake_endpoint(by_seed) as gone:
+        pass
+    with pytest.raises(EndpointError, match=r"does not answer .*demur doctor"):
+        await ask(gone)
+    async with fake_endpoint(by_seed, hang_seconds=5.0) as slow:
+        with pytest.raises(EndpointError, match="does not answer"):
+            await ask(slow, timeout_seconds=0.05)
+
+
+async def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMUR_TEST_KEY", "sk-secret")
+    async with fake_endpoint(by_seed, key="sk-secret") as fake:
+        assert len(await ask(fake, api_key_env="DEMUR_TEST_KEY")) == 4
+        monkeypatch.setenv("DEMUR_TEST_KEY", "sk-wrong")
+        with pytest.raises(EndpointError, match="401") as raised:
+            await ask(fake, api_key_env="DEMUR_TEST_KEY")
+        monkeypatch.delenv("DEMUR_TEST_KEY")
+        with pytest.raises(EndpointError, match="DEMUR_TEST_KEY holds no key"):
+            await ask(fake, api_key_env="DEMUR_TEST_KEY")
+    assert "sk-" not in str(raised.value)
+    assert "sk-" not in repr(Endpoint("m", fake.base_url, api_key_env="DEMUR_TEST_KEY"))
+
+
+async def test_no_more_requests_at_once_than_allowed() -> None:
+    under_way = most = 0
+
+    async def slow(request: web.Request) -> web.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return web.json_response({"choices": [{"message": {"content": "x"}}]})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", slow)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    async with EndpointClient(Endpoint("m", f"http://127.0.0.1:{port}/v1", concurrency=3)) as client:
+        await asyncio.gather(*(client.complete(f"q{i}", SETTINGS, [0]) for i in range(12)))
+    await runner.cleanup()
+    assert most == 3
+
+
+def test_choices_come_in_order_whatever_the_server_does() -> None:
+    choices = [{"index": i, "message": {"content": str(i)}} for i in (2, 0, 1)]
+    assert [s.text for s in parse_completion({"choices": choices}, [5, 6, 7], "here")] == ["0", "1", "2"]
+    assert [s.index for s in parse_completion({"choices": choices}, [5, 6, 7], "here")] == [5, 6, 7]
+
+
+def test_a_refusal_is_an_answer() -> None:
+    choice = {"message": {"content": None, "refusal": "I cannot."}}
+    assert parse_completion({"choices": [choice]}, [0], "here")[0].text == "I cannot."
+
+
+async def test_embeddings_keep_their_order() -> None:
+    async with fake_endpoint(by_seed) as fake, EndpointClient(Endpoint("m", fake.base_url)) as client:
+        rows = await client.embed(["aaa", "bbb"])
+    assert rows[0].argmax() == 0
+    assert rows[1].argmax() == 1
+
+
+def test_request_is_plain_json() -> None:
+    assert json.loads(json.dumps(request_body("m", "x {prompt}", replace(SETTINGS, template="Q: {prompt}"), [0])))[
+        "messages"
+    ] == [{"role": "user", "content": "Q: x {prompt}"}]

@@ -1,0 +1,153 @@
+"""The methods: each finds a planted structure, keeps scikit-learn's contract, and learns from soft targets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from demur.errors import InputError
+from demur.methods import BY_NAME, KNN, Estimator, SimilarityWeighted
+from demur.records import FloatArray
+from worlds import planted
+
+METHODS = pytest.mark.parametrize("kind", list(BY_NAME.values()), ids=list(BY_NAME))
+
+
+def ranked(scores: FloatArray, y: FloatArray) -> float:
+    """AUROC."""
+    pairs = scores[y == 1][:, None] - scores[y == 0]
+    return float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+
+
+@METHODS
+def test_finds_the_planted_direction(kind: type[Estimator]) -> None:
+    X, y, _ = planted(600)
+    fitted = kind().fit(X[:400], y[:400])
+    best = ranked(planted(600)[2][400:], y[400:])
+    assert ranked(fitted.predict_proba(X[400:])[:, 1], y[400:]) > 0.5 + 0.6 * (best - 0.5)
+
+
+@METHODS
+def test_a_soft_target_is_two_weighted_rows(kind: type[Estimator]) -> None:
+    """y = .7 must teach what a strong row of weight .7 and a weak row of weight .3 teach."""
+    if kind is KNN:
+        pytest.skip("twice the rows are other neighbours: the square root of n changes")
+    X, _, p = planted(300)
+    soft = kind().fit(X, p).predict_proba(X)[:, 1]
+    doubled = kind().fit(
+        np.repeat(X, 2, axis=0), np.tile([1.0, 0.0], len(X)), np.stack([p, 1 - p], axis=1).ravel() + 1e-12
+    )
+    assert np.corrcoef(soft, doubled.predict_proba(X)[:, 1])[0, 1] > 0.97
+
+
+@METHODS
+def test_swapping_the_models_mirrors_the_scores(kind: type[Estimator]) -> None:
+    X, y, _ = planted(200)
+    forth, back = kind().fit(X, y).predict_proba(X)[:, 1], kind().fit(X, 1 - y).predict_proba(X)[:, 1]
+    assert np.corrcoef(forth, 1 - back)[0, 1] > 0.95
+
+
+@METHODS
+def test_float32_stays_float32_and_one_row_scores_as_in_a_batch(kind: type[Estimator]) -> None:
+    X, y, _ = planted(200)
+    fitted = kind().fit(X, y)
+    batch = fitted.predict_proba(X[:20])[:, 1]
+    single = np.array([fitted.predict_proba(row[None])[0, 1] for row in X[:20]])
+    np.testing.assert_allclose(single, batch, atol=2e-6)
+    arrays = [v for k, v in vars(fitted).items() if k.endswith("_") and isinstance(v, np.ndarray) and v.ndim > 1]
+    if kind is not KNN:
+        assert all(array.dtype == np.float32 for array in arrays)
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("X", "y", "named"),
+    [
+        (np.eye(3), np.ones(3), "only one class"),
+        (np.eye(3), np.array([0, 1, 2.0]), "found 0 to 2"),
+        (np.eye(3), np.array([0, 1]), "for 3 rows"),
+        (np.full((3, 2), np.nan), np.array([0, 1, 0]), "NaN"),
+        (np.eye(3)[0], np.array([0, 1, 0]), "Reshape"),
+    ],
+)
+def test_bad_training_data_is_named(kind: type[Estimator], X: FloatArray, y: FloatArray, named: str) -> None:
+    with pytest.raises(InputError) as raised:
+        kind().fit(X, y)
+    assert named in str(raised.value)
+
+
+def bradley_terry(w: FloatArray, y: FloatArray) -> float:
+    """P(strong beats weak) that maximises the weighted likelihood, found numerically."""
+
+    def loss(rating: float) -> float:
+        return float((w * (np.logaddexp(0, -rating) * y + np.logaddexp(0, rating) * (1 - y))).sum())
+
+    best = minimize_scalar(loss, bounds=(-20, 20), method="bounded", options={"xatol": 1e-12})
+    return float(1 / (1 + np.exp(-best.x)))
+
+
+@pytest.mark.parametrize("weighting", ["paper", "routellm"])
+def test_sw_is_the_weighted_bradley_terry_fit(weighting: Any) -> None:
+    X, y, _ = planted(120)
+    X = X.astype(float)
+    fitted = SimilarityWeighted(weighting=weighting).fit(X, y)
+    for query in X[:5] + 0.1:
+        cosines = X @ query / np.linalg.norm(query)
+        similarity = cosines / cosines.max() if weighting == "routellm" else cosines
+        expected = bradley_terry(10 * 10**similarity, y)
+        assert fitted.predict_proba(query[None])[0, 1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_sw_survives_a_query_that_is_like_nothing() -> None:
+    X, y, _ = planted(50)
+    scores = SimilarityWeighted().fit(np.abs(X), y).predict_proba(-np.abs(X))
+    assert np.isfinite(scores).all()
+    assert np.isfinite(SimilarityWeighted().fit(X, y).predict_proba(np.zeros((1, 16)))).all()
+
+
+def test_one_neighbour_gives_its_own_outcome_and_k_is_checked() -> None:
+    X, y, _ = planted(50)
+    np.testing.assert_array_equal(KNN(k=1).fit(X, y).predict_proba(X)[:, 1], y)
+    with pytest.raises(InputError, match="k = 51 neighbours of 50"):
+        KNN(k=51).fit(X, y)
+
+
+def test_methods_import_no_scikit_learn() -> None:
+    heavy = "('sklearn', 'scipy', 'torch')"
+    code = f"import sys, demur.methods; sys.exit(any(m.split('.')[0] in {heavy} for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Targets are numbers in [0, 1] where 0 is weak and 1 strong: checks that train on other labels cannot pass, by design.
+_LABELS = (
+    *("check_estimators_dtypes", "check_sample_weights_not_an_array", "check_sample_weights_shape"),
+    *("check_sample_weights_not_overwritten", "check_classifier_data_not_an_array", "check_classifiers_classes"),
+    *("check_classifiers_regression_target", "check_classifier_not_supporting_multiclass", "check_fit2d_1feature"),
+)
+BY_DESIGN = {
+    **dict.fromkeys(_LABELS, "trains on labels other than 0 to 1"),
+    "check_estimators_unfitted": "its NotFittedError lives in scikit-learn, which is no dependency; ours is InputError",
+    "check_supervised_y_2d": "y of shape (n, 1) is refused rather than flattened with a warning",
+}
+KNN_BY_DESIGN = {"check_sample_weight_equivalence_on_dense_data": "a row twice is two neighbours, a weight is not"}
+
+
+@pytest.mark.slow
+@METHODS
+def test_scikit_learns_own_checks(kind: Callable[[], Estimator]) -> None:
+    from sklearn.utils.estimator_checks import check_estimator
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = BY_DESIGN | (KNN_BY_DESIGN if kind is KNN else {})
+        found = check_estimator(kind(), expected_failed_checks=expected, on_fail=None)
+    failed = {row["check_name"]: row["exception"] for row in found if row["status"] == "failed"}
+    assert not failed
+    assert sum(row["status"] == "passed" for row in found) > 30
