@@ -48,7 +48,7 @@ def test_cpt_is_the_least_share_that_recovers(rows: list[tuple[int, float, float
         share, target = curve.cpt(recovered), weak.mean() + recovered * curve.gain
 
         def quality(at: FloatArray | float) -> FloatArray:
-            return np.interp(at, curve.strong_shares, curve.qualities)
+            return np.asarray(np.interp(at, curve.strong_shares, curve.qualities))
 
         assert quality(share) == pytest.approx(target)
         assert (quality(np.linspace(0, share, 500)[:-1]) < target + 1e-9).all()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from demur.endpoints import BASE_SEED_SPACING, base_seed
 from demur.records import SamplingSettings, content_hash
 
-OTHER = {
+OTHER: dict[str, Any] = {
     "temperature": 0.5,
     "top_p": 0.9,
     "top_k": 40,

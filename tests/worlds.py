@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from demur.records import FloatArray
@@ -21,8 +23,8 @@ class LetterEncoder:
 
     identity = "letters"
 
-    def encode(self, texts: list[str], /) -> FloatArray:
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
         rows = np.array(
             [[1.0 + text.casefold().count(c) for c in "abcdefghijklmnopqrstuvwxyz0123456789"] for text in texts]
         )
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)

@@ -6,13 +6,12 @@ Pure functions. No labels are needed for a threshold by strong share: a quantile
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from demur.errors import InputError
-from demur.records import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +30,7 @@ class Calibration:
         return f"strong share {self.share_reached:.0%} of {self.n} of {self.on}, {self.share_asked:.0%} asked"
 
 
-def threshold_for_share(
-    scores: FloatArray | Sequence[float], strong_share: float, *, on: str = "your prompts"
-) -> Calibration:
+def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "your prompts") -> Calibration:
     """The threshold that sends as near to ``strong_share`` of these prompts to the strong model as their ties allow.
 
     Raises InputError for no scores, scores that are not finite, or a share outside [0, 1].

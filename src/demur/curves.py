@@ -7,12 +7,12 @@ Ong et al. 2024 (CPT, PGR, APGR); section 4.1.4 of Zhang et al. 2025 (CPT).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.records import FloatArray, IntArray
@@ -156,13 +156,13 @@ class _Samples:
 
 
 def cost_quality_curve(
-    scores: FloatArray | Sequence[float],
-    weak_quality: FloatArray | Sequence[float],
-    strong_quality: FloatArray | Sequence[float],
+    scores: ArrayLike,
+    weak_quality: ArrayLike,
+    strong_quality: ArrayLike,
     *,
     protocol: Protocol = "full",
-    weak_cost: FloatArray | Sequence[float] | None = None,
-    strong_cost: FloatArray | Sequence[float] | None = None,
+    weak_cost: ArrayLike | None = None,
+    strong_cost: ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> CostQualityCurve:
@@ -235,7 +235,7 @@ def _area(shares: FloatArray, values: FloatArray) -> float:
     return float(np.sum(np.diff(shares) * (values[1:] + values[:-1]) / 2))
 
 
-def _finite(values: FloatArray | Sequence[float], name: str) -> FloatArray:
+def _finite(values: ArrayLike, name: str) -> FloatArray:
     array = np.asarray(values, dtype=float)
     if array.size == 0:
         raise InputError(f"{name}: no values; give one a prompt")

@@ -129,11 +129,17 @@ async def _sample_side(
     known = endpoint_of(side)
     if estimate(prompts, known, config.sampling, store).missing == 0:
         return stored_samples(prompts, known, config.sampling, store)
-    async with (
-        opened(side, parallel=config.sampling.n, progress=progress) as endpoint,
-        EndpointClient(endpoint) as asked,
-    ):
-        return await sample_prompts(prompts, asked, endpoint, config.sampling, store, budget=budget, progress=progress)
+    try:
+        async with (
+            opened(side, parallel=config.sampling.n, progress=progress) as endpoint,
+            EndpointClient(endpoint) as asked,
+        ):
+            return await sample_prompts(
+                prompts, asked, endpoint, config.sampling, store, budget=budget, progress=progress
+            )
+    except BaseException:
+        budget.closed = True  # the other side ends what it has under way, and stops
+        raise
 
 
 def stored_pair(config: RunConfig, prompts: Sequence[Prompt], store: Store) -> PairSamples:

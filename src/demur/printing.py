@@ -23,12 +23,12 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from demur.evaluation import usd_at_share
+from demur.tables import COLUMNS, percent, reference_rows, router_rows
 
 if TYPE_CHECKING:
     from demur.calibration import Calibration
     from demur.catalogue import CatalogueModel
-    from demur.evaluation import Evaluation, EvaluationRow
+    from demur.evaluation import Evaluation
     from demur.labelling import Labels
     from demur.pair import PairEstimate, PairSpend
     from demur.pipeline import Outcome
@@ -106,52 +106,24 @@ def as_json(value: Any) -> None:
     )
 
 
-def usd(amount: float | None) -> str:
-    """Money for people; an unknown price is said, never shown as $0."""
-    if amount is None or not math.isfinite(amount):
-        return "unknown"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
-
-
-def percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.1f}%"
-
-
 def evaluation(found: Evaluation, folder: Path | None = None) -> None:
     """The table of routers, what was learnt on the way, and where the report is."""
     table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
-    for name in ("router", "CPT50", "CPT80", "APGR [95% interval]", "USD/1,000 at CPT80"):
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
-    for row in found.rows:
-        table.add_row(*_cells(row, served=row.router == found.served))
-    if found.rows:
-        curve = found.rows[0].curve
-        table.add_section()
-        table.add_row("random (chord)", "50.0%", "80.0%", "0.500", usd(usd_at_share(curve, 0.8)))
-        table.add_row(
-            "oracle",
-            percent(curve.oracle.cpt(0.5)),
-            percent(curve.oracle.cpt(0.8)),
-            "-" if math.isnan(curve.oracle.apgr) else f"{curve.oracle.apgr:.3f}",
-            "",
-        )
-        table.add_row("always weak", "", "", "", usd(usd_at_share(curve, 0.0)))
-        table.add_row("always strong", "", "", "", usd(usd_at_share(curve, 1.0)))
-        out.print(table)
-        out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
+    for row in router_rows(found):
+        table.add_row(*row)
+    table.add_section()
+    for row in reference_rows(found):
+        table.add_row(*row)
+    out.print(table)
+    curve = found.rows[0].curve
+    out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
     for line in (*found.warnings, found.pricing, found.payback):
         if line:
             out.print(f"- {line}")
     if folder is not None:
         out.print(f"report: {folder / 'report.html'}   picture: {folder / 'curve.png'}")
-
-
-def _cells(row: EvaluationRow, *, served: bool) -> tuple[str, ...]:
-    low, high = row.curve.interval("apgr")
-    apgr = "-" if math.isnan(row.curve.apgr) else f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"
-    name = f"{row.router} (served)" if served else row.router
-    money = usd(row.usd_at_cpt80)
-    return name, percent(row.curve.cpt(0.5)), percent(row.curve.cpt(0.8)), apgr, money
 
 
 def decision(prompt: str, made: Decision) -> None:

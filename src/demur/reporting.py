@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
 from demur import drawing
-from demur.evaluation import Evaluation, EvaluationRow, Example, usd_at_share
+from demur.evaluation import Evaluation, Example
+from demur.tables import COLUMNS, reference_rows, router_rows
 
 PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
 SHOWN_EXAMPLES = 12  # right, and as many wrong
@@ -89,26 +89,7 @@ def _figure(figure: object, caption: str) -> str:
 
 
 def _router_table(found: Evaluation) -> str:
-    curve = found.rows[0].curve
-    oracle = curve.oracle
-    rows = [_router_cells(row, found.served) for row in found.rows]
-    rows += [
-        ["random (chord)", "50.0 %", "80.0 %", ".500", _usd(usd_at_share(curve, 0.8))],
-        ["oracle", _percent(oracle.cpt(0.5)), _percent(oracle.cpt(0.8)), f"{oracle.apgr:.3f}", ""],
-        ["always weak", "", "", "", _usd(usd_at_share(curve, 0.0))],
-        ["always strong", "", "", "", _usd(usd_at_share(curve, 1.0))],
-    ]
-    names = ["router", "CPT50", "CPT80", "APGR [95 % interval]", "USD per 1,000 prompts (routers: at CPT80)"]
-    return _table(names, rows, served=f"{found.served} (served)")
-
-
-def _router_cells(row: EvaluationRow, served: str) -> list[str]:
-    apgr = "-"
-    if not math.isnan(row.curve.apgr):
-        low, high = row.curve.interval("apgr")
-        apgr = f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"
-    name = f"{row.router} (served)" if row.router == served else row.router
-    return [name, _percent(row.curve.cpt(0.5)), _percent(row.curve.cpt(0.8)), apgr, _usd(row.usd_at_cpt80)]
+    return _table(COLUMNS, [*router_rows(found), *reference_rows(found)], served=f"{found.served} (served)")
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "") -> str:
@@ -170,11 +151,3 @@ def _short(text: str, length: int = 160) -> str:
 
 def _nats(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
-
-
-def _usd(amount: float | None) -> str:
-    return "unknown" if amount is None else f"${amount:,.4f}"

@@ -1,0 +1,87 @@
+"""A planted pair of models behind loopback endpoints, in a thread of their own, for tests of whole runs.
+
+The weak model knows colours and guesses at sums; the strong one knows both. A right router tells sums from colours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demur.testing import FakeEndpoint, fake_endpoint
+
+THINGS = ("sky", "grass", "blood", "snow", "coal", "gold", "rose", "sea", "leaf", "sun", "ash", "plum")
+
+
+def questions(count: int = 60, gold: bool = True) -> list[dict[str, object]]:
+    """Half sums, half colours, with gold answers."""
+    rows: list[dict[str, object]] = []
+    for i in range(count // 2):
+        rows.append({"id": f"sum-{i}", "prompt": f"What is {i + 11} plus {2 * i + 7}?", "answers": [str(3 * i + 18)]})
+        thing = f"{THINGS[i % len(THINGS)]} in picture {i}"
+        rows.append(
+            {"id": f"colour-{i}", "prompt": f"Which colour has the {thing}?", "answers": [f"colour of {thing}"]}
+        )
+    return rows if gold else [{key: row[key] for key in ("id", "prompt")} for row in rows]
+
+
+def strong(prompt: str, seed: int) -> str:
+    """Always right."""
+    if "plus" in prompt:
+        return str(sum(int(word.strip("?")) for word in prompt.split() if word.strip("?").isdigit()))
+    return "colour of " + prompt.partition("has the ")[2].rstrip("?")
+
+
+def weak(prompt: str, seed: int) -> str:
+    """Right about colours, a guess about sums."""
+    return str(random.Random(seed).randrange(1000)) if "plus" in prompt else strong(prompt, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two endpoints that run."""
+
+    weak: FakeEndpoint
+    strong: FakeEndpoint
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """As `demur sample` takes them."""
+        return {"weak": f"small@{self.weak.base_url}", "strong": f"large@{self.strong.base_url}"}
+
+
+@contextmanager
+def running_pair(weak_logprob: float | None = -0.1) -> Iterator[Pair]:
+    """Serve the pair as long as the block runs."""
+    ready, stop = threading.Event(), asyncio.Event()
+    found: list[Pair] = []
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with fake_endpoint(weak, logprob=weak_logprob) as a, fake_endpoint(strong) as b:
+            found.append(Pair(a, b))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+def write_questions(path: Path, count: int = 60, gold: bool = True) -> Path:
+    """The questions as a prompt file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in questions(count, gold)), encoding="utf-8")
+    return path

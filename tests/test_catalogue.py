@@ -1,0 +1,81 @@
+"""Models by content hash: whatever the source, wrong bytes are refused and removed."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from demur import catalogue
+from demur.catalogue import CatalogueModel, ModelFile
+from demur.errors import ModelError
+
+CONTENT = b"weights" * 1000
+
+
+def known(content: bytes = CONTENT, **changed: object) -> CatalogueModel:
+    promised = {"file": "m.gguf", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()} | changed
+    return CatalogueModel("tiny", "chat", "Apache-2.0", "a test", (ModelFile(**promised),))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def one_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DEMUR_MODELS", raising=False)
+    monkeypatch.setattr(catalogue, "models", lambda: (known(),))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, model: CatalogueModel) -> None:
+    monkeypatch.setattr(catalogue, "models", lambda: (model,))
+
+
+def test_a_local_folder_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(CONTENT)
+    monkeypatch.setenv("DEMUR_MODELS", str(tmp_path))
+    assert catalogue.fetch("tiny") == tmp_path / "m.gguf"
+    assert catalogue.model("tiny").here
+
+
+def test_right_size_and_wrong_bytes_are_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(CONTENT[:-1] + b"?")
+    monkeypatch.setenv("DEMUR_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match=r"the catalogue promises .* the file was removed"):
+        catalogue.fetch("tiny")
+    assert not list((tmp_path / "cache").rglob("m.gguf*"))
+
+
+def test_without_any_source_the_way_out_is_named() -> None:
+    with pytest.raises(ModelError, match="Put the file into a folder and set DEMUR_MODELS"):
+        catalogue.fetch("tiny")
+    with pytest.raises(ModelError, match="no model is called 'large'; known: tiny"):
+        catalogue.fetch("large")
+
+
+def test_parts_in_packages_are_put_together_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def download(requirement: str, folder: Path) -> Path:
+        part = int(requirement.removeprefix("part").partition("=")[0])
+        with zipfile.ZipFile(folder / "w.whl", "w") as archive:
+            archive.writestr(f"data/{part - 1:02d}.bin", CONTENT[(part - 1) * 700 : part * 700])
+        return folder / "w.whl"
+
+    monkeypatch.setattr(catalogue, "_download", download)
+    use(monkeypatch, known(packages=("part{part}==1",), parts=10, member="data/{before:02d}.bin"))
+    said: list[int] = []
+    path = catalogue.fetch("tiny", progress=lambda stage, done, total: said.append(done))
+    assert path.read_bytes() == CONTENT
+    assert said[-1] == len(CONTENT)
+    monkeypatch.setattr(catalogue, "_download", None)  # the second time nothing is fetched
+    assert catalogue.fetch("tiny") == path
+
+
+def test_the_real_catalogue_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for model in catalogue.models():
+        assert model.task in ("chat", "encoder", "entailment")
+        assert model.licence
+        for part in model.files:
+            assert len(part.sha256) == 64
+            assert part.size > 1000
+            assert part.packages or part.hub

@@ -1,0 +1,87 @@
+"""Encoders: the cut of long prompts, the cache, and the real model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from demur.encoding import CachedEncoder, encoder_identity, load_encoder
+from demur.errors import InputError
+from demur.records import FloatArray
+from demur.store import Store
+from pairs import running_pair
+from worlds import LetterEncoder
+
+
+class Counting(LetterEncoder):
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        self.asked += texts
+        return super().encode(texts)
+
+
+def test_a_text_is_embedded_once() -> None:
+    inner = Counting()
+    with Store(":memory:") as store:
+        first = CachedEncoder(inner, store).encode(["a", "b", "a"])
+        again = CachedEncoder(inner, store).encode(["b", "c"])
+    assert inner.asked == ["a", "b", "c"]
+    np.testing.assert_array_equal(first[1], again[0])
+    np.testing.assert_array_equal(first, LetterEncoder().encode(["a", "b", "a"]))
+
+
+def test_an_object_of_ones_own_is_known_by_what_it_computes() -> None:
+    class Mine:
+        def __init__(self, scale: float) -> None:
+            self.scale = scale
+
+        def encode(self, texts: Sequence[str], /) -> FloatArray:
+            return np.full((len(texts), 2), self.scale)
+
+    assert encoder_identity(Mine(1.0)) == encoder_identity(Mine(1.0)) != encoder_identity(Mine(2.0))
+
+
+def test_an_embeddings_endpoint_is_an_encoder() -> None:
+    with running_pair() as pair:
+        encoder = load_encoder(f"embedder@{pair.weak.base_url}")
+        rows = encoder.encode(["aaaa", "bbbb"])
+        with pytest.raises(InputError, match="the prompt is empty"):
+            encoder.encode([" "])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
+
+
+def test_names_that_are_no_encoder() -> None:
+    with pytest.raises(InputError, match="is no encoder; use minilm"):
+        load_encoder("word2vec")
+    with pytest.raises(InputError, match="is a chat model"):
+        load_encoder("smollm2-135m")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["minilm", "bge-small"])
+def test_real_encoders_put_like_with_like(name: str) -> None:
+    encoder = load_encoder(name)
+    texts = ["How do I bake bread?", "What is the recipe for a loaf of bread?", "Who won the 1966 World Cup?"]
+    rows = encoder.encode(texts)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.2
+    np.testing.assert_allclose(encoder.encode(texts[::-1])[::-1], rows, atol=2e-2)  # int8: batches differ a little
+
+
+@pytest.mark.slow
+def test_long_prompts_keep_head_and_tail() -> None:
+    encoder = load_encoder("minilm")
+    filler = "and so on " * 5000
+    ends = [f"What is a cat? {filler} What is a dog?", f"What is a cat? {filler * 4} What is a dog?"]
+    other = f"{filler} What is a cat? What is a dog? {filler}"
+    rows = encoder.encode([*ends, other])
+    assert rows[0] @ rows[1] > 0.999
+    assert rows[0] @ rows[2] < rows[0] @ rows[1]
+    assert np.isfinite(encoder.encode(["🙂" * 300_000, "x" * 1_000_000])).all()

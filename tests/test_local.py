@@ -1,0 +1,87 @@
+"""Real models on loopback, as the demo runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from demur.config import ModelConfig
+from demur.endpoints import EndpointClient
+from demur.errors import EndpointError, InputError, ModelError
+from demur.local import endpoint_of, opened, parse_model
+from demur.probing import doctor
+from demur.records import SamplingSettings
+
+
+def test_how_models_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    assert parse_model("smollm2-135m") == ModelConfig("smollm2-135m")
+    assert parse_model("gpt-4o@https://api.openai.com/v1/").base_url == "https://api.openai.com/v1"
+    assert parse_model("gpt-4o@https://api.openai.com/v1").api_key_env == "OPENAI_API_KEY"
+    assert parse_model("org/m@http://127.0.0.1:1/v1#MY_KEY").api_key_env == "MY_KEY"
+    with pytest.raises(InputError, match="is no model"):
+        parse_model("gpt-4o")
+    with pytest.raises(ModelError, match="no such file"):
+        endpoint_of(ModelConfig("none.gguf"))
+
+
+def test_a_local_model_keeps_its_whole_name() -> None:
+    endpoint = endpoint_of(ModelConfig("qwen2.5-coder-1.5b"))
+    assert endpoint.model == "qwen2.5-coder-1.5b"
+    assert endpoint.price is not None
+    assert endpoint.price.usd(1000, 1000) == 0
+
+
+@pytest.mark.slow
+async def test_the_weak_model_answers_and_its_samples_repeat() -> None:
+    settings = SamplingSettings(n=4, max_tokens=8, chat=False, template="The capital of {prompt} is", stop=("\n",))
+    async with opened(ModelConfig("smollm2-135m"), parallel=4) as endpoint, EndpointClient(endpoint) as client:
+        samples = await client.complete("France", settings, range(4))
+        again = await client.complete("France", settings, range(4))
+        cold = await client.complete("France", replace(settings, temperature=0.0), [0])
+    assert len({s.text for s in samples}) > 1
+    assert [s.text for s in again] == [s.text for s in samples]
+    assert "Paris" in cold[0].text
+    assert all(s.logprobs and max(s.logprobs) <= 0 for s in samples)
+    assert samples[0].prompt_tokens > 3
+
+
+@pytest.mark.slow
+async def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF" + b"\0" * 100)
+    with pytest.raises(EndpointError, match=r"broken.gguf: the local server ended at once"):
+        async with opened(ModelConfig(str(path)), parallel=2):
+            pass
+
+
+@pytest.mark.slow
+def test_doctor_finds_what_llama_cpp_supports() -> None:
+    found = doctor("smollm2-135m")
+    assert (found.several, found.logprobs, found.streaming) == (True, True, True)
+    assert "served on this machine" in found.lines[-1]
+
+
+@pytest.mark.slow
+async def test_the_child_ends_with_us() -> None:
+    code = (
+        "import asyncio, os\nfrom demur.config import ModelConfig\nfrom demur.local import opened\n"
+        "async def main():\n    async with opened(ModelConfig('smollm2-135m'), parallel=2) as endpoint:\n"
+        "        print(endpoint.base_url, flush=True)\n        os.kill(os.getpid(), 9)\nasyncio.run(main())\n"
+    )
+    import sys
+
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await child.communicate()
+    port = int(out.decode().strip().removesuffix("/v1").rpartition(":")[2])
+    for _ in range(50):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return
+        writer.close()
+        await asyncio.sleep(0.1)
+    pytest.fail("the local server outlived us")

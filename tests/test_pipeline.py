@@ -1,0 +1,220 @@
+"""The whole run, on a planted pair of endpoints and an encoder without a model: prompts in, a measured router out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import demur
+from demur import artifact, pipeline
+from demur.errors import BudgetError, EndpointError, InputError
+from demur.preferences import read_preferences
+from demur.router import Router
+from pairs import Pair, running_pair, write_questions
+from worlds import LetterEncoder
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No encoder is fetched: prompts are embedded by their letters."""
+    monkeypatch.setattr(pipeline, "load_encoder", lambda spec, progress: LetterEncoder())
+    monkeypatch.setattr(artifact, "load_encoder", lambda spec: LetterEncoder())
+    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "letters")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+def sampled(tmp_path: Path, pair: Pair, *, gold: bool = True) -> str:
+    prompts = write_questions(tmp_path / "prompts.jsonl", gold=gold)
+    run = str(tmp_path / "run")
+    demur.sample(prompts, **pair.names, run=run, n=4)
+    return run
+
+
+@pytest.mark.parametrize("kind", ["hard", "margin", "agreement"])
+def test_every_kind_of_label_teaches_what_the_weak_model_cannot_do(tmp_path: Path, pair: Pair, kind: str) -> None:
+    run = sampled(tmp_path, pair)
+    labels = demur.label(run=run, kind=kind, entailment="exact")
+    by_kind = {
+        name: [row.target for row in labels.preferences if row.id.startswith(name)] for name in ("sum", "colour")
+    }
+    assert min(by_kind["sum"]) > max(by_kind["colour"])
+    demur.train(run=run, methods=("sw", "logistic"), serve="logistic")
+    found = demur.evaluate(run=run)
+    for row in found.rows:
+        assert row.curve.apgr > 0.7  # half the prompts need it: the oracle reaches .75
+        assert row.curve.cpt(0.8) < 0.45
+    decision = demur.route("What is 31 plus 17?", router=f"{run}/router")
+    assert (decision.model, decision.role) == ("large", "strong")
+    assert demur.route("Which colour has the sea in picture 90?", router=f"{run}/router").role == "weak"
+    assert all("plus" in near.prompt for near in decision.neighbours)
+
+
+def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, pair: Pair) -> None:
+    prompts = write_questions(tmp_path / "prompts.jsonl")
+    (tmp_path / "run.toml").write_text(
+        f'prompts = "{prompts}"\nrun = "{tmp_path}/run"\nstrong_share = 0.4\n'
+        f'[weak]\nmodel = "small"\nbase_url = "{pair.weak.base_url}"\nusd_per_million_input = 0\n'
+        "usd_per_million_output = 0\n"
+        f'[strong]\nmodel = "large"\nbase_url = "{pair.strong.base_url}"\npriced_as = "gpt-4o"\n'
+        '[sampling]\nn = 4\n[label]\nentailment = "exact"\n'
+    )
+    first = demur.run(tmp_path / "run.toml")
+    asked = len(pair.weak.requests) + len(pair.strong.requests)
+    stages: list[str] = []
+    again = demur.run(tmp_path / "run.toml", progress=lambda stage, done, total: stages.append(stage))
+    assert len(pair.weak.requests) + len(pair.strong.requests) == asked
+    assert again.labels == first.labels
+    assert again.spend == first.spend
+    assert first.spend.usd is not None
+    assert first.spend.usd > 0
+    assert first.evaluation is not None
+    assert len(first.evaluation.rows) == 5
+    assert "earned back after" in first.evaluation.payback
+    assert first.calibration.share_asked == 0.4
+    assert Router.load(tmp_path / "run" / "router").calibration == first.calibration
+    assert {"training routers", "measuring routers"} <= set(stages)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "gpt-4o" in page
+    assert (tmp_path / "run" / "curve.png").stat().st_size > 5000
+
+
+def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair, gold=False)
+    assert len(demur.label(run=run, entailment="exact").preferences) == 60
+    demur.train(run=run, methods=("sw",))
+    with pytest.raises(InputError, match="no prompt has gold answers"):
+        demur.evaluate(run=run)
+    found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.5)
+    assert found.share_reached == pytest.approx(0.5, abs=0.05)
+    assert demur.route("What is 3 plus 4?", router=f"{run}/router").role == "strong"
+
+
+def test_a_model_without_logprobs_makes_both_discrete(tmp_path: Path) -> None:
+    with running_pair(weak_logprob=None) as pair:
+        run = sampled(tmp_path, pair)
+    labels = demur.label(run=run, entailment="exact")
+    assert labels.definition == "discrete"
+    assert {row.definition for row in read_preferences(Path(run) / "preferences.jsonl")} == {"discrete"}
+    assert any("no log-probs" in line for line in labels.warnings)
+
+
+def test_stages_out_of_order_name_the_next_step(tmp_path: Path, pair: Pair) -> None:
+    with pytest.raises(InputError, match=r"no run here yet; start with `demur sample`"):
+        demur.label(run=str(tmp_path / "none"))
+    run = sampled(tmp_path, pair)
+    with pytest.raises(InputError, match="make them with `demur label`"):
+        demur.train(run=run)
+    with pytest.raises(InputError, match="kind: 'soft' is none of"):
+        demur.label(run=run, kind="soft")
+    demur.label(run=run, entailment="exact")
+    with pytest.raises(InputError, match="no routing method is called 'forest'"):
+        demur.train(run=run, methods=("forest",), serve="forest")
+    with pytest.raises(InputError, match=r"router.serve is 'mlp'"):
+        demur.train(run=run, methods=("sw",), serve="mlp")
+
+
+def test_the_same_model_twice_and_one_sample_are_refused(tmp_path: Path, pair: Pair) -> None:
+    prompts = write_questions(tmp_path / "p.jsonl")
+    same = pair.names["weak"]
+    with pytest.raises(InputError, match="two different models"):
+        demur.sample(prompts, same, same, run=str(tmp_path / "r"))
+    with pytest.raises(InputError, match="n is 1: entropy needs at least two"):
+        demur.sample(prompts, **pair.names, run=str(tmp_path / "r"), n=1)
+    with pytest.raises(InputError, match=r"has no \{prompt\} in it"):
+        demur.sample(prompts, **pair.names, run=str(tmp_path / "r"), template="Q:")
+
+
+def test_a_broken_line_loses_nothing_that_was_sampled(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    prompts = tmp_path / "prompts.jsonl"
+    whole = prompts.read_text()
+    prompts.write_text(whole + '{"prompt": ')
+    with pytest.raises(InputError, match=r"prompts\.jsonl:61: not valid JSON"):
+        demur.sample(prompts, **pair.names, run=run, n=4)
+    prompts.write_text(whole)
+    asked = len(pair.strong.requests)
+    demur.sample(prompts, **pair.names, run=run, n=4)
+    assert len(pair.strong.requests) == asked
+
+
+def test_one_dead_side_keeps_what_the_other_has_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demur.endpoints.backoff_seconds", lambda attempt: 0.001)
+    prompts = write_questions(tmp_path / "p.jsonl")
+    with running_pair() as pair:
+        pair.strong.raw = "<html>down</html>"
+        with pytest.raises(EndpointError, match=r"large at .* no JSON"):
+            demur.sample(prompts, **pair.names, run=str(tmp_path / "r"), n=4)
+        before = len(pair.weak.requests)
+        pair.strong.raw = None
+        demur.sample(prompts, **pair.names, run=str(tmp_path / "r"), n=4)
+        assert len(pair.weak.requests) == 60  # none of its prompts was asked twice
+        assert before <= 60
+
+
+def test_a_budget_covers_both_models(tmp_path: Path, pair: Pair) -> None:
+    prompts = write_questions(tmp_path / "p.jsonl")
+    (tmp_path / "run.yaml").write_text(
+        f"prompts: {prompts}\nrun: {tmp_path}/run\nmax_usd: 0.01\nsampling: {{n: 4}}\n"
+        + "".join(
+            f"{side}: {{model: {name}, base_url: '{url}', usd_per_million_input: 10, usd_per_million_output: 10}}\n"
+            for side, name, url in (
+                ("weak", "small", pair.weak.base_url), ("strong", "large", pair.strong.base_url)
+            )
+        )
+    )  # fmt: skip
+    with pytest.raises(BudgetError, match="raise --max-usd to go on"):
+        demur.run(tmp_path / "run.yaml")
+
+
+def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "demur.cli", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | environment, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("sample", "none.jsonl", "--weak", "smollm2-135m", "--strong", "minilm"), "none.jsonl: no such file"),
+        (("route", "  ", "--router", "none"), "no saved router here"),
+        (("run", "none.toml"), "no such run file"),
+        (("models", "fetch", "gpt-9"), "no model is called 'gpt-9'"),
+        (("label", "--run", "none"), "no run here yet"),
+        (("doctor", "what"), "is no model: give a catalogue name"),
+        (("doctor", "m@http://127.0.0.1:9/v1"), "does not answer"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], named: str) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_samples_labels_and_prints_json(tmp_path: Path, pair: Pair) -> None:
+    prompts = write_questions(tmp_path / "prompts.jsonl", 20)
+    names = [part for side, name in pair.names.items() for part in (f"--{side}", name)]
+    run = str(tmp_path / "run")
+    spent = json.loads(cli("sample", str(prompts), *names, "--run", run, "--n", "3", "--json").stdout)
+    assert (spent["samples"], spent["weak_usd"]) == (2 * 20 * 3, None)
+    labels = json.loads(cli("label", "--run", run, "--entailment", "exact", "--json").stdout)
+    assert labels["definition"] == "rao_blackwell"
+    said = cli("sample", str(prompts), *names, "--run", run, "--n", "3")
+    assert "nothing to ask, nothing to pay" in said.stderr
+    assert "cost unknown" in said.stdout
+    doctored = cli("doctor", pair.names["weak"])
+    for feature in ("n ", "logprobs", "seeds", "streaming", "embeddings"):
+        assert f"  {feature}" in doctored.stdout

@@ -1,0 +1,63 @@
+"""The report: self-contained, escaped, readable where figures are missing."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from demur.curves import cost_quality_curve
+from demur.evaluation import Evaluation, EvaluationRow, Example
+from demur.records import Preference
+from demur.reporting import page
+from demur.router import Neighbour
+
+NASTY = '<script>alert("x")</script> & so'
+
+
+def evaluation(strong_is_better: bool = True) -> Evaluation:
+    random = np.random.default_rng(0)
+    weak, strong = np.zeros(30), random.random(30) * (1 if strong_is_better else -1)
+    curve = cost_quality_curve(random.random(30), weak, strong, weak_cost=weak, strong_cost=weak + 0.01)
+    near = Neighbour(NASTY, 0.9, 0.5, 1.0, None)
+    example = Example(NASTY, 0.7, "strong", NASTY, NASTY, 0.0, 1.0, (near,))
+    row = Preference(
+        *("1", "small", "large", NASTY, NASTY, NASTY),
+        target=0.3,
+        winner="model_a",
+        kind="hard",
+        entropy_a=0.5,
+        entropy_b=None,
+        definition="discrete",
+    )
+    return Evaluation(
+        weak="small", strong=NASTY, rows=(EvaluationRow("sw", curve),), served="sw", threshold=0.5, preferences=(row,),
+        examples=(example,) * 30, warnings=(NASTY,), pricing="", payback="", notes={"x": NASTY},
+    )  # fmt: skip
+
+
+def test_user_text_is_escaped_everywhere() -> None:
+    html = page(evaluation())
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 5
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    html = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", page(evaluation()))
+    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", html)
+    assert "url(http" not in html
+    assert "@import" not in html
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_strong_model_that_is_no_better_still_gives_a_report(better: bool) -> None:
+    html = page(evaluation(better))
+    assert html.count("<svg") == 3
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL).casefold().replace("nanum", "")
+
+
+def test_pictures_follow_the_pages_colours() -> None:
+    html = page(evaluation())
+    assert "currentColor" in html
+    assert "prefers-color-scheme: dark" in html
