@@ -1,0 +1,75 @@
+"""What the README and the docs show is run, not believed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from demur.cli import app
+from demur.config import ModelConfig, RunConfig, read_run_file
+from demur.encoding import load_encoder
+from demur.methods import SimilarityWeighted
+from demur.router import TrainingPrompt, train_router
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_first_screen() -> None:
+    """One sentence, one picture, two commands, eight lines of Python."""
+    first = README.partition("\n## ")[0]
+    assert first.count("![") == 1
+    assert (ROOT / re.findall(r"!\[.*?\]\((.*?)\)", first)[0]).is_file()
+    assert len(blocks("sh", first)[0].strip().splitlines()) == 2
+    assert sum(1 for line in blocks("python", first)[0].splitlines() if line.strip()) <= 8
+
+
+def test_its_make_targets_are_there() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"make ([a-z]+)", README)) <= set(targets)
+
+
+def test_its_commands_and_options_are_there() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("demur ")]
+    assert lines
+    for line in lines:
+        _, name, *rest = shlex.split(line, comments=True)
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, line
+
+
+def test_its_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)(.*?)\)", README):
+        assert (ROOT / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.slow
+def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    training = [TrainingPrompt(f"How many {w}?", float(i % 2), 1.0, 0.0) for i, w in enumerate("abcdefgh")]
+    router = train_router(load_encoder("minilm"), SimilarityWeighted(), training, weak="small", strong="large")
+    router.save(tmp_path / "run" / "demo" / "router")
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("python")[0], {})
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_the_documented_run_file_is_one_and_shows_every_key(tmp_path: Path) -> None:
+    text = blocks("toml", (ROOT / "docs" / "run-file.md").read_text(encoding="utf-8"))[0]
+    (tmp_path / "run.toml").write_text(text)
+    found = read_run_file(tmp_path / "run.toml")
+    shown = tomllib.loads(text)
+    plain = RunConfig("prompts.jsonl", ModelConfig("smollm2-135m"), found.strong, max_usd=5.0)
+    assert found == plain  # the values it shows are the defaults
+    for part, record in (("sampling", found.sampling), ("label", found.label), ("router", found.router)):
+        hidden = {name for name in record.__dataclass_fields__ if name not in shown[part]}
+        assert hidden <= {"top_p", "top_k", "min_p"}, part
