@@ -1,0 +1,81 @@
+"""What serving a router takes: import time, size of the base install, peak memory at N = 12,247 with its encoder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from demur.encoding import load_encoder
+from demur.methods import SimilarityWeighted
+from demur.methods.estimator import normalised
+from demur.router import Router, TrainingPrompt
+from environment import ROOT, describe
+
+N, DIMENSION = 12_247, 384
+IMPORT = "import time; s = time.process_time(); import demur; print(time.process_time() - s)"
+HELP = "import sys; sys.argv = ['demur', '--help']; from demur.cli import main; main()"
+SERVE = """
+import resource, sys, time
+from demur import Router
+router = Router.load(sys.argv[1])
+times = []
+for i in range(200):
+    start = time.perf_counter()
+    router.route(f"How many {i} are there in a kilometre of rope, and why?")
+    times.append(time.perf_counter() - start)
+router.route("long " * 5000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1000 * sorted(times)[100])
+"""
+
+
+def main() -> None:
+    """Print the three figures."""
+    print(describe())
+    with tempfile.TemporaryDirectory() as folder:
+        python = clean_install(Path(folder))
+        seconds = sorted(float(run(python, IMPORT)) for _ in range(7))[3]
+        print(f"import demur: {seconds:.3f} s CPU (median of 7)")
+        size = sum(p.stat().st_size for p in (Path(folder) / "env" / "lib").rglob("*") if p.is_file()) / 1e6
+        print(f"base install, with pip and setuptools: {size:.0f} MB")
+        print("demur --help:", run(python, HELP).strip().splitlines()[0])
+        save_router(Path(folder) / "router")
+        memory, milliseconds = run(python, SERVE, str(Path(folder) / "router")).split()
+        print(
+            f"served router, N = {N:,}: peak {float(memory):.0f} MB, a decision {float(milliseconds):.2f} ms, embedded"
+        )
+
+
+def clean_install(folder: Path) -> Path:
+    """demur's wheel and nothing but its base dependencies, in an environment of its own."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
+    python = folder / "env" / "bin" / "python"
+    wheel = next(folder.glob("*.whl"))
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)]
+    subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+    return python
+
+
+def run(python: Path, code: str, *arguments: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([str(python), "-c", code, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def save_router(folder: Path) -> None:
+    """A router of the paper's size on random vectors; what it learned does not change what it takes."""
+    random = np.random.default_rng(0)
+    X = normalised(random.normal(size=(N, DIMENSION)).astype(np.float32))
+    y = random.random(N)
+    texts = (f"A training prompt of usual length, about things and their reasons, number {i}?" for i in range(N))
+    training = tuple(TrainingPrompt(text, float(t), 1.0, 0.5) for text, t in zip(texts, y, strict=True))
+    method = SimilarityWeighted().fit(X, y)
+    Router(load_encoder("minilm"), method, "weak", "strong", training, method.rows_, y).save(folder)
+
+
+if __name__ == "__main__":
+    main()
