@@ -1,0 +1,89 @@
+"""Do certificates hold? 1,000 calibrations each on MMLU, GSM8K and NQ-Open outcomes, judged on the full pool.
+
+The router is label-free: soft margin labels of NQ-Open (half of it where NQ-Open itself is judged), logistic
+regression. Graded prompts are drawn with replacement from the pool, so the pool is the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from demur.certificates import Loss, certify, fixed_thresholds, losses_at
+from demur.errors import InputError
+from demur.methods import LogisticRegression
+from demur.records import FloatArray
+from environment import describe, shared_rows
+from nq_open import both, correctness, embeddings, label_kinds
+from outcomes import outcomes
+
+RISK, CONFIDENCE = 0.05, 0.95
+
+
+def pools(encoder: str) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
+    """name -> scores, weak and strong quality of the pool, and the fixed thresholds."""
+    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
+    X = embeddings([row["question"] for row in rows], encoder)
+    y = label_kinds(rows)["discrete SE, soft margin"]
+    weak, strong = both(rows, correctness)
+    router, half = LogisticRegression().fit(X, y), np.arange(len(X)) % 2 == 0
+    grid = fixed_thresholds(router.predict_proba(X)[:, 1])
+    found = {}
+    for name in ("mmlu", "gsm8k"):
+        questions, a, b = outcomes(name)
+        found[name] = (router.predict_proba(embeddings(questions, encoder))[:, 1], a, b, grid)
+    own = LogisticRegression().fit(X[half], y[half])
+    own_grid = fixed_thresholds(own.predict_proba(X[half])[:, 1])
+    found["nq-open"] = (own.predict_proba(X[~half])[:, 1], weak[~half], strong[~half], own_grid)
+    return found
+
+
+def main() -> None:
+    """Print a row a pool, size and loss."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--calibrations", type=int, default=1000)
+    options = parser.parse_args()
+    print(describe())
+    print(f"risk {RISK:.0%}, confidence {CONFIDENCE:.0%}, {options.calibrations} calibrations a row")
+    print(f"{'pool':<9}{'loss':<12}{'m':>6}{'broken':>9}{'kept on weak':>14}{'best possible':>15}{'ratio':>8}")
+    random = np.random.default_rng(0)
+    for name, (scores, weak, strong, grid) in pools(options.encoder).items():
+        for loss in ("missed", "difference"):
+            true = np.array([losses_at(t, scores, weak, strong, loss).mean() for t in grid])
+            shares = np.array([(scores < t).mean() for t in grid])
+            best = float(shares[true <= RISK].max(initial=0.0))
+            for m in (300, 1000, 3000):
+                kept, broken = simulate(random, m, loss, options.calibrations, scores, weak, strong, grid)
+                ratio = kept / best if best else float("nan")
+                print(f"{name:<9}{loss:<12}{m:>6}{broken:>9.1%}{kept:>14.1%}{best:>15.1%}{ratio:>8.2f}", flush=True)
+
+
+def simulate(
+    random: np.random.Generator,
+    m: int,
+    loss: Loss,
+    calibrations: int,
+    scores: FloatArray,
+    weak: FloatArray,
+    strong: FloatArray,
+    grid: FloatArray,
+) -> tuple[float, float]:
+    """Mean share of the pool kept on the weak model, and share of calibrations whose promise the pool breaks."""
+    kept, broken = [], 0
+    for _ in range(calibrations):
+        drawn = random.integers(0, len(scores), m)
+        try:
+            found = certify(
+                scores[drawn], weak[drawn], strong[drawn], grid, risk=RISK, confidence=CONFIDENCE, loss=loss
+            ).threshold
+        except InputError:  # too few graded prompts: refused, nothing promised
+            found = -np.inf
+        kept.append(float((scores < found).mean()))
+        broken += losses_at(found, scores, weak, strong, loss).mean() > RISK
+    return float(np.mean(kept)), broken / calibrations
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""A threshold with a promise: the cheapest one whose loss against always-strong is bounded, with stated confidence.
+
+Learn-then-Test (Angelopoulos et al. 2022): thresholds are tested one after another, from the safest (always strong) to
+the cheapest, in an order fixed before the graded prompts were seen; the first that fails ends it, so the whole sequence
+errs with probability 1 - confidence at most. Pure functions on arrays; what grades a prompt is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from demur.errors import InputError
+from demur.records import FloatArray
+
+Loss = Literal["missed", "difference"]
+
+LOSSES = {
+    "missed": "the weak model served and the strong one would have been better",
+    "difference": "mean quality lost against always-strong",
+}
+METHODS = {
+    "missed": "Learn-then-Test, fixed sequence, exact binomial test",
+    "difference": "Learn-then-Test, fixed sequence, betting test (Waudby-Smith and Ramdas 2023)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What is promised, and on what ground."""
+
+    threshold: float  # strong iff score >= threshold
+    risk: float  # the loss is at most this ...
+    confidence: float  # ... with this probability over the draw of the graded prompts
+    loss: Loss
+    measured_loss: float  # on the graded prompts, at this threshold
+    strong_share: float  # of the graded prompts
+    m: int  # graded prompts
+    method: str
+    data_hash: str  # of scores and qualities
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        return (
+            f"{LOSSES[self.loss]}: at most {self.risk:.1%} with {self.confidence:.0%} confidence (measured "
+            f"{self.measured_loss:.1%} on {self.m:,} graded prompts, of which {self.strong_share:.0%} go to the strong "
+            f"model; {self.method})"
+        )
+
+
+def certify(
+    scores: ArrayLike,
+    weak_quality: ArrayLike,
+    strong_quality: ArrayLike,
+    thresholds: ArrayLike,
+    *,
+    risk: float,
+    confidence: float = 0.95,
+    loss: Loss = "missed",
+) -> Certificate:
+    """The cheapest of ``thresholds`` whose loss is at most ``risk`` with ``confidence``.
+
+    Arrays (m,) over graded prompts that were drawn like the ones to be served and did not train the router.
+    ``thresholds`` must not come from these prompts; quantiles of the training scores are meant. Raises InputError when
+    m is too small for any promise but always-strong's, and says how many prompts are needed.
+    """
+    score, weak, strong = (np.asarray(values, dtype=float) for values in (scores, weak_quality, strong_quality))
+    _check(score, weak, strong, risk, confidence)
+    needed = prompts_needed(risk, confidence, loss)
+    if len(score) < needed:
+        raise InputError(
+            f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {confidence:.0%} confidence; at least "
+            f"{needed} are needed, even if not one of them is lost"
+        )
+    rejects = _rejects_missed if loss == "missed" else _rejects_difference
+    safe = -math.inf
+    for threshold in np.unique(np.asarray(thresholds, dtype=float)):
+        if not rejects(losses_at(threshold, score, weak, strong, loss), risk, 1 - confidence):
+            break
+        safe = float(threshold)
+    lost = losses_at(safe, score, weak, strong, loss)
+    return Certificate(
+        threshold=safe,
+        risk=risk,
+        confidence=confidence,
+        loss=loss,
+        measured_loss=float(lost.mean()),
+        strong_share=float((score >= safe).mean()),
+        m=len(score),
+        method=METHODS[loss],
+        data_hash=hashlib.sha256(np.stack([score, weak, strong]).tobytes()).hexdigest()[:32],
+    )
+
+
+def losses_at(threshold: float, scores: FloatArray, weak: FloatArray, strong: FloatArray, loss: Loss) -> FloatArray:
+    """(m,) loss of each prompt: 0 or 1 where a better answer was missed, or the quality difference in [-1, 1]."""
+    gained = strong - weak if loss == "difference" else (strong > weak).astype(float)
+    return np.where(scores < threshold, gained, 0.0)
+
+
+def prompts_needed(risk: float, confidence: float, loss: Loss = "missed") -> int:
+    """The fewest graded prompts with which a threshold that loses nothing would pass."""
+    if loss == "missed":
+        return math.ceil(math.log(1 - confidence) / math.log(1 - risk))
+    tests: Callable[[int], bool] = lambda m: _rejects_difference(np.zeros(m), risk, 1 - confidence)  # noqa: E731
+    high = 1
+    while not tests(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if tests(middle) else (middle, high)
+    return high
+
+
+def _rejects_missed(lost: FloatArray, risk: float, error: float) -> bool:
+    """Exact one-sided binomial test of "the risk is larger": the Clopper-Pearson upper bound is below it."""
+    return binomial_cdf(int(lost.sum()), len(lost), risk) <= error
+
+
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """P(Bin(n, p) <= k), summed in logarithms."""
+    if k >= n:
+        return 1.0
+    counts = np.arange(k + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    logs = factorials[n] - factorials[counts] - factorials[n - counts]
+    return float(min(1.0, np.exp(logs + counts * math.log(p) + (n - counts) * math.log1p(-p)).sum()))
+
+
+def _rejects_difference(lost: FloatArray, risk: float, error: float) -> bool:
+    """Betting test of "the mean loss is larger": wealth against it reaches 1 / error (losses in [-1, 1]).
+
+    Each bet is sized from the losses before it alone (plug-in variance), so wealth is a supermartingale under the
+    hypothesis and Ville's inequality bounds the error.
+    """
+    x, mean = (lost + 1) / 2, (risk + 1) / 2
+    n = np.arange(1, len(x) + 1)
+    centre = (0.5 + np.cumsum(x)) / (n + 1)
+    variance = (0.25 + np.cumsum((x - centre) ** 2)) / (n + 1)
+    before = np.concatenate([[0.25], variance[:-1]])
+    bets = np.minimum(np.sqrt(2 * math.log(1 / error) / (len(x) * before)), 0.75 / (1 - mean))
+    wealth = np.cumsum(np.log1p(bets * (mean - x)))
+    return bool(wealth.max(initial=0.0) >= math.log(1 / error))
+
+
+def _check(score: FloatArray, weak: FloatArray, strong: FloatArray, risk: float, confidence: float) -> None:
+    if not 0 < risk < 1 or not 0 < confidence < 1:
+        raise InputError(f"risk {risk} and confidence {confidence} must both lie between 0 and 1")
+    if not len(score) == len(weak) == len(strong):
+        raise InputError(f"{len(score)} scores, {len(weak)} weak and {len(strong)} strong qualities; give one a prompt")
+    values = np.concatenate([weak, strong])
+    if not np.isfinite(score).all() or not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        raise InputError("scores must be finite, and qualities lie in [0, 1]")
+
+
+def fixed_thresholds(training_scores: ArrayLike, count: int = 200) -> FloatArray:
+    """The sequence that is tested: quantiles of the training scores, and one above them all (never strong)."""
+    scores = np.asarray(training_scores, dtype=float)
+    return np.append(np.unique(np.quantile(scores, np.linspace(0, 1, count))), np.nextafter(scores.max(), math.inf))
+
+
+def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> None:
+    """Raise InputError when prompts to certify on have trained the router: its scores know them."""
+    shared = set(prompts) & set(training)
+    if shared:
+        example = next(iter(shared))
+        raise InputError(
+            f"{len(shared)} of {len(prompts)} prompts trained this router (such as {example[:60]!r}); a certificate "
+            "needs prompts that it has not seen"
+        )

@@ -1,0 +1,106 @@
+"""Certificates: the promise holds as often as it says, over worlds where the truth is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from demur.certificates import (
+    Loss,
+    binomial_cdf,
+    certify,
+    fixed_thresholds,
+    losses_at,
+    prompts_needed,
+    refuse_training_prompts,
+)
+from demur.errors import InputError
+from demur.records import FloatArray
+
+GRID = np.linspace(0, 1, 40)
+
+
+def world(n: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Scores that say how likely the strong model is the better one; qualities 0 or 1."""
+    random = np.random.default_rng(seed)
+    scores = random.random(n)
+    needed = random.random(n) < 0.6 * scores
+    lucky = ~needed & (random.random(n) < 0.1)  # the weak model is the better one
+    weak = np.where(needed, 0.0, np.where(lucky, 1.0, random.random(n) < 0.5))
+    strong = np.where(needed, 1.0, np.where(lucky, 0.0, weak))
+    return scores, weak.astype(float), strong
+
+
+@pytest.mark.parametrize(("n", "p"), [(10, 0.3), (500, 0.02), (3000, 0.4)])
+def test_the_binomial_is_scipys(n: int, p: float) -> None:
+    for k in (0, 1, n // 3, n - 1, n):
+        assert binomial_cdf(k, n, p) == pytest.approx(stats.binom.cdf(k, n, p), rel=1e-8, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["missed", "difference"])
+def test_the_promise_is_broken_no_more_often_than_stated(loss: Loss) -> None:
+    scores, weak, strong = world(200_000, 0)
+    random = np.random.default_rng(1)
+    broken, runs, risk = 0, 250, 0.05
+    for _ in range(runs):
+        drawn = random.integers(0, len(scores), 400)
+        found = certify(scores[drawn], weak[drawn], strong[drawn], GRID, risk=risk, confidence=0.9, loss=loss)
+        broken += losses_at(found.threshold, scores, weak, strong, loss).mean() > risk
+    assert broken <= stats.binom.ppf(0.999, runs, 0.1)
+
+
+@pytest.mark.parametrize("loss", ["missed", "difference"])
+def test_many_prompts_come_near_to_the_best_threshold(loss: Loss) -> None:
+    scores, weak, strong = world(20_000, 2)
+    true = np.array([losses_at(t, scores, weak, strong, loss).mean() for t in GRID])
+    best = GRID[np.flatnonzero(true <= 0.05)[-1]]
+    found = certify(scores, weak, strong, GRID, risk=0.05, loss=loss)
+    assert found.threshold <= best
+    assert found.threshold >= 0.9 * best
+
+
+@pytest.mark.parametrize("loss", ["missed", "difference"])
+def test_too_few_prompts_are_refused_with_the_number_needed(loss: Loss) -> None:
+    needed = prompts_needed(0.05, 0.95, loss)
+    few = np.zeros(needed - 1)
+    with pytest.raises(InputError, match=f"at least {needed} are needed"):
+        certify(few, few, few, GRID, risk=0.05, loss=loss)
+    enough = np.zeros(needed)
+    assert certify(enough, enough, enough, [0.5], risk=0.05, loss=loss).threshold == 0.5
+
+
+def test_59_prompts_are_the_known_number_for_five_percent() -> None:
+    assert prompts_needed(0.05, 0.95) == 59
+
+
+def test_nothing_passes_where_the_weak_model_always_loses() -> None:
+    zeros, ones = np.zeros(500), np.ones(500)
+    found = certify(zeros, zeros, ones, [0.5], risk=0.05)
+    assert found.threshold == -math.inf
+    assert found.strong_share == 1
+    assert found.measured_loss == 0
+
+
+def test_bad_values_are_named() -> None:
+    ones = np.ones(100)
+    with pytest.raises(InputError, match="risk 5 and confidence"):
+        certify(ones, ones, ones, GRID, risk=5)
+    with pytest.raises(InputError, match="qualities lie in"):
+        certify(ones, 2 * ones, ones, GRID, risk=0.05)
+    with pytest.raises(InputError, match="99 weak"):
+        certify(ones, ones[1:], ones, GRID, risk=0.05)
+
+
+def test_training_prompts_are_refused() -> None:
+    refuse_training_prompts(["a"], ["b"])
+    with pytest.raises(InputError, match="1 of 2 prompts trained this router"):
+        refuse_training_prompts(["a", "c"], ["a", "b"])
+
+
+def test_the_sequence_ends_with_never_strong() -> None:
+    grid = fixed_thresholds([0.1, 0.2, 0.9])
+    assert (np.diff(grid) > 0).all()
+    assert grid[-1] > 0.9
