@@ -43,9 +43,9 @@ def test_calibration_is_kept_and_used(tmp_path: Path) -> None:
     save_calibration(tmp_path, threshold_for_share(scores, 0.25))
     loaded = Router.load(tmp_path, encoder=LetterEncoder())
     assert loaded.calibration is not None
-    assert np.mean(scores >= loaded.threshold) == pytest.approx(loaded.calibration.share_reached)
+    assert np.mean(scores >= loaded.threshold) == pytest.approx(loaded.calibration.strong_share)
     assert "not calibrated" in router.route("x").reason
-    assert "25% asked" in loaded.route("x").reason
+    assert "strong share 25% asked" in loaded.route("x").reason
 
 
 def test_without_calibration_the_middle_of_the_training_scores_decides() -> None:

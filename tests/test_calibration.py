@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.calibration import payback, threshold_for_share
+from demur.calibration import payback, threshold_for_quality, threshold_for_share, threshold_for_usd
 from demur.errors import InputError
 
 
@@ -17,14 +17,14 @@ from demur.errors import InputError
 def test_the_share_reached_is_true_and_none_is_nearer(scores: list[int], asked: float) -> None:
     values = np.array(scores, dtype=float)
     found = threshold_for_share(values, asked)
-    assert np.mean(values >= found.threshold) == pytest.approx(found.share_reached)
+    assert np.mean(values >= found.threshold) == pytest.approx(found.strong_share)
     possible = [np.mean(values >= level) for level in [*np.unique(values), math.inf]]
-    assert abs(found.share_reached - asked) == pytest.approx(min(abs(share - asked) for share in possible))
+    assert abs(found.strong_share - asked) == pytest.approx(min(abs(share - asked) for share in possible))
 
 
 def test_the_ends_are_always_weak_and_always_strong() -> None:
-    assert threshold_for_share([0.1, 0.2], 0.0).share_reached == 0
-    assert threshold_for_share([0.1, 0.2], 1.0).share_reached == 1
+    assert threshold_for_share([0.1, 0.2], 0.0).strong_share == 0
+    assert threshold_for_share([0.1, 0.2], 1.0).strong_share == 1
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,21 @@ def test_payback_by_hand() -> None:
     assert "after 286 calls" in payback(2.0, 0.0, 0.01, 0.3)
     assert "never" in payback(2.0, 0.02, 0.01, 0.3)
     assert "unknown" in payback(None, 0.0, 0.01, 0.3)
+
+
+def test_a_budget_buys_as_many_strong_calls_as_it_can() -> None:
+    scores, weak, strong = np.arange(10) / 10, np.full(10, 0.001), np.full(10, 0.011)
+    found = threshold_for_usd(scores, weak, strong, usd_per_1k=5.0)
+    assert np.mean(np.where(scores >= found.threshold, strong, weak)) * 1000 == pytest.approx(5.0)
+    with pytest.raises(InputError, match="the weak model alone costs"):
+        threshold_for_usd(scores, weak, strong, usd_per_1k=0.5)
+    assert threshold_for_usd(scores, weak, strong, usd_per_1k=99).strong_share == 1
+
+
+def test_estimated_quality_is_kept_with_the_fewest_strong_calls() -> None:
+    scores, weak, strong = np.arange(10) / 10, np.repeat([1.0, 0.0], 5), np.ones(10)
+    found = threshold_for_quality(scores, weak, strong, 0.9, on="the training prompts")
+    assert found.strong_share == pytest.approx(0.4)
+    assert threshold_for_quality(scores, weak, strong, 1.0, on="x").strong_share == pytest.approx(0.5)
+    with pytest.raises(InputError, match="keep_quality is 95"):
+        threshold_for_quality(scores, weak, strong, 95, on="x")

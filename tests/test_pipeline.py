@@ -81,7 +81,7 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     assert first.evaluation is not None
     assert len(first.evaluation.rows) == 5
     assert "earned back after" in first.evaluation.payback
-    assert first.calibration.share_asked == 0.4
+    assert first.calibration.asked == "strong share 40%"
     assert Router.load(tmp_path / "run" / "router").calibration == first.calibration
     assert {"training routers", "measuring routers"} <= set(stages)
     page = (tmp_path / "run" / "report.html").read_text()
@@ -96,7 +96,7 @@ def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, 
     with pytest.raises(InputError, match="no prompt has gold answers"):
         demur.evaluate(run=run)
     found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.5)
-    assert found.share_reached == pytest.approx(0.5, abs=0.05)
+    assert found.strong_share == pytest.approx(0.5, abs=0.05)
     assert demur.route("What is 3 plus 4?", router=f"{run}/router").role == "strong"
 
 
@@ -218,3 +218,27 @@ def test_the_command_line_samples_labels_and_prints_json(tmp_path: Path, pair: P
     doctored = cli("doctor", pair.names["weak"])
     for feature in ("n ", "logprobs", "seeds", "streaming", "embeddings"):
         assert f"  {feature}" in doctored.stdout
+
+
+def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic",), serve="logistic")
+    demur.evaluate(run=run)
+    router = f"{run}/router"
+    with pytest.raises(InputError, match="a price is unknown"):
+        demur.calibrate(tmp_path / "prompts.jsonl", router=router, usd_per_1k=1.0)
+    with pytest.raises(InputError, match="different wishes"):
+        demur.calibrate(tmp_path / "prompts.jsonl", router=router, usd_per_1k=1.0, strong_share=0.2)
+    graded = Path(run) / "graded.jsonl"
+    with pytest.raises(InputError, match=r"graded prompts cannot certify a risk of 0\.05"):
+        demur.calibrate(graded, router=router, risk=0.05)
+    found = demur.calibrate(graded, router=router, risk=0.3)
+    assert "risk 30.0% with 95% confidence" in demur.route("x?", router=router).reason
+    promise = json.loads((Path(router) / "certificate.json").read_text())
+    assert promise["threshold"] == found.threshold
+    with pytest.raises(InputError, match="trained this router"):
+        rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+        text = "\n".join(json.dumps(row | {"weak_quality": 1, "strong_quality": 1}) for row in rows)
+        (tmp_path / "all.jsonl").write_text(text)
+        demur.calibrate(tmp_path / "all.jsonl", router=router, risk=0.3)

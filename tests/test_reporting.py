@@ -11,7 +11,7 @@ from demur.curves import cost_quality_curve
 from demur.evaluation import Evaluation, EvaluationRow, Example
 from demur.records import Preference
 from demur.reporting import page
-from demur.router import Neighbour
+from demur.router import Neighbour, TrainingPrompt
 
 NASTY = '<script>alert("x")</script> & so'
 
@@ -20,7 +20,7 @@ def evaluation(strong_is_better: bool = True) -> Evaluation:
     random = np.random.default_rng(0)
     weak, strong = np.zeros(30), random.random(30) * (1 if strong_is_better else -1)
     curve = cost_quality_curve(random.random(30), weak, strong, weak_cost=weak, strong_cost=weak + 0.01)
-    near = Neighbour(NASTY, 0.9, 0.5, 1.0, None)
+    near = Neighbour(TrainingPrompt(NASTY, 0.5, 1.0, None), 0.9)
     example = Example(NASTY, 0.7, "strong", NASTY, NASTY, 0.0, 1.0, (near,))
     row = Preference(
         *("1", "small", "large", NASTY, NASTY, NASTY),

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from demur.curves import cost_quality_curve
     from demur.entailment import exact_match, shipped_entailment
     from demur.errors import DemurError
+    from demur.explaining import explain
     from demur.pipeline import calibrate, evaluate, label, report, route, run, sample, train
     from demur.probing import doctor
     from demur.quickstart import demo
+    from demur.replaying import replay
     from demur.router import Router
     from demur.uncertainty import agreement, semantic_entropy
 
@@ -29,10 +31,12 @@ _HOME = {
     "demo": "quickstart",
     "doctor": "probing",
     "evaluate": "pipeline",
+    "explain": "explaining",
     "exact_match": "entailment",
     "label": "pipeline",
     "meaning_clusters": "clustering",
     "models": "catalogue",
+    "replay": "replaying",
     "report": "pipeline",
     "route": "pipeline",
     "run": "pipeline",
@@ -52,9 +56,11 @@ __all__ = [
     "doctor",
     "evaluate",
     "exact_match",
+    "explain",
     "label",
     "meaning_clusters",
     "models",
+    "replay",
     "report",
     "route",
     "run",

@@ -67,6 +67,7 @@ def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
         training=tuple(TrainingPrompt(**row) for row in training),
         vectors=arrays["vectors"] if "vectors" in arrays else arrays["method.rows_"],
         training_scores=arrays["training_scores"],
+        familiar_similarity=description["familiar_similarity"],
         calibration=Calibration(**calibration) if calibration else None,
         record=description["record"],
     )
@@ -107,6 +108,7 @@ def _description(router: Router, folder: Path) -> dict[str, Any]:
         "params": router.method.get_params(),
         "dimension": int(router.vectors.shape[1]),
         "encoder": {"spec": spec_of(router.encoder), "identity": encoder_identity(router.encoder)},
+        "familiar_similarity": router.familiar_similarity,
         "calibration": asdict(router.calibration) if router.calibration else None,
         "n_train": len(router.training),
         "record": dict(router.record),

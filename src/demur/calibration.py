@@ -1,6 +1,7 @@
 """From a router's scores to a threshold, and from money spent on labels to the calls that earn it back.
 
-Pure functions. No labels are needed for a threshold by strong share: a quantile of the scores of one's own prompts.
+Pure functions. A share, a budget and an estimated quality need no labels: they are read off the scores of one's own
+prompts. A promise about quality needs graded prompts: see certificates.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from demur.certificates import Certificate
 from demur.errors import InputError
+from demur.records import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +22,15 @@ class Calibration:
     """A threshold and what it was set on."""
 
     threshold: float  # strong iff score >= threshold
-    share_asked: float
-    share_reached: float  # of the calibration prompts; ties in the scores move together
+    strong_share: float  # reached on the calibration prompts; ties in the scores move together
     n: int  # prompts it was set on
+    asked: str  # in plain words, such as "strong share 30%"
     on: str = "your prompts"
 
     @property
     def sentence(self) -> str:
         """In plain words."""
-        return f"strong share {self.share_reached:.0%} of {self.n} of {self.on}, {self.share_asked:.0%} asked"
+        return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}"
 
 
 def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "your prompts") -> Calibration:
@@ -35,18 +38,71 @@ def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "yo
 
     Raises InputError for no scores, scores that are not finite, or a share outside [0, 1].
     """
-    values = np.asarray(scores, dtype=float)
     if not 0 <= strong_share <= 1:
         raise InputError(f"strong_share is {strong_share}; it is a fraction, from 0 to 1")
+    levels, shares = _levels(scores)
+    best = int(np.argmin(np.abs(shares - strong_share)))
+    return _between(levels, shares, best, f"strong share {strong_share:.0%}", np.size(scores), on)
+
+
+def threshold_for_usd(scores: ArrayLike, weak_usd: ArrayLike, strong_usd: ArrayLike, usd_per_1k: float) -> Calibration:
+    """The lowest threshold at which 1,000 such prompts cost at most ``usd_per_1k``; costs in USD a prompt, (n,).
+
+    Raises InputError when even always-weak costs more.
+    """
+    score = np.asarray(scores, dtype=float)
+    weak, strong = (np.broadcast_to(np.asarray(cost, dtype=float), score.shape) for cost in (weak_usd, strong_usd))
+    levels, shares = _levels(score)
+    means = np.array([np.where(score >= level, strong, weak).mean() for level in levels])
+    affordable = np.flatnonzero(1000 * means <= usd_per_1k + 1e-12)
+    if not len(affordable):
+        raise InputError(
+            f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${1000 * weak.mean():.4f}"
+        )
+    return _between(
+        levels, shares, int(affordable[0]), f"at most ${usd_per_1k:g} per 1,000 prompts", len(score), "your prompts"
+    )
+
+
+def threshold_for_quality(
+    scores: ArrayLike, weak_estimate: ArrayLike, strong_estimate: ArrayLike, keep: float, *, on: str
+) -> Calibration:
+    """The highest threshold whose estimated quality is ``keep`` times always-strong's.
+
+    The estimates, (n,), are label-free (the strong model's own belief in both models' answers): no promise is made.
+    """
+    if not 0 < keep <= 1:
+        raise InputError(f"keep_quality is {keep}; it is a fraction of the strong model's quality, from 0 to 1")
+    score, weak, strong = (np.asarray(values, dtype=float) for values in (scores, weak_estimate, strong_estimate))
+    levels, shares = _levels(score)
+    means = np.array([np.where(score >= level, strong, weak).mean() for level in levels])
+    good = np.flatnonzero(means >= keep * strong.mean() - 1e-12)
+    asked = f"{keep:.0%} of the strong model's quality (estimated without labels)"
+    return _between(levels, shares, int(good[-1]), asked, len(score), on)
+
+
+def certified(certificate: Certificate) -> Calibration:
+    """The threshold of a certificate."""
+    asked = f"risk {certificate.risk:.1%} with {certificate.confidence:.0%} confidence ({certificate.loss})"
+    return Calibration(certificate.threshold, certificate.strong_share, certificate.m, asked, "the graded prompts")
+
+
+def _levels(scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Every threshold that differs, rising, and the strong share of each."""
+    values = np.asarray(scores, dtype=float)
     if not len(values) or not np.isfinite(values).all():
         raise InputError(
             f"{len(values)} scores, {int((~np.isfinite(values)).sum())} not finite; calibrate on some prompts"
         )
     levels = np.append(np.unique(values), np.nextafter(values.max(), math.inf))
-    shares = 1.0 - np.searchsorted(np.sort(values), levels, side="left") / len(values)
-    best = int(np.argmin(np.abs(shares - strong_share)))
-    threshold = levels[best] if best == 0 or best == len(levels) - 1 else (levels[best] + levels[best - 1]) / 2
-    return Calibration(float(threshold), strong_share, float(shares[best]), len(values), on)
+    return levels, 1.0 - np.searchsorted(np.sort(values), levels, side="left") / len(values)
+
+
+def _between(levels: FloatArray, shares: FloatArray, at: int, asked: str, n: int, on: str) -> Calibration:
+    """The calibration at a level; inside the scores the threshold lies halfway to the one below."""
+    inside = 0 < at < len(levels) - 1
+    threshold = (levels[at] + levels[at - 1]) / 2 if inside else levels[at]
+    return Calibration(float(threshold), float(shares[at]), n, asked, on)
 
 
 def payback(labelling_usd: float | None, weak_usd: float | None, strong_usd: float | None, strong_share: float) -> str:

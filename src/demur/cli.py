@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from demur import printing
-from demur.errors import DemurError
+from demur.errors import DemurError, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -171,15 +171,31 @@ def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
 
 @app.command()
 def calibrate(
-    prompts: Annotated[str, typer.Argument(help="Your own prompts; no labels needed.")],
+    prompts: Annotated[str, typer.Argument(help="Your own prompts; for --risk graded ones, such as run/graded.jsonl.")],
     router: RouterFolder = "run/router",
-    strong_share: Annotated[float, typer.Option(help="Fraction of calls that may go to the strong model.")] = 0.3,
+    strong_share: Annotated[float | None, typer.Option(help="Fraction of calls for the strong model.")] = None,
+    usd_per_1k: Annotated[float | None, typer.Option(help="Most USD that 1,000 such prompts may cost.")] = None,
+    risk: Annotated[float | None, typer.Option(help="Promise: at most this loss against always-strong ...")] = None,
+    confidence: Annotated[float, typer.Option(help="... with this confidence.")] = 0.95,
+    loss: Annotated[
+        str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
+    ] = "missed",
     json: AsJson = False,
 ) -> None:
-    """Set a saved router's threshold so that this share of your prompts goes to the strong model."""
+    """Set a saved router's threshold, by share, by budget (no labels needed), or with a promise about quality."""
     from demur.pipeline import calibrate
 
-    calibration = calibrate(prompts, router=router, strong_share=strong_share)
+    if loss not in ("missed", "difference"):
+        raise InputError(f"loss {loss!r} is neither missed nor difference")
+    calibration = calibrate(
+        prompts,
+        router=router,
+        strong_share=strong_share,
+        usd_per_1k=usd_per_1k,
+        risk=risk,
+        confidence=confidence,
+        loss=loss,  # type: ignore[arg-type]  # checked above
+    )
     if json:
         return printing.as_json(calibration)
     return printing.calibration(calibration, router)
@@ -199,6 +215,33 @@ def route(
     if json:
         return printing.as_json(decision)
     return printing.decision(text, decision)
+
+
+@app.command()
+def explain(
+    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    router: RouterFolder = "run/router",
+    json: AsJson = False,
+) -> None:
+    """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
+    from demur.explaining import explain
+
+    found = explain(sys.stdin.read() if prompt == "-" else prompt, router=router)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
+    router: RouterFolder = "run/router",
+    threshold: Annotated[float | None, typer.Option(help="Another threshold than the router's own.")] = None,
+    json: AsJson = False,
+) -> None:
+    """What a file of prompts would have cost under a router, against always weak and always strong."""
+    from demur.replaying import replay
+
+    found = replay(file, router=router, threshold=threshold)
+    return printing.as_json(found) if json else printing.lines(found.lines)
 
 
 @app.command()
@@ -248,7 +291,7 @@ def doctor(
     found = doctor(endpoint)
     if json:
         return printing.as_json(found)
-    return printing.endpoint_report(found)
+    return printing.lines(found.lines)
 
 
 def main() -> None:

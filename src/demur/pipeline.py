@@ -8,6 +8,7 @@ only connect: what a stage computes is in the module that bears its name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -16,17 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from demur.artifact import load_router, save_calibration, save_router
-from demur.calibration import Calibration, payback, threshold_for_share
+from demur.calibration import Calibration, certified, payback, threshold_for_share, threshold_for_usd
+from demur.certificates import Loss, certify, fixed_thresholds, refuse_training_prompts
 from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, load_run, read_run_file
 from demur.drawing import check_matplotlib
 from demur.encoding import CachedEncoder, load_encoder
 from demur.entailment import open_entailment
 from demur.errors import InputError
 from demur.evaluation import Evaluation, evaluate_router, examples, graded, quality_warnings
+from demur.graded import Graded, read_graded, write_graded
 from demur.labelling import Labels, label_prompts
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, pricing, sample_pair, spend_of, stored_pair
 from demur.preferences import label_warnings, read_preferences, write_preferences
+from demur.prices import serving_cost
 from demur.prompts import load_prompts, split_prompts
 from demur.records import FloatArray, Preference, Progress, SamplingSettings, no_progress
 from demur.reporting import write_report
@@ -38,6 +42,8 @@ STORE = "store.sqlite"
 PREFERENCES = "preferences.jsonl"
 ROUTERS = "routers"  # one folder a trained router
 ROUTER = "router"  # the one that serves
+GRADED = "graded.jsonl"  # the test prompts and what both models' answers were worth
+CERTIFICATE = "certificate.json"
 
 Announce = Callable[[PairEstimate], None]
 
@@ -95,9 +101,8 @@ def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
         raise InputError(f"router.serve is {config.router.serve!r}, which is not among methods {config.router.methods}")
     preferences = read_preferences(config.folder / PREFERENCES)
     encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
-    routers = train_routers(
-        preferences, encoder, config.router.methods, record=_record(config, preferences), progress=progress
-    )
+    record = _record(config, preferences) | {"serving_cost": _serving_costs(config, store)}
+    routers = train_routers(preferences, encoder, config.router.methods, record=record, progress=progress)
     for name, router in routers.items():
         save_router(router, config.folder / ROUTERS / name)
     save_router(routers[config.router.serve], config.folder / ROUTER)
@@ -119,9 +124,10 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
     samples = stored_pair(config, prompts, store)
     prices = endpoint_of(config.weak).price, endpoint_of(config.strong).price
     test = graded(prompts, samples.weak, samples.strong, prices)
+    texts = [prompt.text for prompt in prompts]
+    write_graded(config.folder / GRADED, Graded(tuple(texts), test.weak_quality, test.strong_quality))
     served = load_router(config.folder / ROUTER)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
-    texts = [prompt.text for prompt in prompts]
     rows = []
     for done, name in enumerate(config.router.methods):
         progress("measuring routers", done, len(config.router.methods))
@@ -146,6 +152,17 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
         payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
         notes=_record(config, preferences),
     )
+
+
+def _serving_costs(config: RunConfig, store: Store) -> dict[str, object]:
+    """What a call to each model is expected to cost, from the tokens of its samples; None for an unknown price."""
+    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
+    samples = stored_pair(config, train, store)
+    found: dict[str, object] = {}
+    for role, side, model in (("weak", samples.weak, config.weak), ("strong", samples.strong, config.strong)):
+        cost = serving_cost({prompt.text: side[prompt.id] for prompt in train}, endpoint_of(model).price)
+        found[role] = asdict(cost) if cost else None
+    return found
 
 
 def _mean(values: FloatArray | None) -> float | None:
@@ -266,12 +283,57 @@ def evaluate(*, run: str = "run", progress: Progress = no_progress) -> Evaluatio
     return found
 
 
-def calibrate(prompts: str | Path, *, router: str = f"run/{ROUTER}", strong_share: float = 0.3) -> Calibration:
-    """Set a saved router's threshold so that this share of your prompts goes to the strong model."""
-    texts = [prompt.text for prompt in load_prompts(prompts)]
-    found = threshold_for_share(Router.load(router).score(texts), strong_share)
+def calibrate(
+    prompts: str | Path,
+    *,
+    router: str = f"run/{ROUTER}",
+    strong_share: float | None = None,
+    usd_per_1k: float | None = None,
+    risk: float | None = None,
+    confidence: float = 0.95,
+    loss: Loss = "missed",
+) -> Calibration:
+    """Set a saved router's threshold on your own prompts, by one of three wishes.
+
+    ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels. ``risk`` needs graded prompts
+    (see `demur.graded`), writes certificate.json beside the router, and raises InputError where no promise can be made.
+    """
+    asked = [name for name, value in (("usd_per_1k", usd_per_1k), ("risk", risk)) if value is not None]
+    if len(asked) + (strong_share is not None) > 1:
+        raise InputError(
+            f"strong_share, usd_per_1k and risk are different wishes; give one, not {', '.join(asked)} as well"
+        )
+    loaded = Router.load(router)
+    if risk is not None:
+        found = _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
+    else:
+        texts = [prompt.text for prompt in load_prompts(prompts)]
+        scores = loaded.score(texts)
+        if usd_per_1k is not None:
+            costs = loaded.expected_usd(texts)
+            if costs is None:
+                raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
+            found = threshold_for_usd(scores, *costs, usd_per_1k)
+        else:
+            found = threshold_for_share(scores, 0.3 if strong_share is None else strong_share)
     save_calibration(Path(router), found)
     return found
+
+
+def _certify(router: Router, folder: Path, graded: Graded, risk: float, confidence: float, loss: Loss) -> Calibration:
+    refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
+    certificate = certify(
+        router.score(graded.prompts),
+        graded.weak_quality,
+        graded.strong_quality,
+        fixed_thresholds(router.training_scores),
+        risk=risk,
+        confidence=confidence,
+        loss=loss,
+    )
+    text = json.dumps(asdict(certificate) | {"promise": certificate.sentence}, indent=2) + "\n"
+    (folder / CERTIFICATE).write_text(text, encoding="utf-8")
+    return certified(certificate)
 
 
 def route(prompt: str, *, router: str = f"run/{ROUTER}") -> Decision:

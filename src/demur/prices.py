@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -11,6 +11,7 @@ from importlib.metadata import version
 from demur.records import Sample
 
 LOCAL = "served on this machine"
+CHARACTERS_PER_TOKEN = 4  # of English text, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,32 @@ def paid(samples: Iterable[Sample], price: Price | None) -> float | None:
     if price is None:
         return None
     return sum(price.usd(s.prompt_tokens / s.choices, s.completion_tokens) for s in samples)
+
+
+@dataclass(frozen=True, slots=True)
+class ServingCost:
+    """What a call costs before it is made: priced tokens, as the labelling samples counted them."""
+
+    usd_per_input_token: float
+    usd_per_output_token: float
+    added_tokens: float  # of the template and what the endpoint adds, a prompt
+    answer_tokens: float  # mean of the sampled answers
+    source: str
+
+    def usd(self, prompt: str) -> float:
+        """Expected USD of one answer to a prompt."""
+        tokens = len(prompt) / CHARACTERS_PER_TOKEN + self.added_tokens
+        return tokens * self.usd_per_input_token + self.answer_tokens * self.usd_per_output_token
+
+
+def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -> ServingCost | None:
+    """Expected cost a call from samples by prompt text; None when the price is unknown or nothing was sampled."""
+    counted = [(text, one) for text, answers in samples.items() for one in answers]
+    if price is None or not counted:
+        return None
+    added = sum(one.prompt_tokens - len(text) / CHARACTERS_PER_TOKEN for text, one in counted) / len(counted)
+    answer = sum(one.completion_tokens for _, one in counted) / len(counted)
+    return ServingCost(price.usd_per_input_token, price.usd_per_output_token, max(0.0, added), answer, price.source)
 
 
 def served(samples: Iterable[Sample], price: Price | None) -> float | None:

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from demur.tables import COLUMNS, percent, reference_rows, router_rows
+from demur.tables import COLUMNS, reference_rows, router_rows
 
 if TYPE_CHECKING:
     from demur.calibration import Calibration
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from demur.labelling import Labels
     from demur.pair import PairEstimate, PairSpend
     from demur.pipeline import Outcome
-    from demur.probing import EndpointReport
     from demur.records import Progress
     from demur.router import Decision, Router
 
@@ -135,7 +134,7 @@ def decision(prompt: str, made: Decision) -> None:
     for near in made.neighbours:
         entropies = ", ".join(
             f"SE {role} {value:.2f}"
-            for role, value in (("weak", near.weak_entropy), ("strong", near.strong_entropy))
+            for role, value in (("weak", near.training.weak_entropy), ("strong", near.training.strong_entropy))
             if value is not None
         )
         text = " ".join(near.prompt.split())[:70]
@@ -172,10 +171,7 @@ def trained(router: Router, run: Path) -> None:
 
 def calibration(found: Calibration, router: str) -> None:
     """The threshold that was set, and the share that it reached."""
-    out.print(
-        f"{router}: threshold {found.threshold:.4f}; {percent(found.share_reached)} of {found.n} prompts go to the "
-        f"strong model ({percent(found.share_asked)} asked)"
-    )
+    out.print(f"{router}: threshold {found.threshold:.4f}; {found.sentence}")
 
 
 def outcome(found: Outcome) -> None:
@@ -198,7 +194,7 @@ def models(known: Sequence[CatalogueModel]) -> None:
     out.print(table)
 
 
-def endpoint_report(found: EndpointReport) -> None:
-    """What an endpoint supports, a line each."""
-    for line in found.lines:
-        out.print(line)
+def lines(found: Sequence[str]) -> None:
+    """Lines as they are."""
+    for line in found:
+        out.print(line, markup=False)

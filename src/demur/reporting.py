@@ -132,8 +132,8 @@ def _decisions(found: Evaluation) -> str:
 
 def _example(one: Example) -> str:
     near = "".join(
-        f"<li>{escape(_short(n.prompt))} <span class=faint>similarity {n.similarity:.2f}, target {n.target:.2f}, SE "
-        f"weak {_nats(n.weak_entropy)}, strong {_nats(n.strong_entropy)}</span></li>"
+        f"<li>{escape(_short(n.prompt))} <span class=faint>cosine {n.similarity:.2f}, target {n.training.target:.2f}, "
+        f"SE weak {_nats(n.training.weak_entropy)}, strong {_nats(n.training.strong_entropy)}</span></li>"
         for n in one.neighbours
     )
     return (

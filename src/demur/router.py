@@ -16,9 +16,11 @@ import numpy as np
 from demur.calibration import Calibration
 from demur.errors import InputError
 from demur.methods.estimator import normalised
+from demur.prices import ServingCost
 from demur.records import Encoder, FloatArray, Method, Role
 
 NEIGHBOURS = 3
+UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,21 @@ class TrainingPrompt:
     target: float  # y in [0, 1]; 1 = the strong model was needed
     weak_entropy: float | None  # nats
     strong_entropy: float | None
+    weak_answer: str = ""  # the first of those sampled
+    strong_answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     """A training prompt near to the one that is routed."""
 
-    prompt: str
+    training: TrainingPrompt
     similarity: float  # cosine
-    target: float
-    weak_entropy: float | None
-    strong_entropy: float | None
+
+    @property
+    def prompt(self) -> str:
+        """Its text."""
+        return self.training.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Decision:
     threshold: float  # strong iff score >= threshold
     reason: str
     neighbours: tuple[Neighbour, ...]  # nearest first
+    familiar: bool = True  # False: further from every training prompt than 99 % of those are from each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +72,7 @@ class Router:
     training: tuple[TrainingPrompt, ...]
     vectors: FloatArray  # (n, d) unit rows of the training prompts
     training_scores: FloatArray  # (n,) of the training prompts, each by a fit that did not see it
+    familiar_similarity: float = -1.0  # what is less like its nearest training prompt is unfamiliar
     calibration: Calibration | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
 
@@ -72,6 +80,18 @@ class Router:
     def threshold(self) -> float:
         """Strong iff score >= threshold."""
         return self.calibration.threshold if self.calibration else float(np.median(self.training_scores))
+
+    def cost(self, role: Role) -> ServingCost | None:
+        """What a call to one of the models is expected to cost; None when its price is unknown."""
+        found = self.record.get("serving_cost", {}).get(role)
+        return ServingCost(**found) if found else None
+
+    def expected_usd(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray] | None:
+        """(n,) expected USD of each prompt on the weak and on the strong model; None when a price is unknown."""
+        weak, strong = self.cost("weak"), self.cost("strong")
+        if weak is None or strong is None:
+            return None
+        return np.array([weak.usd(text) for text in prompts]), np.array([strong.usd(text) for text in prompts])
 
     def describe(self) -> dict[str, Any]:
         """What it is, in a few plain values."""
@@ -93,14 +113,24 @@ class Router:
         """The same from the prompts' embeddings, (n, d)."""
         return np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
 
+    def score_with_familiarity(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Scores (n,) and whether each prompt is like some training prompt, (n,) booleans."""
+        vectors = self._encode(prompts)
+        nearest = [self._nearest(vector, 1) for vector in vectors]
+        familiar = [not near or near[0].similarity >= self.familiar_similarity for near in nearest]
+        return self.score_vectors(vectors), np.array(familiar)
+
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS) -> Decision:
         """Decide which model answers. Raises InputError for an empty prompt."""
         vectors = self._encode([prompt])
-        return self.decide(float(self.score_vectors(vectors)[0]), self._nearest(vectors[0], neighbours))
+        nearest = self._nearest(vectors[0], max(1, neighbours))
+        familiar = not nearest or nearest[0].similarity >= self.familiar_similarity
+        return self.decide(float(self.score_vectors(vectors)[0]), nearest[:neighbours], familiar=familiar)
 
-    def decide(self, score: float, neighbours: tuple[Neighbour, ...] = ()) -> Decision:
+    def decide(self, score: float, neighbours: tuple[Neighbour, ...] = (), *, familiar: bool = True) -> Decision:
         """The decision that a score leads to."""
         role: Role = "strong" if score >= self.threshold else "weak"
+        drift = "" if familiar else "; unlike any training prompt: the score is a guess"
         sign = ">=" if role == "strong" else "<"
         basis = self.calibration.sentence if self.calibration else (
             "not calibrated: the middle of the training scores; run `demur calibrate` on your prompts"
@@ -110,8 +140,9 @@ class Router:
             role=role,
             score=score,
             threshold=self.threshold,
-            reason=f"score {score:.3f} {sign} threshold {self.threshold:.3f} ({basis})",
+            reason=f"score {score:.3f} {sign} threshold {self.threshold:.3f} ({basis}){drift}",
             neighbours=neighbours,
+            familiar=familiar,
         )
 
     def calibrated(self, calibration: Calibration) -> Router:
@@ -152,9 +183,7 @@ class Router:
         count = min(count, len(similarities))
         nearest = np.argpartition(-similarities, count - 1)[:count] if count else np.empty(0, dtype=int)
         return tuple(
-            Neighbour(t.prompt, float(similarities[i]), t.target, t.weak_entropy, t.strong_entropy)
-            for i in nearest[np.argsort(-similarities[nearest])]
-            for t in [self.training[i]]
+            Neighbour(self.training[i], float(similarities[i])) for i in nearest[np.argsort(-similarities[nearest])]
         )
 
 
@@ -214,4 +243,24 @@ def train_router(
     fitted = method.fit(X, y)
     rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
     vectors = rows if rows is not None and np.shape(rows) == X.shape else normalised(X)
-    return Router(encoder, fitted, weak, strong, tuple(training), vectors, training_scores, None, dict(record or {}))
+    return Router(
+        encoder=encoder,
+        method=fitted,
+        weak=weak,
+        strong=strong,
+        training=tuple(training),
+        vectors=vectors,
+        training_scores=training_scores,
+        familiar_similarity=_familiar_similarity(vectors),
+        record=dict(record or {}),
+    )
+
+
+def _familiar_similarity(vectors: FloatArray) -> float:
+    """The 1 % quantile of training prompts' similarity to their nearest other one (over 2,000 of them at most)."""
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:DRIFT_ROWS]
+    if len(vectors) < 2:
+        return -1.0
+    similarities = vectors[chosen] @ vectors.T
+    similarities[np.arange(len(chosen)), chosen] = -np.inf
+    return float(np.quantile(similarities.max(axis=1), UNFAMILIAR_SHARE))

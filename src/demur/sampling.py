@@ -14,11 +14,9 @@ from typing import Protocol
 
 from demur.endpoints import Endpoint
 from demur.errors import BudgetError
-from demur.prices import paid
+from demur.prices import CHARACTERS_PER_TOKEN, paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.store import Store
-
-CHARACTERS_PER_TOKEN = 4  # of English text, about
 
 Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
 

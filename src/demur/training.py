@@ -27,7 +27,10 @@ def train_routers(
     if not preferences:
         raise InputError("no preferences to learn from; make some with `demur label`")
     weak, strong = preferences[0].model_a, preferences[0].model_b
-    training = [TrainingPrompt(row.prompt, row.target, row.entropy_a, row.entropy_b) for row in preferences]
+    training = [
+        TrainingPrompt(row.prompt, row.target, row.entropy_a, row.entropy_b, row.response_a, row.response_b)
+        for row in preferences
+    ]
     routers = {}
     for done, name in enumerate(methods):
         progress("training routers", done, len(methods))

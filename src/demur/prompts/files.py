@@ -24,18 +24,24 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     ``choices``, ``source``. Raises InputError naming file, line, field and value.
     """
     path = Path(path)
-    rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
     prompts: list[Prompt] = []
-    lines: dict[str, int] = {}
-    for line, row in rows:
-        prompt = _prompt(row, f"{path}:{line}")
-        if prompt.id in lines:
-            raise InputError(f"{path}:{line}: id {prompt.id!r} was used on line {lines[prompt.id]}; make ids unique")
-        lines[prompt.id] = line
+    places: dict[str, str] = {}
+    for where, row in read_rows(path):
+        prompt = _prompt(row, where)
+        if prompt.id in places:
+            line = places[prompt.id].rpartition(":")[2]
+            raise InputError(f"{where}: id {prompt.id!r} was used on line {line}; make ids unique")
+        places[prompt.id] = where
         prompts.append(prompt)
     if not prompts:
         raise InputError(f'{path}: no prompts in it; write one JSON object a line, such as {{"prompt": "..."}}')
     return prompts
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a .jsonl, .jsonl.gz or .csv file with the place (``file:line``) of each; raises InputError."""
+    rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+    return ((f"{path}:{line}", row) for line, row in rows)
 
 
 def _text(path: Path) -> str:

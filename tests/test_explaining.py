@@ -1,0 +1,101 @@
+"""Explanations and replays: what they say is what the router does and what its samples cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demur import artifact
+from demur.calibration import Calibration
+from demur.errors import InputError
+from demur.explaining import explain, explanation
+from demur.prices import Price, serving_cost
+from demur.records import Sample
+from demur.replaying import replay
+from demur.router import Router
+from test_artifact import TRAINING, make
+from worlds import LetterEncoder
+
+CHEAP, DEAR = Price(1e-6, 2e-6, "test"), Price(1e-4, 2e-4, "test")
+
+
+def priced() -> Router:
+    samples = {"x" * 40: [Sample(0, "y", None, "stop", 12, 5)], "x" * 80: [Sample(0, "y", None, "stop", 22, 15)]}
+    costs = {role: serving_cost(samples, price) for role, price in (("weak", CHEAP), ("strong", DEAR))}
+    router = make()
+    record = {"serving_cost": {r: {f: getattr(c, f) for f in c.__slots__} for r, c in costs.items() if c}}
+    return Router(
+        router.encoder, router.method, "small", "large", router.training, router.vectors, router.training_scores,
+        router.familiar_similarity, Calibration(0.5, 0.5, 10, "strong share 50%"), record,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(artifact, "load_encoder", lambda spec: LetterEncoder())
+    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "letters")
+    priced().save(tmp_path / "router")
+    return str(tmp_path / "router")
+
+
+def test_the_expected_cost_is_tokens_times_price() -> None:
+    """Two added tokens a prompt, ten answer tokens on average; forty characters are ten tokens."""
+    cost = priced().cost("strong")
+    assert cost is not None
+    assert cost.usd("x" * 40) == pytest.approx(12 * 1e-4 + 10 * 2e-4)
+
+
+def test_an_explanation_names_both_costs_and_where_it_turns(saved: str) -> None:
+    found = explain("jazz pizza 2", router=saved)
+    assert found.decision.role == "strong"
+    assert found.usd == pytest.approx(100 * found.usd_other)  # type: ignore[operator]
+    router = Router.load(saved)
+    shares = np.mean(router.training_scores >= found.decision.score)
+    assert found.flips_at == pytest.approx(shares)
+    text = "\n".join(found.lines)
+    for part in ("strong: large", "below", "like these training prompts", "SE 1.00 nats", "expected to cost"):
+        assert part in text
+
+
+def test_what_is_unlike_everything_is_said() -> None:
+    assert explanation(priced(), "banana 3").decision.familiar
+    far = explanation(priced(), "&&&& 999999999999 qqqqqqqqqqqq").decision
+    assert not far.familiar
+    assert "unlike any training prompt" in far.reason
+
+
+def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:
+    prompts = [t.prompt + " again" for t in TRAINING]
+    file = tmp_path / "day.jsonl"
+    file.write_text("\n".join(json.dumps({"prompt": p, "weak_quality": 0.25, "strong_quality": 1}) for p in prompts))
+    router = Router.load(saved)
+    strong = router.score(prompts) >= 0.5
+    found = replay(file, router=saved)
+    assert found.strong_share == pytest.approx(strong.mean())
+    costs = router.expected_usd(prompts)
+    assert costs is not None
+    assert found.usd is not None
+    assert found.usd[0] == pytest.approx(np.where(strong, costs[1], costs[0]).sum())
+    assert found.usd[1] < found.usd[0] < found.usd[2]
+    assert found.quality == pytest.approx((np.where(strong, 1, 0.25).mean(), 0.25, 1))
+    never = replay(file, router=saved, threshold=2.0)
+    assert never.usd is not None
+    assert never.strong_share == 0
+    assert never.usd[0] == pytest.approx(never.usd_weak)
+
+
+def test_half_graded_files_are_named(saved: str, tmp_path: Path) -> None:
+    file = tmp_path / "day.jsonl"
+    rows: list[dict[str, object]] = [
+        {"prompt": "a", "weak_quality": 0, "strong_quality": 1},
+        {"prompt": "b", "weak_quality": 7, "strong_quality": 1},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"day\.jsonl:2: field 'weak_quality' must be a quality from 0 to 1, found 7"):
+        replay(file, router=saved)
+    file.write_text("")
+    with pytest.raises(InputError, match="no prompts in it"):
+        replay(file, router=saved)
