@@ -32,6 +32,13 @@ def describe() -> str:
     )
 
 
+def on_one_thread() -> None:
+    """Begin anew with one thread a numeric library; they read these variables when they are first imported."""
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if not single.items() <= os.environ.items():
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **single})
+
+
 def _cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.exists() else []

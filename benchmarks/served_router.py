@@ -74,7 +74,7 @@ def save_router(folder: Path) -> None:
     texts = (f"A training prompt of usual length, about things and their reasons, number {i}?" for i in range(N))
     training = tuple(TrainingPrompt(text, float(t), 1.0, 0.5) for text, t in zip(texts, y, strict=True))
     method = SimilarityWeighted().fit(X, y)
-    Router(load_encoder("minilm"), method, "weak", "strong", training, method.rows_, y).save(folder)
+    Router(load_encoder("bge-small"), method, "weak", "strong", training, method.rows_, y).save(folder)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_its_links_lead_somewhere() -> None:
 @pytest.mark.slow
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     training = [TrainingPrompt(f"How many {w}?", float(i % 2), 1.0, 0.0) for i, w in enumerate("abcdefgh")]
-    router = train_router(load_encoder("minilm"), SimilarityWeighted(), training, weak="small", strong="large")
+    router = train_router(load_encoder("bge-small"), SimilarityWeighted(), training, weak="small", strong="large")
     router.save(tmp_path / "run" / "demo" / "router")
     monkeypatch.chdir(tmp_path)
     exec(blocks("python")[0], {})

@@ -58,7 +58,7 @@ class RouterConfig:
 
     methods: tuple[str, ...] = METHOD_NAMES
     serve: str = "sw"
-    encoder: str = "minilm"
+    encoder: str = "bge-small"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,11 @@ class RunConfig:
 
 def read_run_file(path: str | Path) -> RunConfig:
     """Read a run file (.toml, .yaml, .yml or .json); raises InputError naming file, key and value."""
-    path = Path(path)
+    return build(RunConfig, read_mapping(Path(path)), where=str(path))
+
+
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """The keys and values of a .toml, .yaml, .yml or .json file; raises InputError."""
     parse: dict[str, Callable[[str], Any]] = {
         ".toml": tomllib.loads,
         ".yaml": yaml.safe_load,
@@ -104,7 +108,9 @@ def read_run_file(path: str | Path) -> RunConfig:
         raise InputError(f"{path}: no such run file; see `demur run --help` for an example") from None
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
-    return build(RunConfig, values, where=str(path))
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path}: expected keys and values, found {values!r}")
+    return values
 
 
 def load_run(run: str | Path) -> RunConfig:
@@ -133,6 +139,9 @@ def build(record: type[_Record], values: object, *, where: str = "run file") -> 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     """One value as its annotation wants it."""
+    records = [kind for kind in get_args(hint) if is_dataclass(kind)]
+    if value is not None and records:  # a record or nothing
+        hint = records[0]
     if is_dataclass(hint) and isinstance(hint, type):
         return build(hint, {"model": value} if hint is ModelConfig and isinstance(value, str) else value, where=where)
     if get_origin(hint) is tuple:

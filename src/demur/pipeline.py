@@ -178,6 +178,7 @@ def _record(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, o
         "sampling": asdict(config.sampling),
         "encoder": config.router.encoder,
         "strong_share": config.strong_share,
+        "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)},
     }
 
 
@@ -261,7 +262,7 @@ def train(
     run: str = "run",
     methods: Sequence[str] = METHOD_NAMES,
     serve: str = "sw",
-    encoder: str = "minilm",
+    encoder: str = "bge-small",
     progress: Progress = no_progress,
 ) -> Router:
     """Fit the routers on a run's preferences; returns the one that serves, not calibrated. Raises InputError."""

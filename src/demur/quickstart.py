@@ -44,6 +44,14 @@ def demo(*, run: str = "run/demo", announce: Announce | None = None, progress: P
     return run_config(demo_config(run), announce=announce, progress=progress)
 
 
+def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> str:
+    """Folder of the demo's router; the demo is run first where that has not been done yet."""
+    folder = Path(run) / ROUTER
+    if not (folder / "router.json").is_file():
+        demo(run=run, progress=progress)
+    return str(folder)
+
+
 def route_examples(run: str = "run/demo") -> list[tuple[str, Decision]]:
     """Three new prompts, routed by the demo's router."""
     router = Router.load(Path(run) / ROUTER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Router:
     @property
     def threshold(self) -> float:
         """Strong iff score >= threshold."""
-        return self.calibration.threshold if self.calibration else float(np.median(self.training_scores))
+        return self.calibration.threshold if self.calibration else self._middle
 
     def cost(self, role: Role) -> ServingCost | None:
         """What a call to one of the models is expected to cost; None when its price is unknown."""
@@ -127,23 +128,39 @@ class Router:
         familiar = not nearest or nearest[0].similarity >= self.familiar_similarity
         return self.decide(float(self.score_vectors(vectors)[0]), nearest[:neighbours], familiar=familiar)
 
-    def decide(self, score: float, neighbours: tuple[Neighbour, ...] = (), *, familiar: bool = True) -> Decision:
-        """The decision that a score leads to."""
-        role: Role = "strong" if score >= self.threshold else "weak"
+    def decide(
+        self,
+        score: float,
+        neighbours: tuple[Neighbour, ...] = (),
+        *,
+        familiar: bool = True,
+        threshold: float | None = None,
+    ) -> Decision:
+        """The decision that a score leads to, by the router's own threshold or another one."""
+        used = self.threshold if threshold is None else threshold
+        role: Role = "strong" if score >= used else "weak"
         drift = "" if familiar else "; unlike any training prompt: the score is a guess"
         sign = ">=" if role == "strong" else "<"
-        basis = self.calibration.sentence if self.calibration else (
-            "not calibrated: the middle of the training scores; run `demur calibrate` on your prompts"
-        )  # fmt: skip
+        basis = "as asked" if threshold is not None else self._basis
         return Decision(
             model=self.strong if role == "strong" else self.weak,
             role=role,
             score=score,
-            threshold=self.threshold,
-            reason=f"score {score:.3f} {sign} threshold {self.threshold:.3f} ({basis}){drift}",
+            threshold=used,
+            reason=f"score {score:.3f} {sign} threshold {used:.3f} ({basis}){drift}",
             neighbours=neighbours,
             familiar=familiar,
         )
+
+    @cached_property
+    def _middle(self) -> float:
+        return float(np.median(self.training_scores))
+
+    @property
+    def _basis(self) -> str:
+        if self.calibration:
+            return self.calibration.sentence
+        return "not calibrated: the middle of the training scores; run `demur calibrate` on your prompts"
 
     def calibrated(self, calibration: Calibration) -> Router:
         """The same router with another threshold."""

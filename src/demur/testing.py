@@ -36,7 +36,7 @@ class FakeEndpoint:
 
     def completion(self, body: Mapping[str, Any], chat: bool) -> dict[str, Any]:
         """The answer to a request."""
-        prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        prompt = _text(body["messages"][-1]["content"]) if chat else body["prompt"]
         count = int(body.get("n", 1)) if self.supports_n else 1
         choices = [self._choice(prompt, int(body.get("seed", 0)) + i, i, chat) for i in range(count)]
         answered = sum(len(self.answer(prompt, int(body.get("seed", 0)) + i).split()) for i in range(count))
@@ -94,12 +94,17 @@ async def _handle(fake: FakeEndpoint, request: web.Request, *, chat: bool) -> we
 async def _stream(fake: FakeEndpoint, request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    text = fake.answer(body["messages"][-1]["content"], int(body.get("seed", 0)))
+    text = fake.answer(_text(body["messages"][-1]["content"]), int(body.get("seed", 0)))
     for word in text.split():
         chunk = {"model": body["model"], "choices": [{"index": 0, "delta": {"content": word + " "}}]}
         await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
     await response.write(b"data: [DONE]\n\n")
     return response
+
+
+def _text(content: Any) -> str:
+    """A message's text: a string, or its parts."""
+    return content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content)
 
 
 async def _embed(fake: FakeEndpoint, request: web.Request) -> web.Response:

@@ -17,7 +17,7 @@ class MatrixFactorization(Estimator):
     """Two models' embeddings and a projection, learned by full-batch Adam with weight decay."""
 
     def __init__(
-        self, dimension: int = 64, decay: float = 1e-3, steps: int = 300, learning_rate: float = 0.01, seed: int = 0
+        self, dimension: int = 64, decay: float = 0.3, steps: int = 100, learning_rate: float = 0.01, seed: int = 0
     ) -> None:
         self.dimension = dimension
         self.decay = decay
@@ -32,11 +32,12 @@ class MatrixFactorization(Estimator):
         models = random.normal(0, 1 / np.sqrt(self.dimension), (2, self.dimension))  # weak, strong
         projection = random.normal(0, 1 / np.sqrt(self.dimension), (self.dimension, X.shape[1]))
         bias = np.zeros(2)
-        share = weight / weight.sum()
+        share, y = (weight / weight.sum()).astype(X.dtype), y.astype(X.dtype)
         optimiser = Adam([models, projection, bias], self.learning_rate, self.decay)
         for _ in range(self.steps):
             between = models[1] - models[0]
-            error = share * (sigmoid(rows @ (between @ projection) + bias[1] - bias[0]) - y)
+            direction = (between @ projection).astype(X.dtype)  # mixed types would copy all rows at every step
+            error = share * (sigmoid(rows @ direction + X.dtype.type(bias[1] - bias[0])) - y)
             pull = error @ rows  # (d,)
             toward = projection @ pull
             optimiser.step(

@@ -1,0 +1,357 @@
+"""A request's way through the gateway: admitted, decided, sent on, answered, written down.
+
+Bytes pass through as they are, streams chunk by chunk. What is counted is counted after the answer has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from demur.errors import DemurError
+from demur.gateway.decisions import Decider
+from demur.gateway.keys import Doorkeeper
+from demur.gateway.ledger import Ledger, LedgerRecord
+from demur.gateway.metrics import Gauges, Metrics
+from demur.gateway.sessions import Conversations
+from demur.gateway.settings import GatewaySettings
+from demur.gateway.upstreams import Upstream, UpstreamDown
+from demur.gateway.wire import (
+    HOP_HEADERS,
+    ApiError,
+    conversation_of,
+    model_list,
+    parse_body,
+    routed_text,
+    threshold_of,
+    turns,
+    usage_of,
+    with_model,
+)
+from demur.prices import CHARACTERS_PER_TOKEN
+from demur.records import Role
+
+ALIAS = "demur"
+TAIL_BYTES = 8192  # of a response that are kept to read its usage
+
+
+@dataclass(slots=True)
+class Passage:
+    """One request on its way: filled in as it goes, written down at its end."""
+
+    id: str
+    path: str
+    started: float
+    at: float
+    key: str = ""
+    asked: str = ""
+    role: str = ""
+    score: float | None = None
+    threshold: float | None = None
+    reason: str = ""
+    model: str = ""
+    status: int = 0
+    streamed: bool = False
+    outcome: str = "ok"
+    queue_seconds: float = 0.0
+    decide_seconds: float = 0.0
+    first_byte_seconds: float = 0.0
+    sent_bytes: int = 0
+    text: str = ""
+    tail: bytearray = field(default_factory=bytearray)
+
+
+class Gateway:
+    """Everything that one gateway process holds; ``handlers`` are its routes."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        decider: Decider,
+        upstreams: Mapping[Role, Upstream],
+        doorkeeper: Doorkeeper,
+        ledger: Ledger | None,
+    ) -> None:
+        self.settings, self.decider, self.upstreams = settings, decider, upstreams
+        self.doorkeeper, self.ledger = doorkeeper, ledger
+        self.metrics, self.conversations = Metrics(), Conversations()
+        self.in_flight = 0
+        self.draining = False
+        self._direct: dict[str, Role] = {up.endpoint.model: role for role, up in upstreams.items()}
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/chat/completions and /v1/completions: routed."""
+        return await self._answered(request, routed=True)
+
+    async def pass_on(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/embeddings: passed to the upstream that the model names, else to the weak one."""
+        return await self._answered(request, routed=False)
+
+    async def models(self, request: web.Request) -> web.Response:
+        """GET /v1/models."""
+        self.doorkeeper.admit(request.headers)
+        names = [ALIAS, *self._direct]
+        return web.Response(body=model_list(names, int(time.time())), content_type="application/json")
+
+    async def live(self, request: web.Request) -> web.Response:
+        """GET /health: the process answers."""
+        return web.json_response(
+            {"status": "draining" if self.draining else "ok"}, status=503 if self.draining else 200
+        )
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """GET /health/ready: both upstreams' state; 200 as long as one of them answers."""
+        states = await asyncio.gather(*(up.alive() for up in self.upstreams.values()))
+        found = {
+            role: {"model": up.endpoint.model, "alive": state, "circuit": "open" if up.breaker.open else "closed"}
+            for (role, up), state in zip(self.upstreams.items(), states, strict=True)
+        }
+        return web.json_response(found, status=200 if any(states) and not self.draining else 503)
+
+    async def metrics_text(self, request: web.Request) -> web.Response:
+        """GET /metrics."""
+        return web.Response(text=self.metrics.text(self.gauges()), content_type="text/plain")
+
+    def gauges(self) -> Gauges:
+        """What is true now."""
+        dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
+        return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold)
+
+    # -- one request ---------------------------------------------------------------------------------------------
+
+    async def _answered(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
+        passage = Passage(uuid.uuid4().hex, request.path, time.perf_counter(), time.time())
+        if self.in_flight >= self.settings.max_in_flight or self.draining:
+            raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
+        self.in_flight += 1
+        try:
+            passage.key = self.doorkeeper.admit(request.headers)
+            raw = await asyncio.wait_for(request.read(), self.settings.body_seconds)
+            return await self._routed(request, raw, passage, routed=routed)
+        except TimeoutError:
+            raise ApiError(408, "The request's body did not come in time.") from None
+        except ApiError as error:
+            passage.status, passage.outcome = error.status, passage.outcome if passage.model else "refused"
+            raise
+        except (asyncio.CancelledError, ConnectionResetError):
+            passage.outcome = "client_gone"
+            raise
+        finally:
+            self.in_flight -= 1
+            self._write_down(passage)
+
+    async def _routed(self, request: web.Request, raw: bytes, passage: Passage, *, routed: bool) -> web.StreamResponse:
+        body = parse_body(raw)
+        passage.asked, passage.streamed = body["model"], bool(body.get("stream"))
+        role = await self._role(request.headers, body, passage) if routed else self._direct.get(body["model"], "weak")
+        order: list[Role] = [role]
+        if self.settings.fallback and passage.role != "direct" and routed:
+            order.append("weak" if role == "strong" else "strong")
+        headers = {name: value for name, value in request.headers.items() if _passes(name)}
+        path = request.path.removeprefix("/v1")
+        for attempt, side in enumerate(order):
+            upstream, last = self.upstreams[side], attempt == len(order) - 1
+            asked_at = time.perf_counter()
+            try:
+                sent = with_model(raw, body, upstream.endpoint.model)
+                response = await upstream.send(path, sent, headers)
+            except UpstreamDown as error:
+                if last:
+                    passage.outcome = "upstream_error"
+                    raise ApiError(502, f"No model answers ({error}).", "upstream_error", "upstream_error") from error
+                passage.reason += f"; {error}, so the {order[-1]} model answers"
+                continue
+            if (response.status >= 500 and not last) or (response.status == 429 and not last):
+                passage.reason += (
+                    f"; {upstream.endpoint.model} answered {response.status}, so the {order[-1]} model does"
+                )
+                response.release()
+                continue
+            passage.first_byte_seconds = time.perf_counter() - asked_at
+            passage.model = upstream.endpoint.model
+            if attempt:
+                passage.role, passage.outcome = side, "fallback"
+            return await self._passed(request, response, passage)
+        raise AssertionError("unreachable")
+
+    async def _role(self, headers: Mapping[str, str], body: Mapping[str, Any], passage: Passage) -> Role:
+        """Which model answers: the one that was named, or the policy's choice."""
+        asked = body["model"]
+        if asked in self._direct:
+            passage.role, passage.reason = "direct", "the request names this model"
+            return self._direct[asked]
+        threshold = self._threshold(asked, headers)
+        passage.text = routed_text(body, self.settings.context_characters)
+        forced = headers.get("x-demur-route", "")
+        if forced in ("weak", "strong"):
+            passage.role, passage.reason = forced, "the request's header asks for it"
+            return forced  # type: ignore[return-value]  # one of the two
+        if not passage.text.strip():
+            passage.role, passage.reason = self.settings.default, "the request has no text to route"
+            return self.settings.default  # type: ignore[return-value]  # checked when settings are read
+        try:
+            made = await self.decider.decide(passage.text, threshold)
+        except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
+            passage.role, passage.reason = "strong", f"the router failed ({error})"
+            return "strong"
+        passage.score, passage.threshold = made.decision.score, made.decision.threshold
+        passage.queue_seconds, passage.decide_seconds = made.queued, made.computed
+        passage.role, passage.reason = made.decision.role, made.decision.reason
+        return self._settled(headers, body, passage, made.decision.role)
+
+    def _settled(self, headers: Mapping[str, str], body: Mapping[str, Any], passage: Passage, decided: Role) -> Role:
+        """The decision, unless the conversation has its model already."""
+        name = conversation_of(body, headers.get("x-demur-conversation")) if self.settings.sticky else None
+        if name is None:
+            return decided
+        role, kept = self.conversations.settle(name, decided, first=turns(body) <= 1)
+        passage.role = role
+        if kept:
+            passage.reason += "; the conversation stays with its model"
+        return role
+
+    def _threshold(self, asked: str, headers: Mapping[str, str]) -> float | None:
+        """The threshold that a request asks for; None for the router's own. Raises ApiError for unknown models."""
+        header = headers.get("x-demur-threshold")
+        if header:
+            try:
+                return float(header)
+            except ValueError:
+                raise ApiError(400, f"x-demur-threshold {header[:40]!r} is not a number.") from None
+        threshold = threshold_of(asked)
+        if threshold is None and asked != ALIAS:
+            names = ", ".join([ALIAS, f"{ALIAS}@0.5", *self._direct])
+            raise ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
+        return threshold
+
+    async def _passed(
+        self, request: web.Request, response: aiohttp.ClientResponse, passage: Passage
+    ) -> web.StreamResponse:
+        """The upstream's answer, byte for byte: streams as they come, others whole."""
+        headers = {name: value for name, value in response.headers.items() if _passes(name)}
+        if self.settings.headers:
+            headers |= self._explained(passage)
+        passage.status = response.status
+        async with response:
+            if "text/event-stream" not in response.headers.get("Content-Type", ""):
+                try:
+                    data = await response.read()
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    passage.outcome = "upstream_error"
+                    raise ApiError(502, f"{passage.model} broke off its answer.", "upstream_error") from error
+                passage.sent_bytes, passage.tail = len(data), bytearray(data[-TAIL_BYTES:])
+                return web.Response(body=data, status=response.status, headers=headers)
+            return await self._streamed(request, response, headers, passage)
+
+    async def _streamed(
+        self, request: web.Request, response: aiohttp.ClientResponse, headers: dict[str, str], passage: Passage
+    ) -> web.StreamResponse:
+        answer = web.StreamResponse(status=response.status, headers=headers)
+        await answer.prepare(request)
+        try:
+            async for chunk in response.content.iter_any():
+                await answer.write(chunk)
+                passage.sent_bytes += len(chunk)
+                passage.tail += chunk
+                del passage.tail[:-TAIL_BYTES]
+            await answer.write_eof()
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError):
+            passage.outcome = "upstream_error"
+            if request.transport is not None:
+                request.transport.abort()  # a stream that broke must not look complete
+        return answer
+
+    def _explained(self, passage: Passage) -> dict[str, str]:
+        found = {"x-demur-model": passage.model, "x-demur-decision-id": passage.id}
+        found["x-demur-reason"] = passage.reason.encode("ascii", "replace").decode()
+        if passage.score is not None and passage.threshold is not None:
+            found |= {"x-demur-score": f"{passage.score:.6f}", "x-demur-threshold": f"{passage.threshold:.6f}"}
+        cost = self._usd(passage, passage.model)
+        return found | ({} if cost is None else {"x-demur-cost-usd": f"{cost:.8f}"})
+
+    # -- what it came to -----------------------------------------------------------------------------------------
+
+    def _usd(self, passage: Passage, model: str) -> float | None:
+        """What the answer cost (or would have cost) on a model, by its tokens as far as they are known."""
+        side = next((up for up in self.upstreams.values() if up.endpoint.model == model), None)
+        if side is None or side.endpoint.price is None:
+            return None
+        prompt, completion, _ = self._tokens(passage)
+        return side.endpoint.price.usd(prompt, completion)
+
+    def _tokens(self, passage: Passage) -> tuple[int, int, bool]:
+        found = usage_of(bytes(passage.tail), passage.streamed)
+        if found:
+            return (*found, True)
+        return len(passage.text) // CHARACTERS_PER_TOKEN, passage.sent_bytes // (4 * CHARACTERS_PER_TOKEN), False
+
+    def _write_down(self, passage: Passage) -> None:
+        answered = bool(passage.model) and passage.status < 400
+        prompt, completion, counted = self._tokens(passage) if answered else (0, 0, True)
+        usd = self._usd(passage, passage.model) if answered else 0.0
+        self.doorkeeper.charge(passage.key, usd)
+        record = LedgerRecord(
+            id=passage.id,
+            at=passage.at,
+            key=passage.key,
+            path=passage.path,
+            asked=passage.asked[:200],
+            model=passage.model,
+            role=passage.role,
+            score=passage.score,
+            threshold=passage.threshold,
+            reason=passage.reason,
+            status=passage.status,
+            streamed=passage.streamed,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            tokens_counted=counted,
+            usd=usd,
+            usd_strong=self._usd(passage, self.upstreams["strong"].endpoint.model) if answered else 0.0,
+            queue_seconds=passage.queue_seconds,
+            decide_seconds=passage.decide_seconds,
+            first_byte_seconds=passage.first_byte_seconds,
+            total_seconds=time.perf_counter() - passage.started,
+            outcome=passage.outcome,
+            prompt=passage.text if self.settings.record_prompts else "",
+        )
+        self.metrics.add(replace(record, prompt=""))
+        if self.ledger:
+            self.ledger.add(record)
+
+
+def _passes(header: str) -> bool:
+    """Does a header belong to the other side? Ours and a hop's own do not."""
+    name = header.lower()
+    return name not in HOP_HEADERS and not name.startswith("x-demur-") and name != "cookie"
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error of ours in OpenAI's format, and no traceback to a client."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+        return web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        body = ApiError(error.status, error.reason or "error").body
+        return web.Response(body=body, status=error.status, content_type="application/json")
+
+
+def as_json(value: object) -> web.Response:
+    """A JSON response."""
+    return web.Response(text=json.dumps(value), content_type="application/json")

@@ -1,0 +1,79 @@
+"""Routing decisions off the event loop: prompts of concurrent requests are embedded together, in one worker thread.
+
+One thread with one BLAS and one ONNX thread: the loop stays free, and two threads would only stall each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from demur.errors import DemurError
+from demur.records import FloatArray
+from demur.router import Decision, Router
+
+LARGEST_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TimedDecision:
+    """A decision, and where its time went (seconds)."""
+
+    decision: Decision
+    queued: float
+    computed: float  # embedding and scoring of its batch
+
+
+class Decider:
+    """Routes texts; create it inside a running loop. The router can be exchanged while it works."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self._waiting: deque[tuple[str, float, asyncio.Future[TimedDecision]]] = deque()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
+        self._busy = False
+
+    async def decide(self, text: str, threshold: float | None = None) -> TimedDecision:
+        """The decision on a text, by the router's own threshold or another one."""
+        future: asyncio.Future[TimedDecision] = asyncio.get_running_loop().create_future()
+        self._waiting.append((text, time.perf_counter(), future))
+        self._start()
+        made = await future
+        if threshold is None:
+            return made
+        return TimedDecision(self.router.decide(made.decision.score, threshold=threshold), made.queued, made.computed)
+
+    def _start(self) -> None:
+        if self._busy or not self._waiting:
+            return
+        self._busy = True
+        batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
+        texts, started = [text for text, _, _ in batch], time.perf_counter()
+        work = asyncio.get_running_loop().run_in_executor(self._worker, self.router.score, texts)
+        work.add_done_callback(lambda done: self._finish(batch, started, done))
+
+    def _finish(
+        self,
+        batch: list[tuple[str, float, asyncio.Future[TimedDecision]]],
+        started: float,
+        done: asyncio.Future[FloatArray],
+    ) -> None:
+        self._busy = False
+        error = done.exception()
+        computed = time.perf_counter() - started
+        for i, (_, asked, future) in enumerate(batch):
+            if future.done():  # its client has gone
+                continue
+            if error is not None:
+                future.set_exception(error if isinstance(error, DemurError) else RuntimeError(str(error)))
+            else:
+                score = float(done.result()[i])
+                future.set_result(TimedDecision(self.router.decide(score), started - asked, computed))
+        self._start()
+
+    def close(self) -> None:
+        """End the worker thread."""
+        self._worker.shutdown(wait=False, cancel_futures=True)

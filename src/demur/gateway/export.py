@@ -1,0 +1,70 @@
+"""The ledger for people: printed, or written to a file that other tools read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from demur.errors import InputError, require
+from demur.gateway.ledger import COLUMNS, LedgerRecord, read_ledger
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPage:
+    """Records, newest first, and where they went."""
+
+    records: tuple[LedgerRecord, ...]
+    exported: str = ""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """In plain words, a line each."""
+        if self.exported:
+            return (f"wrote {len(self.records):,} records to {self.exported}",)
+        return (*map(_line, self.records), _summary(self.records))
+
+
+def ledger(url: str = "run/ledger.sqlite", *, last: int = 20, export: Path | None = None) -> LedgerPage:
+    """The newest records of a ledger; ``export`` writes them to .csv, .jsonl or .parquet. Raises StoreError."""
+    records = tuple(read_ledger(url, last=last))
+    if export is None:
+        return LedgerPage(records)
+    rows = [asdict(record) for record in records]
+    if export.suffix == ".parquet":
+        pyarrow = require("pyarrow", extra="hub", purpose="writing parquet")
+        require("pyarrow.parquet", extra="hub", purpose="writing parquet").write_table(
+            pyarrow.Table.from_pylist(rows), export
+        )
+    elif export.suffix == ".csv":
+        with export.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+    elif export.suffix == ".jsonl":
+        export.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    else:
+        raise InputError(f"{export}: exports end in .csv, .jsonl or .parquet, not {export.suffix or 'nothing'!r}")
+    return LedgerPage(records, str(export))
+
+
+def _line(record: LedgerRecord) -> str:
+    at = datetime.fromtimestamp(record.at).strftime("%m-%d %H:%M:%S")
+    score = "     -" if record.score is None else f"{record.score:6.3f}"
+    usd = "unknown" if record.usd is None else f"${record.usd:.6f}"
+    return (
+        f"{at}  {record.asked[:20]:<20} -> {record.model[:24] or '-':<24} {score}  {record.status}  "
+        f"{1000 * record.total_seconds:8.1f} ms  {usd:>10}  {record.outcome}"
+    )
+
+
+def _summary(records: Sequence[LedgerRecord]) -> str:
+    routed = [record for record in records if record.score is not None]
+    strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
+    spent = sum(record.usd or 0.0 for record in records)
+    always = sum(record.usd_strong or 0.0 for record in records)
+    money = f"${spent:.4f} against ${always:.4f} always strong"
+    return f"{len(records)} requests, {strong:.0%} of those routed strong, {money}"

@@ -1,0 +1,106 @@
+"""Who may come in: client keys, hashed at rest and compared in constant time, each with its rate and its budget."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from demur.config import build
+from demur.errors import InputError
+from demur.gateway.wire import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A key as it is kept: never the key itself."""
+
+    name: str
+    sha256: str
+    requests_per_minute: int | None = None
+    usd: float | None = None  # budget, over the life of the process
+
+
+def new_key(file: str | Path, name: str, *, requests_per_minute: int | None = None, usd: float | None = None) -> str:
+    """Add a key to the file and return it; it is shown this once and kept nowhere. Raises InputError."""
+    path = Path(file)
+    known = read_keys(path) if path.exists() else []
+    if any(key.name == name for key in known):
+        raise InputError(f"{path}: a key is called {name!r} already; choose another name, or take its row out")
+    secret = f"demur-{secrets.token_urlsafe(32)}"
+    known.append(ClientKey(name, hashlib.sha256(secret.encode()).hexdigest(), requests_per_minute, usd))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=True)
+    path.write_text(json.dumps([asdict(key) for key in known], indent=2) + "\n", encoding="utf-8")
+    return secret
+
+
+def read_keys(file: str | Path) -> list[ClientKey]:
+    """The keys of a file; raises InputError."""
+    try:
+        rows = json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); make one with `demur key NAME`") from None
+    except ValueError as error:
+        raise InputError(f"{file}: not valid JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise InputError(f"{file}: expected a list of keys")
+    return [build(ClientKey, row, where=f"{file}: key {i + 1}") for i, row in enumerate(rows)]
+
+
+class Doorkeeper:
+    """Checks keys, rates and budgets; without a key file everybody may come in."""
+
+    def __init__(self, keys: list[ClientKey]) -> None:
+        self._keys = keys
+        self._tokens: dict[str, tuple[float, float]] = {}  # name -> requests left, when that was
+        self.spent: dict[str, float] = {}  # name -> USD
+
+    def admit(self, headers: Mapping[str, str]) -> str:
+        """The name of the key that a request carries (empty without keys); raises ApiError 401 or 429."""
+        if not self._keys:
+            return ""
+        key = self._known(headers.get("Authorization", "").removeprefix("Bearer ").strip())
+        if key is None:
+            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+        if key.usd is not None and self.spent.get(key.name, 0.0) >= key.usd:
+            raise ApiError(
+                429, f"The budget of this key (${key.usd:g}) is spent.", "insufficient_quota", "insufficient_quota"
+            )
+        wait = self._wait(key)
+        if wait > 0:
+            raise ApiError(
+                429, "Rate limit reached for this key.", "requests", "rate_limit_exceeded", retry_after=int(wait) + 1
+            )
+        return key.name
+
+    def charge(self, name: str, usd: float | None) -> None:
+        """Count what a request of a key has cost."""
+        if name and usd:
+            self.spent[name] = self.spent.get(name, 0.0) + usd
+
+    def _known(self, secret: str) -> ClientKey | None:
+        hashed = hashlib.sha256(secret.encode()).hexdigest()
+        found = None
+        for key in self._keys:  # all of them, every time: how long it takes says nothing
+            if hmac.compare_digest(hashed, key.sha256):
+                found = key
+        return found
+
+    def _wait(self, key: ClientKey) -> float:
+        """Seconds until this key may ask again: a bucket that refills."""
+        if key.requests_per_minute is None:
+            return 0.0
+        now, most = time.monotonic(), float(key.requests_per_minute)
+        left, since = self._tokens.get(key.name, (most, now))
+        left = min(most, left + (now - since) * most / 60)
+        if left < 1:
+            self._tokens[key.name] = (left, now)
+            return (1 - left) * 60 / most
+        self._tokens[key.name] = (left - 1, now)
+        return 0.0

@@ -1,0 +1,77 @@
+"""A gateway between two fake endpoints, with a router that sends sums to the strong one, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from demur import artifact
+from demur.calibration import Calibration
+from demur.config import ModelConfig
+from demur.gateway.app import Gateway
+from demur.gateway.server import running
+from demur.gateway.settings import GatewaySettings
+from demur.methods import SimilarityWeighted
+from demur.router import TrainingPrompt, train_router
+from demur.testing import FakeEndpoint, fake_endpoint
+from worlds import LetterEncoder
+
+HARD, EASY = "zzz zz zzzz?", "aaa aa aaaa?"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway, its address, its two fakes and a client session."""
+
+    gateway: Gateway
+    address: str
+    weak: FakeEndpoint
+    strong: FakeEndpoint
+    session: aiohttp.ClientSession
+
+    async def ask(self, text: str = EASY, *, model: str = "demur", **more: Any) -> tuple[int, dict[str, str], Any]:
+        """(status, headers, body) of a chat completion."""
+        headers = more.pop("headers", {})
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+        async with self.session.post(f"{self.address}/v1/chat/completions", json=body, headers=headers) as answer:
+            found = await answer.json() if "json" in answer.content_type else await answer.read()
+            return answer.status, dict(answer.headers), found
+
+
+def save_router(folder: Path) -> None:
+    """A router that takes letters z for hard."""
+    words = ["zzz", "aaa", "zaz zz", "aza aa", "zz z", "a aa a"]
+    rows = [TrainingPrompt(f"{w} {w}?", float(w.count("z") > w.count("a")), 1.0, 0.0) for w in words * 3]
+    router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
+    replace(router, calibration=Calibration(0.5, 0.5, 18, "strong share 50%")).save(folder)
+
+
+def letters(monkeypatch: Any) -> None:
+    """No encoder is fetched: prompts are embedded by their letters."""
+    monkeypatch.setattr(artifact, "load_encoder", lambda spec: LetterEncoder())
+    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "letters")
+
+
+@asynccontextmanager
+async def gateway(tmp_path: Path, **settings: Any) -> AsyncIterator[Running]:
+    """Everything, as long as the block runs."""
+    save_router(tmp_path / "router")
+    async with (
+        fake_endpoint(lambda prompt, seed: f"small says {prompt[:20]}") as weak,
+        fake_endpoint(lambda prompt, seed: f"large says {prompt[:20]}") as strong,
+        aiohttp.ClientSession() as session,
+    ):
+        given = GatewaySettings(
+            router=str(tmp_path / "router"),
+            port=0,
+            weak=ModelConfig("small", weak.base_url, usd_per_million_input=0.0, usd_per_million_output=0.0),
+            strong=ModelConfig("large", strong.base_url, usd_per_million_input=1.0, usd_per_million_output=2.0),
+            ledger=str(tmp_path / "ledger.sqlite"),
+        )
+        async with running(replace(given, **settings)) as (found, address):
+            yield Running(found, address, weak, strong, session)

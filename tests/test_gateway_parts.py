@@ -1,0 +1,214 @@
+"""The gateway's parts by themselves: the wire, keys, ledger, metrics, conversations."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demur.errors import InputError, StoreError
+from demur.gateway.export import ledger
+from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
+from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
+from demur.gateway.metrics import DESCRIBED, Gauges, Metrics
+from demur.gateway.sessions import Conversations
+from demur.gateway.settings import GatewaySettings, read_settings
+from demur.gateway.upstreams import Breaker
+from demur.gateway.wire import ApiError, parse_body, routed_text, threshold_of, usage_of, with_model
+
+ROOT = Path(__file__).parents[1]
+RECORD = LedgerRecord(
+    *("id1", time.time(), "", "/v1/chat/completions", "demur", "small", "weak", 0.2, 0.5, "score", 200, False),
+    *(10, 20, True, 0.001, 0.01, 0.0, 0.002, 0.1, 0.2, "ok", ""),
+)
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), values), st.text(min_size=1), st.text(min_size=1))
+def test_only_the_model_changes(body: dict[str, object], old: str, new: str) -> None:
+    raw = json.dumps(body | {"model": old}).encode()
+    assert json.loads(with_model(raw, json.loads(raw), new)) == body | {"model": new}
+
+
+@given(st.binary() | st.dictionaries(st.text(), values).map(lambda body: json.dumps(body).encode()))
+def test_no_body_breaks_the_parser(raw: bytes) -> None:
+    try:
+        routed_text(parse_body(raw), 100)
+    except ApiError as error:
+        assert 400 <= error.status < 500
+
+
+def test_what_is_routed() -> None:
+    def text(*messages: tuple[str, object], window: int = 0) -> str:
+        return routed_text({"messages": [{"role": r, "content": c} for r, c in messages]}, window)
+
+    assert text(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")) == "c"
+    assert text(("user", "abcdef"), ("assistant", "ghi"), ("user", "c"), window=5) == "f\nghi\nc"
+    assert text(("user", "q"), ("tool", "result")) == "q"
+    assert (
+        text(("user", [{"type": "text", "text": "x"}, {"type": "image_url"}, {"type": "text", "text": "y"}])) == "x\ny"
+    )
+    assert text(("system", "only")) == "only"
+    assert routed_text({"prompt": ["first", "second"]}, 0) == "first"
+    assert routed_text({"prompt": [1, 2, 3]}, 0) == ""
+
+
+def test_threshold_aliases() -> None:
+    assert threshold_of("demur@0.3") == 0.3
+    assert threshold_of("router-mf-0.11593") == 0.11593
+    assert threshold_of("demur") is None
+    assert threshold_of("gpt-4o") is None
+    with pytest.raises(ApiError):
+        threshold_of("demur@1.2.3")
+
+
+def test_usage_is_read_from_the_end_of_whole_and_streamed_answers() -> None:
+    answer = b'{"choices": [{"message": {"content": "\\"usage\\": {"}}], '
+    whole = answer + b'"usage": {"prompt_tokens": 3, "completion_tokens": 5}}'
+    assert usage_of(whole, False) == (3, 5)
+    stream = (
+        b'data: {"choices": []}\n\ndata: {"usage": {"prompt_tokens": 7, "completion_tokens": 1, "x": {"y": 1}}}\n\n'
+    )
+    assert usage_of(stream + b"data: [DONE]\n\n", True) == (7, 1)
+    assert usage_of(b'data: {"usage": null}\n\n', True) is None
+    assert usage_of(b"", True) is None
+
+
+def test_keys_are_hashed_at_rest_and_admit_their_holder(tmp_path: Path) -> None:
+    secret = new_key(tmp_path / "keys.json", "ann", requests_per_minute=2)
+    assert secret not in (tmp_path / "keys.json").read_text()
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+    door = Doorkeeper(read_keys(tmp_path / "keys.json"))
+    assert door.admit({"Authorization": f"Bearer {secret}"}) == "ann"
+    for wrong in ("", "Bearer x", f"Bearer {secret}x"):
+        with pytest.raises(ApiError) as raised:
+            door.admit({"Authorization": wrong})
+        assert raised.value.status == 401
+    door.admit({"Authorization": f"Bearer {secret}"})
+    with pytest.raises(ApiError) as raised:
+        door.admit({"Authorization": f"Bearer {secret}"})
+    assert raised.value.status == 429
+    assert raised.value.retry_after
+    with pytest.raises(InputError, match="a key is called 'ann' already"):
+        new_key(tmp_path / "keys.json", "ann")
+
+
+def test_a_spent_budget_ends_a_key() -> None:
+    import hashlib
+
+    door = Doorkeeper([ClientKey("bob", hashlib.sha256(b"s").hexdigest(), usd=0.01)])
+    door.charge("bob", 0.009)
+    assert door.admit({"Authorization": "Bearer s"}) == "bob"
+    door.charge("bob", 0.002)
+    with pytest.raises(ApiError) as raised:
+        door.admit({"Authorization": "Bearer s"})
+    assert raised.value.code == "insufficient_quota"
+    assert Doorkeeper([]).admit({}) == ""
+
+
+def test_records_come_back_as_they_went(tmp_path: Path) -> None:
+    book = Ledger(SqliteBackend(str(tmp_path / "l.sqlite")))
+    book.add(RECORD)
+    book.add(replace(RECORD, id="id2", score=None, usd=None, at=RECORD.at + 1, streamed=True))
+    book.close()
+    found = read_ledger(str(tmp_path / "l.sqlite"))
+    assert [record.id for record in found] == ["id2", "id1"]
+    assert found[1] == RECORD
+    assert found[0].usd is None
+    for ending in ("csv", "jsonl", "parquet"):
+        page = ledger(str(tmp_path / "l.sqlite"), export=tmp_path / f"out.{ending}")
+        assert "wrote 2 records" in page.lines[0]
+    assert (tmp_path / "out.csv").read_text().count("\n") == 3
+    with pytest.raises(StoreError, match="no ledger here"):
+        read_ledger(str(tmp_path / "none.sqlite"))
+    with pytest.raises(InputError, match=r"exports end in"):
+        ledger(str(tmp_path / "l.sqlite"), export=tmp_path / "out.xls")
+
+
+def test_a_database_that_is_away_loses_nothing(tmp_path: Path) -> None:
+    class Away(SqliteBackend):
+        away = True
+
+        def write(self, records: Sequence[LedgerRecord]) -> None:
+            if self.away:
+                raise sqlite3.OperationalError("gone")
+            super().write(records)
+
+    backend = Away(str(tmp_path / "l.sqlite"))
+    book = Ledger(backend)
+    for i in range(100):
+        book.add(replace(RECORD, id=str(i)))
+    while not book.failures:
+        time.sleep(0.01)
+    backend.away = False
+    book.close()
+    assert len(read_ledger(str(tmp_path / "l.sqlite"), last=1000)) == 100
+    assert book.dropped == 0
+
+
+def test_metrics_are_prometheus_and_documented() -> None:
+    metrics = Metrics()
+    metrics.add(RECORD)
+    metrics.add(replace(RECORD, model='odd"name', status=502, outcome="upstream_error"))
+    text = metrics.text(Gauges(3, 0, 0, 0.5))
+    line = re.compile(
+        r'^[a-z_]+(\{[a-z_]+="(\\.|[^"\\])*"(,[a-z_]+="(\\.|[^"\\])*")*\})? -?[0-9.e+-]+$|^# (HELP|TYPE) .+$'
+    )
+    assert all(line.match(row) for row in text.strip().splitlines())
+    page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+    for name, kind, help_text in DESCRIBED:
+        assert f"# TYPE {name} {kind}" in text
+        assert f"| `{name}` | {kind} | {help_text} |" in page
+    assert 'demur_stage_seconds_count{stage="total"} 2' in text
+    assert metrics.last_hour()["requests"] == 2
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+    for field in fields(GatewaySettings):
+        assert f"`{field.name}`" in page, field.name
+
+
+def test_settings_from_a_file_with_the_command_line_over_them(tmp_path: Path) -> None:
+    (tmp_path / "g.toml").write_text(
+        'port = 9000\nhost = "0.0.0.0"\n[weak]\nmodel = "small"\nbase_url = "http://x/v1"\n'
+    )
+    found = read_settings(tmp_path / "g.toml", port=1, host=None)
+    assert (found.port, found.host, found.weak and found.weak.model) == (1, "0.0.0.0", "small")
+    (tmp_path / "g.toml").write_text("prt = 9000\n")
+    with pytest.raises(InputError, match="unknown key 'prt'"):
+        read_settings(tmp_path / "g.toml")
+
+
+def test_old_conversations_are_forgotten() -> None:
+    held = Conversations(largest=2)
+    for name in ("a", "b", "c"):
+        held.settle(name, "strong", first=True)
+    assert held.settle("c", "weak", first=False) == ("strong", True)
+    assert held.settle("a", "weak", first=False) == ("weak", False)
+
+
+def test_the_circuit_lets_one_try_through_after_a_while() -> None:
+    circuit = Breaker(2, 0.05)
+    circuit.record(False)
+    assert not circuit.open
+    circuit.record(False)
+    assert circuit.open
+    time.sleep(0.06)
+    assert not circuit.open
+    circuit.record(False)
+    assert circuit.open
+    circuit.record(True)
+    assert not circuit.open
