@@ -29,6 +29,7 @@ class FakeEndpoint:
     logprob: float | None = -0.1  # of every token (a word each); None: none are given
     unknown_fields: frozenset[str] = frozenset()  # refused by name with 400
     failures: list[web.Response] = field(default_factory=list)  # handed out first, one a request
+    fail_every: int = 0  # every so many requests fail with 500
     hang_seconds: float = 0.0
     raw: str | None = None  # sent instead of a completion, with status 200
     key: str | None = None  # demanded as bearer token
@@ -84,6 +85,10 @@ async def _handle(fake: FakeEndpoint, request: web.Request, *, chat: bool) -> we
         return fake.failures.pop(0)
     for name in fake.unknown_fields & set(body):
         return web.json_response({"error": {"message": f"Unrecognized request argument: '{name}'"}}, status=400)
+    if fake.fail_every and len(fake.requests) % fake.fail_every == 0:
+        return web.json_response({"error": {"message": "now and then"}}, status=500)
+    if ("messages" if chat else "prompt") not in body:
+        return web.json_response({"error": {"message": "nothing to complete"}}, status=400)
     if fake.raw is not None:
         return web.Response(text=fake.raw, content_type="text/html")
     if body.get("stream"):
@@ -110,5 +115,7 @@ def _text(content: Any) -> str:
 async def _embed(fake: FakeEndpoint, request: web.Request) -> web.Response:
     """Letter counts as a vector: alike texts lie near each other."""
     body = await request.json()
-    rows = [[1.0 + text.casefold().count(letter) for letter in "abcdefghijklmnop"] for text in body["input"]]
+    if not isinstance(body.get("input"), list):
+        return web.json_response({"error": {"message": "nothing to embed"}}, status=400)
+    rows = [[1.0 + text.casefold().count(letter) for letter in "abcdefghijklmnop"] for text in map(str, body["input"])]
     return web.json_response({"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]})

@@ -271,7 +271,7 @@ class Gateway:
 
     def _explained(self, passage: Passage) -> dict[str, str]:
         found = {"x-demur-model": passage.model, "x-demur-decision-id": passage.id}
-        found["x-demur-reason"] = passage.reason.encode("ascii", "replace").decode()
+        found["x-demur-reason"] = " ".join(passage.reason.encode("ascii", "replace").decode().split())
         if passage.score is not None and passage.threshold is not None:
             found |= {"x-demur-score": f"{passage.score:.6f}", "x-demur-threshold": f"{passage.threshold:.6f}"}
         cost = self._usd(passage, passage.model)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,16 @@ def _serve_workers(settings: GatewaySettings, workers: int, ready: Callable[[str
     for number in range(workers):
         pid = os.fork()
         if pid == 0:
-            _run(_serve(settings, ready if number == 0 else None, shared_port=True))
-            os._exit(0)
+            try:
+                _run(_serve(settings, ready if number == 0 else None, shared_port=True))
+            finally:
+                os._exit(0)
         children.append(pid)
 
     def forward(number: int, frame: object) -> None:
         for pid in children:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # one that has ended already
+                os.kill(pid, number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, forward)

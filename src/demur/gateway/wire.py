@@ -76,11 +76,11 @@ def routed_text(body: Mapping[str, Any], context_characters: int) -> str:
 
     Legacy completions: the prompt. Empty when there is no text (images alone). Raises ApiError 400 for no messages.
     """
-    if "messages" not in body:
-        prompt = body.get("prompt", "")
+    if "prompt" in body and "messages" not in body:
+        prompt = body["prompt"]
         first = prompt[0] if isinstance(prompt, list) and prompt else prompt
         return first if isinstance(first, str) else ""
-    messages = body["messages"]
+    messages = body.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
         raise ApiError(400, "messages must be a list of objects that is not empty.")
     turns = [(one.get("role"), content_text(one.get("content"))) for one in messages]

@@ -1,0 +1,53 @@
+"""The dashboard in a real browser: it fills, it follows the keyboard, it asks nobody else, light and dark."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import missing
+from gateways import EASY, HARD, gateway, letters
+
+pytestmark = pytest.mark.slow
+
+SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder: `make screenshots` keeps what the browser saw
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    playwright = pytest.importorskip("playwright.async_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        missing("chromium (apt-get install chromium)")
+    letters(monkeypatch)
+    async with gateway(tmp_path) as found, playwright.async_playwright() as driver:
+        for i in range(60):
+            await found.ask([EASY, HARD, f"az {'z' * (i % 7)} {'a' * (i % 5)}?"][i % 3])
+        await found.ask(EASY, model="gpt-9")
+        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page(color_scheme=scheme, viewport={"width": 1060, "height": 1180})
+        asked: list[str] = []
+        faults: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        await page.goto(found.address)
+        await page.wait_for_function("document.getElementById('requests').textContent === '61'")
+        assert await page.locator("#recent tr").count() == 25
+        before = await page.inner_text("#whatif")
+        await page.locator("#threshold").focus()
+        for _ in range(40):
+            await page.keyboard.press("ArrowLeft")
+        assert await page.inner_text("#whatif") != before
+        await page.keyboard.press("Home")
+        assert "100.0 %" in await page.inner_text("#whatif")
+        await page.locator("#threshold").evaluate("e => { e.value = 0.5; e.dispatchEvent(new Event('input')) }")
+        await asyncio.sleep(0.1)
+        if SHOTS:
+            await page.screenshot(path=str(Path(SHOTS) / f"dashboard-{scheme}.png"))
+        await browser.close()
+    assert not faults
+    assert all(url.startswith(found.address) or url.endswith("/favicon.ico") for url in asked)

@@ -1,0 +1,257 @@
+"""The gateway as real processes on loopback: SIGTERM and kill -9 under load, streams, official client, databases."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from conftest import missing
+from demur.encoding import load_encoder
+from demur.gateway.ledger import COLUMNS, LedgerRecord, PostgresBackend, read_ledger
+from demur.methods import SimilarityWeighted
+from demur.router import TrainingPrompt, train_router
+from demur.testing import FakeEndpoint, fake_endpoint
+from gateways import EASY, HARD
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def fakes() -> AsyncIterator[tuple[FakeEndpoint, FakeEndpoint]]:
+    async with (
+        fake_endpoint(lambda prompt, seed: "small says so") as weak,
+        fake_endpoint(lambda prompt, seed: "large says so") as strong,
+    ):
+        yield weak, strong
+
+
+def configured(folder: Path, weak: FakeEndpoint, strong: FakeEndpoint, **more: object) -> list[str]:
+    """A router whose encoder is the weak fake, a settings file, and the command that serves them."""
+    words = ["zzz", "aaa", "zaz zz", "aza aa", "zz z", "a aa a"]
+    rows = [TrainingPrompt(f"{w} {w}?", float(w.count("z") > w.count("a")), 1.0, 0.0) for w in words * 3]
+    encoder = load_encoder(f"embedder@{weak.base_url}")
+    train_router(encoder, SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large").save(folder / "router")
+    lines = [f"{key} = {value!r}".replace("'", '"') for key, value in more.items()]
+    for role, fake, name in (("weak", weak, "small"), ("strong", strong, "large")):
+        lines += [f'[{role}]\nmodel = "{name}"\nbase_url = "{fake.base_url}"']
+    (folder / "gateway.toml").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "demur.cli", "serve", str(folder / "router"), "--port", "0"]
+    return [*command, "--config", str(folder / "gateway.toml")]
+
+
+@asynccontextmanager
+async def served(command: list[str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The process and its address."""
+    child = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, env=os.environ | {"COLUMNS": "200"}
+    )
+    assert child.stdout is not None
+    try:
+        line = await asyncio.wait_for(child.stdout.readline(), 30)
+        yield child, line.decode().split()[2].removesuffix("/v1")
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+async def ask(session: aiohttp.ClientSession, address: str, text: str, **more: Any) -> tuple[int, bytes]:
+    body = {"model": "demur", "messages": [{"role": "user", "content": text}], **more}
+    async with session.post(f"{address}/v1/chat/completions", json=body) as answer:
+        return answer.status, await answer.read()
+
+
+async def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
+    async with fakes() as (weak, strong):
+        weak.hang_seconds = strong.hang_seconds = 0.2
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=str(tmp_path / "l.sqlite"))
+        async with served(command) as (child, address), aiohttp.ClientSession() as session:
+            asked = [asyncio.create_task(ask(session, address, EASY if i % 2 else HARD)) for i in range(40)]
+            await asyncio.sleep(0.5)
+            child.send_signal(signal.SIGTERM)
+            answers = await asyncio.gather(*asked)
+            assert await asyncio.wait_for(child.wait(), 20) == 0
+    assert {status for status, _ in answers} <= {200, 429}
+    answered = sum(status == 200 for status, _ in answers)
+    assert answered >= 30
+    records = read_ledger(str(tmp_path / "l.sqlite"), last=1000)
+    assert sum(record.status == 200 for record in records) == answered
+
+
+async def test_kill_9_leaves_a_whole_ledger_but_for_the_last_second(tmp_path: Path) -> None:
+    path = str(tmp_path / "l.sqlite")
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=path)
+        async with served(command) as (child, address), aiohttp.ClientSession() as session:
+            for _ in range(60):
+                assert (await ask(session, address, EASY))[0] == 200
+            await asyncio.sleep(1.2)
+            tail = [asyncio.create_task(ask(session, address, HARD)) for _ in range(20)]
+            await asyncio.sleep(0.02)
+            child.kill()
+            await asyncio.gather(*tail, return_exceptions=True)
+    records = read_ledger(path, last=1000)
+    assert sum(record.role == "weak" for record in records) == 60
+    assert len({record.id for record in records}) == len(records)
+
+
+async def test_a_thousand_streams_at_once(tmp_path: Path) -> None:
+    async with fakes() as (weak, strong):
+        weak.hang_seconds = strong.hang_seconds = 0.5
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        connector = aiohttp.TCPConnector(limit=0)
+        async with served(command) as (_, address), aiohttp.ClientSession(connector=connector) as session:
+            answers = await asyncio.gather(*(ask(session, address, EASY, stream=True) for _ in range(1000)))
+            assert [status for status, _ in answers].count(200) == 1000
+            assert all(body.endswith(b"data: [DONE]\n\n") for _, body in answers)
+
+
+async def test_a_reload_drops_no_request(tmp_path: Path) -> None:
+    async with fakes() as (weak, strong):
+        weak.hang_seconds = 0.05
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        async with served(command) as (child, address), aiohttp.ClientSession() as session:
+            for _ in range(5):
+                asked = [asyncio.create_task(ask(session, address, EASY)) for _ in range(20)]
+                child.send_signal(signal.SIGHUP)
+                assert {status for status, _ in await asyncio.gather(*asked)} == {200}
+
+
+async def test_two_workers_share_a_port_and_end_together(tmp_path: Path) -> None:
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=str(tmp_path / "l.sqlite"))
+        fixed = [word if word != "0" else str(random.randrange(20_000, 30_000)) for word in command]
+        async with served([*fixed, "--workers", "2"]) as (child, address), aiohttp.ClientSession() as session:
+            answers = await asyncio.gather(*(ask(session, address, EASY) for _ in range(50)))
+            assert [status for status, _ in answers].count(200) == 50
+            child.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(child.wait(), 20) == 0
+    assert len(read_ledger(str(tmp_path / "l.sqlite"), last=1000)) == 50
+
+
+async def test_an_upstream_that_fails_half_the_time(tmp_path: Path) -> None:
+    async with fakes() as (weak, strong):
+        weak.fail_every, strong.fail_every = 2, 3
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=str(tmp_path / "l.sqlite"))
+        async with served(command) as (_, address), aiohttp.ClientSession() as session:
+            statuses = [(await ask(session, address, EASY))[0] for _ in range(60)]
+            await asyncio.sleep(1.2)
+            records = read_ledger(str(tmp_path / "l.sqlite"), last=1000)
+    assert sorted(record.status for record in records) == sorted(statuses)
+    assert set(statuses) == {200}
+
+
+async def test_fuzzed_requests_are_never_our_fault(tmp_path: Path) -> None:
+    """Ten thousand broken requests: no 5xx, no traceback, no key in what comes back."""
+    chance = random.Random(1)
+    pieces = [
+        *(b'{"model": "demur"', b'"messages"', b":", b"[", b"{", b"}", b"]", b",", b'"role": "user"', b'"content"'),
+        *(b"null", b'"\xff"', b"1e999", b'"x"', b"\x00", b'"stream": true', b'"model": "demur@nan"', b'"demur@-1e400"'),
+    ]
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        connector = aiohttp.TCPConnector(limit=32)
+        async with served(command) as (_, address), aiohttp.ClientSession(connector=connector) as session:
+
+            async def once() -> tuple[int, bytes]:
+                path = chance.choice(["chat/completions", "completions", "embeddings", "models", "../admin", "%00"])
+                data = b"".join(chance.choices(pieces, k=chance.randrange(12)))
+                headers = {
+                    "Authorization": "Bearer sk-fuzz",
+                    "x-demur-threshold": chance.choice(["", "x", "0.5", "nan"]),
+                }
+                async with session.post(f"{address}/v1/{path}", data=data, headers=headers) as answer:
+                    return answer.status, await answer.read()
+
+            for _ in range(100):
+                for status, body in await asyncio.gather(*(once() for _ in range(100))):
+                    assert status < 500
+                    assert b"Traceback" not in body
+                    assert b"sk-fuzz" not in body
+
+
+async def test_the_official_client_plain_and_streamed(tmp_path: Path) -> None:
+    openai = pytest.importorskip("openai")
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        async with served(command) as (_, address):
+            client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+            messages = [{"role": "user", "content": HARD}]
+            raw = await client.chat.completions.with_raw_response.create(model="demur", messages=messages)
+            assert raw.parse().choices[0].message.content == "large says so"
+            assert raw.headers["x-demur-model"] == "large"
+            stream = await client.chat.completions.create(model="demur@1.1", messages=messages, stream=True)
+            text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+            assert text.split() == ["small", "says", "so"]
+            with pytest.raises(openai.NotFoundError, match="does not exist"):
+                await client.chat.completions.create(model="gpt-9", messages=messages)
+            assert [one.id async for one in client.models.list()] == ["demur", "small", "large"]
+            await client.close()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """A PostgreSQL server of the test's own, as an unprivileged user, on a socket in the test's folder."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "").parent]
+    if not (binaries[-1] / "initdb").is_file():
+        missing("PostgreSQL (apt-get install postgresql)")
+    pytest.importorskip("psycopg")
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    as_user: list[str] = []
+    if os.getuid() == 0:
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents[:3]:
+            parent.chmod(0o755)
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    data = folder / "data"
+    subprocess.run(
+        [*as_user, binaries[-1] / "initdb", "-D", data, "-A", "trust", "-U", "demur"], check=True, capture_output=True
+    )
+    options = f"-k {folder} -c listen_addresses= -c fsync=off"
+    control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", str(data), "-w"]
+    subprocess.run([*control, "-o", options, "-l", str(folder / "log"), "start"], check=True, capture_output=True)
+    try:
+        yield f"postgresql:///postgres?host={folder}&user=demur"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True)
+
+
+async def test_postgres_keeps_the_ledger_of_two_replicas(tmp_path: Path, postgres: str) -> None:
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=postgres)
+        async with served(command) as (a, first), served(command) as (b, second), aiohttp.ClientSession() as session:
+            for address in (first, second):
+                for _ in range(10):
+                    assert (await ask(session, address, EASY))[0] == 200
+            for child in (a, b):
+                child.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(child.wait(), 20) == 0
+    records = await asyncio.to_thread(read_ledger, postgres, last=100)
+    assert len(records) == 20
+
+
+def test_postgres_gone_and_back(postgres: str) -> None:
+    backend = PostgresBackend(postgres)
+    values = dict.fromkeys(COLUMNS, "")
+    kinds = {"float": 0.0, "int": 0, "bool": False}
+    for name, field in LedgerRecord.__dataclass_fields__.items():
+        values[name] = kinds.get(str(field.type).partition(" ")[0], "")  # type: ignore[assignment]
+    record = LedgerRecord(**(values | {"id": "1"}))  # type: ignore[arg-type]
+    backend.write([record])
+    backend._db.close()  # the connection is lost
+    backend.write([record])
+    backend.close()
+    assert len(read_ledger(postgres)) == 1
