@@ -10,11 +10,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import venv
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from demur.catalogue import cache_folder
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("DEMUR_SHARED", ROOT.parent / "shared" / "data"))
@@ -37,6 +40,25 @@ def on_one_thread() -> None:
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if not single.items() <= os.environ.items():
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **single})
+
+
+def peer_python(name: str, needs: Sequence[str], *, alone: Sequence[str] = ()) -> Path:
+    """Python of a published package's own environment, made under demur's cache on first use.
+
+    ``alone`` are packages whose dependencies are not wanted.
+    """
+    folder = cache_folder().parent / "benchmarks" / name
+    python, ready = folder / "bin" / "python", folder / "ready"
+    wanted = "\n".join([*needs, *alone])
+    if not ready.is_file() or ready.read_text() != wanted:
+        print(f"making the environment of {name} in {folder}", file=sys.stderr, flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, *needs], check=True, stderr=subprocess.DEVNULL)
+        if alone:
+            subprocess.run([*install, "--no-deps", *alone], check=True, stderr=subprocess.DEVNULL)
+        ready.write_text(wanted)
+    return python
 
 
 def _cpuinfo() -> list[str]:

@@ -11,7 +11,6 @@ import os
 import subprocess
 import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.catalogue import cache_folder
 from demur.methods import MLP, MatrixFactorization, SimilarityWeighted
 from demur.records import FloatArray
-from environment import describe, median_seconds, on_one_thread
+from environment import describe, median_seconds, on_one_thread, peer_python
 
 N = 12_247  # the paper's training prompts
 WIDTHS = {384: 30, 1536: 14}  # embedding dimension: least ratio to reach
@@ -30,20 +28,6 @@ QUERIES = 15
 TOPICS = 60
 PEER = ("routellm==0.2.0",)  # without dependencies: SW needs none of torch, transformers, datasets
 PEER_NEEDS = ("numpy==2.2.6", "pandas==2.3.3", "scikit-learn==1.7.2", "openai")
-
-
-def peer_python() -> Path:
-    """Python of the peer's environment, made on first use."""
-    folder = Path(cache_folder()).parent / "benchmarks" / "routellm-0.2.0"
-    python, ready = folder / "bin" / "python", folder / "ready"
-    if not ready.exists():
-        print(f"making the peer's environment in {folder}", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, *PEER_NEEDS], check=True, stderr=subprocess.DEVNULL)
-        subprocess.run([*install, "--no-deps", *PEER], check=True, stderr=subprocess.DEVNULL)
-        ready.touch()
-    return python
 
 
 def battles(width: int) -> dict[str, FloatArray]:
@@ -64,7 +48,8 @@ def peer_process(given: dict[str, FloatArray]) -> Iterator[subprocess.Popen[str]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "battles.npz"
         np.savez(path, **given)  # type: ignore[arg-type]  # numpy's stub takes the names for its own flag
-        command = [str(peer_python()), "-W", "ignore", str(Path(__file__).with_name("routellm_peer.py")), str(path)]
+        python = peer_python("routellm-sw", PEER_NEEDS, alone=PEER)
+        command = [str(python), "-W", "ignore", str(Path(__file__).with_name("routellm_peer.py")), str(path)]
         dummy = os.environ | {"OPENAI_API_KEY": "none"}  # its module makes a client on import, never asked
         with subprocess.Popen(
             command, env=dummy, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +323,7 @@ async def test_a_new_router_is_taken_over_and_a_bad_one_refused(tmp_path: Path) 
         (tmp_path / "router" / "router.json").write_text("{")
         async with found.session.post(f"{found.address}/admin/reload") as answer:
             assert answer.status == 409
-            assert "the old one stays" in (await answer.json())["error"]["message"]
+            assert "the old stays" in (await answer.json())["error"]["message"]
         assert (await found.ask(EASY))[2]["model"] == "large"
         save_router(tmp_path / "router")
 
@@ -354,3 +356,36 @@ async def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert b"408" in await asyncio.wait_for(reader.readline(), 2)
         writer.close()
+
+
+async def test_what_only_a_restart_can_change_is_refused_and_the_rest_taken_over(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        held = found.gateway.settings
+        found.gateway.read_again = lambda: replace(held, headers=False)
+        async with found.session.post(f"{found.address}/admin/reload") as answer:
+            assert answer.status == 200
+        assert "x-demur-model" not in (await found.ask(EASY))[1]
+        found.gateway.read_again = lambda: replace(held, port=9)
+        async with found.session.post(f"{found.address}/admin/reload") as answer:
+            assert "port has changed" in (await answer.json())["error"]["message"]
+
+
+async def test_prompts_pass_the_redaction_before_they_are_kept(tmp_path: Path) -> None:
+    async with gateway(tmp_path, record_prompts=True, redact="html:escape") as found:
+        await found.ask("aaa <b>")
+    assert read_ledger(str(tmp_path / "ledger.sqlite"))[0].prompt == "aaa &lt;b&gt;"
+
+
+async def test_admin_has_its_own_key_and_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMUR_TEST_ADMIN", "secret-admin")
+    async with gateway(tmp_path, admin_key_env="DEMUR_TEST_ADMIN") as found:
+        for headers, status in (({}, 401), ({"Authorization": "Bearer secret-admin"}, 200)):
+            async with found.session.get(f"{found.address}/metrics", headers=headers) as answer:
+                assert answer.status == status
+                assert "secret-admin" not in await answer.text()
+    async with gateway(tmp_path, admin_port=random.randrange(20_000, 30_000)) as found:
+        async with found.session.get(f"{found.address}/metrics") as answer:
+            assert answer.status == 404
+        port = found.gateway.settings.admin_port
+        async with found.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.status == 200

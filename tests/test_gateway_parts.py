@@ -21,6 +21,7 @@ from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledge
 from demur.gateway.metrics import DESCRIBED, Gauges, Metrics
 from demur.gateway.sessions import Conversations
 from demur.gateway.settings import GatewaySettings, read_settings
+from demur.gateway.tracing import attributes, tracer
 from demur.gateway.upstreams import Breaker
 from demur.gateway.wire import ApiError, parse_body, routed_text, threshold_of, usage_of, with_model
 
@@ -212,3 +213,25 @@ def test_the_circuit_lets_one_try_through_after_a_while() -> None:
     assert circuit.open
     circuit.record(True)
     assert not circuit.open
+
+
+def test_spans_follow_the_genai_conventions() -> None:
+    found = attributes(replace(RECORD, score=None, usd=None))
+    assert found["gen_ai.request.model"] == "demur"
+    assert found["gen_ai.response.model"] == "small"
+    assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (10, 20)
+    assert "demur.score" not in found
+    assert "prompt" not in " ".join(found).replace("prompt_tokens", "")
+
+
+def test_a_request_becomes_a_span() -> None:
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    simple = pytest.importorskip("opentelemetry.sdk.trace.export").SimpleSpanProcessor
+    provider = sdk.TracerProvider()
+    provider.add_span_processor(simple(memory))
+    pytest.importorskip("opentelemetry.trace").set_tracer_provider(provider)
+    tracer()(replace(RECORD, status=502, outcome="upstream_error"))
+    (span,) = memory.get_finished_spans()
+    assert span.end_time - span.start_time == pytest.approx(0.2e9, rel=0.01)
+    assert not span.status.is_ok

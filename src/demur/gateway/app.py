@@ -79,12 +79,16 @@ class Gateway:
         upstreams: Mapping[Role, Upstream],
         doorkeeper: Doorkeeper,
         ledger: Ledger | None,
+        *,
+        redact: Callable[[str], str] = str,
+        trace: Callable[[LedgerRecord], None] | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
-        self.doorkeeper, self.ledger = doorkeeper, ledger
+        self.doorkeeper, self.ledger, self._redact, self._trace = doorkeeper, ledger, redact, trace
         self.metrics, self.conversations = Metrics(), Conversations()
         self.in_flight = 0
         self.draining = False
+        self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
         self._direct: dict[str, Role] = {up.endpoint.model: role for role, up in upstreams.items()}
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -321,9 +325,11 @@ class Gateway:
             first_byte_seconds=passage.first_byte_seconds,
             total_seconds=time.perf_counter() - passage.started,
             outcome=passage.outcome,
-            prompt=passage.text if self.settings.record_prompts else "",
+            prompt=self._redact(passage.text) if self.settings.record_prompts else "",
         )
         self.metrics.add(replace(record, prompt=""))
+        if self._trace:
+            self._trace(record)
         if self.ledger:
             self.ledger.add(record)
 

@@ -57,13 +57,13 @@ class Doorkeeper:
     """Checks keys, rates and budgets; without a key file everybody may come in."""
 
     def __init__(self, keys: list[ClientKey]) -> None:
-        self._keys = keys
+        self.keys = keys
         self._tokens: dict[str, tuple[float, float]] = {}  # name -> requests left, when that was
         self.spent: dict[str, float] = {}  # name -> USD
 
     def admit(self, headers: Mapping[str, str]) -> str:
         """The name of the key that a request carries (empty without keys); raises ApiError 401 or 429."""
-        if not self._keys:
+        if not self.keys:
             return ""
         key = self._known(headers.get("Authorization", "").removeprefix("Bearer ").strip())
         if key is None:
@@ -87,7 +87,7 @@ class Doorkeeper:
     def _known(self, secret: str) -> ClientKey | None:
         hashed = hashlib.sha256(secret.encode()).hexdigest()
         found = None
-        for key in self._keys:  # all of them, every time: how long it takes says nothing
+        for key in self.keys:  # all of them, every time: how long it takes says nothing
             if hmac.compare_digest(hashed, key.sha256):
                 found = key
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import importlib
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from demur.gateway.decisions import Decider
 from demur.gateway.keys import Doorkeeper, read_keys
 from demur.gateway.ledger import Ledger, open_backend
 from demur.gateway.settings import GatewaySettings, read_settings
+from demur.gateway.tracing import tracer
 from demur.gateway.upstreams import Upstream
 from demur.gateway.wire import ApiError
 from demur.local import endpoint_of, opened
@@ -30,7 +32,7 @@ from demur.records import Role
 from demur.router import Router
 
 LARGEST_HEADER = 16 * 1024
-SMALL_ROLES: tuple[Role, Role] = ("weak", "strong")
+ROLES: tuple[Role, Role] = ("weak", "strong")
 
 
 def serve(
@@ -46,12 +48,14 @@ def serve(
 
     ``config`` is a file of `GatewaySettings`; the other arguments go over it. Raises InputError, ArtifactError.
     """
-    settings = read_settings(config, router=router, host=host, port=port)
-    if settings.default not in SMALL_ROLES:
-        raise InputError(f"default is {settings.default!r}; a prompt without text goes to weak or strong")
+
+    def read() -> GatewaySettings:
+        return read_settings(config, router=router, host=host, port=port)
+
+    read()  # a wrong file is said before anything is started
     if workers > 1:
-        return _serve_workers(settings, workers, ready)
-    return _run(_serve(settings, ready, shared_port=False))
+        return _serve_workers(read, workers, ready)
+    return _run(_serve(read, ready, shared_port=False))
 
 
 def _run(main: Any) -> None:
@@ -65,14 +69,14 @@ def _run(main: Any) -> None:
         runner.run(main)
 
 
-def _serve_workers(settings: GatewaySettings, workers: int, ready: Callable[[str], None] | None) -> None:
+def _serve_workers(read: Callable[[], GatewaySettings], workers: int, ready: Callable[[str], None] | None) -> None:
     """So many processes on one port; when one ends, all end. A local model would be loaded once a process."""
     children = []
     for number in range(workers):
         pid = os.fork()
         if pid == 0:
             try:
-                _run(_serve(settings, ready if number == 0 else None, shared_port=True))
+                _run(_serve(read, ready if number == 0 else None, shared_port=True))
             finally:
                 os._exit(0)
         children.append(pid)
@@ -90,9 +94,12 @@ def _serve_workers(settings: GatewaySettings, workers: int, ready: Callable[[str
         os.wait()
 
 
-async def _serve(settings: GatewaySettings, ready: Callable[[str], None] | None, *, shared_port: bool) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+async def _serve(
+    read: Callable[[], GatewaySettings], ready: Callable[[str], None] | None, *, shared_port: bool
+) -> None:
+    stop, loop, settings = asyncio.Event(), asyncio.get_running_loop(), read()
     async with running(settings, shared_port=shared_port) as (gateway, address):
+        gateway.read_again = read
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: _reload_and_say(gateway))
@@ -111,31 +118,46 @@ async def running(settings: GatewaySettings, *, shared_port: bool = False) -> As
     """A gateway that listens as long as the block runs; yields it and its address."""
     router = Router.load(settings.router)
     async with AsyncExitStack() as stack:
-        upstreams = {role: await _upstream(role, settings, router, stack) for role in SMALL_ROLES}
+        upstreams = {role: await _upstream(role, settings, router, stack) for role in ROLES}
         ledger = Ledger(open_backend(settings.ledger)) if settings.ledger else None
         if ledger:
             stack.callback(ledger.close)
         decider = Decider(router)
         stack.callback(decider.close)
         doorkeeper = Doorkeeper(read_keys(settings.keys) if settings.keys else [])
-        gateway = Gateway(settings, decider, upstreams, doorkeeper, ledger)
-        runner = web.AppRunner(
-            application(gateway),
-            handler_cancellation=True,  # client gone = upstream cancelled
-            access_log=None,
-            max_line_size=LARGEST_HEADER,
-            max_field_size=LARGEST_HEADER,
-            shutdown_timeout=1.0,
+        gateway = Gateway(
+            settings,
+            decider,
+            upstreams,
+            doorkeeper,
+            ledger,
+            redact=_function(settings.redact) if settings.redact else str,
+            trace=tracer() if settings.otel else None,
         )
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=shared_port or None, backlog=2048)
-        try:
-            await site.start()
-        except OSError as error:
-            raise InputError(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}") from None
-        port = runner.addresses[0][1]
+        if settings.admin_port:
+            await _listen(admin_application(gateway), "127.0.0.1", settings.admin_port, stack, shared_port)
+        app = application(gateway, admin=not settings.admin_port)
+        port = await _listen(app, settings.host, settings.port, stack, shared_port)
         yield gateway, f"http://{settings.host}:{port}"
+
+
+async def _listen(app: web.Application, host: str, port: int, stack: AsyncExitStack, shared: bool) -> int:
+    """Serve an application until the stack unwinds; returns its port. Raises InputError."""
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,  # client gone = upstream cancelled
+        access_log=None,
+        max_line_size=LARGEST_HEADER,
+        max_field_size=LARGEST_HEADER,
+        shutdown_timeout=1.0,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, host, port, reuse_port=shared or None, backlog=2048).start()
+    except OSError as error:
+        raise InputError(f"{host}:{port} cannot be listened on: {error.strerror}") from None
+    return int(runner.addresses[0][1])
 
 
 async def _upstream(role: Role, settings: GatewaySettings, router: Router, stack: AsyncExitStack) -> Upstream:
@@ -153,8 +175,8 @@ async def _upstream(role: Role, settings: GatewaySettings, router: Router, stack
     return upstream
 
 
-def application(gateway: Gateway) -> web.Application:
-    """The routes of a gateway."""
+def application(gateway: Gateway, *, admin: bool = True) -> web.Application:
+    """The routes of a gateway; ``admin`` adds dashboard, metrics and reload."""
     app = web.Application(middlewares=[errors_as_openai], client_max_size=gateway.settings.max_body_bytes)
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/chat/completions", gateway.complete)
@@ -163,7 +185,19 @@ def application(gateway: Gateway) -> web.Application:
         app.router.add_get(f"{prefix}/models", gateway.models)
     app.router.add_get("/health", gateway.live)
     app.router.add_get("/health/ready", gateway.ready)
+    if admin:
+        _add_admin(app, gateway)
+    return app
 
+
+def admin_application(gateway: Gateway) -> web.Application:
+    """Dashboard, metrics and reload alone."""
+    app = web.Application(middlewares=[errors_as_openai])
+    _add_admin(app, gateway)
+    return app
+
+
+def _add_admin(app: web.Application, gateway: Gateway) -> None:
     def admin(handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
         async def checked(request: web.Request) -> web.StreamResponse:
             _admit_admin(gateway.settings, request)
@@ -181,15 +215,14 @@ def application(gateway: Gateway) -> web.Application:
 
     async def reload(request: web.Request) -> web.Response:
         try:
-            return as_json({"threshold": reload_router(gateway), "router": gateway.settings.router})
+            return as_json({"threshold": reload_all(gateway), "router": gateway.settings.router})
         except DemurError as error:
-            raise ApiError(409, f"The new router is refused, the old one stays: {error}") from None
+            raise ApiError(409, f"What is new is refused, the old stays: {error}") from None
 
     app.router.add_get("/metrics", admin(gateway.metrics_text))
     app.router.add_get("/", admin(show))
     app.router.add_get("/admin/stats", admin(stats))
     app.router.add_post("/admin/reload", admin(reload))
-    return app
 
 
 PAGE_HEADERS = {
@@ -211,20 +244,53 @@ def _admit_admin(settings: GatewaySettings, request: web.Request) -> None:
         raise ApiError(401, "The admin key is wrong.", code="invalid_api_key")
 
 
-def reload_router(gateway: Gateway) -> float:
-    """Load the router anew and use it from now on; returns its threshold. On any error the old one stays."""
-    fresh = Router.load(Path(gateway.settings.router))
-    held = gateway.decider.router
+FIXED = (
+    "router",
+    "host",
+    "port",
+    "weak",
+    "strong",
+    "ledger",
+    "admin_port",
+    "max_body_bytes",
+    "local_slots",
+    "redact",
+    "otel",
+)
+
+
+def reload_all(gateway: Gateway) -> float:
+    """Read settings, keys and router anew and use them from now on; returns the threshold.
+
+    On any error all of the old stays. Raises ArtifactError, or InputError for what only a restart can change.
+    """
+    settings = gateway.read_again() if gateway.read_again else gateway.settings
+    changed = [name for name in FIXED if getattr(settings, name) != getattr(gateway.settings, name)]
+    if changed:
+        raise InputError(f"{changed[0]} has changed, and only a restart can change it")
+    fresh, held = Router.load(Path(settings.router)), gateway.decider.router
     if (fresh.weak, fresh.strong) != (held.weak, held.strong):
         raise ArtifactError(
             f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
         )
-    gateway.decider.router = fresh
+    keys = read_keys(settings.keys) if settings.keys else []
+    gateway.settings, gateway.decider.router = settings, fresh
+    gateway.doorkeeper.keys = keys
     return fresh.threshold
 
 
 def _reload_and_say(gateway: Gateway) -> None:
     try:
-        print(f"demur: router reloaded, threshold {reload_router(gateway):.4f}", file=sys.stderr)
+        print(f"demur: reloaded, threshold {reload_all(gateway):.4f}", file=sys.stderr)
     except DemurError as error:
-        print(f"demur: the new router is refused, the old one stays: {error}", file=sys.stderr)
+        print(f"demur: what is new is refused, the old stays: {error}", file=sys.stderr)
+
+
+def _function(name: str) -> Callable[[str], str]:
+    """``module:function``; raises InputError."""
+    module, _, attribute = name.partition(":")
+    try:
+        found: Callable[[str], str] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"redact: {name!r} cannot be imported ({error}); give module:function") from None
+    return found

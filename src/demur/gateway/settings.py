@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demur.config import ModelConfig, build, read_mapping
+from demur.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,11 @@ class GatewaySettings:
     headers: bool = True  # x-demur-* on responses
     ledger: str = "run/ledger.sqlite"  # SQLite file, postgresql://... URL, or empty for none
     record_prompts: bool = False  # keep prompts in the ledger
+    redact: str = ""  # module:function that a prompt passes before it is kept
     keys: str = ""  # file of hashed client keys; empty: no key is asked
     admin_key_env: str = ""  # NAME of the variable with the key of /admin and the dashboard; empty: loopback only
+    admin_port: int = 0  # /, /metrics and /admin on a port of their own, on loopback; 0: on the same one
+    otel: bool = False  # a span a request, by OpenTelemetry's GenAI conventions; needs demur[otel]
     retries: int = 1  # before the first byte only
     connect_seconds: float = 5.0
     first_byte_seconds: float = 120.0  # and between two bytes
@@ -45,4 +49,9 @@ def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettin
     """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key."""
     values = dict(read_mapping(Path(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}
-    return build(GatewaySettings, values, where=str(path or "serve"))
+    found = build(GatewaySettings, values, where=str(path or "serve"))
+    if found.default not in ("weak", "strong"):
+        raise InputError(
+            f"{path or 'serve'}: default is {found.default!r}; a prompt without text goes to weak or strong"
+        )
+    return found

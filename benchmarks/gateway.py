@@ -1,0 +1,270 @@
+"""Gateways side by side: one trivial upstream, one load tool, one run, alternating: what each adds to a request.
+
+Direct, demur passing through (a real model's name), demur routed (embedding and score), demur routed and streamed,
+RouteLLM's own server (MF router with random weights of its own shape, embeddings from the upstream's stub), and the
+LiteLLM proxy. Upstream and load tool on one core, the gateway on the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+
+from demur.encoding import load_encoder
+from demur.methods import LogisticRegression
+from demur.router import TrainingPrompt, train_router
+from environment import describe, peer_python
+
+UPSTREAM, DEMUR, ROUTELLM, LITELLM = 8301, 8302, 8303, 8304
+LEVELS = (1, 32, 128)
+ROUNDS = 3
+ROUTELLM_NEEDS = (
+    *("torch==2.13.0", "routellm==0.2.0", "numpy==2.2.6", "pandas==2.3.3"),
+    *("fastapi", "uvicorn", "shortuuid"),
+)
+
+# The upstream: a fixed answer, plain or streamed, and fixed embeddings; as little work as aiohttp can do.
+UPSTREAM_CODE = """
+import json, sys
+from aiohttp import web
+usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+message = {"role": "assistant", "content": "Because it is."}
+choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+whole = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": choices, "usage": usage}
+whole = json.dumps(whole).encode()
+deltas = [{"index": 0, "delta": {"content": "a"}}]
+chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": deltas}
+pieces = [b"data: " + json.dumps(chunk).encode() + b"\\n\\n"] * 5 + [b"data: [DONE]\\n\\n"]
+rows = [{"object": "embedding", "index": 0, "embedding": [0.01] * 1536}]
+vectors = json.dumps({"object": "list", "model": "e", "usage": usage, "data": rows}).encode()
+async def complete(request):
+    body = await request.read()
+    if b'"stream": true' not in body and b'"stream":true' not in body:
+        return web.Response(body=whole, content_type="application/json")
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    for piece in pieces:
+        await response.write(piece)
+    return response
+async def embed(request):
+    await request.read()
+    return web.Response(body=vectors, content_type="application/json")
+app = web.Application()
+app.router.add_post("/v1/chat/completions", complete)
+app.router.add_post("/v1/embeddings", embed)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing to load."""
+
+    name: str
+    port: int
+    model: str
+    stream: bool = False
+    share: float = 1.0  # of the requests; slow peers get fewer
+
+
+async def load(target: Target, concurrency: int, requests: int) -> tuple[float, list[float]]:
+    """(seconds in all, seconds to the first byte of each) of so many requests, so many at a time."""
+    body = json.dumps(
+        {
+            "model": target.model,
+            "stream": target.stream,
+            "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+        }
+    ).encode()
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-none"}
+    url = f"http://127.0.0.1:{target.port}/v1/chat/completions"
+    times: list[float] = []
+    left = iter(range(requests))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def work() -> None:
+            for _ in left:
+                start = time.perf_counter()
+                async with session.post(url, data=body, headers=headers) as response:
+                    await response.content.readany()
+                    times.append(time.perf_counter() - start)
+                    await response.read()
+                    if response.status != 200:
+                        raise SystemExit(f"{target.name} answered {response.status}")
+
+        start = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        return time.perf_counter() - start, times
+
+
+@contextmanager
+def process(command: list[str], core: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server on one core, ended with the block."""
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENAI_API_KEY": "sk-none"}
+    child = subprocess.Popen(
+        ["taskset", "-c", str(core), *command],
+        env=os.environ | single | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def wait_for(target: Target, seconds: float = 120) -> None:
+    """Until it answers."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            asyncio.run(load(target, 1, 1))
+            return
+        except (aiohttp.ClientError, SystemExit, OSError):
+            time.sleep(0.5)
+    raise SystemExit(f"{target.name} did not answer within {seconds:.0f} s")
+
+
+def demur_command(folder: Path) -> list[str]:
+    """A router of usual size on real prompts, its settings, and the command that serves it."""
+    texts = [f"What is the {word} of number {i}?" for i in range(400) for word in ("name", "sum", "colour")]
+    y = np.random.default_rng(0).random(len(texts))
+    rows = [TrainingPrompt(text, float(t), 1.0, 0.5) for text, t in zip(texts, y, strict=True)]
+    train_router(load_encoder("bge-small"), LogisticRegression(), rows, weak="small", strong="large").save(
+        folder / "router"
+    )
+    sides = [
+        f'[{r}]\nmodel = "{n}"\nbase_url = "http://127.0.0.1:{UPSTREAM}/v1"'
+        for r, n in (("weak", "small"), ("strong", "large"))
+    ]
+    (folder / "gateway.toml").write_text(f'ledger = "{folder}/ledger.sqlite"\n' + "\n".join(sides))
+    serve = [sys.executable, "-m", "demur.cli", "serve", str(folder / "router"), "--port", str(DEMUR)]
+    return [*serve, "--config", str(folder / "gateway.toml")]
+
+
+def routellm_command(folder: Path, python: Path) -> list[str]:
+    """The published server with an MF checkpoint of its own shape and random weights."""
+    code = (
+        "import sys; from routellm.routers.matrix_factorization.model import MFModel; "
+        "MFModel(dim=128, num_models=64, text_dim=1536, num_classes=1, use_proj=True).save_pretrained(sys.argv[1], "
+        "config=dict(dim=128, num_models=64, text_dim=1536, num_classes=1, use_proj=True))"
+    )
+    checkpoint = folder / "mf"
+    subprocess.run([str(python), "-c", code, str(checkpoint)], check=True, env=os.environ | {"OPENAI_API_KEY": "x"})
+    (folder / "routellm.yaml").write_text(f"mf:\n  checkpoint_path: {checkpoint}\n")
+    models = ["--strong-model", "openai/large", "--weak-model", "openai/small"]
+    base = ["--base-url", f"http://127.0.0.1:{UPSTREAM}/v1", "--api-key", "sk-none", "--port", str(ROUTELLM)]
+    return [
+        str(python),
+        "-m",
+        "routellm.openai_server",
+        "--routers",
+        "mf",
+        "--config",
+        str(folder / "routellm.yaml"),
+        *models,
+        *base,
+    ]
+
+
+def litellm_command(folder: Path, python: Path) -> list[str]:
+    """The proxy with one OpenAI-compatible model."""
+    given = {"model": "openai/large", "api_base": f"http://127.0.0.1:{UPSTREAM}/v1", "api_key": "sk-none"}
+    (folder / "litellm.yaml").write_text(json.dumps({"model_list": [{"model_name": "large", "litellm_params": given}]}))
+    return [
+        str(python.with_name("litellm")),
+        "--config",
+        str(folder / "litellm.yaml"),
+        "--port",
+        str(LITELLM),
+        "--host",
+        "127.0.0.1",
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", default="routellm,litellm", help="comma-separated; empty for none")
+    parser.add_argument("--requests", type=int, default=3000)
+    options = parser.parse_args()
+    print(describe())
+    targets = [
+        Target("direct", UPSTREAM, "large"),
+        Target("demur pass-through", DEMUR, "large"),
+        Target("demur routed", DEMUR, "demur"),
+        Target("direct, streamed", UPSTREAM, "large", stream=True),
+        Target("demur routed, streamed", DEMUR, "demur", stream=True),
+    ]
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        stack.enter_context(process([sys.executable, "-c", UPSTREAM_CODE, str(UPSTREAM)], 0))
+        stack.enter_context(process(demur_command(folder), 1))
+        if "routellm" in options.peers:
+            python = peer_python("routellm-server", ROUTELLM_NEEDS)
+            url = f"http://127.0.0.1:{UPSTREAM}/v1"
+            stack.enter_context(process(routellm_command(folder, python), 1, OPENAI_BASE_URL=url))
+            targets.append(Target("RouteLLM server, routed", ROUTELLM, "router-mf-0.5", share=0.1))
+        if "litellm" in options.peers:
+            python = peer_python("litellm", ["litellm[proxy]"])
+            stack.enter_context(process(litellm_command(folder, python), 1))
+            targets.append(Target("LiteLLM proxy, pass", LITELLM, "large", share=0.2))
+        for target in targets:
+            wait_for(target)
+        report(targets, options.requests)
+
+
+def report(targets: list[Target], requests: int) -> None:
+    """Medians over alternating rounds."""
+    os.sched_setaffinity(0, {0})
+    print(f"{'':<26}" + "".join(f"{f'c = {c}: req/s':>16}{'p50':>9}{'p99':>9}" for c in LEVELS) + "   (ms)")
+    rates: dict[tuple[str, int], list[float]] = {}
+    middles: dict[tuple[str, int], list[float]] = {}
+    tails: dict[tuple[str, int], list[float]] = {}
+    for _ in range(ROUNDS):
+        for concurrency in LEVELS:
+            for target in targets:
+                count = max(60, int(requests * target.share / (8 if concurrency == 1 else 1)))
+                seconds, times = asyncio.run(load(target, concurrency, count))
+                key = target.name, concurrency
+                rates.setdefault(key, []).append(count / seconds)
+                middles.setdefault(key, []).append(1000 * float(np.quantile(times, 0.5)))
+                tails.setdefault(key, []).append(1000 * float(np.quantile(times, 0.99)))
+    for target in targets:
+        cells = [
+            f"{np.median(rates[target.name, c]):>16,.0f}{np.median(middles[target.name, c]):>9.2f}"
+            f"{np.median(tails[target.name, c]):>9.2f}"
+            for c in LEVELS
+        ]
+        print(f"{target.name:<26}{''.join(cells)}")
+    direct, passed, routed = (middles[name, 1] for name in ("direct", "demur pass-through", "demur routed"))
+    print(
+        f"added at concurrency 1, p50: {np.median(passed) - np.median(direct):.2f} ms passed through, "
+        f"{np.median(routed) - np.median(direct):.2f} ms routed"
+    )
+    for name, ours in (("RouteLLM server, routed", "demur routed"), ("LiteLLM proxy, pass", "demur pass-through")):
+        if (name, 32) in rates:
+            ratios = [f"{np.median(rates[ours, c]) / np.median(rates[name, c]):.1f}x at {c}" for c in LEVELS]
+            print(f"{ours} against {name}: {', '.join(ratios)} the requests per second")
+
+
+if __name__ == "__main__":
+    main()
