@@ -340,6 +340,27 @@ def doctor(
     return printing.lines(found.lines)
 
 
+@app.command()
+def entail(
+    question: Annotated[str, typer.Argument(help='The question; "" for none.')],
+    answer_a: Annotated[str, typer.Argument(help="One answer.")],
+    answer_b: Annotated[str, typer.Argument(help="The other.")],
+    entailment: Annotated[
+        str | None, typer.Option(help="What decides: exact, shipped (the default), a folder, hub:NAME, llm:MODEL.")
+    ] = None,
+    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
+    store: Annotated[str | None, typer.Option(help="File that keeps verdicts.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Decide whether two answers to a question mean the same, and say what decided."""
+    from demur.deciding import entail
+
+    found = entail(question, answer_a, answer_b, entailment=entailment, rules=rules, store=store)
+    if json:
+        return printing.as_json(found)
+    return printing.lines(found.lines)
+
+
 def main() -> None:
     """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
     try:

@@ -33,7 +33,7 @@ class MatrixFactorization(Estimator):
         projection = random.normal(0, 1 / np.sqrt(self.dimension), (self.dimension, X.shape[1]))
         bias = np.zeros(2)
         share, y = (weight / weight.sum()).astype(X.dtype), y.astype(X.dtype)
-        optimiser, ridge = Adam([models, projection, bias], self.learning_rate), self.alpha / len(X) ** 0.5
+        optimiser, ridge = Adam([models, projection, bias], self.learning_rate), self.alpha / weight.sum() ** 0.5
         for _ in range(self.steps):
             between = models[1] - models[0]
             direction = (between @ projection).astype(X.dtype)  # mixed types would copy all rows at every step
