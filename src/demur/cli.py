@@ -14,6 +14,7 @@ import typer
 
 from demur import printing
 from demur.errors import DemurError, InputError
+from demur.gateway.commands import add_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -245,49 +246,20 @@ def replay(
 
 
 @app.command()
-def serve(
-    router: Annotated[str | None, typer.Argument(help="Folder of a saved router.  [default: run/router]")] = None,
-    config: Annotated[str | None, typer.Option(help="Settings file; docs/gateway.md shows every key.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 is any free one.  [default: 8111]")] = None,
-    workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
-    demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
-) -> None:
-    """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
-    from demur.gateway.server import serve
-    from demur.quickstart import demo_router
-
-    if demo:
-        with printing.progress_bar() as progress:
-            router = demo_router(progress=progress)
-    serve(router, config=config, host=host, port=port, workers=workers, ready=printing.serving)
-
-
-@app.command()
-def ledger(
-    url: Annotated[str, typer.Argument(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
-    last: Annotated[int, typer.Option(help="How many records, newest first.")] = 20,
-    export: Annotated[Path | None, typer.Option(help="Write them to a .csv, .jsonl or .parquet file instead.")] = None,
+def judge(
+    file: Annotated[Path, typer.Argument(help="JSONL with question, reference, responses {router: answer}.")],
+    judge: Annotated[str, typer.Option(help=f"The judging model: {Model}.")],
+    store: Annotated[str, typer.Option(help="SQLite file that keeps the verdicts.")] = "run/judge.sqlite",
+    task: Annotated[str, typer.Option(help="What is judged, in the judge's prompt.")] = "math problem solutions",
+    max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Print or export the gateway's decisions and what they cost."""
-    from demur.gateway.export import ledger
+    """Let a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
+    from demur.judge import judge as run_judge
 
-    found = ledger(url, last=last, export=export)
+    with printing.progress_bar() as progress:
+        found = run_judge(file, judge, store=store, task=task, max_usd=max_usd, progress=progress)
     return printing.as_json(found) if json else printing.lines(found.lines)
-
-
-@app.command()
-def key(
-    name: Annotated[str, typer.Argument(help="Who the key is for.")],
-    file: Annotated[Path, typer.Option(help="File of hashed keys.")] = Path("run/keys.json"),
-    requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    usd: Annotated[float | None, typer.Option(help="Budget over the life of a gateway process.")] = None,
-) -> None:
-    """Make a client key for the gateway; it is shown this once, and kept as a hash."""
-    from demur.gateway.keys import new_key
-
-    typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, usd=usd))
 
 
 @app.command()
@@ -359,6 +331,9 @@ def entail(
     if json:
         return printing.as_json(found)
     return printing.lines(found.lines)
+
+
+add_commands(app)
 
 
 def main() -> None:
