@@ -246,6 +246,16 @@ def replay(
 
 
 @app.command()
+def signals(run: RunFolder = "run", json: AsJson = False) -> None:
+    """The uncertainty card of a run: how well each definition tells right answers from wrong ones."""
+    from demur.signals import signals
+
+    with printing.progress_bar() as progress:
+        found = signals(run=run, progress=progress)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+@app.command()
 def judge(
     file: Annotated[Path, typer.Argument(help="JSONL with question, reference, responses {router: answer}.")],
     judge: Annotated[str, typer.Option(help=f"The judging model: {Model}.")],

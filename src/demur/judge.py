@@ -74,7 +74,7 @@ class JudgeReport:
         bias = ", ".join(f"{share:.0%}" for share in self.positions)
         agreed = "unknown (no graded correctness)" if self.agreement is None else f"{self.agreement:.0%}"
         return (
-            f"{self.judge} on {self.items} items, {self.unparseable} replies not understood, {self.ties:.0%} all chosen",
+            f"{self.judge} on {self.items} items; {self.unparseable} replies not understood, {self.ties:.0%} chose all",
             "  Score (95 % interval):",
             *scored,
             f"  choices by position: {bias}; agreement with graded correctness: {agreed}",
