@@ -107,7 +107,9 @@ def sample(
 @app.command()
 def label(
     run: RunFolder = "run",
-    kind: Annotated[str, typer.Option(help="hard, margin or agreement.")] = "margin",
+    kind: Annotated[
+        str, typer.Option(help="hard, margin, confidence, agreement, or auto (chosen label-free).")
+    ] = "margin",
     definition: Annotated[str, typer.Option(help="Of semantic entropy.")] = "rao_blackwell",
     delta: Annotated[str, typer.Option(help="symmetric, or paper (Eq. 3).")] = "symmetric",
     tau: Annotated[float, typer.Option(help="Relative difference below which hard labels tie.")] = 0.1,
@@ -140,8 +142,8 @@ def label(
 def train(
     run: RunFolder = "run",
     methods: Annotated[
-        str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic.")
-    ] = "sw,mf,mlp,knn,logistic",
+        str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic, kernel.")
+    ] = "sw,mf,mlp,knn,logistic,kernel",
     serve: Annotated[str, typer.Option(help="The one that is saved as run/router.")] = "sw",
     encoder: Annotated[
         str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint.")
