@@ -13,6 +13,7 @@ from words import (
     CITIES,
     DOERS,
     FIRST,
+    GROUPS,
     LAST,
     NICKNAMES,
     PARAPHRASES,
@@ -275,6 +276,16 @@ def located(draw: random.Random) -> Drawn:
         ["in {}", "It is in {}.", "the city of {}", "{}, in the old town", "near the centre of {}", "They met in {}."]
     )
     return draw.choice(["", "Where was it?"]), city, b.format(city if same else other), relation_of(same)
+
+
+def near_misses(draw: random.Random) -> Drawn:
+    """Another answer of the same kind, which the question fits as well."""
+    question, *answers = draw.choice(GROUPS)
+    a, other = draw.sample(answers, 2)
+    same = draw.random() < 0.4
+    frame = draw.choice(["It was {}.", "{}, I think", "The answer is {}.", "It is {}.", "{}."])
+    b = frame.format(a) if same else draw.choice([other, other, frame.format(other)])
+    return question, a, capitalised(b), relation_of(same)
 
 
 def yes_no(draw: random.Random) -> Drawn:
