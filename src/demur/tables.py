@@ -6,7 +6,7 @@ import math
 
 from demur.evaluation import Evaluation, EvaluationRow, usd_at_share
 
-COLUMNS = ("router", "CPT50", "CPT80", "APGR [95 % interval]", "USD / 1,000 at CPT80")
+COLUMNS = ("router", "CPT50", "CPT80", "APGR [95 % interval]", "USD/1,000")
 
 
 def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
