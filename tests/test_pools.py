@@ -119,7 +119,7 @@ def numeric(loss: object, at: FloatArray) -> FloatArray:
 
 
 def test_the_oracle_is_never_beaten() -> None:
-    X, quality = specialists(200)
+    _, quality = specialists(200)
     cost = np.tile([1.0, 2.0, 3.0, 4.0], (200, 1))
     reached = frontier(np.random.default_rng(0).random((200, 4)), quality, cost)
     assert reached.aiq <= oracle_frontier(quality, cost).aiq

@@ -340,6 +340,28 @@ def doctor(
     return printing.lines(found.lines)
 
 
+@app.command()
+def reproduce(
+    source: Annotated[str, typer.Option("--from", help="Folder with outcomes/, samples/, questions/, preferences/.")],
+    out: Annotated[str, typer.Option(help="Folder of the page and the pictures.")] = "run/reproduce",
+    only: Annotated[str, typer.Option(help="Comma-separated parts; --list names them.")] = "",
+    list_: Annotated[bool, typer.Option("--list", help="Name every part and row, and stop.")] = False,
+    encoder: Annotated[str, typer.Option(help="minilm, bge-small, or MODEL@BASE_URL.")] = "minilm",
+    judge: Annotated[str, typer.Option(help=f"Table 3's judge: {Model}.")] = "qwen2.5-coder-1.5b",
+    json: AsJson = False,
+) -> None:
+    """Make the paper's tables and figures again, every system a row, beside the paper's own figures."""
+    from demur.reproducing import reproduce
+    from demur.reproducing.listing import listing
+
+    if list_:
+        return printing.lines(listing())
+    parts = tuple(part for part in only.split(",") if part)
+    with printing.progress_bar() as progress:
+        found = reproduce(source, out=out, only=parts, encoder=encoder, judge_model=judge, progress=progress)
+    return printing.as_json(found.lines) if json else printing.lines(found.lines)
+
+
 def main() -> None:
     """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
     try:

@@ -42,10 +42,10 @@ def preference_targets(weak: FloatArray, strong: FloatArray, *, tie_below: float
 def quality_gap_targets(
     weak: FloatArray, strong: FloatArray, variant: Gap = "prob", *, relaxation: float | None = None
 ) -> FloatArray:
-    """1 - Hybrid LLM's label, from response quality (n, samples) of both models (Ding et al. 2024, section 3).
+    """1 - Hybrid LLM's label, from response quality (n, samples) of both models (Ding et al. 2024, sections 3.2-3.4).
 
-    ``det`` (Eq. 1): the first samples, 1[q_weak < q_strong]. ``prob`` (Eq. 2): share of sample pairs with q_weak <
-    q_strong. ``trans`` (Eqs. 3-4): with q_weak < q_strong - t, ``relaxation`` t found by `best_relaxation` when None.
+    ``det``: the first samples, 1[q_weak < q_strong]. ``prob``: share of sample pairs with q_weak <
+    q_strong. ``trans``: with q_weak < q_strong - t, ``relaxation`` t found by `best_relaxation` when None.
     """
     low, high = _samples(weak, "weak"), _samples(strong, "strong")
     _check_pair(low, high)
@@ -59,7 +59,7 @@ def quality_gap_targets(
 
 
 def best_relaxation(weak: FloatArray, strong: FloatArray) -> float:
-    """t >= 0 that spreads the relaxed labels most: argmax of the mean |y_i(t) - y_j(t)| over all pairs (Eq. 4)."""
+    """t >= 0 that spreads the relaxed labels most: argmax of the mean |y_i(t) - y_j(t)| over all pairs."""
     low, high = _samples(weak, "weak"), _samples(strong, "strong")
     widest = float(max(0.0, high.max() - low.min()))
     candidates = np.linspace(0.0, widest, RELAXATIONS)
@@ -113,7 +113,7 @@ def sources_of(
 ) -> dict[str, FloatArray]:
     """Every source that what is known of a pair allows, by name: targets (n,).
 
-    ``entropy``: (weak, strong), (n,) nats; ``gains``: `demur.agreement`, (n,); ``quality``: (weak, strong), (n, samples).
+    ``entropy``: (weak, strong), (n,) nats; ``gains``: `demur.agreement`, (n,); ``quality``: both, (n, samples).
     """
     found: dict[str, FloatArray] = {}
     if entropy is not None:
@@ -124,5 +124,5 @@ def sources_of(
         found["accuracy hard"] = accuracy_targets(*quality)
         found["accuracy soft"] = accuracy_targets(*quality, soft=True)
         for variant in ("det", "prob", "trans"):
-            found[f"quality-gap {variant}"] = quality_gap_targets(*quality, variant)  # type: ignore[arg-type]
+            found[f"quality-gap {variant}"] = quality_gap_targets(*quality, variant)
     return found

@@ -1,6 +1,6 @@
 """RouterDC (Chen et al. 2024): prompts and models in one space, learned by two contrastive losses.
 
-Sample-LLM loss (Eq. 1): a prompt is drawn to the K+ best models and away from the K- worst. Sample-sample loss (Eq. 4):
+Sample-LLM loss: a prompt is drawn to the K+ best models and away from the K- worst. Sample-sample loss:
 to a prompt of its own cluster, away from H of others. Score = cosine of prompt and model. Departs from the paper: the
 encoder is frozen under a learned linear map (there: mDeBERTa, fine-tuned), clusters come without t-SNE, and a
 temperature sharpens the cosines, which a fine-tuned encoder can do without.
@@ -104,7 +104,10 @@ def sample_llm_gradient(
     worst: FloatArray,
     temperature: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """Gradient of Eq. 1's mean, for projection and models: sum of -log e(t+) / (e(t+) + sum of e(t-)) over t+."""
+    """Gradient of the mean sample-LLM loss: sum over t+ of -log e(t+) / (e(t+) + sum of e(t-)).
+
+    For the projection and the models; masks ``best`` and ``worst`` (b, M).
+    """
     mapped = rows @ projection
     unit, vectors = normalised(mapped), normalised(models)
     exponentials = np.exp(unit @ vectors.T / temperature)
@@ -120,7 +123,10 @@ def sample_llm_gradient(
 def sample_sample_gradient(
     rows: FloatArray, batch: IntArray, near: IntArray, projection: FloatArray, temperature: float
 ) -> FloatArray:
-    """Gradient of Eq. 4's mean for the projection; ``near`` (b, 1 + H): one prompt of the same cluster, then others."""
+    """Gradient of the mean sample-sample loss, for the projection.
+
+    ``near`` (b, 1 + H): a prompt of the same cluster, then H of others.
+    """
     own, other = rows[batch] @ projection, rows[near] @ projection  # (b, h), (b, 1 + H, h)
     unit, units = normalised(own), other / np.linalg.norm(other, axis=2, keepdims=True)
     similarity = np.einsum("bh,bkh->bk", unit, units) / temperature

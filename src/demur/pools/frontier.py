@@ -33,7 +33,7 @@ class Frontier:
 
 
 def frontier(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> Frontier:
-    """The hull of every price's choice; arrays (n, M), ``cost`` in any unit. Raises InputError for what does not fit."""
+    """The hull of every price's choice; arrays (n, M), ``cost`` in any unit. Raises InputError."""
     score, value, price = (np.asarray(a, dtype=float) for a in (scores, quality, cost))
     if not score.shape == value.shape == price.shape or score.ndim != 2:
         raise InputError(f"scores {score.shape}, quality {value.shape}, cost {price.shape}: give (n, M) of each")

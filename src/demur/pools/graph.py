@@ -1,6 +1,6 @@
-"""GraphRouter (Feng et al. 2024): the edge from a prompt to a model, predicted on a graph of task, prompt and model nodes.
+"""GraphRouter (Feng et al. 2024): edges from prompts to models, on a graph of tasks, prompts and models.
 
-Prompts take up their task (Eqs. 5-6, mean aggregation and a linear update); models take up the prompts that they
+Prompts take up their task (mean aggregation and a linear update); models take up the prompts that they
 answered, each message weighted by the edge's quality. A batch's own edges are masked while it is predicted, as a new
 prompt has none. Departs from the paper: one round of messages, learned model nodes (there: descriptions embedded by a
 language model), tasks from clusters of prompts, cost left to the choice (`demur.pools.frontier`) and not on the edge.
@@ -96,7 +96,7 @@ def edge_weights(quality: FloatArray) -> FloatArray:
 def best_models(quality: FloatArray) -> FloatArray:
     """(n, M) the label of every edge as a distribution: shared by the models of a prompt's best quality."""
     best = quality == np.nanmax(quality, axis=1, keepdims=True)
-    return best / best.sum(axis=1, keepdims=True)
+    return np.asarray(best / best.sum(axis=1, keepdims=True))
 
 
 def model_nodes(
@@ -105,7 +105,7 @@ def model_nodes(
     """(M, h) hidden model nodes, the mean message to each, (M, h), and the messages (n, h)."""
     messages = np.maximum(rows @ weights.message, 0.0)
     gathered = edges.T @ messages / max(1, len(rows))
-    return weights.model + gathered @ weights.update, gathered, messages
+    return np.asarray(weights.model + gathered @ weights.update), gathered, messages
 
 
 def edge_gradients(
