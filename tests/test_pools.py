@@ -8,7 +8,7 @@ import pytest
 from demur.errors import InputError
 from demur.methods import SimilarityWeighted
 from demur.pools import BY_NAME
-from demur.pools.contrastive import extremes, sample_llm_gradient, sample_sample_gradient
+from demur.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
 from demur.pools.factorization import PoolFactorization
 from demur.pools.frontier import frontier, hull, oracle_frontier
 from demur.pools.graph import GraphWeights, _initial, edge_gradients, model_nodes
@@ -130,3 +130,12 @@ def test_the_hull_by_hand() -> None:
     found = hull([(0.0, 0.0), (1.0, 0.2), (2.0, 1.0), (3.0, 0.5)], 0.0, 4.0)
     assert found.costs.tolist() == [0.0, 2.0]
     assert found.aiq == pytest.approx((0.5 * 2 + 1.0 * 2) / 4, abs=0.005)
+
+
+def test_near_is_of_the_own_cluster_and_far_of_others() -> None:
+    group = np.array([2, 0, 1, 0, 2, 2, 1])
+    batch = np.arange(7)
+    for seed in range(20):
+        found = near_and_far(group, batch, 3, np.random.default_rng(seed))
+        assert (group[found[:, 0]] == group).all()
+        assert (group[found[:, 1:]] != group[:, None]).all()

@@ -362,6 +362,18 @@ def reproduce(
     return printing.as_json(found.lines) if json else printing.lines(found.lines)
 
 
+@app.command()
+def signals(
+    samples: Annotated[Path, typer.Argument(help="JSONL(.gz) of several models' samples with gold answers.")],
+    json: AsJson = False,
+) -> None:
+    """Print an uncertainty card a model: how well each signal tells right answers from wrong ones, and which to use."""
+    from demur.signals import signals
+
+    found = signals(samples)
+    return printing.as_json(found) if json else printing.lines([line for card in found for line in card.lines])
+
+
 def main() -> None:
     """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
     try:

@@ -56,8 +56,6 @@ class RouterDC(PoolRouter):
         self.mean_, self.scale_ = centre_and_scale(X, np.ones(len(X)))
         rows = (X - self.mean_) / self.scale_
         group, _ = clusters(X, self.groups, random)
-        members = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
-        outside = [np.flatnonzero(group != g) for g in range(group.max() + 1)]
         best, worst = extremes(quality, self.positives, self.negatives)
         learnable = np.flatnonzero(best.any(axis=1))
         projection = random.normal(0, X.shape[1] ** -0.5, (X.shape[1], self.dimension))
@@ -68,16 +66,25 @@ class RouterDC(PoolRouter):
             to_map, to_models = sample_llm_gradient(
                 rows[batch], projection, models, best[batch], worst[batch], self.temperature
             )
-            if self.balance > 0 and all(map(len, outside)):
-                friends = np.array([random.choice(members[group[i]]) for i in batch])
-                strangers = np.stack([random.choice(outside[group[i]], self.others) for i in batch])
-                near = np.concatenate([friends[:, None], strangers], axis=1)
+            if self.balance > 0 and group.min() < group.max():
+                near = near_and_far(group, batch, self.others, random)
                 to_map = to_map + self.balance * sample_sample_gradient(rows, batch, near, projection, self.temperature)
             optimiser.step([to_map, to_models])
         self.projection_, self.vectors_ = projection, models
 
     def _scores(self, X: FloatArray) -> FloatArray:
         return np.asarray(normalised(((X - self.mean_) / self.scale_) @ self.projection_) @ normalised(self.vectors_).T)
+
+
+def near_and_far(group: IntArray, batch: IntArray, others: int, random: np.random.Generator) -> IntArray:
+    """(b, 1 + H) rows: one of the same cluster as each of the batch, then ``others`` of other clusters."""
+    order = np.argsort(group, kind="stable")  # every cluster is one block of it
+    counts = np.bincount(group)
+    size, start = counts[group[batch]], (np.cumsum(counts) - counts)[group[batch]]
+    friend = start + (random.random(len(batch)) * size).astype(int)
+    far = (random.random((len(batch), others)) * (len(group) - size)[:, None]).astype(int)
+    far += np.where(far >= start[:, None], size[:, None], 0)  # step over the own block
+    return np.asarray(order[np.concatenate([friend[:, None], far], axis=1)])
 
 
 def extremes(quality: FloatArray, positives: int, negatives: int) -> tuple[FloatArray, FloatArray]:
