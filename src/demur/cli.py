@@ -114,10 +114,23 @@ def label(
         str, typer.Option(help="What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL.")
     ] = "exact",
     rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="samples, or other supervision: accuracy, accuracy-soft, quality-gap-det, -prob, -trans, or a file of "
+            "preferences (.jsonl, .parquet).",
+        ),
+    ] = "samples",
     json: AsJson = False,
 ) -> None:
     """Turn samples into preferences: meaning clusters, semantic entropy, targets."""
     from demur.pipeline import label
+    from demur.supervision import label_from
+
+    if source != "samples":
+        found = label_from(source, run=run)
+        return printing.as_json(found) if json else printing.lines(found.lines)
 
     with printing.progress_bar() as progress:
         labels = label(
