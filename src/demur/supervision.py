@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.config import RunConfig
+from demur.config import RunConfig, load_run
 from demur.errors import InputError
 from demur.grading import grade
 from demur.local import endpoint_of
 from demur.pair import PairSamples, stored_pair
-from demur.pipeline import PREFERENCES, STORE, load_run
+from demur.pipeline import PREFERENCES, STORE
 from demur.preferences import label_warnings, oriented, read_preferences, winner_of, write_preferences
 from demur.prompts import load_prompts, split_prompts
 from demur.records import FloatArray, Preference, Prompt
@@ -54,7 +54,7 @@ _SIDES = ("model_a", "model_b", "tie")
 
 
 def label_from(source: str, *, run: str = "run") -> Supervision:
-    """Write run/preferences.jsonl from ``source``: a name of GRADED, or a .jsonl / .parquet file of this pair's battles.
+    """Write run/preferences.jsonl from ``source``: a name of GRADED, or a .jsonl or .parquet file of battles.
 
     Raises InputError for an unknown source, prompts without gold answers, or a file without this pair.
     """
@@ -70,9 +70,7 @@ def graded_preferences(
     """A preference a prompt from graded samples of both models. Raises InputError for prompts without gold answers."""
     lacking = [prompt.id for prompt in prompts if not prompt.answers]
     if lacking:
-        raise InputError(
-            f"{len(lacking)} of {len(prompts)} prompts have no gold answers ({lacking[0]}); {source} needs them"
-        )
+        raise InputError(f"{len(lacking)} prompts have no gold answers, such as {lacking[0]}; {source} needs them")
     low, high = (
         np.array([[grade(prompt, one.text) for one in side[prompt.id]] for prompt in prompts])
         for side in (samples.weak, samples.strong)

@@ -31,6 +31,7 @@ SAMPLED = ("llama-2-7b-chat", "gpt-3.5-turbo")  # of the stored NQ-Open samples
 SMALL = ("gemma-2-2b-it", "gpt-4o-2024-08-06")  # Table 2's shape
 LOCAL = ("smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct")
 CORRECT_ROUGE = 0.5
+SCORED_ANSWERS = 1000  # that the cascade's scorer learns from: each is embedded with its answer, the slow part
 TIE_OF_SCORES = 0.05  # AlpacaEval scores closer than this are a tie
 
 
@@ -148,7 +149,8 @@ def judged_pair(folder: Path, weak: str) -> Training:
 
 def judged_answers(folder: Path) -> tuple[list[str], list[str], FloatArray]:
     """Questions, GPT-3.5's answers and whether a human found them right: what a cascade's scorer learns from."""
-    rows = [row for row in rows_of(folder, "outcomes/nq_open_human_judged") if not row.get("improper")]
+    judged = rows_of(folder, "outcomes/nq_open_human_judged")
+    rows = [row for row in judged if not row.get("improper")][:SCORED_ANSWERS]
     right = np.array([float(row["human_correct"]["gpt35"]) for row in rows])
     return [row["question"] for row in rows], [row["answer"]["gpt35"] or "" for row in rows], right
 
