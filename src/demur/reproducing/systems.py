@@ -107,5 +107,5 @@ DEPARTURES = (
     "RouterDC: frozen encoder under a linear map, clusters without t-SNE, temperature .2.",
     "GraphRouter: one round of messages, tasks from clusters of prompts, learned model nodes.",
     "FrugalGPT: logistic scorer on the embedding of question and answer (there: DistilBERT), trained on 1,000 of "
-    "GPT-3.5's human-judged NQ-Open answers; the weak model is paid for on every prompt, so its share is no saving by itself.",
+    "GPT-3.5's human-judged NQ-Open answers; the weak model is paid for on every prompt.",
 )
