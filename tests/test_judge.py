@@ -10,6 +10,7 @@ import pytest
 
 from demur.errors import InputError
 from demur.judge import JudgedItem, Judgement, balanced_orders, judge, judge_prompt, parse_verdict, verdict_of
+from demur.judging import judge_file, read_items
 from demur.store import Store
 
 
@@ -72,3 +73,13 @@ def test_identical_answers_tie_without_being_asked(tmp_path: Path) -> None:
     assert found.scores.tolist() == [100, 100]
     with pytest.raises(InputError, match="at least two"), Store(":memory:") as store:
         judge([], ("a",), model="nobody@http://127.0.0.1:9/v1", store=store)
+
+
+def test_a_file_is_judged_and_a_row_without_a_router_is_named(tmp_path: Path) -> None:
+    same = '{"question": "q", "gold": "g", "answers": {"a": "x", "b": "x"}}\n'
+    (tmp_path / "items.jsonl").write_text(same)
+    found = judge_file(tmp_path / "items.jsonl", model="nobody@http://127.0.0.1:9/v1", store=tmp_path / "s.sqlite")
+    assert found.scores.tolist() == [100, 100]
+    (tmp_path / "bad.jsonl").write_text(same + '{"question": "q", "gold": "g", "answers": {"a": "x"}}\n')
+    with pytest.raises(InputError, match=r"bad\.jsonl:2"):
+        read_items(tmp_path / "bad.jsonl")

@@ -387,6 +387,23 @@ def signals(
     return printing.as_json(found) if json else printing.lines([line for card in found for line in card.lines])
 
 
+@app.command()
+def judge(
+    file: Annotated[Path, typer.Argument(help="JSONL: question, gold, answers (and quality) by router.")],
+    model: Annotated[str, typer.Option("--judge", help=f"The judge: {Model}.")] = "qwen2.5-coder-1.5b",
+    store: Annotated[str, typer.Option(help="Where verdicts are kept; the same command goes on from there.")] = (
+        "run/judge.sqlite"
+    ),
+    json: AsJson = False,
+) -> None:
+    """Let a model say which router's answers are best, with its position bias and its agreement with graded answers."""
+    from demur.judging import judge_file
+
+    with printing.progress_bar() as progress:
+        found = judge_file(file, model=model, store=store, progress=progress)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
 def main() -> None:
     """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
     try:
