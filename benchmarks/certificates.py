@@ -42,7 +42,7 @@ def pools(encoder: str) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, F
 def main() -> None:
     """Print a row a pool, size and loss."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--encoder", default="bge-small")
     parser.add_argument("--calibrations", type=int, default=1000)
     options = parser.parse_args()
     print(describe())

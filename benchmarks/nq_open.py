@@ -77,7 +77,7 @@ def embeddings(texts: list[str], encoder: str) -> FloatArray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--encoder", default="bge-small")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", default=",".join(BY_NAME))
     options = parser.parse_args()

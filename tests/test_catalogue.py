@@ -77,5 +77,5 @@ def test_the_real_catalogue_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         assert model.licence
         for part in model.files:
             assert len(part.sha256) == 64
-            assert part.size > 1000
-            assert part.packages or part.hub
+            assert part.size > 100
+            assert part.packages or part.hub or model.here  # the entailment model comes with demur

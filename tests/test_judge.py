@@ -1,85 +1,96 @@
-"""The judge: parsing, balance, and a planted judge that is found out."""
+"""The judge: names hidden, positions balanced, replies parsed strictly, nothing asked twice."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from demur.endpoints import Endpoint, EndpointClient
 from demur.errors import InputError
-from demur.judge import JudgedItem, Judgement, balanced_orders, judge, judge_prompt, parse_verdict, verdict_of
-from demur.judging import judge_file, read_items
+from demur.judge import JudgeItem, judge_items, order_of, parse_reply, read_items, report
 from demur.store import Store
+from demur.testing import fake_endpoint
+
+ITEMS = [
+    JudgeItem(f"What is {i} + 1?", str(i + 1), {"good": f"It is {i + 1}.", "bad": "It is 0.", "worse": "Dunno."},
+              {"good": 1.0, "bad": 0.0, "worse": 0.0})
+    for i in range(60)
+]  # fmt: skip
+
+
+def wise(prompt: str, seed: int) -> str:
+    """Names the response that holds the ground truth."""
+    truth = prompt.partition("Ground Truth Answer: ")[2].partition("\n")[0]
+    lines = [line for line in prompt.splitlines() if line.startswith("LLM ") and "Response:" in line]
+    return next(line.partition(" Response")[0] for line in lines if f"is {truth}." in line)
+
+
+async def test_a_wise_judge_finds_the_right_router_wherever_it_stands() -> None:
+    async with fake_endpoint(wise) as fake, EndpointClient(Endpoint("judge", fake.base_url)) as client:
+        with Store(":memory:") as store:
+            replies = await judge_items(ITEMS, client, client.endpoint, store)
+            again = await judge_items(ITEMS, client, client.endpoint, store)
+    assert again == replies
+    assert len(fake.requests) == len(ITEMS)
+    found = report("judge", ITEMS, replies)
+    assert found.scores["good"][0] == 100
+    assert found.scores["bad"][0] == found.scores["worse"][0] == 0
+    assert found.positions == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert found.agreement == 1
+    assert all("good" not in str(body["messages"]) for body in fake.requests)
+
+
+def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_quality() -> None:
+    found = report("judge", ITEMS, ["LLM 1"] * len(ITEMS))
+    assert found.positions == (1, 0, 0)
+    assert {round(score) for score, _, _ in found.scores.values()} == {33}
+
+
+def test_orders_are_balanced() -> None:
+    assert set(Counter(order_of(i, item) for i, item in enumerate(ITEMS)).values()) == {10}
+    many = JudgeItem("q", "r", {str(i): "x" for i in range(7)})
+    assert sorted(order_of(3, many)) == sorted(many.responses)
 
 
 @pytest.mark.parametrize(
-    ("reply", "chosen"),
+    ("reply", "named"),
     [
-        ("LLM 1", {0}),
-        ("'LLM 1 and LLM 3'", {0, 2}),
-        ("LLM 1, LLM 2, and LLM 3.", {0, 1, 2}),
-        ("I think LLM 1 is best", None),
-        ("LLM 4", None),
-        ("LLM 0", None),
-        ("", None),
-        ("1", None),
+        ("LLM 1", {1}), ("LLM 1 and LLM 3", {1, 3}), ("'LLM 2'", {2}), ("LLM 1, LLM 2 and LLM 3.", {1, 2, 3}),
+        ("1", {1}), ("LLM 4", None), ("LLM 0", None), ("The best is LLM 1", None), ("LLM 1 because it is right", None),
+        ("", None), ("none", None), ("LLM 2\n\nExplanation: it is right", {2}),
+    ],
+)  # fmt: skip
+def test_replies_are_parsed_strictly(reply: str, named: set[int] | None) -> None:
+    assert parse_reply(reply, 3) == named
+
+
+def test_prose_is_counted_and_left_out() -> None:
+    found = report("judge", ITEMS, ["I think all are fine"] * 20 + ["LLM 1 and LLM 2 and LLM 3"] * 40)
+    assert found.unparseable == 20
+    assert found.ties == 1
+    assert "20 replies not understood" in found.lines[0]
+    nothing = report("judge", ITEMS, ["well"] * 60)
+    assert nothing.unparseable == 60
+    assert nothing.agreement is None
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"question": "q", "reference": "r"}, "'responses'"),
+        ({"question": "q", "reference": "r", "responses": {"a": "x"}}, "at least two"),
+        ({"question": 7, "reference": "r", "responses": {"a": "x", "b": "y"}}, "'question'"),
+        ({"question": "q", "reference": "r", "responses": {"a": "x", "c": "y"}}, "every row needs the same"),
     ],
 )
-def test_verdicts_are_read_strictly(reply: str, chosen: set[int] | None) -> None:
-    assert parse_verdict(reply, 3) == chosen
-
-
-def test_every_router_stands_equally_often_at_every_position() -> None:
-    orders = balanced_orders(30, 3)
-    for position in range(3):
-        assert set(Counter(order[position] for order in orders).values()) == {10}
-
-
-def test_names_of_routers_are_hidden() -> None:
-    assert "TO-Router" not in judge_prompt("q", "g", ["a", "b", "c"])
-
-
-def items(n: int = 60) -> list[JudgedItem]:
-    return [
-        JudgedItem(str(i), f"q{i}", "1", (f"right {i}", f"wrong {i}", f"wrong too {i}"), (1, 0, 0)) for i in range(n)
-    ]
-
-
-def judged(reply: str) -> Judgement:
-    orders = balanced_orders(60, 3)
-    verdicts = [verdict_of(one, order, {one.id: reply}) for one, order in zip(items(), orders, strict=True)]
-    return Judgement("planted", ("a", "b", "c"), tuple(verdicts))
-
-
-def test_a_judge_that_always_says_one_is_found_out() -> None:
-    found = judged("LLM 1")
-    assert found.position_shares.tolist() == [1, 0, 0]
-    assert np.allclose(found.scores, 100 / 3)
-    assert found.agreement == pytest.approx(1 / 3)
-
-
-def test_prose_is_counted_and_selects_nobody() -> None:
-    found = judged("They are all fine.")
-    assert found.scores.tolist() == [0, 0, 0]
-    assert "unreadable verdicts: 60" in "\n".join(found.lines)
-
-
-def test_identical_answers_tie_without_being_asked(tmp_path: Path) -> None:
-    same = [JudgedItem("1", "q", "g", ("x", "x"), (1, 1))]
-    with Store(tmp_path / "s.sqlite") as store:
-        found = judge(same, ("a", "b"), model="nobody@http://127.0.0.1:9/v1", store=store)
-    assert found.scores.tolist() == [100, 100]
-    with pytest.raises(InputError, match="at least two"), Store(":memory:") as store:
-        judge([], ("a",), model="nobody@http://127.0.0.1:9/v1", store=store)
-
-
-def test_a_file_is_judged_and_a_row_without_a_router_is_named(tmp_path: Path) -> None:
-    same = '{"question": "q", "gold": "g", "answers": {"a": "x", "b": "x"}}\n'
-    (tmp_path / "items.jsonl").write_text(same)
-    found = judge_file(tmp_path / "items.jsonl", model="nobody@http://127.0.0.1:9/v1", store=tmp_path / "s.sqlite")
-    assert found.scores.tolist() == [100, 100]
-    (tmp_path / "bad.jsonl").write_text(same + '{"question": "q", "gold": "g", "answers": {"a": "x"}}\n')
-    with pytest.raises(InputError, match=r"bad\.jsonl:2"):
-        read_items(tmp_path / "bad.jsonl")
+def test_bad_items_are_named(tmp_path: Path, row: dict[str, object], named: str) -> None:
+    good = {"question": "q", "reference": "r", "responses": {"a": "x", "b": "y"}}
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps(good) + "\n" + json.dumps(row))
+    with pytest.raises(InputError) as raised:
+        read_items(path)
+    assert named in str(raised.value)
+    assert "items.jsonl:2" in str(raised.value)

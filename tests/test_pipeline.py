@@ -41,7 +41,7 @@ def sampled(tmp_path: Path, pair: Pair, *, gold: bool = True) -> str:
     return run
 
 
-@pytest.mark.parametrize("kind", ["hard", "margin", "agreement"])
+@pytest.mark.parametrize("kind", ["hard", "margin", "confidence", "agreement", "auto"])
 def test_every_kind_of_label_teaches_what_the_weak_model_cannot_do(tmp_path: Path, pair: Pair, kind: str) -> None:
     run = sampled(tmp_path, pair)
     labels = demur.label(run=run, kind=kind, entailment="exact")
@@ -79,7 +79,7 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     assert first.spend.usd is not None
     assert first.spend.usd > 0
     assert first.evaluation is not None
-    assert len(first.evaluation.rows) == 5
+    assert len(first.evaluation.rows) == 6
     assert "earned back after" in first.evaluation.payback
     assert first.calibration.asked == "strong share 40%"
     assert Router.load(tmp_path / "run" / "router").calibration == first.calibration

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from conftest import SHARED, missing
-from demur.errors import InputError
+from demur.errors import InputError, MissingExtraError
 from demur.prompts import load_prompts, read_prompts, split_prompts
+from demur.prompts.sets import SETS
 from demur.records import Prompt
 
 
@@ -99,3 +102,39 @@ def test_the_papers_mix_has_the_sizes_it_prints(monkeypatch: pytest.MonkeyPatch)
         load_prompts("triviaqa:3610")
     mmlu = load_prompts("mmlu:5")
     assert all(prompt.text.count("\n") >= 4 and prompt.answers[0] in "ABCD" for prompt in mmlu)
+
+
+HUB_ROWS = {
+    "nq-open": {"question": "Who?", "answer": ["Ann", "Anne"]},
+    "triviaqa": {"question": "Who?", "answer": {"aliases": ["Ann"], "value": "Ann"}},
+    "popqa": {"question": "Who?", "possible_answers": '["Ann"]'},
+    "mawps": {"question": "How many?", "result": "7"},
+    "gsm8k": {"question": "How many?", "answer": "3 + 4 = 7\n#### 7"},
+    "mmlu": {"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1},
+    "mt-bench": {"prompt": ["Write a haiku.", "Another."]},
+}
+
+
+@pytest.mark.parametrize("name", list(HUB_ROWS))
+def test_sets_load_from_the_hub_as_its_client_gives_them(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("DEMUR_QUESTIONS", raising=False)
+    asked: list[str] = []
+
+    def load_dataset(repository: str, config: str | None, split: str) -> list[dict[str, object]]:
+        asked.append(repository)
+        return [HUB_ROWS[name]] * 2  # type: ignore[list-item]  # a repeated question is kept once
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    (prompt,) = load_prompts(name)
+    assert asked == [SETS[name].hub]
+    assert prompt.text.startswith(("Who?", "How many?", "Which?\nA. a\nB. b", "Write a haiku."))
+    assert prompt.answers == {"nq-open": ("Ann", "Anne"), "mmlu": ("B",), "mt-bench": ()}.get(
+        name, ("7",) if "many" in prompt.text else ("Ann",)
+    )
+
+
+def test_without_the_hubs_client_the_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEMUR_QUESTIONS", raising=False)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'demur\[hub\]'"):
+        load_prompts("gsm8k")

@@ -1,4 +1,4 @@
-"""AUROC by hand, and a planted signal that the card must name."""
+"""The uncertainty card: AUROC by definition, and rows that say why they cannot be computed."""
 
 from __future__ import annotations
 
@@ -6,28 +6,52 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
+import demur
 from demur.errors import InputError
-from demur.signals import auroc, card, signals
+from demur.signals import auroc, auroc_with_interval, signals
+from pairs import running_pair, write_questions
 
 
-def test_auroc_by_hand() -> None:
-    assert auroc(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1])) == 1.0
-    assert auroc(np.array([1.0, 1.0]), np.array([0, 1])) == 0.5
-    assert auroc(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 0])) == 0.5
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
+def test_auroc_is_the_one_of_scikit_learn(rows: list[tuple[int, bool]]) -> None:
+    values, right = np.array([v for v, _ in rows], dtype=float), np.array([r for _, r in rows], dtype=float)
+    if 0 < right.sum() < len(right):
+        assert auroc(values, right) == pytest.approx(roc_auc_score(1 - right, values))
 
 
-def test_the_card_recommends_the_planted_signal_and_says_when_there_is_none() -> None:
-    random = np.random.default_rng(0)
-    wrong = random.integers(0, 2, 300)
-    values = {"noise": random.normal(size=300), "planted": wrong + random.normal(0, 0.5, 300)}
-    assert card("m", "d", values, wrong).lines[-1].strip() == "use planted"
-    assert "none of them" in card("m", "d", {"noise": values["noise"] * 0}, wrong).lines[-1]
+def test_a_mean_quality_counts_as_so_many_right_and_wrong_answers() -> None:
+    values, quality = np.array([0.1, 0.5, 0.9]), np.array([1.0, 0.5, 0.0])
+    doubled = auroc(np.array([0.1, 0.1, 0.5, 0.5, 0.9, 0.9]), np.array([1, 1, 1, 0, 0, 0.0]))
+    assert auroc(values, quality) == pytest.approx(doubled)
+    low, high = auroc_with_interval(values.repeat(50), quality.repeat(50))[1:]
+    assert low <= auroc(values, quality) <= high
 
 
-def test_what_cannot_be_measured_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="needs both"):
-        card("m", "d", {"a": np.zeros(3)}, np.zeros(3))
-    (tmp_path / "s.jsonl").write_text('{"question": "q", "answers": ["a"], "models": {"m": {}}}\n')
-    with pytest.raises(InputError, match="samples"):
-        signals(tmp_path / "s.jsonl")
+def test_the_card_finds_that_wavering_tells_a_guess(tmp_path: Path) -> None:
+    with running_pair() as pair:
+        run = str(tmp_path / "run")
+        demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=4)
+    demur.label(run=run, entailment="exact")
+    card = signals(run=run)
+    weak = {row.definition: row for row in card.rows if row.model == "small"}
+    assert weak["discrete"].auroc == pytest.approx(1.0)
+    assert all("not computable" in line for line in card.lines if " large " in line)  # it is never wrong
+    assert sum("use this one" in line for line in card.lines) >= 1
+
+
+def test_without_logprobs_or_gold_it_says_so(tmp_path: Path) -> None:
+    with running_pair(weak_logprob=None) as pair:
+        run = str(tmp_path / "run")
+        demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=3)
+        plain = write_questions(tmp_path / "q.jsonl", gold=False)
+        demur.sample(plain, **pair.names, run=str(tmp_path / "other"), n=3)
+    demur.label(run=run, entailment="exact")
+    rows = {row.definition: row for row in signals(run=run).rows if row.model == "small"}
+    assert rows["rao_blackwell"].why_not == "the endpoint gave no log-probs"
+    assert rows["discrete"].auroc is not None
+    with pytest.raises(InputError, match="right and wrong cannot be told"):
+        signals(run=str(tmp_path / "other"))

@@ -118,7 +118,8 @@ def _found(name: str, wanted: ModelFile) -> Path | None:
     """The file where it should be, right size, hash checked once (a stamp beside it in the cache remembers)."""
     local = os.environ.get("DEMUR_MODELS")
     places = [Path(local) / name / wanted.file, Path(local) / wanted.file] if local else []
-    for path in [*places, cache_folder() / name / wanted.file]:
+    shipped = Path(str(files("demur"))) / "weights" / wanted.file  # what comes with demur itself
+    for path in [*places, cache_folder() / name / wanted.file, shipped]:
         if path.is_file() and path.stat().st_size == wanted.size and _verified(path, wanted.sha256):
             return path
     return None

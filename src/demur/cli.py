@@ -14,6 +14,7 @@ import typer
 
 from demur import printing
 from demur.errors import DemurError, InputError
+from demur.gateway.commands import add_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -106,7 +107,9 @@ def sample(
 @app.command()
 def label(
     run: RunFolder = "run",
-    kind: Annotated[str, typer.Option(help="hard, margin or agreement.")] = "margin",
+    kind: Annotated[
+        str, typer.Option(help="hard, margin, confidence, agreement, or auto (chosen label-free).")
+    ] = "margin",
     definition: Annotated[str, typer.Option(help="Of semantic entropy.")] = "rao_blackwell",
     delta: Annotated[str, typer.Option(help="symmetric, or paper (Eq. 3).")] = "symmetric",
     tau: Annotated[float, typer.Option(help="Relative difference below which hard labels tie.")] = 0.1,
@@ -152,8 +155,8 @@ def label(
 def train(
     run: RunFolder = "run",
     methods: Annotated[
-        str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic.")
-    ] = "sw,mf,mlp,knn,logistic",
+        str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic, kernel.")
+    ] = "sw,mf,mlp,knn,logistic,kernel",
     serve: Annotated[str, typer.Option(help="The one that is saved as run/router.")] = "sw",
     encoder: Annotated[
         str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint.")
@@ -258,49 +261,30 @@ def replay(
 
 
 @app.command()
-def serve(
-    router: Annotated[str | None, typer.Argument(help="Folder of a saved router.  [default: run/router]")] = None,
-    config: Annotated[str | None, typer.Option(help="Settings file; docs/gateway.md shows every key.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 is any free one.  [default: 8111]")] = None,
-    workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
-    demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
-) -> None:
-    """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
-    from demur.gateway.server import serve
-    from demur.quickstart import demo_router
+def signals(run: RunFolder = "run", json: AsJson = False) -> None:
+    """The uncertainty card of a run: how well each definition tells right answers from wrong ones."""
+    from demur.signals import signals
 
-    if demo:
-        with printing.progress_bar() as progress:
-            router = demo_router(progress=progress)
-    serve(router, config=config, host=host, port=port, workers=workers, ready=printing.serving)
-
-
-@app.command()
-def ledger(
-    url: Annotated[str, typer.Argument(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
-    last: Annotated[int, typer.Option(help="How many records, newest first.")] = 20,
-    export: Annotated[Path | None, typer.Option(help="Write them to a .csv, .jsonl or .parquet file instead.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Print or export the gateway's decisions and what they cost."""
-    from demur.gateway.export import ledger
-
-    found = ledger(url, last=last, export=export)
+    with printing.progress_bar() as progress:
+        found = signals(run=run, progress=progress)
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
 @app.command()
-def key(
-    name: Annotated[str, typer.Argument(help="Who the key is for.")],
-    file: Annotated[Path, typer.Option(help="File of hashed keys.")] = Path("run/keys.json"),
-    requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    usd: Annotated[float | None, typer.Option(help="Budget over the life of a gateway process.")] = None,
+def judge(
+    file: Annotated[Path, typer.Argument(help="JSONL with question, reference, responses {router: answer}.")],
+    judge: Annotated[str, typer.Option(help=f"The judging model: {Model}.")],
+    store: Annotated[str, typer.Option(help="SQLite file that keeps the verdicts.")] = "run/judge.sqlite",
+    task: Annotated[str, typer.Option(help="What is judged, in the judge's prompt.")] = "math problem solutions",
+    max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this.")] = None,
+    json: AsJson = False,
 ) -> None:
-    """Make a client key for the gateway; it is shown this once, and kept as a hash."""
-    from demur.gateway.keys import new_key
+    """Let a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
+    from demur.judge import judge as run_judge
 
-    typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, usd=usd))
+    with printing.progress_bar() as progress:
+        found = run_judge(file, judge, store=store, task=task, max_usd=max_usd, progress=progress)
+    return printing.as_json(found) if json else printing.lines(found.lines)
 
 
 @app.command()
@@ -354,6 +338,30 @@ def doctor(
 
 
 @app.command()
+def entail(
+    question: Annotated[str, typer.Argument(help='The question; "" for none.')],
+    answer_a: Annotated[str, typer.Argument(help="One answer.")],
+    answer_b: Annotated[str, typer.Argument(help="The other.")],
+    entailment: Annotated[
+        str | None, typer.Option(help="What decides: exact, shipped (the default), a folder, hub:NAME, llm:MODEL.")
+    ] = None,
+    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
+    store: Annotated[str | None, typer.Option(help="File that keeps verdicts.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Decide whether two answers to a question mean the same, and say what decided."""
+    from demur.deciding import entail
+
+    found = entail(question, answer_a, answer_b, entailment=entailment, rules=rules, store=store)
+    if json:
+        return printing.as_json(found)
+    return printing.lines(found.lines)
+
+
+add_commands(app)
+
+
+@app.command()
 def reproduce(
     source: Annotated[str, typer.Option("--from", help="Folder with outcomes/, samples/, questions/, preferences/.")],
     out: Annotated[str, typer.Option(help="Folder of the page and the pictures.")] = "run/reproduce",
@@ -373,35 +381,6 @@ def reproduce(
     with printing.progress_bar() as progress:
         found = reproduce(source, out=out, only=parts, encoder=encoder, judge_model=judge, progress=progress)
     return printing.as_json(found.lines) if json else printing.lines(found.lines)
-
-
-@app.command()
-def signals(
-    samples: Annotated[Path, typer.Argument(help="JSONL(.gz) of several models' samples with gold answers.")],
-    json: AsJson = False,
-) -> None:
-    """Print an uncertainty card a model: how well each signal tells right answers from wrong ones, and which to use."""
-    from demur.signals import signals
-
-    found = signals(samples)
-    return printing.as_json(found) if json else printing.lines([line for card in found for line in card.lines])
-
-
-@app.command()
-def judge(
-    file: Annotated[Path, typer.Argument(help="JSONL: question, gold, answers (and quality) by router.")],
-    model: Annotated[str, typer.Option("--judge", help=f"The judge: {Model}.")] = "qwen2.5-coder-1.5b",
-    store: Annotated[str, typer.Option(help="Where verdicts are kept; the same command goes on from there.")] = (
-        "run/judge.sqlite"
-    ),
-    json: AsJson = False,
-) -> None:
-    """Let a model say which router's answers are best, with its position bias and its agreement with graded answers."""
-    from demur.judging import judge_file
-
-    with printing.progress_bar() as progress:
-        found = judge_file(file, model=model, store=store, progress=progress)
-    return printing.as_json(found) if json else printing.lines(found.lines)
 
 
 def main() -> None:

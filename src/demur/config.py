@@ -20,9 +20,9 @@ from demur.errors import InputError
 from demur.records import SamplingSettings
 
 RUN_RECORD = "run.json"
-METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic")
+METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
 
-LabelKind = Literal["hard", "margin", "agreement"]
+LabelKind = Literal["hard", "margin", "confidence", "agreement", "auto"]
 
 _Record = TypeVar("_Record")
 

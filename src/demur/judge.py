@@ -1,7 +1,7 @@
-"""LLM as a judge (section 4.1.4, appendix A.2): which of K routed answers is best, names hidden, positions balanced.
+"""LLM-as-a-judge (section 4.1.4 and appendix A.2 of Zhang et al. 2025): which router answered a question best.
 
-Building prompts, parsing and counting are pure; asking reuses sampling: a verdict is stored before it is counted,
-and never paid for twice. Score(i) = S_i / T x 100. A verdict that is no list of LLMs is counted, not guessed.
+Positions are balanced over the items and names hidden; replies are parsed strictly, and kept in the store like every
+sample that was paid for, so a judgement that was cut off goes on where it ended.
 """
 
 from __future__ import annotations
@@ -9,197 +9,225 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from demur.endpoints import EndpointClient
 from demur.errors import InputError
-from demur.local import endpoint_of, opened, parse_model
-from demur.records import FloatArray, Progress, Prompt, SamplingSettings, no_progress
-from demur.sampling import sample_prompts
+from demur.local import opened, parse_model
+from demur.prompts.files import read_rows
+from demur.records import FloatArray, Progress, Prompt, SamplingSettings, content_hash, no_progress
+from demur.sampling import Budget, Completer, sample_prompts
 from demur.store import Store
 
-SETTINGS = SamplingSettings(n=1, temperature=0.0, max_tokens=24)
-RESAMPLES = 1000
-_NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
-_VERDICT = re.compile(r"LLM\s*\d+(?:\s*(?:,|and|&|,\s*and)\s*LLM\s*\d+)*\.?", re.IGNORECASE)
-_PROMPT = """You are an evaluator for math problem solutions. You will receive:
+TEMPLATE = """You are an evaluator for {task}. You will receive:
 1. A question.
 2. A ground truth answer.
 3. {count} LLM-generated responses.
-Your task is to select which response(s) is/are best, based on whether the answer is \
-correct and the reasoning is precise.
+Your task is to select which response(s) is/are best, based on whether
+   the answer is correct and the reasoning is precise.
 Follow these rules:
-* DO NOT provide any explanation or reasoning in your answer-only state which LLM(s) you judge as having \
-the best response.
+* DO NOT provide any explanation or reasoning in your answer - only
+   state which LLM(s) you judge as having the best response.
 * If more than one response is equally best, name each of them.
 Question: {question}
-Ground Truth Answer: {gold}
+Ground Truth Answer: {reference}
 {responses}
 Your output must ONLY indicate the selected LLM(s). For example, 'LLM 1' or 'LLM 1 and LLM {last}'."""
+SETTINGS = SamplingSettings(n=1, temperature=0.0, max_tokens=24)
+RESAMPLES = 1000
+_REPLY = re.compile(r"\W*(?:(?:LLM\s*)?\d+(?:\s*(?:,|and|&)\s*(?:and\s+)?)?)+\W*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedItem:
-    """One question and the routed answers of K routers, in the routers' order."""
+class JudgeItem:
+    """One question with the answers that are compared."""
 
-    id: str
     question: str
-    gold: str
-    answers: tuple[str, ...]
-    quality: tuple[float, ...]  # graded correctness of each answer: only to check the judge
+    reference: str  # ground truth
+    responses: Mapping[str, str]  # router -> answer
+    correct: Mapping[str, float] | None = None  # router -> graded correctness, where it is known
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the judge chose, in the routers' order."""
-
-    item: JudgedItem
-    order: tuple[int, ...]  # router at each position
-    chosen: frozenset[int] | None  # routers; None when the reply could not be parsed
-    asked: bool  # False where all answers are the same text: a tie of all, not asked
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Scores of routers by a judge, and what is known of the judge."""
+class JudgeReport:
+    """What a judge found over all items; shares are fractions of the items that it was understood on."""
 
     judge: str
-    routers: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
+    items: int
+    unparseable: int  # replies that name no response; counted and left out
+    scores: Mapping[str, tuple[float, float, float]]  # router -> Score(i) = S_i / T x 100, with 95 % interval
+    positions: tuple[float, ...]  # share of the choices that fell on each position; equal without bias
+    agreement: float | None  # share of items where the choice is exactly the answers that are correct; None unknown
+    ties: float  # share of items where all were chosen
 
     @property
-    def readable(self) -> tuple[Verdict, ...]:
-        """Verdicts that could be parsed."""
-        return tuple(one for one in self.verdicts if one.chosen is not None)
-
-    @property
-    def scores(self) -> FloatArray:
-        """(K,) S_i / T x 100 over all questions; an unreadable verdict selects nobody."""
-        return np.asarray(100 * self._selected.mean(axis=0))
-
-    @property
-    def intervals(self) -> FloatArray:
-        """(2, K) 95 % bootstrap interval of the scores over questions."""
-        random, n = np.random.default_rng(0), len(self.verdicts)
-        drawn = [self._selected[random.integers(0, n, n)].mean(axis=0) for _ in range(RESAMPLES)]
-        return np.asarray(100 * np.quantile(drawn, [0.025, 0.975], axis=0))
-
-    @property
-    def _selected(self) -> FloatArray:
-        k = range(len(self.routers))
-        return np.array([[float(i in (one.chosen or ())) for i in k] for one in self.verdicts])
-
-    @property
-    def agreement(self) -> float:
-        """Share of asked, readable questions whose answers differ in quality where only right answers were chosen."""
-        told = [one for one in self.readable if one.asked and len(set(one.item.quality)) > 1]
-        good = [all(one.item.quality[i] == max(one.item.quality) for i in one.chosen or ()) for one in told]
-        return float(np.mean(good)) if good else float("nan")
-
-    @property
-    def position_shares(self) -> FloatArray:
-        """(K,) how often each position is among those chosen, of asked and readable verdicts."""
-        asked = [one for one in self.readable if one.asked]
-        chosen = [[float(router in (one.chosen or ())) for router in one.order] for one in asked]
-        return np.mean(chosen, axis=0) if chosen else np.full(len(self.routers), np.nan)
-
-    @property
-    def lines(self) -> list[str]:
-        """In plain words."""
-        low, high = self.intervals
-        scores = [
-            f"{name}: {s:.1f} [{a:.1f}, {b:.1f}]"
-            for name, s, a, b in zip(self.routers, self.scores, low, high, strict=True)
+    def lines(self) -> tuple[str, ...]:
+        """In plain words, a line each."""
+        scored = [
+            f"  {name:<28} {score:6.2f}  [{low:.2f}, {high:.2f}]" for name, (score, low, high) in self.scores.items()
         ]
-        asked = [one for one in self.verdicts if one.asked]
-        unreadable = sum(one.chosen is None for one in asked)
-        shares = ", ".join(f"{share:.0%}" for share in self.position_shares)
-        return [
-            f"{len(self.verdicts)} questions judged by {self.judge}; {len(asked)} asked, "
-            f"{len(self.verdicts) - len(asked)} with identical answers (ties)",
-            *scores,
-            f"unreadable verdicts: {unreadable}; chosen by position: {shares}",
-            f"chose only right answers where answers differ in correctness: {self.agreement:.0%}",
-        ]
-
-
-def judge_prompt(question: str, gold: str, answers: Sequence[str]) -> str:
-    """Appendix A.2's prompt for K answers in the order shown."""
-    responses = "\n".join(f"LLM {i} Response: {answer.strip()}" for i, answer in enumerate(answers, start=1))
-    count = _NUMBERS.get(len(answers), str(len(answers)))
-    return _PROMPT.format(count=count, question=question, gold=gold, responses=responses, last=len(answers))
-
-
-def balanced_orders(n: int, k: int, seed: int = 0) -> list[tuple[int, ...]]:
-    """n orders of k routers: all permutations in a shuffled order, again and again, so that positions are balanced."""
-    random = np.random.default_rng(seed)
-    every = list(permutations(range(k)))
-    orders: list[tuple[int, ...]] = []
-    while len(orders) < n:
-        orders += [every[i] for i in random.permutation(len(every))]
-    return orders[:n]
-
-
-def parse_verdict(reply: str, k: int) -> frozenset[int] | None:
-    """Positions (from 0) that a reply names; None unless it is nothing but a list of LLMs between 1 and k."""
-    plain = reply.strip().strip("'\"`*")
-    if not _VERDICT.fullmatch(plain):
-        return None
-    named = frozenset(int(number) - 1 for number in re.findall(r"\d+", plain))
-    return named if all(0 <= position < k for position in named) else None
+        bias = ", ".join(f"{share:.0%}" for share in self.positions)
+        agreed = "unknown (no graded correctness)" if self.agreement is None else f"{self.agreement:.0%}"
+        return (
+            f"{self.judge} on {self.items} items; {self.unparseable} replies not understood, {self.ties:.0%} chose all",
+            "  Score (95 % interval):",
+            *scored,
+            f"  choices by position: {bias}; agreement with graded correctness: {agreed}",
+        )
 
 
 def judge(
-    items: Sequence[JudgedItem],
-    routers: Sequence[str],
+    file: str | Path,
+    judge: str,
     *,
-    model: str,
-    store: Store,
-    seed: int = 0,
+    store: str | Path = "run/judge.sqlite",
+    task: str = "math problem solutions",
+    max_usd: float | None = None,
     progress: Progress = no_progress,
-) -> Judgement:
-    """Ask ``model`` (a catalogue name, .gguf or MODEL@BASE_URL) which answers are best; resumable through ``store``.
+) -> JudgeReport:
+    """Have a model judge a file of items; ``judge`` is named as `demur sample` takes a model.
 
-    Raises InputError for no items or unequal answers, EndpointError when the judge does not answer.
+    Rows: ``question``, ``reference``, ``responses`` (router -> answer), optional ``correct`` (router -> 0 to 1).
+    Raises InputError, EndpointError, BudgetError.
     """
-    if not items or len(routers) < 2 or any(len(item.answers) != len(routers) for item in items):
-        raise InputError(
-            f"{len(items)} items for {len(routers)} routers; give an answer of each of at least two routers"
-        )
-    orders = balanced_orders(len(items), len(routers), seed)
-    asked = {
-        item.id: Prompt(item.id, judge_prompt(item.question, item.gold, [item.answers[i] for i in order]))
-        for item, order in zip(items, orders, strict=True)
-        if len(set(item.answers)) > 1
-    }
-    replies = asyncio.run(_ask(list(asked.values()), model, store, progress)) if asked else {}
-    verdicts = tuple(verdict_of(item, order, replies) for item, order in zip(items, orders, strict=True))
-    return Judgement(model, tuple(routers), verdicts)
+    items = read_items(Path(file))
 
-
-def verdict_of(item: JudgedItem, order: tuple[int, ...], replies: Mapping[str, str]) -> Verdict:
-    """Turn a reply's positions back into routers."""
-    if item.id not in replies:
-        return Verdict(item, order, frozenset(range(len(order))), asked=False)
-    positions = parse_verdict(replies[item.id], len(order))
-    chosen = (
-        None
-        if positions is None
-        else frozenset(
-            router for router in order if any(item.answers[router] == item.answers[order[p]] for p in positions)
-        )
-    )  # the same text elsewhere is just as good, named or not
-    return Verdict(item, order, chosen, asked=True)
-
-
-async def _ask(prompts: Sequence[Prompt], model: str, store: Store, progress: Progress) -> dict[str, str]:
-    config = parse_model(model)
-    known = endpoint_of(config)
-    kept = {p.id: store.samples(known.name, p.text, SETTINGS.key) for p in prompts}
-    if not all(kept.values()):
+    async def ask() -> JudgeReport:
+        config = parse_model(judge)
         async with opened(config, parallel=1, progress=progress) as endpoint, EndpointClient(endpoint) as client:
-            kept = await sample_prompts(prompts, client, endpoint, SETTINGS, store, progress=progress)
-    return {id: samples[0].text for id, samples in kept.items()}
+            with Store(store) as kept:
+                money = Budget(max_usd)
+                replies = await judge_items(items, client, endpoint, kept, task=task, budget=money, progress=progress)
+        return report(endpoint.model, items, replies)
+
+    return asyncio.run(ask())
+
+
+async def judge_items(
+    items: Sequence[JudgeItem],
+    completer: Completer,
+    endpoint: Any,
+    store: Store,
+    *,
+    task: str = "math problem solutions",
+    budget: Budget | None = None,
+    progress: Progress = no_progress,
+) -> list[str]:
+    """The judge's reply to every item, through the store: what is there is not asked again."""
+    prompts = [Prompt(str(i), fill(item, order_of(i, item), task)) for i, item in enumerate(items)]
+    found = await sample_prompts(
+        prompts, completer, endpoint, replace(SETTINGS), store, budget=budget, progress=progress
+    )
+    return [found[prompt.id][0].text for prompt in prompts]
+
+
+def order_of(number: int, item: JudgeItem) -> tuple[str, ...]:
+    """In which order an item's answers are shown: every order equally often over the items (up to four answers)."""
+    names = sorted(item.responses)
+    if len(names) <= 4:
+        orders = list(permutations(names))
+        return orders[number % len(orders)]
+    shuffled = np.random.default_rng(int(content_hash([number, item.question])[:8], 16)).permutation(len(names))
+    return tuple(names[i] for i in shuffled)
+
+
+def fill(item: JudgeItem, order: Sequence[str], task: str) -> str:
+    """The judge's prompt; names are hidden behind positions."""
+    shown = "\n".join(f"LLM {i} Response: {item.responses[name]}" for i, name in enumerate(order, start=1))
+    counts = {2: "Two", 3: "Three", 4: "Four"}
+    parts = {
+        "task": task,
+        "count": counts.get(len(order), str(len(order))),
+        "question": item.question,
+        "reference": item.reference,
+        "responses": shown,
+        "last": str(len(order)),
+    }
+    return re.sub(r"\{(\w+)\}", lambda found: parts[found.group(1)], TEMPLATE)
+
+
+def parse_reply(reply: str, count: int) -> frozenset[int] | None:
+    """Positions (from 1) that a reply names; None for anything but a bare list of them."""
+    line = reply.strip().splitlines()[0] if reply.strip() else ""
+    if not _REPLY.fullmatch(line):
+        return None
+    named = frozenset(int(number) for number in re.findall(r"\d+", line))
+    return named if named and max(named) <= count and min(named) >= 1 else None
+
+
+def report(judge_name: str, items: Sequence[JudgeItem], replies: Sequence[str]) -> JudgeReport:
+    """Scores, intervals, position bias and agreement from the judge's replies."""
+    names = sorted(items[0].responses)
+    chosen = np.zeros((len(items), len(names)))
+    by_position = np.zeros(len(names))
+    understood = np.zeros(len(items), dtype=bool)
+    for i, (item, reply) in enumerate(zip(items, replies, strict=True)):
+        order, positions = order_of(i, item), parse_reply(reply, len(names))
+        if positions is None:
+            continue
+        understood[i] = True
+        for position in positions:
+            by_position[position - 1] += 1
+            chosen[i, names.index(order[position - 1])] = 1
+    kept = chosen[understood]
+    scores = {name: _with_interval(kept[:, j]) for j, name in enumerate(names)}
+    return JudgeReport(
+        judge=judge_name,
+        items=len(items),
+        unparseable=int((~understood).sum()),
+        scores=scores,
+        positions=tuple(float(share) for share in by_position / max(1.0, by_position.sum())),
+        agreement=_agreement(items, names, chosen, understood),
+        ties=float(kept.all(axis=1).mean()) if len(kept) else 0.0,
+    )
+
+
+def _with_interval(values: FloatArray) -> tuple[float, float, float]:
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    random = np.random.default_rng(0)
+    means = [values[random.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return 100 * float(values.mean()), 100 * float(low), 100 * float(high)
+
+
+def _agreement(
+    items: Sequence[JudgeItem], names: Sequence[str], chosen: FloatArray, understood: FloatArray
+) -> float | None:
+    """Over understood items whose answers differ in correctness: are exactly the correct ones chosen?"""
+    agreed = []
+    for i, item in enumerate(items):
+        if understood[i] and item.correct is not None:
+            correct = np.array([item.correct[name] >= 0.5 for name in names])
+            if correct.any() and not correct.all():
+                agreed.append(bool((chosen[i].astype(bool) == correct).all()))
+    return float(np.mean(agreed)) if agreed else None
+
+
+def read_items(path: Path) -> list[JudgeItem]:
+    """Read items; raises InputError naming file, line and field."""
+    items = [_item(row, where) for where, row in read_rows(path)]
+    if not items:
+        raise InputError(f"{path}: no items to judge in it")
+    names = set(items[0].responses)
+    for number, item in enumerate(items, start=1):
+        if set(item.responses) != names:
+            raise InputError(
+                f"{path}:{number}: responses of {', '.join(sorted(item.responses))}, the first row has "
+                f"{', '.join(sorted(names))}; every row needs the same"
+            )
+    return items
+
+
+def _item(row: Mapping[str, Any], where: str) -> JudgeItem:
+    for field, kind in (("question", str), ("reference", str), ("responses", dict)):
+        if not isinstance(row.get(field), kind):
+            raise InputError(f"{where}: field {field!r} must be a {kind.__name__}, found {row.get(field)!r}")
+    if len(row["responses"]) < 2:
+        raise InputError(f"{where}: {len(row['responses'])} responses; a judge compares at least two")
+    return JudgeItem(row["question"], row["reference"], dict(row["responses"]), row.get("correct"))

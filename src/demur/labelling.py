@@ -7,16 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from demur.clustering import meaning_clusters
-from demur.config import LabelConfig
+from demur.clustering import MeaningClusters, meaning_clusters
+from demur.config import LabelConfig, LabelKind
 from demur.errors import InputError
 from demur.pair import PairSamples
-from demur.preferences import agreement_targets, hard_targets, label_warnings, margin_targets, winner_of
-from demur.records import Entailment, FloatArray, IntArray, Preference, Progress, Prompt, Sample, no_progress
-from demur.uncertainty import AS_PRINTED, agreement, saturated_share, uncertainty, usable_definition
+from demur.preferences import (
+    agreement_targets,
+    confidence_targets,
+    hard_targets,
+    label_warnings,
+    margin_targets,
+    winner_of,
+)
+from demur.records import Encoder, Entailment, FloatArray, IntArray, Preference, Progress, Prompt, Sample, no_progress
+from demur.selection import Choice, choose_targets, halves
+from demur.uncertainty import AS_PRINTED, agreement, mean_nll, saturated_share, uncertainty, usable_definition
+
+_Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class Labels:
     pairs_scored: int  # pairs sent to the entailment model
     calls: int
     warnings: tuple[str, ...]
+    choice: str = ""  # with kind auto: how the kind was chosen, in plain words
 
     @property
     def ties(self) -> float:
@@ -65,6 +77,7 @@ def label_prompts(
     *,
     weak: str,
     strong: str,
+    encoder: Encoder | None = None,
     progress: Progress = no_progress,
 ) -> Labels:
     """A preference for every prompt, from n samples of both models (``weak`` and ``strong`` are their names).
@@ -78,16 +91,15 @@ def label_prompts(
     _check_equal_n(prompts, *sides)
     definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
     measured = _measure(prompts, sides[0], sides[1], entailment, definition, config.rules, progress)
-    if config.kind == "agreement":
-        joint = _joint_agreement(prompts, sides[0], sides[1], entailment, config.rules, progress)
-        targets, pairs, calls = agreement_targets(joint[0]), measured.pairs + joint[1], measured.calls + joint[2]
-    else:
-        pairs, calls = measured.pairs, measured.calls
-        targets = (
-            margin_targets(measured.weak, measured.strong)
-            if config.kind == "margin"
-            else hard_targets(measured.weak, measured.strong, tau=config.tau, delta=config.delta)
-        )
+    pairs, calls, choice, kind = measured.pairs, measured.calls, "", config.kind
+    joint: Sequence[IntArray] = ()
+    if kind in ("agreement", "auto"):
+        found = joint_clusters(prompts, sides[0], sides[1], entailment, config.rules, progress)
+        joint, pairs, calls = found.ids, pairs + found.pairs_scored, calls + found.calls
+    if kind == "auto":
+        picked = _choose(prompts, joint, sides, encoder)
+        kind, choice = cast(LabelKind, picked.kind), picked.sentence
+    targets = _targets(kind, config, measured, joint, sides)
     rows = tuple(
         Preference(
             id=prompt.id,
@@ -98,7 +110,7 @@ def label_prompts(
             response_b=sides[1][i][0].text,
             target=float(targets[i]),
             winner=winner_of(float(targets[i])),
-            kind=config.kind,
+            kind=kind,
             entropy_a=float(measured.weak[i]),
             entropy_b=float(measured.strong[i]),
             definition=definition,
@@ -112,7 +124,7 @@ def label_prompts(
         warnings.insert(
             0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
         )
-    return Labels(rows, definition, measured.saturated, pairs, calls, tuple(warnings))
+    return Labels(rows, definition, measured.saturated, pairs, calls, tuple(warnings), choice)
 
 
 def _check_equal_n(
@@ -155,17 +167,56 @@ def _uncertainty(ids: IntArray, samples: Sequence[Sample], definition: str) -> f
     return uncertainty(ids, [one.logprobs or () for one in samples], definition)
 
 
-def _joint_agreement(
+def joint_clusters(
     prompts: Sequence[Prompt],
     weak: Sequence[Sequence[Sample]],
     strong: Sequence[Sequence[Sample]],
     entailment: Entailment,
     rules: bool,
-    progress: Progress,
-) -> tuple[FloatArray, int, int]:
-    """G of every prompt from clusters over both models' answers, the strong model's first; pairs and calls."""
+    progress: Progress = no_progress,
+) -> MeaningClusters:
+    """Clusters over both models' answers of every prompt, the strong model's first."""
     answers = [[one.text for one in (*s, *w)] for w, s in zip(weak, strong, strict=True)]
     questions = [prompt.text for prompt in prompts]
-    found = meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
-    gains = [agreement(ids[len(s) :], ids[: len(s)]) for ids, s in zip(found.ids, strong, strict=True)]
-    return np.array(gains), found.pairs_scored, found.calls
+    return meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
+
+
+def _targets(
+    kind: LabelKind, config: LabelConfig, measured: _Measured, joint: Sequence[IntArray], sides: Sequence[_Side]
+) -> FloatArray:
+    """Targets (n,) of a kind; ``joint`` is only looked at for agreement."""
+    if kind == "agreement":
+        n = len(sides[1][0])
+        return agreement_targets(np.array([agreement(ids[n:], ids[:n]) for ids in joint]))
+    if kind == "margin":
+        return margin_targets(measured.weak, measured.strong)
+    if kind == "confidence":
+        return confidence_targets(measured.weak, measured.strong, *(_mean_nll(side) for side in sides))
+    return hard_targets(measured.weak, measured.strong, tau=config.tau, delta=config.delta)
+
+
+def _mean_nll(side: _Side) -> FloatArray:
+    """(n,) mean over the answers of -mean token log-prob; NaN where one has none."""
+    return np.array([np.mean([mean_nll(one.logprobs) for one in answers]) for answers in side])
+
+
+def _choose(
+    prompts: Sequence[Prompt], joint: Sequence[IntArray], sides: Sequence[_Side], encoder: Encoder | None
+) -> Choice:
+    """Targets from the first half of the samples, judged by G of the second half."""
+    if encoder is None:
+        raise InputError("kind auto trains a small router to choose by; give label_prompts an encoder, or name a kind")
+    n = len(sides[1][0])
+    learned, judged = halves(joint, n)
+    half = n // 2
+    weak, strong = (
+        np.array([uncertainty(ids[start : start + half], None, "discrete") for ids in joint]) for start in (n, 0)
+    )
+    nll = [_mean_nll([answers[:half] for answers in side]) for side in sides]
+    candidates = {
+        "agreement": agreement_targets(learned),
+        "margin": margin_targets(weak, strong),
+        "confidence": confidence_targets(weak, strong, nll[0], nll[1]),
+    }
+    vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
+    return choose_targets(candidates, judged, vectors)

@@ -90,7 +90,10 @@ def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
     samples = stored_pair(config, train, store)
     with open_entailment(config.label.entailment, store, progress) as entailment:
         names = {"weak": endpoint_of(config.weak).model, "strong": endpoint_of(config.strong).model}
-        labels = label_prompts(train, samples, entailment, config.label, **names, progress=progress)
+        encoder = None
+        if config.label.kind == "auto":  # it trains a small router to choose by
+            encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
+        labels = label_prompts(train, samples, entailment, config.label, **names, encoder=encoder, progress=progress)
     write_preferences(config.folder / PREFERENCES, labels.preferences)
     return labels
 

@@ -20,6 +20,7 @@ from demur.records import FloatArray, Preference
 
 Delta = Literal["symmetric", "paper"]
 Winner = Literal["model_a", "model_b", "tie"]
+TOKEN_SHARE = 0.5  # of token log-probs beside the entropies' margin
 WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
 PAPER_COLUMNS = (
     *("id", "model_a", "model_b", "prompt", "response_a", "response_b"),
@@ -62,12 +63,29 @@ def margin_targets(entropy_weak: FloatArray, entropy_strong: FloatArray) -> Floa
 
     Ranks, because the margin's scale differs by pair and definition while its order is what carries.
     """
-    margin = np.asarray(entropy_weak, dtype=float) - np.asarray(entropy_strong, dtype=float)
-    values, places, counts = np.unique(margin, return_inverse=True, return_counts=True)
-    if len(values) == 1:
-        return np.full(len(margin), 0.5)
-    middle = np.cumsum(counts) - (counts + 1) / 2  # mean rank of each block of equal margins, from 0
-    return np.asarray((middle / (len(margin) - 1))[places])
+    return mean_ranks(np.asarray(entropy_weak, dtype=float) - np.asarray(entropy_strong, dtype=float))
+
+
+def confidence_targets(
+    entropy_weak: FloatArray, entropy_strong: FloatArray, nll_weak: FloatArray, nll_strong: FloatArray
+) -> FloatArray:
+    """Soft targets from meanings and tokens: ranks of the margin, and half as much of the mean token NLL's difference.
+
+    The tokens tell prompts apart where both models have one meaning or every sample its own. NaN (an answer without
+    log-probs) counts as no difference.
+    """
+    tokens = np.nan_to_num(np.asarray(nll_weak, dtype=float) - np.asarray(nll_strong, dtype=float))
+    return mean_ranks(margin_targets(entropy_weak, entropy_strong) + TOKEN_SHARE * mean_ranks(tokens))
+
+
+def mean_ranks(values: FloatArray) -> FloatArray:
+    """(n,) rank of each value scaled to [0, 1]; equal values share their mean rank, and a single one gives .5."""
+    values = np.asarray(values)
+    levels, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    if len(levels) == 1:
+        return np.full(len(values), 0.5)
+    middle = np.cumsum(counts) - (counts + 1) / 2  # mean rank of each block of equal values, from 0
+    return np.asarray((middle / (len(values) - 1))[places])
 
 
 def agreement_targets(gains: FloatArray) -> FloatArray:

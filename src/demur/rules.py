@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from math import floor, log10
 
 _LEAD_IN = re.compile(
     r"^(?:(?:the )?(?:correct |final )?answer(?: is|:)|a:|it is|it's|it was)[:\s]+(?=\S)", re.IGNORECASE
@@ -18,7 +19,7 @@ _LEAD_IN = re.compile(
 _ARTICLE = re.compile(
     r"^(?:the|an|a(?! (?:minor|major|flat|sharp|few|little|bit|lot|level|priori|posteriori)\b)) (?=\w\w)"
 )
-_DROPPED = re.compile(r"[\"“”«»`*_]|[;:,.?!)\]}]+(?=\s|$)|(?<!\S)[(\[{]|(?<=\s)[-–—]+(?=\s)|[,;](?=\s)")
+_DROPPED = re.compile(r"[\"“”«»`*_]|(?:[;:,.?)\]}]|(?<!\d)!)+(?=\s|$)|(?<!\S)[(\[{]|(?<=\s)[-–—]+(?=\s)|[,;](?=\s)")
 
 _UNITS_BELOW_20 = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -68,6 +69,7 @@ _UNITS |= {"feet": _UNITS["foot"], "inches": _UNITS["inch"], "centuries": _UNITS
 
 _NUMERAL = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-−]?\.\d+")
 _AMBIGUOUS = re.compile(r"\d{1,3}[.,]\d{3}$")  # 1.000 is one or a thousand, by country; 1,000 is taken for a thousand
+_LEADING_ZERO = re.compile(r"[-−]?0\d")  # 007 and 02134 are names, no numbers
 _ORDINAL_NUMERAL = re.compile(r"(\d+)(?:st|nd|rd|th)$")
 _DATES = (
     re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})$"),
@@ -85,7 +87,7 @@ class Quantity:
 
     value: float  # in the dimension's base unit
     dimension: str  # "" for a bare number; the words themselves when they are no known unit
-    digits: int  # decimal places as written, for telling a rounding from a difference
+    digits: int  # decimal places of `value` that were written (-5 for 2.5 million): a rounding is no difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,13 @@ class Date:
 
 
 def exact_key(text: str) -> str:
-    """The normalised text under which answers are identical; case, lead-ins, articles and loose punctuation go."""
-    key = " ".join(unicodedata.normalize("NFKC", text).replace("’", "'").casefold().split())
-    key = _LEAD_IN.sub("", key)
-    key = " ".join(_DROPPED.sub(" ", key).split())
-    return _ARTICLE.sub("", key)
+    """The normalised text under which answers are identical; case, lead-ins, articles and loose punctuation go.
+
+    What is nothing but punctuation stays as it is: it is not the empty answer.
+    """
+    folded = " ".join(unicodedata.normalize("NFKC", text).replace("’", "'").casefold().split())
+    key = " ".join(_DROPPED.sub(" ", _LEAD_IN.sub("", folded)).split())
+    return _ARTICLE.sub("", key) or folded
 
 
 @lru_cache(maxsize=65536)
@@ -114,16 +118,26 @@ def parsed(text: str) -> Quantity | Date | int | None:
 
 def same_meaning(a: str, b: str) -> bool | None:
     """True: surely the same. False: surely different. None: ask the entailment model. Bare answers, no question."""
+    decided = ruling(a, b)
+    return None if decided is None else decided[1]
+
+
+def ruling(a: str, b: str) -> tuple[str, bool] | None:
+    """The rule that decides about two bare answers, and what it says; None where only a model can tell."""
     if exact_key(a) == exact_key(b):
-        return True
+        return "identical after normalisation", True
     left, right = parsed(a), parsed(b)
     if left is None or type(left) is not type(right):
         return None
     if isinstance(left, Quantity) and isinstance(right, Quantity):
-        return _same_quantity(left, right)
+        return _named("numbers and units", _same_quantity(left, right))
     if isinstance(left, Date) and isinstance(right, Date):
-        return _same_date(left, right)
-    return left == right
+        return _named("dates", _same_date(left, right))
+    return "ordinals", left == right
+
+
+def _named(rule: str, same: bool | None) -> tuple[str, bool] | None:
+    return None if same is None else (rule, same)
 
 
 def meaning_key(text: str) -> object:
@@ -187,7 +201,7 @@ def _quantity(key: str) -> Quantity | None:
     if rest and currency and _UNITS.get(rest, ("", 0))[0] != _UNITS[currency][0]:
         return None
     dimension, factor = _UNITS.get(unit, (unit, 1.0))
-    return Quantity(value * factor, dimension, digits)
+    return Quantity(value * factor, dimension, digits - floor(log10(factor)))
 
 
 def _leading_number(key: str) -> tuple[float, int, str] | None:
@@ -206,14 +220,15 @@ def _leading_number(key: str) -> tuple[float, int, str] | None:
         ".",
     ):
         return None  # 3rd, 1/2, 1-2, 10:30, 2^10, 5!: more than a number
-    if "," not in numeral and _AMBIGUOUS.match(numeral):
+    if ("," not in numeral and _AMBIGUOUS.match(numeral)) or _LEADING_ZERO.match(numeral):
         return None
-    value = float(numeral.replace(",", "").replace("−", "-"))
+    value, digits = float(numeral.replace(",", "").replace("−", "-")), len(numeral.partition(".")[2])
     words = rest.split()
     if words and words[0] in _SCALES:
         value *= _SCALES[words[0]]
+        digits -= len(str(_SCALES[words[0]])) - 1
         words = words[1:]
-    return value, len(numeral.partition(".")[2]), " ".join(words)
+    return value, digits, " ".join(words)
 
 
 def _number_words(key: str) -> tuple[float, int, str] | None:

@@ -71,6 +71,11 @@ def uncertainty(clusters: Sequence[int] | IntArray, logprobs: LogProbs | None, d
     return DEFINITIONS[definition](ids, sequence_logprobs(logprobs))
 
 
+def mean_nll(logprobs: Sequence[float] | None) -> float:
+    """-mean token log-prob of one answer, nats; NaN without any."""
+    return -float(np.mean(logprobs)) if logprobs else float("nan")
+
+
 def sequence_logprobs(logprobs: LogProbs) -> FloatArray:
     """(2, n): whole-sequence and mean token log-prob of each answer, nats.
 

@@ -117,6 +117,9 @@ async def _serve(
 async def running(settings: GatewaySettings, *, shared_port: bool = False) -> AsyncIterator[tuple[Gateway, str]]:
     """A gateway that listens as long as the block runs; yields it and its address."""
     router = Router.load(settings.router)
+    warning = router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
+    if warning:
+        print(f"demur: {warning}", file=sys.stderr)
     async with AsyncExitStack() as stack:
         upstreams = {role: await _upstream(role, settings, router, stack) for role in ROLES}
         ledger = Ledger(open_backend(settings.ledger)) if settings.ledger else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from demur.methods.estimator import Estimator
 from demur.methods.factorization import MatrixFactorization
+from demur.methods.kernel import KernelRidge
 from demur.methods.logistic import LogisticRegression
 from demur.methods.neighbours import KNN
 from demur.methods.perceptron import MLP
@@ -19,6 +20,16 @@ BY_NAME: dict[str, type[Estimator]] = {
     "mlp": MLP,
     "knn": KNN,
     "logistic": LogisticRegression,
+    "kernel": KernelRidge,
 }
 
-__all__ = ["BY_NAME", "KNN", "MLP", "Estimator", "LogisticRegression", "MatrixFactorization", "SimilarityWeighted"]
+__all__ = [
+    "BY_NAME",
+    "KNN",
+    "MLP",
+    "Estimator",
+    "KernelRidge",
+    "LogisticRegression",
+    "MatrixFactorization",
+    "SimilarityWeighted",
+]

@@ -14,13 +14,13 @@ from demur.records import FloatArray
 
 
 class MatrixFactorization(Estimator):
-    """Two models' embeddings and a projection, learned by full-batch Adam with weight decay."""
+    """Two models' embeddings and a projection, by full-batch Adam; ``alpha``: ridge penalty on both, over sqrt(n)."""
 
     def __init__(
-        self, dimension: int = 64, decay: float = 0.3, steps: int = 100, learning_rate: float = 0.01, seed: int = 0
+        self, dimension: int = 64, alpha: float = 0.4, steps: int = 100, learning_rate: float = 0.01, seed: int = 0
     ) -> None:
         self.dimension = dimension
-        self.decay = decay
+        self.alpha = alpha
         self.steps = steps
         self.learning_rate = learning_rate
         self.seed = seed
@@ -33,16 +33,15 @@ class MatrixFactorization(Estimator):
         projection = random.normal(0, 1 / np.sqrt(self.dimension), (self.dimension, X.shape[1]))
         bias = np.zeros(2)
         share, y = (weight / weight.sum()).astype(X.dtype), y.astype(X.dtype)
-        optimiser = Adam([models, projection, bias], self.learning_rate, self.decay)
+        optimiser, ridge = Adam([models, projection, bias], self.learning_rate), self.alpha / weight.sum() ** 0.5
         for _ in range(self.steps):
             between = models[1] - models[0]
             direction = (between @ projection).astype(X.dtype)  # mixed types would copy all rows at every step
             error = share * (sigmoid(rows @ direction + X.dtype.type(bias[1] - bias[0])) - y)
             pull = error @ rows  # (d,)
             toward = projection @ pull
-            optimiser.step(
-                [np.stack([-toward, toward]), np.outer(between, pull), np.array([-error.sum(), error.sum()])]
-            )
+            pulls = np.stack([-toward, toward]) + ridge * models, np.outer(between, pull) + ridge * projection
+            optimiser.step([*pulls, np.array([-error.sum(), error.sum()])])
         self.models_, self.projection_, self.bias_ = (a.astype(X.dtype) for a in (models, projection, bias))
         self.mean_, self.scale_ = mean, scale
         self.direction_ = ((models[1] - models[0]) @ projection / float(scale[0])).astype(X.dtype)  # folded for serving

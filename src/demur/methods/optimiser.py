@@ -14,7 +14,7 @@ BETA_MEAN, BETA_SQUARE, EPSILON = 0.9, 0.999, 1e-8
 class Adam:
     """Steps a list of arrays against their gradients; vectors of rank 1 (biases) do not decay."""
 
-    def __init__(self, arrays: Sequence[FloatArray], learning_rate: float, decay: float) -> None:
+    def __init__(self, arrays: Sequence[FloatArray], learning_rate: float, decay: float = 0.0) -> None:
         self._arrays, self._rate, self._decay = arrays, learning_rate, decay
         self._means = [np.zeros_like(a) for a in arrays]
         self._squares = [np.zeros_like(a) for a in arrays]

@@ -5,6 +5,7 @@ A part whose data are missing is a row "not computable: why"; the others go on.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from demur.catalogue import cache_folder, model
 from demur.curves import CostQualityCurve, cost_quality_curve
 from demur.encoding import CachedEncoder, load_encoder
 from demur.errors import DemurError, InputError
-from demur.judge import JudgedItem, judge
+from demur.judge import judge
 from demur.records import Progress, no_progress
 from demur.reporting import document, figure_html, table
 from demur.reproducing import pools
@@ -92,13 +93,13 @@ def reproduce(
     drawing.check_matplotlib()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with Store(folder / "judge.sqlite") as verdicts, Store(_embedding_store()) as kept:
+    with Store(_embedding_store()) as kept:
         lab = Laboratory(Path(source), CachedEncoder(load_encoder(encoder), kept, progress=progress), progress)
         made: list[Part] = []
         for name in PARTS:
             if not only or name in only:
                 progress("parts", len(made), len(only) or len(PARTS))
-                made.append(_made(name, partial(PARTS[name][1], lab, (verdicts, judge_model))))
+                made.append(_made(name, partial(PARTS[name][1], lab, (folder, judge_model))))
     for part in made:
         if part.figure is not None:
             drawing.save(part.figure, folder / f"{part.name}.png")
@@ -225,38 +226,39 @@ JUDGED = (
 PAPER_JUDGED = {0.5: (78.88, 79.72, 79.95), 0.8: (85.97, 88.88, 89.21)}
 
 
-def _table_3(lab: Laboratory, judging: tuple[Store, str], part: Part) -> None:
-    store, name = judging
+def _table_3(lab: Laboratory, judging: tuple[Path, str], part: Part) -> None:
+    folder, name = judging
     if "@" not in name and not model(name).here:
         raise InputError(f"the judge {name} is not fetched; `demur models fetch {name}`, or --judge MODEL@BASE_URL")
     asked = benchmark(lab.folder, "gsm8k")
     part.columns = ("", *(system for system, _ in JUDGED))
     for recovered in (0.5, 0.8):
-        items = routed_items(lab, asked, recovered)
-        found = judge(items, [system for system, _ in JUDGED], model=name, store=store, progress=lab.progress)
-        low, high = found.intervals
-        cells = [f"{s:.1f} [{a:.0f}, {b:.0f}]" for s, a, b in zip(found.scores, low, high, strict=True)]
-        part.rows.append((f"CPT({recovered:.0%})", *cells))
+        file = folder / f"judged-cpt{recovered:.0%}".replace("%", ".jsonl")
+        rows = routed_items(lab, asked, recovered)
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        found = judge(file, name, store=folder / "judge.sqlite", progress=lab.progress)
+        scores = [found.scores[system] for system, _ in JUDGED]
+        part.rows.append((f"CPT({recovered:.0%})", *(f"{s:.1f} [{a:.0f}, {b:.0f}]" for s, a, b in scores)))
         part.rows.append((f"the paper, o1 as judge, CPT({recovered:.0%})", *(f"{v}" for v in PAPER_JUDGED[recovered])))
-        part.notes += [found.lines[0], *found.lines[-2:]]
+        part.notes += [found.lines[0], found.lines[-1].strip()]
 
 
 def routed_items(
     lab: Laboratory, asked: Benchmark, recovered: float, count: int = JUDGED_QUESTIONS
-) -> list[JudgedItem]:
-    """A fixed draw of questions with the answer that each judged router serves at its own CPT."""
+) -> list[dict[str, Any]]:
+    """A fixed draw of questions with the answers served at each router's own CPT, as rows that `demur judge` reads."""
     assert asked.weak_answers is not None and asked.strong_answers is not None and asked.gold is not None
-    strong = np.stack([_goes_strong(lab, _named(*which), asked, recovered) for which in JUDGED])
-    drawn = np.random.default_rng(0).permutation(len(asked.questions))[:count]
+    up = {which[0]: _goes_strong(lab, _named(*which), asked, recovered) for which in JUDGED}
+    drawn = np.random.default_rng(0).permutation(len(asked.questions))[:count].tolist()
+    said, right = (asked.weak_answers, asked.strong_answers), (asked.weak, asked.strong)
     return [
-        JudgedItem(
-            id=f"{recovered}-{i}",
-            question=asked.questions[i],
-            gold=asked.gold[i],
-            answers=tuple(asked.strong_answers[i] if up else asked.weak_answers[i] for up in strong[:, i]),
-            quality=tuple(float(asked.strong[i] if up else asked.weak[i]) for up in strong[:, i]),
-        )
-        for i in drawn.tolist()
+        {
+            "question": asked.questions[i],
+            "reference": asked.gold[i],
+            "responses": {name: said[int(strong[i])][i] for name, strong in up.items()},
+            "correct": {name: float(right[int(strong[i])][i]) for name, strong in up.items()},
+        }
+        for i in drawn
     ]
 
 

@@ -1,0 +1,120 @@
+"""First-fit clustering by meaning: the naive loop's clusters with fewer pairs, and every kind of odd answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import demur
+from demur.errors import InputError
+from demur.records import Entailment, FloatArray
+
+YES, NO = (0.1, 0.1, 0.8), (0.8, 0.1, 0.1)
+Pairs = Sequence[tuple[str, str]]
+
+
+def subset(pairs: Pairs) -> FloatArray:
+    """A premise entails what its letters hold: not symmetric, not transitive both ways."""
+    return np.array([YES if set(hypothesis) <= set(premise) else NO for premise, hypothesis in pairs])
+
+
+def close(pairs: Pairs) -> FloatArray:
+    """Numbers one apart mean the same: symmetric, not transitive."""
+    return np.array([YES if abs(float(a) - float(b)) <= 1 else NO for a, b in pairs])
+
+
+def naive(answers: Sequence[str], entails: object) -> tuple[list[int], int]:
+    """First-fit as it is written in the paper: one pair a call, both directions; ids and pairs."""
+    leaders: list[str] = []
+    ids, pairs = [], 0
+    for answer in answers:
+        for number, leader in enumerate(leaders):
+            pairs += 2
+            if all(entails([pair])[0].argmax() == 2 for pair in ((leader, answer), (answer, leader))):  # type: ignore[operator]
+                ids.append(number)
+                break
+        else:
+            ids.append(len(leaders))
+            leaders.append(answer)
+    return ids, pairs
+
+
+words = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=12)
+
+
+@given(st.lists(words, min_size=1, max_size=4), st.integers(1, 5))
+def test_clusters_are_the_naive_loops_with_no_more_pairs(prompts: list[list[str]], batch_size: int) -> None:
+    found = demur.meaning_clusters(None, prompts, entailment=subset, rules=False, batch_size=batch_size)
+    loops = [naive(answers, subset) for answers in prompts]
+    assert [ids.tolist() for ids in found.ids] == [ids for ids, _ in loops]
+    assert found.pairs_scored <= sum(pairs for _, pairs in loops)
+
+
+def test_order_decides_where_entailment_is_not_transitive() -> None:
+    """1 ~ 2 ~ 3, but not 1 ~ 3: the middle one unites them only when it comes first. As the paper's algorithm does."""
+
+    def clusters(answers: list[str]) -> list[int]:
+        return list(map(int, demur.meaning_clusters(None, [answers], entailment=close, rules=False).ids[0]))
+
+    assert clusters(["1", "2", "3"]) == [0, 0, 1]
+    assert clusters(["2", "1", "3"]) == [0, 0, 0]
+    assert clusters(["3", "1", "2"]) == [0, 1, 0]
+
+
+def test_the_reverse_is_asked_only_where_forward_held() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def remember(pairs: Pairs) -> FloatArray:
+        asked.extend(pairs)
+        return subset(pairs)
+
+    demur.meaning_clusters(["Q?"], [["ab", "a", "cd"]], entailment=remember)
+    assert asked == [("Q? ab", "Q? a"), ("Q? ab", "Q? cd"), ("Q? a", "Q? ab"), ("Q? a", "Q? cd")]
+
+
+def test_rules_spare_pairs() -> None:
+    answers = ["12", "twelve", "dozens", "13", "4 May 1999", "May 4, 1999"]
+    with_rules = demur.meaning_clusters(None, [answers], entailment=subset)
+    assert with_rules.ids[0].tolist() == [0, 0, 1, 2, 3, 3]
+    assert (
+        with_rules.pairs_scored < demur.meaning_clusters(None, [answers], entailment=subset, rules=False).pairs_scored
+    )
+
+
+def test_empty_answers_are_one_meaning_that_nobody_is_asked_about() -> None:
+    def never(pairs: Pairs) -> FloatArray:
+        raise AssertionError(pairs)
+
+    assert demur.meaning_clusters(None, [["", "  ", "\n"]], entailment=never).ids[0].tolist() == [0, 0, 0]
+    everything = demur.meaning_clusters(None, [["", "a", " ", "b"]], entailment=lambda p: np.array([YES] * len(p)))
+    assert everything.ids[0].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("rules", [True, False])
+def test_odd_answers_are_answers(rules: bool) -> None:
+    """Punctuation and emoji only, mixed scripts, 100 kB: none is taken for empty, none breaks anything."""
+    odd = ["?!", "...", "", "🎵", "🎶", "Путин Putin 普京", "x" * 100_000, "y" * 100_000]
+    ids = demur.meaning_clusters(["?"], [odd], entailment=demur.exact_match, rules=rules).ids[0].tolist()
+    assert ids == [*range(len(odd))]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda pairs: np.full((len(pairs), 3), np.nan), "NaN for 1 of 1 pairs"),
+        (lambda pairs: np.ones((len(pairs), 2)), r"shape \(1, 2\) for 1 pairs, expected \(1, 3\)"),
+        (lambda pairs: np.ones((0, 3)), r"shape \(0, 3\)"),
+    ],
+)
+def test_nonsense_is_an_error_and_no_cluster(answer: Entailment, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        demur.meaning_clusters(None, [["a", "b"]], entailment=answer)
+
+
+def test_lists_must_fit() -> None:
+    with pytest.raises(InputError, match="2 questions for 1 lists"):
+        demur.meaning_clusters(["a", "b"], [["x"]], entailment=demur.exact_match)

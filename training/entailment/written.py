@@ -1,0 +1,64 @@
+"""Pairs of short answers that the project writes by rule, for the kinds that found data hardly hold.
+
+Each generator draws (question, a, b, relation) from templates and wide word lists: ``same``, ``different``, or
+``forward`` (a entails b, but not the reverse). None of the questions or pairs of the held-out hard set is among them
+(`sources.py` drops what overlaps).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import phrases
+import quantities
+from drawn import Drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Two answers to a question ("" for none) and how their meanings relate."""
+
+    kind: str
+    question: str
+    a: str
+    b: str
+    relation: str  # "same", "different" (either way), "forward" (a entails b only)
+
+
+GENERATORS: dict[str, tuple[Callable[[random.Random], Drawn], float]] = {  # kind -> generator, share
+    "number_words": (quantities.number_words, 0.5),
+    "large_numbers": (quantities.large_numbers, 0.3),
+    "ordinals": (quantities.ordinals, 0.2),
+    "counts": (quantities.counts, 1.0),
+    "dates": (quantities.dates, 0.8),
+    "parts_of_dates": (quantities.parts_of_dates, 0.8),
+    "units": (quantities.units, 3.5),
+    "negations": (phrases.negations, 1.2),
+    "antonyms": (phrases.antonyms, 0.8),
+    "roles": (phrases.roles, 4.5),
+    "comparisons": (phrases.comparisons, 1.2),
+    "kinship": (phrases.kinship, 0.5),
+    "names": (phrases.names, 3.5),
+    "rulers": (phrases.rulers, 0.4),
+    "acronyms": (phrases.acronyms, 0.4),
+    "subsets": (phrases.subsets, 3.0),
+    "details": (phrases.details, 0.4),
+    "added_details": (phrases.added_details, 1.0),
+    "places": (phrases.places, 0.6),
+    "located": (phrases.located, 0.3),
+    "near_misses": (phrases.near_misses, 2.0),
+    "yes_no": (phrases.yes_no, 1.0),
+    "paraphrases": (phrases.paraphrases, 1.0),
+}
+
+
+def written(seed: int, n: int) -> Iterator[Written]:
+    """n pairs, the kinds in their shares."""
+    draw = random.Random(seed)
+    kinds, shares = list(GENERATORS), [share for _, share in GENERATORS.values()]
+    for kind in draw.choices(kinds, shares, k=n):
+        question, a, b, relation = GENERATORS[kind][0](draw)
+        if a and b and a != b:
+            yield Written(kind, question, a, b, relation)
