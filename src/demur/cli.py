@@ -14,7 +14,8 @@ import typer
 
 from demur import printing
 from demur.errors import DemurError, InputError
-from demur.gateway.commands import add_commands
+from demur.gateway.commands import add_commands as gateway_commands
+from demur.reproducing.commands import add_commands as reproducing_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -117,10 +118,23 @@ def label(
         str, typer.Option(help="What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL.")
     ] = "exact",
     rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="samples, or other supervision: accuracy, accuracy-soft, quality-gap-det, -prob, -trans, or a file of "
+            "preferences (.jsonl, .parquet).",
+        ),
+    ] = "samples",
     json: AsJson = False,
 ) -> None:
     """Turn samples into preferences: meaning clusters, semantic entropy, targets."""
     from demur.pipeline import label
+    from demur.supervision import label_from
+
+    if source != "samples":
+        found = label_from(source, run=run)
+        return printing.as_json(found) if json else printing.lines(found.lines)
 
     with printing.progress_bar() as progress:
         labels = label(
@@ -248,33 +262,6 @@ def replay(
 
 
 @app.command()
-def signals(run: RunFolder = "run", json: AsJson = False) -> None:
-    """The uncertainty card of a run: how well each definition tells right answers from wrong ones."""
-    from demur.signals import signals
-
-    with printing.progress_bar() as progress:
-        found = signals(run=run, progress=progress)
-    return printing.as_json(found) if json else printing.lines(found.lines)
-
-
-@app.command()
-def judge(
-    file: Annotated[Path, typer.Argument(help="JSONL with question, reference, responses {router: answer}.")],
-    judge: Annotated[str, typer.Option(help=f"The judging model: {Model}.")],
-    store: Annotated[str, typer.Option(help="SQLite file that keeps the verdicts.")] = "run/judge.sqlite",
-    task: Annotated[str, typer.Option(help="What is judged, in the judge's prompt.")] = "math problem solutions",
-    max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Let a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
-    from demur.judge import judge as run_judge
-
-    with printing.progress_bar() as progress:
-        found = run_judge(file, judge, store=store, task=task, max_usd=max_usd, progress=progress)
-    return printing.as_json(found) if json else printing.lines(found.lines)
-
-
-@app.command()
 def report(run: RunFolder = "run") -> None:
     """Write report.html and the picture of the curve into the run folder."""
     from demur.pipeline import report
@@ -345,7 +332,8 @@ def entail(
     return printing.lines(found.lines)
 
 
-add_commands(app)
+gateway_commands(app)
+reproducing_commands(app)
 
 
 def main() -> None:

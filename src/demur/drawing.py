@@ -31,7 +31,7 @@ STYLE: Any = {
 _Drawer = TypeVar("_Drawer", bound=Callable[..., Any])
 
 
-def _in_style(draw: _Drawer) -> _Drawer:
+def in_style(draw: _Drawer) -> _Drawer:
     """Draw with STYLE in force; matplotlib is imported only now."""
 
     @wraps(draw)
@@ -49,10 +49,10 @@ def check_matplotlib() -> None:
     require("matplotlib", extra="report", purpose="the report's pictures")
 
 
-@_in_style
+@in_style
 def curve_figure(found: Evaluation) -> Any:
     """Quality against strong share: every router, the served one with its interval, chord, oracle, both ends."""
-    figure, axes = _axes(7.2, 4.4)
+    figure, axes = axes_of(7.2, 4.4)
     curve = found.rows[0].curve
     shares = np.linspace(0, 1, 101)
     oracle = curve.oracle
@@ -81,10 +81,10 @@ def _draw_router(axes: Any, row: EvaluationRow, colour: str, shares: np.ndarray,
         axes.fill_between(100 * shares, *row.curve.band(shares), color=colour, alpha=0.15, lw=0)
 
 
-@_in_style
+@in_style
 def entropy_figure(preferences: Sequence[Preference]) -> Any:
     """Histograms of both models' semantic entropy on the training prompts."""
-    figure, axes = _axes(4.6, 2.8)
+    figure, axes = axes_of(4.6, 2.8)
     sides = [[row.entropy_a for row in preferences], [row.entropy_b for row in preferences]]
     known = [np.array([value for value in side if value is not None], dtype=float) for side in sides]
     low = min((float(side.min()) for side in known if side.size), default=0.0)
@@ -96,16 +96,16 @@ def entropy_figure(preferences: Sequence[Preference]) -> Any:
     return figure
 
 
-@_in_style
+@in_style
 def target_figure(preferences: Sequence[Preference]) -> Any:
     """Histogram of the training targets."""
-    figure, axes = _axes(4.6, 2.8)
+    figure, axes = axes_of(4.6, 2.8)
     axes.hist([row.target for row in preferences], bins=np.linspace(0, 1, 12), color=PALETTE[2])
     axes.set(xlabel="target (0 weak is enough, 1 strong is needed)", ylabel="prompts")
     return figure
 
 
-@_in_style
+@in_style
 def svg_of(figure: Any) -> str:
     """The figure as an SVG element."""
     text = io.StringIO()
@@ -114,14 +114,15 @@ def svg_of(figure: Any) -> str:
     return drawn[drawn.index("<svg") :]
 
 
-@_in_style
+@in_style
 def save(figure: Any, path: Path) -> None:
     """Write the figure as PNG or SVG, by the path's ending, on white."""
     figure.savefig(path, dpi=160, facecolor="white", transparent=False)
 
 
-def _axes(width: float, height: float) -> Any:
+def axes_of(width: float, height: float, columns: int = 1) -> Any:
+    """A figure and its axes (an array of them with more than one column)."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no window system
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+    return figure, figure.subplots(1, columns)

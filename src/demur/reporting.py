@@ -53,18 +53,23 @@ def page(found: Evaluation) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(_lead(found))}</p>',
-        _figure(
+        figure_html(
             drawing.curve_figure(found), "Quality against calls to the strong model; the band is the 95 % interval."
         ),
-        "<h2>Routers</h2>" + _router_table(found),
+        "<h2>Routers</h2>" + _routers(found),
         "".join(f"<p>{escape(line)}</p>" for line in (*found.warnings, found.pricing, found.payback) if line),
         "<h2>What they learned from</h2>",
-        f'<div class="pair">{_figure(drawing.entropy_figure(found.preferences), _entropy_caption(found))}'
-        f"{_figure(drawing.target_figure(found.preferences), _balance(found))}</div>",
+        f'<div class="pair">{figure_html(drawing.entropy_figure(found.preferences), _entropy_caption(found))}'
+        f"{figure_html(drawing.target_figure(found.preferences), _balance(found))}</div>",
         "<h2>Decisions of the served router</h2>" + _decisions(found),
         "<h2>How this was made</h2>",
         f"<pre>{escape(json.dumps(dict(found.notes), indent=2, ensure_ascii=False))}</pre>",
     ]
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A self-contained page in demur's style from pieces of HTML."""
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -83,16 +88,19 @@ def _lead(found: Evaluation) -> str:
     )
 
 
-def _figure(figure: object, caption: str) -> str:
+def figure_html(figure: object, caption: str) -> str:
+    """A drawing and its caption, in the page's colours."""
     svg = drawing.svg_of(figure).replace(drawing.INK, "currentColor")
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _router_table(found: Evaluation) -> str:
-    return _table(COLUMNS, [*router_rows(found), *reference_rows(found)], served=f"{found.served} (served)")
+def _routers(found: Evaluation) -> str:
+    return table(COLUMNS, [*router_rows(found), *reference_rows(found)], served=f"{found.served} (served)")
 
 
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "") -> str:
+def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "") -> str:
+    """A table that scrolls by itself; the row named ``served`` stands out."""
+
     def cells(values: Sequence[str], tag: str) -> str:
         first, *rest = values
         return f"<{tag}>{escape(first)}</{tag}>" + "".join(f'<{tag} class="n">{escape(v)}</{tag}>' for v in rest)

@@ -1,0 +1,82 @@
+"""Cost against quality of a pool: the frontier that a router's scores reach, the best single model, the oracle, AIQ.
+
+A model is chosen by score - price x cost, for every price (Hu et al. 2024, RouterBench, section 3). Pure functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.records import FloatArray
+
+PRICES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Mean cost and mean quality, (points,) each, by growing cost; quality never falls (the non-decreasing hull)."""
+
+    costs: FloatArray
+    qualities: FloatArray
+    low: float  # the cheapest and the dearest single model: what AIQ is averaged over
+    high: float
+
+    @property
+    def aiq(self) -> float:
+        """Average improvement in quality: the hull's mean height between the cheapest and the dearest model."""
+        grid = np.linspace(self.low, self.high, 512)
+        heights = np.interp(grid, self.costs, self.qualities)
+        return float(np.mean((heights[1:] + heights[:-1]) / 2))
+
+
+def frontier(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> Frontier:
+    """The hull of every price's choice; arrays (n, M), ``cost`` in any unit. Raises InputError."""
+    score, value, price = (np.asarray(a, dtype=float) for a in (scores, quality, cost))
+    if not score.shape == value.shape == price.shape or score.ndim != 2:
+        raise InputError(f"scores {score.shape}, quality {value.shape}, cost {price.shape}: give (n, M) of each")
+    if not all(np.isfinite(a).all() for a in (score, value, price)):
+        raise InputError("a score, quality or cost is missing (NaN); leave out prompts that lack a model")
+    typical = price.mean(axis=0)  # known before the answer is
+    spread = (np.ptp(score) or 1.0) / max(1e-12, np.ptp(typical))
+    rates = np.concatenate([[0.0], spread * np.logspace(-4, 2, PRICES)])
+    rows = np.arange(len(score))
+    chosen = [np.argmax(score - rate * typical, axis=1) for rate in rates]
+    points = [(float(price[rows, at].mean()), float(value[rows, at].mean())) for at in chosen]
+    cheapest = int(np.argmin(typical))
+    return hull([*points, (float(typical[cheapest]), float(value[:, cheapest].mean()))], typical.min(), typical.max())
+
+
+def hull(points: list[tuple[float, float]], low: float, high: float) -> Frontier:
+    """Upper concave, non-decreasing hull of (cost, quality): choosing at random between two points gives their line."""
+    kept: list[tuple[float, float]] = []
+    for x, y in sorted(points):
+        if kept and y <= max(q for _, q in kept):
+            continue
+        while len(kept) >= 2 and _below(kept[-2], kept[-1], (x, y)):
+            kept.pop()
+        if kept and kept[-1][0] == x:
+            kept.pop()
+        kept.append((x, y))
+    return Frontier(np.array([x for x, _ in kept]), np.array([y for _, y in kept]), float(low), float(high))
+
+
+def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
+
+
+def oracle_frontier(quality: FloatArray, cost: FloatArray) -> Frontier:
+    """The frontier of a router that knows every model's quality."""
+    return frontier(quality, quality, cost)
+
+
+def interval_of_aiq(
+    scores: FloatArray, quality: FloatArray, cost: FloatArray, *, resamples: int = 100, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of AIQ over prompts."""
+    random = np.random.default_rng(seed)
+    draws = [random.integers(0, len(scores), len(scores)) for _ in range(resamples)]
+    low, high = np.quantile([frontier(scores[d], quality[d], cost[d]).aiq for d in draws], [0.025, 0.975])
+    return float(low), float(high)

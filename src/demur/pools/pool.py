@@ -1,0 +1,77 @@
+"""What every pool router shares: the check of its input, pairs of models, a pair's score, and clusters of prompts."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Self
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.methods.estimator import checked_rows, normalised
+from demur.records import FloatArray, IntArray
+
+CLUSTER_ROUNDS = 20
+
+
+class PoolRouter:
+    """Base of the pool routers; parameters are the constructor's arguments, learned arrays end in ``_``."""
+
+    def fit(self, X: FloatArray, quality: FloatArray) -> Self:
+        """Learn from embeddings (n, d) and each model's quality (n, M), NaN where unknown. Raises InputError."""
+        rows, known = checked_rows(X, None, ""), np.asarray(quality, dtype=float)
+        if known.ndim != 2 or len(known) != len(rows) or known.shape[1] < 2:
+            raise InputError(
+                f"quality has shape {known.shape} for {len(rows)} prompts; expected ({len(rows)}, M), M >= 2"
+            )
+        useful = (~np.isnan(known)).sum(axis=1) >= 2
+        if not useful.any():
+            raise InputError("no prompt has the quality of two models; there is nothing to compare")
+        if np.nanmax(np.nanmax(known[useful], axis=1) - np.nanmin(known[useful], axis=1)) == 0:
+            raise InputError("the models never differ on these prompts: every row is a tie, nothing can be learned")
+        self.models_ = known.shape[1]
+        self.width_ = rows.shape[1]
+        self._fit(rows[useful].astype(float), known[useful])
+        return self
+
+    def scores(self, X: FloatArray) -> FloatArray:
+        """(n, M) score of every model, larger = better. Raises InputError for another width than in fit."""
+        return self._scores(checked_rows(X, getattr(self, "width_", None), type(self).__name__).astype(float))
+
+    def strong_score(self, X: FloatArray) -> FloatArray:
+        """(n,) score of the last model minus that of the first: a pair's need of the strong model."""
+        scores = self.scores(X)
+        return np.asarray(scores[:, -1] - scores[:, 0])
+
+    def _fit(self, X: FloatArray, quality: FloatArray) -> None:
+        raise TypeError(f"{type(self).__name__} does not say how it learns")
+
+    def _scores(self, X: FloatArray) -> FloatArray:
+        raise TypeError(f"{type(self).__name__} does not say how it scores")
+
+
+def pair_quality(y: FloatArray) -> FloatArray:
+    """(n, 2) quality of weak and strong that targets y stand for."""
+    return np.stack([1.0 - np.asarray(y, dtype=float), np.asarray(y, dtype=float)], axis=1)
+
+
+def battles(quality: FloatArray) -> tuple[list[tuple[int, int]], FloatArray, FloatArray]:
+    """All pairs (a, b) of models; who won, (n, pairs): 1 = a, .5 = tie; and which were fought, (n, pairs) in {0, 1}."""
+    pairs = list(combinations(range(quality.shape[1]), 2))
+    left, right = ([pair[side] for pair in pairs] for side in (0, 1))
+    gap = quality[:, left] - quality[:, right]
+    fought = ~np.isnan(gap)
+    return pairs, np.where(fought, 0.5 + np.sign(np.nan_to_num(gap)) / 2, 0.0), fought.astype(float)
+
+
+def clusters(X: FloatArray, k: int, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
+    """Spherical k-means: cluster of every row, and unit centres (k, d)."""
+    rows = normalised(X)
+    centres = rows[random.choice(len(rows), size=min(k, len(rows)), replace=False)]
+    for _ in range(CLUSTER_ROUNDS):
+        nearest = np.argmax(rows @ centres.T, axis=1)
+        sums = np.stack(
+            [rows[nearest == c].sum(axis=0) if (nearest == c).any() else centres[c] for c in range(len(centres))]
+        )
+        centres = normalised(sums)
+    return np.argmax(rows @ centres.T, axis=1), centres

@@ -1,0 +1,141 @@
+"""Pool routers on planted worlds, their gradients against finite differences, and the frontier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demur.errors import InputError
+from demur.methods import SimilarityWeighted
+from demur.pools import BY_NAME
+from demur.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
+from demur.pools.factorization import PoolFactorization
+from demur.pools.frontier import frontier, hull, oracle_frontier
+from demur.pools.graph import GraphWeights, _initial, edge_gradients, model_nodes
+from demur.pools.pool import pair_quality
+from demur.pools.ranking import PoolRanking
+from demur.records import FloatArray
+from worlds import planted
+
+
+def specialists(n: int = 600, models: int = 4, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+    """Prompts around one direction a model; a model is right on its own direction, and rarely elsewhere."""
+    random = np.random.default_rng(seed)
+    kind = random.integers(0, models, n)
+    X = random.normal(0, 0.25, (n, 12)) + 1.5 * np.eye(12)[kind]
+    right = random.random((n, models)) < np.where(np.arange(models) == kind[:, None], 0.95, 0.1)
+    return X, right.astype(float)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_router_finds_each_prompts_specialist(name: str) -> None:
+    X, quality = specialists()
+    router = BY_NAME[name]().fit(X[:400], quality[:400])
+    chosen = np.argmax(router.scores(X[400:]), axis=1)
+    earned = quality[400:][np.arange(200), chosen].mean()
+    assert earned > 0.85, earned  # the best single model earns about .31
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_pair_is_a_pool_of_two(name: str) -> None:
+    X, y, p = planted(800)
+    router = BY_NAME[name]().fit(X[:600], pair_quality(y[:600]))
+    assert np.corrcoef(router.strong_score(X[600:]), p[600:])[0, 1] > 0.75
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_models_that_never_differ_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="never differ"):
+        BY_NAME[name]().fit(np.eye(4), np.ones((4, 3)))
+
+
+def test_one_model_alone_is_refused() -> None:
+    quality = np.array([[1.0, np.nan], [np.nan, 0.0]])
+    with pytest.raises(InputError, match="two models"):
+        PoolFactorization().fit(np.eye(2), quality)
+
+
+def test_ranking_of_two_models_is_the_weighted_mean() -> None:
+    X, y, _ = planted(200)
+    ours = PoolRanking(ridge=1e-9).fit(X, pair_quality(y)).strong_score(X[:20])
+    closed = SimilarityWeighted().fit(X, y).predict_proba(X[:20])[:, 1]
+    assert np.allclose(1 / (1 + np.exp(-ours)), closed, atol=1e-4)
+
+
+def test_contrastive_gradients_are_those_of_the_printed_losses() -> None:
+    random = np.random.default_rng(0)
+    rows, W, K = random.normal(size=(6, 5)), random.normal(size=(5, 4)), random.normal(size=(5, 4))
+    best, worst = extremes(random.random((6, 5)), 2, 2)
+    near = np.array([[1, 3, 4], [0, 3, 5], [1, 4, 5]])
+    batch = np.arange(3)
+
+    def unit(a: FloatArray) -> FloatArray:
+        return a / np.linalg.norm(a, axis=-1, keepdims=True)
+
+    def llm(W: FloatArray, K: FloatArray) -> float:
+        e = np.exp(unit(rows @ W) @ unit(K).T / 0.5)
+        against = (worst * e).sum(axis=1, keepdims=True)
+        return float((best * -np.log(e / (e + against))).sum() / 6)
+
+    def sample(W: FloatArray) -> float:
+        e = np.exp(np.einsum("bh,bkh->bk", unit(rows[batch] @ W), unit(rows[near] @ W)) / 0.5)
+        return float(-np.log(e[:, 0] / e.sum(axis=1)).mean())
+
+    to_map, to_models = sample_llm_gradient(rows, W, K, best, worst, 0.5)
+    assert np.allclose(to_map, numeric(lambda w: llm(w, K), W), atol=1e-5)
+    assert np.allclose(to_models, numeric(lambda k: llm(W, k), K), atol=1e-5)
+    assert np.allclose(sample_sample_gradient(rows, batch, near, W, 0.5), numeric(sample, W), atol=1e-5)
+
+
+def test_graph_gradients_are_those_of_the_cross_entropy() -> None:
+    random = np.random.default_rng(1)
+    weights = _initial(random, 5, 3, 2, 4)
+    rows, seen, edges = random.normal(size=(6, 5)), random.normal(size=(7, 5)), random.random((7, 3))
+    task, wanted = random.integers(0, 2, 6), np.eye(3)[random.integers(0, 3, 6)]
+
+    def loss(w: GraphWeights) -> float:
+        logits = (rows @ w.prompt + w.task[task]) @ model_nodes(w, seen, edges)[0].T
+        return float((np.log(np.exp(logits).sum(axis=1)) - (wanted * logits).sum(axis=1)).mean())
+
+    found = edge_gradients(weights, rows, task, wanted, seen, edges)
+    for place, array in enumerate(weights.arrays):
+
+        def at(value: FloatArray, place: int = place) -> float:
+            arrays = list(weights.arrays)
+            arrays[place] = value
+            return loss(GraphWeights(*arrays))
+
+        assert np.allclose(found[place], numeric(at, array), atol=1e-5)
+
+
+def numeric(loss: object, at: FloatArray) -> FloatArray:
+    """Central differences."""
+    found = np.zeros_like(at)
+    for place in np.ndindex(at.shape):
+        step = np.zeros_like(at)
+        step[place] = 1e-6
+        found[place] = (loss(at + step) - loss(at - step)) / 2e-6  # type: ignore[operator]
+    return found
+
+
+def test_the_oracle_is_never_beaten() -> None:
+    _, quality = specialists(200)
+    cost = np.tile([1.0, 2.0, 3.0, 4.0], (200, 1))
+    reached = frontier(np.random.default_rng(0).random((200, 4)), quality, cost)
+    assert reached.aiq <= oracle_frontier(quality, cost).aiq
+    assert (np.diff(reached.qualities) >= 0).all()
+
+
+def test_the_hull_by_hand() -> None:
+    found = hull([(0.0, 0.0), (1.0, 0.2), (2.0, 1.0), (3.0, 0.5)], 0.0, 4.0)
+    assert found.costs.tolist() == [0.0, 2.0]
+    assert found.aiq == pytest.approx((0.5 * 2 + 1.0 * 2) / 4, abs=0.005)
+
+
+def test_near_is_of_the_own_cluster_and_far_of_others() -> None:
+    group = np.array([2, 0, 1, 0, 2, 2, 1])
+    batch = np.arange(7)
+    for seed in range(20):
+        found = near_and_far(group, batch, 3, np.random.default_rng(seed))
+        assert (group[found[:, 0]] == group).all()
+        assert (group[found[:, 1:]] != group[:, None]).all()

@@ -1,0 +1,50 @@
+"""Targets of every source, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demur.errors import InputError
+from demur.sources import accuracy_targets, best_relaxation, preference_targets, quality_gap_targets, sources_of
+
+
+def test_accuracy_counts_who_is_right() -> None:
+    weak, strong = np.array([[1, 1], [0, 0], [0, 1]]), np.array([[0, 0], [1, 1], [1, 0]])
+    assert accuracy_targets(weak, strong).tolist() == [0.0, 1.0, 0.5]
+    assert accuracy_targets(np.array([[1, 0]]), np.array([[1, 1]]), soft=True).tolist() == [0.75]
+
+
+def test_preferences_tie_within_the_margin() -> None:
+    assert preference_targets(np.array([0.1, 0.1]), np.array([0.15, 0.9]), tie_below=0.06).tolist() == [0.5, 1.0]
+
+
+def test_swapping_the_models_turns_accuracy_and_preference_round() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.integers(0, 2, (2, 30, 5)).astype(float)
+    for soft in (False, True):
+        assert np.allclose(accuracy_targets(a, b, soft=soft), 1 - accuracy_targets(b, a, soft=soft))
+
+
+def test_hybrid_labels_by_hand() -> None:
+    weak, strong = np.array([[0.2, 0.8]]), np.array([[0.5, 0.5]])
+    assert quality_gap_targets(weak, strong, "det").tolist() == [1.0]
+    assert quality_gap_targets(weak, strong, "prob").tolist() == [0.5]
+    assert quality_gap_targets(weak, strong, "trans", relaxation=0.4).tolist() == [0.0]
+
+
+def test_a_strong_model_that_always_wins_needs_the_relaxation() -> None:
+    """The case Hybrid LLM's transformation is for: unrelaxed labels are all alike, relaxed ones are spread."""
+    weak = np.linspace(0, 0.8, 20)[:, None]
+    strong = np.ones((20, 1))
+    assert len(np.unique(quality_gap_targets(weak, strong, "prob"))) == 1
+    assert quality_gap_targets(weak, strong, "trans").mean() == pytest.approx(0.5, abs=0.06)
+    assert best_relaxation(weak, strong) > 0.2
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(InputError, match="missing"):
+        accuracy_targets(np.array([1.0, np.nan]), np.ones(2))
+    with pytest.raises(InputError, match="both of each"):
+        preference_targets(np.ones(2), np.ones(3))
+    assert sources_of() == {}
