@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 SHARED = Path(os.environ.get("DEMUR_SHARED", Path(__file__).parents[2] / "shared" / "data"))
 EVERYTHING = os.environ.get("DEMUR_TEST") == "all"  # set by .ci/run: what would be skipped fails
+
+settings.register_profile("default", max_examples=30, deadline=None)
+settings.register_profile("all", max_examples=100, deadline=None)
+settings.load_profile("all" if EVERYTHING else "default")
 
 Rows = list[dict[str, Any]]
 

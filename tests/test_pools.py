@@ -70,7 +70,7 @@ def test_contrastive_gradients_are_those_of_the_printed_losses() -> None:
     batch = np.arange(3)
 
     def unit(a: FloatArray) -> FloatArray:
-        return a / np.linalg.norm(a, axis=-1, keepdims=True)
+        return np.asarray(a / np.linalg.norm(a, axis=-1, keepdims=True))
 
     def llm(W: FloatArray, K: FloatArray) -> float:
         e = np.exp(unit(rows @ W) @ unit(K).T / 0.5)

@@ -11,9 +11,8 @@ import pytest
 from demur.curves import cost_quality_curve
 from demur.errors import InputError
 from demur.methods import KNN
-from demur.reproducing import PARTS, reproduce
 from demur.reproducing.outcomes import benchmark
-from demur.reproducing.reproduction import Part, _made
+from demur.reproducing.reproduction import PARTS, Part, _made, reproduce
 from demur.reproducing.systems import ROUTERS, SYSTEMS
 from worlds import planted
 

@@ -30,8 +30,8 @@ def reproduce(
     json: AsJson = False,
 ) -> None:
     """Make the paper's tables and figures again, every system a row, beside the paper's own figures."""
-    from demur.reproducing import reproduce
     from demur.reproducing.listing import listing
+    from demur.reproducing.reproduction import reproduce
 
     if list_:
         return printing.lines(listing())
