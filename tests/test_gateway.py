@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,31 @@ from aiohttp import web
 from demur.artifact import save_calibration
 from demur.calibration import Calibration
 from demur.gateway.ledger import read_ledger
-from gateways import EASY, HARD, gateway, letters, save_router
+from gateways import EASY, HARD, Running, gateway, letters, save_router
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     letters(monkeypatch)
     monkeypatch.setattr("demur.gateway.upstreams.backoff_seconds", lambda attempt: 0.002)
+
+
+@asynccontextmanager
+async def upstream(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], found: Running
+) -> AsyncIterator[None]:
+    """Both of a gateway's models are this handler, as long as the block runs."""
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handler)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    for side in found.gateway.upstreams.values():
+        object.__setattr__(side.endpoint, "base_url", f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
+    try:
+        yield
+    finally:
+        await runner.cleanup()
 
 
 async def test_easy_prompts_go_to_the_weak_and_hard_ones_to_the_strong_model(tmp_path: Path) -> None:
@@ -70,17 +90,9 @@ async def test_every_other_byte_of_a_request_passes(tmp_path: Path) -> None:
         seen.append(await request.read())
         return web.Response(body=b'{ "odd":   [1.0, 2.00] }', content_type="application/json")
 
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", keep)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with gateway(tmp_path) as found:
-        for side in found.gateway.upstreams.values():
-            object.__setattr__(side.endpoint, "base_url", f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
-        async with found.session.post(f"{found.address}/v1/chat/completions", data=raw) as answer:
-            assert await answer.read() == b'{ "odd":   [1.0, 2.00] }'
-    await runner.cleanup()
+    async with gateway(tmp_path) as found, upstream(keep, found):
+        answer = await found.session.post(f"{found.address}/v1/chat/completions", data=raw)
+        assert await answer.read() == b'{ "odd":   [1.0, 2.00] }'
     assert seen == [raw.replace(b'"demur"', b'"small"')]
 
 
@@ -175,17 +187,9 @@ async def test_a_stream_that_breaks_does_not_look_complete(tmp_path: Path) -> No
         request.transport.abort()
         return response
 
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", broken)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with gateway(tmp_path) as found:
-        for side in found.gateway.upstreams.values():
-            object.__setattr__(side.endpoint, "base_url", f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
+    async with gateway(tmp_path) as found, upstream(broken, found):
         with pytest.raises(aiohttp.ClientError):
             await found.ask(EASY, stream=True)
-    await runner.cleanup()
     assert read_ledger(str(tmp_path / "ledger.sqlite"))[0].outcome == "upstream_error"
 
 
@@ -204,20 +208,12 @@ async def test_a_client_that_goes_cancels_its_upstream_request(tmp_path: Path) -
             raise
         return response
 
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", slow)
-    runner = web.AppRunner(app, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with gateway(tmp_path) as found:
-        for side in found.gateway.upstreams.values():
-            object.__setattr__(side.endpoint, "base_url", f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
+    async with gateway(tmp_path) as found, upstream(slow, found):
         body = {"model": "demur", "stream": True, "messages": [{"role": "user", "content": EASY}]}
         answer = await found.session.post(f"{found.address}/v1/chat/completions", json=body)
         await answer.content.read(4)
         answer.close()
         await asyncio.wait_for(gone.wait(), 3)
-    await runner.cleanup()
     assert read_ledger(str(tmp_path / "ledger.sqlite"))[0].outcome in ("client_gone", "upstream_error")
 
 
