@@ -158,7 +158,7 @@ def train(
     methods: Annotated[
         str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic, kernel.")
     ] = "sw,mf,mlp,knn,logistic,kernel",
-    serve: Annotated[str, typer.Option(help="The one that is saved as run/router.")] = "sw",
+    serve: Annotated[str, typer.Option(help="The one that is saved as run/router.")] = "kernel",
     encoder: Annotated[
         str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint.")
     ] = "bge-small",

@@ -57,7 +57,7 @@ class RouterConfig:
     """Which routers are trained, on which embeddings, and which one is saved."""
 
     methods: tuple[str, ...] = METHOD_NAMES
-    serve: str = "sw"
+    serve: str = "kernel"
     encoder: str = "bge-small"
 
 

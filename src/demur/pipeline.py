@@ -264,7 +264,7 @@ def train(
     *,
     run: str = "run",
     methods: Sequence[str] = METHOD_NAMES,
-    serve: str = "sw",
+    serve: str = "kernel",
     encoder: str = "bge-small",
     progress: Progress = no_progress,
 ) -> Router:
