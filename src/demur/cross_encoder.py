@@ -21,7 +21,6 @@ from demur.store import Pair
 LABELS = ("contradiction", "neutral", "entailment")
 LONGEST_SIDE = 4000  # characters of a side that are tokenised: 100 kB answers cost no more than these
 CONTEXT = 8  # characters or tokens kept before the first difference of two sides that are cut
-BATCH_TOKENS = 1024  # of one run of the model: what fits a core's cache; measured best of 256 .. 8192
 
 
 class OnnxEntailment:
@@ -57,10 +56,11 @@ class OnnxEntailment:
 
     def __call__(self, pairs: Sequence[Pair]) -> FloatArray:
         """Probabilities of contradiction, neutral, entailment; shape (n, 3). Raises InputError where one is NaN."""
-        encoded = [self._encode(premise, hypothesis) for premise, hypothesis in pairs]
-        found = np.empty((len(pairs), 3))
-        for batch in _batches([len(row.ids) for row in encoded]):
-            found[batch] = self._score([encoded[i] for i in batch])
+        # One at a time: int8 scales are of a whole batch, in which a pair's verdict would depend on the others; on one
+        # thread a batch is 7 % faster at most.
+        found = np.array([self._score(self._encode(premise, hypothesis)) for premise, hypothesis in pairs]).reshape(
+            -1, 3
+        )
         return checked(found, len(pairs))
 
     @property
@@ -79,16 +79,12 @@ class OnnxEntailment:
             side.truncate(kept.stop - kept.start, direction="left")
         return self._tokenizer.post_process(sides[0], sides[1])
 
-    def _score(self, batch: Sequence[Any]) -> FloatArray:
-        longest = max(len(row.ids) for row in batch)
-        columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-        feed = {name: np.zeros((len(batch), longest), dtype=np.int64) for name in self._inputs}
-        for i, row in enumerate(batch):
-            for name in self._inputs:
-                feed[name][i, : len(row.ids)] = getattr(row, columns[name])
-        logits = np.asarray(self._session.run(None, feed)[0], dtype=float)[:, self._order]
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+    def _score(self, row: Any) -> FloatArray:
+        columns = {"input_ids": row.ids, "attention_mask": row.attention_mask, "token_type_ids": row.type_ids}
+        feed = {name: np.array([columns[name]], dtype=np.int64) for name in self._inputs}
+        logits = np.asarray(self._session.run(None, feed)[0], dtype=float)[0, self._order]
+        odds = np.exp(logits - logits.max())
+        return np.asarray(odds / odds.sum())
 
 
 def label_order(id2label: Mapping[str, str], where: str) -> list[int]:
@@ -124,14 +120,3 @@ def kept_tokens(premise: int, hypothesis: int, room: int) -> tuple[int, int]:
     if premise <= half:
         return premise, room - premise
     return (room - hypothesis, hypothesis) if hypothesis <= half else (room - half, half)
-
-
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices, short with short (padding is wasted work), about BATCH_TOKENS tokens a batch."""
-    found: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if found and (len(found[-1]) + 1) * lengths[i] <= BATCH_TOKENS:
-            found[-1].append(i)
-        else:
-            found.append([i])
-    return found
