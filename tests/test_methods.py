@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -137,7 +136,7 @@ BY_DESIGN = {
     "check_supervised_y_2d": "y of shape (n, 1) is refused rather than flattened with a warning",
 }
 WEIGHTED = "check_sample_weight_equivalence_on_dense_data"
-WEIGHT_BY_DESIGN = {
+WEIGHT_BY_DESIGN: dict[type[Estimator], dict[str, str]] = {
     KNN: {WEIGHTED: "a row twice is two neighbours, a weight is not"},
     KernelRidge: {WEIGHTED: "a row twice is two centres: equal but for the rounding of an ill-conditioned system"},
 }
@@ -145,7 +144,7 @@ WEIGHT_BY_DESIGN = {
 
 @pytest.mark.slow
 @METHODS
-def test_scikit_learns_own_checks(kind: Callable[[], Estimator]) -> None:
+def test_scikit_learns_own_checks(kind: type[Estimator]) -> None:
     from sklearn.utils.estimator_checks import check_estimator
 
     with warnings.catch_warnings():

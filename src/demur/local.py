@@ -77,17 +77,17 @@ async def opened(
         return
     require("xllamacpp", extra="local", purpose="running a local model")
     path = fetch(config.model, progress=progress) if is_known(config.model) else Path(config.model)
-    async with _server(path, parallel, embeddings) as address:
+    async with _server(path, endpoint.model, parallel, embeddings) as address:
         # One request at a time: its `parallel` choices fill the slots, and one thread decodes them together.
         yield replace(endpoint, base_url=f"{address}/v1", concurrency=1)
 
 
 @asynccontextmanager
-async def _server(path: Path, parallel: int, embeddings: bool) -> AsyncIterator[str]:
+async def _server(path: Path, name: str, parallel: int, embeddings: bool) -> AsyncIterator[str]:
     """Run llama.cpp's server in a child process; yields its address."""
     with tempfile.TemporaryFile() as log:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "demur.local", str(path), str(parallel), str(int(embeddings))),
+            *(sys.executable, "-m", "demur.local", str(path), name, str(parallel), str(int(embeddings))),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
@@ -118,12 +118,13 @@ async def _address(child: asyncio.subprocess.Process, path: Path, log: object) -
     return line.decode().strip()
 
 
-def _serve(path: str, parallel: int, embeddings: bool) -> None:
+def _serve(path: str, name: str, parallel: int, embeddings: bool) -> None:
     """The child: serve one model until standard input closes."""
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
     settings.model.path = path
+    settings.model_alias = {name}  # what its answers call it: no path of this machine
     settings.hostnames = ["127.0.0.1"]
     settings.port = 0  # any free one
     settings.n_ctx = CONTEXT_TOKENS
@@ -140,4 +141,4 @@ def _serve(path: str, parallel: int, embeddings: bool) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1")
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "1")
