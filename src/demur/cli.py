@@ -158,7 +158,9 @@ def train(
     methods: Annotated[
         str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic, kernel.")
     ] = "sw,mf,mlp,knn,logistic,kernel",
-    serve: Annotated[str, typer.Option(help="The one that is saved as run/router.")] = "kernel",
+    serve: Annotated[
+        str | None, typer.Option(help="The one that is saved as run/router; kernel, or else the first of the methods.")
+    ] = None,
     encoder: Annotated[
         str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint.")
     ] = "bge-small",

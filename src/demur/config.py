@@ -57,8 +57,19 @@ class RouterConfig:
     """Which routers are trained, on which embeddings, and which one is saved."""
 
     methods: tuple[str, ...] = METHOD_NAMES
-    serve: str = "kernel"
+    serve: str | None = None  # None: kernel, or the first of the methods where kernel is not among them
     encoder: str = "bge-small"
+
+    @property
+    def served(self) -> str:
+        """Name of the router that serves. Raises InputError for one that is not trained."""
+        if not self.methods:
+            raise InputError(f"router.methods is empty; name at least one of {', '.join(METHOD_NAMES)}")
+        if self.serve is None:
+            return "kernel" if "kernel" in self.methods else self.methods[0]
+        if self.serve not in self.methods:
+            raise InputError(f"router.serve is {self.serve!r}, which is not among methods {self.methods}")
+        return self.serve
 
 
 @dataclass(frozen=True, slots=True)

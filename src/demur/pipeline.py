@@ -100,16 +100,15 @@ def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
 
 def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
-    if config.router.serve not in config.router.methods:
-        raise InputError(f"router.serve is {config.router.serve!r}, which is not among methods {config.router.methods}")
+    served = config.router.served
     preferences = read_preferences(config.folder / PREFERENCES)
     encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
     record = _record(config, preferences) | {"serving_cost": _serving_costs(config, store)}
     routers = train_routers(preferences, encoder, config.router.methods, record=record, progress=progress)
     for name, router in routers.items():
         save_router(router, config.folder / ROUTERS / name)
-    save_router(routers[config.router.serve], config.folder / ROUTER)
-    return routers[config.router.serve]
+    save_router(routers[served], config.folder / ROUTER)
+    return routers[served]
 
 
 def calibrate_stage(config: RunConfig, router: Router) -> Calibration:
@@ -146,7 +145,7 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
         weak=served.weak,
         strong=served.strong,
         rows=tuple(rows),
-        served=config.router.serve,
+        served=config.router.served,
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(replace(served, encoder=encoder), test),
@@ -264,7 +263,7 @@ def train(
     *,
     run: str = "run",
     methods: Sequence[str] = METHOD_NAMES,
-    serve: str = "kernel",
+    serve: str | None = None,
     encoder: str = "bge-small",
     progress: Progress = no_progress,
 ) -> Router:
