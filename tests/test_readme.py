@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from demur.cli import app
-from demur.config import ModelConfig, RunConfig, read_run_file
+from demur.config import ModelConfig, RouterConfig, RunConfig, read_run_file
 from demur.encoding import load_encoder
 from demur.methods import SimilarityWeighted
 from demur.router import TrainingPrompt, train_router
@@ -68,7 +68,8 @@ def test_the_documented_run_file_is_one_and_shows_every_key(tmp_path: Path) -> N
     (tmp_path / "run.toml").write_text(text)
     found = read_run_file(tmp_path / "run.toml")
     shown = tomllib.loads(text)
-    plain = RunConfig("prompts.jsonl", ModelConfig("smollm2-135m"), found.strong, max_usd=5.0)
+    served = RouterConfig(serve=RouterConfig().served)  # None in the record: it depends on the methods
+    plain = RunConfig("prompts.jsonl", ModelConfig("smollm2-135m"), found.strong, router=served, max_usd=5.0)
     assert found == plain  # the values it shows are the defaults
     for part, record in (("sampling", found.sampling), ("label", found.label), ("router", found.router)):
         hidden = {name for name in record.__dataclass_fields__ if name not in shown[part]}
