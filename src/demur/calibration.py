@@ -26,11 +26,13 @@ class Calibration:
     n: int  # prompts it was set on
     asked: str  # in plain words, such as "strong share 30%"
     on: str = "your prompts"
+    gate: bool = True  # False: set for the router's score alone, so the gate takes no part (see policy)
 
     @property
     def sentence(self) -> str:
         """In plain words."""
-        return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}"
+        alone = "" if self.gate else "; without the gate"
+        return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{alone}"
 
 
 def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "your prompts") -> Calibration:
@@ -84,7 +86,8 @@ def threshold_for_quality(
 def certified(certificate: Certificate) -> Calibration:
     """The threshold of a certificate."""
     asked = f"risk {certificate.risk:.1%} with {certificate.confidence:.0%} confidence ({certificate.loss})"
-    return Calibration(certificate.threshold, certificate.strong_share, certificate.m, asked, "the graded prompts")
+    on = "the graded prompts"
+    return Calibration(certificate.threshold, certificate.strong_share, certificate.m, asked, on, gate=False)
 
 
 def _levels(scores: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -7,7 +7,7 @@ Ong et al. 2024 (CPT, PGR, APGR); section 4.1.4 of Zhang et al. 2025 (CPT).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -66,6 +66,10 @@ class CostQualityCurve:
         qualities = self.weak_quality + np.concatenate([[0.0], np.cumsum(gains)]) / len(gains)
         thresholds = np.concatenate([[math.inf], gains])
         return CostQualityCurve(thresholds, shares, qualities, None, self.weak_quality, self.strong_quality, None)
+
+    def with_costs(self, costs: FloatArray) -> CostQualityCurve:
+        """The same curve with another mean cost at each of its points, USD a prompt, (m,)."""
+        return replace(self, costs=costs)
 
     def cpt(self, recovered: float) -> float:
         """Least strong share that recovers this fraction of the gap between the models; nan when it never does."""
@@ -126,6 +130,7 @@ class _Samples:
 
     gains: FloatArray  # (n,) strong - weak quality
     ends: IntArray  # index of the last prompt of each block of equal scores
+    groups: IntArray  # (n,) rows with one number are drawn together
     resamples: int
     seed: int
 
@@ -141,10 +146,11 @@ class _Samples:
 
     def _drawn(self, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Strong shares and quality gained, of prompts drawn with replacement."""
-        n = len(self.gains)
-        weights = np.bincount(random.integers(0, n, n), minlength=n)
-        shares = np.concatenate([[0.0], np.cumsum(weights)[self.ends] / n])
-        return shares, np.concatenate([[0.0], np.cumsum(weights * self.gains)[self.ends] / n])
+        n = int(self.groups.max()) + 1
+        weights = np.bincount(random.integers(0, n, n), minlength=n)[self.groups]
+        total = weights.sum()
+        shares = np.concatenate([[0.0], np.cumsum(weights)[self.ends] / total])
+        return shares, np.concatenate([[0.0], np.cumsum(weights * self.gains)[self.ends] / total])
 
     def _once(self, random: np.random.Generator, recovered: float | None) -> float:
         shares, gained = self._drawn(random)
@@ -163,6 +169,7 @@ def cost_quality_curve(
     protocol: Protocol = "full",
     weak_cost: ArrayLike | None = None,
     strong_cost: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> CostQualityCurve:
@@ -170,7 +177,8 @@ def cost_quality_curve(
 
     ``full``: a point a distinct score; prompts with equal scores move together, and between two points the curve is the
     straight line that choosing at random among them gives. ``routellm``: RouteLLM's own numbers, eleven thresholds at
-    deciles of the scores (its known faults included). Costs are USD a prompt. Raises InputError for arrays of unequal
+    deciles of the scores (its known faults included). Costs are USD a prompt. ``groups`` (n,) numbers from 0: rows that
+    intervals draw together, such as several drafts of one prompt. Raises InputError for arrays of unequal
     length, none at all, or values that are not finite.
     """
     given = {"scores": scores, "weak_quality": weak_quality, "strong_quality": strong_quality}
@@ -197,6 +205,7 @@ def cost_quality_curve(
         gained = np.concatenate([[0.0], np.cumsum((high - low)[order])])[taken]
         return np.asarray((low.sum() + gained) / len(score))
 
+    group = np.arange(len(score)) if groups is None else np.asarray(groups)
     kind = _RouteLLMCurve if protocol == "routellm" else CostQualityCurve
     return kind(
         thresholds=levels,
@@ -205,7 +214,7 @@ def cost_quality_curve(
         costs=None if costs is None else mean_at(*costs),
         weak_quality=float(weak.mean()),
         strong_quality=float(strong.mean()),
-        _samples=_Samples((strong - weak)[order], blocks, resamples, seed),
+        _samples=_Samples((strong - weak)[order], blocks, group[order], resamples, seed),
     )
 
 

@@ -79,13 +79,13 @@ def confidence_targets(
 
 
 def mean_ranks(values: FloatArray) -> FloatArray:
-    """(n,) rank of each value scaled to [0, 1]; equal values share their mean rank, and a single one gives .5."""
+    """Rank of each value among all, scaled to [0, 1]; equal values share their mean rank, and a single one gives .5."""
     values = np.asarray(values)
     levels, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(levels) == 1:
-        return np.full(len(values), 0.5)
+        return np.full(values.shape, 0.5)
     middle = np.cumsum(counts) - (counts + 1) / 2  # mean rank of each block of equal values, from 0
-    return np.asarray((middle / (len(values) - 1))[places])
+    return np.asarray((middle / (values.size - 1))[places]).reshape(values.shape)
 
 
 def agreement_targets(gains: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
+BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.integer[Any]]
 
 Role = Literal["weak", "strong"]

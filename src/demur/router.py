@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -60,6 +60,9 @@ class Decision:
     reason: str
     neighbours: tuple[Neighbour, ...]  # nearest first
     familiar: bool = True  # False: further from every training prompt than 99 % of those are from each other
+    stage: Literal["prompt", "gate"] = "prompt"  # gate: the weak model's answer has, or will have, its say (see policy)
+    wants_samples: int = 0  # samples of the weak model that `Policy.check` needs next; 0: this is the last word
+    void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +124,13 @@ class Router:
         familiar = [not near or near[0].similarity >= self.familiar_similarity for near in nearest]
         return self.score_vectors(vectors), np.array(familiar)
 
-    def route(self, prompt: str, *, neighbours: int = NEIGHBOURS) -> Decision:
-        """Decide which model answers. Raises InputError for an empty prompt."""
+    def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
+        """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""
         vectors = self._encode([prompt])
         nearest = self._nearest(vectors[0], max(1, neighbours))
         familiar = not nearest or nearest[0].similarity >= self.familiar_similarity
-        return self.decide(float(self.score_vectors(vectors)[0]), nearest[:neighbours], familiar=familiar)
+        score = float(self.score_vectors(vectors)[0])
+        return self.decide(score, nearest[:neighbours], familiar=familiar, threshold=threshold)
 
     def decide(
         self,

@@ -45,8 +45,11 @@ def believed_area(scores: FloatArray, gains: FloatArray) -> float:
 
 
 def area_interval(better: FloatArray, scores: FloatArray, gains: FloatArray, *, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval, over prompts, of what ``better`` catches more than ``scores``."""
-    each = np.asarray(gains) * (mean_ranks(better) - mean_ranks(scores))
+    """95 % bootstrap interval, over prompts, of what ``better`` catches more than ``scores``.
+
+    Arrays (n,), or (n, r) with r answers of each prompt, which are drawn together.
+    """
+    each = (np.asarray(gains) * (mean_ranks(better) - mean_ranks(scores))).reshape(len(gains), -1).mean(axis=1)
     random = np.random.default_rng(seed)
     means = [each[random.integers(0, len(each), len(each))].mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, [0.025, 0.975])

@@ -1,0 +1,231 @@
+"""The policy: the router first, and for prompts near the threshold the gate on the weak model's answer.
+
+One object is tuned, measured and served. It asks no model: who serves hands in the weak model's samples.
+
+    decision = policy.decide(prompt)                        # strong, weak, or weak and to be checked
+    while decision.wants_samples:                           # the draft, then one extra sample at a time
+        samples += ask_the_weak_model(decision.wants_samples)
+        decision = policy.check(decision, prompt, samples)
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demur.artifact import WEIGHTS, read_description
+from demur.clustering import meaning_clusters
+from demur.drafts import Drafts, gate_rows, read_drafts
+from demur.entailment import exact_match
+from demur.errors import ArtifactError, InputError
+from demur.gate import Gate, GateStep, Verdict, fit_gate, read_head, read_signals
+from demur.records import Encoder, Entailment, FloatArray, IntArray, Role, Sample
+from demur.router import Decision, Router
+
+POLICY = "policy.json"
+JUDGED = 2  # weak samples that are left to measure G on
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A router and a gate on the weak model's answer. A gate that is not ``active`` is kept for its verdict only."""
+
+    router: Router
+    gate: Gate | None = None
+    active: bool = False
+    entailment: Entailment = exact_match  # tells which of the weak model's samples mean the same
+    rules: bool = True
+    about: str = "no gate was trained"  # why there is none
+
+    @property
+    def serving_gate(self) -> Gate | None:
+        """The gate where it takes part: active, and not set aside by a promise that was made for the router alone."""
+        calibration = self.router.calibration
+        return self.gate if self.active and (calibration is None or calibration.gate) else None
+
+    def decide(self, prompt: str, *, threshold: float | None = None, neighbours: int = 3) -> Decision:
+        """The first stage. ``wants_samples`` > 0: the weak model answers, and `check` has the last word.
+
+        Raises InputError for an empty prompt.
+        """
+        return self.first_stage(self.router.route(prompt, neighbours=neighbours, threshold=threshold))
+
+    def first_stage(self, decision: Decision) -> Decision:
+        """The router's decision, or that the weak model's answer is to be checked."""
+        gate = self.serving_gate
+        if gate is None or abs(decision.score - decision.threshold) > gate.band:
+            return decision
+        reason = f"{decision.reason}; within {gate.band:.3f} of it, so the weak model's answer is checked"
+        return replace(decision, role="weak", model=self.router.weak, reason=reason, wants_samples=1, stage="gate")
+
+    def check(self, decision: Decision, prompt: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
+        """The second stage, from the draft (first) and the extra samples so far.
+
+        Asks for one more sample where that may turn the decision, unless ``final``: no more can be had. Where the
+        endpoint gives no log-probs that the gate was learned with, the prompt's score decides, and ``void`` says that
+        the calibration does not hold. Raises InputError for no samples.
+        """
+        gate = self.serving_gate
+        if not samples:
+            raise InputError("no weak answer to check; hand in the draft and the extra samples")
+        if gate is None or not decision.wants_samples:
+            return replace(decision, wants_samples=0)
+        logprobs = [one.logprobs if gate.needs_logprobs else None for one in samples]
+        if gate.needs_logprobs and any(one.logprobs is None and one.text for one in samples):
+            return self._without_gate(decision)
+        step = min(len(samples) - 1, gate.samples)
+        texts = [one.text for one in samples[: step + 1]]
+        ids = meaning_clusters([prompt], [texts], entailment=self.entailment, rules=self.rules).ids[0]
+        score = self._confined(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
+        if not final and not gate.settled(step, score, decision.threshold):
+            return replace(decision, wants_samples=1)
+        return self._settled(decision, score, f"weak answer and {step} extra samples checked")
+
+    def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:
+        """The second stage for a stream, from the draft's first tokens: let it go or escalate, take nothing back."""
+        gate = self.serving_gate
+        if gate is None or not decision.wants_samples:
+            return replace(decision, wants_samples=0)
+        if gate.head is None or not logprobs:
+            return self._without_gate(decision)
+        score = self._confined(gate.head, decision, read_head(logprobs))
+        return self._settled(decision, score, "first tokens of the weak answer checked")
+
+    def _confined(self, step: GateStep, decision: Decision, signals: FloatArray) -> float:
+        assert self.gate is not None
+        before = np.array(decision.score)
+        return float(self.gate.confined(step.score(before, signals), before))
+
+    def _without_gate(self, decision: Decision) -> Decision:
+        warnings.warn(
+            "the weak endpoint gives no log-probs, which the gate was learned with: prompts are routed by the router "
+            "alone and the calibration is void; train again on samples of this endpoint",
+            stacklevel=3,
+        )
+        settled = self._settled(decision, decision.score, "no log-probs: the gate is void, so is the calibration")
+        return replace(settled, void=True)
+
+    def _settled(self, decision: Decision, score: float, why: str) -> Decision:
+        """The final decision at a score."""
+        role: Role = "strong" if score >= decision.threshold else "weak"
+        sign = ">=" if role == "strong" else "<"
+        return replace(
+            decision,
+            role=role,
+            model=self.router.strong if role == "strong" else self.router.weak,
+            score=score,
+            reason=f"score {score:.3f} {sign} threshold {decision.threshold:.3f} ({why})",
+            wants_samples=0,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What the gate is worth, in plain words."""
+        return self.gate.verdict.sentence if self.gate else self.about
+
+    def save(self, folder: str | Path) -> None:
+        """Write policy.json beside the router saved there. Raises ArtifactError where none is."""
+        folder = Path(folder)
+        kept = {
+            "router": _router_hash(folder),
+            "active": self.active,
+            "about": self.about,
+            "rules": self.rules,
+            "gate": asdict(self.gate) if self.gate else None,
+        }
+        (folder / POLICY).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, encoder: Encoder | None = None, entailment: Entailment | None = None
+    ) -> Policy:
+        """Load a saved router with its gate, if it has one; ``entailment`` where it is neither exact nor shipped.
+
+        Raises ArtifactError for a gate of another router.
+        """
+        folder = Path(folder)
+        router = Router.load(folder, encoder=encoder)
+        path = folder / POLICY
+        if not path.exists():
+            return cls(router)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            gate = _gate(kept["gate"]) if kept["gate"] else None
+            active, about, rules = kept["active"], kept["about"], kept["rules"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
+        if kept["router"] != _router_hash(folder):
+            raise ArtifactError(f"{path}: the gate belongs to another router than the one beside it; train again")
+        decides = entailment or (_entailment_of(router) if active else exact_match)
+        return cls(router, gate, active, decides, rules, about)
+
+
+def train_policy(
+    router: Router,
+    samples: Sequence[Sequence[Sample]],
+    weak: Sequence[IntArray],
+    joint: Sequence[IntArray],
+    *,
+    extra: int = 3,
+    entailment: Entailment = exact_match,
+    rules: bool = True,
+) -> tuple[Policy, FloatArray]:
+    """Learn a gate for a router, label-free; it is active where its own verdict says that it pays.
+
+    In the order of the router's training prompts: the weak model's ``samples``, their meaning clusters ``weak``, and
+    ``joint`` clusters over both models' answers, the strong model's first. Also returns the final scores (n, r) of
+    training drafts, which a threshold is set on. Too few samples or prompts: a policy without a gate that says so.
+    """
+    count = min(len(answers) for answers in samples)
+    extra = min(extra, count - 1 - JUDGED)
+    before = np.repeat(router.training_scores[:, None], 1, axis=1)
+    if extra < 0:
+        about = f"no gate was trained: {count} samples a prompt, it takes {JUDGED + 1} or more"
+        return Policy(router, about=about), before
+    drafts = read_drafts(weak, samples, extra)
+    strong = min(len(ids) for ids in joint) - count
+    try:
+        gate, scores = fit_gate(gate_rows(router.training_scores, drafts, joint, strong))
+    except InputError as error:
+        return Policy(router, about=f"no gate was trained: {error}"), before
+    policy = Policy(router, gate, gate.verdict.pays, entailment, rules, about="")
+    return policy, scores if policy.active else before
+
+
+def drafts_of(policy: Policy, prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> Drafts:
+    """The weak model's samples of new prompts, as this policy's gate reads them."""
+    assert policy.gate is not None, "a policy without a gate reads no drafts"
+    texts = [[one.text for one in answers] for answers in samples]
+    clusters = meaning_clusters(prompts, texts, entailment=policy.entailment, rules=policy.rules)
+    return read_drafts(clusters.ids, samples, policy.gate.samples)
+
+
+def _entailment_of(router: Router) -> Entailment:
+    """What decided "same meaning" when the labels were made. Raises ArtifactError where its name is not enough."""
+    name = router.record.get("labels", {}).get("entailment", "exact")
+    if name == "exact":
+        return exact_match
+    if name == "shipped":
+        from demur.entailment import shipped_entailment
+
+        return shipped_entailment()
+    raise ArtifactError(f"the gate was learned with entailment {name!r}; hand it in: Policy.load(..., entailment=...)")
+
+
+def _gate(kept: dict[str, Any]) -> Gate:
+    head = _step(kept["head"]) if kept["head"] else None
+    return Gate(tuple(_step(step) for step in kept["steps"]), head, kept["band"], Verdict(**kept["verdict"]))
+
+
+def _step(kept: dict[str, Any]) -> GateStep:
+    return GateStep(**{**kept, "weights": tuple(kept["weights"])})
+
+
+def _router_hash(folder: Path) -> str:
+    return str(read_description(folder)["sha256"][WEIGHTS])
