@@ -13,7 +13,9 @@ import pytest
 
 import demur
 from demur import artifact, pipeline
+from demur.config import METHOD_NAMES
 from demur.errors import BudgetError, EndpointError, InputError
+from demur.policy import Policy
 from demur.preferences import read_preferences
 from demur.router import Router
 from pairs import Pair, running_pair, write_questions
@@ -79,7 +81,10 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     assert first.spend.usd is not None
     assert first.spend.usd > 0
     assert first.evaluation is not None
-    assert len(first.evaluation.rows) == 6
+    names = [row.router for row in first.evaluation.rows]
+    assert names == [*METHOD_NAMES, "paper: hard, sw", "kernel + gate"]
+    assert any("the gate" in line for line in first.evaluation.findings)
+    assert any("against the paper's recipe" in line for line in first.evaluation.findings)
     assert "earned back after" in first.evaluation.payback
     assert first.calibration.asked == "strong share 40%"
     assert Router.load(tmp_path / "run" / "router").calibration == first.calibration
@@ -242,3 +247,31 @@ def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair) ->
         text = "\n".join(json.dumps(row | {"weak_quality": 1, "strong_quality": 1}) for row in rows)
         (tmp_path / "all.jsonl").write_text(text)
         demur.calibrate(tmp_path / "all.jsonl", router=router, risk=0.3)
+
+
+def test_quality_is_kept_by_the_strong_models_own_belief(tmp_path: Path, pair: Pair) -> None:
+    """Half of the questions need the strong model; the other half of its quality is kept without asking it."""
+    run = sampled(tmp_path, pair)
+    demur.label(run=run)
+    demur.train(run=run, methods=("logistic",))
+    found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=0.99)
+    assert "estimated without labels" in found.sentence
+    assert 0.3 < found.strong_share < 0.8
+    all_of_it = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=1.0)
+    assert all_of_it.strong_share >= found.strong_share
+    with pytest.raises(InputError, match="strong_share and keep_quality"):
+        demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=0.9, strong_share=0.3)
+    with pytest.raises(InputError, match="keep_quality is 2"):
+        demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=2.0)
+
+
+def test_a_gate_switched_off_leaves_the_router_alone(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run)
+    demur.train(run=run, methods=("logistic",), gate="off")
+    assert demur.route("What is 31 plus 17?", router=f"{run}/router").stage == "prompt"
+    demur.train(run=run, methods=("logistic",), gate="on", extra_samples=1)
+    policy = Policy.load(Path(run) / "router")
+    assert policy.active
+    assert policy.gate is not None
+    assert policy.gate.samples == 1

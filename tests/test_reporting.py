@@ -33,7 +33,7 @@ def evaluation(strong_is_better: bool = True) -> Evaluation:
     )
     return Evaluation(
         weak="small", strong=NASTY, rows=(EvaluationRow("sw", curve),), served="sw", threshold=0.5, preferences=(row,),
-        examples=(example,) * 30, warnings=(NASTY,), pricing="", payback="", notes={"x": NASTY},
+        examples=(example,) * 30, warnings=(NASTY,), pricing="", payback="", findings=(NASTY,), notes={"x": NASTY},
     )  # fmt: skip
 
 

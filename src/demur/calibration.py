@@ -47,15 +47,30 @@ def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "yo
     return _between(levels, shares, best, f"strong share {strong_share:.0%}", np.size(scores), on)
 
 
-def threshold_for_usd(scores: ArrayLike, weak_usd: ArrayLike, strong_usd: ArrayLike, usd_per_1k: float) -> Calibration:
+def threshold_for_usd(
+    scores: ArrayLike,
+    weak_usd: ArrayLike,
+    strong_usd: ArrayLike,
+    usd_per_1k: float,
+    *,
+    checks: tuple[float, int] | None = None,
+) -> Calibration:
     """The lowest threshold at which 1,000 such prompts cost at most ``usd_per_1k``; costs in USD a prompt, (n,).
 
-    Raises InputError when even always-weak costs more.
+    ``checks``: the band of a gate and its extra samples; a prompt in the band pays for a draft and, at most, for all of
+    them. Raises InputError when even always-weak costs more.
     """
     score = np.asarray(scores, dtype=float)
     weak, strong = (np.broadcast_to(np.asarray(cost, dtype=float), score.shape) for cost in (weak_usd, strong_usd))
     levels, shares = _levels(score)
-    means = np.array([np.where(score >= level, strong, weak).mean() for level in levels])
+    band, extra = checks or (-1.0, 0)
+
+    def cost(level: float) -> float:
+        above = score >= level
+        checked = np.abs(score - level) <= band
+        return float((np.where(above, strong, weak) + checked * weak * (extra + above)).mean())
+
+    means = np.array([cost(float(level)) for level in levels])
     affordable = np.flatnonzero(1000 * means <= usd_per_1k + 1e-12)
     if not len(affordable):
         raise InputError(

@@ -164,13 +164,25 @@ def train(
     encoder: Annotated[
         str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint.")
     ] = "bge-small",
+    gate: Annotated[
+        str, typer.Option(help="Look at the weak model's answer: auto (where that pays, label-free), on, off.")
+    ] = "auto",
+    extra_samples: Annotated[int, typer.Option(help="Most weak samples that the gate may ask for.")] = 3,
     json: AsJson = False,
 ) -> None:
-    """Fit the routers on the preferences and save them."""
+    """Fit the routers and the gate on the preferences and save them."""
     from demur.pipeline import train
 
     with printing.progress_bar() as progress:
-        router = train(run=run, methods=tuple(methods.split(",")), serve=serve, encoder=encoder, progress=progress)
+        router = train(
+            run=run,
+            methods=tuple(methods.split(",")),
+            serve=serve,
+            encoder=encoder,
+            gate=gate,
+            extra_samples=extra_samples,
+            progress=progress,
+        )
     if json:
         return printing.as_json(router.describe())
     return printing.trained(router, Path(run))
@@ -194,6 +206,9 @@ def calibrate(
     router: RouterFolder = "run/router",
     strong_share: Annotated[float | None, typer.Option(help="Fraction of calls for the strong model.")] = None,
     usd_per_1k: Annotated[float | None, typer.Option(help="Most USD that 1,000 such prompts may cost.")] = None,
+    keep_quality: Annotated[
+        float | None, typer.Option(help="Fraction of the strong model's quality, estimated without labels.")
+    ] = None,
     risk: Annotated[float | None, typer.Option(help="Promise: at most this loss against always-strong ...")] = None,
     confidence: Annotated[float, typer.Option(help="... with this confidence.")] = 0.95,
     loss: Annotated[
@@ -211,6 +226,7 @@ def calibrate(
         router=router,
         strong_share=strong_share,
         usd_per_1k=usd_per_1k,
+        keep_quality=keep_quality,
         risk=risk,
         confidence=confidence,
         loss=loss,  # type: ignore[arg-type]  # checked above

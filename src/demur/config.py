@@ -59,6 +59,8 @@ class RouterConfig:
     methods: tuple[str, ...] = METHOD_NAMES
     serve: str | None = None  # None: kernel, or the first of the methods where kernel is not among them
     encoder: str = "bge-small"
+    gate: Literal["auto", "on", "off"] = "auto"  # look at the weak model's answer; auto: where it pays, label-free
+    extra_samples: int = 3  # most weak samples that the gate may ask for beside the answer itself
 
     @property
     def served(self) -> str:

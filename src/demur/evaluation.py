@@ -65,6 +65,7 @@ class Evaluation:
     warnings: tuple[str, ...]  # plain sentences: saturation, ties, a strong model that is no better
     pricing: str  # where the prices come from, or that they are unknown
     payback: str  # when labelling is earned back, one sentence
+    findings: tuple[str, ...]  # plain sentences: what the gate is worth, the gain over the paper's recipe
     notes: Mapping[str, Any]  # sampling settings, encoder, versions: printed at the foot of the report
 
     @property
@@ -109,7 +110,12 @@ def mean_quality(
     prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], grader: Grader = grade
 ) -> FloatArray:
     """Mean graded quality of each prompt's samples; shape (n,), in [0, 1]."""
-    return np.array([np.mean([grader(prompt, sample.text) for sample in samples[prompt.id]]) for prompt in prompts])
+    return np.array([np.mean(sample_quality(prompt, samples[prompt.id], grader)) for prompt in prompts])
+
+
+def sample_quality(prompt: Prompt, samples: Sequence[Sample], grader: Grader = grade) -> FloatArray:
+    """Graded quality of each sample of a prompt; shape (samples,), in [0, 1]."""
+    return np.array([grader(prompt, sample.text) for sample in samples], dtype=float)
 
 
 def served_usd(

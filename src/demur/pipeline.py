@@ -17,7 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from demur.artifact import load_router, save_calibration, save_router
-from demur.calibration import Calibration, certified, payback, threshold_for_share, threshold_for_usd
+from demur.calibration import (
+    Calibration,
+    certified,
+    payback,
+    threshold_for_quality,
+    threshold_for_share,
+    threshold_for_usd,
+)
 from demur.certificates import Loss, certify, fixed_thresholds, refuse_training_prompts
 from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, load_run, read_run_file
 from demur.drawing import check_matplotlib
@@ -29,6 +36,8 @@ from demur.graded import Graded, read_graded, write_graded
 from demur.labelling import Labels, label_prompts
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, pricing, sample_pair, spend_of, stored_pair
+from demur.policy import Policy, believed_quality, train_policy
+from demur.policy_evaluation import measure_policy
 from demur.preferences import label_warnings, read_preferences, write_preferences
 from demur.prices import serving_cost
 from demur.prompts import load_prompts, split_prompts
@@ -36,7 +45,7 @@ from demur.records import FloatArray, Preference, Progress, SamplingSettings, no
 from demur.reporting import write_report
 from demur.router import Decision, Router
 from demur.store import Store
-from demur.training import train_routers
+from demur.training import train_paper_recipe, train_routers
 
 STORE = "store.sqlite"
 PREFERENCES = "preferences.jsonl"
@@ -72,7 +81,8 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
         )  # ask both models n times a prompt; pay once, keep all
         labels = label_stage(config, store, progress)  # meaning clusters -> semantic entropy -> preferences
         router = train_stage(config, store, progress)  # fit every router on the train prompts
-        calibration = calibrate_stage(config, router)  # the threshold that sends strong_share to the strong model
+        scores = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
+        calibration = calibrate_stage(config, scores)  # the threshold that sends strong_share to the strong model
         evaluation = evaluate_stage(config, store, progress)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
@@ -111,9 +121,30 @@ def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
     return routers[served]
 
 
-def calibrate_stage(config: RunConfig, router: Router) -> Calibration:
-    """The served router's threshold for the run's strong share, by quantile of its held-out training scores."""
-    calibration = threshold_for_share(router.training_scores, config.strong_share, on="the training prompts")
+def gate_stage(config: RunConfig, router: Router, store: Store, progress: Progress) -> FloatArray:
+    """Save the served router's gate beside it; returns the final scores of the training prompts, (n,)."""
+    wanted = config.router.gate
+    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
+    if wanted == "off":
+        policy, scores = Policy(router, about="the gate is switched off"), router.training_scores
+    else:
+        samples = stored_pair(config, train, store)
+        with open_entailment(config.label.entailment, store, progress) as entailment:
+            policy, scores = train_policy(
+                *(router, train, samples, entailment),
+                extra=config.router.extra_samples,
+                rules=config.label.rules,
+                progress=progress,
+            )
+    if wanted == "on" and policy.gate:
+        policy = replace(policy, active=True)
+    policy.save(config.folder / ROUTER)
+    return scores
+
+
+def calibrate_stage(config: RunConfig, scores: FloatArray) -> Calibration:
+    """The policy's threshold for the run's strong share, by quantile of the training prompts' held-out scores (n,)."""
+    calibration = threshold_for_share(scores, config.strong_share, on="the training prompts")
     save_calibration(config.folder / ROUTER, calibration)
     return calibration
 
@@ -138,20 +169,23 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.folder / PREFERENCES)
+    policy = Policy.load(config.folder / ROUTER, encoder=encoder)
+    staged, findings = measure_policy(policy, config.router.served, test, train_paper_recipe(preferences, encoder))
     targets = np.array([row.target for row in preferences])
     everything = load_prompts(config.prompts)
     spent = spend_of(config, stored_pair(config, everything, store))
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
-        rows=tuple(rows),
-        served=config.router.served,
+        rows=(*rows, *staged),
+        served=staged[-1].router if policy.active else config.router.served,
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(replace(served, encoder=encoder), test),
         warnings=(*quality_warnings(test), *label_warnings(targets, 0.0)),
         pricing=pricing(config),
         payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
+        findings=findings,
         notes=_record(config, preferences),
     )
 
@@ -265,13 +299,27 @@ def train(
     methods: Sequence[str] = METHOD_NAMES,
     serve: str | None = None,
     encoder: str = "bge-small",
+    gate: str = "auto",
+    extra_samples: int = 3,
     progress: Progress = no_progress,
 ) -> Router:
-    """Fit the routers on a run's preferences; returns the one that serves, not calibrated. Raises InputError."""
-    config = replace(load_run(run), router=RouterConfig(tuple(methods), serve, encoder))
+    """Fit the routers and the gate on a run's preferences and samples; returns the router that serves, not calibrated.
+
+    Raises InputError.
+    """
+    given = {
+        "methods": list(methods),
+        "serve": serve,
+        "encoder": encoder,
+        "gate": gate,
+        "extra_samples": extra_samples,
+    }
+    config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
     config.save()
     with Store(config.folder / STORE) as store:
-        return train_stage(config, store, progress)
+        router = train_stage(config, store, progress)
+        gate_stage(config, router, store, progress)
+        return router
 
 
 def evaluate(*, run: str = "run", progress: Progress = no_progress) -> Evaluation:
@@ -292,21 +340,24 @@ def calibrate(
     router: str = f"run/{ROUTER}",
     strong_share: float | None = None,
     usd_per_1k: float | None = None,
+    keep_quality: float | None = None,
     risk: float | None = None,
     confidence: float = 0.95,
     loss: Loss = "missed",
 ) -> Calibration:
-    """Set a saved router's threshold on your own prompts, by one of three wishes.
+    """Set a saved router's threshold on your own prompts, by one of four wishes.
 
-    ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels. ``risk`` needs graded prompts
-    (see `demur.graded`), writes certificate.json beside the router, and raises InputError where no promise can be made.
+    ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
+    the strong model's, is estimated without labels from what the strong model believes: no promise. ``risk`` needs
+    graded prompts (see `demur.graded`), writes certificate.json beside the router, holds for the router without its
+    gate, and raises InputError where no promise can be made.
     """
-    asked = [name for name, value in (("usd_per_1k", usd_per_1k), ("risk", risk)) if value is not None]
-    if len(asked) + (strong_share is not None) > 1:
-        raise InputError(
-            f"strong_share, usd_per_1k and risk are different wishes; give one, not {', '.join(asked)} as well"
-        )
-    loaded = Router.load(router)
+    wishes = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
+    asked = [name for name, value in wishes.items() if value is not None]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
+    policy = Policy.load(router)
+    loaded = policy.router
     if risk is not None:
         found = _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
     else:
@@ -316,7 +367,10 @@ def calibrate(
             costs = loaded.expected_usd(texts)
             if costs is None:
                 raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
-            found = threshold_for_usd(scores, *costs, usd_per_1k)
+            checks = (policy.gate.band, policy.gate.samples) if policy.active and policy.gate else None
+            found = threshold_for_usd(scores, *costs, usd_per_1k, checks=checks)
+        elif keep_quality is not None:
+            found = threshold_for_quality(scores, *believed_quality(policy, texts), keep_quality, on="your prompts")
         else:
             found = threshold_for_share(scores, 0.3 if strong_share is None else strong_share)
     save_calibration(Path(router), found)
@@ -341,7 +395,7 @@ def _certify(router: Router, folder: Path, graded: Graded, risk: float, confiden
 
 def route(prompt: str, *, router: str = f"run/{ROUTER}") -> Decision:
     """Which model should answer, and why. Raises InputError for an empty prompt, ArtifactError for a bad router."""
-    return Router.load(router).route(prompt)
+    return Policy.load(router).decide(prompt)
 
 
 def report(*, run: str = "run", progress: Progress = no_progress) -> Path:

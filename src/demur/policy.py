@@ -25,8 +25,11 @@ from demur.drafts import Drafts, gate_rows, read_drafts
 from demur.entailment import exact_match
 from demur.errors import ArtifactError, InputError
 from demur.gate import Gate, GateStep, Verdict, fit_gate, read_head, read_signals
-from demur.records import Encoder, Entailment, FloatArray, IntArray, Role, Sample
+from demur.labelling import joint_clusters
+from demur.pair import PairSamples
+from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, Role, Sample, no_progress
 from demur.router import Decision, Router
+from demur.uncertainty import belief
 
 POLICY = "policy.json"
 JUDGED = 2  # weak samples that are left to measure G on
@@ -42,6 +45,7 @@ class Policy:
     entailment: Entailment = exact_match  # tells which of the weak model's samples mean the same
     rules: bool = True
     about: str = "no gate was trained"  # why there is none
+    beliefs: FloatArray | None = None  # (2, n) the strong model's belief in both models' answers to training prompts
 
     @property
     def serving_gate(self) -> Gate | None:
@@ -138,6 +142,7 @@ class Policy:
             "about": self.about,
             "rules": self.rules,
             "gate": asdict(self.gate) if self.gate else None,
+            "beliefs": None if self.beliefs is None else self.beliefs.round(4).tolist(),
         }
         (folder / POLICY).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
@@ -158,44 +163,78 @@ class Policy:
             kept = json.loads(path.read_text(encoding="utf-8"))
             gate = _gate(kept["gate"]) if kept["gate"] else None
             active, about, rules = kept["active"], kept["about"], kept["rules"]
+            beliefs = None if kept["beliefs"] is None else np.array(kept["beliefs"])
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
         if kept["router"] != _router_hash(folder):
             raise ArtifactError(f"{path}: the gate belongs to another router than the one beside it; train again")
         decides = entailment or (_entailment_of(router) if active else exact_match)
-        return cls(router, gate, active, decides, rules, about)
+        return cls(router, gate, active, decides, rules, about, beliefs)
 
 
 def train_policy(
     router: Router,
-    samples: Sequence[Sequence[Sample]],
-    weak: Sequence[IntArray],
-    joint: Sequence[IntArray],
+    prompts: Sequence[Prompt],
+    samples: PairSamples,
+    entailment: Entailment = exact_match,
     *,
     extra: int = 3,
-    entailment: Entailment = exact_match,
     rules: bool = True,
+    progress: Progress = no_progress,
 ) -> tuple[Policy, FloatArray]:
-    """Learn a gate for a router, label-free; it is active where its own verdict says that it pays.
+    """Learn a gate for a router from both models' samples of its training prompts, without labels.
 
-    In the order of the router's training prompts: the weak model's ``samples``, their meaning clusters ``weak``, and
-    ``joint`` clusters over both models' answers, the strong model's first. Also returns the final scores (n, r) of
-    training drafts, which a threshold is set on. Too few samples or prompts: a policy without a gate that says so.
+    It is active where its own verdict says that it pays; ``extra`` is the most weak samples that it may ask for. Also
+    returns the training prompts' final scores (n,), which a threshold is set on. Too few samples or prompts, or other
+    prompts than the router's: a policy without a gate that says so.
     """
-    count = min(len(answers) for answers in samples)
-    extra = min(extra, count - 1 - JUDGED)
-    before = np.repeat(router.training_scores[:, None], 1, axis=1)
-    if extra < 0:
+    weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
+    if [prompt.text for prompt in prompts] != [one.prompt for one in router.training]:
+        return Policy(
+            router, about="no gate was trained: the router learned from other prompts"
+        ), router.training_scores
+    count = min(map(len, weak))
+    if count - 1 - JUDGED < 0:
         about = f"no gate was trained: {count} samples a prompt, it takes {JUDGED + 1} or more"
-        return Policy(router, about=about), before
-    drafts = read_drafts(weak, samples, extra)
-    strong = min(len(ids) for ids in joint) - count
+        return Policy(router, about=about), router.training_scores
+    own = meaning_clusters(
+        [prompt.text for prompt in prompts],
+        [[one.text for one in answers] for answers in weak],
+        entailment=entailment,
+        rules=rules,
+    )
+    joint = joint_clusters(prompts, weak, strong, entailment, rules, progress).ids
+    drafts = read_drafts(own.ids, weak, min(extra, count - 1 - JUDGED))
+    beliefs = np.array([belief(ids[-len(a) :], ids[: -len(a)]) for ids, a in zip(joint, weak, strict=True)]).T
     try:
-        gate, scores = fit_gate(gate_rows(router.training_scores, drafts, joint, strong))
+        gate, scores = fit_gate(gate_rows(router.training_scores, drafts, joint, len(strong[0])))
     except InputError as error:
-        return Policy(router, about=f"no gate was trained: {error}"), before
-    policy = Policy(router, gate, gate.verdict.pays, entailment, rules, about="")
-    return policy, scores if policy.active else before
+        return Policy(router, about=f"no gate was trained: {error}", beliefs=beliefs), router.training_scores
+    policy = Policy(router, gate, gate.verdict.pays, entailment, rules, "", beliefs)
+    return policy, scores[:, 0] if policy.active else router.training_scores
+
+
+def believed_quality(policy: Policy, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """(n,) what the strong model would believe both models' answers to be right with, weak and strong; label-free.
+
+    What its samples said of the training prompts whose held-out scores are nearest. Raises InputError without samples.
+    """
+    if policy.beliefs is None:
+        raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
+    scores = policy.router.score(list(prompts))
+    known = policy.router.training_scores
+    order = np.argsort(known, kind="stable")
+    width = max(1, round(len(known) ** 0.5))
+    weak, strong = (
+        np.interp(scores, _running_mean(known[order], width), _running_mean(side[order], width))
+        for side in policy.beliefs
+    )
+    return weak, strong
+
+
+def _running_mean(values: FloatArray, width: int) -> FloatArray:
+    """Means of ``width`` neighbouring values, (n - width + 1,)."""
+    return np.convolve(values, np.full(width, 1.0 / width), mode="valid")
 
 
 def drafts_of(policy: Policy, prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> Drafts:

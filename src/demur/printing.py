@@ -118,7 +118,7 @@ def evaluation(found: Evaluation, folder: Path | None = None) -> None:
     out.print(table)
     curve = found.rows[0].curve
     out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
-    for line in (*found.warnings, found.pricing, found.payback):
+    for line in (*found.warnings, *found.findings, found.pricing, found.payback):
         if line:
             out.print(f"- {line}")
     if folder is not None:

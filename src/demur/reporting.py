@@ -57,7 +57,11 @@ def page(found: Evaluation) -> str:
             drawing.curve_figure(found), "Quality against calls to the strong model; the band is the 95 % interval."
         ),
         "<h2>Routers</h2>" + _routers(found),
-        "".join(f"<p>{escape(line)}</p>" for line in (*found.warnings, found.pricing, found.payback) if line),
+        "".join(
+            f"<p>{escape(line)}</p>"
+            for line in (*found.warnings, *found.findings, found.pricing, found.payback)
+            if line
+        ),
         "<h2>What they learned from</h2>",
         f'<div class="pair">{figure_html(drawing.entropy_figure(found.preferences), _entropy_caption(found))}'
         f"{figure_html(drawing.target_figure(found.preferences), _balance(found))}</div>",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from demur.config import METHOD_NAMES
 from demur.errors import InputError
-from demur.methods import BY_NAME
+from demur.methods import BY_NAME, SimilarityWeighted
+from demur.preferences import hard_targets
 from demur.records import Encoder, Preference, Progress, no_progress
 from demur.router import Router, TrainingPrompt, train_router
 
@@ -37,3 +40,19 @@ def train_routers(
         routers[name] = train_router(encoder, BY_NAME[name](), training, weak=weak, strong=strong, record=record)
     progress("training routers", len(methods), len(methods))
     return routers
+
+
+def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> Router | None:
+    """What the paper would have made of the same entropies: hard labels (tau .1) and its best router, SW.
+
+    None where the preferences carry no entropies, or all labels fall on one side.
+    """
+    weak, strong = [row.entropy_a for row in preferences], [row.entropy_b for row in preferences]
+    if None in weak or None in strong:
+        return None
+    targets = hard_targets(np.array(weak, dtype=float), np.array(strong, dtype=float))
+    if len(np.unique(targets)) < 2:
+        return None
+    training = [TrainingPrompt(row.prompt, float(y), None, None) for row, y in zip(preferences, targets, strict=True)]
+    first = preferences[0]
+    return train_router(encoder, SimilarityWeighted(), training, weak=first.model_a, strong=first.model_b)

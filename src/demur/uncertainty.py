@@ -178,6 +178,16 @@ def agreement(
     return gain - (1.0 - float((p_strong**2).sum())) / (len(strong) - 1)
 
 
+def belief(weak_ids: IntArray, strong_ids: IntArray) -> tuple[float, float]:
+    """How right the strong model believes the weak model's and its own answers to be: sum_c p_s p_w and sum_c p_s^2.
+
+    Cluster ids in one shared labelling; their difference is `agreement`'s G.
+    """
+    right_weak = float(np.mean(np.asarray(weak_ids)[:, None] == np.asarray(strong_ids)))
+    right_strong = float(np.mean(np.asarray(strong_ids)[:, None] == np.asarray(strong_ids)))
+    return right_weak, right_strong
+
+
 def saturated_share(clusters: Sequence[IntArray]) -> float:
     """Share of prompts where every answer is a meaning of its own: their entropies tell nothing apart."""
     if not clusters:
