@@ -13,10 +13,12 @@ import aiohttp
 from demur import artifact
 from demur.calibration import Calibration
 from demur.config import ModelConfig
+from demur.gate import Gate
 from demur.gateway.app import Gateway
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings
 from demur.methods import SimilarityWeighted
+from demur.policy import Policy
 from demur.router import TrainingPrompt, train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 from worlds import LetterEncoder
@@ -43,12 +45,14 @@ class Running:
             return answer.status, dict(answer.headers), found
 
 
-def save_router(folder: Path) -> None:
-    """A router that takes letters z for hard."""
+def save_router(folder: Path, gate: Gate | None = None) -> None:
+    """A router that takes letters z for hard; with a gate where one is given."""
     words = ["zzz", "aaa", "zaz zz", "aza aa", "zz z", "a aa a"]
     rows = [TrainingPrompt(f"{w} {w}?", float(w.count("z") > w.count("a")), 1.0, 0.0) for w in words * 3]
     router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
-    replace(router, calibration=Calibration(0.5, 0.5, 18, "strong share 50%")).save(folder)
+    router = replace(router, calibration=Calibration(0.5, 0.5, 18, "strong share 50%"))
+    router.save(folder)
+    Policy(router, gate, active=gate is not None).save(folder)
 
 
 def letters(monkeypatch: Any) -> None:
@@ -58,9 +62,9 @@ def letters(monkeypatch: Any) -> None:
 
 
 @asynccontextmanager
-async def gateway(tmp_path: Path, **settings: Any) -> AsyncIterator[Running]:
+async def gateway(tmp_path: Path, *, gate: Gate | None = None, **settings: Any) -> AsyncIterator[Running]:
     """Everything, as long as the block runs."""
-    save_router(tmp_path / "router")
+    save_router(tmp_path / "router", gate)
     async with (
         fake_endpoint(lambda prompt, seed: f"small says {prompt[:20]}") as weak,
         fake_endpoint(lambda prompt, seed: f"large says {prompt[:20]}") as strong,

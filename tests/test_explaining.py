@@ -12,6 +12,8 @@ from demur import artifact
 from demur.calibration import Calibration
 from demur.errors import InputError
 from demur.explaining import explain, explanation
+from demur.gate import SIGNALS, Gate, GateStep, Verdict
+from demur.policy import Policy
 from demur.prices import Price, serving_cost
 from demur.records import Sample
 from demur.replaying import replay
@@ -60,9 +62,51 @@ def test_an_explanation_names_both_costs_and_where_it_turns(saved: str) -> None:
         assert part in text
 
 
+def gated() -> Policy:
+    """Checks the half of the prompts that is nearer to the threshold, with two extra samples at most."""
+    band = float(np.median(np.abs(priced().score([t.prompt + " again" for t in TRAINING]) - 0.5)))
+    steps = (GateStep(0.0, 1.0, (0.0,) * len(SIGNALS)),) * 3
+    return Policy(priced(), Gate(steps, None, band, Verdict(0.1, 0.1, 0.05, 0.15)), active=True)
+
+
+def test_a_gate_is_explained_with_its_cost() -> None:
+    policy = gated()
+    prompts = [t.prompt + " again" for t in TRAINING]
+    assert policy.checks
+    near = [p for p, s in zip(prompts, policy.router.score(prompts), strict=True) if abs(s - 0.5) <= policy.checks[0]]
+    far = [p for p in prompts if p not in near]
+    found = explanation(policy, near[0])
+    assert found.usd is not None
+    assert found.usd_checked == pytest.approx(3 * found.usd)
+    assert "looked at" in "\n".join(found.lines)
+    assert "not asked" in explanation(policy, far[0]).second_stage
+    assert "no gate was trained" in explanation(Policy(priced()), near[0]).second_stage
+
+
+def test_a_replay_counts_what_the_gate_may_cost(saved: str, tmp_path: Path) -> None:
+    prompts = [t.prompt + " again" for t in TRAINING]
+    file = tmp_path / "day.jsonl"
+    file.write_text("\n".join(json.dumps({"prompt": p}) for p in prompts))
+    alone = replay(file, router=saved)
+    policy = gated()
+    policy.router.save(saved)
+    policy.save(saved)
+    found = replay(file, router=saved)
+    assert policy.checks
+    checked = np.abs(policy.router.score(prompts) - 0.5) <= policy.checks[0]
+    assert 0 < found.checked_share == pytest.approx(checked.mean())
+    costs = policy.router.expected_usd(prompts)
+    assert costs is not None
+    assert found.usd is not None
+    assert alone.usd is not None
+    strong = policy.router.score(prompts) >= 0.5
+    assert found.usd[0] - alone.usd[0] == pytest.approx((costs[0] * checked * (2 + strong)).sum())
+    assert "at most" in "\n".join(found.lines)
+
+
 def test_what_is_unlike_everything_is_said() -> None:
-    assert explanation(priced(), "banana 3").decision.familiar
-    far = explanation(priced(), "&&&& 999999999999 qqqqqqqqqqqq").decision
+    assert explanation(Policy(priced()), "banana 3").decision.familiar
+    far = explanation(Policy(priced()), "&&&& 999999999999 qqqqqqqqqqqq").decision
     assert not far.familiar
     assert "unlike any training prompt" in far.reason
 

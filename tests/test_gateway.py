@@ -18,6 +18,8 @@ from aiohttp import web
 from demur.artifact import save_calibration
 from demur.calibration import Calibration
 from demur.gateway.ledger import read_ledger
+from demur.policy import Policy
+from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, letters, save_router
 
 
@@ -328,12 +330,14 @@ async def test_a_router_that_fails_does_not_take_the_service_down(tmp_path: Path
     async with gateway(tmp_path) as found:
 
         class Broken:
-            threshold = 0.5
+            def fit(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> Broken:
+                return self
 
-            def score(self, texts: list[str]) -> None:
+            def predict_proba(self, X: FloatArray) -> FloatArray:
                 raise ValueError("no numbers today")
 
-        found.gateway.decider.router = Broken()  # type: ignore[assignment]
+        policy = found.gateway.decider.policy
+        found.gateway.decider.policy = Policy(replace(policy.router, method=Broken()))
         _, headers, body = await found.ask(EASY)
         assert body["model"] == "large"
         assert "the router failed" in headers["x-demur-reason"]

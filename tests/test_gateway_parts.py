@@ -27,8 +27,24 @@ from demur.gateway.wire import ApiError, parse_body, routed_text, threshold_of, 
 
 ROOT = Path(__file__).parents[1]
 RECORD = LedgerRecord(
-    *("id1", time.time(), "", "/v1/chat/completions", "demur", "small", "weak", 0.2, 0.5, "score", 200, False),
-    *(10, 20, True, 0.001, 0.01, 0.0, 0.002, 0.1, 0.2, "ok", ""),
+    *(
+        "id1",
+        time.time(),
+        "",
+        "/v1/chat/completions",
+        "demur",
+        "small",
+        "weak",
+        0.2,
+        0.5,
+        "score",
+        "gate",
+        2,
+        False,
+        200,
+        False,
+    ),
+    *(10, 20, True, 0.001, 0.01, 0.0, 0.002, 0.05, 0.1, 0.2, "ok", ""),
 )
 
 values = st.recursive(

@@ -61,21 +61,12 @@ def threshold_for_usd(
     them. Raises InputError when even always-weak costs more.
     """
     score = np.asarray(scores, dtype=float)
-    weak, strong = (np.broadcast_to(np.asarray(cost, dtype=float), score.shape) for cost in (weak_usd, strong_usd))
     levels, shares = _levels(score)
-    band, extra = checks or (-1.0, 0)
-
-    def cost(level: float) -> float:
-        above = score >= level
-        checked = np.abs(score - level) <= band
-        return float((np.where(above, strong, weak) + checked * weak * (extra + above)).mean())
-
-    means = np.array([cost(float(level)) for level in levels])
+    means = np.array([policy_usd(score, float(level), weak_usd, strong_usd, checks).mean() for level in levels])
     affordable = np.flatnonzero(1000 * means <= usd_per_1k + 1e-12)
     if not len(affordable):
-        raise InputError(
-            f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${1000 * weak.mean():.4f}"
-        )
+        weakest = 1000 * float(np.asarray(weak_usd).mean())
+        raise InputError(f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${weakest:.4f}")
     return _between(
         levels, shares, int(affordable[0]), f"at most ${usd_per_1k:g} per 1,000 prompts", len(score), "your prompts"
     )
@@ -96,6 +87,20 @@ def threshold_for_quality(
     good = np.flatnonzero(means >= keep * strong.mean() - 1e-12)
     asked = f"{keep:.0%} of the strong model's quality (estimated without labels)"
     return _between(levels, shares, int(good[-1]), asked, len(score), on)
+
+
+def policy_usd(
+    scores: FloatArray, threshold: float, weak_usd: ArrayLike, strong_usd: ArrayLike, checks: tuple[float, int] | None
+) -> FloatArray:
+    """(n,) USD of each prompt at a threshold, at most: one within a gate's band pays for a draft and all extra samples.
+
+    Which of those are escalated only their answers tell; the prompt's own score stands in for that.
+    """
+    weak, strong = (np.broadcast_to(np.asarray(cost, dtype=float), scores.shape) for cost in (weak_usd, strong_usd))
+    above = scores >= threshold
+    band, extra = checks or (-1.0, 0)
+    checked = np.abs(scores - threshold) <= band
+    return np.asarray(np.where(above, strong, weak) + checked * weak * (extra + above))
 
 
 def certified(certificate: Certificate) -> Calibration:

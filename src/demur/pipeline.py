@@ -367,7 +367,8 @@ def calibrate(
             costs = loaded.expected_usd(texts)
             if costs is None:
                 raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
-            checks = (policy.gate.band, policy.gate.samples) if policy.active and policy.gate else None
+            gate = policy.gate if policy.active else None
+            checks = (gate.band, gate.samples) if gate else None
             found = threshold_for_usd(scores, *costs, usd_per_1k, checks=checks)
         elif keep_quality is not None:
             found = threshold_for_quality(scores, *believed_quality(policy, texts), keep_quality, on="your prompts")

@@ -10,10 +10,13 @@ One object is tuned, measured and served. It asks no model: who serves hands in 
 
 from __future__ import annotations
 
+import atexit
 import json
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import numpy as np
 from demur.artifact import WEIGHTS, read_description
 from demur.clustering import meaning_clusters
 from demur.drafts import Drafts, gate_rows, read_drafts
-from demur.entailment import exact_match
+from demur.entailment import exact_match, open_entailment
 from demur.errors import ArtifactError, InputError
 from demur.gate import Gate, GateStep, Verdict, fit_gate, read_head, read_signals
 from demur.labelling import joint_clusters
@@ -52,6 +55,12 @@ class Policy:
         """The gate where it takes part: active, and not set aside by a promise that was made for the router alone."""
         calibration = self.router.calibration
         return self.gate if self.active and (calibration is None or calibration.gate) else None
+
+    @property
+    def checks(self) -> tuple[float, int] | None:
+        """Band and most extra samples of the gate that serves; None without one."""
+        gate = self.serving_gate
+        return (gate.band, gate.samples) if gate else None
 
     def decide(self, prompt: str, *, threshold: float | None = None, neighbours: int = 3) -> Decision:
         """The first stage. ``wants_samples`` > 0: the weak model answers, and `check` has the last word.
@@ -150,7 +159,7 @@ class Policy:
     def load(
         cls, folder: str | Path, *, encoder: Encoder | None = None, entailment: Entailment | None = None
     ) -> Policy:
-        """Load a saved router with its gate, if it has one; ``entailment`` where it is neither exact nor shipped.
+        """Load a saved router with its gate, if it has one; ``entailment`` over the one that its labels were made with.
 
         Raises ArtifactError for a gate of another router.
         """
@@ -168,7 +177,7 @@ class Policy:
             raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
         if kept["router"] != _router_hash(folder):
             raise ArtifactError(f"{path}: the gate belongs to another router than the one beside it; train again")
-        decides = entailment or (_entailment_of(router) if active else exact_match)
+        decides = entailment or _opened_at_first_use(router.record.get("labels", {}).get("entailment", "exact"))
         return cls(router, gate, active, decides, rules, about, beliefs)
 
 
@@ -245,16 +254,18 @@ def drafts_of(policy: Policy, prompts: Sequence[str], samples: Sequence[Sequence
     return read_drafts(clusters.ids, samples, policy.gate.samples)
 
 
-def _entailment_of(router: Router) -> Entailment:
-    """What decided "same meaning" when the labels were made. Raises ArtifactError where its name is not enough."""
-    name = router.record.get("labels", {}).get("entailment", "exact")
-    if name == "exact":
+def _opened_at_first_use(spec: str) -> Entailment:
+    """What decided "same meaning" when the labels were made: first stages need none. Open until the process ends."""
+    if spec == "exact":
         return exact_match
-    if name == "shipped":
-        from demur.entailment import shipped_entailment
 
-        return shipped_entailment()
-    raise ArtifactError(f"the gate was learned with entailment {name!r}; hand it in: Policy.load(..., entailment=...)")
+    @cache
+    def opened() -> Entailment:
+        stack = ExitStack()
+        atexit.register(stack.close)
+        return stack.enter_context(open_entailment(spec))
+
+    return lambda pairs: opened()(pairs)
 
 
 def _gate(kept: dict[str, Any]) -> Gate:

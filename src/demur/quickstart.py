@@ -7,8 +7,9 @@ from pathlib import Path
 
 from demur.config import LabelConfig, ModelConfig, RunConfig
 from demur.pipeline import ROUTER, Announce, Outcome, run_config
+from demur.policy import Policy
 from demur.records import Progress, SamplingSettings, no_progress
-from demur.router import Decision, Router
+from demur.router import Decision
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
 PRICED_AS = "gpt-4o"  # the local strong model stands in for a cloud model, and is priced as one
@@ -54,5 +55,5 @@ def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> s
 
 def route_examples(run: str = "run/demo") -> list[tuple[str, Decision]]:
     """Three new prompts, routed by the demo's router."""
-    router = Router.load(Path(run) / ROUTER)
-    return [(prompt, router.route(prompt)) for prompt in EXAMPLES]
+    policy = Policy.load(Path(run) / ROUTER)
+    return [(prompt, policy.decide(prompt)) for prompt in EXAMPLES]

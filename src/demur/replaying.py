@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from demur.calibration import policy_usd
 from demur.errors import InputError
 from demur.graded import FIELDS, read_graded
+from demur.policy import Policy
 from demur.prompts.files import read_prompts, read_rows
 from demur.records import FloatArray
-from demur.router import Router
 
 RESAMPLES = 1000
 
@@ -24,6 +25,7 @@ class Replayed:
     threshold: float
     strong_share: float
     unfamiliar_share: float  # of prompts unlike any training prompt
+    checked_share: float  # of prompts whose weak answer the gate would look at; the strong share may change by as much
     usd: tuple[float, float, float] | None  # expected, low, high; None when a price is unknown
     usd_weak: float | None  # always weak
     usd_strong: float | None  # always strong
@@ -36,13 +38,20 @@ class Replayed:
             f"{self.prompts:,} prompts at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to the strong "
             f"model, {self.unfamiliar_share:.1%} are unlike any training prompt"
         ]
+        at_most = ""
+        if self.checked_share:
+            at_most = "at most "
+            found.append(
+                f"of {self.checked_share:.1%} the gate would look at the weak model's answer: only the answers tell "
+                "which of those go on, here their prompts decide, and each pays for a draft and all extra samples"
+            )
         if self.usd is None or self.usd_strong is None or self.usd_weak is None:
             found.append("cost: a price is unknown; give it in the run file and train again")
         else:
             saved = 1 - self.usd[0] / self.usd_strong if self.usd_strong else 0.0
             found.append(
-                f"cost: ${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against ${self.usd_strong:.4f} "
-                f"always strong ({saved:.0%} saved) and ${self.usd_weak:.4f} always weak"
+                f"cost: {at_most}${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against "
+                f"${self.usd_strong:.4f} always strong ({saved:.0%} saved) and ${self.usd_weak:.4f} always weak"
             )
         if self.quality is not None:
             routed, weak, strong = self.quality
@@ -56,7 +65,8 @@ class Replayed:
 
 def replay(file: str | Path, *, router: str = "run/router", threshold: float | None = None) -> Replayed:
     """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError."""
-    loaded = Router.load(Path(router))
+    policy = Policy.load(router)
+    loaded = policy.router
     graded = read_graded(file) if _is_graded(Path(file)) else None
     texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]
     used = loaded.threshold if threshold is None else threshold
@@ -72,7 +82,8 @@ def replay(file: str | Path, *, router: str = "run/router", threshold: float | N
         threshold=used,
         strong_share=float(strong.mean()),
         unfamiliar_share=1.0 - float(np.mean(familiar)),
-        usd=None if costs is None else _with_interval(np.where(strong, costs[1], costs[0])),
+        checked_share=float(np.mean(np.abs(scores - used) <= policy.checks[0])) if policy.checks else 0.0,
+        usd=None if costs is None else _with_interval(policy_usd(scores, used, *costs, policy.checks)),
         usd_weak=None if costs is None else float(costs[0].sum()),
         usd_strong=None if costs is None else float(costs[1].sum()),
         quality=quality,

@@ -26,7 +26,7 @@ class FakeEndpoint:
     answer: Answerer
     base_url: str = ""
     supports_n: bool = True  # False: one choice whatever n says
-    logprob: float | None = -0.1  # of every token (a word each); None: none are given
+    logprob: float | Callable[[str], float] | None = -0.1  # of every token (a word each); None: none are given
     unknown_fields: frozenset[str] = frozenset()  # refused by name with 400
     failures: list[web.Response] = field(default_factory=list)  # handed out first, one a request
     fail_every: int = 0  # every so many requests fail with 500
@@ -39,14 +39,21 @@ class FakeEndpoint:
         """The answer to a request."""
         prompt = _text(body["messages"][-1]["content"]) if chat else body["prompt"]
         count = int(body.get("n", 1)) if self.supports_n else 1
-        choices = [self._choice(prompt, int(body.get("seed", 0)) + i, i, chat) for i in range(count)]
-        answered = sum(len(self.answer(prompt, int(body.get("seed", 0)) + i).split()) for i in range(count))
+        texts = [self.answer(prompt, int(body.get("seed", 0)) + i) for i in range(count)]
+        choices = [self._choice(text, i, chat, body) for i, text in enumerate(texts)]
+        answered = sum(len(text.split()) for text in texts)
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": answered}
         return {"object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
 
-    def _choice(self, prompt: str, seed: int, index: int, chat: bool) -> dict[str, Any]:
-        text = self.answer(prompt, seed)
-        tokens = [] if self.logprob is None else [{"token": word, "logprob": self.logprob} for word in text.split()]
+    def tokens(self, text: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Log-probs of an answer's words, where the request asks for them and this fake gives them."""
+        if self.logprob is None or body.get("logprobs") in (None, False):
+            return []
+        each = self.logprob(text) if callable(self.logprob) else self.logprob
+        return [{"token": word, "logprob": each} for word in text.split()]
+
+    def _choice(self, text: str, index: int, chat: bool, body: Mapping[str, Any]) -> dict[str, Any]:
+        tokens = self.tokens(text, body)
         if chat:
             logprobs = {"content": tokens} if tokens else None
             return {"index": index, "message": {"content": text}, "finish_reason": "stop", "logprobs": logprobs}
@@ -100,8 +107,12 @@ async def _stream(fake: FakeEndpoint, request: web.Request, body: Mapping[str, A
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     text = fake.answer(_text(body["messages"][-1]["content"]), int(body.get("seed", 0)))
-    for word in text.split():
-        chunk = {"model": body["model"], "choices": [{"index": 0, "delta": {"content": word + " "}}]}
+    tokens = fake.tokens(text, body)
+    for i, word in enumerate(text.split()):
+        choice: dict[str, Any] = {"index": 0, "delta": {"content": word + " "}}
+        if tokens:
+            choice["logprobs"] = {"content": [tokens[i]]}
+        chunk = {"model": body["model"], "choices": [choice]}
         await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
     await response.write(b"data: [DONE]\n\n")
     return response

@@ -9,18 +9,20 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from demur.errors import DemurError
+from demur.gateway.checking import Checked, DraftChecker, can_be_checked
 from demur.gateway.decisions import Decider
 from demur.gateway.keys import Doorkeeper
 from demur.gateway.ledger import Ledger, LedgerRecord
 from demur.gateway.metrics import Gauges, Metrics
+from demur.gateway.passage import TAIL_BYTES, Passage, Prices
 from demur.gateway.sessions import Conversations
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams import Upstream, UpstreamDown
@@ -33,40 +35,13 @@ from demur.gateway.wire import (
     routed_text,
     threshold_of,
     turns,
-    usage_of,
     with_model,
 )
 from demur.prices import CHARACTERS_PER_TOKEN
 from demur.records import Role
+from demur.router import Decision
 
 ALIAS = "demur"
-TAIL_BYTES = 8192  # of a response that are kept to read its usage
-
-
-@dataclass(slots=True)
-class Passage:
-    """One request on its way: filled in as it goes, written down at its end."""
-
-    id: str
-    path: str
-    started: float
-    at: float
-    key: str = ""
-    asked: str = ""
-    role: str = ""
-    score: float | None = None
-    threshold: float | None = None
-    reason: str = ""
-    model: str = ""
-    status: int = 0
-    streamed: bool = False
-    outcome: str = "ok"
-    queue_seconds: float = 0.0
-    decide_seconds: float = 0.0
-    first_byte_seconds: float = 0.0
-    sent_bytes: int = 0
-    text: str = ""
-    tail: bytearray = field(default_factory=bytearray)
 
 
 class Gateway:
@@ -127,7 +102,7 @@ class Gateway:
     def gauges(self) -> Gauges:
         """What is true now."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
-        return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold)
+        return Gauges(self.in_flight, dropped, failures, self.decider.policy.router.threshold)
 
     # -- one request ---------------------------------------------------------------------------------------------
 
@@ -156,11 +131,16 @@ class Gateway:
         body = parse_body(raw)
         passage.asked, passage.streamed = body["model"], bool(body.get("stream"))
         role = await self._role(request.headers, body, passage) if routed else self._direct.get(body["model"], "weak")
+        headers = {name: value for name, value in request.headers.items() if _passes(name)}
+        path = request.path.removeprefix("/v1")
+        if passage.to_check:
+            draft = await self._draft(passage.to_check, path, body, headers, request.headers, passage)
+            if draft is not None:
+                return await self._let_go(request, draft, passage)
+            role = "strong" if passage.role == "strong" else "weak"
         order: list[Role] = [role]
         if self.settings.fallback and passage.role != "direct" and routed:
             order.append("weak" if role == "strong" else "strong")
-        headers = {name: value for name, value in request.headers.items() if _passes(name)}
-        path = request.path.removeprefix("/v1")
         for attempt, side in enumerate(order):
             upstream, last = self.upstreams[side], attempt == len(order) - 1
             asked_at = time.perf_counter()
@@ -201,20 +181,70 @@ class Gateway:
         if not passage.text.strip():
             passage.role, passage.reason = self.settings.default, "the request has no text to route"
             return self.settings.default  # type: ignore[return-value]  # checked when settings are read
+        name = self._conversation(headers, body)
+        gate = can_be_checked(body) and not (name and turns(body) > 1 and self.conversations.has_strong(name))
         try:
-            made = await self.decider.decide(passage.text, threshold)
+            made = await self.decider.decide(passage.text, threshold, gate=gate)
         except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
             passage.role, passage.reason = "strong", f"the router failed ({error})"
             return "strong"
         passage.score, passage.threshold = made.decision.score, made.decision.threshold
         passage.queue_seconds, passage.decide_seconds = made.queued, made.computed
         passage.role, passage.reason = made.decision.role, made.decision.reason
+        if made.decision.wants_samples:
+            passage.to_check = made.decision
+            return "weak"
         return self._settled(headers, body, passage, made.decision.role)
+
+    async def _draft(
+        self,
+        first: Decision,
+        path: str,
+        body: Mapping[str, Any],
+        sent_headers: Mapping[str, str],
+        headers: Mapping[str, str],
+        passage: Passage,
+    ) -> Checked | None:
+        """The weak model's answer where the gate lets it go; None, and the passage's role, where another path is."""
+        started, passage.stage = time.perf_counter(), "gate"
+        try:
+            draft = await DraftChecker(self.decider, self.upstreams["weak"]).check(
+                first, passage.text, path, body, sent_headers
+            )
+        except UpstreamDown as error:
+            if not self.settings.fallback:
+                passage.outcome = "upstream_error"
+                raise ApiError(502, f"No model answers ({error}).", "upstream_error", "upstream_error") from error
+            passage.role, passage.outcome = "strong", "fallback"
+            passage.reason += f"; {error}, so the strong model answers"
+            return None
+        finally:
+            passage.gate_seconds = time.perf_counter() - started
+        if draft is None:
+            alone = self.decider.policy.router.decide(first.score, threshold=first.threshold)
+            passage.calibration_void = True
+            passage.reason = f"{alone.reason}; the weak model refused a draft that can be checked: the gate is void"
+            self._settled(headers, body, passage, alone.role)
+            return None
+        made = draft.decision
+        passage.score, passage.reason, passage.calibration_void = made.score, made.reason, made.void
+        passage.extra_samples, passage.gate_tokens = draft.extra_samples, draft.extra_tokens
+        if self._settled(headers, body, passage, made.role) == "weak":
+            return draft
+        draft.response.close()
+        prompt, completion = draft.draft_tokens
+        prompt = prompt or len(passage.text) // CHARACTERS_PER_TOKEN
+        passage.gate_tokens = passage.gate_tokens[0] + prompt, passage.gate_tokens[1] + completion
+        return None
+
+    def _conversation(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
+        return conversation_of(body, headers.get("x-demur-conversation")) if self.settings.sticky else None
 
     def _settled(self, headers: Mapping[str, str], body: Mapping[str, Any], passage: Passage, decided: Role) -> Role:
         """The decision, unless the conversation has its model already."""
-        name = conversation_of(body, headers.get("x-demur-conversation")) if self.settings.sticky else None
+        name = self._conversation(headers, body)
         if name is None:
+            passage.role = decided
             return decided
         role, kept = self.conversations.settle(name, decided, first=turns(body) <= 1)
         passage.role = role
@@ -240,10 +270,7 @@ class Gateway:
         self, request: web.Request, response: aiohttp.ClientResponse, passage: Passage
     ) -> web.StreamResponse:
         """The upstream's answer, byte for byte: streams as they come, others whole."""
-        headers = {name: value for name, value in response.headers.items() if _passes(name)}
-        if self.settings.headers:
-            headers |= self._explained(passage)
-        passage.status = response.status
+        headers = self._answer_headers(response, passage)
         async with response:
             if "text/event-stream" not in response.headers.get("Content-Type", ""):
                 try:
@@ -251,17 +278,36 @@ class Gateway:
                 except (aiohttp.ClientError, TimeoutError) as error:
                     passage.outcome = "upstream_error"
                     raise ApiError(502, f"{passage.model} broke off its answer.", "upstream_error") from error
-                passage.sent_bytes, passage.tail = len(data), bytearray(data[-TAIL_BYTES:])
-                return web.Response(body=data, status=response.status, headers=headers)
-            return await self._streamed(request, response, headers, passage)
+                return self._whole(data, headers, passage)
+            return await self._streamed(request, response.content.iter_any(), headers, passage)
+
+    async def _let_go(self, request: web.Request, draft: Checked, passage: Passage) -> web.StreamResponse:
+        """The weak model's answer, which the gate has looked at."""
+        passage.model, passage.first_byte_seconds = self.upstreams["weak"].endpoint.model, passage.gate_seconds
+        async with draft.response:
+            if draft.stream is None:
+                passage.tail = bytearray(draft.whole[-TAIL_BYTES:])  # its usage goes into the header
+                return self._whole(draft.whole, self._answer_headers(draft.response, passage), passage)
+            headers = self._answer_headers(draft.response, passage)
+            return await self._streamed(request, draft.stream.chunks(), headers, passage)
+
+    def _answer_headers(self, response: aiohttp.ClientResponse, passage: Passage) -> dict[str, str]:
+        passage.status = response.status
+        headers = {name: value for name, value in response.headers.items() if _passes(name)}
+        return headers | self._explained(passage) if self.settings.headers else headers
+
+    @staticmethod
+    def _whole(data: bytes, headers: dict[str, str], passage: Passage) -> web.Response:
+        passage.sent_bytes, passage.tail = len(data), bytearray(data[-TAIL_BYTES:])
+        return web.Response(body=data, status=passage.status, headers=headers)
 
     async def _streamed(
-        self, request: web.Request, response: aiohttp.ClientResponse, headers: dict[str, str], passage: Passage
+        self, request: web.Request, chunks: AsyncIterator[bytes], headers: dict[str, str], passage: Passage
     ) -> web.StreamResponse:
-        answer = web.StreamResponse(status=response.status, headers=headers)
+        answer = web.StreamResponse(status=passage.status, headers=headers)
         await answer.prepare(request)
         try:
-            async for chunk in response.content.iter_any():
+            async for chunk in chunks:
                 await answer.write(chunk)
                 passage.sent_bytes += len(chunk)
                 passage.tail += chunk
@@ -278,60 +324,26 @@ class Gateway:
         found["x-demur-reason"] = " ".join(passage.reason.encode("ascii", "replace").decode().split())
         if passage.score is not None and passage.threshold is not None:
             found |= {"x-demur-score": f"{passage.score:.6f}", "x-demur-threshold": f"{passage.threshold:.6f}"}
-        cost = self._usd(passage, passage.model)
+        if passage.stage == "gate":
+            found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(passage.extra_samples)}
+        cost = passage.usd(self._prices)
         return found | ({} if cost is None else {"x-demur-cost-usd": f"{cost:.8f}"})
 
     # -- what it came to -----------------------------------------------------------------------------------------
 
-    def _usd(self, passage: Passage, model: str) -> float | None:
-        """What the answer cost (or would have cost) on a model, by its tokens as far as they are known."""
-        side = next((up for up in self.upstreams.values() if up.endpoint.model == model), None)
-        if side is None or side.endpoint.price is None:
-            return None
-        prompt, completion, _ = self._tokens(passage)
-        return side.endpoint.price.usd(prompt, completion)
-
-    def _tokens(self, passage: Passage) -> tuple[int, int, bool]:
-        found = usage_of(bytes(passage.tail), passage.streamed)
-        if found:
-            return (*found, True)
-        return len(passage.text) // CHARACTERS_PER_TOKEN, passage.sent_bytes // (4 * CHARACTERS_PER_TOKEN), False
-
     def _write_down(self, passage: Passage) -> None:
-        answered = bool(passage.model) and passage.status < 400
-        prompt, completion, counted = self._tokens(passage) if answered else (0, 0, True)
-        usd = self._usd(passage, passage.model) if answered else 0.0
-        self.doorkeeper.charge(passage.key, usd)
-        record = LedgerRecord(
-            id=passage.id,
-            at=passage.at,
-            key=passage.key,
-            path=passage.path,
-            asked=passage.asked[:200],
-            model=passage.model,
-            role=passage.role,
-            score=passage.score,
-            threshold=passage.threshold,
-            reason=passage.reason,
-            status=passage.status,
-            streamed=passage.streamed,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            tokens_counted=counted,
-            usd=usd,
-            usd_strong=self._usd(passage, self.upstreams["strong"].endpoint.model) if answered else 0.0,
-            queue_seconds=passage.queue_seconds,
-            decide_seconds=passage.decide_seconds,
-            first_byte_seconds=passage.first_byte_seconds,
-            total_seconds=time.perf_counter() - passage.started,
-            outcome=passage.outcome,
-            prompt=self._redact(passage.text) if self.settings.record_prompts else "",
-        )
+        prompt = self._redact(passage.text) if self.settings.record_prompts else ""
+        record = passage.record(self._prices, prompt)
+        self.doorkeeper.charge(passage.key, record.usd)
         self.metrics.add(replace(record, prompt=""))
         if self._trace:
             self._trace(record)
         if self.ledger:
             self.ledger.add(record)
+
+    @property
+    def _prices(self) -> Prices:
+        return {role: (up.endpoint.model, up.endpoint.price) for role, up in self.upstreams.items()}
 
 
 def _passes(header: str) -> bool:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from demur.errors import DemurError
-from demur.records import FloatArray
-from demur.router import Decision, Router
+from demur.policy import Policy
+from demur.records import FloatArray, Sample
+from demur.router import Decision
 
 LARGEST_BATCH = 32
 
@@ -26,25 +29,37 @@ class TimedDecision:
     queued: float
     computed: float  # embedding and scoring of its batch
 
+    @property
+    def score(self) -> float:
+        """P(the strong model is needed), from the prompt."""
+        return self.decision.score
+
 
 class Decider:
-    """Routes texts; create it inside a running loop. The router can be exchanged while it works."""
+    """Routes texts; create it inside a running loop. The policy can be exchanged while it works."""
 
-    def __init__(self, router: Router) -> None:
-        self.router = router
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
         self._waiting: deque[tuple[str, float, asyncio.Future[TimedDecision]]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
         self._busy = False
 
-    async def decide(self, text: str, threshold: float | None = None) -> TimedDecision:
-        """The decision on a text, by the router's own threshold or another one."""
+    async def decide(self, text: str, threshold: float | None = None, *, gate: bool = True) -> TimedDecision:
+        """The first stage's decision on a text, by the router's own threshold or another one.
+
+        Without ``gate`` it is the last word: the request cannot wait for a draft.
+        """
         future: asyncio.Future[TimedDecision] = asyncio.get_running_loop().create_future()
         self._waiting.append((text, time.perf_counter(), future))
         self._start()
         made = await future
-        if threshold is None:
-            return made
-        return TimedDecision(self.router.decide(made.decision.score, threshold=threshold), made.queued, made.computed)
+        decision = made.decision if threshold is None else self.policy.router.decide(made.score, threshold=threshold)
+        return replace(made, decision=self.policy.first_stage(decision) if gate else decision)
+
+    async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
+        """The second stage, in the worker thread: comparing meanings may ask a model."""
+        work = partial(self.policy.check, decision, text, samples, final=final)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def _start(self) -> None:
         if self._busy or not self._waiting:
@@ -52,7 +67,7 @@ class Decider:
         self._busy = True
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
         texts, started = [text for text, _, _ in batch], time.perf_counter()
-        work = asyncio.get_running_loop().run_in_executor(self._worker, self.router.score, texts)
+        work = asyncio.get_running_loop().run_in_executor(self._worker, self.policy.router.score, texts)
         work.add_done_callback(lambda done: self._finish(batch, started, done))
 
     def _finish(
@@ -71,7 +86,7 @@ class Decider:
                 future.set_exception(error if isinstance(error, DemurError) else RuntimeError(str(error)))
             else:
                 score = float(done.result()[i])
-                future.set_result(TimedDecision(self.router.decide(score), started - asked, computed))
+                future.set_result(TimedDecision(self.policy.router.decide(score), started - asked, computed))
         self._start()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -35,31 +35,53 @@ class LedgerRecord:
     score: float | None  # P(the strong model is needed)
     threshold: float | None
     reason: str
+    stage: str  # prompt, or gate: the weak model's answer was looked at
+    extra_samples: int  # of the weak model, asked by the gate
+    calibration_void: bool  # the gate's signals were missing
     status: int
     streamed: bool
     prompt_tokens: int
     completion_tokens: int
     tokens_counted: bool  # False: estimated from lengths, the upstream did not say
-    usd: float | None  # None: the price is unknown
+    usd: float | None  # drafts and extra samples included; None: the price is unknown
     usd_strong: float | None  # what always-strong would have cost
     queue_seconds: float
     decide_seconds: float  # embedding and scoring
+    gate_seconds: float  # the weak model's draft and extra samples, until the gate had decided
     first_byte_seconds: float  # of the upstream
     total_seconds: float
     outcome: str  # ok, upstream_error, fallback, client_gone, refused
     prompt: str  # empty unless record_prompts is on
 
 
-_SQL_TYPE = {"str": "text", "float": "double precision", "int": "bigint", "bool": "boolean"}
+_SQL_TYPE = {
+    "str": "text not null default ''",
+    "float": "double precision not null default 0",
+    "int": "bigint not null default 0",
+    "bool": "boolean not null default false",
+}
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))
 
 
-def _create_table() -> str:
-    columns = []
-    for field in fields(LedgerRecord):
-        kind, _, optional = str(field.type).partition(" ")
-        columns.append(f'"{field.name}" {_SQL_TYPE[kind]}{"" if optional else " not null"}')
-    return f"create table if not exists decisions ({', '.join(columns)}, primary key (id))"
+def _column(name: str) -> str:
+    kind, _, optional = str(LedgerRecord.__dataclass_fields__[name].type).partition(" ")
+    sql = _SQL_TYPE[kind]
+    return f'"{name}" {sql.partition(" not null")[0] if optional else sql}'
+
+
+def _prepare(execute: Callable[[str], Any]) -> None:
+    """Create the table, or add the columns that a ledger of an earlier version lacks."""
+    execute(f"create table if not exists decisions ({', '.join(map(_column, COLUMNS))}, primary key (id))")
+    execute("create index if not exists decisions_at on decisions (at)")
+    there = {column[0] for column in execute("select * from decisions limit 0").description}
+    for name in COLUMNS:
+        if name not in there:
+            execute(f"alter table decisions add column {_column(name)}")
+
+
+def _insert(mark: str) -> str:
+    names = ", ".join(f'"{name}"' for name in COLUMNS)
+    return f"insert into decisions ({names}) values ({', '.join([mark] * len(COLUMNS))}) on conflict do nothing"
 
 
 class Backend(Protocol):
@@ -79,14 +101,13 @@ class SqliteBackend:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         with self._db:
-            self._db.execute(_create_table())
-            self._db.execute("create index if not exists decisions_at on decisions (at)")
+            self._db.execute("begin immediate")  # several processes may share the file
+            _prepare(self._db.execute)
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; one that is there already stays as it was."""
-        marks = ", ".join("?" * len(COLUMNS))
         with self._db:
-            self._db.executemany(f"insert or ignore into decisions values ({marks})", [astuple(r) for r in records])
+            self._db.executemany(_insert("?"), [astuple(r) for r in records])
 
     def close(self) -> None:
         """Close the file."""
@@ -105,19 +126,16 @@ class PostgresBackend:
     def _connect(self) -> None:
         self._db = self._psycopg.connect(self._url, connect_timeout=5)
         with self._db.transaction():
-            self._db.execute(_create_table())
-            self._db.execute("create index if not exists decisions_at on decisions (at)")
+            self._db.execute("select pg_advisory_xact_lock(60311)")  # replicas start together
+            _prepare(self._db.execute)
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; one that is there already stays as it was."""
         if self._db is None or self._db.closed:
             self._connect()
-        marks = ", ".join(["%s"] * len(COLUMNS))
         try:
             with self._db.transaction(), self._db.cursor() as cursor:
-                cursor.executemany(
-                    f"insert into decisions values ({marks}) on conflict do nothing", [astuple(r) for r in records]
-                )
+                cursor.executemany(_insert("%s"), [astuple(r) for r in records])
         except self._psycopg.OperationalError:
             self._db.close()
             raise

@@ -45,13 +45,17 @@ class Histogram:
         yield f"{name}_count{{{labels}}} {total}"
 
 
+STAGES = ("queue", "decide", "gate", "first_byte", "total")
+
 # name, type, help; the table of docs/gateway.md says the same.
 DESCRIBED = (
     ("demur_requests_total", "counter", "Requests by role, model, status and outcome."),
     ("demur_tokens_total", "counter", "Tokens by model and kind (prompt, completion)."),
     ("demur_cost_usd_total", "counter", "USD spent, where the price is known."),
     ("demur_cost_always_strong_usd_total", "counter", "USD that always-strong would have cost."),
-    ("demur_stage_seconds", "histogram", "Seconds by stage: queue, decide, first_byte, total."),
+    ("demur_stage_seconds", "histogram", "Seconds by stage: queue, decide, gate, first_byte, total."),
+    ("demur_checked_total", "counter", "Requests whose weak answer the gate has looked at."),
+    ("demur_extra_samples_total", "counter", "Weak samples that the gate asked for beside the drafts."),
     ("demur_in_flight", "gauge", "Requests under way."),
     ("demur_ledger_dropped_total", "counter", "Ledger records lost because the database was away too long."),
     ("demur_ledger_failures_total", "counter", "Ledger commits that failed and were tried again."),
@@ -76,7 +80,8 @@ class Metrics:
         self._requests: Counter[tuple[str, str, int, str]] = Counter()
         self._tokens: Counter[tuple[str, str]] = Counter()
         self._usd = self._usd_strong = 0.0
-        self._stages = {stage: Histogram() for stage in ("queue", "decide", "first_byte", "total")}
+        self._checked = self._extra_samples = 0
+        self._stages = {stage: Histogram() for stage in STAGES}
         self.recent: deque[LedgerRecord] = deque(maxlen=KEPT)
 
     def add(self, record: LedgerRecord) -> None:
@@ -89,6 +94,10 @@ class Metrics:
         if record.score is not None:
             self._stages["queue"].add(record.queue_seconds)
             self._stages["decide"].add(record.decide_seconds)
+        if record.stage == "gate":
+            self._stages["gate"].add(record.gate_seconds)
+            self._checked += 1
+            self._extra_samples += record.extra_samples
         self._stages["first_byte"].add(record.first_byte_seconds)
         self._stages["total"].add(record.total_seconds)
         self.recent.append(record)
@@ -106,6 +115,8 @@ class Metrics:
             ],
             "demur_cost_usd_total": [f" {self._usd:.9f}"],
             "demur_cost_always_strong_usd_total": [f" {self._usd_strong:.9f}"],
+            "demur_checked_total": [f" {self._checked}"],
+            "demur_extra_samples_total": [f" {self._extra_samples}"],
             "demur_in_flight": [f" {gauges.in_flight}"],
             "demur_ledger_dropped_total": [f" {gauges.ledger_dropped}"],
             "demur_ledger_failures_total": [f" {gauges.ledger_failures}"],
@@ -135,10 +146,7 @@ class Metrics:
             "usd_strong": sum(record.usd_strong or 0.0 for record in records),
             "errors": _share([record.status >= 500 for record in records]),
             "fallbacks": _share([record.outcome == "fallback" for record in records]),
-            "latency_ms": {
-                stage: _percentiles([getattr(record, f"{stage}_seconds") for record in records])
-                for stage in ("queue", "decide", "first_byte", "total")
-            },
+            "latency_ms": {stage: _percentiles(_seconds(records, stage)) for stage in STAGES},
             "scores": [round(record.score or 0.0, 4) for record in routed[-5000:]],
             "costs": [_costs(record) for record in routed[-5000:]],
         }
@@ -153,6 +161,12 @@ def _costs(record: LedgerRecord) -> tuple[float, float] | None:
 
 def _share(values: Sequence[bool]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _seconds(records: Sequence[LedgerRecord], stage: str) -> list[float]:
+    """A stage's seconds of those records that met it."""
+    met = [record for record in records if stage != "gate" or record.stage == "gate"]
+    return [getattr(record, f"{stage}_seconds") for record in met]
 
 
 def _percentiles(seconds: Sequence[float]) -> list[float]:

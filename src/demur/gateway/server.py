@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -28,6 +27,7 @@ from demur.gateway.tracing import tracer
 from demur.gateway.upstreams import Upstream
 from demur.gateway.wire import ApiError
 from demur.local import endpoint_of, opened
+from demur.policy import Policy
 from demur.records import Role
 from demur.router import Router
 
@@ -116,7 +116,8 @@ async def _serve(
 @asynccontextmanager
 async def running(settings: GatewaySettings, *, shared_port: bool = False) -> AsyncIterator[tuple[Gateway, str]]:
     """A gateway that listens as long as the block runs; yields it and its address."""
-    router = Router.load(settings.router)
+    policy = Policy.load(settings.router)
+    router = policy.router
     warning = router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
     if warning:
         print(f"demur: {warning}", file=sys.stderr)
@@ -125,7 +126,7 @@ async def running(settings: GatewaySettings, *, shared_port: bool = False) -> As
         ledger = Ledger(open_backend(settings.ledger)) if settings.ledger else None
         if ledger:
             stack.callback(ledger.close)
-        decider = Decider(router)
+        decider = Decider(policy)
         stack.callback(decider.close)
         doorkeeper = Doorkeeper(read_keys(settings.keys) if settings.keys else [])
         gateway = Gateway(
@@ -213,7 +214,7 @@ def _add_admin(app: web.Application, gateway: Gateway) -> None:
         return web.Response(text=page(gateway), content_type="text/html", headers=PAGE_HEADERS)
 
     async def stats(request: web.Request) -> web.Response:
-        found = gateway.metrics.last_hour() | {"threshold": gateway.decider.router.threshold}
+        found = gateway.metrics.last_hour() | {"threshold": gateway.decider.policy.router.threshold}
         return as_json(found | {"recent": recent_decisions(gateway.metrics.recent), "in_flight": gateway.in_flight})
 
     async def reload(request: web.Request) -> web.Response:
@@ -271,13 +272,14 @@ def reload_all(gateway: Gateway) -> float:
     changed = [name for name in FIXED if getattr(settings, name) != getattr(gateway.settings, name)]
     if changed:
         raise InputError(f"{changed[0]} has changed, and only a restart can change it")
-    fresh, held = Router.load(Path(settings.router)), gateway.decider.router
+    policy, held = Policy.load(settings.router), gateway.decider.policy.router
+    fresh = policy.router
     if (fresh.weak, fresh.strong) != (held.weak, held.strong):
         raise ArtifactError(
             f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
         )
     keys = read_keys(settings.keys) if settings.keys else []
-    gateway.settings, gateway.decider.router = settings, fresh
+    gateway.settings, gateway.decider.policy = settings, policy
     gateway.doorkeeper.keys = keys
     return fresh.threshold
 

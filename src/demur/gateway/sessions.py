@@ -16,6 +16,10 @@ class Conversations:
         self._role_of: OrderedDict[str, Role] = OrderedDict()
         self._largest = largest
 
+    def has_strong(self, conversation: str) -> bool:
+        """True when the strong model has it: it will not go back."""
+        return self._role_of.get(conversation) == "strong"
+
     def settle(self, conversation: str, decided: Role, *, first: bool) -> tuple[Role, bool]:
         """The role that serves, and whether it is the conversation's rather than the decision's.
 

@@ -46,6 +46,8 @@ def attributes(record: LedgerRecord) -> dict[str, Any]:
         "demur.score": record.score,
         "demur.threshold": record.threshold,
         "demur.reason": record.reason or None,
+        "demur.stage": record.stage,
+        "demur.extra_samples": record.extra_samples or None,
         "demur.cost_usd": record.usd,
         "demur.outcome": record.outcome,
     }

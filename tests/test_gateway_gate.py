@@ -1,0 +1,192 @@
+"""The gate in the gateway: drafts are looked at, streams held back, and nothing that was sent is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demur.gate import HEAD_TOKENS, Gate, GateStep, Verdict
+from demur.gateway.checking import can_be_checked, without_logprobs
+from demur.gateway.ledger import read_ledger
+from gateways import EASY, Running, gateway, letters
+
+SURE, WAVERING = -0.1, -3.0
+VERDICT = Verdict(0.1, 0.1, 0.05, 0.15)
+BY_DRAFT = (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)  # the draft's NLL: .05 when sure, 1.5 when wavering, threshold .5
+BY_SHARE = (0.0, 0.0, 0.0, 0.0, -2.0, 0.0)  # how many samples mean what the draft does
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    letters(monkeypatch)
+    monkeypatch.setattr("demur.gateway.upstreams.backoff_seconds", lambda attempt: 0.002)
+
+
+def by_draft() -> Gate:
+    """Decides by the draft alone, or by a stream's first tokens; every prompt is checked."""
+    return Gate((GateStep(0.0, 0.0, BY_DRAFT),), GateStep(0.0, 0.0, (0.5, 0.0)), 10.0, VERDICT)
+
+
+def by_samples() -> Gate:
+    """Asks for three extra samples: strong where most of them mean something else than the draft."""
+    steps = tuple(GateStep(1.5, 0.0, BY_SHARE, spread=9.0 if left else 0.0) for left in (3, 2, 1, 0))
+    return Gate(steps, None, 10.0, VERDICT)
+
+
+def priced(found: Running) -> None:
+    """A weak model that costs 1,000 USD a million tokens either way."""
+    endpoint = found.gateway.upstreams["weak"].endpoint
+    for name in ("usd_per_million_input", "usd_per_million_output"):
+        object.__setattr__(endpoint, name, 1000.0)
+
+
+@pytest.mark.parametrize(("logprob", "answers"), [(SURE, "small"), (WAVERING, "large")])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_weak_answer_decides(tmp_path: Path, logprob: float, answers: str, stream: bool) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        priced(found)
+        found.weak.logprob = logprob
+        text = EASY + " and some more words for a stream that goes on"
+        status, headers, body = await found.ask(text, stream=stream)
+        assert (status, headers["x-demur-model"], headers["x-demur-stage"]) == (200, answers, "gate")
+        assert found.weak.requests[0]["logprobs"] is True
+        assert len(found.strong.requests) == (answers == "large")
+        if stream:
+            said = "".join(
+                json.loads(line[6:])["choices"][0]["delta"]["content"]
+                for line in body.decode().split("\n\n")
+                if line.startswith("data: {")
+            )
+            assert said.split() == f"{answers} says {text[:20]}".split()
+            assert b'logprob"' not in body
+            assert body.endswith(b"data: [DONE]\n\n")
+        else:
+            assert body["choices"][0]["message"]["content"] == f"{answers} says {text[:20]}"
+            if answers == "small":
+                assert body["choices"][0]["logprobs"] is None
+    (record,) = read_ledger(str(tmp_path / "ledger.sqlite"))
+    assert (record.stage, record.extra_samples, record.calibration_void) == ("gate", 0, False)
+    assert 0 < record.gate_seconds <= record.total_seconds
+    assert record.usd is not None
+    drafted = 1e-3 * (len(text.split()) + len(f"small says {text[:20]}".split()))
+    if not stream:
+        assert record.usd == pytest.approx(drafted, rel=0.01)  # the strong model costs a thousandth of the draft
+    elif answers == "large":
+        assert record.usd > 1e-3 * (HEAD_TOKENS - 1)
+
+
+@pytest.mark.parametrize(("wavers", "answers"), [(False, "small"), (True, "large")])
+async def test_extra_samples_are_asked_one_at_a_time(tmp_path: Path, wavers: bool, answers: str) -> None:
+    async with gateway(tmp_path, gate=by_samples()) as found:
+        priced(found)
+        number = itertools.count()
+        found.weak.answer = lambda prompt, seed: f"answer {next(number)}" if wavers else "the answer"
+        _, headers, body = await found.ask(EASY, temperature=0, seed=7)
+        assert (body["model"], headers["x-demur-extra-samples"]) == (answers, "3")
+        draft, *extra = found.weak.requests
+        assert (draft["temperature"], draft["seed"]) == (0, 7)
+        assert [one["temperature"] for one in extra] == [1.0] * 3
+        assert not any("seed" in one or "logprobs" in one for one in (*extra, draft)[:3])
+    (record,) = read_ledger(str(tmp_path / "ledger.sqlite"))
+    assert record.usd == pytest.approx(4e-3 * (len(EASY.split()) + 2), rel=0.01)
+
+
+async def test_an_extra_sample_that_fails_ends_the_asking(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_samples(), retries=0) as found:
+        found.weak.fail_every = 2
+        status, headers, body = await found.ask(EASY)
+        assert (status, body["model"], headers["x-demur-extra-samples"]) == (200, "small", "0")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_without_logprobs_the_prompt_decides_and_the_calibration_is_void(tmp_path: Path, stream: bool) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        found.weak.logprob = None
+        with pytest.warns(UserWarning, match="no log-probs"):
+            status, headers, _ = await found.ask(EASY, stream=stream)
+        assert (status, headers["x-demur-model"]) == (200, "small")
+        assert "void" in headers["x-demur-reason"]
+    assert read_ledger(str(tmp_path / "ledger.sqlite"))[0].calibration_void
+
+
+async def test_an_endpoint_that_refuses_logprobs_answers_as_if_there_were_no_gate(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        found.weak.unknown_fields = frozenset({"logprobs"})
+        status, headers, body = await found.ask(EASY)
+        assert (status, body["model"]) == (200, "small")
+        assert "void" in headers["x-demur-reason"]
+
+
+async def test_a_weak_model_that_is_down_is_replaced(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        object.__setattr__(found.gateway.upstreams["weak"].endpoint, "base_url", "http://127.0.0.1:9/v1")
+        assert (await found.ask(EASY))[2]["model"] == "large"
+    assert read_ledger(str(tmp_path / "ledger.sqlite"))[0].outcome == "fallback"
+
+
+async def test_logprobs_that_the_client_asked_for_stay(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        _, _, body = await found.ask(EASY, logprobs=True)
+        assert body["choices"][0]["logprobs"]["content"][0]["logprob"] == SURE
+        _, _, streamed = await found.ask(EASY, logprobs=True, stream=True)
+        assert b'"logprob": -0.1' in streamed
+
+
+async def test_a_legacy_completion_is_checked_too(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        for logprob, answers in ((SURE, "small"), (WAVERING, "large")):
+            found.weak.logprob = logprob
+            body = {"model": "demur", "prompt": EASY}
+            async with found.session.post(f"{found.address}/v1/completions", json=body) as answer:
+                assert (await answer.json())["model"] == answers
+        assert found.weak.requests[0]["logprobs"] == 1
+
+
+async def test_a_conversation_keeps_what_the_gate_decided(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        found.weak.logprob = WAVERING
+        first = [{"role": "user", "content": EASY}]
+        assert (await found.ask(messages=first))[2]["model"] == "large"
+        found.weak.logprob = SURE
+        more = [*first, {"role": "assistant", "content": "x"}, {"role": "user", "content": EASY}]
+        _, headers, body = await found.ask(messages=more)
+        assert body["model"] == "large"
+        assert "stays with its model" in headers["x-demur-reason"]
+        assert len(found.weak.requests) == 1  # no second draft
+
+
+@pytest.mark.parametrize("more", [{"n": 2}, {"tools": [{"type": "function", "function": {"name": "f"}}]}])
+async def test_what_cannot_be_compared_is_not_checked(tmp_path: Path, more: dict[str, Any]) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        found.weak.logprob = WAVERING
+        _, headers, body = await found.ask(EASY, **more)
+        assert body["model"] == "small"
+        assert "x-demur-stage" not in headers
+
+
+async def test_a_client_that_goes_takes_its_held_stream_along(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        found.weak.hang_seconds = 5
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(found.ask(EASY, stream=True), 0.2)
+        for _ in range(40):
+            if not found.gateway.in_flight:
+                break
+            await asyncio.sleep(0.05)
+        assert found.gateway.in_flight == 0
+
+
+def test_what_can_be_checked() -> None:
+    assert can_be_checked({"messages": [], "n": 1})
+    assert not can_be_checked({"prompt": ["a", "b"]})
+    assert not can_be_checked({"messages": [], "functions": [{}]})
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"choices": 3}', b'{"choices": [4]}'])
+def test_what_is_no_completion_stays_as_it_is(data: bytes) -> None:
+    assert without_logprobs(data) == data
