@@ -6,7 +6,9 @@ Vectors are cached by content. What is done with them is the methods' business.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +21,14 @@ from demur.local import endpoint_of, parse_model
 from demur.records import Encoder, FloatArray, Progress, content_hash, no_progress
 from demur.store import Store
 
-BATCH_TEXTS = 32
+BATCH_TEXTS = 4  # larger ones are slower on a CPU
+BULK_TEXTS = 64  # from here on all cores embed, a batch each; what serves never comes as many at once
+KEPT_TEXTS = 256  # are embedded before they are written to the store
 CHARACTERS_PER_TOKEN = 12  # more than any script needs on average: what lies beyond the window is cut before tokenising
 
 
 class OnnxEncoder:
-    """A sentence encoder in ONNX, one thread; unit-length float32 rows.
+    """A sentence encoder in ONNX, one thread a batch; unit-length float32 rows.
 
     ``folder`` holds model.onnx and tokenizer.json. Raises ModelError when they cannot be opened.
     """
@@ -54,13 +58,18 @@ class OnnxEncoder:
     def encode(self, texts: Sequence[str], /) -> FloatArray:
         """Embed texts; shape (n, d), float32, rows of length 1. Raises InputError for an empty text."""
         encoded = [self._token_ids(text) for text in texts]
-        rows: list[FloatArray | None] = [None] * len(texts)
-        by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
-        for start in range(0, len(texts), BATCH_TEXTS):  # short with short: padding is wasted work
-            batch = by_length[start : start + BATCH_TEXTS]
-            for i, row in zip(batch, self._embed([encoded[i] for i in batch]), strict=True):
-                rows[i] = row
-        return np.array(rows, dtype=np.float32)
+        by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]))  # short with short: padding is wasted
+        batches = [by_length[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)]
+
+        def embed(batch: Sequence[int]) -> FloatArray:
+            return self._embed([encoded[i] for i in batch])
+
+        if len(texts) < BULK_TEXTS:
+            rows = list(map(embed, batches))
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as workers:
+                rows = list(workers.map(embed, batches))
+        return np.concatenate(rows)[np.argsort(by_length)] if rows else np.empty((0, 0), dtype=np.float32)
 
     def _token_ids(self, text: str) -> list[int]:
         if not text.strip():
@@ -124,8 +133,8 @@ class CachedEncoder:
         """Embed texts; shape (n, d), float32."""
         known = self._store.embeddings(self.identity, texts)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
-        for start in range(0, len(missing), 8 * BATCH_TEXTS):
-            portion = missing[start : start + 8 * BATCH_TEXTS]
+        for start in range(0, len(missing), KEPT_TEXTS):
+            portion = missing[start : start + KEPT_TEXTS]
             fresh = dict(zip(portion, np.asarray(self.encoder.encode(portion), dtype=np.float32), strict=True))
             self._store.add_embeddings(self.identity, fresh)
             known |= fresh
