@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from entities import one_with_details, part_of_list, person
 from written import Written, written
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,35 @@ def written_rows(seed: int, n: int) -> list[Row]:
     ]
 
 
+def entity_rows(seed: int, n: int) -> list[Row]:
+    """Pairs around the names in the answers of the shared question sets, without any that the hard set holds."""
+    draw, seen, hard = random.Random(seed + 2), measured_questions(), hard_pairs()
+    people, things = [], []
+    for name in ("questions/popqa_full", "questions/triviaqa_3610"):
+        for row in shared_rows(name):
+            answer = row["answers"][0] if row["answers"] else ""
+            words = answer.split()
+            if _plain(row["question"]) in seen or not 2 < len(answer) < 32 or not answer.replace(" ", "").isalpha():
+                continue
+            things.append((row["question"], answer))
+            if row["question"].startswith("Who ") and 2 <= len(words) <= 3 and all(w[0].isupper() for w in words):
+                people.append((row["question"], words))
+    rows = []
+    while len(rows) < n:
+        kind = draw.random()
+        if kind < 0.5:
+            question, words = draw.choice(people)
+            drawn = person(draw, draw.choice([question, question, ""]), words, [name for _, name in people])
+        elif kind < 0.82:
+            drawn = part_of_list(draw, [answer for _, answer in things])
+        else:
+            drawn = one_with_details(draw, *draw.choice(things))
+        pair = Written("entities", *drawn)
+        if pair.a != pair.b and frozenset((_plain(pair.a), _plain(pair.b))) not in hard:
+            rows.append(_written_row(pair, draw))
+    return rows
+
+
 def hard_pairs() -> set[frozenset[str]]:
     """The held-out hard pairs, as unordered pairs of plain answers."""
     with HARD.open(encoding="utf-8") as lines:
@@ -136,6 +166,7 @@ def stream(seed: int, shares: dict[str, float]) -> Iterator[Row]:
         "alias": alias_rows,
         "nli": lambda _: nli_rows(),
         "written": lambda seed: written_rows(seed, 20_000),
+        "entities": lambda seed: entity_rows(seed, 8_000),
     }
     left: dict[str, list[Row]] = {name: [] for name in shares}
     rounds = dict.fromkeys(shares, 0)
