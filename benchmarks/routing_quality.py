@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from demur import cost_quality_curve
+from demur import cost_quality_curve, drawing
 from demur.catalogue import cache_folder
 from demur.clustering import meaning_clusters
 from demur.config import ModelConfig
@@ -294,6 +295,33 @@ def print_stages(pair: Pair, X: FloatArray) -> None:
         )
 
 
+@drawing.in_style
+def headline(pair: Pair, X: FloatArray) -> Any:
+    """Quality against calls to the strong model: the paper's recipe, demur's two stages, and what true labels give."""
+    figure, axes = drawing.axes_of(7.2, 4.4)
+    ends = [float(pair.weak.mean()), float(pair.strong.mean())]
+    axes.plot([0, 100], ends, color=drawing.INK, lw=1, ls="--", label="random")
+    scores, _ = staged(pair, X, pair.targets[pair.label_free], extra=len(pair.rows.signals) - 1)
+    lines = {
+        "the paper's recipe: hard labels, SW": prompt_scores(X, pair.targets[PAPER], "sw"),
+        "label-free, prompt only": prompt_scores(X, pair.targets[pair.label_free], "kernel"),
+        "true labels, prompt only": prompt_scores(X, pair.targets[BEST_TRUE], "kernel"),
+    }
+    curves = {name: cost_quality_curve(score, pair.weak, pair.strong) for name, score in lines.items()}
+    curves["label-free, two stages"] = staged_curve(scores, pair.draft_quality, pair.strong)
+    shares = np.linspace(0, 1, 201)
+    for colour, (name, curve) in zip(drawing.PALETTE, curves.items(), strict=False):
+        quality = np.interp(shares, curve.strong_shares, curve.qualities)
+        ours = "two stages" in name
+        style = ":" if "true" in name else "-"
+        axes.plot(
+            100 * shares, quality, color=colour, lw=2.6 if ours else 1.3, ls=style, label=f"{name} ({curve.apgr:.3f})"
+        )
+    axes.set(xlabel="calls to the strong model (%)", ylabel="mean quality", xlim=(-2, 102))
+    axes.legend(frameon=False, loc="lower right", title="APGR")
+    return figure
+
+
 def print_front(pair: Pair, X: FloatArray) -> None:
     """Quality against USD, tokens and latency a prompt: prompt-only, gate-only, two stages and random."""
     assert pair.tokens is not None
@@ -367,6 +395,7 @@ def hidden_state(texts: list[str], model: str = "smollm2-135m") -> FloatArray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="without the weak model's hidden state")
+    parser.add_argument("--figure", type=Path, help="draw the curves of NQ-Open there (PNG)")
     options = parser.parse_args()
     print(describe())
     for source in (nq_open, local_pair, gsm8k):
@@ -379,6 +408,8 @@ def main() -> None:
             print_stages(pair, encoders["bge-small"])
             if source is nq_open and at == 0:
                 print_transfer(pair, encoders["bge-small"])
+                if options.figure:
+                    drawing.save(headline(pair, encoders["bge-small"]), options.figure)
             if pair.tokens is not None:
                 print_front(pair, encoders["bge-small"])
 

@@ -1,7 +1,7 @@
 """Pairs around real names: who is the same person, and which part of a list is not the whole.
 
-Names come from the answers of the shared question sets, so that they are as varied as what users ask; the pairs are made by
-rule. A surname alone tells nothing: two people may share it, and so may their first names.
+Names come from the answers of the shared question sets, so that they are as varied as what users ask; the pairs are
+made by rule. A surname alone tells nothing: two people may share it, and so may their first names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ ITEMS = [
         "football tennis golf rowing cycling boxing archery fencing judo hockey cricket rugby",
     )
 ]
-ASKED = ("Which ones were they?", "Who took part?", "Which are named?", "What does it consist of?", "Who shares it?", "")
+ASKED = (
+    "Which ones were they?",
+    "Who took part?",
+    "Which are named?",
+    "What does it consist of?",
+    "Who shares it?",
+    "",
+)
 LISTS = ("{}", "{}", "{}", "They are {}.", "It was {}.", "the {}")
 
 
