@@ -127,7 +127,7 @@ def entity_rows(seed: int, n: int) -> list[Row]:
             things.append((row["question"], answer))
             if row["question"].startswith("Who ") and 2 <= len(words) <= 3 and all(w[0].isupper() for w in words):
                 people.append((row["question"], words))
-    rows = []
+    rows: list[Row] = []
     while len(rows) < n:
         kind = draw.random()
         if kind < 0.5:
