@@ -33,10 +33,12 @@ answers = st.one_of(
     numbers.map(str),
     numbers.map(lambda n: f"{n:,}"),
     numbers.map(in_words),
-    st.tuples(numbers, st.sampled_from(["km", "m", "years", "months", "hours", "%", "apples", "million"])).map(
-        lambda pair: f"{pair[0]} {pair[1]}"
-    ),
+    st.tuples(
+        numbers, st.sampled_from(["km", "m", "years", "months", "hours", "%", "apples", "million", "dozen", "°C", "°F"])
+    ).map(lambda pair: f"{pair[0]} {pair[1]}"),
     st.dates().map(lambda day: f"{day:%B} {day.day}, {day.year}"),
+    st.times().map(lambda time: f"{time:%H:%M}"),
+    st.times().map(lambda time: f"{time.hour % 12 + 1} pm"),
 )
 
 
@@ -58,6 +60,19 @@ def test_a_date_is_itself_in_every_form_and_no_other_day(one: datetime.date, oth
 def test_units_of_one_dimension_are_converted(n: int, m: int) -> None:
     for small, large, factor in (("m", "km", 1000), ("minutes", "hours", 60), ("cents", "dollars", 100)):
         assert same_meaning(f"{n} {large}", f"{m * factor} {small}") in ({True} if n == m else {False, None})
+
+
+@given(st.integers(-200, 2000), st.integers(-200, 2000))
+def test_degrees_are_converted(celsius: int, other: int) -> None:
+    fahrenheit = f"{other * 9 / 5 + 32:g} °F"
+    assert same_meaning(f"{celsius} degrees Celsius", fahrenheit) in ({True} if celsius == other else {False, None})
+
+
+@given(st.times(), st.times())
+def test_a_time_of_day_is_itself_on_either_clock(one: datetime.time, other: datetime.time) -> None:
+    half = f"{one:%I:%M %p}".lstrip("0")
+    if other.hour > 12:
+        assert same_meaning(half, f"{other:%H:%M}") is ((one.hour, one.minute) == (other.hour, other.minute))
 
 
 @given(answers, answers)
@@ -87,6 +102,8 @@ def test_what_is_the_same_as_the_same_is_the_same(a: str, b: str, c: str) -> Non
         ("5 million", "5 billion"), ("5 kg", "5 lb"), ("100 pounds", "£100"), ("20%", "20"), ("May 1990", "May 1991"),
         ("3rd", "3"), ("10 °C", "10 °F"), ("not guilty", "guilty"), ("😀", "😢"), ("1.000", "1000"), ("1.000", "1"),
         ("first", "1"), ("twenty ten", "30"), ("one or two", "one"), ("5 to 6", "5"), ("4 July 1776", "4 July"),
+        ("4/7/1776", "4 July 1776"), ("13/13/1776", "13"), ("3:00", "3 pm"), ("12 am", "12 pm"), ("10:30", "10:30 pm"),
+        ("a dozen", "a dozen roses"), ("dozens", "12"), ("30 seconds", "30 °C"), ("100 degrees", "100 degrees Celsius"),
         ("Ja", "Jā"), ("¬p", "p"), ("x < y", "x > y"),
     ],
 )  # fmt: skip
@@ -99,7 +116,10 @@ def test_different_meanings_are_not_merged(a: str, b: str) -> None:
     [
         ("Paris", "paris."), ("The answer is: Paris", "Paris"), ("2.5 million", "2,500,000"), ("$5", "five dollars"),
         ("1.5 km", "1500 m"), ("1 year", "twelve months"), ("3rd", "third"), ("July 4, 1776", "the 4th of July 1776"),
-        ("'Hamlet'?", "'hamlet'"), ("20%", "20 percent"), ("−5", "-5"), ("twenty-one", "21"),
+        ("'Hamlet'?", "'hamlet'"), ("20%", "20 percent"), ("−5", "-5"), ("a dozen", "12"), ("two dozen eggs", "24 eggs"), ("3 pm", "15:00"),
+        ("12:30 p.m.", "12:30 PM"),
+        ("25/12/1990", "25 December 1990"), ("12/25/1990", "Dec 25, 1990"), ("212 °F", "100 degrees Celsius"),
+        ("-40 Fahrenheit", "-40 °C"), ("twenty-one", "21"),
     ],
 )  # fmt: skip
 def test_other_ways_to_write_the_same_are_merged(a: str, b: str) -> None:

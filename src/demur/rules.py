@@ -28,7 +28,7 @@ _UNITS_BELOW_20 = (
 _TENS_WORDS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _TENS = {word: 10 * i for i, word in enumerate(_TENS_WORDS, start=2)}
 _SMALL = {word: value for value, word in enumerate(_UNITS_BELOW_20)} | _TENS
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ORDINAL_WORDS = (
     *("first", "second", "third", "fourth", "fifth", "sixth"),
     *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
@@ -56,8 +56,8 @@ for _dimension, _members in {
     "euro": {"€ eur euro": 1.0},
     "pound sterling": {"£ gbp": 1.0},
     "share": {"% percent": 0.01},
-    "celsius": {"°c": 1.0},
-    "fahrenheit": {"°f": 1.0},
+    "celsius": {"°c celsius": 1.0},
+    "fahrenheit": {"°f fahrenheit": 1.0},
     "angle": {"° degree": 1.0},
 }.items():  # fmt: skip
     for _names, _factor in _members.items():
@@ -66,13 +66,18 @@ for _dimension, _members in {
             if len(_name) > 2:
                 _UNITS[_name + "s"] = (_dimension, _factor)
 _UNITS |= {"feet": _UNITS["foot"], "inches": _UNITS["inch"], "centuries": _UNITS["century"], "lbs": _UNITS["lb"]}
+_SCALE_OF_DEGREES = re.compile(r"degrees? (?=celsius$|fahrenheit$)")
 
 _NUMERAL = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-−]?\.\d+")
 _AMBIGUOUS = re.compile(r"\d{1,3}[.,]\d{3}$")  # 1.000 is one or a thousand, by country; 1,000 is taken for a thousand
 _LEADING_ZERO = re.compile(r"[-−]?0\d")  # 007 and 02134 are names, no numbers
 _ORDINAL_NUMERAL = re.compile(r"(\d+)(?:st|nd|rd|th)$")
+_HALF_DAY = re.compile(r"(\d{1,2})(?::([0-5]\d))? ?([ap])\.?m$")
+_WHOLE_DAY = re.compile(r"(1[3-9]|2[0-3]):([0-5]\d)$")
 _DATES = (
     re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})$"),
+    re.compile(r"(?P<d>1[3-9]|2\d|3[01])[/.](?P<m>\d{1,2})[/.](?P<y>\d{4})$"),  # above 12 it can be no month:
+    re.compile(r"(?P<m>\d{1,2})[/.](?P<d>1[3-9]|2\d|3[01])[/.](?P<y>\d{4})$"),  # 4/7/1776 stays undecided
     re.compile(r"(?P<d>\d{1,2})(?:st|nd|rd|th)?(?: of)? (?P<m>[a-z]+),? (?P<y>\d{4})$"),
     re.compile(r"(?P<m>[a-z]+) (?P<d>\d{1,2})(?:st|nd|rd|th)?,? (?P<y>\d{4})$"),
     re.compile(r"(?P<m>[a-z]+),? (?P<y>\d{4})$"),
@@ -113,7 +118,7 @@ def exact_key(text: str) -> str:
 def parsed(text: str) -> Quantity | Date | int | None:
     """The whole answer as a quantity, a date, or an ordinal (int); None when it is other text."""
     key = exact_key(text)
-    return _date(key) or _ordinal(key) or _quantity(key)
+    return _date(key) or _ordinal(key) or _time_of_day(key) or _quantity(key)
 
 
 def same_meaning(a: str, b: str) -> bool | None:
@@ -190,6 +195,18 @@ def _ordinal(key: str) -> int | None:
     return _ORDINALS.get(key)
 
 
+def _time_of_day(key: str) -> Quantity | None:
+    """``3 pm``, ``3:05 p.m.``, ``15:00``, in minutes; 3:05 alone may be a score, a ratio, or either half of the day."""
+    if found := _HALF_DAY.match(key):
+        hour, minute, half = found.groups()
+        if 1 <= int(hour) <= 12:
+            minutes = (int(hour) % 12 + 12 * (half == "p")) * 60 + int(minute or 0)
+            return Quantity(minutes, "time of day", 0 if minute else -1)  # 3 pm may stand for 3:02
+    elif found := _WHOLE_DAY.match(key):
+        return Quantity(int(found.group(1)) * 60 + int(found.group(2)), "time of day", 0)
+    return None
+
+
 def _quantity(key: str) -> Quantity | None:
     """``$1,250``, ``twelve apples``, ``-3.5 km``, ``5 million``; None when the answer is more than that."""
     currency = key[0] if key[:1] in ("$", "€", "£") else ""
@@ -197,10 +214,12 @@ def _quantity(key: str) -> Quantity | None:
     if number is None:
         return None
     value, digits, rest = number
-    unit = rest or currency
+    unit = _SCALE_OF_DEGREES.sub("", rest) or currency
     if rest and currency and _UNITS.get(rest, ("", 0))[0] != _UNITS[currency][0]:
         return None
     dimension, factor = _UNITS.get(unit, (unit, 1.0))
+    if dimension == "fahrenheit":
+        value, dimension, factor = value - 32, "celsius", 5 / 9
     return Quantity(value * factor, dimension, digits - floor(log10(factor)))
 
 
@@ -240,8 +259,8 @@ def _number_words(key: str) -> tuple[float, int, str] | None:
             group += _SMALL[word]
         elif word == "hundred" and 0 < group < 10:
             group *= 100
-        elif word in _SCALES and group:
-            total, group = total + group * _SCALES[word], 0
+        elif word in _SCALES and (group or (word == "dozen" and not used)):
+            total, group = total + (group or 1) * _SCALES[word], 0
         elif not (word == "and" and last in _SCALES):
             break
         used, last = used + 1, word

@@ -41,9 +41,11 @@ def person(draw: random.Random, question: str, name: Sequence[str], others: Sequ
     """The same person in another form, or another person of nearly the same name; ``name`` has two words or more."""
     first, *middles, last = name
     same = draw.random() < 0.45
+    middles = middles or draw.sample(FIRST, draw.choice([0, 1, 1, 2] if not same else [1, 1, 2]))
     if not same:
-        return question, " ".join(name), _other_person(draw, first, middles, last, others), "different"
-    middles = middles or draw.sample(FIRST, draw.choice([1, 1, 2]))
+        short = " ".join(f"{word[0]}." for word in [first, *middles])
+        a = draw.choice([" ".join([first, *middles, last]), f"{short} {last}", f"{first} {last}"])
+        return question, a, _other_person(draw, first, middles, last, others), "different"
     initials = [f"{word[0]}." for word in middles]
     full = " ".join([first, *middles, last])
     forms = [
@@ -59,6 +61,9 @@ def person(draw: random.Random, question: str, name: Sequence[str], others: Sequ
         f"It was {first} {last}.",
         f"{NICKNAMES.get(first, first)} {last}",
         first if draw.random() < 0.2 else last,
+        "".join(word[0] for word in [first, *middles, last]),
+        f"{draw.choice(TITLES)} {last}",
+        f"{first} {middles[-1]}-{last}",
     ]
     a = draw.choice([forms[0], forms[0], full, forms[2], forms[3], forms[4]])
     return question, a, draw.choice([form for form in forms if form != a]), "same"
@@ -70,7 +75,8 @@ def _other_person(
     named = [one for one in others if one[0] != first and one[-1] != last and not one[0].startswith(first[:3])]
     other = draw.choice(named)
     near = [one[-1] for one in draw.sample(others, 200) if one[-1][:2] == last[:2] and one[-1] != last]
-    second = draw.choice([one for one in FIRST if one[0] != other[0][0]])
+    second = draw.choice([one for one in FIRST if one[0] not in {other[0][0], *(word[0] for word in middles)}])
+    initials = " ".join(f"{word[0]}." for word in middles)
     return draw.choice(
         [
             f"{other[0]} {last}",
@@ -82,6 +88,8 @@ def _other_person(
             f"{first} {draw.choice(near or [other[-1]])}",
             f"It was {other[0]} {last}.",
             " ".join([first, second, last]) if middles else f"{other[0]} {last}",
+            f"{first} {second[0]}. {last}" if middles else f"{draw.choice(TITLES)} {other[0]} {last}",
+            f"{first} {second[0]}. {initials} {last}" if middles else f"{other[0][0]}. {last}",
             " ".join(other),
             other[-1],
         ]

@@ -91,6 +91,30 @@ def roles(draw: random.Random) -> Drawn:
     )
 
 
+def routes(draw: random.Random) -> Drawn:
+    """From one place to another, one river into another, a gift from one to another: the order is the meaning."""
+    x, y = draw.sample(draw.choice([CITIES, CITIES, LAST, FIRST]), 2)
+    question, *frames = draw.choice(
+        [
+            ("Where did it go?", "from {} to {}", "It went from {} to {}.", "{} to {}", "It left {} for {}."),
+            ("Which river joins which?", "the {} flows into the {}", "the {} empties into the {}"),
+            ("Who gave what to whom?", "{} gave it to {}", "{} handed it over to {}", "{} let {} have it"),
+            ("Who bought whom?", "{} acquired {}", "{} bought {}", "{} took {} over"),
+            ("Which one became which?", "{} turned into {}", "{} was renamed {}", "{} became {}"),
+            ("Which way is it translated?", "from {} into {}", "out of {} into {}"),
+            ("Who taught whom?", "{} taught {}", "{} was the teacher of {}", "{} was {}'s teacher"),
+            ("Which lies inside which?", "{} is part of {}", "{} belongs to {}", "{} lies within {}"),
+        ]
+    )
+    same = draw.random() < 0.45
+    a = draw.choice(frames).format(x, y)
+    if same:
+        b = draw.choice([frame for frame in frames if frame.format(x, y) != a]).format(x, y)
+    else:
+        b = draw.choice(frames).format(y, x)
+    return draw.choice(["", question]), capitalised(a), capitalised(b), relation_of(same)
+
+
 def comparisons(draw: random.Random) -> Drawn:
     more, less = draw.choice(
         [
@@ -202,7 +226,9 @@ def rulers(draw: random.Random) -> Drawn:
 def acronyms(draw: random.Random) -> Drawn:
     (short, full), same = draw.choice(ACRONYMS), draw.random() < 0.5
     other = draw.choice([pair for pair in ACRONYMS if pair[0] != short])
-    a, b = draw.choice([short, f"the {short}"]), full if same else draw.choice(other)
+    near = short[:-1] + draw.choice([letter for letter in "ABCDEFGILNOPRSTU" if letter != short[-1]])
+    a = draw.choice([short, f"the {short}"])
+    b = full if same else draw.choice([*other, other[0], f"the {other[0]}", near])
     if draw.random() < 0.5:
         a, b = b, a
     return draw.choice(["", "Which body is responsible?"]), a, b, relation_of(same)

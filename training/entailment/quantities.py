@@ -65,6 +65,61 @@ def number_words(draw: random.Random) -> Drawn:
     return question, x.format(_said(n, draw, f)), y.format(_said(m, draw, g)), "same" if same else "different"
 
 
+def counted_words(draw: random.Random) -> Drawn:
+    """Dozens, decades, halves: words that hold a number, against figures."""
+    n = draw.randint(2, 12)
+    word, unit, each = draw.choice(
+        [
+            ("dozen", draw.choice(COUNTED), 12),
+            ("decades", "years", 10),
+            ("centuries", "years", 100),
+            ("fortnights", "days", 14),
+            ("pairs", draw.choice(COUNTED), 2),
+            ("scores", draw.choice(COUNTED), 20),
+        ]
+    )
+    lead = {"dozen": f"dozen {unit}", "pairs": f"pairs of {unit}", "scores": f"scores of {unit}"}.get(word, word)
+    part, whole, value = draw.choice(
+        [
+            ("half a century", "years", 50),
+            ("a quarter of a century", "years", 25),
+            ("a year and a half", "months", 18),
+            ("a quarter of an hour", "minutes", 15),
+            ("half an hour", "minutes", 30),
+            ("half a dozen", draw.choice(COUNTED), 6),
+            ("a quarter of a year", "months", 3),
+            ("half a minute", "seconds", 30),
+        ]
+    )
+    fraction, percent = draw.choice(
+        [("a quarter", "25%"), ("three quarters", "75%"), ("a fifth", "20%"), ("a tenth", "10%"), ("a third", "33%")]
+    )
+    same, options = draw.random() < 0.5, []
+    m = n if same else draw.choice([k for k in range(2, 14) if k != n])
+    options.append((f"{words_of(n)} {lead}", draw.choice([f"{m * each} {unit}", f"{words_of(m * each)} {unit}"])))
+    options.append((part, f"{value if same else draw.choice([value * 2, value + 5, value // 2])} {whole}"))
+    options.append((fraction, percent if same else draw.choice(["40%", "60%", "5%", "90%"])))
+    a, b = draw.choice(options)
+    return (
+        draw.choice(["", "How much was it?", "How long did it last?", "How many were there?"]),
+        a,
+        b,
+        relation_of(same),
+    )
+
+
+def temperatures(draw: random.Random) -> Drawn:
+    """Degrees Celsius and Fahrenheit: the same figure is another heat."""
+    celsius, same = draw.choice([t for t in range(-40, 300, 5) if t != 100]), draw.random() < 0.5  # 100: hard set
+    fahrenheit = celsius * 9 // 5 + 32
+    wrong = draw.choice([celsius, fahrenheit + draw.choice([-20, 10, 40])])
+    c = draw.choice(["{} °C", "{} degrees Celsius", "{} C", "It is {} degrees Celsius."]).format(celsius)
+    f = draw.choice(["{} °F", "{} degrees Fahrenheit", "{} F"]).format(
+        fahrenheit if same or wrong == fahrenheit else wrong
+    )
+    return draw.choice(["", "How hot is it?", "At what temperature does it melt?"]), c, f, relation_of(same)
+
+
 def large_numbers(draw: random.Random) -> Drawn:
     base = draw.choice([draw.randint(2, 99), draw.randint(11, 99) / 10])
     scale, name = draw.choice([(10**3, "thousand"), (10**6, "million"), (10**9, "billion")])

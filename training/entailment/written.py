@@ -29,6 +29,8 @@ class Written:
 
 GENERATORS: dict[str, tuple[Callable[[random.Random], Drawn], float]] = {  # kind -> generator, share
     "number_words": (quantities.number_words, 0.5),
+    "counted_words": (quantities.counted_words, 2.0),
+    "temperatures": (quantities.temperatures, 0.6),
     "large_numbers": (quantities.large_numbers, 0.3),
     "ordinals": (quantities.ordinals, 0.2),
     "counts": (quantities.counts, 1.0),
@@ -38,11 +40,12 @@ GENERATORS: dict[str, tuple[Callable[[random.Random], Drawn], float]] = {  # kin
     "negations": (phrases.negations, 1.2),
     "antonyms": (phrases.antonyms, 0.8),
     "roles": (phrases.roles, 4.5),
+    "routes": (phrases.routes, 3.0),
     "comparisons": (phrases.comparisons, 1.2),
     "kinship": (phrases.kinship, 0.5),
     "names": (phrases.names, 3.5),
     "rulers": (phrases.rulers, 0.4),
-    "acronyms": (phrases.acronyms, 0.4),
+    "acronyms": (phrases.acronyms, 1.0),
     "subsets": (phrases.subsets, 3.0),
     "details": (phrases.details, 0.4),
     "added_details": (phrases.added_details, 1.0),
