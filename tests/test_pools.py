@@ -9,6 +9,7 @@ from demur.errors import InputError
 from demur.methods import SimilarityWeighted
 from demur.pools import BY_NAME
 from demur.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
+from demur.pools.estimate import estimate_quality
 from demur.pools.factorization import PoolFactorization
 from demur.pools.frontier import frontier, hull, oracle_frontier
 from demur.pools.graph import GraphWeights, _initial, edge_gradients, model_nodes
@@ -34,6 +35,19 @@ def test_a_router_finds_each_prompts_specialist(name: str) -> None:
     chosen = np.argmax(router.scores(X[400:]), axis=1)
     earned = quality[400:][np.arange(200), chosen].mean()
     assert earned > 0.85, earned  # the best single model earns about .31
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_an_estimate_is_in_units_of_quality_and_trusts_nothing_where_prompts_tell_nothing(name: str) -> None:
+    X, quality = specialists(900)
+    expected = estimate_quality(BY_NAME[name](), X[:700], quality[:700])(X[700:])
+    chosen = np.argmax(expected, axis=1)
+    assert quality[700:][np.arange(200), chosen].mean() > 0.8
+    assert abs(expected.mean() - quality.mean()) < 0.05  # about .31: no logits
+    random = np.random.default_rng(1)
+    noise = (random.random((900, 4)) < [0.3, 0.4, 0.5, 0.8]).astype(float)
+    found = estimate_quality(BY_NAME[name](), X, noise)
+    assert np.mean(np.argmax(found(X), axis=1) == 3) > 0.95  # the best single model
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -12,7 +12,8 @@ from demur.curves import cost_quality_curve
 from demur.errors import InputError
 from demur.methods import KNN
 from demur.reproducing.outcomes import benchmark
-from demur.reproducing.reproduction import PARTS, Part, _made, reproduce
+from demur.reproducing.part import Part
+from demur.reproducing.reproduction import PARTS, _made, reproduce
 from demur.reproducing.systems import ROUTERS, SYSTEMS
 from worlds import planted
 

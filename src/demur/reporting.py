@@ -19,14 +19,16 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8e8ee; --faint: #a0a0ac; --line: #3a3a44; --paper: #17171c; --mark: #56b4e9; }
 }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 74rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+p, figcaption, pre { max-width: 60rem; }
 p.lead, figcaption, .faint { color: var(--faint); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
+td:first-child { min-width: 15rem; }
 tr.served td { font-weight: 600; }
 figure { margin: 1rem 0; color: var(--faint); } figure svg { max-width: 100%; height: auto; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
@@ -107,6 +109,8 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "")
 
     def cells(values: Sequence[str], tag: str) -> str:
         first, *rest = values
+        if not any(rest):  # a heading within the table, or why a row cannot be computed
+            return f'<{tag} colspan="{len(names)}" class="faint">{escape(first)}</{tag}>'
         return f"<{tag}>{escape(first)}</{tag}>" + "".join(f'<{tag} class="n">{escape(v)}</{tag}>' for v in rest)
 
     body = "".join(f"<tr{' class=served' if row[0] == served else ''}>{cells(row, 'td')}</tr>" for row in rows)

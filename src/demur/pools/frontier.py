@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.errors import InputError
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 
 PRICES = 200
 
@@ -34,19 +34,34 @@ class Frontier:
 
 def frontier(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> Frontier:
     """The hull of every price's choice; arrays (n, M), ``cost`` in any unit. Raises InputError."""
+    score, value, price = _checked(scores, quality, cost)
+    chosen = _choices(score, price)
+    points = list(zip(_earned(chosen, price).mean(axis=1), _earned(chosen, value).mean(axis=1), strict=True))
+    typical = price.mean(axis=0)
+    return hull([(float(x), float(y)) for x, y in points], typical.min(), typical.max())
+
+
+def _checked(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     score, value, price = (np.asarray(a, dtype=float) for a in (scores, quality, cost))
     if not score.shape == value.shape == price.shape or score.ndim != 2:
         raise InputError(f"scores {score.shape}, quality {value.shape}, cost {price.shape}: give (n, M) of each")
     if not all(np.isfinite(a).all() for a in (score, value, price)):
         raise InputError("a score, quality or cost is missing (NaN); leave out prompts that lack a model")
+    return score, value, price
+
+
+def _choices(score: FloatArray, price: FloatArray) -> IntArray:
+    """(prices, n) the model that every price of a USD chooses; the last is the cheapest model alone."""
     typical = price.mean(axis=0)  # known before the answer is
     spread = (np.ptp(score) or 1.0) / max(1e-12, np.ptp(typical))
     rates = np.concatenate([[0.0], spread * np.logspace(-4, 2, PRICES)])
-    rows = np.arange(len(score))
     chosen = [np.argmax(score - rate * typical, axis=1) for rate in rates]
-    points = [(float(price[rows, at].mean()), float(value[rows, at].mean())) for at in chosen]
-    cheapest = int(np.argmin(typical))
-    return hull([*points, (float(typical[cheapest]), float(value[:, cheapest].mean()))], typical.min(), typical.max())
+    return np.stack([*chosen, np.full(len(score), np.argmin(typical))])
+
+
+def _earned(chosen: IntArray, values: FloatArray) -> FloatArray:
+    """(prices, n) each choice's own value."""
+    return np.asarray(np.take_along_axis(values, chosen.T, axis=1).T)
 
 
 def hull(points: list[tuple[float, float]], low: float, high: float) -> Frontier:
@@ -75,8 +90,16 @@ def oracle_frontier(quality: FloatArray, cost: FloatArray) -> Frontier:
 def interval_of_aiq(
     scores: FloatArray, quality: FloatArray, cost: FloatArray, *, resamples: int = 100, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of AIQ over prompts."""
-    random = np.random.default_rng(seed)
-    draws = [random.integers(0, len(scores), len(scores)) for _ in range(resamples)]
-    low, high = np.quantile([frontier(scores[d], quality[d], cost[d]).aiq for d in draws], [0.025, 0.975])
+    """95 % bootstrap interval of AIQ over prompts; what is chosen at a price stays as it is on all of them."""
+    score, value, price = _checked(scores, quality, cost)
+    n, random = len(score), np.random.default_rng(seed)
+    weights = random.multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (resamples, n)
+    chosen = _choices(score, price)
+    costs, qualities = weights @ _earned(chosen, price).T, weights @ _earned(chosen, value).T
+    singles = weights @ price
+    found = [
+        hull(list(zip(x.tolist(), y.tolist(), strict=True)), ends.min(), ends.max()).aiq
+        for x, y, ends in zip(costs, qualities, singles, strict=True)
+    ]
+    low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)

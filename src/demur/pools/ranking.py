@@ -49,11 +49,13 @@ class PoolRanking(PoolRouter):
 
     def _newton(self, won: FloatArray, fought: FloatArray) -> FloatArray:
         """(m, pairs) weighted wins of a and battles -> (m, M) coefficients."""
-        signs, xi = self.signs_, np.zeros((len(won), self.signs_.shape[1]))
+        signs, models = self.signs_, self.signs_.shape[1]
+        outer = (signs[:, :, None] * signs[:, None, :]).reshape(len(signs), -1)
+        xi = np.zeros((len(won), models))
         for _ in range(NEWTON_STEPS):
             p = sigmoid(xi @ signs.T)
             gradient = (fought * p - won) @ signs + self.ridge * xi
-            curvature = np.einsum("mp,pa,pb->mab", fought * p * (1 - p), signs, signs)
-            curvature += self.ridge * np.eye(signs.shape[1])
+            curvature = ((fought * p * (1 - p)) @ outer).reshape(len(won), models, models)
+            curvature += self.ridge * np.eye(models)
             xi -= np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0].clip(-2.0, 2.0)  # damped: it cannot run off
         return xi

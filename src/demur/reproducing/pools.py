@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from demur.pools import BY_NAME, PoolRouter
+from demur.pools.estimate import estimate_quality
 from demur.pools.frontier import Frontier, frontier, interval_of_aiq, oracle_frontier
 from demur.prices import CHARACTERS_PER_TOKEN, price_of
 from demur.records import FloatArray
@@ -23,6 +24,10 @@ ZEROEVAL = (
     "claude-3-5-sonnet-20241022",
 )
 Pool = tuple[list[str], list[str], FloatArray, FloatArray]  # models, questions, quality and cost (n, M)
+NOTE = (
+    "AIQ: mean height of the non-decreasing hull between the cheapest and the dearest model (RouterBench). Models stand "
+    "in the order of price; a router's scores are put in units of quality on held-out prompts before they meet a price."
+)
 COLUMNS = ("router", "AIQ [95 % interval]", "best quality", "at cost")
 
 
@@ -83,9 +88,9 @@ def _row(name: str, found: Frontier, interval: tuple[float, float] | None = None
 
 
 def held_out(make: type[PoolRouter], X: FloatArray, quality: FloatArray) -> FloatArray:
-    """(n, M) scores by routers that did not see the prompt."""
+    """(n, M) quality expected by routers that did not see the prompt."""
     folds = np.random.default_rng(0).permutation(len(X)) % FOLDS
     scores = np.empty_like(quality)
     for fold in range(FOLDS):
-        scores[folds == fold] = make().fit(X[folds != fold], quality[folds != fold]).scores(X[folds == fold])
+        scores[folds == fold] = estimate_quality(make(), X[folds != fold], quality[folds != fold])(X[folds == fold])
     return scores

@@ -109,3 +109,8 @@ DEPARTURES = (
     "FrugalGPT: logistic scorer on the embedding of question and answer (there: DistilBERT), trained on 1,000 of "
     "GPT-3.5's human-judged NQ-Open answers; the weak model is paid for on every prompt.",
 )
+
+
+def named(name: str, source: str) -> System:
+    """The row of that name and supervision."""
+    return next(one for one in SYSTEMS if one.name == name and one.source == source)
