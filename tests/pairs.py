@@ -40,7 +40,11 @@ def strong(prompt: str, seed: int) -> str:
 
 
 def weak(prompt: str, seed: int) -> str:
-    """Right about colours, a guess about sums."""
+    """Right about colours, a guess about sums; asked about its answer, it knows which."""
+    if "Possible answer:" in prompt:
+        return "B" if "plus" in prompt else "A"
+    if "How likely" in prompt:
+        return "10" if "plus" in prompt else "95 percent"
     return str(random.Random(seed).randrange(1000)) if "plus" in prompt else strong(prompt, seed)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import demur
 from demur.errors import InputError
-from demur.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, agreement, p_true, saturated_share, uncertainty, verbalised
+from demur.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, agreement, saturated_share, uncertainty
 
 answers = st.lists(
     st.tuples(st.integers(0, 4), st.lists(st.floats(-20, 0), min_size=1, max_size=6)), min_size=1, max_size=12
@@ -133,11 +133,3 @@ def test_the_correction_takes_off_what_sampling_adds() -> None:
 def test_saturation_needs_more_than_one_answer() -> None:
     assert saturated_share([np.array([0, 1, 2]), np.array([0, 0, 1]), np.array([0])]) == pytest.approx(1 / 3)
     assert saturated_share([]) == 0
-
-
-def test_self_reported_confidence() -> None:
-    assert p_true({" A": math.log(0.6), "B": math.log(0.2), "I": math.log(0.2)}) == pytest.approx(0.25)
-    assert math.isnan(p_true({"Maybe": 0.0}))
-    assert verbalised("About 80 percent") == pytest.approx(0.2)
-    assert math.isnan(verbalised("very likely"))
-    assert math.isnan(verbalised("250"))

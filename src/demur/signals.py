@@ -1,25 +1,29 @@
 """The uncertainty card: how well each definition of uncertainty tells a model's right answers from its wrong ones.
 
-From a run's stored samples and gold answers; no model is asked but the entailment model, and that through the store.
+From a run's stored samples and gold answers; both models are asked about their own answers only where that is wanted.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from demur.asking import asked_about
 from demur.clustering import meaning_clusters
 from demur.config import load_run
 from demur.entailment import open_entailment
 from demur.errors import InputError
 from demur.evaluation import mean_quality
+from demur.grading import grade
 from demur.local import endpoint_of
 from demur.pair import stored_pair
 from demur.pipeline import STORE
 from demur.prompts import load_prompts
 from demur.records import FloatArray, IntArray, Progress, Sample, no_progress
+from demur.sampling import Budget
 from demur.store import Store
 from demur.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, uncertainty
 
@@ -65,13 +69,19 @@ def _worth(row: SignalRow) -> float:
     return -1.0 if row.auroc is None else row.auroc
 
 
-def signals(*, run: str = "run", progress: Progress = no_progress) -> UncertaintyCard:
-    """The card of a run; raises InputError when no prompt has gold answers or samples are missing."""
+def signals(
+    *, run: str = "run", ask: bool = False, max_usd: float | None = None, progress: Progress = no_progress
+) -> UncertaintyCard:
+    """The card of a run; ``ask`` adds P(true) and verbalised confidence, two short calls a prompt and model.
+
+    Raises InputError when no prompt has gold answers or samples are missing; EndpointError, BudgetError where asked.
+    """
     config = load_run(run)
     prompts = [prompt for prompt in load_prompts(config.prompts) if prompt.answers]
     if not prompts:
         raise InputError(f"{config.prompts}: no prompt has gold answers, so right and wrong cannot be told")
     rows: list[SignalRow] = []
+    money = Budget(max_usd)
     with Store(config.folder / STORE) as store:
         samples = stored_pair(config, prompts, store)
         with open_entailment(config.label.entailment, store, progress) as entailment:
@@ -84,6 +94,10 @@ def signals(*, run: str = "run", progress: Progress = no_progress) -> Uncertaint
                 quality = mean_quality(prompts, side)
                 name = endpoint_of(model).model
                 rows += card_rows(name, found.ids, [side[prompt.id] for prompt in prompts], quality)
+                if ask:
+                    about = asyncio.run(asked_about(prompts, side, model, store, budget=money, progress=progress))
+                    first = np.array([grade(prompt, side[prompt.id][0].text) for prompt in prompts])
+                    rows += [asked_row(name, definition, values, first) for definition, values in about.items()]
     return UncertaintyCard(len(prompts), tuple(rows))
 
 
@@ -107,6 +121,16 @@ def card_rows(
             )
             rows.append(SignalRow(model, definition, *auroc_with_interval(values, quality)))
     return rows
+
+
+def asked_row(model: str, definition: str, values: FloatArray, quality: FloatArray) -> SignalRow:
+    """What a model said of its first answers, whose quality is (n,); replies that say nothing (nan) are left out."""
+    told = ~np.isnan(values)
+    if told.sum() < len(values) / 2:
+        return SignalRow(model, definition, None, None, None, f"{(~told).sum()} of {len(values)} replies say nothing")
+    if not 0 < quality[told].mean() < 1:
+        return SignalRow(model, definition, None, None, None, "every answer is right, or every one wrong")
+    return SignalRow(model, definition, *auroc_with_interval(values[told], quality[told]))
 
 
 def auroc(values: FloatArray, quality: FloatArray) -> float:

@@ -193,32 +193,3 @@ def saturated_share(clusters: Sequence[IntArray]) -> float:
     if not clusters:
         return 0.0
     return float(np.mean([len(ids) > 1 and len(np.unique(ids)) == len(ids) for ids in clusters]))
-
-
-P_TRUE_PROMPT = (
-    "Question: {question}\nBrainstormed answers:\n{samples}\nPossible answer: {answer}\n"
-    "Is the possible answer:\n(A) True\n(B) False\nThe possible answer is:"
-)  # Kadavath et al. 2022, section 4
-VERBALISED_PROMPT = (
-    "Question: {question}\nAnswer: {answer}\nHow likely is the answer to be right? "
-    "Reply with one number from 0 to 100 and nothing else."
-)
-
-
-def p_true(first_token_logprobs: dict[str, float]) -> float:
-    """1 - P(True) from the log-probs of the judge's first token (A/True against B/False); nan when neither is there."""
-    mass = {"A": 0.0, "B": 0.0}
-    for token, logprob in first_token_logprobs.items():
-        letter = {"a": "A", "true": "A", "b": "B", "false": "B"}.get(token.strip(" ()").casefold())
-        if letter:
-            mass[letter] += float(np.exp(logprob))
-    total = mass["A"] + mass["B"]
-    return 1.0 - mass["A"] / total if total else float("nan")
-
-
-def verbalised(reply: str) -> float:
-    """1 - stated confidence (a percentage at the start of the reply); nan when there is none."""
-    import re
-
-    found = re.match(r"\D{0,20}(\d{1,3}(?:\.\d+)?)", reply.strip())
-    return 1.0 - float(found.group(1)) / 100 if found and float(found.group(1)) <= 100 else float("nan")

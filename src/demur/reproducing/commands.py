@@ -57,10 +57,15 @@ def judge(
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
-def signals(run: RunFolder = "run", json: AsJson = False) -> None:
+def signals(
+    run: RunFolder = "run",
+    ask: Annotated[bool, typer.Option("--ask", help="Also ask both models about their own answers.")] = False,
+    max_usd: Annotated[float | None, typer.Option(help="Stop before asking costs more than this.")] = None,
+    json: AsJson = False,
+) -> None:
     """The uncertainty card of a run: how well each definition tells right answers from wrong ones."""
     from demur.signals import signals
 
     with printing.progress_bar() as progress:
-        found = signals(run=run, progress=progress)
+        found = signals(run=run, ask=ask, max_usd=max_usd, progress=progress)
     return printing.as_json(found) if json else printing.lines(found.lines)

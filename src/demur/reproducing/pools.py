@@ -25,7 +25,7 @@ ZEROEVAL = (
 )
 Pool = tuple[list[str], list[str], FloatArray, FloatArray]  # models, questions, quality and cost (n, M)
 NOTE = (
-    "AIQ: mean height of the non-decreasing hull between the cheapest and the dearest model (RouterBench). Models are in "
+    "AIQ: mean height of the non-decreasing hull from the cheapest to the dearest model (RouterBench). Models are in "
     "order of price; a router's scores are put in units of quality on held-out prompts before they meet a price."
 )
 COLUMNS = ("router", "AIQ [95 % interval]", "best quality", "at cost")
