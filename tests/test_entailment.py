@@ -18,7 +18,7 @@ from demur.catalogue import models
 from demur.cross_encoder import CONTEXT, OnnxEntailment, cut, kept_tokens, label_order
 from demur.deciding import entail
 from demur.endpoints import Endpoint, EndpointClient
-from demur.entailment import SHIPPED, LLMEntailment, cached, open_entailment
+from demur.entailment import SHIPPED, LLMEntailment, at_share, cached, open_entailment
 from demur.errors import InputError, ModelError
 from demur.records import FloatArray
 from demur.store import Store
@@ -48,6 +48,16 @@ def test_the_shipped_files_are_what_the_catalogue_and_the_card_promise() -> None
         assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == promise
         assert promise in card
     assert sum((WEIGHTS / name).stat().st_size for name in SHIPPED) <= 25e6
+
+
+def test_where_few_pairs_hold_more_is_asked_for() -> None:
+    """Bayes' rule: even odds become the share; what is certain stays so."""
+    given = np.array([[0.25, 0.25, 0.5], [0.0, 0.0, 1.0], [0.0, 0.01, 0.99]])
+    found = at_share(lambda pairs: given, 0.1)([("", "")] * 3)
+    assert np.allclose(found[0], [0.45, 0.45, 0.1])
+    assert np.allclose(found[1], [0, 0, 1])
+    assert found[2, 2] == pytest.approx(0.99 * 0.1 / (0.99 * 0.1 + 0.01 * 0.9))
+    assert np.allclose(at_share(lambda pairs: given, 0.5)([("", "")] * 3), given)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def label(
     tau: Annotated[float, typer.Option(help="Relative difference below which hard labels tie.")] = 0.1,
     entailment: Annotated[
         str, typer.Option(help="What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL.")
-    ] = "exact",
+    ] = "shipped",
     rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
     source: Annotated[
         str,

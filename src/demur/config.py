@@ -48,7 +48,7 @@ class LabelConfig:
     definition: str = "rao_blackwell"  # of semantic entropy; discrete where log-probs are missing
     delta: Literal["symmetric", "paper"] = "symmetric"
     tau: float = 0.1  # ties of hard labels: relative difference of the entropies
-    entailment: str = "exact"  # what decides "same meaning": exact, shipped, a folder, hub:NAME, llm:MODEL
+    entailment: str = "shipped"  # what decides "same meaning": exact, shipped, a folder, hub:NAME, llm:MODEL
     rules: bool = True  # decide numbers, dates and units by rule before asking the entailment model
 
 

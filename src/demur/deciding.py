@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demur.clustering import checked, strictly_entails
-from demur.entailment import is_shipped, open_entailment
+from demur.config import LabelConfig
+from demur.entailment import open_entailment
 from demur.records import Entailment
 from demur.rules import ruling
 from demur.store import Store, Verdict
@@ -54,7 +55,7 @@ def entail(
     ``entailment`` as `demur label` takes it (the shipped model by default); ``rules=False`` asks it in any case.
     ``store`` is a file that keeps verdicts. Raises InputError, ModelError.
     """
-    spec = entailment or ("shipped" if is_shipped() else "exact")
+    spec = entailment or LabelConfig().entailment
     if not answer_a.strip() or not answer_b.strip():
         same = not answer_a.strip() and not answer_b.strip()
         return MeaningDecision(

@@ -25,6 +25,7 @@ from demur.rules import exact_key
 from demur.store import Pair, Store, Verdict
 
 SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
+SAMPLED_SHARE = 0.1  # of the pairs of sampled answers that clustering asks about, those that hold
 
 
 def exact_match(pairs: Sequence[Pair]) -> FloatArray:
@@ -78,17 +79,27 @@ def cached(entailment: Entailment, store: Store, identity: str) -> Entailment:
     return ask
 
 
+def at_share(entailment: Entailment, share: float) -> Entailment:
+    """The same entailment where ``share`` of the pairs hold, and not the half that it was calibrated on: Bayes' rule.
+
+    Sampled answers of a wavering model rarely mean the same: without this, what is hard to tell apart is merged, and a
+    model that guesses looks sure.
+    """
+    odds = np.array([1.0, 1.0, share / (1 - share)])
+
+    def ask(pairs: Sequence[Pair]) -> FloatArray:
+        weighed = np.asarray(entailment(pairs)) * odds
+        return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+
+    return ask
+
+
 def shipped_entailment() -> OnnxEntailment:
-    """The small entailment model that comes with demur, alone (no rules)."""
+    """The small entailment model that comes with demur, alone (no rules), calibrated for pairs of which half hold."""
     model, tokenizer, config = (_weights() / name for name in SHIPPED)
     if not model.is_file():
         raise ModelError(f"{model}: this build of demur ships no entailment model; use entailment='exact'")
     return OnnxEntailment(model, tokenizer, config)
-
-
-def is_shipped() -> bool:
-    """True when this build carries the small entailment model."""
-    return (_weights() / SHIPPED[0]).is_file()
 
 
 def _weights() -> Path:
@@ -105,7 +116,7 @@ def open_entailment(spec: str, store: Store | None = None, progress: Progress = 
     if spec == "exact":
         yield exact_match
     elif spec == "shipped":
-        yield _kept(shipped_entailment(), store)
+        yield at_share(_kept(shipped_entailment(), store), SAMPLED_SHARE)
     elif spec.startswith("llm:"):
         with _judge(spec.removeprefix("llm:"), progress) as (judge, identity):
             yield judge if store is None else cached(judge, store, identity)

@@ -31,13 +31,13 @@ WINDOW = 128  # tokens a pair at run time: little more than it was trained on
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", nargs="+", required=True, help="FILE, or several FILE:WEIGHT to take the mean")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     network = CrossEncoder()
-    network.load_state_dict(torch.load(args.checkpoint, weights_only=True)["network"])
+    network.load_state_dict(mean_of(args.checkpoint))
     network.eval()
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     tokenizer.no_truncation()
@@ -52,6 +52,17 @@ def main() -> None:
     config = {"id2label": LABELS, "max_length": WINDOW, "temperature_folded_in": round(temperature, 4)}
     (args.out / "entailment.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     print(f"temperature {temperature:.3f}; {(args.out / 'entailment.onnx').stat().st_size / 1e6:.1f} MB")
+
+
+def mean_of(checkpoints: list[str]) -> dict[str, torch.Tensor]:
+    """The weighted mean of networks: stages of one run, whose weights lie close together, are better together."""
+    total: dict[str, torch.Tensor] = {}
+    for given in checkpoints:
+        path, _, weight = given.partition(":")
+        for name, value in torch.load(path, weights_only=True)["network"].items():
+            scaled = float(weight or 1) * value if value.is_floating_point() else value
+            total[name] = total[name] + scaled if name in total and value.is_floating_point() else scaled
+    return total
 
 
 def fitted_temperature(network: CrossEncoder, tokenizer: Tokenizer, rows: list[Row]) -> float:
