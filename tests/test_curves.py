@@ -74,6 +74,7 @@ def test_equal_scores_are_the_chord() -> None:
     assert curve.pgr(0.3) == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_what_it_promises() -> None:
     """Over worlds with a known APGR, the 95 % interval covers it about 95 % of the time."""
     random = np.random.default_rng(0)

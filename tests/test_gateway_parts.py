@@ -53,6 +53,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), values), st.text(min_size=1), st.text(min_size=1))
 def test_only_the_model_changes(body: dict[str, object], old: str, new: str) -> None:
     raw = json.dumps(body | {"model": old}).encode()

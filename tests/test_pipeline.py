@@ -62,6 +62,7 @@ def test_every_kind_of_label_teaches_what_the_weak_model_cannot_do(tmp_path: Pat
     assert all("plus" in near.prompt for near in decision.neighbours)
 
 
+@pytest.mark.slow
 def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, pair: Pair) -> None:
     prompts = write_questions(tmp_path / "prompts.jsonl")
     (tmp_path / "run.toml").write_text(
@@ -198,7 +199,7 @@ def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("models", "fetch", "gpt-9"), "no model is called 'gpt-9'"),
         (("label", "--run", "none"), "no run here yet"),
         (("doctor", "what"), "is no model: give a catalogue name"),
-        (("doctor", "m@http://127.0.0.1:9/v1"), "does not answer"),
+        pytest.param(("doctor", "m@http://127.0.0.1:9/v1"), "does not answer", marks=pytest.mark.slow),  # it retries
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], named: str) -> None:
@@ -209,6 +210,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], named: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_samples_labels_and_prints_json(tmp_path: Path, pair: Pair) -> None:
     prompts = write_questions(tmp_path / "prompts.jsonl", 20)
     names = [part for side, name in pair.names.items() for part in (f"--{side}", name)]
