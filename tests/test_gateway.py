@@ -349,6 +349,21 @@ async def test_bodies_over_the_limit_are_refused(tmp_path: Path) -> None:
         assert (await found.ask("a" * 5_000))[0] == 200
 
 
+async def test_a_header_that_never_ends_is_given_up_and_a_kept_connection_is_not(tmp_path: Path) -> None:
+    async with gateway(tmp_path, body_seconds=0.3) as found:
+        address = found.address.removeprefix("http://").split(":")
+        slow_reader, slow = await asyncio.open_connection(*address)
+        slow.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        reader, kept = await asyncio.open_connection(*address)
+        for _ in range(2):
+            kept.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in await reader.readuntil(b'"ok"}')
+            await asyncio.sleep(0.5)
+        assert slow_reader.at_eof() or not await slow_reader.read()
+        kept.close()
+        slow.close()
+
+
 async def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
     async with gateway(tmp_path, body_seconds=0.1) as found:
         host, _, port = found.address.removeprefix("http://").partition(":")

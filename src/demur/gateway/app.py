@@ -353,11 +353,13 @@ def _passes(header: str) -> bool:
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+UNHEARD: set[object] = set()  # young connections that have not sent a whole header yet
 
 
 @web.middleware
 async def errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error of ours in OpenAI's format, and no traceback to a client."""
+    UNHEARD.discard(request.protocol)
     try:
         return await handler(request)
     except ApiError as error:

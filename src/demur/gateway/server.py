@@ -11,13 +11,14 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from demur.config import ModelConfig, build
 from demur.errors import ArtifactError, DemurError, InputError
-from demur.gateway.app import Gateway, as_json, errors_as_openai
+from demur.gateway.app import UNHEARD, Gateway, as_json, errors_as_openai
 from demur.gateway.dashboard import page, recent_decisions
 from demur.gateway.decisions import Decider
 from demur.gateway.keys import Doorkeeper, read_keys
@@ -138,14 +139,17 @@ async def running(settings: GatewaySettings, *, shared_port: bool = False) -> As
             redact=_function(settings.redact) if settings.redact else str,
             trace=tracer() if settings.otel else None,
         )
+        listen = partial(_listen, stack=stack, shared=shared_port, seconds=settings.body_seconds)
         if settings.admin_port:
-            await _listen(admin_application(gateway), "127.0.0.1", settings.admin_port, stack, shared_port)
+            await listen(admin_application(gateway), "127.0.0.1", settings.admin_port)
         app = application(gateway, admin=not settings.admin_port)
-        port = await _listen(app, settings.host, settings.port, stack, shared_port)
+        port = await listen(app, settings.host, settings.port)
         yield gateway, f"http://{settings.host}:{port}"
 
 
-async def _listen(app: web.Application, host: str, port: int, stack: AsyncExitStack, shared: bool) -> int:
+async def _listen(
+    app: web.Application, host: str, port: int, stack: AsyncExitStack, *, shared: bool, seconds: float
+) -> int:
     """Serve an application until the stack unwinds; returns its port. Raises InputError."""
     runner = web.AppRunner(
         app,
@@ -157,11 +161,31 @@ async def _listen(app: web.Application, host: str, port: int, stack: AsyncExitSt
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    loop = asyncio.get_running_loop()
     try:
-        await web.TCPSite(runner, host, port, reuse_port=shared or None, backlog=2048).start()
+        listening = await loop.create_server(
+            partial(_connection, runner, seconds), host, port, reuse_port=shared or None, backlog=2048
+        )
     except OSError as error:
         raise InputError(f"{host}:{port} cannot be listened on: {error.strerror}") from None
-    return int(runner.addresses[0][1])
+    stack.callback(listening.close)
+    return int(listening.sockets[0].getsockname()[1])
+
+
+def _connection(runner: web.AppRunner, seconds: float) -> web.RequestHandler:
+    """The protocol of a new connection, which is cut when it has sent no whole header by then; aiohttp would wait."""
+    assert runner.server is not None
+    made = runner.server()
+    UNHEARD.add(made)
+
+    def cut() -> None:
+        if made in UNHEARD:
+            UNHEARD.discard(made)
+            if made.transport is not None:
+                made.transport.abort()
+
+    asyncio.get_running_loop().call_later(seconds, cut)
+    return made
 
 
 async def _upstream(role: Role, settings: GatewaySettings, router: Router, stack: AsyncExitStack) -> Upstream:
