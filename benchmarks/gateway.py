@@ -31,6 +31,8 @@ from environment import describe, peer_python
 UPSTREAM, DEMUR, ROUTELLM, LITELLM = 8301, 8302, 8303, 8304
 LEVELS = (1, 32, 128)
 ROUNDS = 3
+WARM_REQUESTS, MEMORY_REQUESTS = 10_000, 100_000
+HEALTH_ASKED = 300
 ROUTELLM_NEEDS = (
     *("torch==2.13.0", "routellm==0.2.0", "numpy==2.2.6", "pandas==2.3.3"),
     *("fastapi", "uvicorn", "shortuuid"),
@@ -66,6 +68,19 @@ app = web.Application()
 app.router.add_post("/v1/chat/completions", complete)
 app.router.add_post("/v1/embeddings", embed)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+"""
+
+# Asks /health in turn on one connection and prints the milliseconds of each.
+HEALTH_CODE = """
+import http.client, json, sys, time
+connection, times = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1])), []
+for _ in range(int(sys.argv[2])):
+    start = time.perf_counter()
+    connection.request("GET", "/health")
+    connection.getresponse().read()
+    times.append(1000 * (time.perf_counter() - start))
+    time.sleep(0.01)
+print(json.dumps(times))
 """
 
 
@@ -212,12 +227,13 @@ def main() -> None:
         Target("demur pass-through", DEMUR, "large"),
         Target("demur routed", DEMUR, "demur"),
         Target("direct, streamed", UPSTREAM, "large", stream=True),
+        Target("demur passed, streamed", DEMUR, "large", stream=True),
         Target("demur routed, streamed", DEMUR, "demur", stream=True),
     ]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         stack.enter_context(process([sys.executable, "-c", UPSTREAM_CODE, str(UPSTREAM)], 0))
-        stack.enter_context(process(demur_command(folder), 1))
+        gateway = stack.enter_context(process(demur_command(folder), 1))
         if "routellm" in options.peers:
             python = peer_python("routellm-server", ROUTELLM_NEEDS)
             url = f"http://127.0.0.1:{UPSTREAM}/v1"
@@ -230,6 +246,36 @@ def main() -> None:
         for target in targets:
             wait_for(target)
         report(targets, options.requests)
+        report_health(targets[2], options.requests)
+        report_memory(targets[1], gateway.pid)
+
+
+def report_health(routed: Target, requests: int) -> None:
+    """How long /health takes while routed requests fill the gateway; asked by a process of its own."""
+    asking = subprocess.Popen([sys.executable, "-c", HEALTH_CODE, str(DEMUR), str(HEALTH_ASKED)], stdout=-1)
+    seconds, _ = asyncio.run(load(routed, LEVELS[-1], requests))
+    said, _ = asking.communicate(timeout=120)
+    times = np.array(json.loads(said))
+    print(
+        f"/health while {LEVELS[-1]} routed requests are under way ({requests / seconds:,.0f} req/s): "
+        f"p50 {np.quantile(times, 0.5):.1f} ms, p99 {np.quantile(times, 0.99):.1f} ms of {len(times)}"
+    )
+
+
+def report_memory(passed: Target, pid: int) -> None:
+    """Resident memory of the gateway after a warm-up and after many more requests."""
+    asyncio.run(load(passed, 32, WARM_REQUESTS))
+    before = _resident_megabytes(pid)
+    asyncio.run(load(passed, 32, MEMORY_REQUESTS))
+    after = _resident_megabytes(pid)
+    print(
+        f"resident memory: {before:.0f} MB after {WARM_REQUESTS:,} requests, {after:.0f} MB {MEMORY_REQUESTS:,} later"
+    )
+
+
+def _resident_megabytes(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def report(targets: list[Target], requests: int) -> None:
@@ -260,6 +306,8 @@ def report(targets: list[Target], requests: int) -> None:
         f"added at concurrency 1, p50: {np.median(passed) - np.median(direct):.2f} ms passed through, "
         f"{np.median(routed) - np.median(direct):.2f} ms routed"
     )
+    streamed, direct = (middles[name, 1] for name in ("demur passed, streamed", "direct, streamed"))
+    print(f"added to the first byte of a stream, p50: {np.median(streamed) - np.median(direct):.2f} ms passed through")
     for name, ours in (("RouteLLM server, routed", "demur routed"), ("LiteLLM proxy, pass", "demur pass-through")):
         if (name, 32) in rates:
             ratios = [f"{np.median(rates[ours, c]) / np.median(rates[name, c]):.1f}x at {c}" for c in LEVELS]
