@@ -240,8 +240,11 @@ def main() -> None:
             stack.enter_context(process(routellm_command(folder, python), 1, OPENAI_BASE_URL=url))
             targets.append(Target("RouteLLM server, routed", ROUTELLM, "router-mf-0.5", share=0.1))
         if "litellm" in options.peers:
-            python = peer_python("litellm", ["litellm[proxy]"])
-            stack.enter_context(process(litellm_command(folder, python), 1))
+            python = peer_python("litellm", ["litellm[proxy]==1.108.7"])
+            # Without keys, as demur is here; its prices from the package, not from the network.
+            alone = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+            alone |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+            stack.enter_context(process(litellm_command(folder, python), 1, **alone))
             targets.append(Target("LiteLLM proxy, pass", LITELLM, "large", share=0.2))
         for target in targets:
             wait_for(target)

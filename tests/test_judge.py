@@ -10,7 +10,7 @@ import pytest
 
 from demur.endpoints import Endpoint, EndpointClient
 from demur.errors import InputError
-from demur.judge import JudgeItem, judge_items, order_of, parse_reply, read_items, report
+from demur.judge import JudgeItem, fill, judge_items, order_of, parse_reply, read_items, report
 from demur.store import Store
 from demur.testing import fake_endpoint
 
@@ -51,8 +51,39 @@ def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_qualit
 
 def test_orders_are_balanced() -> None:
     assert set(Counter(order_of(i, item) for i, item in enumerate(ITEMS)).values()) == {10}
-    many = JudgeItem("q", "r", {str(i): "x" for i in range(7)})
+    many = JudgeItem("q", "r", {str(i): f"x{i}" for i in range(7)})
     assert sorted(order_of(3, many)) == sorted(many.responses)
+
+
+async def test_an_answer_that_two_gave_is_shown_once_and_counts_for_both() -> None:
+    items = [JudgeItem(f"What is {i} + 1?", str(i + 1), {"a": f"is {i + 1}.", "b": "is 0.", "c": f"is {i + 1}."})
+             for i in range(8)]  # fmt: skip
+    async with fake_endpoint(wise) as fake, EndpointClient(Endpoint("judge", fake.base_url)) as client:
+        with Store(":memory:") as store:
+            replies = await judge_items(items, client, client.endpoint, store)
+    assert "LLM 3" not in str(fake.requests[0]["messages"])
+    found = report("judge", items, replies)
+    assert [found.scores[name][0] for name in "abc"] == [100, 0, 100]
+    assert found.positions == (0.5, 0.5)
+
+
+async def test_where_all_answers_are_the_same_nobody_is_asked() -> None:
+    items = [JudgeItem("What is 1 + 1?", "2", {"a": "is 2.", "b": "is 2."})]
+    async with fake_endpoint(wise) as fake, EndpointClient(Endpoint("judge", fake.base_url)) as client:
+        with Store(":memory:") as store:
+            replies = await judge_items(items, client, client.endpoint, store)
+    assert replies == [None]
+    assert fake.requests == []
+    found = report("judge", items, replies)
+    assert found.identical == 1
+    assert {score for score, _, _ in found.scores.values()} == {100}
+
+
+def test_without_a_ground_truth_the_judge_is_not_told_of_one() -> None:
+    item = JudgeItem("q", "", {"a": "x", "b": "y"})
+    shown = fill(item, order_of(0, item), "answers")
+    assert "round truth" not in shown.lower()
+    assert "2. Two LLM-generated responses." in shown
 
 
 @pytest.mark.parametrize(
@@ -81,6 +112,7 @@ def test_prose_is_counted_and_left_out() -> None:
     ("row", "named"),
     [
         ({"question": "q", "reference": "r"}, "'responses'"),
+        ({"question": "q", "reference": None, "responses": {"a": "x", "b": "y"}}, "'reference'"),
         ({"question": "q", "reference": "r", "responses": {"a": "x"}}, "at least two"),
         ({"question": 7, "reference": "r", "responses": {"a": "x", "b": "y"}}, "'question'"),
         ({"question": "q", "reference": "r", "responses": {"a": "x", "c": "y"}}, "every row needs the same"),

@@ -122,10 +122,12 @@ def label(
         str,
         typer.Option(
             "--from",
-            help="samples, or other supervision: accuracy, accuracy-soft, quality-gap-det, -prob, -trans, or a file of "
-            "preferences (.jsonl, .parquet).",
+            help="samples, or other supervision: accuracy, accuracy-soft, quality-gap-det, -prob, -trans, judge, or a "
+            "file of preferences (.jsonl, .parquet).",
         ),
     ] = "samples",
+    judge: Annotated[str | None, typer.Option(help=f"For --from judge: {Model}.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="Stop before the judge costs more than this.")] = None,
     json: AsJson = False,
 ) -> None:
     """Turn samples into preferences: meaning clusters, semantic entropy, targets."""
@@ -133,7 +135,8 @@ def label(
     from demur.supervision import label_from
 
     if source != "samples":
-        found = label_from(source, run=run)
+        with printing.progress_bar() as progress:
+            found = label_from(source, run=run, judge=judge, max_usd=max_usd, progress=progress)
         return printing.as_json(found) if json else printing.lines(found.lines)
 
     with printing.progress_bar() as progress:

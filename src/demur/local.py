@@ -65,11 +65,17 @@ def _local_identity(name: str) -> str:
 
 @asynccontextmanager
 async def opened(
-    config: ModelConfig, *, parallel: int, progress: Progress = no_progress, embeddings: bool = False
+    config: ModelConfig,
+    *,
+    parallel: int,
+    threads: int = 1,
+    progress: Progress = no_progress,
+    embeddings: bool = False,
 ) -> AsyncIterator[Endpoint]:
     """An endpoint that answers: a remote one as it is, a local one started for as long as the block runs.
 
-    ``parallel`` samples of a prompt are drawn at once, sharing the prompt's KV cache. Raises EndpointError.
+    ``parallel`` samples of a prompt are drawn at once, sharing the prompt's KV cache. More than one of ``threads`` is
+    for a model that runs alone: on a busy two-core machine they stall each other. Raises EndpointError.
     """
     endpoint = endpoint_of(config)
     if not endpoint.local:
@@ -77,17 +83,18 @@ async def opened(
         return
     require("xllamacpp", extra="local", purpose="running a local model")
     path = fetch(config.model, progress=progress) if is_known(config.model) else Path(config.model)
-    async with _server(path, endpoint.model, parallel, embeddings) as address:
+    async with _server(path, endpoint.model, parallel, threads, embeddings) as address:
         # One request at a time: its `parallel` choices fill the slots, and one thread decodes them together.
         yield replace(endpoint, base_url=f"{address}/v1", concurrency=1)
 
 
 @asynccontextmanager
-async def _server(path: Path, name: str, parallel: int, embeddings: bool) -> AsyncIterator[str]:
+async def _server(path: Path, name: str, parallel: int, threads: int, embeddings: bool) -> AsyncIterator[str]:
     """Run llama.cpp's server in a child process; yields its address."""
     with tempfile.TemporaryFile() as log:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "demur.local", str(path), name, str(parallel), str(int(embeddings))),
+            *(sys.executable, "-m", "demur.local", str(path), name),
+            *(str(parallel), str(threads), str(int(embeddings))),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
@@ -118,7 +125,7 @@ async def _address(child: asyncio.subprocess.Process, path: Path, log: object) -
     return line.decode().strip()
 
 
-def _serve(path: str, name: str, parallel: int, embeddings: bool) -> None:
+def _serve(path: str, name: str, parallel: int, threads: int, embeddings: bool) -> None:
     """The child: serve one model until standard input closes."""
     import xllamacpp
 
@@ -130,8 +137,8 @@ def _serve(path: str, name: str, parallel: int, embeddings: bool) -> None:
     settings.n_ctx = CONTEXT_TOKENS
     settings.n_parallel = parallel  # n of a request must not be larger
     settings.kv_unified = True  # the slots share the prompt's KV cache
-    settings.cpuparams.n_threads = 1  # two threads a model stall each other on a busy two-core machine
-    settings.cpuparams_batch.n_threads = 1
+    settings.cpuparams.n_threads = threads
+    settings.cpuparams_batch.n_threads = threads
     settings.warmup = False
     settings.ui = False
     settings.embedding = embeddings
@@ -141,4 +148,4 @@ def _serve(path: str, name: str, parallel: int, embeddings: bool) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "1")
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")
