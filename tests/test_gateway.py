@@ -55,7 +55,9 @@ async def test_easy_prompts_go_to_the_weak_and_hard_ones_to_the_strong_model(tmp
             assert body["choices"][0]["message"]["content"] == f"{role} says {text}"
             assert "threshold" in headers["x-demur-reason"]
         assert float(headers["x-demur-score"]) >= float(headers["x-demur-threshold"])
-        assert float(headers["x-demur-cost-usd"]) > 0
+        usage = body["usage"]
+        dollars = (usage["prompt_tokens"] * 1.0 + usage["completion_tokens"] * 2.0) / 1e6
+        assert float(headers["x-demur-cost-usd"]) == pytest.approx(dollars, abs=1e-8)
 
 
 @pytest.mark.parametrize(

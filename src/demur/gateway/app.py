@@ -113,7 +113,8 @@ class Gateway:
         self.in_flight += 1
         try:
             passage.key = self.doorkeeper.admit(request.headers)
-            raw = await asyncio.wait_for(request.read(), self.settings.body_seconds)
+            async with asyncio.timeout(self.settings.body_seconds):
+                raw = await request.read()
             return await self._routed(request, raw, passage, routed=routed)
         except TimeoutError:
             raise ApiError(408, "The request's body did not come in time.") from None
@@ -125,7 +126,7 @@ class Gateway:
             raise
         finally:
             self.in_flight -= 1
-            self._write_down(passage)
+            asyncio.get_running_loop().call_soon(self._write_down, passage)  # once the answer is on its way
 
     async def _routed(self, request: web.Request, raw: bytes, passage: Passage, *, routed: bool) -> web.StreamResponse:
         body = parse_body(raw)
@@ -270,7 +271,7 @@ class Gateway:
         self, request: web.Request, response: aiohttp.ClientResponse, passage: Passage
     ) -> web.StreamResponse:
         """The upstream's answer, byte for byte: streams as they come, others whole."""
-        headers = self._answer_headers(response, passage)
+        passage.status = response.status
         async with response:
             if "text/event-stream" not in response.headers.get("Content-Type", ""):
                 try:
@@ -278,33 +279,34 @@ class Gateway:
                 except (aiohttp.ClientError, TimeoutError) as error:
                     passage.outcome = "upstream_error"
                     raise ApiError(502, f"{passage.model} broke off its answer.", "upstream_error") from error
-                return self._whole(data, headers, passage)
-            return await self._streamed(request, response.content.iter_any(), headers, passage)
+                return self._whole(data, response, passage)
+            return await self._streamed(request, response.content.iter_any(), response, passage)
 
     async def _let_go(self, request: web.Request, draft: Checked, passage: Passage) -> web.StreamResponse:
         """The weak model's answer, which the gate has looked at."""
         passage.model, passage.first_byte_seconds = self.upstreams["weak"].endpoint.model, passage.gate_seconds
+        passage.status = draft.response.status
         async with draft.response:
             if draft.stream is None:
-                passage.tail = bytearray(draft.whole[-TAIL_BYTES:])  # its usage goes into the header
-                return self._whole(draft.whole, self._answer_headers(draft.response, passage), passage)
-            headers = self._answer_headers(draft.response, passage)
-            return await self._streamed(request, draft.stream.chunks(), headers, passage)
+                return self._whole(draft.whole, draft.response, passage)
+            return await self._streamed(request, draft.stream.chunks(), draft.response, passage)
 
     def _answer_headers(self, response: aiohttp.ClientResponse, passage: Passage) -> dict[str, str]:
-        passage.status = response.status
         headers = {name: value for name, value in response.headers.items() if _passes(name)}
         return headers | self._explained(passage) if self.settings.headers else headers
 
-    @staticmethod
-    def _whole(data: bytes, headers: dict[str, str], passage: Passage) -> web.Response:
+    def _whole(self, data: bytes, response: aiohttp.ClientResponse, passage: Passage) -> web.Response:
         passage.sent_bytes, passage.tail = len(data), bytearray(data[-TAIL_BYTES:])
-        return web.Response(body=data, status=passage.status, headers=headers)
+        return web.Response(body=data, status=passage.status, headers=self._answer_headers(response, passage))
 
     async def _streamed(
-        self, request: web.Request, chunks: AsyncIterator[bytes], headers: dict[str, str], passage: Passage
+        self,
+        request: web.Request,
+        chunks: AsyncIterator[bytes],
+        response: aiohttp.ClientResponse,
+        passage: Passage,
     ) -> web.StreamResponse:
-        answer = web.StreamResponse(status=passage.status, headers=headers)
+        answer = web.StreamResponse(status=passage.status, headers=self._answer_headers(response, passage))
         await answer.prepare(request)
         try:
             async for chunk in chunks:
@@ -326,7 +328,7 @@ class Gateway:
             found |= {"x-demur-score": f"{passage.score:.6f}", "x-demur-threshold": f"{passage.threshold:.6f}"}
         if passage.stage == "gate":
             found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(passage.extra_samples)}
-        cost = passage.usd(self._prices)
+        cost = passage.usd(self._prices) if passage.sent_bytes else None  # a stream's is known at its end: the ledger
         return found | ({} if cost is None else {"x-demur-cost-usd": f"{cost:.8f}"})
 
     # -- what it came to -----------------------------------------------------------------------------------------

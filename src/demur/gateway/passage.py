@@ -59,20 +59,20 @@ class Passage:
 
     def usd(self, prices: Prices) -> float | None:
         """USD of the answer and of what the gate asked for beside it; None when a price is unknown."""
-        found = self._usd_on(next((price for model, price in prices.values() if model == self.model), None))
-        if found is None or self.gate_tokens == (0, 0):
-            return found
-        weak = prices["weak"][1]
-        return None if weak is None else found + weak.usd(*self.gate_tokens)
+        return self._usd(prices, *self.tokens[:2])
 
-    def _usd_on(self, price: Price | None) -> float | None:
-        prompt, completion, _ = self.tokens
-        return None if price is None else price.usd(prompt, completion)
+    def _usd(self, prices: Prices, prompt: int, completion: int) -> float | None:
+        own = next((price for model, price in prices.values() if model == self.model), None)
+        weak = prices["weak"][1]
+        if own is None or (weak is None and self.gate_tokens != (0, 0)):
+            return None
+        return own.usd(prompt, completion) + (weak.usd(*self.gate_tokens) if weak else 0.0)
 
     def record(self, prices: Prices, prompt: str) -> LedgerRecord:
         """What is written down at its end."""
         answered = bool(self.model) and self.status < 400
         prompt_tokens, completion_tokens, counted = self.tokens if answered else (0, 0, True)
+        strong = prices["strong"][1]
         return LedgerRecord(
             id=self.id,
             at=self.at,
@@ -92,8 +92,8 @@ class Passage:
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             tokens_counted=counted,
-            usd=self.usd(prices) if answered else 0.0,
-            usd_strong=self._usd_on(prices["strong"][1]) if answered else 0.0,
+            usd=self._usd(prices, prompt_tokens, completion_tokens) if answered else 0.0,
+            usd_strong=(strong.usd(prompt_tokens, completion_tokens) if strong else None) if answered else 0.0,
             queue_seconds=self.queue_seconds,
             decide_seconds=self.decide_seconds,
             gate_seconds=self.gate_seconds,
