@@ -21,7 +21,7 @@ from demur.local import endpoint_of, parse_model
 from demur.records import Encoder, FloatArray, Progress, content_hash, no_progress
 from demur.store import Store
 
-BATCH_TEXTS = 4  # larger ones are slower on a CPU
+BATCH_TOKENS = 256  # padding included; larger batches are slower on a CPU
 BULK_TEXTS = 64  # from here on all cores embed, a batch each; what serves never comes as many at once
 KEPT_TEXTS = 256  # are embedded before they are written to the store
 CHARACTERS_PER_TOKEN = 12  # more than any script needs on average: what lies beyond the window is cut before tokenising
@@ -59,7 +59,7 @@ class OnnxEncoder:
         """Embed texts; shape (n, d), float32, rows of length 1. Raises InputError for an empty text."""
         encoded = [self._token_ids(text) for text in texts]
         by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]))  # short with short: padding is wasted
-        batches = [by_length[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)]
+        batches = _batches(by_length, [len(encoded[i]) for i in by_length])
 
         def embed(batch: Sequence[int]) -> FloatArray:
             return self._embed([encoded[i] for i in batch])
@@ -98,6 +98,15 @@ class OnnxEncoder:
         else:
             pooled = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         return np.asarray(pooled / np.linalg.norm(pooled, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _batches(ascending: Sequence[int], lengths: Sequence[int]) -> list[Sequence[int]]:
+    """Neighbours together, as many as BATCH_TOKENS has room for; ``lengths`` ascend."""
+    starts = [0] if ascending else []
+    for i, length in enumerate(lengths):
+        if i > starts[-1] and (i - starts[-1] + 1) * length > BATCH_TOKENS:
+            starts.append(i)
+    return [ascending[start:end] for start, end in zip(starts, [*starts[1:], len(ascending)], strict=True)]
 
 
 class EndpointEncoder:

@@ -25,7 +25,7 @@ def reproduce(
     out: Annotated[str, typer.Option(help="Folder of the page and the pictures.")] = "run/reproduce",
     only: Annotated[str, typer.Option(help="Comma-separated parts; --list names them.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="Name every part and row, and stop.")] = False,
-    encoder: Annotated[str, typer.Option(help="minilm, bge-small, or MODEL@BASE_URL.")] = "minilm",
+    encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {Model}.")] = "qwen2.5-coder-1.5b",
     json: AsJson = False,
 ) -> None:

@@ -43,7 +43,7 @@ def reproduce(
     *,
     out: str | Path = "run/reproduce",
     only: Sequence[str] = (),
-    encoder: str = "minilm",
+    encoder: str = "bge-small",
     judge_model: str = "qwen2.5-coder-1.5b",
     progress: Progress = no_progress,
 ) -> Reproduction:

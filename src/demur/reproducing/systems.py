@@ -99,7 +99,7 @@ SYSTEMS: tuple[System, ...] = (
     _row("GraphRouter", "graphrouter", "accuracy soft", "Feng et al. 2024", "edge prediction"),
 )
 DEPARTURES = (
-    "All rows: frozen MiniLM embeddings under numpy heads; trained on NQ-Open, not on the paper's mix of 12,247.",
+    "All rows: a frozen encoder (bge-small) under numpy heads; trained on NQ-Open, not on the paper's mix of 12,247.",
     "TO-Router: its MLP and kNN over our encoder; labels are which of gpt-3.5 and Llama-2-7b is more often right.",
     "RouteLLM: 805 AlpacaEval comparisons (win rates against a third model; 72 % have both below .05) and 3,020 human "
     "judgements of NQ-Open answers, not 80,000 arena battles: this is no fair RouteLLM.",
