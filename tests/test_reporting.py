@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from demur.curves import cost_quality_curve
+from demur.drawing import curve_figure
 from demur.evaluation import Evaluation, EvaluationRow, Example
 from demur.records import Preference
 from demur.reporting import page
@@ -61,3 +63,14 @@ def test_pictures_follow_the_pages_colours() -> None:
     html = page(evaluation())
     assert "currentColor" in html
     assert "prefers-color-scheme: dark" in html
+
+
+def test_every_router_is_drawn_and_the_served_one_wherever_it_stands() -> None:
+    found = evaluation()
+    names = [f"router {i}" for i in range(9)]
+    rows = tuple(EvaluationRow(name, found.rows[0].curve) for name in names)
+    drawn = curve_figure(replace(found, rows=rows, served=names[-1]))
+    shown = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
+    assert shown == ["oracle", "random", *names[:-1], f"{names[-1]} (served)"]
+    looks = {(line.get_color(), line.get_linestyle()) for line in drawn.axes[0].get_lines()[2:11]}
+    assert len(looks) == 9

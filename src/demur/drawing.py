@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,19 +53,21 @@ def check_matplotlib() -> None:
 @in_style
 def curve_figure(found: Evaluation) -> Any:
     """Quality against strong share: every router, the served one with its interval, chord, oracle, both ends."""
-    figure, axes = axes_of(7.2, 4.4)
+    figure, axes = axes_of(8.6, 4.4)
     curve = found.rows[0].curve
     shares = np.linspace(0, 1, 101)
     oracle = curve.oracle
     axes.plot(100 * oracle.strong_shares, oracle.qualities, color=INK, lw=1, ls=":", label="oracle")
     axes.plot([0, 100], [curve.weak_quality, curve.strong_quality], color=INK, lw=1, ls="--", label="random")
-    for colour, row in zip(PALETTE, found.rows, strict=False):
-        _draw_router(axes, row, colour, shares, served=row.router == found.served)
+    others = cycle(product(("-", "--"), PALETTE[1:]))  # the first colour is the served router's
+    for row in found.rows:
+        line, colour = ("-", PALETTE[0]) if row.router == found.served else next(others)
+        _draw_router(axes, row, colour, line, shares, served=row.router == found.served)
     _mark(axes, 0, curve.weak_quality, "always weak", (8, -12), "left")
     _mark(axes, 100, curve.strong_quality, "always strong", (0, 8), "right")
     axes.margins(y=0.1)
     axes.set(xlabel="calls to the strong model (%)", ylabel="mean quality", xlim=(-2, 102))
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.05))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -73,10 +76,11 @@ def _mark(axes: Any, share: float, quality: float, name: str, offset: tuple[int,
     axes.annotate(name, (share, quality), offset, textcoords="offset points", ha=side)
 
 
-def _draw_router(axes: Any, row: EvaluationRow, colour: str, shares: np.ndarray, *, served: bool) -> None:
+def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:
     name = f"{row.router} (served)" if served else row.router
     quality = np.interp(shares, row.curve.strong_shares, row.curve.qualities)
-    axes.plot(100 * shares, quality, color=colour, lw=2.4 if served else 1.1, alpha=1 if served else 0.8, label=name)
+    width, alpha, order = (2.4, 1.0, 3) if served else (1.1, 0.8, 2)
+    axes.plot(100 * shares, quality, color=colour, ls=line, lw=width, alpha=alpha, zorder=order, label=name)
     if served:
         axes.fill_between(100 * shares, *row.curve.band(shares), color=colour, alpha=0.15, lw=0)
 

@@ -56,7 +56,8 @@ def page(found: Evaluation) -> str:
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(_lead(found))}</p>',
         figure_html(
-            drawing.curve_figure(found), "Quality against calls to the strong model; the band is the 95 % interval."
+            drawing.curve_figure(found),
+            "Quality against calls to the strong model; the band is the served router's 95 % interval.",
         ),
         "<h2>Routers</h2>" + _routers(found),
         "".join(
