@@ -40,12 +40,14 @@ async def test_a_wise_judge_finds_the_right_router_wherever_it_stands() -> None:
     assert found.scores["bad"][0] == found.scores["worse"][0] == 0
     assert found.positions == pytest.approx((1 / 3, 1 / 3, 1 / 3))
     assert found.agreement == 1
+    assert "goes by position" not in found.lines[-1]
     assert all("good" not in str(body["messages"]) for body in fake.requests)
 
 
 def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_quality() -> None:
     found = report("judge", ITEMS, ["LLM 1"] * len(ITEMS))
     assert found.positions == (1, 0, 0)
+    assert "goes by position" in found.lines[-1]
     assert {round(score) for score, _, _ in found.scores.values()} == {33}
 
 

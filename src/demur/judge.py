@@ -43,6 +43,7 @@ _TRUTH = ("2. A ground truth answer.\n3.", "Ground Truth Answer: {reference}\n")
 WITHOUT_TRUTH = TEMPLATE.replace(_TRUTH[0], "2.").replace(_TRUTH[1], "")
 SETTINGS = SamplingSettings(n=1, temperature=0.0, max_tokens=24)
 RESAMPLES = 1000
+BIASED = 0.5  # a difference between positions from which on scores say more about positions than about answers
 _REPLY = re.compile(r"\W*(?:(?:LLM\s*)?\d+(?:\s*(?:,|and|&)\s*(?:and\s+)?)?)+\W*", re.IGNORECASE)
 
 
@@ -82,8 +83,14 @@ class JudgeReport:
             f"{self.unparseable} replies not understood, all chosen on {self.ties:.0%}",
             "  Score (95 % interval):",
             *scored,
-            f"  chosen by position: {bias}; agreement with graded correctness: {agreed}",
+            f"  chosen by position: {bias}; agreement with graded correctness: {agreed}{self._warning}",
         )
+
+    @property
+    def _warning(self) -> str:
+        if not self.positions or max(self.positions) - min(self.positions) < BIASED:
+            return ""
+        return "; this judge goes by position, not by content: its scores say little, ask a larger one"
 
 
 def judge(

@@ -18,7 +18,7 @@ from demur.reproducing.outcomes import Benchmark, benchmark
 from demur.reproducing.part import Part
 from demur.reproducing.systems import System, named
 
-JUDGED_QUESTIONS = 15  # at each of CPT50 and CPT80
+JUDGED_QUESTIONS = 30  # at each of CPT50 and CPT80; routers give one and the same answer to half of them
 JUDGED = (
     ("TO-Router: kNN", "accuracy hard"),
     ("RouteLLM: SW", "preference"),
