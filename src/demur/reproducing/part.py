@@ -36,7 +36,8 @@ def span(curve: CostQualityCurve, metric: str, value: float, scale: float, digit
     if math.isnan(value):
         return "never"
     low, high = curve.interval(metric)
-    return f"{scale * value:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    middle, low, high = (f"{scale * bound:.{digits}f}".removeprefix("0") for bound in (value, low, high))
+    return f"{middle} [{low}, {high}]"
 
 
 def cells(curve: CostQualityCurve) -> tuple[str, str, str]:

@@ -18,7 +18,7 @@ from demur.reproducing.part import Part, cells, span
 from demur.reproducing.systems import DEPARTURES, RANDOM_OF_PAPER, ROUTERS, SYSTEMS, System, named
 
 BENCHMARKS = ("mt_bench", "gsm8k", "mmlu")
-COLUMNS = ("row", "CPT50 [95 %]", "CPT80 [95 %]", "APGR [95 %]", "routellm CPT50 / CPT80", "the paper's CPT50 / CPT80")
+COLUMNS = ("row", "CPT50 [95 %]", "CPT80 [95 %]", "APGR [95 %]", "routellm CPT50 / CPT80", "the paper CPT50 / CPT80")
 
 
 def _two(a: float, b: float) -> str:
@@ -131,6 +131,7 @@ def _usd_at_cpt80(curve: CostQualityCurve) -> str:
 def in_domain_table(lab: Laboratory, _: object, part: Part) -> None:
     """All sources x all routers, 5-fold on each pair."""
     part.columns = ("pair, source (APGR [95 %])", *ROUTERS)
+    part.notes = ["Human-judged answers, one of each model: their only source, where accuracy is preference too."]
     makers = (sampled_pair, partial(judged_pair, weak="gpt35"), partial(judged_pair, weak="chatgpt"), local_pair)
     for make in makers:
         try:
