@@ -12,7 +12,7 @@ import numpy as np
 
 from demur.methods.estimator import centre_and_scale, normalised
 from demur.methods.optimiser import Adam
-from demur.pools.pool import PoolRouter, clusters
+from demur.pools.pool import PoolRouter, clusters, spread
 from demur.records import FloatArray, IntArray
 
 BATCH_ROWS = 64  # as in the paper
@@ -88,9 +88,10 @@ def near_and_far(group: IntArray, batch: IntArray, others: int, random: np.rando
 
 
 def extremes(quality: FloatArray, positives: int, negatives: int) -> tuple[FloatArray, FloatArray]:
-    """(n, M) masks of each prompt's K+ best and K- worst models; a row whose models are all equal has neither.
+    """(n, M) each prompt's K+ best models, weighted by how much the choice matters there, and a mask of its K- worst.
 
-    A positive must be better than the row's worst and a negative worse than its best, so that ties teach nothing.
+    A positive must be better than the row's worst and a negative worse than its best, so that ties teach nothing, and
+    near-ties hardly anything (the paper's scores are of one size).
     """
     half = max(1, quality.shape[1] // 2)
     filled = np.where(np.isnan(quality), np.nanmean(quality, axis=1, keepdims=True), quality)
@@ -100,7 +101,8 @@ def extremes(quality: FloatArray, positives: int, negatives: int) -> tuple[Float
     best = (rank < min(positives, half)) & (filled > low) & asked
     worst = (rank >= quality.shape[1] - min(negatives, half)) & (filled < high) & asked
     usable = best.any(axis=1, keepdims=True) & worst.any(axis=1, keepdims=True)
-    return (best & usable).astype(float), (worst & usable).astype(float)
+    weight = spread(quality) / spread(quality).mean()
+    return (best & usable) * weight[:, None], (worst & usable).astype(float)
 
 
 def sample_llm_gradient(
@@ -113,7 +115,7 @@ def sample_llm_gradient(
 ) -> tuple[FloatArray, FloatArray]:
     """Gradient of the mean sample-LLM loss: sum over t+ of -log e(t+) / (e(t+) + sum of e(t-)).
 
-    For the projection and the models; masks ``best`` and ``worst`` (b, M).
+    For the projection and the models; weights ``best`` of t+ and mask ``worst`` of t-, (b, M).
     """
     mapped = rows @ projection
     unit, vectors = normalised(mapped), normalised(models)

@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.methods.estimator import centre_and_scale, normalised
 from demur.methods.optimiser import Adam
-from demur.pools.pool import PoolRouter, clusters
+from demur.pools.pool import PoolRouter, clusters, spread
 from demur.records import FloatArray, IntArray
 
 BATCH_ROWS, NEIGHBOUR_ROWS = 128, 256  # prompts predicted a step, and prompts whose edges are seen meanwhile
@@ -94,9 +94,13 @@ def edge_weights(quality: FloatArray) -> FloatArray:
 
 
 def best_models(quality: FloatArray) -> FloatArray:
-    """(n, M) the label of every edge as a distribution: shared by the models of a prompt's best quality."""
+    """(n, M) the label of every edge as a distribution: shared by the models of a prompt's best quality.
+
+    The less the models of a prompt differ, of the largest difference there is, the more all of them share it.
+    """
     best = quality == np.nanmax(quality, axis=1, keepdims=True)
-    return np.asarray(best / best.sum(axis=1, keepdims=True))
+    share = (spread(quality) / spread(quality).max())[:, None]
+    return np.asarray(share * best / best.sum(axis=1, keepdims=True) + (1 - share) / quality.shape[1])
 
 
 def model_nodes(

@@ -55,13 +55,22 @@ def pair_quality(y: FloatArray) -> FloatArray:
     return np.stack([1.0 - np.asarray(y, dtype=float), np.asarray(y, dtype=float)], axis=1)
 
 
+def spread(quality: FloatArray) -> FloatArray:
+    """(n,) how far the best model of a prompt is above the worst: how much the choice matters there."""
+    return np.asarray(np.nanmax(quality, axis=1) - np.nanmin(quality, axis=1))
+
+
 def battles(quality: FloatArray) -> tuple[list[tuple[int, int]], FloatArray, FloatArray]:
-    """All pairs (a, b) of models; who won, (n, pairs): 1 = a, .5 = tie; and which were fought, (n, pairs) in {0, 1}."""
+    """All pairs (a, b) of models; who won, (n, pairs): 1 = a, .5 = tie; and which were fought, (n, pairs) in {0, 1}.
+
+    A win by less than the largest gap is less of a win: 1/2 + gap / (2 largest).
+    """
     pairs = list(combinations(range(quality.shape[1]), 2))
     left, right = ([pair[side] for pair in pairs] for side in (0, 1))
     gap = quality[:, left] - quality[:, right]
     fought = ~np.isnan(gap)
-    return pairs, np.where(fought, 0.5 + np.sign(np.nan_to_num(gap)) / 2, 0.0), fought.astype(float)
+    won = 0.5 + np.nan_to_num(gap) / (2 * np.nanmax(np.abs(gap)))
+    return pairs, np.where(fought, won, 0.0), fought.astype(float)
 
 
 def clusters(X: FloatArray, k: int, random: np.random.Generator) -> tuple[IntArray, FloatArray]:

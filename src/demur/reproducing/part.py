@@ -26,8 +26,12 @@ class Part:
     def lines(self) -> list[str]:
         """As text, columns aligned."""
         cells = [tuple(self.columns), *self.rows] if self.columns else self.rows
-        widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(max(map(len, cells), default=0))]
-        shown = ["  ".join(v.ljust(w) for v, w in zip(row, widths, strict=False)).rstrip() for row in cells]
+        full = [row for row in cells if any(row[1:])]  # a heading within the table is as long as it is
+        widths = [max(len(row[i]) for row in full if i < len(row)) for i in range(max(map(len, full), default=0))]
+        shown = [
+            "  ".join(v.ljust(w) for v, w in zip(row, widths, strict=False)).rstrip() if any(row[1:]) else row[0]
+            for row in cells
+        ]
         return ["", f"{self.title}  ({self.seconds:.0f} s)", *shown, *self.notes]
 
 
@@ -36,8 +40,8 @@ def span(curve: CostQualityCurve, metric: str, value: float, scale: float, digit
     if math.isnan(value):
         return "never"
     low, high = curve.interval(metric)
-    middle, low, high = (f"{scale * bound:.{digits}f}".removeprefix("0") for bound in (value, low, high))
-    return f"{middle} [{low}, {high}]"
+    shown = [f"{scale * bound:.{digits}f}".removeprefix("0") for bound in (value, low, high)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def cells(curve: CostQualityCurve) -> tuple[str, str, str]:
