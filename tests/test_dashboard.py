@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import missing
+from demur.gate import Gate, GateStep, Verdict
 from gateways import EASY, HARD, gateway, letters
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,8 @@ async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.M
     if chromium is None:
         missing("chromium (apt-get install chromium)")
     letters(monkeypatch)
-    async with gateway(tmp_path) as found, playwright.async_playwright() as driver:
+    gate = Gate((GateStep(0.0, 0.0, (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)),), None, 0.25, Verdict(0.1, 0.1, 0.05, 0.15))
+    async with gateway(tmp_path, gate=gate) as found, playwright.async_playwright() as driver:
         for i in range(60):
             await found.ask([EASY, HARD, f"az {'z' * (i % 7)} {'a' * (i % 5)}?"][i % 3])
         await found.ask(EASY, model="gpt-9")
@@ -37,6 +39,8 @@ async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.M
         await page.goto(found.address)
         await page.wait_for_function("document.getElementById('requests').textContent === '61'")
         assert await page.locator("#recent tr").count() == 25
+        assert "gate" in await page.inner_text("#latency")
+        assert "weak answer" in await page.inner_text("#recent")
         before = await page.inner_text("#whatif")
         await page.locator("#threshold").focus()
         for _ in range(40):

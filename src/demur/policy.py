@@ -98,7 +98,8 @@ class Policy:
         score = self._confined(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
         if not final and not gate.settled(step, score, decision.threshold):
             return replace(decision, wants_samples=1)
-        return self._settled(decision, score, f"weak answer and {step} extra samples checked")
+        beside = f" and {step} extra sample{'s' if step > 1 else ''}" if step else ""
+        return self._settled(decision, score, f"weak answer{beside} checked")
 
     def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:
         """The second stage for a stream, from the draft's first tokens: let it go or escalate, take nothing back."""
