@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from nq_open import both, correctness, discrete_entropy, embeddings
 from staged_nq import nq_clusters
 
 FOLDS, EXTRA = 5, 3
+POOLINGS: tuple[Literal["mean"], Literal["last"]] = ("mean", "last")  # of the weak model's hidden state
 PAPER, BEST_TRUE = "paper: hard SE labels", "true labels, soft"
 USD = {"weak": (0.10e-6, 0.10e-6), "strong": (2.50e-6, 10.00e-6)}  # a token read and written: a 7B host, gpt-4o
 SECONDS = {"weak": (0.05, 0.010), "strong": (0.60, 0.012)}  # to the first token, and a token: assumed, not measured
@@ -250,7 +251,7 @@ def print_labels(pair: Pair, encoders: Mapping[str, FloatArray]) -> None:
     """Prompt-only: label kinds x encoders, and what part of the true labels' gain over random each reaches."""
     print(f"\n{pair.name}: {len(pair.questions)} prompts, weak {pair.weak.mean():.3f}, strong {pair.strong.mean():.3f}")
     heads = f"{'CPT50':>7}{'CPT80':>7}{'APGR':>8}  95 % interval {'of true':>9}"
-    print(f"  {'prompt-only: labels':<26}{'encoder':<10}{'router':<9}{heads}")
+    print(f"  {'prompt-only: labels':<26}{'encoder':<14}{'router':<9}{heads}")
     for encoder, X in encoders.items():
         for method in ("sw", "logistic", "kernel"):
             curves = {
@@ -261,7 +262,7 @@ def print_labels(pair: Pair, encoders: Mapping[str, FloatArray]) -> None:
             for kind, curve in curves.items():
                 low, high = curve.interval("apgr")
                 print(
-                    f"  {kind:<26}{encoder:<10}{method:<9}{100 * curve.cpt(0.5):>7.1f}{100 * curve.cpt(0.8):>7.1f}"
+                    f"  {kind:<26}{encoder:<14}{method:<9}{100 * curve.cpt(0.5):>7.1f}{100 * curve.cpt(0.8):>7.1f}"
                     f"{curve.apgr:>8.3f}  [{low:.3f}, {high:.3f}]{(curve.apgr - 0.5) / best:>9.0%}",
                     flush=True,
                 )
@@ -369,13 +370,13 @@ def print_transfer(pair: Pair, X: FloatArray) -> None:
             print(f"  {strong_name} / {weak_name:<9}{kind:<26}{curve.apgr:>8.3f}  [{low:.3f}, {high:.3f}]")
 
 
-def hidden_state(texts: list[str], model: str = "smollm2-135m") -> FloatArray:
+def hidden_state(texts: list[str], pooling: Literal["mean", "last"], model: str = "smollm2-135m") -> FloatArray:
     """The weak model's own reading of the prompt: llama.cpp's embedding of it, kept in demur's cache."""
-    identity = f"hidden state of {model}"
+    identity = f"hidden state of {model}, {pooling}"
 
     async def ask(missing: list[str]) -> dict[str, FloatArray]:
         async with (
-            opened(ModelConfig(model), parallel=1, embeddings=True) as endpoint,
+            opened(ModelConfig(model), parallel=1, threads=2, pooling=pooling) as endpoint,
             EndpointClient(endpoint) as client,
         ):
             rows = [await client.embed(missing[i : i + 8]) for i in range(0, len(missing), 8)]
@@ -402,8 +403,9 @@ def main() -> None:
         for at, pair in enumerate(source()):
             encoders = {name: embeddings(pair.questions, name) for name in ("minilm", "bge-small")}
             if source is local_pair and not options.quick:
-                hidden = hidden_state(pair.questions)
-                encoders |= {"hidden": hidden, "both": np.hstack([encoders["bge-small"], hidden]) / np.sqrt(2)}
+                hidden = {f"weak {pooling}": hidden_state(pair.questions, pooling) for pooling in POOLINGS}
+                both = {f"bge+{name}": np.hstack([encoders["bge-small"], X]) / np.sqrt(2) for name, X in hidden.items()}
+                encoders |= hidden | both
             print_labels(pair, encoders)
             print_stages(pair, encoders["bge-small"])
             if source is nq_open and at == 0:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from demur.catalogue import fetch, is_known, model, sha256_of
 from demur.config import ModelConfig
@@ -70,12 +71,13 @@ async def opened(
     parallel: int,
     threads: int = 1,
     progress: Progress = no_progress,
-    embeddings: bool = False,
+    pooling: Literal["mean", "last"] | None = None,
 ) -> AsyncIterator[Endpoint]:
     """An endpoint that answers: a remote one as it is, a local one started for as long as the block runs.
 
     ``parallel`` samples of a prompt are drawn at once, sharing the prompt's KV cache. More than one of ``threads`` is
-    for a model that runs alone: on a busy two-core machine they stall each other. Raises EndpointError.
+    for a model that runs alone: on a busy two-core machine they stall each other. With ``pooling`` it embeds texts by
+    its own hidden state, and answers nothing. Raises EndpointError.
     """
     endpoint = endpoint_of(config)
     if not endpoint.local:
@@ -83,18 +85,18 @@ async def opened(
         return
     require("xllamacpp", extra="local", purpose="running a local model")
     path = fetch(config.model, progress=progress) if is_known(config.model) else Path(config.model)
-    async with _server(path, endpoint.model, parallel, threads, embeddings) as address:
+    async with _server(path, endpoint.model, parallel, threads, pooling or "") as address:
         # One request at a time: its `parallel` choices fill the slots, and one thread decodes them together.
         yield replace(endpoint, base_url=f"{address}/v1", concurrency=1)
 
 
 @asynccontextmanager
-async def _server(path: Path, name: str, parallel: int, threads: int, embeddings: bool) -> AsyncIterator[str]:
+async def _server(path: Path, name: str, parallel: int, threads: int, pooling: str) -> AsyncIterator[str]:
     """Run llama.cpp's server in a child process; yields its address."""
     with tempfile.TemporaryFile() as log:
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "demur.local", str(path), name),
-            *(str(parallel), str(threads), str(int(embeddings))),
+            *(str(parallel), str(threads), pooling),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
@@ -125,7 +127,7 @@ async def _address(child: asyncio.subprocess.Process, path: Path, log: object) -
     return line.decode().strip()
 
 
-def _serve(path: str, name: str, parallel: int, threads: int, embeddings: bool) -> None:
+def _serve(path: str, name: str, parallel: int, threads: int, pooling: str) -> None:
     """The child: serve one model until standard input closes."""
     import xllamacpp
 
@@ -141,11 +143,13 @@ def _serve(path: str, name: str, parallel: int, threads: int, embeddings: bool) 
     settings.cpuparams_batch.n_threads = threads
     settings.warmup = False
     settings.ui = False
-    settings.embedding = embeddings
+    if pooling:
+        settings.embedding = True
+        settings.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{pooling.upper()}"]
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)
     sys.stdin.buffer.read()
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
