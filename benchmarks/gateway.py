@@ -1,6 +1,6 @@
 """Gateways side by side: one trivial upstream, one load tool, one run, alternating: what each adds to a request.
 
-Direct, demur passing through (a real model's name), demur routed (embedding and score), demur routed and streamed,
+Direct, a proxy of ten lines that does nothing else (the floor), demur passing through (a real model's name), demur routed (embedding and score), demur routed and streamed,
 RouteLLM's own server (MF router with random weights of its own shape, embeddings from the upstream's stub), and the
 LiteLLM proxy. Upstream and load tool on one core, the gateway on the other.
 """
@@ -28,7 +28,7 @@ from demur.methods import LogisticRegression
 from demur.router import TrainingPrompt, train_router
 from environment import describe, peer_python
 
-UPSTREAM, DEMUR, ROUTELLM, LITELLM = 8301, 8302, 8303, 8304
+UPSTREAM, DEMUR, ROUTELLM, LITELLM, FLOOR = 8301, 8302, 8303, 8304, 8305
 LEVELS = (1, 32, 128)
 ROUNDS = 3
 WARM_REQUESTS, MEMORY_REQUESTS = 10_000, 100_000
@@ -68,6 +68,25 @@ app = web.Application()
 app.router.add_post("/v1/chat/completions", complete)
 app.router.add_post("/v1/embeddings", embed)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+"""
+
+# The least that a proxy in Python on the same libraries can do: read, send on, answer.
+FLOOR_CODE = """
+import sys, aiohttp, uvloop
+from aiohttp import web
+url = f"http://127.0.0.1:{sys.argv[1]}/v1/chat/completions"
+async def opened(app):
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False) as session:
+        app["session"] = session
+        yield
+async def pass_on(request):
+    headers = {"Content-Type": "application/json"}
+    async with request.app["session"].post(url, data=await request.read(), headers=headers) as answer:
+        return web.Response(body=await answer.read(), content_type="application/json")
+app = web.Application()
+app.cleanup_ctx.append(opened)
+app.router.add_post("/v1/chat/completions", pass_on)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), access_log=None, print=None, loop=uvloop.new_event_loop())
 """
 
 # Asks /health in turn on one connection and prints the milliseconds of each.
@@ -224,6 +243,7 @@ def main() -> None:
     print(describe())
     targets = [
         Target("direct", UPSTREAM, "large"),
+        Target("bare aiohttp proxy", FLOOR, "large"),
         Target("demur pass-through", DEMUR, "large"),
         Target("demur routed", DEMUR, "demur"),
         Target("direct, streamed", UPSTREAM, "large", stream=True),
@@ -233,6 +253,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         stack.enter_context(process([sys.executable, "-c", UPSTREAM_CODE, str(UPSTREAM)], 0))
+        stack.enter_context(process([sys.executable, "-c", FLOOR_CODE, str(UPSTREAM), str(FLOOR)], 1))
         gateway = stack.enter_context(process(demur_command(folder), 1))
         if "routellm" in options.peers:
             python = peer_python("routellm-server", ROUTELLM_NEEDS)
@@ -249,8 +270,9 @@ def main() -> None:
         for target in targets:
             wait_for(target)
         report(targets, options.requests)
-        report_health(targets[2], options.requests)
-        report_memory(targets[1], gateway.pid)
+        by_name = {target.name: target for target in targets}
+        report_health(by_name["demur routed"], options.requests)
+        report_memory(by_name["demur pass-through"], gateway.pid)
 
 
 def report_health(routed: Target, requests: int) -> None:
@@ -304,13 +326,16 @@ def report(targets: list[Target], requests: int) -> None:
             for c in LEVELS
         ]
         print(f"{target.name:<26}{''.join(cells)}")
-    direct, passed, routed = (middles[name, 1] for name in ("direct", "demur pass-through", "demur routed"))
-    print(
-        f"added at concurrency 1, p50: {np.median(passed) - np.median(direct):.2f} ms passed through, "
-        f"{np.median(routed) - np.median(direct):.2f} ms routed"
+    direct, bare, passed, routed = (
+        float(np.median(middles[name, 1]))
+        for name in ("direct", "bare aiohttp proxy", "demur pass-through", "demur routed")
     )
-    streamed, direct = (middles[name, 1] for name in ("demur passed, streamed", "direct, streamed"))
-    print(f"added to the first byte of a stream, p50: {np.median(streamed) - np.median(direct):.2f} ms passed through")
+    print(
+        f"added at concurrency 1, p50: {passed - direct:.2f} ms passed through (the bare proxy {bare - direct:.2f}), "
+        f"{routed - direct:.2f} ms routed"
+    )
+    added = np.median(middles["demur passed, streamed", 1]) - np.median(middles["direct, streamed", 1])
+    print(f"added to the first byte of a stream, p50: {added:.2f} ms passed through")
     for name, ours in (("RouteLLM server, routed", "demur routed"), ("LiteLLM proxy, pass", "demur pass-through")):
         if (name, 32) in rates:
             ratios = [f"{np.median(rates[ours, c]) / np.median(rates[name, c]):.1f}x at {c}" for c in LEVELS]

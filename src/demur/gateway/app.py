@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -348,6 +349,7 @@ class Gateway:
         return {role: (up.endpoint.model, up.endpoint.price) for role, up in self.upstreams.items()}
 
 
+@lru_cache(1024)
 def _passes(header: str) -> bool:
     """Does a header belong to the other side? Ours and a hop's own do not."""
     name = header.lower()

@@ -17,6 +17,7 @@ HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "host", "content-length", "accept-encoding", "expect", "authorization", "date", "server"}
 )
+_DECODER = json.JSONDecoder()
 THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([0-9.]+)$")
 
 
@@ -138,7 +139,7 @@ def usage_of(tail: bytes, streamed: bool) -> tuple[int, int] | None:
 
 def _object_at(data: bytes, start: int) -> dict[str, Any] | None:
     try:
-        found, _ = json.JSONDecoder().raw_decode(data[start:].decode("utf-8", "replace"))
+        found, _ = _DECODER.raw_decode(data[start:].decode("utf-8", "replace"))
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
