@@ -1,8 +1,8 @@
 """Gateways side by side: one trivial upstream, one load tool, one run, alternating: what each adds to a request.
 
-Direct, a proxy of ten lines that does nothing else (the floor), demur passing through (a real model's name), demur routed (embedding and score), demur routed and streamed,
-RouteLLM's own server (MF router with random weights of its own shape, embeddings from the upstream's stub), and the
-LiteLLM proxy. Upstream and load tool on one core, the gateway on the other.
+Direct; a proxy of ten lines that does nothing else (the floor); demur passing through (a real model's name), routed
+(embedding and score), and both streamed; RouteLLM's own server (MF router with random weights of its own shape,
+embeddings from the upstream's stub); the LiteLLM proxy. Upstream and load tool on one core, the gateway on the other.
 """
 
 from __future__ import annotations

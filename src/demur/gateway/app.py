@@ -338,7 +338,7 @@ class Gateway:
         prompt = self._redact(passage.text) if self.settings.record_prompts else ""
         record = passage.record(self._prices, prompt)
         self.doorkeeper.charge(passage.key, record.usd)
-        self.metrics.add(replace(record, prompt=""))
+        self.metrics.add(replace(record, prompt="") if prompt else record)
         if self._trace:
             self._trace(record)
         if self.ledger:

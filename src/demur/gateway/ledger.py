@@ -11,7 +11,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,6 +62,7 @@ _SQL_TYPE = {
     "bool": "boolean not null default false",
 }
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))
+_row = attrgetter(*COLUMNS)  # dataclasses.astuple copies each value, and would hold up the requests
 
 
 def _column(name: str) -> str:
@@ -107,7 +109,7 @@ class SqliteBackend:
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; one that is there already stays as it was."""
         with self._db:
-            self._db.executemany(_insert("?"), [astuple(r) for r in records])
+            self._db.executemany(_insert("?"), list(map(_row, records)))
 
     def close(self) -> None:
         """Close the file."""
@@ -135,7 +137,7 @@ class PostgresBackend:
             self._connect()
         try:
             with self._db.transaction(), self._db.cursor() as cursor:
-                cursor.executemany(_insert("%s"), [astuple(r) for r in records])
+                cursor.executemany(_insert("%s"), list(map(_row, records)))
         except self._psycopg.OperationalError:
             self._db.close()
             raise
