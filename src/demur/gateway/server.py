@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hmac
 import importlib
 import os
@@ -101,6 +102,7 @@ async def _serve(
     stop, loop, settings = asyncio.Event(), asyncio.get_running_loop(), read()
     async with running(settings, shared_port=shared_port) as (gateway, address):
         gateway.read_again = read
+        gc.freeze()  # router and modules stay: the collector need not look through them under load
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: _reload_and_say(gateway))
