@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from demur.encoding import CachedEncoder, encoder_identity, load_encoder
+from demur.encoding import CachedEncoder, OnnxEncoder, encoder_identity, load_encoder
 from demur.errors import InputError
 from demur.records import FloatArray
 from demur.store import Store
@@ -67,12 +67,17 @@ def test_names_that_are_no_encoder() -> None:
 @pytest.mark.parametrize("name", ["minilm", "bge-small"])
 def test_real_encoders_put_like_with_like(name: str) -> None:
     encoder = load_encoder(name)
+    assert isinstance(encoder, OnnxEncoder)
     texts = ["How do I bake bread?", "What is the recipe for a loaf of bread?", "Who won the 1966 World Cup?"]
     rows = encoder.encode(texts)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.2
-    np.testing.assert_allclose(encoder.encode(texts[::-1])[::-1], rows, atol=2e-2)  # int8: batches differ a little
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    np.testing.assert_allclose(alone, rows, atol=1e-6)  # who asks beside it changes nothing
+    many = [*texts, *(f"{text} And {'so on ' * i}?" for i, text in enumerate(texts * 30))]
+    np.testing.assert_allclose(encoder.encode(many)[:3], rows, atol=1e-6)
+    assert (encoder.encode_together(many) * encoder.encode(many)).sum(axis=1).min() > 0.98  # int8: batches differ
 
 
 @pytest.mark.slow

@@ -21,15 +21,14 @@ from demur.local import endpoint_of, parse_model
 from demur.records import Encoder, FloatArray, Progress, content_hash, no_progress
 from demur.store import Store
 
-BATCH_TOKENS = 256  # padding included; larger batches are slower on a CPU
-BULK_TEXTS = 64  # from here on all cores embed, a batch each; what serves never comes as many at once
+BATCH_TOKENS = 256  # of texts that are embedded together, padding included; more are slower on a CPU
+BULK_TEXTS = 64  # from here on all cores embed, a text each; what serves never comes as many at once
 KEPT_TEXTS = 256  # are embedded before they are written to the store
 CHARACTERS_PER_TOKEN = 12  # more than any script needs on average: what lies beyond the window is cut before tokenising
 
 
 class OnnxEncoder:
-    """A sentence encoder in ONNX, one thread a batch; unit-length float32 rows.
-
+    """A sentence encoder in ONNX, one thread a text; unit-length float32 rows.
     ``folder`` holds model.onnx and tokenizer.json. Raises ModelError when they cannot be opened.
     """
 
@@ -56,20 +55,25 @@ class OnnxEncoder:
         self._inputs = [given.name for given in self._session.get_inputs()]
 
     def encode(self, texts: Sequence[str], /) -> FloatArray:
-        """Embed texts; shape (n, d), float32, rows of length 1. Raises InputError for an empty text."""
+        """Embed texts; shape (n, d), float32, rows of length 1. Raises InputError for an empty text.
+
+        Each alone: in a batch an int8 model quantises all texts by one scale, and a row would depend on the others.
+        """
+        encoded = [[self._token_ids(text)] for text in texts]
+        if len(texts) < BULK_TEXTS:
+            rows = list(map(self._embed, encoded))
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as workers:
+                rows = list(workers.map(self._embed, encoded))
+        return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
+
+    def encode_together(self, texts: Sequence[str], /) -> FloatArray:
+        """As `encode`, in batches: for who has many texts and little time; rows differ a little (cosine above .99)."""
         encoded = [self._token_ids(text) for text in texts]
         by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]))  # short with short: padding is wasted
         batches = _batches(by_length, [len(encoded[i]) for i in by_length])
-
-        def embed(batch: Sequence[int]) -> FloatArray:
-            return self._embed([encoded[i] for i in batch])
-
-        if len(texts) < BULK_TEXTS:
-            rows = list(map(embed, batches))
-        else:
-            with ThreadPoolExecutor(os.cpu_count()) as workers:
-                rows = list(workers.map(embed, batches))
-        return np.concatenate(rows)[np.argsort(by_length)] if rows else np.empty((0, 0), dtype=np.float32)
+        rows = np.concatenate([self._embed([encoded[i] for i in batch]) for batch in batches])
+        return np.asarray(rows[np.argsort(by_length)])
 
     def _token_ids(self, text: str) -> list[int]:
         if not text.strip():
@@ -102,7 +106,7 @@ class OnnxEncoder:
 
 def _batches(ascending: Sequence[int], lengths: Sequence[int]) -> list[Sequence[int]]:
     """Neighbours together, as many as BATCH_TOKENS has room for; ``lengths`` ascend."""
-    starts = [0] if ascending else []
+    starts = [0]
     for i, length in enumerate(lengths):
         if i > starts[-1] and (i - starts[-1] + 1) * length > BATCH_TOKENS:
             starts.append(i)

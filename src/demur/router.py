@@ -113,6 +113,11 @@ class Router:
         """P(the strong model is needed) of each prompt; shape (n,). Raises InputError for an empty prompt."""
         return self.score_vectors(self._encode(prompts))
 
+    def score_together(self, prompts: Sequence[str]) -> FloatArray:
+        """As `score`, for a service under load: in batches where the encoder has them, a thousandth or two apart."""
+        together = getattr(self.encoder, "encode_together", None)
+        return self.score(prompts) if together is None or len(prompts) == 1 else self.score_vectors(together(prompts))
+
     def score_vectors(self, vectors: FloatArray) -> FloatArray:
         """The same from the prompts' embeddings, (n, d)."""
         return np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)

@@ -67,7 +67,7 @@ class Decider:
         self._busy = True
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
         texts, started = [text for text, _, _ in batch], time.perf_counter()
-        work = asyncio.get_running_loop().run_in_executor(self._worker, self.policy.router.score, texts)
+        work = asyncio.get_running_loop().run_in_executor(self._worker, self.policy.router.score_together, texts)
         work.add_done_callback(lambda done: self._finish(batch, started, done))
 
     def _finish(
