@@ -33,7 +33,12 @@ def questions(count: int = 60, gold: bool = True) -> list[dict[str, object]]:
 
 
 def strong(prompt: str, seed: int) -> str:
-    """Always right."""
+    """Always right, as a judge too."""
+    if prompt.startswith("You are an evaluator"):
+        lines = prompt.splitlines()
+        right = strong(next(line for line in lines if line.startswith("Question: ")).removeprefix("Question: "), seed)
+        said = [line.partition(" Response: ") for line in lines if " Response: " in line]
+        return " and ".join(name for name, _, answer in said if answer == right)
     if "plus" in prompt:
         return str(sum(int(word.strip("?")) for word in prompt.split() if word.strip("?").isdigit()))
     return "colour of " + prompt.partition("has the ")[2].rstrip("?")

@@ -18,6 +18,7 @@ from demur.errors import BudgetError, EndpointError, InputError
 from demur.policy import Policy
 from demur.preferences import read_preferences
 from demur.router import Router
+from demur.supervision import label_from
 from pairs import Pair, running_pair, write_questions
 from worlds import LetterEncoder
 
@@ -93,6 +94,21 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     page = (tmp_path / "run" / "report.html").read_text()
     assert "gpt-4o" in page
     assert (tmp_path / "run" / "curve.png").stat().st_size > 5000
+
+
+def test_a_judge_labels_without_gold_and_is_asked_once(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair, gold=False)
+    found = label_from("judge", run=run, judge=pair.names["strong"])
+    targets = {name: {row.target for row in found.preferences if row.id.startswith(name)} for name in ("sum", "colour")}
+    assert targets == {"sum": {1.0}, "colour": {0.5}}  # alike answers are not asked about
+    assert "favour their own answers" in "".join(found.lines)
+    asked = len(pair.strong.requests)
+    assert label_from("judge", run=run, judge=pair.names["strong"]) == found
+    assert len(pair.strong.requests) == asked
+    demur.train(run=run, methods=("logistic",))
+    assert demur.route("What is 31 plus 17?", router=f"{run}/router").role == "strong"
+    with pytest.raises(InputError, match="a judge is needed"):
+        label_from("judge", run=run)
 
 
 def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, pair: Pair) -> None:
