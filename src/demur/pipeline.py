@@ -76,9 +76,7 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
     check_matplotlib()  # before anything is paid for
     config.save()
     with Store(config.folder / STORE) as store:
-        samples = sample_stage(
-            config, store, announce, progress
-        )  # ask both models n times a prompt; pay once, keep all
+        samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
         labels = label_stage(config, store, progress)  # meaning clusters -> semantic entropy -> preferences
         router = train_stage(config, store, progress)  # fit every router on the train prompts
         scores = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
@@ -279,14 +277,8 @@ def label(
     progress: Progress = no_progress,
 ) -> Labels:
     """Turn a run's samples into preferences (run/preferences.jsonl). Raises InputError."""
-    given = {
-        "kind": kind,
-        "definition": definition,
-        "delta": delta,
-        "tau": tau,
-        "entailment": entailment,
-        "rules": rules,
-    }
+    given = {"kind": kind, "definition": definition, "delta": delta, "tau": tau}
+    given |= {"entailment": entailment, "rules": rules}
     config = replace(load_run(run), label=build(LabelConfig, given, where="label"))
     config.save()
     with Store(config.folder / STORE) as store:
@@ -307,13 +299,8 @@ def train(
 
     Raises InputError.
     """
-    given = {
-        "methods": list(methods),
-        "serve": serve,
-        "encoder": encoder,
-        "gate": gate,
-        "extra_samples": extra_samples,
-    }
+    given: dict[str, object] = {"methods": list(methods), "serve": serve, "encoder": encoder}
+    given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
     config.save()
     with Store(config.folder / STORE) as store:
