@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -10,15 +11,21 @@ import pytest
 
 from demur.endpoints import Endpoint, EndpointClient
 from demur.errors import InputError
-from demur.judge import JudgeItem, fill, judge_items, order_of, parse_reply, read_items, report
+from demur.judge import judge_items, read_items
 from demur.store import Store
 from demur.testing import fake_endpoint
+from demur.verdicts import Interval, JudgeItem, fill, orders_of, parse_reply, report
 
 ITEMS = [
     JudgeItem(f"What is {i} + 1?", str(i + 1), {"good": f"It is {i + 1}.", "bad": "It is 0.", "worse": "Dunno."},
               {"good": 1.0, "bad": 0.0, "worse": 0.0})
     for i in range(60)
 ]  # fmt: skip
+
+
+def shares(positions: tuple[Interval, ...]) -> list[float]:
+    """Without their intervals."""
+    return [share for share, _, _ in positions]
 
 
 def wise(prompt: str, seed: int) -> str:
@@ -38,23 +45,54 @@ async def test_a_wise_judge_finds_the_right_router_wherever_it_stands() -> None:
     found = report("judge", ITEMS, replies)
     assert found.scores["good"][0] == 100
     assert found.scores["bad"][0] == found.scores["worse"][0] == 0
-    assert found.positions == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    assert found.agreement == 1
+    assert shares(found.positions[3]) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    assert (found.agreement, found.told) == ((1, 1, 1), 60)
     assert "goes by position" not in found.lines[-1]
     assert all("good" not in str(body["messages"]) for body in fake.requests)
 
 
 def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_quality() -> None:
     found = report("judge", ITEMS, ["LLM 1"] * len(ITEMS))
-    assert found.positions == (1, 0, 0)
+    assert shares(found.positions[3]) == [1, 0, 0]
     assert "goes by position" in found.lines[-1]
     assert {round(score) for score, _, _ in found.scores.values()} == {33}
 
 
-def test_orders_are_balanced() -> None:
-    assert set(Counter(order_of(i, item) for i, item in enumerate(ITEMS)).values()) == {10}
-    many = JudgeItem("q", "r", {str(i): f"x{i}" for i in range(7)})
-    assert sorted(order_of(3, many)) == sorted(many.responses)
+def test_orders_are_balanced_over_what_is_asked() -> None:
+    """Every second question has one answer and is not asked: the others must still take every order in turn."""
+    same = JudgeItem("q", "r", {"good": "x", "bad": "x", "worse": "x"})
+    orders = orders_of([one for item in ITEMS for one in (item, same)])[::2]
+    assert set(Counter(orders).values()) == {10}
+
+
+@pytest.mark.parametrize("width", [2, 3, 5, 7])
+def test_every_name_stands_at_every_position_once_in_as_many_items_as_there_are_names(width: int) -> None:
+    items = [JudgeItem(f"q{i}", "r", {str(j): f"x{j}" for j in range(width)}) for i in range(3 * width)]
+    orders = orders_of(items)
+    for start in range(0, len(orders), width):
+        for position in range(width):
+            assert len({order[position] for order in orders[start : start + width]}) == width
+    assert len(set(orders)) == (2 if width == 2 else 6 if width == 3 else 3 * width)
+
+
+def test_a_judge_that_throws_a_coin_shows_no_bias_where_two_and_three_answers_mix() -> None:
+    """Over all items it would choose the third position less often, only because it is there less often."""
+    pairs = [JudgeItem(f"q{i}", "r", {"a": "x", "b": "x" if i % 2 else "y", "c": "z"}) for i in range(120)]
+    widths = [len(order) for order in orders_of(pairs)]
+    turn = Counter[int]()
+    replies = []
+    for width in widths:
+        replies.append(f"LLM {turn[width] % width + 1}")
+        turn[width] += 1
+    found = report("judge", pairs, replies)
+    assert shares(found.positions[2]) == [0.5, 0.5]
+    assert shares(found.positions[3]) == pytest.approx([1 / 3] * 3)
+    assert found.shown == {2: 60, 3: 60}
+
+
+def test_two_replies_are_no_proof_of_bias() -> None:
+    found = report("judge", ITEMS[:2], ["LLM 1", "LLM 2"])
+    assert "goes by position" not in found.lines[-1]
 
 
 async def test_an_answer_that_two_gave_is_shown_once_and_counts_for_both() -> None:
@@ -66,7 +104,7 @@ async def test_an_answer_that_two_gave_is_shown_once_and_counts_for_both() -> No
     assert "LLM 3" not in str(fake.requests[0]["messages"])
     found = report("judge", items, replies)
     assert [found.scores[name][0] for name in "abc"] == [100, 0, 100]
-    assert found.positions == (0.5, 0.5)
+    assert shares(found.positions[2]) == [0.5, 0.5]
 
 
 async def test_where_all_answers_are_the_same_nobody_is_asked() -> None:
@@ -79,11 +117,12 @@ async def test_where_all_answers_are_the_same_nobody_is_asked() -> None:
     found = report("judge", items, replies)
     assert found.identical == 1
     assert {score for score, _, _ in found.scores.values()} == {100}
+    assert "nobody was asked" in found.lines[-1]
 
 
 def test_without_a_ground_truth_the_judge_is_not_told_of_one() -> None:
     item = JudgeItem("q", "", {"a": "x", "b": "y"})
-    shown = fill(item, order_of(0, item), "answers")
+    shown = fill(item, ("a", "b"), "answers")
     assert "round truth" not in shown.lower()
     assert "2. Two LLM-generated responses." in shown
 
@@ -93,11 +132,21 @@ def test_without_a_ground_truth_the_judge_is_not_told_of_one() -> None:
     [
         ("LLM 1", {1}), ("LLM 1 and LLM 3", {1, 3}), ("'LLM 2'", {2}), ("LLM 1, LLM 2 and LLM 3.", {1, 2, 3}),
         ("1", {1}), ("LLM 4", None), ("LLM 0", None), ("The best is LLM 1", None), ("LLM 1 because it is right", None),
-        ("", None), ("none", None), ("LLM 2\n\nExplanation: it is right", {2}),
+        ("", None), ("none", None), ("LLM 2\n\nExplanation: it is right", None), ("LLM 1\nLLM 3", {1, 3}),
+        ("- LLM 1\n- LLM 2", {1, 2}), ("**LLM 2**", {2}), ("LLM 2\nLLM 1 is wrong", None), ("LLM 2 and", None),
+        ("LLM 1, LLM 2, and LLM 3", {1, 2, 3}), ("LLM 1 or LLM 2", None), ("LLM 1 LLM 2", None), ("llm2 & 3", {2, 3}),
+        ("1.5", None), ("LLM 1 and 100", None),
     ],
 )  # fmt: skip
 def test_replies_are_parsed_strictly(reply: str, named: set[int] | None) -> None:
     assert parse_reply(reply, 3) == named
+
+
+def test_a_long_reply_is_read_in_no_time() -> None:
+    start = time.process_time()
+    for reply in ("1" * 2000 + "!x", "1," * 2000 + "x", "\n" * 2000 + "x", "LLM " * 2000):
+        assert parse_reply(reply, 3) is None
+    assert time.process_time() - start < 0.5
 
 
 def test_prose_is_counted_and_left_out() -> None:
@@ -105,9 +154,25 @@ def test_prose_is_counted_and_left_out() -> None:
     assert found.unparseable == 20
     assert found.ties == 1
     assert "20 replies not understood" in found.lines[0]
-    nothing = report("judge", ITEMS, ["well"] * 60)
-    assert nothing.unparseable == 60
-    assert nothing.agreement is None
+
+
+def test_a_judge_in_prose_throughout_gives_no_number() -> None:
+    """Not even where the answers to one question are alike and count as best unasked."""
+    same = JudgeItem("q", "r", {"good": "x", "bad": "x", "worse": "x"})
+    with pytest.raises(InputError, match=r"not computable: none of judge's 60 replies .* 'well'; a larger model"):
+        report("judge", [*ITEMS, same], [*["well"] * 60, None])
+
+
+def test_agreement_counts_only_the_items_that_can_tell() -> None:
+    """The first judged right, the second wrong; the third has no right answer, the fourth was not understood."""
+    right, wrong = {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0}
+    items = [JudgeItem(f"q{i}", "r", {"a": "x", "b": "y"}, wrong if i == 2 else right) for i in range(4)]
+    first = [order[0] == "a" for order in orders_of(items)]
+    replies = [f"LLM {1 if first[0] else 2}", f"LLM {2 if first[1] else 1}", "LLM 1", "prose"]
+    found = report("judge", items, replies)
+    assert found.agreement is not None
+    assert (found.agreement[0], found.told) == (0.5, 2)
+    assert "50% [0%, 100%] of 2 items" in found.lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +183,11 @@ def test_prose_is_counted_and_left_out() -> None:
         ({"question": "q", "reference": "r", "responses": {"a": "x"}}, "at least two"),
         ({"question": 7, "reference": "r", "responses": {"a": "x", "b": "y"}}, "'question'"),
         ({"question": "q", "reference": "r", "responses": {"a": "x", "c": "y"}}, "every row needs the same"),
+        ({"question": "q", "responses": {"a": "x", "b": 3}}, "the response of 'b' must be a text, found 3"),
+        ({"question": "q", "responses": {"a": "x", "b": None}}, "the response of 'b' must be a text, found None"),
+        ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": {"a": 1}}, "a number for each of a, b"),
+        ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": {"a": 1, "b": "no"}}, "found 'no'"),
+        ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": 1}, "'correct'"),
     ],
 )
 def test_bad_items_are_named(tmp_path: Path, row: dict[str, object], named: str) -> None:

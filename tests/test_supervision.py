@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from demur.errors import InputError
-from demur.judge import order_of
 from demur.pair import PairSamples
 from demur.records import Prompt, Sample
 from demur.supervision import GRADED, Supervision, compared, graded_preferences, judged_preferences
+from demur.verdicts import orders_of
 
 
 def sampled(*texts: str) -> list[Sample]:
@@ -42,7 +42,7 @@ def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> 
     sides = {"hard": ("200", "221"), "easy": ("4", "4"), "odd": ("so", "thus"), "tie": ("he", "him")}
     samples = PairSamples(*({key: sampled(pair[side]) for key, pair in sides.items()} for side in (0, 1)))
     items = compared(prompts, samples)
-    strong_first = order_of(1, items[1])[0] == "strong"
+    strong_first = orders_of(items)[1][0] == "strong"
     replies = [None, "LLM 1" if strong_first else "LLM 2", "Both are fine", "LLM 1 and LLM 2"]
     found = judged_preferences(prompts, samples, items, replies, "judge", weak="w", strong="s")
     assert {row.id: row.target for row in found.preferences} == {"easy": 0.5, "hard": 1.0, "tie": 0.5}

@@ -16,7 +16,7 @@ import numpy as np
 from demur.config import RunConfig, load_run
 from demur.errors import InputError
 from demur.grading import grade
-from demur.judge import JudgeItem, asked, best_of
+from demur.judge import asked
 from demur.local import endpoint_of
 from demur.pair import PairSamples, stored_pair
 from demur.pipeline import PREFERENCES, STORE
@@ -25,6 +25,7 @@ from demur.prompts import load_prompts, split_prompts
 from demur.records import FloatArray, Preference, Progress, Prompt, no_progress
 from demur.sources import accuracy_targets, quality_gap_targets
 from demur.store import Store
+from demur.verdicts import JudgeItem, best_of, orders_of
 
 GRADED: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "accuracy": accuracy_targets,
@@ -171,8 +172,8 @@ def judged_preferences(
     """
     targets = {frozenset({"strong"}): 1.0, frozenset({"weak"}): 0.0, frozenset({"weak", "strong"}): 0.5}
     rows = []
-    for i, (prompt, item, reply) in enumerate(zip(prompts, items, replies, strict=True)):
-        best = best_of(i, item, reply)
+    for prompt, item, order, reply in zip(prompts, items, orders_of(items), replies, strict=True):
+        best = best_of(item, order, reply)
         if best is not None:
             rows.append(_preference(prompt, samples, targets[best], "judge", 1, weak, strong))
     if not rows:
