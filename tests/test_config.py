@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demur.config import ModelConfig, RunConfig, load_run, read_run_file
+from demur.config import LabelConfig, ModelConfig, RunConfig, build, check_label, load_run, read_run_file
 from demur.errors import InputError
 
 GOOD = """
@@ -64,6 +64,41 @@ def test_faults_are_named(tmp_path: Path, wrong: str, named: str) -> None:
     assert named in str(raised.value)
     assert "run.toml" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"source": "vibes"}, "'vibes' is none of 'entropy'"),
+        ({"source": "accuracy", "tau": 0.3}, "tau 0.3 belongs to source 'entropy'; source 'accuracy' takes kind"),
+        ({"source": "judge", "judge": "m", "definition": "discrete"}, "source 'judge' takes judge, max_usd"),
+        ({"file": "battles.jsonl"}, "file 'battles.jsonl' belongs to source 'preference'"),
+        ({"models": ["a", "b"]}, "models a,b belongs to source 'preference'"),
+        ({"source": "agreement", "judge": "m"}, "judge 'm' belongs to source 'judge'; source 'agreement' takes ent"),
+        ({"source": "accuracy", "max_usd": 1.0}, "max_usd 1.0 belongs to source 'judge'"),
+        ({"kind": "soft"}, "its kinds are margin, hard, confidence, auto; it belongs to source 'accuracy'"),
+        ({"source": "accuracy", "kind": "margin"}, "its kinds are hard, soft; it belongs to source 'entropy'"),
+        ({"source": "judge", "judge": "m", "kind": "hard"}, "it has no kinds"),
+        ({"kind": "agreement"}, "'agreement' is a source of its own"),
+        ({"kind": "vague"}, "kind 'vague' does not fit source 'entropy'"),
+        ({"tau": 0.3}, "delta and tau belong to kind 'hard', and the kind is 'margin'"),
+        ({"source": "preference"}, "needs a file of preferences"),
+        ({"source": "judge"}, "needs a judge"),
+        ({"source": "preference", "file": "f.jsonl", "models": ["a"]}, "two names; found a"),
+        ({"source": "preference", "file": "f.jsonl", "models": ["a", "a"]}, "two names; found a,a"),
+    ],
+)
+def test_options_that_do_not_fit_the_source_say_which_do(given: dict[str, object], named: str) -> None:
+    with pytest.raises(InputError) as raised:
+        check_label(build(LabelConfig, given))
+    assert named in str(raised.value)
+
+
+def test_a_source_has_its_own_kinds_and_the_first_is_its_default() -> None:
+    names = [LabelConfig(source).name for source in ("entropy", "accuracy", "quality-gap", "agreement", "judge")]
+    assert names == ["entropy margin", "accuracy hard", "quality-gap prob", "agreement", "judge"]
+    check_label(LabelConfig("accuracy", "soft", entailment="exact", rules=False))
+    check_label(LabelConfig("entropy", "hard", tau=0.3, delta="paper", definition="discrete"))
 
 
 def test_missing_file_and_foreign_ending(tmp_path: Path) -> None:

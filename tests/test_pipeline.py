@@ -7,26 +7,28 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import demur
-from demur import artifact, pipeline
+from demur import artifact, pipeline, supervision
 from demur.config import METHOD_NAMES
 from demur.errors import BudgetError, EndpointError, InputError
 from demur.policy import Policy
-from demur.preferences import read_preferences
+from demur.preference_files import read_preferences
 from demur.router import Router
-from demur.supervision import label_from
-from pairs import Pair, running_pair, write_questions
+from pairs import Pair, questions, running_pair, write_questions
 from worlds import LetterEncoder
 
 
 @pytest.fixture(autouse=True)
 def letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """No encoder is fetched: prompts are embedded by their letters."""
-    monkeypatch.setattr(pipeline, "load_encoder", lambda spec, progress: LetterEncoder())
+    for module in (pipeline, supervision):
+        monkeypatch.setattr(module, "load_encoder", lambda spec, progress: LetterEncoder())
     monkeypatch.setattr(artifact, "load_encoder", lambda spec: LetterEncoder())
     monkeypatch.setattr(artifact, "spec_of", lambda encoder: "letters")
 
@@ -44,10 +46,26 @@ def sampled(tmp_path: Path, pair: Pair, *, gold: bool = True) -> str:
     return run
 
 
-@pytest.mark.parametrize("kind", ["hard", "margin", "confidence", "agreement", "auto"])
-def test_every_kind_of_label_teaches_what_the_weak_model_cannot_do(tmp_path: Path, pair: Pair, kind: str) -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("entropy hard", "entropy margin", "entropy confidence", "entropy auto", "agreement", "judge", "preference"),
+        *("accuracy hard", "accuracy soft", "quality-gap det", "quality-gap prob", "quality-gap trans"),
+    ],
+)
+def test_every_source_teaches_what_the_weak_model_cannot_do(tmp_path: Path, pair: Pair, source: str) -> None:
     run = sampled(tmp_path, pair)
-    labels = demur.label(run=run, kind=kind, entailment="exact")
+    name, _, kind = source.partition(" ")
+    given: dict[str, Any] = {"judge": pair.names["strong"]} if name == "judge" else {}
+    if name == "preference":
+        battles = [
+            {"model_a": "large", "model_b": "small", "prompt": row["prompt"], "id": row["id"]}
+            | {"winner": "model_a" if str(row["id"]).startswith("sum") else "tie"}
+            for row in questions()
+        ]
+        (tmp_path / "battles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in battles))
+        given = {"file": str(tmp_path / "battles.jsonl")}
+    labels = demur.label(run=run, source=name, kind=kind or None, entailment="exact", **given)
     by_kind = {
         name: [row.target for row in labels.preferences if row.id.startswith(name)] for name in ("sum", "colour")
     }
@@ -61,6 +79,9 @@ def test_every_kind_of_label_teaches_what_the_weak_model_cannot_do(tmp_path: Pat
     assert (decision.model, decision.role) == ("large", "strong")
     assert demur.route("Which colour has the sea in picture 90?", router=f"{run}/router").role == "weak"
     assert all("plus" in near.prompt for near in decision.neighbours)
+    record = Router.load(tmp_path / "run" / "router").record["labels"]
+    assert record["source"] == name
+    assert record["rows"].startswith(source.removesuffix(" auto").split()[0]) or source == "entropy auto"
 
 
 @pytest.mark.slow
@@ -98,17 +119,18 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
 
 def test_a_judge_labels_without_gold_and_is_asked_once(tmp_path: Path, pair: Pair) -> None:
     run = sampled(tmp_path, pair, gold=False)
-    found = label_from("judge", run=run, judge=pair.names["strong"])
+    judged = partial(demur.label, run=run, source="judge", judge=pair.names["strong"])
+    found = judged()
     targets = {name: {row.target for row in found.preferences if row.id.startswith(name)} for name in ("sum", "colour")}
     assert targets == {"sum": {1.0}, "colour": {0.5}}  # alike answers are not asked about
-    assert "favour their own answers" in "".join(found.lines)
+    assert "favour their own answers" in "".join(found.warnings)
     asked = len(pair.strong.requests)
-    assert label_from("judge", run=run, judge=pair.names["strong"]) == found
+    assert judged() == found
     assert len(pair.strong.requests) == asked
     demur.train(run=run, methods=("logistic",))
     assert demur.route("What is 31 plus 17?", router=f"{run}/router").role == "strong"
-    with pytest.raises(InputError, match="a judge is needed"):
-        label_from("judge", run=run)
+    with pytest.raises(InputError, match="needs a judge"):
+        demur.label(run=run, source="judge")
 
 
 def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, pair: Pair) -> None:
@@ -120,6 +142,31 @@ def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, 
     found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.5)
     assert found.strong_share == pytest.approx(0.5, abs=0.05)
     assert demur.route("What is 3 plus 4?", router=f"{run}/router").role == "strong"
+
+
+def test_a_run_file_names_the_source_and_the_report_says_so(tmp_path: Path, pair: Pair) -> None:
+    prompts = write_questions(tmp_path / "prompts.jsonl")
+    (tmp_path / "run.toml").write_text(
+        f'prompts = "{prompts}"\nrun = "{tmp_path}/run"\n'
+        f'[weak]\nmodel = "small"\nbase_url = "{pair.weak.base_url}"\n'
+        f'[strong]\nmodel = "large"\nbase_url = "{pair.strong.base_url}"\n'
+        '[sampling]\nn = 4\n[label]\nsource = "accuracy"\nkind = "soft"\nentailment = "exact"\n'
+        '[router]\nmethods = ["logistic"]\ngate = "off"\n'
+    )
+    found = demur.run(tmp_path / "run.toml")
+    assert {row.kind for row in found.labels.preferences} == {"accuracy soft"}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Targets (accuracy soft): " in page
+    assert "Semantic entropy" not in page
+
+
+def test_a_source_that_fails_leaves_the_record_and_the_labels_alone(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair, gold=False)
+    demur.label(run=run, entailment="exact")
+    before = [(Path(run) / name).read_bytes() for name in ("run.json", "preferences.jsonl")]
+    with pytest.raises(InputError, match="60 prompts have no gold answers"):
+        demur.label(run=run, source="accuracy")
+    assert [(Path(run) / name).read_bytes() for name in ("run.json", "preferences.jsonl")] == before
 
 
 def test_a_model_without_logprobs_makes_both_discrete(tmp_path: Path) -> None:
@@ -137,8 +184,10 @@ def test_stages_out_of_order_name_the_next_step(tmp_path: Path, pair: Pair) -> N
     run = sampled(tmp_path, pair)
     with pytest.raises(InputError, match="make them with `demur label`"):
         demur.train(run=run)
-    with pytest.raises(InputError, match="kind: 'soft' is none of"):
+    with pytest.raises(InputError, match="kind 'soft' does not fit source 'entropy'"):
         demur.label(run=run, kind="soft")
+    with pytest.raises(InputError, match="p_true is asked of a model"):
+        demur.label(run=run, definition="p_true")
     demur.label(run=run, entailment="exact")
     with pytest.raises(InputError, match="no routing method is called 'forest'"):
         demur.train(run=run, methods=("forest",), serve="forest")

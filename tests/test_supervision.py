@@ -1,13 +1,17 @@
-"""`demur label --from`: graded samples become preferences; what is missing is said."""
+"""Preferences of a run from every source; what a source lacks is said."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from demur.config import LabelConfig, ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.pair import PairSamples
 from demur.records import Prompt, Sample
-from demur.supervision import GRADED, Supervision, compared, graded_preferences, judged_preferences
+from demur.supervision import GRADED, Sampled, compared, from_file, from_grades, from_judge
 from demur.verdicts import orders_of
 
 
@@ -22,30 +26,57 @@ SAMPLES = PairSamples(
 )
 
 
-@pytest.mark.parametrize("source", GRADED)
-def test_the_strong_model_is_needed_only_for_the_hard_prompt(source: str) -> None:
-    easy, hard = graded_preferences(PROMPTS, SAMPLES, source, weak="w", strong="s")
+@pytest.mark.parametrize("name", GRADED)
+def test_the_strong_model_is_needed_only_for_the_hard_prompt(name: str) -> None:
+    found = from_grades(Sampled(PROMPTS, SAMPLES, "w", "s"), name)
+    easy, hard = found.preferences
     assert hard.target == 1.0
-    assert hard.winner == "model_b"
+    assert (hard.winner, hard.n, hard.model_a, hard.response_b) == ("model_b", 2, "w", "221")
     assert easy.target <= 0.5
-    assert easy.kind == source
-    assert "2 preferences" in Supervision(source, (easy, hard)).lines[0]
+    assert easy.kind == name
+    assert f"2 preferences ({name})" in found.sentence
+    assert ("they equal kind prob" in "".join(found.notes)) == (name == "quality-gap trans")
 
 
 def test_prompts_without_gold_are_refused() -> None:
     with pytest.raises(InputError, match="no gold answers"):
-        graded_preferences([Prompt("easy", "2+2?")], SAMPLES, "accuracy", weak="w", strong="s")
+        from_grades(Sampled([Prompt("easy", "2+2?")], SAMPLES, "w", "s"), "accuracy hard")
 
 
 def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> None:
     prompts = [Prompt("easy", "2+2?"), Prompt("hard", "13*17?"), Prompt("odd", "Why?"), Prompt("tie", "Who?")]
     sides = {"hard": ("200", "221"), "easy": ("4", "4"), "odd": ("so", "thus"), "tie": ("he", "him")}
     samples = PairSamples(*({key: sampled(pair[side]) for key, pair in sides.items()} for side in (0, 1)))
-    items = compared(prompts, samples)
+    of = Sampled(prompts, samples, "w", "s")
+    items = compared(of)
     strong_first = orders_of(items)[1][0] == "strong"
     replies = [None, "LLM 1" if strong_first else "LLM 2", "Both are fine", "LLM 1 and LLM 2"]
-    found = judged_preferences(prompts, samples, items, replies, "judge", weak="w", strong="s")
+    found = from_judge(of, items, replies, "judge")
     assert {row.id: row.target for row in found.preferences} == {"easy": 0.5, "hard": 1.0, "tie": 0.5}
-    assert "1 replies not understood" in found.lines[1]
-    with pytest.raises(InputError, match="none of 1 replies"):
-        judged_preferences(prompts[2:3], samples, items[2:3], ["So!"], "judge", weak="w", strong="s")
+    assert found.notes == ("judge was asked 3 times, 1 pairs are alike; 1 replies not understood",)
+    with pytest.raises(InputError, match="none of judge's 3 replies"):
+        from_judge(of, items, [None, "So!", "Well", "Hm"], "judge")
+
+
+def run_with(tmp_path: Path, **label: object) -> RunConfig:
+    """A run on three prompts that all are kept for measuring."""
+    rows = [{"id": str(i), "prompt": f"Question {i}?", "answers": ["x"]} for i in range(3)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    weak, strong = (ModelConfig(name, base_url="http://127.0.0.1:9/v1") for name in ("small", "large"))
+    config = LabelConfig(source="preference", file=str(tmp_path / "battles.jsonl"), **label)  # type: ignore[arg-type]
+    return RunConfig(str(tmp_path / "prompts.jsonl"), weak, strong, label=config, test_share=1.0)
+
+
+def test_a_files_models_stand_for_the_runs_and_what_is_measured_on_is_left_out(tmp_path: Path) -> None:
+    battles = [
+        {"model_a": "mixtral", "model_b": "gpt-4", "prompt": prompt, "winner": "model_b"}
+        for prompt in ("Question 1?", "New?")
+    ]
+    (tmp_path / "battles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in battles))
+    found = from_file(run_with(tmp_path, models=("mixtral", "gpt-4")))
+    (row,) = found.preferences
+    assert (row.prompt, row.model_a, row.model_b, row.target) == ("New?", "small", "large", 1.0)
+    assert "mixtral and gpt-4 of" in found.notes[0]
+    assert found.notes[1] == "1 rows left out: their prompt is kept for measuring"
+    with pytest.raises(InputError, match=r"no row compares small and large; it holds mixtral / gpt-4: name its"):
+        from_file(run_with(tmp_path))

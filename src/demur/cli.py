@@ -108,44 +108,51 @@ def sample(
 @app.command()
 def label(
     run: RunFolder = "run",
+    source: Annotated[
+        str, typer.Option("--from", help="entropy, agreement, accuracy, preference, quality-gap, or judge.")
+    ] = "entropy",
     kind: Annotated[
-        str, typer.Option(help="hard, margin, confidence, agreement, or auto (chosen label-free).")
-    ] = "margin",
-    definition: Annotated[str, typer.Option(help="Of semantic entropy.")] = "rao_blackwell",
-    delta: Annotated[str, typer.Option(help="symmetric, or paper (Eq. 3).")] = "symmetric",
-    tau: Annotated[float, typer.Option(help="Relative difference below which hard labels tie.")] = 0.1,
+        str | None,
+        typer.Option(
+            help="entropy: margin (the default), hard, confidence, auto (chosen label-free); accuracy: hard, soft; "
+            "quality-gap: prob, det, trans."
+        ),
+    ] = None,
+    definition: Annotated[str, typer.Option(help="entropy: of semantic entropy.")] = "rao_blackwell",
+    delta: Annotated[str, typer.Option(help="entropy, kind hard: symmetric, or paper (Eq. 3).")] = "symmetric",
+    tau: Annotated[float, typer.Option(help="entropy, kind hard: relative difference up to which they tie.")] = 0.1,
+    file: Annotated[
+        str | None,
+        typer.Option(help="preference: .jsonl, .jsonl.gz, .csv or .parquet with a winner, or scores by model."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="preference: WEAK,STRONG as the file names them; without it the run's own.")
+    ] = None,
+    tie_below: Annotated[float, typer.Option(help="preference: scores that differ by at most this tie.")] = 0.0,
+    judge: Annotated[str | None, typer.Option(help=f"judge: {Model}.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="judge: stop before it costs more than this.")] = None,
     entailment: Annotated[
         str, typer.Option(help="What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL.")
     ] = "shipped",
     rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            help="samples, or other supervision: accuracy, accuracy-soft, quality-gap-det, -prob, -trans, judge, or a "
-            "file of preferences (.jsonl, .parquet).",
-        ),
-    ] = "samples",
-    judge: Annotated[str | None, typer.Option(help=f"For --from judge: {Model}.")] = None,
-    max_usd: Annotated[float | None, typer.Option(help="Stop before the judge costs more than this.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Turn samples into preferences: meaning clusters, semantic entropy, targets."""
+    """Make preferences, by default from samples: meaning clusters, semantic entropy, targets."""
     from demur.pipeline import label
-    from demur.supervision import label_from
-
-    if source != "samples":
-        with printing.progress_bar() as progress:
-            found = label_from(source, run=run, judge=judge, max_usd=max_usd, progress=progress)
-        return printing.as_json(found) if json else printing.lines(found.lines)
 
     with printing.progress_bar() as progress:
         labels = label(
             run=run,
+            source=source,
             kind=kind,
             definition=definition,
             delta=delta,
             tau=tau,
+            file=file,
+            models=tuple(models.split(",")) if models else (),
+            tie_below=tie_below,
+            judge=judge,
+            max_usd=max_usd,
             entailment=entailment,
             rules=rules,
             progress=progress,

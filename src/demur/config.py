@@ -22,8 +22,12 @@ from demur.records import SamplingSettings
 RUN_RECORD = "run.json"
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
 
-LabelKind = Literal["hard", "margin", "confidence", "agreement", "auto"]
-
+LabelSource = Literal["entropy", "agreement", "accuracy", "preference", "quality-gap", "judge"]
+KINDS: Mapping[str, tuple[str, ...]] = {  # of a source's labels, its default first
+    "entropy": ("margin", "hard", "confidence", "auto"),
+    "accuracy": ("hard", "soft"),
+    "quality-gap": ("prob", "det", "trans"),
+}
 _Record = TypeVar("_Record")
 
 
@@ -42,14 +46,84 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """How samples become training targets (DESIGN section 4, Preferences)."""
+    """Where training targets come from, and how (DESIGN section 4, Preferences).
 
-    kind: LabelKind = "margin"
-    definition: str = "rao_blackwell"  # of semantic entropy; discrete where log-probs are missing
-    delta: Literal["symmetric", "paper"] = "symmetric"
-    tau: float = 0.1  # ties of hard labels: relative difference of the entropies
+    An option that does not belong to the source keeps its default: `check_label` holds that.
+    """
+
+    source: LabelSource = "entropy"
+    kind: str | None = None  # of labels, see KINDS; None: the source's first
+    definition: str = "rao_blackwell"  # entropy: of semantic entropy; discrete where log-probs are missing
+    delta: Literal["symmetric", "paper"] = "symmetric"  # entropy, hard labels: relative to what
+    tau: float = 0.1  # entropy, hard labels: relative difference up to which they tie
+    file: str | None = None  # preference: rows with a winner, or a score of several models' answers
+    models: tuple[str, ...] = ()  # preference: the file's names of the weak and the strong model; (): the run's own
+    tie_below: float = 0.0  # preference: scores that differ by at most this tie
+    judge: str | None = None  # judge: named as a model is for sampling
+    max_usd: float | None = None  # judge: stop before it costs more
     entailment: str = "shipped"  # what decides "same meaning": exact, shipped, a folder, hub:NAME, llm:MODEL
     rules: bool = True  # decide numbers, dates and units by rule before asking the entailment model
+
+    @property
+    def chosen_kind(self) -> str:
+        """The kind, or the source's first; "" for a source that has none."""
+        return self.kind or KINDS.get(self.source, ("",))[0]
+
+    @property
+    def name(self) -> str:
+        """Source and kind, as a row of preferences bears them: "accuracy soft", "judge"."""
+        return f"{self.source} {self.chosen_kind}".strip()
+
+
+BELONGS: Mapping[str, LabelSource] = {  # entailment and rules serve every source: the gate reads meanings, too
+    "definition": "entropy",
+    "delta": "entropy",
+    "tau": "entropy",
+    "file": "preference",
+    "models": "preference",
+    "tie_below": "preference",
+    "judge": "judge",
+    "max_usd": "judge",
+}
+
+
+def check_label(label: LabelConfig, where: str = "label") -> None:
+    """Raise InputError for an option that does not belong to the source, or one that it lacks."""
+    plain = LabelConfig()
+    for option, owner in BELONGS.items():
+        value = getattr(label, option)
+        if value != getattr(plain, option) and label.source != owner:
+            fitting = [name for name, source in BELONGS.items() if source == label.source]
+            takes = ", ".join((["kind"] if label.source in KINDS else []) + fitting + ["entailment", "rules"])
+            raise InputError(
+                f"{where}: {option} {_shown(value)} belongs to source {owner!r}; source {label.source!r} takes {takes}"
+            )
+    _check_kind(label, where)
+    if label.chosen_kind != "hard" and (label.delta, label.tau) != (plain.delta, plain.tau):
+        raise InputError(f"{where}: delta and tau belong to kind 'hard', and the kind is {label.chosen_kind!r}")
+    if label.source == "preference" and not label.file:
+        raise InputError(f"{where}: source 'preference' needs a file of preferences (--file)")
+    if label.source == "judge" and not label.judge:
+        raise InputError(f"{where}: source 'judge' needs a judge (--judge): a catalogue name or MODEL@BASE_URL")
+    if label.models and (len(label.models) != 2 or len(set(label.models)) != 2):
+        raise InputError(f"{where}: models are the weak and the strong one, two names; found {_shown(label.models)}")
+
+
+def _check_kind(label: LabelConfig, where: str) -> None:
+    known = KINDS.get(label.source, ())
+    if label.kind is None or label.kind in known:
+        return
+    elsewhere = [source for source, kinds in KINDS.items() if label.kind in kinds]
+    if label.kind in get_args(LabelSource):
+        hint = f"; {label.kind!r} is a source of its own"
+    else:
+        hint = f"; it belongs to source {' and '.join(map(repr, elsewhere))}" if elsewhere else ""
+    has = f"its kinds are {', '.join(known)}" if known else "it has no kinds"
+    raise InputError(f"{where}: kind {label.kind!r} does not fit source {label.source!r}: {has}{hint}")
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +176,9 @@ class RunConfig:
 
 def read_run_file(path: str | Path) -> RunConfig:
     """Read a run file (.toml, .yaml, .yml or .json); raises InputError naming file, key and value."""
-    return build(RunConfig, read_mapping(Path(path)), where=str(path))
+    config = build(RunConfig, read_mapping(Path(path)), where=str(path))
+    check_label(config.label, where=f"{path}: label")
+    return config
 
 
 def read_mapping(path: Path) -> Mapping[str, Any]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
 from demur.clustering import MeaningClusters, meaning_clusters
-from demur.config import LabelConfig, LabelKind
+from demur.config import LabelConfig
 from demur.errors import InputError
 from demur.pair import PairSamples
 from demur.preferences import (
@@ -35,12 +34,12 @@ class Labels:
     """The training rows, and how they fell out."""
 
     preferences: tuple[Preference, ...]
-    definition: str  # of the entropies, as used
-    saturated: float  # share of prompts where every answer of the weak, or of the strong model is its own meaning
-    pairs_scored: int  # pairs sent to the entailment model
-    calls: int
     warnings: tuple[str, ...]
-    choice: str = ""  # with kind auto: how the kind was chosen, in plain words
+    notes: tuple[str, ...] = ()  # how they came about, in plain words
+    definition: str = ""  # of the entropies, as used; "" where none were measured, and all below is 0
+    saturated: float = 0.0  # share of prompts where every answer of the weak, or of the strong model is its own meaning
+    pairs_scored: int = 0  # pairs sent to the entailment model
+    calls: int = 0
 
     @property
     def ties(self) -> float:
@@ -51,10 +50,15 @@ class Labels:
     def sentence(self) -> str:
         """In plain words."""
         shares = [np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b")]
+        counted = (
+            f"{len(self.preferences)} preferences ({self.preferences[0].kind}): weak {shares[0]:.0%}, strong "
+            f"{shares[1]:.0%}, tie {self.ties:.0%}"
+        )
+        if not self.definition:
+            return counted
         return (
-            f"{len(self.preferences)} preferences ({self.preferences[0].kind}, SE {self.definition}): weak "
-            f"{shares[0]:.0%}, strong {shares[1]:.0%}, tie {self.ties:.0%}; saturated {self.saturated:.0%}; "
-            f"{self.pairs_scored:,} pairs in {self.calls:,} calls of the entailment model"
+            f"{counted}; SE {self.definition}, saturated {self.saturated:.0%}; {self.pairs_scored:,} pairs in "
+            f"{self.calls:,} calls of the entailment model"
         )
 
 
@@ -82,8 +86,9 @@ def label_prompts(
 ) -> Labels:
     """A preference for every prompt, from n samples of both models (``weak`` and ``strong`` are their names).
 
-    Where either model gives no log-probs both are measured by the discrete form, so that they compare. Raises
-    InputError for no prompts, or an unequal number of samples.
+    ``config.source`` is entropy or agreement; both leave the entropies beside the targets. Where either model gives no
+    log-probs both are measured by the discrete form, so that they compare. Raises InputError for no prompts, or an
+    unequal number of samples.
     """
     if not prompts:
         raise InputError("no prompts to label; give some, or lower test_share")
@@ -91,15 +96,16 @@ def label_prompts(
     _check_equal_n(prompts, *sides)
     definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
     measured = _measure(prompts, sides[0], sides[1], entailment, definition, config.rules, progress)
-    pairs, calls, choice, kind = measured.pairs, measured.calls, "", config.kind
+    pairs, calls, name = measured.pairs, measured.calls, config.name
+    notes: tuple[str, ...] = ()
     joint: Sequence[IntArray] = ()
-    if kind in ("agreement", "auto"):
+    if name in ("agreement", "entropy auto"):
         found = joint_clusters(prompts, sides[0], sides[1], entailment, config.rules, progress)
         joint, pairs, calls = found.ids, pairs + found.pairs_scored, calls + found.calls
-    if kind == "auto":
+    if name == "entropy auto":
         picked = _choose(prompts, joint, sides, encoder)
-        kind, choice = cast(LabelKind, picked.kind), picked.sentence
-    targets = _targets(kind, config, measured, joint, sides)
+        name, notes = picked.kind, (picked.sentence,)
+    targets = _targets(name, config, measured, joint, sides)
     rows = tuple(
         Preference(
             id=prompt.id,
@@ -110,7 +116,7 @@ def label_prompts(
             response_b=sides[1][i][0].text,
             target=float(targets[i]),
             winner=winner_of(float(targets[i])),
-            kind=kind,
+            kind=name,
             entropy_a=float(measured.weak[i]),
             entropy_b=float(measured.strong[i]),
             definition=definition,
@@ -119,12 +125,14 @@ def label_prompts(
         )
         for i, prompt in enumerate(prompts)
     )
-    warnings = list(label_warnings(targets, measured.saturated, as_printed=definition in AS_PRINTED))
+    softer = "--kind margin" if name == "entropy hard" else ""
+    as_printed = definition in AS_PRINTED
+    warnings = list(label_warnings(targets, measured.saturated, as_printed=as_printed, softer=softer))
     if definition != config.definition:
         warnings.insert(
             0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
         )
-    return Labels(rows, definition, measured.saturated, pairs, calls, tuple(warnings), choice)
+    return Labels(rows, tuple(warnings), notes, definition, measured.saturated, pairs, calls)
 
 
 def _check_equal_n(
@@ -182,15 +190,15 @@ def joint_clusters(
 
 
 def _targets(
-    kind: LabelKind, config: LabelConfig, measured: _Measured, joint: Sequence[IntArray], sides: Sequence[_Side]
+    name: str, config: LabelConfig, measured: _Measured, joint: Sequence[IntArray], sides: Sequence[_Side]
 ) -> FloatArray:
-    """Targets (n,) of a kind; ``joint`` is only looked at for agreement."""
-    if kind == "agreement":
+    """Targets (n,) of a source and kind; ``joint`` is only looked at for agreement."""
+    if name == "agreement":
         n = len(sides[1][0])
         return agreement_targets(np.array([agreement(ids[n:], ids[:n]) for ids in joint]))
-    if kind == "margin":
+    if name == "entropy margin":
         return margin_targets(measured.weak, measured.strong)
-    if kind == "confidence":
+    if name == "entropy confidence":
         return confidence_targets(measured.weak, measured.strong, *(_mean_nll(side) for side in sides))
     return hard_targets(measured.weak, measured.strong, tau=config.tau, delta=config.delta)
 
@@ -215,8 +223,8 @@ def _choose(
     nll = [_mean_nll([answers[:half] for answers in side]) for side in sides]
     candidates = {
         "agreement": agreement_targets(learned),
-        "margin": margin_targets(weak, strong),
-        "confidence": confidence_targets(weak, strong, nll[0], nll[1]),
+        "entropy margin": margin_targets(weak, strong),
+        "entropy confidence": confidence_targets(weak, strong, nll[0], nll[1]),
     }
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
     return choose_targets(candidates, judged, vectors)

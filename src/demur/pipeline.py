@@ -26,25 +26,27 @@ from demur.calibration import (
     threshold_for_usd,
 )
 from demur.certificates import Loss, certify, fixed_thresholds, refuse_training_prompts
-from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, load_run, read_run_file
+from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, check_label, load_run, read_run_file
 from demur.drawing import check_matplotlib
 from demur.encoding import CachedEncoder, load_encoder
 from demur.entailment import open_entailment
 from demur.errors import InputError
 from demur.evaluation import Evaluation, evaluate_router, examples, graded, quality_warnings
 from demur.graded import Graded, read_graded, write_graded
-from demur.labelling import Labels, label_prompts
+from demur.labelling import Labels
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, pricing, sample_pair, spend_of, stored_pair
 from demur.policy import Policy, believed_quality, train_policy
 from demur.policy_evaluation import measure_policy
-from demur.preferences import label_warnings, read_preferences, write_preferences
+from demur.preference_files import read_preferences, write_preferences
+from demur.preferences import label_warnings
 from demur.prices import serving_cost
 from demur.prompts import load_prompts, split_prompts
 from demur.records import FloatArray, Preference, Progress, SamplingSettings, no_progress
 from demur.reporting import write_report
 from demur.router import Decision, Router
 from demur.store import Store
+from demur.supervision import label_run
 from demur.training import train_paper_recipe, train_routers
 
 STORE = "store.sqlite"
@@ -77,7 +79,7 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
     config.save()
     with Store(config.folder / STORE) as store:
         samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
-        labels = label_stage(config, store, progress)  # meaning clusters -> semantic entropy -> preferences
+        labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
         router = train_stage(config, store, progress)  # fit every router on the train prompts
         scores = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(config, scores)  # the threshold that sends strong_share to the strong model
@@ -93,15 +95,8 @@ def sample_stage(config: RunConfig, store: Store, announce: Announce | None, pro
 
 
 def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
-    """Preferences of the train prompts, written to preferences.jsonl."""
-    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
-    samples = stored_pair(config, train, store)
-    with open_entailment(config.label.entailment, store, progress) as entailment:
-        names = {"weak": endpoint_of(config.weak).model, "strong": endpoint_of(config.strong).model}
-        encoder = None
-        if config.label.kind == "auto":  # it trains a small router to choose by
-            encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
-        labels = label_prompts(train, samples, entailment, config.label, **names, encoder=encoder, progress=progress)
+    """Preferences from the source that the run names, written to preferences.jsonl."""
+    labels = label_run(config, store, progress=progress)
     write_preferences(config.folder / PREFERENCES, labels.preferences)
     return labels
 
@@ -180,7 +175,7 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(replace(served, encoder=encoder), test),
-        warnings=(*quality_warnings(test), *label_warnings(targets, 0.0)),
+        warnings=(*quality_warnings(test), *label_warnings(targets)),
         pricing=pricing(config),
         payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
         findings=findings,
@@ -208,7 +203,7 @@ def _record(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, o
     return {
         "demur": version("demur"),
         "prompts": Path(config.prompts).name,
-        "labels": asdict(config.label) | {"used_definition": preferences[0].definition},
+        "labels": asdict(config.label) | {"rows": preferences[0].kind, "used_definition": preferences[0].definition},
         "sampling": asdict(config.sampling),
         "encoder": config.router.encoder,
         "strong_share": config.strong_share,
@@ -268,21 +263,34 @@ def sample(
 def label(
     *,
     run: str = "run",
-    kind: str = "margin",
+    source: str = "entropy",
+    kind: str | None = None,
     definition: str = "rao_blackwell",
     delta: str = "symmetric",
     tau: float = 0.1,
+    file: str | None = None,
+    models: Sequence[str] = (),
+    tie_below: float = 0.0,
+    judge: str | None = None,
+    max_usd: float | None = None,
     entailment: str = LabelConfig().entailment,
     rules: bool = True,
     progress: Progress = no_progress,
 ) -> Labels:
-    """Turn a run's samples into preferences (run/preferences.jsonl). Raises InputError."""
-    given = {"kind": kind, "definition": definition, "delta": delta, "tau": tau}
-    given |= {"entailment": entailment, "rules": rules}
-    config = replace(load_run(run), label=build(LabelConfig, given, where="label"))
-    config.save()
+    """Make a run's preferences (run/preferences.jsonl) from a ``source``; `demur.config.LabelConfig` says what each is.
+
+    Raises InputError for an option that does not belong to the source, or a source without what it needs;
+    EndpointError and BudgetError of a judge.
+    """
+    given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
+    given |= {"file": file, "models": list(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
+    wanted = build(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
+    check_label(wanted)
+    config = replace(load_run(run), label=wanted)
     with Store(config.folder / STORE) as store:
-        return label_stage(config, store, progress)
+        labels = label_stage(config, store, progress)
+    config.save()  # now that the labels are there: the record must not name a source that failed
+    return labels
 
 
 def train(

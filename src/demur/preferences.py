@@ -1,31 +1,22 @@
-"""Preferences: which model is preferred for a prompt, from the entropies of both; and their files.
+"""Preferences: which model is preferred for a prompt, from the entropies of both.
 
 Hard winners (Eqs. 3-4 of Zhang et al. 2025) and soft targets, as pure functions on arrays. A target y is in [0, 1]:
-1 = the strong model is needed, 0 = it is not, .5 = tie. Reads and writes JSON lines (parquet with ``[hub]``) with the
-paper's columns, so that RouteLLM's tools and the authors' set load.
+1 = the strong model is needed, 0 = it is not, .5 = tie. Other supervision is `demur.sources`'; files of preferences
+are `demur.preference_files`'.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from demur.errors import InputError, require
-from demur.records import FloatArray, Preference
+from demur.errors import InputError
+from demur.records import FloatArray, Winner
 
 Delta = Literal["symmetric", "paper"]
-Winner = Literal["model_a", "model_b", "tie"]
 TOKEN_SHARE = 0.5  # of token log-probs beside the entropies' margin
 WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
-PAPER_COLUMNS = (
-    *("id", "model_a", "model_b", "prompt", "response_a", "response_b"),
-    *("winner_model_a", "winner_model_b", "winner_tie"),
-)
 
 
 def relative_difference(entropy_weak: FloatArray, entropy_strong: FloatArray, delta: Delta = "symmetric") -> FloatArray:
@@ -98,12 +89,18 @@ def winner_of(target: float) -> Winner:
     return "tie" if target == 0.5 else "model_b" if target > 0.5 else "model_a"
 
 
-def label_warnings(targets: FloatArray, saturated: float, *, as_printed: bool = False) -> tuple[str, ...]:
-    """Plain sentences about labels that will teach little: ties, saturation, one side only, Eq. 2 as printed."""
+def label_warnings(
+    targets: FloatArray, saturated: float = 0.0, *, as_printed: bool = False, softer: str = ""
+) -> tuple[str, ...]:
+    """Plain sentences about labels that will teach little: ties, saturation, one side only, Eq. 2 as printed.
+
+    ``softer``: the option that would make soft labels of the same source, where it has them.
+    """
     found = []
     ties = float(np.mean(np.asarray(targets) == 0.5)) if len(targets) else 0.0
     if ties > WARNED_SHARE:
-        found.append(f"{ties:.0%} of the preferences are ties: soft labels (--kind margin) tell more apart")
+        remedy = f": soft labels ({softer}) tell more apart" if softer else ", which teach little"
+        found.append(f"{ties:.0%} of the preferences are ties{remedy}")
     if saturated > WARNED_SHARE:
         found.append(
             f"{saturated:.0%} of the prompts are saturated (every sample its own meaning): ask for shorter answers, or "
@@ -116,124 +113,3 @@ def label_warnings(targets: FloatArray, saturated: float, *, as_printed: bool = 
     if len(targets) and len(np.unique(targets)) == 1:
         found.append(f"every target is {float(targets[0]):g}: the models never differ, a router has nothing to learn")
     return tuple(found)
-
-
-def read_preferences(path: str | Path) -> list[Preference]:
-    """Read preferences from .jsonl or .parquet: our own, RouteLLM's arena rows, or the authors' set.
-
-    Raises InputError naming file, row and field.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no preferences here; make them with `demur label`")
-    return [_preference(row, f"{path}:{number}") for number, row in enumerate(_rows(path), start=1)]
-
-
-def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> None:
-    """Write preferences to .jsonl or .parquet, with the paper's columns first and ours behind."""
-    path = Path(path)
-    rows = [as_row(preference) for preference in preferences]
-    if path.suffix == ".parquet":
-        pyarrow = require("pyarrow", extra="hub", purpose="writing parquet")
-        parquet = require("pyarrow.parquet", extra="hub", purpose="writing parquet")
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-        return
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    part.replace(path)  # whole or not at all
-
-
-def as_row(preference: Preference) -> dict[str, Any]:
-    """A row of the data set: the paper's columns, then ours."""
-    row = asdict(preference)
-    winner = row.pop("winner")
-    paper = {f"winner_{who}": int(winner == who) for who in ("model_a", "model_b", "tie")} | row
-    return {name: paper.pop(name) for name in PAPER_COLUMNS} | paper
-
-
-def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
-    if path.suffix == ".parquet":
-        parquet = require("pyarrow.parquet", extra="hub", purpose="reading parquet")
-        return list(parquet.read_table(path).to_pylist())
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}): {line[:80]!r}") from None
-    return rows
-
-
-def _preference(row: Mapping[str, Any], where: str) -> Preference:
-    winner = _winner(row, where)
-    target = row.get("target")
-    try:
-        return Preference(
-            id=str(row.get("id") or where.rpartition(":")[2]),
-            model_a=row["model_a"],
-            model_b=row["model_b"],
-            prompt=_first_turn(row["prompt"]),
-            response_a=_first_turn(row.get("response_a") or ""),
-            response_b=_first_turn(row.get("response_b") or ""),
-            target={"model_a": 0.0, "model_b": 1.0, "tie": 0.5}[winner] if target is None else float(target),
-            winner=winner,
-            kind=str(row.get("kind") or "preference"),
-            entropy_a=row.get("entropy_a"),
-            entropy_b=row.get("entropy_b"),
-            definition=str(row.get("definition") or ""),
-            margin=row.get("margin"),
-            n=int(row.get("n") or 0),
-        )
-    except KeyError as error:
-        raise InputError(f"{where}: field {error} is missing; found {', '.join(row)}") from None
-
-
-def _winner(row: Mapping[str, Any], where: str) -> Winner:
-    flags = [name for name in ("model_a", "model_b", "tie") if row.get(f"winner_{name}")]
-    if len(flags) == 1:
-        return flags[0]  # type: ignore[return-value]
-    named = {"model_a": "model_a", "model_b": "model_b", "tie": "tie", "tie (bothbad)": "tie"}.get(
-        row.get("winner", "")
-    )
-    if named is None:
-        raise InputError(f"{where}: exactly one of winner_model_a, winner_model_b, winner_tie must be 1, found {flags}")
-    return named  # type: ignore[return-value]
-
-
-def _first_turn(text: str) -> str:
-    """Arena rows hold a JSON list of turns; the first is the prompt."""
-    if text.startswith("["):
-        try:
-            turns = json.loads(text)
-        except ValueError:
-            return text
-        if isinstance(turns, list) and turns and isinstance(turns[0], str):
-            return turns[0]
-    return text
-
-
-def oriented(preferences: Sequence[Preference], *, weak: str, strong: str) -> list[Preference]:
-    """The rows about this pair, turned round so that model_a is the weak model; others are left out."""
-    from dataclasses import replace
-
-    turned = []
-    for row in preferences:
-        if (row.model_a, row.model_b) == (weak, strong):
-            turned.append(row)
-        elif (row.model_a, row.model_b) == (strong, weak):
-            other: dict[str, Winner] = {"model_a": "model_b", "model_b": "model_a", "tie": "tie"}
-            turned.append(
-                replace(
-                    row,
-                    model_a=weak,
-                    model_b=strong,
-                    response_a=row.response_b,
-                    response_b=row.response_a,
-                    target=1.0 - row.target,
-                    winner=other[row.winner],
-                    entropy_a=row.entropy_b,
-                    entropy_b=row.entropy_a,
-                    margin=None if row.margin is None else -row.margin,
-                )
-            )
-    return turned

@@ -160,8 +160,8 @@ def spend(spent: PairSpend) -> None:
 def labels(made: Labels) -> None:
     """How the training targets fell out."""
     out.print(made.sentence)
-    for line in made.warnings:
-        out.print(f"- {line}")
+    for line in (*made.notes, *made.warnings):
+        out.print(f"- {line}", markup=False)
 
 
 def trained(router: Router, run: Path) -> None:

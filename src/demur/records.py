@@ -20,6 +20,7 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.integer[Any]]
 
 Role = Literal["weak", "strong"]
+Winner = Literal["model_a", "model_b", "tie"]
 
 # (premise, hypothesis) pairs -> probabilities of contradiction, neutral, entailment; shape (n, 3).
 Entailment = Callable[[Sequence[tuple[str, str]]], FloatArray]
@@ -120,8 +121,8 @@ class Preference:
     response_a: str
     response_b: str
     target: float  # y in [0, 1]: 1 = the strong model is needed, 0 = it is not, .5 = tie
-    winner: Literal["model_a", "model_b", "tie"]
-    kind: str  # where the target comes from: "hard", "margin", "agreement", "accuracy", "preference"
+    winner: Winner
+    kind: str  # where the target comes from: source and kind, such as "entropy margin", "agreement", "accuracy soft"
     entropy_a: float | None = None  # nats
     entropy_b: float | None = None
     definition: str = ""  # of the entropies

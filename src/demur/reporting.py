@@ -66,7 +66,7 @@ def page(found: Evaluation) -> str:
             if line
         ),
         "<h2>What they learned from</h2>",
-        f'<div class="pair">{figure_html(drawing.entropy_figure(found.preferences), _entropy_caption(found))}'
+        f'<div class="pair">{_entropies(found)}'
         f"{figure_html(drawing.target_figure(found.preferences), _balance(found))}</div>",
         "<h2>Decisions of the served router</h2>" + _decisions(found),
         "<h2>How this was made</h2>",
@@ -118,15 +118,22 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "")
     return f'<div class="scroll"><table><thead><tr>{cells(names, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _entropy_caption(found: Evaluation) -> str:
-    return f"Semantic entropy ({found.preferences[0].definition}) of both models on the training prompts."
+def _entropies(found: Evaluation) -> str:
+    """Their histograms; nothing where the labels came from elsewhere."""
+    if all(row.entropy_a is None for row in found.preferences):
+        return ""
+    caption = f"Semantic entropy ({found.preferences[0].definition}) of both models on the training prompts."
+    return figure_html(drawing.entropy_figure(found.preferences), caption)
 
 
 def _balance(found: Evaluation) -> str:
     n = len(found.preferences)
     counts = {who: sum(row.winner == who for row in found.preferences) for who in ("model_a", "tie", "model_b")}
     shares = {who: count / n for who, count in counts.items()}
-    return f"Targets: weak preferred {shares['model_a']:.0%}, tie {shares['tie']:.0%}, strong {shares['model_b']:.0%}."
+    return (
+        f"Targets ({found.preferences[0].kind}): weak preferred {shares['model_a']:.0%}, tie {shares['tie']:.0%}, "
+        f"strong {shares['model_b']:.0%}."
+    )
 
 
 def _decisions(found: Evaluation) -> str:

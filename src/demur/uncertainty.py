@@ -52,6 +52,11 @@ def semantic_entropy(
 
 def usable_definition(definition: str, logprobs: LogProbs | None) -> str:
     """The definition itself, or ``discrete`` when it needs log-probs that are not there."""
+    if definition in ASKED:
+        raise InputError(
+            f"{definition} is asked of a model about one answer (`demur signals --ask`), it is no measure of samples; "
+            f"known: {', '.join(DEFINITIONS)}"
+        )
     if definition not in DEFINITIONS:
         raise InputError(f"no uncertainty is called {definition!r}; known: {', '.join(DEFINITIONS)}")
     return definition if logprobs is not None or definition not in NEEDS_LOGPROBS else "discrete"
@@ -139,7 +144,7 @@ def _predictive_entropy(_: IntArray, logprobs: FloatArray) -> float:
 
 
 def _perplexity(_: IntArray, logprobs: FloatArray) -> float:
-    """Minus the mean token log-prob of the first answer, nats."""
+    """Log-perplexity: minus the mean token log-prob of the first answer, nats (the log orders alike)."""
     return float(-logprobs[1][0])
 
 
@@ -155,6 +160,7 @@ DEFINITIONS: dict[str, Callable[[IntArray, FloatArray], float]] = {
     "perplexity": _perplexity,
 }
 NEEDS_LOGPROBS = frozenset({"rao_blackwell", "paper", "paper_length_normalised", "predictive_entropy", "perplexity"})
+ASKED = ("p_true", "verbalised")  # not measured here: see `demur.asking`
 AS_PRINTED = frozenset({"paper", "paper_length_normalised"})  # may be negative
 
 
