@@ -15,7 +15,7 @@ import demur
 from demur.asking import p_true, verbalised
 from demur.errors import InputError
 from demur.records import Sample
-from demur.signals import auroc, auroc_with_interval, signals
+from demur.signals import ALL, SignalRow, UncertaintyCard, auroc, auroc_draws, signals, table, tables_by_set
 from pairs import running_pair, write_questions
 
 
@@ -30,8 +30,67 @@ def test_a_mean_quality_counts_as_so_many_right_and_wrong_answers() -> None:
     values, quality = np.array([0.1, 0.5, 0.9]), np.array([1.0, 0.5, 0.0])
     doubled = auroc(np.array([0.1, 0.1, 0.5, 0.5, 0.9, 0.9]), np.array([1, 1, 1, 0, 0, 0.0]))
     assert auroc(values, quality) == pytest.approx(doubled)
-    low, high = auroc_with_interval(values.repeat(50), quality.repeat(50))[1:]
+    low, high = np.quantile(auroc_draws(values.repeat(50), quality.repeat(50)), [0.025, 0.975])
     assert low <= auroc(values, quality) <= high
+
+
+def test_a_signal_that_says_nothing_of_some_is_measured_on_the_others() -> None:
+    values, quality = np.array([0.1, np.nan, 0.9, 0.2]), np.array([1.0, 0.0, 0.0, 1.0])
+    assert auroc(values, quality) == 1.0
+    assert np.nanmax(auroc_draws(values, quality)) == 1.0
+
+
+NOISE = np.random.default_rng(1).normal(0, 1, (3, 200))
+RIGHT = np.repeat([1.0, 0.0], 100)
+TELLS = 1 - RIGHT + NOISE[0] / 2
+
+
+def test_noise_is_not_recommended() -> None:
+    found = table("m", "set", {"discrete": NOISE[1], "degree": np.zeros(200)}, RIGHT)
+    assert found.use is None
+    assert "none tells" in found.lines[-1]
+    assert "use this one" not in " ".join(found.lines)
+
+
+def test_the_cheapest_of_those_that_tell_as_well_as_the_best_is_recommended() -> None:
+    """rao_blackwell is best by a hair, perplexity is the cheapest and clearly worse, predictive entropy is between."""
+    worse = 1 - RIGHT + 3 * NOISE[1]
+    hair = TELLS + NOISE[2] / 50
+    values = {"perplexity": worse, "predictive_entropy": hair, "rao_blackwell": TELLS}
+    assert table("m", "set", values, RIGHT).use == "predictive_entropy"
+    assert table("m", "set", {"perplexity": worse, "rao_blackwell": TELLS}, RIGHT).use == "rao_blackwell"
+
+
+def test_eq_2_as_printed_is_shown_and_not_recommended() -> None:
+    found = table("m", "set", {"paper": TELLS}, RIGHT)
+    assert (found.rows[0].auroc or 0) > 0.8
+    assert found.use is None
+
+
+def test_every_set_has_its_own_table_and_all_stand_first() -> None:
+    """On one set the signal tells, on the other it is turned round: together it tells nothing."""
+    sets = ["a", "b"] * 100
+    values = np.where(np.array(sets) == "a", 1 - RIGHT, RIGHT)
+    found = tables_by_set("m", sets, {"discrete": values}, RIGHT)
+    assert [(one.prompts, one.n, one.use) for one in found] == [
+        (ALL, 200, None),
+        ("a", 100, "discrete"),
+        ("b", 100, None),
+    ]
+    assert [one.rows[0].auroc for one in found] == [0.5, 1.0, 0.0]
+    assert len(tables_by_set("m", ["a"] * 200, {"discrete": values}, RIGHT)) == 1
+
+
+def test_a_handful_of_wrong_answers_gives_no_interval() -> None:
+    right = np.array([1.0] * 20 + [0.0] * 4)
+    found = table("m", "set", {"discrete": 1 - right}, right)
+    assert found.lines[1] == "  not computable: 20 right and 4 wrong answers; an interval takes 5 of each"
+
+
+def rows_of(card: UncertaintyCard, model: str) -> dict[str, SignalRow]:
+    """Of the only set."""
+    (found,) = [one for one in card.tables if one.model == model]
+    return {row.definition: row for row in found.rows}
 
 
 def test_the_card_finds_that_wavering_tells_a_guess(tmp_path: Path) -> None:
@@ -40,10 +99,11 @@ def test_the_card_finds_that_wavering_tells_a_guess(tmp_path: Path) -> None:
         demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=4)
     demur.label(run=run, entailment="exact")
     card = signals(run=run)
-    weak = {row.definition: row for row in card.rows if row.model == "small"}
+    weak = rows_of(card, "small")
     assert weak["discrete"].auroc == pytest.approx(1.0)
-    assert all("not computable" in line for line in card.lines if " large " in line)  # it is never wrong
-    assert sum("use this one" in line for line in card.lines) >= 1
+    assert card.lines[-1].startswith("  not computable: 60 right and 0 wrong")  # the large one is never wrong
+    assert sum("use this one" in line for line in card.lines) == 1
+    assert card.tables[0].prompts == "p.jsonl"
 
 
 def test_a_model_is_asked_about_its_own_answers_once(tmp_path: Path) -> None:
@@ -54,11 +114,11 @@ def test_a_model_is_asked_about_its_own_answers_once(tmp_path: Path) -> None:
         before = len(pair.weak.requests)
         card = signals(run=run, ask=True)
         asked = len(pair.weak.requests) - before
-        assert signals(run=run, ask=True).rows == card.rows
+        assert signals(run=run, ask=True) == card
         assert len(pair.weak.requests) - before == asked == 2 * card.prompts
-    weak = {row.definition: row for row in card.rows if row.model == "small"}
+    weak = rows_of(card, "small")
     assert weak["p_true"].auroc == weak["verbalised"].auroc == pytest.approx(1.0)  # right about being wrong
-    strong = {row.definition: row for row in card.rows if row.model == "large"}
+    strong = rows_of(card, "large")
     assert "say nothing" in strong["p_true"].why_not  # it answers the question again
 
 
@@ -92,7 +152,7 @@ def test_without_logprobs_or_gold_it_says_so(tmp_path: Path) -> None:
         plain = write_questions(tmp_path / "q.jsonl", gold=False)
         demur.sample(plain, **pair.names, run=str(tmp_path / "other"), n=3)
     demur.label(run=run, entailment="exact")
-    rows = {row.definition: row for row in signals(run=run).rows if row.model == "small"}
+    rows = rows_of(signals(run=run), "small")
     assert rows["rao_blackwell"].why_not == "the endpoint gave no log-probs"
     assert rows["discrete"].auroc is not None
     with pytest.raises(InputError, match="right and wrong cannot be told"):
