@@ -159,7 +159,7 @@ def test_prose_is_counted_and_left_out() -> None:
 def test_a_judge_in_prose_throughout_gives_no_number() -> None:
     """Not even where the answers to one question are alike and count as best unasked."""
     same = JudgeItem("q", "r", {"good": "x", "bad": "x", "worse": "x"})
-    with pytest.raises(InputError, match=r"not computable: none of judge's 60 replies .* 'well'; a larger model"):
+    with pytest.raises(InputError, match=r"none of judge's 60 replies .* 'well'; a larger model"):
         report("judge", [*ITEMS, same], [*["well"] * 60, None])
 
 

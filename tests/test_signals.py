@@ -57,7 +57,9 @@ def test_the_cheapest_of_those_that_tell_as_well_as_the_best_is_recommended() ->
     worse = 1 - RIGHT + 3 * NOISE[1]
     hair = TELLS + NOISE[2] / 50
     values = {"perplexity": worse, "predictive_entropy": hair, "rao_blackwell": TELLS}
-    assert table("m", "set", values, RIGHT).use == "predictive_entropy"
+    found = table("m", "set", values, RIGHT)
+    assert found.use == "predictive_entropy"
+    assert found.advice == "use this one: the cheapest that 200 prompts cannot tell from the best, rao_blackwell"
     assert table("m", "set", {"perplexity": worse, "rao_blackwell": TELLS}, RIGHT).use == "rao_blackwell"
 
 

@@ -61,6 +61,17 @@ class SignalTable:
     use: str | None  # the definition to use: the cheapest that tells as well as the best; None: none tells
 
     @property
+    def advice(self) -> str:
+        """Which definition to use, or that none tells."""
+        if self.use is None:
+            return "none tells right from wrong answers: no interval lies above .5, Eq. 2 as printed aside"
+        known = {row.definition: row.auroc for row in self.rows if row.auroc is not None and row.definition in COST}
+        best = max(known, key=lambda name: known[name])
+        if known[best] == known[self.use]:
+            return "use this one"
+        return f"use this one: the cheapest that {self.n} prompts cannot tell from the best, {best}"
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """In plain words, a line each."""
         head = f"{self.model} on {self.prompts}: {self.n} prompts, {self.right:.0%} answered right"
@@ -71,11 +82,11 @@ class SignalTable:
         for row in self.rows:
             value = f"not computable: {row.why_not}"
             if row.auroc is not None:
-                mark = "  <- use this one" if row.definition == self.use else ""
+                mark = f"  <- {self.advice}" if row.definition == self.use else ""
                 value = f"{row.auroc:.3f}  [{row.low:.3f}, {row.high:.3f}]{mark}"
             shown.append(f"  {row.definition:<24} {value}")
         if self.use is None:
-            shown.append("  none tells right from wrong answers: no interval lies above .5")
+            shown.append(f"  {self.advice}")
         return tuple(shown)
 
 

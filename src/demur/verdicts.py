@@ -204,7 +204,7 @@ def check_understood(judge_name: str, replies: Sequence[str | None], understood:
     if len(understood) and not understood.any():
         said = next(reply for reply in replies if reply is not None)
         raise InputError(
-            f"not computable: none of {judge_name}'s {len(understood)} replies is a bare list of responses, the first "
+            f"none of {judge_name}'s {len(understood)} replies is a bare list of responses, the first "
             f"is {said[:60]!r}; a larger model judges better"
         )
 
