@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import missing
+from conftest import missing, needed
 from demur.gate import Gate, GateStep, Verdict
 from gateways import EASY, HARD, gateway, letters
 
@@ -20,7 +20,7 @@ SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder: `make screenshots` keep
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    playwright = pytest.importorskip("playwright.async_api")
+    playwright = needed("playwright.async_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         missing("chromium (apt-get install chromium)")

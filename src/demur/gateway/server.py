@@ -126,12 +126,12 @@ async def running(settings: GatewaySettings, *, shared_port: bool = False) -> As
         print(f"demur: {warning}", file=sys.stderr)
     async with AsyncExitStack() as stack:
         upstreams = {role: await _upstream(role, settings, router, stack) for role in ROLES}
-        ledger = Ledger(open_backend(settings.ledger)) if settings.ledger else None
+        doorkeeper = Doorkeeper(read_keys(settings.keys) if settings.keys else None)
+        ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
         if ledger:
             stack.callback(ledger.close)
         decider = Decider(policy)
         stack.callback(decider.close)
-        doorkeeper = Doorkeeper(read_keys(settings.keys) if settings.keys else [])
         gateway = Gateway(
             settings,
             decider,
@@ -304,7 +304,7 @@ def reload_all(gateway: Gateway) -> float:
         raise ArtifactError(
             f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
         )
-    keys = read_keys(settings.keys) if settings.keys else []
+    keys = read_keys(settings.keys) if settings.keys else None
     gateway.settings, gateway.decider.policy = settings, policy
     gateway.doorkeeper.keys = keys
     return fresh.threshold
