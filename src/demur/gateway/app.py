@@ -182,7 +182,7 @@ class Gateway:
             return forced  # type: ignore[return-value]  # one of the two
         if not passage.text.strip():
             passage.role, passage.reason = self.settings.default, "the request has no text to route"
-            return self.settings.default  # type: ignore[return-value]  # checked when settings are read
+            return self.settings.default
         name = self._conversation(headers, body)
         gate = can_be_checked(body) and not (name and turns(body) > 1 and self.conversations.has_strong(name))
         try:
@@ -191,7 +191,7 @@ class Gateway:
             passage.role, passage.reason = "strong", f"the router failed ({error})"
             return "strong"
         passage.score, passage.threshold = made.decision.score, made.decision.threshold
-        passage.queue_seconds, passage.decide_seconds = made.queued, made.computed
+        passage.queue_seconds, passage.embed_seconds, passage.score_seconds = made.queued, made.embedded, made.scored
         passage.role, passage.reason = made.decision.role, made.decision.reason
         if made.decision.wants_samples:
             passage.to_check = made.decision

@@ -55,7 +55,8 @@ class LedgerRecord:
     usd: float | None  # drafts and extra samples included; None: the price is unknown
     usd_strong: float | None  # what always-strong would have cost
     queue_seconds: float
-    decide_seconds: float  # embedding and scoring
+    embed_seconds: float
+    score_seconds: float
     gate_seconds: float  # the weak model's draft and extra samples, until the gate had decided
     first_byte_seconds: float  # of the upstream
     total_seconds: float

@@ -45,7 +45,7 @@ class Histogram:
         yield f"{name}_count{{{labels}}} {total}"
 
 
-STAGES = ("queue", "decide", "gate", "first_byte", "total")
+STAGES = ("queue", "embed", "score", "gate", "first_byte", "total")
 
 # name, type, help; the table of docs/gateway.md says the same.
 DESCRIBED = (
@@ -53,7 +53,7 @@ DESCRIBED = (
     ("demur_tokens_total", "counter", "Tokens by model and kind (prompt, completion)."),
     ("demur_cost_usd_total", "counter", "USD spent, where the price is known."),
     ("demur_cost_always_strong_usd_total", "counter", "USD that always-strong would have cost."),
-    ("demur_stage_seconds", "histogram", "Seconds by stage: queue, decide, gate, first_byte, total."),
+    ("demur_stage_seconds", "histogram", "Seconds by stage: queue, embed, score, gate, first_byte, total."),
     ("demur_checked_total", "counter", "Requests whose weak answer the gate has looked at."),
     ("demur_extra_samples_total", "counter", "Weak samples that the gate asked for beside the drafts."),
     ("demur_in_flight", "gauge", "Requests under way."),
@@ -93,7 +93,8 @@ class Metrics:
         self._usd_strong += record.usd_strong or 0.0
         if record.score is not None:
             self._stages["queue"].add(record.queue_seconds)
-            self._stages["decide"].add(record.decide_seconds)
+            self._stages["embed"].add(record.embed_seconds)
+            self._stages["score"].add(record.score_seconds)
         if record.stage == "gate":
             self._stages["gate"].add(record.gate_seconds)
             self._checked += 1
