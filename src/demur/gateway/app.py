@@ -96,10 +96,6 @@ class Gateway:
         }
         return web.json_response(found, status=200 if any(states) and not self.draining else 503)
 
-    async def metrics_text(self, request: web.Request) -> web.Response:
-        """GET /metrics."""
-        return web.Response(text=self.metrics.text(self.gauges()), content_type="text/plain")
-
     def gauges(self) -> Gauges:
         """What is true now."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
@@ -357,13 +353,11 @@ def _passes(header: str) -> bool:
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-UNHEARD: set[object] = set()  # young connections that have not sent a whole header yet
 
 
 @web.middleware
 async def errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error of ours in OpenAI's format, and no traceback to a client."""
-    UNHEARD.discard(request.protocol)
     try:
         return await handler(request)
     except ApiError as error:
