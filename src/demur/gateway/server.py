@@ -70,6 +70,8 @@ def serve(
         return read_settings(config, router=router, host=host, port=port)
 
     read()  # a wrong file is said before anything is started
+    if workers < 1:
+        raise InputError(f"workers is {workers}; at least one process serves")
     if workers > 1:
         return _serve_workers(read, workers, ready)
     return _run(_serve(read, ready))
