@@ -23,7 +23,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+    "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }

@@ -42,7 +42,10 @@ def counted(gateway: Gateway) -> dict[str, Any]:
 
 def metrics_text(gateway: Gateway, board: Board | None) -> str:
     """GET /metrics: of all workers together."""
-    every = [counted(gateway), *(board.others() if board else ())]
+    own = counted(gateway)
+    if board:
+        board.put(own)  # so that the next answer, whichever worker gives it, never counts less
+    every = [own, *(board.others() if board else ())]
     sums = {name: sum(int(one[name]) for one in every) for name in ("in_flight", "dropped", "failures")}
     gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.router.threshold)
     return prometheus(added(one["series"] for one in every), gauges)
