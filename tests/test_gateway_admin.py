@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from demur.artifact import save_calibration
 from demur.calibration import Calibration
+from demur.cli import app
 from demur.errors import ArtifactError, EndpointError, InputError
 from demur.gateway import reloading
 from demur.gateway.reloading import usable_policy
@@ -221,3 +223,14 @@ def test_workers_with_budgets_need_a_ledger(tmp_path: Path) -> None:
         serve(config=str(tmp_path / "g.toml"), workers=2)
     with pytest.raises(InputError, match="workers is 0"):
         serve(workers=0)
+
+
+@pytest.mark.parametrize(("words", "kept"), [([], None), (["--record", "prompts"], True)])
+def test_prompts_are_kept_when_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], kept: bool | None
+) -> None:
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("demur.gateway.server.serve", lambda *given, **named: seen.append(named))
+    assert CliRunner().invoke(app, ["serve", *words]).exit_code == 0
+    assert seen[0]["record_prompts"] is kept
+    assert CliRunner().invoke(app, ["serve", "--record", "keys"]).exit_code == 2

@@ -35,7 +35,7 @@ from demur.gateway.metrics import Metrics
 from demur.gateway.reloading import reload_all, usable_policy
 from demur.gateway.settings import GatewaySettings, read_settings
 from demur.gateway.sharing import Board, mapped
-from demur.gateway.tracing import tracer
+from demur.gateway.tracing import Tracer
 from demur.gateway.upstreams import Upstream
 from demur.gateway.wire import ApiError
 from demur.gateway.workers import Workers
@@ -59,6 +59,7 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     workers: int = 1,
+    record_prompts: bool | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address.
@@ -67,7 +68,7 @@ def serve(
     """
 
     def read() -> GatewaySettings:
-        return read_settings(config, router=router, host=host, port=port)
+        return read_settings(config, router=router, host=host, port=port, record_prompts=record_prompts)
 
     read()  # a wrong file is said before anything is started
     if workers < 1:
@@ -196,6 +197,9 @@ async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitSt
         stack.callback(ledger.close)
     decider = Decider(policy, settings.decide_seconds)
     stack.callback(decider.close)
+    trace = Tracer() if settings.otel else None
+    if trace:
+        stack.callback(trace.close)
     gateway = Gateway(
         settings,
         decider,
@@ -203,7 +207,7 @@ async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitSt
         doorkeeper,
         ledger,
         redact=_function(settings.redact) if settings.redact else str,
-        trace=tracer() if settings.otel else None,
+        trace=trace,
     )
     if board:
         before = board.before() or {"series": {}}
