@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from demur.gate import HEAD_TOKENS, Gate, GateStep, Verdict
-from demur.gateway.checking import can_be_checked, without_logprobs
+from demur.gateway.checking import can_be_checked
 from demur.gateway.ledger import read_ledger
+from demur.gateway.splicing import without_logprobs
 from gateways import EASY, Running, gateway, letters
 
 SURE, WAVERING = -0.1, -3.0
@@ -91,7 +92,8 @@ async def test_extra_samples_are_asked_one_at_a_time(tmp_path: Path, wavers: boo
         draft, *extra = found.weak.requests
         assert (draft["temperature"], draft["seed"]) == (0, 7)
         assert [one["temperature"] for one in extra] == [1.0] * 3
-        assert not any("seed" in one or "logprobs" in one for one in (*extra, draft)[:3])
+        assert [one["seed"] for one in extra] == [8, 9, 10]  # else they would be the draft again
+        assert not any("logprobs" in one for one in (*extra, draft))
     (record,) = read_ledger(str(tmp_path / "ledger.sqlite"))
     assert record.usd == pytest.approx(4e-3 * (len(EASY.split()) + 2), rel=0.01)
 

@@ -34,6 +34,7 @@ from demur.records import Role
 from demur.router import Router
 
 LARGEST_HEADER = 16 * 1024
+KEEPALIVE_SECONDS = 75.0  # a connection may be idle, or in the middle of its next header, this long
 ROLES: tuple[Role, Role] = ("weak", "strong")
 
 
@@ -157,6 +158,7 @@ async def _listen(
         app,
         handler_cancellation=True,  # client gone = upstream cancelled
         access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
         max_line_size=LARGEST_HEADER,
         max_field_size=LARGEST_HEADER,
         shutdown_timeout=1.0,
@@ -213,6 +215,7 @@ def application(gateway: Gateway, *, admin: bool = True) -> web.Application:
         app.router.add_post(f"{prefix}/completions", gateway.complete)
         app.router.add_post(f"{prefix}/embeddings", gateway.pass_on)
         app.router.add_get(f"{prefix}/models", gateway.models)
+        app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
     app.router.add_get("/health", gateway.live)
     app.router.add_get("/health/ready", gateway.ready)
     if admin:
