@@ -53,6 +53,9 @@ async def send_pieces(
             return response
     except BROKEN:
         pass
+    except Exception:  # whatever it is, it comes in the middle of an answer
+        abort(request)
+        raise
     finally:
         answer.close()
     passage.outcome = "upstream_error"
