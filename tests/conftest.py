@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import os
 from collections.abc import Callable
@@ -27,6 +28,14 @@ def missing(what: str) -> None:
     if EVERYTHING:
         pytest.fail(f"{what} is missing, and DEMUR_TEST=all demands it")
     pytest.skip(f"{what} is not on this machine")
+
+
+def needed(module: str) -> Any:
+    """An optional module; skips without it on a user's machine, fails where everything must run."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return missing(module)
 
 
 @pytest.fixture(scope="session")

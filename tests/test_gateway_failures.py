@@ -19,7 +19,7 @@ from aiohttp import web
 from yarl import URL
 
 from demur.errors import EndpointError
-from demur.gateway import answering, app, server, upstreams
+from demur.gateway import answering, app, upstreams
 from demur.gateway.ledger import LedgerRecord, read_ledger
 from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, letters, upstream, wire
@@ -202,8 +202,6 @@ async def test_a_key_that_is_missing_is_said_and_is_no_fault_of_ours(tmp_path: P
         assert (await found.ask(HARD))[2]["model"] == "small"
         async with found.session.get(f"{found.address}/health/ready") as ready:
             assert (await ready.json())["strong"]["alive"] is False
-        with pytest.raises(EndpointError, match="DEMUR_TEST_NO_KEY"):
-            await side.open()  # so it is said at the start
 
 
 @pytest.mark.parametrize("count", ['"many"', "NaN", "1e999", "-5", "[1]"])
@@ -261,46 +259,6 @@ async def test_a_client_that_takes_nothing_gives_its_place_back(tmp_path: Path) 
                     break
                 await asyncio.sleep(0.05)
         assert (found.gateway.in_flight, (await last_record(found)).outcome) == (0, "client_gone")
-
-
-@pytest.mark.parametrize("whole_bytes", [2**20, 2**24])
-async def test_a_slow_client_has_its_whole_answer_before_the_request_counts_as_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_bytes: int
-) -> None:
-    monkeypatch.setattr(upstreams, "WHOLE_BYTES", whole_bytes)
-    answer = b"y" * 2**23  # more than sockets hold
-
-    async def whole(request: web.Request) -> web.Response:
-        return web.Response(body=answer, content_type="application/json")
-
-    async with gateway(tmp_path) as found, upstream(whole, found):
-        host, port = found.address.removeprefix("http://").split(":")
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(client, (host, int(port)))
-            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-            await loop.sock_sendall(client, head % len(body()) + body())
-            got = await loop.sock_recv(client, 1000)
-            while data := await loop.sock_recv(client, 65536):
-                if len(got) < len(answer) // 4:
-                    assert found.gateway.in_flight == 1
-                got += data
-        assert got.endswith(answer)
-
-
-async def test_a_kept_connection_that_never_ends_its_next_header_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.3)
-    async with gateway(tmp_path) as found:
-        reader, writer = await asyncio.open_connection(*found.address.removeprefix("http://").split(":"))
-        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"200 OK" in await reader.readuntil(b'"ok"}')
-        writer.write(b"GET /health HTTP/1.1\r\nX-Slow: ")
-        assert await asyncio.wait_for(reader.read(), 3) == b""
-        writer.close()
 
 
 async def test_bodies_under_way_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,13 +393,6 @@ async def test_everything_that_is_refused_is_on_the_books(tmp_path: Path) -> Non
     records = read_ledger(str(tmp_path / "ledger.sqlite"))
     assert sorted(record.status for record in records) == sorted([413, 408, *statuses]) == [200, 408, 413, 429, 429]
     assert {record.outcome for record in records if record.status != 200} == {"refused"}
-
-
-async def test_a_gateway_that_goes_away_says_so(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as found:
-        found.gateway.draining = True
-        status, headers, _ = await found.ask(EASY)
-        assert (status, headers["Connection"], headers["Retry-After"]) == (503, "close", "1")
 
 
 async def test_a_redaction_that_fails_keeps_the_record_and_not_the_prompt(

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from conftest import needed
 from demur.errors import InputError, StoreError
 from demur.gateway.export import ledger
 from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
 from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
-from demur.gateway.metrics import DESCRIBED, Gauges, Metrics
+from demur.gateway.metrics import DESCRIBED, Gauges, Metrics, prometheus
 from demur.gateway.settings import GatewaySettings, read_settings
 from demur.gateway.tracing import attributes, tracer
 from demur.gateway.wire import ApiError
@@ -39,7 +40,7 @@ RECORD = LedgerRecord(
         200,
         False,
     ),
-    *(10, 20, True, 0.001, 0.01, 0.0, 0.002, 0.05, 0.1, 0.2, "ok", ""),
+    *(10, 20, True, 0.001, 0.01, 0.0, 0.0015, 0.0005, 0.05, 0.1, 0.2, "ok", ""),
 )
 
 
@@ -72,7 +73,7 @@ def test_a_spent_budget_ends_a_key() -> None:
     with pytest.raises(ApiError) as raised:
         door.admit({"Authorization": "Bearer s"})
     assert raised.value.code == "insufficient_quota"
-    assert Doorkeeper([]).admit({}) == ""
+    assert Doorkeeper(None).admit({}) == ""
 
 
 def test_records_come_back_as_they_went(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_metrics_are_prometheus_and_documented() -> None:
     metrics = Metrics()
     metrics.add(RECORD)
     metrics.add(replace(RECORD, model='odd"name', status=502, outcome="upstream_error"))
-    text = metrics.text(Gauges(3, 0, 0, 0.5))
+    text = prometheus(metrics.series, Gauges(3, 0, 0, 0.5))
     line = re.compile(
         r'^[a-z_]+(\{[a-z_]+="(\\.|[^"\\])*"(,[a-z_]+="(\\.|[^"\\])*")*\})? -?[0-9.e+-]+$|^# (HELP|TYPE) .+$'
     )
@@ -129,7 +130,6 @@ def test_metrics_are_prometheus_and_documented() -> None:
         assert f"# TYPE {name} {kind}" in text
         assert f"| `{name}` | {kind} | {help_text} |" in page
     assert 'demur_stage_seconds_count{stage="total"} 2' in text
-    assert metrics.last_hour()["requests"] == 2
 
 
 def test_every_setting_is_documented() -> None:
@@ -159,12 +159,12 @@ def test_spans_follow_the_genai_conventions() -> None:
 
 
 def test_a_request_becomes_a_span() -> None:
-    sdk = pytest.importorskip("opentelemetry.sdk.trace")
-    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
-    simple = pytest.importorskip("opentelemetry.sdk.trace.export").SimpleSpanProcessor
+    sdk = needed("opentelemetry.sdk.trace")
+    memory = needed("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    simple = needed("opentelemetry.sdk.trace.export").SimpleSpanProcessor
     provider = sdk.TracerProvider()
     provider.add_span_processor(simple(memory))
-    pytest.importorskip("opentelemetry.trace").set_tracer_provider(provider)
+    needed("opentelemetry.trace").set_tracer_provider(provider)
     tracer()(replace(RECORD, status=502, outcome="upstream_error"))
     (span,) = memory.get_finished_spans()
     assert span.end_time - span.start_time == pytest.approx(0.2e9, rel=0.01)

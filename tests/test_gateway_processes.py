@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from conftest import missing
+from conftest import missing, needed
 from demur.encoding import load_encoder
 from demur.gateway.ledger import COLUMNS, LedgerRecord, PostgresBackend, read_ledger
 from demur.methods import SimilarityWeighted
@@ -183,7 +183,7 @@ async def test_fuzzed_requests_are_never_our_fault(tmp_path: Path) -> None:
 
 
 async def test_the_official_client_plain_and_streamed(tmp_path: Path) -> None:
-    openai = pytest.importorskip("openai")
+    openai = needed("openai")
     async with fakes() as (weak, strong):
         command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
         async with served(command) as (_, address):
@@ -207,7 +207,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "").parent]
     if not (binaries[-1] / "initdb").is_file():
         missing("PostgreSQL (apt-get install postgresql)")
-    pytest.importorskip("psycopg")
+    needed("psycopg")
     folder = tmp_path / "pg"
     folder.mkdir()
     as_user: list[str] = []

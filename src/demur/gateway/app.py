@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from demur.gateway.answering import ClientGoneError, abort, send_pieces, send_whole
+from demur.gateway.answering import send_pieces
 from demur.gateway.asking import Outgoing, checked_draft, first_answer
 from demur.gateway.choosing import ALIAS, Chooser, unknown_model
 from demur.gateway.decisions import Decider
@@ -101,10 +101,6 @@ class Gateway:
         }
         return web.json_response(found, status=200 if any(states) and not self.draining else 503)
 
-    async def metrics_text(self, request: web.Request) -> web.Response:
-        """GET /metrics."""
-        return web.Response(text=self.metrics.text(self.gauges()), content_type="text/plain")
-
     def gauges(self) -> Gauges:
         """What is true now."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
@@ -136,8 +132,6 @@ class Gateway:
 
     def _admit(self, request: web.Request, passage: Passage) -> None:
         """Let a request in and note whose it is; raises ApiError."""
-        if self.draining:
-            raise ApiError(503, "The gateway is going away; try again.", "overloaded", "overloaded", retry_after=1)
         if self.in_flight > self.settings.max_in_flight or self._held_bytes > LARGEST_HELD:
             raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
         passage.key = self.doorkeeper.admit(request.headers)
@@ -161,18 +155,11 @@ class Gateway:
         passage.status = answer.status
         if answer.status < 400:
             self._chooser.keep(passage, "weak" if passage.model == self.upstreams["weak"].endpoint.model else "strong")
-        seconds = self.settings.body_seconds
-        try:
-            if answer.whole is None:
-                return await send_pieces(request, answer, self._headers(answer, passage), passage, seconds=seconds)
-            data = self._masked(answer)
-            passage.answered_whole(data)
-            return await send_whole(request, answer, data, self._headers(answer, passage), seconds=seconds)
-        except ClientGoneError as error:
-            abort(request)
-            raise ConnectionResetError("the client has gone") from error
-        finally:
-            answer.close()
+        if answer.whole is None:
+            return await send_pieces(request, answer, self._headers(answer, passage), passage)
+        data = self._masked(answer.whole) if answer.status >= 400 else answer.whole
+        passage.answered_whole(data)
+        return web.Response(body=data, status=answer.status, headers=self._headers(answer, passage))
 
     async def _asked(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> Answer:
         """The answer of the model that is chosen, or of the one that stands in for it. Raises ApiError."""
@@ -195,12 +182,10 @@ class Gateway:
             return await self._chooser.choose(self.settings, request.headers, body.fields, passage)
         return self._chooser.direct.get(passage.asked, "weak")
 
-    def _masked(self, answer: Answer) -> bytes:
-        """A whole answer; some upstreams' errors show the key that they were asked with."""
-        data = answer.whole or b""
-        if answer.status >= 400:
-            for upstream in self.upstreams.values():
-                data = upstream.masked(data)
+    def _masked(self, data: bytes) -> bytes:
+        """An error of an upstream; some show the key that they were asked with."""
+        for upstream in self.upstreams.values():
+            data = upstream.masked(data)
         return data
 
     def _headers(self, answer: Answer, passage: Passage) -> dict[str, str]:
@@ -255,13 +240,11 @@ def _expected_bytes(request: web.Request, most: int) -> int:
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-UNHEARD: set[object] = set()  # young connections that have not sent a whole header yet
 
 
 @web.middleware
 async def errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error of ours in OpenAI's format, and no traceback to a client."""
-    UNHEARD.discard(request.protocol)
     try:
         return await handler(request)
     except ApiError as error:
@@ -279,10 +262,7 @@ async def errors_as_openai(request: web.Request, handler: Handler) -> web.Stream
 
 def _error(error: ApiError) -> web.Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-    response = web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
-    if error.status == 503:  # this process is going away: ask another one
-        response.force_close()
-    return response
+    return web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
 
 
 def as_json(value: object) -> web.Response:

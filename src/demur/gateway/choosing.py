@@ -40,7 +40,7 @@ class Chooser:
             return _chosen(passage, forced, "the request's header asks for it")
         if not passage.text.strip():
             held = self._conversations.held(passage.turn)
-            return self.settle(passage, held or _role(settings.default), "the request has no text to route")
+            return self.settle(passage, held or settings.default, "the request has no text to route")
         return await self._decided(fields, threshold, passage)
 
     async def _decided(self, fields: Mapping[str, Any], threshold: float | None, passage: Passage) -> Role:
@@ -50,7 +50,7 @@ class Chooser:
         except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
             return _chosen(passage, "strong", f"the router failed ({type(error).__name__})")  # its text may hold a key
         passage.score, passage.threshold = made.decision.score, made.decision.threshold
-        passage.queue_seconds, passage.decide_seconds = made.queued, made.computed
+        passage.queue_seconds, passage.embed_seconds, passage.score_seconds = made.queued, made.embedded, made.scored
         if made.decision.wants_samples:
             passage.to_check = made.decision
             return _chosen(passage, "weak", made.decision.reason)

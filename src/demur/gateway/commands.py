@@ -53,7 +53,7 @@ def key(
     name: Annotated[str, typer.Argument(help="Who the key is for.")],
     file: Annotated[Path, typer.Option(help="File of hashed keys.")] = Path("run/keys.json"),
     requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    usd: Annotated[float | None, typer.Option(help="Budget over the life of a gateway process.")] = None,
+    usd: Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")] = None,
 ) -> None:
     """Make a client key for the gateway; it is shown this once, and kept as a hash."""
     from demur.gateway.keys import new_key

@@ -43,7 +43,8 @@ class Passage:
     streamed: bool = False
     outcome: str = "ok"
     queue_seconds: float = 0.0
-    decide_seconds: float = 0.0
+    embed_seconds: float = 0.0
+    score_seconds: float = 0.0
     gate_seconds: float = 0.0
     gate_tokens: tuple[int, int] = (0, 0)  # of drafts that were thrown away and of extra samples: prompt, completion
     first_byte_seconds: float = 0.0
@@ -122,7 +123,8 @@ class Passage:
             usd=self._usd(prices, prompt_tokens, completion_tokens) if answered else 0.0,
             usd_strong=(strong.usd(prompt_tokens, completion_tokens) if strong else None) if answered else 0.0,
             queue_seconds=self.queue_seconds,
-            decide_seconds=self.decide_seconds,
+            embed_seconds=self.embed_seconds,
+            score_seconds=self.score_seconds,
             gate_seconds=self.gate_seconds,
             first_byte_seconds=self.first_byte_seconds,
             total_seconds=time.perf_counter() - self.started,

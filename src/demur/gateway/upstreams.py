@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 from yarl import URL
 
-from demur.endpoints import Endpoint, authorization, backoff_seconds
+from demur.endpoints import Endpoint, authorization, backoff_seconds, secret
 from demur.errors import DemurError
 from demur.gateway.settings import GatewaySettings
 
@@ -36,7 +35,7 @@ class Breaker:
     """Opens after so many failures in a row; after a while one request is let through to try, and no other."""
 
     def __init__(self, failures: int, seconds: float) -> None:
-        self.limit, self.seconds = failures, seconds
+        self._limit, self._seconds = failures, seconds
         self.failures = 0
         self._closed_again = 0.0
         self._trying = False
@@ -44,21 +43,21 @@ class Breaker:
     @property
     def open(self) -> bool:
         """True while the upstream is not asked."""
-        return self.failures >= self.limit and (self._trying or time.monotonic() < self._closed_again)
+        return self.failures >= self._limit and (self._trying or time.monotonic() < self._closed_again)
 
     def admit(self) -> bool:
         """May a request pass? Of an upstream that failed, one may, and must end in `record` or `give_back`."""
         if self.open:
             return False
-        self._trying = self.failures >= self.limit
+        self._trying = self.failures >= self._limit
         return True
 
     def record(self, worked: bool) -> None:
         """Count what an attempt came to."""
         self._trying = False
         self.failures = 0 if worked else self.failures + 1
-        if not worked and self.failures >= self.limit:
-            self._closed_again = time.monotonic() + self.seconds
+        if not worked and self.failures >= self._limit:
+            self._closed_again = time.monotonic() + self._seconds
 
     def give_back(self) -> None:
         """The request that was to try has ended without a result."""
@@ -126,26 +125,19 @@ class Upstream:
     """One model's endpoint; ``open`` and ``close`` within a running loop."""
 
     def __init__(self, endpoint: Endpoint, settings: GatewaySettings) -> None:
-        self.endpoint = endpoint
+        self.endpoint, self._retries = endpoint, settings.retries
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_seconds)
-        self._rests_until = 0.0  # of time.monotonic
-        self._session: aiohttp.ClientSession | None = None
-        self.configure(settings)
-
-    def configure(self, settings: GatewaySettings) -> None:
-        """Use these settings from now on."""
-        self._retries = settings.retries
-        self.breaker.limit, self.breaker.seconds = settings.breaker_failures, settings.breaker_seconds
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_seconds, sock_read=settings.first_byte_seconds
         )
+        self._rests_until = 0.0  # of time.monotonic
+        self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Open the connection pool; raises EndpointError where the key is missing."""
-        authorization(self.endpoint)
+        """Open the connection pool."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60)
         self._session = aiohttp.ClientSession(
-            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            timeout=self._timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         )
 
     async def close(self) -> None:
@@ -208,7 +200,6 @@ class Upstream:
             data=body,
             headers=sent,
             allow_redirects=False,
-            timeout=self._timeout,
         )
         try:
             return await _begun(response)
@@ -236,7 +227,10 @@ class Upstream:
 
     def masked(self, data: bytes) -> bytes:
         """An error's text without this upstream's key; some echo it."""
-        key = os.environ.get(self.endpoint.api_key_env or "", "").encode()
+        try:
+            key = (secret(self.endpoint.api_key_env or "") or "").encode()
+        except DemurError:  # its file is gone: it is not asked any more
+            return data
         return data.replace(key, b"***") if len(key) >= SHORTEST_KEY else data
 
 
