@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateways import EASY, Running, gateway, letters
-from test_gateway import upstream
+from gateways import EASY, Running, gateway, letters, upstream
 
 REQUEST = b'{"model": "small", "messages": [{"role": "user", "content": "x"}]}'
 HEADER = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(REQUEST)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from conftest import needed
 from demur.gateway.tracing import Tracer, operation
+from gateways import gateway, letters
 from test_gateway_parts import RECORD
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -74,3 +76,11 @@ def test_without_an_exporter_the_pip_line_is_said() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'demur[otel]'" in done.stderr
+
+
+async def test_a_request_brings_its_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Any) -> None:
+    letters(monkeypatch)
+    async with gateway(tmp_path, otel=True) as found:
+        await found.ask(headers={"traceparent": PARENT})
+    (span,) = exported.get_finished_spans()
+    assert f"{span.context.trace_id:032x}" == PARENT.split("-")[1]

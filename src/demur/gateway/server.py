@@ -275,6 +275,7 @@ def application(
         app.router.add_post(f"{prefix}/completions", gateway.complete)
         app.router.add_post(f"{prefix}/embeddings", gateway.pass_on)
         app.router.add_get(f"{prefix}/models", gateway.models)
+        app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
     app.router.add_get("/health", gateway.live)
     app.router.add_get("/health/ready", gateway.ready)
     if admin:
