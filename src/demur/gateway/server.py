@@ -46,7 +46,7 @@ from demur.router import Router
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
-GRACE_SECONDS = 10.0  # after the drain: the ledger's last records, the end of local models
+GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of local models
 
 # A worker's sockets: of the service, and of the operator where that has its own.
 Doors = tuple[socket, socket | None]
@@ -102,7 +102,7 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Calla
             board = Board(Path(folder), number)
             _run(_serve(read, lambda address: tell(), sockets=doors[number], board=board, lifeline=lifeline))
 
-        workers = Workers(count, work, drain_seconds=lambda: settings.drain_seconds + 2 * GRACE_SECONDS)
+        workers = Workers(count, work, drain_seconds=lambda: settings.drain_seconds + GRACE_SECONDS)
         workers.run(lambda: ready(f"http://{settings.host}:{port}") if ready else None)
 
 
