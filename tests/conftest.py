@@ -6,7 +6,7 @@ import gzip
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +53,15 @@ def shared_rows() -> Callable[[str], Rows]:
         return cache[name]
 
     return read
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Any]:
+    """A PostgreSQL server that runs."""
+    from databases import new_postgres
+
+    needed("psycopg")
+    server = new_postgres(tmp_path / "pg")
+    server.start()
+    yield server
+    server.stop("immediate")
