@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from conftest import needed
 from gateways import EASY, Running, gateway, letters, upstream
 
 REQUEST = b'{"model": "small", "messages": [{"role": "user", "content": "x"}]}'
@@ -128,3 +130,15 @@ async def test_a_stream_that_runs_is_not_cut_by_the_end(tmp_path: Path) -> None:
         found.gateway.draining = True
         status, _, body = await asked
     assert (status, body.count(b"data: ")) == (200, 6)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_a_client_that_stops_reading_a_stream_gives_up_its_place,
+        test_a_client_that_reads_slowly_keeps_its_stream,
+        test_an_answer_is_finished_before_the_end,
+    ],
+)
+def test_it_is_so_on_the_other_loop(tmp_path: Path, test: Callable[[Path], Coroutine[None, None, None]]) -> None:
+    needed("uvloop").run(test(tmp_path))

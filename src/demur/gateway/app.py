@@ -61,6 +61,7 @@ class Gateway:
         self.in_flight = 0
         self.draining = False
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
+        self.reloading = asyncio.Lock()
         self._held_bytes = 0
         self._chooser = Chooser(decider, {up.endpoint.model: role for role, up in upstreams.items()})
 

@@ -137,7 +137,14 @@ async def _serve(
         loop.add_reader(lifeline, stop.set)  # the parent is gone
     async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, address):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
-        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(_reload_and_say(gateway)))
+        reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
+
+        def reload() -> None:
+            task = loop.create_task(_reload_and_say(gateway))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
         if ready:
             ready(address)
         await stop.wait()
@@ -220,7 +227,8 @@ async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitSt
 async def _keep_told(gateway: Gateway, board: Board) -> None:
     """Write down what this worker has counted, as often as it may be missed."""
     while True:
-        board.put(counted(gateway))
+        with suppress(OSError):  # the disk is full: older figures are shown
+            board.put(counted(gateway))
         await asyncio.sleep(TOLD_SECONDS)
 
 
