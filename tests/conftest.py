@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -56,12 +57,13 @@ def shared_rows() -> Callable[[str], Rows]:
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Any]:
-    """A PostgreSQL server that runs."""
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server that runs; not in pytest's folder, which no other user may enter."""
     from databases import new_postgres
 
     needed("psycopg")
-    server = new_postgres(tmp_path / "pg")
-    server.start()
-    yield server
-    server.stop("immediate")
+    with TemporaryDirectory(prefix="demur-pg-") as folder:
+        server = new_postgres(Path(folder))
+        server.start()
+        yield server
+        server.stop("immediate")

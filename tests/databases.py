@@ -36,16 +36,13 @@ class Postgres:
 
 
 def new_postgres(folder: Path) -> Postgres:
-    """A server with an empty database in a new folder; it does not run yet."""
+    """A server with an empty database in an empty folder; it does not run yet."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "").parent]
     if not (binaries[-1] / "initdb").is_file():
         missing("PostgreSQL (apt-get install postgresql)")
-    folder.mkdir()
     as_user: list[str] = []
     if os.getuid() == 0:
         shutil.chown(folder, "postgres")
-        for parent in folder.parents[:3]:
-            parent.chmod(0o755)
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     data = folder / "data"
     subprocess.run(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import aiohttp
 import pytest
 
 from databases import Postgres
-from demur.gateway.ledger import read_ledger
+from demur.gateway.ledger import Ledger, PostgresBackend, read_ledger
 from gateways import EASY, HARD
+from test_gateway_parts import RECORD
 from test_gateway_processes import ask, configured, fakes, served
 
 pytestmark = pytest.mark.slow
@@ -136,6 +138,21 @@ async def test_a_postgres_that_is_stopped_and_started_again_misses_nothing(tmp_p
     records = await asyncio.to_thread(read_ledger, postgres.url, last=100)
     assert len(records) == 40
     assert len({record.id for record in records}) == 40
+
+
+def test_postgres_keeps_odd_text_and_drops_what_it_cannot_keep_alone(postgres: Postgres) -> None:
+    book = Ledger(PostgresBackend(postgres.url))
+    odd = ["a\0b", "\ud800", "größer", ""]
+    for i, text in enumerate(odd):
+        book.add(replace(RECORD, id=str(i), asked=text, prompt_tokens=10**20, usd=float("nan")))
+    for i, wrong in enumerate([{"status": "many"}, {"role": None}, {"at": {}}]):
+        book.add(replace(RECORD, id=f"wrong {i}", **wrong))  # type: ignore[arg-type]
+    book.close()
+    assert (book.dropped, book.failures) == (3, 0)
+    kept = {record.id: record for record in read_ledger(postgres.url)}
+    assert [kept[str(i)].asked for i in range(4)] == ["a?b", "?", "größer", ""]
+    assert {record.prompt_tokens for record in kept.values()} == {2**63 - 1}
+    assert {record.usd for record in kept.values()} == {None}
 
 
 JUMPING = """
