@@ -6,6 +6,7 @@ Bytes pass through as they are, streams piece by piece. What is counted is count
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -63,6 +64,7 @@ class Gateway:
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
         self.reloading = asyncio.Lock()
         self._held_bytes = 0
+        self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
         self._chooser = Chooser(decider, {up.endpoint.model: role for role, up in upstreams.items()})
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -110,7 +112,7 @@ class Gateway:
     # -- one request ---------------------------------------------------------------------------------------------
 
     async def _answered(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
-        passage = Passage(uuid.uuid4().hex, request.path, time.perf_counter(), time.time())
+        passage = Passage(f"{self._name}{next(self._count):012x}", request.path, time.perf_counter(), time.time())
         passage.traceparent = request.headers.get("traceparent", "")
         held = _expected_bytes(request, self.settings.max_body_bytes)
         self.in_flight += 1
@@ -141,8 +143,11 @@ class Gateway:
     async def _body(self, request: web.Request, passage: Passage) -> Body:
         """The request's body, read once; raises ApiError."""
         try:
-            async with asyncio.timeout(self.settings.body_seconds):
+            if request.content.is_eof():  # all of it came with the header, as it mostly does
                 raw = await request.read()
+            else:
+                async with asyncio.timeout(self.settings.body_seconds):
+                    raw = await request.read()
         except TimeoutError:
             raise ApiError(408, "The request's body did not come in time.") from None
         except (web.RequestPayloadError, ValueError):  # it is not what its Content-Encoding says, say

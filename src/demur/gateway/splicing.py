@@ -9,14 +9,19 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _decoded = json.JSONDecoder().raw_decode
-_space = re.compile(r"[ \t\n\r]*")
+_SPACE = r"[ \t\n\r]*"
+_object = re.compile(rf'{_SPACE}\{{{_SPACE}(?:(\}})|(?="))').match  # an object's end, or the first name in it
+_colon = re.compile(rf"{_SPACE}:{_SPACE}").match
+_next_name = re.compile(rf'{_SPACE}(?:(\}})|,{_SPACE}(?="))').match
+_array = re.compile(rf"{_SPACE}\[{_SPACE}(\]?)").match
+_next_element = re.compile(rf"{_SPACE}(?:(\])|,{_SPACE})").match
+_nothing_else = re.compile(rf"{_SPACE}\Z").match
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A name, its value, and where in the text the value stands."""
 
     name: str
@@ -31,54 +36,40 @@ def members(text: str, at: int = 0) -> tuple[list[Member], int]:
     Raises ValueError for what is no object, RecursionError for one that is nested too deeply.
     """
     found: list[Member] = []
-    at = _expect(text, at, "{")
-    if text[at : at + 1] == "}":
-        return found, at + 1
-    while True:
-        if text[at : at + 1] != '"':
-            raise ValueError(f"a name is missing at {at}")
-        name, at = _decoded(text, at)
-        start = _expect(text, at, ":")
-        value, at = _decoded(text, start)
-        found.append(Member(name, value, start, at))
-        at = _skip(text, at)
-        if text[at : at + 1] == "}":
-            return found, at + 1
-        at = _expect(text, at, ",")
+    step = _object(text, at)
+    while step and not step.group(1):
+        name, at = _decoded(text, step.end())
+        colon = _colon(text, at)
+        if not colon:
+            raise ValueError(f": is missing at {at}")
+        value, at = _decoded(text, colon.end())
+        found.append(Member(name, value, colon.end(), at))
+        step = _next_name(text, at)
+    if not step:
+        raise ValueError(f"an object is broken at {at}")
+    return found, step.end()
 
 
 def elements(text: str, at: int) -> Iterator[int]:
     """Where the elements of the array that begins here stand; raises ValueError for what is no array."""
-    at = _expect(text, at, "[")
-    while text[at : at + 1] != "]":
-        yield at
-        at = _skip(text, _decoded(text, at)[1])
-        if text[at : at + 1] != "]":
-            at = _expect(text, at, ",")
-
-
-def _expect(text: str, at: int, sign: str) -> int:
-    """Where the next thing begins after a sign with space around it."""
-    at = _skip(text, at)
-    if text[at : at + 1] != sign:
-        raise ValueError(f"{sign} is missing at {at}")
-    return _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    space = _space.match(text, at)
-    return space.end() if space else at
+    step = _array(text, at)
+    while step and not step.group(1):
+        yield step.end()
+        at = _decoded(text, step.end())[1]
+        step = _next_element(text, at)
+    if not step:
+        raise ValueError(f"an array is broken at {at}")
 
 
 def with_changes(raw: bytes, text: str, changes: Sequence[tuple[int, int, str]]) -> bytes:
     """``raw``, of which ``text`` is the UTF-8 reading, with (start, end, new) put in at these places of the text."""
-    ascii_only = text.isascii()  # places in the text are then places in the bytes
-    pieces: list[bytes] = []
+    in_place = memoryview(raw) if text.isascii() else None  # places in the text are then places in the bytes
+    pieces: list[bytes | memoryview] = []
     at = 0
     for start, end, new in sorted(changes):
-        pieces += (raw[at:start] if ascii_only else text[at:start].encode(), new.encode())
+        pieces += (text[at:start].encode() if in_place is None else in_place[at:start], new.encode())
         at = end
-    pieces.append(raw[at:] if ascii_only else text[at:].encode())
+    pieces.append(text[at:].encode() if in_place is None else in_place[at:])
     return b"".join(pieces)
 
 
@@ -108,7 +99,7 @@ def body_of(raw: bytes) -> Body:
     """A JSON object with nothing after it; raises ValueError or RecursionError."""
     text = raw.decode()
     found, end = members(text, 1 if text.startswith("\ufeff") else 0)
-    if _skip(text, end) != len(text):
+    if not _nothing_else(text, end):
         raise ValueError(f"something stands after the object at {end}")
     return Body(raw, text, found, end, {one.name: one.value for one in found})
 

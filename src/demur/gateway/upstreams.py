@@ -107,12 +107,12 @@ async def _begun(response: aiohttp.ClientResponse) -> Answer:
         if not first:
             raise aiohttp.ClientPayloadError("the stream ended before it began")
         return Answer(response, time.perf_counter(), None, _pieces(first, response))
-    start = bytearray()
-    async for piece in response.content.iter_any():
-        start += piece
-        if len(start) > WHOLE_BYTES:
-            return Answer(response, began, None, _pieces(bytes(start), response))
-    return Answer(response, began, bytes(start), _pieces(b"", response))
+    content, start = response.content, bytearray()
+    while len(start) <= WHOLE_BYTES:
+        start += await content.readany()
+        if content.at_eof():
+            return Answer(response, began, bytes(start), _pieces(b"", response))
+    return Answer(response, began, None, _pieces(bytes(start), response))
 
 
 async def _pieces(start: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
