@@ -119,6 +119,22 @@ async def test_a_worker_that_is_killed_is_started_again_and_counts_on(tmp_path: 
     assert len(read_ledger(str(tmp_path / "l.sqlite"), last=100)) == 40
 
 
+async def test_while_workers_end_nobody_is_left_at_the_door(tmp_path: Path) -> None:
+    async with fakes() as (weak, strong):
+        weak.hang_seconds = 2.0
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        async with served([*command, "--workers", "2"]) as (child, address):
+            running = [asyncio.create_task(once(address)) for _ in range(8)]
+            await asyncio.sleep(0.7)
+            child.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.4)
+            for _ in range(6):
+                with pytest.raises(aiohttp.ClientConnectionError):
+                    await asyncio.wait_for(once(address), 0.5)
+            assert await asyncio.gather(*running) == [200] * 8
+            assert await asyncio.wait_for(child.wait(), 20) == 0
+
+
 async def test_workers_that_die_again_and_again_are_given_up(tmp_path: Path) -> None:
     async with fakes() as (weak, strong):
         command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")

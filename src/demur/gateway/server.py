@@ -99,10 +99,12 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Calla
     with TemporaryDirectory(prefix="demur-") as folder:
 
         def work(number: int, tell: Callable[[], None], lifeline: int) -> None:
+            _shut([others for i, others in enumerate(doors) if i != number])
             board = Board(Path(folder), number)
             _run(_serve(read, lambda address: tell(), sockets=doors[number], board=board, lifeline=lifeline))
 
-        workers = Workers(count, work, drain_seconds=lambda: settings.drain_seconds + GRACE_SECONDS)
+        patience = settings.drain_seconds + GRACE_SECONDS
+        workers = Workers(count, work, end_seconds=patience, ending=lambda: _shut(doors))
         workers.run(lambda: ready(f"http://{settings.host}:{port}") if ready else None)
 
 
@@ -122,6 +124,12 @@ def _doors(settings: GatewaySettings, count: int) -> list[Doors]:
     ]
 
 
+def _shut(doors: Sequence[Doors]) -> None:
+    """Close sockets here: who knocks is refused once every process that holds them has closed them."""
+    for door in (door for both in doors for door in both if door):
+        door.close()
+
+
 async def _serve(
     read: Callable[[], GatewaySettings],
     ready: Callable[[str], None] | None,
@@ -134,7 +142,12 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if lifeline is not None:
-        loop.add_reader(lifeline, stop.set)  # the parent is gone
+
+        def orphaned() -> None:
+            loop.remove_reader(lifeline)
+            stop.set()
+
+        loop.add_reader(lifeline, orphaned)
     async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, address):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
         reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
