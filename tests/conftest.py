@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -29,6 +31,14 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not on this machine")
 
 
+def needed(module: str) -> Any:
+    """An optional module; skips without it on a user's machine, fails where everything must run."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return missing(module)
+
+
 @pytest.fixture(scope="session")
 def shared_rows() -> Callable[[str], Rows]:
     """Read a gzip JSON-lines file of the shared data by name, such as ``samples/local_pair``."""
@@ -44,3 +54,16 @@ def shared_rows() -> Callable[[str], Rows]:
         return cache[name]
 
     return read
+
+
+@pytest.fixture
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server that runs; not in pytest's folder, which no other user may enter."""
+    from databases import new_postgres
+
+    needed("psycopg")
+    with TemporaryDirectory(prefix="demur-pg-") as folder:
+        server = new_postgres(Path(folder))
+        server.start()
+        yield server
+        server.stop("immediate")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
 from demur import artifact
 from demur.calibration import Calibration
@@ -19,6 +21,7 @@ from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings
 from demur.methods import SimilarityWeighted
 from demur.policy import Policy
+from demur.records import Role
 from demur.router import TrainingPrompt, train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 from worlds import LetterEncoder
@@ -79,3 +82,58 @@ async def gateway(tmp_path: Path, *, gate: Gate | None = None, **settings: Any) 
         )
         async with running(replace(given, **settings)) as (found, address):
             yield Running(found, address, weak, strong, session)
+
+
+BOTH: tuple[Role, ...] = ("weak", "strong")
+
+
+def point(found: Running, address: str, roles: tuple[Role, ...] = BOTH) -> None:
+    """These models are asked at another address from now on."""
+    for role in roles:
+        side = found.gateway.upstreams[role]
+        side.endpoint = replace(side.endpoint, base_url=f"http://{address}/v1")
+
+
+@asynccontextmanager
+async def upstream(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], found: Running, roles: tuple[Role, ...] = BOTH
+) -> AsyncIterator[None]:
+    """These models are this handler, as long as the block runs."""
+    app = web.Application(client_max_size=2**30)
+    app.router.add_post("/v1/{path:.*}", handler)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    point(found, f"127.0.0.1:{runner.addresses[0][1]}", roles)
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def wire(
+    found: Running, *said: bytes | float, roles: tuple[Role, ...] = BOTH, reset: bool = False
+) -> AsyncIterator[list[bytes]]:
+    """These models say these bytes to every request, pausing for numbers (seconds), then hang up; yields requests."""
+    heads: list[bytes] = []
+    talking: set[asyncio.Task[None] | None] = set()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking.add(asyncio.current_task())
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        for word in said:
+            if isinstance(word, bytes):
+                writer.write(word)
+                await writer.drain()
+            else:
+                await asyncio.sleep(word)
+        writer.transport.abort() if reset else writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    point(found, f"127.0.0.1:{server.sockets[0].getsockname()[1]}", roles)
+    try:
+        yield heads
+    finally:
+        server.close()
+        await asyncio.gather(*filter(None, talking), return_exceptions=True)

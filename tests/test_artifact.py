@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from demur import Router
 from demur.artifact import save_calibration
@@ -99,6 +101,59 @@ def test_one_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
         Router.load(tmp_path, encoder=LetterEncoder())
     (tmp_path / name).unlink()
     with pytest.raises(ArtifactError, match="cannot be read"):
+        Router.load(tmp_path, encoder=LetterEncoder())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"calibration": {"threshold": float("nan"), "strong_share": 0.5, "n": 1, "asked": "a"}}, "threshold is nan"),
+        ({"calibration": {"threshold": "high", "strong_share": 0.5, "n": 1, "asked": "a"}}, "not a whole router"),
+        ({"calibration": {"threshold": 0.5}}, "not a whole router"),
+        ({"params": {"depth": 3}}, "Invalid parameter 'depth'"),
+        ({"params": None}, "not a whole router"),
+        ({"sha256": {}}, "not a whole router"),
+        ({"record": 7}, "not a whole router"),
+        ({"encoder": "letters"}, "not a whole router"),
+        ({"familiar_similarity": None}, "not a whole router"),
+    ],
+)
+def test_a_description_that_is_wrong_somewhere_is_refused_in_one_line(
+    tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    make().save(tmp_path)
+    damage_description(tmp_path, **changed)
+    with pytest.raises(ArtifactError, match=said):
+        Router.load(tmp_path, encoder=LetterEncoder())
+
+
+@pytest.mark.parametrize("key", ["weak", "params", "dimension", "sha256", "calibration", "record", "encoder"])
+def test_a_description_without_one_of_its_keys_is_refused(tmp_path: Path, key: str) -> None:
+    make().save(tmp_path)
+    path = tmp_path / "router.json"
+    kept = json.loads(path.read_text())
+    del kept[key]
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ArtifactError, match=f"not a whole router .KeyError: '{key}'"):
+        Router.load(tmp_path, encoder=LetterEncoder())
+
+
+@pytest.mark.parametrize("change", ["missing", "no number"])
+def test_weights_that_cannot_score_are_refused(tmp_path: Path, change: str) -> None:
+    router = make("logistic")
+    router.save(tmp_path)
+    arrays = load_file(tmp_path / "weights.safetensors")
+    name = next(name for name, value in arrays.items() if name.startswith("method.") and value.dtype.kind == "f")
+    if change == "missing":
+        del arrays["vectors"]
+    else:
+        arrays[name] = np.full_like(arrays[name], np.nan)
+    save_file(arrays, tmp_path / "weights.safetensors")
+    hashes = {
+        f: hashlib.sha256((tmp_path / f).read_bytes()).hexdigest() for f in ("weights.safetensors", "training.jsonl")
+    }
+    damage_description(tmp_path, sha256=hashes)
+    with pytest.raises(ArtifactError, match="not a whole router" if change == "missing" else "no number"):
         Router.load(tmp_path, encoder=LetterEncoder())
 
 

@@ -8,19 +8,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from conftest import missing
+from conftest import missing, needed
 from demur.gate import Gate, GateStep, Verdict
 from gateways import EASY, HARD, gateway, letters
 
 pytestmark = pytest.mark.slow
 
-SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder: `make screenshots` keeps what the browser saw
+SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder that keeps what the browser saw; docs/ has it in 128 colours
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    playwright = pytest.importorskip("playwright.async_api")
+    playwright = needed("playwright.async_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         missing("chromium (apt-get install chromium)")
@@ -29,6 +30,8 @@ async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.M
     async with gateway(tmp_path, gate=gate) as found, playwright.async_playwright() as driver:
         for i in range(60):
             await found.ask([EASY, HARD, f"az {'z' * (i % 7)} {'a' * (i % 5)}?"][i % 3])
+            if i == 50:
+                found.weak.failures += [web.Response(status=500), web.Response(status=500)]
         await found.ask(EASY, model="gpt-9")
         browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = await browser.new_page(color_scheme=scheme, viewport={"width": 1060, "height": 1180})
@@ -48,10 +51,20 @@ async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.M
         assert await page.inner_text("#whatif") != before
         await page.keyboard.press("Home")
         assert "100.0 %" in await page.inner_text("#whatif")
+        box = await page.locator("#histogram").bounding_box()
+        await page.mouse.move(box["x"] + 5, box["y"] + 20)
+        await page.mouse.down()
+        await page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20)
+        assert ", 0.0 %" in await page.inner_text("#whatif")  # the line was dragged to the right end
+        await page.mouse.up()
         await page.locator("#threshold").evaluate("e => { e.value = 0.5; e.dispatchEvent(new Event('input')) }")
         await asyncio.sleep(0.1)
-        if SHOTS:
-            await page.screenshot(path=str(Path(SHOTS) / f"dashboard-{scheme}.png"))
+        for width in (1060, 400):  # nothing but the wide table may be scrolled sideways
+            await page.set_viewport_size({"width": width, "height": 900})
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            if SHOTS:
+                name = f"dashboard-{scheme}.png" if width > 1000 else f"dashboard-{scheme}-narrow.png"
+                await page.screenshot(path=str(Path(SHOTS) / name), full_page=True)
         await browser.close()
     assert not faults
     assert all(url.startswith(found.address) or url.endswith("/favicon.ico") for url in asked)

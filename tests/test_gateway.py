@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,31 +18,13 @@ from demur.calibration import Calibration
 from demur.gateway.ledger import read_ledger
 from demur.policy import Policy
 from demur.records import FloatArray
-from gateways import EASY, HARD, Running, gateway, letters, save_router
+from gateways import EASY, HARD, gateway, letters, save_router, upstream
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     letters(monkeypatch)
     monkeypatch.setattr("demur.gateway.upstreams.backoff_seconds", lambda attempt: 0.002)
-
-
-@asynccontextmanager
-async def upstream(
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], found: Running
-) -> AsyncIterator[None]:
-    """Both of a gateway's models are this handler, as long as the block runs."""
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", handler)
-    runner = web.AppRunner(app, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    for side in found.gateway.upstreams.values():
-        object.__setattr__(side.endpoint, "base_url", f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
-    try:
-        yield
-    finally:
-        await runner.cleanup()
 
 
 async def test_easy_prompts_go_to_the_weak_and_hard_ones_to_the_strong_model(tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from demur.gate import HEAD_TOKENS, Gate, GateStep, Verdict
-from demur.gateway.checking import can_be_checked, without_logprobs
+from demur.gateway.checking import can_be_checked
 from demur.gateway.ledger import read_ledger
-from gateways import EASY, Running, gateway, letters
+from demur.gateway.splicing import without_logprobs
+from gateways import EASY, Running, gateway, letters, point, upstream
 
 SURE, WAVERING = -0.1, -3.0
 VERDICT = Verdict(0.1, 0.1, 0.05, 0.15)
@@ -40,9 +43,8 @@ def by_samples() -> Gate:
 
 def priced(found: Running) -> None:
     """A weak model that costs 1,000 USD a million tokens either way."""
-    endpoint = found.gateway.upstreams["weak"].endpoint
-    for name in ("usd_per_million_input", "usd_per_million_output"):
-        object.__setattr__(endpoint, name, 1000.0)
+    side = found.gateway.upstreams["weak"]
+    side.endpoint = replace(side.endpoint, usd_per_million_input=1000.0, usd_per_million_output=1000.0)
 
 
 @pytest.mark.parametrize(("logprob", "answers"), [(SURE, "small"), (WAVERING, "large")])
@@ -91,7 +93,8 @@ async def test_extra_samples_are_asked_one_at_a_time(tmp_path: Path, wavers: boo
         draft, *extra = found.weak.requests
         assert (draft["temperature"], draft["seed"]) == (0, 7)
         assert [one["temperature"] for one in extra] == [1.0] * 3
-        assert not any("seed" in one or "logprobs" in one for one in (*extra, draft)[:3])
+        assert [one["seed"] for one in extra] == [8, 9, 10]  # else they would be the draft again
+        assert not any("logprobs" in one for one in (*extra, draft))
     (record,) = read_ledger(str(tmp_path / "ledger.sqlite"))
     assert record.usd == pytest.approx(4e-3 * (len(EASY.split()) + 2), rel=0.01)
 
@@ -124,7 +127,7 @@ async def test_an_endpoint_that_refuses_logprobs_answers_as_if_there_were_no_gat
 
 async def test_a_weak_model_that_is_down_is_replaced(tmp_path: Path) -> None:
     async with gateway(tmp_path, gate=by_draft()) as found:
-        object.__setattr__(found.gateway.upstreams["weak"].endpoint, "base_url", "http://127.0.0.1:9/v1")
+        point(found, "127.0.0.1:9", ("weak",))
         assert (await found.ask(EASY))[2]["model"] == "large"
     assert read_ledger(str(tmp_path / "ledger.sqlite"))[0].outcome == "fallback"
 
@@ -135,6 +138,33 @@ async def test_logprobs_that_the_client_asked_for_stay(tmp_path: Path) -> None:
         assert body["choices"][0]["logprobs"]["content"][0]["logprob"] == SURE
         _, _, streamed = await found.ask(EASY, logprobs=True, stream=True)
         assert b'"logprob": -0.1' in streamed
+
+
+async def test_a_checked_request_passes_byte_for_byte_but_for_model_and_logprobs(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+    logprobs = b'{"content":[{"logprob":-0.1}]}'
+    answer = b'{ "choices":[{"message":{"content":"x"},"logprobs":%s}],"f":1.50,"d":1,"d":2}' % logprobs
+
+    async def keep(request: web.Request) -> web.Response:
+        seen.append(await request.read())
+        return web.Response(body=answer, content_type="application/json")
+
+    said = b'[{"role":"user","content":"aaa \\u00e9 \\ud83d"}]'
+    raw = b'{"model":"demur","messages":%s, "t":1.50,"x":1,"x":2,"big":1e400}' % said
+    async with gateway(tmp_path, gate=by_draft()) as found, upstream(keep, found):
+        for sent, then in ((raw, raw[:-1] + b',"logprobs":true}'), (raw[:-1] + b',"logprobs": true}', None)):
+            async with found.session.post(f"{found.address}/v1/chat/completions", data=sent) as got:
+                body = await got.read()
+            assert seen.pop() == (then or sent).replace(b'"demur"', b'"small"')
+            assert body == (answer if then is None else answer.replace(logprobs, b"null"))
+
+
+async def test_a_weak_model_that_cannot_give_a_draft_now_is_replaced(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft(), retries=0) as found:
+        found.weak.failures.append(web.Response(status=429, headers={"Retry-After": "60"}))
+        _, headers, body = await found.ask(EASY)
+        assert (body["model"], len(found.weak.requests)) == ("large", 1)
+        assert "small answered 429, so the strong model answers" in headers["x-demur-reason"]
 
 
 async def test_a_legacy_completion_is_checked_too(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import time
@@ -11,19 +10,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from demur.errors import InputError, StoreError
 from demur.gateway.export import ledger
 from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
 from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
-from demur.gateway.metrics import DESCRIBED, Gauges, Metrics
-from demur.gateway.sessions import Conversations
+from demur.gateway.metrics import DESCRIBED, Gauges, Metrics, prometheus
 from demur.gateway.settings import GatewaySettings, read_settings
-from demur.gateway.tracing import attributes, tracer
-from demur.gateway.upstreams import Breaker
-from demur.gateway.wire import ApiError, parse_body, routed_text, threshold_of, usage_of, with_model
+from demur.gateway.tracing import attributes
+from demur.gateway.wire import ApiError
 
 ROOT = Path(__file__).parents[1]
 RECORD = LedgerRecord(
@@ -44,64 +39,8 @@ RECORD = LedgerRecord(
         200,
         False,
     ),
-    *(10, 20, True, 0.001, 0.01, 0.0, 0.002, 0.05, 0.1, 0.2, "ok", ""),
+    *(10, 20, True, 0.001, 0.01, 0.0, 0.0015, 0.0005, 0.05, 0.1, 0.2, "ok", ""),
 )
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-
-
-@pytest.mark.slow
-@given(st.dictionaries(st.text(), values), st.text(min_size=1), st.text(min_size=1))
-def test_only_the_model_changes(body: dict[str, object], old: str, new: str) -> None:
-    raw = json.dumps(body | {"model": old}).encode()
-    assert json.loads(with_model(raw, json.loads(raw), new)) == body | {"model": new}
-
-
-@given(st.binary() | st.dictionaries(st.text(), values).map(lambda body: json.dumps(body).encode()))
-def test_no_body_breaks_the_parser(raw: bytes) -> None:
-    try:
-        routed_text(parse_body(raw), 100)
-    except ApiError as error:
-        assert 400 <= error.status < 500
-
-
-def test_what_is_routed() -> None:
-    def text(*messages: tuple[str, object], window: int = 0) -> str:
-        return routed_text({"messages": [{"role": r, "content": c} for r, c in messages]}, window)
-
-    assert text(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")) == "c"
-    assert text(("user", "abcdef"), ("assistant", "ghi"), ("user", "c"), window=5) == "f\nghi\nc"
-    assert text(("user", "q"), ("tool", "result")) == "q"
-    assert (
-        text(("user", [{"type": "text", "text": "x"}, {"type": "image_url"}, {"type": "text", "text": "y"}])) == "x\ny"
-    )
-    assert text(("system", "only")) == "only"
-    assert routed_text({"prompt": ["first", "second"]}, 0) == "first"
-    assert routed_text({"prompt": [1, 2, 3]}, 0) == ""
-
-
-def test_threshold_aliases() -> None:
-    assert threshold_of("demur@0.3") == 0.3
-    assert threshold_of("router-mf-0.11593") == 0.11593
-    assert threshold_of("demur") is None
-    assert threshold_of("gpt-4o") is None
-    with pytest.raises(ApiError):
-        threshold_of("demur@1.2.3")
-
-
-def test_usage_is_read_from_the_end_of_whole_and_streamed_answers() -> None:
-    answer = b'{"choices": [{"message": {"content": "\\"usage\\": {"}}], '
-    whole = answer + b'"usage": {"prompt_tokens": 3, "completion_tokens": 5}}'
-    assert usage_of(whole, False) == (3, 5)
-    stream = (
-        b'data: {"choices": []}\n\ndata: {"usage": {"prompt_tokens": 7, "completion_tokens": 1, "x": {"y": 1}}}\n\n'
-    )
-    assert usage_of(stream + b"data: [DONE]\n\n", True) == (7, 1)
-    assert usage_of(b'data: {"usage": null}\n\n', True) is None
-    assert usage_of(b"", True) is None
 
 
 def test_keys_are_hashed_at_rest_and_admit_their_holder(tmp_path: Path) -> None:
@@ -133,7 +72,7 @@ def test_a_spent_budget_ends_a_key() -> None:
     with pytest.raises(ApiError) as raised:
         door.admit({"Authorization": "Bearer s"})
     assert raised.value.code == "insufficient_quota"
-    assert Doorkeeper([]).admit({}) == ""
+    assert Doorkeeper(None).admit({}) == ""
 
 
 def test_records_come_back_as_they_went(tmp_path: Path) -> None:
@@ -180,7 +119,7 @@ def test_metrics_are_prometheus_and_documented() -> None:
     metrics = Metrics()
     metrics.add(RECORD)
     metrics.add(replace(RECORD, model='odd"name', status=502, outcome="upstream_error"))
-    text = metrics.text(Gauges(3, 0, 0, 0.5))
+    text = prometheus(metrics.series, Gauges(3, 0, 0, 0.5))
     line = re.compile(
         r'^[a-z_]+(\{[a-z_]+="(\\.|[^"\\])*"(,[a-z_]+="(\\.|[^"\\])*")*\})? -?[0-9.e+-]+$|^# (HELP|TYPE) .+$'
     )
@@ -190,7 +129,6 @@ def test_metrics_are_prometheus_and_documented() -> None:
         assert f"# TYPE {name} {kind}" in text
         assert f"| `{name}` | {kind} | {help_text} |" in page
     assert 'demur_stage_seconds_count{stage="total"} 2' in text
-    assert metrics.last_hour()["requests"] == 2
 
 
 def test_every_setting_is_documented() -> None:
@@ -210,28 +148,6 @@ def test_settings_from_a_file_with_the_command_line_over_them(tmp_path: Path) ->
         read_settings(tmp_path / "g.toml")
 
 
-def test_old_conversations_are_forgotten() -> None:
-    held = Conversations(largest=2)
-    for name in ("a", "b", "c"):
-        held.settle(name, "strong", first=True)
-    assert held.settle("c", "weak", first=False) == ("strong", True)
-    assert held.settle("a", "weak", first=False) == ("weak", False)
-
-
-def test_the_circuit_lets_one_try_through_after_a_while() -> None:
-    circuit = Breaker(2, 0.05)
-    circuit.record(False)
-    assert not circuit.open
-    circuit.record(False)
-    assert circuit.open
-    time.sleep(0.06)
-    assert not circuit.open
-    circuit.record(False)
-    assert circuit.open
-    circuit.record(True)
-    assert not circuit.open
-
-
 def test_spans_follow_the_genai_conventions() -> None:
     found = attributes(replace(RECORD, score=None, usd=None))
     assert found["gen_ai.request.model"] == "demur"
@@ -239,16 +155,3 @@ def test_spans_follow_the_genai_conventions() -> None:
     assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (10, 20)
     assert "demur.score" not in found
     assert "prompt" not in " ".join(found).replace("prompt_tokens", "")
-
-
-def test_a_request_becomes_a_span() -> None:
-    sdk = pytest.importorskip("opentelemetry.sdk.trace")
-    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
-    simple = pytest.importorskip("opentelemetry.sdk.trace.export").SimpleSpanProcessor
-    provider = sdk.TracerProvider()
-    provider.add_span_processor(simple(memory))
-    pytest.importorskip("opentelemetry.trace").set_tracer_provider(provider)
-    tracer()(replace(RECORD, status=502, outcome="upstream_error"))
-    (span,) = memory.get_finished_spans()
-    assert span.end_time - span.start_time == pytest.approx(0.2e9, rel=0.01)
-    assert not span.status.is_ok

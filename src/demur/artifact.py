@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from demur.calibration import Calibration
 from demur.encoding import encoder_identity, load_encoder, spec_of
-from demur.errors import ArtifactError
+from demur.errors import ArtifactError, DemurError
 from demur.methods import BY_NAME
 from demur.methods.estimator import Estimator
 from demur.records import Encoder, FloatArray
@@ -48,8 +49,19 @@ def save_router(router: Router, folder: Path) -> None:
 def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
     """Read a router and check it; raises ArtifactError for one that is corrupt, foreign, or does not fit."""
     description = read_description(folder)
-    for name, promised in description["sha256"].items():
-        if _sha256(folder / name) != promised:
+    try:
+        return _router(folder, description, encoder)
+    except DemurError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # fields that are missing, or of another type
+        raise ArtifactError(
+            f"{folder}: not a whole router ({type(error).__name__}: {str(error)[:80]}); train again"
+        ) from None
+
+
+def _router(folder: Path, description: dict[str, Any], encoder: Encoder | None) -> Router:
+    for name in (WEIGHTS, TRAINING):
+        if _sha256(folder / name) != description["sha256"][name]:
             raise ArtifactError(f"{folder / name}: its content is not what router.json promises; train again")
     arrays = _arrays(folder / WEIGHTS)
     method = BY_NAME[description["method"]]().set_params(**description["params"])
@@ -58,19 +70,27 @@ def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
             setattr(method, name.removeprefix("method."), value)
     method.n_features_in_ = description["dimension"]
     training = [json.loads(line) for line in (folder / TRAINING).read_text(encoding="utf-8").splitlines()]
-    calibration = description["calibration"]
     return Router(
         encoder=_checked_encoder(description, encoder, folder),
         method=method,
-        weak=description["weak"],
-        strong=description["strong"],
+        weak=str(description["weak"]),
+        strong=str(description["strong"]),
         training=tuple(TrainingPrompt(**row) for row in training),
         vectors=arrays["vectors"] if "vectors" in arrays else arrays["method.rows_"],
         training_scores=arrays["training_scores"],
-        familiar_similarity=description["familiar_similarity"],
-        calibration=Calibration(**calibration) if calibration else None,
-        record=description["record"],
+        familiar_similarity=float(description["familiar_similarity"]),
+        calibration=_calibration(description["calibration"], folder),
+        record=dict(description["record"]),
     )
+
+
+def _calibration(kept: dict[str, Any] | None, folder: Path) -> Calibration | None:
+    if not kept:
+        return None
+    threshold = float(kept["threshold"])
+    if not math.isfinite(threshold):
+        raise ArtifactError(f"{folder}: its threshold is {threshold}, not a number; calibrate again")
+    return Calibration(**{**kept, "threshold": threshold})
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
@@ -136,9 +156,13 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     from safetensors.numpy import load_file
 
     try:
-        return dict(load_file(path))
+        found = dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
+    for name, value in found.items():
+        if not np.isfinite(value).all():
+            raise ArtifactError(f"{path}: {name} holds {int((~np.isfinite(value)).sum())} values that are no number")
+    return found
 
 
 def _sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -160,10 +161,23 @@ def authorization(endpoint: Endpoint) -> dict[str, str]:
     variable = endpoint.api_key_env
     if not variable:
         return {}
-    key = os.environ.get(variable)
+    key = secret(variable)
     if not key:
-        raise EndpointError(f"{endpoint.model}: the environment variable {variable} holds no key; export it")
+        raise EndpointError(
+            f"{endpoint.model}: the environment variable {variable} holds no key; export it, or {variable}_FILE"
+        )
     return {"Authorization": f"Bearer {key}"}
+
+
+def secret(variable: str) -> str | None:
+    """A secret by its name: that environment variable, or the content of the file that ``NAME_FILE`` names."""
+    file = os.environ.get(f"{variable}_FILE")
+    if os.environ.get(variable) or not file:
+        return os.environ.get(variable)
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise EndpointError(f"{variable}_FILE: {file} cannot be read ({error.strerror}); mount the secret") from None
 
 
 class EndpointClient:

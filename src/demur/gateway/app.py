@@ -1,52 +1,49 @@
-"""A request's way through the gateway: admitted, decided, sent on, answered, written down.
+"""A request's way through the gateway: admitted, read, a model chosen, asked, its answer sent on, written down.
 
-Bytes pass through as they are, streams chunk by chunk. What is counted is counted after the answer has gone.
+Bytes pass through as they are, streams piece by piece. What is counted is counted after the answer has gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
 
-import aiohttp
 from aiohttp import web
 
-from demur.errors import DemurError
-from demur.gateway.checking import Checked, DraftChecker, can_be_checked
+from demur.gateway.answering import send_pieces
+from demur.gateway.asking import Outgoing, checked_draft, first_answer
+from demur.gateway.choosing import ALIAS, Chooser, unknown_model
 from demur.gateway.decisions import Decider
 from demur.gateway.keys import Doorkeeper
 from demur.gateway.ledger import Ledger, LedgerRecord
 from demur.gateway.metrics import Gauges, Metrics
-from demur.gateway.passage import TAIL_BYTES, Passage, Prices
-from demur.gateway.sessions import Conversations
+from demur.gateway.passage import Passage, Prices
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.upstreams import Upstream, UpstreamDown
+from demur.gateway.splicing import Body
+from demur.gateway.upstreams import Answer, Upstream
 from demur.gateway.wire import (
-    HOP_HEADERS,
     ApiError,
-    conversation_of,
+    clean,
+    model_entry,
     model_list,
     parse_body,
-    routed_text,
-    threshold_of,
-    turns,
-    with_model,
+    request_headers,
+    response_headers,
 )
-from demur.prices import CHARACTERS_PER_TOKEN
 from demur.records import Role
-from demur.router import Decision
 
-ALIAS = "demur"
+LARGEST_HELD = 2**30  # bytes of all requests that are under way; a request beyond them is answered 429
+log = logging.getLogger("demur.gateway")
 
 
 class Gateway:
-    """Everything that one gateway process holds; ``handlers`` are its routes."""
+    """Everything that one gateway process holds; its public coroutines are its routes."""
 
     def __init__(
         self,
@@ -57,15 +54,18 @@ class Gateway:
         ledger: Ledger | None,
         *,
         redact: Callable[[str], str] = str,
-        trace: Callable[[LedgerRecord], None] | None = None,
+        trace: Callable[[LedgerRecord, str], None] | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
         self.doorkeeper, self.ledger, self._redact, self._trace = doorkeeper, ledger, redact, trace
-        self.metrics, self.conversations = Metrics(), Conversations()
+        self.metrics = Metrics()
         self.in_flight = 0
         self.draining = False
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
-        self._direct: dict[str, Role] = {up.endpoint.model: role for role, up in upstreams.items()}
+        self.reloading = asyncio.Lock()
+        self._held_bytes = 0
+        self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
+        self._chooser = Chooser(decider, {up.endpoint.model: role for role, up in upstreams.items()})
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions and /v1/completions: routed."""
@@ -78,8 +78,16 @@ class Gateway:
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
         self.doorkeeper.admit(request.headers)
-        names = [ALIAS, *self._direct]
+        names = [ALIAS, *self._chooser.direct]
         return web.Response(body=model_list(names, int(time.time())), content_type="application/json")
+
+    async def model(self, request: web.Request) -> web.Response:
+        """GET /v1/models/NAME."""
+        self.doorkeeper.admit(request.headers)
+        name = request.match_info["name"]
+        if not self._chooser.knows(name):
+            raise unknown_model(name, self._chooser.direct)
+        return as_json(model_entry(name, int(time.time())))
 
     async def live(self, request: web.Request) -> web.Response:
         """GET /health: the process answers."""
@@ -96,10 +104,6 @@ class Gateway:
         }
         return web.json_response(found, status=200 if any(states) and not self.draining else 503)
 
-    async def metrics_text(self, request: web.Request) -> web.Response:
-        """GET /metrics."""
-        return web.Response(text=self.metrics.text(self.gauges()), content_type="text/plain")
-
     def gauges(self) -> Gauges:
         """What is true now."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
@@ -108,219 +112,92 @@ class Gateway:
     # -- one request ---------------------------------------------------------------------------------------------
 
     async def _answered(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
-        passage = Passage(uuid.uuid4().hex, request.path, time.perf_counter(), time.time())
-        if self.in_flight >= self.settings.max_in_flight or self.draining:
-            raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
+        passage = Passage(f"{self._name}{next(self._count):012x}", request.path, time.perf_counter(), time.time())
+        passage.traceparent = request.headers.get("traceparent", "")
+        held = _expected_bytes(request, self.settings.max_body_bytes)
         self.in_flight += 1
+        self._held_bytes += held
         try:
-            passage.key = self.doorkeeper.admit(request.headers)
-            async with asyncio.timeout(self.settings.body_seconds):
-                raw = await request.read()
-            return await self._routed(request, raw, passage, routed=routed)
-        except TimeoutError:
-            raise ApiError(408, "The request's body did not come in time.") from None
-        except ApiError as error:
+            self._admit(request, passage)
+            return await self._served(request, await self._body(request, passage), passage, routed=routed)
+        except (ApiError, web.HTTPException) as error:
             passage.status, passage.outcome = error.status, passage.outcome if passage.model else "refused"
             raise
-        except (asyncio.CancelledError, ConnectionResetError):
+        except (asyncio.CancelledError, ConnectionError):
             passage.outcome = "client_gone"
+            raise
+        except Exception:
+            passage.status, passage.outcome = 500, "failed"
             raise
         finally:
             self.in_flight -= 1
+            self._held_bytes -= held
             asyncio.get_running_loop().call_soon(self._write_down, passage)  # once the answer is on its way
 
-    async def _routed(self, request: web.Request, raw: bytes, passage: Passage, *, routed: bool) -> web.StreamResponse:
+    def _admit(self, request: web.Request, passage: Passage) -> None:
+        """Let a request in and note whose it is; raises ApiError."""
+        if self.in_flight > self.settings.max_in_flight or self._held_bytes > LARGEST_HELD:
+            raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
+        passage.key = self.doorkeeper.admit(request.headers)
+
+    async def _body(self, request: web.Request, passage: Passage) -> Body:
+        """The request's body, read once; raises ApiError."""
+        try:
+            if request.content.is_eof():  # all of it came with the header, as it mostly does
+                raw = await request.read()
+            else:
+                async with asyncio.timeout(self.settings.body_seconds):
+                    raw = await request.read()
+        except TimeoutError:
+            raise ApiError(408, "The request's body did not come in time.") from None
+        except (web.RequestPayloadError, ValueError):  # it is not what its Content-Encoding says, say
+            raise ApiError(400, "The body cannot be read.") from None
         body = parse_body(raw)
-        passage.asked, passage.streamed = body["model"], bool(body.get("stream"))
-        role = await self._role(request.headers, body, passage) if routed else self._direct.get(body["model"], "weak")
-        headers = {name: value for name, value in request.headers.items() if _passes(name)}
-        path = request.path.removeprefix("/v1")
+        passage.asked, passage.streamed = clean(body.fields["model"]), bool(body.fields.get("stream"))
+        passage.fields = body.fields
+        return body
+
+    async def _served(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> web.StreamResponse:
+        answer = await self._asked(request, body, passage, routed=routed)
+        passage.status = answer.status
+        if answer.status < 400:
+            self._chooser.keep(passage, "weak" if passage.model == self.upstreams["weak"].endpoint.model else "strong")
+        if answer.whole is None:
+            return await send_pieces(request, answer, self._headers(answer, passage), passage)
+        data = self._masked(answer.whole) if answer.status >= 400 else answer.whole
+        passage.answered_whole(data)
+        return web.Response(body=data, status=answer.status, headers=self._headers(answer, passage))
+
+    async def _asked(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> Answer:
+        """The answer of the model that is chosen, or of the one that stands in for it. Raises ApiError."""
+        role = await self._role(request, body, passage, routed=routed)
+        query = request.rel_url.raw_query_string
+        path = request.path.removeprefix("/v1") + (f"?{query}" if query else "")
+        sent = Outgoing(path, body, request_headers(request.headers))
+        fallback = self.settings.fallback and passage.chosen is not None
         if passage.to_check:
-            draft = await self._draft(passage.to_check, path, body, headers, request.headers, passage)
-            if draft is not None:
-                return await self._let_go(request, draft, passage)
-            role = "strong" if passage.role == "strong" else "weak"
-        order: list[Role] = [role]
-        if self.settings.fallback and passage.role != "direct" and routed:
-            order.append("weak" if role == "strong" else "strong")
-        for attempt, side in enumerate(order):
-            upstream, last = self.upstreams[side], attempt == len(order) - 1
-            asked_at = time.perf_counter()
-            try:
-                sent = with_model(raw, body, upstream.endpoint.model)
-                response = await upstream.send(path, sent, headers)
-            except UpstreamDown as error:
-                if last:
-                    passage.outcome = "upstream_error"
-                    raise ApiError(502, f"No model answers ({error}).", "upstream_error", "upstream_error") from error
-                passage.reason += f"; {error}, so the {order[-1]} model answers"
-                continue
-            if (response.status >= 500 and not last) or (response.status == 429 and not last):
-                passage.reason += (
-                    f"; {upstream.endpoint.model} answered {response.status}, so the {order[-1]} model does"
-                )
-                response.release()
-                continue
-            passage.first_byte_seconds = time.perf_counter() - asked_at
-            passage.model = upstream.endpoint.model
-            if attempt:
-                passage.role, passage.outcome = side, "fallback"
-            return await self._passed(request, response, passage)
-        raise AssertionError("unreachable")
-
-    async def _role(self, headers: Mapping[str, str], body: Mapping[str, Any], passage: Passage) -> Role:
-        """Which model answers: the one that was named, or the policy's choice."""
-        asked = body["model"]
-        if asked in self._direct:
-            passage.role, passage.reason = "direct", "the request names this model"
-            return self._direct[asked]
-        threshold = self._threshold(asked, headers)
-        passage.text = routed_text(body, self.settings.context_characters)
-        forced = headers.get("x-demur-route", "")
-        if forced in ("weak", "strong"):
-            passage.role, passage.reason = forced, "the request's header asks for it"
-            return forced  # type: ignore[return-value]  # one of the two
-        if not passage.text.strip():
-            passage.role, passage.reason = self.settings.default, "the request has no text to route"
-            return self.settings.default  # type: ignore[return-value]  # checked when settings are read
-        name = self._conversation(headers, body)
-        gate = can_be_checked(body) and not (name and turns(body) > 1 and self.conversations.has_strong(name))
-        try:
-            made = await self.decider.decide(passage.text, threshold, gate=gate)
-        except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
-            passage.role, passage.reason = "strong", f"the router failed ({error})"
-            return "strong"
-        passage.score, passage.threshold = made.decision.score, made.decision.threshold
-        passage.queue_seconds, passage.decide_seconds = made.queued, made.computed
-        passage.role, passage.reason = made.decision.role, made.decision.reason
-        if made.decision.wants_samples:
-            passage.to_check = made.decision
-            return "weak"
-        return self._settled(headers, body, passage, made.decision.role)
-
-    async def _draft(
-        self,
-        first: Decision,
-        path: str,
-        body: Mapping[str, Any],
-        sent_headers: Mapping[str, str],
-        headers: Mapping[str, str],
-        passage: Passage,
-    ) -> Checked | None:
-        """The weak model's answer where the gate lets it go; None, and the passage's role, where another path is."""
-        started, passage.stage = time.perf_counter(), "gate"
-        try:
-            draft = await DraftChecker(self.decider, self.upstreams["weak"]).check(
-                first, passage.text, path, body, sent_headers
+            found = await checked_draft(
+                self.decider, self.upstreams, self._chooser, passage.to_check, sent, passage, fallback=fallback
             )
-        except UpstreamDown as error:
-            if not self.settings.fallback:
-                passage.outcome = "upstream_error"
-                raise ApiError(502, f"No model answers ({error}).", "upstream_error", "upstream_error") from error
-            passage.role, passage.outcome = "strong", "fallback"
-            passage.reason += f"; {error}, so the strong model answers"
-            return None
-        finally:
-            passage.gate_seconds = time.perf_counter() - started
-        if draft is None:
-            alone = self.decider.policy.router.decide(first.score, threshold=first.threshold)
-            passage.calibration_void = True
-            passage.reason = f"{alone.reason}; the weak model refused a draft that can be checked: the gate is void"
-            self._settled(headers, body, passage, alone.role)
-            return None
-        made = draft.decision
-        passage.score, passage.reason, passage.calibration_void = made.score, made.reason, made.void
-        passage.extra_samples, passage.gate_tokens = draft.extra_samples, draft.extra_tokens
-        if self._settled(headers, body, passage, made.role) == "weak":
-            return draft
-        draft.response.close()
-        prompt, completion = draft.draft_tokens
-        prompt = prompt or len(passage.text) // CHARACTERS_PER_TOKEN
-        passage.gate_tokens = passage.gate_tokens[0] + prompt, passage.gate_tokens[1] + completion
-        return None
+            if isinstance(found, Answer):
+                return found
+            role = found
+        return await first_answer(self.upstreams, role, sent, passage, fallback=fallback)
 
-    def _conversation(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
-        return conversation_of(body, headers.get("x-demur-conversation")) if self.settings.sticky else None
+    async def _role(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> Role:
+        if routed:
+            return await self._chooser.choose(self.settings, request.headers, body.fields, passage)
+        return self._chooser.direct.get(passage.asked, "weak")
 
-    def _settled(self, headers: Mapping[str, str], body: Mapping[str, Any], passage: Passage, decided: Role) -> Role:
-        """The decision, unless the conversation has its model already."""
-        name = self._conversation(headers, body)
-        if name is None:
-            passage.role = decided
-            return decided
-        role, kept = self.conversations.settle(name, decided, first=turns(body) <= 1)
-        passage.role = role
-        if kept:
-            passage.reason += "; the conversation stays with its model"
-        return role
+    def _masked(self, data: bytes) -> bytes:
+        """An error of an upstream; some show the key that they were asked with."""
+        for upstream in self.upstreams.values():
+            data = upstream.masked(data)
+        return data
 
-    def _threshold(self, asked: str, headers: Mapping[str, str]) -> float | None:
-        """The threshold that a request asks for; None for the router's own. Raises ApiError for unknown models."""
-        header = headers.get("x-demur-threshold")
-        if header:
-            try:
-                return float(header)
-            except ValueError:
-                raise ApiError(400, f"x-demur-threshold {header[:40]!r} is not a number.") from None
-        threshold = threshold_of(asked)
-        if threshold is None and asked != ALIAS:
-            names = ", ".join([ALIAS, f"{ALIAS}@0.5", *self._direct])
-            raise ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
-        return threshold
-
-    async def _passed(
-        self, request: web.Request, response: aiohttp.ClientResponse, passage: Passage
-    ) -> web.StreamResponse:
-        """The upstream's answer, byte for byte: streams as they come, others whole."""
-        passage.status = response.status
-        async with response:
-            if "text/event-stream" not in response.headers.get("Content-Type", ""):
-                try:
-                    data = await response.read()
-                except (aiohttp.ClientError, TimeoutError) as error:
-                    passage.outcome = "upstream_error"
-                    raise ApiError(502, f"{passage.model} broke off its answer.", "upstream_error") from error
-                return self._whole(data, response, passage)
-            return await self._streamed(request, response.content.iter_any(), response, passage)
-
-    async def _let_go(self, request: web.Request, draft: Checked, passage: Passage) -> web.StreamResponse:
-        """The weak model's answer, which the gate has looked at."""
-        passage.model, passage.first_byte_seconds = self.upstreams["weak"].endpoint.model, passage.gate_seconds
-        passage.status = draft.response.status
-        async with draft.response:
-            if draft.stream is None:
-                return self._whole(draft.whole, draft.response, passage)
-            return await self._streamed(request, draft.stream.chunks(), draft.response, passage)
-
-    def _answer_headers(self, response: aiohttp.ClientResponse, passage: Passage) -> dict[str, str]:
-        headers = {name: value for name, value in response.headers.items() if _passes(name)}
+    def _headers(self, answer: Answer, passage: Passage) -> dict[str, str]:
+        headers = response_headers(answer.headers)
         return headers | self._explained(passage) if self.settings.headers else headers
-
-    def _whole(self, data: bytes, response: aiohttp.ClientResponse, passage: Passage) -> web.Response:
-        passage.sent_bytes, passage.tail = len(data), bytearray(data[-TAIL_BYTES:])
-        return web.Response(body=data, status=passage.status, headers=self._answer_headers(response, passage))
-
-    async def _streamed(
-        self,
-        request: web.Request,
-        chunks: AsyncIterator[bytes],
-        response: aiohttp.ClientResponse,
-        passage: Passage,
-    ) -> web.StreamResponse:
-        answer = web.StreamResponse(status=passage.status, headers=self._answer_headers(response, passage))
-        await answer.prepare(request)
-        try:
-            async for chunk in chunks:
-                await answer.write(chunk)
-                passage.sent_bytes += len(chunk)
-                passage.tail += chunk
-                del passage.tail[:-TAIL_BYTES]
-            await answer.write_eof()
-        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError):
-            passage.outcome = "upstream_error"
-            if request.transport is not None:
-                request.transport.abort()  # a stream that broke must not look complete
-        return answer
 
     def _explained(self, passage: Passage) -> dict[str, str]:
         found = {"x-demur-model": passage.model, "x-demur-decision-id": passage.id}
@@ -335,45 +212,68 @@ class Gateway:
     # -- what it came to -----------------------------------------------------------------------------------------
 
     def _write_down(self, passage: Passage) -> None:
-        prompt = self._redact(passage.text) if self.settings.record_prompts else ""
-        record = passage.record(self._prices, prompt)
+        """Count a request and keep its record; whatever a user's hook raises, the record stays."""
+        record = passage.record(self._prices, self._kept_prompt(passage.text))
         self.doorkeeper.charge(passage.key, record.usd)
-        self.metrics.add(replace(record, prompt="") if prompt else record)
-        if self._trace:
-            self._trace(record)
+        self.metrics.add(replace(record, prompt="") if record.prompt else record)
         if self.ledger:
             self.ledger.add(record)
+        if self._trace:
+            try:
+                self._trace(record, passage.traceparent)
+            except Exception:
+                log.exception("a request could not be traced")
+
+    def _kept_prompt(self, text: str) -> str:
+        """The prompt as the ledger may have it: none where redaction fails, whose error may show what it hides."""
+        if not self.settings.record_prompts:
+            return ""
+        try:
+            return self._redact(text)
+        except Exception as error:
+            log.error("redact raised %s: the prompt is not kept", type(error).__name__)
+            return ""
 
     @property
     def _prices(self) -> Prices:
         return {role: (up.endpoint.model, up.endpoint.price) for role, up in self.upstreams.items()}
 
 
-@lru_cache(1024)
-def _passes(header: str) -> bool:
-    """Does a header belong to the other side? Ours and a hop's own do not."""
-    name = header.lower()
-    return name not in HOP_HEADERS and not name.startswith("x-demur-") and name != "cookie"
+def _expected_bytes(request: web.Request, most: int) -> int:
+    """How long a request's body can be: as it says, or as long as bodies may be."""
+    says = request.content_length
+    inflated = says is None or "Content-Encoding" in request.headers
+    return most if inflated and request.body_exists else min(says or 0, most)
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-UNHEARD: set[object] = set()  # young connections that have not sent a whole header yet
 
 
 @web.middleware
 async def errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error of ours in OpenAI's format, and no traceback to a client."""
-    UNHEARD.discard(request.protocol)
     try:
         return await handler(request)
     except ApiError as error:
-        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-        return web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
+        return _error(request, error)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        body = ApiError(error.status, error.reason or "error").body
-        return web.Response(body=body, status=error.status, content_type="application/json")
+        return _error(request, ApiError(error.status, error.reason or "error"))
+    except ConnectionError:  # the client's: there is nobody to tell
+        raise
+    except Exception as error:
+        log.exception("a request failed: %s", type(error).__name__)
+        return _error(request, ApiError(500, "The gateway failed at this request.", "server_error", "internal_error"))
+
+
+def _error(request: web.Request, error: ApiError) -> web.Response:
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+    response = web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
+    if request.content.exception() is not None:  # where the next request would begin is not known
+        request.content.feed_eof()
+        response.force_close()
+    return response
 
 
 def as_json(value: object) -> web.Response:

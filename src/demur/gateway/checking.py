@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -19,22 +19,21 @@ from demur.endpoints import parse_completion
 from demur.errors import EndpointError
 from demur.gate import HEAD_TOKENS
 from demur.gateway.decisions import Decider
-from demur.gateway.upstreams import Upstream, UpstreamDown
-from demur.gateway.wire import usage_of
+from demur.gateway.splicing import Body, without_logprobs
+from demur.gateway.upstreams import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
+from demur.gateway.usage import usage_of_whole
 from demur.records import Sample
 from demur.router import Decision
 
 EVENT_END = re.compile(rb"\r?\n\r?\n")
-BROKEN = (aiohttp.ClientError, TimeoutError)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
     """What the weak model said to a request, and what the gate makes of it."""
 
-    response: aiohttp.ClientResponse
+    answer: Answer
     decision: Decision
-    whole: bytes = b""  # the answer, where it is not a stream
     stream: HeldStream | None = None
     extra_samples: int = 0
     extra_tokens: tuple[int, int] = (0, 0)  # prompt, completion of the extra samples
@@ -44,14 +43,14 @@ class Checked:
         """Prompt and completion tokens of the answer itself, as far as it was read."""
         if self.stream is not None:
             return 0, self.stream.tokens
-        return usage_of(self.whole, False) or (0, 0)
+        return usage_of_whole(self.answer.whole or b"") or (0, 0)
 
 
-def can_be_checked(body: Mapping[str, Any]) -> bool:
+def can_be_checked(fields: Mapping[str, Any]) -> bool:
     """One answer in text: what asks for several, or for tools, is routed by its prompt alone."""
-    one = body.get("n") in (None, 1) and body.get("best_of") in (None, 1)
-    text = isinstance(body.get("prompt", ""), str)
-    return one and text and not body.get("tools") and not body.get("functions")
+    one = fields.get("n") in (None, 1) and fields.get("best_of") in (None, 1)
+    text = isinstance(fields.get("prompt", ""), str)
+    return one and text and not fields.get("tools") and not fields.get("functions")
 
 
 class DraftChecker:
@@ -61,46 +60,47 @@ class DraftChecker:
         self._decider, self._upstream = decider, upstream
 
     async def check(
-        self, first: Decision, text: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+        self, first: Decision, text: str, path: str, body: Body, headers: Mapping[str, str]
     ) -> Checked | None:
         """The draft and the last word on it; None when the upstream refuses. Raises UpstreamDown."""
-        response = await self._upstream.send(path, self._draft_request(body), headers)
-        if response.status != 200:
-            response.release()
-            return None
+        answer = await self._upstream.send(path, body.changed(**self._draft(body.fields)), headers)
         try:
-            if "text/event-stream" in response.headers.get("Content-Type", ""):
-                return await self._first_tokens(first, response, body)
-            return await self._whole(first, text, response, path, body, headers)
+            if answer.status != 200:
+                self._refused(answer)
+                return None
+            if answer.is_stream:
+                return await self._first_tokens(first, answer, body.fields)
+            return await self._whole(first, text, answer, path, body, headers)
         except BROKEN as error:
-            response.close()
+            answer.close()
             raise UpstreamDown(f"{self._upstream.endpoint.model} broke off its answer") from error
         except BaseException:  # the client has gone: its draft goes too
-            response.close()
+            answer.close()
             raise
 
-    async def _first_tokens(
-        self, first: Decision, response: aiohttp.ClientResponse, body: Mapping[str, Any]
-    ) -> Checked:
-        stream = HeldStream(response, strip=self._strips(body))
+    def _refused(self, answer: Answer) -> None:
+        """An upstream that cannot now is down; one that will not have this request may have it without log-probs."""
+        answer.close()
+        if answer.status >= 500 or answer.status == 429:
+            said = f"{self._upstream.endpoint.model} answered {answer.status}"
+            raise UpstreamDown(said, retry_after=retry_after(answer.headers.get("Retry-After")))
+
+    async def _first_tokens(self, first: Decision, answer: Answer, fields: Mapping[str, Any]) -> Checked:
+        stream = HeldStream(answer.pieces, strip=self._strips(fields))
         await stream.read_head()
-        return Checked(response, self._decider.policy.check_head(first, stream.logprobs), stream=stream)
+        decision = self._decider.policy.check_head(first, stream.logprobs)
+        return Checked(replace(answer, pieces=stream.chunks()), decision, stream)
 
     async def _whole(
-        self,
-        first: Decision,
-        text: str,
-        response: aiohttp.ClientResponse,
-        path: str,
-        body: Mapping[str, Any],
-        headers: Mapping[str, str],
+        self, first: Decision, text: str, answer: Answer, path: str, body: Body, headers: Mapping[str, str]
     ) -> Checked:
-        data = await response.read()
-        draft = _sample(data, 0)
-        kept = without_logprobs(data) if self._strips(body) else data
+        if answer.whole is None:
+            raise UpstreamDown(f"{self._upstream.endpoint.model} answers more than can be checked")
+        draft = _sample(answer.whole, 0)
+        if self._strips(body.fields):
+            answer = replace(answer, whole=without_logprobs(answer.whole))
         if draft is None:  # an answer without text cannot be compared with anything
-            alone = self._decider.policy.router.decide(first.score, threshold=first.threshold)
-            return Checked(response, alone, kept)
+            return Checked(answer, self._decider.policy.router.decide(first.score, threshold=first.threshold))
         samples, spent = [draft], (0, 0)
         made = await self._decider.check(first, text, samples)
         while made.wants_samples:
@@ -108,45 +108,49 @@ class DraftChecker:
             spent = spent[0] + tokens[0], spent[1] + tokens[1]
             samples += [extra] if extra else []
             made = await self._decider.check(made, text, samples, final=extra is None)
-        return Checked(response, made, kept, None, len(samples) - 1, spent)
+        return Checked(answer, made, None, len(samples) - 1, spent)
 
     async def _extra_sample(
-        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], index: int
+        self, path: str, body: Body, headers: Mapping[str, str], index: int
     ) -> tuple[Sample | None, tuple[int, int]]:
         """One more sample of the weak model, drawn as the gate's training samples were; None when there is none."""
         try:
-            response = await self._upstream.send(path, self._extra_request(body), headers)
-            async with response:
-                data = await response.read()
-        except (*BROKEN, UpstreamDown):
+            answer = await self._upstream.send(path, body.changed(**self._extra(body.fields, index)), headers)
+        except UpstreamDown:
             return None, (0, 0)
-        return (_sample(data, index) if response.status == 200 else None), usage_of(data, False) or (0, 0)
+        answer.close()
+        if answer.status != 200 or answer.whole is None:
+            return None, (0, 0)
+        return _sample(answer.whole, index), usage_of_whole(answer.whole) or (0, 0)
 
-    def _draft_request(self, body: Mapping[str, Any]) -> bytes:
-        asked = {**body, "model": self._upstream.endpoint.model}
-        if self._strips(body):
-            asked["logprobs"] = True if "messages" in body else 1
-        return json.dumps(asked, ensure_ascii=False).encode()
+    def _draft(self, fields: Mapping[str, Any]) -> dict[str, object]:
+        """What is asked otherwise than the client asked it."""
+        asked: dict[str, object] = {"model": self._upstream.endpoint.model}
+        if self._strips(fields):
+            asked["logprobs"] = True if "messages" in fields else 1
+        return asked
 
-    def _extra_request(self, body: Mapping[str, Any]) -> bytes:
+    def _extra(self, fields: Mapping[str, Any], index: int) -> dict[str, object]:
+        """The same for an extra sample: by the gate's own sampling, and not by the draft's seed."""
         sampling = self._decider.policy.router.record.get("sampling", {})
-        left_out = ("stream", "stream_options", "seed", "n", "best_of")
-        asked = {key: value for key, value in body.items() if key not in left_out}
+        asked = self._draft(fields)
         asked |= {"temperature": sampling.get("temperature", 1.0), "top_p": sampling.get("top_p", 1.0)}
-        return self._draft_request(asked)
+        if "seed" in fields:
+            asked["seed"] = fields["seed"] + index if type(fields["seed"]) is int else None
+        return asked
 
-    def _strips(self, body: Mapping[str, Any]) -> bool:
+    def _strips(self, fields: Mapping[str, Any]) -> bool:
         """True where log-probs are ours to ask for and to take out."""
         gate = self._decider.policy.serving_gate
-        given = body.get("logprobs")
+        given = fields.get("logprobs")
         return gate is not None and gate.needs_logprobs and (given is None or given is False)
 
 
 class HeldStream:
     """A stream of which the first tokens are held back."""
 
-    def __init__(self, response: aiohttp.ClientResponse, *, strip: bool) -> None:
-        self._chunks = response.content.iter_any()
+    def __init__(self, pieces: AsyncIterator[bytes], *, strip: bool) -> None:
+        self._chunks = pieces
         self._buffer = b""
         self._strip = strip
         self._held = bytearray()
@@ -157,7 +161,7 @@ class HeldStream:
         """Read until the gate has its tokens or the stream ends."""
         async for event in self._events():
             self._held += event
-            if self.tokens >= HEAD_TOKENS:
+            if self.tokens >= HEAD_TOKENS or len(self._held) > WHOLE_BYTES:
                 return
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -184,6 +188,8 @@ class HeldStream:
             if not chunk:
                 break
             self._buffer += chunk
+            if len(self._buffer) > WHOLE_BYTES:
+                raise aiohttp.ClientPayloadError("an event of the stream does not end")
         rest, self._buffer = self._buffer, b""
         if rest:
             yield self._read(rest)
@@ -202,7 +208,7 @@ class HeldStream:
             self._count(choice)
         if not self._strip or not any(choice.get("logprobs") for choice in choices):
             return event
-        return event[:start] + b"data: " + _without_logprobs(chunk) + b"\n\n"
+        return event[: start + 5] + without_logprobs(event[start + 5 :])
 
     def _count(self, choice: Mapping[str, Any]) -> None:
         delta = choice.get("delta")
@@ -216,22 +222,9 @@ class HeldStream:
         self.tokens += max(len(tokens), 1 if text else 0)
 
 
-def without_logprobs(data: bytes) -> bytes:
-    """A completion whose choices carry no log-probs."""
-    try:
-        return _without_logprobs(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return data
-
-
-def _without_logprobs(answer: Any) -> bytes:
-    choices = [{**choice, "logprobs": None} for choice in answer["choices"]]
-    return json.dumps({**answer, "choices": choices}, ensure_ascii=False).encode()
-
-
 def _sample(data: bytes, index: int) -> Sample | None:
     """The answer in a completion; None when there is no text in it."""
     try:
         return parse_completion(json.loads(data), [index], "draft")[0]
-    except (ValueError, EndpointError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, EndpointError):
         return None

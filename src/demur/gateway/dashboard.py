@@ -1,4 +1,4 @@
-"""The page at /: what the gateway does now, server-rendered, a little script, nothing from elsewhere."""
+"""The page at / and its figures: what all workers of the gateway did in the last hour; nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from importlib.resources import files
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from demur.gateway.hour import BYTES, Hour, shown
 from demur.gateway.ledger import LedgerRecord
+from demur.gateway.metrics import Gauges, added, prometheus
+from demur.gateway.sharing import Board, mapped
 
 if TYPE_CHECKING:
     from demur.gateway.app import Gateway
@@ -21,6 +26,41 @@ def page(gateway: Gateway) -> str:
     template = (files("demur") / "gateway" / "dashboard.html").read_text(encoding="utf-8")
     names = {role: escape(upstream.endpoint.model) for role, upstream in gateway.upstreams.items()}
     return template.replace("{{weak}}", names["weak"]).replace("{{strong}}", names["strong"])
+
+
+def counted(gateway: Gateway) -> dict[str, Any]:
+    """What this process has counted, for the others of its service."""
+    gauges = gateway.gauges()
+    return {
+        "series": gateway.metrics.series,
+        "recent": recent_decisions(gateway.metrics.recent),
+        "in_flight": gauges.in_flight,
+        "dropped": gauges.ledger_dropped,
+        "failures": gauges.ledger_failures,
+    }
+
+
+def metrics_text(gateway: Gateway, board: Board | None) -> str:
+    """GET /metrics: of all workers together."""
+    own = counted(gateway)
+    if board:
+        board.put(own)  # so that the next answer, whichever worker gives it, never counts less
+    every = [own, *(board.others() if board else ())]
+    sums = {name: sum(int(one[name]) for one in every) for name in ("in_flight", "dropped", "failures")}
+    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.router.threshold)
+    return prometheus(added(one["series"] for one in every), gauges)
+
+
+def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
+    """GET /admin/stats: what the page draws, of all workers together."""
+    others = board.others() if board else []
+    hours = [Hour(mapped(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
+    recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
+    return shown(np.sum([hour.total() for hour in hours], axis=0)) | {
+        "threshold": gateway.decider.policy.router.threshold,
+        "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
+        "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
+    }
 
 
 def recent_decisions(records: Iterable[LedgerRecord]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class ClientKey:
     name: str
     sha256: str
     requests_per_minute: int | None = None
-    usd: float | None = None  # budget, over the life of the process
+    usd: float | None = None  # budget over the whole ledger; without a ledger, over the life of the process
 
 
 def new_key(file: str | Path, name: str, *, requests_per_minute: int | None = None, usd: float | None = None) -> str:
@@ -53,26 +53,60 @@ def read_keys(file: str | Path) -> list[ClientKey]:
     return [build(ClientKey, row, where=f"{file}: key {i + 1}") for i, row in enumerate(rows)]
 
 
-class Doorkeeper:
-    """Checks keys, rates and budgets; without a key file everybody may come in."""
+def bearer(headers: Mapping[str, str]) -> str:
+    """The key that a request carries; empty without one."""
+    scheme, _, secret = headers.get("Authorization", "").strip().partition(" ")
+    return secret.strip() if scheme.casefold() == "bearer" else ""
 
-    def __init__(self, keys: list[ClientKey]) -> None:
+
+# (name, requests a minute) -> seconds until that key may ask again; 0: now, and one request is taken
+Take = Callable[[str, int], float]
+
+
+def drawn(held: tuple[float, float] | None, per_minute: int, now: float) -> tuple[float, float]:
+    """(requests left, seconds to wait) of a bucket that refills; ``held``: what was left, and when (monotonic)."""
+    most = float(per_minute)
+    left, since = held or (most, now)
+    left = min(most, left + (now - since) * most / 60)
+    if left >= 1:
+        return left - 1, 0.0
+    return left, (1 - left) * 60 / most if most else 60.0
+
+
+class Buckets:
+    """A bucket of requests a key, in this process."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str, per_minute: int) -> float:
+        """See `Take`."""
+        now = time.monotonic()
+        left, wait = drawn(self._held.get(name), per_minute, now)
+        self._held[name] = (left, now)
+        return wait
+
+
+class Doorkeeper:
+    """Checks keys, rates and budgets. ``keys`` None: everybody may come in; a file without a key: nobody may."""
+
+    def __init__(self, keys: list[ClientKey] | None, take: Take | None = None) -> None:
         self.keys = keys
-        self._tokens: dict[str, tuple[float, float]] = {}  # name -> requests left, when that was
+        self._take = take or Buckets().take
         self.spent: dict[str, float] = {}  # name -> USD
 
     def admit(self, headers: Mapping[str, str]) -> str:
         """The name of the key that a request carries (empty without keys); raises ApiError 401 or 429."""
-        if not self.keys:
+        if self.keys is None:
             return ""
-        key = self._known(headers.get("Authorization", "").removeprefix("Bearer ").strip())
+        key = self._known(bearer(headers))
         if key is None:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
         if key.usd is not None and self.spent.get(key.name, 0.0) >= key.usd:
             raise ApiError(
                 429, f"The budget of this key (${key.usd:g}) is spent.", "insufficient_quota", "insufficient_quota"
             )
-        wait = self._wait(key)
+        wait = self._take(key.name, key.requests_per_minute) if key.requests_per_minute is not None else 0.0
         if wait > 0:
             raise ApiError(
                 429, "Rate limit reached for this key.", "requests", "rate_limit_exceeded", retry_after=int(wait) + 1
@@ -84,23 +118,20 @@ class Doorkeeper:
         if name and usd:
             self.spent[name] = self.spent.get(name, 0.0) + usd
 
+    @property
+    def limited(self) -> list[str]:
+        """Names of the keys that have a budget."""
+        return [key.name for key in self.keys or () if key.usd is not None]
+
+    def learn(self, spent: Mapping[str, float]) -> None:
+        """What keys have spent by the ledger: in other processes too, and before this one began."""
+        for name, usd in spent.items():
+            self.spent[name] = max(self.spent.get(name, 0.0), usd)
+
     def _known(self, secret: str) -> ClientKey | None:
         hashed = hashlib.sha256(secret.encode()).hexdigest()
         found = None
-        for key in self.keys:  # all of them, every time: how long it takes says nothing
+        for key in self.keys or ():  # all of them, every time: how long it takes says nothing
             if hmac.compare_digest(hashed, key.sha256):
                 found = key
         return found
-
-    def _wait(self, key: ClientKey) -> float:
-        """Seconds until this key may ask again: a bucket that refills."""
-        if key.requests_per_minute is None:
-            return 0.0
-        now, most = time.monotonic(), float(key.requests_per_minute)
-        left, since = self._tokens.get(key.name, (most, now))
-        left = min(most, left + (now - since) * most / 60)
-        if left < 1:
-            self._tokens[key.name] = (left, now)
-            return (1 - left) * 60 / most
-        self._tokens[key.name] = (left - 1, now)
-        return 0.0

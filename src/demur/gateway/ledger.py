@@ -6,20 +6,29 @@ second is missing and nothing is torn. SQLite by default; PostgreSQL by URL, for
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 import queue
 import sqlite3
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 from demur.errors import StoreError, require
+from demur.gateway.keys import Doorkeeper
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
 COMMIT_SECONDS, LARGEST_COMMIT = 0.5, 2_000
+LAST_TRIES_SECONDS = 5.0  # at the end, for a database that is away
+SPENT_SECONDS, SPENT_SHARE = 2.0, 0.05  # what keys have spent is read so often, and for this share of the time at most
+LARGEST_INTEGER = 2**63 - 1  # of either database
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,8 @@ class LedgerRecord:
     usd: float | None  # drafts and extra samples included; None: the price is unknown
     usd_strong: float | None  # what always-strong would have cost
     queue_seconds: float
-    decide_seconds: float  # embedding and scoring
+    embed_seconds: float
+    score_seconds: float
     gate_seconds: float  # the weak model's draft and extra samples, until the gate had decided
     first_byte_seconds: float  # of the upstream
     total_seconds: float
@@ -62,7 +72,23 @@ _SQL_TYPE = {
     "bool": "boolean not null default false",
 }
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))
-_row = attrgetter(*COLUMNS)  # dataclasses.astuple copies each value, and would hold up the requests
+_values = attrgetter(*COLUMNS)  # dataclasses.astuple copies each value, and would hold up the requests
+
+
+def _row(record: LedgerRecord) -> tuple[Any, ...]:
+    return tuple(map(_storable, _values(record)))
+
+
+def _storable(value: Any) -> Any:
+    """A value that both databases take: what clients and upstreams send may hold half a character, or no number."""
+    if isinstance(value, str):
+        whole = value.isascii() and "\0" not in value
+        return value if whole else value.encode("utf-8", "replace").decode().replace("\0", "?")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        return LARGEST_INTEGER if value > 0 else -LARGEST_INTEGER
+    return value
 
 
 def _column(name: str) -> str:
@@ -75,6 +101,7 @@ def _prepare(execute: Callable[[str], Any]) -> None:
     """Create the table, or add the columns that a ledger of an earlier version lacks."""
     execute(f"create table if not exists decisions ({', '.join(map(_column, COLUMNS))}, primary key (id))")
     execute("create index if not exists decisions_at on decisions (at)")
+    execute('create index if not exists decisions_spent on decisions ("key", usd) where "key" <> \'\'')
     there = {column[0] for column in execute("select * from decisions limit 0").description}
     for name in COLUMNS:
         if name not in there:
@@ -86,34 +113,74 @@ def _insert(mark: str) -> str:
     return f"insert into decisions ({names}) values ({', '.join([mark] * len(COLUMNS))}) on conflict do nothing"
 
 
+def _sums(mark: str, count: int) -> str:
+    marks = ", ".join([mark] * count)
+    return f"""select "key", sum(usd) from decisions where "key" <> '' and "key" in ({marks}) group by "key\""""
+
+
 class Backend(Protocol):
     """Where records are kept; a second one exists (PostgreSQL)."""
 
+    unfit: tuple[
+        type[Exception], ...
+    ]  # what `write` raises for a record that will never fit; else it can be tried again
+
     def write(self, records: Sequence[LedgerRecord]) -> None: ...
+
+    def spent(self, keys: Sequence[str]) -> dict[str, float]: ...
 
     def close(self) -> None: ...
 
 
 class SqliteBackend:
-    """One SQLite file."""
+    """One SQLite file, opened anew when another one stands in its place."""
+
+    unfit: tuple[type[Exception], ...] = (
+        sqlite3.IntegrityError,
+        sqlite3.DataError,
+        sqlite3.ProgrammingError,
+        ValueError,
+        TypeError,
+        OverflowError,
+    )
 
     def __init__(self, path: str) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=10, check_same_thread=False)
+        self._path = path
+        self._open()
+
+    def _open(self) -> None:
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(self._path, timeout=10, check_same_thread=False)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         with self._db:
             self._db.execute("begin immediate")  # several processes may share the file
             _prepare(self._db.execute)
+        self._file = _file_id(self._path)
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; one that is there already stays as it was."""
+        if _file_id(self._path) != self._file:  # moved away: what is written to it now would be lost
+            self._db.close()
+            self._open()
         with self._db:
             self._db.executemany(_insert("?"), list(map(_row, records)))
+
+    def spent(self, keys: Sequence[str]) -> dict[str, float]:
+        """USD of each key's requests so far."""
+        return {key: usd or 0.0 for key, usd in self._db.execute(_sums("?", len(keys)), list(keys))}
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _file_id(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116  # a Path costs more than the call
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class PostgresBackend:
@@ -121,24 +188,44 @@ class PostgresBackend:
 
     def __init__(self, url: str) -> None:
         self._psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
+        logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings show whole rows
+        errors = self._psycopg.errors
+        self.unfit: tuple[type[Exception], ...] = (errors.DataError, errors.IntegrityError, errors.DatatypeMismatch)
+        self.unfit += (ValueError, TypeError, OverflowError)
         self._url = url
         self._db: Any = None
         self._connect()
 
     def _connect(self) -> None:
-        self._db = self._psycopg.connect(self._url, connect_timeout=5)
+        # tcp_user_timeout, in ms: a server that vanished without a word is given up as well
+        self._db = self._psycopg.connect(self._url, connect_timeout=5, tcp_user_timeout=10_000)
         with self._db.transaction():
             self._db.execute("select pg_advisory_xact_lock(60311)")  # replicas start together
             _prepare(self._db.execute)
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; one that is there already stays as it was."""
+        with self._connected() as db, db.transaction(), db.cursor() as cursor:
+            cursor.executemany(_insert("%s"), list(map(_row, records)))
+
+    def spent(self, keys: Sequence[str]) -> dict[str, float]:
+        """USD of each key's requests so far."""
+        with self._connected() as db, db.transaction():
+            rows = db.execute(_sums("%s", len(keys)), list(keys)).fetchall()
+        return {key: usd or 0.0 for key, usd in rows}
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """The connection; it is given up, and made anew the next time, when something went wrong with it."""
         if self._db is None or self._db.closed:
             self._connect()
         try:
-            with self._db.transaction(), self._db.cursor() as cursor:
-                cursor.executemany(_insert("%s"), list(map(_row, records)))
-        except self._psycopg.OperationalError:
+            yield self._db
+        except self.unfit:
+            raise
+        except Exception as error:
+            if type(error) is self._psycopg.ProgrammingError:  # not the server's: a value that cannot be sent
+                raise TypeError(str(error)) from None
             self._db.close()
             raise
 
@@ -163,14 +250,17 @@ def open_backend(url: str) -> Backend:
 
 
 class Ledger:
-    """Takes records without waiting, and writes them in a thread."""
+    """Takes records without waiting, and writes them in a thread; tells the door what its keys have spent."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, door: Doorkeeper | None = None) -> None:
+        self._backend, self._door = backend, door
         self._queue: queue.Queue[LedgerRecord] = queue.Queue(LARGEST_QUEUE)
         self._ending = threading.Event()
-        self.dropped = 0  # records lost because the database was away too long
+        self._away = False
+        self._spent_again = 0.0  # when it is read next
+        self.dropped = 0  # records lost: the database was away too long, or could not take them
         self.failures = 0  # commits that failed and were tried again
+        self._tell_spent()
         self._thread = threading.Thread(target=self._work, name="demur-ledger", daemon=True)
         self._thread.start()
 
@@ -184,49 +274,104 @@ class Ledger:
     def close(self) -> None:
         """Write what waits, then close."""
         self._ending.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=3 * LAST_TRIES_SECONDS)
         self._backend.close()
 
     def _work(self) -> None:
         pending: list[LedgerRecord] = []
-        while True:
-            ending = self._ending.is_set()
-            pending += self._taken(LARGEST_COMMIT - len(pending))
-            if pending and self._written(pending):
-                pending = []
-            if ending and (not pending or self.failures) and self._queue.empty():
-                return
-            if not ending and self._queue.qsize() < LARGEST_COMMIT:
+        while not self._ending.is_set():
+            pending = self._left(pending + self._taken(LARGEST_COMMIT - len(pending)))
+            self._tell_spent()
+            if pending or self._queue.qsize() < LARGEST_COMMIT:
                 self._ending.wait(COMMIT_SECONDS)
-
-    def _taken(self, most: int) -> Iterator[LedgerRecord]:
-        for _ in range(most):
-            try:
-                yield self._queue.get_nowait()
-            except queue.Empty:
+        given_up = time.monotonic() + LAST_TRIES_SECONDS
+        while pending or not self._queue.empty():
+            pending = self._left(pending + self._taken(LARGEST_COMMIT - len(pending)))
+            if pending and time.monotonic() >= given_up:
+                lost = len(pending) + self._queue.qsize()
+                self.dropped += lost
+                _say(f"{lost} records are lost")
                 return
+            if pending:
+                time.sleep(COMMIT_SECONDS / 2)
 
-    def _written(self, records: Sequence[LedgerRecord]) -> bool:
+    def _taken(self, most: int) -> list[LedgerRecord]:
+        found: list[LedgerRecord] = []
+        try:
+            while len(found) < most:
+                found.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return found
+
+    def _left(self, records: list[LedgerRecord]) -> list[LedgerRecord]:
+        """Write records; those that must wait until the database is back. One that cannot be kept is dropped alone."""
+        if not records:
+            return []
         try:
             self._backend.write(records)
-        except Exception:  # the database is away: serving goes on, the records wait
+        except self._backend.unfit as error:
+            if len(records) > 1:
+                half = len(records) // 2
+                return self._left(records[:half]) + self._left(records[half:])
+            self.dropped += 1
+            _say(f"record {records[0].id} cannot be kept ({type(error).__name__})")
+        except Exception as error:  # the database is away: serving goes on, the records wait
             self.failures += 1
-            return False
-        return True
+            self._note(error)
+            return records
+        self._note(None)
+        return []
+
+    def _note(self, error: Exception | None) -> None:
+        """Say when the database goes and when it is back; its own text may hold a URL's password."""
+        if self._away != (error is not None):
+            self._away = error is not None
+            _say(f"the database is away ({type(error).__name__}); records wait" if error else "the database is back")
+
+    def _tell_spent(self) -> None:
+        names = self._door.limited if self._door else []
+        start = time.monotonic()
+        if self._door is None or not names or start < self._spent_again:
+            return
+        try:
+            self._door.learn(self._backend.spent(names))
+        except Exception as error:  # away: what this process has counted holds until it is back
+            self._note(error)
+        taken = time.monotonic() - start
+        self._spent_again = start + max(SPENT_SECONDS, taken / SPENT_SHARE)
+
+
+def _say(text: str) -> None:
+    print(f"demur: ledger: {text}", file=sys.stderr)
 
 
 def read_ledger(url: str, *, last: int = 20) -> list[LedgerRecord]:
     """The newest records, newest first; raises StoreError."""
     names = ", ".join(f'"{name}"' for name in COLUMNS)
     query = f"select {names} from decisions order by at desc limit {int(last)}"
-    if not url.startswith(("postgresql://", "postgres://")):
-        if not Path(url).is_file():
-            raise StoreError(f"{url}: no ledger here; `demur serve` writes one")
-        with closing(sqlite3.connect(f"file:{url}?mode=ro", uri=True)) as db:
+    if url.startswith(("postgresql://", "postgres://")):
+        return _read_postgres(url, query)
+    if not Path(url).is_file():
+        raise StoreError(f"{url}: no ledger here; `demur serve` writes one")
+    try:
+        with closing(sqlite3.connect(f"{Path(url).absolute().as_uri()}?mode=ro", uri=True)) as db:
             return [_record(row) for row in db.execute(query)]
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{url}: not a ledger that can be read ({error}); name the file that `demur serve` writes"
+        ) from None
+
+
+def _read_postgres(url: str, query: str) -> list[LedgerRecord]:
     psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
-    with psycopg.connect(url) as db:
-        return [_record(row) for row in db.execute(query).fetchall()]
+    try:
+        with psycopg.connect(url, connect_timeout=5) as db:
+            return [_record(row) for row in db.execute(query).fetchall()]
+    except psycopg.Error as error:  # its text may hold the URL's password
+        raise StoreError(
+            f"the PostgreSQL ledger cannot be read: {type(error).__name__}; is the URL right, does it run?"
+        ) from None
 
 
 _BOOLEANS = frozenset(field.name for field in fields(LedgerRecord) if field.type == "bool")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from demur.gateway.ledger import LedgerRecord
-from demur.gateway.wire import usage_of
-from demur.prices import CHARACTERS_PER_TOKEN, Price
+from demur.gateway.sessions import Turn
+from demur.gateway.usage import TAIL_BYTES, answer_tokens, request_tokens, stream_tokens, usage_of, usage_of_whole
+from demur.prices import Price
 from demur.records import Role
 from demur.router import Decision
-
-TAIL_BYTES = 8192  # of a response that are kept to read its usage
 
 # The models of the pair and what a token costs; None where that is unknown.
 Prices = Mapping[Role, tuple[str, Price | None]]
@@ -26,9 +26,12 @@ class Passage:
     path: str
     started: float
     at: float
+    traceparent: str = ""  # the trace that the client began
     key: str = ""
     asked: str = ""
     role: str = ""
+    chosen: Role | None = None  # by demur; None where the client named a real model
+    turn: Turn | None = None  # of its conversation
     score: float | None = None
     threshold: float | None = None
     reason: str = ""
@@ -41,21 +44,47 @@ class Passage:
     streamed: bool = False
     outcome: str = "ok"
     queue_seconds: float = 0.0
-    decide_seconds: float = 0.0
+    embed_seconds: float = 0.0
+    score_seconds: float = 0.0
     gate_seconds: float = 0.0
     gate_tokens: tuple[int, int] = (0, 0)  # of drafts that were thrown away and of extra samples: prompt, completion
     first_byte_seconds: float = 0.0
     sent_bytes: int = 0
     text: str = ""
-    tail: bytearray = field(default_factory=bytearray)
+    fields: Mapping[str, Any] = field(default_factory=dict)  # of the request
+    tail: bytes | bytearray = b""  # of the answer
+    _tokens: tuple[int, int, bool] | None = None
+
+    def answered_whole(self, data: bytes) -> None:
+        """The answer, all of it."""
+        self.sent_bytes, self.tail = len(data), data
+
+    def passed(self, chunk: bytes) -> None:
+        """Another piece of an answer has been sent on."""
+        if not isinstance(self.tail, bytearray):
+            self.tail = bytearray()
+        self.sent_bytes += len(chunk)
+        self.tail += chunk
+        del self.tail[:-TAIL_BYTES]
 
     @property
     def tokens(self) -> tuple[int, int, bool]:
         """Prompt and completion tokens of the answer, and whether the upstream counted them; else by length."""
-        found = usage_of(bytes(self.tail), self.streamed)
+        if self._tokens is None or not self._whole:  # a stream's change as it comes
+            self._tokens = self._counted()
+        return self._tokens
+
+    @property
+    def _whole(self) -> bool:
+        return isinstance(self.tail, bytes)
+
+    def _counted(self) -> tuple[int, int, bool]:
+        data = bytes(self.tail)
+        found = usage_of_whole(data) if self._whole else usage_of(data)
         if found:
             return (*found, True)
-        return len(self.text) // CHARACTERS_PER_TOKEN, self.sent_bytes // (4 * CHARACTERS_PER_TOKEN), False
+        completion = answer_tokens(data) if self._whole else stream_tokens(data, self.sent_bytes)
+        return request_tokens(self.fields), completion, False
 
     def usd(self, prices: Prices) -> float | None:
         """USD of the answer and of what the gate asked for beside it; None when a price is unknown."""
@@ -95,7 +124,8 @@ class Passage:
             usd=self._usd(prices, prompt_tokens, completion_tokens) if answered else 0.0,
             usd_strong=(strong.usd(prompt_tokens, completion_tokens) if strong else None) if answered else 0.0,
             queue_seconds=self.queue_seconds,
-            decide_seconds=self.decide_seconds,
+            embed_seconds=self.embed_seconds,
+            score_seconds=self.score_seconds,
             gate_seconds=self.gate_seconds,
             first_byte_seconds=self.first_byte_seconds,
             total_seconds=time.perf_counter() - self.started,

@@ -4,37 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hmac
 import importlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
-from functools import partial
+from pathlib import Path
+from socket import socket
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from demur.config import ModelConfig, build
-from demur.errors import ArtifactError, DemurError, InputError
-from demur.gateway.app import UNHEARD, Gateway, as_json, errors_as_openai
-from demur.gateway.dashboard import page, recent_decisions
+from demur.endpoints import authorization
+from demur.errors import DemurError, InputError
+from demur.gateway.admin import add_admin
+from demur.gateway.app import Gateway, Handler, errors_as_openai
+from demur.gateway.connections import Connection, Listener, bound, port_of
+from demur.gateway.dashboard import counted
 from demur.gateway.decisions import Decider
+from demur.gateway.hour import BYTES, Hour
 from demur.gateway.keys import Doorkeeper, read_keys
 from demur.gateway.ledger import Ledger, open_backend
+from demur.gateway.metrics import Metrics
+from demur.gateway.reloading import reload_all, usable_policy
 from demur.gateway.settings import GatewaySettings, read_settings
-from demur.gateway.tracing import tracer
+from demur.gateway.sharing import Board, mapped
+from demur.gateway.tracing import Tracer
 from demur.gateway.upstreams import Upstream
 from demur.gateway.wire import ApiError
+from demur.gateway.workers import Workers
 from demur.local import endpoint_of, opened
 from demur.policy import Policy
 from demur.records import Role
 from demur.router import Router
 
-LARGEST_HEADER = 16 * 1024
 ROLES: tuple[Role, Role] = ("weak", "strong")
+TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
+GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of local models
+
+# A worker's sockets: of the service, and of the operator where that has its own.
+Doors = tuple[socket, socket | None]
 
 
 def serve(
@@ -44,6 +59,7 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     workers: int = 1,
+    record_prompts: bool | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address.
@@ -52,12 +68,14 @@ def serve(
     """
 
     def read() -> GatewaySettings:
-        return read_settings(config, router=router, host=host, port=port)
+        return read_settings(config, router=router, host=host, port=port, record_prompts=record_prompts)
 
     read()  # a wrong file is said before anything is started
+    if workers < 1:
+        raise InputError(f"workers is {workers}; at least one process serves")
     if workers > 1:
         return _serve_workers(read, workers, ready)
-    return _run(_serve(read, ready, shared_port=False))
+    return _run(_serve(read, ready))
 
 
 def _run(main: Any) -> None:
@@ -71,123 +89,183 @@ def _run(main: Any) -> None:
         runner.run(main)
 
 
-def _serve_workers(read: Callable[[], GatewaySettings], workers: int, ready: Callable[[str], None] | None) -> None:
-    """So many processes on one port; when one ends, all end. A local model would be loaded once a process."""
-    children = []
-    for number in range(workers):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                _run(_serve(read, ready if number == 0 else None, shared_port=True))
-            finally:
-                os._exit(0)
-        children.append(pid)
+def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Callable[[str], None] | None) -> None:
+    """So many processes on one port. A local model would be loaded once a process."""
+    settings = read()
+    if not settings.ledger and settings.keys and any(key.usd is not None for key in read_keys(settings.keys)):
+        raise InputError("budgets of several workers are added up in the ledger; name one, or serve with one worker")
+    doors = _doors(settings, count)  # held by the parent: who knocks while a worker is started again waits for it
+    port = port_of(doors[0][0])
+    with TemporaryDirectory(prefix="demur-") as folder:
 
-    def forward(number: int, frame: object) -> None:
-        for pid in children:
-            with suppress(ProcessLookupError):  # one that has ended already
-                os.kill(pid, number)
+        def work(number: int, tell: Callable[[], None], lifeline: int) -> None:
+            _shut([others for i, others in enumerate(doors) if i != number])
+            board = Board(Path(folder), number)
+            _run(_serve(read, lambda address: tell(), sockets=doors[number], board=board, lifeline=lifeline))
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
-    os.wait()
-    forward(signal.SIGTERM, None)
-    for _ in children[1:]:
-        os.wait()
+        patience = settings.drain_seconds + GRACE_SECONDS
+        workers = Workers(count, work, end_seconds=patience, ending=lambda: _shut(doors))
+        workers.run(lambda: ready(f"http://{settings.host}:{port}") if ready else None)
+
+
+def _doors(settings: GatewaySettings, count: int) -> list[Doors]:
+    """The sockets of each worker, bound once: a port that is taken is said before anything is started."""
+    main, admin = settings.port, settings.admin_port
+    with closing(bound(settings.host, main)) as probe:  # alone: sockets that share a port cannot tell that it is taken
+        main = port_of(probe)
+    if admin:
+        bound(settings.admin_host, admin).close()
+    return [
+        (
+            bound(settings.host, main, shared=True),
+            bound(settings.admin_host, admin, shared=True) if admin else None,
+        )
+        for _ in range(count)
+    ]
+
+
+def _shut(doors: Sequence[Doors]) -> None:
+    """Close sockets here: who knocks is refused once every process that holds them has closed them."""
+    for door in (door for both in doors for door in both if door):
+        door.close()
 
 
 async def _serve(
-    read: Callable[[], GatewaySettings], ready: Callable[[str], None] | None, *, shared_port: bool
+    read: Callable[[], GatewaySettings],
+    ready: Callable[[str], None] | None,
+    *,
+    sockets: Doors | None = None,
+    board: Board | None = None,
+    lifeline: int | None = None,
 ) -> None:
     stop, loop, settings = asyncio.Event(), asyncio.get_running_loop(), read()
-    async with running(settings, shared_port=shared_port) as (gateway, address):
-        gateway.read_again = read
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if lifeline is not None:
+
+        def orphaned() -> None:
+            loop.remove_reader(lifeline)
+            stop.set()
+
+        loop.add_reader(lifeline, orphaned)
+    async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, address):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: _reload_and_say(gateway))
+        reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
+
+        def reload() -> None:
+            task = loop.create_task(_reload_and_say(gateway))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
         if ready:
             ready(address)
         await stop.wait()
-        gateway.draining = True
-        for _ in range(int(settings.drain_seconds * 20)):
-            if not gateway.in_flight:
-                break
-            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
-async def running(settings: GatewaySettings, *, shared_port: bool = False) -> AsyncIterator[tuple[Gateway, str]]:
-    """A gateway that listens as long as the block runs; yields it and its address."""
-    policy = Policy.load(settings.router)
-    router = policy.router
-    warning = router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
+async def running(
+    settings: GatewaySettings,
+    *,
+    read_again: Callable[[], GatewaySettings] | None = None,
+    sockets: Doors | None = None,
+    board: Board | None = None,
+) -> AsyncIterator[tuple[Gateway, str]]:
+    """A gateway that listens as long as the block runs; yields it and its address. At its end answers are finished."""
+    _allow_files()
+    doors = sockets or (
+        bound(settings.host, settings.port),
+        bound(settings.admin_host, settings.admin_port) if settings.admin_port else None,
+    )
+    async with AsyncExitStack() as stack:
+        for door in filter(None, doors):
+            stack.callback(door.close)
+        policy = await asyncio.to_thread(usable_policy, settings.router, starting=True)
+        gateway = await _gateway(settings, policy, stack, board)
+        gateway.read_again = read_again
+
+        def patience() -> float:
+            return gateway.settings.body_seconds
+
+        async def take_over() -> float:
+            found = await reload_all(gateway)
+            if board:
+                os.kill(os.getppid(), signal.SIGHUP)  # the parent tells all workers
+            return found
+
+        main = Listener(application(gateway, board, take_over, admin=doors[1] is None), patience)
+        listeners = [main]
+        if doors[1]:
+            listeners.append(Listener(admin_application(gateway, board, take_over), patience))
+        for listener, door in zip(listeners, filter(None, doors), strict=True):
+            await listener.open(door)
+            stack.push_async_callback(listener.close)
+        stack.push_async_callback(_drained, gateway, listeners)
+        yield gateway, f"http://{settings.host}:{port_of(doors[0])}"
+
+
+async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitStack, board: Board | None) -> Gateway:
+    """A gateway with all that it holds; what must be closed is closed with the stack."""
+    warning = policy.router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
     if warning:
         print(f"demur: {warning}", file=sys.stderr)
-    async with AsyncExitStack() as stack:
-        upstreams = {role: await _upstream(role, settings, router, stack) for role in ROLES}
-        ledger = Ledger(open_backend(settings.ledger)) if settings.ledger else None
-        if ledger:
-            stack.callback(ledger.close)
-        decider = Decider(policy)
-        stack.callback(decider.close)
-        doorkeeper = Doorkeeper(read_keys(settings.keys) if settings.keys else [])
-        gateway = Gateway(
-            settings,
-            decider,
-            upstreams,
-            doorkeeper,
-            ledger,
-            redact=_function(settings.redact) if settings.redact else str,
-            trace=tracer() if settings.otel else None,
-        )
-        listen = partial(_listen, stack=stack, shared=shared_port, seconds=settings.body_seconds)
-        if settings.admin_port:
-            await listen(admin_application(gateway), "127.0.0.1", settings.admin_port)
-        app = application(gateway, admin=not settings.admin_port)
-        port = await listen(app, settings.host, settings.port)
-        yield gateway, f"http://{settings.host}:{port}"
-
-
-async def _listen(
-    app: web.Application, host: str, port: int, stack: AsyncExitStack, *, shared: bool, seconds: float
-) -> int:
-    """Serve an application until the stack unwinds; returns its port. Raises InputError."""
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,  # client gone = upstream cancelled
-        access_log=None,
-        max_line_size=LARGEST_HEADER,
-        max_field_size=LARGEST_HEADER,
-        shutdown_timeout=1.0,
+    upstreams = {role: await _upstream(role, settings, policy.router, stack) for role in ROLES}
+    keys = read_keys(settings.keys) if settings.keys else None
+    doorkeeper = Doorkeeper(keys, board.buckets.take if board else None)
+    ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
+    if ledger:
+        stack.callback(ledger.close)
+    decider = Decider(policy, settings.decide_seconds)
+    stack.callback(decider.close)
+    trace = Tracer() if settings.otel else None
+    if trace:
+        stack.callback(trace.close)
+    gateway = Gateway(
+        settings,
+        decider,
+        upstreams,
+        doorkeeper,
+        ledger,
+        redact=_function(settings.redact) if settings.redact else str,
+        trace=trace,
     )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    loop = asyncio.get_running_loop()
+    if board:
+        before = board.before() or {"series": {}}
+        gateway.metrics = Metrics(Hour(mapped(board.hour_file(), BYTES)), before["series"])
+        told = asyncio.ensure_future(_keep_told(gateway, board))
+        stack.callback(told.cancel)
+    return gateway
+
+
+async def _keep_told(gateway: Gateway, board: Board) -> None:
+    """Write down what this worker has counted, as often as it may be missed."""
+    while True:
+        with suppress(OSError):  # the disk is full: older figures are shown
+            board.put(counted(gateway))
+        await asyncio.sleep(TOLD_SECONDS)
+
+
+async def _drained(gateway: Gateway, listeners: Sequence[Listener]) -> None:
+    """Let nobody else in, and running answers end."""
+    gateway.draining = True
+    for listener in listeners:
+        listener.refuse_more()
+    last = time.monotonic() + gateway.settings.drain_seconds
+    while time.monotonic() < last:
+        if not any(listener.busy for listener in listeners):
+            return
+        await asyncio.sleep(0.02)
+
+
+def _allow_files() -> None:
+    """As many open files as the system allows: each request holds two connections."""
     try:
-        listening = await loop.create_server(
-            partial(_connection, runner, seconds), host, port, reuse_port=shared or None, backlog=2048
-        )
-    except OSError as error:
-        raise InputError(f"{host}:{port} cannot be listened on: {error.strerror}") from None
-    stack.callback(listening.close)
-    return int(listening.sockets[0].getsockname()[1])
-
-
-def _connection(runner: web.AppRunner, seconds: float) -> web.RequestHandler:
-    """The protocol of a new connection, which is cut when it has sent no whole header by then; aiohttp would wait."""
-    assert runner.server is not None
-    made = runner.server()
-    UNHEARD.add(made)
-
-    def cut() -> None:
-        if made in UNHEARD:
-            UNHEARD.discard(made)
-            if made.transport is not None:
-                made.transport.abort()
-
-    asyncio.get_running_loop().call_later(seconds, cut)
-    return made
+        import resource
+    except ImportError:  # not on Windows
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _upstream(role: Role, settings: GatewaySettings, router: Router, stack: AsyncExitStack) -> Upstream:
@@ -200,119 +278,65 @@ async def _upstream(role: Role, settings: GatewaySettings, router: Router, stack
         config = build(ModelConfig, trained, where=settings.router)
     endpoint = await stack.enter_async_context(opened(config, parallel=settings.local_slots))
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings)
+    authorization(upstream.endpoint)  # a key that is not there is said now, not to every client
     await upstream.open()
     stack.push_async_callback(upstream.close)
     return upstream
 
 
-def application(gateway: Gateway, *, admin: bool = True) -> web.Application:
+def application(
+    gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]], *, admin: bool
+) -> web.Application:
     """The routes of a gateway; ``admin`` adds dashboard, metrics and reload."""
-    app = web.Application(middlewares=[errors_as_openai], client_max_size=gateway.settings.max_body_bytes)
+    app = web.Application(
+        middlewares=[errors_as_openai, attended(gateway)], client_max_size=gateway.settings.max_body_bytes
+    )
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/chat/completions", gateway.complete)
         app.router.add_post(f"{prefix}/completions", gateway.complete)
         app.router.add_post(f"{prefix}/embeddings", gateway.pass_on)
         app.router.add_get(f"{prefix}/models", gateway.models)
+        app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
     app.router.add_get("/health", gateway.live)
     app.router.add_get("/health/ready", gateway.ready)
     if admin:
-        _add_admin(app, gateway)
+        add_admin(app, gateway, board, reload)
     return app
 
 
-def admin_application(gateway: Gateway) -> web.Application:
+def admin_application(gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]) -> web.Application:
     """Dashboard, metrics and reload alone."""
-    app = web.Application(middlewares=[errors_as_openai])
-    _add_admin(app, gateway)
+    app = web.Application(middlewares=[errors_as_openai, attended(gateway)])
+    add_admin(app, gateway, board, reload)
     return app
 
 
-def _add_admin(app: web.Application, gateway: Gateway) -> None:
-    def admin(handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
-        async def checked(request: web.Request) -> web.StreamResponse:
-            _admit_admin(gateway.settings, request)
-            found: web.StreamResponse = await handler(request)
-            return found
+def attended(gateway: Gateway) -> Middleware:
+    """Connections know that they are heard; once the gateway is ending, they are sent elsewhere."""
 
-        return checked
+    @web.middleware
+    async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if isinstance(request.protocol, Connection):
+            request.protocol.heard()
+        if gateway.draining and request.method == "POST":
+            error = ApiError(
+                503, "The gateway is ending; ask again, on another connection.", "overloaded", "overloaded"
+            )
+            response: web.StreamResponse = web.Response(
+                body=error.body, status=503, headers={"Retry-After": "1"}, content_type="application/json"
+            )
+        else:
+            response = await handler(request)
+        if gateway.draining and not response.prepared:
+            response.force_close()
+        return response
 
-    async def show(request: web.Request) -> web.Response:
-        return web.Response(text=page(gateway), content_type="text/html", headers=PAGE_HEADERS)
-
-    async def stats(request: web.Request) -> web.Response:
-        found = gateway.metrics.last_hour() | {"threshold": gateway.decider.policy.router.threshold}
-        return as_json(found | {"recent": recent_decisions(gateway.metrics.recent), "in_flight": gateway.in_flight})
-
-    async def reload(request: web.Request) -> web.Response:
-        try:
-            return as_json({"threshold": reload_all(gateway), "router": gateway.settings.router})
-        except DemurError as error:
-            raise ApiError(409, f"What is new is refused, the old stays: {error}") from None
-
-    app.router.add_get("/metrics", admin(gateway.metrics_text))
-    app.router.add_get("/", admin(show))
-    app.router.add_get("/admin/stats", admin(stats))
-    app.router.add_post("/admin/reload", admin(reload))
+    return attend
 
 
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'",
-    "X-Frame-Options": "DENY",
-}
-
-
-def _admit_admin(settings: GatewaySettings, request: web.Request) -> None:
-    """Dashboard, metrics and reload: their own key where one is set, else loopback only. Raises ApiError."""
-    if not settings.admin_key_env:
-        if request.remote not in ("127.0.0.1", "::1"):
-            raise ApiError(403, "Only from this machine; set admin_key_env to allow it with a key.")
-        return
-    wanted = os.environ.get(settings.admin_key_env, "")
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("key", "")
-    if not wanted or not hmac.compare_digest(given.encode(), wanted.encode()):
-        raise ApiError(401, "The admin key is wrong.", code="invalid_api_key")
-
-
-FIXED = (
-    "router",
-    "host",
-    "port",
-    "weak",
-    "strong",
-    "ledger",
-    "admin_port",
-    "max_body_bytes",
-    "local_slots",
-    "redact",
-    "otel",
-)
-
-
-def reload_all(gateway: Gateway) -> float:
-    """Read settings, keys and router anew and use them from now on; returns the threshold.
-
-    On any error all of the old stays. Raises ArtifactError, or InputError for what only a restart can change.
-    """
-    settings = gateway.read_again() if gateway.read_again else gateway.settings
-    changed = [name for name in FIXED if getattr(settings, name) != getattr(gateway.settings, name)]
-    if changed:
-        raise InputError(f"{changed[0]} has changed, and only a restart can change it")
-    policy, held = Policy.load(settings.router), gateway.decider.policy.router
-    fresh = policy.router
-    if (fresh.weak, fresh.strong) != (held.weak, held.strong):
-        raise ArtifactError(
-            f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
-        )
-    keys = read_keys(settings.keys) if settings.keys else []
-    gateway.settings, gateway.decider.policy = settings, policy
-    gateway.doorkeeper.keys = keys
-    return fresh.threshold
-
-
-def _reload_and_say(gateway: Gateway) -> None:
+async def _reload_and_say(gateway: Gateway) -> None:
     try:
-        print(f"demur: reloaded, threshold {reload_all(gateway):.4f}", file=sys.stderr)
+        print(f"demur: reloaded, threshold {await reload_all(gateway):.4f}", file=sys.stderr)
     except DemurError as error:
         print(f"demur: what is new is refused, the old stays: {error}", file=sys.stderr)
 

@@ -5,11 +5,17 @@ Keys of upstreams are named by their environment variable; keys of clients are k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from demur.config import ModelConfig, build, read_mapping
-from demur.errors import InputError
+from demur.records import Role
+
+# What a reload takes over; whatever else differs, only a restart can change.
+RELOADED = frozenset(
+    {"default", "context_characters", "sticky", "fallback", "headers", "record_prompts", "keys", "admin_key_env"}
+    | {"decide_seconds", "body_seconds", "max_in_flight", "drain_seconds"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,7 @@ class GatewaySettings:
     port: int = 8111
     weak: ModelConfig | None = None  # None: the pair that the router was trained on
     strong: ModelConfig | None = None
-    default: str = "strong"  # where a prompt without any text goes: weak or strong
+    default: Role = "strong"  # where a prompt without any text goes: weak or strong
     context_characters: int = 500  # of the conversation before the last user text that are routed with it
     sticky: bool = True  # a conversation stays with its model unless the policy escalates
     fallback: bool = True  # weak <-> strong when one is down; only for requests that left the choice to demur
@@ -31,12 +37,14 @@ class GatewaySettings:
     redact: str = ""  # module:function that a prompt passes before it is kept
     keys: str = ""  # file of hashed client keys; empty: no key is asked
     admin_key_env: str = ""  # NAME of the variable with the key of /admin and the dashboard; empty: loopback only
-    admin_port: int = 0  # /, /metrics and /admin on a port of their own, on loopback; 0: on the same one
+    admin_host: str = "127.0.0.1"  # of admin_port
+    admin_port: int = 0  # /, /metrics and /admin on a port of their own; 0: on the same one
     otel: bool = False  # a span a request, by OpenTelemetry's GenAI conventions; needs demur[otel]
     retries: int = 1  # before the first byte only
     connect_seconds: float = 5.0
     first_byte_seconds: float = 120.0  # and between two bytes
-    body_seconds: float = 30.0  # a client may take this long to send its request
+    decide_seconds: float = 5.0  # a decision may take this long; then the strong model answers
+    body_seconds: float = 30.0  # a client may take this long to send a header, a body, or to read on in an answer
     max_body_bytes: int = 20 * 2**20
     max_in_flight: int = 2000  # more are answered 429 at once, rather than kept in memory
     breaker_failures: int = 5  # in a row that open the circuit of an upstream
@@ -49,9 +57,10 @@ def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettin
     """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key."""
     values = dict(read_mapping(Path(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}
-    found = build(GatewaySettings, values, where=str(path or "serve"))
-    if found.default not in ("weak", "strong"):
-        raise InputError(
-            f"{path or 'serve'}: default is {found.default!r}; a prompt without text goes to weak or strong"
-        )
-    return found
+    return build(GatewaySettings, values, where=str(path or "serve"))
+
+
+def needs_restart(held: GatewaySettings, fresh: GatewaySettings) -> str | None:
+    """Name of a setting that differs and that only a restart can change; None without one."""
+    differ = (one.name for one in fields(held) if getattr(held, one.name) != getattr(fresh, one.name))
+    return next((name for name in differ if name not in RELOADED), None)

@@ -5,20 +5,26 @@ Bodies are passed on byte for byte apart from ``model``; what is not needed for 
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from demur.gateway.splicing import Body, body_of
 
 # None of these belongs to the next hop (RFC 9110, 7.6.1); lengths and encodings are set anew.
 HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
-    | {"upgrade", "host", "content-length", "accept-encoding", "expect", "authorization", "date", "server"}
+    | {"upgrade", "host", "content-length", "accept-encoding", "expect", "date", "server"}
 )
-_DECODER = json.JSONDecoder()
-THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([0-9.]+)$")
+# Whose account it is: a client's keys are for this gateway, an upstream's answer names our own account there.
+ACCOUNT_HEADERS = frozenset(
+    {"authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project"}
+)
+THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([-+.0-9eE]+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +44,34 @@ class ApiError(Exception):
         return json.dumps({"error": error}).encode()
 
 
-def parse_body(raw: bytes) -> dict[str, Any]:
-    """The request as a mapping; raises ApiError 400."""
+def request_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The client's headers as an upstream may have them; the body is inflated by then, so its encoding goes too."""
+    kept = {name: value for name, value in headers.items() if _passes(name)}
+    kept.pop("Content-Encoding", None)
+    for name in headers.get("Connection", "").split(","):  # headers of this hop alone
+        for found in [one for one in kept if one.casefold() == name.strip().casefold()]:
+            del kept[found]
+    return kept
+
+
+def response_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The upstream's headers as a client may have them."""
+    return {name: value for name, value in headers.items() if _passes(name)}
+
+
+@lru_cache(1024)
+def _passes(header: str) -> bool:
+    name = header.lower()
+    return name not in HOP_HEADERS and name not in ACCOUNT_HEADERS and not name.startswith("x-demur-")
+
+
+def parse_body(raw: bytes) -> Body:
+    """The request, read once; raises ApiError 400."""
     try:
-        body = json.loads(raw)
+        body = body_of(raw)
     except (ValueError, RecursionError):
-        raise ApiError(400, "The body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise ApiError(400, "The body must be a JSON object.")
-    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise ApiError(400, "The body must be a JSON object, in UTF-8.") from None
+    if not isinstance(body.fields.get("model"), str) or not body.fields["model"]:
         raise ApiError(400, "You must provide a model parameter, a string.")
     return body
 
@@ -57,40 +82,61 @@ def threshold_of(alias: str) -> float | None:
     if not found:
         return None
     try:
-        return float(found.group(1))
+        threshold = float(found.group(1))
     except ValueError:
-        raise ApiError(404, f"{alias!r} has no threshold that is a number.", code="model_not_found") from None
+        threshold = math.nan
+    if not math.isfinite(threshold):
+        raise ApiError(404, f"{alias!r} has no threshold that is a number.", code="model_not_found")
+    return threshold
 
 
-def with_model(raw: bytes, body: Mapping[str, Any], model: str) -> bytes:
-    """The body with another model, every other byte as it was (rewritten only where the place is ambiguous)."""
-    if body["model"] == model:
-        return raw
-    old = re.compile(rb'("model"\s*:\s*)' + re.escape(json.dumps(body["model"], ensure_ascii=False).encode()))
-    if len(old.findall(raw)) == 1:
-        return old.sub(lambda found: found.group(1) + json.dumps(model).encode(), raw)
-    return json.dumps({**body, "model": model}, ensure_ascii=False).encode()
+def threshold_header(value: str) -> float:
+    """The threshold in a request's header; raises ApiError 400."""
+    try:
+        threshold = float(value)
+    except ValueError:
+        threshold = math.nan
+    if not math.isfinite(threshold):
+        raise ApiError(400, f"x-demur-threshold {value[:40]!r} is not a number.")
+    return threshold
 
 
-def routed_text(body: Mapping[str, Any], context_characters: int) -> str:
+def routed_text(fields: Mapping[str, Any], context_characters: int) -> str:
     """What is routed: the last user text, after at most so many characters of the conversation before it.
 
     Legacy completions: the prompt. Empty when there is no text (images alone). Raises ApiError 400 for no messages.
     """
-    if "prompt" in body and "messages" not in body:
-        prompt = body["prompt"]
+    if "prompt" in fields and "messages" not in fields:
+        prompt = fields["prompt"]
         first = prompt[0] if isinstance(prompt, list) and prompt else prompt
-        return first if isinstance(first, str) else ""
-    messages = body.get("messages")
+        return clean(first) if isinstance(first, str) else ""
+    messages = fields.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
         raise ApiError(400, "messages must be a list of objects that is not empty.")
-    turns = [(one.get("role"), content_text(one.get("content"))) for one in messages]
-    last = next((i for i in reversed(range(len(turns))) if turns[i][0] == "user"), None)
+    last = last_user(messages)
     if last is None:
-        return turns[-1][1]
-    before = "\n".join(text for role, text in turns[:last] if role in ("user", "assistant") and text)
-    window = before[-context_characters:] if context_characters else ""
-    return f"{window}\n{turns[last][1]}" if window and turns[last][1] else turns[last][1]
+        return clean(content_text(messages[-1].get("content")))
+    text = content_text(messages[last].get("content"))
+    window = _window(reversed(messages[:last]), context_characters) if text else ""
+    return clean(f"{window}\n{text}" if window else text)
+
+
+def last_user(messages: Sequence[Mapping[str, Any]]) -> int | None:
+    """Where the last message of the user stands."""
+    return next((i for i in reversed(range(len(messages))) if messages[i].get("role") == "user"), None)
+
+
+def _window(backwards: Iterable[Mapping[str, Any]], most: int) -> str:
+    """The end of what user and assistant said, so many characters at most."""
+    kept: list[str] = []
+    for message in backwards:
+        if most <= 0:
+            break
+        text = content_text(message.get("content")) if message.get("role") in ("user", "assistant") else ""
+        if text:
+            kept.append(text[-most:])
+            most -= len(kept[-1]) + 1
+    return "\n".join(reversed(kept))
 
 
 def content_text(content: object) -> str:
@@ -104,48 +150,16 @@ def content_text(content: object) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def conversation_of(body: Mapping[str, Any], header: str | None) -> str | None:
-    """What names a conversation with more than one turn: the header, or a hash of user and first turns; else None."""
-    messages = body.get("messages")
-    if header:
-        return f"header {header}"
-    if not isinstance(messages, list):
-        return None
-    firsts: list[object] = [body.get("user")]
-    for message in messages:
-        firsts.append((message.get("role"), message.get("content")))
-        if message.get("role") == "user":
-            break
-    return hashlib.sha256(json.dumps(firsts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+def clean(text: str) -> str:
+    """Text that can be encoded: JSON can spell half of a surrogate pair, which is no character."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def turns(body: Mapping[str, Any]) -> int:
-    """User messages of the conversation; 1 for a legacy completion."""
-    messages = body.get("messages")
-    return sum(one.get("role") == "user" for one in messages) if isinstance(messages, list) else 1
-
-
-def usage_of(tail: bytes, streamed: bool) -> tuple[int, int] | None:
-    """(prompt, completion) tokens in the end of a response, streamed or not; None when it does not say."""
-    at = tail.rfind(b'"usage"')
-    while at >= 0:
-        start = tail.find(b"{", at)
-        found = _object_at(tail, start) if start >= 0 else None
-        if found and ("prompt_tokens" in found or "total_tokens" in found):
-            return int(found.get("prompt_tokens") or 0), int(found.get("completion_tokens") or 0)
-        at = tail.rfind(b'"usage"', 0, at)
-    return None
-
-
-def _object_at(data: bytes, start: int) -> dict[str, Any] | None:
-    try:
-        found, _ = _DECODER.raw_decode(data[start:].decode("utf-8", "replace"))
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+def model_entry(name: str, created: int) -> dict[str, object]:
+    """One model, as GET /v1/models/NAME shows it."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "demur"}
 
 
 def model_list(names: Sequence[str], created: int) -> bytes:
     """GET /v1/models."""
-    data = [{"id": name, "object": "model", "created": created, "owned_by": "demur"} for name in names]
-    return json.dumps({"object": "list", "data": data}).encode()
+    return json.dumps({"object": "list", "data": [model_entry(name, created) for name in names]}).encode()

@@ -1,0 +1,101 @@
+"""What the operator sees and may do: dashboard, metrics, reload; and who is the operator."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from demur.endpoints import secret
+from demur.errors import DemurError
+from demur.gateway.app import Gateway, as_json
+from demur.gateway.dashboard import metrics_text, page, statistics
+from demur.gateway.keys import bearer
+from demur.gateway.settings import GatewaySettings
+from demur.gateway.sharing import Board
+from demur.gateway.wire import ApiError
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
+    "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def add_admin(
+    app: web.Application, gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]
+) -> None:
+    """Routes of the operator. ``reload`` takes over what is new and returns the threshold."""
+
+    def admin(handler: Handler) -> Handler:
+        async def checked(request: web.Request) -> web.StreamResponse:
+            try:
+                admit(gateway.settings, request)
+            except ApiError as error:
+                asks = {"WWW-Authenticate": 'Basic realm="demur"'} if error.status == 401 else {}
+                return web.Response(body=error.body, status=error.status, headers=asks, content_type="application/json")
+            return await handler(request)
+
+        return checked
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(text=metrics_text(gateway, board), content_type="text/plain")
+
+    async def show(request: web.Request) -> web.Response:
+        return web.Response(text=page(gateway), content_type="text/html", headers=PAGE_HEADERS)
+
+    async def stats(request: web.Request) -> web.Response:
+        return as_json(statistics(gateway, board))
+
+    async def take_over(request: web.Request) -> web.Response:
+        try:
+            return as_json({"threshold": await reload(), "router": gateway.settings.router})
+        except DemurError as error:
+            raise ApiError(409, f"What is new is refused, the old stays: {error}") from None
+
+    app.router.add_get("/metrics", admin(metrics))
+    app.router.add_get("/", admin(show))
+    app.router.add_get("/admin/stats", admin(stats))
+    app.router.add_post("/admin/reload", admin(take_over))
+
+
+def admit(settings: GatewaySettings, request: web.Request) -> None:
+    """Let the operator in: by the admin key where one is set, else from this machine alone. Raises ApiError.
+
+    Without a key a page of another site must not reach it through the operator's own browser, nor anybody through a
+    proxy on this machine: the host that was asked for is this one, nothing was forwarded, no other origin asks.
+    """
+    origin = request.headers.get("Origin")
+    if origin and urlsplit(origin).netloc != request.host:
+        raise ApiError(403, "A page of another origin may not do this.")
+    if settings.admin_key_env:
+        wanted = secret(settings.admin_key_env) or ""
+        if not wanted or not hmac.compare_digest(_given(request).encode(), wanted.encode()):
+            raise ApiError(401, "The admin key is wrong.", code="invalid_api_key")
+        return
+    if request.remote not in ("127.0.0.1", "::1"):
+        raise ApiError(403, "Only from this machine; set admin_key_env to allow it with a key.")
+    if any(name in request.headers for name in FORWARDED):
+        raise ApiError(403, "Not through a proxy; set admin_key_env to allow it with a key.")
+    asked = urlsplit(f"//{request.host}").hostname
+    if asked not in LOOPBACK | {settings.host, settings.admin_host}:
+        raise ApiError(403, "Not under this host name; set admin_key_env to allow it with a key.")
+
+
+def _given(request: web.Request) -> str:
+    """The key of a request: as a bearer token, or as the password that a browser asks for."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.casefold() != "basic":
+        return bearer(request.headers)
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,182 @@
+"""Clients' connections: who sends no whole header, or stops reading, is cut; busy is who has not had the last byte.
+
+What is asked over them is the application's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+import sys
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+from aiohttp import web
+
+from demur.errors import InputError
+
+LARGEST_HEADER = 16 * 1024
+KEEPALIVE_SECONDS = 75.0  # of an idle connection: a little more than balancers keep theirs
+BACKLOG = 2048
+
+
+def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that is bound and not yet listened on; ``shared``: others may be bound beside it. Raises InputError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind(address)
+    except OSError as error:
+        raise InputError(f"{host}:{port} cannot be listened on: {error.strerror}") from None
+    return made
+
+
+def port_of(listening: socket.socket) -> int:
+    """The port that a socket is bound to."""
+    return int(listening.getsockname()[1])
+
+
+class Connection(web.RequestHandler):
+    """One client. The middleware calls `heard` when a request's header is whole."""
+
+    __slots__ = ("_all", "_header", "_patience", "_stall", "_wire", "answering")
+
+    def __init__(self, server: web.Server, alive: set[Connection], patience: Callable[[], float]) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            access_log=None,  # type: ignore[arg-type]  # none is what switches it off
+            max_line_size=LARGEST_HEADER,
+            max_field_size=LARGEST_HEADER,
+        )
+        self._all, self._patience = alive, patience
+        self._wire: asyncio.Transport | None = None
+        self._header: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self.answering = False
+
+    @property
+    def busy(self) -> bool:
+        """True until the answer's last byte has been handed to the system."""
+        return self.answering or (self._wire is not None and self._wire.get_write_buffer_size() > 0)
+
+    def heard(self) -> None:
+        """A request's header is whole."""
+        self.answering = True
+        _cancel(self._header)
+        self._header = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come."""
+        self._wire = cast(asyncio.Transport, transport)  # uvloop's are none by class
+        self._all.add(self)
+        self._wait_for_header()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A client has gone."""
+        _cancel(self._header)
+        _cancel(self._stall)
+        self._wire, self.answering = None, False
+        self._all.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """The clock of a header runs from its first byte."""
+        if data and not self.answering and self._header is None:
+            self._wait_for_header()
+        super().data_received(data)
+
+    async def finish_response(self, *args: Any, **named: Any) -> tuple[web.StreamResponse, bool]:
+        """The application is done; what it said is sent."""
+        try:
+            return await super().finish_response(*args, **named)
+        finally:
+            self.answering = False
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        _cancel(self._stall)
+        super().resume_writing()
+
+    def _wait_for_header(self) -> None:
+        self._header = asyncio.get_running_loop().call_later(self._patience(), self._cut)
+
+    def _wait_for_reader(self) -> None:
+        if self._wire is None:
+            return
+        left = _unread(self._wire)
+
+        def check() -> None:
+            if self._wire is None or _unread(self._wire) >= left:
+                self._cut()
+            else:
+                self._wait_for_reader()
+
+        self._stall = asyncio.get_running_loop().call_later(self._patience(), check)
+
+    def _cut(self) -> None:
+        if self._wire is not None:
+            self._wire.abort()
+
+
+def _unread(wire: asyncio.Transport) -> int:
+    """Bytes that the client has not taken yet: ours, and the system's, which may be megabytes."""
+    queued = bytes(4)
+    with suppress(OSError):  # other systems than Linux do not say
+        queued = fcntl.ioctl(wire.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+    return wire.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+class Listener:
+    """An application behind a socket. ``patience``: seconds that a client may keep it waiting."""
+
+    def __init__(self, app: web.Application, patience: Callable[[], float]) -> None:
+        # Handlers are cancelled with their client: so is the upstream's request.
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
+        self._patience = patience
+        self._alive: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while anybody waits for an answer."""
+        return any(connection.busy for connection in self._alive)
+
+    async def open(self, listening: socket.socket) -> None:
+        """Answer those who connect."""
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None, "set up"
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(server, self._alive, self._patience), sock=listening, backlog=BACKLOG
+        )
+
+    def refuse_more(self) -> None:
+        """Let nobody else connect."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """Cut who is still there."""
+        self.refuse_more()
+        await self._runner.cleanup()

@@ -1,0 +1,143 @@
+"""The last hour in sums a minute: shares, money, latencies, and what another threshold would have done.
+
+A fixed table of numbers, so that asking costs the same whatever the load, and workers add theirs up by adding tables.
+Minutes are monotonic: a clock that is set does not touch them.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from demur.gateway.ledger import LedgerRecord
+from demur.records import FloatArray
+
+MINUTES = 60
+STAGES = ("queue", "embed", "score", "gate", "first_byte", "total")
+SHORTEST, PER_DECADE, DECADES = 1e-5, 20, 7  # latency bins of 12 %, from 10 us to 100 s
+BINS = PER_DECADE * DECADES
+SCORES = 1000  # bins of scores; the last holds 1 too
+
+# Columns of a minute: its number, sums, then bins.
+MINUTE, REQUESTS, USD, USD_STRONG, ERRORS, FALLBACKS, ROUTED, STRONG, UNPRICED, FIRST_STAGE = range(10)
+START_OF = {stage: FIRST_STAGE + i * BINS for i, stage in enumerate(STAGES)}
+FIRST_SCORE = FIRST_STAGE + len(STAGES) * BINS
+COUNT, WEAK_COUNT, WEAK_USD, ALWAYS_STRONG_USD, PER_SCORE = range(5)
+WIDTH = FIRST_SCORE + PER_SCORE * SCORES
+BYTES = MINUTES * WIDTH * 8
+
+
+def monotonic_minute() -> int:
+    """Minutes that have passed, whatever the clock says; never 0, which marks a row without any."""
+    return int(time.monotonic() // 60) + 1
+
+
+class Hour:
+    """Sums of the last 60 minutes; ``memory`` where other processes read them too."""
+
+    def __init__(self, memory: mmap.mmap | None = None, *, minute: Callable[[], int] = monotonic_minute) -> None:
+        kept = bytearray(BYTES) if memory is None else memory
+        self._cells = memoryview(kept).cast("d")  # single numbers are added five times as fast as in an array
+        self._rows: FloatArray = np.frombuffer(kept, dtype=np.float64).reshape(MINUTES, WIDTH)
+        self._minute = minute
+
+    def add(self, record: LedgerRecord) -> None:
+        """Count one request."""
+        cells, row = self._cells, self._row()
+        cells[row + REQUESTS] += 1
+        cells[row + USD] += record.usd or 0.0
+        cells[row + USD_STRONG] += record.usd_strong or 0.0
+        cells[row + ERRORS] += record.status >= 500
+        cells[row + FALLBACKS] += record.outcome == "fallback"
+        for stage, seconds in met(record):
+            cells[row + START_OF[stage] + _latency_bin(seconds)] += 1
+        if record.score is not None:
+            self._add_score(row, record, record.score)
+
+    def _add_score(self, row: int, record: LedgerRecord, score: float) -> None:
+        cells = self._cells
+        cells[row + ROUTED] += 1
+        cells[row + STRONG] += record.role == "strong"
+        if record.usd is None or record.usd_strong is None:
+            cells[row + UNPRICED] += 1
+        at = row + FIRST_SCORE + PER_SCORE * min(SCORES - 1, max(0, int(score * SCORES)))
+        cells[at + COUNT] += 1
+        cells[at + ALWAYS_STRONG_USD] += record.usd_strong or 0.0
+        if record.role == "weak":
+            cells[at + WEAK_COUNT] += 1
+            cells[at + WEAK_USD] += record.usd or 0.0
+
+    def _row(self) -> int:
+        """Where this minute's cells begin."""
+        now = self._minute()
+        at = now % MINUTES
+        if self._cells[at * WIDTH + MINUTE] != now:
+            self._rows[at] = 0.0
+            self._cells[at * WIDTH + MINUTE] = now
+        return at * WIDTH
+
+    def total(self) -> FloatArray:
+        """The sum of the last hour's minutes, (WIDTH,)."""
+        alive = self._rows[:, MINUTE] > self._minute() - MINUTES
+        return np.asarray(self._rows[alive & (self._rows[:, MINUTE] > 0)].sum(axis=0))
+
+
+def met(record: LedgerRecord) -> list[tuple[str, float]]:
+    """The stages that a request went through, and their seconds."""
+    found = [("total", record.total_seconds)]
+    if record.model:
+        found.append(("first_byte", record.first_byte_seconds))
+    if record.score is not None:
+        found.append(("queue", record.queue_seconds))
+        found.append(("embed", record.embed_seconds))
+        found.append(("score", record.score_seconds))
+    if record.stage == "gate":
+        found.append(("gate", record.gate_seconds))
+    return found
+
+
+def shown(total: FloatArray) -> dict[str, Any]:
+    """What the dashboard draws of an hour's sums."""
+    requests, routed = total[REQUESTS], total[ROUTED]
+    bins = total[FIRST_SCORE:].reshape(SCORES, PER_SCORE)
+    return {
+        "requests": int(requests),
+        "routed": int(routed),
+        "strong_share": _share(total[STRONG], routed),
+        "usd": float(total[USD]),
+        "usd_strong": float(total[USD_STRONG]),
+        "errors": _share(total[ERRORS], requests),
+        "fallbacks": _share(total[FALLBACKS], requests),
+        "latency_ms": {stage: _percentiles(_stage(total, stage)) for stage in STAGES},
+        "priced": bool(total[UNPRICED] == 0),
+        # [score, requests, of them answered weak, their USD, USD of always-strong]
+        "scores": [[i / SCORES, *map(float, bins[i])] for i in np.flatnonzero(bins[:, COUNT]).tolist()],
+    }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _stage(total: FloatArray, stage: str) -> FloatArray:
+    return total[START_OF[stage] : START_OF[stage] + BINS]
+
+
+def _latency_bin(seconds: float) -> int:
+    if seconds <= SHORTEST:
+        return 0
+    return min(BINS - 1, int(PER_DECADE * math.log10(seconds / SHORTEST)))
+
+
+def _percentiles(counts: FloatArray) -> list[float] | None:
+    """p50, p95, p99 in ms, to the middle of a bin (6 % off at most); None where no request met the stage."""
+    reached = np.cumsum(counts)
+    if not reached[-1]:
+        return None
+    at = np.searchsorted(reached, np.array([0.5, 0.95, 0.99]) * reached[-1])
+    return [round(1000 * SHORTEST * 10 ** ((i + 0.5) / PER_DECADE), 3) for i in at.tolist()]

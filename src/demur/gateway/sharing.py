@@ -1,0 +1,101 @@
+"""What the workers of one service share: rates of keys, and what each has counted, in files of a folder of their own.
+
+A worker that is killed takes nothing with it but its last second; the one that follows it counts on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from demur.gateway.keys import drawn
+
+SLOT, SLOTS = struct.Struct("<16sdd"), 4096  # hash of a key's name, requests left, when that was (monotonic seconds)
+NOBODY = bytes(16)
+
+
+def mapped(file: Path, size: int) -> mmap.mmap:
+    """A file of so many bytes as memory that all who map it share; new ones are zero."""
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as opened:
+        opened.truncate(size)
+        return mmap.mmap(opened.fileno(), size)
+
+
+class SharedBuckets:
+    """A bucket of requests a key, for all processes that open the same file."""
+
+    def __init__(self, file: Path) -> None:
+        self._slots = mapped(file, SLOTS * SLOT.size)
+        self._lock = os.open(file, os.O_RDONLY)  # flock is released by the system when its holder is killed
+
+    def take(self, name: str, per_minute: int) -> float:
+        """See `keys.Take`."""
+        wanted = hashlib.sha256(name.encode()).digest()[:16]
+        with self._alone():
+            now, at = time.monotonic(), self._place(wanted)
+            found, left, since = SLOT.unpack_from(self._slots, at)
+            left, wait = drawn((left, since) if found == wanted else None, per_minute, now)
+            SLOT.pack_into(self._slots, at, wanted, left, now)
+        return wait
+
+    def _place(self, wanted: bytes) -> int:
+        """Where a key's bucket stands: at its hash or the next place that is free, at its hash where none is."""
+        first = int.from_bytes(wanted[:4], "little")
+        for i in range(SLOTS):
+            at = (first + i) % SLOTS * SLOT.size
+            if self._slots[at : at + 16] in (wanted, NOBODY):
+                return at
+        return first % SLOTS * SLOT.size
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+class Board:
+    """A folder in which each worker writes down what it has counted, for whichever is asked."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._folder, self._number = folder, number
+        self.buckets = SharedBuckets(folder / "rates")
+
+    def hour_file(self) -> Path:
+        """The file of this worker's last hour."""
+        return self._folder / f"{self._number}.hour"
+
+    def hours(self) -> list[Path]:
+        """The files of every worker's last hour."""
+        return sorted(self._folder.glob("*.hour"))
+
+    def put(self, counted: dict[str, Any]) -> None:
+        """Write down what this worker has counted so far."""
+        part = self._folder / f"{self._number}.part"
+        part.write_text(json.dumps(counted), encoding="utf-8")
+        part.replace(self._folder / f"{self._number}.json")
+
+    def before(self) -> dict[str, Any] | None:
+        """What the worker of this number had counted before it died."""
+        return next(self._read(f"{self._number}.json"), None)
+
+    def others(self) -> list[dict[str, Any]]:
+        """What the other workers have counted."""
+        names = (file.name for file in self._folder.glob("*.json"))
+        return [found for name in names if name != f"{self._number}.json" for found in self._read(name)]
+
+    def _read(self, name: str) -> Iterator[dict[str, Any]]:
+        file = self._folder / name
+        if file.is_file():
+            yield json.loads(file.read_text(encoding="utf-8"))

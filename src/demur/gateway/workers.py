@@ -1,0 +1,159 @@
+"""Several processes as one service: started, told to reload, started again when they die, ended together.
+
+The parent opens no event loop and serves nothing; what a worker does is a function's business.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from demur.errors import DemurError
+
+MOST_DEATHS, DEATHS_SECONDS = 5, 60.0  # more within that time: starting them again does not help
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+# (number, say that it is ready, file descriptor that ends when the parent is gone); returns when it was told to end
+Work = Callable[[int, Callable[[], None], int], None]
+
+
+@dataclass(slots=True)
+class Worker:
+    """A child process."""
+
+    number: int
+    pid: int
+    starting: int | None  # file descriptor that says when it is ready; None: it is
+
+
+class Workers:
+    """So many processes that do the same work. At the end ``ending`` is called; they are given ``end_seconds``."""
+
+    def __init__(self, count: int, work: Work, *, end_seconds: float, ending: Callable[[], None]) -> None:
+        self._count, self._work = count, work
+        self._end_seconds, self._ending = end_seconds, ending
+        self._running: dict[int, Worker] = {}
+        self._deaths: deque[float] = deque(maxlen=MOST_DEATHS + 1)
+        self._lifeline, self._held = os.pipe()  # nobody writes to it: it ends with the parent
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Keep them running until SIGTERM or Ctrl-C; ``ready`` is called when all of them are.
+
+        Exits with another code than 0 where the first cannot start, or they die again and again.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they are waited for, never interrupt
+        self._start(0)  # alone: what is wrong with the settings is said once
+        said = False
+        while True:
+            got = signal.sigtimedwait(SIGNALS, 10.0 if said else 0.05)
+            number = got.si_signo if got else 0
+            if number in (signal.SIGTERM, signal.SIGINT):
+                return self._end()
+            if number == signal.SIGHUP:
+                self._tell(signal.SIGHUP)
+            self._bury(started=said or len(self._running) > 1)
+            if not said and self._all_ready():
+                if len(self._running) < self._count:
+                    for other in range(1, self._count):
+                        self._start(other)
+                else:
+                    said = True
+                    ready()
+
+    def _start(self, number: int) -> None:
+        heard, told = os.pipe()
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            os.close(self._held)
+            os.close(heard)
+            _child(self._work, number, told, self._lifeline)
+        os.close(told)
+        self._running[pid] = Worker(number, pid, heard)
+
+    def _all_ready(self) -> bool:
+        for worker in self._running.values():
+            told = worker.starting
+            if told is not None and select.select([told], [], [], 0)[0] and os.read(told, 1):  # nothing: it has died
+                os.close(told)
+                worker.starting = None
+        return all(worker.starting is None for worker in self._running.values())
+
+    def _bury(self, *, started: bool) -> None:
+        """Start those again that have ended."""
+        for pid, code in _ended():
+            worker = self._running.pop(pid, None)
+            if worker is None:
+                continue
+            if worker.starting is not None:
+                os.close(worker.starting)
+            if not started:  # it has said itself what is wrong
+                raise SystemExit(code if code > 0 else 1)
+            self._deaths.append(time.monotonic())
+            if len(self._deaths) > MOST_DEATHS and self._deaths[-1] - self._deaths[0] < DEATHS_SECONDS:
+                self._end()
+                raise SystemExit(
+                    f"demur: workers died {len(self._deaths)} times within {DEATHS_SECONDS:g} s; giving up, see above"
+                )
+            print(f"demur: worker {worker.number} ended with {code}; it is started again", file=sys.stderr)
+            self._start(worker.number)
+
+    def _tell(self, number: int) -> None:
+        for pid in self._running:  # none is reaped but by us: no pid can belong to another process yet
+            os.kill(pid, number)
+
+    def _end(self) -> None:
+        """End all; those that do not end in time are killed."""
+        self._ending()
+        self._tell(signal.SIGTERM)
+        last = time.monotonic() + self._end_seconds
+        while self._running:
+            for pid, _ in _ended():
+                self._running.pop(pid, None)
+            if time.monotonic() > last:
+                self._tell(signal.SIGKILL)
+            time.sleep(0.02)
+
+
+def _ended() -> list[tuple[int, int]]:
+    """(pid, exit code; minus the signal that killed it) of the children that have ended."""
+    found: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if pid == 0:
+            return found
+        found.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def _child(work: Work, number: int, told: int, lifeline: int) -> None:
+    """Never returns."""
+    code = 1
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it serves, there is nothing to reload
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        work(number, lambda: _say_ready(told), lifeline)
+        code = 0
+    except DemurError as error:
+        print(f"demur: {error}", file=sys.stderr)
+        code = 2
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _say_ready(told: int) -> None:
+    os.write(told, b"1")
+    os.close(told)

@@ -1,0 +1,149 @@
+"""The ledger when things go wrong: records that do not fit, databases that go and come back, budgets that are read."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import needed
+from demur.errors import StoreError
+from demur.gateway.keys import ClientKey, Doorkeeper, bearer, read_keys
+from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
+from demur.gateway.wire import ApiError
+from test_gateway_parts import RECORD
+
+HALF = "\ud800"  # half a character, which JSON can hold and no database takes
+
+
+class Away(SqliteBackend):
+    """A database that can be away."""
+
+    away = True
+
+    def write(self, records: Sequence[LedgerRecord]) -> None:
+        if self.away:
+            raise sqlite3.OperationalError("gone")
+        super().write(records)
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({"asked": f"a{HALF}b"}, {"asked": "a?b"}),
+        ({"prompt": "a\0b"}, {"prompt": "a?b"}),
+        ({"prompt_tokens": 10**30}, {"prompt_tokens": 2**63 - 1}),
+        ({"completion_tokens": -(10**30)}, {"completion_tokens": -(2**63 - 1)}),
+        ({"usd": float("nan"), "score": float("inf")}, {"usd": None, "score": None}),
+        ({"reason": "größer\n"}, {"reason": "größer\n"}),
+    ],
+)
+def test_what_no_database_takes_is_kept_as_near_as_can_be(
+    tmp_path: Path, changed: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    book = Ledger(SqliteBackend(str(tmp_path / "l.sqlite")))
+    book.add(replace(RECORD, **changed))
+    book.close()
+    assert read_ledger(str(tmp_path / "l.sqlite")) == [replace(RECORD, **kept)]
+
+
+def test_one_record_that_cannot_be_kept_costs_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    book = Ledger(SqliteBackend(str(tmp_path / "l.sqlite")))
+    for i in range(7):
+        book.add(replace(RECORD, id=str(i), role=[] if i == 3 else "weak"))  # type: ignore[arg-type]
+    book.close()
+    assert sorted(one.id for one in read_ledger(str(tmp_path / "l.sqlite"))) == ["0", "1", "2", "4", "5", "6"]
+    assert book.dropped == 1
+    assert book.failures == 0
+    assert "record 3 cannot be kept" in capfd.readouterr().err
+
+
+def test_a_database_that_was_away_once_loses_nothing_at_the_end(tmp_path: Path) -> None:
+    """The last records wait for it even where an earlier commit had failed."""
+    backend = Away(str(tmp_path / "l.sqlite"))
+    book = Ledger(backend)
+    book.add(RECORD)
+    while not book.failures:
+        time.sleep(0.01)
+    for i in range(5000):
+        book.add(replace(RECORD, id=str(i)))
+    backend.away = False
+    book.close()
+    assert len(read_ledger(str(tmp_path / "l.sqlite"), last=10_000)) == 5001
+
+
+def test_what_is_lost_at_the_end_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("demur.gateway.ledger.LAST_TRIES_SECONDS", 0.1)
+    book = Ledger(Away(str(tmp_path / "l.sqlite")))
+    for i in range(30):
+        book.add(replace(RECORD, id=str(i)))
+    book.close()
+    assert book.dropped == 30
+    said = capfd.readouterr().err
+    assert "30 records are lost" in said
+    assert said.count("is away (OperationalError)") == 1
+
+
+def test_a_ledger_that_was_moved_away_goes_on_in_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    backend = SqliteBackend(str(path))
+    backend.write([RECORD])
+    path.rename(tmp_path / "old.sqlite")
+    backend.write([replace(RECORD, id="id2")])
+    backend.close()
+    assert [one.id for one in read_ledger(str(path))] == ["id2"]
+
+
+def test_what_is_no_ledger_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("root:x:0:0:root\n" * 100)
+    with pytest.raises(StoreError, match="not a ledger that can be read"):
+        read_ledger(str(tmp_path / "text"))
+    needed("psycopg")
+    with pytest.raises(StoreError, match="cannot be read") as raised:
+        read_ledger("postgresql://u:secret-word@127.0.0.1:1/x")
+    assert "secret-word" not in str(raised.value)
+
+
+def test_a_budget_outlives_the_process_and_is_shared_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("demur.gateway.ledger.SPENT_SECONDS", 0.0)
+    monkeypatch.setattr("demur.gateway.ledger.COMMIT_SECONDS", 0.01)
+    path = str(tmp_path / "l.sqlite")
+    key = ClientKey("bob", "x", usd=1.0)
+    first = Doorkeeper([key, ClientKey("ann", "y")])
+    book = Ledger(SqliteBackend(path), first)
+    book.add(replace(RECORD, key="bob", usd=0.75))
+    book.add(replace(RECORD, id="id2", key="ann", usd=9.0))
+    book.close()
+
+    second = Doorkeeper([key])
+    other = Ledger(SqliteBackend(path), second)
+    assert second.spent == {"bob": 0.75}
+    backend = SqliteBackend(path)  # a third process
+    backend.write([replace(RECORD, id="id3", key="bob", usd=0.5)])
+    backend.close()
+    deadline = time.monotonic() + 5
+    while second.spent["bob"] < 1.25 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    other.close()
+    assert second.spent == {"bob": 1.25}
+
+
+def test_a_key_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "k.json").write_text("[]")
+    with pytest.raises(ApiError):
+        Doorkeeper(read_keys(tmp_path / "k.json")).admit({"Authorization": "Bearer x"})
+
+
+def test_the_bearer_scheme_has_no_case() -> None:
+    assert bearer({"Authorization": "bearer  abc "}) == "abc"
+    assert bearer({"Authorization": "Basic abc"}) == ""
+    assert bearer({}) == ""

@@ -1,0 +1,224 @@
+"""What the gateway reads and changes in requests and answers, without a gateway: splicing, tokens, turns, circuits."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demur.gateway.sessions import Conversations, Turn, turn_of
+from demur.gateway.splicing import body_of, without_logprobs
+from demur.gateway.upstreams import Breaker, retry_after
+from demur.gateway.usage import answer_tokens, request_tokens, stream_tokens, usage_of, usage_of_whole
+from demur.gateway.wire import ApiError, parse_body, request_headers, response_headers, routed_text, threshold_of
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@pytest.mark.slow
+@given(st.dictionaries(st.text(), values), st.text(min_size=1), st.text(min_size=1), st.booleans())
+def test_only_the_model_changes(body: dict[str, object], old: str, new: str, escaped: bool) -> None:
+    raw = json.dumps(body | {"model": old}, ensure_ascii=escaped).encode("utf-8", "replace")
+    read = parse_body(raw)
+    assert read.fields == json.loads(raw)
+    changed = read.changed(model=new)
+    assert json.loads(changed) == json.loads(raw) | {"model": new}
+    back = body_of(changed).changed(model=read.fields["model"])
+    assert json.loads(back) == json.loads(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "changed"),
+    [
+        (b'{"model":"demur","x":1,"x":2.0,"y":1.50,"z":1e400}', b'{"model":"m","x":1,"x":2.0,"y":1.50,"z":1e400}'),
+        (b'{ "model" :\n"demur", "metadata":{"model":"demur"}}', b'{ "model" :\n"m", "metadata":{"model":"demur"}}'),
+        (b'{"mod\\u0065l":"demur","a":{"model":"demur"}}', b'{"mod\\u0065l":"m","a":{"model":"demur"}}'),
+        (b'{"model":"demur","model":"demur@1"}', b'{"model":"m","model":"m"}'),
+        ('{"a":"é\\u00e9","model":"demur","b":"😀"}'.encode(), '{"a":"é\\u00e9","model":"m","b":"😀"}'.encode()),
+        (b'\xef\xbb\xbf{"model":"demur"}\n', b'\xef\xbb\xbf{"model":"m"}\n'),
+        (b'{"say \\"model": "demur", "model":"demur\\ud800"}', b'{"say \\"model": "demur", "model":"m"}'),
+        (b'{"model":"m" }', b'{"model":"m" }'),
+    ],
+)
+def test_a_new_model_stands_where_the_old_one_stood(raw: bytes, changed: bytes) -> None:
+    assert parse_body(raw).changed(model="m") == changed
+
+
+def test_what_a_body_lacks_comes_last() -> None:
+    assert body_of(b'{"model":"a", "t":1.50 } ').changed(logprobs=True, model="b") == (
+        b'{"model":"b", "t":1.50 ,"logprobs":true} '
+    )
+    assert body_of(b"{}").changed(n=1) == b'{"n":1}'
+
+
+def test_only_logprobs_leave_an_answer() -> None:
+    asked = b'{ "choices": [ {"message":{"content":"x"}, "logprobs":{"content":[{"logprob":-1e-1}]}}],  "f":1.50}'
+    assert without_logprobs(asked) == b'{ "choices": [ {"message":{"content":"x"}, "logprobs":null}],  "f":1.50}'
+    for without in (b'{ "choices": [{"logprobs": null}, {}], "f": 1.50}', b"{", b'{"choices": 3}', b"[DONE]"):
+        assert without_logprobs(without) is without
+
+
+@given(st.binary() | st.dictionaries(st.text(), values).map(lambda body: json.dumps(body).encode()))
+def test_no_body_breaks_the_parser(raw: bytes) -> None:
+    try:
+        routed_text(parse_body(raw).fields, 100)
+    except ApiError as error:
+        assert 400 <= error.status < 500
+
+
+def test_what_is_routed() -> None:
+    def text(*messages: tuple[str, object], window: int = 0) -> str:
+        return routed_text({"messages": [{"role": r, "content": c} for r, c in messages]}, window)
+
+    assert text(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")) == "c"
+    assert text(("user", "abcdef"), ("assistant", "ghi"), ("user", "c"), window=5) == "f\nghi\nc"
+    assert text(("user", "abc"), ("assistant", "ghi"), ("user", "c"), window=2) == "hi\nc"
+    assert text(("user", "q"), ("tool", "result")) == "q"
+    assert (
+        text(("user", [{"type": "text", "text": "x"}, {"type": "image_url"}, {"type": "text", "text": "y"}])) == "x\ny"
+    )
+    assert text(("system", "only")) == "only"
+    assert text(("user", "half \ud800")) == "half ?"
+    assert routed_text({"prompt": ["first", "second"]}, 0) == "first"
+    assert routed_text({"prompt": [1, 2, 3]}, 0) == ""
+
+
+def test_threshold_aliases() -> None:
+    assert threshold_of("demur@0.3") == 0.3
+    assert threshold_of("demur@1e-3") == 0.001
+    assert threshold_of("router-mf-0.11593") == 0.11593
+    assert threshold_of("demur") is None
+    assert threshold_of("gpt-4o") is None
+    for wrong in ("demur@1.2.3", "demur@.", "demur@1e999"):
+        with pytest.raises(ApiError):
+            threshold_of(wrong)
+
+
+def test_headers_of_a_hop_or_an_account_stay_on_their_side() -> None:
+    given = {
+        "Connection": "keep-alive, X-Hop",
+        "x-hop": "1",
+        "X-Api-Key": "k",
+        "api-key": "k",
+        "Cookie": "a=b",
+        "OpenAI-Organization": "theirs",
+        "Content-Encoding": "gzip",
+        "x-demur-route": "weak",
+        "Content-Type": "application/json",
+        "X-Trace": "7",
+    }
+    assert request_headers(given) == {"Content-Type": "application/json", "X-Trace": "7"}
+    answered = {"Set-Cookie": "a=b", "openai-organization": "ours", "x-request-id": "r", "Content-Encoding": "gzip"}
+    assert response_headers(answered) == {"x-request-id": "r", "Content-Encoding": "gzip"}
+
+
+def test_usage_is_read_from_the_end_of_whole_and_streamed_answers() -> None:
+    answer = b'{"choices": [{"message": {"content": "\\"usage\\": {"}}], '
+    whole = answer + b'"usage": {"prompt_tokens": 3, "completion_tokens": 5}}'
+    assert usage_of(whole) == (3, 5)
+    stream = (
+        b'data: {"choices": []}\n\ndata: {"usage": {"prompt_tokens": 7, "completion_tokens": 1, "x": {"y": 1}}}\n\n'
+    )
+    assert usage_of(stream + b'data: {"usage":null}\n\ndata: [DONE]\n\n') == (7, 1)
+    assert usage_of(b'data: {"usage": null}\n\n') is None
+    assert usage_of(b"") is None
+
+
+def test_usage_before_a_long_answer_is_read_too() -> None:
+    usage = b'{"usage": {"prompt_tokens": 1000, "completion_tokens": 5000}, "choices": ["' + b"x" * 20_000 + b'"]}'
+    assert usage_of_whole(usage) == (1000, 5000)
+
+
+@pytest.mark.parametrize("count", ['"many"', "[1]", "NaN", "1e999", "1e30", "-1", "true", "9007199254740993", "1.0"])
+def test_what_is_no_count_is_no_usage(count: str) -> None:
+    assert usage_of_whole(f'{{"usage": {{"prompt_tokens": {count}, "completion_tokens": 2}}}}'.encode()) is None
+
+
+def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:" + "A" * 10_000}}
+    messages = [
+        {"role": "system", "content": "s" * 40},
+        {"role": "user", "content": [{"type": "text", "text": "u" * 40}, image]},
+    ]
+    assert request_tokens({"model": "large", "messages": messages}) == 20
+    assert request_tokens({"prompt": [1, 2, 3]}) == 3
+    assert request_tokens({"input": ["abcd", "efgh"]}) == 2
+    answer = {"id": "i" * 500, "choices": [{"message": {"role": "assistant", "content": "c" * 80}}]}
+    assert answer_tokens(json.dumps(answer).encode()) == 20
+    assert answer_tokens(b"<html>") == 0
+    event = b'data: {"id": "' + b"i" * 100 + b'", "choices": [{"delta": {"content": "four"}}]}\n\n'
+    assert stream_tokens(event * 10, 100 * len(event)) == 100  # the tenth of it that was kept says so
+    assert stream_tokens(b"", 0) == 0
+
+
+def turn(*texts: str, key: str = "", after: tuple[dict[str, Any], ...] = (), **fields: object) -> Turn | None:
+    roles = ("user", "assistant")
+    messages: list[Mapping[str, Any]] = [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
+    return turn_of({"messages": [*messages, *after], **fields}, key=key, header=None)
+
+
+def test_a_turn_names_the_one_before_it() -> None:
+    first, second, third = turn("hi"), turn("hi", "yes", "more"), turn("hi", "yes", "more", "so", "end")
+    assert first and second and third
+    assert (first.before, second.before, third.before) == (None, first.after, second.after)
+    other = turn("hi", "no", "more")
+    assert other
+    assert (other.before, other.after != second.after) == (first.after, True)
+
+
+def test_keys_and_users_have_conversations_of_their_own() -> None:
+    names = {found.after for found in (turn("hi"), turn("hi", key="ann"), turn("hi", user="u")) if found}
+    assert len(names) == 3
+    assert turn_of({}, key="ann", header="c1") != turn_of({}, key="bob", header="c1")
+    assert turn_of({"prompt": "x"}, key="", header=None) is None
+
+
+def test_a_turn_with_tool_results_goes_on() -> None:
+    result = ({"role": "assistant", "tool_calls": []}, {"role": "tool", "content": "7"})
+    begun, goes_on = turn("hi"), turn("hi", after=result)
+    assert begun and goes_on
+    assert goes_on.before == begun.after == goes_on.after
+
+
+def test_old_conversations_are_forgotten() -> None:
+    held = Conversations(largest=2)
+    for name in ("a", "b", "c"):
+        held.keep(Turn(None, name), "strong")
+    assert held.held(Turn("c", "d")) == "strong"
+    assert held.held(Turn("a", "d")) is None
+    assert held.held(None) is None
+
+
+def test_the_circuit_lets_one_try_through_after_a_while_and_no_other() -> None:
+    circuit = Breaker(2, 0.05)
+    for _ in range(2):
+        assert circuit.admit()
+        circuit.record(False)
+    assert circuit.open
+    assert not circuit.admit()
+    time.sleep(0.06)
+    assert [circuit.admit() for _ in range(3)] == [True, False, False]
+    circuit.give_back()  # its client has gone: nothing was learned
+    assert [circuit.admit() for _ in range(2)] == [True, False]
+    circuit.record(False)
+    assert not circuit.admit()
+    time.sleep(0.06)
+    assert circuit.admit()
+    circuit.record(True)
+    assert [circuit.admit() for _ in range(3)] == [True, True, True]
+
+
+def test_retry_after_is_a_number_or_a_date() -> None:
+    assert retry_after("7") == 7
+    assert retry_after(formatdate(time.time() + 90, usegmt=True)) == pytest.approx(90, abs=2)
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert [retry_after(value) for value in (None, "", "soon", "nan")] == [None] * 4
