@@ -113,8 +113,85 @@ async def test_refusing_and_hanging_endpoints() -> None:
     with pytest.raises(EndpointError, match=r"does not answer .*demur doctor"):
         await ask(gone)
     async with fake_endpoint(by_seed, hang_seconds=5.0) as slow:
-        with pytest.raises(EndpointError, match="does not answer"):
+        with pytest.raises(EndpointError, match=r"does not answer within 0\.05 s, 2 times.*timeout_seconds"):
             await ask(slow, timeout_seconds=0.05)
+    assert len(slow.requests) == 2  # each of them may have been paid for
+
+
+async def test_a_url_without_a_scheme_is_said_at_once() -> None:
+    async with EndpointClient(Endpoint("m", "localhost:8000/v1")) as client:
+        with pytest.raises(EndpointError, match="no URL; write it as https://HOST/v1"):
+            await client.complete("Why?", SETTINGS, [0])
+
+
+async def test_a_broken_choice_takes_nothing_from_its_siblings() -> None:
+    choices = [{"index": i, "message": {"content": None if i == 1 else str(i)}} for i in range(4)]
+    async with fake_endpoint(by_seed, raw=json.dumps({"choices": choices})) as fake:
+        came: list[Sample] = []
+        async with EndpointClient(Endpoint("m", fake.base_url)) as client:
+            with pytest.raises(EndpointError, match=r"content is None.*prompt 'Why\?'"):
+                async for samples in client.sample("Why?", SETTINGS, range(4)):
+                    came += samples
+    assert [(s.index, s.text) for s in came] == [(0, "0"), (2, "2"), (3, "3")]
+    assert len(fake.requests) == 1
+
+
+async def test_what_is_filtered_away_is_an_empty_answer() -> None:
+    filtered = {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]}
+    async with fake_endpoint(by_seed, raw=json.dumps(filtered)) as fake:
+        assert [s.text for s in await ask(fake, replace(SETTINGS, n=1))] == [""]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": ["text"]},
+        {"choices": [None]},
+        {"choices": [{"text": "x", "logprobs": {"token_logprobs": [None, -1.0]}}]},
+        {"choices": [{"text": "x", "logprobs": {"token_logprobs": [float("-inf")]}}]},
+        {"choices": [{"text": "x", "logprobs": {"content": ["token"]}}], "usage": 1},
+    ],
+)
+def test_misshapen_choices_are_one_line(answer: Any) -> None:
+    with pytest.raises(EndpointError, match="here: a"):
+        parse_completion(answer, [0], "here")
+
+
+@pytest.mark.parametrize("usage", ["none", [1], {"prompt_tokens": "many"}, {"prompt_tokens": -4}, None])
+def test_usage_that_cannot_be_read_counts_nothing(usage: Any) -> None:
+    (sample,) = parse_completion({"choices": [{"index": "a", "text": "x \ud800"}], "usage": usage}, [0], "here")
+    assert (sample.prompt_tokens, sample.text) == (0, "x ?")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("Unrecognized request argument: 'n'", "n"),
+        ('{"error": {"message": "Unknown name \\"top_k\\": Cannot find field."}}', "top_k"),
+        ("Unsupported parameter: `max_tokens`, use max_completion_tokens", "max_tokens"),
+        ("'generation_config.seed' is not supported", "seed"),
+        ("The prompt isn't allowed, and 'model' can't be empty", None),
+        ("Unsupported value: 'temperature'", "temperature"),
+    ],
+)
+def test_only_a_field_named_in_quotes_is_left_out(text: str, field: str | None) -> None:
+    body = request_body("m", "x", SamplingSettings(), [0])
+    assert endpoints._refused_field(400, text, body) == field
+    assert endpoints._refused_field(500, text, body) is None
+
+
+async def test_a_temperature_that_was_asked_for_is_never_dropped() -> None:
+    warm = replace(SETTINGS, temperature=0.5)
+    async with fake_endpoint(by_seed, unknown_fields=frozenset({"temperature"})) as fake:
+        with pytest.raises(EndpointError, match=r"answered 400.*temperature"):
+            await ask(fake, warm)
+        assert len(await ask(fake)) == 4
+
+
+async def test_the_longest_answer_is_said_under_its_newer_name() -> None:
+    async with fake_endpoint(by_seed, unknown_fields=frozenset({"max_tokens"})) as fake:
+        assert len(await ask(fake)) == 4
+    assert fake.requests[-1]["max_completion_tokens"] == SETTINGS.max_tokens
 
 
 async def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

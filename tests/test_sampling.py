@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,13 +34,15 @@ class Counting:
         self.asked: list[tuple[str, tuple[int, ...]]] = []
         self._fail_at = fail_at
 
-    async def complete(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> list[Sample]:
+    async def sample(
+        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+    ) -> AsyncIterator[list[Sample]]:
         self.asked.append((text, tuple(indices)))
         number = len(self.asked)
         await asyncio.sleep(0)
         if number == self._fail_at:
             raise EndpointError("m: gone")
-        return [Sample(i, f"{text} {i}", (-0.5,), "stop", 2, 1, len(indices)) for i in indices]
+        yield [Sample(i, f"{text} {i}", (-0.5,), "stop", 2, 1, len(indices)) for i in indices]
 
 
 async def test_a_dead_endpoint_loses_nothing_and_the_next_run_goes_on(tmp_path: Path) -> None:
@@ -55,6 +57,53 @@ async def test_a_dead_endpoint_loses_nothing_and_the_next_run_goes_on(tmp_path: 
         third = Counting()
         assert await sample_prompts(PROMPTS, third, FREE, SETTINGS, store) == found
         assert not third.asked
+
+
+class OneByOne(Counting):
+    """A request a sample; the money runs out after so many."""
+
+    async def sample(
+        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+    ) -> AsyncIterator[list[Sample]]:
+        for index in indices:
+            async for samples in super().sample(text, settings, [index]):
+                yield samples
+
+
+async def test_a_prompt_whose_requests_fail_half_way_keeps_what_was_paid() -> None:
+    with Store(":memory:") as store:
+        with pytest.raises(EndpointError, match="gone"):
+            await sample_prompts(PROMPTS[:1], OneByOne(fail_at=3), FREE, SETTINGS, store)
+        assert [s.index for s in store.samples(FREE.name, PROMPTS[0].text, SETTINGS.key)] == [0, 1]
+        again = Counting()
+        await sample_prompts(PROMPTS[:1], again, FREE, SETTINGS, store)
+        assert again.asked == [(PROMPTS[0].text, (2,))]
+
+
+async def test_equal_prompts_are_asked_and_paid_once() -> None:
+    twice = [Prompt("a", "the same"), Prompt("b", "another"), Prompt("c", "the same")]
+    with Store(":memory:") as store:
+        assert estimate(twice, FREE, SETTINGS, store).missing == 6
+        counting = Counting()
+        found = await sample_prompts(twice, counting, FREE, SETTINGS, store)
+        assert sorted(text for text, _ in counting.asked) == ["another", "the same"]
+        assert found["a"] == found["c"] != found["b"]
+
+
+def test_tokens_that_nobody_counted_cost_an_unknown_sum() -> None:
+    uncounted = [Sample(0, "x", None, "stop", 0, 0)]
+    assert paid(uncounted, PAID.price) is None
+    assert paid(uncounted, FREE.price) == 0.0
+    assert paid([], PAID.price) == 0.0
+
+
+async def test_what_cannot_be_counted_uses_up_the_budget_that_was_set_aside() -> None:
+    budget = Budget(40.0)
+    reserved = budget.reserve(PROMPTS[0], 3, PAID, SETTINGS)
+    budget.settle(reserved, None)
+    assert budget.spent == reserved > 30
+    with pytest.raises(BudgetError):
+        budget.reserve(PROMPTS[0], 3, PAID, SETTINGS)
 
 
 async def test_more_samples_ask_only_for_the_missing_ones(tmp_path: Path) -> None:
@@ -120,10 +169,10 @@ from demur.sampling import sample_prompts
 from demur.store import Store
 
 class Slow:
-    async def complete(self, text, settings, indices):
+    async def sample(self, text, settings, indices):
         await asyncio.sleep(0.002)
         print(text, flush=True)
-        return [Sample(i, text, None, "stop", 1, 1) for i in indices]
+        yield [Sample(i, text, None, "stop", 1, 1) for i in indices]
 
 def counted(stage, done, total):
     print("counted", done, flush=True)

@@ -42,6 +42,7 @@ class ModelConfig:
     usd_per_million_input: float | None = None  # your own price, over the looked-up one
     usd_per_million_output: float | None = None
     concurrency: int = 4  # requests under way at once
+    timeout_seconds: float = 120.0  # for one request and its whole answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,9 @@ class RunConfig:
         """Keep the record in the run folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        (self.folder / RUN_RECORD).write_text(text, encoding="utf-8")
+        part = self.folder / f"{RUN_RECORD}.part"
+        part.write_text(text, encoding="utf-8")
+        part.replace(self.folder / RUN_RECORD)  # whole or not at all
 
 
 def read_run_file(path: str | Path) -> RunConfig:

@@ -19,6 +19,7 @@ from demur.endpoints import Endpoint, EndpointClient
 from demur.errors import InputError, ModelError
 from demur.local import endpoint_of, parse_model
 from demur.records import Encoder, FloatArray, Progress, content_hash, no_progress
+from demur.running import finished
 from demur.store import Store
 
 BATCH_TOKENS = 256  # of texts that are embedded together, padding included; more are slower on a CPU
@@ -122,8 +123,6 @@ class EndpointEncoder:
 
     def encode(self, texts: Sequence[str], /) -> FloatArray:
         """Embed texts; shape (n, d). Raises EndpointError, and InputError for an empty text."""
-        import asyncio
-
         if any(not text.strip() for text in texts):
             raise InputError("the prompt is empty; there is nothing to route")
 
@@ -131,7 +130,7 @@ class EndpointEncoder:
             async with EndpointClient(self.endpoint) as client:
                 return np.concatenate([await client.embed(texts[i : i + 256]) for i in range(0, len(texts), 256)])
 
-        rows = asyncio.run(ask())
+        rows = finished(ask())
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
@@ -181,7 +180,8 @@ def spec_of(encoder: Any) -> str:
     """The spec under which `load_encoder` gives this encoder again; empty for a user's own object."""
     inner = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
     if isinstance(inner, EndpointEncoder):
-        return f"{inner.endpoint.model}@{inner.endpoint.base_url}"
+        key = f"#{inner.endpoint.api_key_env}" if inner.endpoint.api_key_env else ""
+        return f"{inner.endpoint.model}@{inner.endpoint.base_url}{key}"
     if isinstance(inner, OnnxEncoder):
         return next(
             (n for n in ("minilm", "bge-small") if inner.identity.startswith(model(n).files[0].sha256[:16])), ""

@@ -11,7 +11,8 @@ import json
 import math
 import os
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,8 @@ from demur.prices import LOCAL, Price, price_of
 from demur.records import FloatArray, Sample, SamplingSettings, content_hash
 
 RETRIES = 5
-RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+TIMEOUTS = 2  # requests that may hang to the end, each of which may have been paid for
+RETRIED = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501, 505}
 LONGEST_WAIT_SECONDS = 60.0
 BASE_SEED_SPACING = 1024  # choice i is sampled with seed + i: bases lie further apart than any n
 
@@ -93,55 +95,78 @@ def request_body(model: str, text: str, settings: SamplingSettings, indices: Seq
 
 
 def parse_completion(answer: Any, indices: Sequence[int], where: str) -> list[Sample]:
-    """The samples in an endpoint's answer; raises EndpointError when it is no completion."""
+    """The samples in an endpoint's answer; raises EndpointError when it is no completion, or one choice is broken."""
+    samples, problem = read_completion(answer, indices, where)
+    if problem:
+        raise EndpointError(problem)
+    return samples
+
+
+def read_completion(answer: Any, indices: Sequence[int], where: str) -> tuple[list[Sample], str]:
+    """The samples in an endpoint's answer, and what is wrong with the first choice that gives none ("" if nothing).
+
+    One broken choice among n takes nothing from its siblings, which are paid for. Raises EndpointError when there is
+    no choice at all.
+    """
     choices = answer.get("choices") if isinstance(answer, Mapping) else None
     if not isinstance(choices, list) or not choices:
-        raise EndpointError(f"{where}: the answer has no choices: {_shown(answer)}")
-    ordered = sorted(choices[: len(indices)], key=lambda choice: int(choice.get("index") or 0))
-    usage = answer.get("usage") or {}
-    parsed = [_parse_choice(choice, where) for choice in ordered]
-    counts = _completion_tokens(parsed, int(usage.get("completion_tokens") or 0))
-    return [
-        Sample(
-            index=index,
-            text=text,
-            logprobs=logprobs,
-            finish_reason=reason,
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=count,
-            choices=len(ordered),
-        )
-        for index, (text, logprobs, reason), count in zip(indices, parsed, counts, strict=False)
+        raise EndpointError(f"{where}: the answer has no choices: {_shown(answer)}; try demur doctor on it")
+    ordered = sorted(choices[: len(indices)], key=_place)
+    usage = answer.get("usage")
+    asked, answered = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
+    read = [_parse_choice(choice) for choice in ordered]
+    whole = [(index, found) for index, found in zip(indices, read, strict=False) if not isinstance(found, str)]
+    counts = _completion_tokens([found for _, found in whole], answered)
+    samples = [
+        Sample(index, text, logprobs, reason, asked, count, len(ordered))
+        for (index, (text, logprobs, reason)), count in zip(whole, counts, strict=True)
     ]
+    problem = next((found for found in read if isinstance(found, str)), "")
+    return samples, problem and f"{where}: {problem}"
 
 
 _Choice = tuple[str, tuple[float, ...] | None, str]
 
 
-def _parse_choice(choice: Mapping[str, Any], where: str) -> _Choice:
+def _parse_choice(choice: Any) -> _Choice | str:
+    """Text, log-probs and finish reason of a choice; or what is wrong with it."""
+    if not isinstance(choice, Mapping):
+        return f"a choice is no object: {_shown(choice)}"
     reason = str(choice.get("finish_reason") or "")
     message = choice.get("message")
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
     if text is None and isinstance(message, Mapping) and (message.get("refusal") or message.get("tool_calls")):
         text = message.get("refusal") or ""  # a refusal is an answer; a tool call has no text to compare
+    if text is None and reason == "content_filter":
+        text = ""  # what was filtered away stays away however often it is asked
     if not isinstance(text, str):
-        raise EndpointError(f"{where}: a choice has no text (content is {text!r}, finish_reason {reason!r})")
-    return text, _parse_logprobs(choice.get("logprobs"), where), reason
+        return f"a choice has no text (content is {text!r}, finish_reason {reason!r}); a larger max_tokens may help"
+    found = _token_logprobs(choice.get("logprobs"))
+    if any(not isinstance(value, int | float) or not math.isfinite(value) for value in found):
+        return f"a token's log-prob is not a number: {_shown(found)}"
+    clean = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair could be kept nowhere
+    return clean, tuple(float(value) for value in found) or None, reason
 
 
-def _parse_logprobs(logprobs: Any, where: str) -> tuple[float, ...] | None:
-    """Per-token log-probs (nats) in the chat form or the legacy completions form."""
+def _token_logprobs(logprobs: Any) -> list[Any]:
+    """Per-token log-probs (nats) in the chat form or the legacy completions form; empty without any."""
     if not isinstance(logprobs, Mapping):
-        return None
+        return []
     if isinstance(logprobs.get("content"), list):
-        found = [token.get("logprob") for token in logprobs["content"]]
-    else:
-        found = list(logprobs.get("token_logprobs") or [])
-    if not found:
-        return None
-    if any(not isinstance(value, int | float) or math.isnan(value) for value in found):
-        raise EndpointError(f"{where}: a token's log-prob is not a number: {_shown(found)}")
-    return tuple(float(value) for value in found)
+        return [token.get("logprob") if isinstance(token, Mapping) else token for token in logprobs["content"]]
+    listed = logprobs.get("token_logprobs")
+    return listed if isinstance(listed, list) else []
+
+
+def _place(choice: Any) -> int:
+    place = choice.get("index") if isinstance(choice, Mapping) else None
+    return place if isinstance(place, int) else 0
+
+
+def _count(usage: Any, name: str) -> int:
+    """A token count of the usage; 0 where there is none, or none that can be believed."""
+    found = usage.get(name) if isinstance(usage, Mapping) else None
+    return found if isinstance(found, int) and found >= 0 else 0
 
 
 def _completion_tokens(parsed: Sequence[_Choice], total: int) -> list[int]:
@@ -202,24 +227,29 @@ class EndpointClient:
             await self._session.close()
 
     async def complete(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> list[Sample]:
-        """Sample a prompt: one sample for each of ``indices``, in that order.
+        """Sample a prompt: one sample for each of ``indices``, in that order. Raises EndpointError."""
+        return [sample async for samples in self.sample(text, settings, indices) for sample in samples]
+
+    async def sample(
+        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+    ) -> AsyncIterator[list[Sample]]:
+        """The same, a request's samples at a time: whoever keeps them loses none when a later request fails.
 
         Consecutive indices travel in one request (``n``); an endpoint that ignores or refuses n is asked once an
-        index. Sample i is drawn with the same seed however the indices are grouped. Raises EndpointError.
+        index. Sample i is drawn with the same seed however the indices are grouped. Raises EndpointError, after what
+        came with the same answer has been handed over.
         """
-        found: list[Sample] = []
-        for group in _consecutive(indices, alone=self._one_by_one):
-            found += await self._complete_group(text, settings, group)
-        return found
-
-    async def _complete_group(self, text: str, settings: SamplingSettings, group: Sequence[int]) -> list[Sample]:
         path = "/chat/completions" if settings.chat else "/completions"
-        answer = await self._post(path, request_body(self.endpoint.model, text, settings, group))
-        samples = parse_completion(answer, group, self._where(path))
-        if len(samples) < len(group):
-            self._one_by_one = True
-            samples += await self.complete(text, settings, group[len(samples) :])
-        return samples
+        left = sorted(indices)
+        while left:
+            group = _first_group(left, alone=self._one_by_one)
+            answer = await self._post(path, request_body(self.endpoint.model, text, settings, group))
+            samples, problem = read_completion(answer, group, self._where(path))
+            yield samples
+            if problem:
+                raise EndpointError(f"{problem} (prompt {_shown(text)[:60]!r})")
+            self._one_by_one = self._one_by_one or len(samples) < len(group)
+            left = left[len(samples) :]
 
     async def embed(self, texts: Sequence[str]) -> FloatArray:
         """Embed texts; shape (n, d), float32. Raises EndpointError."""
@@ -237,7 +267,7 @@ class EndpointClient:
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         """Send; on a complaint about a field the endpoint does not know, leave that field out from now on."""
         while True:
-            sent = {key: value for key, value in body.items() if key not in self._refused}
+            sent = _accepted(body, self._refused)
             status, text = await self._send(path, sent)
             if status == 200:
                 return self._decode(path, text)
@@ -259,7 +289,7 @@ class EndpointClient:
     async def _send(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
         """One request with retries on overload, server errors and a lost connection."""
         assert self._session is not None, "use `async with EndpointClient(endpoint)`"
-        headers, problem = authorization(self.endpoint), ""
+        headers, problem, hung = authorization(self.endpoint), "", 0
         for attempt in range(RETRIES):
             wait = backoff_seconds(attempt)
             try:
@@ -272,11 +302,19 @@ class EndpointClient:
                         return response.status, text
                     problem = f"answered {response.status}: {_shown(text)}"
                     wait = _retry_after(response.headers.get("Retry-After")) or wait
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except TimeoutError:
+                hung += 1
+                problem = f"does not answer within {self.endpoint.timeout_seconds:g} s"
+                if hung == TIMEOUTS:
+                    break
+            except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+                raise EndpointError(f"{self._where(path)}: no URL; write it as https://HOST/v1") from None
+            except aiohttp.ClientError as error:
                 problem = f"does not answer ({str(error)[:120] or type(error).__name__})"
             if attempt < RETRIES - 1:
                 await asyncio.sleep(min(wait, LONGEST_WAIT_SECONDS))
-        raise EndpointError(f"{self._where(path)} {problem}, {RETRIES} times; check that it runs: demur doctor")
+        tries = f"{attempt + 1} times; check that it runs: demur doctor, or allow it more time: timeout_seconds"
+        raise EndpointError(f"{self._where(path)} {problem}, {tries}")
 
 
 def backoff_seconds(attempt: int) -> float:
@@ -291,24 +329,32 @@ def _retry_after(value: str | None) -> float | None:
         return None
 
 
+def _accepted(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:
+    """The body without the fields that the endpoint does not know, the longest answer under its newer name."""
+    sent = {key: value for key, value in body.items() if key not in refused}
+    return sent | ({"max_completion_tokens": body["max_tokens"]} if "max_tokens" in refused else {})
+
+
 def _refused_field(status: int, text: str, sent: Mapping[str, Any]) -> str | None:
-    """The optional field that a 400 or 422 complains about by name; None when the complaint is another."""
-    if status not in (400, 422):
+    """The optional field that a refusal complains about by name; None when the complaint is another.
+
+    The name stands in quotes of some kind, escaped or not; an apostrophe inside a word ("isn't") is none.
+    """
+    if status not in (400, 403, 422):
         return None
-    optional = ("top_k", "min_p", "logprobs", "seed", "n", "stop")
-    return next((name for name in optional if name in sent and f"{name}'" in text.replace('"', "'")), None)
+    named = set(re.findall(r"(?<!\w)[\\\"'`]+(?:\w+\.)*(\w+)[\\\"'`]+(?!\w)", text))
+    optional = ["max_tokens", "top_k", "min_p", "logprobs", "seed", "n", "stop"]
+    optional += [name for name in ("temperature", "top_p") if sent.get(name) == 1.0]  # what they are without being sent
+    return next((name for name in optional if name in sent and name in named), None)
 
 
 def _advice(status: int) -> str:
     return {401: "; is the key right?", 403: "; is the key right?", 404: "; are model and URL right?"}.get(status, "")
 
 
-def _consecutive(indices: Sequence[int], *, alone: bool) -> list[list[int]]:
-    """Runs of consecutive indices, or each index alone."""
-    runs: list[list[int]] = []
-    for index in sorted(indices):
-        if runs and index == runs[-1][-1] + 1 and not alone:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return runs
+def _first_group(indices: Sequence[int], *, alone: bool) -> list[int]:
+    """The first run of consecutive indices, or the first index alone; ``indices`` ascend."""
+    end = 1
+    while not alone and end < len(indices) and indices[end] == indices[end - 1] + 1:
+        end += 1
+    return list(indices[:end])

@@ -6,7 +6,6 @@ cut off goes on where it ended. What is shown, and what a reply is worth, is `de
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from demur.errors import InputError
 from demur.local import endpoint_of, opened, parse_model
 from demur.prompts.files import read_rows
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
+from demur.running import finished
 from demur.sampling import Budget, Completer, sample_prompts
 from demur.store import Store
 from demur.verdicts import JudgeItem, JudgeReport, fill, orders_of, report
@@ -63,7 +63,7 @@ def asked(
             budget = Budget(max_usd)
             return await judge_items(items, client, endpoint, store, task=task, budget=budget, progress=progress)
 
-    return asyncio.run(ask())
+    return finished(ask())
 
 
 async def judge_items(

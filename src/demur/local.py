@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from demur.catalogue import fetch, is_known, model, sha256_of
 from demur.config import ModelConfig
@@ -24,6 +25,7 @@ from demur.records import Progress, no_progress
 
 CONTEXT_TOKENS = 4096  # shared by all parallel slots (kv_unified)
 START_SECONDS = 120
+OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
 
 
 def parse_model(text: str) -> ModelConfig:
@@ -31,8 +33,9 @@ def parse_model(text: str) -> ModelConfig:
     name, at, address = text.rpartition("@")
     if at and "://" in address:
         url, _, variable = address.partition("#")
-        key = variable or ("OPENAI_API_KEY" if "OPENAI_API_KEY" in os.environ else None)
-        return ModelConfig(model=name, base_url=url.rstrip("/"), api_key_env=key)
+        # A key goes to whom it was given for: OpenAI's own to OpenAI, any other where its variable is named.
+        usual = OPENAI_KEY if urlsplit(url).hostname == OPENAI_HOST and OPENAI_KEY in os.environ else None
+        return ModelConfig(model=name, base_url=url.rstrip("/"), api_key_env=variable or usual)
     if is_known(text) or text.endswith(".gguf"):
         return ModelConfig(model=text)
     raise InputError(f"{text!r} is no model: give a catalogue name (demur models), a .gguf file, or MODEL@BASE_URL")
@@ -40,7 +43,7 @@ def parse_model(text: str) -> ModelConfig:
 
 def endpoint_of(config: ModelConfig) -> Endpoint:
     """The endpoint of a model, not running yet when it is a local one; enough to look its samples up."""
-    base_url, identity = config.base_url or "", ""
+    base_url, identity = (config.base_url or "").rstrip("/"), ""
     if config.base_url is None:
         identity = _local_identity(config.model)
     return Endpoint(
@@ -49,6 +52,7 @@ def endpoint_of(config: ModelConfig) -> Endpoint:
         api_key_env=config.api_key_env,
         identity=identity,
         concurrency=config.concurrency,
+        timeout_seconds=config.timeout_seconds,
         usd_per_million_input=config.usd_per_million_input,
         usd_per_million_output=config.usd_per_million_output,
         priced_as=config.priced_as,

@@ -15,6 +15,7 @@ from demur.errors import InputError
 from demur.local import endpoint_of, opened
 from demur.prices import paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
+from demur.running import finished
 from demur.sampling import Budget, Estimate, Samples, estimate, raise_first, sample_prompts, stored_samples
 from demur.store import Store
 
@@ -64,6 +65,7 @@ class PairSpend:
     weak_usd: float | None
     strong_usd: float | None
     pricing: str
+    uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
 
     @property
     def usd(self) -> float | None:
@@ -74,6 +76,7 @@ class PairSpend:
     def sentence(self) -> str:
         """In plain words."""
         cost = "cost unknown" if self.usd is None else f"cost ${self.usd:.4f}"
+        cost += ", an endpoint does not count its tokens" if self.uncounted else ""
         return (
             f"{self.samples:,} samples of {self.prompts:,} prompts, {self.completion_tokens:,} answer tokens, {cost} "
             f"({self.pricing})"
@@ -102,7 +105,7 @@ def sample_pair(
     """
     if endpoint_of(config.weak).name == endpoint_of(config.strong).name:
         raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
-    _check_settings(config.sampling)
+    check_settings(config.sampling)
     if announce:
         announce(estimate_pair(config, prompts, store))
     budget = Budget(config.max_usd)
@@ -113,10 +116,11 @@ def sample_pair(
         raise_first(results)
         return PairSamples(*results)  # type: ignore[arg-type]  # no error is among them
 
-    return asyncio.run(both())
+    return finished(both())
 
 
-def _check_settings(settings: SamplingSettings) -> None:
+def check_settings(settings: SamplingSettings) -> None:
+    """Raise InputError for settings under which no two prompts, or no two answers, could differ."""
     if settings.n < 2:
         raise InputError(f"n is {settings.n}: entropy needs at least two samples a prompt, ten are usual")
     if "{prompt}" not in settings.template:
@@ -170,6 +174,10 @@ def spend_of(config: RunConfig, samples: PairSamples) -> PairSpend:
         weak_usd=weak_usd,
         strong_usd=strong_usd,
         pricing=pricing(config),
+        uncounted=any(
+            usd is None and endpoint_of(model).price is not None
+            for usd, model in ((weak_usd, config.weak), (strong_usd, config.strong))
+        ),
     )
 
 

@@ -27,7 +27,6 @@ from demur.calibration import (
 )
 from demur.certificates import Loss, certify, fixed_thresholds, refuse_training_prompts
 from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, check_label, load_run, read_run_file
-from demur.drawing import check_matplotlib
 from demur.encoding import CachedEncoder, load_encoder
 from demur.entailment import open_entailment
 from demur.errors import InputError
@@ -35,11 +34,12 @@ from demur.evaluation import Evaluation, evaluate_router, examples, graded, qual
 from demur.graded import Graded, read_graded, write_graded
 from demur.labelling import Labels
 from demur.local import endpoint_of, parse_model
-from demur.pair import PairEstimate, PairSamples, PairSpend, pricing, sample_pair, spend_of, stored_pair
+from demur.pair import PairEstimate, PairSamples, PairSpend, check_settings, pricing, sample_pair, spend_of, stored_pair
 from demur.policy import Policy, believed_quality, train_policy
 from demur.policy_evaluation import measure_policy
 from demur.preference_files import read_preferences, write_preferences
 from demur.preferences import label_warnings
+from demur.preflight import check_run
 from demur.prices import serving_cost
 from demur.prompts import load_prompts, split_prompts
 from demur.records import FloatArray, Preference, Progress, SamplingSettings, no_progress
@@ -75,9 +75,9 @@ class Outcome:
 
 def run_config(config: RunConfig, *, announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
     """Every stage, once; the table of contents of demur."""
-    check_matplotlib()  # before anything is paid for
-    config.save()
+    check_run(config)  # before anything is paid for
     with Store(config.folder / STORE) as store:
+        config.save()
         samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
         labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
         router = train_stage(config, store, progress)  # fit every router on the train prompts
@@ -255,8 +255,9 @@ def sample(
         str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
     )
     read = load_prompts(config.prompts)  # a broken file is said before anything is written or paid
-    config.save()
+    check_settings(config.sampling)
     with Store(config.folder / STORE) as store:
+        config.save()  # once the store has opened: a run that cannot begin leaves the record of the one before
         return spend_of(config, sample_pair(config, read, store, announce=announce, progress=progress))
 
 
@@ -310,11 +311,11 @@ def train(
     given: dict[str, object] = {"methods": list(methods), "serve": serve, "encoder": encoder}
     given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
-    config.save()
     with Store(config.folder / STORE) as store:
         router = train_stage(config, store, progress)
         gate_stage(config, router, store, progress)
-        return router
+    config.save()  # now that the routers are there
+    return router
 
 
 def evaluate(*, run: str = "run", progress: Progress = no_progress) -> Evaluation:

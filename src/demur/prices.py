@@ -22,6 +22,11 @@ class Price:
     usd_per_output_token: float
     source: str  # plain words, dated
 
+    @property
+    def charges(self) -> bool:
+        """False where tokens cost nothing."""
+        return self.usd_per_input_token > 0 or self.usd_per_output_token > 0
+
     def usd(self, input_tokens: float, output_tokens: float) -> float:
         """What this many tokens cost."""
         return input_tokens * self.usd_per_input_token + output_tokens * self.usd_per_output_token
@@ -48,10 +53,14 @@ def price_of(model: str) -> Price | None:
 
 
 def paid(samples: Iterable[Sample], price: Price | None) -> float | None:
-    """USD that these samples cost when they were asked for; prompt tokens are shared by a request's choices."""
-    if price is None:
+    """USD that these samples cost when they were asked for; prompt tokens are shared by a request's choices.
+
+    None when the price is unknown, or a sample's tokens (an endpoint without ``usage``): never $0 for want of a count.
+    """
+    asked = list(samples)
+    if price is None or (price.charges and any(s.prompt_tokens == 0 for s in asked)):
         return None
-    return sum(price.usd(s.prompt_tokens / s.choices, s.completion_tokens) for s in samples)
+    return sum(price.usd(s.prompt_tokens / s.choices, s.completion_tokens) for s in asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class ServingCost:
 def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -> ServingCost | None:
     """Expected cost a call from samples by prompt text; None when the price is unknown or nothing was sampled."""
     counted = [(text, one) for text, answers in samples.items() for one in answers]
-    if price is None or not counted:
+    if price is None or not counted or (price.charges and any(one.prompt_tokens == 0 for _, one in counted)):
         return None
     added = sum(one.prompt_tokens - len(text) / CHARACTERS_PER_TOKEN for text, one in counted) / len(counted)
     answer = sum(one.completion_tokens for _, one in counted) / len(counted)
@@ -83,7 +92,7 @@ def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -
 def served(samples: Iterable[Sample], price: Price | None) -> float | None:
     """USD of serving one answer to the prompt of these samples: its tokens once, and a mean answer's."""
     counted = list(samples)
-    if price is None or not counted:
+    if price is None or not counted or (price.charges and counted[0].prompt_tokens == 0):
         return None
     answer = sum(s.completion_tokens for s in counted) / len(counted)
     return price.usd(counted[0].prompt_tokens, answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -11,6 +10,7 @@ from demur.endpoints import Endpoint, EndpointClient, authorization
 from demur.errors import EndpointError
 from demur.local import opened, parse_model
 from demur.records import Sample, SamplingSettings
+from demur.running import finished
 
 QUESTION = "Name a colour. Answer with one word."
 PROBE = SamplingSettings(n=3, max_tokens=4)
@@ -54,7 +54,7 @@ def doctor(endpoint: str) -> EndpointReport:
         async with opened(parse_model(endpoint), parallel=PROBE.n) as found:
             return await _probe(found)
 
-    return asyncio.run(probe())
+    return finished(probe())
 
 
 async def _probe(endpoint: Endpoint) -> EndpointReport:

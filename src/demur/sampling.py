@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
 class Completer(Protocol):
     """Whatever samples a prompt: an EndpointClient, or a function of the user's own."""
 
-    async def complete(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> list[Sample]: ...
+    def sample(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> AsyncIterator[list[Sample]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ def stored_samples(
 
 
 def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store) -> Estimate:
-    """Requests, tokens and USD that are still to be spent on these prompts."""
+    """Requests, tokens and USD that are still to be spent on these prompts; equal prompts are asked once."""
     have = stored_samples(prompts, endpoint, settings, store)
-    lacking = [prompt for prompt in prompts if len(have[prompt.id]) < settings.n]
+    lacking = [prompt for prompt in _once(prompts) if len(have[prompt.id]) < settings.n]
     asked = sum(_prompt_tokens(prompt, settings) for prompt in lacking)
     missing = sum(settings.n - len(have[prompt.id]) for prompt in lacking)
     answered = missing * settings.max_tokens
@@ -91,9 +91,9 @@ class Budget:
         return bound
 
     def settle(self, reserved: float, paid_usd: float | None) -> None:
-        """What was set aside for a request is free again; what it cost is spent."""
+        """What was set aside for a request is free again; what it cost (unknown: all of it) is spent."""
         self._reserved -= reserved
-        self.spent += paid_usd or 0.0
+        self.spent += reserved if paid_usd is None else paid_usd
 
 
 async def sample_prompts(
@@ -114,22 +114,28 @@ async def sample_prompts(
     have = stored_samples(prompts, endpoint, settings, store)
     money = budget or Budget()
     stage = f"sampling {endpoint.model}"
-    done, total = sum(len(samples) for samples in have.values()), settings.n * len(prompts)
+    asked = _once(prompts)
+    done, total = sum(len(have[prompt.id]) for prompt in asked), settings.n * len(asked)
     progress(stage, done, total)
-    waiting = deque(prompt for prompt in prompts if len(have[prompt.id]) < settings.n)
+    waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n)
+
+    async def ask(prompt: Prompt) -> None:
+        nonlocal done
+        missing = sorted(set(range(settings.n)) - {s.index for s in have[prompt.id]})
+        reserved = money.reserve(prompt, len(missing), endpoint, settings)
+        came: list[Sample] = []
+        try:
+            async for samples in completer.sample(prompt.text, settings, missing):
+                store.add_samples(endpoint.name, prompt.text, settings.key, samples)  # kept, then counted
+                came += samples
+                done += len(samples)
+                progress(stage, done, total)
+        finally:
+            money.settle(reserved, paid(came, endpoint.price))
 
     async def ask_next() -> None:
-        nonlocal done
         while waiting and not money.closed:  # shared by all workers: each takes the next prompt
-            prompt = waiting.popleft()
-            missing = sorted(set(range(settings.n)) - {s.index for s in have[prompt.id]})
-            reserved = money.reserve(prompt, len(missing), endpoint, settings)
-            samples = await completer.complete(prompt.text, settings, missing)
-            store.add_samples(endpoint.name, prompt.text, settings.key, samples)  # kept, then counted
-            money.settle(reserved, paid(samples, endpoint.price))
-            have[prompt.id] = sorted([*have[prompt.id], *samples], key=lambda s: s.index)
-            done += len(samples)
-            progress(stage, done, total)
+            await ask(waiting.popleft())
 
     async def work() -> None:
         try:
@@ -139,7 +145,12 @@ async def sample_prompts(
             raise
 
     raise_first(await asyncio.gather(*(work() for _ in range(endpoint.concurrency)), return_exceptions=True))
-    return have
+    return stored_samples(prompts, endpoint, settings, store)
+
+
+def _once(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The first prompt of each text: samples are kept by text."""
+    return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
 
 
 def raise_first(results: Sequence[object]) -> None:

@@ -6,7 +6,6 @@ stored samples and gold answers; both models are asked about their own answers o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from demur.pair import stored_pair
 from demur.pipeline import STORE
 from demur.prompts import load_prompts
 from demur.records import FloatArray, IntArray, Progress, Sample, no_progress
+from demur.running import finished
 from demur.sampling import Budget
 from demur.store import Store
 from demur.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, uncertainty
@@ -131,7 +131,7 @@ def signals(
                 )
                 values = measured(found.ids, answers)
                 if ask:
-                    about = asyncio.run(asked_about(prompts, side, model, store, budget=money, progress=progress))
+                    about = finished(asked_about(prompts, side, model, store, budget=money, progress=progress))
                     values |= about
                 right = np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
                 sets = [prompt.source or Path(config.prompts).name for prompt in prompts]
