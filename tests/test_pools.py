@@ -128,7 +128,7 @@ def test_contrastive_gradients_are_those_of_the_printed_losses() -> None:
 
 def test_graph_gradients_are_those_of_the_cross_entropy() -> None:
     random = np.random.default_rng(1)
-    weights = _initial(random, 5, 3, 2, 4)
+    weights = GraphWeights(*(array.astype(float) for array in _initial(random, 5, 3, 2, 4).arrays))
     rows, seen, edges = random.normal(size=(6, 5)), random.normal(size=(7, 5)), random.random((7, 3))
     task, wanted = random.integers(0, 2, 6), np.eye(3)[random.integers(0, 3, 6)]
 

@@ -7,7 +7,7 @@ Ong et al. 2024 (CPT, PGR, APGR); section 4.1.4 of Zhang et al. 2025 (CPT).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -21,6 +21,7 @@ from demur.records import FloatArray, IntArray
 Protocol = Literal["full", "routellm"]
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+USUAL_METRICS = ("apgr", "cpt50", "cpt80")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class CostQualityCurve:
         """
         if self._samples is None or self.gain <= 0:
             return math.nan, math.nan
-        values = self._bootstrap[metric] if metric in self._bootstrap else self._resampled(metric)
+        values = self._resampled(metric, self._samples)
         if np.isnan(values).all():
             return math.nan, math.nan
         low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -117,13 +118,13 @@ class CostQualityCurve:
     def _bootstrap(self) -> dict[str, FloatArray]:
         return {}
 
-    def _resampled(self, metric: str) -> FloatArray:
+    def _resampled(self, metric: str, samples: _Samples) -> FloatArray:
         if metric != "apgr" and not (metric.startswith("cpt") and metric[3:].isdigit()):
             raise InputError(f"no interval is called {metric!r}; use apgr, or cpt and a percentage such as cpt50")
-        if self._samples is None:
-            raise InputError("an oracle's curve has no interval; ask the router's own curve for it")
-        recovered = None if metric == "apgr" else int(metric[3:]) / 100
-        self._bootstrap[metric] = self._samples.resampled(recovered)
+        if metric not in self._bootstrap:  # the draws are what takes long: the usual metrics come from the same ones
+            names = tuple(dict.fromkeys((*USUAL_METRICS, metric)))
+            recovered = [None if name == "apgr" else int(name[3:]) / 100 for name in names]
+            self._bootstrap.update(zip(names, samples.resampled(recovered).T, strict=True))
         return self._bootstrap[metric]
 
     def _target(self, recovered: float) -> float:
@@ -140,8 +141,8 @@ class _Samples:
     resamples: int
     seed: int
 
-    def resampled(self, recovered: float | None) -> FloatArray:
-        """(resamples,) APGR (None) or CPT of prompts drawn with replacement."""
+    def resampled(self, recovered: Sequence[float | None]) -> FloatArray:
+        """(resamples, metrics) APGR (None) or CPT of each share recovered, of prompts drawn with replacement."""
         return np.array([self._once(counts, recovered) for counts in self._draws()])
 
     def gained_at(self, shares: FloatArray) -> FloatArray:
@@ -154,13 +155,16 @@ class _Samples:
         for _ in range(self.resamples):
             yield np.bincount(random.integers(0, n, n), minlength=n)[self.groups]
 
-    def _once(self, counts: IntArray, recovered: float | None) -> float:
+    def _once(self, counts: IntArray, recovered: Sequence[float | None]) -> list[float]:
         shares, gained = self._curve(counts)
         if gained[-1] <= 0:
-            return math.nan
-        if recovered is None:
-            return _area(shares, gained / gained[-1])
-        return float(np.nan_to_num(self._cpt(shares, gained, recovered * gained[-1]), nan=1.0))
+            return [math.nan] * len(recovered)
+        return [
+            _area(shares, gained / gained[-1])
+            if share is None
+            else float(np.nan_to_num(self._cpt(shares, gained, share * gained[-1]), nan=1.0))
+            for share in recovered
+        ]
 
     @cached_property
     def _ends(self) -> IntArray:

@@ -65,11 +65,11 @@ class GraphRouter(PoolRouter):
     def _fit(self, X: FloatArray, quality: FloatArray, task: IntArray | None) -> None:
         random = np.random.default_rng(self.seed)
         self.mean_, self.scale_ = centre_and_scale(X, np.ones(len(X)))
-        rows = (X - self.mean_) / self.scale_
+        rows = ((X - self.mean_) / self.scale_).astype(np.float32)  # twice as fast as float64, and as good
         self.centres_ = None  # (tasks, d) of clusters; None where tasks are given
         if task is None:
             task, self.centres_ = clusters(X, self.tasks, random)
-        edges, wanted = edge_weights(quality), best_models(quality)
+        edges, wanted = (a.astype(np.float32) for a in (edge_weights(quality), best_models(quality)))
         weights = _initial(random, X.shape[1], quality.shape[1], int(task.max()) + 1, self.dimension)
         optimiser = Adam(weights.arrays, self.learning_rate, self.decay)
         for _ in range(self.steps):
@@ -92,13 +92,10 @@ class GraphRouter(PoolRouter):
 
 
 def _initial(random: np.random.Generator, d: int, models: int, tasks: int, h: int) -> GraphWeights:
-    return GraphWeights(
-        prompt=random.normal(0, h**-0.5, (d, h)),
-        task=np.zeros((tasks, h)),
-        model=random.normal(0, h**-0.5, (models, h)),
-        message=random.normal(0, h**-0.5, (d, h)),
-        update=random.normal(0, h**-0.5, (h, h)),
-    )
+    def drawn(*shape: int) -> FloatArray:
+        return random.normal(0, h**-0.5, shape).astype(np.float32)
+
+    return GraphWeights(drawn(d, h), np.zeros((tasks, h), np.float32), drawn(models, h), drawn(d, h), drawn(h, h))
 
 
 def edge_weights(quality: FloatArray) -> FloatArray:
