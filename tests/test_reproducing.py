@@ -16,12 +16,11 @@ from typer.testing import CliRunner
 from demur.cli import app
 from demur.curves import cost_quality_curve
 from demur.errors import InputError, MissingExtraError
-from demur.judge import JudgeItem
 from demur.methods import KNN
 from demur.reproducing import judged
 from demur.reproducing.authors import AUTHORS, authors_set
 from demur.reproducing.in_domain import row_key
-from demur.reproducing.judged import goes_strong, wilson
+from demur.reproducing.judged import goes_strong
 from demur.reproducing.listing import PARTS, chosen, listing
 from demur.reproducing.measuring import Laboratory, random_routers, usd_at_cpt80
 from demur.reproducing.outcomes import Benchmark, Costs, benchmark
@@ -29,6 +28,7 @@ from demur.reproducing.part import Cells, reasons_together
 from demur.reproducing.reproduction import Reproduction, reproduce
 from demur.reproducing.systems import ROUTERS, SYSTEMS, System
 from demur.reproducing.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
+from demur.verdicts import JudgeItem
 from tiny_paper import N, read, tiny_paper, write
 from worlds import LetterEncoder, planted
 
@@ -247,12 +247,7 @@ def test_a_judge_in_prose_is_no_score(folder: Path, monkeypatch: pytest.MonkeyPa
         return [None if reply is None else "they are all fine" for reply in _first_is_best(items)]
 
     monkeypatch.setattr(judged, "asked", prose)
-    assert any("names an answer" in row for row in rows(made(folder, "table-3"), "table-3"))
-
-
-def test_wilsons_interval_by_hand() -> None:
-    assert wilson(0.5, 4) == pytest.approx((0.150, 0.850), abs=5e-4)
-    assert wilson(1.0, 5) == pytest.approx((0.5655, 1.0), abs=5e-4)
+    assert any("is a bare list of responses" in row for row in rows(made(folder, "table-3"), "table-3"))
 
 
 def test_the_quality_gap_is_of_continuous_quality(folder: Path) -> None:

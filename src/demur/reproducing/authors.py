@@ -1,6 +1,6 @@
 """The authors' own set of uncertainty labels: a file beside the other preferences, or the hub's.
 
-A row has the paper's columns (section 3.2, phase 3), which `demur.preferences` reads.
+A row has the paper's columns (section 3.2, phase 3), which `demur.preference_files` reads.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import numpy as np
 
 from demur.catalogue import cache_folder
 from demur.errors import InputError, require
-from demur.preferences import PAPER_COLUMNS, read_preferences
+from demur.preference_files import PAPER_COLUMNS, read_preferences
 from demur.records import FloatArray, Preference
 
 AUTHORS = "entropy, authors' set"
 HUB = "AsalMehradfar/uncertainty_0.1"
-FILES = ("uncertainty_0.1.jsonl", "uncertainty_0.1.parquet")  # under preferences/ of the data folder
+FILES = (
+    "uncertainty_0.1.jsonl",
+    "uncertainty_0.1.jsonl.gz",
+    "uncertainty_0.1.parquet",
+)  # under preferences/ of the data folder
 STRONG_MARK = "gpt-4"  # in the strong model's name; the other is the weak one
 
 

@@ -17,9 +17,9 @@ CASCADE = "frugalgpt"
 COLUMNS = ("source (APGR [95 %])", *ROUTERS, CASCADE)
 NOTE = (
     f"{FOLDS}-fold, held out; {CELL_RESAMPLES} resamples an interval. kernel: kernel ridge, demur's own default, here "
-    f"with {CENTRES} centres. {CASCADE}: the cascade's scorer learns the row's target from question and weak answer "
-    f"together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label. '=' marks labels that another "
-    "source gives too."
+    f"with {CENTRES} centres, which costs it about .005. {CASCADE}: the cascade's scorer learns the row's target from "
+    f"question and weak answer together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label. '=' "
+    "marks labels that another source gives too."
 )
 
 

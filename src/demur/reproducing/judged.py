@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from demur.catalogue import model
 from demur.errors import InputError
-from demur.judge import JudgeItem, asked, parse_reply, read_items, report
+from demur.judge import asked, read_items
 from demur.reproducing.measuring import Laboratory
 from demur.reproducing.outcomes import Benchmark
 from demur.reproducing.paper import TABLE_3
 from demur.reproducing.part import Cells, Content, row_or_why, spanned
 from demur.reproducing.systems import SYSTEMS, System
 from demur.store import Store
+from demur.verdicts import report
 
 JUDGED_QUESTIONS = 30  # at each of CPT50 and CPT80; routers give one and the same answer to half of them
 GROUPS = ("TO-Router", "RouteLLM", "Confidence-Driven")
@@ -72,41 +73,12 @@ def _judged(
     with Store(lab.out / "judge.sqlite") as kept:
         replies = asked(items, lab.judge_model, kept, task=TASK, progress=lab.progress)
     found = report(lab.judge_model, items, replies)
-    said = [(item, reply) for item, reply in zip(items, replies, strict=True) if reply is not None]
-    if said and not any(_understood(*one) for one in said):
-        raise InputError(f"none of the replies of {lab.judge_model} names an answer; a larger model judges better")
     told = [line.strip() for line in found.lines if not any(name in line for name in found.scores)]
     notes += [
-        f"CPT({recovered:.0%}): {' '.join(told)}{_agreement(items, replies, found.agreement)} Of {len(written)} items "
-        f"{len(items)} were judged; the rest: `demur judge {file} --judge {lab.judge_model} --store "
-        f"{lab.out / 'judge.sqlite'}`."
+        f"CPT({recovered:.0%}): {' '.join(told)}. Of {len(written)} items {len(items)} were judged; the rest: "
+        f"`demur judge {file} --judge {lab.judge_model} --store {lab.out / 'judge.sqlite'}`."
     ]
     return tuple(spanned(*found.scores[system.name], 1, cut=False) for system in systems)
-
-
-def _understood(item: JudgeItem, reply: str | None) -> bool:
-    return reply is None or parse_reply(reply, len(set(item.responses.values()))) is not None
-
-
-def _agreement(items: Sequence[JudgeItem], replies: Sequence[str | None], share: float | None) -> str:
-    """On how many items agreement with the gold answers was measured, with its Wilson interval."""
-    told = [
-        item
-        for item, reply in zip(items, replies, strict=True)
-        if item.correct and len({value >= 0.5 for value in item.correct.values()}) == 2 and _understood(item, reply)
-    ]
-    if share is None or not told:
-        return ""
-    low, high = wilson(share, len(told))
-    return f" (on the {len(told)} items whose answers differ in correctness; 95 % {low:.0%} to {high:.0%})."
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share of n (Wilson 1927): holds for few items, where a bootstrap does not."""
-    z = 1.959964
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def routed_items(

@@ -109,8 +109,8 @@ def reasons_together(rows: Sequence[Cells]) -> tuple[Cells, ...]:
 
 
 def why(error: DemurError) -> str:
-    """In one line."""
-    return f"{_WHY.removeprefix(': ')}{' '.join(str(error).split())}"
+    """In one line, whether or not the message begins with the same words."""
+    return f"{_WHY.removeprefix(': ')}{' '.join(str(error).split()).removeprefix(_WHY.removeprefix(': '))}"
 
 
 def spanned(value: float, low: float, high: float, digits: int, *, cut: bool = True) -> str:
