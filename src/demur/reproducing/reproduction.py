@@ -92,11 +92,9 @@ def reproduce(
             progress("parts", len(made), len(parts))
             lab.rows = rows & PARTS[name].rows.keys()
             made.append(_made(name, lab))
+            page = _write(made, folder)  # after every part: what is made is there when a later one is cut off
         progress("parts", len(made), len(parts))
-    for part in made:
-        if part.content.figure is not None:
-            drawing.save(part.content.figure, folder / f"{part.name}.png")
-    return Reproduction(tuple(made), _write(made, folder))
+    return Reproduction(tuple(made), page)
 
 
 def _made(name: str, lab: Laboratory) -> Part:
@@ -112,6 +110,9 @@ def _made(name: str, lab: Laboratory) -> Part:
 
 
 def _write(parts: Sequence[Part], folder: Path) -> Path:
+    """The page of all parts, and the last one's picture."""
+    if parts[-1].content.figure is not None:
+        drawing.save(parts[-1].content.figure, folder / f"{parts[-1].name}.png")
     pieces = [
         "<h1>demur: the paper's tables and figures again</h1>",
         "".join(f"<p>{escape(d)}</p>" for d in DIFFERENCES),
