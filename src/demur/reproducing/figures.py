@@ -12,6 +12,8 @@ from demur.drawing import INK, PALETTE, axes_of, in_style
 from demur.pools.frontier import Frontier
 from demur.records import FloatArray
 
+NAMES = {"mt_bench": "MT-Bench", "gsm8k": "GSM8K", "mmlu": "MMLU"}
+
 
 @in_style
 def learning_figure(found: Mapping[str, tuple[tuple[int, ...], FloatArray]]) -> Any:
@@ -42,7 +44,7 @@ def trade_off_figure(found: Mapping[str, Mapping[str, CostQualityCurve]]) -> Any
         for colour, (name, curve) in zip(PALETTE, curves.items(), strict=False):
             axes.fill_between(100 * shares, *curve.band(shares), color=colour, alpha=0.1, lw=0)
             axes.plot(100 * shares, np.interp(shares, curve.strong_shares, curve.qualities), color=colour, label=name)
-        axes.set(xlabel="calls to the strong model (%)", title=benchmark)
+        axes.set(xlabel="calls to the strong model (%)", title=NAMES.get(benchmark, benchmark))
     for axes in panels[len(found) :]:
         axes.set_axis_off()
     panels[0].set(ylabel="mean quality (band: 95 % over prompts)")
@@ -53,19 +55,24 @@ def trade_off_figure(found: Mapping[str, Mapping[str, CostQualityCurve]]) -> Any
 @in_style
 def frontier_figure(found: Mapping[str, tuple[Mapping[str, Frontier], Mapping[str, tuple[float, float]]]]) -> Any:
     """Quality against cost, a panel a pool: routers' hulls, and every single model by name as a point."""
-    figure, panels = axes_of(12.0, 4.8, max(2, len(found)))
-    styles = {"oracle": (INK, ":"), "no prompt seen": (INK, "--")}
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure, panels = axes_of(12.0, 5.2, max(2, len(found)))
+    shown: dict[str, Any] = {}
+    colours: dict[str, Any] = {"oracle": (INK, ":"), "no prompt seen": (INK, "--")}
     for axes, (title, (hulls, models)) in zip(panels, found.items(), strict=False):
-        colours = iter(PALETTE)
         for name, hull in hulls.items():
-            colour, line = styles.get(name) or (next(colours), "-")
+            colour, line = colours.setdefault(name, (PALETTE[(len(colours) - 2) % len(PALETTE)], "-"))
             costs, qualities = np.append(hull.costs, hull.high), np.append(hull.qualities, hull.qualities[-1])
-            axes.plot(costs, qualities, color=colour, ls=line, lw=1.4, label=name)
+            (shown[name],) = axes.plot(costs, qualities, color=colour, ls=line, lw=1.4)
         for model, (cost, quality) in models.items():
             axes.plot([cost], [quality], "o", color=INK, ms=4)
-            axes.annotate(model, (cost, quality), (4, -9), textcoords="offset points", fontsize=7)
+            axes.annotate(model, (cost, quality), (4, -10), textcoords="offset points", fontsize=7)
         axes.set(xscale="log", xlabel=title, ylabel="mean quality")
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     for axes in panels[len(found) :]:
         axes.set_axis_off()
+    figure.legend(list(shown.values()), list(shown), frameon=False, loc="outside lower center", ncols=7)
     return figure
