@@ -18,8 +18,7 @@ COLUMNS = ("source (APGR [95 %])", *ROUTERS, CASCADE)
 NOTE = (
     f"{FOLDS}-fold, held out; {CELL_RESAMPLES} resamples an interval. kernel: kernel ridge, demur's own default, here "
     f"with {CENTRES} centres, which costs it about .005. {CASCADE}: the cascade's scorer learns the row's target from "
-    f"question and weak answer together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label. '=' "
-    "marks labels that another source gives too."
+    f"question and weak answer together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label."
 )
 
 
@@ -52,28 +51,27 @@ def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
     if strong <= weak:
         raise InputError(f"the strong model is no better than the weak one (mean quality {strong:.3f} and {weak:.3f})")
     rows: list[Cells] = [(f"{found.name}: n {len(found.questions)}, weak {weak:.3f}, strong {strong:.3f}",)]
-    first: dict[bytes, Cells] = {}
+    first: dict[bytes, str] = {}  # labels -> the source that gave them first: they are not learned from again
     for done, source in enumerate(sources, start=1):
-        rows.append(row_or_why(source, partial(_measured, lab, found, source, first)))
+        labels = found.targets[source].tobytes() if source in found.targets else source.encode()
+        if (same := first.setdefault(labels, source)) != source:
+            rows.append((f"{source}: the same labels as {same}",))
+        else:
+            rows.append(row_or_why(source, partial(_measured, lab, found, source)))
         lab.progress(f"in domain: {pair}", done, len(sources))
     return reasons_together(rows)
 
 
-def _measured(lab: Laboratory, found: Training, source: str, first: dict[bytes, Cells]) -> Cells:
-    """A cell a router; labels that were measured before under another name are not learned again."""
+def _measured(lab: Laboratory, found: Training, source: str) -> Cells:
+    """A cell a router."""
     if source in found.lacking:
         raise InputError(found.lacking[source])
-    y = found.targets[source]
-    key = y.tobytes()
-    if key not in first:
-        X = lab.encoder.encode(found.questions)
-        curves = [
-            cost_quality_curve(held_out(score, X, y), *found.quality, resamples=CELL_RESAMPLES)
-            for score in ROUTERS.values()
-        ]
-        first[key] = (*map(_apgr, curves), _cascade(lab, found, y))
-        return first[key]
-    return tuple(f"= {cell}" for cell in first[key])
+    X, y = lab.encoder.encode(found.questions), found.targets[source]
+    curves = (
+        cost_quality_curve(held_out(score, X, y), *found.quality, resamples=CELL_RESAMPLES)
+        for score in ROUTERS.values()
+    )
+    return (*map(_apgr, curves), _cascade(lab, found, y))
 
 
 def _cascade(lab: Laboratory, found: Training, y: FloatArray) -> str:
