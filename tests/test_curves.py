@@ -124,6 +124,29 @@ def test_routellm_protocol_by_hand() -> None:
     assert curve.cpt(0.8) == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("metric", ["cpt50", "apgr"])
+def test_the_routellm_interval_is_of_its_own_eleven_thresholds(metric: str) -> None:
+    """The same draws, each sent through the protocol anew: what the interval must be."""
+    random = np.random.default_rng(3)
+    score = random.choice(random.random(20), 60)  # with equal scores
+    weak, strong = (random.random((2, 60)) < [[0.4], [0.7]]).astype(float)
+    curve = cost_quality_curve(score, weak, strong, protocol="routellm", resamples=40)
+    draws, found = np.random.default_rng(0), []
+    for _ in range(40):
+        rows = draws.integers(0, 60, 60)
+        again = cost_quality_curve(score[rows], weak[rows], strong[rows], protocol="routellm")
+        found.append(again.cpt(0.5) if metric == "cpt50" else again.apgr)
+    assert curve.interval(metric) == pytest.approx(tuple(np.nanquantile(found, [0.025, 0.975])))
+    assert curve.interval(metric) != cost_quality_curve(score, weak, strong, resamples=40).interval(metric)
+
+
+def test_an_oracle_has_neither_band_nor_resamples() -> None:
+    oracle = cost_quality_curve([1, 2, 3], [0, 0, 0], [0, 1, 1]).oracle
+    assert all(math.isnan(bound) for bound in oracle.interval("apgr"))
+    with pytest.raises(InputError, match="no band"):
+        oracle.band(np.array([0.5]))
+
+
 PUBLISHED = [
     ("mt_bench", 72, 8.28125, 9.21181, (8.18, 17.08, 0.967)),
     ("gsm8k", 1307, 0.637337, 0.857689, (11.02, 17.63, 1.133)),

@@ -12,7 +12,7 @@ from demur.pools.contrastive import extremes, near_and_far, sample_llm_gradient,
 from demur.pools.estimate import estimate_quality
 from demur.pools.factorization import PoolFactorization
 from demur.pools.frontier import frontier, hull, oracle_frontier
-from demur.pools.graph import GraphWeights, _initial, edge_gradients, model_nodes
+from demur.pools.graph import GraphRouter, GraphWeights, _initial, edge_gradients, model_nodes
 from demur.pools.pool import pair_quality
 from demur.pools.ranking import PoolRanking
 from demur.records import FloatArray
@@ -65,6 +65,22 @@ def test_a_pair_is_a_pool_of_two(name: str) -> None:
     assert np.corrcoef(router.strong_score(X[600:]), p[600:])[0, 1] > 0.75
 
 
+def test_a_given_task_tells_what_the_prompt_does_not() -> None:
+    """Two tasks with a specialist each, and embeddings that say nothing of either."""
+    random = np.random.default_rng(0)
+    task = random.integers(0, 2, 400)
+    X, quality = random.normal(size=(400, 8)), np.stack([task == 0, task == 1], axis=1).astype(float)
+    router = GraphRouter().fit(X[:300], quality[:300], task[:300])
+    assert (np.argmax(router.scores(X[300:], task[300:]), axis=1) == task[300:]).mean() > 0.95
+    blind = GraphRouter().fit(X[:300], quality[:300])
+    assert (np.argmax(blind.scores(X[300:]), axis=1) == task[300:]).mean() < 0.7
+    assert np.isfinite(router.scores(X[:2], np.array([7, 0]))).all()  # a task that fit did not see
+    with pytest.raises(InputError, match="fitted with tasks"):
+        router.scores(X)
+    with pytest.raises(InputError, match="give 400 numbers from 0"):
+        GraphRouter().fit(X, quality, task[:3])
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_models_that_never_differ_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="never differ"):
@@ -112,7 +128,7 @@ def test_contrastive_gradients_are_those_of_the_printed_losses() -> None:
 
 def test_graph_gradients_are_those_of_the_cross_entropy() -> None:
     random = np.random.default_rng(1)
-    weights = _initial(random, 5, 3, 2, 4)
+    weights = GraphWeights(*(array.astype(float) for array in _initial(random, 5, 3, 2, 4).arrays))
     rows, seen, edges = random.normal(size=(6, 5)), random.normal(size=(7, 5)), random.random((7, 3))
     task, wanted = random.integers(0, 2, 6), np.eye(3)[random.integers(0, 3, 6)]
 

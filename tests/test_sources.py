@@ -42,6 +42,21 @@ def test_a_strong_model_that_always_wins_needs_the_relaxation() -> None:
     assert best_relaxation(weak, strong) > 0.2
 
 
+def test_every_source_has_its_own_material() -> None:
+    """Graded answers for accuracy, their quality in any grain for the gap, Eq. 2 as printed for Eq. 3 as printed."""
+    correct = np.array([[0.0, 0.0]]), np.array([[0.0, 1.0]])
+    quality = np.array([[0.1, 0.4]]), np.array([[0.3, 0.9]])
+    found = sources_of(printed={"printed": (np.array([-2.0]), np.array([-3.0]))}, correct=correct, quality=quality)
+    assert {name: y.tolist() for name, y in found.items() if name != "quality-gap trans"} == {
+        "printed": [1.0],  # |-3 + 2| / 3 > .1, and the strong model's is the smaller
+        "accuracy hard": [1.0],
+        "accuracy soft": [0.75],
+        "quality-gap det": [1.0],
+        "quality-gap prob": [0.75],  # .1 < .3, .1 < .9, .4 < .9
+    }
+    assert sources_of(correct=correct)["quality-gap prob"].tolist() == [0.5]
+
+
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(InputError, match="missing"):
         accuracy_targets(np.array([1.0, np.nan]), np.ones(2))

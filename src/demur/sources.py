@@ -6,6 +6,7 @@ judge. Entropy and agreement targets live in `demur.preferences`. It knows nothi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -107,22 +108,29 @@ def _check_pair(low: FloatArray, high: FloatArray) -> None:
 def sources_of(
     *,
     entropy: tuple[FloatArray, FloatArray] | None = None,
+    printed: Mapping[str, tuple[FloatArray, FloatArray]] | None = None,
     gains: FloatArray | None = None,
+    correct: tuple[FloatArray, FloatArray] | None = None,
     quality: tuple[FloatArray, FloatArray] | None = None,
     tau: float = 0.1,
 ) -> dict[str, FloatArray]:
-    """Every source that what is known of a pair allows, by name: targets (n,).
+    """Every source that what is known of a pair allows, by name: targets (n,). All come as (weak, strong).
 
-    ``entropy``: (weak, strong), (n,) nats; ``gains``: `demur.agreement`, (n,); ``quality``: both, (n, samples).
+    ``entropy``: (n,) nats >= 0. ``printed``: name -> Eq. 2 as printed, which may be negative, and so meets Eq. 3 as
+    printed. ``gains``: `demur.agreement`, (n,). ``correct``: graded answers, (n, samples) in {0, 1}. ``quality``: their
+    quality in any grain, for the quality gap; without it ``correct`` stands for it.
     """
     found: dict[str, FloatArray] = {}
     if entropy is not None:
         found |= {"entropy hard": hard_targets(*entropy, tau=tau), "entropy margin": margin_targets(*entropy)}
+    for name, values in (printed or {}).items():
+        found[name] = hard_targets(*values, tau=tau, delta="paper")
     if gains is not None:
         found["agreement"] = agreement_targets(gains)
-    if quality is not None:
-        found["accuracy hard"] = accuracy_targets(*quality)
-        found["accuracy soft"] = accuracy_targets(*quality, soft=True)
+    if correct is not None:
+        found["accuracy hard"] = accuracy_targets(*correct)
+        found["accuracy soft"] = accuracy_targets(*correct, soft=True)
+    if (gap := quality or correct) is not None:
         for variant in ("det", "prob", "trans"):
-            found[f"quality-gap {variant}"] = quality_gap_targets(*quality, variant)
+            found[f"quality-gap {variant}"] = quality_gap_targets(*gap, variant)
     return found

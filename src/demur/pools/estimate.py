@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.pools.pool import PoolRouter
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 
 HELD_OUT = 0.2  # of the prompts, for the slope
 
@@ -26,17 +26,22 @@ class QualityEstimate:
     means: FloatArray  # (M,) quality of each model
     slope: float  # quality a unit of score; 0 = nothing was learned from the prompts
 
-    def __call__(self, X: FloatArray) -> FloatArray:
-        """(n, M) quality expected of every model."""
-        return np.asarray(self.means + self.slope * _told_apart(self.router.scores(X)))
+    def __call__(self, X: FloatArray, task: IntArray | None = None) -> FloatArray:
+        """(n, M) quality expected of every model; ``task`` (n,) where the router was fitted with tasks."""
+        return np.asarray(self.means + self.slope * _told_apart(self.router.scores(X, task)))
 
 
-def estimate_quality(router: PoolRouter, X: FloatArray, quality: FloatArray, *, seed: int = 0) -> QualityEstimate:
+def estimate_quality(
+    router: PoolRouter, X: FloatArray, quality: FloatArray, *, task: IntArray | None = None, seed: int = 0
+) -> QualityEstimate:
     """Fit on most prompts, the slope on the others; quality (n, M), NaN where unknown. Raises as `PoolRouter.fit`."""
     order = np.random.default_rng(seed).permutation(len(X))
-    held = order[: int(HELD_OUT * len(X))]
-    router.fit(np.delete(X, held, axis=0), np.delete(quality, held, axis=0))
-    return QualityEstimate(router, np.nanmean(quality, axis=0), slope_of(router.scores(X[held]), quality[held]))
+    cut = int(HELD_OUT * len(X))
+    held, rest = order[:cut], np.sort(order[cut:])
+    of_held, of_rest = (None, None) if task is None else (task[held], task[rest])
+    router.fit(X[rest], quality[rest], of_rest)
+    slope = slope_of(router.scores(X[held], of_held), quality[held])
+    return QualityEstimate(router, np.nanmean(quality, axis=0), slope)
 
 
 def slope_of(scores: FloatArray, quality: FloatArray) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from demur.methods.estimator import centre_and_scale, sigmoid
 from demur.methods.optimiser import Adam
 from demur.pools.pool import PoolRouter, battles
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 
 
 class PoolFactorization(PoolRouter):
@@ -25,7 +25,7 @@ class PoolFactorization(PoolRouter):
         self.learning_rate = learning_rate
         self.seed = seed
 
-    def _fit(self, X: FloatArray, quality: FloatArray) -> None:
+    def _fit(self, X: FloatArray, quality: FloatArray, task: IntArray | None) -> None:
         self.mean_, self.scale_ = centre_and_scale(X, np.ones(len(X)))
         rows = (X - self.mean_) / self.scale_
         pairs, won, fought = battles(quality)
@@ -46,6 +46,6 @@ class PoolFactorization(PoolRouter):
             optimiser.step([pull.T @ hidden, rows.T @ (pull @ models), pull.sum(axis=0)])
         self.vectors_, self.projection_, self.bias_ = models, projection, bias
 
-    def _scores(self, X: FloatArray) -> FloatArray:
+    def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
         hidden = ((X - self.mean_) / self.scale_) @ self.projection_
         return np.asarray(hidden @ self.vectors_.T + self.bias_)

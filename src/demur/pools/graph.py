@@ -1,9 +1,12 @@
 """GraphRouter (Feng et al. 2024): edges from prompts to models, on a graph of tasks, prompts and models.
 
-Prompts take up their task (mean aggregation and a linear update); models take up the prompts that they
-answered, each message weighted by the edge's quality. A batch's own edges are masked while it is predicted, as a new
-prompt has none. Departs from the paper: one round of messages, learned model nodes (there: descriptions embedded by a
-language model), tasks from clusters of prompts, cost left to the choice (`demur.pools.frontier`) and not on the edge.
+A prompt's node is its projected embedding plus its task's learned vector (a look-up); a model's node takes up the
+prompts that it answered, each message weighted by the edge's quality. A batch's own edges are masked while it is
+predicted, as a new prompt has none. Departs from the paper: one round of messages, from prompts to models only (the
+paper's are mutual; in the authors' code, too, predicted prompts keep their own features), a weight on a message where
+they have an MLP of the edge, learned model nodes (there: descriptions embedded by a language model), a softmax over
+the models where they have a sigmoid and binary cross-entropy on each edge, and cost left to the choice
+(`demur.pools.frontier`), not on the edge. Without given tasks, clusters of prompts stand for them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from demur.errors import InputError
 from demur.methods.estimator import centre_and_scale, normalised
 from demur.methods.optimiser import Adam
 from demur.pools.pool import PoolRouter, clusters, spread
@@ -37,7 +41,10 @@ class GraphWeights:
 
 
 class GraphRouter(PoolRouter):
-    """Dot product of the prompt's and the model's hidden nodes, learned by cross-entropy over the best models."""
+    """Dot product of the prompt's and the model's hidden nodes, learned by cross-entropy over the best models.
+
+    ``tasks``: how many clusters stand for tasks where `fit` is given none.
+    """
 
     def __init__(
         self,
@@ -55,13 +62,15 @@ class GraphRouter(PoolRouter):
         self.decay = decay
         self.seed = seed
 
-    def _fit(self, X: FloatArray, quality: FloatArray) -> None:
+    def _fit(self, X: FloatArray, quality: FloatArray, task: IntArray | None) -> None:
         random = np.random.default_rng(self.seed)
         self.mean_, self.scale_ = centre_and_scale(X, np.ones(len(X)))
-        rows = (X - self.mean_) / self.scale_
-        task, self.centres_ = clusters(X, self.tasks, random)
-        edges, wanted = edge_weights(quality), best_models(quality)
-        weights = _initial(random, X.shape[1], quality.shape[1], len(self.centres_), self.dimension)
+        rows = ((X - self.mean_) / self.scale_).astype(np.float32)  # twice as fast as float64, and as good
+        self.centres_ = None  # (tasks, d) of clusters; None where tasks are given
+        if task is None:
+            task, self.centres_ = clusters(X, self.tasks, random)
+        edges, wanted = (a.astype(np.float32) for a in (edge_weights(quality), best_models(quality)))
+        weights = _initial(random, X.shape[1], quality.shape[1], int(task.max()) + 1, self.dimension)
         optimiser = Adam(weights.arrays, self.learning_rate, self.decay)
         for _ in range(self.steps):
             order = random.permutation(len(rows))
@@ -71,20 +80,22 @@ class GraphRouter(PoolRouter):
         self.weights_ = weights
         self.nodes_ = model_nodes(weights, rows, edges)[0]
 
-    def _scores(self, X: FloatArray) -> FloatArray:
-        task = np.argmax(normalised(X) @ self.centres_.T, axis=1)
-        nodes = ((X - self.mean_) / self.scale_) @ self.weights_.prompt + self.weights_.task[task]
+    def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
+        if task is None and self.centres_ is not None:
+            task = np.argmax(normalised(X) @ self.centres_.T, axis=1)
+        elif task is None or self.centres_ is not None:
+            raise InputError("this GraphRouter was fitted with tasks and is asked without them, or the other way round")
+        unseen = np.zeros((1, self.dimension))  # what a task has that fit did not see
+        of_task = np.concatenate([self.weights_.task, unseen])[np.minimum(task, len(self.weights_.task))]
+        nodes = ((X - self.mean_) / self.scale_) @ self.weights_.prompt + of_task
         return np.asarray(nodes @ self.nodes_.T)
 
 
 def _initial(random: np.random.Generator, d: int, models: int, tasks: int, h: int) -> GraphWeights:
-    return GraphWeights(
-        prompt=random.normal(0, h**-0.5, (d, h)),
-        task=np.zeros((tasks, h)),
-        model=random.normal(0, h**-0.5, (models, h)),
-        message=random.normal(0, h**-0.5, (d, h)),
-        update=random.normal(0, h**-0.5, (h, h)),
-    )
+    def drawn(*shape: int) -> FloatArray:
+        return random.normal(0, h**-0.5, shape).astype(np.float32)
+
+    return GraphWeights(drawn(d, h), np.zeros((tasks, h), np.float32), drawn(models, h), drawn(d, h), drawn(h, h))
 
 
 def edge_weights(quality: FloatArray) -> FloatArray:

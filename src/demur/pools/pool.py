@@ -17,8 +17,11 @@ CLUSTER_ROUNDS = 20
 class PoolRouter:
     """Base of the pool routers; parameters are the constructor's arguments, learned arrays end in ``_``."""
 
-    def fit(self, X: FloatArray, quality: FloatArray) -> Self:
-        """Learn from embeddings (n, d) and each model's quality (n, M), NaN where unknown. Raises InputError."""
+    def fit(self, X: FloatArray, quality: FloatArray, task: IntArray | None = None) -> Self:
+        """Learn from embeddings (n, d) and each model's quality (n, M), NaN where unknown. Raises InputError.
+
+        ``task`` (n,): the known task of every prompt, numbered from 0; GraphRouter alone has a use for it.
+        """
         rows, known = checked_rows(X, None, ""), np.asarray(quality, dtype=float)
         if known.ndim != 2 or len(known) != len(rows) or known.shape[1] < 2:
             raise InputError(
@@ -31,23 +34,31 @@ class PoolRouter:
             raise InputError("the models never differ on these prompts: every row is a tie, nothing can be learned")
         self.models_ = known.shape[1]
         self.width_ = rows.shape[1]
-        self._fit(rows[useful].astype(float), known[useful])
+        self._fit(rows[useful].astype(float), known[useful], None if task is None else _tasks(task, rows)[useful])
         return self
 
-    def scores(self, X: FloatArray) -> FloatArray:
-        """(n, M) score of every model, larger = better. Raises InputError for another width than in fit."""
-        return self._scores(checked_rows(X, getattr(self, "width_", None), type(self).__name__).astype(float))
+    def scores(self, X: FloatArray, task: IntArray | None = None) -> FloatArray:
+        """(n, M) score of every model, larger = better; ``task`` as in fit. Raises InputError for another width."""
+        rows = checked_rows(X, getattr(self, "width_", None), type(self).__name__).astype(float)
+        return self._scores(rows, None if task is None else _tasks(task, rows))
 
     def strong_score(self, X: FloatArray) -> FloatArray:
         """(n,) score of the last model minus that of the first: a pair's need of the strong model."""
         scores = self.scores(X)
         return np.asarray(scores[:, -1] - scores[:, 0])
 
-    def _fit(self, X: FloatArray, quality: FloatArray) -> None:
+    def _fit(self, X: FloatArray, quality: FloatArray, task: IntArray | None) -> None:
         raise TypeError(f"{type(self).__name__} does not say how it learns")
 
-    def _scores(self, X: FloatArray) -> FloatArray:
+    def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
         raise TypeError(f"{type(self).__name__} does not say how it scores")
+
+
+def _tasks(task: IntArray, rows: FloatArray) -> IntArray:
+    numbers = np.asarray(task)
+    if numbers.shape != (len(rows),) or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+        raise InputError(f"task of shape {numbers.shape} and type {numbers.dtype}; give {len(rows)} numbers from 0")
+    return numbers
 
 
 def pair_quality(y: FloatArray) -> FloatArray:

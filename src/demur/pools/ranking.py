@@ -10,7 +10,7 @@ import numpy as np
 
 from demur.methods.estimator import normalised, sigmoid
 from demur.pools.pool import PoolRouter, battles
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 
 ROWS_AT_ONCE = 256
 NEWTON_STEPS = 12
@@ -26,14 +26,14 @@ class PoolRanking(PoolRouter):
         self.gamma = gamma
         self.ridge = ridge
 
-    def _fit(self, X: FloatArray, quality: FloatArray) -> None:
+    def _fit(self, X: FloatArray, quality: FloatArray, task: IntArray | None) -> None:
         self.rows_ = normalised(X)
         pairs, self.won_, self.fought_ = battles(quality)
         self.signs_ = np.zeros((len(pairs), quality.shape[1]))  # +1 at a, -1 at b
         for row, (a, b) in zip(self.signs_, pairs, strict=True):
             row[a], row[b] = 1.0, -1.0
 
-    def _scores(self, X: FloatArray) -> FloatArray:
+    def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
         queries = normalised(X)
         return np.concatenate(
             [self._block(queries[i : i + ROWS_AT_ONCE]) for i in range(0, len(queries), ROWS_AT_ONCE)]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from demur import printing
+from demur.errors import InputError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
@@ -21,12 +22,15 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def reproduce(
-    source: Annotated[str, typer.Option("--from", help="Folder with outcomes/, samples/, questions/, preferences/.")],
+    source: Annotated[
+        str, typer.Option("--from", help="Folder with outcomes/, samples/, questions/, preferences/.")
+    ] = "",
     out: Annotated[str, typer.Option(help="Folder of the page and the pictures.")] = "run/reproduce",
-    only: Annotated[str, typer.Option(help="Comma-separated parts; --list names them.")] = "",
+    only: Annotated[str, typer.Option(help="Comma-separated parts and rows; --list names them.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="Name every part and row, and stop.")] = False,
     encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {Model}.")] = "qwen2.5-coder-1.5b",
+    judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
     json: AsJson = False,
 ) -> None:
     """Make the paper's tables and figures again, every system a row, beside the paper's own figures."""
@@ -35,10 +39,16 @@ def reproduce(
 
     if list_:
         return printing.lines(listing())
-    parts = tuple(part for part in only.split(",") if part)
+    if not source:
+        raise InputError(
+            "--from is missing: a folder with outcomes/, samples/, questions/ and preferences/ (or --list)"
+        )
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
     with printing.progress_bar() as progress:
-        found = reproduce(source, out=out, only=parts, encoder=encoder, judge_model=judge, progress=progress)
-    return printing.as_json(found.lines) if json else printing.lines(found.lines)
+        found = reproduce(
+            source, out=out, only=names, encoder=encoder, judge_model=judge, judged=judged, progress=progress
+        )
+    return printing.as_json(found) if json else printing.lines(found.lines)
 
 
 def judge(

@@ -1,38 +1,35 @@
-"""What is read: benchmarks with both models' quality, and training sets with every source of supervision.
+"""What routers are measured on: questions with the quality, the answers and the cost of both models.
 
-Knows the files' fields (gzip JSON lines); nothing of routers. A missing file is an InputError that names it.
+Knows the files' fields; nothing of routers. What is missing or malformed is an InputError that names it.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from demur.clustering import meaning_clusters
-from demur.entailment import exact_match
 from demur.errors import InputError
-from demur.grading import grade
-from demur.preferences import agreement_targets
-from demur.prices import CHARACTERS_PER_TOKEN, price_of
-from demur.records import FloatArray, Prompt
-from demur.sources import preference_targets, sources_of
-from demur.uncertainty import agreement, uncertainty
+from demur.prices import CHARACTERS_PER_TOKEN, Price, price_of
+from demur.records import FloatArray
+from demur.reproducing.files import Row, rows_of
 
 WEAK, STRONG = "mixtral-8x7b-instruct", "gpt-4-1106-preview"
 PRICED = {WEAK: "mistralai/mixtral-8x7b-instruct", STRONG: "openai/gpt-4-1106-preview"}
-SAMPLED = ("llama-2-7b-chat", "gpt-3.5-turbo")  # of the stored NQ-Open samples
 SMALL = ("gemma-2-2b-it", "gpt-4o-2024-08-06")  # Table 2's shape
-LOCAL = ("smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct")
-CORRECT_ROUGE = 0.5
-SCORED_ANSWERS = 1000  # that the cascade's scorer learns from: each is embedded with its answer, the slow part
-TIE_OF_SCORES = 0.05  # AlpacaEval scores closer than this are a tie
+BENCHMARKS = ("mt_bench", "gsm8k", "mmlu")
+SMALL_PAIR = "gsm8k, gpt-4o / gemma-2-2b"
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """What each model's answers cost alone."""
+
+    weak: FloatArray  # (n,) USD a prompt
+    strong: FloatArray  # (n,) USD a prompt
+    sources: tuple[str, str]  # of the prices, dated
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,51 +43,42 @@ class Benchmark:
     weak_answers: list[str] | None = None  # None where no responses are stored
     strong_answers: list[str] | None = None
     gold: list[str] | None = None
-    costs: tuple[FloatArray, FloatArray] | None = None  # USD a prompt (weak, strong); None when not computable
+    costs: Costs | None = None  # None when not computable: see no_costs
+    no_costs: str = "no responses are stored"
+    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """Questions with targets by source, (n,) each, and what pools and cascades learn from."""
-
-    name: str
-    questions: list[str]
-    targets: Mapping[str, FloatArray]
-    quality: tuple[FloatArray, FloatArray]  # (n,) mean quality of weak and strong: what it is measured by in domain
-
-
-@cache
-def rows_of(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Rows of ``folder/name.jsonl.gz``. Raises InputError."""
-    path = folder / f"{name}.jsonl.gz"
-    if not path.is_file():
-        raise InputError(f"{path} is missing; --from names a folder with outcomes/, samples/ and preferences/")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+def check_gap(asked: Benchmark) -> None:
+    """Raise InputError where always-strong is no better than always-weak: CPT and APGR divide by that gap."""
+    weak, strong = float(asked.weak.mean()), float(asked.strong.mean())
+    if strong <= weak:
+        raise InputError(
+            f"{asked.name}: the strong model is no better than the weak one (mean quality {strong:.4g} and "
+            f"{weak:.4g}), there is no gap to recover"
+        )
 
 
 def benchmark(folder: Path, name: str) -> Benchmark:
-    """``mt_bench``, ``gsm8k`` or ``mmlu``: GPT-4 and Mixtral on RouteLLM's decontaminated rows."""
-    rows = [row for row in rows_of(folder, f"outcomes/{name}_gpt4_mixtral") if not row.get("contaminated")]
-    field = "score" if name == "mt_bench" else "correct"
-    weak, strong = (np.array([np.mean(row[field][model]) for row in rows]) for model in (WEAK, STRONG))
-    questions = [row["turns"][0] if name == "mt_bench" else row["question"] for row in rows]
+    """``mt_bench``, ``gsm8k`` or ``mmlu``: GPT-4 and Mixtral on RouteLLM's decontaminated rows. Raises InputError."""
+    rows = [r for r in rows_of(folder, f"outcomes/{name}_gpt4_mixtral") if not r.values.get("contaminated")]
+    if not rows:
+        raise InputError(f"{folder}/outcomes/{name}_gpt4_mixtral: every row is marked as contaminated")
+    field, asked = ("score", "turns") if name == "mt_bench" else ("correct", "question")
+    weak, strong = (np.array([np.mean(row.numbers(field, model)) for row in rows]) for model in (WEAK, STRONG))
+    questions = [row.texts(asked)[0] for row in rows]
     if name == "mmlu":
         return Benchmark(name, questions, weak, strong)
-    weak_said, strong_said = ([_joined(row["response"][model]) for row in rows] for model in (WEAK, STRONG))
-    asked = [_joined(row["turns"] if name == "mt_bench" else row["question"]) for row in rows]
-    gold, costs = _gold(folder, name, questions), _usd(asked, (weak_said, strong_said))
-    return Benchmark(name, questions, weak, strong, weak_said, strong_said, gold, costs)
+    weak_said, strong_said = ([row.text("response", model) for row in rows] for model in (WEAK, STRONG))
+    costs, why = _costs(rows, asked)
+    gold = _gold(folder, questions) if name == "gsm8k" else None
+    return Benchmark(name, questions, weak, strong, weak_said, strong_said, gold, costs, why)
 
 
-def _joined(texts: str | Sequence[str]) -> str:
-    return texts if isinstance(texts, str) else "\n\n".join(texts)
-
-
-def _gold(folder: Path, name: str, questions: Sequence[str]) -> list[str] | None:
-    if name != "gsm8k":
+def _gold(folder: Path, questions: Sequence[str]) -> list[str] | None:
+    """Solutions joined on the question's text; None without the file, which only Table 3 needs."""
+    if not (folder / "questions/gsm8k_test.jsonl.gz").is_file():
         return None
-    known = {_key(row["question"]): row["solution"] for row in rows_of(folder, "questions/gsm8k_test")}
+    known = {_key(row.text("question")): row.text("solution") for row in rows_of(folder, "questions/gsm8k_test")}
     return [known.get(_key(question), "") for question in questions]
 
 
@@ -99,91 +87,39 @@ def _key(question: str) -> str:
     return " ".join(question.replace("’", "'").split())
 
 
-def _usd(asked: Sequence[str], answers: Sequence[Sequence[str]]) -> tuple[FloatArray, FloatArray] | None:
-    """List prices of the question's and the answer's tokens, counted as characters / 4."""
-    prices = [price_of(PRICED[model]) for model in (WEAK, STRONG)]
-    if None in prices:
-        return None
+def _costs(rows: Sequence[Row], asked: str) -> tuple[Costs | None, str]:
+    """Costs at list prices, or why there are none."""
+    prices = {model: price_of(name) for model, name in PRICED.items()}
+    unknown = [PRICED[model] for model, price in prices.items() if price is None]
+    if unknown:
+        return None, f"the installed genai-prices knows no price of {' and '.join(unknown)}"
+    known: Mapping[str, Price] = {model: price for model, price in prices.items() if price is not None}
     weak, strong = (
-        np.array(
-            [
-                p.usd(len(q) / CHARACTERS_PER_TOKEN, len(a) / CHARACTERS_PER_TOKEN)
-                for q, a in zip(asked, side, strict=True)
-            ]
-        )
-        for p, side in zip(prices, answers, strict=True)
-        if p is not None
+        np.array([_usd(row.texts(asked), row.texts("response", m), known[m], row.where) for row in rows])
+        for m in (WEAK, STRONG)
     )
-    return weak, strong
+    return Costs(weak, strong, (known[WEAK].source, known[STRONG].source)), ""
+
+
+def _usd(turns: Sequence[str], answers: Sequence[str], price: Price, where: str) -> float:
+    """A conversation's cost: each turn sends again what was said before it. Tokens are characters / 4."""
+    if len(turns) != len(answers):
+        raise InputError(f"{where}: {len(turns)} turns and {len(answers)} responses; give one response a turn")
+    read = written = context = 0
+    for turn, answer in zip(turns, answers, strict=True):
+        context += len(turn)
+        read, written = read + context, written + len(answer)
+        context += len(answer)
+    return price.usd(read / CHARACTERS_PER_TOKEN, written / CHARACTERS_PER_TOKEN)
 
 
 def small_pair(folder: Path) -> Benchmark:
-    """GSM8K with gpt-4o and gemma-2-2b-it, joined to the questions by id; rows that lack a model are left out."""
-    questions = {row["id"]: row["question"] for row in rows_of(folder, "questions/gsm8k_test")}
-    rows = [row for row in rows_of(folder, "outcomes/zeroeval_gsm8k") if all(m in row["scores"] for m in SMALL)]
-    weak, strong = (np.array([float(row["scores"][model]) for row in rows]) for model in SMALL)
-    return Benchmark("gsm8k", [questions[row["id"]] for row in rows], weak, strong)
-
-
-def sampled_pair(folder: Path) -> Training:
-    """NQ-Open with ten samples each of gpt-3.5-turbo and Llama-2-7b-chat."""
-    rows = rows_of(folder, "samples/nq_open_gpt35_llama2_7b_chat")
-    quality = [np.array([row["models"][m]["rouge_l"] for row in rows]) > CORRECT_ROUGE for m in SAMPLED]
-    weak, strong = (side.astype(float) for side in quality)
-    entropy = [np.array([_discrete(row["models"][m]["class_size"]) for row in rows]) for m in SAMPLED]
-    targets = sources_of(entropy=(entropy[0], entropy[1]), quality=(weak, strong))
-    return Training("nq-open", [row["question"] for row in rows], targets, (weak.mean(axis=1), strong.mean(axis=1)))
-
-
-def _discrete(sizes: Sequence[int]) -> float:
-    return max(0.0, float(-np.log(np.array(sizes) / len(sizes)).mean()))
-
-
-def judged_pair(folder: Path, weak: str) -> Training:
-    """NQ-Open answers of GPT-4 against ``weak`` (gpt35 or chatgpt), with a human judgement of each."""
-    rows = [row for row in rows_of(folder, "outcomes/nq_open_human_judged") if not row.get("improper")]
-    low, high = (np.array([float(row["human_correct"][model]) for row in rows]) for model in (weak, "gpt4"))
-    targets = {"preference (human)": preference_targets(low, high)}
-    return Training(f"nq-open human-judged GPT-4/{weak}", [row["question"] for row in rows], targets, (low, high))
-
-
-def judged_answers(folder: Path) -> tuple[list[str], list[str], FloatArray]:
-    """Questions, GPT-3.5's answers and whether a human found them right: what a cascade's scorer learns from."""
-    judged = rows_of(folder, "outcomes/nq_open_human_judged")
-    rows = [row for row in judged if not row.get("improper")][:SCORED_ANSWERS]
-    right = np.array([float(row["human_correct"]["gpt35"]) for row in rows])
-    return [row["question"] for row in rows], [row["answer"]["gpt35"] or "" for row in rows], right
-
-
-def preferences(folder: Path) -> tuple[list[str], FloatArray]:
-    """RouteLLM's supervision, as near as is stored: AlpacaEval's scores (GPT-4 / Mixtral) and human judgements."""
-    rows = rows_of(folder, "preferences/alpacaeval_gpt4_mixtral")
-    low, high = (
-        np.array([float(row["scores"][m]) for row in rows])
-        for m in ("Mixtral-8x7B-Instruct-v0.1_concise", "gpt4_0613_concise")
-    )
-    human = judged_pair(folder, "gpt35")
-    y = np.concatenate([preference_targets(low, high, tie_below=TIE_OF_SCORES), *human.targets.values()])
-    return [*(row["question"] for row in rows), *human.questions], y
-
-
-def local_pair(folder: Path) -> Training:
-    """Our own samples of SmolLM2-135M and Qwen-1.5B, clustered by rules and exact match."""
-    rows = rows_of(folder, "samples/local_pair")
-    texts = [[[s["text"] for s in row["models"][m]["samples"]] for row in rows] for m in LOCAL]
-    questions = [row["question"] for row in rows]
-    both = [weak + strong for weak, strong in zip(*texts, strict=True)]
-    ids = meaning_clusters(questions, both, entailment=exact_match).ids
-    n = len(texts[0][0])
-    entropy = [
-        np.array([uncertainty(one[part], None, "discrete") for one in ids]) for part in (slice(n), slice(n, None))
-    ]
-    gains = np.array([agreement(one[:n], one[n:]) for one in ids])
-    prompts = [Prompt(row["id"], row["question"], tuple(row["answers"])) for row in rows]
-    weak, strong = (
-        np.array([[grade(p, text) for text in answers] for p, answers in zip(prompts, side, strict=True)])
-        for side in texts
-    )
-    targets = sources_of(entropy=(entropy[0], entropy[1]), quality=(weak, strong))
-    targets["agreement"] = agreement_targets(gains)
-    return Training("local pair", questions, targets, (weak.mean(axis=1), strong.mean(axis=1)))
+    """GSM8K with gpt-4o and gemma-2-2b-it, joined to the questions by id; rows that lack a model are counted out."""
+    questions = {row.text("id"): row.text("question") for row in rows_of(folder, "questions/gsm8k_test")}
+    every = rows_of(folder, "outcomes/zeroeval_gsm8k")
+    rows = [row for row in every if all(row.has("scores", m) for m in SMALL) and row.text("id") in questions]
+    if not rows:
+        raise InputError(f"{folder}/outcomes/zeroeval_gsm8k: no row has both {SMALL[0]} and {SMALL[1]}")
+    weak, strong = (np.array([row.number("scores", model) for row in rows]) for model in SMALL)
+    left_out = () if len(rows) == len(every) else (f"{len(every) - len(rows)} of {len(every)} rows lack a model.",)
+    return Benchmark(SMALL_PAIR, [questions[row.text("id")] for row in rows], weak, strong, notes=left_out)
