@@ -135,35 +135,6 @@ async def test_an_upstream_that_fails_half_the_time(tmp_path: Path) -> None:
     assert set(statuses) == {200}
 
 
-async def test_fuzzed_requests_are_never_our_fault(tmp_path: Path) -> None:
-    """Ten thousand broken requests: no 5xx, no traceback, no key in what comes back."""
-    chance = random.Random(1)
-    pieces = [
-        *(b'{"model": "demur"', b'"messages"', b":", b"[", b"{", b"}", b"]", b",", b'"role": "user"', b'"content"'),
-        *(b"null", b'"\xff"', b"1e999", b'"x"', b"\x00", b'"stream": true', b'"model": "demur@nan"', b'"demur@-1e400"'),
-    ]
-    async with fakes() as (weak, strong):
-        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
-        connector = aiohttp.TCPConnector(limit=32)
-        async with served(command) as (_, address), aiohttp.ClientSession(connector=connector) as session:
-
-            async def once() -> tuple[int, bytes]:
-                path = chance.choice(["chat/completions", "completions", "embeddings", "models", "../admin", "%00"])
-                data = b"".join(chance.choices(pieces, k=chance.randrange(12)))
-                headers = {
-                    "Authorization": "Bearer sk-fuzz",
-                    "x-demur-threshold": chance.choice(["", "x", "0.5", "nan"]),
-                }
-                async with session.post(f"{address}/v1/{path}", data=data, headers=headers) as answer:
-                    return answer.status, await answer.read()
-
-            for _ in range(100):
-                for status, body in await asyncio.gather(*(once() for _ in range(100))):
-                    assert status < 500
-                    assert b"Traceback" not in body
-                    assert b"sk-fuzz" not in body
-
-
 async def test_the_official_client_plain_and_streamed(tmp_path: Path) -> None:
     openai = needed("openai")
     async with fakes() as (weak, strong):

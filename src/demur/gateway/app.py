@@ -255,21 +255,25 @@ async def errors_as_openai(request: web.Request, handler: Handler) -> web.Stream
     try:
         return await handler(request)
     except ApiError as error:
-        return _error(error)
+        return _error(request, error)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _error(ApiError(error.status, error.reason or "error"))
+        return _error(request, ApiError(error.status, error.reason or "error"))
     except ConnectionError:  # the client's: there is nobody to tell
         raise
     except Exception as error:
         log.exception("a request failed: %s", type(error).__name__)
-        return _error(ApiError(500, "The gateway failed at this request.", "server_error", "internal_error"))
+        return _error(request, ApiError(500, "The gateway failed at this request.", "server_error", "internal_error"))
 
 
-def _error(error: ApiError) -> web.Response:
+def _error(request: web.Request, error: ApiError) -> web.Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-    return web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
+    response = web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
+    if request.content.exception() is not None:  # where the next request would begin is not known
+        request.content.feed_eof()
+        response.force_close()
+    return response
 
 
 def as_json(value: object) -> web.Response:
