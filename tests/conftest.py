@@ -6,8 +6,9 @@ import gzip
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -53,3 +54,16 @@ def shared_rows() -> Callable[[str], Rows]:
         return cache[name]
 
     return read
+
+
+@pytest.fixture
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server that runs; not in pytest's folder, which no other user may enter."""
+    from databases import new_postgres
+
+    needed("psycopg")
+    with TemporaryDirectory(prefix="demur-pg-") as folder:
+        server = new_postgres(Path(folder))
+        server.start()
+        yield server
+        server.stop("immediate")

@@ -16,7 +16,7 @@ from gateways import EASY, HARD, gateway, letters
 
 pytestmark = pytest.mark.slow
 
-SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder: `make screenshots` keeps what the browser saw
+SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder that keeps what the browser saw; docs/ has it in 128 colours
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from conftest import missing, needed
+from conftest import needed
+from databases import Postgres
 from demur.encoding import load_encoder
-from demur.gateway.ledger import COLUMNS, LedgerRecord, PostgresBackend, read_ledger
+from demur.gateway.ledger import read_ledger
 from demur.methods import SimilarityWeighted
 from demur.router import TrainingPrompt, train_router
 from demur.testing import FakeEndpoint, fake_endpoint
@@ -90,23 +89,6 @@ async def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
     assert sum(record.status == 200 for record in records) == answered
 
 
-async def test_kill_9_leaves_a_whole_ledger_but_for_the_last_second(tmp_path: Path) -> None:
-    path = str(tmp_path / "l.sqlite")
-    async with fakes() as (weak, strong):
-        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=path)
-        async with served(command) as (child, address), aiohttp.ClientSession() as session:
-            for _ in range(60):
-                assert (await ask(session, address, EASY))[0] == 200
-            await asyncio.sleep(1.2)
-            tail = [asyncio.create_task(ask(session, address, HARD)) for _ in range(20)]
-            await asyncio.sleep(0.02)
-            child.kill()
-            await asyncio.gather(*tail, return_exceptions=True)
-    records = read_ledger(path, last=1000)
-    assert sum(record.role == "weak" for record in records) == 60
-    assert len({record.id for record in records}) == len(records)
-
-
 async def test_a_thousand_streams_at_once(tmp_path: Path) -> None:
     async with fakes() as (weak, strong):
         weak.hang_seconds = strong.hang_seconds = 0.5
@@ -172,37 +154,9 @@ async def test_the_official_client_plain_and_streamed(tmp_path: Path) -> None:
             await client.close()
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
-    """A PostgreSQL server of the test's own, as an unprivileged user, on a socket in the test's folder."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "").parent]
-    if not (binaries[-1] / "initdb").is_file():
-        missing("PostgreSQL (apt-get install postgresql)")
-    needed("psycopg")
-    folder = tmp_path / "pg"
-    folder.mkdir()
-    as_user: list[str] = []
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents[:3]:
-            parent.chmod(0o755)
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    data = folder / "data"
-    subprocess.run(
-        [*as_user, binaries[-1] / "initdb", "-D", data, "-A", "trust", "-U", "demur"], check=True, capture_output=True
-    )
-    options = f"-k {folder} -c listen_addresses= -c fsync=off"
-    control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", str(data), "-w"]
-    subprocess.run([*control, "-o", options, "-l", str(folder / "log"), "start"], check=True, capture_output=True)
-    try:
-        yield f"postgresql:///postgres?host={folder}&user=demur"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True)
-
-
-async def test_postgres_keeps_the_ledger_of_two_replicas(tmp_path: Path, postgres: str) -> None:
+async def test_postgres_keeps_the_ledger_of_two_replicas(tmp_path: Path, postgres: Postgres) -> None:
     async with fakes() as (weak, strong):
-        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=postgres)
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=postgres.url)
         async with served(command) as (a, first), served(command) as (b, second), aiohttp.ClientSession() as session:
             for address in (first, second):
                 for _ in range(10):
@@ -210,19 +164,5 @@ async def test_postgres_keeps_the_ledger_of_two_replicas(tmp_path: Path, postgre
             for child in (a, b):
                 child.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(child.wait(), 20) == 0
-    records = await asyncio.to_thread(read_ledger, postgres, last=100)
+    records = await asyncio.to_thread(read_ledger, postgres.url, last=100)
     assert len(records) == 20
-
-
-def test_postgres_gone_and_back(postgres: str) -> None:
-    backend = PostgresBackend(postgres)
-    values = dict.fromkeys(COLUMNS, "")
-    kinds = {"float": 0.0, "int": 0, "bool": False}
-    for name, field in LedgerRecord.__dataclass_fields__.items():
-        values[name] = kinds.get(str(field.type).partition(" ")[0], "")  # type: ignore[assignment]
-    record = LedgerRecord(**(values | {"id": "1"}))  # type: ignore[arg-type]
-    backend.write([record])
-    backend._db.close()  # the connection is lost
-    backend.write([record])
-    backend.close()
-    assert len(read_ledger(postgres)) == 1

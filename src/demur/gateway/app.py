@@ -54,7 +54,7 @@ class Gateway:
         ledger: Ledger | None,
         *,
         redact: Callable[[str], str] = str,
-        trace: Callable[[LedgerRecord], None] | None = None,
+        trace: Callable[[LedgerRecord, str], None] | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
         self.doorkeeper, self.ledger, self._redact, self._trace = doorkeeper, ledger, redact, trace
@@ -62,6 +62,7 @@ class Gateway:
         self.in_flight = 0
         self.draining = False
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
+        self.reloading = asyncio.Lock()
         self._held_bytes = 0
         self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
         self._chooser = Chooser(decider, {up.endpoint.model: role for role, up in upstreams.items()})
@@ -112,6 +113,7 @@ class Gateway:
 
     async def _answered(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
         passage = Passage(f"{self._name}{next(self._count):012x}", request.path, time.perf_counter(), time.time())
+        passage.traceparent = request.headers.get("traceparent", "")
         held = _expected_bytes(request, self.settings.max_body_bytes)
         self.in_flight += 1
         self._held_bytes += held
@@ -218,7 +220,7 @@ class Gateway:
             self.ledger.add(record)
         if self._trace:
             try:
-                self._trace(record)
+                self._trace(record, passage.traceparent)
             except Exception:
                 log.exception("a request could not be traced")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,12 @@ import typer
 from demur import printing
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+class Recorded(StrEnum):
+    """What of a request may be kept beside its figures."""
+
+    PROMPTS = "prompts"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -24,6 +31,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 is any free one.  [default: 8111]")] = None,
     workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
+    record: Annotated[Recorded | None, typer.Option(help="Keep them in the ledger; by default it keeps none.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
 ) -> None:
     """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
@@ -33,7 +41,15 @@ def serve(
     if demo:
         with printing.progress_bar() as progress:
             router = demo_router(progress=progress)
-    serve(router, config=config, host=host, port=port, workers=workers, ready=printing.serving)
+    serve(
+        router,
+        config=config,
+        host=host,
+        port=port,
+        workers=workers,
+        record_prompts=True if record else None,
+        ready=printing.serving,
+    )
 
 
 def ledger(

@@ -6,8 +6,12 @@ What is asked over them is the application's business.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from aiohttp import web
@@ -115,10 +119,10 @@ class Connection(web.RequestHandler):
     def _wait_for_reader(self) -> None:
         if self._wire is None:
             return
-        left = self._wire.get_write_buffer_size()
+        left = _unread(self._wire)
 
         def check() -> None:
-            if self._wire is None or self._wire.get_write_buffer_size() >= left:
+            if self._wire is None or _unread(self._wire) >= left:
                 self._cut()
             else:
                 self._wait_for_reader()
@@ -128,6 +132,14 @@ class Connection(web.RequestHandler):
     def _cut(self) -> None:
         if self._wire is not None:
             self._wire.abort()
+
+
+def _unread(wire: asyncio.Transport) -> int:
+    """Bytes that the client has not taken yet: ours, and the system's, which may be megabytes."""
+    queued = bytes(4)
+    with suppress(OSError):  # other systems than Linux do not say
+        queued = fcntl.ioctl(wire.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+    return wire.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

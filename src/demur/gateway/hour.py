@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ SCORES = 1000  # bins of scores; the last holds 1 too
 
 # Columns of a minute: its number, sums, then bins.
 MINUTE, REQUESTS, USD, USD_STRONG, ERRORS, FALLBACKS, ROUTED, STRONG, UNPRICED, FIRST_STAGE = range(10)
+START_OF = {stage: FIRST_STAGE + i * BINS for i, stage in enumerate(STAGES)}
 FIRST_SCORE = FIRST_STAGE + len(STAGES) * BINS
 COUNT, WEAK_COUNT, WEAK_USD, ALWAYS_STRONG_USD, PER_SCORE = range(5)
 WIDTH = FIRST_SCORE + PER_SCORE * SCORES
@@ -40,42 +41,45 @@ class Hour:
     """Sums of the last 60 minutes; ``memory`` where other processes read them too."""
 
     def __init__(self, memory: mmap.mmap | None = None, *, minute: Callable[[], int] = monotonic_minute) -> None:
-        kept = np.zeros(MINUTES * WIDTH) if memory is None else np.frombuffer(memory, dtype=np.float64)
-        self._rows: FloatArray = kept.reshape(MINUTES, WIDTH)
+        kept = bytearray(BYTES) if memory is None else memory
+        self._cells = memoryview(kept).cast("d")  # single numbers are added five times as fast as in an array
+        self._rows: FloatArray = np.frombuffer(kept, dtype=np.float64).reshape(MINUTES, WIDTH)
         self._minute = minute
 
     def add(self, record: LedgerRecord) -> None:
         """Count one request."""
-        row = self._row()
-        row[REQUESTS] += 1
-        row[USD] += record.usd or 0.0
-        row[USD_STRONG] += record.usd_strong or 0.0
-        row[ERRORS] += record.status >= 500
-        row[FALLBACKS] += record.outcome == "fallback"
+        cells, row = self._cells, self._row()
+        cells[row + REQUESTS] += 1
+        cells[row + USD] += record.usd or 0.0
+        cells[row + USD_STRONG] += record.usd_strong or 0.0
+        cells[row + ERRORS] += record.status >= 500
+        cells[row + FALLBACKS] += record.outcome == "fallback"
         for stage, seconds in met(record):
-            row[FIRST_STAGE + STAGES.index(stage) * BINS + _latency_bin(seconds)] += 1
+            cells[row + START_OF[stage] + _latency_bin(seconds)] += 1
         if record.score is not None:
             self._add_score(row, record, record.score)
 
-    def _add_score(self, row: FloatArray, record: LedgerRecord, score: float) -> None:
-        row[ROUTED] += 1
-        row[STRONG] += record.role == "strong"
+    def _add_score(self, row: int, record: LedgerRecord, score: float) -> None:
+        cells = self._cells
+        cells[row + ROUTED] += 1
+        cells[row + STRONG] += record.role == "strong"
         if record.usd is None or record.usd_strong is None:
-            row[UNPRICED] += 1
-        at = FIRST_SCORE + PER_SCORE * min(SCORES - 1, max(0, int(score * SCORES)))
-        row[at + COUNT] += 1
-        row[at + ALWAYS_STRONG_USD] += record.usd_strong or 0.0
+            cells[row + UNPRICED] += 1
+        at = row + FIRST_SCORE + PER_SCORE * min(SCORES - 1, max(0, int(score * SCORES)))
+        cells[at + COUNT] += 1
+        cells[at + ALWAYS_STRONG_USD] += record.usd_strong or 0.0
         if record.role == "weak":
-            row[at + WEAK_COUNT] += 1
-            row[at + WEAK_USD] += record.usd or 0.0
+            cells[at + WEAK_COUNT] += 1
+            cells[at + WEAK_USD] += record.usd or 0.0
 
-    def _row(self) -> FloatArray:
+    def _row(self) -> int:
+        """Where this minute's cells begin."""
         now = self._minute()
-        row: FloatArray = self._rows[now % MINUTES]
-        if row[MINUTE] != now:
-            row[:] = 0.0
-            row[MINUTE] = now
-        return row
+        at = now % MINUTES
+        if self._cells[at * WIDTH + MINUTE] != now:
+            self._rows[at] = 0.0
+            self._cells[at * WIDTH + MINUTE] = now
+        return at * WIDTH
 
     def total(self) -> FloatArray:
         """The sum of the last hour's minutes, (WIDTH,)."""
@@ -83,17 +87,18 @@ class Hour:
         return np.asarray(self._rows[alive & (self._rows[:, MINUTE] > 0)].sum(axis=0))
 
 
-def met(record: LedgerRecord) -> Iterable[tuple[str, float]]:
+def met(record: LedgerRecord) -> list[tuple[str, float]]:
     """The stages that a request went through, and their seconds."""
-    if record.score is not None:
-        yield "queue", record.queue_seconds
-        yield "embed", record.embed_seconds
-        yield "score", record.score_seconds
-    if record.stage == "gate":
-        yield "gate", record.gate_seconds
+    found = [("total", record.total_seconds)]
     if record.model:
-        yield "first_byte", record.first_byte_seconds
-    yield "total", record.total_seconds
+        found.append(("first_byte", record.first_byte_seconds))
+    if record.score is not None:
+        found.append(("queue", record.queue_seconds))
+        found.append(("embed", record.embed_seconds))
+        found.append(("score", record.score_seconds))
+    if record.stage == "gate":
+        found.append(("gate", record.gate_seconds))
+    return found
 
 
 def shown(total: FloatArray) -> dict[str, Any]:
@@ -120,8 +125,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _stage(total: FloatArray, stage: str) -> FloatArray:
-    start = FIRST_STAGE + STAGES.index(stage) * BINS
-    return total[start : start + BINS]
+    return total[START_OF[stage] : START_OF[stage] + BINS]
 
 
 def _latency_bin(seconds: float) -> int:

@@ -6,6 +6,7 @@ second is missing and nothing is torn. SQLite by default; PostgreSQL by URL, for
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import queue
@@ -187,13 +188,10 @@ class PostgresBackend:
 
     def __init__(self, url: str) -> None:
         self._psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
-        self.unfit: tuple[type[Exception], ...] = (
-            self._psycopg.DataError,
-            self._psycopg.IntegrityError,
-            ValueError,
-            TypeError,
-            OverflowError,
-        )
+        logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings show whole rows
+        errors = self._psycopg.errors
+        self.unfit: tuple[type[Exception], ...] = (errors.DataError, errors.IntegrityError, errors.DatatypeMismatch)
+        self.unfit += (ValueError, TypeError, OverflowError)
         self._url = url
         self._db: Any = None
         self._connect()
@@ -225,7 +223,9 @@ class PostgresBackend:
             yield self._db
         except self.unfit:
             raise
-        except Exception:
+        except Exception as error:
+            if type(error) is self._psycopg.ProgrammingError:  # not the server's: a value that cannot be sent
+                raise TypeError(str(error)) from None
             self._db.close()
             raise
 

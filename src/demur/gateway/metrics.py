@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from demur.gateway.hour import STAGES, Hour, met
 from demur.gateway.ledger import LedgerRecord
@@ -59,16 +60,16 @@ class Metrics:
 
     def add(self, record: LedgerRecord) -> None:
         """Count one request."""
-        series, model = self.series, _label(record.model)
-        labels = f'role="{_label(record.role)}",model="{model}",status="{record.status}",outcome="{record.outcome}"'
-        series[f"demur_requests_total{{{labels}}}"] += 1
-        series[f'demur_tokens_total{{model="{model}",kind="prompt"}}'] += record.prompt_tokens
-        series[f'demur_tokens_total{{model="{model}",kind="completion"}}'] += record.completion_tokens
+        series = self.series
+        requests, prompts, completions = _names(record.role, record.model, record.status, record.outcome)
+        series[requests] += 1
+        series[prompts] += record.prompt_tokens
+        series[completions] += record.completion_tokens
         series["demur_cost_usd_total"] += record.usd or 0.0
         series["demur_cost_always_strong_usd_total"] += record.usd_strong or 0.0
         for stage, seconds in met(record):
             series[_BUCKET[stage][bisect_left(BUCKETS, seconds)]] += 1
-            series[f'demur_stage_seconds_sum{{stage="{stage}"}}'] += seconds
+            series[_SUM[stage]] += seconds
         if record.stage == "gate":
             series["demur_checked_total"] += 1
             series["demur_extra_samples_total"] += record.extra_samples
@@ -105,14 +106,26 @@ def added(counted: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 _BUCKET = {stage: [f'demur_stage_seconds_bucket{{stage="{stage}",le="{edge}"}}' for edge in EDGES] for stage in STAGES}
 
+_SUM = {stage: f'demur_stage_seconds_sum{{stage="{stage}"}}' for stage in STAGES}
+
+
+@lru_cache(1024)
+def _names(role: str, model: str, status: int, outcome: str) -> tuple[str, str, str]:
+    """The series of a request, of its prompt's tokens and of its completion's."""
+    named = f'model="{_label(model)}"'
+    return (
+        f'demur_requests_total{{role="{_label(role)}",{named},status="{status}",outcome="{_label(outcome)}"}}',
+        f'demur_tokens_total{{{named},kind="prompt"}}',
+        f'demur_tokens_total{{{named},kind="completion"}}',
+    )
+
 
 def _histogram(series: Mapping[str, float], stage: str) -> Iterator[str]:
     total = 0.0
     for key in _BUCKET[stage]:
         total += series.get(key, 0)
         yield f"{key} {_number(total)}"
-    key = f'demur_stage_seconds_sum{{stage="{stage}"}}'
-    yield f"{key} {_number(series.get(key, 0.0))}"
+    yield f"{_SUM[stage]} {_number(series.get(_SUM[stage], 0.0))}"
     yield f'demur_stage_seconds_count{{stage="{stage}"}} {_number(total)}'
 
 

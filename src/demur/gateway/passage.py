@@ -26,6 +26,7 @@ class Passage:
     path: str
     started: float
     at: float
+    traceparent: str = ""  # the trace that the client began
     key: str = ""
     asked: str = ""
     role: str = ""

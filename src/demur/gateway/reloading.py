@@ -42,6 +42,11 @@ async def reload_all(gateway: Gateway) -> float:
 
     On any error all of the old stays. Raises ArtifactError, or InputError for what only a restart can change.
     """
+    async with gateway.reloading:  # one after the other: the last that was asked for is the one that stays
+        return await _take_over(gateway)
+
+
+async def _take_over(gateway: Gateway) -> float:
     settings = gateway.read_again() if gateway.read_again else gateway.settings
     changed = needs_restart(gateway.settings, settings)
     if changed:

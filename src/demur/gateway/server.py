@@ -35,7 +35,7 @@ from demur.gateway.metrics import Metrics
 from demur.gateway.reloading import reload_all, usable_policy
 from demur.gateway.settings import GatewaySettings, read_settings
 from demur.gateway.sharing import Board, mapped
-from demur.gateway.tracing import tracer
+from demur.gateway.tracing import Tracer
 from demur.gateway.upstreams import Upstream
 from demur.gateway.wire import ApiError
 from demur.gateway.workers import Workers
@@ -46,7 +46,7 @@ from demur.router import Router
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
-GRACE_SECONDS = 10.0  # after the drain: the ledger's last records, the end of local models
+GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of local models
 
 # A worker's sockets: of the service, and of the operator where that has its own.
 Doors = tuple[socket, socket | None]
@@ -59,6 +59,7 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     workers: int = 1,
+    record_prompts: bool | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address.
@@ -67,7 +68,7 @@ def serve(
     """
 
     def read() -> GatewaySettings:
-        return read_settings(config, router=router, host=host, port=port)
+        return read_settings(config, router=router, host=host, port=port, record_prompts=record_prompts)
 
     read()  # a wrong file is said before anything is started
     if workers < 1:
@@ -98,10 +99,12 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Calla
     with TemporaryDirectory(prefix="demur-") as folder:
 
         def work(number: int, tell: Callable[[], None], lifeline: int) -> None:
+            _shut([others for i, others in enumerate(doors) if i != number])
             board = Board(Path(folder), number)
             _run(_serve(read, lambda address: tell(), sockets=doors[number], board=board, lifeline=lifeline))
 
-        workers = Workers(count, work, drain_seconds=lambda: settings.drain_seconds + 2 * GRACE_SECONDS)
+        patience = settings.drain_seconds + GRACE_SECONDS
+        workers = Workers(count, work, end_seconds=patience, ending=lambda: _shut(doors))
         workers.run(lambda: ready(f"http://{settings.host}:{port}") if ready else None)
 
 
@@ -121,6 +124,12 @@ def _doors(settings: GatewaySettings, count: int) -> list[Doors]:
     ]
 
 
+def _shut(doors: Sequence[Doors]) -> None:
+    """Close sockets here: who knocks is refused once every process that holds them has closed them."""
+    for door in (door for both in doors for door in both if door):
+        door.close()
+
+
 async def _serve(
     read: Callable[[], GatewaySettings],
     ready: Callable[[str], None] | None,
@@ -133,10 +142,22 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if lifeline is not None:
-        loop.add_reader(lifeline, stop.set)  # the parent is gone
+
+        def orphaned() -> None:
+            loop.remove_reader(lifeline)
+            stop.set()
+
+        loop.add_reader(lifeline, orphaned)
     async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, address):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
-        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(_reload_and_say(gateway)))
+        reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
+
+        def reload() -> None:
+            task = loop.create_task(_reload_and_say(gateway))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
         if ready:
             ready(address)
         await stop.wait()
@@ -196,6 +217,9 @@ async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitSt
         stack.callback(ledger.close)
     decider = Decider(policy, settings.decide_seconds)
     stack.callback(decider.close)
+    trace = Tracer() if settings.otel else None
+    if trace:
+        stack.callback(trace.close)
     gateway = Gateway(
         settings,
         decider,
@@ -203,7 +227,7 @@ async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitSt
         doorkeeper,
         ledger,
         redact=_function(settings.redact) if settings.redact else str,
-        trace=tracer() if settings.otel else None,
+        trace=trace,
     )
     if board:
         before = board.before() or {"series": {}}
@@ -216,7 +240,8 @@ async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitSt
 async def _keep_told(gateway: Gateway, board: Board) -> None:
     """Write down what this worker has counted, as often as it may be missed."""
     while True:
-        board.put(counted(gateway))
+        with suppress(OSError):  # the disk is full: older figures are shown
+            board.put(counted(gateway))
         await asyncio.sleep(TOLD_SECONDS)
 
 

@@ -35,7 +35,7 @@ class SharedBuckets:
 
     def __init__(self, file: Path) -> None:
         self._slots = mapped(file, SLOTS * SLOT.size)
-        self._lock = file.open("rb")  # flock is released by the system when its holder is killed
+        self._lock = os.open(file, os.O_RDONLY)  # flock is released by the system when its holder is killed
 
     def take(self, name: str, per_minute: int) -> float:
         """See `keys.Take`."""

@@ -2,46 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from typing import Any
 
 from demur.errors import require
 from demur.gateway.ledger import LedgerRecord
 
 NANOSECONDS = 1_000_000_000
+FLUSH_MILLISECONDS = 5000
 
 
-def tracer() -> Callable[[LedgerRecord], None]:
-    """A function that makes a record's span; raises MissingExtraError without OpenTelemetry.
+class Tracer:
+    """Makes spans of records, and sends them.
 
-    Where spans go is configured the usual way (OTEL_EXPORTER_OTLP_ENDPOINT and the SDK's own set-up).
+    To where OTEL_EXPORTER_OTLP_ENDPOINT says, over HTTP; or by the provider that is set up already, as under
+    ``opentelemetry-instrument``. Raises MissingExtraError without OpenTelemetry.
     """
-    trace = require("opentelemetry.trace", extra="otel", purpose="tracing")
-    source = trace.get_tracer("demur")
 
-    def span(record: LedgerRecord) -> None:
+    def __init__(self) -> None:
+        self._trace = require("opentelemetry.trace", extra="otel", purpose="tracing")
+        self._propagation = require("opentelemetry.trace.propagation.tracecontext", extra="otel", purpose="tracing")
+        set_up = self._trace.get_tracer_provider()
+        self._provider = _exporting() if isinstance(set_up, self._trace.ProxyTracerProvider) else set_up
+        self._source = self._provider.get_tracer("demur")
+
+    def __call__(self, record: LedgerRecord, traceparent: str = "") -> None:
+        """Make the span of a request; ``traceparent`` is the header that it came with."""
         started = int(record.at * NANOSECONDS)
-        made = source.start_span(
-            f"chat {record.asked}", kind=trace.SpanKind.SERVER, start_time=started, attributes=attributes(record)
+        propagator = self._propagation.TraceContextTextMapPropagator()
+        made = self._source.start_span(
+            f"{operation(record)} {record.asked}",
+            context=propagator.extract({"traceparent": traceparent}) if traceparent else None,
+            kind=self._trace.SpanKind.SERVER,
+            start_time=started,
+            attributes=attributes(record),
         )
         if record.status >= 500:
-            made.set_status(trace.StatusCode.ERROR, record.outcome)
+            made.set_status(self._trace.StatusCode.ERROR, record.outcome)
         made.end(end_time=started + int(record.total_seconds * NANOSECONDS))
 
-    return span
+    def close(self) -> None:
+        """Send what waits."""
+        flush = getattr(self._provider, "force_flush", None)  # of the SDK's providers
+        if flush is not None:
+            flush(FLUSH_MILLISECONDS)
+
+
+def _exporting() -> Any:
+    """A provider that exports over OTLP."""
+    sdk, export, resources, otlp = (
+        require(module, extra="otel", purpose="exporting spans")
+        for module in (
+            "opentelemetry.sdk.trace",
+            "opentelemetry.sdk.trace.export",
+            "opentelemetry.sdk.resources",
+            "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+        )
+    )
+    service = {"service.name": os.environ.get("OTEL_SERVICE_NAME", "demur")}
+    provider = sdk.TracerProvider(resource=resources.Resource.create(service))
+    provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
+    return provider
+
+
+def operation(record: LedgerRecord) -> str:
+    """What was asked for, in the conventions' words."""
+    last = record.path.rpartition("/")[2]
+    return {"embeddings": "embeddings", "completions": "chat" if "chat/" in record.path else "text_completion"}.get(
+        last, last
+    )
 
 
 def attributes(record: LedgerRecord) -> dict[str, Any]:
     """A record as span attributes; what is unknown is left out."""
     known = {
-        "gen_ai.operation.name": "embeddings" if record.path.endswith("embeddings") else "chat",
+        "gen_ai.operation.name": operation(record),
         "gen_ai.provider.name": "demur",
         "gen_ai.request.model": record.asked,
         "gen_ai.response.model": record.model or None,
-        "gen_ai.response.id": record.id,
         "gen_ai.usage.input_tokens": record.prompt_tokens,
         "gen_ai.usage.output_tokens": record.completion_tokens,
         "http.response.status_code": record.status,
+        "demur.decision_id": record.id,
         "demur.role": record.role or None,
         "demur.score": record.score,
         "demur.threshold": record.threshold,

@@ -34,10 +34,11 @@ class Worker:
 
 
 class Workers:
-    """So many processes that do the same work."""
+    """So many processes that do the same work. At the end ``ending`` is called; they are given ``end_seconds``."""
 
-    def __init__(self, count: int, work: Work, *, drain_seconds: Callable[[], float]) -> None:
-        self._count, self._work, self._drain_seconds = count, work, drain_seconds
+    def __init__(self, count: int, work: Work, *, end_seconds: float, ending: Callable[[], None]) -> None:
+        self._count, self._work = count, work
+        self._end_seconds, self._ending = end_seconds, ending
         self._running: dict[int, Worker] = {}
         self._deaths: deque[float] = deque(maxlen=MOST_DEATHS + 1)
         self._lifeline, self._held = os.pipe()  # nobody writes to it: it ends with the parent
@@ -110,8 +111,9 @@ class Workers:
 
     def _end(self) -> None:
         """End all; those that do not end in time are killed."""
+        self._ending()
         self._tell(signal.SIGTERM)
-        last = time.monotonic() + self._drain_seconds()
+        last = time.monotonic() + self._end_seconds
         while self._running:
             for pid, _ in _ended():
                 self._running.pop(pid, None)

@@ -1,0 +1,38 @@
+"""What stands in deploy/ fits the package: settings that are known, times that suffice, nothing secret in an image."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from demur.gateway.ledger import LAST_TRIES_SECONDS
+from demur.gateway.settings import read_settings
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", ["gateway.toml", "container.toml"])
+def test_the_settings_files_are_read(name: str) -> None:
+    found = read_settings(ROOT / "deploy" / name)
+    assert found.host == ("0.0.0.0" if name == "container.toml" else "127.0.0.1")
+    assert bool(found.admin_key_env) is (name == "container.toml")  # open to others: the operator needs a key
+
+
+def test_systemd_waits_until_answers_and_records_are_done() -> None:
+    unit = (ROOT / "deploy" / "demur.service").read_text(encoding="utf-8")
+    found = re.search(r"TimeoutStopSec=(\d+)", unit)
+    assert found is not None
+    settings = read_settings(ROOT / "deploy" / "gateway.toml")
+    assert int(found.group(1)) >= settings.drain_seconds + 3 * LAST_TRIES_SECONDS + 10
+
+
+def test_only_what_is_named_reaches_an_image() -> None:
+    for name in (".containerignore", ".dockerignore"):  # podman reads the first, docker the second
+        lines = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        assert lines[0] == "*"
+        let_in = {line[1:] for line in lines if line.startswith("!")}
+        recipe = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
+        copied = {word for line in re.findall(r"^COPY (.+)$", recipe, re.M) for word in line.split()[:-1]}
+        assert copied == let_in

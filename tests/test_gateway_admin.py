@@ -1,0 +1,236 @@
+"""The operator's routes: who is let in, what a reload takes over and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from demur.artifact import save_calibration
+from demur.calibration import Calibration
+from demur.cli import app
+from demur.errors import ArtifactError, EndpointError, InputError
+from demur.gateway import reloading
+from demur.gateway.reloading import usable_policy
+from demur.gateway.settings import GatewaySettings, needs_restart
+from gateways import EASY, gateway, letters, save_router
+from worlds import LetterEncoder
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    letters(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8111"}, 200),
+        ({"Host": "evil.example"}, 403),  # a name of another's that leads here
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"X-Forwarded-For": "203.0.113.9"}, 403),
+        ({"Forwarded": "for=203.0.113.9"}, 403),
+        ({"Via": "1.1 proxy"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_without_a_key_only_this_machine_itself_is_the_operator(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    async with gateway(tmp_path) as found:
+        for method, path in (("GET", "/"), ("GET", "/metrics"), ("GET", "/admin/stats"), ("POST", "/admin/reload")):
+            async with found.session.request(method, f"{found.address}{path}", headers=headers) as answer:
+                assert answer.status == status, path
+
+
+async def test_the_dashboards_own_page_may_ask(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        own = {"Origin": found.address}
+        async with found.session.post(f"{found.address}/admin/reload", headers=own) as answer:
+            assert answer.status == 200
+
+
+def basic(key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"operator:{key}".encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": "Bearer admin-word"}, 200),
+        ({"Authorization": "bearer admin-word"}, 200),
+        (basic("admin-word"), 200),
+        (basic("admin-word") | {"X-Forwarded-For": "203.0.113.9", "Host": "gateway.example"}, 200),
+        (basic("wrong"), 401),
+        ({"Authorization": "Basic %%%"}, 401),
+        ({}, 401),
+        (basic("admin-word") | {"Origin": "http://evil.example"}, 403),
+    ],
+)
+async def test_with_a_key_its_holder_is_the_operator_in_a_browser_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], status: int
+) -> None:
+    monkeypatch.setenv("DEMUR_TEST_ADMIN", "admin-word")
+    async with gateway(tmp_path, admin_key_env="DEMUR_TEST_ADMIN") as found:
+        answer = await found.session.get(f"{found.address}/admin/stats", headers=headers)
+        assert answer.status == status
+        assert ("WWW-Authenticate" in answer.headers) is (status == 401)
+
+
+async def test_secrets_may_stand_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "word").write_text("admin-word\n")
+    monkeypatch.setenv("DEMUR_TEST_ADMIN_FILE", str(tmp_path / "word"))
+    async with gateway(tmp_path, admin_key_env="DEMUR_TEST_ADMIN") as found:
+        answer = await found.session.get(f"{found.address}/metrics", headers=basic("admin-word"))
+        assert answer.status == 200
+
+
+async def test_an_upstream_key_that_is_not_there_is_said_at_the_start(tmp_path: Path) -> None:
+    from demur.config import ModelConfig
+
+    with pytest.raises(EndpointError, match="DEMUR_TEST_NOWHERE holds no key; export it, or DEMUR_TEST_NOWHERE_FILE"):
+        async with gateway(tmp_path, weak=ModelConfig("small", "http://127.0.0.1:9/v1", "DEMUR_TEST_NOWHERE")):
+            pass
+
+
+class Wrong:
+    """An encoder that gives what no router expects."""
+
+    identity = LetterEncoder.identity
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def encode(self, texts: Any, /) -> Any:
+        if isinstance(self.rows, Exception):
+            raise self.rows
+        return self.rows
+
+
+@pytest.mark.parametrize(
+    "rows", [[[1.0, 2.0]], [[float("nan")] * 26], ZeroDivisionError("no"), EndpointError("away"), None]
+)
+async def test_a_router_that_cannot_score_is_refused_and_the_old_one_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any
+) -> None:
+    async with gateway(tmp_path) as found:
+        monkeypatch.setattr("demur.artifact.load_encoder", lambda spec: Wrong(rows))
+        async with found.session.post(f"{found.address}/admin/reload") as answer:
+            assert answer.status == 409
+            assert "the old stays" in (await answer.json())["error"]["message"]
+        assert (await found.ask(EASY))[2]["model"] == "small"
+
+
+def test_at_the_start_too_a_router_must_score_but_its_encoder_may_be_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_router(tmp_path / "router")
+    monkeypatch.setattr("demur.artifact.load_encoder", lambda spec: Wrong(ZeroDivisionError("no")))
+    with pytest.raises(ArtifactError, match="cannot score a prompt"):
+        usable_policy(str(tmp_path / "router"), starting=True)
+    monkeypatch.setattr("demur.artifact.load_encoder", lambda spec: Wrong(EndpointError("embedder: away")))
+    assert usable_policy(str(tmp_path / "router"), starting=True).router.weak == "small"
+    assert "embedder: away; the strong model answers until it does" in capsys.readouterr().err
+
+
+async def test_a_slow_reload_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(folder: str, *, starting: bool = False) -> Any:
+        time.sleep(0.5)
+        return usable_policy(folder)
+
+    async with gateway(tmp_path) as found:
+        monkeypatch.setattr(reloading, "usable_policy", slow)
+        save_calibration(tmp_path / "router", Calibration(-1.0, 1.0, 5, "strong share 100%"))
+        reload = asyncio.ensure_future(found.session.post(f"{found.address}/admin/reload"))
+        await asyncio.sleep(0.1)
+        start = time.perf_counter()
+        assert (await found.ask(EASY))[2]["model"] == "small"  # the old one
+        assert time.perf_counter() - start < 0.3
+        assert (await reload).status == 200
+        assert (await found.ask(EASY))[2]["model"] == "large"
+
+
+async def test_revoking_the_last_key_closes_the_door(tmp_path: Path) -> None:
+    from demur.gateway.keys import new_key
+
+    keys = tmp_path / "keys.json"
+    key = new_key(keys, "ann")
+    async with gateway(tmp_path, keys=str(keys)) as found:
+        held = {"Authorization": f"Bearer {key}"}
+        assert (await found.ask(EASY, headers=held))[0] == 200
+        keys.write_text(json.dumps([]))
+        async with found.session.post(f"{found.address}/admin/reload") as answer:
+            assert answer.status == 200
+        assert (await found.ask(EASY, headers=held))[0] == 401
+        assert (await found.ask(EASY))[0] == 401
+
+
+def test_what_a_reload_cannot_take_over_is_named() -> None:
+    held = GatewaySettings()
+    assert needs_restart(held, held) is None
+    assert needs_restart(held, replace(held, max_in_flight=1, drain_seconds=1.0, keys="k.json")) is None
+    for changed in ({"retries": 3}, {"breaker_failures": 1}, {"first_byte_seconds": 1.0}, {"ledger": ""}):
+        assert needs_restart(held, replace(held, **changed)) == next(iter(changed))
+
+
+async def test_a_decision_that_takes_too_long_goes_to_the_strong_model(tmp_path: Path) -> None:
+    async with gateway(tmp_path, decide_seconds=0.1) as found:
+        router = found.gateway.decider.policy.router
+
+        class Slow(LetterEncoder):
+            def encode(self, texts: Any, /) -> Any:
+                time.sleep(0.4)
+                return super().encode(texts)
+
+        found.gateway.decider.policy = replace(found.gateway.decider.policy, router=replace(router, encoder=Slow()))
+        start = time.perf_counter()
+        answers = await asyncio.gather(*(found.ask(EASY) for _ in range(5)))
+        assert time.perf_counter() - start < 0.4
+        assert {body["model"] for _, _, body in answers} == {"large"}
+        assert all("the router failed" in headers["x-demur-reason"] for _, headers, _ in answers)
+        found.gateway.decider.policy = replace(found.gateway.decider.policy, router=router)
+        await asyncio.sleep(0.5)
+        assert (await found.ask(EASY))[2]["model"] == "small"  # and it is back
+
+
+async def test_an_error_after_scoring_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        policy = found.gateway.decider.policy
+        calibration = Calibration("high", 0.5, 5, "a")  # type: ignore[arg-type]  # no number
+        found.gateway.decider.policy = replace(policy, router=replace(policy.router, calibration=calibration))
+        for _ in range(2):
+            assert (await asyncio.wait_for(found.ask(EASY), 2))[2]["model"] == "large"
+        found.gateway.decider.policy = policy
+        assert (await asyncio.wait_for(found.ask(EASY), 2))[2]["model"] == "small"
+
+
+def test_workers_with_budgets_need_a_ledger(tmp_path: Path) -> None:
+    from demur.gateway.keys import new_key
+    from demur.gateway.server import serve
+
+    new_key(tmp_path / "keys.json", "ann", usd=1.0)
+    (tmp_path / "g.toml").write_text(f'ledger = ""\nkeys = "{tmp_path / "keys.json"}"\n')
+    with pytest.raises(InputError, match="added up in the ledger"):
+        serve(config=str(tmp_path / "g.toml"), workers=2)
+    with pytest.raises(InputError, match="workers is 0"):
+        serve(workers=0)
+
+
+@pytest.mark.parametrize(("words", "kept"), [([], None), (["--record", "prompts"], True)])
+def test_prompts_are_kept_when_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], kept: bool | None
+) -> None:
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("demur.gateway.server.serve", lambda *given, **named: seen.append(named))
+    assert CliRunner().invoke(app, ["serve", *words]).exit_code == 0
+    assert seen[0]["record_prompts"] is kept
+    assert CliRunner().invoke(app, ["serve", "--record", "keys"]).exit_code == 2
