@@ -64,8 +64,8 @@ PATHS = st.sampled_from(["chat/completions"] * 6 + ["completions", "embeddings",
 HEADERS = st.fixed_dictionaries(
     {},
     optional={
-        "x-demur-threshold": st.sampled_from(["0.5", "nan", "x", ""]),
-        "x-demur-route": st.sampled_from(["weak", "strong", "cheap"]),
+        "x-demur-threshold": st.sampled_from(["0.5", "0", "1e-3", "", "nan"]),
+        "x-demur-route": st.sampled_from(["weak", "strong", "weak", "cheap"]),
         "x-demur-conversation": st.sampled_from(["c", "é"]),
         "Content-Encoding": st.sampled_from(["gzip", "identity"]),
         "Authorization": st.just("Bearer sk-client-secret"),

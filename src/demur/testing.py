@@ -43,7 +43,9 @@ class FakeEndpoint:
         choices = [self._choice(text, i, chat, body) for i, text in enumerate(texts)]
         answered = sum(len(text.split()) for text in texts)
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": answered}
-        return {"object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
+        kind = "chat.completion" if chat else "text_completion"
+        usage["total_tokens"] = sum(usage.values())
+        return {**_head(kind, body), "choices": choices, "usage": usage}
 
     def tokens(self, text: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Log-probs of an answer's words, where the request asks for them and this fake gives them."""
@@ -56,7 +58,8 @@ class FakeEndpoint:
         tokens = self.tokens(text, body)
         if chat:
             logprobs = {"content": tokens} if tokens else None
-            return {"index": index, "message": {"content": text}, "finish_reason": "stop", "logprobs": logprobs}
+            message = {"role": "assistant", "content": text}
+            return {"index": index, "message": message, "finish_reason": "stop", "logprobs": logprobs}
         legacy = {"token_logprobs": [token["logprob"] for token in tokens]} if tokens else None
         return {"index": index, "text": text, "finish_reason": "stop", "logprobs": legacy}
 
@@ -112,10 +115,15 @@ async def _stream(fake: FakeEndpoint, request: web.Request, body: Mapping[str, A
         choice: dict[str, Any] = {"index": 0, "delta": {"content": word + " "}}
         if tokens:
             choice["logprobs"] = {"content": [tokens[i]]}
-        chunk = {"model": body["model"], "choices": [choice]}
+        chunk = {**_head("chat.completion.chunk", body), "choices": [choice]}
         await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
     await response.write(b"data: [DONE]\n\n")
     return response
+
+
+def _head(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What every answer begins with."""
+    return {"id": "fake", "object": kind, "created": 0, "model": body["model"]}
 
 
 def _text(content: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -40,20 +40,19 @@ async def send_pieces(
 
 
 async def _passed_on(request: web.Request, response: web.StreamResponse, answer: Answer, passage: Passage) -> None:
-    await _sent(response.prepare(request))
+    try:
+        await response.prepare(request)
+    except ConnectionError as error:
+        raise ClientGoneError from error
     async for piece in answer.pieces:
-        await _sent(response.write(piece))
+        try:
+            await response.write(piece)
+        except ConnectionError as error:
+            raise ClientGoneError from error
         passage.passed(piece)
     if not answer.says_its_end and not STREAM_END.search(passage.tail):
         raise ConnectionError("the stream ended with its connection, and did not say that it is complete")
-    await _sent(response.write_eof())
-
-
-async def _sent(work: Awaitable[object]) -> None:
-    try:
-        await work
-    except ConnectionError as error:
-        raise ClientGoneError from error
+    await response.write_eof()
 
 
 def _cut(request: web.Request) -> None:

@@ -117,7 +117,7 @@ async def _begun(response: aiohttp.ClientResponse) -> Answer:
 
 async def _pieces(start: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     yield start
-    async for piece in response.content.iter_any():
+    while piece := await response.content.readany():
         yield piece
 
 
