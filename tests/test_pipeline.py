@@ -275,6 +275,19 @@ def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], named: 
     assert "Traceback" not in done.stderr
 
 
+def test_a_full_disk_is_one_line_and_takes_no_record(tmp_path: Path, pair: Pair) -> None:
+    run = Path(sampled(tmp_path, pair))
+    before = (run / "run.json").read_bytes()
+    limited = "import resource, demur.cli; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)); demur.cli.main()"
+    arguments = ("label", "--run", str(run), "--from", "accuracy")
+    done = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "free some" in done.stderr
+    assert (run / "run.json").read_bytes() == before
+    assert not (run / "preferences.jsonl").exists()
+
+
 @pytest.mark.slow
 def test_the_command_line_samples_labels_and_prints_json(tmp_path: Path, pair: Pair) -> None:
     prompts = write_questions(tmp_path / "prompts.jsonl", 20)

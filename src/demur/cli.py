@@ -6,6 +6,7 @@ of how things are computed.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
@@ -370,6 +373,11 @@ def main() -> None:
         app()
     except DemurError as error:
         typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+    except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
+        where = f"{error.filename}: " if error.filename else ""
+        step = "free some disk space" if error.errno in _NO_ROOM else "look at its path and who may read and write it"
+        typer.echo(f"demur: {where}{error.strerror or error}; {step}, and run the same command again", err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)

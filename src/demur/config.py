@@ -18,6 +18,7 @@ import yaml
 
 from demur.errors import InputError
 from demur.records import SamplingSettings
+from demur.whole import write_whole
 
 RUN_RECORD = "run.json"
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
@@ -169,9 +170,7 @@ class RunConfig:
 
     def save(self) -> None:
         """Keep the record in the run folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        (self.folder / RUN_RECORD).write_text(text, encoding="utf-8")
+        write_whole(self.folder / RUN_RECORD, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_run_file(path: str | Path) -> RunConfig:
