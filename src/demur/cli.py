@@ -258,7 +258,7 @@ def route(
     """Say which model should answer a prompt, and why."""
     from demur.pipeline import route
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _piped(prompt)
     decision = route(text, router=router)
     if json:
         return printing.as_json(decision)
@@ -274,7 +274,7 @@ def explain(
     """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
     from demur.explaining import explain
 
-    found = explain(sys.stdin.read() if prompt == "-" else prompt, router=router)
+    found = explain(_piped(prompt), router=router)
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
@@ -365,6 +365,17 @@ def entail(
 
 gateway_commands(app)
 reproducing_commands(app)
+
+
+def _piped(prompt: str) -> str:
+    """The prompt, or standard input for "-"."""
+    if prompt != "-":
+        return prompt
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: byte {data[error.start]:#04x} is not UTF-8; convert it (iconv)") from None
 
 
 def main() -> None:

@@ -194,6 +194,8 @@ def read_mapping(path: Path) -> Mapping[str, Any]:
         values = parse[path.suffix](path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such run file; see `demur run --help` for an example") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a run file: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
     if not isinstance(values, Mapping):

@@ -111,5 +111,7 @@ def label_warnings(
             "Eq. 2 as printed is negative on most real prompts and labels worse than chance; use rao_blackwell"
         )
     if len(targets) and len(np.unique(targets)) == 1:
-        found.append(f"every target is {float(targets[0]):g}: the models never differ, a router has nothing to learn")
+        never = {0.5: "the models never differ", 1.0: "the strong model always wins", 0.0: "the weak model always wins"}
+        value = float(targets[0])
+        found.append(f"every target is {value:g}: {never.get(value, 'all alike')}, a router has nothing to learn")
     return tuple(found)
