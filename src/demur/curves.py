@@ -7,6 +7,7 @@ Ong et al. 2024 (CPT, PGR, APGR); section 4.1.4 of Zhang et al. 2025 (CPT).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -20,6 +21,7 @@ from demur.records import FloatArray, IntArray
 Protocol = Literal["full", "routellm"]
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+USUAL_METRICS = ("apgr", "cpt50", "cpt80")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +97,33 @@ class CostQualityCurve:
         """
         if self._samples is None or self.gain <= 0:
             return math.nan, math.nan
-        values = self._bootstrap[metric] if metric in self._bootstrap else self._resampled(metric)
+        values = self._resampled(metric, self._samples)
         if np.isnan(values).all():
             return math.nan, math.nan
         low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return float(low), float(high)
 
     def band(self, shares: FloatArray) -> FloatArray:
-        """(2, m) pointwise 95 % interval of quality at these strong shares, over always-weak's own mean."""
-        assert self._samples is not None, "an oracle has no band"
-        drawn = self._samples.gained_at(shares)
-        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-        return self.weak_quality + np.stack([low, high])
+        """(2, m) pointwise 95 % interval of mean quality at these strong shares, both models' drawn anew.
+
+        Raises InputError on an oracle, which has none.
+        """
+        if self._samples is None:
+            raise InputError("an oracle's curve has no band; ask the router's own curve for it")
+        drawn = self._samples.quality_at(shares)
+        return np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
 
     @cached_property
     def _bootstrap(self) -> dict[str, FloatArray]:
         return {}
 
-    def _resampled(self, metric: str) -> FloatArray:
+    def _resampled(self, metric: str, samples: _Samples) -> FloatArray:
         if metric != "apgr" and not (metric.startswith("cpt") and metric[3:].isdigit()):
             raise InputError(f"no interval is called {metric!r}; use apgr, or cpt and a percentage such as cpt50")
-        assert self._samples is not None
-        recovered = None if metric == "apgr" else int(metric[3:]) / 100
-        self._bootstrap[metric] = self._samples.resampled(recovered)
+        if metric not in self._bootstrap:  # the draws are what takes long: the usual metrics come from the same ones
+            names = tuple(dict.fromkeys((*USUAL_METRICS, metric)))
+            recovered = [None if name == "apgr" else int(name[3:]) / 100 for name in names]
+            self._bootstrap.update(zip(names, samples.resampled(recovered).T, strict=True))
         return self._bootstrap[metric]
 
     def _target(self, recovered: float) -> float:
@@ -128,37 +134,80 @@ class CostQualityCurve:
 class _Samples:
     """Prompts sorted by falling score, for resampling: O(n) a resample, no sort."""
 
+    scores: FloatArray  # (n,) falling
+    weak: FloatArray  # (n,) quality of the weak model
     gains: FloatArray  # (n,) strong - weak quality
-    ends: IntArray  # index of the last prompt of each block of equal scores
     groups: IntArray  # (n,) rows with one number are drawn together
     resamples: int
     seed: int
 
-    def resampled(self, recovered: float | None) -> FloatArray:
-        """(resamples,) APGR (None) or CPT of prompts drawn with replacement."""
-        random = np.random.default_rng(self.seed)
-        return np.array([self._once(random, recovered) for _ in range(self.resamples)])
+    def resampled(self, recovered: Sequence[float | None]) -> FloatArray:
+        """(resamples, metrics) APGR (None) or CPT of each share recovered, of prompts drawn with replacement."""
+        return np.array([self._once(counts, recovered) for counts in self._draws()])
 
-    def gained_at(self, shares: FloatArray) -> FloatArray:
-        """(resamples, m) mean quality gained over always-weak at strong shares."""
-        random = np.random.default_rng(self.seed)
-        return np.array([np.interp(shares, *self._drawn(random)) for _ in range(self.resamples)])
+    def quality_at(self, shares: FloatArray) -> FloatArray:
+        """(resamples, m) mean quality at strong shares."""
+        return np.array(
+            [counts @ self.weak / counts.sum() + np.interp(shares, *self._curve(counts)) for counts in self._draws()]
+        )
 
-    def _drawn(self, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Strong shares and quality gained, of prompts drawn with replacement."""
-        n = int(self.groups.max()) + 1
-        weights = np.bincount(random.integers(0, n, n), minlength=n)[self.groups]
-        total = weights.sum()
-        shares = np.concatenate([[0.0], np.cumsum(weights)[self.ends] / total])
-        return shares, np.concatenate([[0.0], np.cumsum(weights * self.gains)[self.ends] / total])
+    def _draws(self) -> Iterator[IntArray]:
+        """How often each prompt is drawn, a resample at a time."""
+        random, n = np.random.default_rng(self.seed), int(self.groups.max()) + 1
+        for _ in range(self.resamples):
+            yield np.bincount(random.integers(0, n, n), minlength=n)[self.groups]
 
-    def _once(self, random: np.random.Generator, recovered: float | None) -> float:
-        shares, gained = self._drawn(random)
+    def _once(self, counts: IntArray, recovered: Sequence[float | None]) -> list[float]:
+        shares, gained = self._curve(counts)
         if gained[-1] <= 0:
-            return math.nan
-        if recovered is None:
-            return _area(shares, gained / gained[-1])
-        return float(np.nan_to_num(_cpt(shares, gained, recovered * gained[-1]), nan=1.0))
+            return [math.nan] * len(recovered)
+        return [
+            _area(shares, gained / gained[-1])
+            if share is None
+            else float(np.nan_to_num(self._cpt(shares, gained, share * gained[-1]), nan=1.0))
+            for share in recovered
+        ]
+
+    @cached_property
+    def _ends(self) -> IntArray:
+        """Index of the last prompt of each block of equal scores."""
+        return np.flatnonzero(np.append(np.diff(self.scores) != 0, True))
+
+    def _curve(self, counts: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Strong shares and quality gained, of prompts drawn so often."""
+        return self._at(counts, np.concatenate([[0], self._ends + 1]))
+
+    def _at(self, counts: IntArray, taken: IntArray) -> tuple[FloatArray, FloatArray]:
+        """The same where so many of the first prompts are strong."""
+        total, zero = counts.sum(), np.zeros(1)
+        return (
+            np.concatenate([zero, np.cumsum(counts)])[taken] / total,
+            np.concatenate([zero, np.cumsum(counts * self.gains)])[taken] / total,
+        )
+
+    def _cpt(self, shares: FloatArray, gained: FloatArray, target: float) -> float:
+        return _cpt(shares, gained, target)
+
+
+class _DecileSamples(_Samples):
+    """The same under RouteLLM's protocol: every resample has the eleven thresholds of its own scores."""
+
+    def _curve(self, counts: IntArray) -> tuple[FloatArray, FloatArray]:
+        levels = _deciles(np.repeat(self.scores, counts)[::-1])
+        return self._at(counts, np.searchsorted(-self.scores, -levels, side="right"))
+
+    def _cpt(self, shares: FloatArray, gained: FloatArray, target: float) -> float:
+        return float(np.interp(target, gained, shares))
+
+
+def _deciles(ascending: FloatArray) -> FloatArray:
+    """(11,) RouteLLM's thresholds by falling level: above the largest score, then its nine deciles and the least."""
+    places = np.linspace(0, 1, 11)[:10] * (len(ascending) - 1)
+    below = places.astype(int)
+    above = np.minimum(below + 1, len(ascending) - 1)
+    low, high = ascending[below], ascending[above]
+    levels = low + (high - low) * (places - below)
+    return np.concatenate([[np.nextafter(ascending[-1], np.inf)], levels[::-1]])
 
 
 def cost_quality_curve(
@@ -187,18 +236,18 @@ def cost_quality_curve(
     if not len(score) == len(weak) == len(strong):
         lengths = ", ".join(f"{len(a)} {name}" for name, a in arrays.items())
         raise InputError(f"arrays of unequal length: {lengths}; give one value a prompt")
+    if (weak_cost is None) != (strong_cost is None):
+        raise InputError(
+            f"{'weak_cost' if strong_cost is None else 'strong_cost'} alone is no cost; give both, or none"
+        )
     costs = None
     if weak_cost is not None and strong_cost is not None:
-        costs = tuple(np.broadcast_to(_finite(c, "cost"), score.shape) for c in (weak_cost, strong_cost))
-    if protocol == "routellm":
-        thresholds = [*np.quantile(score, np.linspace(0, 1, 11))[:10], np.nextafter(score.max(), np.inf)]
-    elif protocol == "full":
-        thresholds = [*np.unique(score), math.inf]
-    else:
+        costs = tuple(_cost(*given, len(score)) for given in ((weak_cost, "weak_cost"), (strong_cost, "strong_cost")))
+    if protocol not in ("full", "routellm"):
         raise InputError(f"protocol {protocol!r} is neither full nor routellm")
+    by_deciles = protocol == "routellm"
     order = np.argsort(-score, kind="stable")
-    blocks = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    levels = np.asarray(thresholds[::-1])
+    levels = _deciles(np.sort(score)) if by_deciles else np.concatenate([[math.inf], np.unique(score)[::-1]])
     taken = np.searchsorted(-score[order], -levels, side="right")  # prompts with score >= threshold
 
     def mean_at(low: FloatArray, high: FloatArray) -> FloatArray:
@@ -206,7 +255,9 @@ def cost_quality_curve(
         return np.asarray((low.sum() + gained) / len(score))
 
     group = np.arange(len(score)) if groups is None else np.asarray(groups)
-    kind = _RouteLLMCurve if protocol == "routellm" else CostQualityCurve
+    if group.shape != score.shape:
+        raise InputError(f"groups of shape {group.shape} for {len(score)} scores; give one number a prompt")
+    kind, resampling = (_RouteLLMCurve, _DecileSamples) if by_deciles else (CostQualityCurve, _Samples)
     return kind(
         thresholds=levels,
         strong_shares=taken / len(score),
@@ -214,7 +265,7 @@ def cost_quality_curve(
         costs=None if costs is None else mean_at(*costs),
         weak_quality=float(weak.mean()),
         strong_quality=float(strong.mean()),
-        _samples=_Samples((strong - weak)[order], blocks, group[order], resamples, seed),
+        _samples=resampling(score[order], weak[order], (strong - weak)[order], group[order], resamples, seed),
     )
 
 
@@ -244,8 +295,21 @@ def _area(shares: FloatArray, values: FloatArray) -> float:
     return float(np.sum(np.diff(shares) * (values[1:] + values[:-1]) / 2))
 
 
+def _cost(values: ArrayLike, name: str, n: int) -> FloatArray:
+    """(n,) USD a prompt; one number stands for all."""
+    array = _finite(np.full(n, values) if np.ndim(values) == 0 else values, name)
+    if len(array) != n:
+        raise InputError(f"{len(array)} values of {name} for {n} prompts; give one a prompt, or one for all")
+    return array
+
+
 def _finite(values: ArrayLike, name: str) -> FloatArray:
-    array = np.asarray(values, dtype=float)
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: not an array of numbers, found {type(values).__name__}; give one a prompt") from None
+    if array.ndim != 1:
+        raise InputError(f"{name}: shape {array.shape}; give one value a prompt, (n,)")
     if array.size == 0:
         raise InputError(f"{name}: no values; give one a prompt")
     if not np.isfinite(array).all():
