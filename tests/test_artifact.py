@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +68,44 @@ def test_the_nearest_training_prompts_are_the_nearest() -> None:
     assert similarities == sorted(similarities, reverse=True)
 
 
+@contextmanager
+def disk_with_room_for(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes: the system's own refusal, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_takes_no_earlier_router(tmp_path: Path) -> None:
+    earlier = make("sw")
+    earlier.save(tmp_path)
+    with disk_with_room_for(1000):
+        with pytest.raises(ArtifactError, match=r"File too large\), what was there stays; free some"):
+            make("logistic").save(tmp_path)
+        with pytest.raises(ArtifactError, match="what was there stays"):
+            save_calibration(tmp_path, replace(threshold_for_share([0.1, 0.9], 0.5), on="x" * 2000))
+    loaded = Router.load(tmp_path, encoder=LetterEncoder())
+    assert loaded.route("pizza") == earlier.route("pizza")
+    assert len(list(tmp_path.iterdir())) == 3  # no part is left behind
+
+
+def test_whoever_may_read_new_files_may_read_the_weights(tmp_path: Path) -> None:
+    make().save(tmp_path)
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_a_line_separator_within_an_answer_ends_no_line(tmp_path: Path) -> None:
+    answers = ["one\u2028two", "one\u2029two", "one\u0085two"]
+    training = [replace(t, weak_answer=answers[i % 3], prompt=f"{t.prompt}\u2028") for i, t in enumerate(TRAINING)]
+    train_router(LetterEncoder(), BY_NAME["sw"](), training, weak="s", strong="l").save(tmp_path)
+    assert Router.load(tmp_path, encoder=LetterEncoder()).training == tuple(training)
+
+
 def damage_description(folder: Path, **changed: object) -> None:
     path = folder / "router.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
@@ -110,6 +152,9 @@ def test_one_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
         ({"calibration": {"threshold": float("nan"), "strong_share": 0.5, "n": 1, "asked": "a"}}, "threshold is nan"),
         ({"calibration": {"threshold": "high", "strong_share": 0.5, "n": 1, "asked": "a"}}, "not a whole router"),
         ({"calibration": {"threshold": 0.5}}, "not a whole router"),
+        ({"demur_format": "one"}, "not a router of demur's"),
+        ({"method": ["sw"]}, "is none of"),
+        ({"params": {"gamma": "high"}}, "not a whole router"),
         ({"params": {"depth": 3}}, "Invalid parameter 'depth'"),
         ({"params": None}, "not a whole router"),
         ({"sha256": {}}, "not a whole router"),

@@ -118,3 +118,12 @@ def test_nonsense_is_an_error_and_no_cluster(answer: Entailment, said: str) -> N
 def test_lists_must_fit() -> None:
     with pytest.raises(InputError, match="2 questions for 1 lists"):
         demur.meaning_clusters(["a", "b"], [["x"]], entailment=demur.exact_match)
+
+
+def test_many_prompts_come_in_any_iterable_but_not_as_texts() -> None:
+    asked, said = np.array(["q", "r"]), (iter(pair) for pair in (["a", "a"], ["a", "b"]))
+    found = demur.meaning_clusters(asked, said, entailment=demur.exact_match)
+    assert [ids.tolist() for ids in found.ids] == [[0, 0], [0, 1]]
+    for questions, answers in (("q", [["a"]]), (["q"], "a"), (["q"], ["a"])):
+        with pytest.raises(InputError, match="list of"):
+            demur.meaning_clusters(questions, answers, entailment=demur.exact_match)

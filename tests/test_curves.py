@@ -166,3 +166,38 @@ def test_published_outcomes_come_out(name: str, n: int, weak: float, strong: flo
     assert 100 * curve.oracle.cpt(0.5) == pytest.approx(oracle[0], abs=6e-3)
     assert 100 * curve.oracle.cpt(0.8) == pytest.approx(oracle[1], abs=6e-3)
     assert curve.oracle.apgr == pytest.approx(oracle[2], abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"scores": 0.5}, r"scores: shape \(\)"),
+        ({"scores": [[0.1], [0.9]]}, r"scores: shape \(2, 1\); give one value a prompt"),
+        ({"scores": ["low", "high"]}, "scores: not an array of numbers, found list"),
+        ({"weak_cost": [1.0, 2.0]}, "weak_cost alone is no cost; give both"),
+        ({"strong_cost": 1.0}, "strong_cost alone is no cost; give both"),
+        ({"weak_cost": [1.0], "strong_cost": 2.0}, "1 values of weak_cost for 2 prompts"),
+        ({"groups": [0]}, r"groups of shape \(1,\) for 2 scores"),
+    ],
+)
+def test_arrays_of_another_shape_are_named(given: dict[str, object], named: str) -> None:
+    usual = {"scores": [0.1, 0.9], "weak_quality": [0.0, 0.0], "strong_quality": [1.0, 1.0]}
+    with pytest.raises(InputError, match=named):
+        cost_quality_curve(**(usual | given))  # type: ignore[arg-type]
+
+
+def test_one_cost_stands_for_all_prompts() -> None:
+    curve = cost_quality_curve([0.1, 0.9], [0, 0], [1, 1], weak_cost=1.0, strong_cost=[3.0, 5.0])
+    assert curve.costs is not None
+    assert curve.costs.tolist() == [1.0, 3.0, 4.0]
+
+
+def test_the_band_stays_where_quality_can_be() -> None:
+    """Both models' quality is drawn anew, so a resample of right answers alone ends at 1 and not above."""
+    random = np.random.default_rng(0)
+    weak, strong = (random.random(40) < 0.5).astype(float), np.ones(40)
+    band = cost_quality_curve(random.random(40), weak, strong).band(np.linspace(0, 1, 11))
+    assert band.max() <= 1
+    np.testing.assert_allclose(band[:, -1], 1)  # always strong is always right
+    weak_band = cost_quality_curve(random.random(40), weak, weak).band(np.array([0.0, 1.0]))
+    assert weak_band[1, 0] - weak_band[0, 0] > 0.2  # always weak is as uncertain as 40 coins

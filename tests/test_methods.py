@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 
 from demur.errors import InputError
 from demur.methods import BY_NAME, KNN, Estimator, KernelRidge, SimilarityWeighted
+from demur.preferences import hard_targets
 from demur.records import FloatArray
 from worlds import planted
 
@@ -153,3 +154,10 @@ def test_scikit_learns_own_checks(kind: type[Estimator]) -> None:
     failed = {row["check_name"]: row["exception"] for row in found if row["status"] == "failed"}
     assert not failed
     assert sum(row["status"] == "passed" for row in found) > 30
+
+
+def test_a_weighting_or_delta_of_another_name_is_refused() -> None:
+    with pytest.raises(InputError, match="weighting 'foo' is neither routellm nor paper"):
+        SimilarityWeighted(weighting="foo").fit(np.eye(2), np.array([0, 1]))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="delta 'foo' is neither symmetric nor paper"):
+        hard_targets(np.ones(2), np.zeros(2), delta="foo")  # type: ignore[arg-type]

@@ -17,9 +17,10 @@ import demur
 from demur import artifact, pipeline, supervision
 from demur.config import METHOD_NAMES
 from demur.errors import BudgetError, EndpointError, InputError
+from demur.methods import BY_NAME
 from demur.policy import Policy
 from demur.preference_files import read_preferences
-from demur.router import Router
+from demur.router import Router, TrainingPrompt, train_router
 from pairs import Pair, questions, running_pair, write_questions
 from worlds import LetterEncoder
 
@@ -248,6 +249,9 @@ def test_a_budget_covers_both_models(tmp_path: Path, pair: Pair) -> None:
         demur.run(tmp_path / "run.yaml")
 
 
+TRAINING = [TrainingPrompt("zzz", 1.0, None, None), TrainingPrompt("aaa", 0.0, None, None)] * 5
+
+
 def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "demur.cli", *arguments]
     return subprocess.run(
@@ -264,15 +268,58 @@ def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("models", "fetch", "gpt-9"), "no model is called 'gpt-9'"),
         (("label", "--run", "none"), "no run here yet"),
         (("doctor", "what"), "is no model: give a catalogue name"),
+        (("run", "folder.toml"), "folder.toml: cannot be read as a run file: Is a directory"),
+        (("calibrate", "x" * 5000, "--router", "none"), "no saved router here"),
+        (("label", "--run", "file"), "no run here yet"),
+        (("sample", "p.jsonl", "--weak", "a@http://h", "--strong", "b@http://h", "--run", "file"), "file: File exists"),
+        (("entail", "x" * 5000, "a", "b", "--entailment", "x" * 5000), "xxx"),
+        (("train", "--run", "x" * 5000), "File name too long"),
         pytest.param(("doctor", "m@http://127.0.0.1:9/v1"), "does not answer", marks=pytest.mark.slow),  # it retries
     ],
 )
-def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], named: str) -> None:
+def test_errors_are_one_line_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "p.jsonl").write_text('{"prompt": "x"}\n')
     done = cli(*arguments)
     assert done.returncode == 2
     assert named in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, pair: Pair) -> None:
+    train_router(LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l").save(tmp_path / "router")
+    planted = (
+        "from demur import artifact, cli; from worlds import LetterEncoder; "
+        "artifact.load_encoder = lambda spec: LetterEncoder(); cli.main()"
+    )
+    for prompt, said in ((b"Z\xfcrich", "no UTF-8 text"), (b"-", "standard input: byte 0xfc is not UTF-8")):
+        for command in ("route", "explain"):
+            done = subprocess.run(
+                [sys.executable, "-c", planted, command, prompt, "--router", str(tmp_path / "router")],
+                input=b"Z\xfcrich", capture_output=True, check=False,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            )  # fmt: skip
+            assert done.returncode == 2
+            assert said in done.stderr.decode()
+            assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line_and_takes_no_record(tmp_path: Path, pair: Pair) -> None:
+    run = Path(sampled(tmp_path, pair))
+    before = (run / "run.json").read_bytes()
+    limited = "import resource, demur.cli; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)); demur.cli.main()"
+    arguments = ("label", "--run", str(run), "--from", "accuracy")
+    done = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "free some" in done.stderr
+    assert (run / "run.json").read_bytes() == before
+    assert not (run / "preferences.jsonl").exists()
 
 
 @pytest.mark.slow

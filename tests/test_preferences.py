@@ -77,3 +77,9 @@ def test_warnings_come_only_when_due() -> None:
     assert "(--kind margin)" in label_warnings(np.array([0.5, 0.5]), softer="--kind margin")[0]
     for part in ("100% of the preferences are ties", "50% of the prompts are saturated", "Eq. 2", "never differ"):
         assert part in said
+
+
+@pytest.mark.parametrize(("target", "said"), [(1.0, "the strong model always wins"), (0.0, "the weak model always")])
+def test_labels_of_one_side_say_which(target: float, said: str) -> None:
+    (warning,) = label_warnings(np.full(3, target))
+    assert said in warning

@@ -65,6 +65,71 @@ def test_duplicate_ids_name_both_lines(tmp_path: Path) -> None:
         read_prompts(jsonl(tmp_path, [{"id": "a", "prompt": "x"}, {"prompt": "y"}, {"id": "a", "prompt": "z"}]))
 
 
+def test_repeated_prompts_without_ids_all_count(tmp_path: Path) -> None:
+    prompts = read_prompts(jsonl(tmp_path, [{"prompt": text} for text in ("Hi", "Bye", "Hi", "Hi")]))
+    assert [prompt.text for prompt in prompts] == ["Hi", "Bye", "Hi", "Hi"]
+    assert len({prompt.id for prompt in prompts}) == 4
+    twice = read_prompts(jsonl(tmp_path, [{"id": "a", "prompt": "Hi"}, {"id": "b", "prompt": "Hi"}]))
+    assert [prompt.id for prompt in twice] == ["a", "b"]
+
+
+def test_a_text_that_is_tested_trains_nowhere() -> None:
+    prompts = [Prompt(f"{i}-{k}", f"text {i}", ("x",)) for i in range(50) for k in range(3)]
+    train, test = split_prompts(prompts, 0.3)
+    assert train
+    assert not {prompt.text for prompt in train} & {prompt.text for prompt in test}
+
+
+CHOICES = ["a cat", "the dog"]
+
+
+@pytest.mark.parametrize("gold", ["B", "b", ["B"], "the dog", "Dog", 1, "1"])
+def test_the_right_option_is_its_letter_its_text_or_its_place(tmp_path: Path, gold: object) -> None:
+    (prompt,) = read_prompts(jsonl(tmp_path, [{"prompt": "Which?", "choices": CHOICES, "answer": gold}]))
+    assert prompt.answers == ("B",)
+    assert prompt.text == "Which?\nA. a cat\nB. the dog"
+
+
+@pytest.mark.parametrize(
+    ("gold", "choices", "named"),
+    [
+        ("a hen", CHOICES, r"p\.jsonl:1: field 'answers': 'a hen' is no letter, text or place .from 0. of 2 options"),
+        (2, CHOICES, "'2' is no letter"),
+        (1, ["1", "2"], "1 is the text of option A and the place of B; write the letter"),
+        ("A", ["x"] * 27, "holds 27 options"),
+    ],
+)
+def test_a_right_option_that_is_none_is_refused_before_anything_is_paid(
+    tmp_path: Path, gold: object, choices: list[str], named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        read_prompts(jsonl(tmp_path, [{"prompt": "Which?", "choices": choices, "answer": gold}]))
+
+
+def test_options_that_the_question_shows_are_not_shown_twice(tmp_path: Path) -> None:
+    text = "Which? (A) a cat (B) the dog"
+    (shown,) = read_prompts(jsonl(tmp_path, [{"prompt": text, "choices": CHOICES, "answer": "A"}]))
+    assert shown.text == text
+    table = tmp_path / "p.csv"
+    table.write_text("prompt,choices,answer\nWhich?,a cat|the dog,the dog\n", encoding="utf-8")
+    (prompt,) = read_prompts(table)
+    assert (prompt.choices, prompt.answers) == (("a cat", "the dog"), ("B",))
+
+
+def test_a_long_csv_field_is_read_and_half_a_character_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "p.csv"
+    table.write_text(f"id,prompt\n1,{'x' * 1_000_000}\n", encoding="utf-8")
+    assert len(read_prompts(table)[0].text) == 1_000_000
+    with pytest.raises(InputError, match=r"p\.jsonl:2: \\ud800 is half a character"):
+        read_prompts(jsonl(tmp_path, [{"prompt": "x"}, '{"prompt": "a \\ud800 b"}']))
+    assert read_prompts(jsonl(tmp_path, ['{"prompt": "\\ud83d\\ude00"}']))[0].text == "\U0001f600"
+
+
+def test_a_name_longer_than_a_file_system_takes_is_no_prompt_set() -> None:
+    with pytest.raises(InputError, match="no prompt set is called 'xxx"):
+        load_prompts("x" * 5000)
+
+
 def test_other_encodings_are_refused_with_their_line(tmp_path: Path) -> None:
     path = tmp_path / "latin.jsonl"
     path.write_bytes('{"prompt": "x"}\n{"prompt": "Zürich"}\n'.encode("latin-1"))
@@ -100,6 +165,8 @@ def test_the_papers_mix_has_the_sizes_it_prints(monkeypatch: pytest.MonkeyPatch)
     assert len({prompt.id for prompt in mix}) == len(mix) == 3610 + 3294 + 3610 + 1418
     with pytest.raises(InputError, match="triviaqa: 3610 prompts asked, it has 3294 different ones"):
         load_prompts("triviaqa:3610")
+    assert len(load_prompts("paper-mix")) == len(mix)
+    assert len(load_prompts("mmlu")) == 13_937  # equal questions with other options are other prompts
     mmlu = load_prompts("mmlu:5")
     assert all(prompt.text.count("\n") >= 4 and prompt.answers[0] in "ABCD" for prompt in mmlu)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,3 +134,37 @@ def test_the_correction_takes_off_what_sampling_adds() -> None:
 def test_saturation_needs_more_than_one_answer() -> None:
     assert saturated_share([np.array([0, 1, 2]), np.array([0, 0, 1]), np.array([0])]) == pytest.approx(1 / 3)
     assert saturated_share([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "named"),
+    [
+        ([[-0.1], [math.nan]], "answer 1 has a log-prob that is no finite number"),
+        ([[-math.inf], [-math.inf]], "answer 0 has a log-prob"),
+        ([-0.1, -0.2], "log-probs of answer 0 are -0.1; give each answer a list"),
+        ([[-0.1], None], "log-probs of answer 1 are None"),
+        ([[-0.1], [None]], "answer 1 has a log-prob"),
+        ([[-0.1]], "1 lists of log-probs for 2 answers"),
+    ],
+)
+def test_logprobs_that_are_none_are_refused(logprobs: Any, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        demur.semantic_entropy(["a", "b"], entailment=demur.exact_match, logprobs=logprobs)
+
+
+def test_answers_come_in_any_iterable_of_texts_but_not_as_one_text() -> None:
+    expected = demur.semantic_entropy(["a", "b", "a"], entailment=demur.exact_match).entropy
+    for answers in (np.array(["a", "b", "a"]), (text for text in "aba"), ("a", "b", "a")):
+        assert demur.semantic_entropy(answers, entailment=demur.exact_match).entropy == expected
+    logprobs = ([-0.1] for _ in range(3))
+    assert demur.semantic_entropy(["a", "b", "a"], entailment=demur.exact_match, logprobs=logprobs).entropy > 0  # type: ignore[arg-type]
+    for wrong in ("Paris", 7, ["a", None], [["a"]]):
+        with pytest.raises(InputError, match="answers: expected a list of texts"):
+            demur.semantic_entropy(wrong, entailment=demur.exact_match)  # type: ignore[arg-type]
+
+
+def test_cluster_ids_have_one_dimension() -> None:
+    with pytest.raises(InputError, match=r"weak_ids of shape \(1, 2\)"):
+        agreement([[0, 1]], [0, 1])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"clusters of shape \(\)"):
+        uncertainty(3, None, "discrete")  # type: ignore[arg-type]

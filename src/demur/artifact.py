@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -22,28 +24,46 @@ from demur.methods import BY_NAME
 from demur.methods.estimator import Estimator
 from demur.records import Encoder, FloatArray
 from demur.router import Router, TrainingPrompt
+from demur.whole import replacing, write_whole
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
 
 
 def save_router(router: Router, folder: Path) -> None:
-    """Write a router; the description comes last, so its presence means that the rest is whole."""
-    from safetensors.numpy import save_file
+    """Write a router, or leave the folder as it was: a full disk takes no earlier router. Raises ArtifactError."""
+    from safetensors.numpy import save
 
     if not isinstance(router.method, Estimator):
         name = type(router.method).__name__
         raise ArtifactError(f"{name} is not one of demur.methods and cannot be saved without pickle; keep it in Python")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESCRIPTION).unlink(missing_ok=True)
     arrays = {f"method.{name}": value for name, value in _learned(router.method).items()}
     if arrays.get("method.rows_") is not router.vectors:
         arrays["vectors"] = router.vectors
     arrays["training_scores"] = router.training_scores
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / WEIGHTS)
-    lines = (json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in router.training)
-    (folder / TRAINING).write_text("".join(lines), encoding="utf-8")
-    _write_description(folder, _description(router, folder))
+    saved = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+    lines = "".join(json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in router.training)
+    with _writing(folder), ExitStack() as parts:  # it closes backwards: the description takes its place last
+        description, training, weights = (
+            parts.enter_context(replacing(folder / name)) for name in (DESCRIPTION, TRAINING, WEIGHTS)
+        )
+        weights.write_bytes(saved)
+        training.write_text(lines, encoding="utf-8")
+        hashes = {WEIGHTS: _sha256(weights), TRAINING: _sha256(training)}
+        description.write_text(_json(_description(router, hashes)), encoding="utf-8")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the disk refuses, as one line."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: the router cannot be written ({error.strerror}), what was there stays; free some disk space, "
+            "or name another folder"
+        ) from error
 
 
 def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
@@ -53,7 +73,7 @@ def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
         return _router(folder, description, encoder)
     except DemurError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # fields that are missing, or of another type
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # fields that are missing, or of another type
         raise ArtifactError(
             f"{folder}: not a whole router ({type(error).__name__}: {str(error)[:80]}); train again"
         ) from None
@@ -69,14 +89,18 @@ def _router(folder: Path, description: dict[str, Any], encoder: Encoder | None) 
         if name.startswith("method."):
             setattr(method, name.removeprefix("method."), value)
     method.n_features_in_ = description["dimension"]
-    training = [json.loads(line) for line in (folder / TRAINING).read_text(encoding="utf-8").splitlines()]
+    training = [json.loads(line) for line in (folder / TRAINING).read_text(encoding="utf-8").split("\n") if line]
+    vectors = arrays["vectors"] if "vectors" in arrays else arrays["method.rows_"]
+    method.predict_proba(np.ones((1, vectors.shape[1]), dtype=np.float32))  # it must be able to score at all
+    if not len(training) == len(vectors) == len(arrays["training_scores"]):
+        raise ValueError(f"{len(training)} training prompts, {len(vectors)} vectors")
     return Router(
         encoder=_checked_encoder(description, encoder, folder),
         method=method,
         weak=str(description["weak"]),
         strong=str(description["strong"]),
         training=tuple(TrainingPrompt(**row) for row in training),
-        vectors=arrays["vectors"] if "vectors" in arrays else arrays["method.rows_"],
+        vectors=vectors,
         training_scores=arrays["training_scores"],
         familiar_similarity=float(description["familiar_similarity"]),
         calibration=_calibration(description["calibration"], folder),
@@ -95,7 +119,9 @@ def _calibration(kept: dict[str, Any] | None, folder: Path) -> Calibration | Non
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
     """Set the threshold of a saved router; nothing else of it changes."""
-    _write_description(folder, read_description(folder) | {"calibration": asdict(calibration)})
+    description = read_description(folder) | {"calibration": asdict(calibration)}
+    with _writing(folder):
+        write_whole(folder / DESCRIPTION, _json(description))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -107,16 +133,16 @@ def read_description(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ArtifactError(f"{path}: not valid JSON ({error}); train again") from None
-    if not isinstance(found, dict) or "demur_format" not in found:
+    if not isinstance(found, dict) or not isinstance(found.get("demur_format"), int):
         raise ArtifactError(f"{path}: not a router of demur's; point to a folder that `demur train` made")
     if found["demur_format"] > FORMAT:
         raise ArtifactError(f"{path}: format {found['demur_format']}, this demur reads {FORMAT}; upgrade demur")
-    if found.get("method") not in BY_NAME:
+    if found.get("method") not in list(BY_NAME):
         raise ArtifactError(f"{path}: method {found.get('method')!r} is none of {', '.join(BY_NAME)}")
     return found
 
 
-def _description(router: Router, folder: Path) -> dict[str, Any]:
+def _description(router: Router, hashes: Mapping[str, str]) -> dict[str, Any]:
     method = next(name for name, kind in BY_NAME.items() if type(router.method) is kind)
     assert isinstance(router.method, Estimator)
     return {
@@ -132,14 +158,12 @@ def _description(router: Router, folder: Path) -> dict[str, Any]:
         "calibration": asdict(router.calibration) if router.calibration else None,
         "n_train": len(router.training),
         "record": dict(router.record),
-        "sha256": {name: _sha256(folder / name) for name in (WEIGHTS, TRAINING)},
+        "sha256": dict(hashes),
     }
 
 
-def _write_description(folder: Path, description: dict[str, Any]) -> None:
-    part = folder / f"{DESCRIPTION}.part"
-    part.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(folder / DESCRIPTION)
+def _json(description: Mapping[str, Any]) -> str:
+    return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 
 def _learned(method: Estimator) -> dict[str, FloatArray]:

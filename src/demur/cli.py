@@ -6,6 +6,7 @@ of how things are computed.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
@@ -255,7 +258,7 @@ def route(
     """Say which model should answer a prompt, and why."""
     from demur.pipeline import route
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _piped(prompt)
     decision = route(text, router=router)
     if json:
         return printing.as_json(decision)
@@ -271,7 +274,7 @@ def explain(
     """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
     from demur.explaining import explain
 
-    found = explain(sys.stdin.read() if prompt == "-" else prompt, router=router)
+    found = explain(_piped(prompt), router=router)
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
@@ -364,12 +367,28 @@ gateway_commands(app)
 reproducing_commands(app)
 
 
+def _piped(prompt: str) -> str:
+    """The prompt, or standard input for "-"."""
+    if prompt != "-":
+        return prompt
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: byte {data[error.start]:#04x} is not UTF-8; convert it (iconv)") from None
+
+
 def main() -> None:
     """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
     try:
         app()
     except DemurError as error:
         typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+    except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
+        where = f"{error.filename}: " if error.filename else ""
+        step = "free some disk space" if error.errno in _NO_ROOM else "look at its path and who may read and write it"
+        typer.echo(f"demur: {where}{error.strerror or error}; {step}, and run the same command again", err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)

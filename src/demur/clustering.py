@@ -7,7 +7,7 @@ What "entails" means is the callable's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,8 @@ class MeaningClusters:
 
 
 def meaning_clusters(
-    questions: Sequence[str] | None,
-    answers: Sequence[Sequence[str]],
+    questions: Iterable[str] | None,
+    answers: Iterable[Iterable[str]],
     *,
     entailment: Entailment,
     rules: bool = True,
@@ -46,12 +46,16 @@ def meaning_clusters(
     decided by rule first; without, only identical answers are merged unasked. Empty answers are one meaning of their
     own. Each round peels off one cluster a prompt: its leader is the first answer
     left, so every pair asked is one that first-fit would have asked, and no other. Raises InputError for an entailment
-    that returns anything but probabilities of shape (n, 3).
+    that returns anything but probabilities of shape (n, 3), or for questions and answers that are no texts.
     """
-    if questions is not None and len(questions) != len(answers):
-        raise InputError(f"{len(questions)} questions for {len(answers)} lists of answers; give one question a list")
-    prefixes = [f"{question} " if question else "" for question in questions or [""] * len(answers)]
-    tasks = [_Peeling(prefix, texts, rules) for prefix, texts in zip(prefixes, answers, strict=True)]
+    questions = None if questions is None else as_texts(questions, "questions")
+    if isinstance(answers, str):
+        raise InputError(f"answers is one text, {answers[:40]!r}; give a list of answers for each prompt")
+    lists = [as_texts(one, "answers") for one in answers]
+    if questions is not None and len(questions) != len(lists):
+        raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
+    prefixes = [f"{question} " if question else "" for question in questions or [""] * len(lists)]
+    tasks = [_Peeling(prefix, texts, rules) for prefix, texts in zip(prefixes, lists, strict=True)]
     scorer = _Scorer(entailment, batch_size)
     active = [task for task in tasks if task.left]
     while active:
@@ -64,6 +68,17 @@ def meaning_clusters(
         active = [task for task in active if task.left]
         progress("clustering by meaning", len(tasks) - len(active), len(tasks))
     return MeaningClusters(tuple(task.ids() for task in tasks), scorer.pairs, scorer.calls)
+
+
+def as_texts(values: Iterable[str], name: str) -> list[str]:
+    """A list of texts from any iterable of them; raises InputError for a lone text, which would be read by letters."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{name}: expected a list of texts, found {str(values)[:40]!r}")
+    texts = list(values)
+    strange = [one for one in texts if not isinstance(one, str)]
+    if strange:
+        raise InputError(f"{name}: expected a list of texts, found {str(strange[0])[:40]!r} in it")
+    return texts
 
 
 class _Peeling:

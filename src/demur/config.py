@@ -18,6 +18,7 @@ import yaml
 
 from demur.errors import InputError
 from demur.records import SamplingSettings
+from demur.whole import write_whole
 
 RUN_RECORD = "run.json"
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
@@ -170,11 +171,7 @@ class RunConfig:
 
     def save(self) -> None:
         """Keep the record in the run folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        part = self.folder / f"{RUN_RECORD}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(self.folder / RUN_RECORD)  # whole or not at all
+        write_whole(self.folder / RUN_RECORD, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_run_file(path: str | Path) -> RunConfig:
@@ -198,6 +195,8 @@ def read_mapping(path: Path) -> Mapping[str, Any]:
         values = parse[path.suffix](path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such run file; see `demur run --help` for an example") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a run file: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
     if not isinstance(values, Mapping):

@@ -104,15 +104,14 @@ class CostQualityCurve:
         return float(low), float(high)
 
     def band(self, shares: FloatArray) -> FloatArray:
-        """(2, m) pointwise 95 % interval of quality at these strong shares, over always-weak's own mean.
+        """(2, m) pointwise 95 % interval of mean quality at these strong shares, both models' drawn anew.
 
         Raises InputError on an oracle, which has none.
         """
         if self._samples is None:
             raise InputError("an oracle's curve has no band; ask the router's own curve for it")
-        drawn = self._samples.gained_at(shares)
-        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-        return self.weak_quality + np.stack([low, high])
+        drawn = self._samples.quality_at(shares)
+        return np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
 
     @cached_property
     def _bootstrap(self) -> dict[str, FloatArray]:
@@ -136,6 +135,7 @@ class _Samples:
     """Prompts sorted by falling score, for resampling: O(n) a resample, no sort."""
 
     scores: FloatArray  # (n,) falling
+    weak: FloatArray  # (n,) quality of the weak model
     gains: FloatArray  # (n,) strong - weak quality
     groups: IntArray  # (n,) rows with one number are drawn together
     resamples: int
@@ -145,9 +145,11 @@ class _Samples:
         """(resamples, metrics) APGR (None) or CPT of each share recovered, of prompts drawn with replacement."""
         return np.array([self._once(counts, recovered) for counts in self._draws()])
 
-    def gained_at(self, shares: FloatArray) -> FloatArray:
-        """(resamples, m) mean quality gained over always-weak at strong shares."""
-        return np.array([np.interp(shares, *self._curve(counts)) for counts in self._draws()])
+    def quality_at(self, shares: FloatArray) -> FloatArray:
+        """(resamples, m) mean quality at strong shares."""
+        return np.array(
+            [counts @ self.weak / counts.sum() + np.interp(shares, *self._curve(counts)) for counts in self._draws()]
+        )
 
     def _draws(self) -> Iterator[IntArray]:
         """How often each prompt is drawn, a resample at a time."""
@@ -234,9 +236,13 @@ def cost_quality_curve(
     if not len(score) == len(weak) == len(strong):
         lengths = ", ".join(f"{len(a)} {name}" for name, a in arrays.items())
         raise InputError(f"arrays of unequal length: {lengths}; give one value a prompt")
+    if (weak_cost is None) != (strong_cost is None):
+        raise InputError(
+            f"{'weak_cost' if strong_cost is None else 'strong_cost'} alone is no cost; give both, or none"
+        )
     costs = None
     if weak_cost is not None and strong_cost is not None:
-        costs = tuple(np.broadcast_to(_finite(c, "cost"), score.shape) for c in (weak_cost, strong_cost))
+        costs = tuple(_cost(*given, len(score)) for given in ((weak_cost, "weak_cost"), (strong_cost, "strong_cost")))
     if protocol not in ("full", "routellm"):
         raise InputError(f"protocol {protocol!r} is neither full nor routellm")
     by_deciles = protocol == "routellm"
@@ -249,6 +255,8 @@ def cost_quality_curve(
         return np.asarray((low.sum() + gained) / len(score))
 
     group = np.arange(len(score)) if groups is None else np.asarray(groups)
+    if group.shape != score.shape:
+        raise InputError(f"groups of shape {group.shape} for {len(score)} scores; give one number a prompt")
     kind, resampling = (_RouteLLMCurve, _DecileSamples) if by_deciles else (CostQualityCurve, _Samples)
     return kind(
         thresholds=levels,
@@ -257,7 +265,7 @@ def cost_quality_curve(
         costs=None if costs is None else mean_at(*costs),
         weak_quality=float(weak.mean()),
         strong_quality=float(strong.mean()),
-        _samples=resampling(score[order], (strong - weak)[order], group[order], resamples, seed),
+        _samples=resampling(score[order], weak[order], (strong - weak)[order], group[order], resamples, seed),
     )
 
 
@@ -287,8 +295,21 @@ def _area(shares: FloatArray, values: FloatArray) -> float:
     return float(np.sum(np.diff(shares) * (values[1:] + values[:-1]) / 2))
 
 
+def _cost(values: ArrayLike, name: str, n: int) -> FloatArray:
+    """(n,) USD a prompt; one number stands for all."""
+    array = _finite(np.full(n, values) if np.ndim(values) == 0 else values, name)
+    if len(array) != n:
+        raise InputError(f"{len(array)} values of {name} for {n} prompts; give one a prompt, or one for all")
+    return array
+
+
 def _finite(values: ArrayLike, name: str) -> FloatArray:
-    array = np.asarray(values, dtype=float)
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: not an array of numbers, found {type(values).__name__}; give one a prompt") from None
+    if array.ndim != 1:
+        raise InputError(f"{name}: shape {array.shape}; give one value a prompt, (n,)")
     if array.size == 0:
         raise InputError(f"{name}: no values; give one a prompt")
     if not np.isfinite(array).all():

@@ -129,9 +129,8 @@ def served_usd(
 
 def evaluate_router(name: str, scores: FloatArray, test: GradedPrompts) -> EvaluationRow:
     """Measure one router's scores (n,) on the test set."""
-    curve = cost_quality_curve(
-        scores, test.weak_quality, test.strong_quality, weak_cost=test.weak_usd, strong_cost=test.strong_usd
-    )
+    costs = (None, None) if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
+    curve = cost_quality_curve(scores, test.weak_quality, test.strong_quality, weak_cost=costs[0], strong_cost=costs[1])
     return EvaluationRow(name, curve)
 
 

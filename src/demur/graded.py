@@ -17,6 +17,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.prompts.files import read_rows
 from demur.records import FloatArray
+from demur.whole import write_whole
 
 FIELDS = ("weak_quality", "strong_quality")
 
@@ -34,7 +35,7 @@ def write_graded(path: Path, graded: Graded) -> None:
     """Write graded prompts as JSON lines."""
     rows = zip(graded.prompts, graded.weak_quality.tolist(), graded.strong_quality.tolist(), strict=True)
     lines = (json.dumps(dict(zip(("prompt", *FIELDS), row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_whole(path, "".join(lines))
 
 
 def read_graded(path: str | Path) -> Graded:

@@ -15,6 +15,7 @@ from demur.config import LabelConfig
 from demur.errors import InputError
 from demur.pair import PairSamples
 from demur.preferences import (
+    WARNED_SHARE,
     agreement_targets,
     confidence_targets,
     hard_targets,
@@ -94,6 +95,7 @@ def label_prompts(
         raise InputError("no prompts to label; give some, or lower test_share")
     sides = [[side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong)]
     _check_equal_n(prompts, *sides)
+    silent = _check_silence(sides, (weak, strong))
     definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
     measured = _measure(prompts, sides[0], sides[1], entailment, definition, config.rules, progress)
     pairs, calls, name = measured.pairs, measured.calls, config.name
@@ -127,7 +129,8 @@ def label_prompts(
     )
     softer = "--kind margin" if name == "entropy hard" else ""
     as_printed = definition in AS_PRINTED
-    warnings = list(label_warnings(targets, measured.saturated, as_printed=as_printed, softer=softer))
+    warnings = list(silent)
+    warnings += label_warnings(targets, measured.saturated, as_printed=as_printed, softer=softer)
     if definition != config.definition:
         warnings.insert(
             0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
@@ -143,6 +146,26 @@ def _check_equal_n(
             raise InputError(
                 f"prompt {prompt.id!r}: {len(a)} weak and {len(b)} strong samples; entropies compare at equal n only"
             )
+
+
+def _check_silence(sides: Sequence[_Side], names: Sequence[str]) -> list[str]:
+    """Warnings about models that often say nothing: silence is one meaning, and would pass for certainty.
+
+    Raises InputError for one that never says anything.
+    """
+    found = []
+    for side, name in zip(sides, names, strict=True):
+        share = float(np.mean([not one.text.strip() for answers in side for one in answers]))
+        if share == 1:
+            raise InputError(
+                f"all answers of {name} are empty, so there is no meaning to compare; look at its template, "
+                "stop strings and max_tokens, and sample again"
+            )
+        if share > WARNED_SHARE:
+            found.append(
+                f"{share:.0%} of {name}'s answers are empty, and silence passes for certainty: see its template"
+            )
+    return found
 
 
 def _common_definition(definition: str, samples: Sequence[Sample]) -> str:

@@ -48,6 +48,7 @@ from demur.router import Decision, Router
 from demur.store import Store
 from demur.supervision import label_run
 from demur.training import train_paper_recipe, train_routers
+from demur.whole import write_whole
 
 STORE = "store.sqlite"
 PREFERENCES = "preferences.jsonl"
@@ -386,7 +387,7 @@ def _certify(router: Router, folder: Path, graded: Graded, risk: float, confiden
         loss=loss,
     )
     text = json.dumps(asdict(certificate) | {"promise": certificate.sentence}, indent=2) + "\n"
-    (folder / CERTIFICATE).write_text(text, encoding="utf-8")
+    write_whole(folder / CERTIFICATE, text)
     return certified(certificate)
 
 

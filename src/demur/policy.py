@@ -33,6 +33,7 @@ from demur.pair import PairSamples
 from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, Role, Sample, no_progress
 from demur.router import Decision, Router
 from demur.uncertainty import belief
+from demur.whole import write_whole
 
 POLICY = "policy.json"
 JUDGED = 2  # weak samples that are left to measure G on
@@ -154,7 +155,7 @@ class Policy:
             "gate": asdict(self.gate) if self.gate else None,
             "beliefs": None if self.beliefs is None else self.beliefs.round(4).tolist(),
         }
-        (folder / POLICY).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / POLICY, json.dumps(kept, indent=2) + "\n")
 
     @classmethod
     def load(

@@ -20,6 +20,7 @@ from demur.preferences import winner_of
 from demur.prompts.files import TEXT_FIELDS, read_rows
 from demur.records import Preference, Winner
 from demur.sources import preference_targets
+from demur.whole import write_whole
 
 PAPER_COLUMNS = (
     *("id", "model_a", "model_b", "prompt", "response_a", "response_b"),
@@ -109,9 +110,7 @@ def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> No
         parquet = require("pyarrow.parquet", extra="hub", purpose="writing parquet")
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
         return
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    part.replace(path)  # whole or not at all
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def as_row(preference: Preference) -> dict[str, Any]:

@@ -7,7 +7,7 @@ are `demur.preference_files`'.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -29,6 +29,8 @@ def relative_difference(entropy_weak: FloatArray, entropy_strong: FloatArray, de
     weak, strong = np.asarray(entropy_weak, dtype=float), np.asarray(entropy_strong, dtype=float)
     if np.isnan(weak).any() or np.isnan(strong).any():
         raise InputError(f"{int(np.isnan(weak).sum() + np.isnan(strong).sum())} entropies are NaN; label again")
+    if delta not in get_args(Delta):
+        raise InputError(f"delta {delta!r} is neither symmetric nor paper")
     if delta == "symmetric" and min(weak.min(initial=0.0), strong.min(initial=0.0)) < 0:
         raise InputError(
             f"an entropy is {min(weak.min(), strong.min()):.3g}, and delta='symmetric' needs values >= 0; "
@@ -111,5 +113,7 @@ def label_warnings(
             "Eq. 2 as printed is negative on most real prompts and labels worse than chance; use rao_blackwell"
         )
     if len(targets) and len(np.unique(targets)) == 1:
-        found.append(f"every target is {float(targets[0]):g}: the models never differ, a router has nothing to learn")
+        never = {0.5: "the models never differ", 1.0: "the strong model always wins", 0.0: "the weak model always wins"}
+        value = float(targets[0])
+        found.append(f"every target is {value:g}: {never.get(value, 'all alike')}, a router has nothing to learn")
     return tuple(found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from demur import drawing
 from demur.evaluation import Evaluation, Example
 from demur.tables import COLUMNS, reference_rows, router_rows
+from demur.whole import write_whole
 
 PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
 SHOWN_EXAMPLES = 12  # right, and as many wrong
@@ -45,7 +46,7 @@ def write_report(found: Evaluation, folder: Path) -> Path:
     for name in PICTURES:
         drawing.save(curve, folder / name)
     path = folder / PAGE
-    path.write_text(page(found), encoding="utf-8")
+    write_whole(path, page(found))
     return path
 
 

@@ -205,6 +205,10 @@ class Router:
     def _encode(self, prompts: Sequence[str]) -> FloatArray:
         if any(not prompt.strip() for prompt in prompts):
             raise InputError("the prompt is empty; there is nothing to route")
+        try:
+            "".join(prompts).encode()
+        except UnicodeEncodeError as error:  # a lone surrogate: of bytes on the command line, or of JSON
+            raise InputError(f"the prompt holds {error.object[error.start]!r}, which is no UTF-8 text") from None
         return np.asarray(self.encoder.encode(list(prompts)), dtype=np.float32)
 
     def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:

@@ -169,6 +169,7 @@ class Store:
 
 
 _ADVICE = {
+    "disk I/O": "the disk refuses: free some space or look at its health, and run the same command again",
     "full": "free some disk space and run the same command again, what is stored is kept",
     "locked": "another demur is writing to it; wait for it to end",
     "readonly": "the file or folder cannot be written",

@@ -7,12 +7,12 @@ entropy needs. Sources: Kuhn et al. 2023; Farquhar et al. 2024; Lin et al. 2024;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from demur.clustering import meaning_clusters
+from demur.clustering import as_texts, meaning_clusters
 from demur.errors import InputError
 from demur.records import Entailment, FloatArray, IntArray
 
@@ -30,7 +30,7 @@ class SemanticEntropy:
 
 
 def semantic_entropy(
-    answers: Sequence[str],
+    answers: Iterable[str],
     *,
     question: str = "",
     entailment: Entailment,
@@ -43,6 +43,8 @@ def semantic_entropy(
     ``logprobs``: per answer its token log-probs (nats); without them the discrete form is used, and named. Raises
     InputError for no answers, an unknown definition, or log-probs that do not fit.
     """
+    answers = as_texts(answers, "answers")
+    logprobs = None if logprobs is None else list(logprobs)
     if not answers:
         raise InputError("semantic entropy of no answers; give at least one")
     found = meaning_clusters([question], [answers], entailment=entailment, rules=rules)
@@ -64,7 +66,7 @@ def usable_definition(definition: str, logprobs: LogProbs | None) -> str:
 
 def uncertainty(clusters: Sequence[int] | IntArray, logprobs: LogProbs | None, definition: str) -> float:
     """One prompt's uncertainty by a definition (see DEFINITIONS). Raises InputError for what does not fit."""
-    ids = np.asarray(clusters)
+    ids = _ids(clusters, "clusters")
     if definition not in DEFINITIONS:
         raise InputError(f"no uncertainty is called {definition!r}; known: {', '.join(DEFINITIONS)}")
     if definition not in NEEDS_LOGPROBS:
@@ -84,14 +86,37 @@ def mean_nll(logprobs: Sequence[float] | None) -> float:
 def sequence_logprobs(logprobs: LogProbs) -> FloatArray:
     """(2, n): whole-sequence and mean token log-prob of each answer, nats.
 
-    An answer without tokens has neither: it gets the others' mean, so that it weighs like one of them.
+    An answer without tokens has neither: it gets the others' mean, so that it weighs like one of them. Raises
+    InputError for log-probs that are not finite numbers.
     """
-    totals = np.array([float(np.sum(tokens)) if len(tokens) else np.nan for tokens in logprobs])
-    means = np.array([float(np.mean(tokens)) if len(tokens) else np.nan for tokens in logprobs])
+    known = [_finite(tokens, answer) for answer, tokens in enumerate(logprobs)]
+    totals = np.array([tokens.sum() if len(tokens) else np.nan for tokens in known])
+    means = np.array([tokens.mean() if len(tokens) else np.nan for tokens in known])
     both = np.stack([totals, means])
     if np.isnan(both).all():
         return np.zeros_like(both)
     return np.where(np.isnan(both), np.nanmean(both, axis=1, keepdims=True), both)
+
+
+def _finite(tokens: Sequence[float], answer: int) -> FloatArray:
+    try:
+        array = np.asarray(tokens, dtype=float)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.ndim != 1:
+        raise InputError(f"log-probs of answer {answer} are {tokens!r}; give each answer a list of a number a token")
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"answer {answer} has a log-prob that is no finite number; leave log-probs out, or use discrete"
+        )
+    return array
+
+
+def _ids(clusters: Sequence[int] | IntArray, name: str) -> IntArray:
+    ids = np.asarray(clusters)
+    if ids.ndim != 1:
+        raise InputError(f"{name} of shape {ids.shape}; give one cluster id an answer")
+    return ids
 
 
 def cluster_logprobs(ids: IntArray, logprobs: FloatArray) -> FloatArray:
@@ -172,7 +197,7 @@ def agreement(
     Cluster ids of both models' answers in one shared labelling; G is in (-1/4, 1]. The plug-in is biased up by
     (1 - sum p_s^2) / n; ``corrected`` takes that off. Raises InputError for no answers.
     """
-    weak, strong = np.asarray(weak_ids), np.asarray(strong_ids)
+    weak, strong = _ids(weak_ids, "weak_ids"), _ids(strong_ids, "strong_ids")
     if not len(weak) or not len(strong):
         raise InputError(f"agreement of {len(weak)} weak and {len(strong)} strong answers; give at least one of each")
     labels = np.union1d(weak, strong)

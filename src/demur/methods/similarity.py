@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from demur.errors import InputError
 from demur.methods.estimator import Estimator, normalised
 from demur.records import FloatArray
 
@@ -28,6 +29,8 @@ class SimilarityWeighted(Estimator):
         self.weighting = weighting
 
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
+        if self.weighting not in ("routellm", "paper"):
+            raise InputError(f"weighting {self.weighting!r} is neither routellm nor paper")
         self.rows_ = normalised(X)  # (n, d)
         # Outcomes beside a column of ones: one product gives numerator and denominator.
         self.outcomes_ = np.stack([weight * y, weight], axis=1).astype(X.dtype)

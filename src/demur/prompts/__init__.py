@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,12 +22,14 @@ __all__ = ["PAPER_MIX", "load_prompts", "read_prompts", "read_set", "split_promp
 def load_prompts(spec: str | Path, *, seed: int = 0) -> list[Prompt]:
     """Prompts of a file, a named set (``nq-open``), a random sample of either (``nq-open:500``), or a mix (``a+b``).
 
-    ``paper-mix`` is the paper's training mix. Raises InputError.
+    ``paper-mix`` is the paper's training mix, or as much of it as its sets hold: some copies of TriviaQA's sample
+    repeat questions. Raises InputError.
     """
-    text = PAPER_MIX if str(spec) == "paper-mix" else str(spec)
-    if Path(text).exists():
+    is_paper_mix = str(spec) == "paper-mix"
+    text = PAPER_MIX if is_paper_mix else str(spec)
+    if os.path.exists(text):  # noqa: PTH110 -- Path.exists raises for a name that is too long
         return read_prompts(text)
-    parts = [_load_part(part, seed) for part in text.split("+")]
+    parts = [_load_part(part, seed, at_most=is_paper_mix) for part in text.split("+")]
     if len(parts) == 1:
         return parts[0]
     return [
@@ -36,7 +39,7 @@ def load_prompts(spec: str | Path, *, seed: int = 0) -> list[Prompt]:
     ]
 
 
-def _load_part(part: str, seed: int) -> list[Prompt]:
+def _load_part(part: str, seed: int, *, at_most: bool) -> list[Prompt]:
     name, colon, size = part.strip().rpartition(":")
     if not colon or not size.isdigit():
         name, size = part.strip(), ""
@@ -44,19 +47,21 @@ def _load_part(part: str, seed: int) -> list[Prompt]:
     prompts = read_prompts(name) if is_file else read_set(name)
     if not size:
         return prompts
-    if int(size) > len(prompts):
+    wanted = min(int(size), len(prompts)) if at_most else int(size)
+    if wanted > len(prompts):
         raise InputError(f"{name}: {size} prompts asked, it has {len(prompts)} different ones; ask for fewer")
-    return random.Random(seed).sample(prompts, int(size))
+    return random.Random(seed).sample(prompts, wanted)
 
 
 def split_prompts(prompts: Sequence[Prompt], test_share: float = 0.5) -> tuple[list[Prompt], list[Prompt]]:
     """Split into train and test by hash of id: the same prompt lands on the same side in every run and order.
 
-    Only prompts with gold answers can be tested, so the others all train.
+    Only prompts with gold answers can be tested, so the others all train; but a text that is tested trains nowhere.
     """
     train: list[Prompt] = []
     test: list[Prompt] = []
     for prompt in prompts:
         fraction = int(hashlib.sha256(prompt.id.encode()).hexdigest()[:8], 16) / 16**8
         (test if prompt.answers and fraction < test_share else train).append(prompt)
-    return train, test
+    tested = {prompt.text for prompt in test}
+    return [prompt for prompt in train if prompt.text not in tested], test

@@ -6,11 +6,15 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError
+from demur.grading import LETTERS, choice_letter
 from demur.records import Prompt, content_hash
 
 TEXT_FIELDS = ("prompt", "question", "text")
@@ -21,13 +25,20 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     """Read prompts from .jsonl, .jsonl.gz or .csv.
 
     Fields: ``prompt`` (or question, text); optional ``id`` (else a hash of the text), ``answers`` (or answer, gold),
-    ``choices``, ``source``. Raises InputError naming file, line, field and value.
+    ``choices``, ``source``. With choices, the answer is a letter, an option's text, or its position from 0, and the
+    options are put under the question unless it shows them. Equal prompts may stand there more than once, equal ids
+    not. Raises InputError naming file, line, field and value.
     """
     path = Path(path)
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
+    repeats: Counter[str] = Counter()
     for where, row in read_rows(path):
         prompt = _prompt(row, where)
+        if not row.get("id"):  # traffic repeats itself: each of its prompts counts
+            repeats[prompt.id] += 1
+            if repeats[prompt.id] > 1:
+                prompt = replace(prompt, id=f"{prompt.id}-{repeats[prompt.id]}")
         if prompt.id in places:
             line = places[prompt.id].rpartition(":")[2]
             raise InputError(f"{where}: id {prompt.id!r} was used on line {line}; make ids unique")
@@ -66,17 +77,41 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{number}: not valid JSON ({error}): {line[:80]!r}") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}:{number}: expected an object with a prompt, found {line[:80]!r}")
+        half = _half_pair(line, row)
+        if half:
+            raise InputError(
+                f"{path}:{number}: {half} is half a character and no text; write it whole, or leave it out"
+            )
         yield number, row
 
 
+def _half_pair(line: str, row: Mapping[str, Any]) -> str:
+    """The first lone surrogate in a row, as JSON escapes it; "" when there is none."""
+    if "\\ud" not in line.lower():
+        return ""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(error.object[error.start]):04x}"
+    return ""
+
+
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    for row in reader:
-        yield reader.line_num, {key: value for key, value in row.items() if value not in (None, "")}
+    text = _text(path)
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    usual = csv.field_size_limit(len(text) + 1)  # one setting for the whole process, and 128 kB by itself
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})") from None
+    finally:
+        csv.field_size_limit(usual)
+    for number, row in rows:
+        yield number, {key: value for key, value in row.items() if value not in (None, "")}
 
 
 def _prompt(row: Mapping[str, Any], where: str) -> Prompt:
@@ -87,19 +122,41 @@ def _prompt(row: Mapping[str, Any], where: str) -> Prompt:
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{where}: field {field!r} must be a text that is not empty, found {text!r}")
     answers = next((row[name] for name in ANSWER_FIELDS if row.get(name) is not None), ())
+    choices = _texts(row.get("choices") or (), "choices", where)
+    if choices:
+        text = with_choices(text, choices)
     return Prompt(
         id=str(row.get("id") or content_hash(text)),
         text=text,
-        answers=_texts(answers, "answers", where),
-        choices=_texts(row.get("choices") or (), "choices", where),
+        answers=_letters(answers, choices, where) if choices else _texts(answers, "answers", where),
+        choices=choices,
         source=str(row.get("source") or ""),
     )
 
 
+def with_choices(text: str, choices: Sequence[str]) -> str:
+    """The question with its options as lettered lines below, as the models are to see them; as it is if it has them."""
+    lettered = list(zip(LETTERS, choices, strict=False))
+    if all(re.search(rf"\b{letter}\W{{1,3}}{re.escape(choice)}", text) for letter, choice in lettered):
+        return text
+    return "\n".join([text, *(f"{letter}. {choice}" for letter, choice in lettered)])
+
+
+def _letters(answers: Any, choices: Sequence[str], where: str) -> tuple[str, ...]:
+    """The letters of the right options."""
+    if len(choices) > len(LETTERS):
+        raise InputError(f"{where}: field 'choices' holds {len(choices)} options; there are letters for {len(LETTERS)}")
+    golds = answers if isinstance(answers, list | tuple) else [answers]
+    try:
+        return tuple(choice_letter(gold if isinstance(gold, int) else str(gold), choices) for gold in golds)
+    except InputError as error:
+        raise InputError(f"{where}: field 'answers': {error}") from None
+
+
 def _texts(value: Any, field: str, where: str) -> tuple[str, ...]:
-    """One text or number, or a list of them; in CSV, ``a|b`` is a list."""
+    """One text or number, or a list of them; ``a|b`` is a list, too."""
     if isinstance(value, str):
-        return tuple(part for part in value.split("|") if part) if field == "answers" else (value,)
+        return tuple(part for part in value.split("|") if part)
     values = value if isinstance(value, list | tuple) else [value]
     for item in values:
         if not isinstance(item, str | int | float):

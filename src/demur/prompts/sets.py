@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError, require
-from demur.prompts.files import read_prompts
+from demur.grading import LETTERS
+from demur.prompts.files import read_prompts, with_choices
 from demur.records import Prompt
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +85,13 @@ def read_set(name: str) -> list[Prompt]:
     Repeated questions are kept once. Raises InputError for an unknown name, MissingExtraError without the hub's client.
     """
     if name not in SETS:
-        raise InputError(f"no prompt set is called {name!r}; known: {', '.join(SETS)}, or give a file")
+        raise InputError(f"no prompt set is called {name[:80]!r}; known: {', '.join(SETS)}, or give a file")
     local = _local_file(SETS[name].file)
     prompts = read_prompts(local) if local else list(_from_hub(name, SETS[name]))
     first: dict[str, Prompt] = {}
     for prompt in prompts:
         first.setdefault(prompt.text, prompt)
-    return [_with_choices(prompt) for prompt in first.values()]
+    return list(first.values())
 
 
 def _local_file(name: str) -> Path | None:
@@ -113,16 +112,8 @@ def _from_hub(name: str, wanted: PromptSet) -> Iterator[Prompt]:
         raise InputError(f"{name}: {wanted.hub} cannot be loaded: {str(error)[:160]}; set DEMUR_QUESTIONS") from error
     for number, row in enumerate(rows):
         text, answers, choices = wanted.row(row)
-        yield Prompt(f"{name}-{number}", text, tuple(answers), tuple(choices), name)
-
-
-def _with_choices(prompt: Prompt) -> Prompt:
-    """The options as lettered lines under the question, as the models are to see them."""
-    if not prompt.choices:
-        return prompt
-    lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, prompt.choices, strict=False)]
-    text = "\n".join([prompt.text, *lines])
-    return Prompt(prompt.id, text, prompt.answers, prompt.choices, prompt.source)
+        shown = with_choices(text, choices) if choices else text
+        yield Prompt(f"{name}-{number}", shown, tuple(answers), tuple(choices), name)
 
 
 def _json_list(value: Any) -> list[str]:
