@@ -172,9 +172,17 @@ def test_usage_that_cannot_be_read_counts_nothing(usage: Any) -> None:
         ("'generation_config.seed' is not supported", "seed"),
         ("The prompt isn't allowed, and 'model' can't be empty", None),
         ("Unsupported value: 'temperature'", "temperature"),
+        ("the model 'gpt-4-turn' is gone", None),
+        ('{"error": {"message": "Invalid value", "param": "n"}}', "n"),
+        ('{"error": {"message": "\'n\' or \'seed\'?", "param": "messages"}}', None),
+        ('{"error": {"message": "Unrecognized request argument supplied: min_p", "param": null}}', "min_p"),
+        ('{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}', "seed"),
+        ('{"detail": [{"loc": ["body", "messages"], "input": {"n": 4, "top_k": 0}}]}', None),
+        ("'max_tokens' is too large: 9000", None),
+        ("'stop' may hold four at most", None),  # without it other answers would come
     ],
 )
-def test_only_a_field_named_in_quotes_is_left_out(text: str, field: str | None) -> None:
+def test_only_a_field_that_is_named_is_left_out(text: str, field: str | None) -> None:
     body = request_body("m", "x", SamplingSettings(), [0])
     assert endpoints._refused_field(400, text, body) == field
     assert endpoints._refused_field(500, text, body) is None
@@ -253,3 +261,22 @@ def test_request_is_plain_json() -> None:
     assert json.loads(json.dumps(request_body("m", "x {prompt}", replace(SETTINGS, template="Q: {prompt}"), [0])))[
         "messages"
     ] == [{"role": "user", "content": "Q: x {prompt}"}]
+
+
+def test_a_model_that_gives_nobody_its_logprobs_is_asked_without() -> None:
+    body = request_body("m", "x", SETTINGS, [0])
+    assert endpoints._refused_field(403, "You are not allowed to request logprobs from this model", body) == "logprobs"
+    assert endpoints._refused_field(403, "This key may not 'n'", body) is None
+
+
+def test_a_short_answer_beside_a_long_one_has_a_token() -> None:
+    answer = {"choices": [{"text": "a"}, {"text": "b" * 99}], "usage": {"prompt_tokens": 5, "completion_tokens": 9}}
+    assert [s.completion_tokens for s in parse_completion(answer, [0, 1], "e")] == [1, 9]
+
+
+@pytest.mark.parametrize("rows", [[{"index": 0}], ["x"], [{"index": 0, "embedding": ["a"]}]])
+async def test_embeddings_that_are_none_are_named(rows: list[object]) -> None:
+    async with fake_endpoint(by_seed) as fake, EndpointClient(Endpoint("m", fake.base_url)) as client:
+        fake.embeddings = rows
+        with pytest.raises(EndpointError, match="rows without an embedding each"):
+            await client.embed(["a"])

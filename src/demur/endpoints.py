@@ -174,7 +174,7 @@ def _completion_tokens(parsed: Sequence[_Choice], total: int) -> list[int]:
     if all(logprobs is not None for _, logprobs, _ in parsed):
         return [len(logprobs or ()) for _, logprobs, _ in parsed]
     characters = sum(len(text) for text, _, _ in parsed) or 1
-    return [round(total * len(text) / characters) for text, _, _ in parsed]
+    return [max(round(total * len(text) / characters), 1 if total and text else 0) for text, _, _ in parsed]
 
 
 def _shown(value: Any) -> str:
@@ -256,10 +256,15 @@ class EndpointClient:
         answer = await self._post("/embeddings", {"model": self.endpoint.model, "input": list(texts)})
         rows = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(rows, list) or len(rows) != len(texts):
-            raise EndpointError(
-                f"{self._where('/embeddings')}: {len(texts)} texts, no such many rows: {_shown(answer)}"
-            )
-        return np.array([row["embedding"] for row in sorted(rows, key=lambda r: int(r["index"]))], dtype=np.float32)
+            raise EndpointError(f"{self._where('/embeddings')}: {len(texts)} texts, not as many rows: {_shown(answer)}")
+        try:
+            ordered = sorted(rows, key=lambda row: int(row["index"]))
+            found: FloatArray = np.array([row["embedding"] for row in ordered], dtype=np.float32)
+        except (KeyError, TypeError, ValueError):
+            found = np.empty(0, dtype=np.float32)
+        if found.ndim != 2 or not np.isfinite(found).all():
+            raise EndpointError(f"{self._where('/embeddings')}: rows without an embedding each: {_shown(answer)}")
+        return found
 
     def _where(self, path: str) -> str:
         return f"{self.endpoint.model} at {self.endpoint.base_url}{path}"
@@ -336,20 +341,39 @@ def _accepted(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:
 
 
 def _refused_field(status: int, text: str, sent: Mapping[str, Any]) -> str | None:
-    """The optional field that a refusal complains about by name; None when the complaint is another.
+    """The optional field that a refusal is about; None when it is about something else.
 
-    The name stands in quotes of some kind, escaped or not; an apostrophe inside a word ("isn't") is none.
+    ``stop`` is not optional: answers that run on are other answers.
     """
-    if status not in (400, 403, 422):
+    said = text.replace("\\", "")  # before quotes within JSON
+    if status == 403:  # a model that gives nobody its log-probs
+        return "logprobs" if "logprobs" in sent and "logprobs" in said else None
+    if status not in (400, 422):
         return None
-    named = set(re.findall(r"(?<!\w)[\\\"'`]+(?:\w+\.)*(\w+)[\\\"'`]+(?!\w)", text))
-    optional = ["max_tokens", "top_k", "min_p", "logprobs", "seed", "n", "stop"]
+    unknown = re.search(r"un(known|recogni[sz]ed|supported)|not (supported|permitted)", said, re.IGNORECASE)
+    if "max_tokens" in sent and ("max_completion_tokens" in said or (unknown and _names(said, "max_tokens"))):
+        return "max_tokens"  # not where it is too large
+    optional = ["top_k", "min_p", "logprobs", "seed", "n"]
     optional += [name for name in ("temperature", "top_p") if sent.get(name) == 1.0]  # what they are without being sent
-    return next((name for name in optional if name in sent and name in named), None)
+    known = [name for name in optional if name in sent]
+    blamed = re.search(r'"param"\s*:\s*"(\w+)"', said)
+    if blamed:
+        return blamed.group(1) if blamed.group(1) in known else None
+    return next((name for name in known if _names(said, name)), None)
+
+
+def _names(said: str, field: str) -> bool:
+    """Whether a complaint names a field, in quotes or after a colon; not as a key of a request that it repeats.
+
+    An apostrophe inside a word ("isn't") is no quote.
+    """
+    quoted = rf"""["'`](?:\w+\.)*{field}["'`](?!\w)"""
+    return bool(re.search(rf"(?<![{{,\w])(?<![{{,] ){quoted}|(?<!\w){quoted}(?!\s*:)|: {field}(?![\w-])", said))
 
 
 def _advice(status: int) -> str:
-    return {401: "; is the key right?", 403: "; is the key right?", 404: "; are model and URL right?"}.get(status, "")
+    key = "; is the key right? Its variable is named MODEL@URL#VARIABLE, or api_key_env in the run file"
+    return {401: key, 403: key, 404: "; are model and URL right?"}.get(status, "")
 
 
 def _first_group(indices: Sequence[int], *, alone: bool) -> list[int]:

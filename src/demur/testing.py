@@ -33,6 +33,7 @@ class FakeEndpoint:
     hang_seconds: float = 0.0
     raw: str | None = None  # sent instead of a completion, with status 200
     key: str | None = None  # demanded as bearer token
+    embeddings: list[Any] | None = None  # handed out instead of letter counts
     requests: list[Mapping[str, Any]] = field(default_factory=list)
 
     def completion(self, body: Mapping[str, Any], chat: bool) -> dict[str, Any]:
@@ -137,4 +138,6 @@ async def _embed(fake: FakeEndpoint, request: web.Request) -> web.Response:
     if not isinstance(body.get("input"), list):
         return web.json_response({"error": {"message": "nothing to embed"}}, status=400)
     rows = [[1.0 + text.casefold().count(letter) for letter in "abcdefghijklmnop"] for text in map(str, body["input"])]
+    if fake.embeddings is not None:
+        return web.json_response({"data": fake.embeddings})
     return web.json_response({"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]})
