@@ -20,8 +20,8 @@ from demur.cross_encoder import OnnxEntailment
 from demur.endpoints import Endpoint, EndpointClient
 from demur.errors import InputError, ModelError, require
 from demur.local import opened, parse_model
+from demur.normalising import exact_key
 from demur.records import Entailment, FloatArray, Progress, SamplingSettings, content_hash, no_progress
-from demur.rules import exact_key
 from demur.store import Pair, Store, Verdict
 
 SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
