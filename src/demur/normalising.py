@@ -51,7 +51,12 @@ _ARTICLE = re.compile(rf"(?:the|an?(?! (?:\d|(?:{'|'.join(_WITH_ARTICLE)})\b))) 
 
 def is_empty(text: str) -> bool:
     """Nothing that could be seen."""
-    return not _INVISIBLE.sub("", text).strip()
+    return not without_invisible(text).strip()
+
+
+def without_invisible(text: str) -> str:
+    """Without soft hyphens, zero-width spaces and variation selectors."""
+    return _INVISIBLE.sub("", text)
 
 
 def is_symbols(key: str) -> bool:
@@ -90,7 +95,7 @@ def _canonical(text: str) -> str:
     """Compatible forms of a character as one, but no exponent as a digit."""
     if text.isascii():
         return text
-    found = _INVISIBLE.sub("", text).replace("ºC", "°C").replace("ºF", "°F").replace("№", "number ")
+    found = without_invisible(text).replace("ºC", "°C").replace("ºF", "°F").replace("№", "number ")
     found = _RAISED.sub(lambda raised: "^" + unicodedata.normalize("NFKC", raised.group()), found)
     found = _LOWERED_AFTER_DIGIT.sub(lambda lowered: "_" + unicodedata.normalize("NFKC", lowered.group()), found)
     found = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", found)
