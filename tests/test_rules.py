@@ -185,7 +185,10 @@ def test_what_is_the_same_as_the_same_is_the_same(a: str, b: str, c: str) -> Non
         ("a fifth", "5th"), ("a second", "2nd"), ("A positive", "positive"), ("A levels", "levels"), ("A 380", "380"),
         ("It is legal", "It was legal"), ("It Is Well", "well"), ("3.10", "3.1"), ("5st", "5th"), ("1990s", "1990 s"),
         ("5 length", "5 m"), ("five to ten", "9:55"), ("half past six", "6:30 pm"), ("$5m", "5 metres"), ("$5", "A$5"),
-        ("5k", "5000"), ("44 BC", "44 AD"), ("60 km/h", "60 mph"), ("half a mile", "half"), ("👍", "👎"), ("?!", "..."),
+        ("5k", "5000"), ("in 5 minutes", "5 minutes"),
+        ("at 5", "5"), ("in 12 km", "12 km"), ("before 1969", "1969"), ("one in 2000", "2000"),
+        ("44 BC", "44 AD"), ("60 km/h", "60 mph"),
+        ("half a mile", "half"), ("👍", "👎"), ("?!", "..."),
     ],
 )  # fmt: skip
 def test_different_meanings_are_not_merged(a: str, b: str) -> None:
@@ -212,7 +215,9 @@ def test_different_meanings_are_not_merged(a: str, b: str) -> None:
         ("2 hrs", "2 hours"), ("5 kgs", "5 kg"), ("10 per cent", "10%"), ("U.S.", "US"), ("nineteen hundred", "1900"),
         ("5 feet 10 inches", "70 inches"), ("**Paris**", "Paris"), ('"Hamlet"', "Hamlet"), ("(Paris)", "Paris"),
         ('""Hamlet""', "Hamlet"), ("1990's", "1990s"),
-        ("It was Paris", "Paris"), ("44 BC", "44 BCE"), ("60 km/h", "60 kilometres per hour"), ("Paris\u200b", "Paris"),
+        ("It was Paris", "Paris"), ("44 BC", "44 BCE"), ("in 1945", "1945"),
+        ("in November 1989", "November of 1989"), ("at noon", "12 pm"), ("in the 1960s", "the 1960s"),
+        ("on 4 July 1776", "July 4, 1776"), ("60 km/h", "60 kilometres per hour"), ("Paris\u200b", "Paris"),
     ],
 )  # fmt: skip
 def test_other_ways_to_write_the_same_are_merged(a: str, b: str) -> None:
@@ -235,6 +240,7 @@ def test_the_rule_is_named() -> None:
     assert ruling("2 hours", "120 min") == ("numbers and units", True)
     assert ruling("2 May 1999", "3 May 1999") == ("dates", False)
     assert ruling("first", "2nd") == ("ordinals", False)
+    assert ruling("$100", "€100") == ("numbers and units", False)
     assert ruling("Bob", "Robert") is None
     assert ruling("👍", "👎") == ("other symbols", False)
     assert ruling("Co", "CO") == ("symbols that differ by case", False)

@@ -23,7 +23,7 @@ _DATES = (
     re.compile(r"(?P<m>\d{1,2})[/.](?P<d>1[3-9]|2\d|3[01])[/.](?P<y>\d{4})$"),  # 4/7/1776 stays undecided
     re.compile(r"(?P<d>\d{1,2})(?:st|nd|rd|th)?(?: of)? (?P<m>[a-z]+),? (?P<y>\d{4})$"),
     re.compile(r"(?P<m>[a-z]+) (?P<d>\d{1,2})(?:st|nd|rd|th)?,? (?P<y>\d{4})$"),
-    re.compile(r"(?P<m>[a-z]+),? (?P<y>\d{4})$"),
+    re.compile(r"(?P<m>[a-z]+),?(?: of)? (?P<y>\d{4})$"),
     re.compile(r"(?P<d>\d{1,2})(?:st|nd|rd|th)?(?: of)? (?P<m>[a-z]+)$"),
     re.compile(r"(?P<m>[a-z]+) (?P<d>\d{1,2})(?:st|nd|rd|th)?$"),
 )

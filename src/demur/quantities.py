@@ -58,6 +58,7 @@ _DIMENSIONS = {
     "angle": {"1": "°,degree"},
     "era": {"1": "ad,ce", "-1": "bc,bce"},
 }  # fmt: skip
+_MONEY = {"dollar", "australian dollar", "canadian dollar", "euro", "sterling"}
 _UNITS = {
     name + plural: (dimension, Fraction(factor), names)
     for dimension, units in _DIMENSIONS.items()
@@ -105,7 +106,7 @@ class _Number:
 def same_quantity(a: Quantity, b: Quantity) -> bool | None:
     """True and False where that is certain; what may be a rounding, or the same in another unit, is None."""
     if a.dimension != b.dimension:
-        return None
+        return False if a.value == b.value and {a.dimension, b.dimension} <= _MONEY else None  # $100 and €100
     if a.value == b.value:
         return True if a.zeros == b.zeros else None
     digits, apart = min(a.digits, b.digits), abs(a.value - b.value)

@@ -16,6 +16,8 @@ from demur.quantities import Quantity, quantity, same_quantity
 __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read", "ruling", "same_meaning"]
 
 _ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]th))$")
+_WHEN = re.compile(r"(?:in|on|at) ")
+_YEAR = re.compile(r"(?:the )?([12]\d{3}s?)$")  # 1945, the 1960s
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Reading:
 def read(answer: str) -> Reading:
     """What the rules see in a bare answer."""
     key = exact_key(answer)
+    if when := _WHEN.match(key):
+        return Reading(key, _moment(key[when.end() :]))
     return Reading(key, date(key) or _ordinal(key) or time_of_day(key) or quantity(key))
 
 
@@ -81,6 +85,12 @@ def _same_quantity(a: Quantity, b: Quantity) -> bool | None:
 
 def _named(rule: str, same: bool | None) -> tuple[str, bool] | None:
     return None if same is None else (rule, same)
+
+
+def _moment(key: str) -> Quantity | Date | None:
+    """What "in", "on" or "at" can stand before without meaning more; "in 5 minutes" is no "5 minutes"."""
+    year = _YEAR.match(key)
+    return date(key) or time_of_day(key) or (quantity(year.group(1)) if year else None)
 
 
 def _ordinal(key: str) -> int | None:
