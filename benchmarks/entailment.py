@@ -191,23 +191,21 @@ def effect(prompts: int) -> None:
         totals = []
         for name, questions, answers, logprobs, wrong in _measured(prompts, half):
             found = [_entropies(questions, answers, logprobs, ask, rules)[0] for _, ask, rules in ways]
-            totals.append([auc(entropies, wrong) for entropies in found])
+            totals.append([auc(entropies, wrong) if 0 < wrong.mean() < 1 else np.nan for entropies in found])
             marked = 2 + SHARES.index(SAMPLED_SHARE)
             cells = "".join(f"{value:>11.3f}{'*' if i == marked else ' '}" for i, value in enumerate(totals[-1]))
             print(f"{name:<46}{len(wrong):>6}{cells}{_interval(found[marked], wrong):>17}", flush=True)
-        mean = np.mean(totals, axis=0)
+        mean = np.nanmean(totals, axis=0)
         print(f"{'mean':<52}" + "".join(f"{value:>11.3f} " for value in mean), flush=True)
         if not half:
-            print(f"chosen here: share {SHARES[int(np.argmax(mean[2:]))]:g}, in use: {SAMPLED_SHARE:g}")
+            print(f"chosen here: share {SHARES[int(np.nanargmax(mean[2:]))]:g}, in use: {SAMPLED_SHARE:g}")
 
 
 def _interval(scores: Any, positive: Any) -> str:
     draw = np.random.default_rng(0)
     drawn = [draw.integers(len(scores), size=len(scores)) for _ in range(1000)]
-    low, high = np.nanpercentile(
-        [auc(scores[of], positive[of]) for of in drawn if 0 < positive[of].mean() < 1], [2.5, 97.5]
-    )
-    return f"[{low:.3f}, {high:.3f}]"
+    values = [auc(scores[of], positive[of]) for of in drawn if len(set(positive[of])) > 1]
+    return "[{:.3f}, {:.3f}]".format(*np.percentile(values, [2.5, 97.5])) if values else "too few prompts"
 
 
 def _measured(prompts: int, half: int) -> Any:

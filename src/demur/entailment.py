@@ -197,7 +197,7 @@ def _beside(model: Path, name: str) -> Path:
 
 def _from_hub(name: str) -> OnnxEntailment:
     hub = require("huggingface_hub", extra="hub", purpose=f"loading {name} from the hub")
-    wanted = [f"{folder}{model}" for model in (*MODEL_NAMES, "model.onnx_data") for folder in ("", "onnx/")]
+    wanted = [f"{folder}{model}" for model in (MODEL_NAMES[0], f"{MODEL_NAMES[0]}_data") for folder in ("", "onnx/")]
     try:
         folder = Path(hub.snapshot_download(name, allow_patterns=[*wanted, "tokenizer.json", "config.json"]))
     except OSError as error:
