@@ -153,3 +153,14 @@ def test_scikit_learns_own_checks(kind: type[Estimator]) -> None:
     failed = {row["check_name"]: row["exception"] for row in found if row["status"] == "failed"}
     assert not failed
     assert sum(row["status"] == "passed" for row in found) > 30
+
+
+def test_a_row_without_weight_changes_nothing_whichever_system_is_solved() -> None:
+    """Kernel ridge solves one system where every row carries weight, and its normal equations where one does not."""
+    X, y, _ = planted(60)
+    exact = KernelRidge().fit(X, y)
+    odd = np.vstack([X, -X[:1]])
+    general = KernelRidge().fit(odd, np.append(y, 1.0), np.append(np.ones(60), 0.0))
+    assert general.predict_proba(X) == pytest.approx(exact.predict_proba(X), abs=1e-3)
+    halves = KernelRidge(alpha=3.0).fit(X, y, np.full(60, 0.5))
+    assert halves.predict_proba(X) == pytest.approx(exact.predict_proba(X), abs=1e-5)  # half the weight, half the ridge
