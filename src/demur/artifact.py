@@ -24,6 +24,7 @@ from demur.router import Router, TrainingPrompt
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
+CERTIFICATE = "certificate.json"  # of the threshold in router.json; it goes with it
 
 
 def save_router(router: Router, folder: Path) -> None:
@@ -34,7 +35,8 @@ def save_router(router: Router, folder: Path) -> None:
         name = type(router.method).__name__
         raise ArtifactError(f"{name} is not one of demur.methods and cannot be saved without pickle; keep it in Python")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESCRIPTION).unlink(missing_ok=True)
+    for stale in (DESCRIPTION, CERTIFICATE):
+        (folder / stale).unlink(missing_ok=True)
     arrays = {f"method.{name}": value for name, value in _learned(router.method).items()}
     if arrays.get("method.rows_") is not router.vectors:
         arrays["vectors"] = router.vectors
@@ -74,8 +76,14 @@ def load_router(folder: Path, *, encoder: Encoder | None = None) -> Router:
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
-    """Set the threshold of a saved router; nothing else of it changes."""
+    """Set the threshold of a saved router; nothing else of it changes, and a certificate of another one goes."""
+    (folder / CERTIFICATE).unlink(missing_ok=True)
     _write_description(folder, read_description(folder) | {"calibration": asdict(calibration)})
+
+
+def weights_hash(folder: Path) -> str:
+    """What tells a saved router from others; raises ArtifactError."""
+    return str(read_description(folder)["sha256"][WEIGHTS])
 
 
 def read_description(folder: Path) -> dict[str, Any]:
