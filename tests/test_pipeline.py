@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import demur
-from demur import artifact, pipeline, supervision
+from demur import artifact, pipeline, quickstart, supervision
 from demur.config import METHOD_NAMES
 from demur.errors import BudgetError, EndpointError, InputError
 from demur.policy import Policy
@@ -393,3 +393,15 @@ def test_extra_samples_that_cannot_be_are_named(tmp_path: Path, pair: Pair) -> N
             demur.train(run=run, methods=("logistic",), extra_samples=wrong)
     demur.train(run=run, methods=("logistic",), extra_samples=8)
     assert "of 8 extra samples only 3 were there" in " ".join(Policy.load(Path(run) / "router").lines)
+
+
+def test_the_demos_examples_are_answered_live_and_never_asked_twice(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic",))
+    first = quickstart.answer_examples(run)
+    assert [one.prompt for one in first] == list(quickstart.EXAMPLES)
+    assert all(one.answer for one in first)
+    asked = len(pair.weak.requests) + len(pair.strong.requests)
+    assert quickstart.answer_examples(run) == first
+    assert len(pair.weak.requests) + len(pair.strong.requests) == asked
