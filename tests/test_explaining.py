@@ -14,6 +14,7 @@ from demur.calibration import Calibration
 from demur.errors import InputError
 from demur.explaining import explain, explanation
 from demur.gate import SIGNALS, Gate, GateStep, Verdict
+from demur.gateway.decisions import Decider
 from demur.policy import Policy
 from demur.prices import Price, serving_cost
 from demur.records import Sample
@@ -132,6 +133,16 @@ def test_what_is_unlike_everything_is_said() -> None:
     far = explanation(Policy(priced()), "&&&& 999999999999 qqqqqqqqqqqq").decision
     assert not far.familiar
     assert "unlike any training prompt" in far.reason
+
+
+async def test_the_gateways_decisions_say_so_too_at_any_threshold() -> None:
+    decider = Decider(Policy(priced()))
+    for threshold in (None, 0.2):
+        assert (await decider.decide("banana 3", threshold)).decision.familiar
+        far = (await decider.decide("&&&& 999999999999 qqqqqqqqqqqq", threshold)).decision
+        assert not far.familiar
+        assert "unlike any training prompt" in far.reason
+    decider.close()
 
 
 def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:

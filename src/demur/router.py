@@ -113,10 +113,13 @@ class Router:
         """P(the strong model is needed) of each prompt; shape (n,). Raises InputError for an empty prompt."""
         return self.score_vectors(self._encode(prompts))
 
-    def score_together(self, prompts: Sequence[str]) -> FloatArray:
-        """As `score`, for a service under load: in batches where the encoder has them, a thousandth or two apart."""
+    def embed_together(self, prompts: Sequence[str]) -> FloatArray:
+        """(n, d) embeddings for `score_vectors`, for a service under load: in batches where the encoder has them.
+
+        Scores are then a thousandth or two apart from those of `score`.
+        """
         together = getattr(self.encoder, "encode_together", None)
-        return self.score(prompts) if together is None or len(prompts) == 1 else self.score_vectors(together(prompts))
+        return self._encode(prompts) if together is None or len(prompts) == 1 else np.asarray(together(prompts))
 
     def score_vectors(self, vectors: FloatArray) -> FloatArray:
         """The same from the prompts' embeddings, (n, d)."""

@@ -15,8 +15,8 @@ from functools import partial
 
 from demur.errors import DemurError
 from demur.policy import Policy
-from demur.records import FloatArray, Sample
-from demur.router import Decision
+from demur.records import BoolArray, FloatArray, Sample
+from demur.router import Decision, Router
 
 LARGEST_BATCH = 32
 
@@ -53,7 +53,9 @@ class Decider:
         self._waiting.append((text, time.perf_counter(), future))
         self._start()
         made = await future
-        decision = made.decision if threshold is None else self.policy.router.decide(made.score, threshold=threshold)
+        decision = made.decision
+        if threshold is not None:
+            decision = self.policy.router.decide(made.score, familiar=decision.familiar, threshold=threshold)
         return replace(made, decision=self.policy.first_stage(decision) if gate else decision)
 
     async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
@@ -67,14 +69,14 @@ class Decider:
         self._busy = True
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
         texts, started = [text for text, _, _ in batch], time.perf_counter()
-        work = asyncio.get_running_loop().run_in_executor(self._worker, self.policy.router.score_together, texts)
+        work = asyncio.get_running_loop().run_in_executor(self._worker, _scored, self.policy.router, texts)
         work.add_done_callback(lambda done: self._finish(batch, started, done))
 
     def _finish(
         self,
         batch: list[tuple[str, float, asyncio.Future[TimedDecision]]],
         started: float,
-        done: asyncio.Future[FloatArray],
+        done: asyncio.Future[tuple[FloatArray, BoolArray]],
     ) -> None:
         self._busy = False
         error = done.exception()
@@ -85,10 +87,17 @@ class Decider:
             if error is not None:
                 future.set_exception(error if isinstance(error, DemurError) else RuntimeError(str(error)))
             else:
-                score = float(done.result()[i])
-                future.set_result(TimedDecision(self.policy.router.decide(score), started - asked, computed))
+                scores, familiar = done.result()
+                decision = self.policy.router.decide(float(scores[i]), familiar=bool(familiar[i]))
+                future.set_result(TimedDecision(decision, started - asked, computed))
         self._start()
 
     def close(self) -> None:
         """End the worker thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _scored(router: Router, texts: Sequence[str]) -> tuple[FloatArray, BoolArray]:
+    """Scores of a batch, and which of its texts are like some training prompt."""
+    vectors = router.embed_together(texts)
+    return router.score_vectors(vectors), router.familiar(vectors)
