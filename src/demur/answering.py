@@ -29,10 +29,11 @@ class Answered:
         """The stages in plain words."""
         weak = [sample for role, sample in self.asked if role == "weak"]
         if self.decision.stage == "prompt":
-            return f"the prompt alone: {self.decision.role}"
-        beside = f" and {len(weak) - 1} extra samples" if len(weak) > 1 else ""
+            return "the prompt alone"
+        extra = len(weak) - 1
+        beside = f" and {extra} extra sample{'s' if extra > 1 else ''}" if extra else ""
         kept = "kept" if self.decision.role == "weak" else "dropped, the strong model asked"
-        return f"the prompt was not enough: draft {weak[0].text.strip()!r}{beside} checked, {kept}"
+        return f"its draft: {weak[0].text.strip()!r}{beside} checked, {kept}"
 
 
 async def answer(policy: Policy, prompt: str, *, weak: Ask, strong: Ask) -> Answered:

@@ -146,8 +146,8 @@ def answered(found: Answered) -> None:
     """One prompt that a policy answered: the answer, the model, the stages and the reason."""
     made = found.decision
     out.print(f"\n[bold]{_escape(' '.join(found.prompt.split())[:100])}[/bold]")
-    out.print(f"  {_escape(found.answer) or '(an empty answer)'}   [{made.role}: {made.model}]", markup=True)
-    out.print(f"  {_escape(found.path)}")
+    out.print(f"  {_escape(found.answer or '(an empty answer)')}")
+    out.print(f"  -> {made.role}: {made.model}, by {_escape(found.path)}")
     out.print(f"  {_escape(made.reason)}", style="dim")
 
 

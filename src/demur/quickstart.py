@@ -18,9 +18,9 @@ from demur.store import Store
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
 PRICED_AS = "gpt-4o"  # the local strong model stands in for a cloud model, and is priced as one
-EXAMPLES = (
-    "What is the capital of Spain?",
-    "A taxi costs 4 dollars and 2 dollars a mile. How many dollars does a ride of 9 miles cost?",
+EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt alone, a draft kept, a draft dropped
+    "In which country is the city of Venice?",
+    "Who wrote Animal Farm?",
     "Who wrote The Brothers Karamazov?",
 )
 
