@@ -29,6 +29,7 @@ from demur.preferences import mean_ranks
 from demur.records import FloatArray, IntArray
 from demur.router import held_out_scores
 from demur.store import Store
+from demur.trials import SHARES, gain_for_the_money
 from demur.two_stages import StagedScores, Use, apgr_gain, staged_curve, staged_scores, unchecked
 from environment import describe, shared_rows
 from measured_pairs import BEST_TRUE, DEFAULT, PAPER, Pair, gsm8k, local_pair, nq_open
@@ -230,13 +231,25 @@ def print_front(pair: Pair, routers: Folded) -> None:
         for share in (0.1, 0.3, 0.5, 0.7):
             use = scores.use(float(np.quantile(scores.final, 1 - share)))
             print(f"  {name:<14}{use.strong.mean():>8.0%}{_front_cells(pair, use, read)}")
+    for name in ("gate only", "two stages"):
+        uses = [policies[name].use(float(t)) for t in np.quantile(policies[name].final, SHARES)]
+        gains = pair.strong[:, None] - pair.draft_quality
+        gain, low, high = gain_for_the_money(uses, routers.prompt, gains, *(_usd(pair, read, m) for m in (0, 1)))
+        print(f"  {name}, quality over prompt only for the same USD: {gain:+.4f} [{low:+.4f}, {high:+.4f}]")
+
+
+def _usd(pair: Pair, read: FloatArray, side: int) -> FloatArray:
+    """(n,) of one answer of the weak (0) or strong (1) model."""
+    assert pair.tokens is not None
+    price = list(USD.values())[side]
+    return np.asarray(read * price[0] + pair.tokens[side] * price[1])
 
 
 def _front_cells(pair: Pair, use: Use, read: FloatArray) -> str:
     assert pair.tokens is not None
     written = dict(zip(("weak", "strong"), pair.tokens, strict=True))
     quality = np.where(use.strong, pair.strong[:, None], pair.draft_quality).mean()
-    usd = use.cost(*(read * USD[m][0] + written[m] * USD[m][1] for m in written)).mean()
+    usd = use.cost(*(_usd(pair, read, side) for side in (0, 1))).mean()
     seconds = use.cost(*(SECONDS[m][0] + written[m] * SECONDS[m][1] for m in written)).mean()
     tokens = use.cost(read, read).mean(), use.cost(*pair.tokens).mean()
     return f"{quality:>9.4f}{1000 * usd:>11.4f}{tokens[0]:>8.1f}{tokens[1]:>9.1f}{seconds:>9.3f}"

@@ -18,7 +18,8 @@ from demur.policy import Policy, believed_quality, drafts_of
 from demur.policy_training import train_policy
 from demur.records import Prompt, Sample
 from demur.router import TrainingPrompt, train_router
-from demur.two_stages import staged_curve, staged_scores
+from demur.trials import gain_for_the_money
+from demur.two_stages import Use, staged_curve, staged_scores
 from worlds import LetterEncoder
 
 N, SAMPLES = 240, 8
@@ -146,6 +147,18 @@ def test_each_number_of_extra_samples_has_its_worth_and_its_cost() -> None:
     assert all(0 <= trial.extra <= trial.samples * trial.checked for trial in more)
     assert policy.trials[-1].verdict == policy.gate.verdict if policy.gate else False
     assert any("at most 3 extra" in line for line in policy.lines)
+
+
+def test_the_same_money_may_buy_more_than_a_look_at_the_draft() -> None:
+    """Two prompts, one strong answer: the gate finds the prompt that needs it, the prompt's score the other one.
+
+    It drops a draft for that. Where that costs as much as a strong answer, the router alone could afford both.
+    """
+    scores, gains = np.array([0.6, 0.4]), np.array([[0.0], [1.0]])
+    use = Use(np.array([[False], [True]]), np.array([[True], [True]]), np.zeros((2, 1), dtype=int))
+    free, dear = np.zeros(2), np.ones(2)
+    assert gain_for_the_money([use], scores, gains, free, dear)[0] == 0.5
+    assert gain_for_the_money([use], scores, gains, 0.5 * dear, dear)[0] == 0.0
 
 
 def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:

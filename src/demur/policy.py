@@ -294,7 +294,9 @@ def _gate(kept: dict[str, Any]) -> Gate:
 
 
 def _trial(kept: dict[str, Any]) -> Trial:
-    return Trial(**{**kept, "verdict": Verdict(**kept["verdict"]), "tokens": tuple(kept["tokens"])})
+    money = kept["for_the_money"] and tuple(kept["for_the_money"])
+    arrays = {"tokens": tuple(kept["tokens"]), "for_the_money": money}
+    return Trial(**{**kept, "verdict": Verdict(**kept["verdict"]), **arrays})
 
 
 def _listed(values: FloatArray | None) -> list[Any] | None:

@@ -59,5 +59,5 @@ def train_policy(
         *(router, gate, gate.verdict.pays, entailment, rules, about, beliefs),
         weaker=weaker,
         rehearsal=rehearsal(router.training_scores, held),
-        trials=trials(gate, router.training_scores, held, rows.gains, answer_tokens(weak)),
+        trials=trials(gate, router.training_scores, held, rows.gains, answer_tokens(weak), router.expected_usd(texts)),
     )
