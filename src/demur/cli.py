@@ -6,7 +6,6 @@ of how things are computed.
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from typing import Annotated
 import typer
 
 from demur import printing
-from demur.errors import DemurError, InputError
+from demur.errors import DemurError, InputError, of_the_system
 from demur.gateway.commands import add_commands as gateway_commands
 from demur.reproducing.commands import add_commands as reproducing_commands
 
@@ -27,8 +26,6 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
@@ -152,7 +149,7 @@ def label(
             delta=delta,
             tau=tau,
             file=file,
-            models=tuple(models.split(",")) if models else (),
+            models=models or (),
             tie_below=tie_below,
             judge=judge,
             max_usd=max_usd,
@@ -189,7 +186,7 @@ def train(
     with printing.progress_bar() as progress:
         router = train(
             run=run,
-            methods=tuple(methods.split(",")),
+            methods=methods,
             serve=serve,
             encoder=encoder,
             gate=gate,
@@ -293,11 +290,12 @@ def replay(
 
 
 @app.command()
-def report(run: RunFolder = "run") -> None:
+def report(run: RunFolder = "run", json: AsJson = False) -> None:
     """Write report.html and the picture of the curve into the run folder."""
     from demur.pipeline import report
 
-    typer.echo(f"wrote {report(run=run)}")
+    page = report(run=run)
+    return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
 
 
 models_app = typer.Typer(
@@ -319,13 +317,16 @@ def models(context: typer.Context, json: AsJson = False) -> None:
 
 
 @models_app.command("fetch")
-def fetch(name: Annotated[str, typer.Argument(help="A name from `demur models`.")]) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name from `demur models`.")],
+    json: AsJson = False,
+) -> None:
     """Fetch a model by content hash; nothing is fetched twice."""
     from demur.catalogue import fetch
 
     with printing.progress_bar() as progress:
         path = fetch(name, progress=progress)
-    typer.echo(path)
+    return printing.as_json({"path": path}) if json else typer.echo(path)
 
 
 @app.command()
@@ -386,9 +387,7 @@ def main() -> None:
         typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
         raise SystemExit(2) from None
     except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
-        where = f"{error.filename}: " if error.filename else ""
-        step = "free some disk space" if error.errno in _NO_ROOM else "look at its path and who may read and write it"
-        typer.echo(f"demur: {where}{error.strerror or error}; {step}, and run the same command again", err=True)
+        typer.echo(f"demur: {of_the_system(error)}", err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)

@@ -69,6 +69,8 @@ class _Measured:
 
     weak: FloatArray
     strong: FloatArray
+    weak_meanings: Sequence[int]
+    strong_meanings: Sequence[int]
     saturated: float
     pairs: int
     calls: int
@@ -124,6 +126,8 @@ def label_prompts(
             definition=definition,
             margin=float(measured.weak[i] - measured.strong[i]),
             n=len(sides[0][i]),
+            meanings_a=measured.weak_meanings[i],
+            meanings_b=measured.strong_meanings[i],
         )
         for i, prompt in enumerate(prompts)
     )
@@ -191,7 +195,8 @@ def _measure(
     )
     n = len(prompts)
     saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
-    return _Measured(values[:n], values[n:], saturated, found.pairs_scored, found.calls)
+    meanings = [len(np.unique(ids)) for ids in found.ids]
+    return _Measured(values[:n], values[n:], meanings[:n], meanings[n:], saturated, found.pairs_scored, found.calls)
 
 
 def _uncertainty(ids: IntArray, samples: Sequence[Sample], definition: str) -> float:
