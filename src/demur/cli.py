@@ -6,7 +6,6 @@ of how things are computed.
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +13,7 @@ from typing import Annotated
 import typer
 
 from demur import printing
-from demur.errors import DemurError, InputError
-from demur.gateway.commands import add_commands as gateway_commands
-from demur.reproducing.commands import add_commands as reproducing_commands
+from demur.errors import DemurError, InputError, of_the_system
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,12 +23,8 @@ app = typer.Typer(
     help="The small model answers unless it demurs; then the large one does.",
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
-Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
 
 
 @app.command()
@@ -151,7 +144,7 @@ def label(
             delta=delta,
             tau=tau,
             file=file,
-            models=tuple(models.split(",")) if models else (),
+            models=models or (),
             tie_below=tie_below,
             judge=judge,
             max_usd=max_usd,
@@ -189,7 +182,7 @@ def train(
     with printing.progress_bar() as progress:
         router = train(
             run=run,
-            methods=tuple(methods.split(",")),
+            methods=methods,
             serve=serve,
             encoder=encoder,
             gate=gate,
@@ -232,7 +225,7 @@ def calibrate(
     json: AsJson = False,
 ) -> None:
     """Set a saved router's threshold, by share, by budget (no labels needed), or with a promise about quality."""
-    from demur.pipeline import calibrate
+    from demur.thresholds import calibrate
 
     if loss not in ("missed", "difference"):
         raise InputError(f"loss {loss!r} is neither missed nor difference")
@@ -295,80 +288,15 @@ def replay(
 
 
 @app.command()
-def report(run: RunFolder = "run") -> None:
+def report(run: RunFolder = "run", json: AsJson = False) -> None:
     """Write report.html and the picture of the curve into the run folder."""
     from demur.pipeline import report
 
-    typer.echo(f"wrote {report(run=run)}")
+    page = report(run=run)
+    return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
 
 
-models_app = typer.Typer(
-    no_args_is_help=False, rich_markup_mode=None, help="List or fetch the models of the catalogue."
-)
-app.add_typer(models_app, name="models")
-
-
-@models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, json: AsJson = False) -> None:
-    """List the models that demur can fetch and run by itself."""
-    if context.invoked_subcommand:
-        return None
-    from demur.catalogue import models
-
-    if json:
-        return printing.as_json(models())
-    return printing.models(models())
-
-
-@models_app.command("fetch")
-def fetch(name: Annotated[str, typer.Argument(help="A name from `demur models`.")]) -> None:
-    """Fetch a model by content hash; nothing is fetched twice."""
-    from demur.catalogue import fetch
-
-    with printing.progress_bar() as progress:
-        path = fetch(name, progress=progress)
-    typer.echo(path)
-
-
-@app.command()
-def doctor(
-    endpoint: Annotated[str, typer.Argument(help=f"What to probe: {Model}.")],
-    json: AsJson = False,
-) -> None:
-    """Probe an endpoint: what it supports, and what demur falls back to."""
-    from demur.probing import doctor
-
-    found = doctor(endpoint)
-    if json:
-        return printing.as_json(found)
-    return printing.lines(found.lines)
-
-
-@app.command()
-def entail(
-    question: Annotated[str, typer.Argument(help='The question; "" for none.')],
-    answer_a: Annotated[str, typer.Argument(help="One answer.")],
-    answer_b: Annotated[str, typer.Argument(help="The other.")],
-    entailment: Annotated[
-        str | None,
-        typer.Option(help="What decides: exact, shipped (the default), a folder, FILE.onnx, hub:NAME, llm:MODEL."),
-    ] = None,
-    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
-    store: Annotated[str | None, typer.Option(help="File that keeps verdicts.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Decide whether two answers to a question mean the same, and say what decided.
-
-    About these two alone; where a labelling run would decide otherwise about sampled answers, a line says so.
-    """
-    from demur.deciding import entail
-
-    found = entail(question, answer_a, answer_b, entailment=entailment, rules=rules, store=store)
-    if json:
-        return printing.as_json(found)
-    return printing.lines(found.lines)
-
-
+inspecting_commands(app)
 gateway_commands(app)
 reproducing_commands(app)
 
@@ -392,9 +320,7 @@ def main() -> None:
         typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
         raise SystemExit(2) from None
     except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
-        where = f"{error.filename}: " if error.filename else ""
-        step = "free some disk space" if error.errno in _NO_ROOM else "look at its path and who may read and write it"
-        typer.echo(f"demur: {where}{error.strerror or error}; {step}, and run the same command again", err=True)
+        typer.echo(f"demur: {of_the_system(error)}", err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)

@@ -8,48 +8,51 @@ only connect: what a stage computes is in the module that bears its name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from demur.artifact import CERTIFICATE, load_router, save_calibration, save_router, weights_hash
+from demur.artifact import load_router, save_calibration, save_router
 from demur.calibration import (
     Calibration,
-    certified,
     payback,
-    threshold_for_quality,
     threshold_for_share,
-    threshold_for_usd,
 )
-from demur.certificates import Loss, certify, fixed_thresholds
-from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, check_label, load_run, read_run_file
-from demur.encoding import CachedEncoder, load_encoder
+from demur.config import (
+    METHOD_NAMES,
+    LabelConfig,
+    RouterConfig,
+    RunConfig,
+    build,
+    check_label,
+    listed,
+    load_run,
+    read_run_file,
+)
+from demur.encoding import CachedEncoder, encoder_identity, load_encoder
 from demur.entailment import open_entailment
 from demur.errors import InputError
 from demur.evaluation import Evaluation, evaluate_router, examples, first_quality, graded, quality_warnings
-from demur.graded import Graded, read_graded, refuse_training_prompts, write_graded
+from demur.graded import Graded, write_graded
 from demur.labelling import Labels
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, check_settings, pricing, sample_pair, spend_of, stored_pair
-from demur.policy import Policy, believed_quality
+from demur.policy import Policy
 from demur.policy_evaluation import measure_policy
 from demur.policy_training import train_policy
 from demur.preference_files import read_preferences, write_preferences
-from demur.preferences import label_warnings
+from demur.preferences import label_warnings, saturated_rows
 from demur.preflight import check_run
-from demur.prices import serving_cost
 from demur.prompts import load_prompts, split_prompts
-from demur.records import FloatArray, Preference, Progress, SamplingSettings, content_hash, no_progress
+from demur.recording import record_of, serving_costs
+from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
 from demur.reporting import write_report
 from demur.router import Decision, Router
 from demur.store import Store
 from demur.supervision import label_run
 from demur.training import train_paper_recipe, train_routers
-from demur.whole import write_whole
 
 STORE = "store.sqlite"
 PREFERENCES = "preferences.jsonl"
@@ -102,13 +105,14 @@ def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
     return labels
 
 
-def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
+def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None) -> Router:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
     served = config.router.served
     preferences = read_preferences(config.folder / PREFERENCES)
-    encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
-    record = _record(config, preferences) | {"serving_cost": _serving_costs(config, store)}
-    routers = train_routers(preferences, encoder, config.router.methods, record=record, progress=progress)
+    found = encoder or load_encoder(config.router.encoder, progress=progress)
+    cached = CachedEncoder(found, store, progress=progress)
+    record = record_of(config, preferences) | {"serving_cost": serving_costs(config, store)}
+    routers = train_routers(preferences, cached, config.router.methods, record=record, progress=progress)
     for name, router in routers.items():
         save_router(router, config.folder / ROUTERS / name)
     save_router(routers[served], config.folder / ROUTER)
@@ -144,7 +148,9 @@ def calibrate_stage(config: RunConfig, policy: Policy) -> Calibration:
     return calibration
 
 
-def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evaluation | None:
+def evaluate_stage(
+    config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None
+) -> Evaluation | None:
     """All routers on the test prompts; None when no prompt has gold answers."""
     _, prompts = split_prompts(load_prompts(config.prompts), config.test_share)
     if not prompts:
@@ -155,7 +161,7 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
     write_graded(config.folder / GRADED, Graded(tuple(texts), *firsts))
-    served = load_router(config.folder / ROUTER)
+    served = load_router(config.folder / ROUTER, encoder=encoder)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
     rows = []
     for done, name in enumerate(config.router.methods):
@@ -178,40 +184,16 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(replace(served, encoder=encoder), test),
-        warnings=(*quality_warnings(test), *label_warnings(targets)),
+        warnings=(*quality_warnings(test), *label_warnings(targets, saturated_rows(preferences))),
         pricing=pricing(config),
         payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
         findings=findings,
-        notes=_record(config, preferences),
+        notes=record_of(config, preferences),
     )
-
-
-def _serving_costs(config: RunConfig, store: Store) -> dict[str, object]:
-    """What a call to each model is expected to cost, from the tokens of its samples; None for an unknown price."""
-    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
-    samples = stored_pair(config, train, store)
-    found: dict[str, object] = {}
-    for role, side, model in (("weak", samples.weak, config.weak), ("strong", samples.strong, config.strong)):
-        cost = serving_cost({prompt.text: side[prompt.id] for prompt in train}, endpoint_of(model).price)
-        found[role] = asdict(cost) if cost else None
-    return found
 
 
 def _mean(values: FloatArray | None) -> float | None:
     return None if values is None else float(values.mean())
-
-
-def _record(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, object]:
-    """What a router and a report say of how they were made."""
-    return {
-        "demur": version("demur"),
-        "prompts": Path(config.prompts).name,
-        "labels": asdict(config.label) | {"rows": preferences[0].kind, "used_definition": preferences[0].definition},
-        "sampling": asdict(config.sampling),
-        "encoder": config.router.encoder,
-        "strong_share": config.strong_share,
-        "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)},
-    }
 
 
 # -- the public functions, one a command -----------------------------------------------------------------------------
@@ -273,7 +255,7 @@ def label(
     delta: str = "symmetric",
     tau: float = 0.1,
     file: str | None = None,
-    models: Sequence[str] = (),
+    models: str | Sequence[str] = (),
     tie_below: float = 0.0,
     judge: str | None = None,
     max_usd: float | None = None,
@@ -287,7 +269,7 @@ def label(
     EndpointError and BudgetError of a judge.
     """
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
-    given |= {"file": file, "models": list(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
+    given |= {"file": file, "models": listed(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
     wanted = build(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
     check_label(wanted)
     config = replace(load_run(run), label=wanted)
@@ -300,101 +282,46 @@ def label(
 def train(
     *,
     run: str = "run",
-    methods: Sequence[str] = METHOD_NAMES,
+    methods: str | Sequence[str] = METHOD_NAMES,
     serve: str | None = None,
-    encoder: str = "bge-small",
+    encoder: str | Encoder = "bge-small",
     gate: str = "auto",
     extra_samples: int = 3,
     progress: Progress = no_progress,
 ) -> Router:
     """Fit the routers and the gate on a run's preferences and samples; returns the router that serves, not calibrated.
 
-    Raises InputError.
+    ``methods``: a list, or names with commas between. ``encoder``: a name, or an object of your own with ``encode``,
+    which `Router.load` and `evaluate` must then be given again. Raises InputError.
     """
-    given: dict[str, object] = {"methods": list(methods), "serve": serve, "encoder": encoder}
+    own = None if isinstance(encoder, str) else encoder
+    spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
+    given: dict[str, object] = {"methods": listed(methods), "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
     with Store(config.folder / STORE) as store:
-        router = train_stage(config, store, progress)
+        router = train_stage(config, store, progress, own)
+        config.save()  # now that they are there: the record must not name routers that failed
         gate_stage(config, router, store, progress)
-    config.save()  # now that the routers are there
     return router
 
 
-def evaluate(*, run: str = "run", progress: Progress = no_progress) -> Evaluation:
-    """Measure cost against quality on the run's test prompts. Raises InputError when none has gold answers."""
+def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Progress = no_progress) -> Evaluation:
+    """Measure cost against quality on the run's test prompts. Raises InputError when none has gold answers.
+
+    ``encoder`` only where the routers were trained on an object of your own.
+    """
     config = load_run(run)
     with Store(config.folder / STORE) as store:
-        found = evaluate_stage(config, store, progress)
+        found = evaluate_stage(config, store, progress, encoder)
     if found is None:
+        gold = sum(bool(prompt.answers) for prompt in load_prompts(config.prompts))
         raise InputError(
-            f"{config.prompts}: no prompt has gold answers, so quality cannot be measured; add a field 'answers'"
+            f"{config.prompts}: {gold} prompts have gold answers and none of them is kept for measuring (test_share "
+            f"{config.test_share:g}); give more, or raise test_share"
+            if gold
+            else f"{config.prompts}: no prompt has gold answers, so quality cannot be measured; add a field 'answers'"
         )
-    return found
-
-
-def calibrate(
-    prompts: str | Path,
-    *,
-    router: str = f"run/{ROUTER}",
-    strong_share: float | None = None,
-    usd_per_1k: float | None = None,
-    keep_quality: float | None = None,
-    risk: float | None = None,
-    confidence: float = 0.95,
-    loss: Loss = "missed",
-) -> Calibration:
-    """Set a saved router's threshold on your own prompts, by one of four wishes.
-
-    ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
-    the strong model's, is estimated without labels from what the strong model believes: no promise. ``risk`` needs
-    graded prompts (see `demur.graded`), writes certificate.json beside the router, holds for the router without its
-    gate, and raises InputError where no promise can be made.
-    """
-    wishes = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
-    asked = [name for name, value in wishes.items() if value is not None]
-    if len(asked) > 1:
-        raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
-    policy = Policy.load(router)
-    loaded = policy.router
-    if risk is not None:
-        return _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
-    texts = [prompt.text for prompt in load_prompts(prompts)]
-    gate = policy.gate if policy.active else None
-    staged = policy.expected(loaded.score(texts), gate)  # the very scores that the policy will decide by
-    on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
-    if usd_per_1k is not None:
-        costs = loaded.expected_usd(texts)
-        if costs is None:
-            raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
-        found = threshold_for_usd(
-            staged.final, lambda t: float(staged.use(t).cost(*costs).mean()), usd_per_1k, float(costs[0].mean()), on=on
-        )
-    elif keep_quality is not None:
-        found = threshold_for_quality(staged.final, *believed_quality(policy, texts), keep_quality, on=on)
-    else:
-        found = threshold_for_share(staged.final, 0.3 if strong_share is None else strong_share, on=on)
-    save_calibration(Path(router), found)
-    return found
-
-
-def _certify(router: Router, folder: Path, given: Graded, risk: float, confidence: float, loss: Loss) -> Calibration:
-    graded = given.distinct
-    refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
-    certificate = certify(
-        router.score(graded.prompts),
-        graded.weak_quality,
-        graded.strong_quality,
-        fixed_thresholds(router.training_scores),
-        risk=risk,
-        confidence=confidence,
-        loss=loss,
-    )
-    found = certified(certificate)
-    save_calibration(folder, found)
-    hashes = {"prompts_hash": content_hash(list(graded.prompts)), "router_hash": weights_hash(folder)}
-    kept = asdict(certificate) | hashes | {"promise": certificate.sentence}
-    write_whole(folder / CERTIFICATE, json.dumps(kept, indent=2, allow_nan=False) + "\n")
     return found
 
 
