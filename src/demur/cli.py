@@ -14,6 +14,10 @@ import typer
 
 from demur import printing
 from demur.errors import DemurError, InputError, of_the_system
+from demur.gateway.commands import add_commands as gateway_commands
+from demur.inspecting import AsJson, Model
+from demur.inspecting import add_commands as inspecting_commands
+from demur.reproducing.commands import add_commands as reproducing_commands
 
 app = typer.Typer(
     no_args_is_help=True,
