@@ -8,6 +8,8 @@ from drawn import Drawn, capitalised, relation_of
 from quantities import words_of
 from words import COUNTED, CURRENCIES
 
+MINUTES = [0, 0, 5, 10, 15, 15, 20, 30, 30, 40, 45, 45, 50]
+
 
 def clock(draw: random.Random) -> Drawn:
     """Times of day: figures, half past, quarter to, noon; a time a little off, or the other half of the day."""
@@ -182,8 +184,9 @@ def conversions(draw: random.Random) -> Drawn:
 def scales(draw: random.Random) -> Drawn:
     """One large number in figures, in words, shortened, as so many thousands; against ten or a thousand times it."""
     value = draw.choice(
-        [draw.randint(2, 99) * 10**5, draw.randint(2, 99) * 500, draw.randint(11, 99) * 100, draw.randint(2, 20) * 10**6,
-         draw.randint(2, 19) * 25 * 10**4, draw.randint(2, 9) * 10**9, draw.randint(11, 95) * 10**8]
+        [draw.randint(2, 99) * 10**5, draw.randint(2, 99) * 500, draw.randint(11, 99) * 100,
+         draw.randint(2, 20) * 10**6, draw.randint(2, 19) * 25 * 10**4, draw.randint(2, 9) * 10**9,
+         draw.randint(11, 95) * 10**8]
     )  # fmt: skip
     same = _even(draw)
     other = draw.choice([value * 10, value // 10, value * 1000, value + value // 2, value * 2, value + 10**5])
@@ -215,6 +218,21 @@ def _scaled(draw: random.Random, value: int) -> str:
     return draw.choice(forms)
 
 
+SAID = [
+    ["0", "zero", "none", "nil", "not one", "nothing"],
+    ["1", "one", "a single one", "just one"],
+    ["2", "two", "a pair", "a couple", "both of them"],
+    ["12", "twelve", "a dozen", "one dozen"],
+    ["6", "six", "half a dozen"],
+    ["24", "two dozen", "twenty-four"],
+    ["100", "a hundred", "one hundred"],
+    ["20", "a score", "twenty"],
+    ["1,000", "a thousand", "one thousand", "ten hundred"],
+    ["1,000,000", "a million", "one million", "a thousand thousand"],
+    ["144", "a gross", "twelve dozen"],
+]
+
+
 def romans(draw: random.Random) -> Drawn:
     """Roman numerals, none and nil, small numbers in words of their own."""
     n, same = draw.randint(1, 39), _even(draw)
@@ -223,13 +241,7 @@ def romans(draw: random.Random) -> Drawn:
     noun = draw.choice(["", "", "chapter ", "volume ", "part ", "act "])
     a, b = f"{noun}{roman}", f"{noun}{draw.choice([str(m), words_of(m)])}"
     if draw.random() < 0.3:
-        group = draw.choice(
-            [["0", "zero", "none", "nil", "not one", "nothing"], ["1", "one", "a single one", "just one"],
-             ["2", "two", "a pair", "a couple", "both of them"], ["12", "twelve", "a dozen", "one dozen"],
-             ["6", "six", "half a dozen"], ["24", "two dozen", "twenty-four"], ["100", "a hundred", "one hundred"],
-             ["20", "a score", "twenty"], ["1,000", "a thousand", "one thousand", "ten hundred"], ["3", "three", "a trio"],
-             ["1,000,000", "a million", "one million", "a thousand thousand"], ["144", "a gross", "twelve dozen"]]
-        )  # fmt: skip
+        group = draw.choice(SAID)
         others = draw.choice([["3", "three"], ["5", "five"], ["10", "ten"], ["13", "thirteen"], ["200", "two hundred"]])
         a = draw.choice(group)
         b = draw.choice([x for x in group if x != a]) if same else draw.choice(others)
@@ -290,34 +302,32 @@ def limits(draw: random.Random) -> Drawn:
     return draw.choice(["", "How many were there?", "When was it?", "What is known?"]), a, b, relation_of(same)
 
 
+OFTEN = [
+    ["daily", "every day", "once a day", "each day"],
+    ["weekly", "every week", "once a week"],
+    ["every two weeks", "every other week", "once a fortnight", "fortnightly"],
+    ["monthly", "every month", "12 times a year", "once a month"],
+    ["quarterly", "four times a year", "every three months"],
+    ["twice a year", "every six months", "two times a year"],
+    ["annually", "every year", "yearly", "once a year"],
+    ["every two years", "every other year", "biennially"],
+    ["every four years", "once in four years", "every fourth year"],
+    ["every ten years", "once a decade", "every decade"],
+    ["hourly", "every hour", "once an hour", "24 times a day"],
+    ["every second day", "every other day", "every two days"],
+    ["never", "not once", "at no time", "not a single time"],
+    ["always", "every time", "without exception"],
+    ["once", "one time", "a single time"],
+    ["twice", "two times"],
+    ["three times", "thrice", "on three occasions"],
+]
+
+
 def frequencies(draw: random.Random) -> Drawn:
     """How often: daily, every second day, twice a year."""
-    groups = [
-        ["daily", "every day", "once a day", "each day"],
-        ["weekly", "every week", "once a week"],
-        ["every two weeks", "every other week", "once a fortnight", "fortnightly"],
-        ["monthly", "every month", "12 times a year", "once a month"],
-        ["quarterly", "four times a year", "every three months"],
-        ["twice a year", "every six months", "two times a year"],
-        ["annually", "every year", "yearly", "once a year"],
-        ["every two years", "every other year", "biennially"],
-        ["every four years", "once in four years", "every fourth year"],
-        ["every ten years", "once a decade", "every decade"],
-        ["hourly", "every hour", "once an hour", "24 times a day"],
-        ["every second day", "every other day", "every two days"],
-        ["never", "not once", "at no time", "not a single time"],
-        ["always", "every time", "without exception"],
-        ["once", "one time", "a single time"],
-        ["twice", "two times"],
-        ["three times", "thrice", "on three occasions"],
-    ]
-    group, same = draw.choice(groups), _even(draw)
+    (group, other), same = draw.sample(OFTEN, 2), _even(draw)
     a = draw.choice(group)
-    b = (
-        draw.choice([x for x in group if x != a])
-        if same
-        else draw.choice(draw.choice([g for g in groups if g != group]))
-    )
+    b = draw.choice([x for x in group if x != a] if same else other)
     frame = draw.choice(["{}", "{}", "It happens {}."])
     return draw.choice(["", "How often?", "How often does it take place?"]), a, frame.format(b), relation_of(same)
 

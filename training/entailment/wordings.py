@@ -57,10 +57,7 @@ def converses(draw: random.Random) -> Drawn:
     x, y = draw.sample(draw.choice([FIRST, LAST, CITIES]), 2)
     same = draw.random() < 0.5
     a = there.format(x=x, y=y)
-    if same:
-        b = back.format(x=x, y=y)
-    else:
-        b = draw.choice([back.format(x=y, y=x), there.format(x=y, y=x)])
+    b = back.format(x=x, y=y) if same else draw.choice([back, there]).format(x=y, y=x)
     if draw.random() < 0.5:
         a, b = b, a
     return draw.choice(["", "What happened?", "Who did what?"]), capitalised(a), capitalised(b), relation_of(same)
