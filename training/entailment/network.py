@@ -99,3 +99,30 @@ def _renamed(base: dict[str, Tensor]) -> dict[str, Tensor]:
     ):
         renamed[f"{ours_name}.weight"] = base[f"embeddings.{theirs}.weight"]
     return renamed | {f"norm.{kind}": base[f"embeddings.LayerNorm.{kind}"] for kind in ("weight", "bias")}
+
+
+def from_shipped(path: Path) -> CrossEncoder:
+    """The network with the weights of an exported entailment.onnx, int8 taken back to float; it serves as a start.
+
+    Each int8 matrix is found by the bias that is added to its product.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    arrays = {one.name: torch.from_numpy(numpy_helper.to_array(one).astype("float32")) for one in graph.initializer}
+    uses = {given: node for node in graph.node for given in node.input}
+    state = {name: value for name, value in arrays.items() if name.endswith((".bias", "norm.weight"))}
+    state |= {name: value for name, value in arrays.items() if ".norm_" in name}
+    for name in [name.removesuffix("_quantized") for name in arrays if name.endswith("_quantized")]:
+        whole = (arrays[f"{name}_quantized"] - arrays[f"{name}_zero_point"]) * arrays[f"{name}_scale"]
+        if name.endswith(".weight") and name.split(".")[0] in ("words", "places", "sides"):
+            state[name] = whole
+            continue
+        node = uses[f"{name}_quantized"]
+        while not (bias := next((given for given in node.input if given.endswith(".bias")), "")):
+            node = uses[node.output[0]]
+        state[f"{bias.removesuffix('bias')}weight"] = whole.T.contiguous()
+    network = CrossEncoder()
+    network.load_state_dict(state)
+    return network

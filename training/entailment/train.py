@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from network import CrossEncoder, from_base
+from network import CrossEncoder, from_base, from_shipped
 from sources import NOT_ENTAILMENT, stream
 from tokenizers import Tokenizer
 from torch.nn import functional
@@ -36,9 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    network = from_base(args.base)
-    if args.start:
-        network.load_state_dict(torch.load(args.start, weights_only=True)["network"])
+    network = beginning(args.start, args.base)
     freeze(network, args.frozen)
     body = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith(("head", "out"))]
     head = [*network.head.parameters(), *network.out.parameters()]
@@ -52,6 +50,7 @@ def main() -> None:
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         done, step = saved["done"], saved["step"]
+        torch.set_rng_state(saved["random"])  # dropout goes on where it stopped
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -63,7 +62,8 @@ def main() -> None:
             break
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * schedule(done / args.examples)
-        loss = loss_of(network, batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            loss = loss_of(network, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
@@ -78,12 +78,24 @@ def main() -> None:
     keep(checkpoint, network, optimiser, done, step)
 
 
+def beginning(start: Path | None, base: Path) -> CrossEncoder:
+    """The network as a stage begins: the base with a new head, an earlier stage, or what was shipped."""
+    if start is None:
+        return from_base(base)
+    if start.suffix == ".onnx":
+        return from_shipped(start)
+    network = CrossEncoder()
+    network.load_state_dict(torch.load(start, weights_only=True)["network"])
+    return network
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="checkpoint of an earlier stage")
+    parser.add_argument("--start", type=Path, help="checkpoint of an earlier stage, or an exported .onnx")
+    parser.add_argument("--bf16", action="store_true", help="half as long where the processor has avx512_bf16")
     parser.add_argument("--examples", type=int, default=24_000)
     parser.add_argument("--rate", type=float, default=6e-5)
     parser.add_argument("--seed", type=int, default=0)
@@ -108,7 +120,7 @@ def schedule(share_done: float) -> float:
 
 def loss_of(network: CrossEncoder, batch: Batch) -> torch.Tensor:
     ids, mask, sides, labels = (torch.from_numpy(part) for part in batch)
-    logs = functional.log_softmax(network(ids, mask, sides), dim=-1)
+    logs = functional.log_softmax(network(ids, mask, sides).float(), dim=-1)
     either = torch.logsumexp(logs[:, :2], dim=-1)  # label 3: contradiction or neutral, the source does not say
     chosen = logs.gather(1, labels.clamp(max=2)[:, None])[:, 0]
     return -torch.where(labels == NOT_ENTAILMENT, either, chosen).mean()
@@ -147,9 +159,8 @@ def _padded(coded: list) -> Batch:
 def keep(path: Path, network: CrossEncoder, optimiser: torch.optim.Optimizer, done: int, step: int) -> None:
     """Written aside and moved into place, so that an interruption leaves the one before."""
     aside = path.with_suffix(".part")
-    torch.save(
-        {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "done": done, "step": step}, aside
-    )
+    state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "done": done, "step": step}
+    torch.save(state | {"random": torch.get_rng_state()}, aside)
     aside.replace(path)
 
 

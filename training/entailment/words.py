@@ -27,6 +27,7 @@ NICKNAMES = dict(pair.split("|") for pair in _words("nicknames"))
 UNITS = [(short, long, other, int(factor)) for short, long, other, factor in _rows("units")]
 STATEMENTS, ANTONYMS, VERBS = map(_rows, ("statements", "antonyms", "verbs"))
 ACRONYMS, PLACES, APPOSITIVES = map(_rows, ("acronyms", "places", "appositives"))
+CURRENCIES, CONVERSES, SAYINGS, NAMED, WORKS = map(_rows, ("currencies", "converses", "sayings", "named", "works"))
 GROUPS = _rows("groups")  # a question, then answers to it that are easily taken for each other
 # a question, and its answers, each a group of ways to say it
 PARAPHRASES = [(row[0], [group.split(" / ") for group in row[1:]]) for row in _rows("paraphrases")]

@@ -11,8 +11,10 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import measures
 import phrases
 import quantities
+import wordings
 from drawn import Drawn
 
 
@@ -28,10 +30,10 @@ class Written:
 
 
 GENERATORS: dict[str, tuple[Callable[[random.Random], Drawn], float]] = {  # kind -> generator, share
-    "number_words": (quantities.number_words, 0.5),
+    "number_words": (quantities.number_words, 2.0),
     "counted_words": (quantities.counted_words, 2.0),
     "temperatures": (quantities.temperatures, 0.6),
-    "large_numbers": (quantities.large_numbers, 0.3),
+    "large_numbers": (quantities.large_numbers, 1.2),
     "ordinals": (quantities.ordinals, 0.2),
     "counts": (quantities.counts, 1.0),
     "dates": (quantities.dates, 0.8),
@@ -53,7 +55,22 @@ GENERATORS: dict[str, tuple[Callable[[random.Random], Drawn], float]] = {  # kin
     "located": (phrases.located, 0.3),
     "near_misses": (phrases.near_misses, 2.0),
     "yes_no": (phrases.yes_no, 1.0),
-    "paraphrases": (phrases.paraphrases, 1.0),
+    "paraphrases": (phrases.paraphrases, 2.0),
+    "clock": (measures.clock, 2.5),
+    "money": (measures.money, 3.0),
+    "fractions": (measures.fractions, 2.0),
+    "conversions": (measures.conversions, 2.0),
+    "scales": (measures.scales, 2.5),
+    "romans": (measures.romans, 1.0),
+    "ratios": (measures.ratios, 1.0),
+    "signs": (measures.signs, 0.8),
+    "limits": (measures.limits, 1.5),
+    "frequencies": (measures.frequencies, 0.8),
+    "works": (wordings.works, 1.8),
+    "converses": (wordings.converses, 2.5),
+    "sayings": (wordings.sayings, 2.0),
+    "named": (wordings.named, 1.8),
+    "short_sentences": (wordings.short_sentences, 1.0),
 }
 
 
