@@ -35,7 +35,7 @@ from demur.graded import Graded, read_graded, write_graded
 from demur.labelling import Labels
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, check_settings, pricing, sample_pair, spend_of, stored_pair
-from demur.policy import Policy, believed_quality, train_policy
+from demur.policy import POLICY, Policy, believed_quality, train_policy
 from demur.policy_evaluation import measure_policy
 from demur.preference_files import read_preferences, write_preferences
 from demur.preferences import label_warnings
@@ -78,16 +78,17 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
     """Every stage, once; the table of contents of demur."""
     check_run(config)  # before anything is paid for
     with Store(config.folder / STORE) as store:
-        config.save()
         samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
         labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
         router = train_stage(config, store, progress)  # fit every router on the train prompts
         scores = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(config, scores)  # the threshold that sends strong_share to the strong model
+        config.save()  # the record of what is there: a run that failed on the way leaves the one before
         evaluation = evaluate_stage(config, store, progress)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
-    return Outcome(config.run, spend_of(config, samples), labels, calibration, evaluation)
+    spent = spend_of(config, load_prompts(config.prompts), samples)
+    return Outcome(config.run, spent, labels, calibration, evaluation)
 
 
 def sample_stage(config: RunConfig, store: Store, announce: Announce | None, progress: Progress) -> PairSamples:
@@ -112,6 +113,7 @@ def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
     for name, router in routers.items():
         save_router(router, config.folder / ROUTERS / name)
     save_router(routers[served], config.folder / ROUTER)
+    (config.folder / ROUTER / POLICY).unlink(missing_ok=True)  # the gate of the router before
     return routers[served]
 
 
@@ -167,7 +169,7 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
     staged, findings = measure_policy(policy, config.router.served, test, train_paper_recipe(preferences, encoder))
     targets = np.array([row.target for row in preferences])
     everything = load_prompts(config.prompts)
-    spent = spend_of(config, stored_pair(config, everything, store))
+    spent = spend_of(config, everything, stored_pair(config, everything, store))
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
@@ -243,14 +245,7 @@ def sample(
     Models are named as `demur.local.parse_model` reads them. Raises InputError, EndpointError, BudgetError, StoreError.
     """
     settings = SamplingSettings(
-        n=n,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        stop=tuple(stop),
-        seed=seed,
-        template=template,
-        system=system,
-        chat=chat,
+        n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
     )
     config = RunConfig(
         str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
@@ -258,8 +253,9 @@ def sample(
     read = load_prompts(config.prompts)  # a broken file is said before anything is written or paid
     check_settings(config.sampling)
     with Store(config.folder / STORE) as store:
-        config.save()  # once the store has opened: a run that cannot begin leaves the record of the one before
-        return spend_of(config, sample_pair(config, read, store, announce=announce, progress=progress))
+        samples = sample_pair(config, read, store, announce=announce, progress=progress)
+    config.save()  # now that the samples are there: a run that failed leaves the record of the one before
+    return spend_of(config, read, samples)
 
 
 def label(
