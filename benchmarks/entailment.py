@@ -25,14 +25,22 @@ from evaluate import auc, table
 
 from clustering import naive, stub
 from demur import exact_match, meaning_clusters, shipped_entailment
-from demur.entailment import SAMPLED_SHARE, at_share
+from demur.entailment import SAMPLED_SHARE, at_share, cached
 from demur.grading import grade
 from demur.records import Entailment, Prompt
+from demur.store import Store
 from demur.uncertainty import uncertainty, usable_definition
 from environment import ROOT, describe, shared_rows
 
-PEERS = {"lm-polygraph": "lm-polygraph==0.7.0", "uqlm": "uqlm==0.6.7", "TruthTorchLM": "TruthTorchLM==0.1.19"}
+# Each with the definition of ours that its semantic entropy has when answers are equally likely.
+PEERS = {
+    "lm-polygraph": ("lm-polygraph==0.7.0", "discrete"),
+    "uqlm": ("uqlm==0.6.7", "discrete"),
+    "TruthTorchLM": ("TruthTorchLM==0.1.19", "paper"),
+}
 CLUSTERED = 500  # prompts
+SHARES = (0.5, 0.2, 0.1, 0.05)
+HALVES = ("one half of the prompts, to choose on", "the other half, measured")
 
 
 def main() -> None:
@@ -63,7 +71,7 @@ def speed() -> None:
     loads = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) for _ in range(5)
     ]
-    print(f"import, load and first pair: {np.median(loads):.2f} s (median of 5)")
+    print(f"import, load and first pair: {np.median(loads):.2f} s (median of 5, {min(loads):.2f} to {max(loads):.2f})")
     model = shipped_entailment()
     asked = _asked_pairs(shared_rows("samples/triviaqa_llama2_7b_chat")[:60])
     for name, pairs in (
@@ -76,9 +84,12 @@ def speed() -> None:
             model(pairs[:1000])
             wall, used = time.perf_counter() - start, time.process_time() - cpu
             rates.append((len(pairs[:1000]) / wall, len(pairs[:1000]) / used))
-        wall_rate, cpu_rate = np.median(rates, axis=0)
+        (wall_rate, cpu_rate), (slowest, _), (fastest, _) = np.median(rates, axis=0), min(rates), max(rates)
         characters = np.mean([len(a) for a, _ in pairs[:1000]])
-        print(f"{name} ({characters:.0f} characters a side): {wall_rate:.0f} pairs/s, {cpu_rate:.0f} per CPU-second")
+        print(
+            f"{name} ({characters:.0f} characters a side): {wall_rate:.0f} pairs/s "
+            f"({slowest:.0f} to {fastest:.0f}), {cpu_rate:.0f} per CPU-second"
+        )
 
 
 def _asked_pairs(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -108,9 +119,11 @@ def clustering(cache: Path) -> None:
         seconds = time.perf_counter() - start
         name = f"demur, rules {'on' if rules else 'off'}"
         found[name] = (ours.pairs_scored, ours.calls, seconds, [ids.tolist() for ids in ours.ids])
-    for name, requirement in PEERS.items():
+    values: dict[str, tuple[str, list[float]]] = {}
+    for name, (requirement, definition) in PEERS.items():
         if (theirs := _peer(name, requirement, cache, questions, answers)) is not None:
-            found[name] = (theirs["pairs"], theirs["calls"], theirs["seconds"], theirs["ids"])
+            found[name] = (theirs["pairs"], theirs["calls"], theirs["seconds"], [of for of, _ in theirs["found"]])
+            values[name] = (definition, [entropy for _, entropy in theirs["found"]])
     base_pairs, base_calls, base_seconds, _ = found["demur, rules off"]
     print(f"{'path':<26}{'pairs':>8}{'calls':>8}{'seconds':>9}   ratios to demur, rules off    clusters as the loop's")
     for name, (pairs, calls, seconds, ids) in found.items():
@@ -118,6 +131,23 @@ def clustering(cache: Path) -> None:
         ratios = f"{pairs / base_pairs:>6.2f} {calls / base_calls:>8.1f} {seconds / base_seconds:>8.2f}"
         print(f"{name:<26}{pairs:>8}{calls:>8}{seconds:>9.2f}   {ratios}      {same} of {len(ids)}")
     print("seconds are of the paths alone (the shared function costs next to nothing)")
+    for name, (definition, entropies) in values.items():
+        print(_entropies_beside(name, definition, entropies, found[name][3], found["demur, rules off"][3]))
+
+
+def _entropies_beside(
+    name: str, definition: str, theirs: list[float], ids: Sequence[list[int]], ours: Sequence[list[int]]
+) -> str:
+    """A library's semantic entropies, by its own formula, beside demur's of the same name: same clusters, and own."""
+    of_theirs, of_ours = (
+        np.array([uncertainty(of, [[-np.log(len(of))]] * len(of), definition) for of in all_ids])
+        for all_ids in (ids, ours)
+    )
+    apart, own = (np.abs(np.array(theirs) - values) for values in (of_theirs, of_ours))
+    return (
+        f"{name}: its SE and demur's `{definition}` on its clusters: {(apart < 1e-5).sum()} of {len(apart)} equal, "
+        f"at most {apart.max():.1e} nats apart; on each one's own clusters {own.mean():.3f} apart in the mean"
+    )
 
 
 def _peer(
@@ -147,23 +177,43 @@ def _peer(
 
 
 def effect(prompts: int) -> None:
-    """AUROC of semantic entropy for "the greedy answer is wrong": exact match, with rules, with the shipped model."""
-    sampled = at_share(shipped_entailment(), SAMPLED_SHARE)  # as `--entailment shipped` labels
-    print(f"{'set':<52}{'n':>6}{'exact':>8}{'rules':>8}{'rules + model':>15}{'pairs':>9}")
-    for name, questions, answers, logprobs, wrong in _measured(prompts):
-        print(f"{name:<52}{len(wrong):>6}", end="", flush=True)
-        pairs = 0
-        for entailment, rules in ((exact_match, False), (exact_match, True), (sampled, True)):
-            entropies, pairs = _entropies(questions, answers, logprobs, entailment, rules)
-            print(f"{auc(entropies, wrong):>{8 if entailment is exact_match else 15}.3f}", end="", flush=True)
-        print(f"{pairs:>9}", flush=True)
+    """AUROC of semantic entropy for "the greedy answer is wrong": exact match, with rules, with the shipped model.
+
+    The share of pairs that hold (`SAMPLED_SHARE`) is chosen on one half of the prompts; what is printed for it is of
+    the other half, with what other shares would have given on both.
+    """
+    model = cached(shipped_entailment(), Store(":memory:"), "shipped")  # a share is only another weight of the same
+    ways: list[tuple[str, Entailment, bool]] = [("exact", exact_match, False), ("rules", exact_match, True)]
+    ways += [(f"share {share:g}", at_share(model, share), True) for share in SHARES]
+    print("rules + model at each share; * is what `--entailment shipped` labels with; intervals 95 %, by bootstrap")
+    for half in (0, 1):
+        print(f"{HALVES[half]:<46}{'n':>6}" + "".join(f"{name:>12}" for name, *_ in ways) + f"{'* interval':>17}")
+        totals = []
+        for name, questions, answers, logprobs, wrong in _measured(prompts, half):
+            found = [_entropies(questions, answers, logprobs, ask, rules)[0] for _, ask, rules in ways]
+            totals.append([auc(entropies, wrong) if 0 < wrong.mean() < 1 else np.nan for entropies in found])
+            marked = 2 + SHARES.index(SAMPLED_SHARE)
+            cells = "".join(f"{value:>11.3f}{'*' if i == marked else ' '}" for i, value in enumerate(totals[-1]))
+            print(f"{name:<46}{len(wrong):>6}{cells}{_interval(found[marked], wrong):>17}", flush=True)
+        mean = np.nanmean(totals, axis=0)
+        print(f"{'mean':<52}" + "".join(f"{value:>11.3f} " for value in mean), flush=True)
+        if not half:
+            print(f"chosen here: share {SHARES[int(np.nanargmax(mean[2:]))]:g}, in use: {SAMPLED_SHARE:g}")
 
 
-def _measured(prompts: int) -> Any:
+def _interval(scores: Any, positive: Any) -> str:
+    draw = np.random.default_rng(0)
+    drawn = [draw.integers(len(scores), size=len(scores)) for _ in range(1000)]
+    values = [auc(scores[of], positive[of]) for of in drawn if len(set(positive[of])) > 1]
+    return "[{:.3f}, {:.3f}]".format(*np.percentile(values, [2.5, 97.5])) if values else "too few prompts"
+
+
+def _measured(prompts: int, half: int) -> Any:
+    """Every other of the drawn prompts, from ``half`` on: questions, answers, log-probs, and where greedy is wrong."""
     draw = np.random.default_rng(0)
 
     def some(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return rows if not prompts else [rows[i] for i in draw.permutation(len(rows))[:prompts]]
+        return [rows[i] for i in draw.permutation(len(rows))[half : prompts or None : 2]]
 
     rows = some(shared_rows("samples/triviaqa_llama2_7b_chat"))
     wrong = np.array([row["greedy_em"] < 0.5 for row in rows])

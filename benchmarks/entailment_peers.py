@@ -13,6 +13,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
+import math
 import re
 import sys
 import time
@@ -25,7 +26,10 @@ from unittest.mock import MagicMock
 from entailment_stub import entails
 
 Ids = list[int]
-Run = Callable[[list[str], list[list[str]]], list[Ids]]
+# Of a prompt: every answer's cluster, and semantic entropy by the library's own formula (nats). Answers are equally
+# likely, 1/n each: there the definitions that have the same name agree.
+Found = tuple[Ids, float]
+Run = Callable[[list[str], list[list[str]]], list[Found]]
 
 
 class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -66,6 +70,7 @@ class Counter:
 def lm_polygraph(counter: Counter) -> Run:
     """Its semantic matrix (all ordered pairs of unique answers, 10 a call, no question), then its greedy classes."""
     import torch
+    from lm_polygraph.estimators.semantic_entropy import SemanticEntropy
     from lm_polygraph.stat_calculators.semantic_classes import SemanticClassesCalculator
     from lm_polygraph.stat_calculators.semantic_matrix import SemanticMatrixCalculator
 
@@ -81,13 +86,15 @@ def lm_polygraph(counter: Counter) -> Run:
         batch_size=10, device="cpu", deberta=network, deberta_tokenizer=lambda pairs, **_: Pairs(pairs=pairs)
     )
 
-    def run(questions: list[str], answers: list[list[str]]) -> list[Ids]:
-        found: list[Ids] = []
+    def run(questions: list[str], answers: list[list[str]]) -> list[Found]:
+        found: list[Found] = []
+        entropy = SemanticEntropy(class_probability_estimation="frequency")
         for texts in answers:
             matrix = SemanticMatrixCalculator(model)({"sample_texts": [texts]}, [""], None)
             classes = SemanticClassesCalculator()(matrix | {"sample_texts": [texts]}, [""], None)
             of = classes["semantic_classes_entail"]["sample_to_class"][0]
-            found.append([of[i] for i in range(len(texts))])
+            (value,) = entropy(classes | {"sample_texts": [texts]})
+            found.append(([of[i] for i in range(len(texts))], float(value)))
         return found
 
     return run
@@ -97,6 +104,7 @@ def uqlm(counter: Counter) -> Run:
     """Its clusterer: each new answer against every cluster's first, both directions in a call, either one is enough."""
     import numpy as np
     from uqlm.nli.cluster import SemanticClusterer
+    from uqlm.nli.entropy_utils import compute_cluster_probabilities, compute_semantic_entropy
     from uqlm.nli.nli import NLI
 
     judge = NLI.__new__(NLI)  # its own get_nli_results_batch on our probabilities; no network is loaded
@@ -104,12 +112,13 @@ def uqlm(counter: Counter) -> Run:
     judge.max_length, judge.batch_size, judge.verbose = 2000, 32, False
     judge.predict_batch = lambda pairs: np.array(counter(pairs))
 
-    def run(questions: list[str], answers: list[list[str]]) -> list[Ids]:
-        found: list[Ids] = []
+    def run(questions: list[str], answers: list[list[str]]) -> list[Found]:
+        found: list[Found] = []
         for question, texts in zip(questions, answers, strict=True):
             _, indices, *_ = SemanticClusterer(judge).cluster_responses(texts, question)
             of = {i: number for number, members in reversed(list(enumerate(indices))) for i in members}
-            found.append([of[i] for i in range(len(texts))])
+            shares = compute_cluster_probabilities([1 / len(texts)] * len(texts), indices)
+            found.append(([of[i] for i in range(len(texts))], compute_semantic_entropy(shares)))
         return found
 
     return run
@@ -117,6 +126,7 @@ def uqlm(counter: Counter) -> Run:
 
 def truthtorchlm(counter: Counter) -> Run:
     """Its bidirectional_entailment_clustering (both directions of each pair, one pair a call; joins unless 0)."""
+    from TruthTorchLM.truth_methods.semantic_entropy import calculate_total_log
     from TruthTorchLM.utils import common_utils
 
     def check(model: object, tokenizer: object, context: str, a: str, b: str) -> int:
@@ -125,12 +135,13 @@ def truthtorchlm(counter: Counter) -> Run:
 
     common_utils.check_entailment = check
 
-    def run(questions: list[str], answers: list[list[str]]) -> list[Ids]:
-        found: list[Ids] = []
+    def run(questions: list[str], answers: list[list[str]]) -> list[Found]:
+        found: list[Found] = []
         for question, texts in zip(questions, answers, strict=True):
             clusters = common_utils.bidirectional_entailment_clustering(None, None, question, texts)
             of = {text: number for number, members in reversed(list(enumerate(clusters))) for text in members}
-            found.append([of[text] for text in texts])
+            scores = [(text, -math.log(len(texts))) for text in texts]
+            found.append(([of[text] for text in texts], float(calculate_total_log(scores, clusters))))
         return found
 
     return run
@@ -144,9 +155,9 @@ def main() -> None:
     sys.meta_path.append(Absent(sys.argv[1].replace("-", "_")))
     run = PEERS[sys.argv[1]](counter)
     start = time.perf_counter()
-    ids = run(given["questions"], given["answers"])
+    found = run(given["questions"], given["answers"])
     seconds = time.perf_counter() - start
-    print("\n" + json.dumps({"ids": ids, "pairs": counter.pairs, "calls": counter.calls, "seconds": seconds}))
+    print("\n" + json.dumps({"found": found, "pairs": counter.pairs, "calls": counter.calls, "seconds": seconds}))
 
 
 if __name__ == "__main__":

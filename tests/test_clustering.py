@@ -89,16 +89,19 @@ def test_empty_answers_are_one_meaning_that_nobody_is_asked_about() -> None:
     def never(pairs: Pairs) -> FloatArray:
         raise AssertionError(pairs)
 
-    assert demur.meaning_clusters(None, [["", "  ", "\n"]], entailment=never).ids[0].tolist() == [0, 0, 0]
+    assert demur.meaning_clusters(None, [["", "  ", "\n", "\u200b"]], entailment=never).ids[0].tolist() == [0, 0, 0, 0]
     everything = demur.meaning_clusters(None, [["", "a", " ", "b"]], entailment=lambda p: np.array([YES] * len(p)))
     assert everything.ids[0].tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("rules", [True, False])
-def test_odd_answers_are_answers(rules: bool) -> None:
-    """Punctuation and emoji only, mixed scripts, 100 kB: none is taken for empty, none breaks anything."""
-    odd = ["?!", "...", "", "🎵", "🎶", "Путин Putin 普京", "x" * 100_000, "y" * 100_000]
-    ids = demur.meaning_clusters(["?"], [odd], entailment=demur.exact_match, rules=rules).ids[0].tolist()
+@pytest.mark.parametrize("entailment", [demur.exact_match, demur.shipped_entailment()], ids=["exact", "shipped"])
+def test_odd_answers_are_answers(entailment: Entailment, rules: bool) -> None:
+    """Punctuation and emoji only, mixed scripts, 100 kB: none is taken for empty or another, or breaks anything."""
+    odd = ["👍", "👎", "", "🎵", "🎶", "Путин Putin 普京", "x" * 100_000, "y" * 100_000, "Paris " + "z" * 100_000,
+           "9" * 100_000, "🎵" * 25_000]  # fmt: skip
+    odd += ["?!", "..."] if rules or entailment is demur.exact_match else []  # to the model alone these are alike
+    ids = demur.meaning_clusters(["?"], [odd], entailment=entailment, rules=rules).ids[0].tolist()
     assert ids == [*range(len(odd))]
 
 
@@ -108,6 +111,11 @@ def test_odd_answers_are_answers(rules: bool) -> None:
         (lambda pairs: np.full((len(pairs), 3), np.nan), "NaN for 1 of 1 pairs"),
         (lambda pairs: np.ones((len(pairs), 2)), r"shape \(1, 2\) for 1 pairs, expected \(1, 3\)"),
         (lambda pairs: np.ones((0, 3)), r"shape \(0, 3\)"),
+        (lambda pairs: np.full((len(pairs), 3), np.inf), r"\[inf, inf, inf\] for a pair"),
+        (lambda pairs: np.array([[-3.0, 1.0, 9.0]]), "turn logits into probabilities"),
+        (lambda pairs: np.array([[-0.5, 0.5, 1.0]]), r"\[-0.5, 0.5, 1.0\]"),
+        (lambda pairs: [["a", "b", "c"]], "no numbers for 1 pairs"),
+        (lambda pairs: [[0.1, 0.1, 0.8], [0.1]], "no numbers for 1 pairs"),
     ],
 )
 def test_nonsense_is_an_error_and_no_cluster(answer: Entailment, said: str) -> None:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 import demur
 from demur.catalogue import models
-from demur.cross_encoder import CONTEXT, OnnxEntailment, cut, kept_tokens, label_order
+from demur.cross_encoder import OnnxEntailment, label_order
+from demur.cutting import BESIDE, LONGEST_SIDE, balanced, kept_tokens, shared, shortened
 from demur.deciding import entail
 from demur.endpoints import Endpoint, EndpointClient
-from demur.entailment import SHIPPED, LLMEntailment, at_share, cached, open_entailment
-from demur.errors import InputError, ModelError
+from demur.entailment import NOTHING, SHIPPED, LLMEntailment, at_share, cached, exact_match, open_entailment, open_plain
+from demur.errors import EndpointError, InputError, ModelError
 from demur.records import FloatArray
 from demur.store import Store
 from demur.testing import fake_endpoint
@@ -103,19 +104,82 @@ def test_answers_of_100_kb_stay_different(shipped: OnnxEntailment) -> None:
     assert not same(shipped, story + "Who wrote it?", "Robert Baxter", "Helen Fletcher")
 
 
-@given(st.text("ab", max_size=60), st.text("ab", max_size=60), st.integers(CONTEXT + 1, 30))
-def test_what_is_cut_stays_different(a: str, b: str, longest: int) -> None:
-    first, second = cut(a, b, (longest, longest))
-    assert max(len(first), len(second)) <= longest
-    assert (first == second) is (a == b)
-    assert first in a
-    if len(a) <= longest:
-        assert first == a
+APRIL = (
+    "In April Natalia sold 48 clips to her friends. In May she sold half as many clips, so that is 48 divided by 2, "
+    "which equals 24 clips. To find out how many she sold altogether in both months we add the two numbers together, "
+    "48 plus 24. The answer is 72."
+)
+REWORDED = APRIL.replace("In April Natalia sold 48 clips", "Natalia sold 48 clips in April")
+
+
+@pytest.mark.parametrize("question", ["", "How many clips did Natalia sell altogether in April and May?"])
+def test_a_chain_of_thought_is_judged_by_its_end(shipped: OnnxEntailment, question: str) -> None:
+    """Over 110 tokens, most of which both have: what differs is the beginning's words and the answer."""
+    assert same(shipped, question, APRIL, REWORDED)
+    assert not same(shipped, question, APRIL, REWORDED.replace("72.", "96."))
+
+
+def test_where_something_unseen_was_cut_other_ends_never_entail(shipped: OnnxEntailment) -> None:
+    one, other = ("".join(f"{word} number {i} went by the river. " for i in range(400)) for word in ("Boat", "Ship"))
+    for end in ("It was Paris.", "It was London."):
+        found = shipped([(one + "It was Paris.", other + end)])[0]
+        assert bool(found[2] == 0) is (end != "It was Paris.")
+        assert found.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("👍", "👎"), ("🇫🇷", "🇩🇪"), ("♀", "♂"), ("It is 🎵", "It is 🔥"), ("x" * 150, "y" * 150),
+     ("http://a.example/" + "q" * 120, "http://a.example/" + "z" * 120), ("\ud83d", "\ud83e"), ("🏴󠁧󠁢󠁥󠁮󠁧󠁿", "🏴󠁧󠁢󠁳󠁣󠁴󠁿")],
+)  # fmt: skip
+def test_what_the_vocabulary_cannot_tell_apart_is_not_the_same(shipped: OnnxEntailment, a: str, b: str) -> None:
+    assert not same(shipped, "Which one? 🙂", a, b)
+    assert same(shipped, "Which one? 🙂", a, a)
+
+
+def test_case_accents_and_spaces_are_no_other_words(shipped: OnnxEntailment) -> None:
+    assert same(shipped, "Who?", "Émile Zola", "emile  zola")
+    assert same(shipped, "Who?", "Ԙ", "ԙ")  # a letter that the vocabulary does not have
+
+
+@given(st.text("ab", max_size=9000), st.text("ab", max_size=9000), st.text("cd ", max_size=6000))
+def test_what_is_shortened_stays_different(a: str, b: str, both: str) -> None:
+    for first, second in ((a, b), (both + a, both + b), (a + both, b + both)):
+        *found, lost = shortened(first, second)
+        assert max(map(len, found)) <= LONGEST_SIDE + 1
+        assert (found[0] == found[1]) is (first == second)
+        assert not lost or max(len(first), len(second)) > LONGEST_SIDE - 2 * BESIDE
+        if max(len(first), len(second)) <= LONGEST_SIDE:
+            assert found == [first, second]
+
+
+tokens = st.lists(st.integers(0, 3), max_size=90)
+
+
+@given(tokens, tokens, tokens, st.integers(20, 60), st.integers(60, 120))
+def test_kept_tokens_fit_and_hold_what_differs(
+    a: list[int], b: list[int], both: list[int], short: int, room: int
+) -> None:
+    first, second = both + a, both + b
+    *keep, lost = kept_tokens(first, second, short=short, room=room)
+    kept = [
+        [x for x, stays in zip(side, where, strict=True) if stays]
+        for side, where in zip((first, second), keep, strict=True)
+    ]
+    assert len(kept[0]) + len(kept[1]) <= room
+    if len(first) + len(second) <= short:
+        assert kept == [first, second]
+    if first == second:
+        assert kept[0] == kept[1]
+        assert not lost or len(first) > room // 2
+    question, _ = shared(first, second)
+    if not lost and first != second:
+        assert all(where[question] for where in keep if question < len(where))
 
 
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(2, 256))
-def test_tokens_fit_and_are_not_wasted(first: int, second: int, room: int) -> None:
-    kept = kept_tokens(first, second, room)
+def test_lengths_are_balanced_and_not_wasted(first: int, second: int, room: int) -> None:
+    kept = balanced(first, second, room)
     assert sum(kept) == min(room, first + second)
     assert kept[0] <= first
     assert kept[1] <= second
@@ -127,7 +191,7 @@ def test_tokens_fit_and_are_not_wasted(first: int, second: int, room: int) -> No
 def test_other_labels_are_listed(labels: dict[str, str], tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"id2label": labels}), encoding="utf-8")
-    with pytest.raises(ModelError, match=re.escape(", ".join(labels.values()) or "not given")):
+    with pytest.raises(ModelError, match=re.escape(", ".join(labels.values()) or "not given as an object")):
         OnnxEntailment(MODEL, TOKENIZER, config)
 
 
@@ -142,8 +206,85 @@ def test_files_that_are_no_model_are_one_line(tmp_path: Path) -> None:
         OnnxEntailment(broken, TOKENIZER, CONFIG)
     with pytest.raises(ModelError, match=r"config\.json"):
         OnnxEntailment(MODEL, TOKENIZER, tmp_path / "config.json")
-    with pytest.raises(ModelError, match="optimum-cli"), open_entailment(str(tmp_path / "..")):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="optimum-cli"), open_plain(str(tmp_path / "empty")):
         pass
+    (tmp_path / "empty" / "model.onnx").write_bytes(MODEL.read_bytes())
+    with pytest.raises(ModelError, match=r"no tokenizer\.json beside model\.onnx"), open_plain(str(tmp_path / "empty")):
+        pass
+
+
+LABELS = {"0": "contradiction", "1": "neutral", "2": "entailment"}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ([1], "JSON list"),
+        ({"id2label": list(LABELS.values())}, "not given as an object"),
+        ({"id2label": LABELS | {"0": None}}, "None, neutral, entailment"),
+        ({"id2label": {"0": 0, "1": 1, "2": 2}}, "labels are 0, 1, 2"),
+        ({"id2label": {"0": "contradiction", "1": "neutral", "5": "entailment"}}, "(at 0, 1, 5)"),
+        ({"id2label": {"a": "contradiction", "b": "neutral", "c": "entailment"}}, "(at a, b, c)"),
+        ({"id2label": LABELS | {"3": "other"}}, "entailment, other"),
+        ({"id2label": LABELS, "max_length": 2}, "max_length is 2"),
+        ({"id2label": LABELS, "max_length": "lots"}, "max_length is 'lots'"),
+        ({"id2label": LABELS, "max_length": -1}, "max_length is -1"),
+        ({"id2label": LABELS, "max_position_embeddings": "lots"}, "max_position_embeddings is 'lots'"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_one_line(config: object, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ModelError, match=re.escape(said)):
+        OnnxEntailment(MODEL, TOKENIZER, path)
+
+
+def test_a_file_with_other_outputs_than_its_config_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two or four columns would be read as if they were the three labels."""
+    for columns in (2, 4):
+        model = demur.shipped_entailment()
+        outputs = [np.zeros((1, columns))]
+        monkeypatch.setattr(model, "_session", type("Session", (), {"run": lambda self, names, feed, o=outputs: o})())
+        with pytest.raises(ModelError, match=re.escape(f"(1, {columns})")):
+            model([("a", "b")])
+
+
+def test_a_roberta_has_two_positions_fewer(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    given = {"id2label": LABELS, "model_type": "roberta", "max_position_embeddings": 66}
+    config.write_text(json.dumps(given), encoding="utf-8")
+    model, seen = OnnxEntailment(MODEL, TOKENIZER, config), []
+    logits = model._logits
+    model._logits = lambda columns: seen.append(columns.shape[1]) or logits(columns)  # type: ignore[method-assign, func-returns-value]
+    model([("cat dog " * 200, "fish bird " * 200)])
+    assert seen == [64]
+
+
+def test_an_onnx_file_alone_can_be_named(tmp_path: Path) -> None:
+    """As optimum lays it out: the file in onnx/, tokenizer and config above it."""
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "model_quantized.onnx").write_bytes(MODEL.read_bytes())
+    for name, source in (("tokenizer.json", TOKENIZER), ("config.json", CONFIG)):
+        (tmp_path / name).write_bytes(source.read_bytes())
+    pair = [("Who? Bob", "Who? Robert")]
+    for spec in (tmp_path, tmp_path / "onnx" / "model_quantized.onnx"):
+        with open_plain(str(spec)) as ask:
+            np.testing.assert_array_equal(ask(pair), demur.shipped_entailment()(pair))
+
+
+@pytest.mark.parametrize("pairs", [(pair for pair in [("a", "b")]), zip(["a"], ["b"], strict=True)])
+def test_pairs_may_come_once(pairs: Pairs) -> None:
+    assert at_share(lambda given: exact_match(given), 0.5)(pairs).tolist() == [[0, 1, 0]]
+
+
+def test_a_share_lies_between_none_and_all() -> None:
+    with pytest.raises(InputError, match="share is 1"):
+        at_share(exact_match, 1)
+
+
+def test_the_shipped_window_holds_long_answers() -> None:
+    assert json.loads(CONFIG.read_text(encoding="utf-8"))["max_length"] >= 256
 
 
 def test_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
@@ -178,7 +319,7 @@ def test_a_pair_is_asked_once_ever(tmp_path: Path) -> None:
 
 
 async def test_a_judge_says_one_word() -> None:
-    replies = {"Paris": "Yes.", "Lyon": "no, it", "Nice": "maybe"}
+    replies = {"Paris": "Yes.", "Lyon": "no, it", "Nice": "Maybe, if"}
 
     def answer(prompt: str, seed: int) -> str:
         return next(reply for city, reply in replies.items() if f"Second: {city}" in prompt)
@@ -187,6 +328,31 @@ async def test_a_judge_says_one_word() -> None:
         found = await LLMEntailment(client).score([("Paris", city) for city in replies])
         assert found.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
         assert all(body["max_tokens"] <= 4 and body["temperature"] == 0 for body in fake.requests)
+
+
+async def test_a_judge_that_says_neither_is_an_error_and_not_kept() -> None:
+    """Few such replies are verdicts that say nothing; a reply of nothing but thinking to every pair is an error."""
+    said = {"0": "", "1": "<think>"}
+
+    def answer(prompt: str, seed: int) -> str:
+        return said.get(prompt.partition("Second: ")[2].partition("\n")[0], "no")
+
+    async with fake_endpoint(answer) as fake, EndpointClient(Endpoint("judge", fake.base_url)) as client:
+        judge = LLMEntailment(client)
+        many = await judge.score([("Paris", str(i)) for i in range(20)])
+        assert [tuple(row) == NOTHING for row in many] == [True, True, *[False] * 18]
+        with pytest.raises(EndpointError, match=r"'<think>' where yes or no was asked for \(1 of 1 pairs\)"):
+            await judge.score([("Paris", "1")])
+    with Store(":memory:") as store:
+        pairs = [("a", str(i)) for i in range(20)]
+        cached(lambda asked: many, store, "judge")(pairs)
+        assert set(store.verdicts("judge", pairs)) == set(pairs[2:])
+
+
+def test_half_an_emoji_is_a_text_of_its_own() -> None:
+    with Store(":memory:") as store:
+        store.add_verdicts("m", {("\ud83d", "a"): (0.2, 0.3, 0.5)})
+        assert store.verdicts("m", [("\ud83d", "a"), ("\ud83e", "a")]) == {("\ud83d", "a"): (0.2, 0.3, 0.5)}
 
 
 def test_the_decision_says_what_decided() -> None:
@@ -201,6 +367,24 @@ def test_the_decision_says_what_decided() -> None:
     assert asked.forward is not None
     assert sum(asked.forward) == pytest.approx(1)
     assert len(asked.lines) == 3
+
+
+def test_a_pair_alone_is_decided_at_even_odds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entailment .7 both ways: the same; among sampled answers, of which a tenth hold, .7 becomes .2."""
+    monkeypatch.setattr("demur.entailment.shipped_entailment", lambda: Even())
+    found = entail("Q?", "Bob", "Robert")
+    assert found.same
+    assert not found.same_when_sampled
+    assert found.lines[-1].strip().startswith("a labelling run decides: different")
+    with open_entailment("shipped") as ask:
+        assert ask([("Q? Bob", "Q? Robert")])[0, 2] == pytest.approx(0.7 / 9 / (0.7 / 9 + 0.3))
+
+
+class Even:
+    identity = "even"
+
+    def __call__(self, pairs: Pairs) -> FloatArray:
+        return np.array([(0.1, 0.2, 0.7)] * len(pairs))
 
 
 def test_unknown_entailments_name_the_known() -> None:

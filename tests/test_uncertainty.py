@@ -96,7 +96,12 @@ def test_missing_logprobs_are_an_error(name: str) -> None:
 
 def test_the_public_example() -> None:
     found = demur.semantic_entropy(
-        ["Paris", "It is Paris.", "Lyon"], question="Capital of France?", entailment=demur.exact_match, rules=False
+        ["Paris", "It is Paris.", "Lyon"],
+        question="Capital of France?",
+        entailment=demur.exact_match,
+        logprobs=None,
+        definition="rao_blackwell",
+        rules=True,
     )
     assert found.clusters.tolist() == [0, 1, 2]
     assert found.definition == "discrete"

@@ -348,13 +348,17 @@ def entail(
     answer_a: Annotated[str, typer.Argument(help="One answer.")],
     answer_b: Annotated[str, typer.Argument(help="The other.")],
     entailment: Annotated[
-        str | None, typer.Option(help="What decides: exact, shipped (the default), a folder, hub:NAME, llm:MODEL.")
+        str | None,
+        typer.Option(help="What decides: exact, shipped (the default), a folder, FILE.onnx, hub:NAME, llm:MODEL."),
     ] = None,
     rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
     store: Annotated[str | None, typer.Option(help="File that keeps verdicts.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Decide whether two answers to a question mean the same, and say what decided."""
+    """Decide whether two answers to a question mean the same, and say what decided.
+
+    About these two alone; where a labelling run would decide otherwise about sampled answers, a line says so.
+    """
     from demur.deciding import entail
 
     found = entail(question, answer_a, answer_b, entailment=entailment, rules=rules, store=store)

@@ -7,16 +7,18 @@ What "entails" means is the callable's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from demur.errors import InputError
+from demur.normalising import is_empty
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
-from demur.rules import meaning_key, same_meaning
+from demur.rules import decide, read
 
 BATCH_SIZE = 256  # pairs a call
+SLACK = 0.01  # that a row of probabilities may be off 1
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(3)
 
 Pair = tuple[str, str]
@@ -86,9 +88,12 @@ class _Peeling:
 
     def __init__(self, prefix: str, answers: Sequence[str], rules: bool) -> None:
         self._prefix, self._rules = prefix, rules
-        key: Callable[[str], object] = meaning_key if rules else str
-        self._keys = [key(answer) if answer.strip() else "" for answer in answers]
+        readings = {answer: read(answer) for answer in answers if not is_empty(answer)} if rules else {}
+        self._keys: list[object] = [
+            "" if is_empty(answer) else readings[answer].meaning if rules else answer for answer in answers
+        ]
         self._answer_of = dict(zip(reversed(self._keys), reversed(answers), strict=True))  # the first of each key
+        self._reading_of = {key: readings[answer] for key, answer in self._answer_of.items() if answer in readings}
         self._cluster_of: dict[object, int] = {}
         self.left: list[object] = list(dict.fromkeys(self._keys))  # one key an answer that differs
         self._candidates: list[object] = []
@@ -120,7 +125,7 @@ class _Peeling:
         """True when only the model can tell; an empty answer means something else than any other."""
         if leader == "" or key == "":
             return False
-        return not self._rules or same_meaning(self._answer_of[leader], self._answer_of[key]) is None
+        return not self._rules or decide(self._reading_of[leader], self._reading_of[key]) is None
 
     def _pair(self, premise: object, hypothesis: object) -> Pair:
         return self._prefix + self._answer_of[premise], self._prefix + self._answer_of[hypothesis]
@@ -150,10 +155,19 @@ def strictly_entails(probabilities: FloatArray) -> FloatArray:
 
 
 def checked(probabilities: FloatArray, n: int) -> FloatArray:
-    """The entailment's answer as floats of shape (n, 3); raises InputError for any other shape, or NaN."""
-    found = np.asarray(probabilities, dtype=float)
+    """The entailment's answer as probabilities of shape (n, 3); raises InputError for anything else."""
+    try:
+        found = np.asarray(probabilities, dtype=float)
+    except (TypeError, ValueError) as error:  # words, rows of different lengths
+        raise InputError(f"the entailment returned no numbers for {n} pairs, expected shape ({n}, 3)") from error
     if found.shape != (n, 3):
         raise InputError(f"the entailment returned shape {found.shape} for {n} pairs, expected ({n}, 3)")
     if np.isnan(found).any():
         raise InputError(f"the entailment returned NaN for {int(np.isnan(found).any(axis=1).sum())} of {n} pairs")
+    bad = np.flatnonzero((found < 0).any(axis=1) | ~(np.abs(found.sum(axis=1) - 1) <= SLACK))
+    if len(bad):
+        raise InputError(
+            f"the entailment returned {found[bad[0]].tolist()} for a pair, expected three probabilities that sum to 1; "
+            f"turn logits into probabilities (softmax)"
+        )
     return found

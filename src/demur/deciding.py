@@ -10,7 +10,8 @@ from pathlib import Path
 
 from demur.clustering import checked, strictly_entails
 from demur.config import LabelConfig
-from demur.entailment import open_entailment
+from demur.entailment import for_samples, open_plain
+from demur.normalising import is_empty
 from demur.records import Entailment
 from demur.rules import ruling
 from demur.store import Store, Verdict
@@ -27,13 +28,18 @@ class MeaningDecision:
     decided_by: str  # "rule: dates", "model: shipped"
     forward: Verdict | None  # contradiction, neutral, entailment of a -> b; None when a rule decided
     backward: Verdict | None  # of b -> a
+    same_when_sampled: bool  # what a labelling run decides about these two among a prompt's sampled answers
 
     @property
     def lines(self) -> tuple[str, ...]:
         """In plain words, a line each."""
         said = f"{'same' if self.same else 'different'} meaning, decided by {self.decided_by}"
         ways = (("a entails b", self.forward), ("b entails a", self.backward))
-        return (said, *(_probabilities(way, verdict) for way, verdict in ways if verdict is not None))
+        lines = (said, *(_probabilities(way, verdict) for way, verdict in ways if verdict is not None))
+        if self.same_when_sampled == self.same:
+            return lines
+        other = "same" if self.same_when_sampled else "different"
+        return (*lines, f"  a labelling run decides: {other}; of sampled answers fewer pairs hold, so it asks for more")
 
 
 def _probabilities(way: str, verdict: Verdict) -> str:
@@ -53,25 +59,31 @@ def entail(
     """Decide whether two answers to ``question`` ("" for none) mean the same.
 
     ``entailment`` as `demur label` takes it (the shipped model by default); ``rules=False`` asks it in any case.
+    The decision is about these two alone; `MeaningDecision.same_when_sampled` says what `demur label` would decide.
     ``store`` is a file that keeps verdicts. Raises InputError, ModelError.
     """
     spec = entailment or LabelConfig().entailment
-    if not answer_a.strip() or not answer_b.strip():
-        same = not answer_a.strip() and not answer_b.strip()
-        return MeaningDecision(
-            question, answer_a, answer_b, same, "rule: an empty answer is its own meaning", None, None
-        )
-    if rules and (decided := ruling(answer_a, answer_b)) is not None:
-        return MeaningDecision(question, answer_a, answer_b, decided[1], f"rule: {decided[0]}", None, None)
+    if ruled := _ruled(answer_a, answer_b, rules):
+        rule, same = ruled
+        return MeaningDecision(question, answer_a, answer_b, same, f"rule: {rule}", None, None, same)
     if store is None:
-        with open_entailment(spec) as ask:
+        with open_plain(spec) as ask:
             return _asked(question, answer_a, answer_b, ask, spec)
-    with Store(Path(store)) as kept, open_entailment(spec, kept) as ask:
+    with Store(Path(store)) as kept, open_plain(spec, kept) as ask:
         return _asked(question, answer_a, answer_b, ask, spec)
+
+
+def _ruled(a: str, b: str, rules: bool) -> tuple[str, bool] | None:
+    """What decides without a model; None where nothing does."""
+    if is_empty(a) or is_empty(b):
+        return "an empty answer is its own meaning", is_empty(a) and is_empty(b)
+    return ruling(a, b) if rules else None
 
 
 def _asked(question: str, a: str, b: str, ask: Entailment, spec: str) -> MeaningDecision:
     first, second = (f"{question} {answer}" if question else answer for answer in (a, b))
     scores = checked(ask([(first, second), (second, first)]), 2)
+    sampled = for_samples(spec, lambda pairs: scores)([(first, second), (second, first)])
     forward, backward = ((float(c), float(n), float(e)) for c, n, e in scores)
-    return MeaningDecision(question, a, b, bool(strictly_entails(scores).all()), f"model: {spec}", forward, backward)
+    plain, weighed = (bool(strictly_entails(found).all()) for found in (scores, sampled))
+    return MeaningDecision(question, a, b, plain, f"model: {spec}", forward, backward, weighed)

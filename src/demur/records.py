@@ -55,7 +55,7 @@ class Method(Protocol):
 def content_hash(value: object) -> str:
     """A hash of a JSON-like value (32 hex digits); equal content gives an equal hash on every machine."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]  # half an emoji is a text too
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,16 @@
     python training/entailment/evaluate.py --weights runs/weights  # files of export.py
 
 The score of a pair is the smaller of the two directions' P(entailment); the decision is demur's own: entailment
-strictly the likeliest, both ways.
+strictly the likeliest, both ways. "rules + model" is what `demur entail` and Python decide about a pair alone, "as
+labelled" what `demur label` decides about sampled answers, of which fewer pairs hold (`at_share`). Beside the model
+stands what needs none: the share of one answer's words in the other, and whether it is contained whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,58 +23,123 @@ from sources import HARD, judged, measured_half
 
 from demur.clustering import ENTAILMENT, strictly_entails
 from demur.cross_encoder import OnnxEntailment
-from demur.entailment import SHIPPED, shipped_entailment
-from demur.records import Entailment, FloatArray, IntArray
+from demur.entailment import SAMPLED_SHARE, SHIPPED, TRAINED_LENGTH, at_share, shipped_entailment
+from demur.normalising import exact_key
+from demur.records import BoolArray, Entailment, FloatArray, IntArray
 from demur.rules import same_meaning
+
+RESAMPLES = 1000  # of the bootstrap, by question
+
+Sides = tuple[str, str, str]  # question, an answer, another
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """How well pairs of answers are told apart."""
+class Decided:
+    """Scores and decisions of a set of pairs, an entry a pair."""
 
-    n: int
-    auc: float  # of the score
-    accuracy: float  # of the strict two-way decision, the model alone
-    with_rules: float  # the same, rules first
+    score: FloatArray  # by which the area under the curve is taken
+    alone: BoolArray  # the model alone says the same
+    with_rules: BoolArray  # rules first
+    labelled: BoolArray  # rules first, as sampled answers are labelled
+    lexical: FloatArray  # no model: above 0 as far as words are shared, from 1 when one answer holds the other
 
-    def __str__(self) -> str:
-        return f"{self.n:>6}{self.auc:>8.3f}{self.accuracy:>10.3f}{self.with_rules:>14.3f}"
+    def __getitem__(self, chosen: IntArray) -> Decided:
+        return Decided(
+            self.score[chosen],
+            self.alone[chosen],
+            self.with_rules[chosen],
+            self.labelled[chosen],
+            self.lexical[chosen],
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, help="folder with the three files")
     folder = parser.parse_args().weights
-    entailment = OnnxEntailment(*(folder / name for name in SHIPPED)) if folder else shipped_entailment()
-    print("\n".join(table(entailment)))
+    files = [folder / name for name in SHIPPED] if folder else []
+    print("\n".join(table(OnnxEntailment(*files, short=TRAINED_LENGTH) if files else shipped_entailment())))
 
 
 def table(entailment: Entailment) -> list[str]:
-    """Both held-out sets, the hard pairs by kind, a line each."""
+    """Both held-out sets with intervals, the lexical baseline under each; the hard pairs by kind."""
     rows = hard_rows()
     sides = [(row["question"], row["a"], row["b"]) for row in rows]
-    scores, holds = scored(entailment, sides)
-    same = np.array([row["same"] for row in rows])
-    kinds = np.array([row["kind"] for row in rows])
-    found = [f"{'hard pairs':<24}{'n':>6}{'AUC':>8}{'accuracy':>10}{'rules + model':>14}"]
-    for kind in ["", *dict.fromkeys(kinds.tolist())]:
-        chosen = np.flatnonzero(kinds == kind) if kind else np.arange(len(rows))
-        found.append(f"{kind or 'all':<24}{quality(sides, scores, holds, same, chosen)}")
-    golds, scores, holds, same = judged_scores(entailment)
-    found.append(f"{'human-judged, held out':<24}{quality(golds, scores, holds, same, np.arange(len(golds)))}")
-    return found
+    same, kinds = np.array([row["same"] for row in rows]), np.array([row["kind"] for row in rows])
+    hard = decided(entailment, sides)
+    found = [
+        f"{'hard pairs':<28}{'n':>6}  {'AUC':<22}{'accuracy':>10}  {'rules + model':<22}{'as labelled':>12}",
+        *_with_baseline("all", hard, same, [side[0] for side in sides]),
+    ]
+    for kind in dict.fromkeys(kinds.tolist()):
+        of = np.flatnonzero(kinds == kind)
+        found.append(_line(kind, hard[of], same[of]))
+    rows_judged, answers, same = judged_answers(entailment)
+    questions = [row[0] for row in rows_judged]
+    found += _with_baseline("human-judged, held out", answers, same, questions)
+    part = np.flatnonzero((answers.lexical > 0) & (answers.lexical < 1))
+    of_part = [questions[i] for i in part]
+    return [*found, *_with_baseline("  words shared in part", answers[part], same[part], of_part)]
 
 
-def quality(
-    sides: Sequence[tuple[str, str, str]], scores: FloatArray, holds: FloatArray, same: FloatArray, chosen: IntArray
-) -> Quality:
-    """Quality on the chosen pairs."""
-    decided = holds.copy()
-    for i in chosen:
-        ruled = same_meaning(*sides[i][1:])
-        decided[i] = holds[i] if ruled is None else ruled
-    right = (holds == same)[chosen].mean(), (decided == same)[chosen].mean()
-    return Quality(len(chosen), auc(scores[chosen], same[chosen]), *(float(share) for share in right))
+def _with_baseline(name: str, found: Decided, same: BoolArray, questions: Sequence[str]) -> list[str]:
+    """A line of the model with its intervals, and one of the words alone."""
+    words = found.lexical
+    area = _interval(lambda of: auc(words[of], same[of]), questions)
+    right = np.mean((words >= 1) == same)
+    baseline = f"{'  words alone, no model':<28}{len(same):>6}  {auc(words, same):<6.3f}{area:<16}{right:>10.3f}"
+    return [_line(name, found, same, questions), baseline]
+
+
+def _line(name: str, found: Decided, same: BoolArray, questions: Sequence[str] = ()) -> str:
+    area = rules = ""
+    if questions:
+        area = _interval(lambda of: auc(found.score[of], same[of]), questions)
+        rules = _interval(lambda of: float(np.mean((found.with_rules == same)[of])), questions)
+    alone, with_rules, labelled = (np.mean(says == same) for says in (found.alone, found.with_rules, found.labelled))
+    return (
+        f"{name:<28}{len(same):>6}  {auc(found.score, same):<6.3f}{area:<16}{alone:>10.3f}  {with_rules:<6.3f}"
+        f"{rules:<16}{labelled:>12.3f}"
+    )
+
+
+def _interval(measured: Callable[[IntArray], float], questions: Sequence[str]) -> str:
+    """95 % by bootstrap over questions: a question's pairs stay together."""
+    _, of = np.unique(questions, return_inverse=True)
+    members = [np.flatnonzero(of == number) for number in range(of.max() + 1)]
+    draw = np.random.default_rng(0)
+    drawn = (draw.integers(len(members), size=len(members)) for _ in range(RESAMPLES))
+    values = [measured(np.concatenate([members[i] for i in chosen])) for chosen in drawn]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def decided(entailment: Entailment, sides: Sequence[Sides]) -> Decided:
+    """What the model, rules first and a labelling run say of each (question, a, b)."""
+    pairs = [(f"{question} {a}", f"{question} {b}") for question, a, b in sides]
+    both = entailment([way for premise, hypothesis in pairs for way in ((premise, hypothesis), (hypothesis, premise))])
+    weighed = at_share(lambda asked: both, SAMPLED_SHARE)([("", "")] * len(both))
+    alone, labelled = (_both_ways(strictly_entails(found) > 0) for found in (both, weighed))
+    ruled = [same_meaning(a, b) for _, a, b in sides]
+    known, says = np.array([rule is not None for rule in ruled]), np.array([rule is True for rule in ruled])
+    return Decided(
+        both[:, ENTAILMENT].reshape(-1, 2).min(axis=1),
+        alone,
+        np.where(known, says, alone),
+        np.where(known, says, labelled),
+        np.array([max(lexical(a, b), lexical(b, a)) for _, a, b in sides]),
+    )
+
+
+def _both_ways(holds: BoolArray) -> BoolArray:
+    return np.asarray(holds.reshape(-1, 2).all(axis=1))
+
+
+def lexical(part: str, whole: str) -> float:
+    """The share of one answer's words that the other has, plus 1 where it is contained whole."""
+    key, text = exact_key(part), exact_key(whole)
+    words = key.split()
+    return float(bool(words) and key in text) + len(set(words) & set(text.split())) / max(1, len(set(words)))
 
 
 def hard_rows() -> list[dict[str, Any]]:
@@ -81,7 +148,7 @@ def hard_rows() -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def judged_scores(entailment: Entailment) -> tuple[list[tuple[str, str, str]], FloatArray, FloatArray, FloatArray]:
+def judged_answers(entailment: Entailment) -> tuple[list[tuple[str, str, str, bool]], Decided, BoolArray]:
     """Gold against each system's answer; of several golds ("a/b") the best counts. Questions never trained on."""
     rows = [row for row in judged(held=True) if measured_half(row[0])]
     sides, owner = [], []
@@ -89,23 +156,19 @@ def judged_scores(entailment: Entailment) -> tuple[list[tuple[str, str, str]], F
         for option in [part.strip() for part in gold.split("/") if part.strip()] or [gold]:
             sides.append((question, option, answer))
             owner.append(number)
-    scores, holds = scored(entailment, sides)
-    best, any_holds = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
-    np.maximum.at(best, owner, scores)
-    np.logical_or.at(any_holds, owner, holds)
-    return [row[:3] for row in rows], best, any_holds, np.array([row[3] for row in rows])
+    found = decided(entailment, sides)
+
+    def best(field: FloatArray | BoolArray) -> Any:
+        most = np.zeros(len(rows), dtype=field.dtype)
+        np.maximum.at(most, owner, field)
+        return most
+
+    words = np.array([lexical(gold, answer) for _, gold, answer in sides])  # the gold in the answer, not the reverse
+    fields = (found.score, found.alone, found.with_rules, found.labelled, words)
+    return rows, Decided(*(best(field) for field in fields)), np.array([row[3] for row in rows])
 
 
-def scored(entailment: Entailment, sides: Sequence[tuple[str, str, str]]) -> tuple[FloatArray, FloatArray]:
-    """Score of each (question, a, b) and whether entailment holds strictly both ways."""
-    pairs = [(f"{question} {a}", f"{question} {b}") for question, a, b in sides]
-    both = entailment([way for premise, hypothesis in pairs for way in ((premise, hypothesis), (hypothesis, premise))])
-    forward, backward = both[0::2], both[1::2]
-    score = np.minimum(forward[:, ENTAILMENT], backward[:, ENTAILMENT])
-    return score, np.logical_and(strictly_entails(forward), strictly_entails(backward))
-
-
-def auc(scores: FloatArray, positive: FloatArray) -> float:
+def auc(scores: FloatArray, positive: BoolArray) -> float:
     """Area under the ROC curve; ties count half."""
     order = np.sort(scores)
     ranks = (np.searchsorted(order, scores, "left") + np.searchsorted(order, scores, "right") + 1) / 2
