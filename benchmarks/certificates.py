@@ -25,7 +25,7 @@ def pools(encoder: str) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, F
     """name -> scores, weak and strong quality of the pool, and the fixed thresholds."""
     rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
     X = embeddings([row["question"] for row in rows], encoder)
-    y = label_kinds(rows)["discrete SE, soft margin"]
+    y = label_kinds(rows)["calibrated (default)"]
     weak, strong = both(rows, correctness)
     router, half = LogisticRegression().fit(X, y), np.arange(len(X)) % 2 == 0
     grid = fixed_thresholds(router.predict_proba(X)[:, 1])

@@ -7,7 +7,7 @@ from demur.encoding import load_encoder
 from environment import describe, median_seconds, shared_rows
 from nq_open import both, correctness, embeddings, held_out_scores, label_kinds
 
-LABEL = "discrete SE, soft margin"
+LABEL = "calibrated (default)"
 SHORT = "Who wrote the opening theme of the series about a lighthouse?"
 LONG = "Summarise this report in three sentences. " + "The committee met on Tuesday to discuss the bridge. " * 40
 

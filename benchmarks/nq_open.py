@@ -1,7 +1,8 @@
 """What label teaches a prompt router most? NQ-Open, gpt-3.5-turbo (strong) and Llama-2-7b-chat (weak), 5-fold.
 
 A table of label kind x router x CPT50 / CPT80 / APGR, with 95 % bootstrap intervals of APGR. Quality is the
-mean correctness of the ten samples; it only measures (and labels the last two rows). Folds are fixed by seed.
+mean correctness of the ten samples; it only measures (and labels the last two rows). Folds are fixed by seed. The
+samples have no texts, so the default kind is its calibrated half: agreement takes texts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from demur.methods import BY_NAME
 from demur.preferences import hard_targets, margin_targets
 from demur.records import FloatArray
 from demur.store import Store
+from demur.sureness import calibrated_targets
 from environment import describe, shared_rows
+from staged_nq import nq_clusters, nq_sureness
 
 STRONG, WEAK = "gpt-3.5-turbo", "llama-2-7b-chat"
 CORRECT = 0.5  # a sample is correct when its ROUGE-L against gold is above this
@@ -50,10 +53,18 @@ def label_kinds(rows: list[dict[str, Any]]) -> dict[str, FloatArray]:
     weak_se, strong_se = both(rows, discrete_entropy)
     weak_eq2, strong_eq2 = both(rows, lambda row, model: float(row["models"][model]["eq2_length_normalised"]))
     weak_true, strong_true = both(rows, correctness)
+    sure = [
+        nq_sureness(
+            nq_clusters([row["models"][model]["class_size"] for row in rows])[0],
+            np.array([row["models"][model]["nll_sum"] for row in rows]),
+        )
+        for model in (WEAK, STRONG)
+    ]
     return {
         "Eq. 2 as printed, hard (tau .1)": hard_targets(weak_eq2, strong_eq2, delta="paper"),
         "discrete SE, hard (tau .1)": hard_targets(weak_se, strong_se),
         "discrete SE, soft margin": margin_targets(weak_se, strong_se),
+        "calibrated (default)": calibrated_targets(*sure),
         "true labels, hard": hard_targets(1 - weak_true, 1 - strong_true, tau=0.0),
         "true labels, soft": margin_targets(1 - weak_true, 1 - strong_true),
     }

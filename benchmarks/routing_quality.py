@@ -2,15 +2,17 @@
 
 Three pairs of models, 5-fold, APGR with 95 % bootstrap intervals over prompts. Quality is the mean correctness of the
 samples, or of the very draft where a gate looks at it; it measures, and labels only the rows called true. Everything
-else is label-free. `--quick` leaves out the weak model's own hidden state, which takes a local model.
+else is label-free. The default kind was chosen among several dozen on these very sets, looking at their true labels
+(docs/method.md). `--quick` leaves out the weak model's own hidden state, which takes a local model.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,193 +20,26 @@ import numpy as np
 
 from demur import cost_quality_curve, drawing
 from demur.catalogue import cache_folder
-from demur.clustering import meaning_clusters
 from demur.config import ModelConfig
-from demur.drafts import Drafts, gate_rows, read_drafts
 from demur.endpoints import EndpointClient
-from demur.entailment import exact_match
 from demur.gate import GateRows, fit_gate
-from demur.grading import grade, numeric
 from demur.local import opened
 from demur.methods import BY_NAME
-from demur.preferences import agreement_targets, confidence_targets, hard_targets, margin_targets
-from demur.records import FloatArray, IntArray, Prompt, Sample
+from demur.preferences import mean_ranks
+from demur.records import FloatArray, IntArray
 from demur.router import held_out_scores
 from demur.store import Store
-from demur.two_stages import StagedScores, apgr_gain, staged_curve, staged_scores
-from demur.uncertainty import agreement, mean_nll, uncertainty
+from demur.trials import SHARES, gain_for_the_money
+from demur.two_stages import StagedScores, Use, apgr_gain, staged_curve, staged_scores, unchecked
 from environment import describe, shared_rows
-from nq_open import both, correctness, discrete_entropy, embeddings
-from staged_nq import nq_clusters
+from measured_pairs import BEST_TRUE, DEFAULT, PAPER, Pair, gsm8k, local_pair, nq_open
+from nq_open import embeddings
 
-FOLDS, EXTRA = 5, 3
+FOLDS, RESAMPLES = 5, 1000
+METHODS = ("sw", "logistic", "kernel")
 POOLINGS: tuple[Literal["mean"], Literal["last"]] = ("mean", "last")  # of the weak model's hidden state
-PAPER, BEST_TRUE = "paper: hard SE labels", "true labels, soft"
 USD = {"weak": (0.10e-6, 0.10e-6), "strong": (2.50e-6, 10.00e-6)}  # a token read and written: a 7B host, gpt-4o
 SECONDS = {"weak": (0.05, 0.010), "strong": (0.60, 0.012)}  # to the first token, and a token: assumed, not measured
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One pair's prompts: what both models' samples say, and how right they are."""
-
-    name: str
-    questions: list[str]
-    correct: FloatArray  # (n, samples) of the weak model
-    strong: FloatArray  # (n,) quality of the strong model
-    targets: Mapping[str, FloatArray]  # a label kind each, (n,)
-    label_free: str  # the kind that teaches the two-stage policy
-    drafts: Drafts
-    rows: GateRows  # of all prompts, with empty prompt scores
-    tokens: tuple[FloatArray, FloatArray] | None = None  # mean answer tokens (n,) of weak and strong
-
-    @property
-    def weak(self) -> FloatArray:
-        return np.asarray(self.correct.mean(axis=1))
-
-    @property
-    def draft_quality(self) -> FloatArray:
-        return np.take_along_axis(self.correct, self.drafts.orders[:, :, 0], axis=1)
-
-    def only(self, kept: np.ndarray) -> Pair:
-        drafts = replace(self.drafts, orders=self.drafts.orders[kept], signals=self.drafts.signals[:, kept])
-        return replace(
-            self,
-            questions=[q for q, keep in zip(self.questions, kept, strict=True) if keep],
-            correct=self.correct[kept],
-            strong=self.strong[kept],
-            targets={kind: y[kept] for kind, y in self.targets.items()},
-            drafts=drafts,
-            rows=rows_of(self.rows, kept),
-            tokens=None,
-        )
-
-
-def rows_of(rows: GateRows, chosen: np.ndarray) -> GateRows:
-    heads = None if rows.heads is None else rows.heads[chosen]
-    return GateRows(rows.prompt_scores[chosen], rows.signals[:, chosen], rows.gains[chosen], heads)
-
-
-def true_targets(weak: FloatArray, strong: FloatArray) -> dict[str, FloatArray]:
-    return {"true labels, hard": hard_targets(1 - weak, 1 - strong, tau=0.0), BEST_TRUE: margin_targets(-weak, -strong)}
-
-
-def nq_open() -> Iterator[Pair]:
-    """gpt-3.5-turbo and Llama-2-7b-chat; no texts, so no agreement, and memberships only as far as sizes tell them."""
-    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
-    weak_rows = [row["models"]["llama-2-7b-chat"] for row in rows]
-    nlls = np.array([row["nll_mean"] for row in weak_rows])
-    correct = (np.array([row["rouge_l"] for row in weak_rows]) > 0.5).astype(float)
-    weak_se, strong_se = both(rows, discrete_entropy)
-    weak, strong = both(rows, correctness)
-    strong_nll = np.array([np.mean(row["models"]["gpt-3.5-turbo"]["nll_mean"]) for row in rows])
-    clusters, identified = nq_clusters([row["class_size"] for row in weak_rows])
-    samples = [[Sample(i, "text", (-nll,), "stop", 0, 0) for i, nll in enumerate(row)] for row in nlls]
-    drafts = read_drafts(clusters, samples, EXTRA)
-    rest = drafts.orders[:, :, EXTRA + 1 :]  # believed gain: from weak samples that no signal was read from
-    rest_se = np.array(
-        [[uncertainty(ids[o], None, "discrete") for o in orders] for ids, orders in zip(clusters, rest, strict=True)]
-    )
-    rest_nll = np.take_along_axis(nlls[:, None], rest, axis=2).mean(axis=2)
-    shape = rest_se.shape
-    gains = confidence_targets(
-        rest_se.ravel(), np.repeat(strong_se, shape[1]), rest_nll.ravel(), np.repeat(strong_nll, shape[1])
-    ).reshape(shape)
-    pair = Pair(
-        "NQ-Open, gpt-3.5-turbo / Llama-2-7b-chat",
-        [row["question"] for row in rows],
-        correct,
-        strong,
-        {
-            PAPER: hard_targets(weak_se, strong_se),
-            "soft margin of SE": margin_targets(weak_se, strong_se),
-            "SE and tokens": confidence_targets(weak_se, strong_se, nlls.mean(axis=1), strong_nll),
-            **true_targets(weak, strong),
-        },
-        "SE and tokens",
-        drafts,
-        GateRows(np.zeros(len(rows)), drafts.signals, gains),
-    )
-    yield pair
-    yield replace(pair.only(identified), name=f"{pair.name}, memberships known ({identified.mean():.0%})")
-
-
-def from_texts(
-    name: str, prompts: Sequence[Prompt], weak: list[list[Sample]], strong: list[list[Sample]], numbers: bool = False
-) -> Pair:
-    """A pair whose answers are there as texts: everything as `demur label` and `demur train` do it."""
-    questions = [prompt.text for prompt in prompts]
-    texts = [[[one.text for one in answers] for answers in side] for side in (weak, strong)]
-    ids = meaning_clusters(questions * 2, [*texts[0], *texts[1]], entailment=exact_match).ids
-    joint = meaning_clusters(questions, [[*s, *w] for w, s in zip(*texts, strict=True)], entailment=exact_match).ids
-    n, count = len(prompts), len(strong[0])
-    known = weak[0][0].logprobs is not None
-    definition = "rao_blackwell" if known else "discrete"
-    se = [
-        np.array(
-            [uncertainty(i, [one.logprobs or () for one in a], definition) for i, a in zip(own, side, strict=True)]
-        )
-        for own, side in ((ids[:n], weak), (ids[n:], strong))
-    ]
-    nll = [np.array([np.mean([mean_nll(one.logprobs) for one in a]) for a in side]) for side in (weak, strong)]
-    gains = np.array([agreement(i[count:], i[:count]) for i in joint])
-    judge = numeric if numbers else grade
-    right = [np.array([[judge(p, text) for text in a] for p, a in zip(prompts, side, strict=True)]) for side in texts]
-    targets = {
-        PAPER: hard_targets(se[0], se[1]),
-        "soft margin of SE": margin_targets(se[0], se[1]),
-        "agreement": agreement_targets(gains),
-        **true_targets(right[0].mean(axis=1), right[1].mean(axis=1)),
-    }
-    if known:
-        targets["SE and tokens"] = confidence_targets(se[0], se[1], nll[0], nll[1])
-    drafts = read_drafts(ids[:n], weak, min(EXTRA, len(weak[0]) - 3))
-    rows = gate_rows(np.zeros(n), drafts, joint, count)
-    tokens = [np.array([np.mean([one.completion_tokens for one in a]) for a in side]) for side in (weak, strong)]
-    return Pair(
-        name, questions, right[0], right[1].mean(axis=1), targets, "agreement", drafts, rows,
-        (tokens[0], tokens[1]) if known else None,
-    )  # fmt: skip
-
-
-def local_pair() -> Iterator[Pair]:
-    """Qwen2.5-Coder-1.5B and SmolLM2-135M, our own samples with texts and log-probs."""
-    everything = shared_rows("samples/local_pair")
-    for name, rows in (
-        ("local pair", everything),
-        ("local pair without arithmetic", [row for row in everything if row["source"] != "mawps"]),
-    ):
-        weak, strong = (
-            [
-                [sample(i, one["text"], one["token_logprobs"]) for i, one in enumerate(row["models"][m]["samples"])]
-                for row in rows
-            ]
-            for m in ("smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct")
-        )
-        prompts = [Prompt(row["id"], row["question"], tuple(row["answers"])) for row in rows]
-        yield from_texts(f"{name}, Qwen-1.5B / SmolLM2-135M", prompts, weak, strong)
-
-
-def gsm8k() -> Iterator[Pair]:
-    """GPT-4 and Llama-2-13B, final answers of program prompts: three samples of each of two, of both models."""
-    styles = ("pot1", "pot2")
-    rows = [
-        row
-        for row in shared_rows("samples/gsm8k_gpt4_llama2_13b")
-        if all(len(row["samples"].get(f"{m}|{s}", ())) >= 3 for m in ("gpt-4", "llama-2-13b") for s in styles)
-    ]
-    answers = {
-        m: [[text for s in styles for text in row["samples"][f"{m}|{s}"][:3]] for row in rows]
-        for m in ("llama-2-13b", "gpt-4")
-    }
-    weak, strong = ([[sample(i, one, None) for i, one in enumerate(texts)] for texts in a] for a in answers.values())
-    prompts = [Prompt(row["id"], row["question"], tuple(row["answers"])) for row in rows]
-    yield from_texts("GSM8K, GPT-4 / Llama-2-13B", prompts, weak, strong, numbers=True)
-
-
-def sample(index: int, text: str | None, logprobs: Sequence[float] | None) -> Sample:
-    tokens = None if logprobs is None else tuple(logprobs)
-    return Sample(index, text or "", tokens, "stop", 0, len(logprobs or ()))
 
 
 def folds(n: int) -> IntArray:
@@ -220,26 +55,47 @@ def prompt_scores(X: FloatArray, y: FloatArray, method: str) -> FloatArray:
     return scores
 
 
-def staged(pair: Pair, X: FloatArray, y: FloatArray, *, extra: int, alone: bool = False) -> tuple[StagedScores, int]:
+@dataclass(frozen=True)
+class Folded:
+    """A label kind's routers, one a fold: the scores of its training prompts (held out) and of its test prompts."""
+
+    X: FloatArray
+    y: FloatArray
+
+    @cached_property
+    def scores(self) -> list[tuple[np.ndarray, FloatArray, FloatArray]]:
+        fold_of, found = folds(len(self.X)), []
+        for fold in range(FOLDS):
+            train = fold_of != fold
+            router = BY_NAME["kernel"]().fit(self.X[train], self.y[train])
+            before = held_out_scores(BY_NAME["kernel"](), self.X[train], self.y[train])
+            found.append((train, before, router.predict_proba(self.X[~train])[:, 1]))
+        return found
+
+    @cached_property
+    def prompt(self) -> FloatArray:
+        """(n,) by routers that did not see the prompt."""
+        found = np.empty(len(self.X))
+        for train, _, after in self.scores:
+            found[~train] = after
+        return found
+
+
+def staged(pair: Pair, routers: Folded, signals: FloatArray, *, alone: bool = False) -> tuple[StagedScores, int]:
     """The two-stage policy as `demur train` makes it, fold by fold; ``alone``: the gate without the prompt's score.
 
-    Also in how many folds the policy itself says, label-free, that its gate pays.
+    ``signals`` (k + 1, n, r, s) are what the gate reads. Also in how many folds the policy itself says, label-free,
+    that its gate pays.
     """
-    fold_of = folds(len(X))
-    first, steps = np.empty(len(X)), np.empty((extra + 1, *pair.rows.gains.shape))
+    first, steps = np.empty(len(pair.questions)), np.empty((len(signals), *pair.rows.gains.shape))
     spreads, bands, pays = [], [], 0
-    for fold in range(FOLDS):
-        train = fold_of != fold
-        router = BY_NAME["kernel"]().fit(X[train], y[train])
-        before, after = held_out_scores(BY_NAME["kernel"](), X[train], y[train]), router.predict_proba(X[~train])[:, 1]
+    for fold, (train, before, after) in enumerate(routers.scores):
         if alone:  # one score for all prompts, and a band as wide as it takes
             noise = np.random.default_rng(fold)
             before, after = (1e-3 * noise.normal(size=len(rows)) for rows in (before, after))
-        rows = rows_of(replace(pair.rows, signals=pair.rows.signals[: extra + 1]), train)
-        gate, _ = fit_gate(replace(rows, prompt_scores=before))
+        gate, _ = fit_gate(GateRows(before, signals[:, train], pair.rows.gains[train]))
         gate = replace(gate, band=np.inf) if alone else gate
-        drafts = replace(pair.drafts, signals=pair.rows.signals[: extra + 1][:, ~train])
-        found = staged_scores(gate, after, drafts)
+        found = staged_scores(gate, after, replace(pair.drafts, signals=signals[:, ~train]))
         first[~train], steps[:, ~train] = found.prompt, found.steps
         spreads.append(found.spreads)
         bands.append(found.band)
@@ -247,65 +103,100 @@ def staged(pair: Pair, X: FloatArray, y: FloatArray, *, extra: int, alone: bool 
     return StagedScores(first, steps, np.mean(spreads, axis=0), float(np.mean(bands))), pays
 
 
-def print_labels(pair: Pair, encoders: Mapping[str, FloatArray]) -> None:
+class Resampled:
+    """1,000 draws of a pair's prompts; what a score catches of each is a product, its ranks held fixed."""
+
+    def __init__(self, pair: Pair) -> None:
+        n = len(pair.questions)
+        self.gains, random = pair.strong - pair.weak, np.random.default_rng(0)
+        draws = [np.bincount(random.integers(0, n, n), minlength=n) for _ in range(RESAMPLES)]
+        self.counts = np.array(draws, dtype=np.float32)
+
+    def caught(self, scores: FloatArray) -> FloatArray:
+        """(resamples,) gain over random, summed."""
+        return np.asarray(self.counts @ (self.gains * (mean_ranks(scores) - 0.5)))
+
+    def apgr(self, scores: FloatArray) -> tuple[float, float]:
+        """95 % interval."""
+        return _middle(0.5 + self.caught(scores) / (self.counts @ self.gains))
+
+    def share(self, scores: FloatArray, best: FloatArray) -> tuple[float, float]:
+        """95 % interval of the part of the best one's gain over random."""
+        return _middle(self.caught(scores) / self.caught(best))
+
+
+def _middle(values: FloatArray) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def print_labels(pair: Pair, encoders: Mapping[str, FloatArray], methods: Sequence[str]) -> None:
     """Prompt-only: label kinds x encoders, and what part of the true labels' gain over random each reaches."""
     print(f"\n{pair.name}: {len(pair.questions)} prompts, weak {pair.weak.mean():.3f}, strong {pair.strong.mean():.3f}")
-    heads = f"{'CPT50':>7}{'CPT80':>7}{'APGR':>8}  95 % interval {'of true':>9}"
-    print(f"  {'prompt-only: labels':<26}{'encoder':<14}{'router':<9}{heads}")
+    heads = f"{'CPT50':>7}{'CPT80':>7}{'APGR':>8}  95 % interval   of true labels' gain"
+    print(f"  {'prompt-only: labels':<20}{'encoder':<14}{'router':<9}{heads}")
+    drawn = Resampled(pair)
     for encoder, X in encoders.items():
-        for method in ("sw", "logistic", "kernel"):
-            curves = {
-                kind: cost_quality_curve(prompt_scores(X, y, method), pair.weak, pair.strong)
-                for kind, y in pair.targets.items()
-            }
-            best = curves[BEST_TRUE].apgr - 0.5
-            for kind, curve in curves.items():
-                low, high = curve.interval("apgr")
+        for method in methods if encoder in ("minilm", "bge-small") else ("kernel",):
+            scores = {kind: prompt_scores(X, y, method) for kind, y in pair.targets.items()}
+            best = cost_quality_curve(scores[BEST_TRUE], pair.weak, pair.strong).apgr - 0.5
+            for kind, found in scores.items():
+                curve = cost_quality_curve(found, pair.weak, pair.strong)
+                (low, high), (least, most) = drawn.apgr(found), drawn.share(found, scores[BEST_TRUE])
                 print(
-                    f"  {kind:<26}{encoder:<14}{method:<9}{100 * curve.cpt(0.5):>7.1f}{100 * curve.cpt(0.8):>7.1f}"
-                    f"{curve.apgr:>8.3f}  [{low:.3f}, {high:.3f}]{(curve.apgr - 0.5) / best:>9.0%}",
+                    f"  {kind:<22}{encoder:<14}{method:<9}{100 * curve.cpt(0.5):>5.1f}{100 * curve.cpt(0.8):>7.1f}"
+                    f"{curve.apgr:>8.3f}  [{low:.3f}, {high:.3f}]  {(curve.apgr - 0.5) / best:>5.0%}"
+                    f" [{least:.0%}, {most:.0%}]",
                     flush=True,
                 )
 
 
-def print_stages(pair: Pair, X: FloatArray) -> None:
+def print_stages(pair: Pair, routers: Folded) -> None:
     """Prompt-only, the gate alone and both, label-free, with the paired gain over prompt-only."""
-    y = pair.targets[pair.label_free]
-    print(f"  {'stages (bge-small, kernel)':<36}{'APGR':>8}  gain over prompt-only     checked  extra  verdict")
-    base = np.repeat(prompt_scores(X, y, "kernel")[:, None], pair.draft_quality.shape[1], axis=1)
-    strong = np.broadcast_to(pair.strong[:, None], base.shape)
-    n = len(pair.questions)
-    curve = cost_quality_curve(
-        base.ravel(), pair.draft_quality.ravel(), strong.ravel(), groups=np.repeat(np.arange(n), base.shape[1])
+    print(
+        f"  {'stages (default labels, bge, kernel)':<37}{'APGR':>6}  gain over prompt-only    checked  extra  verdict"
     )
-    print(f"  {'prompt only':<36}{curve.apgr:>8.3f}")
-    most = len(pair.rows.signals) - 1
-    for name, extra, alone in (
-        ("gate only", most, True), *((f"two stages, at most {k} extra samples", k, False) for k in range(most + 1)),
-    ):  # fmt: skip
-        scores, pays = staged(pair, X, y, extra=extra, alone=alone)
+    base = np.repeat(routers.prompt[:, None], pair.draft_quality.shape[1], axis=1)
+    strong = np.broadcast_to(pair.strong[:, None], base.shape)
+    print(
+        f"  {'prompt only':<36}{staged_curve(unchecked_as(pair, routers), pair.draft_quality, pair.strong).apgr:>7.3f}"
+    )
+    signals = pair.rows.signals
+    most = len(signals) - 1
+    kinds = [("gate only", signals, True)]
+    kinds += [(f"two stages, at most {k} extra samples", signals[: k + 1], False) for k in range(most + 1)]
+    if pair.rows.heads is not None:
+        kinds.append(("two stages, a stream's first tokens", pair.rows.heads[None], False))
+    for name, read, by_itself in kinds:
+        scores, pays = staged(pair, routers, read, alone=by_itself)
         found = staged_curve(scores, pair.draft_quality, pair.strong)
         gain, low, high = apgr_gain(scores.final, base, pair.draft_quality, strong)
         used = [scores.use(float(t)) for t in np.quantile(scores.final, np.linspace(0.1, 0.9, 9))]
         checked, more = (np.mean([getattr(u, part).mean() for u in used]) for part in ("checked", "extra"))
-        verdict = "" if alone else f"pays in {pays} of {FOLDS}"
+        verdict = "" if by_itself else f"pays in {pays} of {FOLDS}"
         print(
-            f"  {name:<36}{found.apgr:>8.3f}  {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
-            f"{checked:>12.0%}{more:>7.2f}  {verdict}",
+            f"  {name:<36}{found.apgr:>7.3f}  {gain:+.3f} [{low:+.3f}, {high:+.3f}]{checked:>10.0%}{more:>7.2f}"
+            f"  {verdict}",
             flush=True,
         )
 
 
+def unchecked_as(pair: Pair, routers: Folded) -> StagedScores:
+    """The router alone, as scores of every draft."""
+    found = unchecked(routers.prompt)
+    return replace(found, steps=np.repeat(found.steps, pair.draft_quality.shape[1], axis=2))
+
+
 @drawing.in_style
-def headline(pair: Pair, X: FloatArray) -> Any:
+def headline(pair: Pair, X: FloatArray, routers: Folded) -> Any:
     """Quality against calls to the strong model: the paper's recipe, demur's two stages, and what true labels give."""
     figure, axes = drawing.axes_of(7.2, 4.4)
     ends = [float(pair.weak.mean()), float(pair.strong.mean())]
     axes.plot([0, 100], ends, color=drawing.INK, lw=1, ls="--", label="random")
-    scores, _ = staged(pair, X, pair.targets[pair.label_free], extra=len(pair.rows.signals) - 1)
+    scores, _ = staged(pair, routers, pair.rows.signals)
     lines = {
         "the paper's recipe: hard labels, SW": prompt_scores(X, pair.targets[PAPER], "sw"),
-        "label-free, prompt only": prompt_scores(X, pair.targets[pair.label_free], "kernel"),
+        "label-free, prompt only": routers.prompt,
         "true labels, prompt only": prompt_scores(X, pair.targets[BEST_TRUE], "kernel"),
     }
     curves = {name: cost_quality_curve(score, pair.weak, pair.strong) for name, score in lines.items()}
@@ -323,37 +214,45 @@ def headline(pair: Pair, X: FloatArray) -> Any:
     return figure
 
 
-def print_front(pair: Pair, X: FloatArray) -> None:
-    """Quality against USD, tokens and latency a prompt: prompt-only, gate-only, two stages and random."""
+def print_front(pair: Pair, routers: Folded) -> None:
+    """Quality against USD, tokens and latency a prompt: random, prompt-only, gate-only and two stages."""
     assert pair.tokens is not None
-    weak_tokens, strong_tokens = (tokens[:, None] for tokens in pair.tokens)
-    y = pair.targets[pair.label_free]
-    most = len(pair.rows.signals) - 1
+    read = np.array([len(q) / 4 + 200 for q in pair.questions])  # a few-shot template of 200 tokens
     policies = {
-        "prompt only": staged(pair, X, y, extra=0)[0],
-        "gate only": staged(pair, X, y, extra=most, alone=True)[0],
-        "two stages": staged(pair, X, y, extra=most)[0],
+        "prompt only": unchecked_as(pair, routers),
+        "gate only": staged(pair, routers, pair.rows.signals, alone=True)[0],
+        "two stages": staged(pair, routers, pair.rows.signals)[0],
     }
-    policies["prompt only"] = replace(
-        policies["prompt only"], band=-1.0, steps=np.repeat(policies["prompt only"].prompt[None, :, None], 4, axis=2)
-    )
-    read = np.array([len(q) / 4 + 200 for q in pair.questions])[:, None]  # a few-shot template of 200 tokens
+    noise = np.random.default_rng(0).random(policies["prompt only"].final.shape)
+    policies = {"random": StagedScores(noise[:, 0], noise[None], np.zeros(1), -1.0)} | policies
     print(f"  prices and speeds are assumed: USD a token {USD}, seconds {SECONDS}")
-    print(f"  {'front':<14}{'strong':>8}{'quality':>9}{'USD/1,000':>11}{'tokens':>8}{'seconds':>9}")
+    print(f"  {'front':<14}{'strong':>8}{'quality':>9}{'USD/1,000':>11}{'read':>8}{'written':>9}{'seconds':>9}")
     for name, scores in policies.items():
         for share in (0.1, 0.3, 0.5, 0.7):
             use = scores.use(float(np.quantile(scores.final, 1 - share)))
-            drafts = (use.checked | ~use.strong) + use.extra
-            quality = np.where(use.strong, pair.strong[:, None], pair.draft_quality).mean()
-            usd = drafts * (read * USD["weak"][0] + weak_tokens * USD["weak"][1])
-            usd = usd + use.strong * (read * USD["strong"][0] + strong_tokens * USD["strong"][1])
-            written = drafts * weak_tokens + use.strong * strong_tokens
-            seconds = drafts * (SECONDS["weak"][0] + weak_tokens * SECONDS["weak"][1])
-            seconds = seconds + use.strong * (SECONDS["strong"][0] + strong_tokens * SECONDS["strong"][1])
-            print(
-                f"  {name:<14}{use.strong.mean():>8.0%}{quality:>9.4f}{1000 * usd.mean():>11.4f}{written.mean():>8.1f}"
-                f"{seconds.mean():>9.3f}"
-            )
+            print(f"  {name:<14}{use.strong.mean():>8.0%}{_front_cells(pair, use, read)}")
+    for name in ("gate only", "two stages"):
+        uses = [policies[name].use(float(t)) for t in np.quantile(policies[name].final, SHARES)]
+        gains = pair.strong[:, None] - pair.draft_quality
+        gain, low, high = gain_for_the_money(uses, routers.prompt, gains, *(_usd(pair, read, m) for m in (0, 1)))
+        print(f"  {name}, quality over prompt only for the same USD: {gain:+.4f} [{low:+.4f}, {high:+.4f}]")
+
+
+def _usd(pair: Pair, read: FloatArray, side: int) -> FloatArray:
+    """(n,) of one answer of the weak (0) or strong (1) model."""
+    assert pair.tokens is not None
+    price = list(USD.values())[side]
+    return np.asarray(read * price[0] + pair.tokens[side] * price[1])
+
+
+def _front_cells(pair: Pair, use: Use, read: FloatArray) -> str:
+    assert pair.tokens is not None
+    written = dict(zip(("weak", "strong"), pair.tokens, strict=True))
+    quality = np.where(use.strong, pair.strong[:, None], pair.draft_quality).mean()
+    usd = use.cost(*(_usd(pair, read, side) for side in (0, 1))).mean()
+    seconds = use.cost(*(SECONDS[m][0] + written[m] * SECONDS[m][1] for m in written)).mean()
+    tokens = use.cost(read, read).mean(), use.cost(*pair.tokens).mean()
+    return f"{quality:>9.4f}{1000 * usd:>11.4f}{tokens[0]:>8.1f}{tokens[1]:>9.1f}{seconds:>9.3f}"
 
 
 def print_transfer(pair: Pair, X: FloatArray) -> None:
@@ -364,7 +263,7 @@ def print_transfer(pair: Pair, X: FloatArray) -> None:
         kept = np.array([q in judged for q in pair.questions])
         rows = [judged[q] for q in pair.questions if q in judged]
         weak, strong = (np.array([float(row["human_correct"][m]) for row in rows]) for m in (weak_name, strong_name))
-        for kind in (PAPER, "soft margin of SE", "SE and tokens", BEST_TRUE):
+        for kind in (PAPER, "soft margin of SE", DEFAULT, BEST_TRUE):
             curve = cost_quality_curve(prompt_scores(X, pair.targets[kind], "kernel")[kept], weak, strong)
             low, high = curve.interval("apgr")
             print(f"  {strong_name} / {weak_name:<9}{kind:<26}{curve.apgr:>8.3f}  [{low:.3f}, {high:.3f}]")
@@ -406,14 +305,18 @@ def main() -> None:
                 hidden = {f"weak {pooling}": hidden_state(pair.questions, pooling) for pooling in POOLINGS}
                 both = {f"bge+{name}": np.hstack([encoders["bge-small"], X]) / np.sqrt(2) for name, X in hidden.items()}
                 encoders |= hidden | both
-            print_labels(pair, encoders)
-            print_stages(pair, encoders["bge-small"])
+            known_only = source is nq_open and at == 1
+            print_labels(
+                pair, {"bge-small": encoders["bge-small"]} if known_only else encoders, METHODS[2 * known_only :]
+            )
+            routers = Folded(encoders["bge-small"], pair.targets[DEFAULT])
+            print_stages(pair, routers)
             if source is nq_open and at == 0:
                 print_transfer(pair, encoders["bge-small"])
                 if options.figure:
-                    drawing.save(headline(pair, encoders["bge-small"]), options.figure)
+                    drawing.save(headline(pair, encoders["bge-small"], routers), options.figure)
             if pair.tokens is not None:
-                print_front(pair, encoders["bge-small"])
+                print_front(pair, routers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which samples of an NQ-Open question mean the same, as far as the sizes of their classes tell."""
+"""NQ-Open's samples without texts: which mean the same, as far as class sizes tell, and how sure that makes a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demur.records import IntArray
+from demur.records import FloatArray, IntArray
+from demur.sureness import Sureness
+from demur.uncertainty import consistency, coverage, uncertainty
 
 
 def nq_clusters(sizes: Sequence[Sequence[int]], seed: int = 0) -> tuple[list[IntArray], np.ndarray]:
@@ -28,3 +30,13 @@ def nq_clusters(sizes: Sequence[Sequence[int]], seed: int = 0) -> tuple[list[Int
         clusters.append(ids)
         known.append(sure)
     return clusters, np.array(known)
+
+
+def nq_sureness(clusters: Sequence[IntArray], nll_sums: FloatArray) -> Sureness:
+    """One model's, from the clusters and whole-sequence NLLs (n, samples); answers of one NLL count as one text."""
+    covered = [coverage([f"{x:.3f}" for x in row], [(-x,) for x in row]) for row in nll_sums]
+    return Sureness(
+        np.array([uncertainty(ids, None, "discrete") for ids in clusters]),
+        np.array([consistency(ids) for ids in clusters]),
+        np.array(covered),
+    )

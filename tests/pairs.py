@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,11 @@ def weak(prompt: str, seed: int) -> str:
     return str(random.Random(seed).randrange(1000)) if "plus" in prompt else strong(prompt, seed)
 
 
+def honest(answer: str) -> float:
+    """Log-prob of each of the weak model's tokens: a guess is one of a thousand numbers."""
+    return -6.9 if answer.isdigit() else -0.01
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two endpoints that run."""
@@ -67,7 +72,7 @@ class Pair:
 
 
 @contextmanager
-def running_pair(weak_logprob: float | None = -0.1) -> Iterator[Pair]:
+def running_pair(weak_logprob: float | Callable[[str], float] | None = honest) -> Iterator[Pair]:
     """Serve the pair as long as the block runs."""
     ready, stop = threading.Event(), asyncio.Event()
     found: list[Pair] = []

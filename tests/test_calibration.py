@@ -45,11 +45,22 @@ def test_payback_by_hand() -> None:
 
 def test_a_budget_buys_as_many_strong_calls_as_it_can() -> None:
     scores, weak, strong = np.arange(10) / 10, np.full(10, 0.001), np.full(10, 0.011)
-    found = threshold_for_usd(scores, weak, strong, usd_per_1k=5.0)
-    assert np.mean(np.where(scores >= found.threshold, strong, weak)) * 1000 == pytest.approx(5.0)
-    with pytest.raises(InputError, match="the weak model alone costs"):
-        threshold_for_usd(scores, weak, strong, usd_per_1k=0.5)
-    assert threshold_for_usd(scores, weak, strong, usd_per_1k=99).strong_share == 1
+
+    def usd_at(threshold: float) -> float:
+        return float(np.where(scores >= threshold, strong, weak).mean())
+
+    found = threshold_for_usd(scores, usd_at, 5.0, 0.001)
+    assert 1000 * usd_at(found.threshold) == pytest.approx(5.0)
+    with pytest.raises(InputError, match=r"the weak model alone costs \$1\.0"):
+        threshold_for_usd(scores, usd_at, 0.5, 0.001)
+    assert threshold_for_usd(scores, usd_at, 99, 0.001).strong_share == 1
+
+
+def test_a_share_counts_every_draft_that_a_prompt_may_meet() -> None:
+    """Two prompts, each with a draft that lifts its score and one that lowers it: half of the drafts are strong."""
+    found = threshold_for_share(np.array([[0.4, 0.8], [0.3, 0.7]]), 0.5)
+    assert (found.strong_share, found.n) == (0.5, 2)
+    assert 0.4 < found.threshold < 0.7
 
 
 def test_estimated_quality_is_kept_with_the_fewest_strong_calls() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -15,9 +13,9 @@ from demur.certificates import (
     fixed_thresholds,
     losses_at,
     prompts_needed,
-    refuse_training_prompts,
 )
 from demur.errors import InputError
+from demur.graded import Graded, refuse_training_prompts
 from demur.records import FloatArray
 
 GRID = np.linspace(0, 1, 40)
@@ -65,6 +63,7 @@ def test_many_prompts_come_near_to_the_best_threshold(loss: Loss) -> None:
 @pytest.mark.parametrize("loss", ["missed", "difference"])
 def test_too_few_prompts_are_refused_with_the_number_needed(loss: Loss) -> None:
     needed = prompts_needed(0.05, 0.95, loss)
+    assert needed is not None
     few = np.zeros(needed - 1)
     with pytest.raises(InputError, match=f"at least {needed} are needed"):
         certify(few, few, few, GRID, risk=0.05, loss=loss)
@@ -76,12 +75,28 @@ def test_59_prompts_are_the_known_number_for_five_percent() -> None:
     assert prompts_needed(0.05, 0.95) == 59
 
 
-def test_nothing_passes_where_the_weak_model_always_loses() -> None:
+def test_no_promise_is_made_where_the_weak_model_always_loses() -> None:
     zeros, ones = np.zeros(500), np.ones(500)
-    found = certify(zeros, zeros, ones, [0.5], risk=0.05)
-    assert found.threshold == -math.inf
-    assert found.strong_share == 1
-    assert found.measured_loss == 0
+    with pytest.raises(InputError, match=r"100\.0% are lost; no number of such prompts would do"):
+        certify(zeros, zeros, ones, [0.5], risk=0.05)
+
+
+def test_one_loss_in_sixty_is_refused_with_the_number_that_such_losses_need() -> None:
+    """The exact test passes 0, 1, 2, 3 losses from 59, 93, 124, 153 prompts on; one is lost first of every 60."""
+    lost = np.append(1.0, np.zeros(59))
+    assert prompts_needed(0.05, 0.95, like=lost) == 153
+    assert prompts_needed(0.05, 0.95, like=[0.0, 0.1]) is None  # on the very risk: no number is enough
+    with pytest.raises(InputError, match=r"1\.7% are lost; about \d+ such prompts are needed"):
+        certify(np.zeros(60), 1 - lost, np.ones(60), [0.5], risk=0.05)
+
+
+def test_the_order_of_the_file_buys_nothing() -> None:
+    """Half of the prompts are lost, all in the second half of the file: a bet that ran along it would have won."""
+    scores, strong = np.zeros(2000), np.ones(2000)
+    weak = np.repeat([1.0, 0.0], 1000)
+    for order in (slice(None), slice(None, None, -1)):
+        with pytest.raises(InputError, match=r"50\.0% are lost; no number"):
+            certify(scores, weak[order], strong, [0.5], risk=0.05, loss="difference")
 
 
 def test_bad_values_are_named() -> None:
@@ -98,6 +113,14 @@ def test_training_prompts_are_refused() -> None:
     refuse_training_prompts(["a"], ["b"])
     with pytest.raises(InputError, match="1 of 2 prompts trained this router"):
         refuse_training_prompts(["a", "c"], ["a", "b"])
+    with pytest.raises(InputError, match="1 of 1 prompts"):
+        refuse_training_prompts(["What  is it? "], ["what is IT?"])
+
+
+def test_a_prompt_twice_is_one_prompt() -> None:
+    found = Graded(("a", "b", "A "), np.array([0.0, 0.5, 1.0]), np.ones(3)).distinct
+    assert found.prompts == ("a", "b")
+    assert found.weak_quality.tolist() == [0.0, 0.5]
 
 
 def test_the_sequence_ends_with_never_strong() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from demur.calibration import Calibration
 from demur.errors import InputError
 from demur.explaining import explain, explanation
 from demur.gate import SIGNALS, Gate, GateStep, Verdict
+from demur.gateway.decisions import Decider
 from demur.policy import Policy
 from demur.prices import Price, serving_cost
 from demur.records import Sample
 from demur.replaying import replay
 from demur.router import Router
+from demur.two_stages import Rehearsal
 from test_artifact import TRAINING, make
 from worlds import LetterEncoder
 
@@ -56,7 +59,7 @@ def test_an_explanation_names_both_costs_and_where_it_turns(saved: str) -> None:
     assert found.usd == pytest.approx(100 * found.usd_other)  # type: ignore[operator]
     router = Router.load(saved)
     shares = np.mean(router.training_scores >= found.decision.score)
-    assert found.flips_at == pytest.approx(shares)
+    assert found.flips == pytest.approx((shares, shares))
     text = "\n".join(found.lines)
     for part in ("strong: large", "below", "like these training prompts", "SE 1.00 nats", "expected to cost"):
         assert part in text
@@ -77,31 +80,52 @@ def test_a_gate_is_explained_with_its_cost() -> None:
     far = [p for p in prompts if p not in near]
     found = explanation(policy, near[0])
     assert found.usd is not None
+    assert found.usd_other is not None
     assert found.usd_checked == pytest.approx(3 * found.usd)
-    assert "looked at" in "\n".join(found.lines)
+    text = "\n".join(found.lines)
+    assert "looked at" in text
+    assert f"${3 * found.usd + found.usd_other:.6f} where it goes on" in text
     assert "not asked" in explanation(policy, far[0]).second_stage
     assert "no gate was trained" in explanation(Policy(priced()), near[0]).second_stage
 
 
-def test_a_replay_counts_what_the_gate_may_cost(saved: str, tmp_path: Path) -> None:
+def test_between_two_shares_the_draft_decides_whichever_side_its_score_is_on() -> None:
+    policy = gated()
+    prompts = [t.prompt + " again" for t in TRAINING]
+    scores = policy.router.score(prompts)
+    assert policy.checks
+    above = prompts[int(np.flatnonzero((scores > 0.5) & (scores - 0.5 <= policy.checks[0]))[0])]
+    found = explanation(policy, above)
+    assert (found.decision.role, found.decision.wants_samples) == ("weak", 1)
+    low, high = found.flips
+    assert low == np.mean(policy.router.training_scores >= found.decision.score + policy.checks[0])
+    assert high == np.mean(policy.router.training_scores >= found.decision.score - policy.checks[0])
+    assert f"below {low:.0%} the weak model answers, above {high:.0%} the strong one" in "\n".join(found.lines)
+
+
+def test_a_replay_expects_of_drafts_what_drafts_of_training_prompts_did(saved: str, tmp_path: Path) -> None:
+    """Every checked draft was lifted by the whole band: all checked prompts go on, and pay for a dropped answer."""
     prompts = [t.prompt + " again" for t in TRAINING]
     file = tmp_path / "day.jsonl"
     file.write_text("\n".join(json.dumps({"prompt": p}) for p in prompts))
     alone = replay(file, router=saved)
     policy = gated()
+    assert policy.checks
+    band, scores = policy.checks[0], np.sort(policy.router.training_scores)
+    policy = replace(policy, rehearsal=Rehearsal(scores, np.full((3, len(scores)), band)))
     policy.router.save(saved)
     policy.save(saved)
     found = replay(file, router=saved)
-    assert policy.checks
-    checked = np.abs(policy.router.score(prompts) - 0.5) <= policy.checks[0]
+    own = policy.router.score(prompts)
+    checked = np.abs(own - 0.5) <= band
     assert 0 < found.checked_share == pytest.approx(checked.mean())
+    assert found.strong_share == pytest.approx((checked | (own >= 0.5)).mean())
     costs = policy.router.expected_usd(prompts)
     assert costs is not None
     assert found.usd is not None
     assert alone.usd is not None
-    strong = policy.router.score(prompts) >= 0.5
-    assert found.usd[0] - alone.usd[0] == pytest.approx((costs[0] * checked * (2 + strong)).sum())
-    assert "at most" in "\n".join(found.lines)
+    lifted = checked & (own < 0.5)
+    assert found.usd[0] - alone.usd[0] == pytest.approx((costs[0] * (checked & ~lifted) + costs[1] * lifted).sum())
 
 
 def test_what_is_unlike_everything_is_said() -> None:
@@ -109,6 +133,16 @@ def test_what_is_unlike_everything_is_said() -> None:
     far = explanation(Policy(priced()), "&&&& 999999999999 qqqqqqqqqqqq").decision
     assert not far.familiar
     assert "unlike any training prompt" in far.reason
+
+
+async def test_the_gateways_decisions_say_so_too_at_any_threshold() -> None:
+    decider = Decider(Policy(priced()))
+    for threshold in (None, 0.2):
+        assert (await decider.decide("banana 3", threshold)).decision.familiar
+        far = (await decider.decide("&&&& 999999999999 qqqqqqqqqqqq", threshold)).decision
+        assert not far.familiar
+        assert "unlike any training prompt" in far.reason
+    decider.close()
 
 
 def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from demur.calibration import threshold_for_share
 from demur.drafts import gate_rows, read_drafts
 from demur.errors import ArtifactError, InputError
-from demur.gate import SIGNALS, GateRows, fit_gate, read_head, read_signals
+from demur.gate import EMPTY_NLL, SIGNALS, GateRows, Verdict, fit_gate, read_head, read_signals
 from demur.methods import LogisticRegression
 from demur.pair import PairSamples
-from demur.policy import Policy, believed_quality, drafts_of, train_policy
+from demur.policy import Policy, believed_quality, drafts_of
+from demur.policy_training import train_policy
 from demur.records import Prompt, Sample
 from demur.router import TrainingPrompt, train_router
-from demur.two_stages import staged_curve, staged_scores
+from demur.trials import gain_for_the_money
+from demur.two_stages import Use, staged_curve, staged_scores
 from worlds import LetterEncoder
 
 N, SAMPLES = 240, 8
@@ -43,7 +47,7 @@ def trained(prompts: list[Prompt], samples: PairSamples) -> Policy:
     random = np.random.default_rng(1)
     training = [TrainingPrompt(p.text, float(y), 1.0, 0.0) for p, y in zip(prompts, random.random(N), strict=True)]
     router = train_router(LetterEncoder(), LogisticRegression(), training, weak="small", strong="large")
-    return train_policy(router, prompts, samples)[0]
+    return train_policy(router, prompts, samples)
 
 
 def test_it_pays_where_the_weak_model_wavers_when_it_does_not_know() -> None:
@@ -70,7 +74,10 @@ def test_it_says_that_it_does_not_pay_where_wavering_tells_nothing() -> None:
 def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:
     prompts, samples = world(tells=True)
     two = PairSamples(*({k: v[:2] for k, v in side.items()} for side in (samples.weak, samples.strong)))
-    assert "2 samples a prompt" in trained(prompts, two).sentence
+    found = trained(prompts, two)
+    assert found.gate is not None
+    assert found.gate.samples == 1
+    assert "of 3 extra samples only 1 were there to learn from" in found.lines
     with pytest.raises(InputError, match="9 training prompts"):
         fit_gate(GateRows(np.zeros(9), np.zeros((1, 9, 1, len(SIGNALS))), np.zeros((9, 1))))
     with pytest.raises(InputError, match="at most 8"):
@@ -96,10 +103,94 @@ def test_the_policy_checks_what_is_near_the_threshold_and_asks_only_as_far_as_ne
         assert made.role == role
         assert asked <= gate.samples + 1
         assert abs(made.score - near.score) <= gate.band + 1e-9
-    assert policy.check(near, "question 7", wavering[:1], final=True).wants_samples == 0
+    assert not made.void
     assert policy.check_head(near, [-2.0] * 4).score > policy.check_head(near, [-0.1] * 4).score
     with pytest.raises(InputError, match="no weak answer"):
         policy.check(near, "question 7", [])
+
+
+def test_a_sample_that_was_wanted_and_did_not_come_voids_the_calibration() -> None:
+    policy = trained(*world(tells=True))
+    assert policy.gate is not None
+    steps = tuple(replace(step, spread=9.0) for step in policy.gate.steps[:-1])  # it could still turn everything
+    doubtful = replace(policy, gate=replace(policy.gate, steps=(*steps, policy.gate.steps[-1])))
+    near = doubtful.decide("question 7", threshold=float(policy.router.score(["question 7"])[0]))
+    draft = [sample(0, "right", 0.1)]
+    assert doubtful.check(near, "question 7", draft).wants_samples == 1
+    alone = doubtful.check(near, "question 7", draft, final=True)
+    assert (alone.wants_samples, alone.void) == (0, True)
+    assert "wanted in vain" in alone.reason
+
+
+def test_a_stream_is_routed_by_its_prompt_where_first_tokens_tell_nothing() -> None:
+    """No log-probs were there to learn a head from, or its verdict is that it does not pay: nothing is void."""
+    blind = trained(*world(tells=True, logprobs=False))
+    seeing = trained(*world(tells=True))
+    assert seeing.gate is not None
+    assert seeing.checks_streams
+    useless = replace(seeing, gate=replace(seeing.gate, head_verdict=Verdict(0.1, 0.0, -0.1, 0.1)))
+    for policy in (blind, useless):
+        assert not policy.checks_streams
+        near = policy.decide("question 7", threshold=float(policy.router.score(["question 7"])[0]))
+        made = policy.check_head(near, [-0.1] * 4)
+        assert (made.score, made.void, made.role) == (near.score, False, "strong")
+
+
+def test_each_number_of_extra_samples_has_its_worth_and_its_cost() -> None:
+    """Its tokens show a draft's worth at once: without extra samples the gate pays, and drops some."""
+    policy = trained(*world(tells=True))
+    assert [trial.samples for trial in policy.trials] == [0, 1, 2, 3]
+    none, *more = policy.trials
+    assert none.extra == 0
+    assert none.verdict.pays
+    assert none.tokens == pytest.approx((5 * none.dropped, 2 * none.dropped))  # read and written by each answer
+    assert all(0 <= trial.extra <= trial.samples * trial.checked for trial in more)
+    assert policy.trials[-1].verdict == policy.gate.verdict if policy.gate else False
+    assert any("at most 3 extra" in line for line in policy.lines)
+
+
+def test_the_same_money_may_buy_more_than_a_look_at_the_draft() -> None:
+    """Two prompts, one strong answer: the gate finds the prompt that needs it, the prompt's score the other one.
+
+    It drops a draft for that. Where that costs as much as a strong answer, the router alone could afford both.
+    """
+    scores, gains = np.array([0.6, 0.4]), np.array([[0.0], [1.0]])
+    use = Use(np.array([[False], [True]]), np.array([[True], [True]]), np.zeros((2, 1), dtype=int))
+    free, dear = np.zeros(2), np.ones(2)
+    assert gain_for_the_money([use], scores, gains, free, dear)[0] == 0.5
+    assert gain_for_the_money([use], scores, gains, 0.5 * dear, dear)[0] == 0.0
+
+
+def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
+    """Thresholds are set on what drafts come to, so a new day's drafts meet the share; prompts' own scores miss it."""
+    policy = trained(*world(tells=True))
+    assert policy.gate is not None
+    prompts, samples = world(tells=True, seed=9)
+    texts = [f"{p.text} anew" for p in prompts]
+    scores = policy.router.score(texts)
+    expected = policy.expected(scores, policy.serving_gate)
+    real = staged_scores(policy.gate, scores, drafts_of(policy, texts, [samples.weak[p.id] for p in prompts]))
+    for share in (0.3, 0.5, 0.7):
+        threshold = threshold_for_share(expected.final, share).threshold
+        assert real.use(threshold).strong.mean() == pytest.approx(share, abs=0.06)
+        assert expected.use(threshold).checked.mean() == real.use(threshold).checked.mean()
+
+
+def test_where_the_strong_model_falls_for_what_the_weak_one_knows_it_is_said() -> None:
+    """On one kind of prompt the strong model wavers between two answers, and the weak one always gives one of them."""
+    prompts = [Prompt(str(i), ("zzzz " if i % 2 else "aaaa ") * (1 + i % 3), ("x",)) for i in range(N)]
+    prompts = [replace(p, text=f"{p.text} {i // 2}") for i, p in enumerate(prompts)]
+    firm = [sample(i, "right", 0.1) for i in range(SAMPLES)]
+    torn = [sample(i, "right" if i % 4 else "wrong", 0.1) for i in range(SAMPLES)]  # three to one
+    wrong = [sample(i, "nothing", 0.1) for i in range(SAMPLES)]
+    weak = {p.id: firm if "zzzz" in p.text else wrong for p in prompts}
+    strong = {p.id: torn if "zzzz" in p.text else firm for p in prompts}
+    policy = trained(prompts, PairSamples(weak, strong))
+    assert policy.weaker
+    assert all("zzzz" in one.example and one.high < 0 for one in policy.weaker)
+    assert sum(one.prompts for one in policy.weaker) > N // 4  # the smallest groups are too small to say
+    assert any("believed better" in line for line in policy.lines)
+    assert not trained(*world(tells=True)).weaker
 
 
 def test_missing_logprobs_void_the_calibration_and_are_said_once() -> None:
@@ -137,17 +228,19 @@ def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: P
         Policy.load(tmp_path, encoder=LetterEncoder())
 
 
-def test_signals_of_one_answer_and_of_none_are_finite() -> None:
+def test_an_empty_draft_is_no_sure_one() -> None:
     assert np.isfinite(read_signals([0], [None])).all()
-    assert np.isfinite(read_signals([0, 1], [(), (-1.0,)])).all()
-    assert (read_head([]) == 0).all()
+    assert read_signals([0], [None])[0] == 0  # nothing is known of its tokens
+    assert read_signals([0, 1], [(), (-1.0,)])[0] == EMPTY_NLL
+    assert read_signals([0, 1], [(), (-1.0,)])[2] == (EMPTY_NLL + 1.0) / 2
+    assert (read_head([]) == EMPTY_NLL).all()
 
 
-def test_gains_come_from_samples_that_no_signal_was_read_from() -> None:
-    """The first samples of each order agree with the strong model, the rest do not: G must see only the rest."""
-    answers = [sample(i, "same" if i < 2 else "other", 0.1) for i in range(4)]
-    ids = np.array([0, 0, 1, 1])
-    drafts = read_drafts([ids] * 2, [answers] * 2, 1)
-    rows = gate_rows(np.zeros(2), drafts, [np.array([0, 0, 0, 0, 0, 0, 1, 1])] * 2, 4)
-    first = int(np.flatnonzero(drafts.orders[0, :, 0] == 0)[0])
-    assert rows.gains[0, first] == 1.0
+def test_a_drafts_gain_is_the_strong_models_belief_in_itself_less_that_in_this_draft() -> None:
+    """Of four strong answers three agree: 3 of 6 pairs do. The draft that says the same is believed by 3 in 4."""
+    answers = [sample(i, "a" if i < 2 else "b", 0.1) for i in range(4)]
+    drafts = read_drafts([np.array([0, 0, 1, 1])] * 2, [answers] * 2, 1)
+    rows = gate_rows(np.zeros(2), drafts, [np.array([0, 0, 0, 2, 0, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1])], [4, 2])
+    assert drafts.orders[0, :, 0].tolist() == [0, 1, 2, 3]
+    assert rows.gains[0].tolist() == [0.5 - 0.75, 0.5 - 0.75, 0.5, 0.5]
+    assert rows.gains[1].tolist() == [0.0, 0.0, 1.0, 1.0]  # two strong answers only: they need not be as many

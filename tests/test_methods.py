@@ -161,3 +161,14 @@ def test_a_weighting_or_delta_of_another_name_is_refused() -> None:
         SimilarityWeighted(weighting="foo").fit(np.eye(2), np.array([0, 1]))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="delta 'foo' is neither symmetric nor paper"):
         hard_targets(np.ones(2), np.zeros(2), delta="foo")  # type: ignore[arg-type]
+
+
+def test_a_row_without_weight_changes_nothing_whichever_system_is_solved() -> None:
+    """Kernel ridge solves one system where every row carries weight, and its normal equations where one does not."""
+    X, y, _ = planted(60)
+    exact = KernelRidge().fit(X, y)
+    odd = np.vstack([X, -X[:1]])
+    general = KernelRidge().fit(odd, np.append(y, 1.0), np.append(np.ones(60), 0.0))
+    assert general.predict_proba(X) == pytest.approx(exact.predict_proba(X), abs=1e-3)
+    halves = KernelRidge(alpha=3.0).fit(X, y, np.full(60, 0.5))
+    assert halves.predict_proba(X) == pytest.approx(exact.predict_proba(X), abs=1e-5)  # half the weight, half the ridge

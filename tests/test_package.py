@@ -12,7 +12,9 @@ from statistics import median
 import pytest
 
 import demur
+from demur.graded import plain_text
 from demur.prompts import read_prompts, split_prompts
+from demur.quickstart import EXAMPLES
 
 SOURCE = Path(demur.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -110,3 +112,4 @@ def test_the_demos_questions_are_whole() -> None:
     train, test = split_prompts(prompts)
     assert 0.4 < len(train) / len(prompts) < 0.6
     assert {prompt.source for prompt in train} == {prompt.source for prompt in test}
+    assert not {plain_text(prompt.text) for prompt in prompts} & {plain_text(example) for example in EXAMPLES}

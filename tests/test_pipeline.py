@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import demur
-from demur import artifact, pipeline, printing, supervision
+from demur import artifact, pipeline, printing, quickstart, supervision
 from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RunConfig
 from demur.errors import BudgetError, EndpointError, InputError
 from demur.methods import BY_NAME
@@ -52,8 +52,17 @@ def sampled(tmp_path: Path, pair: Pair, *, gold: bool = True) -> str:
 @pytest.mark.parametrize(
     "source",
     [
-        *("entropy hard", "entropy margin", "entropy confidence", "entropy auto", "agreement", "judge", "preference"),
-        *("accuracy hard", "accuracy soft", "quality-gap det", "quality-gap prob", "quality-gap trans"),
+        *("entropy combined", "entropy calibrated", "entropy margin", "entropy hard", "entropy auto"),
+        *(
+            "agreement",
+            "judge",
+            "preference",
+            "accuracy hard",
+            "accuracy soft",
+            "quality-gap det",
+            "quality-gap prob",
+            "quality-gap trans",
+        ),
     ],
 )
 def test_every_source_teaches_what_the_weak_model_cannot_do(tmp_path: Path, pair: Pair, source: str) -> None:
@@ -404,8 +413,20 @@ def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair) ->
         demur.calibrate(graded, router=router, risk=0.05)
     found = demur.calibrate(graded, router=router, risk=0.3)
     assert "risk 30.0% with 95% confidence" in demur.route("x?", router=router).reason
-    promise = json.loads((Path(router) / "certificate.json").read_text())
+    certificate = Path(router) / "certificate.json"
+    promise = json.loads(certificate.read_text())
     assert promise["threshold"] == found.threshold
+    assert (
+        promise["router_hash"]
+        == json.loads((Path(router) / "router.json").read_text())["sha256"]["weights.safetensors"]
+    )
+    assert len(promise["prompts_hash"]) == 32
+    twice = graded.read_text() * 2
+    graded.write_text(twice)
+    demur.calibrate(graded, router=router, risk=0.3)
+    assert json.loads(certificate.read_text())["m"] == promise["m"]  # a prompt twice is one prompt
+    demur.calibrate(tmp_path / "prompts.jsonl", router=router, strong_share=0.5)
+    assert not certificate.exists()  # its threshold is gone
     with pytest.raises(InputError, match="trained this router"):
         rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
         text = "\n".join(json.dumps(row | {"weak_quality": 1, "strong_quality": 1}) for row in rows)
@@ -439,3 +460,45 @@ def test_a_gate_switched_off_leaves_the_router_alone(tmp_path: Path, pair: Pair)
     assert policy.active
     assert policy.gate is not None
     assert policy.gate.samples == 1
+
+
+def test_what_is_graded_is_one_answer_as_it_would_be_served(tmp_path: Path, pair: Pair) -> None:
+    """A guess at a sum is right once in a thousand: each prompt's quality is 0 or 1, not the share of its samples."""
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic",))
+    demur.evaluate(run=run)
+    rows = [json.loads(line) for line in (Path(run) / "graded.jsonl").read_text().splitlines()]
+    assert {row["weak_quality"] for row in rows} == {0.0, 1.0}
+    assert {row["strong_quality"] for row in rows} == {1.0}
+
+
+def test_the_papers_own_entropies_are_measured_against_the_papers_recipe(tmp_path: Path, pair: Pair) -> None:
+    """Eq. 2 is negative here; the paper's relative difference takes that, the symmetric one does not."""
+    run = sampled(tmp_path, pair)
+    labels = demur.label(run=run, definition="paper", entailment="exact")
+    assert min(row.entropy_a or 0.0 for row in labels.preferences) < 0
+    demur.train(run=run, methods=("logistic",))
+    assert "paper: hard, sw" in [row.router for row in demur.evaluate(run=run).rows]
+
+
+def test_extra_samples_that_cannot_be_are_named(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    for wrong in (-1, 9):
+        with pytest.raises(InputError, match=f"extra_samples is {wrong}; give 0 to 8"):
+            demur.train(run=run, methods=("logistic",), extra_samples=wrong)
+    demur.train(run=run, methods=("logistic",), extra_samples=8)
+    assert "of 8 extra samples only 3 were there" in " ".join(Policy.load(Path(run) / "router").lines)
+
+
+def test_the_demos_examples_are_answered_live_and_never_asked_twice(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic",))
+    first = quickstart.answer_examples(run)
+    assert [one.prompt for one in first] == list(quickstart.EXAMPLES)
+    assert all(one.answer for one in first)
+    asked = len(pair.weak.requests) + len(pair.strong.requests)
+    assert quickstart.answer_examples(run) == first
+    assert len(pair.weak.requests) + len(pair.strong.requests) == asked

@@ -28,6 +28,7 @@ from demur.whole import replacing, write_whole
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
+CERTIFICATE = "certificate.json"  # of the threshold in router.json; it goes with it
 
 
 def save_router(router: Router, folder: Path) -> None:
@@ -51,6 +52,7 @@ def save_router(router: Router, folder: Path) -> None:
         training.write_text(lines, encoding="utf-8")
         hashes = {WEIGHTS: _sha256(weights), TRAINING: _sha256(training)}
         description.write_text(_json(_description(router, hashes)), encoding="utf-8")
+        (folder / CERTIFICATE).unlink(missing_ok=True)  # it was of another router
 
 
 @contextmanager
@@ -118,10 +120,16 @@ def _calibration(kept: dict[str, Any] | None, folder: Path) -> Calibration | Non
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
-    """Set the threshold of a saved router; nothing else of it changes."""
+    """Set the threshold of a saved router; nothing else of it changes, and a certificate of another one goes."""
     description = read_description(folder) | {"calibration": asdict(calibration)}
     with _writing(folder):
+        (folder / CERTIFICATE).unlink(missing_ok=True)
         write_whole(folder / DESCRIPTION, _json(description))
+
+
+def weights_hash(folder: Path) -> str:
+    """What tells a saved router from others; raises ArtifactError."""
+    return str(read_description(folder)["sha256"][WEIGHTS])
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ prompts. A promise about quality needs graded prompts: see certificates.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,9 @@ from numpy.typing import ArrayLike
 
 from demur.certificates import Certificate
 from demur.errors import InputError
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
+
+TRIED = 401  # thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,38 +41,33 @@ class Calibration:
 def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "your prompts") -> Calibration:
     """The threshold that sends as near to ``strong_share`` of these prompts to the strong model as their ties allow.
 
-    Raises InputError for no scores, scores that are not finite, or a share outside [0, 1].
+    Scores (n,), or (n, r) of r drafts that each prompt may meet. Raises InputError for no scores, scores that are not
+    finite, or a share outside [0, 1].
     """
     if not 0 <= strong_share <= 1:
         raise InputError(f"strong_share is {strong_share}; it is a fraction, from 0 to 1")
     levels, shares = _levels(scores)
     best = int(np.argmin(np.abs(shares - strong_share)))
-    return _between(levels, shares, best, f"strong share {strong_share:.0%}", np.size(scores), on)
+    return _between(levels, shares, best, f"strong share {strong_share:.0%}", len(np.asarray(scores)), on)
 
 
 def threshold_for_usd(
-    scores: ArrayLike,
-    weak_usd: ArrayLike,
-    strong_usd: ArrayLike,
-    usd_per_1k: float,
-    *,
-    checks: tuple[float, int] | None = None,
+    scores: ArrayLike, usd_at: Callable[[float], float], usd_per_1k: float, weak_usd: float, *, on: str = "your prompts"
 ) -> Calibration:
-    """The lowest threshold at which 1,000 such prompts cost at most ``usd_per_1k``; costs in USD a prompt, (n,).
+    """The lowest threshold at which 1,000 such prompts are expected to cost at most ``usd_per_1k``.
 
-    ``checks``: the band of a gate and its extra samples; a prompt in the band pays for a draft and, at most, for all of
-    them. Raises InputError when even always-weak costs more.
+    ``usd_at``: expected USD a prompt at a threshold, drafts and extra samples included; ``weak_usd``: of always-weak.
+    Raises InputError when even that costs more.
     """
-    score = np.asarray(scores, dtype=float)
-    levels, shares = _levels(score)
-    means = np.array([policy_usd(score, float(level), weak_usd, strong_usd, checks).mean() for level in levels])
-    affordable = np.flatnonzero(1000 * means <= usd_per_1k + 1e-12)
-    if not len(affordable):
-        weakest = 1000 * float(np.asarray(weak_usd).mean())
-        raise InputError(f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${weakest:.4f}")
-    return _between(
-        levels, shares, int(affordable[0]), f"at most ${usd_per_1k:g} per 1,000 prompts", len(score), "your prompts"
-    )
+    levels, shares = _levels(scores)
+    tried = _thinned(len(levels))
+    affordable = [i for i in tried if 1000 * usd_at(float(levels[i])) <= usd_per_1k + 1e-12]
+    if not affordable:
+        raise InputError(
+            f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${1000 * weak_usd:.4f}"
+        )
+    asked = f"at most ${usd_per_1k:g} expected per 1,000 prompts"
+    return _between(levels, shares, affordable[0], asked, len(np.asarray(scores)), on)
 
 
 def threshold_for_quality(
@@ -78,29 +76,18 @@ def threshold_for_quality(
     """The highest threshold whose estimated quality is ``keep`` times always-strong's.
 
     The estimates, (n,), are label-free (the strong model's own belief in both models' answers): no promise is made.
+    ``scores`` as for `threshold_for_share`.
     """
     if not 0 < keep <= 1:
         raise InputError(f"keep_quality is {keep}; it is a fraction of the strong model's quality, from 0 to 1")
-    score, weak, strong = (np.asarray(values, dtype=float) for values in (scores, weak_estimate, strong_estimate))
+    weak, strong = (np.asarray(values, dtype=float)[:, None] for values in (weak_estimate, strong_estimate))
+    score = np.asarray(scores, dtype=float).reshape(len(weak), -1)
     levels, shares = _levels(score)
-    means = np.array([np.where(score >= level, strong, weak).mean() for level in levels])
+    tried = _thinned(len(levels))
+    means = np.array([np.where(score >= levels[i], strong, weak).mean() for i in tried])
     good = np.flatnonzero(means >= keep * strong.mean() - 1e-12)
     asked = f"{keep:.0%} of the strong model's quality (estimated without labels)"
-    return _between(levels, shares, int(good[-1]), asked, len(score), on)
-
-
-def policy_usd(
-    scores: FloatArray, threshold: float, weak_usd: ArrayLike, strong_usd: ArrayLike, checks: tuple[float, int] | None
-) -> FloatArray:
-    """(n,) USD of each prompt at a threshold, at most: one within a gate's band pays for a draft and all extra samples.
-
-    Which of those are escalated only their answers tell; the prompt's own score stands in for that.
-    """
-    weak, strong = (np.broadcast_to(np.asarray(cost, dtype=float), scores.shape) for cost in (weak_usd, strong_usd))
-    above = scores >= threshold
-    band, extra = checks or (-1.0, 0)
-    checked = np.abs(scores - threshold) <= band
-    return np.asarray(np.where(above, strong, weak) + checked * weak * (extra + above))
+    return _between(levels, shares, int(tried[good[-1]]), asked, len(score), on)
 
 
 def certified(certificate: Certificate) -> Calibration:
@@ -112,13 +99,18 @@ def certified(certificate: Certificate) -> Calibration:
 
 def _levels(scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Every threshold that differs, rising, and the strong share of each."""
-    values = np.asarray(scores, dtype=float)
+    values = np.asarray(scores, dtype=float).ravel()
     if not len(values) or not np.isfinite(values).all():
         raise InputError(
             f"{len(values)} scores, {int((~np.isfinite(values)).sum())} not finite; calibrate on some prompts"
         )
     levels = np.append(np.unique(values), np.nextafter(values.max(), math.inf))
     return levels, 1.0 - np.searchsorted(np.sort(values), levels, side="left") / len(values)
+
+
+def _thinned(levels: int) -> IntArray:
+    """Indices of the levels that are tried where each takes a pass over all prompts; both ends are among them."""
+    return np.unique(np.linspace(0, levels - 1, min(levels, TRIED)).astype(int))
 
 
 def _between(levels: FloatArray, shares: FloatArray, at: int, asked: str, n: int, on: str) -> Calibration:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from demur.errors import InputError
 from demur.records import FloatArray
 
 Loss = Literal["missed", "difference"]
+MOST_PROMPTS = 2**22  # that are thought of when a promise is refused
 
 LOSSES = {
     "missed": "the weak model served and the strong one would have been better",
@@ -68,34 +69,47 @@ def certify(
     """The cheapest of ``thresholds`` whose loss is at most ``risk`` with ``confidence``.
 
     Arrays (m,) over graded prompts that were drawn like the ones to be served and did not train the router.
-    ``thresholds`` must not come from these prompts; quantiles of the training scores are meant. Raises InputError when
-    m is too small for any promise but always-strong's, and says how many prompts are needed.
+    ``thresholds`` must not come from these prompts; quantiles of the training scores are meant. Raises InputError where
+    no threshold passes that keeps a prompt on the weak model, and says how many graded prompts it would take.
     """
     score, weak, strong = (np.asarray(values, dtype=float) for values in (scores, weak_quality, strong_quality))
     _check(score, weak, strong, risk, confidence)
     needed = prompts_needed(risk, confidence, loss)
-    if len(score) < needed:
+    if needed is None or len(score) < needed:
         raise InputError(
             f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {confidence:.0%} confidence; at least "
             f"{needed} are needed, even if not one of them is lost"
         )
-    rejects = _rejects_missed if loss == "missed" else _rejects_difference
-    safe = -math.inf
+    order = np.random.default_rng(0).permutation(len(score))  # files come sorted, and a bettor must not profit by that
+    score, weak, strong = score[order], weak[order], strong[order]
+    safe, failed = -math.inf, None
     for threshold in np.unique(np.asarray(thresholds, dtype=float)):
-        if not rejects(losses_at(threshold, score, weak, strong, loss), risk, 1 - confidence):
+        lost = losses_at(threshold, score, weak, strong, loss)
+        if lost.mean() > risk or not REJECTS[loss](lost, risk, 1 - confidence):
+            failed = lost
             break
         safe = float(threshold)
-    lost = losses_at(safe, score, weak, strong, loss)
+    if failed is not None and (score >= safe).all():
+        raise InputError(_refusal(failed, risk, confidence, loss))
     return Certificate(
         threshold=safe,
         risk=risk,
         confidence=confidence,
         loss=loss,
-        measured_loss=float(lost.mean()),
+        measured_loss=float(losses_at(safe, score, weak, strong, loss).mean()),
         strong_share=float((score >= safe).mean()),
         m=len(score),
         method=METHODS[loss],
         data_hash=hashlib.sha256(np.stack([score, weak, strong]).tobytes()).hexdigest()[:32],
+    )
+
+
+def _refusal(lost: FloatArray, risk: float, confidence: float, loss: Loss) -> str:
+    needed = prompts_needed(risk, confidence, loss, like=lost)
+    more = f"about {needed:,} such prompts are needed" if needed else "no number of such prompts would do"
+    return (
+        f"{len(lost)} graded prompts cannot certify a risk of {risk:g} at {confidence:.0%} confidence: at the safest "
+        f"threshold that keeps any on the weak model {lost.mean():.1%} are lost; {more}, or a larger risk"
     )
 
 
@@ -105,18 +119,22 @@ def losses_at(threshold: float, scores: FloatArray, weak: FloatArray, strong: Fl
     return np.where(scores < threshold, gained, 0.0)
 
 
-def prompts_needed(risk: float, confidence: float, loss: Loss = "missed") -> int:
-    """The fewest graded prompts with which a threshold that loses nothing would pass."""
-    if loss == "missed":
-        return math.ceil(math.log(1 - confidence) / math.log(1 - risk))
-    tests: Callable[[int], bool] = lambda m: _rejects_difference(np.zeros(m), risk, 1 - confidence)  # noqa: E731
+def prompts_needed(risk: float, confidence: float, loss: Loss = "missed", like: ArrayLike = (0.0,)) -> int | None:
+    """The fewest graded prompts with which a threshold passes whose losses are ``like`` these, over and over again.
+
+    By default none is lost. None where they lose as much as ``risk`` or nearly so: no number is enough.
+    """
+    lost = np.asarray(like, dtype=float)
+    passes: Callable[[int], bool] = lambda m: REJECTS[loss](np.resize(lost, m), risk, 1 - confidence)  # noqa: E731
     high = 1
-    while not tests(high):
+    while not passes(high):
         high *= 2
+        if lost.mean() >= risk or high > MOST_PROMPTS:
+            return None
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if tests(middle) else (middle, high)
+        low, high = (low, middle) if passes(middle) else (middle, high)
     return high
 
 
@@ -151,6 +169,12 @@ def _rejects_difference(lost: FloatArray, risk: float, error: float) -> bool:
     return bool(wealth.max(initial=0.0) >= math.log(1 / error))
 
 
+REJECTS: Mapping[Loss, Callable[[FloatArray, float, float], bool]] = {
+    "missed": _rejects_missed,
+    "difference": _rejects_difference,
+}
+
+
 def _check(score: FloatArray, weak: FloatArray, strong: FloatArray, risk: float, confidence: float) -> None:
     if not 0 < risk < 1 or not 0 < confidence < 1:
         raise InputError(f"risk {risk} and confidence {confidence} must both lie between 0 and 1")
@@ -165,14 +189,3 @@ def fixed_thresholds(training_scores: ArrayLike, count: int = 200) -> FloatArray
     """The sequence that is tested: quantiles of the training scores, and one above them all (never strong)."""
     scores = np.asarray(training_scores, dtype=float)
     return np.append(np.unique(np.quantile(scores, np.linspace(0, 1, count))), np.nextafter(scores.max(), math.inf))
-
-
-def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> None:
-    """Raise InputError when prompts to certify on have trained the router: its scores know them."""
-    shared = set(prompts) & set(training)
-    if shared:
-        example = next(iter(shared))
-        raise InputError(
-            f"{len(shared)} of {len(prompts)} prompts trained this router (such as {example[:60]!r}); a certificate "
-            "needs prompts that it has not seen"
-        )

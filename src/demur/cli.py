@@ -37,16 +37,15 @@ Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of a
 @app.command()
 def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
     """Run the main job live: two real local models, about 90 questions, a trained and measured router."""
-    from demur.quickstart import demo, route_examples
+    from demur.quickstart import answer_examples, demo
 
     with printing.progress_bar() as progress:
         outcome = demo(run=run, announce=None if json else printing.estimate, progress=progress)
-        decisions = route_examples(run)
     if json:
         return printing.as_json(outcome)
     printing.outcome(outcome)
-    for prompt, decision in decisions:
-        printing.decision(prompt, decision)
+    for answered in answer_examples(run):
+        printing.answered(answered)
     return None
 
 
@@ -117,8 +116,8 @@ def label(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="entropy: margin (the default), hard, confidence, auto (chosen label-free); accuracy: hard, soft; "
-            "quality-gap: prob, det, trans."
+            help="entropy: combined (the default), calibrated, margin, hard, auto (chosen label-free); accuracy: hard, "
+            "soft; quality-gap: prob, det, trans."
         ),
     ] = None,
     definition: Annotated[str, typer.Option(help="entropy: of semantic entropy.")] = "rao_blackwell",
@@ -185,6 +184,7 @@ def train(
 ) -> None:
     """Fit the routers and the gate on the preferences and save them."""
     from demur.pipeline import train
+    from demur.policy import Policy
 
     with printing.progress_bar() as progress:
         router = train(
@@ -196,9 +196,11 @@ def train(
             extra_samples=extra_samples,
             progress=progress,
         )
+    policy = Policy.load(Path(run) / "router", encoder=router.encoder)
     if json:
-        return printing.as_json(router.describe())
-    return printing.trained(router, Path(run))
+        return printing.as_json(router.describe() | {"gate": policy.lines})
+    printing.trained(router, Path(run))
+    return printing.lines(policy.lines)
 
 
 @app.command()

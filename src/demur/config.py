@@ -21,11 +21,12 @@ from demur.records import SamplingSettings
 from demur.whole import write_whole
 
 RUN_RECORD = "run.json"
+MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
 
 LabelSource = Literal["entropy", "agreement", "accuracy", "preference", "quality-gap", "judge"]
 KINDS: Mapping[str, tuple[str, ...]] = {  # of a source's labels, its default first
-    "entropy": ("margin", "hard", "confidence", "auto"),
+    "entropy": ("combined", "calibrated", "margin", "hard", "auto"),
     "accuracy": ("hard", "soft"),
     "quality-gap": ("prob", "det", "trans"),
 }
@@ -137,6 +138,10 @@ class RouterConfig:
     encoder: str = "bge-small"
     gate: Literal["auto", "on", "off"] = "auto"  # look at the weak model's answer; auto: where it pays, label-free
     extra_samples: int = 3  # most weak samples that the gate may ask for beside the answer itself
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.extra_samples <= MOST_EXTRA_SAMPLES:
+            raise InputError(f"router.extra_samples is {self.extra_samples}; give 0 to {MOST_EXTRA_SAMPLES}")
 
     @property
     def served(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from demur.gate import GateRows, read_head, read_signals
 from demur.records import FloatArray, IntArray, Sample
-from demur.uncertainty import agreement
+from demur.uncertainty import consistency
 
 ORDERS = 4
 
@@ -33,7 +33,7 @@ def read_drafts(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]
     starts = np.unique(np.linspace(0, count, ORDERS, endpoint=False).astype(int))
     orders = np.broadcast_to((starts[:, None] + np.arange(count)) % count, (len(samples), len(starts), count))
     known = all(one.logprobs is not None or not one.text for answers in samples for one in answers)
-    logprobs = [[one.logprobs if known else None for one in answers] for answers in samples]
+    logprobs = [[one.logprobs or () if known else None for one in answers] for answers in samples]
     signals = [
         [
             [_signals(ids, tokens, order[: step + 1]) for order in orders[0]]
@@ -49,14 +49,13 @@ def _signals(ids: IntArray, logprobs: Sequence[tuple[float, ...] | None], order:
     return read_signals(ids[order], [logprobs[i] for i in order])
 
 
-def gate_rows(prompt_scores: FloatArray, drafts: Drafts, joint: Sequence[IntArray], strong: int) -> GateRows:
-    """What a gate is learned from; G is measured on the weak samples that no signal was read from.
+def gate_rows(prompt_scores: FloatArray, drafts: Drafts, joint: Sequence[IntArray], strong: Sequence[int]) -> GateRows:
+    """What a gate is learned from. A draft's gain: how right the strong model believes itself, less this draft.
 
-    ``joint``: clusters over both models' answers of every prompt, the ``strong`` strong ones first.
+    ``joint``: clusters over both models' answers of every prompt, the strong ones first, so many each.
     """
-    read = len(drafts.signals)  # the draft and its extra samples
-    gains = [
-        [agreement(ids[strong:][order[read:]], ids[:strong]) for order in orders]
-        for ids, orders in zip(joint, drafts.orders, strict=True)
-    ]
+    gains = []
+    for ids, count, orders in zip(joint, strong, drafts.orders, strict=True):
+        own, weak = ids[:count], ids[count:]
+        gains.append([consistency(own) - float(np.mean(own == weak[draft])) for draft in orders[:, 0]])
     return GateRows(prompt_scores, drafts.signals, np.array(gains), drafts.heads)

@@ -113,6 +113,13 @@ def mean_quality(
     return np.array([np.mean(sample_quality(prompt, samples[prompt.id], grader)) for prompt in prompts])
 
 
+def first_quality(
+    prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], grader: Grader = grade
+) -> FloatArray:
+    """Graded quality of each prompt's first sample, as one that is served; shape (n,), in [0, 1]."""
+    return np.array([grader(prompt, samples[prompt.id][0].text) for prompt in prompts], dtype=float)
+
+
 def sample_quality(prompt: Prompt, samples: Sequence[Sample], grader: Grader = grade) -> FloatArray:
     """Graded quality of each sample of a prompt; shape (samples,), in [0, 1]."""
     return np.array([grader(prompt, sample.text) for sample in samples], dtype=float)

@@ -16,7 +16,7 @@ class Explanation:
 
     prompt: str
     decision: Decision
-    flips_at: float  # strong share (of prompts like the training ones) at which the decision turns
+    flips: tuple[float, float]  # weak below the first strong share, strong above the second; the draft in between
     usd: float | None  # expected, of the model that was chosen
     usd_other: float | None  # of the other one
     second_stage: str  # what the gate would do, or why there is none
@@ -26,19 +26,38 @@ class Explanation:
     def lines(self) -> tuple[str, ...]:
         """In plain words, a line each."""
         made = self.decision
-        other = "weak" if made.role == "strong" else "strong"
-        direction = "below" if made.role == "strong" else "above"
-        money = "the cost is unknown" if self.usd is None else f"expected to cost ${self.usd:.6f}"
-        checked = "" if self.usd_checked is None else f", at most ${self.usd_checked:.6f} for draft and extra samples"
-        spared = "" if self.usd_other is None else f", ${self.usd_other:.6f} on the {other} one"
         near = [line for one in made.neighbours for line in _neighbour(one.similarity, one.training)]
         return (
             f"{made.role}: {made.model}, because {made.reason}",
-            f"  it would go to the {other} model at a strong share {direction} {self.flips_at:.0%}",
+            f"  {self._turns}",
             f"  second stage: {self.second_stage}",
-            f"  {money}{spared}{checked}",
+            f"  {self._money}",
             "  like these training prompts:",
             *near,
+        )
+
+    @property
+    def _turns(self) -> str:
+        low, high = self.flips
+        if low < high:
+            return (
+                f"at a strong share below {low:.0%} the weak model answers, above {high:.0%} the strong one, "
+                "unchecked; in between the weak model's answer decides"
+            )
+        other, side = ("weak", "below") if self.decision.role == "strong" else ("strong", "above")
+        return f"it would go to the {other} model at a strong share {side} {high:.0%}"
+
+    @property
+    def _money(self) -> str:
+        if self.usd is None or self.usd_other is None:
+            return "the cost is unknown"
+        if self.usd_checked is None:
+            other = "weak" if self.decision.role == "strong" else "strong"
+            return f"expected to cost ${self.usd:.6f}, ${self.usd_other:.6f} on the {other} one"
+        return (
+            f"expected to cost ${self.usd:.6f} where the draft stands at once, at most ${self.usd_checked:.6f} with "
+            f"extra samples and ${self.usd_checked + self.usd_other:.6f} where it goes on; ${self.usd_other:.6f} on "
+            "the strong one alone"
         )
 
 
@@ -70,11 +89,12 @@ def explanation(policy: Policy, prompt: str) -> Explanation:
     other, chosen = ("weak", "strong") if decision.role == "strong" else ("strong", "weak")
     costs = {role: router.cost(role) for role in ("weak", "strong")}
     usd = {role: cost.usd(prompt) if cost else None for role, cost in costs.items()}
-    flips_at = float(np.mean(router.training_scores >= decision.score))
+    band = policy.checks[0] if policy.checks else 0.0
+    low, high = (float(np.mean(policy.training_finals >= decision.score + way * band)) for way in (1, -1))
     checked = None
     if decision.wants_samples and policy.checks and usd["weak"] is not None:
         checked = usd["weak"] * (1 + policy.checks[1])
-    return Explanation(prompt, decision, flips_at, usd[chosen], usd[other], _second_stage(policy, decision), checked)
+    return Explanation(prompt, decision, (low, high), usd[chosen], usd[other], _second_stage(policy, decision), checked)
 
 
 def _second_stage(policy: Policy, decision: Decision) -> str:

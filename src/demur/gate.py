@@ -1,6 +1,6 @@
 """The gate: after the weak model has answered, how its answer and a few extra samples change the router's score.
 
-Learned without labels: the target is G (`demur.agreement`) on weak samples that the signals were not read from. After j
+Learned without labels: the target is what the strong model's samples believe to be gained over this very draft. After j
 extra samples the score is linear in the prompt's score and the signals. The gate does not know prompts, models or
 thresholds; policy decides with it, and its verdict says whether it catches more believed gain than the prompt alone.
 """
@@ -8,11 +8,12 @@ thresholds; policy decides with it, and its verdict says whether it catches more
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from demur.config import MOST_EXTRA_SAMPLES
 from demur.errors import InputError
 from demur.records import FloatArray, IntArray
 from demur.selection import area_interval, believed_area
@@ -27,7 +28,7 @@ SIGNALS = (
     "largest share",
 )
 HEAD_TOKENS = 8  # what is held back of a stream before it is let go
-MOST_SAMPLES = 8
+EMPTY_NLL = 3.0  # nats: an empty answer has no tokens, and is no sure one
 PENALTY, FOLDS = 20.0, 5
 BAND_SHARE = 0.8  # the band is as wide as this share of the changes that the gate makes to training scores
 CERTAIN = 2.0  # standard deviations of what further samples would still change
@@ -77,7 +78,7 @@ class GateRows:
 
     prompt_scores: FloatArray  # (n,) by routers that did not see the prompt
     signals: FloatArray  # (k + 1, n, r, s) after the draft and 0, 1, ... k extra samples
-    gains: FloatArray  # (n, r) G from samples that the signals were not read from
+    gains: FloatArray  # (n, r) believed to be gained over the draft, from samples that no signal was read from
     heads: FloatArray | None = None  # (n, r, 2) from `read_head`; None where the endpoint gives no log-probs
 
 
@@ -88,12 +89,18 @@ class Gate:
     steps: tuple[GateStep, ...]
     head: GateStep | None  # of the first HEAD_TOKENS tokens alone; None without log-probs
     band: float  # only prompts whose score lies this near to the threshold are checked
-    verdict: Verdict
+    verdict: Verdict  # with all extra samples
+    head_verdict: Verdict | None = None  # of the first tokens alone; None: not judged
 
     @property
     def samples(self) -> int:
         """Most extra samples that it asks for."""
         return len(self.steps) - 1
+
+    @property
+    def checks_streams(self) -> bool:
+        """True where the first tokens of a stream tell enough to hold them back; else its prompt decides."""
+        return self.head is not None and (self.head_verdict is None or self.head_verdict.pays)
 
     @property
     def needs_logprobs(self) -> bool:
@@ -110,42 +117,51 @@ class Gate:
 
 
 def read_signals(clusters: Sequence[int] | IntArray, logprobs: Sequence[Sequence[float] | None]) -> FloatArray:
-    """(s,) the SIGNALS of a draft (first) and its extra samples; those from tokens are 0 without log-probs."""
+    """(s,) the SIGNALS of a draft (first) and its extra samples.
+
+    None for log-probs that are not known: the signals from tokens are 0 then. () for an answer without tokens.
+    """
     ids = np.asarray(clusters)
-    nlls = np.nan_to_num([mean_nll(tokens) for tokens in logprobs])
+    nlls = np.array([0.0 if one is None else mean_nll(one) if len(one) else EMPTY_NLL for one in logprobs])
     shares = cluster_shares(ids)
     of_tokens = (nlls[0], np.log(nlls[0] + 1e-3) if nlls.any() else 0.0, nlls.mean())
     return np.array([*of_tokens, shannon(shares), np.mean(ids == ids[0]), shares.max()])
 
 
 def read_head(logprobs: Sequence[float]) -> FloatArray:
-    """(2,) mean and largest NLL of the first HEAD_TOKENS tokens of a draft; 0 without any."""
+    """(2,) mean and largest NLL of the first HEAD_TOKENS tokens of a draft; EMPTY_NLL without any."""
     nlls = -np.asarray(logprobs[:HEAD_TOKENS], dtype=float)
-    return np.array([nlls.mean(), nlls.max()]) if len(nlls) else np.zeros(2)
+    return np.array([nlls.mean(), nlls.max()]) if len(nlls) else np.full(2, EMPTY_NLL)
+
+
+def judge(after: FloatArray, before: FloatArray, gains: FloatArray) -> Verdict:
+    """What scores (n, r) after a look at the drafts catch of the believed ``gains`` beyond the scores before."""
+    caught = believed_area(before, gains)
+    return Verdict(caught, believed_area(after, gains) - caught, *area_interval(after, before, gains))
 
 
 def fit_gate(rows: GateRows) -> tuple[Gate, FloatArray]:
-    """Learn a gate; also its final scores (n, r) of the same drafts, by fits that did not see their prompts.
+    """Learn a gate; also the scores (k + 1, n, r) of the same drafts after each step, within the band, by fits that did
+    not see their prompts.
 
     Raises InputError for too few prompts or too many samples.
     """
     n = len(rows.prompt_scores)
     if n < 2 * FOLDS:
         raise InputError(f"{n} training prompts cannot teach a gate; give at least {2 * FOLDS}")
-    if len(rows.signals) - 1 > MOST_SAMPLES:
-        raise InputError(f"{len(rows.signals) - 1} extra samples: a gate takes at most {MOST_SAMPLES}")
+    if len(rows.signals) - 1 > MOST_EXTRA_SAMPLES:
+        raise InputError(f"{len(rows.signals) - 1} extra samples: a gate takes at most {MOST_EXTRA_SAMPLES}")
     fitted = [_fit_step(rows.prompt_scores, signals, rows.gains) for signals in rows.signals]
-    last = fitted[-1][1]
-    before = np.broadcast_to(rows.prompt_scores[:, None], last.shape)
-    band = float(np.quantile(np.abs(last - before), BAND_SHARE))
-    final = np.clip(last, before - band, before + band)
-    low, high = area_interval(final, before, rows.gains)
-    caught = believed_area(before, rows.gains)
-    steps = tuple(
-        GateStep(step.offset, step.slope, step.weights, float(np.std(last - scores))) for step, scores in fitted
-    )
-    head = None if rows.heads is None else _fit_step(rows.prompt_scores, rows.heads, rows.gains)[0]
-    return Gate(steps, head, band, Verdict(caught, believed_area(final, rows.gains) - caught, low, high)), final
+    held = np.stack([scores for _, scores in fitted])
+    before = np.broadcast_to(rows.prompt_scores[:, None], rows.gains.shape)
+    band = float(np.quantile(np.abs(held[-1] - before), BAND_SHARE))
+    confined = np.clip(held, before - band, before + band)
+    steps = tuple(replace(step, spread=float(np.std(held[-1] - scores))) for step, scores in fitted)
+    head, head_verdict = None, None
+    if rows.heads is not None:
+        head, after = _fit_step(rows.prompt_scores, rows.heads, rows.gains)
+        head_verdict = judge(np.clip(after, before - band, before + band), before, rows.gains)
+    return Gate(steps, head, band, judge(confined[-1], before, rows.gains), head_verdict), confined
 
 
 def _fit_step(prompt_scores: FloatArray, signals: FloatArray, gains: FloatArray) -> tuple[GateStep, FloatArray]:

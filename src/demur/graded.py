@@ -7,7 +7,7 @@ answers, a judge or people may as well. What is done with them is the business o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,31 @@ class Graded:
     """Prompts and the quality of both models' answers, (n,) each."""
 
     prompts: tuple[str, ...]
-    weak_quality: FloatArray
+    weak_quality: FloatArray  # of the one answer that would have been served
     strong_quality: FloatArray
+
+    @property
+    def distinct(self) -> Graded:
+        """Without repetitions, of which only the first one counts: they are no independent prompts."""
+        first = {plain_text(prompt): i for i, prompt in reversed(list(enumerate(self.prompts)))}
+        rows = sorted(first.values())
+        return Graded(tuple(self.prompts[i] for i in rows), self.weak_quality[rows], self.strong_quality[rows])
+
+
+def plain_text(prompt: str) -> str:
+    """What makes two prompts the same one: neither case nor spaces tell them apart."""
+    return " ".join(prompt.casefold().split())
+
+
+def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> None:
+    """Raise InputError when prompts to certify on have trained the router: its scores know them."""
+    trained = {plain_text(prompt) for prompt in training}
+    shared = [prompt for prompt in prompts if plain_text(prompt) in trained]
+    if shared:
+        raise InputError(
+            f"{len(shared)} of {len(prompts)} prompts trained this router (such as {shared[0][:60]!r}); a certificate "
+            "needs prompts that it has not seen"
+        )
 
 
 def write_graded(path: Path, graded: Graded) -> None:

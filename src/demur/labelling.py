@@ -17,7 +17,6 @@ from demur.pair import PairSamples
 from demur.preferences import (
     WARNED_SHARE,
     agreement_targets,
-    confidence_targets,
     hard_targets,
     label_warnings,
     margin_targets,
@@ -25,7 +24,16 @@ from demur.preferences import (
 )
 from demur.records import Encoder, Entailment, FloatArray, IntArray, Preference, Progress, Prompt, Sample, no_progress
 from demur.selection import Choice, choose_targets, halves
-from demur.uncertainty import AS_PRINTED, agreement, mean_nll, saturated_share, uncertainty, usable_definition
+from demur.sureness import Sureness, calibrated_targets, combined_targets
+from demur.uncertainty import (
+    AS_PRINTED,
+    agreement,
+    consistency,
+    coverage,
+    saturated_share,
+    uncertainty,
+    usable_definition,
+)
 
 _Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
 
@@ -65,10 +73,10 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Both models' uncertainty on every prompt, (n,) each."""
+    """Both models on every prompt."""
 
-    weak: FloatArray
-    strong: FloatArray
+    weak: Sureness
+    strong: Sureness
     saturated: float
     pairs: int
     calls: int
@@ -101,7 +109,9 @@ def label_prompts(
     pairs, calls, name = measured.pairs, measured.calls, config.name
     notes: tuple[str, ...] = ()
     joint: Sequence[IntArray] = ()
-    if name in ("agreement", "entropy auto"):
+    if name == "entropy combined" and measured.weak.coverage is None:
+        name, notes = "agreement", ("targets agreement: without log-probs there is no coverage to combine it with",)
+    if name in ("agreement", "entropy combined", "entropy auto"):
         found = joint_clusters(prompts, sides[0], sides[1], entailment, config.rules, progress)
         joint, pairs, calls = found.ids, pairs + found.pairs_scored, calls + found.calls
     if name == "entropy auto":
@@ -119,10 +129,10 @@ def label_prompts(
             target=float(targets[i]),
             winner=winner_of(float(targets[i])),
             kind=name,
-            entropy_a=float(measured.weak[i]),
-            entropy_b=float(measured.strong[i]),
+            entropy_a=float(measured.weak.entropy[i]),
+            entropy_b=float(measured.strong.entropy[i]),
             definition=definition,
-            margin=float(measured.weak[i] - measured.strong[i]),
+            margin=float(measured.weak.entropy[i] - measured.strong.entropy[i]),
             n=len(sides[0][i]),
         )
         for i, prompt in enumerate(prompts)
@@ -169,8 +179,7 @@ def _check_silence(sides: Sequence[_Side], names: Sequence[str]) -> list[str]:
 
 
 def _common_definition(definition: str, samples: Sequence[Sample]) -> str:
-    known = all(one.logprobs is not None or not one.text for one in samples)
-    return usable_definition(definition, [] if known else None)
+    return usable_definition(definition, [] if has_tokens([samples]) else None)
 
 
 def _measure(
@@ -186,16 +195,30 @@ def _measure(
     questions = [prompt.text for prompt in prompts] * 2
     answers = [[one.text for one in side] for side in (*weak, *strong)]
     found = meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
-    values = np.array(
-        [_uncertainty(ids, side, definition) for ids, side in zip(found.ids, (*weak, *strong), strict=True)]
+    n, tokens = len(prompts), has_tokens(weak) and has_tokens(strong)
+    sides = (
+        sureness(found.ids[:n], weak, definition, tokens=tokens),
+        sureness(found.ids[n:], strong, definition, tokens=tokens),
     )
-    n = len(prompts)
     saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
-    return _Measured(values[:n], values[n:], saturated, found.pairs_scored, found.calls)
+    return _Measured(*sides, saturated, found.pairs_scored, found.calls)
 
 
-def _uncertainty(ids: IntArray, samples: Sequence[Sample], definition: str) -> float:
-    return uncertainty(ids, [one.logprobs or () for one in samples], definition)
+def has_tokens(samples: _Side) -> bool:
+    """True where every answer that says something has token log-probs."""
+    return all(one.logprobs is not None or not one.text for answers in samples for one in answers)
+
+
+def sureness(clusters: Sequence[IntArray], samples: _Side, definition: str, *, tokens: bool = True) -> Sureness:
+    """One model's, from the meanings of its samples; ``definition`` is the entropy's, and without ``tokens`` there is
+    no coverage. An empty answer has no tokens."""
+    logprobs = [[one.logprobs or () for one in answers] for answers in samples]
+    covered = [coverage([one.text for one in answers], each) for answers, each in zip(samples, logprobs, strict=True)]
+    return Sureness(
+        np.array([uncertainty(ids, each, definition) for ids, each in zip(clusters, logprobs, strict=True)]),
+        np.array([consistency(ids) for ids in clusters]),
+        np.array(covered) if tokens else None,
+    )
 
 
 def joint_clusters(
@@ -215,39 +238,44 @@ def joint_clusters(
 def _targets(
     name: str, config: LabelConfig, measured: _Measured, joint: Sequence[IntArray], sides: Sequence[_Side]
 ) -> FloatArray:
-    """Targets (n,) of a source and kind; ``joint`` is only looked at for agreement."""
-    if name == "agreement":
-        n = len(sides[1][0])
-        return agreement_targets(np.array([agreement(ids[n:], ids[:n]) for ids in joint]))
+    """Targets (n,) of a source and kind; ``joint`` is only looked at for agreement and combined."""
+    weak, strong = measured.weak, measured.strong
     if name == "entropy margin":
-        return margin_targets(measured.weak, measured.strong)
-    if name == "entropy confidence":
-        return confidence_targets(measured.weak, measured.strong, *(_mean_nll(side) for side in sides))
-    return hard_targets(measured.weak, measured.strong, tau=config.tau, delta=config.delta)
-
-
-def _mean_nll(side: _Side) -> FloatArray:
-    """(n,) mean over the answers of -mean token log-prob; NaN where one has none."""
-    return np.array([np.mean([mean_nll(one.logprobs) for one in answers]) for answers in side])
+        return margin_targets(weak.entropy, strong.entropy)
+    if name == "entropy calibrated":
+        return calibrated_targets(weak, strong)
+    if name == "entropy hard":
+        return hard_targets(weak.entropy, strong.entropy, tau=config.tau, delta=config.delta)
+    n = len(sides[1][0])
+    gains = np.array([agreement(ids[n:], ids[:n]) for ids in joint])
+    return agreement_targets(gains) if name == "agreement" else combined_targets(gains, weak, strong)
 
 
 def _choose(
     prompts: Sequence[Prompt], joint: Sequence[IntArray], sides: Sequence[_Side], encoder: Encoder | None
 ) -> Choice:
-    """Targets from the first half of the samples, judged by G of the second half."""
+    """Targets from the first half of the samples, judged by G of the second half.
+
+    Only kinds that G enters, and the margin: G cannot arbitrate between kinds of entropy alone, which it ranks wrongly.
+    """
     if encoder is None:
         raise InputError("kind auto trains a small router to choose by; give label_prompts an encoder, or name a kind")
     n = len(sides[1][0])
     learned, judged = halves(joint, n)
     half = n // 2
     weak, strong = (
-        np.array([uncertainty(ids[start : start + half], None, "discrete") for ids in joint]) for start in (n, 0)
+        sureness(
+            [ids[start : start + half] for ids in joint],
+            [answers[:half] for answers in side],
+            "discrete",
+            tokens=has_tokens(sides[0]) and has_tokens(sides[1]),
+        )
+        for start, side in ((n, sides[0]), (0, sides[1]))
     )
-    nll = [_mean_nll([answers[:half] for answers in side]) for side in sides]
     candidates = {
+        "entropy combined": combined_targets(learned, weak, strong),
         "agreement": agreement_targets(learned),
-        "entropy margin": margin_targets(weak, strong),
-        "entropy confidence": confidence_targets(weak, strong, nll[0], nll[1]),
+        "entropy margin": margin_targets(weak.entropy, strong.entropy),
     }
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
     return choose_targets(candidates, judged, vectors)

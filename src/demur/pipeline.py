@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.artifact import load_router, save_calibration, save_router
+from demur.artifact import CERTIFICATE, load_router, save_calibration, save_router, weights_hash
 from demur.calibration import (
     Calibration,
     certified,
@@ -25,24 +25,25 @@ from demur.calibration import (
     threshold_for_share,
     threshold_for_usd,
 )
-from demur.certificates import Loss, certify, fixed_thresholds, refuse_training_prompts
+from demur.certificates import Loss, certify, fixed_thresholds
 from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, check_label, load_run, read_run_file
 from demur.encoding import CachedEncoder, load_encoder
 from demur.entailment import open_entailment
 from demur.errors import InputError
-from demur.evaluation import Evaluation, evaluate_router, examples, graded, quality_warnings
-from demur.graded import Graded, read_graded, write_graded
+from demur.evaluation import Evaluation, evaluate_router, examples, first_quality, graded, quality_warnings
+from demur.graded import Graded, read_graded, refuse_training_prompts, write_graded
 from demur.labelling import Labels
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, check_settings, pricing, sample_pair, spend_of, stored_pair
-from demur.policy import POLICY, Policy, believed_quality, train_policy
+from demur.policy import POLICY, Policy, believed_quality
 from demur.policy_evaluation import measure_policy
+from demur.policy_training import train_policy
 from demur.preference_files import read_preferences, write_preferences
 from demur.preferences import label_warnings
 from demur.preflight import check_run
 from demur.prices import serving_cost
 from demur.prompts import load_prompts, split_prompts
-from demur.records import FloatArray, Preference, Progress, SamplingSettings, no_progress
+from demur.records import FloatArray, Preference, Progress, SamplingSettings, content_hash, no_progress
 from demur.reporting import write_report
 from demur.router import Decision, Router
 from demur.store import Store
@@ -55,7 +56,6 @@ PREFERENCES = "preferences.jsonl"
 ROUTERS = "routers"  # one folder a trained router
 ROUTER = "router"  # the one that serves
 GRADED = "graded.jsonl"  # the test prompts and what both models' answers were worth
-CERTIFICATE = "certificate.json"
 
 Announce = Callable[[PairEstimate], None]
 
@@ -81,8 +81,8 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
         samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
         labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
         router = train_stage(config, store, progress)  # fit every router on the train prompts
-        scores = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
-        calibration = calibrate_stage(config, scores)  # the threshold that sends strong_share to the strong model
+        policy = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
+        calibration = calibrate_stage(config, policy)  # the threshold that sends strong_share to the strong model
         config.save()  # the record of what is there: a run that failed on the way leaves the one before
         evaluation = evaluate_stage(config, store, progress)  # cost and quality on the test prompts
     if evaluation:
@@ -117,16 +117,16 @@ def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
     return routers[served]
 
 
-def gate_stage(config: RunConfig, router: Router, store: Store, progress: Progress) -> FloatArray:
-    """Save the served router's gate beside it; returns the final scores of the training prompts, (n,)."""
+def gate_stage(config: RunConfig, router: Router, store: Store, progress: Progress) -> Policy:
+    """The served router with its gate, saved beside it."""
     wanted = config.router.gate
     train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
     if wanted == "off":
-        policy, scores = Policy(router, about="the gate is switched off"), router.training_scores
+        policy = Policy(router, about="the gate is switched off")
     else:
         samples = stored_pair(config, train, store)
         with open_entailment(config.label.entailment, store, progress) as entailment:
-            policy, scores = train_policy(
+            policy = train_policy(
                 *(router, train, samples, entailment),
                 extra=config.router.extra_samples,
                 rules=config.label.rules,
@@ -135,12 +135,13 @@ def gate_stage(config: RunConfig, router: Router, store: Store, progress: Progre
     if wanted == "on" and policy.gate:
         policy = replace(policy, active=True)
     policy.save(config.folder / ROUTER)
-    return scores
+    return policy
 
 
-def calibrate_stage(config: RunConfig, scores: FloatArray) -> Calibration:
-    """The policy's threshold for the run's strong share, by quantile of the training prompts' held-out scores (n,)."""
-    calibration = threshold_for_share(scores, config.strong_share, on="the training prompts")
+def calibrate_stage(config: RunConfig, policy: Policy) -> Calibration:
+    """The policy's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
+    calibration = threshold_for_share(policy.training_finals, config.strong_share, on="the training prompts")
+    calibration = replace(calibration, n=len(policy.router.training))  # each may count with several drafts
     save_calibration(config.folder / ROUTER, calibration)
     return calibration
 
@@ -154,7 +155,8 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
     prices = endpoint_of(config.weak).price, endpoint_of(config.strong).price
     test = graded(prompts, samples.weak, samples.strong, prices)
     texts = [prompt.text for prompt in prompts]
-    write_graded(config.folder / GRADED, Graded(tuple(texts), test.weak_quality, test.strong_quality))
+    firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
+    write_graded(config.folder / GRADED, Graded(tuple(texts), *firsts))
     served = load_router(config.folder / ROUTER)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
     rows = []
@@ -352,26 +354,28 @@ def calibrate(
     policy = Policy.load(router)
     loaded = policy.router
     if risk is not None:
-        found = _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
+        return _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
+    texts = [prompt.text for prompt in load_prompts(prompts)]
+    gate = policy.gate if policy.active else None
+    staged = policy.expected(loaded.score(texts), gate)  # the very scores that the policy will decide by
+    on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
+    if usd_per_1k is not None:
+        costs = loaded.expected_usd(texts)
+        if costs is None:
+            raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
+        found = threshold_for_usd(
+            staged.final, lambda t: float(staged.use(t).cost(*costs).mean()), usd_per_1k, float(costs[0].mean()), on=on
+        )
+    elif keep_quality is not None:
+        found = threshold_for_quality(staged.final, *believed_quality(policy, texts), keep_quality, on=on)
     else:
-        texts = [prompt.text for prompt in load_prompts(prompts)]
-        scores = loaded.score(texts)
-        if usd_per_1k is not None:
-            costs = loaded.expected_usd(texts)
-            if costs is None:
-                raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
-            gate = policy.gate if policy.active else None
-            checks = (gate.band, gate.samples) if gate else None
-            found = threshold_for_usd(scores, *costs, usd_per_1k, checks=checks)
-        elif keep_quality is not None:
-            found = threshold_for_quality(scores, *believed_quality(policy, texts), keep_quality, on="your prompts")
-        else:
-            found = threshold_for_share(scores, 0.3 if strong_share is None else strong_share)
+        found = threshold_for_share(staged.final, 0.3 if strong_share is None else strong_share, on=on)
     save_calibration(Path(router), found)
     return found
 
 
-def _certify(router: Router, folder: Path, graded: Graded, risk: float, confidence: float, loss: Loss) -> Calibration:
+def _certify(router: Router, folder: Path, given: Graded, risk: float, confidence: float, loss: Loss) -> Calibration:
+    graded = given.distinct
     refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
     certificate = certify(
         router.score(graded.prompts),
@@ -382,9 +386,12 @@ def _certify(router: Router, folder: Path, graded: Graded, risk: float, confiden
         confidence=confidence,
         loss=loss,
     )
-    text = json.dumps(asdict(certificate) | {"promise": certificate.sentence}, indent=2) + "\n"
-    write_whole(folder / CERTIFICATE, text)
-    return certified(certificate)
+    found = certified(certificate)
+    save_calibration(folder, found)
+    hashes = {"prompts_hash": content_hash(list(graded.prompts)), "router_hash": weights_hash(folder)}
+    kept = asdict(certificate) | hashes | {"promise": certificate.sentence}
+    write_whole(folder / CERTIFICATE, json.dumps(kept, indent=2, allow_nan=False) + "\n")
+    return found
 
 
 def route(prompt: str, *, router: str = f"run/{ROUTER}") -> Decision:

@@ -22,26 +22,28 @@ from typing import Any
 
 import numpy as np
 
-from demur.artifact import WEIGHTS, read_description
+from demur.artifact import weights_hash
 from demur.clustering import meaning_clusters
-from demur.drafts import Drafts, gate_rows, read_drafts
+from demur.drafts import Drafts, read_drafts
 from demur.entailment import exact_match, open_entailment
 from demur.errors import ArtifactError, InputError
-from demur.gate import Gate, GateStep, Verdict, fit_gate, read_head, read_signals
-from demur.labelling import joint_clusters
-from demur.pair import PairSamples
-from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, Role, Sample, no_progress
+from demur.gate import HEAD_TOKENS, Gate, GateStep, Verdict, read_head, read_signals
+from demur.records import Encoder, Entailment, FloatArray, Role, Sample
 from demur.router import Decision, Router
-from demur.uncertainty import belief
+from demur.slices import Slice
+from demur.trials import Trial
+from demur.two_stages import Rehearsal, StagedScores, unchecked
 from demur.whole import write_whole
 
 POLICY = "policy.json"
-JUDGED = 2  # weak samples that are left to measure G on
 
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A router and a gate on the weak model's answer. A gate that is not ``active`` is kept for its verdict only."""
+    """A router and a gate on the weak model's answer. A gate that is not ``active`` is kept for its verdict only.
+
+    What `demur.policy_training` found on the way is kept beside them.
+    """
 
     router: Router
     gate: Gate | None = None
@@ -50,6 +52,9 @@ class Policy:
     rules: bool = True
     about: str = "no gate was trained"  # why there is none
     beliefs: FloatArray | None = None  # (2, n) the strong model's belief in both models' answers to training prompts
+    rehearsal: Rehearsal | None = None  # what the gate did to drafts of training prompts
+    trials: tuple[Trial, ...] = ()  # the gate with fewer extra samples
+    weaker: tuple[Slice, ...] = ()  # where the weak model is believed better
 
     @property
     def serving_gate(self) -> Gate | None:
@@ -62,6 +67,24 @@ class Policy:
         """Band and most extra samples of the gate that serves; None without one."""
         gate = self.serving_gate
         return (gate.band, gate.samples) if gate else None
+
+    def expected(self, prompt_scores: FloatArray, gate: Gate | None) -> StagedScores:
+        """What prompts of these scores (n,) will meet under a gate (or none), before any answer is looked at.
+
+        Where nothing is known of the gate's ways (no rehearsal) the prompt's own score stands in for the last word.
+        """
+        if gate is None:
+            return unchecked(prompt_scores)
+        if self.rehearsal is None:
+            steps = np.broadcast_to(prompt_scores[:, None], (len(gate.steps), len(prompt_scores), 1))
+            return StagedScores(prompt_scores, steps, np.array([step.spread for step in gate.steps]), gate.band)
+        return self.rehearsal.expected(gate, prompt_scores)
+
+    @property
+    def training_finals(self) -> FloatArray:
+        """Last scores of the training prompts, or of drafts of them where the gate is active: to set a threshold on."""
+        known = self.active and self.rehearsal is not None
+        return self.rehearsal.finals if known and self.rehearsal else self.router.training_scores
 
     def decide(self, prompt: str, *, threshold: float | None = None, neighbours: int = 3) -> Decision:
         """The first stage. ``wants_samples`` > 0: the weak model answers, and `check` has the last word.
@@ -81,33 +104,38 @@ class Policy:
     def check(self, decision: Decision, prompt: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
         """The second stage, from the draft (first) and the extra samples so far.
 
-        Asks for one more sample where that may turn the decision, unless ``final``: no more can be had. Where the
-        endpoint gives no log-probs that the gate was learned with, the prompt's score decides, and ``void`` says that
-        the calibration does not hold. Raises InputError for no samples.
+        Asks for one more sample where that may turn the decision, unless ``final``: no more can be had. ``void`` says
+        that the calibration does not hold: where a sample was wanted in vain, or where the endpoint gives no log-probs
+        that the gate was learned with, so that the prompt's score decides. Raises InputError for no samples.
         """
         gate = self.serving_gate
         if not samples:
             raise InputError("no weak answer to check; hand in the draft and the extra samples")
         if gate is None or not decision.wants_samples:
             return replace(decision, wants_samples=0)
-        logprobs = [one.logprobs if gate.needs_logprobs else None for one in samples]
+        logprobs = [one.logprobs or () if gate.needs_logprobs else None for one in samples]
         if gate.needs_logprobs and any(one.logprobs is None and one.text for one in samples):
             return self._without_gate(decision)
         step = min(len(samples) - 1, gate.samples)
         texts = [one.text for one in samples[: step + 1]]
         ids = meaning_clusters([prompt], [texts], entailment=self.entailment, rules=self.rules).ids[0]
         score = self._confined(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
-        if not final and not gate.settled(step, score, decision.threshold):
+        certain = gate.settled(step, score, decision.threshold)
+        if not final and not certain:
             return replace(decision, wants_samples=1)
         beside = f" and {step} extra sample{'s' if step > 1 else ''}" if step else ""
-        return self._settled(decision, score, f"weak answer{beside} checked")
+        lacking = "" if certain else "; one more was wanted in vain, so the calibration is void"
+        return replace(self._settled(decision, score, f"weak answer{beside} checked{lacking}"), void=not certain)
 
     def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:
         """The second stage for a stream, from the draft's first tokens: let it go or escalate, take nothing back."""
         gate = self.serving_gate
         if gate is None or not decision.wants_samples:
             return replace(decision, wants_samples=0)
-        if gate.head is None or not logprobs:
+        if gate.head is None or not gate.checks_streams:
+            why = "a stream: its first tokens tell too little, so the prompt decides"
+            return self._settled(decision, decision.score, why)
+        if not logprobs:
             return self._without_gate(decision)
         score = self._confined(gate.head, decision, read_head(logprobs))
         return self._settled(decision, score, "first tokens of the weak answer checked")
@@ -140,22 +168,50 @@ class Policy:
         )
 
     @property
+    def checks_streams(self) -> bool:
+        """True where a stream's first tokens are to be held back for `check_head`; else `first_stage` is not for it."""
+        return self.serving_gate is not None and self.serving_gate.checks_streams
+
+    @property
     def sentence(self) -> str:
         """What the gate is worth, in plain words."""
         return self.gate.verdict.sentence if self.gate else self.about
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The same; what each number of extra samples is worth and costs; streams; where the weak model is better."""
+        return (
+            self.sentence,
+            *([self.about] if self.gate and self.about else []),
+            *(trial.line for trial in self.trials),
+            *([self._streams] if self.gate else []),
+            *(one.sentence for one in self.weaker),
+        )
+
+    @property
+    def _streams(self) -> str:
+        found = self.gate.head_verdict if self.gate else None
+        if found is None:
+            return "streams: routed by their prompts, there are no log-probs to look at"
+        decides = f"the first {HEAD_TOKENS} tokens decide" if found.pays else "routed by their prompts"
+        return f"streams: {decides}; first tokens catch {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
     def save(self, folder: str | Path) -> None:
         """Write policy.json beside the router saved there. Raises ArtifactError where none is."""
         folder = Path(folder)
         kept = {
-            "router": _router_hash(folder),
+            "router": weights_hash(folder),
             "active": self.active,
             "about": self.about,
             "rules": self.rules,
             "gate": asdict(self.gate) if self.gate else None,
-            "beliefs": None if self.beliefs is None else self.beliefs.round(4).tolist(),
+            "beliefs": _listed(self.beliefs),
+            "rehearsal": self.rehearsal
+            and {"scores": _listed(self.rehearsal.scores), "changes": _listed(self.rehearsal.changes)},
+            "trials": [asdict(trial) for trial in self.trials],
+            "weaker": [asdict(one) for one in self.weaker],
         }
-        write_whole(folder / POLICY, json.dumps(kept, indent=2) + "\n")
+        write_whole(folder / POLICY, json.dumps(kept) + "\n")
 
     @classmethod
     def load(
@@ -175,54 +231,16 @@ class Policy:
             gate = _gate(kept["gate"]) if kept["gate"] else None
             active, about, rules = kept["active"], kept["about"], kept["rules"]
             beliefs = None if kept["beliefs"] is None else np.array(kept["beliefs"])
+            known = kept["rehearsal"] and {name: np.array(value) for name, value in kept["rehearsal"].items()}
+            rehearsal = Rehearsal(**known) if known else None
+            trials = tuple(_trial(one) for one in kept["trials"])
+            weaker = tuple(Slice(**one) for one in kept["weaker"])
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
-        if kept["router"] != _router_hash(folder):
+        if kept["router"] != weights_hash(folder):
             raise ArtifactError(f"{path}: the gate belongs to another router than the one beside it; train again")
         decides = entailment or _opened_at_first_use(router.record.get("labels", {}).get("entailment", "exact"))
-        return cls(router, gate, active, decides, rules, about, beliefs)
-
-
-def train_policy(
-    router: Router,
-    prompts: Sequence[Prompt],
-    samples: PairSamples,
-    entailment: Entailment = exact_match,
-    *,
-    extra: int = 3,
-    rules: bool = True,
-    progress: Progress = no_progress,
-) -> tuple[Policy, FloatArray]:
-    """Learn a gate for a router from both models' samples of its training prompts, without labels.
-
-    It is active where its own verdict says that it pays; ``extra`` is the most weak samples that it may ask for. Also
-    returns the training prompts' final scores (n,), which a threshold is set on. Too few samples or prompts, or other
-    prompts than the router's: a policy without a gate that says so.
-    """
-    weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
-    if [prompt.text for prompt in prompts] != [one.prompt for one in router.training]:
-        return Policy(
-            router, about="no gate was trained: the router learned from other prompts"
-        ), router.training_scores
-    count = min(map(len, weak))
-    if count - 1 - JUDGED < 0:
-        about = f"no gate was trained: {count} samples a prompt, it takes {JUDGED + 1} or more"
-        return Policy(router, about=about), router.training_scores
-    own = meaning_clusters(
-        [prompt.text for prompt in prompts],
-        [[one.text for one in answers] for answers in weak],
-        entailment=entailment,
-        rules=rules,
-    )
-    joint = joint_clusters(prompts, weak, strong, entailment, rules, progress).ids
-    drafts = read_drafts(own.ids, weak, min(extra, count - 1 - JUDGED))
-    beliefs = np.array([belief(ids[-len(a) :], ids[: -len(a)]) for ids, a in zip(joint, weak, strict=True)]).T
-    try:
-        gate, scores = fit_gate(gate_rows(router.training_scores, drafts, joint, len(strong[0])))
-    except InputError as error:
-        return Policy(router, about=f"no gate was trained: {error}", beliefs=beliefs), router.training_scores
-    policy = Policy(router, gate, gate.verdict.pays, entailment, rules, "", beliefs)
-    return policy, scores[:, 0] if policy.active else router.training_scores
+        return cls(router, gate, active, decides, rules, about, beliefs, rehearsal, trials, weaker)
 
 
 def believed_quality(policy: Policy, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
@@ -272,12 +290,19 @@ def _opened_at_first_use(spec: str) -> Entailment:
 
 def _gate(kept: dict[str, Any]) -> Gate:
     head = _step(kept["head"]) if kept["head"] else None
-    return Gate(tuple(_step(step) for step in kept["steps"]), head, kept["band"], Verdict(**kept["verdict"]))
+    judged = Verdict(**kept["head_verdict"]) if kept["head_verdict"] else None
+    return Gate(tuple(_step(step) for step in kept["steps"]), head, kept["band"], Verdict(**kept["verdict"]), judged)
+
+
+def _trial(kept: dict[str, Any]) -> Trial:
+    money = kept["for_the_money"] and tuple(kept["for_the_money"])
+    arrays = {"tokens": tuple(kept["tokens"]), "for_the_money": money}
+    return Trial(**{**kept, "verdict": Verdict(**kept["verdict"]), **arrays})
+
+
+def _listed(values: FloatArray | None) -> list[Any] | None:
+    return None if values is None else values.round(5).tolist()
 
 
 def _step(kept: dict[str, Any]) -> GateStep:
     return GateStep(**{**kept, "weights": tuple(kept["weights"])})
-
-
-def _router_hash(folder: Path) -> str:
-    return str(read_description(folder)["sha256"][WEIGHTS])

@@ -20,7 +20,7 @@ def measure_policy(
     """Rows of the paper's recipe and, last, of router and gate; and what is found. ``served`` names the router."""
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
-    findings = [policy.sentence]
+    findings = list(policy.lines)
     scores = policy.router.score(texts)
     quality, best = test.weak_quality, scores
     costs = None if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)

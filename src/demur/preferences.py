@@ -1,7 +1,8 @@
 """Preferences: which model is preferred for a prompt, from the entropies of both.
 
 Hard winners (Eqs. 3-4 of Zhang et al. 2025) and soft targets, as pure functions on arrays. A target y is in [0, 1]:
-1 = the strong model is needed, 0 = it is not, .5 = tie. Other supervision is `demur.sources`'; files of preferences
+1 = the strong model is needed, 0 = it is not, .5 = tie. Targets of sureness are
+`demur.sureness`'; other supervision is `demur.sources`'; files of preferences
 are `demur.preference_files`'.
 """
 
@@ -15,7 +16,6 @@ from demur.errors import InputError
 from demur.records import FloatArray, Winner
 
 Delta = Literal["symmetric", "paper"]
-TOKEN_SHARE = 0.5  # of token log-probs beside the entropies' margin
 WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
 
 
@@ -57,18 +57,6 @@ def margin_targets(entropy_weak: FloatArray, entropy_strong: FloatArray) -> Floa
     Ranks, because the margin's scale differs by pair and definition while its order is what carries.
     """
     return mean_ranks(np.asarray(entropy_weak, dtype=float) - np.asarray(entropy_strong, dtype=float))
-
-
-def confidence_targets(
-    entropy_weak: FloatArray, entropy_strong: FloatArray, nll_weak: FloatArray, nll_strong: FloatArray
-) -> FloatArray:
-    """Soft targets from meanings and tokens: ranks of the margin, and half as much of the mean token NLL's difference.
-
-    The tokens tell prompts apart where both models have one meaning or every sample its own. NaN (an answer without
-    log-probs) counts as no difference.
-    """
-    tokens = np.nan_to_num(np.asarray(nll_weak, dtype=float) - np.asarray(nll_strong, dtype=float))
-    return mean_ranks(margin_targets(entropy_weak, entropy_strong) + TOKEN_SHARE * mean_ranks(tokens))
 
 
 def mean_ranks(values: FloatArray) -> FloatArray:

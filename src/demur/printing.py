@@ -26,6 +26,7 @@ from rich.table import Column, Table
 from demur.tables import COLUMNS, reference_rows, router_rows
 
 if TYPE_CHECKING:
+    from demur.answering import Answered
     from demur.calibration import Calibration
     from demur.catalogue import CatalogueModel
     from demur.evaluation import Evaluation
@@ -140,6 +141,15 @@ def decision(prompt: str, made: Decision) -> None:
         )
         text = " ".join(near.prompt.split())[:70]
         out.print(f"  near ({near.similarity:.2f}): {_escape(text)}   {entropies} nats", style="dim")
+
+
+def answered(found: Answered) -> None:
+    """One prompt that a policy answered: the answer, the model, the stages and the reason."""
+    made = found.decision
+    out.print(f"\n[bold]{_escape(' '.join(found.prompt.split())[:100])}[/bold]")
+    out.print(f"  {_escape(found.answer or '(an empty answer)')}")
+    out.print(f"  -> {made.role}: {made.model}, by {_escape(found.path)}")
+    out.print(f"  {_escape(made.reason)}", style="dim")
 
 
 def _escape(text: str) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
 
-from demur.config import LabelConfig, ModelConfig, RunConfig
-from demur.pipeline import ROUTER, Announce, Outcome, run_config
+from demur.answering import Answered, Ask, answer
+from demur.config import LabelConfig, ModelConfig, RunConfig, load_run
+from demur.endpoints import EndpointClient
+from demur.local import endpoint_of, opened
+from demur.pipeline import ROUTER, STORE, Announce, Outcome, run_config
 from demur.policy import Policy
-from demur.records import Progress, SamplingSettings, no_progress
-from demur.router import Decision
+from demur.records import Progress, Sample, SamplingSettings, no_progress
+from demur.running import finished
+from demur.store import Store
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
 PRICED_AS = "gpt-4o"  # the local strong model stands in for a cloud model, and is priced as one
-EXAMPLES = (
-    "What is the capital of Spain?",
-    "A taxi costs 4 dollars and 2 dollars a mile. How many dollars does a ride of 9 miles cost?",
+EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt alone, a draft kept, a draft dropped
+    "In which country is the city of Venice?",
+    "Who wrote Animal Farm?",
     "Who wrote The Brothers Karamazov?",
 )
 
@@ -53,7 +58,35 @@ def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> s
     return str(folder)
 
 
-def route_examples(run: str = "run/demo") -> list[tuple[str, Decision]]:
-    """Three new prompts, routed by the demo's router."""
-    policy = Policy.load(Path(run) / ROUTER)
-    return [(prompt, policy.decide(prompt)) for prompt in EXAMPLES]
+def answer_examples(run: str = "run/demo") -> list[Answered]:
+    """New prompts, answered live by the demo's policy; what was answered before is read from the store."""
+    config = load_run(run)
+    policy = Policy.load(config.folder / ROUTER)
+
+    async def work() -> list[Answered]:
+        async with AsyncExitStack() as stack:
+            store = stack.enter_context(Store(config.folder / STORE))
+            weak, strong = (_asked(model, config, store, stack) for model in (config.weak, config.strong))
+            return [await answer(policy, prompt, weak=weak, strong=strong) for prompt in EXAMPLES]
+
+    return finished(work())
+
+
+def _asked(model: ModelConfig, config: RunConfig, store: Store, stack: AsyncExitStack) -> Ask:
+    """A model asked through the store, as the run's samples were; it is started for the first one that is missing."""
+    client: EndpointClient | None = None
+    name, key = endpoint_of(model).name, config.sampling.key
+
+    async def ask(prompt: str, index: int) -> Sample:
+        nonlocal client
+        known = [one for one in store.samples(name, prompt, key) if one.index == index]
+        if known:
+            return known[0]
+        if client is None:
+            endpoint = await stack.enter_async_context(opened(model, parallel=1))
+            client = await stack.enter_async_context(EndpointClient(endpoint))
+        found = await client.complete(prompt, config.sampling, [index])
+        store.add_samples(name, prompt, key, found)
+        return found[0]
+
+    return ask

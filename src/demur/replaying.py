@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.calibration import policy_usd
 from demur.errors import InputError
 from demur.graded import FIELDS, read_graded
 from demur.policy import Policy
@@ -25,7 +24,8 @@ class Replayed:
     threshold: float
     strong_share: float
     unfamiliar_share: float  # of prompts unlike any training prompt
-    checked_share: float  # of prompts whose weak answer the gate would look at; the strong share may change by as much
+    checked_share: float  # of prompts whose weak answer the gate would look at
+    extra_samples: float  # of the weak model, expected a prompt
     usd: tuple[float, float, float] | None  # expected, low, high; None when a price is unknown
     usd_weak: float | None  # always weak
     usd_strong: float | None  # always strong
@@ -38,19 +38,17 @@ class Replayed:
             f"{self.prompts:,} prompts at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to the strong "
             f"model, {self.unfamiliar_share:.1%} are unlike any training prompt"
         ]
-        at_most = ""
         if self.checked_share:
-            at_most = "at most "
             found.append(
-                f"of {self.checked_share:.1%} the gate would look at the weak model's answer: only the answers tell "
-                "which of those go on, here their prompts decide, and each pays for a draft and all extra samples"
+                f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
+                f"{self.extra_samples:.2f} extra samples a prompt; drafts of training prompts tell how many go on"
             )
         if self.usd is None or self.usd_strong is None or self.usd_weak is None:
             found.append("cost: a price is unknown; give it in the run file and train again")
         else:
             saved = 1 - self.usd[0] / self.usd_strong if self.usd_strong else 0.0
             found.append(
-                f"cost: {at_most}${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against "
+                f"cost: ${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against "
                 f"${self.usd_strong:.4f} always strong ({saved:.0%} saved) and ${self.usd_weak:.4f} always weak"
             )
         if self.quality is not None:
@@ -71,10 +69,11 @@ def replay(file: str | Path, *, router: str = "run/router", threshold: float | N
     texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]
     used = loaded.threshold if threshold is None else threshold
     scores, familiar = loaded.score_with_familiarity(texts)
-    strong = scores >= used
+    use = policy.expected(scores, policy.serving_gate).use(used)
+    strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
     quality = None
     if graded:
-        routed = np.where(strong, graded.strong_quality, graded.weak_quality)
+        routed = strong * graded.strong_quality + (1 - strong) * graded.weak_quality
         quality = (float(routed.mean()), float(graded.weak_quality.mean()), float(graded.strong_quality.mean()))
     costs = loaded.expected_usd(texts)
     return Replayed(
@@ -82,8 +81,9 @@ def replay(file: str | Path, *, router: str = "run/router", threshold: float | N
         threshold=used,
         strong_share=float(strong.mean()),
         unfamiliar_share=1.0 - float(np.mean(familiar)),
-        checked_share=float(np.mean(np.abs(scores - used) <= policy.checks[0])) if policy.checks else 0.0,
-        usd=None if costs is None else _with_interval(policy_usd(scores, used, *costs, policy.checks)),
+        checked_share=float(use.checked.mean()),
+        extra_samples=float(use.extra.mean()),
+        usd=None if costs is None else _with_interval(use.cost(*costs)),
         usd_weak=None if costs is None else float(costs[0].sum()),
         usd_strong=None if costs is None else float(costs[1].sum()),
         quality=quality,

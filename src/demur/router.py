@@ -18,7 +18,7 @@ from demur.calibration import Calibration
 from demur.errors import InputError
 from demur.methods.estimator import normalised
 from demur.prices import ServingCost
-from demur.records import Encoder, FloatArray, Method, Role
+from demur.records import BoolArray, Encoder, FloatArray, Method, Role
 
 NEIGHBOURS = 3
 UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
@@ -125,12 +125,16 @@ class Router:
         """The same from the prompts' embeddings, (n, d)."""
         return np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
 
-    def score_with_familiarity(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    def score_with_familiarity(self, prompts: Sequence[str]) -> tuple[FloatArray, BoolArray]:
         """Scores (n,) and whether each prompt is like some training prompt, (n,) booleans."""
         vectors = self._encode(prompts)
-        nearest = [self._nearest(vector, 1) for vector in vectors]
-        familiar = [not near or near[0].similarity >= self.familiar_similarity for near in nearest]
-        return self.score_vectors(vectors), np.array(familiar)
+        return self.score_vectors(vectors), self.familiar(vectors)
+
+    def familiar(self, vectors: FloatArray) -> BoolArray:
+        """Whether each of some prompts, by their embeddings (n, d), is like a training prompt; shape (n,)."""
+        if not len(self.vectors):
+            return np.ones(len(vectors), dtype=bool)
+        return np.asarray((normalised(vectors) @ self.vectors.T).max(axis=1) >= self.familiar_similarity)
 
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
         """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""

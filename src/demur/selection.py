@@ -33,7 +33,7 @@ class Choice:
     def sentence(self) -> str:
         """In plain words."""
         shown = ", ".join(f"{kind} {area:.4f}" for kind, area in self.areas.items())
-        return f"targets {self.kind}: most believed gain on samples held out ({shown}; no labels used)"
+        return f"targets {self.kind}: by the believed gain on samples held out ({shown}; no labels used)"
 
 
 def believed_area(scores: FloatArray, gains: FloatArray) -> float:
@@ -63,7 +63,7 @@ def halves(joint: Sequence[IntArray], n: int) -> tuple[FloatArray, FloatArray]:
     """
     if n < 4:
         raise InputError(
-            f"n is {n}: choosing targets label-free holds out half of the samples; use n >= 4, or kind margin"
+            f"n is {n}: choosing targets label-free holds out half of the samples; use n >= 4, or another kind"
         )
     half = n // 2
     first = [agreement(ids[n : n + half], ids[:half]) for ids in joint]
@@ -74,10 +74,11 @@ def halves(joint: Sequence[IntArray], n: int) -> tuple[FloatArray, FloatArray]:
 def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray) -> Choice:
     """The kind whose router, on prompts that it did not learn from, catches most of the believed ``gains`` (n,).
 
-    ``candidates``: targets (n,) a kind, made from other samples than ``gains``. ``vectors``: the prompts, (n, d).
+    ``candidates``: targets (n,) a kind, made from other samples than ``gains``; the first one stays unless another is
+    better beyond its 95 % interval. ``vectors``: the prompts, (n, d).
     """
-    areas = {
-        kind: believed_area(held_out_scores(KernelRidge(), vectors, targets), gains)
-        for kind, targets in candidates.items()
-    }
-    return Choice(max(areas, key=areas.__getitem__), areas)
+    scores = {kind: held_out_scores(KernelRidge(), vectors, targets) for kind, targets in candidates.items()}
+    areas = {kind: believed_area(each, gains) for kind, each in scores.items()}
+    usual, best = next(iter(areas)), max(areas, key=areas.__getitem__)
+    better = best != usual and area_interval(scores[best], scores[usual], gains)[0] > 0
+    return Choice(best if better else usual, areas)

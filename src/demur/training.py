@@ -10,9 +10,10 @@ import numpy as np
 from demur.config import METHOD_NAMES
 from demur.errors import InputError
 from demur.methods import BY_NAME, SimilarityWeighted
-from demur.preferences import hard_targets
+from demur.preferences import Delta, hard_targets
 from demur.records import Encoder, Preference, Progress, no_progress
 from demur.router import Router, TrainingPrompt, train_router
+from demur.uncertainty import AS_PRINTED
 
 
 def train_routers(
@@ -50,7 +51,8 @@ def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> R
     weak, strong = [row.entropy_a for row in preferences], [row.entropy_b for row in preferences]
     if None in weak or None in strong:
         return None
-    targets = hard_targets(np.array(weak, dtype=float), np.array(strong, dtype=float))
+    delta: Delta = "paper" if preferences[0].definition in AS_PRINTED else "symmetric"  # Eq. 2 may be negative
+    targets = hard_targets(np.array(weak, dtype=float), np.array(strong, dtype=float), delta=delta)
     if len(np.unique(targets)) < 2:
         return None
     training = [TrainingPrompt(row.prompt, float(y), None, None) for row, y in zip(preferences, targets, strict=True)]

@@ -17,6 +17,7 @@ from demur.preferences import mean_ranks
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.selection import area_interval
 
+REHEARSED = 2000  # drafts that are kept of a rehearsal
 COSTED = 101  # thresholds at which a curve's cost is counted; between them it is interpolated
 
 
@@ -44,6 +45,11 @@ class StagedScores:
         scores = np.where(checked, settled, self.prompt[:, None])
         return Use(scores >= threshold, checked, np.where(checked, stop, 0))
 
+    def at_most(self, extra: int) -> StagedScores:
+        """The same with fewer extra samples."""
+        steps = self.steps[: extra + 1]
+        return StagedScores(self.prompt, steps, np.asarray((steps[-1] - steps).std(axis=(1, 2))), self.band)
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -61,11 +67,48 @@ class Use:
             f"{self.strong.mean():.0%} go to the strong model, {(self.strong & self.checked).mean():.0%} after a draft"
         )
 
-    def usd(self, weak_usd: FloatArray, strong_usd: FloatArray) -> float:
-        """Mean USD a prompt from what one answer of each model costs, (n,)."""
-        weak, strong = weak_usd[:, None], strong_usd[:, None]
-        drafted = self.checked | ~self.strong
-        return float((weak * (drafted + self.extra) + strong * self.strong).mean())
+    @property
+    def weak_answers(self) -> IntArray:
+        """(n, r) asked of the weak model: drafts, kept or thrown away, and extra samples."""
+        return np.asarray((self.checked | ~self.strong) + self.extra)
+
+    def cost(self, weak: FloatArray, strong: FloatArray) -> FloatArray:
+        """(n,) of each prompt, over its drafts, from what one answer of each model costs, (n,): USD, tokens, ..."""
+        return np.asarray((weak[:, None] * self.weak_answers + strong[:, None] * self.strong).mean(axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a gate did to drafts of the training prompts, by fits that did not see them: it tells what new ones meet."""
+
+    scores: FloatArray  # (m,) of the drafts' prompts, rising
+    changes: FloatArray  # (k + 1, m) by which they changed after each step
+
+    @property
+    def finals(self) -> FloatArray:
+        """(m,) scores with every extra sample."""
+        return np.asarray(self.scores + self.changes[-1])
+
+    def expected(self, gate: Gate, prompt_scores: FloatArray) -> StagedScores:
+        """What drafts of new prompts (n,) may meet: the changes of the drafts whose prompts scored nearest."""
+        m = len(self.scores)
+        width = max(1, round(m**0.5))
+        start = np.clip(np.searchsorted(self.scores, prompt_scores) - width // 2, 0, m - width)
+        steps = prompt_scores[:, None] + self.changes[:, start[:, None] + np.arange(width)]
+        return StagedScores(prompt_scores, np.asarray(steps), np.array([s.spread for s in gate.steps]), gate.band)
+
+
+def rehearsal(prompt_scores: FloatArray, held: FloatArray) -> Rehearsal:
+    """From training prompts' scores (n,) and their drafts' held-out scores (k + 1, n, r) of `fit_gate`."""
+    scores = np.repeat(prompt_scores, held.shape[2])
+    chosen = np.random.default_rng(0).permutation(len(scores))[:REHEARSED]
+    chosen = chosen[np.argsort(scores[chosen], kind="stable")]
+    return Rehearsal(scores[chosen], (held - prompt_scores[:, None]).reshape(len(held), -1)[:, chosen])
+
+
+def unchecked(prompt_scores: FloatArray) -> StagedScores:
+    """Scores (n,) of a router without a gate: no answer is looked at."""
+    return StagedScores(prompt_scores, prompt_scores[None, :, None], np.zeros(1), -1.0)
 
 
 def staged_scores(gate: Gate, prompt_scores: FloatArray, drafts: Drafts) -> StagedScores:
@@ -96,7 +139,7 @@ def staged_curve(
 
 def _costs(curve: CostQualityCurve, scores: StagedScores, weak: FloatArray, strong: FloatArray) -> FloatArray:
     chosen = np.unique(np.linspace(0, len(curve.thresholds) - 1, COSTED).astype(int))
-    found = [scores.use(curve.thresholds[i]).usd(weak, strong) for i in chosen]
+    found = [float(scores.use(curve.thresholds[i]).cost(weak, strong).mean()) for i in chosen]
     return np.interp(np.arange(len(curve.thresholds)), chosen, found)
 
 

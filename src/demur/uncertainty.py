@@ -212,11 +212,27 @@ def agreement(
 def belief(weak_ids: IntArray, strong_ids: IntArray) -> tuple[float, float]:
     """How right the strong model believes the weak model's and its own answers to be: sum_c p_s p_w and sum_c p_s^2.
 
-    Cluster ids in one shared labelling; their difference is `agreement`'s G.
+    Cluster ids in one shared labelling. No strong answer is compared with itself, so neither is biased, and their
+    difference is `agreement`'s G, corrected.
     """
-    right_weak = float(np.mean(np.asarray(weak_ids)[:, None] == np.asarray(strong_ids)))
-    right_strong = float(np.mean(np.asarray(strong_ids)[:, None] == np.asarray(strong_ids)))
-    return right_weak, right_strong
+    return float(np.mean(np.asarray(weak_ids)[:, None] == np.asarray(strong_ids))), consistency(strong_ids)
+
+
+def consistency(ids: Sequence[int] | IntArray) -> float:
+    """Share of the pairs of a model's answers that mean the same: sum_c p(c)^2 without bias; 1 for a single answer."""
+    counts = np.unique(np.asarray(ids), return_counts=True)[1]
+    n = int(counts.sum())
+    return float((counts * (counts - 1)).sum() / (n * (n - 1))) if n > 1 else 1.0
+
+
+def coverage(texts: Sequence[str], logprobs: LogProbs) -> float:
+    """-log of the whole-sequence probability that the distinct sampled answers hold together, nats; NaN without tokens.
+
+    A model that knows an answer gives it most of its probability; one that guesses leaves most of it unsampled, even
+    where its few samples happen to agree.
+    """
+    distinct = {text: float(np.sum(tokens)) for text, tokens in zip(texts, logprobs, strict=True) if len(tokens)}
+    return -float(np.logaddexp.reduce(list(distinct.values()))) if distinct else float("nan")
 
 
 def saturated_share(clusters: Sequence[IntArray]) -> float:

@@ -17,7 +17,7 @@ from functools import partial
 
 from demur.errors import ArtifactError, DemurError
 from demur.policy import Policy
-from demur.records import Sample
+from demur.records import BoolArray, Sample
 from demur.router import Decision, Router
 
 LARGEST_BATCH = 32
@@ -76,7 +76,9 @@ class Decider:
             with suppress(ValueError):  # it is in a batch already
                 self._waiting.remove(asked)
             raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
-        decision = made.decision if threshold is None else self.policy.router.decide(made.score, threshold=threshold)
+        decision = made.decision
+        if threshold is not None:
+            decision = self.policy.router.decide(made.score, familiar=decision.familiar, threshold=threshold)
         return replace(made, decision=self.policy.first_stage(decision) if gate else decision)
 
     async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
@@ -98,9 +100,9 @@ class Decider:
         self._busy = False
         try:
             found = done.result()
-            for one, score in zip(batch, found.scores, strict=True):
+            for one, score, familiar in zip(batch, found.scores, found.familiar, strict=True):
                 if not one.future.done():  # else its client has gone
-                    decision = router.decide(score)
+                    decision = router.decide(score, familiar=bool(familiar))
                     one.future.set_result(TimedDecision(decision, started - one.at, found.embedded, found.scored))
         except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, nobody is left waiting
             told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")
@@ -117,9 +119,10 @@ class Decider:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores of a batch, and the seconds that they took."""
+    """Scores of a batch, which of its texts are like some training prompt, and the seconds that it took."""
 
     scores: list[float]
+    familiar: BoolArray
     embedded: float
     scored: float
 
@@ -131,4 +134,4 @@ def _scored(router: Router, texts: Sequence[str]) -> Scored:
     scores = list(map(float, router.score_vectors(vectors)))
     if not all(map(math.isfinite, scores)):
         raise ArtifactError("the router gave no number; train it again")
-    return Scored(scores, embedded - start, time.perf_counter() - embedded)
+    return Scored(scores, router.familiar(vectors), embedded - start, time.perf_counter() - embedded)

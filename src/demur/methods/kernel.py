@@ -1,8 +1,9 @@
 """Kernel ridge regression on the embedding (a Gaussian process's mean): smooth like a linear router, local like kNN.
 
-Of all methods here it learned soft targets best on every real set (benchmarks/routing_quality.py). Up to ``centres``
-training prompts it is exact; of more, evenly spaced ones are its centres (subset of regressors; Rasmussen and Williams
-2006, section 8.3.1), so that a decision stays one small matrix-vector product.
+Of all methods here it learns soft targets best on NQ-Open and on the local pair (benchmarks/routing_quality.py), on
+which ``gamma`` and ``alpha`` were set by hand. Up to ``centres`` training prompts it is exact; of more, evenly spaced
+ones are its centres (subset of regressors; Rasmussen and Williams 2006, section 8.3.1), so that a decision stays one
+small matrix-vector product.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class KernelRidge(Estimator):
         self.centres_ = rows[kept]
         self.offset_ = np.array([np.average(y, weights=weight)], dtype=X.dtype)
         to_centres = self._kernel(rows).astype(float)  # (n, m)
+        if len(kept) == len(rows) and weight.min() > 0:  # exact: one n x n system, without its normal equations
+            system = to_centres + np.diag(self.alpha / weight + JITTER)
+            self.coefficients_ = np.linalg.solve(system, y - self.offset_).astype(X.dtype)
+            return
         weighted = to_centres.T * weight
         system = weighted @ to_centres + self.alpha * (to_centres[kept] + JITTER * np.eye(len(kept)))
         solved = np.linalg.solve(system + JITTER * np.eye(len(kept)), weighted @ (y - self.offset_))
