@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,13 @@ import pytest
 import demur
 from demur import artifact, pipeline, printing, quickstart, supervision
 from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RunConfig
-from demur.errors import BudgetError, EndpointError, InputError
+from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
 from demur.methods import BY_NAME
 from demur.pair import pricing
 from demur.policy import Policy
 from demur.preference_files import read_preferences
+from demur.preferences import saturated_rows
+from demur.records import FloatArray
 from demur.router import Decision, Router, TrainingPrompt, train_router
 from pairs import Pair, questions, running_pair, write_questions
 from worlds import LetterEncoder
@@ -156,7 +158,52 @@ def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, 
     assert demur.route("What is 3 plus 4?", router=f"{run}/router").role == "strong"
 
 
-def test_a_run_file_names_the_source_and_the_report_says_so(tmp_path: Path, pair: Pair) -> None:
+def test_gold_answers_that_all_train_are_not_called_missing(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    record = Path(run) / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"test_share": 0.0}))
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods="logistic", gate="off")
+    with pytest.raises(
+        InputError, match=r"60 prompts have gold answers and none of them is kept for measuring .test_share 0"
+    ):
+        demur.evaluate(run=run)
+
+
+def test_an_encoder_of_ones_own_trains_and_measures(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own:
+        def encode(self, texts: Sequence[str], /) -> FloatArray:
+            return LetterEncoder().encode(texts)
+
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "")
+    demur.train(run=run, methods=" sw, logistic ", encoder=Own(), gate="off")
+    assert [row.router for row in demur.evaluate(run=run, encoder=Own()).rows][:2] == ["sw", "logistic"]
+    assert Router.load(f"{run}/router", encoder=Own()).route("What is 31 plus 17?").role == "strong"
+    with pytest.raises(ArtifactError, match=r"an encoder of your own .*Own .*Router.load\(..., encoder=\)"):
+        demur.evaluate(run=run)
+    with pytest.raises(ArtifactError, match=r"this one is .letters"):
+        demur.evaluate(run=run, encoder=LetterEncoder())
+
+
+def test_saturation_is_still_known_when_routers_are_measured(tmp_path: Path) -> None:
+    with running_pair() as pair:
+        prompts = write_questions(tmp_path / "p.jsonl")
+        run = str(tmp_path / "run")
+        demur.sample(prompts, **pair.names, run=run, n=4)
+        labels = demur.label(run=run, entailment="exact")
+    rows = read_preferences(Path(run) / "preferences.jsonl")
+    assert saturated_rows(rows) == labels.saturated > 1 / 3  # the weak model guesses at every sum
+    demur.train(run=run, methods="logistic", gate="off")
+    assert any("prompts are saturated" in line for line in demur.evaluate(run=run).warnings)
+
+
+def test_a_run_file_names_the_source_and_the_report_says_so(
+    tmp_path: Path, pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
     prompts = write_questions(tmp_path / "prompts.jsonl")
     (tmp_path / "run.toml").write_text(
         f'prompts = "{prompts}"\nrun = "{tmp_path}/run"\n'
@@ -166,6 +213,10 @@ def test_a_run_file_names_the_source_and_the_report_says_so(tmp_path: Path, pair
         '[router]\nmethods = ["logistic"]\ngate = "off"\n'
     )
     found = demur.run(tmp_path / "run.toml")
+    printing.outcome(found)
+    assert (
+        f"threshold {found.calibration.threshold:.4f}; strong share 30% asked; strong share" in capsys.readouterr().out
+    )
     assert {row.kind for row in found.labels.preferences} == {"accuracy soft"}
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Targets (accuracy soft): " in page

@@ -15,9 +15,10 @@ from demur.preferences import (
     label_warnings,
     margin_targets,
     relative_difference,
+    saturated_rows,
     winner_of,
 )
-from demur.records import FloatArray
+from demur.records import FloatArray, Preference
 
 entropies = arrays.arrays(float, 8, elements=st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.5, 2.3]))
 
@@ -83,3 +84,13 @@ def test_warnings_come_only_when_due() -> None:
 def test_labels_of_one_side_say_which(target: float, said: str) -> None:
     (warning,) = label_warnings(np.full(3, target))
     assert said in warning
+
+
+def test_saturation_is_the_larger_share_of_both_models() -> None:
+    def row(meanings_a: int | None, meanings_b: int | None, n: int = 4) -> Preference:
+        said = {"n": n, "meanings_a": meanings_a, "meanings_b": meanings_b}
+        return Preference("1", "s", "l", "q", "a", "b", 0.5, "tie", "entropy margin", **said)  # type: ignore[arg-type]
+
+    assert saturated_rows([row(4, 1), row(4, 4), row(3, 1), row(4, 1)]) == 0.75
+    assert saturated_rows([row(None, None), row(1, 1, n=1)]) == 0.0  # one sample is always a meaning of its own
+    assert saturated_rows([]) == 0.0

@@ -6,17 +6,16 @@ of how things are computed.
 
 from __future__ import annotations
 
-import errno
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from demur import printing
-from demur.errors import DemurError, InputError
+from demur.errors import DemurError, of_the_system
 from demur.gateway.commands import add_commands as gateway_commands
 from demur.reproducing.commands import add_commands as reproducing_commands
+from demur.routing_commands import add_commands as routing_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,10 +26,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
-RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
 
 
@@ -151,7 +147,7 @@ def label(
             delta=delta,
             tau=tau,
             file=file,
-            models=tuple(models.split(",")) if models else (),
+            models=models or (),
             tie_below=tie_below,
             judge=judge,
             max_usd=max_usd,
@@ -189,7 +185,7 @@ def train(
     with printing.progress_bar() as progress:
         router = train(
             run=run,
-            methods=tuple(methods.split(",")),
+            methods=methods,
             serve=serve,
             encoder=encoder,
             gate=gate,
@@ -216,90 +212,12 @@ def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
 
 
 @app.command()
-def calibrate(
-    prompts: Annotated[str, typer.Argument(help="Your own prompts; for --risk graded ones, such as run/graded.jsonl.")],
-    router: RouterFolder = "run/router",
-    strong_share: Annotated[float | None, typer.Option(help="Fraction of calls for the strong model.")] = None,
-    usd_per_1k: Annotated[float | None, typer.Option(help="Most USD that 1,000 such prompts may cost.")] = None,
-    keep_quality: Annotated[
-        float | None, typer.Option(help="Fraction of the strong model's quality, estimated without labels.")
-    ] = None,
-    risk: Annotated[float | None, typer.Option(help="Promise: at most this loss against always-strong ...")] = None,
-    confidence: Annotated[float, typer.Option(help="... with this confidence.")] = 0.95,
-    loss: Annotated[
-        str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
-    ] = "missed",
-    json: AsJson = False,
-) -> None:
-    """Set a saved router's threshold, by share, by budget (no labels needed), or with a promise about quality."""
-    from demur.pipeline import calibrate
-
-    if loss not in ("missed", "difference"):
-        raise InputError(f"loss {loss!r} is neither missed nor difference")
-    calibration = calibrate(
-        prompts,
-        router=router,
-        strong_share=strong_share,
-        usd_per_1k=usd_per_1k,
-        keep_quality=keep_quality,
-        risk=risk,
-        confidence=confidence,
-        loss=loss,  # type: ignore[arg-type]  # checked above
-    )
-    if json:
-        return printing.as_json(calibration)
-    return printing.calibration(calibration, router)
-
-
-@app.command()
-def route(
-    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
-    router: RouterFolder = "run/router",
-    json: AsJson = False,
-) -> None:
-    """Say which model should answer a prompt, and why."""
-    from demur.pipeline import route
-
-    text = _piped(prompt)
-    decision = route(text, router=router)
-    if json:
-        return printing.as_json(decision)
-    return printing.decision(text, decision)
-
-
-@app.command()
-def explain(
-    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
-    router: RouterFolder = "run/router",
-    json: AsJson = False,
-) -> None:
-    """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
-    from demur.explaining import explain
-
-    found = explain(_piped(prompt), router=router)
-    return printing.as_json(found) if json else printing.lines(found.lines)
-
-
-@app.command()
-def replay(
-    file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
-    router: RouterFolder = "run/router",
-    threshold: Annotated[float | None, typer.Option(help="Another threshold than the router's own.")] = None,
-    json: AsJson = False,
-) -> None:
-    """What a file of prompts would have cost under a router, against always weak and always strong."""
-    from demur.replaying import replay
-
-    found = replay(file, router=router, threshold=threshold)
-    return printing.as_json(found) if json else printing.lines(found.lines)
-
-
-@app.command()
-def report(run: RunFolder = "run") -> None:
+def report(run: RunFolder = "run", json: AsJson = False) -> None:
     """Write report.html and the picture of the curve into the run folder."""
     from demur.pipeline import report
 
-    typer.echo(f"wrote {report(run=run)}")
+    page = report(run=run)
+    return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
 
 
 models_app = typer.Typer(
@@ -321,13 +239,16 @@ def models(context: typer.Context, json: AsJson = False) -> None:
 
 
 @models_app.command("fetch")
-def fetch(name: Annotated[str, typer.Argument(help="A name from `demur models`.")]) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name from `demur models`.")],
+    json: AsJson = False,
+) -> None:
     """Fetch a model by content hash; nothing is fetched twice."""
     from demur.catalogue import fetch
 
     with printing.progress_bar() as progress:
         path = fetch(name, progress=progress)
-    typer.echo(path)
+    return printing.as_json({"path": path}) if json else typer.echo(path)
 
 
 @app.command()
@@ -369,19 +290,9 @@ def entail(
     return printing.lines(found.lines)
 
 
+routing_commands(app)
 gateway_commands(app)
 reproducing_commands(app)
-
-
-def _piped(prompt: str) -> str:
-    """The prompt, or standard input for "-"."""
-    if prompt != "-":
-        return prompt
-    data = sys.stdin.buffer.read()
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input: byte {data[error.start]:#04x} is not UTF-8; convert it (iconv)") from None
 
 
 def main() -> None:
@@ -392,9 +303,7 @@ def main() -> None:
         typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
         raise SystemExit(2) from None
     except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
-        where = f"{error.filename}: " if error.filename else ""
-        step = "free some disk space" if error.errno in _NO_ROOM else "look at its path and who may read and write it"
-        typer.echo(f"demur: {where}{error.strerror or error}; {step}, and run the same command again", err=True)
+        typer.echo(f"demur: {of_the_system(error)}", err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)

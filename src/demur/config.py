@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -216,6 +216,11 @@ def load_run(run: str | Path) -> RunConfig:
         raise InputError(f"{path}: no run here yet; start with `demur sample` or `demur run FILE`")
     config = read_run_file(path)
     return config if config.folder == Path(run) else build(RunConfig, {**asdict(config), "run": str(run)})
+
+
+def listed(names: str | Sequence[str]) -> list[str]:
+    """Names in a list, or in one text with commas between."""
+    return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else list(names)
 
 
 def build(record: type[_Record], values: object, *, where: str = "run file") -> _Record:

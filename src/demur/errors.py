@@ -14,6 +14,7 @@ A message is one line: it names the thing, gives both values, and says what to d
 
 from __future__ import annotations
 
+import errno
 import importlib
 from types import ModuleType
 
@@ -48,6 +49,14 @@ class ArtifactError(DemurError):
 
 class MissingExtraError(DemurError, ImportError):
     """An optional dependency is missing; the message holds the exact pip line."""
+
+
+def of_the_system(error: OSError) -> str:
+    """An error of the operating system that no module foresaw, in one line with the next step."""
+    where = f"{str(error.filename)[:200]}: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    step = "free some disk space" if full else "look at its path and who may read and write it"
+    return f"{where}{error.strerror or error}; {step}, and run the same command again"
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -77,6 +77,8 @@ class _Measured:
 
     weak: Sureness
     strong: Sureness
+    weak_meanings: Sequence[int]
+    strong_meanings: Sequence[int]
     saturated: float
     pairs: int
     calls: int
@@ -134,6 +136,8 @@ def label_prompts(
             definition=definition,
             margin=float(measured.weak.entropy[i] - measured.strong.entropy[i]),
             n=len(sides[0][i]),
+            meanings_a=measured.weak_meanings[i],
+            meanings_b=measured.strong_meanings[i],
         )
         for i, prompt in enumerate(prompts)
     )
@@ -201,7 +205,8 @@ def _measure(
         sureness(found.ids[n:], strong, definition, tokens=tokens),
     )
     saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
-    return _Measured(*sides, saturated, found.pairs_scored, found.calls)
+    meanings = [len(np.unique(ids)) for ids in found.ids]
+    return _Measured(*sides, meanings[:n], meanings[n:], saturated, found.pairs_scored, found.calls)
 
 
 def has_tokens(samples: _Side) -> bool:

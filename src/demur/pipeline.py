@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,18 @@ from demur.calibration import (
     threshold_for_usd,
 )
 from demur.certificates import Loss, certify, fixed_thresholds
-from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, RunConfig, build, check_label, load_run, read_run_file
-from demur.encoding import CachedEncoder, load_encoder
+from demur.config import (
+    METHOD_NAMES,
+    LabelConfig,
+    RouterConfig,
+    RunConfig,
+    build,
+    check_label,
+    listed,
+    load_run,
+    read_run_file,
+)
+from demur.encoding import CachedEncoder, encoder_identity, load_encoder
 from demur.entailment import open_entailment
 from demur.errors import InputError
 from demur.evaluation import Evaluation, evaluate_router, examples, first_quality, graded, quality_warnings
@@ -39,11 +48,11 @@ from demur.policy import POLICY, Policy, believed_quality
 from demur.policy_evaluation import measure_policy
 from demur.policy_training import train_policy
 from demur.preference_files import read_preferences, write_preferences
-from demur.preferences import label_warnings
+from demur.preferences import label_warnings, saturated_rows
 from demur.preflight import check_run
-from demur.prices import serving_cost
-from demur.prompts import load_prompts, split_prompts
-from demur.records import FloatArray, Preference, Progress, SamplingSettings, content_hash, no_progress
+from demur.prompts import load_prompts, split_prompts, why_untested
+from demur.recording import record_of, serving_costs
+from demur.records import Encoder, FloatArray, Progress, SamplingSettings, content_hash, no_progress
 from demur.reporting import write_report
 from demur.router import Decision, Router
 from demur.store import Store
@@ -81,9 +90,9 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
         samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
         labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
         router = train_stage(config, store, progress)  # fit every router on the train prompts
+        config.save()  # now that all of it is there: a run that failed before leaves the record of what is
         policy = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(config, policy)  # the threshold that sends strong_share to the strong model
-        config.save()  # the record of what is there: a run that failed on the way leaves the one before
         evaluation = evaluate_stage(config, store, progress)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
@@ -103,13 +112,14 @@ def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
     return labels
 
 
-def train_stage(config: RunConfig, store: Store, progress: Progress) -> Router:
+def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None) -> Router:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
     served = config.router.served
     preferences = read_preferences(config.folder / PREFERENCES)
-    encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
-    record = _record(config, preferences) | {"serving_cost": _serving_costs(config, store)}
-    routers = train_routers(preferences, encoder, config.router.methods, record=record, progress=progress)
+    found = encoder or load_encoder(config.router.encoder, progress=progress)
+    cached = CachedEncoder(found, store, progress=progress)
+    record = record_of(config, preferences) | {"serving_cost": serving_costs(config, store)}
+    routers = train_routers(preferences, cached, config.router.methods, record=record, progress=progress)
     for name, router in routers.items():
         save_router(router, config.folder / ROUTERS / name)
     save_router(routers[served], config.folder / ROUTER)
@@ -146,7 +156,9 @@ def calibrate_stage(config: RunConfig, policy: Policy) -> Calibration:
     return calibration
 
 
-def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evaluation | None:
+def evaluate_stage(
+    config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None
+) -> Evaluation | None:
     """All routers on the test prompts; None when no prompt has gold answers."""
     _, prompts = split_prompts(load_prompts(config.prompts), config.test_share)
     if not prompts:
@@ -157,7 +169,7 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
     write_graded(config.folder / GRADED, Graded(tuple(texts), *firsts))
-    served = load_router(config.folder / ROUTER)
+    served = load_router(config.folder / ROUTER, encoder=encoder)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
     rows = []
     for done, name in enumerate(config.router.methods):
@@ -180,40 +192,16 @@ def evaluate_stage(config: RunConfig, store: Store, progress: Progress) -> Evalu
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(replace(served, encoder=encoder), test),
-        warnings=(*quality_warnings(test), *label_warnings(targets)),
+        warnings=(*quality_warnings(test), *label_warnings(targets, saturated_rows(preferences))),
         pricing=pricing(config),
         payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
         findings=findings,
-        notes=_record(config, preferences),
+        notes=record_of(config, preferences),
     )
-
-
-def _serving_costs(config: RunConfig, store: Store) -> dict[str, object]:
-    """What a call to each model is expected to cost, from the tokens of its samples; None for an unknown price."""
-    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
-    samples = stored_pair(config, train, store)
-    found: dict[str, object] = {}
-    for role, side, model in (("weak", samples.weak, config.weak), ("strong", samples.strong, config.strong)):
-        cost = serving_cost({prompt.text: side[prompt.id] for prompt in train}, endpoint_of(model).price)
-        found[role] = asdict(cost) if cost else None
-    return found
 
 
 def _mean(values: FloatArray | None) -> float | None:
     return None if values is None else float(values.mean())
-
-
-def _record(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, object]:
-    """What a router and a report say of how they were made."""
-    return {
-        "demur": version("demur"),
-        "prompts": Path(config.prompts).name,
-        "labels": asdict(config.label) | {"rows": preferences[0].kind, "used_definition": preferences[0].definition},
-        "sampling": asdict(config.sampling),
-        "encoder": config.router.encoder,
-        "strong_share": config.strong_share,
-        "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)},
-    }
 
 
 # -- the public functions, one a command -----------------------------------------------------------------------------
@@ -269,7 +257,7 @@ def label(
     delta: str = "symmetric",
     tau: float = 0.1,
     file: str | None = None,
-    models: Sequence[str] = (),
+    models: str | Sequence[str] = (),
     tie_below: float = 0.0,
     judge: str | None = None,
     max_usd: float | None = None,
@@ -283,7 +271,7 @@ def label(
     EndpointError and BudgetError of a judge.
     """
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
-    given |= {"file": file, "models": list(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
+    given |= {"file": file, "models": listed(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
     wanted = build(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
     check_label(wanted)
     config = replace(load_run(run), label=wanted)
@@ -296,36 +284,40 @@ def label(
 def train(
     *,
     run: str = "run",
-    methods: Sequence[str] = METHOD_NAMES,
+    methods: str | Sequence[str] = METHOD_NAMES,
     serve: str | None = None,
-    encoder: str = "bge-small",
+    encoder: str | Encoder = "bge-small",
     gate: str = "auto",
     extra_samples: int = 3,
     progress: Progress = no_progress,
 ) -> Router:
     """Fit the routers and the gate on a run's preferences and samples; returns the router that serves, not calibrated.
 
-    Raises InputError.
+    ``methods``: a list, or names with commas between. ``encoder``: a name, or an object of your own with ``encode``,
+    which `Router.load` and `evaluate` must then be given again. Raises InputError.
     """
-    given: dict[str, object] = {"methods": list(methods), "serve": serve, "encoder": encoder}
+    own = None if isinstance(encoder, str) else encoder
+    spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
+    given: dict[str, object] = {"methods": listed(methods), "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
     with Store(config.folder / STORE) as store:
-        router = train_stage(config, store, progress)
+        router = train_stage(config, store, progress, own)
+        config.save()  # now that the routers are there
         gate_stage(config, router, store, progress)
-    config.save()  # now that the routers are there
     return router
 
 
-def evaluate(*, run: str = "run", progress: Progress = no_progress) -> Evaluation:
-    """Measure cost against quality on the run's test prompts. Raises InputError when none has gold answers."""
+def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Progress = no_progress) -> Evaluation:
+    """Measure cost against quality on the run's test prompts. Raises InputError when none has gold answers.
+
+    ``encoder`` only where the routers were trained on an object of your own.
+    """
     config = load_run(run)
     with Store(config.folder / STORE) as store:
-        found = evaluate_stage(config, store, progress)
+        found = evaluate_stage(config, store, progress, encoder)
     if found is None:
-        raise InputError(
-            f"{config.prompts}: no prompt has gold answers, so quality cannot be measured; add a field 'answers'"
-        )
+        raise InputError(f"{config.prompts}: {why_untested(load_prompts(config.prompts), config.test_share)}")
     return found
 
 

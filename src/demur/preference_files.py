@@ -95,6 +95,8 @@ def oriented(preferences: Sequence[Preference], *, weak: str, strong: str) -> li
                     winner=_TURNED[row.winner],
                     entropy_a=row.entropy_b,
                     entropy_b=row.entropy_a,
+                    meanings_a=row.meanings_b,
+                    meanings_b=row.meanings_a,
                     margin=None if row.margin is None else -row.margin,
                 )
             )
@@ -158,6 +160,8 @@ def _preference(row: Mapping[str, Any], where: str) -> Preference:
         definition=str(row.get("definition") or ""),
         margin=_number(row, "margin", where),
         n=int(_number(row, "n", where) or 0),
+        meanings_a=_count(row, "meanings_a", where),
+        meanings_b=_count(row, "meanings_b", where),
     )
 
 
@@ -195,6 +199,11 @@ def _number(row: Mapping[str, Any], field: str, where: str) -> float | None:
     if not np.isfinite(number) or isinstance(value, bool):
         raise InputError(f"{where}: field {field!r} must be a number, found {value!r}")
     return number
+
+
+def _count(row: Mapping[str, Any], field: str, where: str) -> int | None:
+    number = _number(row, field, where)
+    return None if number is None else int(number)
 
 
 def _first_turn(row: Mapping[str, Any], field: str, where: str) -> str:

@@ -8,12 +8,13 @@ are `demur.preference_files`'.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 
 from demur.errors import InputError
-from demur.records import FloatArray, Winner
+from demur.records import FloatArray, Preference, Winner
 
 Delta = Literal["symmetric", "paper"]
 WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
@@ -77,6 +78,15 @@ def agreement_targets(gains: FloatArray) -> FloatArray:
 def winner_of(target: float) -> Winner:
     """The winner that a target stands for; model_a is the weak model, model_b the strong one."""
     return "tie" if target == 0.5 else "model_b" if target > 0.5 else "model_a"
+
+
+def saturated_rows(preferences: Sequence[Preference]) -> float:
+    """Share of rows where every sample of the weak, or of the strong model is a meaning of its own: the larger one."""
+    if not preferences:
+        return 0.0
+    sides = [[row.meanings_a for row in preferences], [row.meanings_b for row in preferences]]
+    counts = [row.n if row.n > 1 else -1 for row in preferences]
+    return max(float(np.mean([found == n for found, n in zip(side, counts, strict=True)])) for side in sides)
 
 
 def label_warnings(

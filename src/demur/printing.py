@@ -192,7 +192,8 @@ def outcome(found: Outcome) -> None:
     if found.evaluation is not None:
         evaluation(found.evaluation, folder=Path(found.folder))
     else:
-        out.print("no prompt has gold answers: quality cannot be measured; the router is trained and calibrated")
+        out.print("no test prompt has gold answers: quality cannot be measured; the router is trained and calibrated")
+    calibration(found.calibration, f"{found.folder}/router")
 
 
 def models(known: Sequence[CatalogueModel]) -> None:

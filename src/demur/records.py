@@ -128,3 +128,5 @@ class Preference:
     definition: str = ""  # of the entropies
     margin: float | None = None  # entropy_a - entropy_b, nats
     n: int = 0  # samples a model
+    meanings_a: int | None = None  # that its n samples have; n of n: saturated, the entropy tells nothing apart
+    meanings_b: int | None = None
