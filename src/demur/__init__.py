@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from demur.entailment import exact_match, shipped_entailment
     from demur.errors import DemurError
     from demur.explaining import explain
-    from demur.pipeline import calibrate, evaluate, label, report, route, run, sample, train
+    from demur.pipeline import evaluate, label, report, route, run, sample, train
     from demur.probing import doctor
     from demur.quickstart import demo
     from demur.replaying import replay
     from demur.router import Router
+    from demur.thresholds import calibrate
     from demur.uncertainty import agreement, semantic_entropy
 
 _HOME = {
     "DemurError": "errors",
     "Router": "router",
     "agreement": "uncertainty",
-    "calibrate": "pipeline",
+    "calibrate": "thresholds",
     "cost_quality_curve": "curves",
     "demo": "quickstart",
     "doctor": "probing",

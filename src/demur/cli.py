@@ -6,16 +6,18 @@ of how things are computed.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from demur import printing
-from demur.errors import DemurError, of_the_system
+from demur.errors import DemurError, InputError, of_the_system
 from demur.gateway.commands import add_commands as gateway_commands
+from demur.inspecting import AsJson, Model
+from demur.inspecting import add_commands as inspecting_commands
 from demur.reproducing.commands import add_commands as reproducing_commands
-from demur.routing_commands import add_commands as routing_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,9 +27,8 @@ app = typer.Typer(
     help="The small model answers unless it demurs; then the large one does.",
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
-Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
+RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 
 
 @app.command()
@@ -212,6 +213,85 @@ def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
 
 
 @app.command()
+def calibrate(
+    prompts: Annotated[str, typer.Argument(help="Your own prompts; for --risk graded ones, such as run/graded.jsonl.")],
+    router: RouterFolder = "run/router",
+    strong_share: Annotated[float | None, typer.Option(help="Fraction of calls for the strong model.")] = None,
+    usd_per_1k: Annotated[float | None, typer.Option(help="Most USD that 1,000 such prompts may cost.")] = None,
+    keep_quality: Annotated[
+        float | None, typer.Option(help="Fraction of the strong model's quality, estimated without labels.")
+    ] = None,
+    risk: Annotated[float | None, typer.Option(help="Promise: at most this loss against always-strong ...")] = None,
+    confidence: Annotated[float, typer.Option(help="... with this confidence.")] = 0.95,
+    loss: Annotated[
+        str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
+    ] = "missed",
+    json: AsJson = False,
+) -> None:
+    """Set a saved router's threshold, by share, by budget (no labels needed), or with a promise about quality."""
+    from demur.thresholds import calibrate
+
+    if loss not in ("missed", "difference"):
+        raise InputError(f"loss {loss!r} is neither missed nor difference")
+    calibration = calibrate(
+        prompts,
+        router=router,
+        strong_share=strong_share,
+        usd_per_1k=usd_per_1k,
+        keep_quality=keep_quality,
+        risk=risk,
+        confidence=confidence,
+        loss=loss,  # type: ignore[arg-type]  # checked above
+    )
+    if json:
+        return printing.as_json(calibration)
+    return printing.calibration(calibration, router)
+
+
+@app.command()
+def route(
+    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    router: RouterFolder = "run/router",
+    json: AsJson = False,
+) -> None:
+    """Say which model should answer a prompt, and why."""
+    from demur.pipeline import route
+
+    text = _piped(prompt)
+    decision = route(text, router=router)
+    if json:
+        return printing.as_json(decision)
+    return printing.decision(text, decision)
+
+
+@app.command()
+def explain(
+    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    router: RouterFolder = "run/router",
+    json: AsJson = False,
+) -> None:
+    """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
+    from demur.explaining import explain
+
+    found = explain(_piped(prompt), router=router)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
+    router: RouterFolder = "run/router",
+    threshold: Annotated[float | None, typer.Option(help="Another threshold than the router's own.")] = None,
+    json: AsJson = False,
+) -> None:
+    """What a file of prompts would have cost under a router, against always weak and always strong."""
+    from demur.replaying import replay
+
+    found = replay(file, router=router, threshold=threshold)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+@app.command()
 def report(run: RunFolder = "run", json: AsJson = False) -> None:
     """Write report.html and the picture of the curve into the run folder."""
     from demur.pipeline import report
@@ -220,79 +300,20 @@ def report(run: RunFolder = "run", json: AsJson = False) -> None:
     return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
 
 
-models_app = typer.Typer(
-    no_args_is_help=False, rich_markup_mode=None, help="List or fetch the models of the catalogue."
-)
-app.add_typer(models_app, name="models")
-
-
-@models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, json: AsJson = False) -> None:
-    """List the models that demur can fetch and run by itself."""
-    if context.invoked_subcommand:
-        return None
-    from demur.catalogue import models
-
-    if json:
-        return printing.as_json(models())
-    return printing.models(models())
-
-
-@models_app.command("fetch")
-def fetch(
-    name: Annotated[str, typer.Argument(help="A name from `demur models`.")],
-    json: AsJson = False,
-) -> None:
-    """Fetch a model by content hash; nothing is fetched twice."""
-    from demur.catalogue import fetch
-
-    with printing.progress_bar() as progress:
-        path = fetch(name, progress=progress)
-    return printing.as_json({"path": path}) if json else typer.echo(path)
-
-
-@app.command()
-def doctor(
-    endpoint: Annotated[str, typer.Argument(help=f"What to probe: {Model}.")],
-    json: AsJson = False,
-) -> None:
-    """Probe an endpoint: what it supports, and what demur falls back to."""
-    from demur.probing import doctor
-
-    found = doctor(endpoint)
-    if json:
-        return printing.as_json(found)
-    return printing.lines(found.lines)
-
-
-@app.command()
-def entail(
-    question: Annotated[str, typer.Argument(help='The question; "" for none.')],
-    answer_a: Annotated[str, typer.Argument(help="One answer.")],
-    answer_b: Annotated[str, typer.Argument(help="The other.")],
-    entailment: Annotated[
-        str | None,
-        typer.Option(help="What decides: exact, shipped (the default), a folder, FILE.onnx, hub:NAME, llm:MODEL."),
-    ] = None,
-    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
-    store: Annotated[str | None, typer.Option(help="File that keeps verdicts.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Decide whether two answers to a question mean the same, and say what decided.
-
-    About these two alone; where a labelling run would decide otherwise about sampled answers, a line says so.
-    """
-    from demur.deciding import entail
-
-    found = entail(question, answer_a, answer_b, entailment=entailment, rules=rules, store=store)
-    if json:
-        return printing.as_json(found)
-    return printing.lines(found.lines)
-
-
-routing_commands(app)
+inspecting_commands(app)
 gateway_commands(app)
 reproducing_commands(app)
+
+
+def _piped(prompt: str) -> str:
+    """The prompt, or standard input for "-"."""
+    if prompt != "-":
+        return prompt
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: byte {data[error.start]:#04x} is not UTF-8; convert it (iconv)") from None
 
 
 def main() -> None:

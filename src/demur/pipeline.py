@@ -8,23 +8,18 @@ only connect: what a stage computes is in the module that bears its name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from demur.artifact import CERTIFICATE, load_router, save_calibration, save_router, weights_hash
+from demur.artifact import load_router, save_calibration, save_router
 from demur.calibration import (
     Calibration,
-    certified,
     payback,
-    threshold_for_quality,
     threshold_for_share,
-    threshold_for_usd,
 )
-from demur.certificates import Loss, certify, fixed_thresholds
 from demur.config import (
     METHOD_NAMES,
     LabelConfig,
@@ -40,11 +35,11 @@ from demur.encoding import CachedEncoder, encoder_identity, load_encoder
 from demur.entailment import open_entailment
 from demur.errors import InputError
 from demur.evaluation import Evaluation, evaluate_router, examples, first_quality, graded, quality_warnings
-from demur.graded import Graded, read_graded, refuse_training_prompts, write_graded
+from demur.graded import Graded, write_graded
 from demur.labelling import Labels
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, check_settings, pricing, sample_pair, spend_of, stored_pair
-from demur.policy import POLICY, Policy, believed_quality
+from demur.policy import POLICY, Policy
 from demur.policy_evaluation import measure_policy
 from demur.policy_training import train_policy
 from demur.preference_files import read_preferences, write_preferences
@@ -52,13 +47,12 @@ from demur.preferences import label_warnings, saturated_rows
 from demur.preflight import check_run
 from demur.prompts import load_prompts, split_prompts, why_untested
 from demur.recording import record_of, serving_costs
-from demur.records import Encoder, FloatArray, Progress, SamplingSettings, content_hash, no_progress
+from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
 from demur.reporting import write_report
 from demur.router import Decision, Router
 from demur.store import Store
 from demur.supervision import label_run
 from demur.training import train_paper_recipe, train_routers
-from demur.whole import write_whole
 
 STORE = "store.sqlite"
 PREFERENCES = "preferences.jsonl"
@@ -318,71 +312,6 @@ def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Prog
         found = evaluate_stage(config, store, progress, encoder)
     if found is None:
         raise InputError(f"{config.prompts}: {why_untested(load_prompts(config.prompts), config.test_share)}")
-    return found
-
-
-def calibrate(
-    prompts: str | Path,
-    *,
-    router: str = f"run/{ROUTER}",
-    strong_share: float | None = None,
-    usd_per_1k: float | None = None,
-    keep_quality: float | None = None,
-    risk: float | None = None,
-    confidence: float = 0.95,
-    loss: Loss = "missed",
-) -> Calibration:
-    """Set a saved router's threshold on your own prompts, by one of four wishes.
-
-    ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
-    the strong model's, is estimated without labels from what the strong model believes: no promise. ``risk`` needs
-    graded prompts (see `demur.graded`), writes certificate.json beside the router, holds for the router without its
-    gate, and raises InputError where no promise can be made.
-    """
-    wishes = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
-    asked = [name for name, value in wishes.items() if value is not None]
-    if len(asked) > 1:
-        raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
-    policy = Policy.load(router)
-    loaded = policy.router
-    if risk is not None:
-        return _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
-    texts = [prompt.text for prompt in load_prompts(prompts)]
-    gate = policy.gate if policy.active else None
-    staged = policy.expected(loaded.score(texts), gate)  # the very scores that the policy will decide by
-    on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
-    if usd_per_1k is not None:
-        costs = loaded.expected_usd(texts)
-        if costs is None:
-            raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
-        found = threshold_for_usd(
-            staged.final, lambda t: float(staged.use(t).cost(*costs).mean()), usd_per_1k, float(costs[0].mean()), on=on
-        )
-    elif keep_quality is not None:
-        found = threshold_for_quality(staged.final, *believed_quality(policy, texts), keep_quality, on=on)
-    else:
-        found = threshold_for_share(staged.final, 0.3 if strong_share is None else strong_share, on=on)
-    save_calibration(Path(router), found)
-    return found
-
-
-def _certify(router: Router, folder: Path, given: Graded, risk: float, confidence: float, loss: Loss) -> Calibration:
-    graded = given.distinct
-    refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
-    certificate = certify(
-        router.score(graded.prompts),
-        graded.weak_quality,
-        graded.strong_quality,
-        fixed_thresholds(router.training_scores),
-        risk=risk,
-        confidence=confidence,
-        loss=loss,
-    )
-    found = certified(certificate)
-    save_calibration(folder, found)
-    hashes = {"prompts_hash": content_hash(list(graded.prompts)), "router_hash": weights_hash(folder)}
-    kept = asdict(certificate) | hashes | {"promise": certificate.sentence}
-    write_whole(folder / CERTIFICATE, json.dumps(kept, indent=2, allow_nan=False) + "\n")
     return found
 
 

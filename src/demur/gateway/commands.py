@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from demur import printing
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+from demur.inspecting import AsJson
 
 
 class Recorded(StrEnum):

@@ -9,8 +9,8 @@ import typer
 
 from demur import printing
 from demur.errors import InputError
+from demur.inspecting import AsJson
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
 Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
 
