@@ -44,7 +44,7 @@ from demur.policy_evaluation import measure_policy
 from demur.policy_training import train_policy
 from demur.preference_files import read_preferences, write_preferences
 from demur.preferences import label_warnings, saturated_rows
-from demur.preflight import check_run
+from demur.preflight import check_run, check_training
 from demur.prompts import load_prompts, split_prompts, why_untested
 from demur.recording import record_of, serving_costs
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
@@ -96,7 +96,9 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
 
 def sample_stage(config: RunConfig, store: Store, announce: Announce | None, progress: Progress) -> PairSamples:
     """Both models' samples of every prompt, from the store or by asking."""
-    return sample_pair(config, load_prompts(config.prompts), store, announce=announce, progress=progress)
+    prompts = load_prompts(config.prompts)
+    check_training(prompts, config.test_share)
+    return sample_pair(config, prompts, store, announce=announce, progress=progress)
 
 
 def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
