@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from demur import local
 from demur.config import ModelConfig
 from demur.endpoints import EndpointClient
 from demur.errors import EndpointError, InputError, ModelError
@@ -35,6 +38,24 @@ def test_a_local_model_keeps_its_whole_name() -> None:
     assert endpoint.model == "qwen2.5-coder-1.5b"
     assert endpoint.price is not None
     assert endpoint.price.usd(1000, 1000) == 0
+
+
+async def test_all_answers_fit_into_the_context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ten answers of 512 tokens and a prompt of 2,048; short ones share 4,096."""
+    started: list[tuple[int, int, int]] = []
+
+    @asynccontextmanager
+    async def server(path: Path, name: str, sizes: tuple[int, int, int], pooling: str) -> AsyncIterator[str]:
+        started.append(sizes)
+        yield "http://127.0.0.1:1"
+
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(local, "_server", server)
+    monkeypatch.setattr(local, "require", lambda *given, **named: None)
+    for tokens in (512, 16):
+        async with opened(ModelConfig(str(tmp_path / "m.gguf")), parallel=10, max_tokens=tokens):
+            pass
+    assert started == [(10, 1, 2048 + 5120), (10, 1, 4096)]
 
 
 @pytest.mark.slow

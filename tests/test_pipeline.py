@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ import pytest
 
 import demur
 from demur import artifact, pipeline, printing, quickstart, supervision
-from demur.config import METHOD_NAMES
+from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
 from demur.methods import BY_NAME
+from demur.pair import pricing
 from demur.policy import Policy
 from demur.preference_files import read_preferences
 from demur.preferences import saturated_rows
 from demur.records import FloatArray
-from demur.router import Router, TrainingPrompt, train_router
+from demur.router import Decision, Router, TrainingPrompt, train_router
 from pairs import Pair, questions, running_pair, write_questions
 from worlds import LetterEncoder
 
@@ -367,6 +369,54 @@ def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, pair: Pa
             assert done.returncode == 2
             assert said in done.stderr.decode()
             assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_fails_leaves_the_record_and_the_routers_of_what_is_there(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic", "sw"))
+    before = (Path(run) / "run.json").read_bytes()
+    with pytest.raises(InputError, match="no routing method"):
+        demur.train(run=run, methods=("svm",))
+    with pytest.raises(InputError, match="is no entailment"):
+        demur.label(run=run, kind="hard", entailment="nope")
+    nowhere = f"{pair.names['weak']}/nowhere"
+    with pytest.raises(EndpointError, match="answered 404"):
+        demur.sample(tmp_path / "prompts.jsonl", nowhere, pair.names["strong"], run=run, n=4)
+    assert (Path(run) / "run.json").read_bytes() == before
+    assert [row.router for row in demur.evaluate(run=run).rows][:2] == ["logistic", "sw"]
+
+
+def test_the_gate_of_the_router_before_does_not_stand_in_the_way(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic",), gate="on")
+
+    def dead(*given: object, **named: object) -> None:
+        raise EndpointError("judge: gone")
+
+    monkeypatch.setattr(pipeline, "train_policy", dead)
+    with pytest.raises(EndpointError, match="gone"):
+        demur.train(run=run, methods=("sw",))
+    assert demur.route("What is 31 plus 17?", router=f"{run}/router").stage == "prompt"
+
+
+def test_what_a_judge_of_meanings_costs_is_said_to_be_left_out() -> None:
+    free = RunConfig("p", ModelConfig("w", "http://x/v1"), ModelConfig("s", "http://x/v1"))
+    asked = replace(free, label=LabelConfig(entailment="llm:gpt-4o@https://api.openai.com/v1"))
+    assert "is not in this" not in pricing(free)
+    assert "what llm:gpt-4o@https://api.openai.com/v1 costs as entailment is not in this" in pricing(asked)
+
+
+def test_a_decision_that_waits_for_an_answer_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    checked = Decision("small", "weak", 0.524, 0.509, "close", (), stage="gate", wants_samples=1)
+    printing.decision("Why?", checked)
+    printing.decision("Why?", replace(checked, score=0.3, wants_samples=0))
+    waits, settled = (line for line in capsys.readouterr().out.splitlines() if "->" in line)
+    assert waits == "  -> weak: small, whose answer is then checked   score 0.524, threshold 0.509"
+    assert settled == "  -> weak: small   score 0.300, threshold 0.509"
 
 
 def test_a_full_disk_is_one_line_and_takes_no_record(tmp_path: Path, pair: Pair) -> None:

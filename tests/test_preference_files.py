@@ -202,3 +202,9 @@ def test_the_shared_preferences_are_read(shared_rows: Callable[[str], list[dict[
     assert len(human.preferences) == sum(not row["improper"] for row in judged)
     wins = sum(row["human_correct"]["gpt4"] > row["human_correct"]["gpt35"] for row in judged if not row["improper"])
     assert sum(row.winner == "model_b" for row in human.preferences) == wins
+
+
+def test_a_prompt_of_ours_that_looks_like_turns_stays_as_it_is(tmp_path: Path) -> None:
+    row = Preference("1", "w", "s", '["a", "b"]', "[1]", '["c"]', 1.0, "model_b", "agreement")
+    write_preferences(tmp_path / "p.jsonl", [row])
+    assert read_preferences(tmp_path / "p.jsonl") == [row]

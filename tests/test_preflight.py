@@ -8,8 +8,8 @@ import pytest
 
 from demur.config import LabelConfig, ModelConfig, RouterConfig, RunConfig
 from demur.errors import InputError
-from demur.preflight import check_run
-from demur.records import SamplingSettings
+from demur.preflight import check_run, check_training
+from demur.records import Prompt, SamplingSettings
 
 GOOD = RunConfig("p.jsonl", ModelConfig("w", "http://x/v1"), ModelConfig("s", "http://x/v1"))
 
@@ -24,6 +24,11 @@ GOOD = RunConfig("p.jsonl", ModelConfig("w", "http://x/v1"), ModelConfig("s", "h
         (replace(GOOD, router=RouterConfig(methods=("svm",))), "router.methods holds 'svm'"),
         (replace(GOOD, router=RouterConfig(methods=("sw",), serve="mf")), "not among methods"),
         (replace(GOOD, router=RouterConfig(encoder="bert")), "router.encoder is 'bert'"),
+        (replace(GOOD, router=RouterConfig(encoder="smollm2-135m")), "router.encoder is 'smollm2-135m'"),
+        (replace(GOOD, router=RouterConfig(encoder="bert@localhost")), "'bert@localhost' is no model"),
+        (replace(GOOD, label=LabelConfig(source="judge", judge="gpt-9")), "'gpt-9' is no model"),
+        (replace(GOOD, label=LabelConfig(source="preference", file="none.jsonl")), "label.file is 'none.jsonl'"),
+        (replace(GOOD, strong=ModelConfig("s", "localhost:1/v1")), "base_url 'localhost:1/v1' is no URL"),
         (replace(GOOD, sampling=SamplingSettings(n=1)), "n is 1"),
         (replace(GOOD, sampling=SamplingSettings(template="Answer:")), "no {prompt} in it"),
         (replace(GOOD, strong=GOOD.weak), "two different models"),
@@ -34,3 +39,11 @@ def test_what_no_stage_could_use_is_refused(bad: RunConfig, named: str) -> None:
     with pytest.raises(InputError) as raised:
         check_run(bad)
     assert named in str(raised.value)
+
+
+def test_prompts_none_of_which_would_train_are_refused() -> None:
+    gold = [Prompt(f"p{i}", f"question {i}", ("x",)) for i in range(5)]
+    check_training(gold, 0.0)
+    check_training([*gold, Prompt("q", "without gold")], 0.999999)
+    with pytest.raises(InputError, match="all 5 prompts are kept for measuring, none trains; give more, or lower"):
+        check_training(gold, 0.999999)

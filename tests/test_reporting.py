@@ -45,6 +45,18 @@ def test_user_text_is_escaped_everywhere() -> None:
     assert html.count("&lt;script&gt;") > 5
 
 
+def test_the_report_says_what_the_labels_were_made_of() -> None:
+    found = evaluation()
+    by = {
+        kind: page(replace(found, preferences=(replace(found.preferences[0], kind=kind),)))
+        for kind in ("entropy margin", "accuracy soft", "judge", "preference")
+    }
+    assert "trained on 1 prompts without a label;" in by["entropy margin"]
+    assert "trained on 1 prompts labelled by their gold answers;" in by["accuracy soft"]
+    assert "trained on 1 prompts labelled by a judge;" in by["judge"]
+    assert "trained on 1 prompts labelled by a file of preferences;" in by["preference"]
+
+
 def test_nothing_is_loaded_from_elsewhere() -> None:
     html = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", page(evaluation()))
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", html)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from demur.running import finished
+from demur.running import finished, one_loop
 
 
 async def doubled(value: int) -> int:
@@ -24,3 +24,19 @@ async def test_inside_a_running_loop_as_in_a_notebook() -> None:
     assert finished(doubled(2)) == 4
     with pytest.raises(ValueError, match="negative"):
         finished(doubled(-1))
+
+
+async def _loop() -> int:
+    return id(asyncio.get_running_loop())
+
+
+def test_coroutines_share_a_loop() -> None:
+    with one_loop() as run:
+        assert run(_loop()) == run(_loop())
+
+
+async def test_coroutines_share_a_loop_within_another_one() -> None:
+    with one_loop() as run:
+        assert run(_loop()) == run(_loop()) != await _loop()
+    with pytest.raises(ValueError, match="negative"), one_loop() as run:
+        run(doubled(-1))

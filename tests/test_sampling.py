@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from demur.config import ModelConfig, RunConfig
 from demur.endpoints import Endpoint
 from demur.errors import BudgetError, EndpointError, StoreError
+from demur.pair import PairSamples, spend_of
 from demur.prices import paid
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling import Budget, estimate, sample_prompts
@@ -163,6 +165,7 @@ def test_shared_prompt_tokens_are_paid_once() -> None:
 
 CHILD = """
 import asyncio, sys
+from demur.config import ModelConfig, RunConfig
 from demur.endpoints import Endpoint
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling import sample_prompts
@@ -231,3 +234,10 @@ def test_two_processes_can_write_one_store(tmp_path: Path) -> None:
             store = (one, other)[i % 2]
             store.add_samples("m", f"p{i}", "s", [Sample(0, "x", None, "stop", 1, 1)])
         assert all(one.samples("m", f"p{i}", "s") for i in range(20))
+
+
+def test_the_sum_counts_equal_prompts_once() -> None:
+    twice, answers = [Prompt("a", "same"), Prompt("b", "same")], [Sample(0, "x", None, "stop", 2, 1)]
+    side = ModelConfig("m", "http://x/v1", usd_per_million_input=1e6, usd_per_million_output=1e6)
+    spent = spend_of(RunConfig("p", side, side), twice, PairSamples(*[{"a": answers, "b": answers}] * 2))
+    assert (spent.prompts, spent.samples, spent.usd) == (1, 2, 6.0)

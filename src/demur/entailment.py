@@ -22,6 +22,7 @@ from demur.errors import EndpointError, InputError, ModelError, require
 from demur.local import opened, parse_model
 from demur.normalising import exact_key
 from demur.records import Entailment, FloatArray, Progress, SamplingSettings, content_hash, no_progress
+from demur.running import one_loop
 from demur.store import Pair, Store, Verdict
 
 SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
@@ -212,18 +213,17 @@ def _from_hub(name: str) -> OnnxEntailment:
 @contextmanager
 def _judge(model: str, progress: Progress) -> Iterator[tuple[Entailment, str]]:
     """An LLM judge behind a plain callable: its own event loop, open as long as the block runs."""
-    import asyncio
 
     async def begin() -> tuple[Any, Endpoint, EndpointClient]:
         session = opened(parse_model(model), parallel=1, progress=progress)
         endpoint = await session.__aenter__()
         return session, endpoint, await EndpointClient(endpoint).__aenter__()
 
-    with asyncio.Runner() as runner:
-        session, endpoint, client = runner.run(begin())
+    with one_loop() as run:
+        session, endpoint, client = run(begin())
         try:
             judge = LLMEntailment(client)
-            yield (lambda pairs: runner.run(judge.score(pairs))), f"llm {endpoint.name} {content_hash(JUDGE_TEMPLATE)}"
+            yield (lambda pairs: run(judge.score(pairs))), f"llm {endpoint.name} {content_hash(JUDGE_TEMPLATE)}"
         finally:
-            runner.run(client.__aexit__(None, None, None))
-            runner.run(session.__aexit__(None, None, None))
+            run(client.__aexit__(None, None, None))
+            run(session.__aexit__(None, None, None))

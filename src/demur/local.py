@@ -23,7 +23,7 @@ from demur.endpoints import Endpoint
 from demur.errors import EndpointError, InputError, ModelError, require
 from demur.records import Progress, no_progress
 
-CONTEXT_TOKENS = 4096  # shared by all parallel slots (kv_unified)
+PROMPT_TOKENS, CONTEXT_TOKENS = 2048, 4096  # the longest prompt; at least so many, shared by all slots (kv_unified)
 START_SECONDS = 120
 OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
 
@@ -75,13 +75,14 @@ async def opened(
     parallel: int,
     threads: int = 1,
     progress: Progress = no_progress,
+    max_tokens: int = 64,
     pooling: Literal["mean", "last"] | None = None,
 ) -> AsyncIterator[Endpoint]:
     """An endpoint that answers: a remote one as it is, a local one started for as long as the block runs.
 
-    ``parallel`` samples of a prompt are drawn at once, sharing the prompt's KV cache. More than one of ``threads`` is
-    for a model that runs alone: on a busy two-core machine they stall each other. With ``pooling`` it embeds texts by
-    its own hidden state, and answers nothing. Raises EndpointError.
+    ``parallel`` samples of a prompt, each of up to ``max_tokens``, are drawn at once and share the prompt's KV cache.
+    More than one of ``threads`` is for a model that runs alone: on a busy two-core machine they stall each other. With
+    ``pooling`` it embeds texts by its own hidden state, and answers nothing. Raises EndpointError.
     """
     endpoint = endpoint_of(config)
     if not endpoint.local:
@@ -89,18 +90,19 @@ async def opened(
         return
     require("xllamacpp", extra="local", purpose="running a local model")
     path = fetch(config.model, progress=progress) if is_known(config.model) else Path(config.model)
-    async with _server(path, endpoint.model, parallel, threads, pooling or "") as address:
+    context = max(CONTEXT_TOKENS, PROMPT_TOKENS + parallel * max_tokens)
+    async with _server(path, endpoint.model, (parallel, threads, context), pooling or "") as address:
         # One request at a time: its `parallel` choices fill the slots, and one thread decodes them together.
         yield replace(endpoint, base_url=f"{address}/v1", concurrency=1)
 
 
 @asynccontextmanager
-async def _server(path: Path, name: str, parallel: int, threads: int, pooling: str) -> AsyncIterator[str]:
+async def _server(path: Path, name: str, sizes: tuple[int, int, int], pooling: str) -> AsyncIterator[str]:
     """Run llama.cpp's server in a child process; yields its address."""
     with tempfile.TemporaryFile() as log:
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "demur.local", str(path), name),
-            *(str(parallel), str(threads), pooling),
+            *(*map(str, sizes), pooling),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
@@ -131,7 +133,7 @@ async def _address(child: asyncio.subprocess.Process, path: Path, log: object) -
     return line.decode().strip()
 
 
-def _serve(path: str, name: str, parallel: int, threads: int, pooling: str) -> None:
+def _serve(path: str, name: str, parallel: int, threads: int, context: int, pooling: str) -> None:
     """The child: serve one model until standard input closes."""
     import xllamacpp
 
@@ -140,7 +142,7 @@ def _serve(path: str, name: str, parallel: int, threads: int, pooling: str) -> N
     settings.model_alias = {name}  # what its answers call it: no path of this machine
     settings.hostnames = ["127.0.0.1"]
     settings.port = 0  # any free one
-    settings.n_ctx = CONTEXT_TOKENS
+    settings.n_ctx = context
     settings.n_parallel = parallel  # n of a request must not be larger
     settings.kv_unified = True  # the slots share the prompt's KV cache
     settings.cpuparams.n_threads = threads
@@ -156,4 +158,4 @@ def _serve(path: str, name: str, parallel: int, threads: int, pooling: str) -> N
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), sys.argv[6])

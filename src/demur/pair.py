@@ -16,7 +16,7 @@ from demur.local import endpoint_of, opened
 from demur.prices import paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.running import finished
-from demur.sampling import Budget, Estimate, Samples, estimate, raise_first, sample_prompts, stored_samples
+from demur.sampling import Budget, Estimate, Samples, estimate, once, raise_first, sample_prompts, stored_samples
 from demur.store import Store
 
 
@@ -135,7 +135,9 @@ async def _sample_side(
         return stored_samples(prompts, known, config.sampling, store)
     try:
         async with (
-            opened(side, parallel=config.sampling.n, progress=progress) as endpoint,
+            opened(
+                side, parallel=config.sampling.n, max_tokens=config.sampling.max_tokens, progress=progress
+            ) as endpoint,
             EndpointClient(endpoint) as asked,
         ):
             return await sample_prompts(
@@ -161,14 +163,15 @@ def stored_pair(config: RunConfig, prompts: Sequence[Prompt], store: Store) -> P
     return PairSamples(*found)
 
 
-def spend_of(config: RunConfig, samples: PairSamples) -> PairSpend:
-    """What these samples have cost."""
-    both = [[one for answers in side.values() for one in answers] for side in (samples.weak, samples.strong)]
+def spend_of(config: RunConfig, prompts: Sequence[Prompt], samples: PairSamples) -> PairSpend:
+    """What the samples of these prompts have cost; prompts with one text were asked once."""
+    asked = once(prompts)
+    both = [[one for prompt in asked for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
     weak_usd, strong_usd = (
         paid(side, endpoint_of(model).price) for side, model in zip(both, (config.weak, config.strong), strict=True)
     )
     return PairSpend(
-        prompts=len(samples.weak),
+        prompts=len(asked),
         samples=sum(map(len, both)),
         completion_tokens=sum(one.completion_tokens for side in both for one in side),
         weak_usd=weak_usd,
@@ -182,8 +185,10 @@ def spend_of(config: RunConfig, samples: PairSamples) -> PairSpend:
 
 
 def pricing(config: RunConfig) -> str:
-    """Where the prices of both models come from, or that they are unknown."""
-    return "; ".join(_price_source(endpoint_of(side)) for side in (config.weak, config.strong))
+    """Where the prices of both models come from, or that they are unknown; and what is not in the sum."""
+    sources = [_price_source(endpoint_of(side)) for side in (config.weak, config.strong)]
+    judge = config.label.entailment
+    return "; ".join([*sources, *([f"what {judge} costs as entailment is not in this"] if "llm:" in judge else [])])
 
 
 def _price_source(endpoint: Endpoint) -> str:

@@ -39,13 +39,13 @@ from demur.graded import Graded, write_graded
 from demur.labelling import Labels
 from demur.local import endpoint_of, parse_model
 from demur.pair import PairEstimate, PairSamples, PairSpend, check_settings, pricing, sample_pair, spend_of, stored_pair
-from demur.policy import Policy
+from demur.policy import POLICY, Policy
 from demur.policy_evaluation import measure_policy
 from demur.policy_training import train_policy
 from demur.preference_files import read_preferences, write_preferences
 from demur.preferences import label_warnings, saturated_rows
-from demur.preflight import check_run
-from demur.prompts import load_prompts, split_prompts
+from demur.preflight import check_run, check_training
+from demur.prompts import load_prompts, split_prompts, why_untested
 from demur.recording import record_of, serving_costs
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
 from demur.reporting import write_report
@@ -81,21 +81,24 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
     """Every stage, once; the table of contents of demur."""
     check_run(config)  # before anything is paid for
     with Store(config.folder / STORE) as store:
-        config.save()
         samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
         labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
         router = train_stage(config, store, progress)  # fit every router on the train prompts
+        config.save()  # now that all of it is there: a run that failed before leaves the record of what is
         policy = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(config, policy)  # the threshold that sends strong_share to the strong model
         evaluation = evaluate_stage(config, store, progress)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
-    return Outcome(config.run, spend_of(config, samples), labels, calibration, evaluation)
+    spent = spend_of(config, load_prompts(config.prompts), samples)
+    return Outcome(config.run, spent, labels, calibration, evaluation)
 
 
 def sample_stage(config: RunConfig, store: Store, announce: Announce | None, progress: Progress) -> PairSamples:
     """Both models' samples of every prompt, from the store or by asking."""
-    return sample_pair(config, load_prompts(config.prompts), store, announce=announce, progress=progress)
+    prompts = load_prompts(config.prompts)
+    check_training(prompts, config.test_share)
+    return sample_pair(config, prompts, store, announce=announce, progress=progress)
 
 
 def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
@@ -116,6 +119,7 @@ def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: En
     for name, router in routers.items():
         save_router(router, config.folder / ROUTERS / name)
     save_router(routers[served], config.folder / ROUTER)
+    (config.folder / ROUTER / POLICY).unlink(missing_ok=True)  # the gate of the router before
     return routers[served]
 
 
@@ -175,7 +179,7 @@ def evaluate_stage(
     staged, findings = measure_policy(policy, config.router.served, test, train_paper_recipe(preferences, encoder))
     targets = np.array([row.target for row in preferences])
     everything = load_prompts(config.prompts)
-    spent = spend_of(config, stored_pair(config, everything, store))
+    spent = spend_of(config, everything, stored_pair(config, everything, store))
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
@@ -227,14 +231,7 @@ def sample(
     Models are named as `demur.local.parse_model` reads them. Raises InputError, EndpointError, BudgetError, StoreError.
     """
     settings = SamplingSettings(
-        n=n,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        stop=tuple(stop),
-        seed=seed,
-        template=template,
-        system=system,
-        chat=chat,
+        n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
     )
     config = RunConfig(
         str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
@@ -242,8 +239,9 @@ def sample(
     read = load_prompts(config.prompts)  # a broken file is said before anything is written or paid
     check_settings(config.sampling)
     with Store(config.folder / STORE) as store:
-        config.save()  # once the store has opened: a run that cannot begin leaves the record of the one before
-        return spend_of(config, sample_pair(config, read, store, announce=announce, progress=progress))
+        samples = sample_pair(config, read, store, announce=announce, progress=progress)
+    config.save()  # now that the samples are there: a run that failed leaves the record of the one before
+    return spend_of(config, read, samples)
 
 
 def label(
@@ -301,7 +299,7 @@ def train(
     config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
     with Store(config.folder / STORE) as store:
         router = train_stage(config, store, progress, own)
-        config.save()  # now that they are there: the record must not name routers that failed
+        config.save()  # now that the routers are there
         gate_stage(config, router, store, progress)
     return router
 
@@ -315,13 +313,7 @@ def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Prog
     with Store(config.folder / STORE) as store:
         found = evaluate_stage(config, store, progress, encoder)
     if found is None:
-        gold = sum(bool(prompt.answers) for prompt in load_prompts(config.prompts))
-        raise InputError(
-            f"{config.prompts}: {gold} prompts have gold answers and none of them is kept for measuring (test_share "
-            f"{config.test_share:g}); give more, or raise test_share"
-            if gold
-            else f"{config.prompts}: no prompt has gold answers, so quality cannot be measured; add a field 'answers'"
-        )
+        raise InputError(f"{config.prompts}: {why_untested(load_prompts(config.prompts), config.test_share)}")
     return found
 
 

@@ -207,8 +207,10 @@ def _count(row: Mapping[str, Any], field: str, where: str) -> int | None:
 
 
 def _first_turn(row: Mapping[str, Any], field: str, where: str) -> str:
-    """Arena rows hold turns, as a list or as JSON of one; the first is the prompt."""
+    """Arena rows hold turns, as a list or as JSON of one; the first is the prompt. Rows of ours hold texts."""
     value = row.get(field)
+    if "target" in row:
+        return _text(row, field, where)
     turns = value if isinstance(value, list) else _turns(value) if isinstance(value, str) else None
     if turns and isinstance(turns[0], str):
         return turns[0]

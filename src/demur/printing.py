@@ -130,7 +130,8 @@ def decision(prompt: str, made: Decision) -> None:
     """One routed prompt: model, score, threshold, reason, nearest training prompts with their entropies."""
     shown = " ".join(prompt.split())
     out.print(f"\n[bold]{_escape(shown[:100])}[/bold]")
-    out.print(f"  -> {made.role}: {made.model}   score {made.score:.3f}, threshold {made.threshold:.3f}")
+    first = ", whose answer is then checked" if made.wants_samples else ""
+    out.print(f"  -> {made.role}: {made.model}{first}   score {made.score:.3f}, threshold {made.threshold:.3f}")
     out.print(f"  {_escape(made.reason)}")
     for near in made.neighbours:
         entropies = ", ".join(

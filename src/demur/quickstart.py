@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from demur.local import endpoint_of, opened
 from demur.pipeline import ROUTER, STORE, Announce, Outcome, run_config
 from demur.policy import Policy
 from demur.records import Progress, Sample, SamplingSettings, no_progress
+from demur.running import finished
 from demur.store import Store
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
@@ -69,7 +69,7 @@ def answer_examples(run: str = "run/demo") -> list[Answered]:
             weak, strong = (_asked(model, config, store, stack) for model in (config.weak, config.strong))
             return [await answer(policy, prompt, weak=weak, strong=strong) for prompt in EXAMPLES]
 
-    return asyncio.run(work())
+    return finished(work())
 
 
 def _asked(model: ModelConfig, config: RunConfig, store: Store, stack: AsyncExitStack) -> Ask:

@@ -91,9 +91,20 @@ def _lead(found: Evaluation) -> str:
     return (
         f"On {found.n_test} test prompts the weak model scores {curve.weak_quality:.3f} alone, the strong one "
         f"{curve.strong_quality:.3f}. The served router ({found.served}) was trained on {len(found.preferences)} "
-        "prompts without a label; it calls the strong model where its score is at least "
+        f"prompts {_labelled_by(found.preferences[0].kind)}; it calls the strong model where its score is at least "
         f"{found.threshold:.3f}."
     )
+
+
+def _labelled_by(kind: str) -> str:
+    """Where the labels of a kind come from, in plain words."""
+    sources = {
+        "accuracy": "labelled by their gold answers",
+        "quality-gap": "labelled by their gold answers",
+        "preference": "labelled by a file of preferences",
+        "judge": "labelled by a judge",
+    }
+    return sources.get(kind.partition(" ")[0], "without a label")
 
 
 def figure_html(figure: object, caption: str) -> str:

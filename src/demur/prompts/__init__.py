@@ -16,7 +16,7 @@ from demur.records import Prompt
 
 PAPER_MIX = "nq-open:3610+triviaqa:3610+popqa:3610+mawps:1418"  # appendix A.1; the parts add to 12,248
 
-__all__ = ["PAPER_MIX", "load_prompts", "read_prompts", "read_set", "split_prompts"]
+__all__ = ["PAPER_MIX", "load_prompts", "read_prompts", "read_set", "split_prompts", "why_untested"]
 
 
 def load_prompts(spec: str | Path, *, seed: int = 0) -> list[Prompt]:
@@ -65,3 +65,14 @@ def split_prompts(prompts: Sequence[Prompt], test_share: float = 0.5) -> tuple[l
         (test if prompt.answers and fraction < test_share else train).append(prompt)
     tested = {prompt.text for prompt in test}
     return [prompt for prompt in train if prompt.text not in tested], test
+
+
+def why_untested(prompts: Sequence[Prompt], test_share: float) -> str:
+    """Why no prompt of a split is there to measure with."""
+    gold = sum(bool(prompt.answers) for prompt in prompts)
+    if not gold:
+        return "no prompt has gold answers, so quality cannot be measured; add a field 'answers'"
+    return (
+        f"{gold} prompts have gold answers and none of them is kept for measuring (test_share {test_share:g}); give "
+        "more, or raise test_share"
+    )
