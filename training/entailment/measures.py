@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from drawn import Drawn, capitalised, relation_of
 from quantities import words_of
@@ -108,7 +109,7 @@ _SCALES = [(1, "", ""), (10**3, "thousand", "k"), (10**6, "million", "m"), (10**
 
 
 def _amount(
-    draw: random.Random, amount: float, scale: int, long: str, short: str, sign: str, code: str, names: list[str]
+    draw: random.Random, amount: float, scale: int, long: str, short: str, sign: str, code: str, names: Sequence[str]
 ) -> str:
     full = round(amount * scale, 2)
     figure = f"{full:,.0f}" if full == int(full) else f"{full:,.2f}"
