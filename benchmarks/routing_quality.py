@@ -223,8 +223,7 @@ def print_front(pair: Pair, routers: Folded) -> None:
         "gate only": staged(pair, routers, pair.rows.signals, alone=True)[0],
         "two stages": staged(pair, routers, pair.rows.signals)[0],
     }
-    noise = np.random.default_rng(0).random(policies["prompt only"].final.shape)
-    policies = {"random": StagedScores(noise[:, 0], noise[None], np.zeros(1), -1.0)} | policies
+    policies = {"random": unchecked(np.random.default_rng(0).random(len(read)))} | policies
     print(f"  prices and speeds are assumed: USD a token {USD}, seconds {SECONDS}")
     print(f"  {'front':<14}{'strong':>8}{'quality':>9}{'USD/1,000':>11}{'read':>8}{'written':>9}{'seconds':>9}")
     for name, scores in policies.items():
@@ -275,7 +274,7 @@ def hidden_state(texts: list[str], pooling: Literal["mean", "last"], model: str 
 
     async def ask(missing: list[str]) -> dict[str, FloatArray]:
         async with (
-            opened(ModelConfig(model), parallel=1, threads=2, pooling=pooling) as endpoint,
+            opened(ModelConfig(model), parallel=1, pooling=pooling) as endpoint,
             EndpointClient(endpoint) as client,
         ):
             rows = [await client.embed(missing[i : i + 8]) for i in range(0, len(missing), 8)]
