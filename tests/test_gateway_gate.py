@@ -47,6 +47,18 @@ def priced(found: Running) -> None:
     side.endpoint = replace(side.endpoint, usd_per_million_input=1000.0, usd_per_million_output=1000.0)
 
 
+async def test_a_stream_waits_only_where_its_first_tokens_were_found_to_pay(tmp_path: Path) -> None:
+    idle = replace(by_draft(), head_verdict=Verdict(0.1, 0.0, -0.01, 0.01))
+    async with gateway(tmp_path, gate=idle) as found:
+        found.weak.logprob = WAVERING
+        status, headers, _ = await found.ask(EASY, stream=True)
+        assert (status, headers["x-demur-model"]) == (200, "small")  # by its prompt alone
+        assert "x-demur-stage" not in headers
+        assert "logprobs" not in found.weak.requests[0]
+        _, headers, _ = await found.ask(EASY)
+        assert headers["x-demur-model"] == "large"  # read whole, the draft wavers
+
+
 @pytest.mark.parametrize(("logprob", "answers"), [(SURE, "small"), (WAVERING, "large")])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_weak_answer_decides(tmp_path: Path, logprob: float, answers: str, stream: bool) -> None:

@@ -44,7 +44,9 @@ class Chooser:
         return await self._decided(fields, threshold, passage)
 
     async def _decided(self, fields: Mapping[str, Any], threshold: float | None, passage: Passage) -> Role:
-        gate = can_be_checked(fields) and self._conversations.held(passage.turn) != "strong"
+        # A stream waits for its first tokens only where looking at them was found to pay.
+        waits = not fields.get("stream") or self._decider.policy.checks_streams
+        gate = waits and can_be_checked(fields) and self._conversations.held(passage.turn) != "strong"
         try:
             made = await self._decider.decide(passage.text, threshold, gate=gate)
         except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
