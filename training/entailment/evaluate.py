@@ -12,14 +12,13 @@ stands what needs none: the share of one answer's words in the other, and whethe
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sources import HARD, judged, measured_half
+from sources import HARD, SECOND, hand_written, judged, measured_half
 
 from demur.clustering import ENTAILMENT, strictly_entails
 from demur.cross_encoder import OnnxEntailment
@@ -62,18 +61,17 @@ def main() -> None:
 
 
 def table(entailment: Entailment) -> list[str]:
-    """Both held-out sets with intervals, the lexical baseline under each; the hard pairs by kind."""
-    rows = hard_rows()
-    sides = [(row["question"], row["a"], row["b"]) for row in rows]
-    same, kinds = np.array([row["same"] for row in rows]), np.array([row["kind"] for row in rows])
-    hard = decided(entailment, sides)
-    found = [
-        f"{'hard pairs':<28}{'n':>6}  {'AUC':<22}{'accuracy':>10}  {'rules + model':<22}{'as labelled':>12}",
-        *_with_baseline("all", hard, same, [side[0] for side in sides]),
-    ]
-    for kind in dict.fromkeys(kinds.tolist()):
-        of = np.flatnonzero(kinds == kind)
-        found.append(_line(kind, hard[of], same[of]))
+    """The held-out sets with intervals, the lexical baseline under each; the written pairs by kind."""
+    found = [f"{'':<28}{'n':>6}  {'AUC':<22}{'accuracy':>10}  {'rules + model':<22}{'as labelled':>12}"]
+    for name, path in (("hard pairs", HARD), ("second set of pairs", SECOND)):
+        rows = hand_written(path)
+        sides = [(row["question"], row["a"], row["b"]) for row in rows]
+        same, kinds = np.array([row["same"] for row in rows]), np.array([row["kind"] for row in rows])
+        says = decided(entailment, sides)
+        found += _with_baseline(name, says, same, [side[0] for side in sides])
+        for kind in dict.fromkeys(kinds.tolist()):
+            of = np.flatnonzero(kinds == kind)
+            found.append(_line(f"  {kind}", says[of], same[of]))
     rows_judged, answers, same = judged_answers(entailment)
     questions = [row[0] for row in rows_judged]
     found += _with_baseline("human-judged, held out", answers, same, questions)
@@ -140,12 +138,6 @@ def lexical(part: str, whole: str) -> float:
     key, text = exact_key(part), exact_key(whole)
     words = key.split()
     return float(bool(words) and key in text) + len(set(words) & set(text.split())) / max(1, len(set(words)))
-
-
-def hard_rows() -> list[dict[str, Any]]:
-    """The hand-written hard pairs."""
-    with HARD.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def judged_answers(entailment: Entailment) -> tuple[list[tuple[str, str, str, bool]], Decided, BoolArray]:

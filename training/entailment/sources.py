@@ -25,7 +25,7 @@ from written import Written, written
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("DEMUR_SHARED", ROOT.parent / "shared" / "data"))
-HARD = ROOT / "benchmarks" / "data" / "entailment_hard.jsonl"
+HARD, SECOND = (ROOT / "benchmarks" / "data" / f"entailment_{name}.jsonl" for name in ("hard", "second"))
 CONTRADICTION, NEUTRAL, ENTAILMENT, NOT_ENTAILMENT = range(4)
 NLI_LABELS = {"contradiction": 0, "neutral": 1, "entailment": 2, "not_entailment": 3}
 SYSTEMS = ("fid", "gpt35", "chatgpt", "gpt4", "newbing")
@@ -143,19 +143,23 @@ def entity_rows(seed: int, n: int) -> list[Row]:
     return rows
 
 
+def hand_written(path: Path) -> list[dict[str, Any]]:
+    """The pairs of a held-out set that was written by hand."""
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def hard_pairs() -> set[frozenset[str]]:
-    """The held-out hard pairs, as unordered pairs of plain answers."""
-    with HARD.open(encoding="utf-8") as lines:
-        return {frozenset((_plain(row["a"]), _plain(row["b"]))) for row in map(json.loads, lines)}
+    """The held-out written pairs, as unordered pairs of plain answers."""
+    rows = [*hand_written(HARD), *hand_written(SECOND)]
+    return {frozenset((_plain(row["a"]), _plain(row["b"]))) for row in rows}
 
 
 def measured_questions() -> set[str]:
     """Questions of the samples on which the end effect is measured, and of the hard pairs: never trained on."""
     names = ("samples/local_pair", "samples/triviaqa_llama2_7b_chat")
     questions = [row["question"] for name in names for row in shared_rows(name)]
-    with HARD.open(encoding="utf-8") as lines:
-        questions += [json.loads(line)["question"] for line in lines]
-    return {_plain(question) for question in questions}
+    return {_plain(question) for question in questions + [row["question"] for row in hand_written(HARD)]}
 
 
 def stream(seed: int, shares: dict[str, float]) -> Iterator[Row]:
