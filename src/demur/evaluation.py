@@ -161,6 +161,7 @@ def quality_warnings(test: GradedPrompts) -> tuple[str, ...]:
 
 def examples(router: Router, test: GradedPrompts) -> tuple[Example, ...]:
     """Route every test prompt and set the decision beside both models' first answers."""
+    weak, strong = (first_quality(test.prompts, side) for side in (test.weak, test.strong))
     found = []
     for i, prompt in enumerate(test.prompts):
         decision = router.route(prompt.text)
@@ -171,8 +172,8 @@ def examples(router: Router, test: GradedPrompts) -> tuple[Example, ...]:
                 role=decision.role,
                 weak_answer=test.weak[prompt.id][0].text,
                 strong_answer=test.strong[prompt.id][0].text,
-                weak_quality=float(test.weak_quality[i]),
-                strong_quality=float(test.strong_quality[i]),
+                weak_quality=float(weak[i]),
+                strong_quality=float(strong[i]),
                 neighbours=decision.neighbours,
             )
         )
