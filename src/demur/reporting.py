@@ -152,8 +152,8 @@ def _decisions(found: Evaluation) -> str:
     wrong = [one for one in found.examples if not one.right]
     right = [one for one in found.examples if one.right]
     parts = [
-        f"<p>By the prompt alone, before any gate: {len(right)} of {len(found.examples)} right, the other model's answer "
-        "shown would not have been the better choice (at equal quality the weak one is).</p>"
+        f"<p>By the prompt alone, before any gate: {len(right)} of {len(found.examples)} right, the other answer shown "
+        "would not have been the better choice (at equal quality the weak one is).</p>"
     ]
     for name, group in (("Wrong", wrong), ("Right", right)):
         chosen = sorted(group, key=lambda one: -abs(one.score - found.threshold))[:SHOWN_EXAMPLES]
