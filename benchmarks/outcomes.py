@@ -37,7 +37,7 @@ def main() -> None:
         low, high = np.quantile(random_cpt50(weak, strong), [0.025, 0.975])
         print(
             f"{benchmark:<10}{len(weak):>7}{curve.weak_quality * scale:>10.5f}{curve.strong_quality * scale:>10.5f}"
-            f"   {100 * oracle.cpt(0.5):>8.2f} / {100 * oracle.cpt(0.8):.2f} / {oracle.apgr:.3f}"
+            f"   {100 * oracle.cpt(0.5):>8.2f} / {100 * oracle.cpt(0.8):.2f} / {oracle.apgr:.4f}"
             f"{100 * low:>25.1f} - {100 * high:.1f}"
         )
 
