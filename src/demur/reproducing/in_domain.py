@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from demur.curves import CostQualityCurve, cost_quality_curve
+from demur.curves import cost_quality_curve
 from demur.errors import InputError
 from demur.records import FloatArray
 from demur.reproducing.measuring import CELL_RESAMPLES, FOLDS, Laboratory, held_out
@@ -50,37 +52,37 @@ def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
     weak, strong = (float(side.mean()) for side in found.quality)
     if strong <= weak:
         raise InputError(f"the strong model is no better than the weak one (mean quality {strong:.3f} and {weak:.3f})")
-    rows: list[Cells] = [(f"{found.name}: n {len(found.questions)}, weak {weak:.3f}, strong {strong:.3f}",)]
-    first: dict[bytes, str] = {}  # labels -> the source that gave them first: they are not learned from again
-    for done, source in enumerate(sources, start=1):
-        labels = found.targets[source].tobytes() if source in found.targets else source.encode()
-        if (same := first.setdefault(labels, source)) != source:
-            rows.append((f"{source}: the same labels as {same}",))
-        else:
-            rows.append(row_or_why(source, partial(_measured, lab, found, source)))
-        lab.progress(f"in domain: {pair}", done, len(sources))
+    head = (f"{found.name}: n {len(found.questions)}, weak {weak:.3f}, strong {strong:.3f}",)
+    X, with_answers = lab.encoder.encode(found.questions), None
+    if found.answers is not None:
+        with_answers = lab.encoder.encode([f"{q} {a}" for q, a in zip(found.questions, found.answers, strict=True)])
+    labels = {source: found.targets[source].tobytes() for source in sources if source in found.targets}
+    first = {key: source for source, key in reversed(labels.items())}  # equal labels are learned from once
+
+    def row(source: str) -> Cells:
+        if source in labels and (same := first[labels[source]]) != source:
+            return (f"{source}: the same labels as {same}",)
+        return row_or_why(source, partial(_measured, found, source, X, with_answers))
+
+    rows: list[Cells] = [head]
+    with ThreadPoolExecutor(os.cpu_count()) as workers:  # numpy lets go of the interpreter where it takes long
+        for made in workers.map(row, sources):
+            rows.append(made)
+            lab.progress(f"in domain: {pair}", len(rows) - 1, len(sources))
     return reasons_together(rows)
 
 
-def _measured(lab: Laboratory, found: Training, source: str) -> Cells:
+def _measured(found: Training, source: str, X: FloatArray, with_answers: FloatArray | None) -> Cells:
     """A cell a router."""
     if source in found.lacking:
         raise InputError(found.lacking[source])
-    X, y = lab.encoder.encode(found.questions), found.targets[source]
-    curves = (
-        cost_quality_curve(held_out(score, X, y), *found.quality, resamples=CELL_RESAMPLES)
-        for score in ROUTERS.values()
-    )
-    return (*map(_apgr, curves), _cascade(lab, found, y))
+    y = found.targets[source]
+    cells = [_apgr(held_out(score, X, y), found.quality) for score in ROUTERS.values()]
+    if with_answers is None or found.answer_quality is None:
+        return (*cells, "no texts")
+    return (*cells, _apgr(held_out(ROUTERS["logistic"], with_answers, y), found.answer_quality))
 
 
-def _cascade(lab: Laboratory, found: Training, y: FloatArray) -> str:
-    if found.answers is None or found.answer_quality is None:
-        return "no texts"
-    X = lab.encoder.encode([f"{q} {a}" for q, a in zip(found.questions, found.answers, strict=True)])
-    scores = held_out(ROUTERS["logistic"], X, y)
-    return _apgr(cost_quality_curve(scores, *found.answer_quality, resamples=CELL_RESAMPLES))
-
-
-def _apgr(curve: CostQualityCurve) -> str:
+def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> str:
+    curve = cost_quality_curve(scores, *quality, resamples=CELL_RESAMPLES)
     return spanned(curve.apgr, *curve.interval("apgr"), 3)
