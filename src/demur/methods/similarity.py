@@ -31,7 +31,7 @@ class SimilarityWeighted(Estimator):
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         if self.weighting not in ("routellm", "paper"):
             raise InputError(f"weighting {self.weighting!r} is neither routellm nor paper")
-        self.rows_ = normalised(X)  # (n, d)
+        self.rows_ = np.asfortranarray(normalised(X))  # (n, d); by columns a product takes two thirds of the time
         # Outcomes beside a column of ones: one product gives numerator and denominator.
         self.outcomes_ = np.stack([weight * y, weight], axis=1).astype(X.dtype)
 
