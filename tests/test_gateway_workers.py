@@ -151,6 +151,7 @@ async def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
         async with served([*command, "--workers", "2"]) as (child, _):
             workers = workers_of(child.pid)
+            assert len(workers) == 2
             child.kill()
             await until(lambda: not any(map(alive, workers)))
 
