@@ -10,8 +10,8 @@ import argparse
 
 import numpy as np
 
-from demur.certificates import Loss, certify, fixed_thresholds, losses_at
 from demur.errors import InputError
+from demur.measure.certificate import Loss, certify, fixed_thresholds, losses_at
 from demur.methods import LogisticRegression
 from demur.records import FloatArray
 from environment import describe, shared_rows

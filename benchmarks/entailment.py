@@ -25,11 +25,11 @@ from evaluate import auc, table
 
 from clustering import naive, stub
 from demur import exact_match, meaning_clusters, shipped_entailment
-from demur.entailment import SAMPLED_SHARE, at_share, cached
-from demur.grading import grade
+from demur.labels.uncertainty import uncertainty, usable_definition
+from demur.meaning.entailment import SAMPLED_SHARE, at_share, cached
+from demur.prompts.grading import grade
 from demur.records import Entailment, Prompt
 from demur.store import Store
-from demur.uncertainty import uncertainty, usable_definition
 from environment import ROOT, describe, shared_rows
 
 # Each with the definition of ours that its semantic entropy has when answers are equally likely.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.catalogue import cache_folder
+from demur.models.catalogue import cache_folder
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("DEMUR_SHARED", ROOT.parent / "shared" / "data"))

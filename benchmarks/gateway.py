@@ -23,9 +23,9 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
-from demur.encoding import load_encoder
 from demur.methods import LogisticRegression
-from demur.router import TrainingPrompt, train_router
+from demur.models.encoder import load_encoder
+from demur.routing.router import TrainingPrompt, train_router
 from environment import describe, peer_python
 
 UPSTREAM, DEMUR, ROUTELLM, LITELLM, FLOOR = 8301, 8302, 8303, 8304, 8305
@@ -190,7 +190,7 @@ def demur_command(folder: Path) -> list[str]:
         for r, n in (("weak", "small"), ("strong", "large"))
     ]
     (folder / "gateway.toml").write_text(f'ledger = "{folder}/ledger.sqlite"\n' + "\n".join(sides))
-    serve = [sys.executable, "-m", "demur.cli", "serve", str(folder / "router"), "--port", str(DEMUR)]
+    serve = [sys.executable, "-m", "demur.cli.main", "serve", str(folder / "router"), "--port", str(DEMUR)]
     return [*serve, "--config", str(folder / "gateway.toml")]
 
 

@@ -1,8 +1,8 @@
 """Tokens per second of sampling a local model: parallel slots that share the prompt's KV, beside one sample at a time.
 
-SmolLM2-135M as demur runs it (`demur.local.opened`), ten samples a prompt with log-probs: ten choices of one request,
-beside ten requests of one choice, prompt by prompt in turn on one server. Shown twice: every request evaluates its
-prompt (what sharing saves), and llama.cpp's own cache holds the prompt for both (what decoding together saves).
+SmolLM2-135M as demur runs it (`demur.models.local.opened`), ten samples per prompt with log-probs: ten choices of one
+request, beside ten requests of one choice, prompt by prompt in turn on one server. Shown twice: every request evaluates
+its prompt (what sharing saves), and llama.cpp's own cache holds the prompt for both (what decoding together saves).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import aiohttp
 import numpy as np
 
 from demur.config import ModelConfig
-from demur.endpoints import Endpoint, parse_completion, request_body
-from demur.local import opened
+from demur.models.endpoint import Endpoint, parse_completion, request_body
+from demur.models.local import opened
 from demur.records import SamplingSettings
 from environment import describe, on_one_thread
 

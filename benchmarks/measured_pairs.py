@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demur.clustering import meaning_clusters
 from demur.config import LabelConfig
-from demur.drafts import Drafts, gate_rows, read_drafts
-from demur.entailment import exact_match
-from demur.gate import GateRows
-from demur.grading import grade, numeric
-from demur.labelling import joint_clusters, label_prompts
-from demur.pair import PairSamples
-from demur.preferences import hard_targets, margin_targets
+from demur.gate.drafts import Drafts, gate_rows, read_drafts
+from demur.gate.gate import GateRows
+from demur.labels.from_samples import joint_clusters, label_prompts
+from demur.labels.sureness import calibrated_targets
+from demur.labels.targets import hard_targets, margin_targets
+from demur.meaning.clusters import meaning_clusters
+from demur.meaning.entailment import exact_match
+from demur.prompts.grading import grade, numeric
 from demur.records import FloatArray, Prompt, Sample
-from demur.sureness import calibrated_targets
+from demur.sampling.pair import PairSamples
 from environment import shared_rows
 from nq_open import STRONG, WEAK, both, correctness, label_kinds
 from staged_nq import nq_clusters, nq_sureness

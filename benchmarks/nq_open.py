@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from demur import cost_quality_curve
-from demur.catalogue import cache_folder
-from demur.encoding import CachedEncoder, load_encoder
+from demur.labels.sureness import calibrated_targets
+from demur.labels.targets import hard_targets, margin_targets
 from demur.methods import BY_NAME
-from demur.preferences import hard_targets, margin_targets
+from demur.models.catalogue import cache_folder
+from demur.models.encoder import CachedEncoder, load_encoder
 from demur.records import FloatArray
 from demur.store import Store
-from demur.sureness import calibrated_targets
 from environment import describe, shared_rows
 from staged_nq import nq_clusters, nq_sureness
 

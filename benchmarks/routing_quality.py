@@ -18,19 +18,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from demur import cost_quality_curve, drawing
-from demur.catalogue import cache_folder
+from demur import cost_quality_curve
 from demur.config import ModelConfig
-from demur.endpoints import EndpointClient
-from demur.gate import GateRows, fit_gate
-from demur.local import opened
+from demur.evaluation import figures
+from demur.gate.extra_samples import SHARES, gain_for_the_money
+from demur.gate.gate import GateRows, fit_gate
+from demur.gate.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, unchecked
+from demur.labels.targets import mean_ranks
 from demur.methods import BY_NAME
-from demur.preferences import mean_ranks
+from demur.methods.cross_validate import held_out_scores
+from demur.models.catalogue import cache_folder
+from demur.models.endpoint import EndpointClient
+from demur.models.local import opened
 from demur.records import FloatArray, IntArray
-from demur.router import held_out_scores
 from demur.store import Store
-from demur.trials import SHARES, gain_for_the_money
-from demur.two_stages import StagedScores, Use, apgr_gain, staged_curve, staged_scores, unchecked
 from environment import describe, shared_rows
 from measured_pairs import BEST_TRUE, DEFAULT, PAPER, Pair, gsm8k, local_pair, nq_open
 from nq_open import embeddings
@@ -187,12 +188,12 @@ def unchecked_as(pair: Pair, routers: Folded) -> StagedScores:
     return replace(found, steps=np.repeat(found.steps, pair.draft_quality.shape[1], axis=2))
 
 
-@drawing.in_style
+@figures.in_style
 def headline(pair: Pair, X: FloatArray, routers: Folded) -> Any:
     """Quality against calls to the strong model: the paper's recipe, demur's two stages, and what true labels give."""
-    figure, axes = drawing.axes_of(7.2, 4.4)
+    figure, axes = figures.axes_of(7.2, 4.4)
     ends = [float(pair.weak.mean()), float(pair.strong.mean())]
-    axes.plot([0, 100], ends, color=drawing.INK, lw=1, ls="--", label="random")
+    axes.plot([0, 100], ends, color=figures.INK, lw=1, ls="--", label="random")
     scores, _ = staged(pair, routers, pair.rows.signals)
     lines = {
         "the paper's recipe: hard labels, SW": prompt_scores(X, pair.targets[PAPER], "sw"),
@@ -202,7 +203,7 @@ def headline(pair: Pair, X: FloatArray, routers: Folded) -> Any:
     curves = {name: cost_quality_curve(score, pair.weak, pair.strong) for name, score in lines.items()}
     curves["label-free, two stages"] = staged_curve(scores, pair.draft_quality, pair.strong)
     shares = np.linspace(0, 1, 201)
-    for colour, (name, curve) in zip(drawing.PALETTE, curves.items(), strict=False):
+    for colour, (name, curve) in zip(figures.PALETTE, curves.items(), strict=False):
         quality = np.interp(shares, curve.strong_shares, curve.qualities)
         ours = "two stages" in name
         style = ":" if "true" in name else "-"
@@ -313,7 +314,7 @@ def main() -> None:
             if source is nq_open and at == 0:
                 print_transfer(pair, encoders["bge-small"])
                 if options.figure:
-                    drawing.save(headline(pair, encoders["bge-small"], routers), options.figure)
+                    figures.save(headline(pair, encoders["bge-small"], routers), options.figure)
             if pair.tokens is not None:
                 print_front(pair, routers)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.encoding import load_encoder
 from demur.methods import SimilarityWeighted
 from demur.methods.estimator import normalised
-from demur.router import Router, TrainingPrompt
+from demur.models.encoder import load_encoder
+from demur.routing.router import Router, TrainingPrompt
 from environment import ROOT, describe
 
 N, DIMENSION = 12_247, 384
 IMPORT = "import time; s = time.process_time(); import demur; print(time.process_time() - s)"
-HELP = "import sys; sys.argv = ['demur', '--help']; from demur.cli import main; main()"
+HELP = "import sys; sys.argv = ['demur', '--help']; from demur.cli.main import main; main()"
 SERVE = """
 import resource, sys, time
 from demur import Router

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from demur.labels.sureness import Sureness
+from demur.labels.uncertainty import consistency, coverage, uncertainty
 from demur.records import FloatArray, IntArray
-from demur.sureness import Sureness
-from demur.uncertainty import consistency, coverage, uncertainty
 
 
 def nq_clusters(sizes: Sequence[Sequence[int]], seed: int = 0) -> tuple[list[IntArray], np.ndarray]:

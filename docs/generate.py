@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from demur.cli import app
+from demur.cli.main import app
 
 PAGE = Path(__file__).parent / "cli.md"
 WIDTH = 100

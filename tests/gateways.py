@@ -12,17 +12,17 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from demur import artifact
-from demur.calibration import Calibration
 from demur.config import ModelConfig
-from demur.gate import Gate
+from demur.gate.gate import Gate
+from demur.gate.policy import Policy
 from demur.gateway.app import Gateway
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings
+from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
-from demur.policy import Policy
 from demur.records import Role
-from demur.router import TrainingPrompt, train_router
+from demur.routing import artifact
+from demur.routing.router import TrainingPrompt, train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 from worlds import LetterEncoder
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demur.answering import Answered, answer
-from demur.gate import SIGNALS, Gate, GateStep, Verdict
-from demur.policy import Policy
+from demur.gate.answer import Answered, answer
+from demur.gate.gate import SIGNALS, Gate, GateStep, Verdict
+from demur.gate.policy import Policy
 from demur.records import Sample
 from test_artifact import make
 

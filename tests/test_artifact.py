@@ -15,11 +15,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from demur import Router
-from demur.artifact import save_calibration
-from demur.calibration import threshold_for_share
 from demur.errors import ArtifactError, InputError
+from demur.measure.threshold import threshold_for_share
 from demur.methods import BY_NAME
-from demur.router import TrainingPrompt, train_router
+from demur.routing.artifact import save_calibration
+from demur.routing.router import TrainingPrompt, train_router
 from worlds import LetterEncoder
 
 WORDS = ["zzz", "aaa", "zaz", "aza", "zz top", "an aa battery", "jazz pizza", "banana"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.calibration import payback, threshold_for_quality, threshold_for_share, threshold_for_usd
 from demur.errors import InputError
+from demur.measure.threshold import payback, threshold_for_quality, threshold_for_share, threshold_for_usd
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.floats(0, 1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demur.cascade import AnswerScorer, cascade_curve
 from demur.errors import InputError
+from demur.paper.cascade import AnswerScorer, cascade_curve
 from worlds import LetterEncoder
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from demur import catalogue
-from demur.catalogue import CatalogueModel, ModelFile
 from demur.errors import ModelError
+from demur.models import catalogue
+from demur.models.catalogue import CatalogueModel, ModelFile
 
 CONTENT = b"weights" * 1000
 
@@ -24,11 +24,11 @@ def known(content: bytes = CONTENT, **changed: object) -> CatalogueModel:
 def one_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DEMUR_MODELS", raising=False)
-    monkeypatch.setattr(catalogue, "models", lambda: (known(),))
+    monkeypatch.setattr(catalogue, "catalogue", lambda: (known(),))
 
 
 def use(monkeypatch: pytest.MonkeyPatch, model: CatalogueModel) -> None:
-    monkeypatch.setattr(catalogue, "models", lambda: (model,))
+    monkeypatch.setattr(catalogue, "catalogue", lambda: (model,))
 
 
 def test_a_local_folder_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_parts_in_packages_are_put_together_in_order(monkeypatch: pytest.MonkeyP
 
 def test_the_real_catalogue_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    for model in catalogue.models():
+    for model in catalogue.catalogue():
         assert model.task in ("chat", "encoder", "entailment")
         assert model.licence
         for part in model.files:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from demur.certificates import (
+from demur.errors import InputError
+from demur.evaluation.graded_file import Graded, refuse_training_prompts
+from demur.measure.certificate import (
     Loss,
     binomial_cdf,
     certify,
@@ -14,8 +16,6 @@ from demur.certificates import (
     losses_at,
     prompts_needed,
 )
-from demur.errors import InputError
-from demur.graded import Graded, refuse_training_prompts
 from demur.records import FloatArray
 
 GRID = np.linspace(0, 1, 40)

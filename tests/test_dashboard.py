@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from conftest import missing, needed
-from demur.gate import Gate, GateStep, Verdict
+from demur.gate.gate import Gate, GateStep, Verdict
 from gateways import EASY, HARD, gateway, letters
 
 pytestmark = pytest.mark.slow

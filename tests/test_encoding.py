@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from demur.encoding import CachedEncoder, OnnxEncoder, encoder_identity, load_encoder
 from demur.errors import InputError
+from demur.models.encoder import CachedEncoder, OnnxEncoder, encoder_identity, load_encoder
 from demur.records import FloatArray
 from demur.store import Store
 from pairs import running_pair

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from demur import endpoints
-from demur.endpoints import Endpoint, EndpointClient, parse_completion, request_body
 from demur.errors import EndpointError
+from demur.models import endpoint as endpoints
+from demur.models.endpoint import Endpoint, EndpointClient, parse_completion, request_body
 from demur.records import Sample, SamplingSettings
 from demur.testing import FakeEndpoint, fake_endpoint
 

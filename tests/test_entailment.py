@@ -14,18 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import demur
-from demur.catalogue import models
-from demur.cross_encoder import OnnxEntailment, label_order
-from demur.cutting import BESIDE, LONGEST_SIDE, balanced, kept_tokens, shared, shortened
-from demur.deciding import entail
-from demur.endpoints import Endpoint, EndpointClient
-from demur.entailment import NOTHING, SHIPPED, LLMEntailment, at_share, cached, exact_match, open_entailment, open_plain
 from demur.errors import EndpointError, InputError, ModelError
+from demur.meaning.compare import entail
+from demur.meaning.cross_encoder import OnnxEntailment, label_order
+from demur.meaning.entailment import (
+    NOTHING,
+    SHIPPED,
+    LLMEntailment,
+    at_share,
+    cached,
+    exact_match,
+    open_entailment,
+    open_plain,
+)
+from demur.meaning.long_pairs import BESIDE, LONGEST_SIDE, balanced, kept_tokens, shared, shortened
+from demur.models.catalogue import catalogue
+from demur.models.endpoint import Endpoint, EndpointClient
 from demur.records import FloatArray
 from demur.store import Store
 from demur.testing import fake_endpoint
 
-WEIGHTS = Path(demur.__file__).parent / "weights"
+WEIGHTS = Path(demur.__file__).parent / "meaning" / "weights"
 MODEL, TOKENIZER, CONFIG = (WEIGHTS / name for name in SHIPPED)
 Pairs = Sequence[tuple[str, str]]
 
@@ -41,7 +50,7 @@ def same(model: OnnxEntailment, question: str, a: str, b: str) -> bool:
 
 
 def test_the_shipped_files_are_what_the_catalogue_and_the_card_promise() -> None:
-    (promised,) = [known for known in models() if known.task == "entailment"]
+    (promised,) = [known for known in catalogue() if known.task == "entailment"]
     hashes = {file.file: file.sha256 for file in promised.files}
     assert set(hashes) == set(SHIPPED)
     card = (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -371,7 +380,7 @@ def test_the_decision_says_what_decided() -> None:
 
 def test_a_pair_alone_is_decided_at_even_odds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entailment .7 both ways: the same; among sampled answers, of which a tenth hold, .7 becomes .2."""
-    monkeypatch.setattr("demur.entailment.shipped_entailment", lambda: Even())
+    monkeypatch.setattr("demur.meaning.entailment.shipped_entailment", lambda: Even())
     found = entail("Q?", "Bob", "Robert")
     assert found.same
     assert not found.same_when_sampled

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demur import artifact
-from demur.calibration import Calibration
 from demur.errors import InputError
-from demur.explaining import explain, explanation
-from demur.gate import SIGNALS, Gate, GateStep, Verdict
-from demur.gateway.decisions import Decider
-from demur.policy import Policy
-from demur.prices import Price, serving_cost
+from demur.evaluation.explain import explain, explanation
+from demur.evaluation.replay import replay
+from demur.gate.gate import SIGNALS, Gate, GateStep, Verdict
+from demur.gate.policy import Policy
+from demur.gate.staged import Rehearsal
+from demur.gateway.decider import Decider
+from demur.measure.threshold import Calibration
+from demur.models.prices import Price, serving_cost
 from demur.records import Sample
-from demur.replaying import replay
-from demur.router import Router
-from demur.two_stages import Rehearsal
+from demur.routing import artifact
+from demur.routing.router import Router
 from test_artifact import TRAINING, make
 from worlds import LetterEncoder
 

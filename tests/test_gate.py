@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demur.calibration import threshold_for_share
-from demur.drafts import gate_rows, read_drafts
 from demur.errors import ArtifactError, InputError
-from demur.gate import EMPTY_NLL, SIGNALS, GateRows, Verdict, fit_gate, read_head, read_signals
+from demur.gate.drafts import gate_rows, read_drafts
+from demur.gate.extra_samples import gain_for_the_money
+from demur.gate.gate import EMPTY_NLL, SIGNALS, GateRows, Verdict, fit_gate, read_head, read_signals
+from demur.gate.policy import Policy, believed_quality, drafts_of
+from demur.gate.staged import Use, staged_curve, staged_scores
+from demur.gate.train import train_policy
+from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
-from demur.pair import PairSamples
-from demur.policy import Policy, believed_quality, drafts_of
-from demur.policy_training import train_policy
 from demur.records import Prompt, Sample
-from demur.router import TrainingPrompt, train_router
-from demur.trials import gain_for_the_money
-from demur.two_stages import Use, staged_curve, staged_scores
+from demur.routing.router import TrainingPrompt, train_router
+from demur.sampling.pair import PairSamples
 from worlds import LetterEncoder
 
 N, SAMPLES = 240, 8

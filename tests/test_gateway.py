@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from demur.artifact import save_calibration
-from demur.calibration import Calibration
+from demur.gate.policy import Policy
 from demur.gateway.ledger import read_ledger
-from demur.policy import Policy
+from demur.measure.threshold import Calibration
 from demur.records import FloatArray
+from demur.routing.artifact import save_calibration
 from gateways import EASY, HARD, gateway, letters, save_router, upstream
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from conftest import EVERYTHING, missing, needed
-from demur.catalogue import cache_folder
+from demur.models.catalogue import cache_folder
 from environment import peer_python
 from gateways import HARD, Running, gateway, letters, point
 

@@ -19,7 +19,8 @@ from aiohttp import web
 from yarl import URL
 
 from demur.errors import EndpointError
-from demur.gateway import answering, app, upstreams
+from demur.gateway import app, upstreams
+from demur.gateway import send as answering
 from demur.gateway.ledger import LedgerRecord, read_ledger
 from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, letters, upstream, wire

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from demur.gate import HEAD_TOKENS, Gate, GateStep, Verdict
-from demur.gateway.checking import can_be_checked
+from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, Verdict
+from demur.gateway.check_draft import can_be_checked
+from demur.gateway.json_edit import without_logprobs
 from demur.gateway.ledger import read_ledger
-from demur.gateway.splicing import without_logprobs
 from gateways import EASY, Running, gateway, letters, point, upstream
 
 SURE, WAVERING = -0.1, -3.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demur.gateway.hour import BYTES, Hour, shown
-from demur.gateway.sharing import SharedBuckets, mapped
+from demur.gateway.last_hour import BYTES, Hour, shown
+from demur.gateway.shared_state import SharedBuckets, mapped
 from test_gateway_parts import RECORD
 
 PLAIN = replace(RECORD, stage="prompt", usd=1.0, usd_strong=4.0)

@@ -15,7 +15,7 @@ from conftest import needed
 from demur.errors import StoreError
 from demur.gateway.keys import ClientKey, Doorkeeper, bearer, read_keys
 from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
-from demur.gateway.wire import ApiError
+from demur.gateway.openai_bodies import ApiError
 from test_gateway_parts import RECORD
 
 HALF = "\ud800"  # half a character, which JSON can hold and no database takes

@@ -17,10 +17,10 @@ import pytest
 
 from conftest import needed
 from databases import Postgres
-from demur.encoding import load_encoder
 from demur.gateway.ledger import read_ledger
 from demur.methods import SimilarityWeighted
-from demur.router import TrainingPrompt, train_router
+from demur.models.encoder import load_encoder
+from demur.routing.router import TrainingPrompt, train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 from gateways import EASY, HARD
 
@@ -46,7 +46,7 @@ def configured(folder: Path, weak: FakeEndpoint, strong: FakeEndpoint, **more: o
     for role, fake, name in (("weak", weak, "small"), ("strong", strong, "large")):
         lines += [f'[{role}]\nmodel = "{name}"\nbase_url = "{fake.base_url}"']
     (folder / "gateway.toml").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "demur.cli", "serve", str(folder / "router"), "--port", "0"]
+    command = [sys.executable, "-m", "demur.cli.main", "serve", str(folder / "router"), "--port", "0"]
     return [*command, "--config", str(folder / "gateway.toml")]
 
 

@@ -20,11 +20,11 @@ import pytest
 
 from conftest import needed
 from databases import Postgres
-from demur.encoding import load_encoder
 from demur.gateway.ledger import Ledger, PostgresBackend, read_ledger
 from demur.methods import SimilarityWeighted
+from demur.models.encoder import load_encoder
 from demur.quickstart import STRONG, WEAK, demo_config
-from demur.router import TrainingPrompt, train_router
+from demur.routing.router import TrainingPrompt, train_router
 from gateways import EASY, HARD
 from test_gateway_parts import RECORD
 from test_gateway_processes import ask, configured, fakes, served
@@ -170,7 +170,7 @@ def jump(number, frame):
     ahead[0] += 86_400.0 if number == signal.SIGUSR1 else -172_800.0
 signal.signal(signal.SIGUSR1, jump)
 signal.signal(signal.SIGUSR2, jump)
-from demur.cli import main
+from demur.cli.main import main
 main()
 """
 
@@ -224,7 +224,7 @@ async def test_the_demo_answers_the_readmes_calls(tmp_path: Path) -> None:
     openai = needed("openai")
     needed("xllamacpp")
     await asyncio.to_thread(demo_router, tmp_path / "run" / "demo" / "router")
-    command = [sys.executable, "-m", "demur.cli", "serve", "--demo", "--port", "0"]
+    command = [sys.executable, "-m", "demur.cli.main", "serve", "--demo", "--port", "0"]
     child = await asyncio.create_subprocess_exec(
         *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, env=os.environ | {"COLUMNS": "200"}
     )

@@ -12,11 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.gateway.sessions import Conversations, Turn, turn_of
-from demur.gateway.splicing import body_of, without_logprobs
+from demur.gateway.conversations import Conversations, Turn, turn_of
+from demur.gateway.json_edit import body_of, without_logprobs
+from demur.gateway.openai_bodies import (
+    ApiError,
+    parse_body,
+    request_headers,
+    response_headers,
+    routed_text,
+    threshold_of,
+)
+from demur.gateway.token_counts import answer_tokens, request_tokens, stream_tokens, usage_of, usage_of_whole
 from demur.gateway.upstreams import Breaker, retry_after
-from demur.gateway.usage import answer_tokens, request_tokens, stream_tokens, usage_of, usage_of_whole
-from demur.gateway.wire import ApiError, parse_body, request_headers, response_headers, routed_text, threshold_of
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

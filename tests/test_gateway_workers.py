@@ -14,10 +14,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from demur.artifact import save_calibration
-from demur.calibration import Calibration
 from demur.gateway.keys import new_key
 from demur.gateway.ledger import read_ledger
+from demur.measure.threshold import Calibration
+from demur.routing.artifact import save_calibration
 from gateways import EASY
 from test_gateway_processes import configured, fakes, served
 

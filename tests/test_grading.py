@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from demur.grading import grade
+from demur.prompts.grading import grade
 from demur.records import Prompt
 
 TEXT = Prompt("t", "Capital of France?", ("Paris",))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from demur.endpoints import Endpoint, EndpointClient
 from demur.errors import InputError
-from demur.judge import judge_items, read_items
+from demur.labels.judge import judge_items, read_items
+from demur.labels.judge_replies import Interval, JudgeItem, fill, orders_of, parse_reply, report
+from demur.models.endpoint import Endpoint, EndpointClient
 from demur.store import Store
 from demur.testing import fake_endpoint
-from demur.verdicts import Interval, JudgeItem, fill, orders_of, parse_reply, report
 
 ITEMS = [
     JudgeItem(f"What is {i} + 1?", str(i + 1), {"good": f"It is {i + 1}.", "bad": "It is 0.", "worse": "Dunno."},

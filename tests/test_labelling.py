@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from demur.config import LabelConfig
-from demur.entailment import exact_match
 from demur.errors import InputError
-from demur.labelling import Labels, label_prompts
-from demur.pair import PairSamples
+from demur.labels.from_samples import Labels, label_prompts
+from demur.meaning.entailment import exact_match
 from demur.records import Prompt, Sample
+from demur.sampling.pair import PairSamples
 
 PROMPTS = [Prompt(str(i), f"question {i}") for i in range(4)]
 

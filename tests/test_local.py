@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from demur import local
 from demur.config import ModelConfig
-from demur.endpoints import EndpointClient
 from demur.errors import EndpointError, InputError, ModelError
-from demur.local import endpoint_of, opened, parse_model
-from demur.probing import doctor
+from demur.models import local
+from demur.models.doctor import doctor
+from demur.models.endpoint import EndpointClient
+from demur.models.local import endpoint_of, opened, parse_model
 from demur.records import SamplingSettings
 
 
@@ -91,7 +91,7 @@ def test_doctor_finds_what_llama_cpp_supports() -> None:
 @pytest.mark.slow
 async def test_the_child_ends_with_us() -> None:
     code = (
-        "import asyncio, os\nfrom demur.config import ModelConfig\nfrom demur.local import opened\n"
+        "import asyncio, os\nfrom demur.config import ModelConfig\nfrom demur.models.local import opened\n"
         "async def main():\n    async with opened(ModelConfig('smollm2-135m'), parallel=2) as endpoint:\n"
         "        print(endpoint.base_url, flush=True)\n        os.kill(os.getpid(), 9)\nasyncio.run(main())\n"
     )

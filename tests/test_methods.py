@@ -12,8 +12,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from demur.errors import InputError
+from demur.labels.targets import hard_targets
 from demur.methods import BY_NAME, KNN, Estimator, KernelRidge, SimilarityWeighted
-from demur.preferences import hard_targets
 from demur.records import FloatArray
 from worlds import planted
 

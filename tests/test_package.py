@@ -6,13 +6,14 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Set
 from pathlib import Path
-from statistics import median
 
 import pytest
 
 import demur
-from demur.graded import plain_text
+from demur.evaluation.graded_file import plain_text
 from demur.prompts import read_prompts, split_prompts
 from demur.quickstart import EXAMPLES
 
@@ -21,46 +22,71 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 HEAVY = ("torch", "sklearn", "scipy", "pyarrow", "ray", "matplotlib", "pandas", "datasets", "transformers")
 
 
+# The stages, each of which may import itself and those to its left.
+STAGES = (
+    *("errors", "records", "files", "config", "store", "statistics", "event_loop", "methods", "measure", "prompts"),
+    *("models", "sampling", "meaning", "labels", "routing", "gate", "evaluation", "runs", "pipeline", "quickstart"),
+    *("paper", "gateway", "testing", "cli"),
+)
+NEVER_FROM = {"gateway": {"paper", "quickstart", "pipeline", "runs", "evaluation"}}  # what serves needs none of these
+
+
 def module_name(path: Path) -> str:
     parts = ("demur", *path.relative_to(SOURCE).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of demur that a module imports when it is loaded."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def imports(path: Path, names: Set[str]) -> set[str]:
+    """Modules of demur that a module imports anywhere: at its top, inside functions, for type checkers."""
     found: set[str] = set()
-    for node in tree.body:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("demur"):
             assert node.module is not None
             below = {f"{node.module}.{alias.name}" for alias in node.names}
-            names = {module_name(other) for other in MODULES}
             found |= below & names or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("demur")}
     return found - {module_name(path)}
 
 
-def test_imports_point_downwards() -> None:
+GRAPH = {module_name(path): imports(path, {module_name(other) for other in MODULES}) for path in MODULES}
+
+
+def stage_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("module", [name for name in GRAPH if stage_of(name) not in ("", "__main__")])
+def test_stages_import_only_what_comes_before_them(module: str) -> None:
+    """The order of the pipeline is the order of the imports, also of those inside functions."""
+    allowed = {*STAGES[: STAGES.index(stage_of(module)) + 1]} - NEVER_FROM.get(stage_of(module), set())
+    against = {below for below in GRAPH[module] if stage_of(below) not in allowed}
+    assert not against, f"{module} imports {', '.join(sorted(against))}"
+
+
+def test_no_circles() -> None:
     """No module imports, even by way of others, one that imports it."""
-    graph = {module_name(path): imports(path) for path in MODULES}
-    done: dict[str, bool] = {}
+    done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
         assert name not in way, " -> ".join([*way, name])
         if name not in done:
-            for below in sorted(graph.get(name, ())):
+            for below in sorted(GRAPH.get(name, ())):
                 visit(below, (*way, name))
-            done[name] = True
+            done.add(name)
 
-    for name in graph:
-        visit(name, ())
+    for name in GRAPH:
+        if name not in ("demur", "demur.__main__"):
+            visit(name, ())
 
 
-def test_modules_stay_small() -> None:
-    """In lines that hold something."""
-    texts = {module_name(path): path.read_text(encoding="utf-8") for path in MODULES}
-    lengths = {name: sum(1 for line in text.splitlines() if line.strip()) for name, text in texts.items()}
+def test_the_house_is_small_enough_to_walk_through() -> None:
+    """No module of more than 400 lines, no folder of more than 25 modules, about a dozen files on the first floor."""
+    lengths = {module_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert max(lengths.values()) <= 400, max(lengths, key=lambda name: lengths[name])
-    assert median(lengths.values()) <= 130
+    folders = Counter(path.parent for path in MODULES)
+    assert max(folders.values()) <= 25
+    assert folders[SOURCE] <= 13
 
 
 def test_import_is_light() -> None:
@@ -75,9 +101,8 @@ def test_import_is_light() -> None:
 
 
 def test_routing_needs_nothing_heavy() -> None:
-    code = (
-        f"import sys, demur.router, demur.artifact, demur.encoding; print([m for m in {HEAVY!r} if m in sys.modules])"
-    )
+    needed = "demur.routing.router, demur.routing.artifact, demur.models.encoder"
+    code = f"import sys, {needed}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,16 +15,19 @@ from typing import Any
 import pytest
 
 import demur
-from demur import artifact, pipeline, printing, quickstart, supervision
+from demur import pipeline, quickstart
+from demur.cli import printing
 from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
+from demur.gate.policy import Policy
+from demur.labels import label_run as supervision
+from demur.labels.preference_files import read_preferences
+from demur.labels.targets import saturated_rows
 from demur.methods import BY_NAME
-from demur.pair import pricing
-from demur.policy import Policy
-from demur.preference_files import read_preferences
-from demur.preferences import saturated_rows
 from demur.records import FloatArray
-from demur.router import Decision, Router, TrainingPrompt, train_router
+from demur.routing import artifact
+from demur.routing.router import Decision, Router, TrainingPrompt, train_router
+from demur.sampling.pair import pricing
 from pairs import Pair, questions, running_pair, write_questions
 from worlds import LetterEncoder
 
@@ -283,7 +286,7 @@ def test_a_broken_line_loses_nothing_that_was_sampled(tmp_path: Path, pair: Pair
 
 
 def test_one_dead_side_keeps_what_the_other_has_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demur.endpoints.backoff_seconds", lambda attempt: 0.001)
+    monkeypatch.setattr("demur.models.endpoint.backoff_seconds", lambda attempt: 0.001)
     prompts = write_questions(tmp_path / "p.jsonl")
     with running_pair() as pair:
         pair.strong.raw = "<html>down</html>"
@@ -315,7 +318,7 @@ TRAINING = [TrainingPrompt("zzz", 1.0, None, None), TrainingPrompt("aaa", 0.0, N
 
 
 def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "demur.cli", *arguments]
+    command = [sys.executable, "-m", "demur.cli.main", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, env=os.environ | environment, timeout=60, check=False
     )
@@ -356,8 +359,8 @@ def test_errors_are_one_line_and_exit_code_2(
 def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, pair: Pair) -> None:
     train_router(LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l").save(tmp_path / "router")
     planted = (
-        "from demur import artifact, cli; from worlds import LetterEncoder; "
-        "artifact.load_encoder = lambda spec: LetterEncoder(); cli.main()"
+        "from demur.cli.main import main; from demur.routing import artifact; from worlds import LetterEncoder; "
+        "artifact.load_encoder = lambda spec: LetterEncoder(); main()"
     )
     for prompt, said in ((b"Z\xfcrich", "no UTF-8 text"), (b"-", "standard input: byte 0xfc is not UTF-8")):
         for command in ("route", "explain"):
@@ -422,7 +425,9 @@ def test_a_decision_that_waits_for_an_answer_says_so(capsys: pytest.CaptureFixtu
 def test_a_full_disk_is_one_line_and_takes_no_record(tmp_path: Path, pair: Pair) -> None:
     run = Path(sampled(tmp_path, pair))
     before = (run / "run.json").read_bytes()
-    limited = "import resource, demur.cli; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)); demur.cli.main()"
+    limited = (
+        "import resource, demur.cli.main as cli; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)); cli.main()"
+    )
     arguments = ("label", "--run", str(run), "--from", "accuracy")
     done = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2

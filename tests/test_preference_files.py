@@ -12,7 +12,7 @@ import pytest
 
 from conftest import SHARED
 from demur.errors import InputError
-from demur.preference_files import PAPER_COLUMNS, oriented, read_pair, read_preferences, write_preferences
+from demur.labels.preference_files import PAPER_COLUMNS, oriented, read_pair, read_preferences, write_preferences
 from demur.records import Preference
 
 ROW = Preference(

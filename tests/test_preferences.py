@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from demur.errors import InputError
-from demur.preferences import (
+from demur.labels.targets import (
     agreement_targets,
     hard_targets,
     label_warnings,

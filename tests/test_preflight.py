@@ -8,8 +8,8 @@ import pytest
 
 from demur.config import LabelConfig, ModelConfig, RouterConfig, RunConfig
 from demur.errors import InputError
-from demur.preflight import check_run, check_training
 from demur.records import Prompt, SamplingSettings
+from demur.runs.preflight import check_run, check_training
 
 GOOD = RunConfig("p.jsonl", ModelConfig("w", "http://x/v1"), ModelConfig("s", "http://x/v1"))
 

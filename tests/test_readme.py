@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from demur.cli import app
+from demur.cli.main import app
 from demur.config import ModelConfig, RouterConfig, RunConfig, read_run_file
-from demur.encoding import load_encoder
 from demur.methods import SimilarityWeighted
-from demur.router import TrainingPrompt, train_router
+from demur.models.encoder import load_encoder
+from demur.routing.router import TrainingPrompt, train_router
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from demur.curves import cost_quality_curve
-from demur.drawing import curve_figure
-from demur.evaluation import Evaluation, EvaluationRow, Example
+from demur.evaluation.figures import curve_figure
+from demur.evaluation.page import page
+from demur.evaluation.results import Evaluation, EvaluationRow, Example
+from demur.measure.curve import cost_quality_curve
 from demur.records import Preference
-from demur.reporting import page
-from demur.router import Neighbour, TrainingPrompt
+from demur.routing.router import Neighbour, TrainingPrompt
 
 NASTY = '<script>alert("x")</script> & so'
 

@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from demur.cli import app
-from demur.curves import cost_quality_curve
+from demur.cli.main import app
 from demur.errors import InputError, MissingExtraError
+from demur.labels.judge_replies import JudgeItem
+from demur.measure.curve import cost_quality_curve
 from demur.methods import KNN
-from demur.reproducing import judged
-from demur.reproducing.authors import AUTHORS, authors_set
-from demur.reproducing.in_domain import row_key
-from demur.reproducing.judged import goes_strong
-from demur.reproducing.listing import PARTS, chosen, listing
-from demur.reproducing.measuring import Laboratory, random_routers, usd_at_cpt80
-from demur.reproducing.outcomes import Benchmark, Costs, benchmark
-from demur.reproducing.part import Cells, reasons_together
-from demur.reproducing.reproduction import Reproduction, reproduce
-from demur.reproducing.systems import ROUTERS, SYSTEMS, System
-from demur.reproducing.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
-from demur.verdicts import JudgeItem
+from demur.paper import judged
+from demur.paper.authors import AUTHORS, authors_set
+from demur.paper.in_domain import row_key
+from demur.paper.judged import goes_strong
+from demur.paper.listing import PARTS, chosen, listing
+from demur.paper.measures import Laboratory, random_routers, usd_at_cpt80
+from demur.paper.outcomes import Benchmark, Costs, benchmark
+from demur.paper.part import Cells, reasons_together
+from demur.paper.reproduction import Reproduction, reproduce
+from demur.paper.systems import ROUTERS, SYSTEMS, System
+from demur.paper.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
 from tiny_paper import N, read, tiny_paper, write
 from worlds import LetterEncoder, planted
 
@@ -296,7 +296,7 @@ def test_a_second_turn_sends_the_first_and_its_answer_again(folder: Path) -> Non
         }
     ]
     write(folder, "outcomes/mt_bench_gpt4_mixtral", tampered)
-    from demur.prices import price_of
+    from demur.models.prices import price_of
 
     price, costs = price_of("mistralai/mixtral-8x7b-instruct"), benchmark(folder, "mt_bench").costs
     assert price is not None

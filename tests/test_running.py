@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from demur.running import finished, one_loop
+from demur.event_loop import finished, one_loop
 
 
 async def doubled(value: int) -> int:

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from demur.config import ModelConfig, RunConfig
-from demur.endpoints import Endpoint
 from demur.errors import BudgetError, EndpointError, StoreError
-from demur.pair import PairSamples, spend_of
-from demur.prices import paid
+from demur.models.endpoint import Endpoint
+from demur.models.prices import paid
 from demur.records import Prompt, Sample, SamplingSettings
-from demur.sampling import Budget, estimate, sample_prompts
+from demur.sampling.pair import PairSamples, spend_of
+from demur.sampling.sample import Budget, estimate, sample_prompts
 from demur.store import Store
 
 PROMPTS = [Prompt(f"p{i}", f"question {i}") for i in range(6)]
@@ -166,9 +166,9 @@ def test_shared_prompt_tokens_are_paid_once() -> None:
 CHILD = """
 import asyncio, sys
 from demur.config import ModelConfig, RunConfig
-from demur.endpoints import Endpoint
+from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample, SamplingSettings
-from demur.sampling import sample_prompts
+from demur.sampling.sample import sample_prompts
 from demur.store import Store
 
 class Slow:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.selection import believed_area, choose_targets, halves
+from demur.labels.believed_gain import believed_area, choose_targets, halves
 from worlds import planted
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import demur
-from demur.asking import p_true, verbalised
 from demur.errors import InputError
+from demur.evaluation.signals import ALL, SignalRow, UncertaintyCard, auroc, auroc_draws, signals, table, tables_by_set
+from demur.labels.self_report import p_true, verbalised
 from demur.records import Sample
-from demur.signals import ALL, SignalRow, UncertaintyCard, auroc, auroc_draws, signals, table, tables_by_set
 from pairs import running_pair, write_questions
 
 

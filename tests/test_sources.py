@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.sources import accuracy_targets, best_relaxation, preference_targets, quality_gap_targets, sources_of
+from demur.labels.graded_targets import (
+    accuracy_targets,
+    best_relaxation,
+    preference_targets,
+    quality_gap_targets,
+    sources_of,
+)
 
 
 def test_accuracy_counts_who_is_right() -> None:

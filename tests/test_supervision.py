@@ -9,10 +9,10 @@ import pytest
 
 from demur.config import LabelConfig, ModelConfig, RunConfig
 from demur.errors import InputError
-from demur.pair import PairSamples
+from demur.labels.judge_replies import orders_of
+from demur.labels.label_run import GRADED, Sampled, compared, from_file, from_grades, from_judge
 from demur.records import Prompt, Sample
-from demur.supervision import GRADED, Sampled, compared, from_file, from_grades, from_judge
-from demur.verdicts import orders_of
+from demur.sampling.pair import PairSamples
 
 
 def sampled(*texts: str) -> list[Sample]:

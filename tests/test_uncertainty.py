@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import demur
 from demur.errors import InputError
-from demur.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, agreement, saturated_share, uncertainty
+from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, agreement, saturated_share, uncertainty
 
 answers = st.lists(
     st.tuples(st.integers(0, 4), st.lists(st.floats(-20, 0), min_size=1, max_size=6)), min_size=1, max_size=12

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from demur.reproducing.outcomes import SMALL, STRONG, WEAK
-from demur.reproducing.pools import ZEROEVAL
-from demur.reproducing.trainings import ALPACA, LOCAL, SAMPLED
+from demur.paper.outcomes import SMALL, STRONG, WEAK
+from demur.paper.pool_tables import ZEROEVAL
+from demur.paper.trainings import ALPACA, LOCAL, SAMPLED
 
 N = 60
 OPEN = {"small-7b": 7, "middle-13b": 13, "large-70b": 70}

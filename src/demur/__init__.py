@@ -9,41 +9,41 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from demur.catalogue import models
-    from demur.clustering import meaning_clusters
-    from demur.curves import cost_quality_curve
-    from demur.entailment import exact_match, shipped_entailment
     from demur.errors import DemurError
-    from demur.explaining import explain
+    from demur.evaluation.calibrate import calibrate
+    from demur.evaluation.explain import explain
+    from demur.evaluation.replay import replay
+    from demur.labels.uncertainty import agreement, semantic_entropy
+    from demur.meaning.clusters import meaning_clusters
+    from demur.meaning.entailment import exact_match, shipped_entailment
+    from demur.measure.curve import cost_quality_curve
+    from demur.models.catalogue import catalogue
+    from demur.models.doctor import doctor
     from demur.pipeline import evaluate, label, report, route, run, sample, train
-    from demur.probing import doctor
     from demur.quickstart import demo
-    from demur.replaying import replay
-    from demur.router import Router
-    from demur.thresholds import calibrate
-    from demur.uncertainty import agreement, semantic_entropy
+    from demur.routing.router import Router
 
 _HOME = {
     "DemurError": "errors",
-    "Router": "router",
-    "agreement": "uncertainty",
-    "calibrate": "thresholds",
-    "cost_quality_curve": "curves",
+    "Router": "routing.router",
+    "agreement": "labels.uncertainty",
+    "calibrate": "evaluation.calibrate",
+    "catalogue": "models.catalogue",
+    "cost_quality_curve": "measure.curve",
     "demo": "quickstart",
-    "doctor": "probing",
+    "doctor": "models.doctor",
     "evaluate": "pipeline",
-    "explain": "explaining",
-    "exact_match": "entailment",
+    "explain": "evaluation.explain",
+    "exact_match": "meaning.entailment",
     "label": "pipeline",
-    "meaning_clusters": "clustering",
-    "models": "catalogue",
-    "replay": "replaying",
+    "meaning_clusters": "meaning.clusters",
+    "replay": "evaluation.replay",
     "report": "pipeline",
     "route": "pipeline",
     "run": "pipeline",
     "sample": "pipeline",
-    "semantic_entropy": "uncertainty",
-    "shipped_entailment": "entailment",
+    "semantic_entropy": "labels.uncertainty",
+    "shipped_entailment": "meaning.entailment",
     "train": "pipeline",
 }
 
@@ -52,6 +52,7 @@ __all__ = [
     "Router",
     "agreement",
     "calibrate",
+    "catalogue",
     "cost_quality_curve",
     "demo",
     "doctor",
@@ -60,7 +61,6 @@ __all__ = [
     "explain",
     "label",
     "meaning_clusters",
-    "models",
     "replay",
     "report",
     "route",

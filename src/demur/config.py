@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 
 from demur.errors import InputError
+from demur.files import write_whole
 from demur.records import SamplingSettings
-from demur.whole import write_whole
 
 RUN_RECORD = "run.json"
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
@@ -173,6 +173,31 @@ class RunConfig:
     @property
     def folder(self) -> Path:
         return Path(self.run)
+
+    @property
+    def store(self) -> Path:
+        """What was paid for: samples, scores of the entailment model, embeddings."""
+        return self.folder / "store.sqlite"
+
+    @property
+    def preferences(self) -> Path:
+        """The labels."""
+        return self.folder / "preferences.jsonl"
+
+    @property
+    def routers(self) -> Path:
+        """One folder per trained method."""
+        return self.folder / "routers"
+
+    @property
+    def served_router(self) -> Path:
+        """The router that serves, with its gate."""
+        return self.folder / "router"
+
+    @property
+    def graded(self) -> Path:
+        """The test prompts, with what each model's first answer was worth."""
+        return self.folder / "graded.jsonl"
 
     def save(self) -> None:
         """Keep the record in the run folder."""

@@ -14,12 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.artifact import load_router, save_calibration, save_router
-from demur.calibration import (
-    Calibration,
-    payback,
-    threshold_for_share,
-)
 from demur.config import (
     METHOD_NAMES,
     LabelConfig,
@@ -31,34 +25,43 @@ from demur.config import (
     load_run,
     read_run_file,
 )
-from demur.encoding import CachedEncoder, encoder_identity, load_encoder
-from demur.entailment import open_entailment
 from demur.errors import InputError
-from demur.evaluation import Evaluation, evaluate_router, examples, first_quality, graded, quality_warnings
-from demur.graded import Graded, write_graded
-from demur.labelling import Labels
-from demur.local import endpoint_of, parse_model
-from demur.pair import PairEstimate, PairSamples, PairSpend, check_settings, pricing, sample_pair, spend_of, stored_pair
-from demur.policy import POLICY, Policy
-from demur.policy_evaluation import measure_policy
-from demur.policy_training import train_policy
-from demur.preference_files import read_preferences, write_preferences
-from demur.preferences import label_warnings, saturated_rows
-from demur.preflight import check_run, check_training
+from demur.evaluation.graded_file import Graded, write_graded
+from demur.evaluation.page import write_report
+from demur.evaluation.policy_rows import measure_policy
+from demur.evaluation.results import Evaluation, evaluate_router, examples, first_quality, graded, quality_warnings
+from demur.gate.policy import POLICY, Policy
+from demur.gate.train import train_policy
+from demur.labels.from_samples import Labels
+from demur.labels.label_run import label_run
+from demur.labels.preference_files import read_preferences, write_preferences
+from demur.labels.targets import label_warnings, saturated_rows
+from demur.meaning.entailment import open_entailment
+from demur.measure.threshold import (
+    Calibration,
+    payback,
+    threshold_for_share,
+)
+from demur.models.encoder import CachedEncoder, encoder_identity, load_encoder
+from demur.models.local import endpoint_of, parse_model
 from demur.prompts import load_prompts, split_prompts, why_untested
-from demur.recording import record_of, serving_costs
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
-from demur.reporting import write_report
-from demur.router import Decision, Router
+from demur.routing.artifact import load_router, save_calibration, save_router
+from demur.routing.router import Decision, Router
+from demur.routing.train import train_paper_recipe, train_routers
+from demur.runs.preflight import check_run, check_training
+from demur.runs.provenance import record_of, serving_costs
+from demur.sampling.pair import (
+    PairEstimate,
+    PairSamples,
+    PairSpend,
+    check_settings,
+    pricing,
+    sample_pair,
+    spend_of,
+    stored_pair,
+)
 from demur.store import Store
-from demur.supervision import label_run
-from demur.training import train_paper_recipe, train_routers
-
-STORE = "store.sqlite"
-PREFERENCES = "preferences.jsonl"
-ROUTERS = "routers"  # one folder a trained router
-ROUTER = "router"  # the one that serves
-GRADED = "graded.jsonl"  # the test prompts and what both models' answers were worth
 
 Announce = Callable[[PairEstimate], None]
 
@@ -80,7 +83,7 @@ class Outcome:
 def run_config(config: RunConfig, *, announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
     """Every stage, once; the table of contents of demur."""
     check_run(config)  # before anything is paid for
-    with Store(config.folder / STORE) as store:
+    with Store(config.store) as store:
         samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
         labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
         router = train_stage(config, store, progress)  # fit every router on the train prompts
@@ -104,22 +107,22 @@ def sample_stage(config: RunConfig, store: Store, announce: Announce | None, pro
 def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
     """Preferences from the source that the run names, written to preferences.jsonl."""
     labels = label_run(config, store, progress=progress)
-    write_preferences(config.folder / PREFERENCES, labels.preferences)
+    write_preferences(config.preferences, labels.preferences)
     return labels
 
 
 def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None) -> Router:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
     served = config.router.served
-    preferences = read_preferences(config.folder / PREFERENCES)
+    preferences = read_preferences(config.preferences)
     found = encoder or load_encoder(config.router.encoder, progress=progress)
     cached = CachedEncoder(found, store, progress=progress)
     record = record_of(config, preferences) | {"serving_cost": serving_costs(config, store)}
     routers = train_routers(preferences, cached, config.router.methods, record=record, progress=progress)
     for name, router in routers.items():
-        save_router(router, config.folder / ROUTERS / name)
-    save_router(routers[served], config.folder / ROUTER)
-    (config.folder / ROUTER / POLICY).unlink(missing_ok=True)  # the gate of the router before
+        save_router(router, config.routers / name)
+    save_router(routers[served], config.served_router)
+    (config.served_router / POLICY).unlink(missing_ok=True)  # the gate of the router before
     return routers[served]
 
 
@@ -140,7 +143,7 @@ def gate_stage(config: RunConfig, router: Router, store: Store, progress: Progre
             )
     if wanted == "on" and policy.gate:
         policy = replace(policy, active=True)
-    policy.save(config.folder / ROUTER)
+    policy.save(config.served_router)
     return policy
 
 
@@ -148,7 +151,7 @@ def calibrate_stage(config: RunConfig, policy: Policy) -> Calibration:
     """The policy's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
     calibration = threshold_for_share(policy.training_finals, config.strong_share, on="the training prompts")
     calibration = replace(calibration, n=len(policy.router.training))  # each may count with several drafts
-    save_calibration(config.folder / ROUTER, calibration)
+    save_calibration(config.served_router, calibration)
     return calibration
 
 
@@ -164,18 +167,18 @@ def evaluate_stage(
     test = graded(prompts, samples.weak, samples.strong, prices)
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
-    write_graded(config.folder / GRADED, Graded(tuple(texts), *firsts))
-    served = load_router(config.folder / ROUTER, encoder=encoder)
+    write_graded(config.graded, Graded(tuple(texts), *firsts))
+    served = load_router(config.served_router, encoder=encoder)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
     rows = []
     for done, name in enumerate(config.router.methods):
         progress("measuring routers", done, len(config.router.methods))
-        router = load_router(config.folder / ROUTERS / name, encoder=encoder)
+        router = load_router(config.routers / name, encoder=encoder)
         rows.append(evaluate_router(name, router.score(texts), test))
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     progress("measuring routers", len(config.router.methods), len(config.router.methods))
-    preferences = read_preferences(config.folder / PREFERENCES)
-    policy = Policy.load(config.folder / ROUTER, encoder=encoder)
+    preferences = read_preferences(config.preferences)
+    policy = Policy.load(config.served_router, encoder=encoder)
     staged, findings = measure_policy(policy, config.router.served, test, train_paper_recipe(preferences, encoder))
     targets = np.array([row.target for row in preferences])
     everything = load_prompts(config.prompts)
@@ -228,7 +231,8 @@ def sample(
 ) -> PairSpend:
     """Ask both models n times a prompt and keep every answer in the run folder; returns what it cost in all.
 
-    Models are named as `demur.local.parse_model` reads them. Raises InputError, EndpointError, BudgetError, StoreError.
+    Models are named as `demur.models.local.parse_model` reads them. Raises InputError, EndpointError, BudgetError,
+    StoreError.
     """
     settings = SamplingSettings(
         n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
@@ -238,7 +242,7 @@ def sample(
     )
     read = load_prompts(config.prompts)  # a broken file is said before anything is written or paid
     check_settings(config.sampling)
-    with Store(config.folder / STORE) as store:
+    with Store(config.store) as store:
         samples = sample_pair(config, read, store, announce=announce, progress=progress)
     config.save()  # now that the samples are there: a run that failed leaves the record of the one before
     return spend_of(config, read, samples)
@@ -271,7 +275,7 @@ def label(
     wanted = build(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
     check_label(wanted)
     config = replace(load_run(run), label=wanted)
-    with Store(config.folder / STORE) as store:
+    with Store(config.store) as store:
         labels = label_stage(config, store, progress)
     config.save()  # now that the labels are there: the record must not name a source that failed
     return labels
@@ -297,7 +301,7 @@ def train(
     given: dict[str, object] = {"methods": listed(methods), "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
-    with Store(config.folder / STORE) as store:
+    with Store(config.store) as store:
         router = train_stage(config, store, progress, own)
         config.save()  # now that the routers are there
         gate_stage(config, router, store, progress)
@@ -310,14 +314,14 @@ def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Prog
     ``encoder`` only where the routers were trained on an object of your own.
     """
     config = load_run(run)
-    with Store(config.folder / STORE) as store:
+    with Store(config.store) as store:
         found = evaluate_stage(config, store, progress, encoder)
     if found is None:
         raise InputError(f"{config.prompts}: {why_untested(load_prompts(config.prompts), config.test_share)}")
     return found
 
 
-def route(prompt: str, *, router: str = f"run/{ROUTER}") -> Decision:
+def route(prompt: str, *, router: str = "run/router") -> Decision:
     """Which model should answer, and why. Raises InputError for an empty prompt, ArtifactError for a bad router."""
     return Policy.load(router).decide(prompt)
 

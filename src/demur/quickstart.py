@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
 
-from demur.answering import Answered, Ask, answer
 from demur.config import LabelConfig, ModelConfig, RunConfig, load_run
-from demur.endpoints import EndpointClient
-from demur.local import endpoint_of, opened
-from demur.pipeline import ROUTER, STORE, Announce, Outcome, run_config
-from demur.policy import Policy
+from demur.event_loop import finished
+from demur.gate.answer import Answered, Ask, answer
+from demur.gate.policy import Policy
+from demur.models.endpoint import EndpointClient
+from demur.models.local import endpoint_of, opened
+from demur.pipeline import Announce, Outcome, run_config
 from demur.records import Progress, Sample, SamplingSettings, no_progress
-from demur.running import finished
 from demur.store import Store
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
@@ -52,7 +52,7 @@ def demo(*, run: str = "run/demo", announce: Announce | None = None, progress: P
 
 def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> str:
     """Folder of the demo's router; the demo is run first where that has not been done yet."""
-    folder = Path(run) / ROUTER
+    folder = demo_config(run).served_router
     if not (folder / "router.json").is_file():
         demo(run=run, progress=progress)
     return str(folder)
@@ -61,11 +61,11 @@ def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> s
 def answer_examples(run: str = "run/demo") -> list[Answered]:
     """New prompts, answered live by the demo's policy; what was answered before is read from the store."""
     config = load_run(run)
-    policy = Policy.load(config.folder / ROUTER)
+    policy = Policy.load(config.served_router)
 
     async def work() -> list[Answered]:
         async with AsyncExitStack() as stack:
-            store = stack.enter_context(Store(config.folder / STORE))
+            store = stack.enter_context(Store(config.store))
             weak, strong = (_asked(model, config, store, stack) for model in (config.weak, config.strong))
             return [await answer(policy, prompt, weak=weak, strong=strong) for prompt in EXAMPLES]
 

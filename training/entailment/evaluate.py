@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from sources import HARD, SECOND, hand_written, judged, measured_half
 
-from demur.clustering import ENTAILMENT, strictly_entails
-from demur.cross_encoder import OnnxEntailment
-from demur.entailment import SAMPLED_SHARE, SHIPPED, TRAINED_LENGTH, at_share, shipped_entailment
-from demur.normalising import exact_key
+from demur.meaning.clusters import ENTAILMENT, strictly_entails
+from demur.meaning.cross_encoder import OnnxEntailment
+from demur.meaning.entailment import SAMPLED_SHARE, SHIPPED, TRAINED_LENGTH, at_share, shipped_entailment
+from demur.meaning.normalise import exact_key
+from demur.meaning.rules import same_meaning
 from demur.records import BoolArray, Entailment, FloatArray, IntArray
-from demur.rules import same_meaning
 
 RESAMPLES = 1000  # of the bootstrap, by question
 

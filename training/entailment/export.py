@@ -1,7 +1,7 @@
 """A trained checkpoint into the files that demur ships: int8 ONNX, tokenizer, config with the labels and the window.
 
     python training/entailment/export.py --checkpoint runs/entailment/checkpoint.pt --tokenizer tokenizer.json \
-        --out src/demur/weights
+        --out src/demur/meaning/weights
 
 The temperature is fitted on written pairs of another seed and on held-out human judgements (half of the held-out
 questions; the figures are of the other half), and divided into the last layer, so that the logits are calibrated.

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from demur.endpoints import secret
 from demur.errors import DemurError
 from demur.gateway.app import Gateway, as_json
 from demur.gateway.dashboard import metrics_text, page, statistics
 from demur.gateway.keys import bearer
+from demur.gateway.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.sharing import Board
-from demur.gateway.wire import ApiError
+from demur.gateway.shared_state import Board
+from demur.models.endpoint import secret
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demur.gateway.hour import BYTES, Hour, shown
+from demur.gateway.last_hour import BYTES, Hour, shown
 from demur.gateway.ledger import LedgerRecord
 from demur.gateway.metrics import Gauges, added, prometheus
-from demur.gateway.sharing import Board, mapped
+from demur.gateway.shared_state import Board, mapped
 
 if TYPE_CHECKING:
     from demur.gateway.app import Gateway

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demur.config import build
 from demur.errors import InputError
-from demur.gateway.wire import ApiError
+from demur.gateway.openai_bodies import ApiError
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,28 +21,28 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from demur.config import ModelConfig, build
-from demur.endpoints import authorization
 from demur.errors import DemurError, InputError
+from demur.gate.policy import Policy
 from demur.gateway.admin import add_admin
 from demur.gateway.app import Gateway, Handler, errors_as_openai
 from demur.gateway.connections import Connection, Listener, bound, port_of
 from demur.gateway.dashboard import counted
-from demur.gateway.decisions import Decider
-from demur.gateway.hour import BYTES, Hour
+from demur.gateway.decider import Decider
 from demur.gateway.keys import Doorkeeper, read_keys
+from demur.gateway.last_hour import BYTES, Hour
 from demur.gateway.ledger import Ledger, open_backend
 from demur.gateway.metrics import Metrics
-from demur.gateway.reloading import reload_all, usable_policy
+from demur.gateway.openai_bodies import ApiError
+from demur.gateway.processes import Workers
+from demur.gateway.reload import reload_all, usable_policy
 from demur.gateway.settings import GatewaySettings, read_settings
-from demur.gateway.sharing import Board, mapped
+from demur.gateway.shared_state import Board, mapped
 from demur.gateway.tracing import Tracer
 from demur.gateway.upstreams import Upstream
-from demur.gateway.wire import ApiError
-from demur.gateway.workers import Workers
-from demur.local import endpoint_of, opened
-from demur.policy import Policy
+from demur.models.endpoint import authorization
+from demur.models.local import endpoint_of, opened
 from demur.records import Role
-from demur.router import Router
+from demur.routing.router import Router
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed

@@ -11,9 +11,9 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 from yarl import URL
 
-from demur.endpoints import Endpoint, authorization, backoff_seconds, secret
 from demur.errors import DemurError
 from demur.gateway.settings import GatewaySettings
+from demur.models.endpoint import Endpoint, authorization, backoff_seconds, secret
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it

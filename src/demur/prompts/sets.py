@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError, require
-from demur.grading import LETTERS
 from demur.prompts.files import read_prompts, with_choices
+from demur.prompts.grading import LETTERS
 from demur.records import Prompt
 
 

@@ -1,0 +1,76 @@
+"""The gateway's commands: serve, ledger, key; each is one public function of the gateway."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from demur.cli import printing
+from demur.cli.inspect import AsJson
+
+
+class Recorded(StrEnum):
+    """What of a request may be kept beside its figures."""
+
+    PROMPTS = "prompts"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the gateway's commands to the command line."""
+    for command in (serve, ledger, key):
+        app.command()(command)
+
+
+def serve(
+    router: Annotated[str | None, typer.Argument(help="Folder of a saved router.  [default: run/router]")] = None,
+    config: Annotated[str | None, typer.Option(help="Settings file; docs/gateway.md shows every key.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 is any free one.  [default: 8111]")] = None,
+    workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
+    record: Annotated[Recorded | None, typer.Option(help="Keep them in the ledger; by default it keeps none.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
+) -> None:
+    """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
+    from demur.gateway.server import serve
+    from demur.quickstart import demo_router
+
+    if demo:
+        with printing.progress_bar() as progress:
+            router = demo_router(progress=progress)
+    serve(
+        router,
+        config=config,
+        host=host,
+        port=port,
+        workers=workers,
+        record_prompts=True if record else None,
+        ready=printing.serving,
+    )
+
+
+def ledger(
+    url: Annotated[str, typer.Argument(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
+    last: Annotated[int, typer.Option(help="How many records, newest first.")] = 20,
+    export: Annotated[Path | None, typer.Option(help="Write them to a .csv, .jsonl or .parquet file instead.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Print or export the gateway's decisions and what they cost."""
+    from demur.gateway.ledger_export import ledger
+
+    found = ledger(url, last=last, export=export)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+def key(
+    name: Annotated[str, typer.Argument(help="Who the key is for.")],
+    file: Annotated[Path, typer.Option(help="File of hashed keys.")] = Path("run/keys.json"),
+    requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
+    usd: Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")] = None,
+) -> None:
+    """Make a client key for the gateway; it is shown this once, and kept as a hash."""
+    from demur.gateway.keys import new_key
+
+    typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, usd=usd))

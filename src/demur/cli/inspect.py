@@ -1,0 +1,86 @@
+"""Commands that only look: at the catalogue's models, at an endpoint, at two answers; each is one public function."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from demur.cli import printing
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add models, doctor and entail to the command line."""
+    app.add_typer(models_app, name="models")
+    for command in (doctor, entail):
+        app.command()(command)
+
+
+models_app = typer.Typer(
+    no_args_is_help=False, rich_markup_mode=None, help="List or fetch the models of the catalogue."
+)
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, json: AsJson = False) -> None:
+    """List the models that demur can fetch and run by itself."""
+    if context.invoked_subcommand:
+        return None
+    from demur.models.catalogue import catalogue
+
+    if json:
+        return printing.as_json(catalogue())
+    return printing.models(catalogue())
+
+
+@models_app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name from `demur models`.")],
+    json: AsJson = False,
+) -> None:
+    """Fetch a model by content hash; nothing is fetched twice."""
+    from demur.models.catalogue import fetch
+
+    with printing.progress_bar() as progress:
+        path = fetch(name, progress=progress)
+    return printing.as_json({"path": path}) if json else typer.echo(path)
+
+
+def doctor(
+    endpoint: Annotated[str, typer.Argument(help=f"What to probe: {Model}.")],
+    json: AsJson = False,
+) -> None:
+    """Probe an endpoint: what it supports, and what demur falls back to."""
+    from demur.models.doctor import doctor
+
+    found = doctor(endpoint)
+    if json:
+        return printing.as_json(found)
+    return printing.lines(found.lines)
+
+
+def entail(
+    question: Annotated[str, typer.Argument(help='The question; "" for none.')],
+    answer_a: Annotated[str, typer.Argument(help="One answer.")],
+    answer_b: Annotated[str, typer.Argument(help="The other.")],
+    entailment: Annotated[
+        str | None,
+        typer.Option(help="What decides: exact, shipped (the default), a folder, FILE.onnx, hub:NAME, llm:MODEL."),
+    ] = None,
+    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
+    store: Annotated[str | None, typer.Option(help="File that keeps verdicts.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Decide whether two answers to a question mean the same, and say what decided.
+
+    About these two alone; where a labelling run would decide otherwise about sampled answers, a line says so.
+    """
+    from demur.meaning.compare import entail
+
+    found = entail(question, answer_a, answer_b, entailment=entailment, rules=rules, store=store)
+    if json:
+        return printing.as_json(found)
+    return printing.lines(found.lines)

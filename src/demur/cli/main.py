@@ -1,0 +1,335 @@
+"""The command line: every command is one public function, with the same argument names.
+
+It parses, draws progress, prints, and turns every DemurError into one line on stderr and exit code 2. It knows nothing
+of how things are computed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from demur.cli import printing
+from demur.cli.gateway import add_commands as gateway_commands
+from demur.cli.inspect import AsJson, Model
+from demur.cli.inspect import add_commands as inspect_commands
+from demur.cli.paper import add_commands as paper_commands
+from demur.errors import DemurError, InputError, of_the_system
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="The small model answers unless it demurs; then the large one does.",
+)
+
+RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
+RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
+
+
+@app.command()
+def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
+    """Run the main job live: two real local models, about 90 questions, a trained and measured router."""
+    from demur.quickstart import answer_examples, demo
+
+    with printing.progress_bar() as progress:
+        outcome = demo(run=run, announce=None if json else printing.estimate, progress=progress)
+    if json:
+        return printing.as_json(outcome)
+    printing.outcome(outcome)
+    for answered in answer_examples(run):
+        printing.answered(answered)
+    return None
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Run file (.toml, .yaml or .json); docs/run-file.md shows every key.")],
+    json: AsJson = False,
+) -> None:
+    """Do everything that a run file asks for: sample, label, train, calibrate, evaluate, report."""
+    from demur.pipeline import run
+
+    with printing.progress_bar() as progress:
+        outcome = run(file, announce=None if json else printing.estimate, progress=progress)
+    if json:
+        return printing.as_json(outcome)
+    return printing.outcome(outcome)
+
+
+@app.command()
+def sample(
+    prompts: Annotated[str, typer.Argument(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")],
+    weak: Annotated[str, typer.Option(help=f"The small model: {Model}.")],
+    strong: Annotated[str, typer.Option(help=f"The large model: {Model}.")],
+    run: RunFolder = "run",
+    n: Annotated[int, typer.Option(help="Samples a prompt, for each model.")] = 10,
+    temperature: float = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
+    template: Annotated[str, typer.Option(help="What is sent; {prompt} is replaced.")] = "{prompt}",
+    system: Annotated[str, typer.Option(help="System message.")] = "",
+    stop: Annotated[list[str] | None, typer.Option(help="Stop string; repeat for more.")] = None,
+    chat: Annotated[bool, typer.Option(help="Chat completions, or plain completions of the template.")] = True,
+    seed: int = 0,
+    max_usd: Annotated[float | None, typer.Option(help="Stop before sampling costs more than this.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Ask both models n times a prompt; every answer is stored before it is counted, and never paid for twice."""
+    from demur.pipeline import sample
+
+    with printing.progress_bar() as progress:
+        spend = sample(
+            prompts,
+            weak,
+            strong,
+            run=run,
+            n=n,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            template=template,
+            system=system,
+            stop=tuple(stop or ()),
+            chat=chat,
+            seed=seed,
+            max_usd=max_usd,
+            announce=None if json else printing.estimate,
+            progress=progress,
+        )
+    if json:
+        return printing.as_json(spend)
+    return printing.spend(spend)
+
+
+@app.command()
+def label(
+    run: RunFolder = "run",
+    source: Annotated[
+        str, typer.Option("--from", help="entropy, agreement, accuracy, preference, quality-gap, or judge.")
+    ] = "entropy",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="entropy: combined (the default), calibrated, margin, hard, auto (chosen label-free); accuracy: hard, "
+            "soft; quality-gap: prob, det, trans."
+        ),
+    ] = None,
+    definition: Annotated[str, typer.Option(help="entropy: of semantic entropy.")] = "rao_blackwell",
+    delta: Annotated[str, typer.Option(help="entropy, kind hard: symmetric, or paper (Eq. 3).")] = "symmetric",
+    tau: Annotated[float, typer.Option(help="entropy, kind hard: relative difference up to which they tie.")] = 0.1,
+    file: Annotated[
+        str | None,
+        typer.Option(help="preference: .jsonl, .jsonl.gz, .csv or .parquet with a winner, or scores by model."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="preference: WEAK,STRONG as the file names them; without it the run's own.")
+    ] = None,
+    tie_below: Annotated[float, typer.Option(help="preference: scores that differ by at most this tie.")] = 0.0,
+    judge: Annotated[str | None, typer.Option(help=f"judge: {Model}.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="judge: stop before it costs more than this.")] = None,
+    entailment: Annotated[
+        str, typer.Option(help="What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL.")
+    ] = "shipped",
+    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
+    json: AsJson = False,
+) -> None:
+    """Make preferences, by default from samples: meaning clusters, semantic entropy, targets."""
+    from demur.pipeline import label
+
+    with printing.progress_bar() as progress:
+        labels = label(
+            run=run,
+            source=source,
+            kind=kind,
+            definition=definition,
+            delta=delta,
+            tau=tau,
+            file=file,
+            models=models or (),
+            tie_below=tie_below,
+            judge=judge,
+            max_usd=max_usd,
+            entailment=entailment,
+            rules=rules,
+            progress=progress,
+        )
+    if json:
+        return printing.as_json(labels)
+    return printing.labels(labels)
+
+
+@app.command()
+def train(
+    run: RunFolder = "run",
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic, kernel.")
+    ] = "sw,mf,mlp,knn,logistic,kernel",
+    serve: Annotated[
+        str | None, typer.Option(help="The one that is saved as run/router; kernel, or else the first of the methods.")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint.")
+    ] = "bge-small",
+    gate: Annotated[
+        str, typer.Option(help="Look at the weak model's answer: auto (where that pays, label-free), on, off.")
+    ] = "auto",
+    extra_samples: Annotated[int, typer.Option(help="Most weak samples that the gate may ask for.")] = 3,
+    json: AsJson = False,
+) -> None:
+    """Fit the routers and the gate on the preferences and save them."""
+    from demur.gate.policy import Policy
+    from demur.pipeline import train
+
+    with printing.progress_bar() as progress:
+        router = train(
+            run=run,
+            methods=methods,
+            serve=serve,
+            encoder=encoder,
+            gate=gate,
+            extra_samples=extra_samples,
+            progress=progress,
+        )
+    policy = Policy.load(Path(run) / "router", encoder=router.encoder)
+    if json:
+        return printing.as_json(router.describe() | {"gate": policy.lines})
+    printing.trained(router, Path(run))
+    return printing.lines(policy.lines)
+
+
+@app.command()
+def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
+    """Measure cost against quality on the test prompts, which need gold answers."""
+    from demur.pipeline import evaluate
+
+    with printing.progress_bar() as progress:
+        evaluation = evaluate(run=run, progress=progress)
+    if json:
+        return printing.as_json(evaluation)
+    return printing.evaluation(evaluation)
+
+
+@app.command()
+def calibrate(
+    prompts: Annotated[str, typer.Argument(help="Your own prompts; for --risk graded ones, such as run/graded.jsonl.")],
+    router: RouterFolder = "run/router",
+    strong_share: Annotated[float | None, typer.Option(help="Fraction of calls for the strong model.")] = None,
+    usd_per_1k: Annotated[float | None, typer.Option(help="Most USD that 1,000 such prompts may cost.")] = None,
+    keep_quality: Annotated[
+        float | None, typer.Option(help="Fraction of the strong model's quality, estimated without labels.")
+    ] = None,
+    risk: Annotated[float | None, typer.Option(help="Promise: at most this loss against always-strong ...")] = None,
+    confidence: Annotated[float, typer.Option(help="... with this confidence.")] = 0.95,
+    loss: Annotated[
+        str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
+    ] = "missed",
+    json: AsJson = False,
+) -> None:
+    """Set a saved router's threshold, by share, by budget (no labels needed), or with a promise about quality."""
+    from demur.evaluation.calibrate import calibrate
+
+    if loss not in ("missed", "difference"):
+        raise InputError(f"loss {loss!r} is neither missed nor difference")
+    calibration = calibrate(
+        prompts,
+        router=router,
+        strong_share=strong_share,
+        usd_per_1k=usd_per_1k,
+        keep_quality=keep_quality,
+        risk=risk,
+        confidence=confidence,
+        loss=loss,  # type: ignore[arg-type]  # checked above
+    )
+    if json:
+        return printing.as_json(calibration)
+    return printing.calibration(calibration, router)
+
+
+@app.command()
+def route(
+    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    router: RouterFolder = "run/router",
+    json: AsJson = False,
+) -> None:
+    """Say which model should answer a prompt, and why."""
+    from demur.pipeline import route
+
+    text = _piped(prompt)
+    decision = route(text, router=router)
+    if json:
+        return printing.as_json(decision)
+    return printing.decision(text, decision)
+
+
+@app.command()
+def explain(
+    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    router: RouterFolder = "run/router",
+    json: AsJson = False,
+) -> None:
+    """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
+    from demur.evaluation.explain import explain
+
+    found = explain(_piped(prompt), router=router)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
+    router: RouterFolder = "run/router",
+    threshold: Annotated[float | None, typer.Option(help="Another threshold than the router's own.")] = None,
+    json: AsJson = False,
+) -> None:
+    """What a file of prompts would have cost under a router, against always weak and always strong."""
+    from demur.evaluation.replay import replay
+
+    found = replay(file, router=router, threshold=threshold)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+@app.command()
+def report(run: RunFolder = "run", json: AsJson = False) -> None:
+    """Write report.html and the picture of the curve into the run folder."""
+    from demur.pipeline import report
+
+    page = report(run=run)
+    return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
+
+
+inspect_commands(app)
+gateway_commands(app)
+paper_commands(app)
+
+
+def _piped(prompt: str) -> str:
+    """The prompt, or standard input for "-"."""
+    if prompt != "-":
+        return prompt
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: byte {data[error.start]:#04x} is not UTF-8; convert it (iconv)") from None
+
+
+def main() -> None:
+    """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
+    try:
+        app()
+    except DemurError as error:
+        typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+    except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
+        typer.echo(f"demur: {of_the_system(error)}", err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

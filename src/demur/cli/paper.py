@@ -1,0 +1,81 @@
+"""The commands around the paper: reproduce, judge, signals; each is one public function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from demur.cli import printing
+from demur.cli.inspect import AsJson
+from demur.errors import InputError
+
+RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
+Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in (reproduce, judge, signals):
+        app.command()(command)
+
+
+def reproduce(
+    source: Annotated[
+        str, typer.Option("--from", help="Folder with outcomes/, samples/, questions/, preferences/.")
+    ] = "",
+    out: Annotated[str, typer.Option(help="Folder of the page and the pictures.")] = "run/reproduce",
+    only: Annotated[str, typer.Option(help="Comma-separated parts and rows; --list names them.")] = "",
+    list_: Annotated[bool, typer.Option("--list", help="Name every part and row, and stop.")] = False,
+    encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
+    judge: Annotated[str, typer.Option(help=f"Table 3's judge: {Model}.")] = "qwen2.5-coder-1.5b",
+    judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
+    json: AsJson = False,
+) -> None:
+    """Make the paper's tables and figures again, every system a row, beside the paper's own figures."""
+    from demur.paper.listing import listing
+    from demur.paper.reproduction import reproduce
+
+    if list_:
+        return printing.lines(listing())
+    if not source:
+        raise InputError(
+            "--from is missing: a folder with outcomes/, samples/, questions/ and preferences/ (or --list)"
+        )
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    with printing.progress_bar() as progress:
+        found = reproduce(
+            source, out=out, only=names, encoder=encoder, judge_model=judge, judged=judged, progress=progress
+        )
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+def judge(
+    file: Annotated[Path, typer.Argument(help="JSONL with question, reference, responses {router: answer}.")],
+    judge: Annotated[str, typer.Option(help=f"The judging model: {Model}.")],
+    store: Annotated[str, typer.Option(help="SQLite file that keeps the verdicts.")] = "run/judge.sqlite",
+    task: Annotated[str, typer.Option(help="What is judged, in the judge's prompt.")] = "math problem solutions",
+    max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Let a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
+    from demur.labels.judge import judge as run_judge
+
+    with printing.progress_bar() as progress:
+        found = run_judge(file, judge, store=store, task=task, max_usd=max_usd, progress=progress)
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+def signals(
+    run: RunFolder = "run",
+    ask: Annotated[bool, typer.Option("--ask", help="Also ask both models about their own answers.")] = False,
+    max_usd: Annotated[float | None, typer.Option(help="Stop before asking costs more than this.")] = None,
+    json: AsJson = False,
+) -> None:
+    """The uncertainty card of a run: how well each definition tells right answers from wrong ones."""
+    from demur.evaluation.signals import signals
+
+    with printing.progress_bar() as progress:
+        found = signals(run=run, ask=ask, max_usd=max_usd, progress=progress)
+    return printing.as_json(found) if json else printing.lines(found.lines)

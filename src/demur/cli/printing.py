@@ -1,0 +1,219 @@
+"""What the command line shows: a progress bar, tables, one decision. Text for people on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.table import Column, Table
+
+from demur.evaluation.tables import COLUMNS, reference_rows, router_rows
+
+if TYPE_CHECKING:
+    from demur.evaluation.results import Evaluation
+    from demur.gate.answer import Answered
+    from demur.labels.from_samples import Labels
+    from demur.measure.threshold import Calibration
+    from demur.models.catalogue import CatalogueModel
+    from demur.pipeline import Outcome
+    from demur.records import Progress
+    from demur.routing.router import Decision, Router
+    from demur.sampling.pair import PairEstimate, PairSpend
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+class _Rate(TextColumn):
+    """Work done a second, as a column of the progress bar."""
+
+    def __init__(self, table_column: Column) -> None:
+        super().__init__("", table_column=table_column)
+
+    def render(self, task: Any) -> Any:
+        from rich.text import Text
+
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
+
+
+def _whole() -> Column:
+    return Column(no_wrap=True, overflow="fold")
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar a stage on stderr: stage, count, rate, time left."""
+    columns = (
+        TextColumn("{task.description:<28}", table_column=_whole()),
+        BarColumn(bar_width=14),
+        MofNCompleteColumn(table_column=_whole()),
+        _Rate(table_column=_whole()),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=_whole()),
+        TextColumn("{task.fields[time]}"),
+    )
+    with Bar(*columns, console=err) as bar:
+        stages: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(stage, total=total, time="left")
+            bar.update(stages[stage], completed=done, total=total, time="taken" if done >= total else "left")
+
+        yield show
+
+
+def plain(value: Any) -> Any:
+    """Records, arrays and paths as JSON values; nan and infinity become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        as_dict = getattr(value, "as_dict", None)
+        if as_dict is not None:
+            return plain(as_dict())
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def as_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    out.print_json(json.dumps(plain(value), ensure_ascii=False)) if out.is_terminal else print(
+        json.dumps(plain(value), ensure_ascii=False)
+    )
+
+
+def evaluation(found: Evaluation, folder: Path | None = None) -> None:
+    """The table of routers, what was learnt on the way, and where the report is."""
+    table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
+    for row in router_rows(found):
+        table.add_row(*row)
+    table.add_section()
+    for row in reference_rows(found):
+        table.add_row(*row)
+    out.print(table)
+    curve = found.rows[0].curve
+    out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
+    for line in (*found.warnings, *found.findings, found.pricing, found.payback):
+        if line:
+            out.print(f"- {line}")
+    if folder is not None:
+        out.print(f"report: {folder / 'report.html'}   picture: {folder / 'curve.png'}")
+
+
+def decision(prompt: str, made: Decision) -> None:
+    """One routed prompt: model, score, threshold, reason, nearest training prompts with their entropies."""
+    shown = " ".join(prompt.split())
+    out.print(f"\n[bold]{_escape(shown[:100])}[/bold]")
+    first = ", whose answer is then checked" if made.wants_samples else ""
+    out.print(f"  -> {made.role}: {made.model}{first}   score {made.score:.3f}, threshold {made.threshold:.3f}")
+    out.print(f"  {_escape(made.reason)}")
+    for near in made.neighbours:
+        entropies = ", ".join(
+            f"SE {role} {value:.2f}"
+            for role, value in (("weak", near.training.weak_entropy), ("strong", near.training.strong_entropy))
+            if value is not None
+        )
+        text = " ".join(near.prompt.split())[:70]
+        out.print(f"  near ({near.similarity:.2f}): {_escape(text)}   {entropies} nats", style="dim")
+
+
+def answered(found: Answered) -> None:
+    """One prompt that a policy answered: the answer, the model, the stages and the reason."""
+    made = found.decision
+    out.print(f"\n[bold]{_escape(' '.join(found.prompt.split())[:100])}[/bold]")
+    out.print(f"  {_escape(found.answer or '(an empty answer)')}")
+    out.print(f"  -> {made.role}: {made.model}, by {_escape(found.path)}")
+    out.print(f"  {_escape(made.reason)}", style="dim")
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def estimate(expected: PairEstimate) -> None:
+    """What sampling will cost, before it begins."""
+    err.print(expected.sentence)
+
+
+def spend(spent: PairSpend) -> None:
+    """What sampling has cost."""
+    out.print(spent.sentence)
+
+
+def labels(made: Labels) -> None:
+    """How the training targets fell out."""
+    out.print(made.sentence)
+    for line in (*made.notes, *made.warnings):
+        out.print(f"- {line}", markup=False)
+
+
+def trained(router: Router, run: Path) -> None:
+    """What was saved where."""
+    out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts")
+
+
+def calibration(found: Calibration, router: str) -> None:
+    """The threshold that was set, and the share that it reached."""
+    out.print(f"{router}: threshold {found.threshold:.4f}; {found.sentence}")
+
+
+def outcome(found: Outcome) -> None:
+    """What a whole run found."""
+    labels(found.labels)
+    out.print(found.spend.sentence)
+    if found.evaluation is not None:
+        evaluation(found.evaluation, folder=Path(found.folder))
+    else:
+        out.print("no test prompt has gold answers: quality cannot be measured; the router is trained and calibrated")
+    calibration(found.calibration, f"{found.folder}/router")
+
+
+def models(known: Sequence[CatalogueModel]) -> None:
+    """The catalogue as a table."""
+    table = Table()
+    for name in ("name", "task", "size", "licence", "here"):
+        table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name == "name")
+    for model in known:
+        table.add_row(model.name, model.task, f"{model.size / 1e6:,.0f} MB", model.licence, "yes" if model.here else "")
+    out.print(table)
+
+
+def serving(address: str) -> None:
+    """Where the gateway listens, and how to ask it."""
+    body = '{"model": "demur", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+    out.print(f"demur serves {address}/v1 (dashboard: {address}/)", markup=False)
+    out.print(f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'", markup=False)
+
+
+def lines(found: Sequence[str]) -> None:
+    """Lines as they are."""
+    for line in found:
+        out.print(line, markup=False)

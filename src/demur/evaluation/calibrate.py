@@ -1,0 +1,92 @@
+"""`demur calibrate`: set a saved router's threshold on one's own prompts, by share, by budget, or with a promise.
+
+It connects a policy, prompts and the rules of `calibration` and `certificates`; none of them knows the others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from demur.errors import InputError
+from demur.evaluation.graded_file import Graded, read_graded, refuse_training_prompts
+from demur.files import write_whole
+from demur.gate.policy import Policy, believed_quality
+from demur.measure.certificate import Loss, certify, fixed_thresholds
+from demur.measure.threshold import (
+    Calibration,
+    certified,
+    threshold_for_quality,
+    threshold_for_share,
+    threshold_for_usd,
+)
+from demur.prompts import load_prompts
+from demur.records import content_hash
+from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
+from demur.routing.router import Router
+
+
+def calibrate(
+    prompts: str | Path,
+    *,
+    router: str = "run/router",
+    strong_share: float | None = None,
+    usd_per_1k: float | None = None,
+    keep_quality: float | None = None,
+    risk: float | None = None,
+    confidence: float = 0.95,
+    loss: Loss = "missed",
+) -> Calibration:
+    """Set a saved router's threshold on your own prompts, by one of four wishes.
+
+    ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
+    the strong model's, is estimated without labels from what the strong model believes: no promise. ``risk`` needs
+    graded prompts (see `demur.evaluation.graded_file`), writes certificate.json beside the router, holds for the
+    router without its gate, and raises InputError where no promise can be made.
+    """
+    wishes = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
+    asked = [name for name, value in wishes.items() if value is not None]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
+    policy = Policy.load(router)
+    loaded = policy.router
+    if risk is not None:
+        return _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
+    texts = [prompt.text for prompt in load_prompts(prompts)]
+    gate = policy.gate if policy.active else None
+    staged = policy.expected(loaded.score(texts), gate)  # the very scores that the policy will decide by
+    on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
+    if usd_per_1k is not None:
+        costs = loaded.expected_usd(texts)
+        if costs is None:
+            raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
+        found = threshold_for_usd(
+            staged.final, lambda t: float(staged.use(t).cost(*costs).mean()), usd_per_1k, float(costs[0].mean()), on=on
+        )
+    elif keep_quality is not None:
+        found = threshold_for_quality(staged.final, *believed_quality(policy, texts), keep_quality, on=on)
+    else:
+        found = threshold_for_share(staged.final, 0.3 if strong_share is None else strong_share, on=on)
+    save_calibration(Path(router), found)
+    return found
+
+
+def _certify(router: Router, folder: Path, given: Graded, risk: float, confidence: float, loss: Loss) -> Calibration:
+    graded = given.distinct
+    refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
+    certificate = certify(
+        router.score(graded.prompts),
+        graded.weak_quality,
+        graded.strong_quality,
+        fixed_thresholds(router.training_scores),
+        risk=risk,
+        confidence=confidence,
+        loss=loss,
+    )
+    found = certified(certificate)
+    save_calibration(folder, found)
+    hashes = {"prompts_hash": content_hash(list(graded.prompts)), "router_hash": weights_hash(folder)}
+    kept = asdict(certificate) | hashes | {"promise": certificate.sentence}
+    write_whole(folder / CERTIFICATE, json.dumps(kept, indent=2, allow_nan=False) + "\n")
+    return found

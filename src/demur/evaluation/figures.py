@@ -1,0 +1,132 @@
+"""The pictures of a report: the cost-quality curve, entropies, targets. Needs matplotlib; knows nothing of HTML.
+
+Everything that should follow the page's colours is drawn in INK, which the report turns into ``currentColor``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from functools import wraps
+from itertools import cycle, product
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from demur.errors import require
+from demur.evaluation.results import Evaluation, EvaluationRow
+from demur.records import Preference
+
+INK = "#7a7a7b"  # a grey that no palette uses
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe-Ito: safe for the colour-blind
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+_Drawer = TypeVar("_Drawer", bound=Callable[..., Any])
+
+
+def in_style(draw: _Drawer) -> _Drawer:
+    """Draw with STYLE in force; matplotlib is imported only now."""
+
+    @wraps(draw)
+    def styled(*given: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*given)
+
+    return styled  # type: ignore[return-value]
+
+
+def check_matplotlib() -> None:
+    """Raise MissingExtraError now rather than after everything was paid for."""
+    require("matplotlib", extra="report", purpose="the report's pictures")
+
+
+@in_style
+def curve_figure(found: Evaluation) -> Any:
+    """Quality against strong share: every router, the served one with its interval, chord, oracle, both ends."""
+    figure, axes = axes_of(8.6, 4.4)
+    curve = found.rows[0].curve
+    shares = np.linspace(0, 1, 101)
+    oracle = curve.oracle
+    axes.plot(100 * oracle.strong_shares, oracle.qualities, color=INK, lw=1, ls=":", label="oracle")
+    axes.plot([0, 100], [curve.weak_quality, curve.strong_quality], color=INK, lw=1, ls="--", label="random")
+    others = cycle(product(("-", "--"), PALETTE[1:]))  # the first colour is the served router's
+    for row in found.rows:
+        line, colour = ("-", PALETTE[0]) if row.router == found.served else next(others)
+        _draw_router(axes, row, colour, line, shares, served=row.router == found.served)
+    _mark(axes, 0, curve.weak_quality, "always weak", (8, -12), "left")
+    _mark(axes, 100, curve.strong_quality, "always strong", (0, 8), "right")
+    axes.margins(y=0.1)
+    axes.set(xlabel="calls to the strong model (%)", ylabel="mean quality", xlim=(-2, 102))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _mark(axes: Any, share: float, quality: float, name: str, offset: tuple[int, int], side: str) -> None:
+    axes.plot([share], [quality], "o", color=INK, ms=6)
+    axes.annotate(name, (share, quality), offset, textcoords="offset points", ha=side)
+
+
+def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:
+    name = f"{row.router} (served)" if served else row.router
+    quality = np.interp(shares, row.curve.strong_shares, row.curve.qualities)
+    width, alpha, order = (2.4, 1.0, 3) if served else (1.1, 0.8, 2)
+    axes.plot(100 * shares, quality, color=colour, ls=line, lw=width, alpha=alpha, zorder=order, label=name)
+    if served:
+        axes.fill_between(100 * shares, *row.curve.band(shares), color=colour, alpha=0.15, lw=0)
+
+
+@in_style
+def entropy_figure(preferences: Sequence[Preference]) -> Any:
+    """Histograms of both models' semantic entropy on the training prompts."""
+    figure, axes = axes_of(4.6, 2.8)
+    sides = [[row.entropy_a for row in preferences], [row.entropy_b for row in preferences]]
+    known = [np.array([value for value in side if value is not None], dtype=float) for side in sides]
+    low = min((float(side.min()) for side in known if side.size), default=0.0)
+    high = max((float(side.max()) for side in known if side.size), default=1.0)
+    bins = np.linspace(min(0.0, low), max(high, 1e-6), 13)
+    axes.hist(known, bins=bins, color=PALETTE[:2], label=["weak", "strong"])
+    axes.set(xlabel="semantic entropy (nats)", ylabel="prompts")
+    axes.legend(frameon=False)
+    return figure
+
+
+@in_style
+def target_figure(preferences: Sequence[Preference]) -> Any:
+    """Histogram of the training targets."""
+    figure, axes = axes_of(4.6, 2.8)
+    axes.hist([row.target for row in preferences], bins=np.linspace(0, 1, 12), color=PALETTE[2])
+    axes.set(xlabel="target (0 weak is enough, 1 strong is needed)", ylabel="prompts")
+    return figure
+
+
+@in_style
+def svg_of(figure: Any) -> str:
+    """The figure as an SVG element."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawn = text.getvalue()
+    return drawn[drawn.index("<svg") :]
+
+
+@in_style
+def save(figure: Any, path: Path) -> None:
+    """Write the figure as PNG or SVG, by the path's ending, on white."""
+    figure.savefig(path, dpi=160, facecolor="white", transparent=False)
+
+
+def axes_of(width: float, height: float, columns: int = 1) -> Any:
+    """A figure and its axes (an array of them with more than one column)."""
+    from matplotlib.figure import Figure  # no pyplot: no global state, no window system
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns)

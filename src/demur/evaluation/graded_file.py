@@ -1,0 +1,85 @@
+"""Graded prompts on disk: what each model's answer to a prompt was worth, however that was judged.
+
+JSON lines with ``prompt``, ``weak_quality`` and ``strong_quality`` in [0, 1]; `demur evaluate` writes them from gold
+answers, a judge or people may as well. What is done with them is the business of certificates and replay.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.files import write_whole
+from demur.prompts.files import read_rows
+from demur.records import FloatArray
+
+FIELDS = ("weak_quality", "strong_quality")
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """Prompts and the quality of both models' answers, (n,) each."""
+
+    prompts: tuple[str, ...]
+    weak_quality: FloatArray  # of the one answer that would have been served
+    strong_quality: FloatArray
+
+    @property
+    def distinct(self) -> Graded:
+        """Without repetitions, of which only the first one counts: they are no independent prompts."""
+        first = {plain_text(prompt): i for i, prompt in reversed(list(enumerate(self.prompts)))}
+        rows = sorted(first.values())
+        return Graded(tuple(self.prompts[i] for i in rows), self.weak_quality[rows], self.strong_quality[rows])
+
+
+def plain_text(prompt: str) -> str:
+    """What makes two prompts the same one: neither case nor spaces tell them apart."""
+    return " ".join(prompt.casefold().split())
+
+
+def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> None:
+    """Raise InputError when prompts to certify on have trained the router: its scores know them."""
+    trained = {plain_text(prompt) for prompt in training}
+    shared = [prompt for prompt in prompts if plain_text(prompt) in trained]
+    if shared:
+        raise InputError(
+            f"{len(shared)} of {len(prompts)} prompts trained this router (such as {shared[0][:60]!r}); a certificate "
+            "needs prompts that it has not seen"
+        )
+
+
+def write_graded(path: Path, graded: Graded) -> None:
+    """Write graded prompts as JSON lines."""
+    rows = zip(graded.prompts, graded.weak_quality.tolist(), graded.strong_quality.tolist(), strict=True)
+    lines = (json.dumps(dict(zip(("prompt", *FIELDS), row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    write_whole(path, "".join(lines))
+
+
+def read_graded(path: str | Path) -> Graded:
+    """Read graded prompts; raises InputError naming file, line and field."""
+    rows = [(str(row.get("prompt") or ""), *_qualities(row, where)) for where, row in read_rows(Path(path))]
+    texts, weak, strong = zip(*rows, strict=True) if rows else ((), (), ())
+    return Graded(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float))
+
+
+def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
+    found = []
+    for field in FIELDS:
+        value = row.get(field)
+        try:
+            quality = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            quality = float("nan")
+        if not 0 <= quality <= 1:
+            raise InputError(
+                f"{where}: field {field!r} must be a quality from 0 to 1, found {value!r}; `demur evaluate` writes "
+                "such rows into run/graded.jsonl"
+            )
+        found.append(quality)
+    return found[0], found[1]

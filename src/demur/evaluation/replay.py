@@ -1,0 +1,104 @@
+"""A day's prompts again, under a router's threshold or another: strong share, cost, and quality where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.evaluation.graded_file import FIELDS, read_graded
+from demur.gate.policy import Policy
+from demur.prompts.files import read_prompts, read_rows
+from demur.records import FloatArray
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a file of prompts would have cost; USD with 95 % bootstrap intervals over prompts."""
+
+    prompts: int
+    threshold: float
+    strong_share: float
+    unfamiliar_share: float  # of prompts unlike any training prompt
+    checked_share: float  # of prompts whose weak answer the gate would look at
+    extra_samples: float  # of the weak model, expected a prompt
+    usd: tuple[float, float, float] | None  # expected, low, high; None when a price is unknown
+    usd_weak: float | None  # always weak
+    usd_strong: float | None  # always strong
+    quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """In plain words, a line each."""
+        found = [
+            f"{self.prompts:,} prompts at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to the strong "
+            f"model, {self.unfamiliar_share:.1%} are unlike any training prompt"
+        ]
+        if self.checked_share:
+            found.append(
+                f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
+                f"{self.extra_samples:.2f} extra samples a prompt; drafts of training prompts tell how many go on"
+            )
+        if self.usd is None or self.usd_strong is None or self.usd_weak is None:
+            found.append("cost: a price is unknown; give it in the run file and train again")
+        else:
+            saved = 1 - self.usd[0] / self.usd_strong if self.usd_strong else 0.0
+            found.append(
+                f"cost: ${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against "
+                f"${self.usd_strong:.4f} always strong ({saved:.0%} saved) and ${self.usd_weak:.4f} always weak"
+            )
+        if self.quality is not None:
+            routed, weak, strong = self.quality
+            best = "strong" if strong >= weak else "weak"
+            found.append(
+                f"quality: {routed:.3f} routed, {weak:.3f} always weak, {strong:.3f} always strong "
+                f"(best single model: {best})"
+            )
+        return tuple(found)
+
+
+def replay(file: str | Path, *, router: str = "run/router", threshold: float | None = None) -> Replayed:
+    """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError."""
+    policy = Policy.load(router)
+    loaded = policy.router
+    graded = read_graded(file) if _is_graded(Path(file)) else None
+    texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]
+    used = loaded.threshold if threshold is None else threshold
+    scores, familiar = loaded.score_with_familiarity(texts)
+    use = policy.expected(scores, policy.serving_gate).use(used)
+    strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
+    quality = None
+    if graded:
+        routed = strong * graded.strong_quality + (1 - strong) * graded.weak_quality
+        quality = (float(routed.mean()), float(graded.weak_quality.mean()), float(graded.strong_quality.mean()))
+    costs = loaded.expected_usd(texts)
+    return Replayed(
+        prompts=len(texts),
+        threshold=used,
+        strong_share=float(strong.mean()),
+        unfamiliar_share=1.0 - float(np.mean(familiar)),
+        checked_share=float(use.checked.mean()),
+        extra_samples=float(use.extra.mean()),
+        usd=None if costs is None else _with_interval(use.cost(*costs)),
+        usd_weak=None if costs is None else float(costs[0].sum()),
+        usd_strong=None if costs is None else float(costs[1].sum()),
+        quality=quality,
+    )
+
+
+def _is_graded(path: Path) -> bool:
+    first = next(iter(read_rows(path)), None)
+    if first is None:
+        raise InputError(f"{path}: no prompts in it")
+    return all(field in first[1] for field in FIELDS)
+
+
+def _with_interval(usd: FloatArray) -> tuple[float, float, float]:
+    random = np.random.default_rng(0)
+    sums = [usd[random.integers(0, len(usd), len(usd))].sum() for _ in range(RESAMPLES)]
+    low, high = np.quantile(sums, [0.025, 0.975])
+    return float(usd.sum()), float(low), float(high)

@@ -1,0 +1,180 @@
+"""What an evaluation finds: routers measured on prompts with gold answers, and what they were trained on.
+
+Records, and the pure functions that fill them. Drawing them is reporting's job, printing them the command line's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from demur.measure.curve import CostQualityCurve, cost_quality_curve
+from demur.models.prices import Price, served
+from demur.prompts.grading import grade
+from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
+from demur.routing.router import Neighbour, Router
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """One router on the test prompts."""
+
+    router: str  # such as "sw"
+    curve: CostQualityCurve  # with costs in USD a prompt, where both models' prices are known
+
+    @property
+    def usd_at_cpt80(self) -> float | None:
+        """USD per 1,000 prompts at CPT(80 %); None when a price is unknown or 80 % is never recovered."""
+        return usd_at_share(self.curve, self.curve.cpt(0.8))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One test prompt as the served router handled it."""
+
+    prompt: str
+    score: float
+    role: Role  # the model that the router chose
+    weak_answer: str
+    strong_answer: str
+    weak_quality: float
+    strong_quality: float
+    neighbours: tuple[Neighbour, ...]  # nearest training prompts
+
+    @property
+    def right(self) -> bool:
+        """True where the other model would not have been the better choice (a tie should stay weak)."""
+        return (self.role == "strong") == (self.strong_quality > self.weak_quality)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that the report shows."""
+
+    weak: str
+    strong: str
+    rows: tuple[EvaluationRow, ...]  # a router each; always-weak, always-strong and random are ends and chord of any
+    served: str  # name of the router that is saved and serves
+    threshold: float  # of the served router
+    preferences: tuple[Preference, ...]  # the training rows: entropies, targets, winners
+    examples: tuple[Example, ...]  # of the served router, all test prompts
+    warnings: tuple[str, ...]  # plain sentences: saturation, ties, a strong model that is no better
+    pricing: str  # where the prices come from, or that they are unknown
+    payback: str  # when labelling is earned back, one sentence
+    findings: tuple[str, ...]  # plain sentences: what the gate is worth, the gain over the paper's recipe
+    notes: Mapping[str, Any]  # sampling settings, encoder, versions: printed at the foot of the report
+
+    @property
+    def n_test(self) -> int:
+        """Prompts that it was measured on."""
+        return len(self.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class GradedPrompts:
+    """Prompts with gold answers, both models' samples, what they were worth and what serving one answer costs."""
+
+    prompts: tuple[Prompt, ...]
+    weak: Mapping[str, Sequence[Sample]]
+    strong: Mapping[str, Sequence[Sample]]
+    weak_quality: FloatArray  # (n,) mean over the samples, in [0, 1]
+    strong_quality: FloatArray
+    weak_usd: FloatArray | None  # (n,) USD of one answer; None when the price is unknown
+    strong_usd: FloatArray | None
+
+
+def graded(
+    prompts: Sequence[Prompt],
+    weak: Mapping[str, Sequence[Sample]],
+    strong: Mapping[str, Sequence[Sample]],
+    prices: tuple[Price | None, Price | None],
+    grader: Grader = grade,
+) -> GradedPrompts:
+    """Grade and price both models' samples of the test prompts."""
+    return GradedPrompts(
+        prompts=tuple(prompts),
+        weak=weak,
+        strong=strong,
+        weak_quality=mean_quality(prompts, weak, grader),
+        strong_quality=mean_quality(prompts, strong, grader),
+        weak_usd=served_usd(prompts, weak, prices[0]),
+        strong_usd=served_usd(prompts, strong, prices[1]),
+    )
+
+
+def mean_quality(
+    prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], grader: Grader = grade
+) -> FloatArray:
+    """Mean graded quality of each prompt's samples; shape (n,), in [0, 1]."""
+    return np.array([np.mean(sample_quality(prompt, samples[prompt.id], grader)) for prompt in prompts])
+
+
+def first_quality(
+    prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], grader: Grader = grade
+) -> FloatArray:
+    """Graded quality of each prompt's first sample, as one that is served; shape (n,), in [0, 1]."""
+    return np.array([grader(prompt, samples[prompt.id][0].text) for prompt in prompts], dtype=float)
+
+
+def sample_quality(prompt: Prompt, samples: Sequence[Sample], grader: Grader = grade) -> FloatArray:
+    """Graded quality of each sample of a prompt; shape (samples,), in [0, 1]."""
+    return np.array([grader(prompt, sample.text) for sample in samples], dtype=float)
+
+
+def served_usd(
+    prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], price: Price | None
+) -> FloatArray | None:
+    """USD of serving one answer to each prompt; shape (n,), None when the price is unknown."""
+    if price is None:
+        return None
+    return np.array([served(samples[prompt.id], price) for prompt in prompts], dtype=float)
+
+
+def evaluate_router(name: str, scores: FloatArray, test: GradedPrompts) -> EvaluationRow:
+    """Measure one router's scores (n,) on the test set."""
+    costs = (None, None) if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
+    curve = cost_quality_curve(scores, test.weak_quality, test.strong_quality, weak_cost=costs[0], strong_cost=costs[1])
+    return EvaluationRow(name, curve)
+
+
+def usd_at_share(curve: CostQualityCurve, strong_share: float) -> float | None:
+    """USD per 1,000 prompts at a strong share, along the curve; None without costs or for a share that is nan."""
+    if curve.costs is None or math.isnan(strong_share):
+        return None
+    return 1000 * float(np.interp(strong_share, curve.strong_shares, curve.costs))
+
+
+def quality_warnings(test: GradedPrompts) -> tuple[str, ...]:
+    """Plain sentences about a test set on which routing can show nothing."""
+    weak, strong = float(test.weak_quality.mean()), float(test.strong_quality.mean())
+    if strong > weak:
+        return ()
+    return (
+        f"the strong model is no better than the weak one here (quality {strong:.3f} against {weak:.3f}): always use "
+        "the weak model; CPT and APGR have no meaning",
+    )
+
+
+def examples(router: Router, test: GradedPrompts) -> tuple[Example, ...]:
+    """Route every test prompt and set the decision beside both models' first answers."""
+    weak, strong = (first_quality(test.prompts, side) for side in (test.weak, test.strong))
+    found = []
+    for i, prompt in enumerate(test.prompts):
+        decision = router.route(prompt.text)
+        found.append(
+            Example(
+                prompt=prompt.text,
+                score=decision.score,
+                role=decision.role,
+                weak_answer=test.weak[prompt.id][0].text,
+                strong_answer=test.strong[prompt.id][0].text,
+                weak_quality=float(weak[i]),
+                strong_quality=float(strong[i]),
+                neighbours=decision.neighbours,
+            )
+        )
+    return tuple(found)

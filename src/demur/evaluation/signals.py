@@ -1,0 +1,229 @@
+"""The uncertainty card: how well each definition of uncertainty tells a model's right answers from its wrong ones.
+
+By model and set of prompts. All definitions meet one target, the first answer, so that they compare. From a run's
+stored samples and gold answers; both models are asked about their own answers only where that is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from demur.config import load_run
+from demur.errors import InputError
+from demur.event_loop import finished
+from demur.labels.self_report import asked_about
+from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, uncertainty
+from demur.meaning.clusters import meaning_clusters
+from demur.meaning.entailment import open_entailment
+from demur.models.local import endpoint_of
+from demur.prompts import load_prompts
+from demur.prompts.grading import grade
+from demur.records import FloatArray, IntArray, Progress, Sample, no_progress
+from demur.sampling.pair import stored_pair
+from demur.sampling.sample import Budget
+from demur.store import Store
+
+RESAMPLES = 500
+FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much
+ALL = "all sets"
+SHOWN = tuple(name for name in DEFINITIONS if name != "eigv")  # over hard clusters it is the number of meanings
+COST = {  # steps of work beside a run's samples: log-probs of one, of all; pairs of the entailment model; a call more
+    **{"perplexity": 0, "predictive_entropy": 1, "meanings": 2, "degree": 2, "discrete": 2, "rao_blackwell": 2},
+    **{"verbalised": 3, "p_true": 3},
+}  # Eq. 2 as printed is not among them: shown, never advised, since two models do not compare by it
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """One definition: AUROC of wrong against right, with 95 % bootstrap interval; None: not computable."""
+
+    definition: str
+    auroc: float | None
+    low: float | None
+    high: float | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalTable:
+    """All definitions on one model and set, against one and the same target: is its first answer wrong?"""
+
+    model: str
+    prompts: str  # the set: their own ``source``, or ALL
+    n: int
+    right: float  # share of the first answers
+    rows: tuple[SignalRow, ...]
+    use: str | None  # the definition to use: the cheapest that tells as well as the best; None: none tells
+
+    @property
+    def advice(self) -> str:
+        """Which definition to use, or that none tells."""
+        if self.use is None:
+            return "none tells right from wrong answers: no interval lies above .5, Eq. 2 as printed aside"
+        known = {row.definition: row.auroc for row in self.rows if row.auroc is not None and row.definition in COST}
+        best = max(known, key=lambda name: known[name])
+        if known[best] == known[self.use]:
+            return "use this one"
+        return f"use this one: the cheapest that {self.n} prompts cannot tell from the best, {best}"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """In plain words, a line each."""
+        head = f"{self.model} on {self.prompts}: {self.n} prompts, {self.right:.0%} answered right"
+        whys = {row.why_not for row in self.rows}
+        if len(whys) == 1 and "" not in whys:
+            return head, f"  not computable: {whys.pop()}"
+        shown = [head]
+        for row in self.rows:
+            value = f"not computable: {row.why_not}"
+            if row.auroc is not None:
+                mark = f"  <- {self.advice}" if row.definition == self.use else ""
+                value = f"{row.auroc:.3f}  [{row.low:.3f}, {row.high:.3f}]{mark}"
+            shown.append(f"  {row.definition:<24} {value}")
+        if self.use is None:
+            shown.append(f"  {self.advice}")
+        return tuple(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class UncertaintyCard:
+    """All definitions on both models of a run, by set."""
+
+    prompts: int
+    tables: tuple[SignalTable, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """In plain words, a line each."""
+        head = f"AUROC of wrong against right first answers (95 % interval), {self.prompts} prompts with gold answers"
+        return (head, *(line for table in self.tables for line in table.lines))
+
+
+def signals(
+    *, run: str = "run", ask: bool = False, max_usd: float | None = None, progress: Progress = no_progress
+) -> UncertaintyCard:
+    """The card of a run; ``ask`` adds P(true) and verbalised confidence, two short calls a prompt and model.
+
+    Raises InputError when no prompt has gold answers or samples are missing; EndpointError, BudgetError where asked.
+    """
+    config = load_run(run)
+    prompts = [prompt for prompt in load_prompts(config.prompts) if prompt.answers]
+    if not prompts:
+        raise InputError(f"{config.prompts}: no prompt has gold answers, so right and wrong cannot be told")
+    tables: list[SignalTable] = []
+    money = Budget(max_usd)
+    with Store(config.store) as store:
+        samples = stored_pair(config, prompts, store)
+        with open_entailment(config.label.entailment, store, progress) as entailment:
+            for side, model in ((samples.weak, config.weak), (samples.strong, config.strong)):
+                answers = [side[prompt.id] for prompt in prompts]
+                found = meaning_clusters(
+                    [prompt.text for prompt in prompts],
+                    [[one.text for one in each] for each in answers],
+                    entailment=entailment,
+                    rules=config.label.rules,
+                    progress=progress,
+                )
+                values = measured(found.ids, answers)
+                if ask:
+                    about = finished(asked_about(prompts, side, model, store, budget=money, progress=progress))
+                    values |= about
+                right = np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
+                sets = [prompt.source or Path(config.prompts).name for prompt in prompts]
+                tables += tables_by_set(endpoint_of(model).model, sets, values, right)
+    return UncertaintyCard(len(prompts), tuple(tables))
+
+
+def measured(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]]) -> dict[str, FloatArray]:
+    """Definition -> (n,) uncertainty of each prompt; nan throughout where it needs log-probs that are not there."""
+    given = all(one.logprobs is not None or not one.text for answers in samples for one in answers)
+    logprobs = [[one.logprobs or () for one in answers] for answers in samples]
+    return {
+        name: np.full(len(samples), np.nan)
+        if name in NEEDS_LOGPROBS and not given
+        else np.array([uncertainty(ids, tokens, name) for ids, tokens in zip(clusters, logprobs, strict=True)])
+        for name in SHOWN
+    }
+
+
+def tables_by_set(
+    model: str, sets: Sequence[str], values: Mapping[str, FloatArray], right: FloatArray
+) -> list[SignalTable]:
+    """A table a set of prompts, and one of all before them where there are several.
+
+    ``sets`` and ``right`` (the first answer's quality) and each definition's ``values`` are (n,).
+    """
+    names, of = sorted(set(sets)), np.array(sets)
+    chosen = {ALL: np.full(len(of), True)} if len(names) > 1 else {}
+    chosen |= {name: of == name for name in names}
+    return [
+        table(model, name, {key: one[here] for key, one in values.items()}, right[here])
+        for name, here in chosen.items()
+    ]
+
+
+def table(model: str, prompts: str, values: Mapping[str, FloatArray], right: FloatArray) -> SignalTable:
+    """All definitions on the same prompts and draws, and which of them to use."""
+    whys = {name: _why_not(name, one, right) for name, one in values.items()}
+    drawn = {name: auroc_draws(one, right) for name, one in values.items() if not whys[name]}
+    point = {name: auroc(values[name], right) for name in drawn}
+    rows = []
+    for name, why in whys.items():
+        low, high = np.nanquantile(drawn[name], [0.025, 0.975]).tolist() if name in drawn else (None, None)
+        rows.append(SignalRow(name, point.get(name), low, high, why))
+    return SignalTable(model, prompts, len(right), float(right.mean()), tuple(rows), _to_use(point, drawn))
+
+
+def _to_use(point: Mapping[str, float], drawn: Mapping[str, FloatArray]) -> str | None:
+    """Of those whose interval lies above .5, the cheapest that the paired interval cannot tell from the best one.
+
+    None where no interval does.
+    """
+    telling = [name for name in drawn if name in COST and np.nanquantile(drawn[name], 0.025) > 0.5]
+    if not telling:
+        return None
+    best = max(telling, key=lambda name: point[name])
+    equal = [name for name in telling if np.nanquantile(drawn[best] - drawn[name], 0.025) <= 0]
+    return min(equal, key=lambda name: (COST[name], -point[name]))
+
+
+def _why_not(definition: str, values: FloatArray, right: FloatArray) -> str:
+    """Why an AUROC cannot be computed; "" where it can."""
+    told = ~np.isnan(values)
+    if definition in NEEDS_LOGPROBS and not told.any():
+        return "the endpoint gave no log-probs"
+    if told.sum() < len(values) / 2:
+        return f"{(~told).sum()} of {len(values)} replies say nothing"
+    good = right[told].sum()
+    if min(good, told.sum() - good) < FEWEST:
+        return f"{good:.0f} right and {told.sum() - good:.0f} wrong answers; an interval takes {FEWEST} of each"
+    return ""
+
+
+def auroc(values: FloatArray, quality: FloatArray) -> float:
+    """P(a wrong answer is the more uncertain), ties half; each prompt is right with weight ``quality``, (n,).
+
+    Values that are nan say nothing and are left out; nan where nothing right, or nothing wrong, is left.
+    """
+    values, quality = values[~np.isnan(values)], quality[~np.isnan(values)]
+    levels, place = np.unique(values, return_inverse=True)
+    right = np.bincount(place, quality, len(levels))
+    wrong = np.bincount(place, 1 - quality, len(levels))
+    below = np.concatenate([[0.0], np.cumsum(right)[:-1]])
+    total = right.sum() * wrong.sum()
+    return float((wrong * (below + right / 2)).sum() / total) if total > 0 else float("nan")
+
+
+def auroc_draws(values: FloatArray, quality: FloatArray) -> FloatArray:
+    """(RESAMPLES,) of it over prompts drawn anew, the same draws whatever the values, so that definitions are paired.
+
+    Values that are nan say nothing and are left out; a draw of right answers only gives nan.
+    """
+    random, n = np.random.default_rng(0), len(values)
+    told = ~np.isnan(values)
+    draws = (random.integers(0, n, n) for _ in range(RESAMPLES))
+    return np.array([auroc(values[i], quality[i]) for i in (one[told[one]] for one in draws)])

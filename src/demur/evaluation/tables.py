@@ -1,0 +1,50 @@
+"""The table of an evaluation as rows of text, for the terminal and the page alike; missing values are a dash."""
+
+from __future__ import annotations
+
+import math
+
+from demur.evaluation.results import Evaluation, EvaluationRow, usd_at_share
+
+COLUMNS = ("router", "CPT50", "CPT80", "APGR [95 % interval]", "USD/1,000")
+
+
+def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
+    """A row a router, the served one marked; cells as COLUMNS."""
+    return [_router_row(row, served=row.router == found.served) for row in found.rows]
+
+
+def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
+    """What every router is measured against: random, oracle, and both models alone."""
+    curve = found.rows[0].curve
+    oracle = curve.oracle
+    return [
+        ("random (chord)", "50.0 %", "80.0 %", "0.500", usd(usd_at_share(curve, 0.8))),
+        ("oracle", percent(oracle.cpt(0.5)), percent(oracle.cpt(0.8)), number(oracle.apgr), ""),
+        ("always weak", "", "", "", usd(usd_at_share(curve, 0.0))),
+        ("always strong", "", "", "", usd(usd_at_share(curve, 1.0))),
+    ]
+
+
+def _router_row(row: EvaluationRow, *, served: bool) -> tuple[str, ...]:
+    low, high = row.curve.interval("apgr")
+    apgr = "-" if math.isnan(row.curve.apgr) else f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"
+    name = f"{row.router} (served)" if served else row.router
+    return name, percent(row.curve.cpt(0.5)), percent(row.curve.cpt(0.8)), apgr, usd(row.usd_at_cpt80)
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def percent(share: float) -> str:
+    """A fraction as a percentage."""
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def usd(amount: float | None) -> str:
+    """Money; an unknown price is said, never shown as $0."""
+    if amount is None or not math.isfinite(amount):
+        return "unknown"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"

@@ -1,0 +1,1 @@
+"""The gate: a check on the weak model's answer after it is generated, learned without labels."""

@@ -1,0 +1,61 @@
+"""The weak model's samples as a gate sees them: one is the draft that would be served, the next ones are extra samples.
+
+The same reading teaches a gate, measures it and serves it. Every prompt's samples are read in several orders, so that
+each of several samples is the draft once: fewer prompts teach more, and a measurement depends less on which came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.gate.gate import GateRows, read_head, read_signals
+from demur.labels.uncertainty import consistency
+from demur.records import FloatArray, IntArray, Sample
+
+ORDERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """n prompts' weak samples in r orders each."""
+
+    orders: IntArray  # (n, r, samples) indices; the draft first
+    signals: FloatArray  # (k + 1, n, r, s) after the draft and 0, 1, ... k extra samples
+    heads: FloatArray | None  # (n, r, 2) of the draft's first tokens; None where a sample has no log-probs
+
+
+def read_drafts(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]], extra: int) -> Drafts:
+    """Signals of every prompt's weak samples; ``clusters`` are their meanings, ``extra`` the samples beside a draft."""
+    count = min(len(answers) for answers in samples)
+    starts = np.unique(np.linspace(0, count, ORDERS, endpoint=False).astype(int))
+    orders = np.broadcast_to((starts[:, None] + np.arange(count)) % count, (len(samples), len(starts), count))
+    known = all(one.logprobs is not None or not one.text for answers in samples for one in answers)
+    logprobs = [[one.logprobs or () if known else None for one in answers] for answers in samples]
+    signals = [
+        [
+            [_signals(ids, tokens, order[: step + 1]) for order in orders[0]]
+            for ids, tokens in zip(clusters, logprobs, strict=True)
+        ]
+        for step in range(extra + 1)
+    ]
+    heads = [[read_head(answers[order[0]].logprobs or ()) for order in orders[0]] for answers in samples]
+    return Drafts(orders, np.array(signals), np.array(heads) if known else None)
+
+
+def _signals(ids: IntArray, logprobs: Sequence[tuple[float, ...] | None], order: IntArray) -> FloatArray:
+    return read_signals(ids[order], [logprobs[i] for i in order])
+
+
+def gate_rows(prompt_scores: FloatArray, drafts: Drafts, joint: Sequence[IntArray], strong: Sequence[int]) -> GateRows:
+    """What a gate is learned from. A draft's gain: how right the strong model believes itself, less this draft.
+
+    ``joint``: clusters over both models' answers of every prompt, the strong ones first, so many each.
+    """
+    gains = []
+    for ids, count, orders in zip(joint, strong, drafts.orders, strict=True):
+        own, weak = ids[:count], ids[count:]
+        gains.append([consistency(own) - float(np.mean(own == weak[draft])) for draft in orders[:, 0]])
+    return GateRows(prompt_scores, drafts.signals, np.array(gains), drafts.heads)

@@ -1,0 +1,106 @@
+"""What a gate is worth with 0, 1, ... k extra samples, and what each costs: the knob, shown when it is learned.
+
+Label-free, on the training prompts by fits that did not see them, over nine thresholds (strong shares 10 to 90 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.gate.gate import Gate, Verdict, judge
+from demur.gate.staged import StagedScores, Use
+from demur.labels.believed_gain import RESAMPLES
+from demur.records import FloatArray, Sample
+
+SHARES = np.linspace(0.1, 0.9, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The gate with at most so many extra samples; all but the verdict a prompt, on average."""
+
+    samples: int
+    verdict: Verdict
+    checked: float  # share of prompts whose weak answer is looked at
+    extra: float  # weak samples beside the answers
+    dropped: float  # weak answers that are thrown away for the strong model's
+    tokens: tuple[float, float]  # read and written, by both
+    for_the_money: tuple[float, float, float] | None = None  # believed gain at equal USD, 95 %; None: no prices
+
+    @property
+    def line(self) -> str:
+        """In plain words; a sample is asked after the one before it, so each takes a weak answer's time."""
+        money = ""
+        if self.for_the_money is not None:
+            gain, least, most = self.for_the_money
+            money = f"; {gain:+.4f} [{least:+.4f}, {most:+.4f}] if the prompt router may spend as many USD"
+        low, high = self.verdict.low, self.verdict.high
+        return (
+            f"at most {self.samples} extra: {self.verdict.gain:+.4f} [{low:+.4f}, {high:+.4f}] believed gain; checks "
+            f"{self.checked:.0%}, {self.extra:.2f} extra samples and {self.dropped:.2f} answers dropped a prompt "
+            f"({self.tokens[0]:.0f} tokens read, {self.tokens[1]:.0f} written), {self.samples + 1} weak calls in a row "
+            f"at most{money}"
+        )
+
+
+def trials(
+    gate: Gate,
+    prompt_scores: FloatArray,
+    held: FloatArray,
+    gains: FloatArray,
+    tokens: tuple[float, float],
+    usd: tuple[FloatArray, FloatArray] | None = None,
+) -> tuple[Trial, ...]:
+    """One a number of samples.
+
+    ``held``: scores (k + 1, n, r) of `fit_gate`; ``gains`` (n, r) of its rows; ``tokens`` read and written of one weak
+    answer; ``usd`` (n,) of an answer of the weak and of the strong model.
+    """
+    staged = StagedScores(prompt_scores, held, np.array([step.spread for step in gate.steps]), gate.band)
+    before = np.broadcast_to(prompt_scores[:, None], gains.shape)
+    found = []
+    for samples in range(len(held)):
+        limited = staged.at_most(samples)
+        uses = [limited.use(float(np.quantile(limited.final, 1 - share))) for share in SHARES]
+        checked, extra, dropped = (
+            float(np.mean([part.mean() for part in parts]))
+            for parts in zip(*((use.checked, use.extra, use.checked & use.strong) for use in uses), strict=True)
+        )
+        spent = ((extra + dropped) * tokens[0], (extra + dropped) * tokens[1])
+        money = None if usd is None else gain_for_the_money(uses, prompt_scores, gains, *usd)
+        found.append(Trial(samples, judge(limited.final, before, gains), checked, extra, dropped, spent, money))
+    return tuple(found)
+
+
+def gain_for_the_money(
+    uses: Sequence[Use], prompt_scores: FloatArray, gains: FloatArray, weak_usd: FloatArray, strong_usd: FloatArray
+) -> tuple[float, float, float]:
+    """What the gate gains over the prompt's scores alone, where those may buy strong answers for what the gate costs.
+
+    Mean of ``gains`` (n, r) over ``uses``, with a 95 % bootstrap interval over prompts at these costs.
+    """
+    n = len(prompt_scores)
+    order = np.argsort(-prompt_scores, kind="stable")
+    all_weak = float(weak_usd.mean())
+    bought = all_weak + np.concatenate([[0.0], np.cumsum((strong_usd - weak_usd)[order]) / n])  # by so many strong ones
+    each = np.zeros(n)
+    for use in uses:
+        affordable = np.interp(use.cost(weak_usd, strong_usd).mean(), bought, np.arange(n + 1))
+        alone = np.empty(n)
+        alone[order] = np.clip(affordable - np.arange(n), 0.0, 1.0)  # the last one in part
+        each += (gains * (use.strong - alone[:, None])).mean(axis=1) / len(uses)
+    random = np.random.default_rng(0)
+    means = [each[random.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(each.mean()), float(low), float(high)
+
+
+def answer_tokens(samples: Sequence[Sequence[Sample]]) -> tuple[float, float]:
+    """Mean prompt and completion tokens of one answer."""
+    every = [one for answers in samples for one in answers]
+    return float(np.mean([one.prompt_tokens for one in every])), float(
+        np.mean([one.completion_tokens for one in every])
+    )

@@ -1,0 +1,206 @@
+"""The gate: after the weak model has answered, how its answer and a few extra samples change the router's score.
+
+Learned without labels: the target is what the strong model's samples believe to be gained over this very draft. After j
+extra samples the score is linear in the prompt's score and the signals. The gate does not know prompts, models or
+thresholds; policy decides with it, and its verdict says whether it catches more believed gain than the prompt alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from demur.config import MOST_EXTRA_SAMPLES
+from demur.errors import InputError
+from demur.labels.believed_gain import area_interval, believed_area
+from demur.labels.uncertainty import cluster_shares, mean_nll, shannon
+from demur.records import FloatArray, IntArray
+
+SIGNALS = (
+    "NLL of the draft",
+    "its log",
+    "mean NLL",
+    "entropy",
+    "share that means what the draft does",
+    "largest share",
+)
+HEAD_TOKENS = 8  # what is held back of a stream before it is let go
+EMPTY_NLL = 3.0  # nats: an empty answer has no tokens, and is no sure one
+PENALTY, FOLDS = 20.0, 5
+BAND_SHARE = 0.8  # the band is as wide as this share of the changes that the gate makes to training scores
+CERTAIN = 2.0  # standard deviations of what further samples would still change
+
+
+@dataclass(frozen=True, slots=True)
+class GateStep:
+    """The score after the draft and some extra samples: offset + slope * prompt score + weights * signals."""
+
+    offset: float
+    slope: float
+    weights: tuple[float, ...]
+    spread: float = 0.0  # standard deviation of what the samples still to come change; 0 for the last step
+
+    def score(self, prompt_scores: FloatArray, signals: FloatArray) -> FloatArray:
+        """(...) from prompt scores (...) and signals (..., s)."""
+        return np.asarray(self.offset + self.slope * prompt_scores + signals @ np.asarray(self.weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the gate pays: believed gain (quality a prompt, over random) that it catches, judged without labels."""
+
+    prompt_only: float
+    gain: float  # caught beyond prompt_only
+    low: float  # 95 % interval of gain
+    high: float
+
+    @property
+    def pays(self) -> bool:
+        """True when even the low end is a gain."""
+        return self.low > 0
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        interval = f"[{self.low:+.4f}, {self.high:+.4f}]"
+        return (
+            f"the gate {'pays' if self.pays else 'does not pay'}: {self.gain:+.4f} {interval} of believed gain beside "
+            f"the prompt's own {self.prompt_only:.4f} (no labels used)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GateRows:
+    """What a gate is learned from: n prompts, and r drafts of each with k further samples beside it."""
+
+    prompt_scores: FloatArray  # (n,) by routers that did not see the prompt
+    signals: FloatArray  # (k + 1, n, r, s) after the draft and 0, 1, ... k extra samples
+    gains: FloatArray  # (n, r) believed to be gained over the draft, from samples that no signal was read from
+    heads: FloatArray | None = None  # (n, r, 2) from `read_head`; None where the endpoint gives no log-probs
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A learned gate. ``steps[j]`` is asked after j extra samples; ``head`` while a stream is held back."""
+
+    steps: tuple[GateStep, ...]
+    head: GateStep | None  # of the first HEAD_TOKENS tokens alone; None without log-probs
+    band: float  # only prompts whose score lies this near to the threshold are checked
+    verdict: Verdict  # with all extra samples
+    head_verdict: Verdict | None = None  # of the first tokens alone; None: not judged
+
+    @property
+    def samples(self) -> int:
+        """Most extra samples that it asks for."""
+        return len(self.steps) - 1
+
+    @property
+    def checks_streams(self) -> bool:
+        """True where the first tokens of a stream tell enough to hold them back; else its prompt decides."""
+        return self.head is not None and (self.head_verdict is None or self.head_verdict.pays)
+
+    @property
+    def needs_logprobs(self) -> bool:
+        """True where it was learned with token log-probs."""
+        return self.head is not None
+
+    def confined(self, scores: FloatArray, prompt_scores: FloatArray) -> FloatArray:
+        """The prompt's score is moved by the band at most: one score a prompt then holds for every threshold."""
+        return np.clip(scores, prompt_scores - self.band, prompt_scores + self.band)
+
+    def settled(self, step: int, score: float, threshold: float) -> bool:
+        """True when further samples would hardly turn the decision."""
+        return step >= self.samples or abs(score - threshold) > CERTAIN * self.steps[step].spread
+
+
+def read_signals(clusters: Sequence[int] | IntArray, logprobs: Sequence[Sequence[float] | None]) -> FloatArray:
+    """(s,) the SIGNALS of a draft (first) and its extra samples.
+
+    None for log-probs that are not known: the signals from tokens are 0 then. () for an answer without tokens.
+    """
+    ids = np.asarray(clusters)
+    nlls = np.array([0.0 if one is None else mean_nll(one) if len(one) else EMPTY_NLL for one in logprobs])
+    shares = cluster_shares(ids)
+    of_tokens = (nlls[0], np.log(nlls[0] + 1e-3) if nlls.any() else 0.0, nlls.mean())
+    return np.array([*of_tokens, shannon(shares), np.mean(ids == ids[0]), shares.max()])
+
+
+def read_head(logprobs: Sequence[float]) -> FloatArray:
+    """(2,) mean and largest NLL of the first HEAD_TOKENS tokens of a draft; EMPTY_NLL without any."""
+    nlls = -np.asarray(logprobs[:HEAD_TOKENS], dtype=float)
+    return np.array([nlls.mean(), nlls.max()]) if len(nlls) else np.full(2, EMPTY_NLL)
+
+
+def judge(after: FloatArray, before: FloatArray, gains: FloatArray) -> Verdict:
+    """What scores (n, r) after a look at the drafts catch of the believed ``gains`` beyond the scores before."""
+    caught = believed_area(before, gains)
+    return Verdict(caught, believed_area(after, gains) - caught, *area_interval(after, before, gains))
+
+
+def fit_gate(rows: GateRows) -> tuple[Gate, FloatArray]:
+    """Learn a gate; also the scores (k + 1, n, r) of the same drafts after each step, within the band, by fits that did
+    not see their prompts.
+
+    Raises InputError for too few prompts or too many samples.
+    """
+    n = len(rows.prompt_scores)
+    if n < 2 * FOLDS:
+        raise InputError(f"{n} training prompts cannot teach a gate; give at least {2 * FOLDS}")
+    if len(rows.signals) - 1 > MOST_EXTRA_SAMPLES:
+        raise InputError(f"{len(rows.signals) - 1} extra samples: a gate takes at most {MOST_EXTRA_SAMPLES}")
+    fitted = [_fit_step(rows.prompt_scores, signals, rows.gains) for signals in rows.signals]
+    held = np.stack([scores for _, scores in fitted])
+    before = np.broadcast_to(rows.prompt_scores[:, None], rows.gains.shape)
+    band = float(np.quantile(np.abs(held[-1] - before), BAND_SHARE))
+    confined = np.clip(held, before - band, before + band)
+    steps = tuple(replace(step, spread=float(np.std(held[-1] - scores))) for step, scores in fitted)
+    head, head_verdict = None, None
+    if rows.heads is not None:
+        head, after = _fit_step(rows.prompt_scores, rows.heads, rows.gains)
+        head_verdict = judge(np.clip(after, before - band, before + band), before, rows.gains)
+    return Gate(steps, head, band, judge(confined[-1], before, rows.gains), head_verdict), confined
+
+
+def _fit_step(prompt_scores: FloatArray, signals: FloatArray, gains: FloatArray) -> tuple[GateStep, FloatArray]:
+    """The combined score as a step, and its held-out values (n, r).
+
+    A regression on the signals alone would trust them too much: the weak model's overconfidence is in the target as
+    well as in them. So the regression's estimate counts only as much as the prompt's score (both at unit variance), and
+    the sum gets the prompt score's mean and spread again, so that a threshold keeps its meaning.
+    """
+    n, r = gains.shape
+    X = np.column_stack([np.repeat(prompt_scores, r), signals.reshape(n * r, -1)])
+    y = gains.ravel()
+    fold_of = np.repeat(np.random.default_rng(1).permutation(n) % FOLDS, r)  # a prompt's drafts stay together
+    estimate = np.empty(n * r)
+    for fold in range(FOLDS):
+        offset, weights = _ridge(X[fold_of != fold], y[fold_of != fold])
+        estimate[fold_of == fold] = offset + X[fold_of == fold] @ weights
+    offset, weights = _ridge(X, y)
+    mean, spread = float(X[:, 0].mean()), _positive(X[:, 0].std())
+    own_mean, own_spread = float(estimate.mean()), _positive(estimate.std())
+    both = (X[:, 0] - mean) / spread + (estimate - own_mean) / own_spread
+    scale = spread / _positive(both.std())
+    onto = scale / own_spread  # from the estimate to the combined score
+    step = GateStep(
+        offset=float(mean - scale * mean / spread + onto * (offset - own_mean)),
+        slope=float(scale / spread + onto * weights[0]),
+        weights=tuple((onto * weights[1:]).tolist()),
+    )
+    return step, (mean + scale * both).reshape(n, r)
+
+
+def _ridge(rows: FloatArray, targets: FloatArray) -> tuple[float, FloatArray]:
+    """Offset and weights (in the rows' own units) of a ridge regression on standardised columns."""
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    scale = np.where(deviation > 1e-9, deviation, np.inf)  # a constant column gets no weight
+    X = (rows - mean) / scale
+    weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), X.T @ (targets - targets.mean())) / scale
+    return float(targets.mean() - mean @ weights), weights
+
+
+def _positive(value: float | np.floating[Any]) -> float:
+    return float(value) if value > 1e-12 else 1.0

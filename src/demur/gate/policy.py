@@ -1,0 +1,308 @@
+"""The policy: the router first, and for prompts near the threshold the gate on the weak model's answer.
+
+One object is tuned, measured and served. It asks no model: who serves hands in the weak model's samples.
+
+    decision = policy.decide(prompt)                        # strong, weak, or weak and to be checked
+    while decision.wants_samples:                           # the draft, then one extra sample at a time
+        samples += ask_the_weak_model(decision.wants_samples)
+        decision = policy.check(decision, prompt, samples)
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demur.errors import ArtifactError, InputError
+from demur.files import write_whole
+from demur.gate.drafts import Drafts, read_drafts
+from demur.gate.extra_samples import Trial
+from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, Verdict, read_head, read_signals
+from demur.gate.staged import Rehearsal, StagedScores, unchecked
+from demur.gate.weaker_groups import Slice
+from demur.meaning.clusters import meaning_clusters
+from demur.meaning.entailment import exact_match, open_entailment
+from demur.records import Encoder, Entailment, FloatArray, Role, Sample
+from demur.routing.artifact import weights_hash
+from demur.routing.router import Decision, Router
+
+POLICY = "policy.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A router and a gate on the weak model's answer. A gate that is not ``active`` is kept for its verdict only.
+
+    What `demur.gate.train` found on the way is kept beside them.
+    """
+
+    router: Router
+    gate: Gate | None = None
+    active: bool = False
+    entailment: Entailment = exact_match  # tells which of the weak model's samples mean the same
+    rules: bool = True
+    about: str = "no gate was trained"  # why there is none
+    beliefs: FloatArray | None = None  # (2, n) the strong model's belief in both models' answers to training prompts
+    rehearsal: Rehearsal | None = None  # what the gate did to drafts of training prompts
+    trials: tuple[Trial, ...] = ()  # the gate with fewer extra samples
+    weaker: tuple[Slice, ...] = ()  # where the weak model is believed better
+
+    @property
+    def serving_gate(self) -> Gate | None:
+        """The gate where it takes part: active, and not set aside by a promise that was made for the router alone."""
+        calibration = self.router.calibration
+        return self.gate if self.active and (calibration is None or calibration.gate) else None
+
+    @property
+    def checks(self) -> tuple[float, int] | None:
+        """Band and most extra samples of the gate that serves; None without one."""
+        gate = self.serving_gate
+        return (gate.band, gate.samples) if gate else None
+
+    def expected(self, prompt_scores: FloatArray, gate: Gate | None) -> StagedScores:
+        """What prompts of these scores (n,) will meet under a gate (or none), before any answer is looked at.
+
+        Where nothing is known of the gate's ways (no rehearsal) the prompt's own score stands in for the last word.
+        """
+        if gate is None:
+            return unchecked(prompt_scores)
+        if self.rehearsal is None:
+            steps = np.broadcast_to(prompt_scores[:, None], (len(gate.steps), len(prompt_scores), 1))
+            return StagedScores(prompt_scores, steps, np.array([step.spread for step in gate.steps]), gate.band)
+        return self.rehearsal.expected(gate, prompt_scores)
+
+    @property
+    def training_finals(self) -> FloatArray:
+        """Last scores of the training prompts, or of drafts of them where the gate is active: to set a threshold on."""
+        known = self.active and self.rehearsal is not None
+        return self.rehearsal.finals if known and self.rehearsal else self.router.training_scores
+
+    def decide(self, prompt: str, *, threshold: float | None = None, neighbours: int = 3) -> Decision:
+        """The first stage. ``wants_samples`` > 0: the weak model answers, and `check` has the last word.
+
+        Raises InputError for an empty prompt.
+        """
+        return self.first_stage(self.router.route(prompt, neighbours=neighbours, threshold=threshold))
+
+    def first_stage(self, decision: Decision) -> Decision:
+        """The router's decision, or that the weak model's answer is to be checked."""
+        gate = self.serving_gate
+        if gate is None or abs(decision.score - decision.threshold) > gate.band:
+            return decision
+        reason = f"{decision.reason}; within {gate.band:.3f} of it, so the weak model's answer is checked"
+        return replace(decision, role="weak", model=self.router.weak, reason=reason, wants_samples=1, stage="gate")
+
+    def check(self, decision: Decision, prompt: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
+        """The second stage, from the draft (first) and the extra samples so far.
+
+        Asks for one more sample where that may turn the decision, unless ``final``: no more can be had. ``void`` says
+        that the calibration does not hold: where a sample was wanted in vain, or where the endpoint gives no log-probs
+        that the gate was learned with, so that the prompt's score decides. Raises InputError for no samples.
+        """
+        gate = self.serving_gate
+        if not samples:
+            raise InputError("no weak answer to check; hand in the draft and the extra samples")
+        if gate is None or not decision.wants_samples:
+            return replace(decision, wants_samples=0)
+        logprobs = [one.logprobs or () if gate.needs_logprobs else None for one in samples]
+        if gate.needs_logprobs and any(one.logprobs is None and one.text for one in samples):
+            return self._without_gate(decision)
+        step = min(len(samples) - 1, gate.samples)
+        texts = [one.text for one in samples[: step + 1]]
+        ids = meaning_clusters([prompt], [texts], entailment=self.entailment, rules=self.rules).ids[0]
+        score = self._confined(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
+        certain = gate.settled(step, score, decision.threshold)
+        if not final and not certain:
+            return replace(decision, wants_samples=1)
+        beside = f" and {step} extra sample{'s' if step > 1 else ''}" if step else ""
+        lacking = "" if certain else "; one more was wanted in vain, so the calibration is void"
+        return replace(self._settled(decision, score, f"weak answer{beside} checked{lacking}"), void=not certain)
+
+    def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:
+        """The second stage for a stream, from the draft's first tokens: let it go or escalate, take nothing back."""
+        gate = self.serving_gate
+        if gate is None or not decision.wants_samples:
+            return replace(decision, wants_samples=0)
+        if gate.head is None or not gate.checks_streams:
+            why = "a stream: its first tokens tell too little, so the prompt decides"
+            return self._settled(decision, decision.score, why)
+        if not logprobs:
+            return self._without_gate(decision)
+        score = self._confined(gate.head, decision, read_head(logprobs))
+        return self._settled(decision, score, "first tokens of the weak answer checked")
+
+    def _confined(self, step: GateStep, decision: Decision, signals: FloatArray) -> float:
+        assert self.gate is not None
+        before = np.array(decision.score)
+        return float(self.gate.confined(step.score(before, signals), before))
+
+    def _without_gate(self, decision: Decision) -> Decision:
+        warnings.warn(
+            "the weak endpoint gives no log-probs, which the gate was learned with: prompts are routed by the router "
+            "alone and the calibration is void; train again on samples of this endpoint",
+            stacklevel=3,
+        )
+        settled = self._settled(decision, decision.score, "no log-probs: the gate is void, so is the calibration")
+        return replace(settled, void=True)
+
+    def _settled(self, decision: Decision, score: float, why: str) -> Decision:
+        """The final decision at a score."""
+        role: Role = "strong" if score >= decision.threshold else "weak"
+        sign = ">=" if role == "strong" else "<"
+        return replace(
+            decision,
+            role=role,
+            model=self.router.strong if role == "strong" else self.router.weak,
+            score=score,
+            reason=f"score {score:.3f} {sign} threshold {decision.threshold:.3f} ({why})",
+            wants_samples=0,
+        )
+
+    @property
+    def checks_streams(self) -> bool:
+        """True where a stream's first tokens are to be held back for `check_head`; else `first_stage` is not for it."""
+        return self.serving_gate is not None and self.serving_gate.checks_streams
+
+    @property
+    def sentence(self) -> str:
+        """What the gate is worth, in plain words."""
+        return self.gate.verdict.sentence if self.gate else self.about
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The same; what each number of extra samples is worth and costs; streams; where the weak model is better."""
+        return (
+            self.sentence,
+            *([self.about] if self.gate and self.about else []),
+            *(trial.line for trial in self.trials),
+            *([self._streams] if self.gate else []),
+            *(one.sentence for one in self.weaker),
+        )
+
+    @property
+    def _streams(self) -> str:
+        found = self.gate.head_verdict if self.gate else None
+        if found is None:
+            return "streams: routed by their prompts, there are no log-probs to look at"
+        decides = f"the first {HEAD_TOKENS} tokens decide" if found.pays else "routed by their prompts"
+        return f"streams: {decides}; first tokens catch {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+    def save(self, folder: str | Path) -> None:
+        """Write policy.json beside the router saved there. Raises ArtifactError where none is."""
+        folder = Path(folder)
+        kept = {
+            "router": weights_hash(folder),
+            "active": self.active,
+            "about": self.about,
+            "rules": self.rules,
+            "gate": asdict(self.gate) if self.gate else None,
+            "beliefs": _listed(self.beliefs),
+            "rehearsal": self.rehearsal
+            and {"scores": _listed(self.rehearsal.scores), "changes": _listed(self.rehearsal.changes)},
+            "trials": [asdict(trial) for trial in self.trials],
+            "weaker": [asdict(one) for one in self.weaker],
+        }
+        write_whole(folder / POLICY, json.dumps(kept) + "\n")
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, encoder: Encoder | None = None, entailment: Entailment | None = None
+    ) -> Policy:
+        """Load a saved router with its gate, if it has one; ``entailment`` over the one that its labels were made with.
+
+        Raises ArtifactError for a gate of another router.
+        """
+        folder = Path(folder)
+        router = Router.load(folder, encoder=encoder)
+        path = folder / POLICY
+        if not path.exists():
+            return cls(router)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            gate = _gate(kept["gate"]) if kept["gate"] else None
+            active, about, rules = kept["active"], kept["about"], kept["rules"]
+            beliefs = None if kept["beliefs"] is None else np.array(kept["beliefs"])
+            known = kept["rehearsal"] and {name: np.array(value) for name, value in kept["rehearsal"].items()}
+            rehearsal = Rehearsal(**known) if known else None
+            trials = tuple(_trial(one) for one in kept["trials"])
+            weaker = tuple(Slice(**one) for one in kept["weaker"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
+        if kept["router"] != weights_hash(folder):
+            raise ArtifactError(f"{path}: the gate belongs to another router than the one beside it; train again")
+        decides = entailment or _opened_at_first_use(router.record.get("labels", {}).get("entailment", "exact"))
+        return cls(router, gate, active, decides, rules, about, beliefs, rehearsal, trials, weaker)
+
+
+def believed_quality(policy: Policy, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """(n,) what the strong model would believe both models' answers to be right with, weak and strong; label-free.
+
+    What its samples said of the training prompts whose held-out scores are nearest. Raises InputError without samples.
+    """
+    if policy.beliefs is None:
+        raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
+    scores = policy.router.score(list(prompts))
+    known = policy.router.training_scores
+    order = np.argsort(known, kind="stable")
+    width = max(1, round(len(known) ** 0.5))
+    weak, strong = (
+        np.interp(scores, _running_mean(known[order], width), _running_mean(side[order], width))
+        for side in policy.beliefs
+    )
+    return weak, strong
+
+
+def _running_mean(values: FloatArray, width: int) -> FloatArray:
+    """Means of ``width`` neighbouring values, (n - width + 1,)."""
+    return np.convolve(values, np.full(width, 1.0 / width), mode="valid")
+
+
+def drafts_of(policy: Policy, prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> Drafts:
+    """The weak model's samples of new prompts, as this policy's gate reads them."""
+    assert policy.gate is not None, "a policy without a gate reads no drafts"
+    texts = [[one.text for one in answers] for answers in samples]
+    clusters = meaning_clusters(prompts, texts, entailment=policy.entailment, rules=policy.rules)
+    return read_drafts(clusters.ids, samples, policy.gate.samples)
+
+
+def _opened_at_first_use(spec: str) -> Entailment:
+    """What decided "same meaning" when the labels were made: first stages need none. Open until the process ends."""
+    if spec == "exact":
+        return exact_match
+
+    @cache
+    def opened() -> Entailment:
+        stack = ExitStack()
+        atexit.register(stack.close)
+        return stack.enter_context(open_entailment(spec))
+
+    return lambda pairs: opened()(pairs)
+
+
+def _gate(kept: dict[str, Any]) -> Gate:
+    head = _step(kept["head"]) if kept["head"] else None
+    judged = Verdict(**kept["head_verdict"]) if kept["head_verdict"] else None
+    return Gate(tuple(_step(step) for step in kept["steps"]), head, kept["band"], Verdict(**kept["verdict"]), judged)
+
+
+def _trial(kept: dict[str, Any]) -> Trial:
+    money = kept["for_the_money"] and tuple(kept["for_the_money"])
+    arrays = {"tokens": tuple(kept["tokens"]), "for_the_money": money}
+    return Trial(**{**kept, "verdict": Verdict(**kept["verdict"]), **arrays})
+
+
+def _listed(values: FloatArray | None) -> list[Any] | None:
+    return None if values is None else values.round(5).tolist()
+
+
+def _step(kept: dict[str, Any]) -> GateStep:
+    return GateStep(**{**kept, "weights": tuple(kept["weights"])})

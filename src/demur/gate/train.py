@@ -1,0 +1,63 @@
+"""A policy from a router and both models' samples of its training prompts, without labels: the gate, and its worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.gate.drafts import gate_rows, read_drafts
+from demur.gate.extra_samples import answer_tokens, trials
+from demur.gate.gate import fit_gate
+from demur.gate.policy import Policy
+from demur.gate.staged import rehearsal
+from demur.gate.weaker_groups import weaker_slices
+from demur.labels.from_samples import joint_clusters
+from demur.labels.uncertainty import belief
+from demur.meaning.clusters import meaning_clusters
+from demur.meaning.entailment import exact_match
+from demur.records import Entailment, Progress, Prompt, no_progress
+from demur.routing.router import Router
+from demur.sampling.pair import PairSamples
+
+
+def train_policy(
+    router: Router,
+    prompts: Sequence[Prompt],
+    samples: PairSamples,
+    entailment: Entailment = exact_match,
+    *,
+    extra: int = 3,
+    rules: bool = True,
+    progress: Progress = no_progress,
+) -> Policy:
+    """Learn a gate for a router from both models' samples of its training prompts, without labels.
+
+    It is active where its own verdict says that it pays; ``extra`` is the most weak samples that it may ask for. Too
+    few prompts, or other ones than the router's: a policy without a gate that says so.
+    """
+    weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
+    texts = [prompt.text for prompt in prompts]
+    if texts != [one.prompt for one in router.training]:
+        return Policy(router, about="no gate was trained: the router learned from other prompts")
+    answers = [[one.text for one in each] for each in weak]
+    own = meaning_clusters(texts, answers, entailment=entailment, rules=rules).ids
+    joint = joint_clusters(prompts, weak, strong, entailment, rules, progress).ids
+    counts = [len(each) for each in strong]
+    beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
+    weaker = weaker_slices(router.vectors, texts, beliefs[1] - beliefs[0])
+    most = min(map(len, weak)) - 1
+    drafts = read_drafts(own, weak, min(extra, most))
+    rows = gate_rows(router.training_scores, drafts, joint, counts)
+    try:
+        gate, held = fit_gate(rows)
+    except InputError as error:
+        return Policy(router, about=f"no gate was trained: {error}", beliefs=beliefs, weaker=weaker)
+    about = f"of {extra} extra samples only {most} were there to learn from" if most < extra else ""
+    return Policy(
+        *(router, gate, gate.verdict.pays, entailment, rules, about, beliefs),
+        weaker=weaker,
+        rehearsal=rehearsal(router.training_scores, held),
+        trials=trials(gate, router.training_scores, held, rows.gains, answer_tokens(weak), router.expected_usd(texts)),
+    )

@@ -1,0 +1,55 @@
+"""Kinds of prompts on which the weak model is believed to be the better one, found without labels.
+
+Training prompts are grouped by their embeddings alone, so no group is made to look so; then the strong model's believed
+gain is averaged over each group. A belief is the strong model's own: it is told with its interval, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from demur.methods.kmeans import spherical_kmeans
+from demur.records import FloatArray
+
+PROMPTS_A_SLICE, FEWEST, MOST_SLICES = 40, 20, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One group of prompts."""
+
+    prompts: int
+    gain: float  # mean believed gain of the strong model
+    low: float  # interval of the mean, 95 % over all slices together
+    high: float
+    example: str  # the prompt nearest to its middle
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        return (
+            f"the weak model is believed better on {self.prompts} training prompts like {self.example[:70]!r}: the "
+            f"strong one gains {self.gain:+.3f} [{self.low:+.3f}, {self.high:+.3f}] there (no labels used)"
+        )
+
+
+def weaker_slices(vectors: FloatArray, prompts: Sequence[str], gains: FloatArray) -> tuple[Slice, ...]:
+    """Slices whose whole interval of believed ``gains`` (n,) lies below zero; ``vectors`` (n, d) are the prompts'."""
+    count = int(np.clip(len(prompts) // PROMPTS_A_SLICE, 1, MOST_SLICES))
+    member, centres = spherical_kmeans(vectors, count, np.random.default_rng(0))
+    deviations = NormalDist().inv_cdf(1 - 0.025 / count)
+    found = []
+    for number, centre in enumerate(centres):
+        rows = np.flatnonzero(member == number)
+        if len(rows) < FEWEST:
+            continue
+        mean = float(gains[rows].mean())
+        width = deviations * float(gains[rows].std(ddof=1)) / len(rows) ** 0.5
+        if mean + width < 0:
+            example = prompts[rows[np.argmax(vectors[rows] @ centre)]]
+            found.append(Slice(len(rows), mean, mean - width, mean + width, example))
+    return tuple(found)

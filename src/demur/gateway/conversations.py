@@ -1,0 +1,71 @@
+"""Conversations stay with their model (prompt cache, style) unless the policy escalates; the oldest are forgotten.
+
+The protocol has no conversations, only histories that grow: a turn is known by all that was said up to it, and the
+next one names it again. So conversations that began with the same words part where their words do.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from demur.gateway.openai_bodies import content_text, last_user
+from demur.records import Role
+
+LARGEST = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The names of a conversation before this turn and after it; ``before`` is None where it begins."""
+
+    before: Hashable
+    after: Hashable
+
+
+def turn_of(fields: Mapping[str, Any], *, key: str, header: str | None) -> Turn | None:
+    """The turn that a request is, among those of the client's key: by the header, else by what was said so far.
+
+    None for a request without messages. While a turn goes on (tool results after the user's text) it is its own past.
+    """
+    if header:
+        return Turn((key, header), (key, header))
+    messages = fields.get("messages")
+    last = last_user(messages) if isinstance(messages, list) else None
+    if not isinstance(messages, list) or last is None:
+        return None
+    earlier = last_user(messages[:last])
+    said = hash((key, fields.get("user") if isinstance(fields.get("user"), str) else ""))
+    before = None if earlier is None else _said(messages[: earlier + 1], said)
+    after = _said(messages[: last + 1], said) if earlier is None else _said(messages[earlier + 1 : last + 1], before)
+    return Turn(after if last < len(messages) - 1 else before, after)
+
+
+def _said(messages: Sequence[Mapping[str, Any]], said: Hashable) -> int:
+    """A number for what was said, texts only: images would take long and add nothing."""
+    for message in messages:
+        said = hash((said, str(message.get("role")), content_text(message.get("content"))))
+    return hash(said)
+
+
+class Conversations:
+    """Conversation -> the model that has it."""
+
+    def __init__(self, largest: int = LARGEST) -> None:
+        self._role_of: OrderedDict[Hashable, Role] = OrderedDict()
+        self._largest = largest
+
+    def held(self, turn: Turn | None) -> Role | None:
+        """The model that has had a turn's conversation so far."""
+        return self._role_of.get(turn.before) if turn is not None and turn.before is not None else None
+
+    def keep(self, turn: Turn | None, role: Role) -> None:
+        """Remember which model has the conversation from now on."""
+        if turn is None:
+            return
+        self._role_of[turn.after] = role
+        self._role_of.move_to_end(turn.after)
+        if len(self._role_of) > self._largest:
+            self._role_of.popitem(last=False)

@@ -1,0 +1,137 @@
+"""Routing decisions off the event loop: prompts of concurrent requests are embedded together, in one worker thread.
+
+One thread with one BLAS and one ONNX thread: the loop stays free, and two threads would only stall each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from demur.errors import ArtifactError, DemurError
+from demur.gate.policy import Policy
+from demur.records import BoolArray, Sample
+from demur.routing.router import Decision, Router
+
+LARGEST_BATCH = 32
+
+
+class SlowDecisionError(RuntimeError):
+    """No decision came in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedDecision:
+    """A decision, and where its time went (seconds)."""
+
+    decision: Decision
+    queued: float
+    embedded: float  # embedding of its batch
+    scored: float  # scoring of its batch
+
+    @property
+    def score(self) -> float:
+        """P(the strong model is needed), from the prompt."""
+        return self.decision.score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A text that waits for its decision."""
+
+    text: str
+    at: float  # seconds, of perf_counter
+    future: asyncio.Future[TimedDecision]
+
+
+class Decider:
+    """Routes texts; create it inside a running loop. The policy can be exchanged while it works."""
+
+    def __init__(self, policy: Policy, seconds: float = 5.0) -> None:
+        self.policy, self.seconds = policy, seconds  # a decision may take so long
+        self._waiting: deque[Asked] = deque()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
+        self._busy = False
+
+    async def decide(self, text: str, threshold: float | None = None, *, gate: bool = True) -> TimedDecision:
+        """The first stage's decision on a text, by the router's own threshold or another one.
+
+        Without ``gate`` it is the last word: the request cannot wait for a draft. Raises SlowDecisionError, and what
+        the router raises, as a DemurError or a RuntimeError.
+        """
+        asked = Asked(text, time.perf_counter(), asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        self._start()
+        try:
+            async with asyncio.timeout(self.seconds):
+                made = await asked.future
+        except TimeoutError:
+            with suppress(ValueError):  # it is in a batch already
+                self._waiting.remove(asked)
+            raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
+        decision = made.decision
+        if threshold is not None:
+            decision = self.policy.router.decide(made.score, familiar=decision.familiar, threshold=threshold)
+        return replace(made, decision=self.policy.first_stage(decision) if gate else decision)
+
+    async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
+        """The second stage, in the worker thread: comparing meanings may ask a model."""
+        work = partial(self.policy.check, decision, text, samples, final=final)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def _start(self) -> None:
+        if self._busy or not self._waiting:
+            return
+        self._busy = True
+        batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
+        router = self.policy.router  # the one that a batch began with scores it, whatever is loaded meanwhile
+        started = time.perf_counter()
+        work = asyncio.get_running_loop().run_in_executor(self._worker, _scored, router, [one.text for one in batch])
+        work.add_done_callback(partial(self._finish, router, batch, started))
+
+    def _finish(self, router: Router, batch: list[Asked], started: float, done: asyncio.Future[Scored]) -> None:
+        self._busy = False
+        try:
+            found = done.result()
+            for one, score, familiar in zip(batch, found.scores, found.familiar, strict=True):
+                if not one.future.done():  # else its client has gone
+                    decision = router.decide(score, familiar=bool(familiar))
+                    one.future.set_result(TimedDecision(decision, started - one.at, found.embedded, found.scored))
+        except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, nobody is left waiting
+            told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")
+            for one in batch:
+                if not one.future.done():
+                    one.future.set_exception(told)
+        finally:
+            self._start()
+
+    def close(self) -> None:
+        """End the worker thread."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of a batch, which of its texts are like some training prompt, and the seconds that it took."""
+
+    scores: list[float]
+    familiar: BoolArray
+    embedded: float
+    scored: float
+
+
+def _scored(router: Router, texts: Sequence[str]) -> Scored:
+    start = time.perf_counter()
+    vectors = router.embed_together(texts)
+    embedded = time.perf_counter()
+    scores = list(map(float, router.score_vectors(vectors)))
+    if not all(map(math.isfinite, scores)):
+        raise ArtifactError("the router gave no number; train it again")
+    return Scored(scores, router.familiar(vectors), embedded - start, time.perf_counter() - embedded)

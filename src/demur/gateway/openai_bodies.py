@@ -1,0 +1,165 @@
+"""The OpenAI protocol as far as a gateway must read it: which model, which text, how errors look. Pure functions.
+
+Bodies are passed on byte for byte apart from ``model``; what is not needed for routing is not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from demur.gateway.json_edit import Body, body_of
+
+# None of these belongs to the next hop (RFC 9110, 7.6.1); lengths and encodings are set anew.
+HOP_HEADERS = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
+    | {"upgrade", "host", "content-length", "accept-encoding", "expect", "date", "server"}
+)
+# Whose account it is: a client's keys are for this gateway, an upstream's answer names our own account there.
+ACCOUNT_HEADERS = frozenset(
+    {"authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project"}
+)
+THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([-+.0-9eE]+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError(Exception):
+    """An error in OpenAI's format."""
+
+    status: int
+    message: str
+    kind: str = "invalid_request_error"
+    code: str | None = None
+    retry_after: int | None = None
+
+    @property
+    def body(self) -> bytes:
+        """As OpenAI's clients read it."""
+        error = {"message": self.message, "type": self.kind, "param": None, "code": self.code}
+        return json.dumps({"error": error}).encode()
+
+
+def request_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The client's headers as an upstream may have them; the body is inflated by then, so its encoding goes too."""
+    kept = {name: value for name, value in headers.items() if _passes(name)}
+    kept.pop("Content-Encoding", None)
+    for name in headers.get("Connection", "").split(","):  # headers of this hop alone
+        for found in [one for one in kept if one.casefold() == name.strip().casefold()]:
+            del kept[found]
+    return kept
+
+
+def response_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The upstream's headers as a client may have them."""
+    return {name: value for name, value in headers.items() if _passes(name)}
+
+
+@lru_cache(1024)
+def _passes(header: str) -> bool:
+    name = header.lower()
+    return name not in HOP_HEADERS and name not in ACCOUNT_HEADERS and not name.startswith("x-demur-")
+
+
+def parse_body(raw: bytes) -> Body:
+    """The request, read once; raises ApiError 400."""
+    try:
+        body = body_of(raw)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "The body must be a JSON object, in UTF-8.") from None
+    if not isinstance(body.fields.get("model"), str) or not body.fields["model"]:
+        raise ApiError(400, "You must provide a model parameter, a string.")
+    return body
+
+
+def threshold_of(alias: str) -> float | None:
+    """The threshold in ``demur@0.3`` or RouteLLM's ``router-mf-0.3``; None for another name."""
+    found = THRESHOLD_ALIAS.match(alias)
+    if not found:
+        return None
+    try:
+        threshold = float(found.group(1))
+    except ValueError:
+        threshold = math.nan
+    if not math.isfinite(threshold):
+        raise ApiError(404, f"{alias!r} has no threshold that is a number.", code="model_not_found")
+    return threshold
+
+
+def threshold_header(value: str) -> float:
+    """The threshold in a request's header; raises ApiError 400."""
+    try:
+        threshold = float(value)
+    except ValueError:
+        threshold = math.nan
+    if not math.isfinite(threshold):
+        raise ApiError(400, f"x-demur-threshold {value[:40]!r} is not a number.")
+    return threshold
+
+
+def routed_text(fields: Mapping[str, Any], context_characters: int) -> str:
+    """What is routed: the last user text, after at most so many characters of the conversation before it.
+
+    Legacy completions: the prompt. Empty when there is no text (images alone). Raises ApiError 400 for no messages.
+    """
+    if "prompt" in fields and "messages" not in fields:
+        prompt = fields["prompt"]
+        first = prompt[0] if isinstance(prompt, list) and prompt else prompt
+        return clean(first) if isinstance(first, str) else ""
+    messages = fields.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+        raise ApiError(400, "messages must be a list of objects that is not empty.")
+    last = last_user(messages)
+    if last is None:
+        return clean(content_text(messages[-1].get("content")))
+    text = content_text(messages[last].get("content"))
+    window = _window(reversed(messages[:last]), context_characters) if text else ""
+    return clean(f"{window}\n{text}" if window else text)
+
+
+def last_user(messages: Sequence[Mapping[str, Any]]) -> int | None:
+    """Where the last message of the user stands."""
+    return next((i for i in reversed(range(len(messages))) if messages[i].get("role") == "user"), None)
+
+
+def _window(backwards: Iterable[Mapping[str, Any]], most: int) -> str:
+    """The end of what user and assistant said, so many characters at most."""
+    kept: list[str] = []
+    for message in backwards:
+        if most <= 0:
+            break
+        text = content_text(message.get("content")) if message.get("role") in ("user", "assistant") else ""
+        if text:
+            kept.append(text[-most:])
+            most -= len(kept[-1]) + 1
+    return "\n".join(reversed(kept))
+
+
+def content_text(content: object) -> str:
+    """The text of a message: a string, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (
+        part.get("text") for part in parts if isinstance(part, dict) and part.get("type") in ("text", "input_text")
+    )
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def clean(text: str) -> str:
+    """Text that can be encoded: JSON can spell half of a surrogate pair, which is no character."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def model_entry(name: str, created: int) -> dict[str, object]:
+    """One model, as GET /v1/models/NAME shows it."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "demur"}
+
+
+def model_list(names: Sequence[str], created: int) -> bytes:
+    """GET /v1/models."""
+    return json.dumps({"object": "list", "data": [model_entry(name, created) for name in names]}).encode()

@@ -1,0 +1,63 @@
+"""Taking over a new router, new keys and new settings while serving; what is broken is refused, and the old stays."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+
+from demur.errors import ArtifactError, DemurError, EndpointError, InputError
+from demur.gate.policy import Policy
+from demur.gateway.app import Gateway
+from demur.gateway.keys import read_keys
+from demur.gateway.settings import needs_restart
+
+PROBE = "Why is the sky blue?"  # what a new router must be able to score
+
+
+def usable_policy(folder: str, *, starting: bool = False) -> Policy:
+    """A saved policy that has scored a prompt. Raises ArtifactError, or what else demur raises.
+
+    At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
+    """
+    try:
+        policy = Policy.load(folder)
+        score = float(policy.router.score([PROBE])[0])
+    except EndpointError as error:
+        if not starting:
+            raise
+        print(f"demur: {error}; the strong model answers until it does", file=sys.stderr)
+        return policy
+    except DemurError:
+        raise
+    except Exception as error:  # a router may be broken in ways that only its arithmetic finds
+        raise ArtifactError(f"{folder}: cannot score a prompt ({type(error).__name__}: {error}); train again") from None
+    if not math.isfinite(score):
+        raise ArtifactError(f"{folder}: scores a prompt with {score}, no number; train again")
+    return policy
+
+
+async def reload_all(gateway: Gateway) -> float:
+    """Read settings, keys and router anew and use them from now on; returns the threshold.
+
+    On any error all of the old stays. Raises ArtifactError, or InputError for what only a restart can change.
+    """
+    async with gateway.reloading:  # one after the other: the last that was asked for is the one that stays
+        return await _take_over(gateway)
+
+
+async def _take_over(gateway: Gateway) -> float:
+    settings = gateway.read_again() if gateway.read_again else gateway.settings
+    changed = needs_restart(gateway.settings, settings)
+    if changed:
+        raise InputError(f"{changed} has changed, and only a restart can change it")
+    keys = read_keys(settings.keys) if settings.keys else None
+    policy, held = await asyncio.to_thread(usable_policy, settings.router), gateway.decider.policy.router
+    fresh = policy.router
+    if (fresh.weak, fresh.strong) != (held.weak, held.strong):
+        raise ArtifactError(
+            f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
+        )
+    gateway.settings, gateway.decider.policy, gateway.doorkeeper.keys = settings, policy, keys
+    gateway.decider.seconds = settings.decide_seconds
+    return fresh.threshold

@@ -1,0 +1,1 @@
+"""From samples, grades, files or judges to training targets: uncertainty measures and preferences."""

@@ -1,0 +1,84 @@
+"""Judging scores without labels: how much of the strong model's own believed gain do they catch?
+
+The judge is G (`demur.agreement`) on samples that the scores were not made from: what escalating would gain if the
+strong model's sampled beliefs were right. Used to choose among kinds of targets and to say whether a gate pays. It
+knows no models and no routers, and it can share the strong model's errors: a claim about belief, not about truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.labels.targets import mean_ranks
+from demur.labels.uncertainty import agreement
+from demur.methods.cross_validate import held_out_scores
+from demur.methods.kernel import KernelRidge
+from demur.records import FloatArray, IntArray
+
+RESAMPLES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The kind of targets that was chosen, and what every kind reached before the judge."""
+
+    kind: str
+    areas: Mapping[str, float]  # believed gain caught over random, a kind each
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        shown = ", ".join(f"{kind} {area:.4f}" for kind, area in self.areas.items())
+        return f"targets {self.kind}: by the believed gain on samples held out ({shown}; no labels used)"
+
+
+def believed_area(scores: FloatArray, gains: FloatArray) -> float:
+    """Mean gain caught above random over all strong shares, when the largest scores go first; 0 is random.
+
+    It is APGR without its division by the gap, so it holds where the gap is zero or negative as well.
+    """
+    return float(np.mean(np.asarray(gains) * (mean_ranks(scores) - 0.5)))
+
+
+def area_interval(better: FloatArray, scores: FloatArray, gains: FloatArray, *, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval, over prompts, of what ``better`` catches more than ``scores``.
+
+    Arrays (n,), or (n, r) with r answers of each prompt, which are drawn together.
+    """
+    each = (np.asarray(gains) * (mean_ranks(better) - mean_ranks(scores))).reshape(len(gains), -1).mean(axis=1)
+    random = np.random.default_rng(seed)
+    means = [each[random.integers(0, len(each), len(each))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def halves(joint: Sequence[IntArray], n: int) -> tuple[FloatArray, FloatArray]:
+    """G of every prompt from the first and from the second half of both models' n samples.
+
+    ``joint``: clusters over both models' answers, the n strong ones first. Raises InputError for n < 4.
+    """
+    if n < 4:
+        raise InputError(
+            f"n is {n}: choosing targets label-free holds out half of the samples; use n >= 4, or another kind"
+        )
+    half = n // 2
+    first = [agreement(ids[n : n + half], ids[:half]) for ids in joint]
+    second = [agreement(ids[n + half :], ids[half:n]) for ids in joint]
+    return np.array(first), np.array(second)
+
+
+def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray) -> Choice:
+    """The kind whose router, on prompts that it did not learn from, catches most of the believed ``gains`` (n,).
+
+    ``candidates``: targets (n,) a kind, made from other samples than ``gains``; the first one stays unless another is
+    better beyond its 95 % interval. ``vectors``: the prompts, (n, d).
+    """
+    scores = {kind: held_out_scores(KernelRidge(), vectors, targets) for kind, targets in candidates.items()}
+    areas = {kind: believed_area(each, gains) for kind, each in scores.items()}
+    usual, best = next(iter(areas)), max(areas, key=areas.__getitem__)
+    better = best != usual and area_interval(scores[best], scores[usual], gains)[0] > 0
+    return Choice(best if better else usual, areas)

@@ -1,0 +1,286 @@
+"""From samples to preferences: cluster both models' answers by meaning, measure their entropies, set the targets.
+
+It connects clustering, uncertainty and preferences for a list of prompts; each of them knows nothing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.config import LabelConfig
+from demur.errors import InputError
+from demur.labels.believed_gain import Choice, choose_targets, halves
+from demur.labels.sureness import Sureness, calibrated_targets, combined_targets
+from demur.labels.targets import (
+    WARNED_SHARE,
+    agreement_targets,
+    hard_targets,
+    label_warnings,
+    margin_targets,
+    winner_of,
+)
+from demur.labels.uncertainty import (
+    AS_PRINTED,
+    agreement,
+    consistency,
+    coverage,
+    saturated_share,
+    uncertainty,
+    usable_definition,
+)
+from demur.meaning.clusters import MeaningClusters, meaning_clusters
+from demur.records import Encoder, Entailment, FloatArray, IntArray, Preference, Progress, Prompt, Sample, no_progress
+from demur.sampling.pair import PairSamples
+
+_Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The training rows, and how they fell out."""
+
+    preferences: tuple[Preference, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # how they came about, in plain words
+    definition: str = ""  # of the entropies, as used; "" where none were measured, and all below is 0
+    saturated: float = 0.0  # share of prompts where every answer of the weak, or of the strong model is its own meaning
+    pairs_scored: int = 0  # pairs sent to the entailment model
+    calls: int = 0
+
+    @property
+    def ties(self) -> float:
+        """Share of targets that are exactly .5."""
+        return float(np.mean([row.winner == "tie" for row in self.preferences])) if self.preferences else 0.0
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        shares = [np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b")]
+        counted = (
+            f"{len(self.preferences)} preferences ({self.preferences[0].kind}): weak {shares[0]:.0%}, strong "
+            f"{shares[1]:.0%}, tie {self.ties:.0%}"
+        )
+        if not self.definition:
+            return counted
+        return (
+            f"{counted}; SE {self.definition}, saturated {self.saturated:.0%}; {self.pairs_scored:,} pairs in "
+            f"{self.calls:,} calls of the entailment model"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Both models on every prompt."""
+
+    weak: Sureness
+    strong: Sureness
+    weak_meanings: Sequence[int]
+    strong_meanings: Sequence[int]
+    saturated: float
+    pairs: int
+    calls: int
+
+
+def label_prompts(
+    prompts: Sequence[Prompt],
+    samples: PairSamples,
+    entailment: Entailment,
+    config: LabelConfig,
+    *,
+    weak: str,
+    strong: str,
+    encoder: Encoder | None = None,
+    progress: Progress = no_progress,
+) -> Labels:
+    """A preference for every prompt, from n samples of both models (``weak`` and ``strong`` are their names).
+
+    ``config.source`` is entropy or agreement; both leave the entropies beside the targets. Where either model gives no
+    log-probs both are measured by the discrete form, so that they compare. Raises InputError for no prompts, or an
+    unequal number of samples.
+    """
+    if not prompts:
+        raise InputError("no prompts to label; give some, or lower test_share")
+    sides = [[side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong)]
+    _check_equal_n(prompts, *sides)
+    silent = _check_silence(sides, (weak, strong))
+    definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
+    measured = _measure(prompts, sides[0], sides[1], entailment, definition, config.rules, progress)
+    pairs, calls, name = measured.pairs, measured.calls, config.name
+    notes: tuple[str, ...] = ()
+    joint: Sequence[IntArray] = ()
+    if name == "entropy combined" and measured.weak.coverage is None:
+        name, notes = "agreement", ("targets agreement: without log-probs there is no coverage to combine it with",)
+    if name in ("agreement", "entropy combined", "entropy auto"):
+        found = joint_clusters(prompts, sides[0], sides[1], entailment, config.rules, progress)
+        joint, pairs, calls = found.ids, pairs + found.pairs_scored, calls + found.calls
+    if name == "entropy auto":
+        picked = _choose(prompts, joint, sides, encoder)
+        name, notes = picked.kind, (picked.sentence,)
+    targets = _targets(name, config, measured, joint, sides)
+    rows = tuple(
+        Preference(
+            id=prompt.id,
+            model_a=weak,
+            model_b=strong,
+            prompt=prompt.text,
+            response_a=sides[0][i][0].text,
+            response_b=sides[1][i][0].text,
+            target=float(targets[i]),
+            winner=winner_of(float(targets[i])),
+            kind=name,
+            entropy_a=float(measured.weak.entropy[i]),
+            entropy_b=float(measured.strong.entropy[i]),
+            definition=definition,
+            margin=float(measured.weak.entropy[i] - measured.strong.entropy[i]),
+            n=len(sides[0][i]),
+            meanings_a=measured.weak_meanings[i],
+            meanings_b=measured.strong_meanings[i],
+        )
+        for i, prompt in enumerate(prompts)
+    )
+    softer = "--kind margin" if name == "entropy hard" else ""
+    as_printed = definition in AS_PRINTED
+    warnings = list(silent)
+    warnings += label_warnings(targets, measured.saturated, as_printed=as_printed, softer=softer)
+    if definition != config.definition:
+        warnings.insert(
+            0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
+        )
+    return Labels(rows, tuple(warnings), notes, definition, measured.saturated, pairs, calls)
+
+
+def _check_equal_n(
+    prompts: Sequence[Prompt], weak: Sequence[Sequence[Sample]], strong: Sequence[Sequence[Sample]]
+) -> None:
+    for prompt, a, b in zip(prompts, weak, strong, strict=True):
+        if len(a) != len(b) or not a:
+            raise InputError(
+                f"prompt {prompt.id!r}: {len(a)} weak and {len(b)} strong samples; entropies compare at equal n only"
+            )
+
+
+def _check_silence(sides: Sequence[_Side], names: Sequence[str]) -> list[str]:
+    """Warnings about models that often say nothing: silence is one meaning, and would pass for certainty.
+
+    Raises InputError for one that never says anything.
+    """
+    found = []
+    for side, name in zip(sides, names, strict=True):
+        share = float(np.mean([not one.text.strip() for answers in side for one in answers]))
+        if share == 1:
+            raise InputError(
+                f"all answers of {name} are empty, so there is no meaning to compare; look at its template, "
+                "stop strings and max_tokens, and sample again"
+            )
+        if share > WARNED_SHARE:
+            found.append(
+                f"{share:.0%} of {name}'s answers are empty, and silence passes for certainty: see its template"
+            )
+    return found
+
+
+def _common_definition(definition: str, samples: Sequence[Sample]) -> str:
+    return usable_definition(definition, [] if has_tokens([samples]) else None)
+
+
+def _measure(
+    prompts: Sequence[Prompt],
+    weak: Sequence[Sequence[Sample]],
+    strong: Sequence[Sequence[Sample]],
+    entailment: Entailment,
+    definition: str,
+    rules: bool,
+    progress: Progress,
+) -> _Measured:
+    """Cluster the answers of both models, each model's by themselves, in one go: their pairs share the batches."""
+    questions = [prompt.text for prompt in prompts] * 2
+    answers = [[one.text for one in side] for side in (*weak, *strong)]
+    found = meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
+    n, tokens = len(prompts), has_tokens(weak) and has_tokens(strong)
+    sides = (
+        sureness(found.ids[:n], weak, definition, tokens=tokens),
+        sureness(found.ids[n:], strong, definition, tokens=tokens),
+    )
+    saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
+    meanings = [len(np.unique(ids)) for ids in found.ids]
+    return _Measured(*sides, meanings[:n], meanings[n:], saturated, found.pairs_scored, found.calls)
+
+
+def has_tokens(samples: _Side) -> bool:
+    """True where every answer that says something has token log-probs."""
+    return all(one.logprobs is not None or not one.text for answers in samples for one in answers)
+
+
+def sureness(clusters: Sequence[IntArray], samples: _Side, definition: str, *, tokens: bool = True) -> Sureness:
+    """One model's, from the meanings of its samples; ``definition`` is the entropy's, and without ``tokens`` there is
+    no coverage. An empty answer has no tokens."""
+    logprobs = [[one.logprobs or () for one in answers] for answers in samples]
+    covered = [coverage([one.text for one in answers], each) for answers, each in zip(samples, logprobs, strict=True)]
+    return Sureness(
+        np.array([uncertainty(ids, each, definition) for ids, each in zip(clusters, logprobs, strict=True)]),
+        np.array([consistency(ids) for ids in clusters]),
+        np.array(covered) if tokens else None,
+    )
+
+
+def joint_clusters(
+    prompts: Sequence[Prompt],
+    weak: Sequence[Sequence[Sample]],
+    strong: Sequence[Sequence[Sample]],
+    entailment: Entailment,
+    rules: bool,
+    progress: Progress = no_progress,
+) -> MeaningClusters:
+    """Clusters over both models' answers of every prompt, the strong model's first."""
+    answers = [[one.text for one in (*s, *w)] for w, s in zip(weak, strong, strict=True)]
+    questions = [prompt.text for prompt in prompts]
+    return meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
+
+
+def _targets(
+    name: str, config: LabelConfig, measured: _Measured, joint: Sequence[IntArray], sides: Sequence[_Side]
+) -> FloatArray:
+    """Targets (n,) of a source and kind; ``joint`` is only looked at for agreement and combined."""
+    weak, strong = measured.weak, measured.strong
+    if name == "entropy margin":
+        return margin_targets(weak.entropy, strong.entropy)
+    if name == "entropy calibrated":
+        return calibrated_targets(weak, strong)
+    if name == "entropy hard":
+        return hard_targets(weak.entropy, strong.entropy, tau=config.tau, delta=config.delta)
+    n = len(sides[1][0])
+    gains = np.array([agreement(ids[n:], ids[:n]) for ids in joint])
+    return agreement_targets(gains) if name == "agreement" else combined_targets(gains, weak, strong)
+
+
+def _choose(
+    prompts: Sequence[Prompt], joint: Sequence[IntArray], sides: Sequence[_Side], encoder: Encoder | None
+) -> Choice:
+    """Targets from the first half of the samples, judged by G of the second half.
+
+    Only kinds that G enters, and the margin: G cannot arbitrate between kinds of entropy alone, which it ranks wrongly.
+    """
+    if encoder is None:
+        raise InputError("kind auto trains a small router to choose by; give label_prompts an encoder, or name a kind")
+    n = len(sides[1][0])
+    learned, judged = halves(joint, n)
+    half = n // 2
+    weak, strong = (
+        sureness(
+            [ids[start : start + half] for ids in joint],
+            [answers[:half] for answers in side],
+            "discrete",
+            tokens=has_tokens(sides[0]) and has_tokens(sides[1]),
+        )
+        for start, side in ((n, sides[0]), (0, sides[1]))
+    )
+    candidates = {
+        "entropy combined": combined_targets(learned, weak, strong),
+        "agreement": agreement_targets(learned),
+        "entropy margin": margin_targets(weak.entropy, strong.entropy),
+    }
+    vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
+    return choose_targets(candidates, judged, vectors)

@@ -1,0 +1,127 @@
+"""LLM-as-a-judge (section 4.1.4 and appendix A.2 of Zhang et al. 2025): which router answered a question best.
+
+It reads the items and asks the judge through the store, like every sample that was paid for, so a judgement that was
+cut off goes on where it ended. What is shown, and what a reply is worth, is `demur.labels.judge_replies`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from demur.errors import InputError
+from demur.event_loop import finished
+from demur.labels.judge_replies import JudgeItem, JudgeReport, fill, orders_of, report
+from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.local import endpoint_of, opened, parse_model
+from demur.prompts.files import read_rows
+from demur.records import Progress, Prompt, SamplingSettings, no_progress
+from demur.sampling.sample import Budget, Completer, sample_prompts
+from demur.store import Store
+
+SETTINGS = SamplingSettings(n=1, temperature=0.0, max_tokens=24)
+
+
+def judge(
+    file: str | Path,
+    judge: str,
+    *,
+    store: str | Path = "run/judge.sqlite",
+    task: str = "math problem solutions",
+    max_usd: float | None = None,
+    progress: Progress = no_progress,
+) -> JudgeReport:
+    """Have a model judge a file of items; ``judge`` is named as `demur sample` takes a model.
+
+    Rows: ``question``, ``responses`` (router -> answer), optional ``reference`` and ``correct`` (router -> 0 to 1).
+    Raises InputError (of no understood reply as well), EndpointError, BudgetError.
+    """
+    items = read_items(Path(file))
+    with Store(store) as kept:
+        replies = asked(items, judge, kept, task=task, max_usd=max_usd, progress=progress)
+    return report(endpoint_of(parse_model(judge)).model, items, replies)
+
+
+def asked(
+    items: Sequence[JudgeItem],
+    judge: str,
+    store: Store,
+    *,
+    task: str,
+    max_usd: float | None = None,
+    progress: Progress = no_progress,
+) -> list[str | None]:
+    """`judge_items` by a model that is named as `demur sample` takes it, started when it is a local one."""
+
+    async def ask() -> list[str | None]:
+        # Alone on the machine, and its prompts are long: here a second thread pays (1.9 times the tokens read).
+        async with (
+            opened(parse_model(judge), parallel=1, threads=2, progress=progress) as endpoint,
+            EndpointClient(endpoint) as client,
+        ):
+            budget = Budget(max_usd)
+            return await judge_items(items, client, endpoint, store, task=task, budget=budget, progress=progress)
+
+    return finished(ask())
+
+
+async def judge_items(
+    items: Sequence[JudgeItem],
+    completer: Completer,
+    endpoint: Endpoint,
+    store: Store,
+    *,
+    task: str = "math problem solutions",
+    budget: Budget | None = None,
+    progress: Progress = no_progress,
+) -> list[str | None]:
+    """The judge's reply to every item, through the store: what is there is not asked again; None where all agree."""
+    orders = orders_of(items)
+    prompts = [
+        Prompt(str(i), fill(item, order, task))
+        for i, (item, order) in enumerate(zip(items, orders, strict=True))
+        if len(order) > 1
+    ]
+    found = await sample_prompts(prompts, completer, endpoint, SETTINGS, store, budget=budget, progress=progress)
+    return [found[str(i)][0].text if len(order) > 1 else None for i, order in enumerate(orders)]
+
+
+def read_items(path: Path) -> list[JudgeItem]:
+    """Read items; raises InputError naming file, line and field, before anybody is asked."""
+    items = [_item(row, where) for where, row in read_rows(path)]
+    if not items:
+        raise InputError(f"{path}: no items to judge in it")
+    names = set(items[0].responses)
+    for number, item in enumerate(items, start=1):
+        if set(item.responses) != names:
+            raise InputError(
+                f"{path}:{number}: responses of {', '.join(sorted(item.responses))}, the first row has "
+                f"{', '.join(sorted(names))}; every row needs the same"
+            )
+    return items
+
+
+def _item(row: Mapping[str, Any], where: str) -> JudgeItem:
+    for field, kind in (("question", str), ("reference", str), ("responses", dict)):
+        if not isinstance(row.get(field, "" if field == "reference" else None), kind):
+            raise InputError(f"{where}: field {field!r} must be a {kind.__name__}, found {row.get(field)!r}")
+    responses, correct = row["responses"], row.get("correct")
+    if len(responses) < 2:
+        raise InputError(f"{where}: {len(responses)} responses; a judge compares at least two")
+    for name, answer in responses.items():
+        if not isinstance(answer, str):
+            raise InputError(f"{where}: the response of {name!r} must be a text, found {answer!r}")
+    if correct is not None:
+        _check_correct(correct, responses, where)
+    return JudgeItem(row["question"], row.get("reference", ""), dict(responses), correct)
+
+
+def _check_correct(correct: Any, responses: Mapping[str, str], where: str) -> None:
+    if not isinstance(correct, dict) or set(correct) != set(responses):
+        raise InputError(
+            f"{where}: field 'correct' must give a number for each of {', '.join(sorted(responses))}, found {correct!r}"
+        )
+    for name, value in correct.items():
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(f"{where}: the correctness of {name!r} must be from 0 to 1, found {value!r}")

@@ -1,0 +1,197 @@
+"""From a run to its preferences, whatever the source: meanings of samples, grades, a file of preferences, or a judge.
+
+One function, `label_run`, reads what the source needs (a run's samples, its gold answers, a file, a judge's replies);
+the targets themselves are `demur.labels.targets`' and `demur.labels.graded_targets`'. A source without what it needs
+is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from demur.config import RunConfig
+from demur.errors import InputError
+from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
+from demur.labels.judge import asked
+from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
+from demur.labels.preference_files import read_pair
+from demur.labels.targets import label_warnings, winner_of
+from demur.meaning.entailment import open_entailment
+from demur.models.encoder import CachedEncoder, load_encoder
+from demur.models.local import endpoint_of
+from demur.prompts import load_prompts, split_prompts
+from demur.prompts.grading import grade
+from demur.records import FloatArray, Preference, Progress, Prompt, no_progress
+from demur.sampling.pair import PairSamples, stored_pair
+from demur.store import Store
+
+GRADED: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
+    "accuracy hard": accuracy_targets,
+    "accuracy soft": partial(accuracy_targets, soft=True),
+    "quality-gap det": partial(quality_gap_targets, variant="det"),
+    "quality-gap prob": partial(quality_gap_targets, variant="prob"),
+    "quality-gap trans": partial(quality_gap_targets, variant="trans"),
+}
+_JUDGED = {frozenset({"strong"}): 1.0, frozenset({"weak"}): 0.0, frozenset({"weak", "strong"}): 0.5}
+_SOFTER = {"accuracy hard": "--kind soft", "quality-gap det": "--kind prob"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Prompts to label with both models' samples of them, and the models' names."""
+
+    prompts: Sequence[Prompt]
+    samples: PairSamples
+    weak: str
+    strong: str
+
+    def preference(self, prompt: Prompt, target: float, kind: str, n: int) -> Preference:
+        """A row of one of the prompts, with both first answers."""
+        return Preference(
+            id=prompt.id,
+            model_a=self.weak,
+            model_b=self.strong,
+            prompt=prompt.text,
+            response_a=self.samples.weak[prompt.id][0].text,
+            response_b=self.samples.strong[prompt.id][0].text,
+            target=target,
+            winner=winner_of(target),
+            kind=kind,
+            n=n,
+        )
+
+
+def label_run(config: RunConfig, store: Store, *, progress: Progress = no_progress) -> Labels:
+    """Preferences of a run's train prompts, or of a file's, from the source that ``config.label`` names.
+
+    Raises InputError where the source lacks something: samples, gold answers, the pair in the file, a judge's replies
+    that can be read; EndpointError and BudgetError of the judge.
+    """
+    if config.label.source == "preference":
+        return from_file(config)
+    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
+    sampled = Sampled(train, stored_pair(config, train, store), *_names(config))
+    if config.label.source == "judge":
+        return _asked(config, sampled, store, progress)
+    if config.label.name in GRADED:
+        return from_grades(sampled, config.label.name)
+    return _from_meanings(config, sampled, store, progress)
+
+
+def _names(config: RunConfig) -> tuple[str, str]:
+    return endpoint_of(config.weak).model, endpoint_of(config.strong).model
+
+
+def _from_meanings(config: RunConfig, sampled: Sampled, store: Store, progress: Progress) -> Labels:
+    encoder = None
+    if config.label.name == "entropy auto":  # it trains a small router to choose by
+        encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
+    with open_entailment(config.label.entailment, store, progress) as entailment:
+        return label_prompts(
+            *(sampled.prompts, sampled.samples, entailment, config.label),
+            weak=sampled.weak,
+            strong=sampled.strong,
+            encoder=encoder,
+            progress=progress,
+        )
+
+
+def from_grades(sampled: Sampled, name: str) -> Labels:
+    """A preference a prompt from graded samples; ``name`` is one of GRADED. Raises InputError without gold answers."""
+    lacking = [prompt.id for prompt in sampled.prompts if not prompt.answers]
+    if lacking:
+        raise InputError(f"{len(lacking)} prompts have no gold answers, such as {lacking[0]}; {name} needs them")
+    low, high = (
+        np.array([[grade(prompt, one.text) for one in side[prompt.id]] for prompt in sampled.prompts])
+        for side in (sampled.samples.weak, sampled.samples.strong)
+    )
+    targets = GRADED[name](low, high)
+    rows = [
+        sampled.preference(prompt, float(target), name, low.shape[1])
+        for prompt, target in zip(sampled.prompts, targets, strict=True)
+    ]
+    return _labels(rows, (_relaxed(low, high),) if name == "quality-gap trans" else ())
+
+
+def _relaxed(low: FloatArray, high: FloatArray) -> str:
+    t = best_relaxation(low, high)
+    return f"relaxation t = {t:.3g}" if t else "relaxation t = 0: none spreads the labels more, so they equal kind prob"
+
+
+def from_file(config: RunConfig) -> Labels:
+    """The rows of ``config.label.file`` about its pair, as if the run's own models had been compared.
+
+    Rows whose prompt is kept for measuring are left out: a router must not learn what it is tested on.
+    """
+    label, (weak, strong) = config.label, _names(config)
+    theirs = label.models or (weak, strong)
+    found = read_pair(Path(label.file or ""), weak=theirs[0], strong=theirs[1], tie_below=label.tie_below)
+    _, test = split_prompts(load_prompts(config.prompts), config.test_share)
+    tested = {prompt.text for prompt in test}
+    rows = [replace(row, model_a=weak, model_b=strong) for row in found.preferences if row.prompt not in tested]
+    if not rows:
+        raise InputError(f"{label.file}: all of its {len(found.preferences)} prompts are kept for measuring")
+    kept = len(found.preferences) - len(rows)
+    notes = [
+        f"{theirs[0]} and {theirs[1]} of {label.file} stand for {weak} and {strong}" if label.models else "",
+        found.note,
+        f"{kept} rows left out: their prompt is kept for measuring" if kept else "",
+    ]
+    return _labels(rows, notes)
+
+
+def _asked(config: RunConfig, sampled: Sampled, store: Store, progress: Progress) -> Labels:
+    judge = config.label.judge or ""
+    items = compared(sampled)
+    max_usd = config.label.max_usd
+    replies = asked(items, judge, store, task="answers to questions", max_usd=max_usd, progress=progress)
+    found = from_judge(sampled, items, replies, judge)
+    if judge in (config.strong.model, f"{config.strong.model}@{config.strong.base_url}"):
+        own = f"the judge is {sampled.strong} itself: models favour their own answers"
+        return replace(found, warnings=(*found.warnings, own))
+    return found
+
+
+def compared(sampled: Sampled) -> list[JudgeItem]:
+    """Both models' first answer to each prompt, for a judge; with the gold answer where there is one."""
+    return [
+        JudgeItem(
+            question=prompt.text,
+            reference=prompt.answers[0] if prompt.answers else "",
+            responses={
+                "weak": sampled.samples.weak[prompt.id][0].text,
+                "strong": sampled.samples.strong[prompt.id][0].text,
+            },
+        )
+        for prompt in sampled.prompts
+    ]
+
+
+def from_judge(sampled: Sampled, items: Sequence[JudgeItem], replies: Sequence[str | None], judge: str) -> Labels:
+    """A preference a prompt from a judge's replies: 1 where the strong answer alone is best, 0 the weak, .5 both.
+
+    Replies not understood are left out and counted; raises InputError when none is understood.
+    """
+    best = [best_of(*one) for one in zip(items, orders_of(items), replies, strict=True)]
+    spoke = [one is not None for one, reply in zip(best, replies, strict=True) if reply is not None]
+    check_understood(judge, replies, np.array(spoke, dtype=bool))
+    rows = [
+        sampled.preference(prompt, _JUDGED[one], "judge", 1)
+        for prompt, one in zip(sampled.prompts, best, strict=True)
+        if one is not None
+    ]
+    same = len(replies) - len(spoke)
+    note = f"{judge} was asked {len(spoke)} times, {same} pairs are alike; {spoke.count(False)} replies not understood"
+    return _labels(rows, (note,))
+
+
+def _labels(rows: Sequence[Preference], notes: Sequence[str]) -> Labels:
+    targets = np.array([row.target for row in rows])
+    warnings = label_warnings(targets, softer=_SOFTER.get(rows[0].kind, ""))
+    return Labels(tuple(rows), warnings, tuple(note for note in notes if note))

@@ -1,0 +1,117 @@
+"""Preferences: which model is preferred for a prompt, from the entropies of both.
+
+Hard winners (Eqs. 3-4 of Zhang et al. 2025) and soft targets, as pure functions on arrays. A target y is in [0, 1]:
+1 = the strong model is needed, 0 = it is not, .5 = tie. Targets of sureness are
+`demur.labels.sureness`'; other supervision is `demur.labels.graded_targets`'; files of preferences
+are `demur.labels.preference_files`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.records import FloatArray, Preference, Winner
+
+Delta = Literal["symmetric", "paper"]
+WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
+
+
+def relative_difference(entropy_weak: FloatArray, entropy_strong: FloatArray, delta: Delta = "symmetric") -> FloatArray:
+    """How far two entropies lie apart, (n,).
+
+    ``symmetric``: |a - b| / max(a, b), in [0, 1]; maps exactly onto the paper's tau. ``paper`` (Eq. 3):
+    |s - w| / |s|, guarded: equal gives 0, a zero denominator with different entropies infinity; never NaN.
+    Raises InputError for negative entropies under ``symmetric`` (Eq. 2 gives them), or NaN.
+    """
+    weak, strong = np.asarray(entropy_weak, dtype=float), np.asarray(entropy_strong, dtype=float)
+    if np.isnan(weak).any() or np.isnan(strong).any():
+        raise InputError(f"{int(np.isnan(weak).sum() + np.isnan(strong).sum())} entropies are NaN; label again")
+    if delta not in get_args(Delta):
+        raise InputError(f"delta {delta!r} is neither symmetric nor paper")
+    if delta == "symmetric" and min(weak.min(initial=0.0), strong.min(initial=0.0)) < 0:
+        raise InputError(
+            f"an entropy is {min(weak.min(), strong.min()):.3g}, and delta='symmetric' needs values >= 0; "
+            "use definition rao_blackwell, or delta='paper'"
+        )
+    apart = np.abs(strong - weak)
+    scale = np.maximum(weak, strong) if delta == "symmetric" else np.abs(strong)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(apart == 0, 0.0, apart / scale)
+
+
+def hard_targets(
+    entropy_weak: FloatArray, entropy_strong: FloatArray, *, tau: float = 0.1, delta: Delta = "symmetric"
+) -> FloatArray:
+    """1 where the strong model is more certain by more than ``tau``, 0 where the weak one is, .5 for ties (Eq. 4)."""
+    apart = relative_difference(entropy_weak, entropy_strong, delta) > tau
+    strong_wins = np.asarray(entropy_strong) < np.asarray(entropy_weak)
+    return np.where(apart, strong_wins.astype(float), 0.5)
+
+
+def margin_targets(entropy_weak: FloatArray, entropy_strong: FloatArray) -> FloatArray:
+    """Soft targets: the rank of SE_weak - SE_strong among all prompts, scaled to [0, 1]; equal margins share a rank.
+
+    Ranks, because the margin's scale differs by pair and definition while its order is what carries.
+    """
+    return mean_ranks(np.asarray(entropy_weak, dtype=float) - np.asarray(entropy_strong, dtype=float))
+
+
+def mean_ranks(values: FloatArray) -> FloatArray:
+    """Rank of each value among all, scaled to [0, 1]; equal values share their mean rank, and a single one gives .5."""
+    values = np.asarray(values)
+    levels, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    if len(levels) == 1:
+        return np.full(values.shape, 0.5)
+    middle = np.cumsum(counts) - (counts + 1) / 2  # mean rank of each block of equal values, from 0
+    return np.asarray((middle / (values.size - 1))[places]).reshape(values.shape)
+
+
+def agreement_targets(gains: FloatArray) -> FloatArray:
+    """Soft targets from `demur.agreement`: y = clip(1/2 + G/2, 0, 1)."""
+    return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.0)
+
+
+def winner_of(target: float) -> Winner:
+    """The winner that a target stands for; model_a is the weak model, model_b the strong one."""
+    return "tie" if target == 0.5 else "model_b" if target > 0.5 else "model_a"
+
+
+def saturated_rows(preferences: Sequence[Preference]) -> float:
+    """Share of rows where every sample of the weak, or of the strong model is a meaning of its own: the larger one."""
+    if not preferences:
+        return 0.0
+    sides = [[row.meanings_a for row in preferences], [row.meanings_b for row in preferences]]
+    counts = [row.n if row.n > 1 else -1 for row in preferences]
+    return max(float(np.mean([found == n for found, n in zip(side, counts, strict=True)])) for side in sides)
+
+
+def label_warnings(
+    targets: FloatArray, saturated: float = 0.0, *, as_printed: bool = False, softer: str = ""
+) -> tuple[str, ...]:
+    """Plain sentences about labels that will teach little: ties, saturation, one side only, Eq. 2 as printed.
+
+    ``softer``: the option that would make soft labels of the same source, where it has them.
+    """
+    found = []
+    ties = float(np.mean(np.asarray(targets) == 0.5)) if len(targets) else 0.0
+    if ties > WARNED_SHARE:
+        remedy = f": soft labels ({softer}) tell more apart" if softer else ", which teach little"
+        found.append(f"{ties:.0%} of the preferences are ties{remedy}")
+    if saturated > WARNED_SHARE:
+        found.append(
+            f"{saturated:.0%} of the prompts are saturated (every sample its own meaning): ask for shorter answers, or "
+            "label with token log-probs (--definition predictive_entropy)"
+        )
+    if as_printed:
+        found.append(
+            "Eq. 2 as printed is negative on most real prompts and labels worse than chance; use rao_blackwell"
+        )
+    if len(targets) and len(np.unique(targets)) == 1:
+        never = {0.5: "the models never differ", 1.0: "the strong model always wins", 0.0: "the weak model always wins"}
+        value = float(targets[0])
+        found.append(f"every target is {value:g}: {never.get(value, 'all alike')}, a router has nothing to learn")
+    return tuple(found)

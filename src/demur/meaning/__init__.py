@@ -1,0 +1,1 @@
+"""Which answers mean the same: rules, entailment models, meaning clusters."""

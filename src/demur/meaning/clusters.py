@@ -1,0 +1,173 @@
+"""Meaning clusters by bidirectional entailment: first-fit leader, with the fewest calls to the entailment model.
+
+An answer joins the first cluster whose *first member* it entails and is entailed by (Kuhn et al. 2023; section 3.2 of
+Zhang et al. 2025). Entailment need not be transitive, so the order of the answers matters; it is the sampling order.
+What "entails" means is the callable's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.meaning.normalise import is_empty
+from demur.meaning.rules import decide, read
+from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
+
+BATCH_SIZE = 256  # pairs a call
+SLACK = 0.01  # that a row of probabilities may be off 1
+CONTRADICTION, NEUTRAL, ENTAILMENT = range(3)
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MeaningClusters:
+    """The clusters of many prompts' answers, and what they cost."""
+
+    ids: tuple[IntArray, ...]  # a prompt each: cluster of every answer, numbered by first appearance
+    pairs_scored: int  # (premise, hypothesis) pairs sent to the entailment model
+    calls: int  # calls of the entailment model
+
+
+def meaning_clusters(
+    questions: Iterable[str] | None,
+    answers: Iterable[Iterable[str]],
+    *,
+    entailment: Entailment,
+    rules: bool = True,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = no_progress,
+) -> MeaningClusters:
+    """Cluster every prompt's answers by meaning, their pairs batched across prompts.
+
+    ``questions`` (or None) are put before both sides, one space between. With ``rules``, numbers, dates and units are
+    decided by rule first; without, only identical answers are merged unasked. Empty answers are one meaning of their
+    own. Each round peels off one cluster a prompt: its leader is the first answer
+    left, so every pair asked is one that first-fit would have asked, and no other. Raises InputError for an entailment
+    that returns anything but probabilities of shape (n, 3), or for questions and answers that are no texts.
+    """
+    questions = None if questions is None else as_texts(questions, "questions")
+    if isinstance(answers, str):
+        raise InputError(f"answers is one text, {answers[:40]!r}; give a list of answers for each prompt")
+    lists = [as_texts(one, "answers") for one in answers]
+    if questions is not None and len(questions) != len(lists):
+        raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
+    prefixes = [f"{question} " if question else "" for question in questions or [""] * len(lists)]
+    tasks = [_Peeling(prefix, texts, rules) for prefix, texts in zip(prefixes, lists, strict=True)]
+    scorer = _Scorer(entailment, batch_size)
+    active = [task for task in tasks if task.left]
+    while active:
+        forward = scorer.holds([pair for task in active for pair in task.forward_pairs()])
+        for task in active:
+            task.keep_forward(forward)
+        backward = scorer.holds([pair for task in active for pair in task.backward_pairs()])
+        for task in active:
+            task.close_cluster(backward)
+        active = [task for task in active if task.left]
+        progress("clustering by meaning", len(tasks) - len(active), len(tasks))
+    return MeaningClusters(tuple(task.ids() for task in tasks), scorer.pairs, scorer.calls)
+
+
+def as_texts(values: Iterable[str], name: str) -> list[str]:
+    """A list of texts from any iterable of them; raises InputError for a lone text, which would be read by letters."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{name}: expected a list of texts, found {str(values)[:40]!r}")
+    texts = list(values)
+    strange = [one for one in texts if not isinstance(one, str)]
+    if strange:
+        raise InputError(f"{name}: expected a list of texts, found {str(strange[0])[:40]!r} in it")
+    return texts
+
+
+class _Peeling:
+    """One prompt's answers while clusters are peeled off: `left` holds the answers without one, in order."""
+
+    def __init__(self, prefix: str, answers: Sequence[str], rules: bool) -> None:
+        self._prefix, self._rules = prefix, rules
+        readings = {answer: read(answer) for answer in answers if not is_empty(answer)} if rules else {}
+        self._keys: list[object] = [
+            "" if is_empty(answer) else readings[answer].meaning if rules else answer for answer in answers
+        ]
+        self._answer_of = dict(zip(reversed(self._keys), reversed(answers), strict=True))  # the first of each key
+        self._reading_of = {key: readings[answer] for key, answer in self._answer_of.items() if answer in readings}
+        self._cluster_of: dict[object, int] = {}
+        self.left: list[object] = list(dict.fromkeys(self._keys))  # one key an answer that differs
+        self._candidates: list[object] = []
+
+    def forward_pairs(self) -> Iterator[Pair]:
+        """Leader -> every answer left that might join it."""
+        self._candidates = [key for key in self.left[1:] if self._open(self.left[0], key)]
+        return (self._pair(self.left[0], key) for key in self._candidates)
+
+    def keep_forward(self, verdicts: Iterator[bool]) -> None:
+        self._candidates = [key for key in self._candidates if next(verdicts)]
+
+    def backward_pairs(self) -> Iterator[Pair]:
+        """The reverse, only of those where forward held."""
+        return (self._pair(key, self.left[0]) for key in self._candidates)
+
+    def close_cluster(self, verdicts: Iterator[bool]) -> None:
+        """The leader and all that hold both ways are a cluster."""
+        members = {self.left[0], *(key for key in self._candidates if next(verdicts))}
+        number = len(set(self._cluster_of.values()))
+        self._cluster_of |= dict.fromkeys(members, number)
+        self.left = [key for key in self.left if key not in members]
+
+    def ids(self) -> IntArray:
+        """Cluster of every answer, in sampling order."""
+        return np.array([self._cluster_of[key] for key in self._keys], dtype=np.int64)
+
+    def _open(self, leader: object, key: object) -> bool:
+        """True when only the model can tell; an empty answer means something else than any other."""
+        if leader == "" or key == "":
+            return False
+        return not self._rules or decide(self._reading_of[leader], self._reading_of[key]) is None
+
+    def _pair(self, premise: object, hypothesis: object) -> Pair:
+        return self._prefix + self._answer_of[premise], self._prefix + self._answer_of[hypothesis]
+
+
+class _Scorer:
+    """Sends pairs to the entailment model in batches, and counts them."""
+
+    def __init__(self, entailment: Entailment, batch_size: int) -> None:
+        self._entailment, self._batch_size = entailment, batch_size
+        self.pairs = self.calls = 0
+
+    def holds(self, pairs: Sequence[Pair]) -> Iterator[bool]:
+        """Of each pair in turn: is entailment strictly the likeliest of the three?"""
+        verdicts: list[bool] = []
+        for start in range(0, len(pairs), self._batch_size):
+            batch = pairs[start : start + self._batch_size]
+            verdicts += strictly_entails(checked(self._entailment(batch), len(batch))).tolist()
+            self.calls += 1
+        self.pairs += len(pairs)
+        return iter(verdicts)
+
+
+def strictly_entails(probabilities: FloatArray) -> FloatArray:
+    """Boolean (n,): entailment is likelier than contradiction and than neutral."""
+    return np.asarray(probabilities[:, ENTAILMENT] > probabilities[:, :ENTAILMENT].max(axis=1))
+
+
+def checked(probabilities: FloatArray, n: int) -> FloatArray:
+    """The entailment's answer as probabilities of shape (n, 3); raises InputError for anything else."""
+    try:
+        found = np.asarray(probabilities, dtype=float)
+    except (TypeError, ValueError) as error:  # words, rows of different lengths
+        raise InputError(f"the entailment returned no numbers for {n} pairs, expected shape ({n}, 3)") from error
+    if found.shape != (n, 3):
+        raise InputError(f"the entailment returned shape {found.shape} for {n} pairs, expected ({n}, 3)")
+    if np.isnan(found).any():
+        raise InputError(f"the entailment returned NaN for {int(np.isnan(found).any(axis=1).sum())} of {n} pairs")
+    bad = np.flatnonzero((found < 0).any(axis=1) | ~(np.abs(found.sum(axis=1) - 1) <= SLACK))
+    if len(bad):
+        raise InputError(
+            f"the entailment returned {found[bad[0]].tolist()} for a pair, expected three probabilities that sum to 1; "
+            f"turn logits into probabilities (softmax)"
+        )
+    return found

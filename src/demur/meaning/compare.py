@@ -1,0 +1,89 @@
+"""Do two answers mean the same? The decision about one pair, with the probabilities and what decided.
+
+The same order as in clustering: empty answers, rules on the bare answers, then the entailment model in both directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from demur.config import LabelConfig
+from demur.meaning.clusters import checked, strictly_entails
+from demur.meaning.entailment import for_samples, open_plain
+from demur.meaning.normalise import is_empty
+from demur.meaning.rules import ruling
+from demur.records import Entailment
+from demur.store import Store, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class MeaningDecision:
+    """Whether two answers to a question mean the same."""
+
+    question: str
+    answer_a: str
+    answer_b: str
+    same: bool
+    decided_by: str  # "rule: dates", "model: shipped"
+    forward: Verdict | None  # contradiction, neutral, entailment of a -> b; None when a rule decided
+    backward: Verdict | None  # of b -> a
+    same_when_sampled: bool  # what a labelling run decides about these two among a prompt's sampled answers
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """In plain words, a line each."""
+        said = f"{'same' if self.same else 'different'} meaning, decided by {self.decided_by}"
+        ways = (("a entails b", self.forward), ("b entails a", self.backward))
+        lines = (said, *(_probabilities(way, verdict) for way, verdict in ways if verdict is not None))
+        if self.same_when_sampled == self.same:
+            return lines
+        other = "same" if self.same_when_sampled else "different"
+        return (*lines, f"  a labelling run decides: {other}; of sampled answers fewer pairs hold, so it asks for more")
+
+
+def _probabilities(way: str, verdict: Verdict) -> str:
+    contradiction, neutral, entailment = verdict
+    return f"  {way}: entailment {entailment:.3f}, neutral {neutral:.3f}, contradiction {contradiction:.3f}"
+
+
+def entail(
+    question: str,
+    answer_a: str,
+    answer_b: str,
+    *,
+    entailment: str | None = None,
+    rules: bool = True,
+    store: str | None = None,
+) -> MeaningDecision:
+    """Decide whether two answers to ``question`` ("" for none) mean the same.
+
+    ``entailment`` as `demur label` takes it (the shipped model by default); ``rules=False`` asks it in any case.
+    The decision is about these two alone; `MeaningDecision.same_when_sampled` says what `demur label` would decide.
+    ``store`` is a file that keeps verdicts. Raises InputError, ModelError.
+    """
+    spec = entailment or LabelConfig().entailment
+    if ruled := _ruled(answer_a, answer_b, rules):
+        rule, same = ruled
+        return MeaningDecision(question, answer_a, answer_b, same, f"rule: {rule}", None, None, same)
+    if store is None:
+        with open_plain(spec) as ask:
+            return _asked(question, answer_a, answer_b, ask, spec)
+    with Store(Path(store)) as kept, open_plain(spec, kept) as ask:
+        return _asked(question, answer_a, answer_b, ask, spec)
+
+
+def _ruled(a: str, b: str, rules: bool) -> tuple[str, bool] | None:
+    """What decides without a model; None where nothing does."""
+    if is_empty(a) or is_empty(b):
+        return "an empty answer is its own meaning", is_empty(a) and is_empty(b)
+    return ruling(a, b) if rules else None
+
+
+def _asked(question: str, a: str, b: str, ask: Entailment, spec: str) -> MeaningDecision:
+    first, second = (f"{question} {answer}" if question else answer for answer in (a, b))
+    scores = checked(ask([(first, second), (second, first)]), 2)
+    sampled = for_samples(spec, lambda pairs: scores)([(first, second), (second, first)])
+    forward, backward = ((float(c), float(n), float(e)) for c, n, e in scores)
+    plain, weighed = (bool(strictly_entails(found).all()) for found in (scores, sampled))
+    return MeaningDecision(question, a, b, plain, f"model: {spec}", forward, backward, weighed)

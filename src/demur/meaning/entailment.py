@@ -1,0 +1,229 @@
+"""What decides whether one answer entails another: exact match, an ONNX cross-encoder, an LLM; all the same callable.
+
+(premise, hypothesis) pairs in, probabilities of contradiction, neutral, entailment out, shape (n, 3). Which pairs are
+asked is clustering's business, how a cross-encoder runs is `cross_encoder`'s. Heavy libraries are imported when a model
+is opened, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demur.errors import EndpointError, InputError, ModelError, require
+from demur.event_loop import one_loop
+from demur.meaning.clusters import checked
+from demur.meaning.cross_encoder import OnnxEntailment
+from demur.meaning.normalise import exact_key
+from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.local import opened, parse_model
+from demur.records import Entailment, FloatArray, Progress, SamplingSettings, content_hash, no_progress
+from demur.store import Pair, Store, Verdict
+
+SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
+MODEL_NAMES = ("model.onnx", "model_quantized.onnx")  # in a folder or its onnx/, the first that is there
+EXPORT = "`optimum-cli export onnx --model {name} --task text-classification {folder}`"
+TRAINED_LENGTH = 48  # tokens of a pair, up to which the shipped model was trained
+SAMPLED_SHARE = 0.1  # of the pairs of sampled answers that clustering asks about, those that hold
+
+
+def exact_match(pairs: Sequence[Pair]) -> FloatArray:
+    """Entailment as equality after normalisation; no model."""
+    pairs = list(pairs)
+    keys = {text: exact_key(text) for text in {text for pair in pairs for text in pair}}
+    same = [keys[premise] == keys[hypothesis] for premise, hypothesis in pairs]
+    return np.array([(0.0, 0.0, 1.0) if equal else (0.0, 1.0, 0.0) for equal in same]).reshape(-1, 3)
+
+
+NOTHING: Verdict = (1 / 3, 1 / 3, 1 / 3)
+_DOUBT = ("maybe", "perhaps", "partly", "partially", "possibly", "unsure", "unclear", "unknown")
+WORDS: dict[str, Verdict] = {
+    "yes": (0.0, 0.0, 1.0),
+    "no": (1.0, 0.0, 0.0),
+    **dict.fromkeys(_DOUBT, (0.0, 1.0, 0.0)),
+}
+UNREAD_SHARE = 0.1  # of a call's replies that may say neither
+JUDGE_TEMPLATE = (
+    "Two answers to the same question. Do they say the same thing?\n\nFirst: {premise}\nSecond: {hypothesis}\n\n"
+    "If the first is true, is the second true as well? Answer with one word, yes or no:"
+)
+
+
+class LLMEntailment:
+    """Any OpenAI-compatible LLM as entailment judge: one request of one word a pair, many at a time.
+
+    ``yes`` is entailment, ``no`` contradiction, a word of doubt neutral (probabilities 0 or 1). Another reply says
+    nothing: a verdict that prefers none of the three, which is not kept (`cached`), and an error where they are many.
+    """
+
+    def __init__(self, client: EndpointClient, *, template: str = JUDGE_TEMPLATE) -> None:
+        self._client, self._template = client, template
+        self._settings = SamplingSettings(n=1, temperature=0.0, max_tokens=4, chat=True)
+
+    async def score(self, pairs: Sequence[Pair]) -> FloatArray:
+        """Probabilities of contradiction, neutral, entailment; shape (n, 3). Raises EndpointError."""
+        import asyncio
+
+        replies = await asyncio.gather(*(self._reply(*pair) for pair in pairs))
+        verdicts = [WORDS.get(exact_key(reply).partition(" ")[0], NOTHING) for reply in replies]
+        unread = [reply for reply, verdict in zip(replies, verdicts, strict=True) if verdict == NOTHING]
+        if len(unread) > UNREAD_SHARE * len(replies):
+            raise EndpointError(
+                f"the entailment judge replied {unread[0][:40]!r} where yes or no was asked for ({len(unread)} of "
+                f"{len(replies)} pairs); use a model that answers without thinking aloud first"
+            )
+        return np.array(verdicts).reshape(-1, 3)
+
+    async def _reply(self, premise: str, hypothesis: str) -> str:
+        filled = self._template.replace("{premise}", premise).replace("{hypothesis}", hypothesis)
+        (reply,) = await self._client.complete(filled, self._settings, [0])
+        return reply.text
+
+
+def cached(entailment: Entailment, store: Store, identity: str) -> Entailment:
+    """The same entailment, asked once a pair ever: verdicts are kept in the store under ``identity``.
+
+    A verdict that says nothing (`NOTHING`) is not kept.
+    """
+
+    def ask(pairs: Sequence[Pair]) -> FloatArray:
+        pairs = list(pairs)
+        known = store.verdicts(identity, pairs)
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+        if missing:
+            scored = checked(entailment(missing), len(missing))
+            fresh = {pair: (float(c), float(n), float(e)) for pair, (c, n, e) in zip(missing, scored, strict=True)}
+            store.add_verdicts(identity, {pair: verdict for pair, verdict in fresh.items() if verdict != NOTHING})
+            known |= fresh
+        return np.array([known[pair] for pair in pairs]).reshape(-1, 3)
+
+    return ask
+
+
+def at_share(entailment: Entailment, share: float) -> Entailment:
+    """The same entailment where ``share`` of the pairs hold, and not the half that it was calibrated on: Bayes' rule.
+
+    Sampled answers of a wavering model rarely mean the same: without this, what is hard to tell apart is merged, and a
+    model that guesses looks sure.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"share is {share}; of the pairs that are asked, the part that holds is between 0 and 1")
+    odds = np.array([1.0, 1.0, share / (1 - share)])
+
+    def ask(pairs: Sequence[Pair]) -> FloatArray:
+        pairs = list(pairs)
+        weighed = checked(entailment(pairs), len(pairs)) * odds
+        return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+
+    return ask
+
+
+def shipped_entailment() -> OnnxEntailment:
+    """The small entailment model that comes with demur, alone (no rules), calibrated for pairs of which half hold."""
+    model, tokenizer, config = (_weights() / name for name in SHIPPED)
+    if not model.is_file():
+        raise ModelError(f"{model}: this build of demur ships no entailment model; use entailment='exact'")
+    return OnnxEntailment(model, tokenizer, config, short=TRAINED_LENGTH)
+
+
+def _weights() -> Path:
+    return Path(str(files("demur"))) / "meaning" / "weights"
+
+
+@contextmanager
+def open_entailment(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[Entailment]:
+    """The entailment that ``spec`` names, for sampled answers, its verdicts cached in ``store``.
+
+    As `open_plain`, but of the shipped model fewer pairs hold: sampled answers rarely mean the same (`at_share`).
+    """
+    with open_plain(spec, store, progress) as plain:
+        yield for_samples(spec, plain)
+
+
+def for_samples(spec: str, plain: Entailment) -> Entailment:
+    """What a labelling run asks, given what ``spec`` names."""
+    return at_share(plain, SAMPLED_SHARE) if spec == "shipped" else plain
+
+
+@contextmanager
+def open_plain(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[Entailment]:
+    """The entailment that ``spec`` names, as it decides about a pair asked alone; its verdicts cached in ``store``.
+
+    ``exact``; ``shipped``; an ONNX file with tokenizer.json and config.json beside it, or a folder of these;
+    ``hub:ORG/NAME``; ``llm:MODEL`` with a model as `demur sample` takes it. Raises InputError for anything else.
+    """
+    if spec == "exact":
+        yield exact_match
+    elif spec == "shipped":
+        yield _kept(shipped_entailment(), store)
+    elif spec.startswith("llm:"):
+        with _judge(spec.removeprefix("llm:"), progress) as (judge, identity):
+            yield judge if store is None else cached(judge, store, identity)
+    elif spec.startswith("hub:"):
+        yield _kept(_from_hub(spec.removeprefix("hub:")), store)
+    elif Path(spec).is_dir() or spec.endswith(".onnx"):
+        yield _kept(_from_files(Path(spec)), store)
+    else:
+        raise InputError(f"{spec!r} is no entailment; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
+
+
+def _kept(entailment: OnnxEntailment, store: Store | None) -> Entailment:
+    """Verdicts are kept by the model's content: another model in the same folder is another model."""
+    return entailment if store is None else cached(entailment, store, entailment.identity)
+
+
+def _from_files(path: Path) -> OnnxEntailment:
+    """An ONNX file, or the one in a folder; tokenizer.json and config.json are beside it, or a folder above."""
+    model = path
+    if path.is_dir():
+        names = [Path(folder, name) for name in MODEL_NAMES for folder in ("", "onnx")]
+        model = next((path / name for name in names if (path / name).is_file()), path / MODEL_NAMES[0])
+    if not model.is_file():
+        raise ModelError(f"{path}: no {model.name} in it; make one with {EXPORT.format(name='MODEL', folder=path)}")
+    tokenizer, config = (_beside(model, name) for name in ("tokenizer.json", "config.json"))
+    return OnnxEntailment(model, tokenizer, config)
+
+
+def _beside(model: Path, name: str) -> Path:
+    for folder in (model.parent, model.parent.parent):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(f"{model.parent}: no {name} beside {model.name}; it comes with the model")
+
+
+def _from_hub(name: str) -> OnnxEntailment:
+    hub = require("huggingface_hub", extra="hub", purpose=f"loading {name} from the hub")
+    wanted = [f"{folder}{model}" for model in (MODEL_NAMES[0], f"{MODEL_NAMES[0]}_data") for folder in ("", "onnx/")]
+    try:
+        folder = Path(hub.snapshot_download(name, allow_patterns=[*wanted, "tokenizer.json", "config.json"]))
+    except OSError as error:
+        raise ModelError(f"{name}: cannot be had from the hub: {str(error)[:160]}") from error
+    try:
+        return _from_files(folder)
+    except ModelError as error:
+        line = EXPORT.format(name=name, folder="FOLDER")
+        raise ModelError(f"{name}: cannot be used as it is on the hub ({error}); {line}, then name FOLDER") from error
+
+
+@contextmanager
+def _judge(model: str, progress: Progress) -> Iterator[tuple[Entailment, str]]:
+    """An LLM judge behind a plain callable: its own event loop, open as long as the block runs."""
+
+    async def begin() -> tuple[Any, Endpoint, EndpointClient]:
+        session = opened(parse_model(model), parallel=1, progress=progress)
+        endpoint = await session.__aenter__()
+        return session, endpoint, await EndpointClient(endpoint).__aenter__()
+
+    with one_loop() as run:
+        session, endpoint, client = run(begin())
+        try:
+            judge = LLMEntailment(client)
+            yield (lambda pairs: run(judge.score(pairs))), f"llm {endpoint.name} {content_hash(JUDGE_TEMPLATE)}"
+        finally:
+            run(client.__aexit__(None, None, None))
+            run(session.__aexit__(None, None, None))

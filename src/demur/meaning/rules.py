@@ -1,0 +1,107 @@
+"""Meaning decided by rule, before any model is asked: normalised text, quantities, dates, times, ordinals.
+
+`same_meaning` says True or False only where that is certain; None means: ask the entailment model. A rule must never
+merge different meanings. How an answer is normalised is `normalising`'s, how it is read `quantities`' and `dates`'.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from demur.meaning.dates import CLOCK, Date, date, same_date, same_time, time_of_day
+from demur.meaning.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
+from demur.meaning.quantities import Quantity, quantity, same_quantity
+
+__all__ = ["Reading", "decide", "exact_key", "meaning_key", "read", "ruling", "same_meaning"]
+
+_ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]th))$")
+_IT_IS = re.compile(r"it(?: is| was|'s) ")
+_WHEN = re.compile(r"(?:in|on|at) ")
+_YEAR = re.compile(r"(?:the )?([12]\d{3}s?)$")  # 1945, the 1960s
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A bare answer as the rules read it."""
+
+    key: str  # normalised text
+    found: Quantity | Date | int | None  # the whole answer as a quantity, a date, an ordinal; None: other text
+
+    @property
+    def meaning(self) -> object:
+        """Equal for two answers exactly when the rules say True of them."""
+        if isinstance(self.found, Quantity):
+            return self.found.meaning
+        return self.key if self.found is None else self.found
+
+
+def read(answer: str) -> Reading:
+    """What the rules see in a bare answer."""
+    key = exact_key(answer)
+    if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
+        return Reading(key, _measure(key[it_is.end() :]))
+    return Reading(key, _ordinal(key) or _measure(key))
+
+
+def same_meaning(a: str, b: str) -> bool | None:
+    """True: surely the same. False: surely different. None: ask the entailment model. Bare answers, no question."""
+    decided = ruling(a, b)
+    return None if decided is None else decided[1]
+
+
+def ruling(a: str, b: str) -> tuple[str, bool] | None:
+    """The rule that decides about two bare answers, and what it says; None where only a model can tell."""
+    return decide(read(a), read(b))
+
+
+def meaning_key(text: str) -> object:
+    """Equal for two answers exactly when `same_meaning` is True of them."""
+    return read(text).meaning
+
+
+def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
+    """`ruling` of answers that have been read."""
+    if a.key == b.key:
+        return "identical after normalisation", True
+    if differ_by_symbol(a.key, b.key):
+        return "symbols that differ by case", False
+    left, right = a.found, b.found
+    if isinstance(left, Quantity) and isinstance(right, Quantity):
+        return _named("numbers and units", _same_quantity(left, right))
+    if isinstance(left, Date) and isinstance(right, Date):
+        return _named("dates", same_date(left, right))
+    if isinstance(left, int) and isinstance(right, int):
+        return "ordinals", left == right
+    if is_symbols(a.key) and is_symbols(b.key):
+        return "other symbols", False
+    return None
+
+
+def _same_quantity(a: Quantity, b: Quantity) -> bool | None:
+    if a.dimension == b.dimension == CLOCK and a.value != b.value:
+        return same_time(a, b)
+    return same_quantity(a, b)
+
+
+def _named(rule: str, same: bool | None) -> tuple[str, bool] | None:
+    return None if same is None else (rule, same)
+
+
+def _measure(key: str) -> Quantity | Date | None:
+    """A date, a time or a quantity that is the whole key."""
+    if when := _WHEN.match(key):
+        return _moment(key[when.end() :])
+    return date(key) or time_of_day(key) or quantity(key)
+
+
+def _moment(key: str) -> Quantity | Date | None:
+    """What "in", "on" or "at" can stand before without meaning more; "in 5 minutes" is no "5 minutes"."""
+    year = _YEAR.match(key)
+    return date(key) or time_of_day(key) or (quantity(year.group(1)) if year else None)
+
+
+def _ordinal(key: str) -> int | None:
+    if found := _ORDINAL_NUMERAL.match(key):
+        return int(found.group()[:-2])
+    return ORDINAL_WORDS.index(key) + 1 if key in ORDINAL_WORDS else None

@@ -1,0 +1,1 @@
+"""Pure measures on scores and qualities: cost-quality curve, threshold, certificate."""

@@ -1,0 +1,137 @@
+"""From a router's scores to a threshold, and from money spent on labels to the calls that earn it back.
+
+Pure functions. A share, a budget and an estimated quality need no labels: they are read off the scores of one's own
+prompts. A promise about quality needs graded prompts: see certificates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from demur.errors import InputError
+from demur.measure.certificate import Certificate
+from demur.records import FloatArray, IntArray
+
+TRIED = 401  # thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A threshold and what it was set on."""
+
+    threshold: float  # strong iff score >= threshold
+    strong_share: float  # reached on the calibration prompts; ties in the scores move together
+    n: int  # prompts it was set on
+    asked: str  # in plain words, such as "strong share 30%"
+    on: str = "your prompts"
+    gate: bool = True  # False: set for the router's score alone, so the gate takes no part (see policy)
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        alone = "" if self.gate else "; without the gate"
+        return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{alone}"
+
+
+def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "your prompts") -> Calibration:
+    """The threshold that sends as near to ``strong_share`` of these prompts to the strong model as their ties allow.
+
+    Scores (n,), or (n, r) of r drafts that each prompt may meet. Raises InputError for no scores, scores that are not
+    finite, or a share outside [0, 1].
+    """
+    if not 0 <= strong_share <= 1:
+        raise InputError(f"strong_share is {strong_share}; it is a fraction, from 0 to 1")
+    levels, shares = _levels(scores)
+    best = int(np.argmin(np.abs(shares - strong_share)))
+    return _between(levels, shares, best, f"strong share {strong_share:.0%}", len(np.asarray(scores)), on)
+
+
+def threshold_for_usd(
+    scores: ArrayLike, usd_at: Callable[[float], float], usd_per_1k: float, weak_usd: float, *, on: str = "your prompts"
+) -> Calibration:
+    """The lowest threshold at which 1,000 such prompts are expected to cost at most ``usd_per_1k``.
+
+    ``usd_at``: expected USD a prompt at a threshold, drafts and extra samples included; ``weak_usd``: of always-weak.
+    Raises InputError when even that costs more.
+    """
+    levels, shares = _levels(scores)
+    tried = _thinned(len(levels))
+    affordable = [i for i in tried if 1000 * usd_at(float(levels[i])) <= usd_per_1k + 1e-12]
+    if not affordable:
+        raise InputError(
+            f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${1000 * weak_usd:.4f}"
+        )
+    asked = f"at most ${usd_per_1k:g} expected per 1,000 prompts"
+    return _between(levels, shares, affordable[0], asked, len(np.asarray(scores)), on)
+
+
+def threshold_for_quality(
+    scores: ArrayLike, weak_estimate: ArrayLike, strong_estimate: ArrayLike, keep: float, *, on: str
+) -> Calibration:
+    """The highest threshold whose estimated quality is ``keep`` times always-strong's.
+
+    The estimates, (n,), are label-free (the strong model's own belief in both models' answers): no promise is made.
+    ``scores`` as for `threshold_for_share`.
+    """
+    if not 0 < keep <= 1:
+        raise InputError(f"keep_quality is {keep}; it is a fraction of the strong model's quality, from 0 to 1")
+    weak, strong = (np.asarray(values, dtype=float)[:, None] for values in (weak_estimate, strong_estimate))
+    score = np.asarray(scores, dtype=float).reshape(len(weak), -1)
+    levels, shares = _levels(score)
+    tried = _thinned(len(levels))
+    means = np.array([np.where(score >= levels[i], strong, weak).mean() for i in tried])
+    good = np.flatnonzero(means >= keep * strong.mean() - 1e-12)
+    asked = f"{keep:.0%} of the strong model's quality (estimated without labels)"
+    return _between(levels, shares, int(tried[good[-1]]), asked, len(score), on)
+
+
+def certified(certificate: Certificate) -> Calibration:
+    """The threshold of a certificate."""
+    asked = f"risk {certificate.risk:.1%} with {certificate.confidence:.0%} confidence ({certificate.loss})"
+    on = "the graded prompts"
+    return Calibration(certificate.threshold, certificate.strong_share, certificate.m, asked, on, gate=False)
+
+
+def _levels(scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Every threshold that differs, rising, and the strong share of each."""
+    values = np.asarray(scores, dtype=float).ravel()
+    if not len(values) or not np.isfinite(values).all():
+        raise InputError(
+            f"{len(values)} scores, {int((~np.isfinite(values)).sum())} not finite; calibrate on some prompts"
+        )
+    levels = np.append(np.unique(values), np.nextafter(values.max(), math.inf))
+    return levels, 1.0 - np.searchsorted(np.sort(values), levels, side="left") / len(values)
+
+
+def _thinned(levels: int) -> IntArray:
+    """Indices of the levels that are tried where each takes a pass over all prompts; both ends are among them."""
+    return np.unique(np.linspace(0, levels - 1, min(levels, TRIED)).astype(int))
+
+
+def _between(levels: FloatArray, shares: FloatArray, at: int, asked: str, n: int, on: str) -> Calibration:
+    """The calibration at a level; inside the scores the threshold lies halfway to the one below."""
+    inside = 0 < at < len(levels) - 1
+    threshold = (levels[at] + levels[at - 1]) / 2 if inside else levels[at]
+    return Calibration(float(threshold), float(shares[at]), n, asked, on)
+
+
+def payback(labelling_usd: float | None, weak_usd: float | None, strong_usd: float | None, strong_share: float) -> str:
+    """When labelling has paid for itself against sending every call to the strong model, as one sentence.
+
+    Costs in USD: of the labelling, and of one call to each model (None: unknown).
+    """
+    if labelling_usd is None or weak_usd is None or strong_usd is None:
+        return "payback: a price is unknown, so what routing saves cannot be counted"
+    saved = strong_usd - (strong_share * strong_usd + (1 - strong_share) * weak_usd)
+    if saved <= 0:
+        return f"payback: never: a call costs ${weak_usd:.6f} on the weak and ${strong_usd:.6f} on the strong model"
+    calls = math.ceil(labelling_usd / saved)
+    return (
+        f"payback: labelling cost ${labelling_usd:.4f}; at a strong share of {strong_share:.0%} a call saves "
+        f"${saved:.6f} against always-strong, so it is earned back after {calls:,} calls"
+    )

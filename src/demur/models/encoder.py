@@ -1,0 +1,189 @@
+"""Prompts as vectors: ONNX encoders on the CPU, OpenAI-compatible embeddings, or any object with ``encode``.
+
+A prompt longer than the encoder's window keeps its head and its tail, half each, in training and in serving alike.
+Vectors are cached by content. What is done with them is the methods' business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from demur.errors import InputError, ModelError
+from demur.event_loop import finished
+from demur.models.catalogue import fetch, is_known, model
+from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.local import endpoint_of, parse_model
+from demur.records import Encoder, FloatArray, Progress, content_hash, no_progress
+from demur.store import Store
+
+BATCH_TOKENS = 256  # of texts that are embedded together, padding included; more are slower on a CPU
+BULK_TEXTS = 64  # from here on all cores embed, a text each; what serves never comes as many at once
+KEPT_TEXTS = 256  # are embedded before they are written to the store
+CHARACTERS_PER_TOKEN = 12  # more than any script needs on average: what lies beyond the window is cut before tokenising
+
+
+class OnnxEncoder:
+    """A sentence encoder in ONNX, one thread a text; unit-length float32 rows.
+    ``folder`` holds model.onnx and tokenizer.json. Raises ModelError when they cannot be opened.
+    """
+
+    def __init__(self, folder: Path, *, pooling: Literal["mean", "cls"] | str, window: int, identity: str) -> None:
+        import onnxruntime
+        import tokenizers
+
+        self.pooling = pooling
+        self.window = window
+        self.identity = f"{identity} {pooling} window {window} head+tail"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # the arena keeps the largest batch's memory for good
+        options.enable_mem_pattern = False  # nor is memory planned for a whole run at once
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            )
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # both libraries raise bare Exceptions of their own
+            raise ModelError(f"{folder}: the encoder cannot be opened: {str(error)[:160]}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._inputs = [given.name for given in self._session.get_inputs()]
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        """Embed texts; shape (n, d), float32, rows of length 1. Raises InputError for an empty text.
+
+        Each alone: in a batch an int8 model quantises all texts by one scale, and a row would depend on the others.
+        """
+        encoded = [[self._token_ids(text)] for text in texts]
+        if len(texts) < BULK_TEXTS:
+            rows = list(map(self._embed, encoded))
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as workers:
+                rows = list(workers.map(self._embed, encoded))
+        return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
+
+    def encode_together(self, texts: Sequence[str], /) -> FloatArray:
+        """As `encode`, in batches: for who has many texts and little time; rows differ a little (cosine above .99)."""
+        encoded = [self._token_ids(text) for text in texts]
+        by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]))  # short with short: padding is wasted
+        batches = _batches(by_length, [len(encoded[i]) for i in by_length])
+        rows = np.concatenate([self._embed([encoded[i] for i in batch]) for batch in batches])
+        return np.asarray(rows[np.argsort(by_length)])
+
+    def _token_ids(self, text: str) -> list[int]:
+        if not text.strip():
+            raise InputError("the prompt is empty; there is nothing to route")
+        room = self.window - 2  # the special tokens at both ends
+        reach = room * CHARACTERS_PER_TOKEN
+        cut = text if len(text) <= 2 * reach else f"{text[:reach]} {text[-reach:]}"
+        ids = self._tokenizer.encode(cut).ids
+        if len(ids) <= self.window:
+            return list(ids)
+        head = room - room // 2
+        return [*ids[: head + 1], *ids[len(ids) - room // 2 - 1 :]]
+
+    def _embed(self, batch: Sequence[Sequence[int]]) -> FloatArray:
+        ids = np.zeros((len(batch), max(map(len, batch))), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(batch):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        hidden = np.asarray(self._session.run(None, {name: given[name] for name in self._inputs})[0])
+        if hidden.ndim == 2:  # pooled inside the graph
+            pooled = hidden
+        elif self.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            pooled = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+        return np.asarray(pooled / np.linalg.norm(pooled, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _batches(ascending: Sequence[int], lengths: Sequence[int]) -> list[Sequence[int]]:
+    """Neighbours together, as many as BATCH_TOKENS has room for; ``lengths`` ascend."""
+    starts = [0]
+    for i, length in enumerate(lengths):
+        if i > starts[-1] and (i - starts[-1] + 1) * length > BATCH_TOKENS:
+            starts.append(i)
+    return [ascending[start:end] for start, end in zip(starts, [*starts[1:], len(ascending)], strict=True)]
+
+
+class EndpointEncoder:
+    """Embeddings of an OpenAI-compatible endpoint; unit-length float32 rows."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.identity = f"endpoint {endpoint.name}"
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        """Embed texts; shape (n, d). Raises EndpointError, and InputError for an empty text."""
+        if any(not text.strip() for text in texts):
+            raise InputError("the prompt is empty; there is nothing to route")
+
+        async def ask() -> FloatArray:
+            async with EndpointClient(self.endpoint) as client:
+                return np.concatenate([await client.embed(texts[i : i + 256]) for i in range(0, len(texts), 256)])
+
+        rows = finished(ask())
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+class CachedEncoder:
+    """An encoder whose vectors are kept in a store: a text is embedded once."""
+
+    def __init__(self, encoder: Encoder, store: Store, *, progress: Progress = no_progress) -> None:
+        self.encoder, self._store, self._progress = encoder, store, progress
+        self.identity = encoder_identity(encoder)
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        """Embed texts; shape (n, d), float32."""
+        known = self._store.embeddings(self.identity, texts)
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        for start in range(0, len(missing), KEPT_TEXTS):
+            portion = missing[start : start + KEPT_TEXTS]
+            fresh = dict(zip(portion, np.asarray(self.encoder.encode(portion), dtype=np.float32), strict=True))
+            self._store.add_embeddings(self.identity, fresh)
+            known |= fresh
+            self._progress("embedding prompts", min(start + len(portion), len(missing)), len(missing))
+        return np.stack([known[text] for text in texts])
+
+
+def encoder_identity(encoder: Encoder) -> str:
+    """What its vectors are kept under: its own ``identity``, or its class and the hash of a probe it embeds."""
+    identity = getattr(encoder, "identity", None)
+    if identity:
+        return str(identity)
+    probe = np.asarray(encoder.encode(["What does demur mean?"]), dtype=float).round(3).tolist()
+    return f"{type(encoder).__module__}.{type(encoder).__qualname__} {content_hash(probe)[:16]}"
+
+
+def load_encoder(spec: str, *, progress: Progress = no_progress) -> OnnxEncoder | EndpointEncoder:
+    """An encoder of the catalogue by name, or ``MODEL@BASE_URL`` of an embeddings endpoint. Raises InputError."""
+    if is_known(spec):
+        known = model(spec)
+        if known.task != "encoder":
+            raise InputError(f"{spec} is a {known.task} model; encoders are minilm and bge-small")
+        folder = fetch(spec, progress=progress)
+        return OnnxEncoder(folder, pooling=known.pooling, window=known.window, identity=known.files[0].sha256[:16])
+    if "@" in spec:
+        return EndpointEncoder(endpoint_of(parse_model(spec)))
+    raise InputError(f"{spec!r} is no encoder; use minilm, bge-small, or MODEL@BASE_URL")
+
+
+def spec_of(encoder: Any) -> str:
+    """The spec under which `load_encoder` gives this encoder again; empty for a user's own object."""
+    inner = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
+    if isinstance(inner, EndpointEncoder):
+        key = f"#{inner.endpoint.api_key_env}" if inner.endpoint.api_key_env else ""
+        return f"{inner.endpoint.model}@{inner.endpoint.base_url}{key}"
+    if isinstance(inner, OnnxEncoder):
+        return next(
+            (n for n in ("minilm", "bge-small") if inner.identity.startswith(model(n).files[0].sha256[:16])), ""
+        )
+    return ""

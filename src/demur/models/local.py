@@ -1,0 +1,161 @@
+"""A local GGUF file as one more OpenAI-compatible endpoint: llama.cpp's server, in a child process, on loopback.
+
+The child prints its address, and ends when its standard input closes: it never outlives us, however we die. Also what a
+model is called on the command line (``MODEL@BASE_URL``, a catalogue name, a .gguf file) is understood here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from demur.config import ModelConfig
+from demur.errors import EndpointError, InputError, ModelError, require
+from demur.models.catalogue import fetch, is_known, model, sha256_of
+from demur.models.endpoint import Endpoint
+from demur.records import Progress, no_progress
+
+PROMPT_TOKENS, CONTEXT_TOKENS = 2048, 4096  # the longest prompt; at least so many, shared by all slots (kv_unified)
+START_SECONDS = 120
+OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
+
+
+def parse_model(text: str) -> ModelConfig:
+    """``NAME``, ``FILE.gguf`` or ``MODEL@BASE_URL[#KEY_VARIABLE]`` as a record; raises InputError."""
+    name, at, address = text.rpartition("@")
+    if at and "://" in address:
+        url, _, variable = address.partition("#")
+        # A key goes to whom it was given for: OpenAI's own to OpenAI, any other where its variable is named.
+        usual = OPENAI_KEY if urlsplit(url).hostname == OPENAI_HOST and OPENAI_KEY in os.environ else None
+        return ModelConfig(model=name, base_url=url.rstrip("/"), api_key_env=variable or usual)
+    if is_known(text) or text.endswith(".gguf"):
+        return ModelConfig(model=text)
+    raise InputError(f"{text!r} is no model: give a catalogue name (demur models), a .gguf file, or MODEL@BASE_URL")
+
+
+def endpoint_of(config: ModelConfig) -> Endpoint:
+    """The endpoint of a model, not running yet when it is a local one; enough to look its samples up."""
+    base_url, identity = (config.base_url or "").rstrip("/"), ""
+    if config.base_url is None:
+        identity = _local_identity(config.model)
+    return Endpoint(
+        model=config.model if base_url or is_known(config.model) else Path(config.model).stem,
+        base_url=base_url,
+        api_key_env=config.api_key_env,
+        identity=identity,
+        concurrency=config.concurrency,
+        timeout_seconds=config.timeout_seconds,
+        usd_per_million_input=config.usd_per_million_input,
+        usd_per_million_output=config.usd_per_million_output,
+        priced_as=config.priced_as,
+        local=not base_url,
+    )
+
+
+def _local_identity(name: str) -> str:
+    if is_known(name):
+        return f"{name}#{model(name).files[0].sha256[:16]}"
+    if not Path(name).is_file():
+        raise ModelError(f"{name}: no such file, nor a name of the catalogue (demur models)")
+    return f"{Path(name).stem}#{sha256_of(Path(name))[:16]}"
+
+
+@asynccontextmanager
+async def opened(
+    config: ModelConfig,
+    *,
+    parallel: int,
+    threads: int = 1,
+    progress: Progress = no_progress,
+    max_tokens: int = 64,
+    pooling: Literal["mean", "last"] | None = None,
+) -> AsyncIterator[Endpoint]:
+    """An endpoint that answers: a remote one as it is, a local one started for as long as the block runs.
+
+    ``parallel`` samples of a prompt, each of up to ``max_tokens``, are drawn at once and share the prompt's KV cache.
+    More than one of ``threads`` is for a model that runs alone: on a busy two-core machine they stall each other. With
+    ``pooling`` it embeds texts by its own hidden state, and answers nothing. Raises EndpointError.
+    """
+    endpoint = endpoint_of(config)
+    if not endpoint.local:
+        yield endpoint
+        return
+    require("xllamacpp", extra="local", purpose="running a local model")
+    path = fetch(config.model, progress=progress) if is_known(config.model) else Path(config.model)
+    context = max(CONTEXT_TOKENS, PROMPT_TOKENS + parallel * max_tokens)
+    async with _server(path, endpoint.model, (parallel, threads, context), pooling or "") as address:
+        # One request at a time: its `parallel` choices fill the slots, and one thread decodes them together.
+        yield replace(endpoint, base_url=f"{address}/v1", concurrency=1)
+
+
+@asynccontextmanager
+async def _server(path: Path, name: str, sizes: tuple[int, int, int], pooling: str) -> AsyncIterator[str]:
+    """Run llama.cpp's server in a child process; yields its address."""
+    with tempfile.TemporaryFile() as log:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "demur.models.local", str(path), name),
+            *(*map(str, sizes), pooling),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            yield await _address(child, path, log)
+        finally:
+            if child.stdin is not None:
+                child.stdin.close()  # its signal to end
+            try:
+                await asyncio.wait_for(child.wait(), timeout=10)
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+
+
+async def _address(child: asyncio.subprocess.Process, path: Path, log: object) -> str:
+    assert child.stdout is not None
+    try:
+        line = await asyncio.wait_for(child.stdout.readline(), timeout=START_SECONDS)
+    except TimeoutError:
+        raise EndpointError(f"{path.name}: the local server did not start within {START_SECONDS} s") from None
+    if not line.startswith(b"http"):
+        log.seek(0)  # type: ignore[attr-defined]
+        said = log.read().decode(errors="replace").strip().splitlines()  # type: ignore[attr-defined]
+        why = next((row for row in reversed(said) if "rror" in row or "failed" in row), "it said nothing")
+        raise EndpointError(f"{path.name}: the local server ended at once ({why[-160:]}); is it a GGUF file?")
+    return line.decode().strip()
+
+
+def _serve(path: str, name: str, parallel: int, threads: int, context: int, pooling: str) -> None:
+    """The child: serve one model until standard input closes."""
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = path
+    settings.model_alias = {name}  # what its answers call it: no path of this machine
+    settings.hostnames = ["127.0.0.1"]
+    settings.port = 0  # any free one
+    settings.n_ctx = context
+    settings.n_parallel = parallel  # n of a request must not be larger
+    settings.kv_unified = True  # the slots share the prompt's KV cache
+    settings.cpuparams.n_threads = threads
+    settings.cpuparams_batch.n_threads = threads
+    settings.warmup = False
+    settings.ui = False
+    if pooling:
+        settings.embedding = True
+        settings.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{pooling.upper()}"]
+    server = xllamacpp.Server(settings)
+    print(server.listening_address, flush=True)
+    sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), sys.argv[6])

@@ -1,0 +1,78 @@
+"""The figures, in the report's style. Draws what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from demur.evaluation.figures import INK, PALETTE, axes_of, in_style
+from demur.measure.curve import CostQualityCurve
+from demur.paper.pools.frontier import Frontier
+from demur.records import FloatArray
+
+NAMES = {"mt_bench": "MT-Bench", "gsm8k": "GSM8K", "mmlu": "MMLU"}
+
+
+@in_style
+def learning_figure(found: Mapping[str, tuple[tuple[int, ...], FloatArray]]) -> Any:
+    """Figure 1: APGR against training prompts, mean and range over seeds, a line a source."""
+    figure, axes = axes_of(7.2, 4.0)
+    for colour, (source, (sizes, values)) in zip(PALETTE, found.items(), strict=False):
+        axes.plot(sizes, values.mean(axis=1), color=colour, marker="o", ms=4, label=source)
+        axes.fill_between(sizes, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, lw=0)
+    axes.axhline(0.5, color=INK, lw=1, ls="--", label="random")
+    axes.set(xscale="log", xlabel="training prompts", ylabel="APGR on GSM8K (band: all seeds)")
+    ticks = sorted({size for sizes, _ in found.values() for size in sizes})
+    axes.set_xticks(ticks, [str(size) for size in ticks])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    return figure
+
+
+@in_style
+def trade_off_figure(found: Mapping[str, Mapping[str, CostQualityCurve]]) -> Any:
+    """Figure 2: quality against calls to the strong model, a panel a benchmark, a line and band a source (all kNN)."""
+    figure, panels = axes_of(12.0, 4.2, max(2, len(found)))
+    shares = np.linspace(0, 1, 101)
+    for axes, (benchmark, curves) in zip(panels, found.items(), strict=False):
+        any_curve = next(iter(curves.values()))
+        oracle, ends = any_curve.oracle, [any_curve.weak_quality, any_curve.strong_quality]
+        axes.plot(100 * oracle.strong_shares, oracle.qualities, color=INK, lw=1, ls=":", label="oracle")
+        axes.plot([0, 100], ends, color=INK, lw=1, ls="--", label="random")
+        for colour, (name, curve) in zip(PALETTE, curves.items(), strict=False):
+            axes.fill_between(100 * shares, *curve.band(shares), color=colour, alpha=0.1, lw=0)
+            axes.plot(100 * shares, np.interp(shares, curve.strong_shares, curve.qualities), color=colour, label=name)
+        axes.set(xlabel="calls to the strong model (%)", title=NAMES.get(benchmark, benchmark))
+    for axes in panels[len(found) :]:
+        axes.set_axis_off()
+    panels[0].set(ylabel="mean quality (band: 95 % over prompts)")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
+    return figure
+
+
+@in_style
+def frontier_figure(found: Mapping[str, tuple[Mapping[str, Frontier], Mapping[str, tuple[float, float]]]]) -> Any:
+    """Quality against cost, a panel a pool: routers' hulls, and every single model by name as a point."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure, panels = axes_of(12.0, 5.2, max(2, len(found)))
+    shown: dict[str, Any] = {}
+    colours: dict[str, Any] = {"oracle": (INK, ":"), "no prompt seen": (INK, "--")}
+    for axes, (title, (hulls, models)) in zip(panels, found.items(), strict=False):
+        for name, hull in hulls.items():
+            colour, line = colours.setdefault(name, (PALETTE[(len(colours) - 2) % len(PALETTE)], "-"))
+            costs, qualities = np.append(hull.costs, hull.high), np.append(hull.qualities, hull.qualities[-1])
+            (shown[name],) = axes.plot(costs, qualities, color=colour, ls=line, lw=1.4)
+        for model, (cost, quality) in models.items():
+            axes.plot([cost], [quality], "o", color=INK, ms=4)
+            axes.annotate(model, (cost, quality), (4, -10), textcoords="offset points", fontsize=7)
+        axes.set(xscale="log", xlabel=title, ylabel="mean quality")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    for axes in panels[len(found) :]:
+        axes.set_axis_off()
+    figure.legend(list(shown.values()), list(shown), frameon=False, loc="outside lower center", ncols=7)
+    return figure

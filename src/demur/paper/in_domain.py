@@ -1,0 +1,88 @@
+"""The table that the paper lacks: every source of supervision x every router, held out on the pair it comes from."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from demur.errors import InputError
+from demur.measure.curve import cost_quality_curve
+from demur.paper.measures import CELL_RESAMPLES, FOLDS, Laboratory, held_out
+from demur.paper.part import Cells, Content, reasons_together, row_or_why, rows_or_why, spanned
+from demur.paper.systems import CENTRES, ROUTERS
+from demur.paper.trainings import ANSWER_WRONG, PAIRS, SOURCES, Training
+from demur.records import FloatArray
+
+CASCADE = "frugalgpt"
+COLUMNS = ("source (APGR [95 %])", *ROUTERS, CASCADE)
+NOTE = (
+    f"{FOLDS}-fold, held out; {CELL_RESAMPLES} resamples an interval. kernel: kernel ridge, demur's own default, here "
+    f"with {CENTRES} centres, which costs it about .005. {CASCADE}: the cascade's scorer learns the row's target from "
+    f"question and weak answer together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label."
+)
+
+
+def row_key(pair: str, source: str) -> str:
+    """By which --only picks a row."""
+    return "-".join((pair, *re.findall(r"\w+", source.casefold())))
+
+
+def in_domain_table(lab: Laboratory) -> Content:
+    """All sources x all routers, a block a pair; what a pair lacks is said."""
+    wanted = {pair: [s for s in SOURCES if lab.wants(row_key(pair, s))] for pair in PAIRS}
+    rows = [
+        row
+        for pair, sources in wanted.items()
+        if sources
+        for row in rows_or_why(pair, partial(_block, lab, pair, sources))
+    ]
+    notes = [NOTE]
+    for pair, sources in wanted.items():
+        try:
+            notes += lab.pair(pair).notes if sources else ()
+        except InputError:
+            continue  # its rows say why
+    return Content(COLUMNS, tuple(rows), notes=tuple(notes))
+
+
+def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
+    found = lab.pair(pair)
+    weak, strong = (float(side.mean()) for side in found.quality)
+    if strong <= weak:
+        raise InputError(f"the strong model is no better than the weak one (mean quality {strong:.3f} and {weak:.3f})")
+    head = (f"{found.name}: n {len(found.questions)}, weak {weak:.3f}, strong {strong:.3f}",)
+    X, with_answers = lab.encoder.encode(found.questions), None
+    if found.answers is not None:
+        with_answers = lab.encoder.encode([f"{q} {a}" for q, a in zip(found.questions, found.answers, strict=True)])
+    labels = {source: found.targets[source].tobytes() for source in sources if source in found.targets}
+    first = {key: source for source, key in reversed(labels.items())}  # equal labels are learned from once
+
+    def row(source: str) -> Cells:
+        if source in labels and (same := first[labels[source]]) != source:
+            return (f"{source}: the same labels as {same}",)
+        return row_or_why(source, partial(_measured, found, source, X, with_answers))
+
+    rows: list[Cells] = [head]
+    with ThreadPoolExecutor(os.cpu_count()) as workers:  # numpy lets go of the interpreter where it takes long
+        for made in workers.map(row, sources):
+            rows.append(made)
+            lab.progress(f"in domain: {pair}", len(rows) - 1, len(sources))
+    return reasons_together(rows)
+
+
+def _measured(found: Training, source: str, X: FloatArray, with_answers: FloatArray | None) -> Cells:
+    """A cell a router."""
+    if source in found.lacking:
+        raise InputError(found.lacking[source])
+    y = found.targets[source]
+    cells = [_apgr(held_out(score, X, y), found.quality) for score in ROUTERS.values()]
+    if with_answers is None or found.answer_quality is None:
+        return (*cells, "no texts")
+    return (*cells, _apgr(held_out(ROUTERS["logistic"], with_answers, y), found.answer_quality))
+
+
+def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> str:
+    curve = cost_quality_curve(scores, *quality, resamples=CELL_RESAMPLES)
+    return spanned(curve.apgr, *curve.interval("apgr"), 3)

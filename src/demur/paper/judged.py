@@ -1,0 +1,111 @@
+"""Table 3's shape: a judge compares the answers that each system's best router would have served at its own CPT."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demur.errors import InputError
+from demur.labels.judge import asked, read_items
+from demur.labels.judge_replies import report
+from demur.models.catalogue import model
+from demur.paper.measures import Laboratory
+from demur.paper.outcomes import Benchmark
+from demur.paper.part import Cells, Content, row_or_why, spanned
+from demur.paper.printed import TABLE_3
+from demur.paper.systems import SYSTEMS, System
+from demur.store import Store
+
+JUDGED_QUESTIONS = 30  # at each of CPT50 and CPT80; routers give one and the same answer to half of them
+GROUPS = ("TO-Router", "RouteLLM", "Confidence-Driven")
+TASK = "math problem solutions"  # as `demur judge` has it, so that it goes on from the same verdicts
+
+
+def judged_answers(lab: Laboratory) -> Content:
+    """Scores of both judged sets, beside the paper's; all items are written, the first few are judged."""
+    asked_on = lab.benchmark("gsm8k")
+    best = [best_of_group(lab, group, asked_on) for group in GROUPS]
+    rows: list[Cells] = []
+    notes = [
+        f"Routers: the best of each system on GSM8K (least mean of CPT50 and CPT80), as in the paper: "
+        f"{', '.join(f'{system.name} ({system.source})' for system in best)}."
+    ]
+    for recovered, paper in TABLE_3.items():
+        name = f"CPT({recovered:.0%})"
+        rows.append(row_or_why(name, partial(_judged, lab, asked_on, best, recovered, notes)))
+        rows.append((f"the paper, o1 as judge, {name}", *map(str, paper)))
+    return Content(("Score [95 %]", *(system.name for system in best)), tuple(rows), notes=tuple(notes))
+
+
+def best_of_group(lab: Laboratory, group: str, asked_on: Benchmark) -> System:
+    """The system of a group with the least mean of CPT50 and CPT80. Raises InputError where none recovers both."""
+
+    def shares(system: System) -> float:
+        curve = lab.curve(system, asked_on)
+        return float(np.nan_to_num(curve.cpt(0.5) + curve.cpt(0.8), nan=math.inf))
+
+    found = min((system for system in SYSTEMS if system.group == group), key=shares)
+    if math.isinf(shares(found)):
+        raise InputError(f"no router of {group} recovers 80 % of the gap on {asked_on.name}")
+    return found
+
+
+def _judged(
+    lab: Laboratory, asked_on: Benchmark, systems: Sequence[System], recovered: float, notes: list[str]
+) -> Cells:
+    """Scores of the first items; verdicts are kept in the folder and resumed."""
+    file = lab.out / f"judged-cpt{100 * recovered:.0f}.jsonl"
+    written = routed_items(lab, asked_on, systems, recovered)
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written), encoding="utf-8")
+    if "@" not in lab.judge_model and not model(lab.judge_model).here:
+        raise InputError(
+            f"the judge {lab.judge_model} is not fetched; `demur models fetch {lab.judge_model}`, or --judge "
+            "MODEL@BASE_URL"
+        )
+    items = read_items(Path(file))[: lab.judged]
+    with Store(lab.out / "judge.sqlite") as kept:
+        replies = asked(items, lab.judge_model, kept, task=TASK, progress=lab.progress)
+    found = report(lab.judge_model, items, replies)
+    told = [line.strip() for line in found.lines if not any(name in line for name in found.scores)]
+    notes += [
+        f"CPT({recovered:.0%}): {' '.join(told)}. Of {len(written)} items {len(items)} were judged; the rest: "
+        f"`demur judge {file} --judge {lab.judge_model} --store {lab.out / 'judge.sqlite'}`."
+    ]
+    return tuple(spanned(*found.scores[system.name], 1, cut=False) for system in systems)
+
+
+def routed_items(
+    lab: Laboratory, asked_on: Benchmark, systems: Sequence[System], recovered: float
+) -> list[dict[str, Any]]:
+    """All questions in one fixed order, with the answers served at each router's own CPT, as `demur judge` reads them.
+
+    Raises InputError for a router that never recovers so much, or a benchmark without answers or gold.
+    """
+    if asked_on.weak_answers is None or asked_on.strong_answers is None or asked_on.gold is None:
+        raise InputError(f"{asked_on.name}: stored answers of both models and questions/gsm8k_test are needed")
+    up = {system.name: goes_strong(lab, system, asked_on, recovered) for system in systems}
+    said, right = (asked_on.weak_answers, asked_on.strong_answers), (asked_on.weak, asked_on.strong)
+    return [
+        {
+            "question": asked_on.questions[i],
+            "reference": asked_on.gold[i],
+            "responses": {name: said[int(strong[i])][i] for name, strong in up.items()},
+            "correct": {name: float(right[int(strong[i])][i]) for name, strong in up.items()},
+        }
+        for i in np.random.default_rng(0).permutation(len(asked_on.questions)).tolist()
+    ]
+
+
+def goes_strong(lab: Laboratory, system: System, asked_on: Benchmark, recovered: float) -> NDArray[np.bool_]:
+    """(n,) which prompts a system sends to the strong model at its own CPT. Raises InputError where it has none."""
+    share, scores = lab.curve(system, asked_on).cpt(recovered), lab.scores(system, asked_on)
+    if math.isnan(share):
+        raise InputError(f"{system.name} never recovers {recovered:.0%} of the gap on {asked_on.name}")
+    return np.asarray(np.argsort(np.argsort(-scores, kind="stable")) < round(share * len(scores)))

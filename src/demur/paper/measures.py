@@ -1,0 +1,170 @@
+"""Rows measured: scores and curves of every system on every benchmark, in-domain folds, learning curves, money."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from demur.errors import DemurError, InputError
+from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
+from demur.paper.authors import AUTHORS, authors_set
+from demur.paper.cascade import AnswerScorer
+from demur.paper.outcomes import SMALL_PAIR, Benchmark, Costs, benchmark, check_gap, small_pair
+from demur.paper.systems import ROUTERS, Scorer, System
+from demur.paper.trainings import Training, judged_answers, preferences, training
+from demur.records import Encoder, FloatArray, IntArray, Progress, no_progress
+
+RESAMPLES = 300
+CELL_RESAMPLES = 150  # where there are hundreds of cells
+MONEY_RESAMPLES = 100
+RANDOM_ROUTERS = 200
+FOLDS = 5
+SIZES = (50, 100, 200, 400, 800, 1600, 2400, 3600)
+SEEDS = 5
+_Made = TypeVar("_Made")
+
+
+@dataclass
+class Laboratory:
+    """A folder of data and an encoder; what was computed once is kept for the parts that need it again."""
+
+    folder: Path
+    encoder: Encoder
+    out: Path  # folder of what is made
+    judge_model: str = ""
+    judged: int = 0  # questions that Table 3's judge is asked about at each CPT
+    rows: frozenset[str] = frozenset()  # keys of the only rows to make; empty: all
+    progress: Progress = no_progress
+    _kept: dict[object, object] = field(default_factory=dict)
+
+    def wants(self, key: str) -> bool:
+        """Whether the row of this key is to be made."""
+        return not self.rows or key in self.rows
+
+    def benchmark(self, name: str) -> Benchmark:
+        """A benchmark by name. Raises InputError, also where its models leave no gap."""
+
+        def read() -> Benchmark:
+            found = small_pair(self.folder) if name == SMALL_PAIR else benchmark(self.folder, name)
+            check_gap(found)
+            return found
+
+        return self._once(("benchmark", name), read)
+
+    def pair(self, name: str) -> Training:
+        """A pair by its name in PAIRS."""
+        return self._once(("pair", name), lambda: training(self.folder, name))
+
+    def supervision(self, source: str) -> tuple[list[str], FloatArray]:
+        """Questions and targets of a source, for the benchmarks."""
+        if source == "preference":
+            return self._once(source, lambda: preferences(self.folder))
+        if source == AUTHORS:
+            return self._once(source, lambda: authors_set(self.folder))
+        found = self.pair("nq-open")
+        return found.questions, found.targets[source]
+
+    def scores(self, system: System, asked: Benchmark) -> FloatArray:
+        """(n,) score of a system on a benchmark's questions; fitted once a system and benchmark."""
+        make = self._cascade_scores if system.cascade else self._router_scores
+        return self._once(("scores", system.key, asked.name), lambda: make(system, asked))
+
+    def _router_scores(self, system: System, asked: Benchmark) -> FloatArray:
+        questions, y = self.supervision(system.source)
+        return system.score(self.encoder.encode(questions), y, self.encoder.encode(asked.questions))
+
+    def _cascade_scores(self, system: System, asked: Benchmark) -> FloatArray:
+        if asked.weak_answers is None:
+            raise InputError("no weak answers are stored")
+        scorer = self._once("scorer", lambda: AnswerScorer(self.encoder).fit(*judged_answers(self.folder)))
+        return 1.0 - scorer.right(asked.questions, asked.weak_answers)
+
+    def curve(self, system: System, asked: Benchmark, protocol: Protocol = "full") -> CostQualityCurve:
+        """The system's curve on a benchmark."""
+        return cost_quality_curve(
+            self.scores(system, asked), asked.weak, asked.strong, protocol=protocol, resamples=RESAMPLES
+        )
+
+    def _once(self, key: object, make: Callable[[], _Made]) -> _Made:
+        """What ``make`` returned, or raised, when it was first asked for under this key."""
+        if key not in self._kept:
+            try:
+                self._kept[key] = make()
+            except DemurError as error:
+                self._kept[key] = error
+        found = self._kept[key]
+        if isinstance(found, DemurError):
+            raise found
+        return found  # type: ignore[return-value]
+
+
+def usd_at_cpt80(
+    scores: FloatArray, asked: Benchmark, costs: Costs, *, cascade: bool = False
+) -> tuple[float, float, float]:
+    """USD of the whole benchmark at CPT80 of these scores (nan: never), and its 95 % interval over prompts drawn again.
+
+    A resample that never recovers 80 % costs what always-strong does, as in CPT's interval; one without a gap is left
+    out.
+    """
+    weak = costs.weak
+    strong = costs.strong + weak if cascade else costs.strong
+
+    def spent(rows: IntArray) -> tuple[float, float]:
+        """CPT80 of these prompts, and USD at it; of always-strong where there is none."""
+        curve = cost_quality_curve(
+            scores[rows], asked.weak[rows], asked.strong[rows], weak_cost=weak[rows], strong_cost=strong[rows]
+        )
+        if curve.costs is None or curve.gain <= 0:
+            return math.nan, math.nan
+        share = curve.cpt(0.8)
+        return share, len(rows) * float(np.interp(np.nan_to_num(share, nan=1.0), curve.strong_shares, curve.costs))
+
+    random, n = np.random.default_rng(0), len(scores)
+    low, high = np.nanquantile([spent(random.integers(0, n, n))[1] for _ in range(MONEY_RESAMPLES)], [0.025, 0.975])
+    share, usd = spent(np.arange(n))
+    return math.nan if math.isnan(share) else usd, float(low), float(high)
+
+
+def random_routers(asked: Benchmark, protocol: Protocol) -> dict[str, tuple[float, float, float]]:
+    """Metric -> median and 95 % range over routers whose scores are random numbers."""
+    random, n = np.random.default_rng(0), len(asked.weak)
+    curves = [
+        cost_quality_curve(random.random(n), asked.weak, asked.strong, protocol=protocol, resamples=0)
+        for _ in range(RANDOM_ROUTERS)
+    ]
+    found = np.array([(c.cpt(0.5), c.cpt(0.8), c.apgr) for c in curves])
+    middle, low, high = np.nanquantile(found, [0.5, 0.025, 0.975], axis=0).tolist()
+    return dict(zip(("cpt50", "cpt80", "apgr"), zip(middle, low, high, strict=True), strict=True))
+
+
+def held_out(score: Scorer, X: FloatArray, y: FloatArray, seed: int = 0) -> FloatArray:
+    """(n,) scores by routers that did not see the prompt: FOLDS folds fixed by seed."""
+    folds = np.random.default_rng(seed).permutation(len(X)) % FOLDS
+    scores = np.empty(len(X))
+    for fold in range(FOLDS):
+        scores[folds == fold] = score(X[folds != fold], y[folds != fold], X[folds == fold])
+    return scores
+
+
+def learning_curve(
+    lab: Laboratory, source: str, asked: Benchmark, router: str = "sw"
+) -> tuple[tuple[int, ...], FloatArray]:
+    """Sizes, and (sizes, SEEDS) APGR of routers trained on random subsets; sizes above what is there are left out."""
+    questions, y = lab.supervision(source)
+    sizes = tuple(size for size in SIZES if size <= len(questions))
+    if not sizes:
+        raise InputError(f"{len(questions)} prompts have this label, the smallest size is {SIZES[0]}")
+    X, queries = lab.encoder.encode(questions), lab.encoder.encode(asked.questions)
+    found = np.empty((len(sizes), SEEDS))
+    for i, size in enumerate(sizes):
+        for seed in range(SEEDS):
+            some = np.random.default_rng(seed).permutation(len(X))[:size]
+            scores = ROUTERS[router](X[some], y[some], queries)
+            found[i, seed] = cost_quality_curve(scores, asked.weak, asked.strong, resamples=0).apgr
+        lab.progress(f"figure 1: {source}", i + 1, len(sizes))
+    return sizes, found

@@ -1,0 +1,132 @@
+"""`demur reproduce`: every part in turn, a table or a figure each, and one page of them all.
+
+What cannot be computed is a row, a line or a cell that says why; the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from demur.errors import InputError
+from demur.evaluation import figures as curves
+from demur.evaluation.page import document, figure_html, table
+from demur.models.catalogue import cache_folder
+from demur.models.encoder import CachedEncoder, load_encoder
+from demur.paper.judged import JUDGED_QUESTIONS
+from demur.paper.listing import PARTS, chosen
+from demur.paper.measures import Laboratory
+from demur.paper.part import Content, Part, rows_or_why
+from demur.records import Encoder, Progress, no_progress
+from demur.store import Store
+
+DIFFERENCES = (
+    "What differs from the paper: strong is gpt-4-1106-preview and weak Mixtral-8x7B on RouteLLM's decontaminated "
+    "sets (72 MT-Bench questions, not 160 turns); uncertainty labels come from gpt-3.5-turbo and Llama-2-7b-chat on "
+    "NQ-Open, whose samples are stored (and from the authors' set where it can be loaded); preferences are "
+    "AlpacaEval's and human judgements, not the arena's, so the RouteLLM rows are no fair RouteLLM.",
+    "The systems' own departures stand under each table.",
+)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """All parts that were asked for, and the page."""
+
+    parts: tuple[Part, ...]
+    page: Path
+
+    @property
+    def lines(self) -> list[str]:
+        """The whole as text."""
+        return [*DIFFERENCES, *(line for part in self.parts for line in part.lines), f"wrote {self.page}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `demur reproduce --json` prints it."""
+        return {
+            "differences": DIFFERENCES,
+            "parts": [part.as_dict() for part in self.parts],
+            "page": str(self.page),
+        }
+
+
+def reproduce(
+    source: str | Path,
+    *,
+    out: str | Path = "run/reproduce",
+    only: Sequence[str] = (),
+    encoder: str | Encoder = "bge-small",
+    judge_model: str = "qwen2.5-coder-1.5b",
+    judged: int = JUDGED_QUESTIONS,
+    progress: Progress = no_progress,
+) -> Reproduction:
+    """Make what ``only`` names (all when empty) from the data in ``source``; writes a page and PNGs to ``out``.
+
+    ``judged``: how many questions the judge is asked about at each CPT. Raises InputError for an unknown name or a
+    folder that is not there; matplotlib is needed.
+    """
+    parts, rows = chosen(only)
+    if not Path(source).is_dir():
+        raise InputError(f"{source}: no such folder; it must hold outcomes/, samples/, questions/ and preferences/")
+    if judged < 1:
+        raise InputError(f"{judged} questions to judge; at least 1 is needed")
+    curves.check_matplotlib()
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Store(cache_folder().parent / "reproduce.sqlite") as kept:
+        loaded = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        lab = Laboratory(
+            Path(source),
+            CachedEncoder(loaded, kept, progress=progress),
+            folder,
+            judge_model=judge_model,
+            judged=judged,
+            progress=progress,
+        )
+        made: list[Part] = []
+        for name in parts:
+            progress("parts", len(made), len(parts))
+            lab.rows = rows & PARTS[name].rows.keys()
+            made.append(_made(name, lab))
+            page = _write(made, folder)  # after every part: what is made is there when a later one is cut off
+        progress("parts", len(made), len(parts))
+    return Reproduction(tuple(made), page)
+
+
+def _made(name: str, lab: Laboratory) -> Part:
+    start, content = time.perf_counter(), Content()
+
+    def make() -> tuple[tuple[str, ...], ...]:
+        nonlocal content
+        content = PARTS[name].make(lab)
+        return content.rows
+
+    rows = rows_or_why(PARTS[name].title, make)
+    return Part(name, PARTS[name].title, replace(content, rows=rows), time.perf_counter() - start)
+
+
+def _write(parts: Sequence[Part], folder: Path) -> Path:
+    """The page of all parts, and the last one's picture."""
+    if parts[-1].content.figure is not None:
+        curves.save(parts[-1].content.figure, folder / f"{parts[-1].name}.png")
+    pieces = [
+        "<h1>demur: the paper's tables and figures again</h1>",
+        "".join(f"<p>{escape(d)}</p>" for d in DIFFERENCES),
+    ]
+    for part in parts:
+        content = part.content
+        pieces.append(f"<h2>{escape(part.title)}</h2>")
+        if content.figure is not None:
+            pieces.append(figure_html(content.figure, ""))
+        if content.rows:
+            pieces.append(table(content.columns or ("",), content.rows))
+        if content.notes:
+            notes = "".join(f"<li>{escape(note)}</li>" for note in content.notes)
+            pieces.append(f'<ul class="faint">{notes}</ul>')
+    path = folder / "reproduce.html"
+    path.write_text(document("demur reproduce", pieces), encoding="utf-8")
+    return path

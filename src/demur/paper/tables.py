@@ -1,0 +1,220 @@
+"""Tables 1 and 2, figures 1 and 2 and the API cost, from the laboratory's scores and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from demur.errors import DemurError, InputError
+from demur.measure.curve import CostQualityCurve, cost_quality_curve
+from demur.paper.figures import learning_figure, trade_off_figure
+from demur.paper.measures import (
+    MONEY_RESAMPLES,
+    RANDOM_ROUTERS,
+    RESAMPLES,
+    SEEDS,
+    SIZES,
+    Laboratory,
+    learning_curve,
+    random_routers,
+    usd_at_cpt80,
+)
+from demur.paper.outcomes import BENCHMARKS, SMALL_PAIR, Benchmark, Costs
+from demur.paper.part import (
+    Cells,
+    Content,
+    cells,
+    cells_or_why,
+    reasons_together,
+    row_or_why,
+    rows_or_why,
+    spanned,
+)
+from demur.paper.printed import MT_BENCH_USD, figures_of
+from demur.paper.systems import DEPARTURES, ROUTERS, SYSTEMS, System, of_key
+from demur.records import FloatArray
+
+COLUMNS = (
+    *("row", "CPT50 [95 %]", "CPT80 [95 %]", "APGR [95 %]"),
+    *("RouteLLM's CPT50", "RouteLLM's CPT80", "RouteLLM's APGR", "the paper CPT50 / CPT80"),
+)
+PROTOCOLS = (
+    f"Intervals are 95 % bootstrap over prompts, {RESAMPLES} resamples. Columns 2 to 4 are at full resolution; 5 to 7 "
+    "are RouteLLM's protocol (eleven thresholds at the deciles of the scores, drawn anew in every resample). Random: "
+    f"the analytic chord; under RouteLLM's protocol median and 95 % range of {RANDOM_ROUTERS} routers with random "
+    "scores. The oracle never harms at full resolution; under RouteLLM's protocol it is ordered by gain and ends at "
+    "always-strong. Four digits of the oracle's APGR: DESIGN's three are cut, not rounded."
+)
+SMALLER = (
+    "gpt-4o-2024-08-06 and gemma-2-2b-it (ZeroEval's GSM8K, not decontaminated) stand for GPT-4 and "
+    "Qwen2-1.5B-Instruct; the paper's figures are of that pair."
+)
+
+
+def _head(asked: Benchmark) -> Cells:
+    curve = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong, resamples=0)
+    scale, digits = (1, 5) if asked.name == "mt_bench" else (100, 4)
+    alone = f"weak {scale * curve.weak_quality:.{digits}f}, strong {scale * curve.strong_quality:.{digits}f}"
+    return (" ".join((f"{asked.name}: n {len(asked.weak)}, {alone}", *asked.notes)),)
+
+
+def _oracle(asked: Benchmark) -> Cells:
+    gains = asked.strong - asked.weak
+    theirs = cost_quality_curve(gains, asked.weak, asked.strong, protocol="routellm", resamples=RESAMPLES)
+    best = theirs.oracle
+    return (f"{100 * best.cpt(0.5):.2f}", f"{100 * best.cpt(0.8):.2f}", f"{best.apgr:.4f}", *cells(theirs), "")
+
+
+def _random(asked: Benchmark) -> Cells:
+    chord = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong, resamples=0)
+    exact = f"{100 * chord.cpt(0.5):.1f}", f"{100 * chord.cpt(0.8):.1f}", f"{chord.apgr:.3f}".removeprefix("0")
+    theirs = random_routers(asked, "routellm")
+    spans = [spanned(100 * a, 100 * b, 100 * c, 1) for a, b, c in (theirs["cpt50"], theirs["cpt80"])]
+    return (*exact, *spans, spanned(*theirs["apgr"], 3), figures_of("Random", asked.name))
+
+
+def _measured(lab: Laboratory, system: System, asked: Benchmark) -> Cells:
+    paper = figures_of(system.printed_as, asked.name)
+    return (*cells(lab.curve(system, asked)), *cells(lab.curve(system, asked, "routellm")), paper)
+
+
+def rows_on(lab: Laboratory, name: str) -> tuple[Cells, ...]:
+    """Ends, oracle, the chord and every system on one benchmark; only the rows that are wanted."""
+    asked = lab.benchmark(name)
+    rows: list[Cells] = [_head(asked)]
+    if lab.wants("oracle"):
+        rows.append(row_or_why("oracle", partial(_oracle, asked)))
+    if lab.wants("random"):
+        rows.append(row_or_why("Random", partial(_random, asked)))
+    wanted = [system for system in SYSTEMS if lab.wants(system.key)]
+    for done, system in enumerate(wanted, start=1):
+        rows.append(row_or_why(_shown(system), partial(_measured, lab, system, asked)))
+        lab.progress(f"systems on {asked.name[:16]}", done, len(wanted))
+    return reasons_together(rows)
+
+
+def _shown(system: System) -> str:
+    return f"{system.name} ({system.source})"
+
+
+def _footnotes(lab: Laboratory) -> tuple[str, ...]:
+    """Where the systems depart, and what is known of their labels."""
+    try:
+        of_labels = lab.pair("nq-open").notes
+    except DemurError:
+        of_labels = ()
+    return (PROTOCOLS, *DEPARTURES, *of_labels)
+
+
+def table_1(lab: Laboratory) -> Content:
+    """Every system on the three benchmarks of the paper."""
+    rows = [row for name in BENCHMARKS for row in rows_or_why(name, partial(rows_on, lab, name))]
+    return Content(COLUMNS, tuple(rows), notes=_footnotes(lab))
+
+
+def table_2(lab: Laboratory) -> Content:
+    """A smaller weak model."""
+    rows = rows_or_why(SMALL_PAIR, partial(rows_on, lab, SMALL_PAIR))
+    return Content(COLUMNS, rows, notes=(SMALLER, *_footnotes(lab)))
+
+
+def figure_1(lab: Laboratory) -> Content:
+    """Training prompts against routing efficiency."""
+    drawn: dict[str, tuple[tuple[int, ...], FloatArray]] = {}
+
+    def line(source: str) -> Cells:
+        sizes, values = drawn[source] = learning_curve(lab, source, lab.benchmark("gsm8k"))
+        shown = [spanned(float(v.mean()), float(v.min()), float(v.max()), 3) for v in values]
+        return (*shown, *[f"only {len(lab.supervision(source)[0])} prompts"] * (len(SIZES) - len(sizes)))
+
+    sources = ("preference", "entropy hard", "entropy margin")
+    rows = tuple(row_or_why(source, partial(line, source)) for source in sources)
+    return Content(
+        ("APGR of SW", *(str(size) for size in SIZES)),
+        rows,
+        learning_figure(drawn) if drawn else None,
+        (f"Mean [least, largest] of {SEEDS} random subsets of each size; on GSM8K, GPT-4 / Mixtral.",),
+    )
+
+
+FIGURE_2 = {
+    "accuracy": of_key("to-knn"),
+    "preference": System("routellm-knn", "RouteLLM", "kNN", "preference", ROUTERS["knn"], "Figure 2"),
+    "uncertainty (hard)": of_key("confidence-knn"),
+    "uncertainty (margin)": of_key("margin-knn"),
+}
+
+
+def figure_2(lab: Laboratory) -> Content:
+    """kNN's curves by supervision."""
+    drawn: dict[str, Mapping[str, CostQualityCurve]] = {}
+
+    def lines(name: str) -> tuple[Cells, ...]:
+        asked, curves = lab.benchmark(name), {}
+
+        def line(label: str) -> Cells:
+            curves[label] = lab.curve(FIGURE_2[label], asked)
+            return cells(curves[label])
+
+        rows = tuple(row_or_why(f"{name}, kNN: {label}", partial(line, label)) for label in FIGURE_2)
+        if curves:
+            drawn[name] = curves
+        return rows
+
+    rows = [row for name in BENCHMARKS for row in rows_or_why(name, partial(lines, name))]
+    return Content(COLUMNS[:4], tuple(rows), trade_off_figure(drawn) if drawn else None)
+
+
+def cost(lab: Laboratory) -> Content:
+    """USD of a whole benchmark at CPT80."""
+    rows: list[Cells] = [
+        cells_or_why(f"always {which}", [partial(_alone, lab, name, which) for name in BENCHMARKS])
+        for which in ("weak", "strong")
+    ]
+    if lab.wants("random"):
+        rows.append(cells_or_why("Random (chord)", [partial(_usd, lab, name, None) for name in BENCHMARKS]))
+    wanted = [system for system in SYSTEMS if lab.wants(system.key)]
+    for done, system in enumerate(wanted, start=1):
+        rows.append(cells_or_why(_shown(system), [partial(_usd, lab, name, system) for name in BENCHMARKS]))
+        lab.progress("cost", done, len(wanted))
+    return Content(
+        ("row", "MT-Bench, USD [95 %]", "GSM8K, USD [95 %]", "MMLU"), reasons_together(rows), notes=_cost_notes(lab)
+    )
+
+
+def _costs(asked: Benchmark) -> Costs:
+    if asked.costs is None:
+        raise InputError(asked.no_costs)
+    return asked.costs
+
+
+def _alone(lab: Laboratory, name: str, which: str) -> str:
+    costs = _costs(lab.benchmark(name))
+    return f"{float((costs.weak if which == 'weak' else costs.strong).sum()):.3f}"
+
+
+def _usd(lab: Laboratory, name: str, system: System | None) -> str:
+    """Of a system, or of the chord."""
+    asked = lab.benchmark(name)
+    costs = _costs(asked)
+    scores = np.zeros(len(asked.weak)) if system is None else lab.scores(system, asked)
+    return spanned(*usd_at_cpt80(scores, asked, costs, cascade=system is not None and system.cascade), 3, cut=False)
+
+
+def _cost_notes(lab: Laboratory) -> tuple[str, ...]:
+    prices: tuple[str, ...] = ()
+    for name in BENCHMARKS:
+        try:
+            prices = prices or _costs(lab.benchmark(name)).sources
+        except DemurError:
+            continue  # its cells say why
+    return (
+        "USD of the whole benchmark at CPT80; tokens are characters / 4, and a second turn sends the first and its "
+        f"answer again. Intervals: prompts drawn again, {MONEY_RESAMPLES} times, CPT80 and money anew in each.",
+        *(f"Price: {source}." for source in prices),
+        f"The paper on MT-Bench (gpt-4-0613, 160 turns): {MT_BENCH_USD}.",
+        "FrugalGPT pays for both models where it goes on.",
+        *DEPARTURES,
+    )

@@ -1,0 +1,202 @@
+"""What routers learn from: pairs of models with every source of supervision that is stored, and why others are not.
+
+In domain the same pairs are what routers are measured on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.labels.graded_targets import best_relaxation, preference_targets, sources_of
+from demur.labels.uncertainty import agreement, uncertainty
+from demur.meaning.clusters import meaning_clusters
+from demur.meaning.entailment import exact_match
+from demur.paper.outcome_files import Row, rows_of
+from demur.prompts.grading import grade
+from demur.records import FloatArray, Prompt
+
+SAMPLED = ("llama-2-7b-chat", "gpt-3.5-turbo")  # weak, strong
+LOCAL = ("smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct")
+ALPACA = ("Mixtral-8x7B-Instruct-v0.1_concise", "gpt4_0613_concise")
+CORRECT_ROUGE = 0.5
+TIE_OF_SCORES = 0.05  # AlpacaEval scores closer than this are a tie
+SCORED_ANSWERS = 1000  # that the cascade's scorer learns from: each is embedded with its answer, the slow part
+PRINTED = "entropy paper (Eq. 2, 3)"
+PRINTED_NORMALISED = "entropy paper, length-normalised"
+ANSWER_WRONG = "weak answer wrong"  # FrugalGPT's label, 1 - its scorer's
+SOURCES = (
+    *("entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement", "accuracy hard", "accuracy soft"),
+    *("preference", "quality-gap det", "quality-gap prob", "quality-gap trans", "judge", ANSWER_WRONG),
+)
+PAIRS = ("nq-open", "human-gpt35", "human-chatgpt", "local")
+_NO_JUDGE = "no verdicts are stored, and asking for them takes a call a prompt: `demur label --from judge`"
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """Questions with targets by source, (n,) each."""
+
+    name: str
+    questions: list[str]
+    targets: Mapping[str, FloatArray]  # by a name of SOURCES
+    lacking: Mapping[str, str]  # the other sources, and why
+    quality: tuple[FloatArray, FloatArray]  # (n,) mean quality of weak and strong: what it is measured by in domain
+    answers: list[str] | None = None  # one of the weak model's to each question; None where no texts are stored
+    answer_quality: tuple[FloatArray, FloatArray] | None = None  # (n,) of that answer and of the strong model's one
+    notes: tuple[str, ...] = ()
+
+
+def training(folder: Path, pair: str) -> Training:
+    """A pair by its name in PAIRS. Raises InputError."""
+    if pair == "nq-open":
+        return sampled_pair(folder)
+    if pair == "local":
+        return local_pair(folder)
+    return judged_pair(folder, pair.removeprefix("human-"))
+
+
+def sampled_pair(folder: Path) -> Training:
+    """NQ-Open with ten samples each of gpt-3.5-turbo and Llama-2-7b-chat."""
+    rows = rows_of(folder, "samples/nq_open_gpt35_llama2_7b_chat")
+    rouge = _both(rows, SAMPLED, "rouge_l")
+    weak, strong = ((side > CORRECT_ROUGE).astype(float) for side in rouge)
+    sizes = _both(rows, SAMPLED, "class_size")
+    entropy = [np.maximum(0.0, -np.log(side / side.shape[1]).mean(axis=1)) for side in sizes]
+    fields = {PRINTED: "eq2_raw", PRINTED_NORMALISED: "eq2_length_normalised"}
+    printed = {name: _both(rows, SAMPLED, field) for name, field in fields.items()}
+    targets = sources_of(
+        entropy=(entropy[0], entropy[1]),
+        printed={name: (low[:, 0], high[:, 0]) for name, (low, high) in printed.items()},
+        correct=(weak, strong),
+        quality=rouge,
+    )
+    targets[ANSWER_WRONG] = 1.0 - weak.mean(axis=1)
+    untold = "the samples' texts are not stored"
+    return Training(
+        "NQ-Open, gpt-3.5 / Llama-2-7b",
+        [row.text("question") for row in rows],
+        targets,
+        {"agreement": untold, "preference": f"{untold}, nobody compared them", "judge": untold},
+        (weak.mean(axis=1), strong.mean(axis=1)),
+        notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relaxed(*rouge)}, quality is ROUGE-L of ten samples.",),
+    )
+
+
+def _both(rows: Sequence[Row], models: tuple[str, str], field: str) -> tuple[FloatArray, FloatArray]:
+    """(n, samples) of weak and strong."""
+    weak, strong = ([row.numbers("models", model, field) for row in rows] for model in models)
+    for row, low, high in zip(rows, weak, strong, strict=True):
+        if not len(low) == len(high) == len(weak[0]):
+            raise InputError(
+                f"{row.where}: {len(low)} and {len(high)} values of {field}, the first row has {len(weak[0])}; "
+                "both models need as many samples everywhere"
+            )
+    return np.array(weak), np.array(strong)
+
+
+def _relaxed(weak: FloatArray, strong: FloatArray) -> str:
+    t = best_relaxation(weak, strong)
+    return f"Hybrid LLM's t* = {t:.3f}" if t > 0 else "Hybrid LLM's t* = 0, so its trans labels equal prob"
+
+
+def judged_pair(folder: Path, weak: str) -> Training:
+    """NQ-Open answers of GPT-4 against ``weak`` (gpt35 or chatgpt), with a human judgement of each."""
+    rows = [row for row in rows_of(folder, "outcomes/nq_open_human_judged") if not row.values.get("improper")]
+    low, high = (np.array([row.number("human_correct", model) for row in rows]) for model in (weak, "gpt4"))
+    targets = sources_of(correct=(low[:, None], high[:, None]))
+    targets |= {"preference": preference_targets(low, high), ANSWER_WRONG: 1.0 - low}
+    single = "one answer of each model is stored, no samples"
+    lacking = dict.fromkeys(("entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement"), single)
+    return Training(
+        f"NQ-Open, human-judged GPT-4 / {weak}",
+        [row.text("question") for row in rows],
+        targets,
+        {**lacking, "judge": _NO_JUDGE},
+        (low, high),
+        [row.text("answer", weak) if row.has("answer", weak) else "" for row in rows],
+        (low, high),
+        (
+            f"NQ-Open, human-judged GPT-4 / {weak}: one answer each, so accuracy and preference are one label, and "
+            f"quality-gap prob is det; {_relaxed(low, high)}.",
+        ),
+    )
+
+
+def local_pair(folder: Path) -> Training:
+    """Our own samples of SmolLM2-135M and Qwen-1.5B, clustered by rules and exact match."""
+    rows = rows_of(folder, "samples/local_pair")
+    prompts = [Prompt(r.text("id"), r.text("question"), tuple(r.texts("answers"))) for r in rows]
+    samples = [[_samples(row, model) for row in rows] for model in LOCAL]
+    texts = [[[str(one["text"]) for one in answers] for answers in side] for side in samples]
+    ids = meaning_clusters(
+        [prompt.text for prompt in prompts],
+        [weak + strong for weak, strong in zip(*texts, strict=True)],
+        entailment=exact_match,
+    ).ids
+    n = len(texts[0][0])
+    parts = (slice(n), slice(n, None))
+    logprobs = [[[list(one["token_logprobs"]) for one in answers] for answers in side] for side in samples]
+
+    def entropies(definition: str) -> tuple[FloatArray, FloatArray]:
+        weak, strong = (
+            np.array([uncertainty(one[part], tokens, definition) for one, tokens in zip(ids, side, strict=True)])
+            for part, side in zip(parts, logprobs, strict=True)
+        )
+        return weak, strong
+
+    graded = [
+        np.array([[grade(p, text) for text in answers] for p, answers in zip(prompts, side, strict=True)])
+        for side in texts
+    ]
+    greedy = [[row.text("models", model, "greedy", "text") for row in rows] for model in LOCAL]
+    low, high = (np.array([grade(p, t) for p, t in zip(prompts, side, strict=True)]) for side in greedy)
+    targets = sources_of(
+        entropy=entropies("discrete"),
+        printed={PRINTED: entropies("paper"), PRINTED_NORMALISED: entropies("paper_length_normalised")},
+        gains=np.array([agreement(one[:n], one[n:]) for one in ids]),
+        correct=(graded[0], graded[1]),
+    )
+    targets[ANSWER_WRONG] = 1.0 - low
+    return Training(
+        "local, Qwen-1.5B / SmolLM2",
+        [prompt.text for prompt in prompts],
+        targets,
+        {"preference": "nobody compared the answers", "judge": _NO_JUDGE},
+        (graded[0].mean(axis=1), graded[1].mean(axis=1)),
+        greedy[0],
+        (low, high),
+        (f"local, Qwen-1.5B / SmolLM2: {_relaxed(*graded)}, quality is graded 0 or 1.",),
+    )
+
+
+def _samples(row: Row, model: str) -> list[Mapping[str, Any]]:
+    found = row.at("models", model, "samples")
+    if not isinstance(found, list) or not found:
+        raise InputError(f"{row.where}: samples of {model} must be a list, at least one")
+    if not all(isinstance(one, dict) and {"text", "token_logprobs"} <= one.keys() for one in found):
+        raise InputError(f"{row.where}: a sample of {model} lacks its text or its token_logprobs")
+    return found
+
+
+def judged_answers(folder: Path) -> tuple[list[str], list[str], FloatArray]:
+    """Questions, GPT-3.5's answers and whether a human found them right: what a cascade's scorer learns from."""
+    judged = judged_pair(folder, "gpt35")
+    if judged.answers is None:
+        raise InputError("GPT-3.5's answers are not stored")
+    few = slice(SCORED_ANSWERS)
+    return judged.questions[few], judged.answers[few], 1.0 - judged.targets[ANSWER_WRONG][few]
+
+
+def preferences(folder: Path) -> tuple[list[str], FloatArray]:
+    """RouteLLM's supervision, as near as is stored: AlpacaEval's scores (GPT-4 / Mixtral) and human judgements."""
+    rows = rows_of(folder, "preferences/alpacaeval_gpt4_mixtral")
+    low, high = (np.array([row.number("scores", model) for row in rows]) for model in ALPACA)
+    human = judged_pair(folder, "gpt35")
+    y = np.concatenate([preference_targets(low, high, tie_below=TIE_OF_SCORES), human.targets["preference"]])
+    return [*(row.text("question") for row in rows), *human.questions], y

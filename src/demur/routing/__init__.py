@@ -1,0 +1,1 @@
+"""The prompt router: training it, deciding with it, saving and loading it."""

@@ -1,0 +1,265 @@
+"""The router: a prompt in, a decision out, with its score, its threshold and the training prompts nearest to it.
+
+It holds an encoder, a fitted method and what they were trained on. How it is saved is artifact's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.measure.threshold import Calibration
+from demur.methods.cross_validate import held_out_scores
+from demur.methods.estimator import normalised
+from demur.models.prices import ServingCost
+from demur.records import BoolArray, Encoder, FloatArray, Method, Role
+
+NEIGHBOURS = 3
+UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPrompt:
+    """What is kept of a training prompt, to explain decisions."""
+
+    prompt: str
+    target: float  # y in [0, 1]; 1 = the strong model was needed
+    weak_entropy: float | None  # nats
+    strong_entropy: float | None
+    weak_answer: str = ""  # the first of those sampled
+    strong_answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training prompt near to the one that is routed."""
+
+    training: TrainingPrompt
+    similarity: float  # cosine
+
+    @property
+    def prompt(self) -> str:
+        """Its text."""
+        return self.training.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a prompt goes, and why."""
+
+    model: str  # name of the chosen model
+    role: Role
+    score: float  # P(the strong model is needed)
+    threshold: float  # strong iff score >= threshold
+    reason: str
+    neighbours: tuple[Neighbour, ...]  # nearest first
+    familiar: bool = True  # False: further from every training prompt than 99 % of those are from each other
+    stage: Literal["prompt", "gate"] = "prompt"  # gate: the weak model's answer has, or will have, its say (see policy)
+    wants_samples: int = 0  # samples of the weak model that `Policy.check` needs next; 0: this is the last word
+    void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
+
+
+@dataclass(frozen=True, eq=False)
+class Router:
+    """A trained router. ``calibration`` is None until `demur calibrate` has set its threshold on your prompts."""
+
+    encoder: Encoder
+    method: Method
+    weak: str  # model names
+    strong: str
+    training: tuple[TrainingPrompt, ...]
+    vectors: FloatArray  # (n, d) unit rows of the training prompts
+    training_scores: FloatArray  # (n,) of the training prompts, each by a fit that did not see it
+    familiar_similarity: float = -1.0  # what is less like its nearest training prompt is unfamiliar
+    calibration: Calibration | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
+
+    @property
+    def threshold(self) -> float:
+        """Strong iff score >= threshold."""
+        return self.calibration.threshold if self.calibration else self._middle
+
+    def cost(self, role: Role) -> ServingCost | None:
+        """What a call to one of the models is expected to cost; None when its price is unknown."""
+        found = self.record.get("serving_cost", {}).get(role)
+        return ServingCost(**found) if found else None
+
+    def expected_usd(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray] | None:
+        """(n,) expected USD of each prompt on the weak and on the strong model; None when a price is unknown."""
+        weak, strong = self.cost("weak"), self.cost("strong")
+        if weak is None or strong is None:
+            return None
+        return np.array([weak.usd(text) for text in prompts]), np.array([strong.usd(text) for text in prompts])
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, in a few plain values."""
+        return {
+            "method": type(self.method).__name__,
+            "weak": self.weak,
+            "strong": self.strong,
+            "n_train": len(self.training),
+            "dimension": int(self.vectors.shape[1]),
+            "threshold": self.threshold,
+            "calibration": self.calibration.sentence if self.calibration else None,
+        }
+
+    def score(self, prompts: Sequence[str]) -> FloatArray:
+        """P(the strong model is needed) of each prompt; shape (n,). Raises InputError for an empty prompt."""
+        return self.score_vectors(self._encode(prompts))
+
+    def embed_together(self, prompts: Sequence[str]) -> FloatArray:
+        """(n, d) embeddings for `score_vectors`, for a service under load: in batches where the encoder has them.
+
+        Scores are then a thousandth or two apart from those of `score`.
+        """
+        together = getattr(self.encoder, "encode_together", None)
+        return self._encode(prompts) if together is None or len(prompts) == 1 else np.asarray(together(prompts))
+
+    def score_vectors(self, vectors: FloatArray) -> FloatArray:
+        """The same from the prompts' embeddings, (n, d)."""
+        return np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
+
+    def score_with_familiarity(self, prompts: Sequence[str]) -> tuple[FloatArray, BoolArray]:
+        """Scores (n,) and whether each prompt is like some training prompt, (n,) booleans."""
+        vectors = self._encode(prompts)
+        return self.score_vectors(vectors), self.familiar(vectors)
+
+    def familiar(self, vectors: FloatArray) -> BoolArray:
+        """Whether each of some prompts, by their embeddings (n, d), is like a training prompt; shape (n,)."""
+        if not len(self.vectors):
+            return np.ones(len(vectors), dtype=bool)
+        return np.asarray((normalised(vectors) @ self.vectors.T).max(axis=1) >= self.familiar_similarity)
+
+    def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
+        """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""
+        vectors = self._encode([prompt])
+        nearest = self._nearest(vectors[0], max(1, neighbours))
+        familiar = not nearest or nearest[0].similarity >= self.familiar_similarity
+        score = float(self.score_vectors(vectors)[0])
+        return self.decide(score, nearest[:neighbours], familiar=familiar, threshold=threshold)
+
+    def decide(
+        self,
+        score: float,
+        neighbours: tuple[Neighbour, ...] = (),
+        *,
+        familiar: bool = True,
+        threshold: float | None = None,
+    ) -> Decision:
+        """The decision that a score leads to, by the router's own threshold or another one."""
+        used = self.threshold if threshold is None else threshold
+        role: Role = "strong" if score >= used else "weak"
+        drift = "" if familiar else "; unlike any training prompt: the score is a guess"
+        sign = ">=" if role == "strong" else "<"
+        basis = "as asked" if threshold is not None else self._basis
+        return Decision(
+            model=self.strong if role == "strong" else self.weak,
+            role=role,
+            score=score,
+            threshold=used,
+            reason=f"score {score:.3f} {sign} threshold {used:.3f} ({basis}){drift}",
+            neighbours=neighbours,
+            familiar=familiar,
+        )
+
+    @cached_property
+    def _middle(self) -> float:
+        return float(np.median(self.training_scores))
+
+    @property
+    def _basis(self) -> str:
+        if self.calibration:
+            return self.calibration.sentence
+        return "not calibrated: the middle of the training scores; run `demur calibrate` on your prompts"
+
+    def calibrated(self, calibration: Calibration) -> Router:
+        """The same router with another threshold."""
+        return replace(self, calibration=calibration)
+
+    def check_serving(self, *, template: str, system: str) -> str | None:
+        """A warning when what serves fills prompts otherwise than what the labels were sampled with; else None."""
+        sampling = self.record.get("sampling", {})
+        for name, serves in (("template", template), ("system", system)):
+            if sampling.get(name, serves) != serves:
+                return (
+                    f"the labels were sampled with {name} {sampling[name][:60]!r}, this serves {serves[:60]!r}: "
+                    "the scores may not hold; label again with the one that serves"
+                )
+        return None
+
+    def save(self, folder: str | Path) -> None:
+        """Save as safetensors and JSON. Raises ArtifactError for a method or encoder that cannot be saved."""
+        from demur.routing.artifact import save_router
+
+        save_router(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, encoder: Encoder | None = None) -> Router:
+        """Load a saved router; ``encoder`` only where it was trained on an object of your own. Raises ArtifactError."""
+        from demur.routing.artifact import load_router
+
+        return load_router(Path(folder), encoder=encoder)
+
+    def _encode(self, prompts: Sequence[str]) -> FloatArray:
+        if any(not prompt.strip() for prompt in prompts):
+            raise InputError("the prompt is empty; there is nothing to route")
+        try:
+            "".join(prompts).encode()
+        except UnicodeEncodeError as error:  # a lone surrogate: of bytes on the command line, or of JSON
+            raise InputError(f"the prompt holds {error.object[error.start]!r}, which is no UTF-8 text") from None
+        return np.asarray(self.encoder.encode(list(prompts)), dtype=np.float32)
+
+    def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:
+        similarities = self.vectors @ (vector / (np.linalg.norm(vector) or 1.0))
+        count = min(count, len(similarities))
+        nearest = np.argpartition(-similarities, count - 1)[:count] if count else np.empty(0, dtype=int)
+        return tuple(
+            Neighbour(self.training[i], float(similarities[i])) for i in nearest[np.argsort(-similarities[nearest])]
+        )
+
+
+def train_router(
+    encoder: Encoder,
+    method: Method,
+    training: Sequence[TrainingPrompt],
+    *,
+    weak: str,
+    strong: str,
+    record: Mapping[str, Any] | None = None,
+) -> Router:
+    """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError."""
+    if not training:
+        raise InputError("no training prompts; label some with `demur label`")
+    X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
+    y = np.array([t.target for t in training])
+    training_scores = held_out_scores(method, X, y)
+    fitted = method.fit(X, y)
+    rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
+    vectors = rows if rows is not None and np.shape(rows) == X.shape else normalised(X)
+    return Router(
+        encoder=encoder,
+        method=fitted,
+        weak=weak,
+        strong=strong,
+        training=tuple(training),
+        vectors=vectors,
+        training_scores=training_scores,
+        familiar_similarity=_familiar_similarity(vectors),
+        record=dict(record or {}),
+    )
+
+
+def _familiar_similarity(vectors: FloatArray) -> float:
+    """The 1 % quantile of training prompts' similarity to their nearest other one (over 2,000 of them at most)."""
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:DRIFT_ROWS]
+    if len(vectors) < 2:
+        return -1.0
+    similarities = vectors[chosen] @ vectors.T
+    similarities[np.arange(len(chosen)), chosen] = -np.inf
+    return float(np.quantile(similarities.max(axis=1), UNFAMILIAR_SHARE))

@@ -1,0 +1,60 @@
+"""From preferences to routers: every method that was asked for, on the same embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from demur.config import METHOD_NAMES
+from demur.errors import InputError
+from demur.labels.targets import Delta, hard_targets
+from demur.labels.uncertainty import AS_PRINTED
+from demur.methods import BY_NAME, SimilarityWeighted
+from demur.records import Encoder, Preference, Progress, no_progress
+from demur.routing.router import Router, TrainingPrompt, train_router
+
+
+def train_routers(
+    preferences: Sequence[Preference],
+    encoder: Encoder,
+    methods: Sequence[str] = METHOD_NAMES,
+    *,
+    record: Mapping[str, Any] | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, Router]:
+    """A router a method, by name; ``encoder`` should be cached, since each method asks it. Raises InputError."""
+    unknown = [name for name in methods if name not in BY_NAME]
+    if unknown or not methods:
+        raise InputError(f"no routing method is called {(unknown or [''])[0]!r}; known: {', '.join(BY_NAME)}")
+    if not preferences:
+        raise InputError("no preferences to learn from; make some with `demur label`")
+    weak, strong = preferences[0].model_a, preferences[0].model_b
+    training = [
+        TrainingPrompt(row.prompt, row.target, row.entropy_a, row.entropy_b, row.response_a, row.response_b)
+        for row in preferences
+    ]
+    routers = {}
+    for done, name in enumerate(methods):
+        progress("training routers", done, len(methods))
+        routers[name] = train_router(encoder, BY_NAME[name](), training, weak=weak, strong=strong, record=record)
+    progress("training routers", len(methods), len(methods))
+    return routers
+
+
+def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> Router | None:
+    """What the paper would have made of the same entropies: hard labels (tau .1) and its best router, SW.
+
+    None where the preferences carry no entropies, or all labels fall on one side.
+    """
+    weak, strong = [row.entropy_a for row in preferences], [row.entropy_b for row in preferences]
+    if None in weak or None in strong:
+        return None
+    delta: Delta = "paper" if preferences[0].definition in AS_PRINTED else "symmetric"  # Eq. 2 may be negative
+    targets = hard_targets(np.array(weak, dtype=float), np.array(strong, dtype=float), delta=delta)
+    if len(np.unique(targets)) < 2:
+        return None
+    training = [TrainingPrompt(row.prompt, float(y), None, None) for row, y in zip(preferences, targets, strict=True)]
+    first = preferences[0]
+    return train_router(encoder, SimilarityWeighted(), training, weak=first.model_a, strong=first.model_b)

@@ -1,0 +1,72 @@
+"""What of a run can be refused before anything is paid for: values that would only fail after the sampling.
+
+It looks at the record alone: whether an endpoint answers is for the first request to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from demur.config import METHOD_NAMES, RunConfig
+from demur.errors import InputError
+from demur.evaluation.figures import check_matplotlib
+from demur.labels.uncertainty import DEFINITIONS
+from demur.models.catalogue import is_known, model
+from demur.models.local import endpoint_of, parse_model
+from demur.prompts import split_prompts
+from demur.records import Prompt
+from demur.sampling.pair import check_settings
+
+
+def check_run(config: RunConfig) -> None:
+    """Raise InputError for a value that no later stage could use, MissingExtraError where no picture could be drawn."""
+    check_matplotlib()
+    check_settings(config.sampling)
+    for side in (config.weak, config.strong):
+        if side.base_url and not side.base_url.startswith(("http://", "https://")):
+            raise InputError(f"{side.model}: base_url {side.base_url!r} is no URL; write it as https://HOST/v1")
+    if endpoint_of(config.weak).name == endpoint_of(config.strong).name:
+        raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
+    if not 0 <= config.strong_share <= 1:
+        raise InputError(f"strong_share is {config.strong_share:g}; it is a fraction, from 0 to 1")
+    if not 0 <= config.test_share < 1:
+        raise InputError(f"test_share is {config.test_share:g}; it is a fraction below 1: some prompts must train")
+    _check_known("label.definition", config.label.definition, tuple(DEFINITIONS))
+    for method in config.router.methods:
+        _check_known("router.methods", method, METHOD_NAMES)
+    _check_known("router.serve", config.router.served, config.router.methods)
+    check_encoder(config.router.encoder)
+    check_entailment(config.label.entailment)
+    if config.label.judge:
+        parse_model(config.label.judge)
+    if config.label.file and not Path(config.label.file).exists():
+        raise InputError(f"label.file is {config.label.file!r}, and there is no such file")
+
+
+def check_training(prompts: Sequence[Prompt], test_share: float) -> None:
+    """Raise InputError where every prompt is kept for measuring, so that none would train."""
+    train, test = split_prompts(prompts, test_share)
+    if not train:
+        raise InputError(f"all {len(test)} prompts are kept for measuring, none trains; give more, or lower test_share")
+
+
+def check_encoder(spec: str) -> None:
+    """Raise InputError for what `demur.models.encoder.load_encoder` would refuse."""
+    if "@" in spec:
+        parse_model(spec)
+    elif not is_known(spec) or model(spec).task != "encoder":
+        raise InputError(f"router.encoder is {spec!r}; use minilm, bge-small, or MODEL@BASE_URL")
+
+
+def check_entailment(spec: str) -> None:
+    """Raise InputError for what `demur.meaning.entailment.open_entailment` would refuse."""
+    if spec.startswith("llm:"):
+        parse_model(spec.removeprefix("llm:"))
+    elif not (spec in ("exact", "shipped") or spec.startswith("hub:") or Path(spec).exists()):
+        raise InputError(f"label.entailment is {spec!r}; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
+
+
+def _check_known(where: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"{where} holds {value!r}; known: {', '.join(known)}")

@@ -1,0 +1,204 @@
+"""Both models' samples of the same prompts: sampled side by side, within one budget, and what they cost.
+
+Local models are started only when samples are missing, so a run whose samples are all there needs no model at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from demur.config import ModelConfig, RunConfig
+from demur.errors import InputError
+from demur.event_loop import finished
+from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.local import endpoint_of, opened
+from demur.models.prices import paid
+from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
+from demur.sampling.sample import Budget, Estimate, Samples, estimate, once, raise_first, sample_prompts, stored_samples
+from demur.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PairSamples:
+    """Prompt id -> samples by index, of both models."""
+
+    weak: Samples
+    strong: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class PairEstimate:
+    """What sampling both models will ask for, before it begins."""
+
+    weak: Estimate
+    strong: Estimate
+    pricing: str
+
+    @property
+    def usd(self) -> float | None:
+        """At most, over both; None when a price is unknown."""
+        return _sum(self.weak.usd, self.strong.usd)
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        missing = self.weak.missing + self.strong.missing
+        if not missing:
+            return "every sample is in the store already: nothing to ask, nothing to pay"
+        tokens = [sum(pair) for pair in zip(_tokens(self.weak), _tokens(self.strong), strict=True)]
+        cost = "the cost is unknown" if self.usd is None else f"at most ${self.usd:.4f}"
+        return (
+            f"to sample: {missing:,} answers on {max(self.weak.prompts, self.strong.prompts):,} prompts, about "
+            f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PairSpend:
+    """What the samples of a run have cost, over all sessions."""
+
+    prompts: int
+    samples: int
+    completion_tokens: int
+    weak_usd: float | None
+    strong_usd: float | None
+    pricing: str
+    uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
+
+    @property
+    def usd(self) -> float | None:
+        """Over both models; None when a price is unknown."""
+        return _sum(self.weak_usd, self.strong_usd)
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        cost = "cost unknown" if self.usd is None else f"cost ${self.usd:.4f}"
+        cost += ", an endpoint does not count its tokens" if self.uncounted else ""
+        return (
+            f"{self.samples:,} samples of {self.prompts:,} prompts, {self.completion_tokens:,} answer tokens, {cost} "
+            f"({self.pricing})"
+        )
+
+
+def estimate_pair(config: RunConfig, prompts: Sequence[Prompt], store: Store) -> PairEstimate:
+    """What sampling both models would ask for and cost."""
+    weak, strong = (
+        estimate(prompts, endpoint_of(model), config.sampling, store) for model in (config.weak, config.strong)
+    )
+    return PairEstimate(weak, strong, pricing(config))
+
+
+def sample_pair(
+    config: RunConfig,
+    prompts: Sequence[Prompt],
+    store: Store,
+    *,
+    announce: Callable[[PairEstimate], None] | None = None,
+    progress: Progress = no_progress,
+) -> PairSamples:
+    """n samples of every prompt by both models, side by side; what the store holds is not asked again.
+
+    Raises EndpointError, BudgetError, and InputError for a pair that is one model twice.
+    """
+    if endpoint_of(config.weak).name == endpoint_of(config.strong).name:
+        raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
+    check_settings(config.sampling)
+    if announce:
+        announce(estimate_pair(config, prompts, store))
+    budget = Budget(config.max_usd)
+
+    async def both() -> PairSamples:
+        work = [_sample_side(side, config, prompts, store, budget, progress) for side in (config.weak, config.strong)]
+        results = await asyncio.gather(*work, return_exceptions=True)
+        raise_first(results)
+        return PairSamples(*results)  # type: ignore[arg-type]  # no error is among them
+
+    return finished(both())
+
+
+def check_settings(settings: SamplingSettings) -> None:
+    """Raise InputError for settings under which no two prompts, or no two answers, could differ."""
+    if settings.n < 2:
+        raise InputError(f"n is {settings.n}: entropy needs at least two samples a prompt, ten are usual")
+    if "{prompt}" not in settings.template:
+        raise InputError(f"template {settings.template[:60]!r} has no {{prompt}} in it; every prompt would be the same")
+
+
+async def _sample_side(
+    side: ModelConfig, config: RunConfig, prompts: Sequence[Prompt], store: Store, budget: Budget, progress: Progress
+) -> Mapping[str, Sequence[Sample]]:
+    known = endpoint_of(side)
+    if estimate(prompts, known, config.sampling, store).missing == 0:
+        return stored_samples(prompts, known, config.sampling, store)
+    try:
+        async with (
+            opened(
+                side, parallel=config.sampling.n, max_tokens=config.sampling.max_tokens, progress=progress
+            ) as endpoint,
+            EndpointClient(endpoint) as asked,
+        ):
+            return await sample_prompts(
+                prompts, asked, endpoint, config.sampling, store, budget=budget, progress=progress
+            )
+    except BaseException:
+        budget.closed = True  # the other side ends what it has under way, and stops
+        raise
+
+
+def stored_pair(config: RunConfig, prompts: Sequence[Prompt], store: Store) -> PairSamples:
+    """What is in the store; raises InputError when a sample is missing."""
+    found = []
+    for side in (config.weak, config.strong):
+        samples = stored_samples(prompts, endpoint_of(side), config.sampling, store)
+        lacking = sum(len(samples[prompt.id]) < config.sampling.n for prompt in prompts)
+        if lacking:
+            raise InputError(
+                f"{config.run}: {lacking} of {len(prompts)} prompts miss samples of {side.model}; run `demur sample` "
+                "again, it asks only for what is missing"
+            )
+        found.append(samples)
+    return PairSamples(*found)
+
+
+def spend_of(config: RunConfig, prompts: Sequence[Prompt], samples: PairSamples) -> PairSpend:
+    """What the samples of these prompts have cost; prompts with one text were asked once."""
+    asked = once(prompts)
+    both = [[one for prompt in asked for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
+    weak_usd, strong_usd = (
+        paid(side, endpoint_of(model).price) for side, model in zip(both, (config.weak, config.strong), strict=True)
+    )
+    return PairSpend(
+        prompts=len(asked),
+        samples=sum(map(len, both)),
+        completion_tokens=sum(one.completion_tokens for side in both for one in side),
+        weak_usd=weak_usd,
+        strong_usd=strong_usd,
+        pricing=pricing(config),
+        uncounted=any(
+            usd is None and endpoint_of(model).price is not None
+            for usd, model in ((weak_usd, config.weak), (strong_usd, config.strong))
+        ),
+    )
+
+
+def pricing(config: RunConfig) -> str:
+    """Where the prices of both models come from, or that they are unknown; and what is not in the sum."""
+    sources = [_price_source(endpoint_of(side)) for side in (config.weak, config.strong)]
+    judge = config.label.entailment
+    return "; ".join([*sources, *([f"what {judge} costs as entailment is not in this"] if "llm:" in judge else [])])
+
+
+def _price_source(endpoint: Endpoint) -> str:
+    return f"{endpoint.model}: {endpoint.price.source if endpoint.price else 'price unknown'}"
+
+
+def _tokens(side: Estimate) -> tuple[int, int]:
+    return side.prompt_tokens, side.completion_tokens
+
+
+def _sum(*amounts: float | None) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None

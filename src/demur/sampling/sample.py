@@ -1,0 +1,165 @@
+"""Sample a model n times a prompt, through the store: only what is missing is asked, and what came is kept at once.
+
+An answer is committed before it is counted, so Ctrl-C, kill -9 or a dead endpoint loses nothing that was paid for, and
+the same call goes on where the last one ended. It asks; how to ask is the business of whatever completes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from demur.errors import BudgetError
+from demur.models.endpoint import Endpoint
+from demur.models.prices import CHARACTERS_PER_TOKEN, paid
+from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
+from demur.store import Store
+
+Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
+
+
+class Completer(Protocol):
+    """Whatever samples a prompt: an EndpointClient, or a function of the user's own."""
+
+    def sample(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> AsyncIterator[list[Sample]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What sampling will ask for, before it begins."""
+
+    prompts: int  # that miss samples
+    missing: int  # samples
+    prompt_tokens: int  # guessed from the length of the text
+    completion_tokens: int  # the bound: every answer as long as max_tokens allows
+    usd: float | None  # at that bound; None when the price is unknown
+
+
+def stored_samples(
+    prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store
+) -> dict[str, list[Sample]]:
+    """The samples that are there already, at most n a prompt."""
+    return {
+        prompt.id: [s for s in store.samples(endpoint.name, prompt.text, settings.key) if s.index < settings.n]
+        for prompt in prompts
+    }
+
+
+def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store) -> Estimate:
+    """Requests, tokens and USD that are still to be spent on these prompts; equal prompts are asked once."""
+    have = stored_samples(prompts, endpoint, settings, store)
+    lacking = [prompt for prompt in once(prompts) if len(have[prompt.id]) < settings.n]
+    asked = sum(_prompt_tokens(prompt, settings) for prompt in lacking)
+    missing = sum(settings.n - len(have[prompt.id]) for prompt in lacking)
+    answered = missing * settings.max_tokens
+    usd = endpoint.price.usd(asked, answered) if endpoint.price else None
+    return Estimate(len(lacking), missing, asked, answered, usd)
+
+
+class Budget:
+    """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
+
+    Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
+    further request is made, and those under way end, since they are paid for.
+    """
+
+    def __init__(self, max_usd: float | None = None) -> None:
+        self.max_usd = max_usd
+        self.spent = 0.0
+        self.closed = False
+        self._reserved = 0.0
+
+    def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
+        """Set aside what the next request can cost at most; raises BudgetError when that goes over the limit."""
+        if self.max_usd is None:
+            return 0.0
+        if endpoint.price is None:
+            raise BudgetError(
+                f"{endpoint.model}: its price is unknown, so max_usd {self.max_usd} cannot be kept; give "
+                "usd_per_million_input and usd_per_million_output in the run file"
+            )
+        bound = endpoint.price.usd(_prompt_tokens(prompt, settings), missing * settings.max_tokens)
+        if self.spent + self._reserved + bound > self.max_usd:
+            raise BudgetError(
+                f"{endpoint.model}: ${self.spent:.4f} spent, the next prompt may cost ${bound:.4f}, more than max_usd "
+                f"{self.max_usd}; what was sampled is kept, raise --max-usd to go on"
+            )
+        self._reserved += bound
+        return bound
+
+    def settle(self, reserved: float, paid_usd: float | None) -> None:
+        """What was set aside for a request is free again; what it cost (unknown: all of it) is spent."""
+        self._reserved -= reserved
+        self.spent += reserved if paid_usd is None else paid_usd
+
+
+async def sample_prompts(
+    prompts: Sequence[Prompt],
+    completer: Completer,
+    endpoint: Endpoint,
+    settings: SamplingSettings,
+    store: Store,
+    *,
+    budget: Budget | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, list[Sample]]:
+    """n samples of every prompt; returns prompt id -> samples by index.
+
+    Asks ``completer`` for what the store lacks, ``endpoint.concurrency`` prompts at a time. Raises EndpointError, and
+    BudgetError as soon as going on could cost more than the budget.
+    """
+    have = stored_samples(prompts, endpoint, settings, store)
+    money = budget or Budget()
+    stage = f"sampling {endpoint.model}"
+    asked = once(prompts)
+    done, total = sum(len(have[prompt.id]) for prompt in asked), settings.n * len(asked)
+    progress(stage, done, total)
+    waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n)
+
+    async def ask(prompt: Prompt) -> None:
+        nonlocal done
+        missing = sorted(set(range(settings.n)) - {s.index for s in have[prompt.id]})
+        reserved = money.reserve(prompt, len(missing), endpoint, settings)
+        came: list[Sample] = []
+        try:
+            async for samples in completer.sample(prompt.text, settings, missing):
+                store.add_samples(endpoint.name, prompt.text, settings.key, samples)  # kept, then counted
+                came += samples
+                done += len(samples)
+                progress(stage, done, total)
+        finally:
+            money.settle(reserved, paid(came, endpoint.price))
+
+    async def ask_next() -> None:
+        while waiting and not money.closed:  # shared by all workers: each takes the next prompt
+            await ask(waiting.popleft())
+
+    async def work() -> None:
+        try:
+            await ask_next()
+        except BaseException:
+            money.closed = True
+            raise
+
+    raise_first(await asyncio.gather(*(work() for _ in range(endpoint.concurrency)), return_exceptions=True))
+    return stored_samples(prompts, endpoint, settings, store)
+
+
+def once(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The first prompt of each text: samples are kept by text."""
+    return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
+
+
+def raise_first(results: Sequence[object]) -> None:
+    """Raise the first error among results that were gathered with their errors."""
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:
+    """About how many tokens a filled prompt has."""
+    return (len(prompt.text) + len(settings.template) + len(settings.system)) // CHARACTERS_PER_TOKEN + 1
