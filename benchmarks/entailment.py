@@ -26,7 +26,7 @@ from evaluate import auc, table
 from clustering import naive, stub
 from demur import exact_match, meaning_clusters, shipped_entailment
 from demur.labels.uncertainty import uncertainty, usable_definition
-from demur.meaning.entailment import SAMPLED_SHARE, at_share, cached
+from demur.meaning.entailment import SAMPLED_SHARE, at_share, cache_scores
 from demur.prompts.grading import grade
 from demur.records import Entailment, Prompt
 from demur.store import Store
@@ -182,7 +182,7 @@ def effect(prompts: int) -> None:
     The share of pairs that hold (`SAMPLED_SHARE`) is chosen on one half of the prompts; what is printed for it is of
     the other half, with what other shares would have given on both.
     """
-    model = cached(shipped_entailment(), Store(":memory:"), "shipped")  # a share is only another weight of the same
+    model = cache_scores(shipped_entailment(), Store(":memory:"), "shipped")  # a share weights the same scores anew
     ways: list[tuple[str, Entailment, bool]] = [("exact", exact_match, False), ("rules", exact_match, True)]
     ways += [(f"share {share:g}", at_share(model, share), True) for share in SHARES]
     print("rules + model at each share; * is what `--entailment shipped` labels with; intervals 95 %, by bootstrap")

@@ -16,7 +16,7 @@ import numpy as np
 
 from demur.config import ModelConfig
 from demur.models.endpoint import Endpoint, parse_completion, request_body
-from demur.models.local import opened
+from demur.models.local import running_endpoint
 from demur.records import SamplingSettings
 from environment import describe, on_one_thread
 
@@ -57,7 +57,7 @@ async def tokens_per_second(
 
 async def compare(model: str) -> None:
     rates: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-    async with opened(ModelConfig(model=model), parallel=N) as endpoint, aiohttp.ClientSession() as session:
+    async with running_endpoint(ModelConfig(model=model), parallel=N) as endpoint, aiohttp.ClientSession() as session:
         for question in QUESTIONS:
             for cached, found in rates.items():
                 alone = await tokens_per_second(session, endpoint, question, ALONE, cached=cached)

@@ -23,13 +23,13 @@ from demur.config import ModelConfig
 from demur.evaluation import figures
 from demur.gate.extra_samples import SHARES, gain_for_the_money
 from demur.gate.gate import GateRows, fit_gate
-from demur.gate.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, unchecked
+from demur.gate.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, without_gate
 from demur.labels.targets import mean_ranks
 from demur.methods import BY_NAME
 from demur.methods.cross_validate import held_out_scores
 from demur.models.catalogue import cache_folder
 from demur.models.endpoint import EndpointClient
-from demur.models.local import opened
+from demur.models.local import running_endpoint
 from demur.records import FloatArray, IntArray
 from demur.store import Store
 from environment import describe, shared_rows
@@ -184,7 +184,7 @@ def print_stages(pair: Pair, routers: Folded) -> None:
 
 def unchecked_as(pair: Pair, routers: Folded) -> StagedScores:
     """The router alone, as scores of every draft."""
-    found = unchecked(routers.prompt)
+    found = without_gate(routers.prompt)
     return replace(found, steps=np.repeat(found.steps, pair.draft_quality.shape[1], axis=2))
 
 
@@ -224,7 +224,7 @@ def print_front(pair: Pair, routers: Folded) -> None:
         "gate only": staged(pair, routers, pair.rows.signals, alone=True)[0],
         "two stages": staged(pair, routers, pair.rows.signals)[0],
     }
-    policies = {"random": unchecked(np.random.default_rng(0).random(len(read)))} | policies
+    policies = {"random": without_gate(np.random.default_rng(0).random(len(read)))} | policies
     print(f"  prices and speeds are assumed: USD a token {USD}, seconds {SECONDS}")
     print(f"  {'front':<14}{'strong':>8}{'quality':>9}{'USD/1,000':>11}{'read':>8}{'written':>9}{'seconds':>9}")
     for name, scores in policies.items():
@@ -275,7 +275,7 @@ def hidden_state(texts: list[str], pooling: Literal["mean", "last"], model: str 
 
     async def ask(missing: list[str]) -> dict[str, FloatArray]:
         async with (
-            opened(ModelConfig(model), parallel=1, pooling=pooling) as endpoint,
+            running_endpoint(ModelConfig(model), parallel=1, pooling=pooling) as endpoint,
             EndpointClient(endpoint) as client,
         ):
             rows = [await client.embed(missing[i : i + 8]) for i in range(0, len(missing), 8)]

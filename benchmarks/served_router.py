@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from demur.methods import SimilarityWeighted
-from demur.methods.estimator import normalised
+from demur.methods.estimator import unit_rows
 from demur.models.encoder import load_encoder
 from demur.routing.router import Router, TrainingPrompt
 from environment import ROOT, describe
@@ -69,7 +69,7 @@ def run(python: Path, code: str, *arguments: str) -> str:
 def save_router(folder: Path) -> None:
     """A router of the paper's size on random vectors; what it learned does not change what it takes."""
     random = np.random.default_rng(0)
-    X = normalised(random.normal(size=(N, DIMENSION)).astype(np.float32))
+    X = unit_rows(random.normal(size=(N, DIMENSION)).astype(np.float32))
     y = random.random(N)
     texts = (f"A training prompt of usual length, about things and their reasons, number {i}?" for i in range(N))
     training = tuple(TrainingPrompt(text, float(t), 1.0, 0.5) for text, t in zip(texts, y, strict=True))

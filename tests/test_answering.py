@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.gate.answer import Answered, answer
-from demur.gate.gate import SIGNALS, Gate, GateStep, Verdict
+from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.policy import Policy
 from demur.records import Sample
 from test_artifact import make
@@ -18,7 +18,7 @@ def gated(spread: float = 0.0) -> Policy:
     """Every prompt is checked; 1.2 - share is the score, so the strong model answers where two in three disagree."""
     steps = tuple(GateStep(1.2, 0.0, BY_SHARE, spread=spread if left else 0.0) for left in (2, 1, 0))
     assert len(BY_SHARE) == len(SIGNALS)
-    return Policy(make(), Gate(steps, None, 10.0, Verdict(0.1, 0.1, 0.05, 0.15)), active=True)
+    return Policy(make(), Gate(steps, None, 10.0, GateVerdict(0.1, 0.1, 0.05, 0.15)), active=True)
 
 
 async def answered(policy: Policy, drafts: list[str]) -> Answered:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import Graded, refuse_training_prompts
+from demur.evaluation.graded_file import GradedFile, refuse_training_prompts
 from demur.measure.certificate import (
     Loss,
     binomial_cdf,
@@ -118,7 +118,7 @@ def test_training_prompts_are_refused() -> None:
 
 
 def test_a_prompt_twice_is_one_prompt() -> None:
-    found = Graded(("a", "b", "A "), np.array([0.0, 0.5, 1.0]), np.ones(3)).distinct
+    found = GradedFile(("a", "b", "A "), np.array([0.0, 0.5, 1.0]), np.ones(3)).distinct
     assert found.prompts == ("a", "b")
     assert found.weak_quality.tolist() == [0.0, 0.5]
 

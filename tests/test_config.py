@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demur.config import LabelConfig, ModelConfig, RunConfig, build, check_label, load_run, read_run_file
+from demur.config import LabelConfig, ModelConfig, RunConfig, check_label, from_mapping, load_run, read_run_file
 from demur.errors import InputError
 
 GOOD = """
@@ -90,7 +90,7 @@ def test_faults_are_named(tmp_path: Path, wrong: str, named: str) -> None:
 )
 def test_options_that_do_not_fit_the_source_say_which_do(given: dict[str, object], named: str) -> None:
     with pytest.raises(InputError) as raised:
-        check_label(build(LabelConfig, given))
+        check_label(from_mapping(LabelConfig, given))
     assert named in str(raised.value)
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from conftest import missing, needed
-from demur.gate.gate import Gate, GateStep, Verdict
+from demur.gate.gate import Gate, GateStep, GateVerdict
 from gateways import EASY, HARD, gateway, letters
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.M
     if chromium is None:
         missing("chromium (apt-get install chromium)")
     letters(monkeypatch)
-    gate = Gate((GateStep(0.0, 0.0, (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)),), None, 0.25, Verdict(0.1, 0.1, 0.05, 0.15))
+    gate = Gate((GateStep(0.0, 0.0, (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)),), None, 0.25, GateVerdict(0.1, 0.1, 0.05, 0.15))
     async with gateway(tmp_path, gate=gate) as found, playwright.async_playwright() as driver:
         for i in range(60):
             await found.ask([EASY, HARD, f"az {'z' * (i % 7)} {'a' * (i % 5)}?"][i % 3])

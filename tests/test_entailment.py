@@ -22,12 +22,12 @@ from demur.meaning.entailment import (
     SHIPPED,
     LLMEntailment,
     at_share,
-    cached,
+    cache_scores,
     exact_match,
     open_entailment,
     open_plain,
 )
-from demur.meaning.long_pairs import BESIDE, LONGEST_SIDE, balanced, kept_tokens, shared, shortened
+from demur.meaning.long_pairs import BESIDE, LONGEST_SIDE, balance, kept_tokens, shared, shorten
 from demur.models.catalogue import catalogue
 from demur.models.endpoint import Endpoint, EndpointClient
 from demur.records import FloatArray
@@ -154,7 +154,7 @@ def test_case_accents_and_spaces_are_no_other_words(shipped: OnnxEntailment) -> 
 @given(st.text("ab", max_size=9000), st.text("ab", max_size=9000), st.text("cd ", max_size=6000))
 def test_what_is_shortened_stays_different(a: str, b: str, both: str) -> None:
     for first, second in ((a, b), (both + a, both + b), (a + both, b + both)):
-        *found, lost = shortened(first, second)
+        *found, lost = shorten(first, second)
         assert max(map(len, found)) <= LONGEST_SIDE + 1
         assert (found[0] == found[1]) is (first == second)
         assert not lost or max(len(first), len(second)) > LONGEST_SIDE - 2 * BESIDE
@@ -188,7 +188,7 @@ def test_kept_tokens_fit_and_hold_what_differs(
 
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(2, 256))
 def test_lengths_are_balanced_and_not_wasted(first: int, second: int, room: int) -> None:
-    kept = balanced(first, second, room)
+    kept = balance(first, second, room)
     assert sum(kept) == min(room, first + second)
     assert kept[0] <= first
     assert kept[1] <= second
@@ -317,12 +317,12 @@ def test_a_pair_is_asked_once_ever(tmp_path: Path) -> None:
     pairs = [("a", "b"), ("b", "a"), ("a", "b")]
     for _ in range(2):  # opened anew: what was asked is in the file
         with Store(tmp_path / "verdicts.sqlite") as store:
-            assert cached(ask, store, "one")(pairs).tolist() == [[0.2, 0.3, 0.5]] * 3
+            assert cache_scores(ask, store, "one")(pairs).tolist() == [[0.2, 0.3, 0.5]] * 3
     assert asked == [("a", "b"), ("b", "a")]
     with Store(tmp_path / "verdicts.sqlite") as store:
-        cached(ask, store, "two")(pairs[:1])
+        cache_scores(ask, store, "two")(pairs[:1])
         with pytest.raises(InputError, match="NaN"):
-            cached(lambda p: np.full((len(p), 3), np.nan), store, "three")(pairs)
+            cache_scores(lambda p: np.full((len(p), 3), np.nan), store, "three")(pairs)
         assert store.verdicts("three", pairs) == {}
     assert len(asked) == 3
 
@@ -354,7 +354,7 @@ async def test_a_judge_that_says_neither_is_an_error_and_not_kept() -> None:
             await judge.score([("Paris", "1")])
     with Store(":memory:") as store:
         pairs = [("a", str(i)) for i in range(20)]
-        cached(lambda asked: many, store, "judge")(pairs)
+        cache_scores(lambda asked: many, store, "judge")(pairs)
         assert set(store.verdicts("judge", pairs)) == set(pairs[2:])
 
 

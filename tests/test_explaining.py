@@ -12,7 +12,7 @@ import pytest
 from demur.errors import InputError
 from demur.evaluation.explain import explain, explanation
 from demur.evaluation.replay import replay
-from demur.gate.gate import SIGNALS, Gate, GateStep, Verdict
+from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.policy import Policy
 from demur.gate.staged import Rehearsal
 from demur.gateway.decider import Decider
@@ -69,7 +69,7 @@ def gated() -> Policy:
     """Checks the half of the prompts that is nearer to the threshold, with two extra samples at most."""
     band = float(np.median(np.abs(priced().score([t.prompt + " again" for t in TRAINING]) - 0.5)))
     steps = (GateStep(0.0, 1.0, (0.0,) * len(SIGNALS)),) * 3
-    return Policy(priced(), Gate(steps, None, band, Verdict(0.1, 0.1, 0.05, 0.15)), active=True)
+    return Policy(priced(), Gate(steps, None, band, GateVerdict(0.1, 0.1, 0.05, 0.15)), active=True)
 
 
 def test_a_gate_is_explained_with_its_cost() -> None:

@@ -11,7 +11,7 @@ import pytest
 from demur.errors import ArtifactError, InputError
 from demur.gate.drafts import gate_rows, read_drafts
 from demur.gate.extra_samples import gain_for_the_money
-from demur.gate.gate import EMPTY_NLL, SIGNALS, GateRows, Verdict, fit_gate, read_head, read_signals
+from demur.gate.gate import EMPTY_NLL, SIGNALS, GateRows, GateVerdict, fit_gate, read_head, read_signals
 from demur.gate.policy import Policy, believed_quality, drafts_of
 from demur.gate.staged import Use, staged_curve, staged_scores
 from demur.gate.train import train_policy
@@ -128,7 +128,7 @@ def test_a_stream_is_routed_by_its_prompt_where_first_tokens_tell_nothing() -> N
     seeing = trained(*world(tells=True))
     assert seeing.gate is not None
     assert seeing.checks_streams
-    useless = replace(seeing, gate=replace(seeing.gate, head_verdict=Verdict(0.1, 0.0, -0.1, 0.1)))
+    useless = replace(seeing, gate=replace(seeing.gate, head_verdict=GateVerdict(0.1, 0.0, -0.1, 0.1)))
     for policy in (blind, useless):
         assert not policy.checks_streams
         near = policy.decide("question 7", threshold=float(policy.router.score(["question 7"])[0]))

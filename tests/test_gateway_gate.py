@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, Verdict
+from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
 from demur.gateway.check_draft import can_be_checked
 from demur.gateway.json_edit import without_logprobs
 from demur.gateway.ledger import read_ledger
 from gateways import EASY, Running, gateway, letters, point, upstream
 
 SURE, WAVERING = -0.1, -3.0
-VERDICT = Verdict(0.1, 0.1, 0.05, 0.15)
+VERDICT = GateVerdict(0.1, 0.1, 0.05, 0.15)
 BY_DRAFT = (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)  # the draft's NLL: .05 when sure, 1.5 when wavering, threshold .5
 BY_SHARE = (0.0, 0.0, 0.0, 0.0, -2.0, 0.0)  # how many samples mean what the draft does
 
@@ -48,7 +48,7 @@ def priced(found: Running) -> None:
 
 
 async def test_a_stream_waits_only_where_its_first_tokens_were_found_to_pay(tmp_path: Path) -> None:
-    idle = replace(by_draft(), head_verdict=Verdict(0.1, 0.0, -0.01, 0.01))
+    idle = replace(by_draft(), head_verdict=GateVerdict(0.1, 0.0, -0.01, 0.01))
     async with gateway(tmp_path, gate=idle) as found:
         found.weak.logprob = WAVERING
         status, headers, _ = await found.ask(EASY, stream=True)

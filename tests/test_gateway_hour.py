@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demur.gateway.last_hour import BYTES, Hour, shown
-from demur.gateway.shared_state import SharedBuckets, mapped
+from demur.gateway.last_hour import BYTES, Hour, dashboard_figures
+from demur.gateway.shared_state import SharedBuckets, map_file
 from test_gateway_parts import RECORD
 
 PLAIN = replace(RECORD, stage="prompt", usd=1.0, usd_strong=4.0)
@@ -22,7 +22,7 @@ def test_shares_and_money_are_those_of_the_requests() -> None:
     hour.add(replace(PLAIN, score=0.7, role="strong", usd=4.0))
     hour.add(replace(PLAIN, score=0.7, role="strong", usd=4.0, outcome="fallback"))
     hour.add(replace(PLAIN, score=None, role="direct", status=502))
-    found = shown(hour.total())
+    found = dashboard_figures(hour.total())
     assert (found["requests"], found["routed"]) == (4, 3)
     assert found["strong_share"] == pytest.approx(2 / 3)
     assert (found["usd"], found["usd_strong"]) == (10.0, 16.0)
@@ -34,7 +34,7 @@ def test_shares_and_money_are_those_of_the_requests() -> None:
 def test_a_request_without_a_price_makes_the_cost_unknown() -> None:
     hour = Hour()
     hour.add(replace(PLAIN, usd=None))
-    assert not shown(hour.total())["priced"]
+    assert not dashboard_figures(hour.total())["priced"]
 
 
 def test_only_requests_that_met_a_stage_count_for_it() -> None:
@@ -42,7 +42,7 @@ def test_only_requests_that_met_a_stage_count_for_it() -> None:
     for _ in range(10):
         hour.add(replace(PLAIN, score=None, queue_seconds=0.0, total_seconds=2.0))
     hour.add(replace(PLAIN, queue_seconds=0.5))
-    found = shown(hour.total())["latency_ms"]
+    found = dashboard_figures(hour.total())["latency_ms"]
     assert found["gate"] is None
     assert found["queue"] == pytest.approx([500, 500, 500], rel=0.07)
     assert found["total"][0] == pytest.approx(2000, rel=0.07)
@@ -54,7 +54,7 @@ def test_percentiles_are_right_to_a_bins_width() -> None:
     for one in seconds:
         hour.add(replace(PLAIN, total_seconds=one))
     expected = 1000 * np.quantile(seconds, [0.5, 0.95, 0.99])
-    assert shown(hour.total())["latency_ms"]["total"] == pytest.approx(expected, rel=0.08)
+    assert dashboard_figures(hour.total())["latency_ms"]["total"] == pytest.approx(expected, rel=0.08)
 
 
 def test_what_is_older_than_an_hour_is_forgotten() -> None:
@@ -63,18 +63,18 @@ def test_what_is_older_than_an_hour_is_forgotten() -> None:
     hour.add(PLAIN)
     now = 60
     hour.add(PLAIN)
-    assert shown(hour.total())["requests"] == 2
+    assert dashboard_figures(hour.total())["requests"] == 2
     now = 61
-    assert shown(hour.total())["requests"] == 1
+    assert dashboard_figures(hour.total())["requests"] == 1
     hour.add(PLAIN)  # stands where minute 1 stood
-    assert shown(hour.total())["requests"] == 2
+    assert dashboard_figures(hour.total())["requests"] == 2
     now = 1000
-    assert shown(hour.total())["requests"] == 0
+    assert dashboard_figures(hour.total())["requests"] == 0
 
 
 def test_a_file_of_an_hour_outlives_who_wrote_it(tmp_path: Path) -> None:
-    Hour(mapped(tmp_path / "0.hour", BYTES)).add(PLAIN)
-    assert shown(Hour(mapped(tmp_path / "0.hour", BYTES)).total())["requests"] == 1
+    Hour(map_file(tmp_path / "0.hour", BYTES)).add(PLAIN)
+    assert dashboard_figures(Hour(map_file(tmp_path / "0.hour", BYTES)).total())["requests"] == 1
 
 
 def test_two_processes_draw_from_one_bucket_and_keys_do_not_mix(tmp_path: Path) -> None:

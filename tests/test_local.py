@@ -15,7 +15,7 @@ from demur.errors import EndpointError, InputError, ModelError
 from demur.models import local
 from demur.models.doctor import doctor
 from demur.models.endpoint import EndpointClient
-from demur.models.local import endpoint_of, opened, parse_model
+from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.records import SamplingSettings
 
 
@@ -53,7 +53,7 @@ async def test_all_answers_fit_into_the_context(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(local, "_server", server)
     monkeypatch.setattr(local, "require", lambda *given, **named: None)
     for tokens in (512, 16):
-        async with opened(ModelConfig(str(tmp_path / "m.gguf")), parallel=10, max_tokens=tokens):
+        async with running_endpoint(ModelConfig(str(tmp_path / "m.gguf")), parallel=10, max_tokens=tokens):
             pass
     assert started == [(10, 1, 2048 + 5120), (10, 1, 4096)]
 
@@ -61,7 +61,10 @@ async def test_all_answers_fit_into_the_context(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.slow
 async def test_the_weak_model_answers_and_its_samples_repeat() -> None:
     settings = SamplingSettings(n=4, max_tokens=8, chat=False, template="The capital of {prompt} is", stop=("\n",))
-    async with opened(ModelConfig("smollm2-135m"), parallel=4) as endpoint, EndpointClient(endpoint) as client:
+    async with (
+        running_endpoint(ModelConfig("smollm2-135m"), parallel=4) as endpoint,
+        EndpointClient(endpoint) as client,
+    ):
         samples = await client.complete("France", settings, range(4))
         again = await client.complete("France", settings, range(4))
         cold = await client.complete("France", replace(settings, temperature=0.0), [0])
@@ -77,7 +80,7 @@ async def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF" + b"\0" * 100)
     with pytest.raises(EndpointError, match=r"broken.gguf: the local server ended at once"):
-        async with opened(ModelConfig(str(path)), parallel=2):
+        async with running_endpoint(ModelConfig(str(path)), parallel=2):
             pass
 
 

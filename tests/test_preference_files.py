@@ -12,7 +12,7 @@ import pytest
 
 from conftest import SHARED
 from demur.errors import InputError
-from demur.labels.preference_files import PAPER_COLUMNS, oriented, read_pair, read_preferences, write_preferences
+from demur.labels.preference_files import PAPER_COLUMNS, orient, read_pair, read_preferences, write_preferences
 from demur.records import Preference
 
 ROW = Preference(
@@ -56,7 +56,7 @@ def test_arena_rows_load_and_turn_round(tmp_path: Path) -> None:
         arena | {"model_b": "third", "winner": "model_a"},
     ]
     (tmp_path / "arena.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    found = oriented(read_preferences(tmp_path / "arena.jsonl"), weak="small", strong="large")
+    found = orient(read_preferences(tmp_path / "arena.jsonl"), weak="small", strong="large")
     assert [(row.prompt, row.target, row.winner) for row in found] == [("Why?", 1.0, "model_b"), ("Why?", 0.5, "tie")]
 
 

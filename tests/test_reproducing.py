@@ -22,7 +22,7 @@ from demur.paper import judged
 from demur.paper.authors import AUTHORS, authors_set
 from demur.paper.in_domain import row_key
 from demur.paper.judged import goes_strong
-from demur.paper.listing import PARTS, chosen, listing
+from demur.paper.listing import PARTS, choose_parts, listing
 from demur.paper.measures import Laboratory, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
 from demur.paper.part import Cells, reasons_together
@@ -88,11 +88,11 @@ def test_names_are_named_once_and_listed() -> None:
 
 
 def test_only_picks_parts_and_rows() -> None:
-    assert chosen(()) == (tuple(PARTS), frozenset())
-    assert chosen(("routellm-sw",)) == (("table-1", "table-2", "cost"), frozenset({"routellm-sw"}))
-    assert chosen(("cost", "routellm-sw", "figure-1")) == (("figure-1", "cost"), frozenset({"routellm-sw"}))
+    assert choose_parts(()) == (tuple(PARTS), frozenset())
+    assert choose_parts(("routellm-sw",)) == (("table-1", "table-2", "cost"), frozenset({"routellm-sw"}))
+    assert choose_parts(("cost", "routellm-sw", "figure-1")) == (("figure-1", "cost"), frozenset({"routellm-sw"}))
     with pytest.raises(InputError, match="no part or row is called 'table-9'"):
-        chosen(("table-9",))
+        choose_parts(("table-9",))
 
 
 def test_the_list_needs_no_folder_and_the_rest_does() -> None:
@@ -114,7 +114,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_every_part_is_made_and_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judged, "asked", _first_is_best)
+    monkeypatch.setattr(judged, "ask_judge", _first_is_best)
     monkeypatch.setattr(judged, "model", lambda name: SimpleNamespace(here=True))
     picked = (
         "nq-open-accuracy-hard",
@@ -253,7 +253,7 @@ def test_a_judge_in_prose_is_no_score(folder: Path, monkeypatch: pytest.MonkeyPa
     def prose(items: Sequence[JudgeItem], *_: object, **__: object) -> list[str | None]:
         return [None if reply is None else "they are all fine" for reply in _first_is_best(items)]
 
-    monkeypatch.setattr(judged, "asked", prose)
+    monkeypatch.setattr(judged, "ask_judge", prose)
     assert any("is a bare list of responses" in row for row in rows(made(folder, "table-3"), "table-3"))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.meaning.rules import meaning_key, read, ruling, same_meaning
+from demur.meaning.rules import meaning_key, read_answer, ruling, same_meaning
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
          "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]  # fmt: skip
@@ -251,4 +251,4 @@ def test_the_rule_is_named() -> None:
 def test_anything_can_be_asked(text: str) -> None:
     assert same_meaning(text, text) is True
     assert same_meaning(text, "Paris") is not True
-    read(text)
+    read_answer(text)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from demur.event_loop import finished, one_loop
+from demur.event_loop import one_loop, run_to_end
 
 
 async def doubled(value: int) -> int:
@@ -17,13 +17,13 @@ async def doubled(value: int) -> int:
 
 
 def test_without_a_loop() -> None:
-    assert finished(doubled(2)) == 4
+    assert run_to_end(doubled(2)) == 4
 
 
 async def test_inside_a_running_loop_as_in_a_notebook() -> None:
-    assert finished(doubled(2)) == 4
+    assert run_to_end(doubled(2)) == 4
     with pytest.raises(ValueError, match="negative"):
-        finished(doubled(-1))
+        run_to_end(doubled(-1))
 
 
 async def _loop() -> int:

@@ -17,7 +17,7 @@ import pytest
 from demur.config import ModelConfig, RunConfig
 from demur.errors import BudgetError, EndpointError, StoreError
 from demur.models.endpoint import Endpoint
-from demur.models.prices import paid
+from demur.models.prices import usd_paid
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.pair import PairSamples, spend_of
 from demur.sampling.sample import Budget, estimate, sample_prompts
@@ -94,9 +94,9 @@ async def test_equal_prompts_are_asked_and_paid_once() -> None:
 
 def test_tokens_that_nobody_counted_cost_an_unknown_sum() -> None:
     uncounted = [Sample(0, "x", None, "stop", 0, 0)]
-    assert paid(uncounted, PAID.price) is None
-    assert paid(uncounted, FREE.price) == 0.0
-    assert paid([], PAID.price) == 0.0
+    assert usd_paid(uncounted, PAID.price) is None
+    assert usd_paid(uncounted, FREE.price) == 0.0
+    assert usd_paid([], PAID.price) == 0.0
 
 
 async def test_what_cannot_be_counted_uses_up_the_budget_that_was_set_aside() -> None:
@@ -135,7 +135,7 @@ async def test_the_budget_is_never_passed_even_by_concurrent_requests() -> None:
         with pytest.raises(BudgetError, match=r"more than max_usd 80\.0; what was sampled is kept"):
             await sample_prompts(many, Counting(), endpoint, SETTINGS, store, budget=budget)
         stored = [s for prompt in many for s in store.samples(endpoint.name, prompt.text, SETTINGS.key)]
-        assert 0 < (paid(stored, PAID.price) or 0) <= 80
+        assert 0 < (usd_paid(stored, PAID.price) or 0) <= 80
 
 
 async def test_an_unknown_price_cannot_keep_a_budget() -> None:
@@ -152,15 +152,15 @@ async def test_the_estimate_is_a_bound_on_what_is_paid() -> None:
         expected = estimate(PROMPTS, PAID, SETTINGS, store)
         found = await sample_prompts(PROMPTS, Counting(), PAID, SETTINGS, store)
         assert expected.usd is not None
-        assert paid([s for side in found.values() for s in side], PAID.price) <= expected.usd  # type: ignore[operator]
+        assert usd_paid([s for side in found.values() for s in side], PAID.price) <= expected.usd  # type: ignore[operator]
         assert estimate(PROMPTS, PAID, SETTINGS, store).missing == 0
 
 
 def test_shared_prompt_tokens_are_paid_once() -> None:
     together = [Sample(i, "x", None, "stop", 100, 1, choices=4) for i in range(4)]
     alone = [replace(s, choices=1) for s in together]
-    assert paid(together, PAID.price) == pytest.approx(104)
-    assert paid(alone, PAID.price) == pytest.approx(404)
+    assert usd_paid(together, PAID.price) == pytest.approx(104)
+    assert usd_paid(alone, PAID.price) == pytest.approx(404)
 
 
 CHILD = """

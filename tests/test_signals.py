@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 import demur
 from demur.errors import InputError
 from demur.evaluation.signals import ALL, SignalRow, UncertaintyCard, auroc, auroc_draws, signals, table, tables_by_set
-from demur.labels.self_report import p_true, verbalised
+from demur.labels.self_report import p_true, verbalised_confidence
 from demur.records import Sample
 from pairs import running_pair, write_questions
 
@@ -144,7 +144,7 @@ def test_p_true_is_read_from_the_letter_that_was_said(
     ("text", "doubt"), [("About 80 percent", 0.2), ("very likely", math.nan), ("250", math.nan), ("0", 1.0)]
 )
 def test_a_stated_confidence_is_read(text: str, doubt: float) -> None:
-    assert verbalised(Sample(0, text, None, "stop", 9, 2)) == pytest.approx(doubt, nan_ok=True)
+    assert verbalised_confidence(Sample(0, text, None, "stop", 9, 2)) == pytest.approx(doubt, nan_ok=True)
 
 
 def test_without_logprobs_or_gold_it_says_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from demur.config import LabelConfig, ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.labels.judge_replies import orders_of
-from demur.labels.label_run import GRADED, Sampled, compared, from_file, from_grades, from_judge
+from demur.labels.label_run import FROM_GRADES, Sampled, from_file, from_grades, from_judge, judge_items
 from demur.records import Prompt, Sample
 from demur.sampling.pair import PairSamples
 
@@ -26,7 +26,7 @@ SAMPLES = PairSamples(
 )
 
 
-@pytest.mark.parametrize("name", GRADED)
+@pytest.mark.parametrize("name", FROM_GRADES)
 def test_the_strong_model_is_needed_only_for_the_hard_prompt(name: str) -> None:
     found = from_grades(Sampled(PROMPTS, SAMPLES, "w", "s"), name)
     easy, hard = found.preferences
@@ -48,7 +48,7 @@ def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> 
     sides = {"hard": ("200", "221"), "easy": ("4", "4"), "odd": ("so", "thus"), "tie": ("he", "him")}
     samples = PairSamples(*({key: sampled(pair[side]) for key, pair in sides.items()} for side in (0, 1)))
     of = Sampled(prompts, samples, "w", "s")
-    items = compared(of)
+    items = judge_items(of)
     strong_first = orders_of(items)[1][0] == "strong"
     replies = [None, "LLM 1" if strong_first else "LLM 2", "Both are fine", "LLM 1 and LLM 2"]
     found = from_judge(of, items, replies, "judge")

@@ -99,7 +99,8 @@ def check_label(label: LabelConfig, where: str = "label") -> None:
             fitting = [name for name, source in BELONGS.items() if source == label.source]
             takes = ", ".join((["kind"] if label.source in KINDS else []) + fitting + ["entailment", "rules"])
             raise InputError(
-                f"{where}: {option} {_shown(value)} belongs to source {owner!r}; source {label.source!r} takes {takes}"
+                f"{where}: {option} {_as_written(value)} belongs to source {owner!r}; "
+                f"source {label.source!r} takes {takes}"
             )
     _check_kind(label, where)
     if label.chosen_kind != "hard" and (label.delta, label.tau) != (plain.delta, plain.tau):
@@ -109,7 +110,9 @@ def check_label(label: LabelConfig, where: str = "label") -> None:
     if label.source == "judge" and not label.judge:
         raise InputError(f"{where}: source 'judge' needs a judge (--judge): a catalogue name or MODEL@BASE_URL")
     if label.models and (len(label.models) != 2 or len(set(label.models)) != 2):
-        raise InputError(f"{where}: models are the weak and the strong one, two names; found {_shown(label.models)}")
+        raise InputError(
+            f"{where}: models are the weak and the strong one, two names; found {_as_written(label.models)}"
+        )
 
 
 def _check_kind(label: LabelConfig, where: str) -> None:
@@ -125,7 +128,7 @@ def _check_kind(label: LabelConfig, where: str) -> None:
     raise InputError(f"{where}: kind {label.kind!r} does not fit source {label.source!r}: {has}{hint}")
 
 
-def _shown(value: object) -> str:
+def _as_written(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
 
 
@@ -206,7 +209,7 @@ class RunConfig:
 
 def read_run_file(path: str | Path) -> RunConfig:
     """Read a run file (.toml, .yaml, .yml or .json); raises InputError naming file, key and value."""
-    config = build(RunConfig, read_mapping(Path(path)), where=str(path))
+    config = from_mapping(RunConfig, read_mapping(Path(path)), where=str(path))
     check_label(config.label, where=f"{path}: label")
     return config
 
@@ -240,15 +243,15 @@ def load_run(run: str | Path) -> RunConfig:
     if not path.exists():
         raise InputError(f"{path}: no run here yet; start with `demur sample` or `demur run FILE`")
     config = read_run_file(path)
-    return config if config.folder == Path(run) else build(RunConfig, {**asdict(config), "run": str(run)})
+    return config if config.folder == Path(run) else from_mapping(RunConfig, {**asdict(config), "run": str(run)})
 
 
-def listed(names: str | Sequence[str]) -> list[str]:
+def list_names(names: str | Sequence[str]) -> list[str]:
     """Names in a list, or in one text with commas between."""
     return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else list(names)
 
 
-def build(record: type[_Record], values: object, *, where: str = "run file") -> _Record:
+def from_mapping(record: type[_Record], values: object, *, where: str = "run file") -> _Record:
     """Make a record (nested dataclasses and all) from plain values; unknown, missing and mistyped keys are errors."""
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: expected a table of keys for {record.__name__}, found {values!r}")
@@ -269,7 +272,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if value is not None and records:  # a record or nothing
         hint = records[0]
     if is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, {"model": value} if hint is ModelConfig and isinstance(value, str) else value, where=where)
+        return from_mapping(
+            hint, {"model": value} if hint is ModelConfig and isinstance(value, str) else value, where=where
+        )
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{where}: expected a list, found {value!r}")

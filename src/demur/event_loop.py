@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 _Result = TypeVar("_Result")
 
 
-def finished(work: Coroutine[Any, Any, _Result]) -> _Result:
+def run_to_end(work: Coroutine[Any, Any, _Result]) -> _Result:
     """The coroutine's result; what it raises is raised here."""
     if not _in_a_loop():
         return asyncio.run(work)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_whole(path: Path) -> Iterator[Path]:
     """A ``.part`` beside ``path`` to write to: it takes the path's place when the block ends well, else it goes."""
     part = path.with_name(path.name + ".part")
     try:
@@ -22,5 +22,5 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_whole(path: Path, text: str) -> None:
     """Write a UTF-8 text; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
+    with replace_whole(path) as part:
         part.write_text(text, encoding="utf-8")

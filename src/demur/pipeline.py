@@ -19,17 +19,24 @@ from demur.config import (
     LabelConfig,
     RouterConfig,
     RunConfig,
-    build,
     check_label,
-    listed,
+    from_mapping,
+    list_names,
     load_run,
     read_run_file,
 )
 from demur.errors import InputError
-from demur.evaluation.graded_file import Graded, write_graded
+from demur.evaluation.graded_file import GradedFile, write_graded
 from demur.evaluation.page import write_report
 from demur.evaluation.policy_rows import measure_policy
-from demur.evaluation.results import Evaluation, evaluate_router, examples, first_quality, graded, quality_warnings
+from demur.evaluation.results import (
+    Evaluation,
+    evaluate_router,
+    examples,
+    first_quality,
+    grade_test_set,
+    quality_warnings,
+)
 from demur.gate.policy import POLICY, Policy
 from demur.gate.train import train_policy
 from demur.labels.from_samples import Labels
@@ -164,10 +171,10 @@ def evaluate_stage(
         return None
     samples = stored_pair(config, prompts, store)
     prices = endpoint_of(config.weak).price, endpoint_of(config.strong).price
-    test = graded(prompts, samples.weak, samples.strong, prices)
+    test = grade_test_set(prompts, samples.weak, samples.strong, prices)
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
-    write_graded(config.graded, Graded(tuple(texts), *firsts))
+    write_graded(config.graded, GradedFile(tuple(texts), *firsts))
     served = load_router(config.served_router, encoder=encoder)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
     rows = []
@@ -271,8 +278,8 @@ def label(
     EndpointError and BudgetError of a judge.
     """
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
-    given |= {"file": file, "models": listed(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
-    wanted = build(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
+    given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
+    wanted = from_mapping(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
     check_label(wanted)
     config = replace(load_run(run), label=wanted)
     with Store(config.store) as store:
@@ -298,9 +305,9 @@ def train(
     """
     own = None if isinstance(encoder, str) else encoder
     spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
-    given: dict[str, object] = {"methods": listed(methods), "serve": serve, "encoder": spec}
+    given: dict[str, object] = {"methods": list_names(methods), "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples}
-    config = replace(load_run(run), router=build(RouterConfig, given, where="router"))
+    config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
     with Store(config.store) as store:
         router = train_stage(config, store, progress, own)
         config.save()  # now that the routers are there

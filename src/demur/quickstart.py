@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from demur.config import LabelConfig, ModelConfig, RunConfig, load_run
-from demur.event_loop import finished
+from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask, answer
 from demur.gate.policy import Policy
 from demur.models.endpoint import EndpointClient
-from demur.models.local import endpoint_of, opened
+from demur.models.local import endpoint_of, running_endpoint
 from demur.pipeline import Announce, Outcome, run_config
 from demur.records import Progress, Sample, SamplingSettings, no_progress
 from demur.store import Store
@@ -66,13 +66,13 @@ def answer_examples(run: str = "run/demo") -> list[Answered]:
     async def work() -> list[Answered]:
         async with AsyncExitStack() as stack:
             store = stack.enter_context(Store(config.store))
-            weak, strong = (_asked(model, config, store, stack) for model in (config.weak, config.strong))
+            weak, strong = (_ask_through_store(model, config, store, stack) for model in (config.weak, config.strong))
             return [await answer(policy, prompt, weak=weak, strong=strong) for prompt in EXAMPLES]
 
-    return finished(work())
+    return run_to_end(work())
 
 
-def _asked(model: ModelConfig, config: RunConfig, store: Store, stack: AsyncExitStack) -> Ask:
+def _ask_through_store(model: ModelConfig, config: RunConfig, store: Store, stack: AsyncExitStack) -> Ask:
     """A model asked through the store, as the run's samples were; it is started for the first one that is missing."""
     client: EndpointClient | None = None
     name, key = endpoint_of(model).name, config.sampling.key
@@ -83,7 +83,7 @@ def _asked(model: ModelConfig, config: RunConfig, store: Store, stack: AsyncExit
         if known:
             return known[0]
         if client is None:
-            endpoint = await stack.enter_async_context(opened(model, parallel=1))
+            endpoint = await stack.enter_async_context(running_endpoint(model, parallel=1))
             client = await stack.enter_async_context(EndpointClient(endpoint))
         found = await client.complete(prompt, config.sampling, [index])
         store.add_samples(name, prompt, key, found)

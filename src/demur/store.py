@@ -40,7 +40,7 @@ create table if not exists embeddings (
 """
 
 Pair = tuple[str, str]
-Verdict = tuple[float, float, float]
+EntailmentScores = tuple[float, float, float]
 
 
 class Store:
@@ -110,13 +110,13 @@ class Store:
         ]
         self._write("insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def verdicts(self, model: str, pairs: Sequence[Pair]) -> dict[Pair, Verdict]:
+    def verdicts(self, model: str, pairs: Sequence[Pair]) -> dict[Pair, EntailmentScores]:
         """Stored (contradiction, neutral, entailment) of those pairs that have one."""
         keys = {content_hash(pair): pair for pair in pairs}
         found = self._lookup("pair, contradiction, neutral, entailment", "verdicts", "model", "pair", model, keys)
         return {keys[key]: (c, n, e) for key, c, n, e in found}
 
-    def add_verdicts(self, model: str, verdicts: Mapping[Pair, Verdict]) -> None:
+    def add_verdicts(self, model: str, verdicts: Mapping[Pair, EntailmentScores]) -> None:
         """Keep verdicts; committed when this returns."""
         rows = [(model, content_hash(pair), *verdict) for pair, verdict in verdicts.items()]
         self._write("insert or replace into verdicts values (?, ?, ?, ?, ?)", rows)

@@ -42,7 +42,7 @@ def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
         return printing.as_json(outcome)
     printing.outcome(outcome)
     for answered in answer_examples(run):
-        printing.answered(answered)
+        printing.print_answered(answered)
     return None
 
 
@@ -196,7 +196,7 @@ def train(
     policy = Policy.load(Path(run) / "router", encoder=router.encoder)
     if json:
         return printing.as_json(router.describe() | {"gate": policy.lines})
-    printing.trained(router, Path(run))
+    printing.print_trained(router, Path(run))
     return printing.lines(policy.lines)
 
 
@@ -257,7 +257,7 @@ def route(
     """Say which model should answer a prompt, and why."""
     from demur.pipeline import route
 
-    text = _piped(prompt)
+    text = _read_prompt(prompt)
     decision = route(text, router=router)
     if json:
         return printing.as_json(decision)
@@ -273,7 +273,7 @@ def explain(
     """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
     from demur.evaluation.explain import explain
 
-    found = explain(_piped(prompt), router=router)
+    found = explain(_read_prompt(prompt), router=router)
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
@@ -305,7 +305,7 @@ gateway_commands(app)
 paper_commands(app)
 
 
-def _piped(prompt: str) -> str:
+def _read_prompt(prompt: str) -> str:
     """The prompt, or standard input for "-"."""
     if prompt != "-":
         return prompt

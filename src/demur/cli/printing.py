@@ -143,7 +143,7 @@ def decision(prompt: str, made: Decision) -> None:
         out.print(f"  near ({near.similarity:.2f}): {_escape(text)}   {entropies} nats", style="dim")
 
 
-def answered(found: Answered) -> None:
+def print_answered(found: Answered) -> None:
     """One prompt that a policy answered: the answer, the model, the stages and the reason."""
     made = found.decision
     out.print(f"\n[bold]{_escape(' '.join(found.prompt.split())[:100])}[/bold]")
@@ -175,7 +175,7 @@ def labels(made: Labels) -> None:
         out.print(f"- {line}", markup=False)
 
 
-def trained(router: Router, run: Path) -> None:
+def print_trained(router: Router, run: Path) -> None:
     """What was saved where."""
     out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts")
 

@@ -10,16 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import Graded, read_graded, refuse_training_prompts
+from demur.evaluation.graded_file import GradedFile, read_graded, refuse_training_prompts
 from demur.files import write_whole
 from demur.gate.policy import Policy, believed_quality
 from demur.measure.certificate import Loss, certify, fixed_thresholds
 from demur.measure.threshold import (
     Calibration,
-    certified,
     threshold_for_quality,
     threshold_for_share,
     threshold_for_usd,
+    threshold_from_certificate,
 )
 from demur.prompts import load_prompts
 from demur.records import content_hash
@@ -72,7 +72,9 @@ def calibrate(
     return found
 
 
-def _certify(router: Router, folder: Path, given: Graded, risk: float, confidence: float, loss: Loss) -> Calibration:
+def _certify(
+    router: Router, folder: Path, given: GradedFile, risk: float, confidence: float, loss: Loss
+) -> Calibration:
     graded = given.distinct
     refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
     certificate = certify(
@@ -84,7 +86,7 @@ def _certify(router: Router, folder: Path, given: Graded, risk: float, confidenc
         confidence=confidence,
         loss=loss,
     )
-    found = certified(certificate)
+    found = threshold_from_certificate(certificate)
     save_calibration(folder, found)
     hashes = {"prompts_hash": content_hash(list(graded.prompts)), "router_hash": weights_hash(folder)}
     kept = asdict(certificate) | hashes | {"promise": certificate.sentence}

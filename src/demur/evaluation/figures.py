@@ -36,13 +36,13 @@ def in_style(draw: _Drawer) -> _Drawer:
     """Draw with STYLE in force; matplotlib is imported only now."""
 
     @wraps(draw)
-    def styled(*given: Any) -> Any:
+    def with_style(*given: Any) -> Any:
         import matplotlib
 
         with matplotlib.rc_context(STYLE):
             return draw(*given)
 
-    return styled  # type: ignore[return-value]
+    return with_style  # type: ignore[return-value]
 
 
 def check_matplotlib() -> None:

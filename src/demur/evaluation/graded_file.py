@@ -23,7 +23,7 @@ FIELDS = ("weak_quality", "strong_quality")
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
+class GradedFile:
     """Prompts and the quality of both models' answers, (n,) each."""
 
     prompts: tuple[str, ...]
@@ -31,11 +31,11 @@ class Graded:
     strong_quality: FloatArray
 
     @property
-    def distinct(self) -> Graded:
+    def distinct(self) -> GradedFile:
         """Without repetitions, of which only the first one counts: they are no independent prompts."""
         first = {plain_text(prompt): i for i, prompt in reversed(list(enumerate(self.prompts)))}
         rows = sorted(first.values())
-        return Graded(tuple(self.prompts[i] for i in rows), self.weak_quality[rows], self.strong_quality[rows])
+        return GradedFile(tuple(self.prompts[i] for i in rows), self.weak_quality[rows], self.strong_quality[rows])
 
 
 def plain_text(prompt: str) -> str:
@@ -54,18 +54,18 @@ def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> 
         )
 
 
-def write_graded(path: Path, graded: Graded) -> None:
+def write_graded(path: Path, graded: GradedFile) -> None:
     """Write graded prompts as JSON lines."""
     rows = zip(graded.prompts, graded.weak_quality.tolist(), graded.strong_quality.tolist(), strict=True)
     lines = (json.dumps(dict(zip(("prompt", *FIELDS), row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
     write_whole(path, "".join(lines))
 
 
-def read_graded(path: str | Path) -> Graded:
+def read_graded(path: str | Path) -> GradedFile:
     """Read graded prompts; raises InputError naming file, line and field."""
     rows = [(str(row.get("prompt") or ""), *_qualities(row, where)) for where, row in read_rows(Path(path))]
     texts, weak, strong = zip(*rows, strict=True) if rows else ((), (), ())
-    return Graded(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float))
+    return GradedFile(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float))
 
 
 def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:

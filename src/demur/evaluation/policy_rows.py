@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demur.evaluation.results import EvaluationRow, GradedPrompts, sample_quality
+from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
 from demur.gate.policy import Policy, drafts_of
 from demur.gate.staged import apgr_gain, staged_curve, staged_scores
 from demur.measure.curve import cost_quality_curve
@@ -15,7 +15,7 @@ PAPER = "paper: hard, sw"
 
 
 def measure_policy(
-    policy: Policy, served: str, test: GradedPrompts, paper: Router | None
+    policy: Policy, served: str, test: TestSet, paper: Router | None
 ) -> tuple[list[EvaluationRow], tuple[str, ...]]:
     """Rows of the paper's recipe and, last, of router and gate; and what is found. ``served`` names the router."""
     texts = [prompt.text for prompt in test.prompts]

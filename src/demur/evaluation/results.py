@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
-from demur.models.prices import Price, served
+from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
 from demur.routing.router import Neighbour, Router
@@ -75,7 +75,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class GradedPrompts:
+class TestSet:
     """Prompts with gold answers, both models' samples, what they were worth and what serving one answer costs."""
 
     prompts: tuple[Prompt, ...]
@@ -87,15 +87,15 @@ class GradedPrompts:
     strong_usd: FloatArray | None
 
 
-def graded(
+def grade_test_set(
     prompts: Sequence[Prompt],
     weak: Mapping[str, Sequence[Sample]],
     strong: Mapping[str, Sequence[Sample]],
     prices: tuple[Price | None, Price | None],
     grader: Grader = grade,
-) -> GradedPrompts:
+) -> TestSet:
     """Grade and price both models' samples of the test prompts."""
-    return GradedPrompts(
+    return TestSet(
         prompts=tuple(prompts),
         weak=weak,
         strong=strong,
@@ -131,10 +131,10 @@ def served_usd(
     """USD of serving one answer to each prompt; shape (n,), None when the price is unknown."""
     if price is None:
         return None
-    return np.array([served(samples[prompt.id], price) for prompt in prompts], dtype=float)
+    return np.array([usd_of_serving(samples[prompt.id], price) for prompt in prompts], dtype=float)
 
 
-def evaluate_router(name: str, scores: FloatArray, test: GradedPrompts) -> EvaluationRow:
+def evaluate_router(name: str, scores: FloatArray, test: TestSet) -> EvaluationRow:
     """Measure one router's scores (n,) on the test set."""
     costs = (None, None) if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
     curve = cost_quality_curve(scores, test.weak_quality, test.strong_quality, weak_cost=costs[0], strong_cost=costs[1])
@@ -148,7 +148,7 @@ def usd_at_share(curve: CostQualityCurve, strong_share: float) -> float | None:
     return 1000 * float(np.interp(strong_share, curve.strong_shares, curve.costs))
 
 
-def quality_warnings(test: GradedPrompts) -> tuple[str, ...]:
+def quality_warnings(test: TestSet) -> tuple[str, ...]:
     """Plain sentences about a test set on which routing can show nothing."""
     weak, strong = float(test.weak_quality.mean()), float(test.strong_quality.mean())
     if strong > weak:
@@ -159,7 +159,7 @@ def quality_warnings(test: GradedPrompts) -> tuple[str, ...]:
     )
 
 
-def examples(router: Router, test: GradedPrompts) -> tuple[Example, ...]:
+def examples(router: Router, test: TestSet) -> tuple[Example, ...]:
     """Route every test prompt and set the decision beside both models' first answers."""
     weak, strong = (first_quality(test.prompts, side) for side in (test.weak, test.strong))
     found = []

@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.config import load_run
 from demur.errors import InputError
-from demur.event_loop import finished
+from demur.event_loop import run_to_end
 from demur.labels.self_report import asked_about
 from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, uncertainty
 from demur.meaning.clusters import meaning_clusters
@@ -128,9 +128,9 @@ def signals(
                     rules=config.label.rules,
                     progress=progress,
                 )
-                values = measured(found.ids, answers)
+                values = measure_signals(found.ids, answers)
                 if ask:
-                    about = finished(asked_about(prompts, side, model, store, budget=money, progress=progress))
+                    about = run_to_end(asked_about(prompts, side, model, store, budget=money, progress=progress))
                     values |= about
                 right = np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
                 sets = [prompt.source or Path(config.prompts).name for prompt in prompts]
@@ -138,7 +138,7 @@ def signals(
     return UncertaintyCard(len(prompts), tuple(tables))
 
 
-def measured(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]]) -> dict[str, FloatArray]:
+def measure_signals(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]]) -> dict[str, FloatArray]:
     """Definition -> (n,) uncertainty of each prompt; nan throughout where it needs log-probs that are not there."""
     given = all(one.logprobs is not None or not one.text for answers in samples for one in answers)
     logprobs = [[one.logprobs or () for one in answers] for answers in samples]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.gate.gate import Gate, Verdict, judge
+from demur.gate.gate import Gate, GateVerdict, gate_verdict
 from demur.gate.staged import StagedScores, Use
 from demur.labels.believed_gain import RESAMPLES
 from demur.records import FloatArray, Sample
@@ -19,11 +19,11 @@ SHARES = np.linspace(0.1, 0.9, 9)
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ExtraSamplesTrial:
     """The gate with at most so many extra samples; all but the verdict a prompt, on average."""
 
     samples: int
-    verdict: Verdict
+    verdict: GateVerdict
     checked: float  # share of prompts whose weak answer is looked at
     extra: float  # weak samples beside the answers
     dropped: float  # weak answers that are thrown away for the strong model's
@@ -53,7 +53,7 @@ def trials(
     gains: FloatArray,
     tokens: tuple[float, float],
     usd: tuple[FloatArray, FloatArray] | None = None,
-) -> tuple[Trial, ...]:
+) -> tuple[ExtraSamplesTrial, ...]:
     """One a number of samples.
 
     ``held``: scores (k + 1, n, r) of `fit_gate`; ``gains`` (n, r) of its rows; ``tokens`` read and written of one weak
@@ -71,7 +71,11 @@ def trials(
         )
         spent = ((extra + dropped) * tokens[0], (extra + dropped) * tokens[1])
         money = None if usd is None else gain_for_the_money(uses, prompt_scores, gains, *usd)
-        found.append(Trial(samples, judge(limited.final, before, gains), checked, extra, dropped, spent, money))
+        found.append(
+            ExtraSamplesTrial(
+                samples, gate_verdict(limited.final, before, gains), checked, extra, dropped, spent, money
+            )
+        )
     return tuple(found)
 
 

@@ -49,7 +49,7 @@ class GateStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """Whether the gate pays: believed gain (quality a prompt, over random) that it catches, judged without labels."""
 
     prompt_only: float
@@ -89,8 +89,8 @@ class Gate:
     steps: tuple[GateStep, ...]
     head: GateStep | None  # of the first HEAD_TOKENS tokens alone; None without log-probs
     band: float  # only prompts whose score lies this near to the threshold are checked
-    verdict: Verdict  # with all extra samples
-    head_verdict: Verdict | None = None  # of the first tokens alone; None: not judged
+    verdict: GateVerdict  # with all extra samples
+    head_verdict: GateVerdict | None = None  # of the first tokens alone; None: not judged
 
     @property
     def samples(self) -> int:
@@ -134,10 +134,10 @@ def read_head(logprobs: Sequence[float]) -> FloatArray:
     return np.array([nlls.mean(), nlls.max()]) if len(nlls) else np.full(2, EMPTY_NLL)
 
 
-def judge(after: FloatArray, before: FloatArray, gains: FloatArray) -> Verdict:
+def gate_verdict(after: FloatArray, before: FloatArray, gains: FloatArray) -> GateVerdict:
     """What scores (n, r) after a look at the drafts catch of the believed ``gains`` beyond the scores before."""
     caught = believed_area(before, gains)
-    return Verdict(caught, believed_area(after, gains) - caught, *area_interval(after, before, gains))
+    return GateVerdict(caught, believed_area(after, gains) - caught, *area_interval(after, before, gains))
 
 
 def fit_gate(rows: GateRows) -> tuple[Gate, FloatArray]:
@@ -160,8 +160,8 @@ def fit_gate(rows: GateRows) -> tuple[Gate, FloatArray]:
     head, head_verdict = None, None
     if rows.heads is not None:
         head, after = _fit_step(rows.prompt_scores, rows.heads, rows.gains)
-        head_verdict = judge(np.clip(after, before - band, before + band), before, rows.gains)
-    return Gate(steps, head, band, judge(confined[-1], before, rows.gains), head_verdict), confined
+        head_verdict = gate_verdict(np.clip(after, before - band, before + band), before, rows.gains)
+    return Gate(steps, head, band, gate_verdict(confined[-1], before, rows.gains), head_verdict), confined
 
 
 def _fit_step(prompt_scores: FloatArray, signals: FloatArray, gains: FloatArray) -> tuple[GateStep, FloatArray]:

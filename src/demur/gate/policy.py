@@ -25,10 +25,10 @@ import numpy as np
 from demur.errors import ArtifactError, InputError
 from demur.files import write_whole
 from demur.gate.drafts import Drafts, read_drafts
-from demur.gate.extra_samples import Trial
-from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, Verdict, read_head, read_signals
-from demur.gate.staged import Rehearsal, StagedScores, unchecked
-from demur.gate.weaker_groups import Slice
+from demur.gate.extra_samples import ExtraSamplesTrial
+from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict, read_head, read_signals
+from demur.gate.staged import Rehearsal, StagedScores, without_gate
+from demur.gate.weaker_groups import WeakerGroup
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
 from demur.records import Encoder, Entailment, FloatArray, Role, Sample
@@ -53,8 +53,8 @@ class Policy:
     about: str = "no gate was trained"  # why there is none
     beliefs: FloatArray | None = None  # (2, n) the strong model's belief in both models' answers to training prompts
     rehearsal: Rehearsal | None = None  # what the gate did to drafts of training prompts
-    trials: tuple[Trial, ...] = ()  # the gate with fewer extra samples
-    weaker: tuple[Slice, ...] = ()  # where the weak model is believed better
+    trials: tuple[ExtraSamplesTrial, ...] = ()  # the gate with fewer extra samples
+    weaker: tuple[WeakerGroup, ...] = ()  # where the weak model is believed better
 
     @property
     def serving_gate(self) -> Gate | None:
@@ -74,7 +74,7 @@ class Policy:
         Where nothing is known of the gate's ways (no rehearsal) the prompt's own score stands in for the last word.
         """
         if gate is None:
-            return unchecked(prompt_scores)
+            return without_gate(prompt_scores)
         if self.rehearsal is None:
             steps = np.broadcast_to(prompt_scores[:, None], (len(gate.steps), len(prompt_scores), 1))
             return StagedScores(prompt_scores, steps, np.array([step.spread for step in gate.steps]), gate.band)
@@ -119,13 +119,13 @@ class Policy:
         step = min(len(samples) - 1, gate.samples)
         texts = [one.text for one in samples[: step + 1]]
         ids = meaning_clusters([prompt], [texts], entailment=self.entailment, rules=self.rules).ids[0]
-        score = self._confined(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
+        score = self._within_band(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
         certain = gate.settled(step, score, decision.threshold)
         if not final and not certain:
             return replace(decision, wants_samples=1)
         beside = f" and {step} extra sample{'s' if step > 1 else ''}" if step else ""
         lacking = "" if certain else "; one more was wanted in vain, so the calibration is void"
-        return replace(self._settled(decision, score, f"weak answer{beside} checked{lacking}"), void=not certain)
+        return replace(self._final_decision(decision, score, f"weak answer{beside} checked{lacking}"), void=not certain)
 
     def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:
         """The second stage for a stream, from the draft's first tokens: let it go or escalate, take nothing back."""
@@ -134,13 +134,13 @@ class Policy:
             return replace(decision, wants_samples=0)
         if gate.head is None or not gate.checks_streams:
             why = "a stream: its first tokens tell too little, so the prompt decides"
-            return self._settled(decision, decision.score, why)
+            return self._final_decision(decision, decision.score, why)
         if not logprobs:
             return self._without_gate(decision)
-        score = self._confined(gate.head, decision, read_head(logprobs))
-        return self._settled(decision, score, "first tokens of the weak answer checked")
+        score = self._within_band(gate.head, decision, read_head(logprobs))
+        return self._final_decision(decision, score, "first tokens of the weak answer checked")
 
-    def _confined(self, step: GateStep, decision: Decision, signals: FloatArray) -> float:
+    def _within_band(self, step: GateStep, decision: Decision, signals: FloatArray) -> float:
         assert self.gate is not None
         before = np.array(decision.score)
         return float(self.gate.confined(step.score(before, signals), before))
@@ -151,10 +151,12 @@ class Policy:
             "alone and the calibration is void; train again on samples of this endpoint",
             stacklevel=3,
         )
-        settled = self._settled(decision, decision.score, "no log-probs: the gate is void, so is the calibration")
+        settled = self._final_decision(
+            decision, decision.score, "no log-probs: the gate is void, so is the calibration"
+        )
         return replace(settled, void=True)
 
-    def _settled(self, decision: Decision, score: float, why: str) -> Decision:
+    def _final_decision(self, decision: Decision, score: float, why: str) -> Decision:
         """The final decision at a score."""
         role: Role = "strong" if score >= decision.threshold else "weak"
         sign = ">=" if role == "strong" else "<"
@@ -205,9 +207,9 @@ class Policy:
             "about": self.about,
             "rules": self.rules,
             "gate": asdict(self.gate) if self.gate else None,
-            "beliefs": _listed(self.beliefs),
+            "beliefs": _as_list(self.beliefs),
             "rehearsal": self.rehearsal
-            and {"scores": _listed(self.rehearsal.scores), "changes": _listed(self.rehearsal.changes)},
+            and {"scores": _as_list(self.rehearsal.scores), "changes": _as_list(self.rehearsal.changes)},
             "trials": [asdict(trial) for trial in self.trials],
             "weaker": [asdict(one) for one in self.weaker],
         }
@@ -234,7 +236,7 @@ class Policy:
             known = kept["rehearsal"] and {name: np.array(value) for name, value in kept["rehearsal"].items()}
             rehearsal = Rehearsal(**known) if known else None
             trials = tuple(_trial(one) for one in kept["trials"])
-            weaker = tuple(Slice(**one) for one in kept["weaker"])
+            weaker = tuple(WeakerGroup(**one) for one in kept["weaker"])
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
         if kept["router"] != weights_hash(folder):
@@ -290,17 +292,19 @@ def _opened_at_first_use(spec: str) -> Entailment:
 
 def _gate(kept: dict[str, Any]) -> Gate:
     head = _step(kept["head"]) if kept["head"] else None
-    judged = Verdict(**kept["head_verdict"]) if kept["head_verdict"] else None
-    return Gate(tuple(_step(step) for step in kept["steps"]), head, kept["band"], Verdict(**kept["verdict"]), judged)
+    judged = GateVerdict(**kept["head_verdict"]) if kept["head_verdict"] else None
+    return Gate(
+        tuple(_step(step) for step in kept["steps"]), head, kept["band"], GateVerdict(**kept["verdict"]), judged
+    )
 
 
-def _trial(kept: dict[str, Any]) -> Trial:
+def _trial(kept: dict[str, Any]) -> ExtraSamplesTrial:
     money = kept["for_the_money"] and tuple(kept["for_the_money"])
     arrays = {"tokens": tuple(kept["tokens"]), "for_the_money": money}
-    return Trial(**{**kept, "verdict": Verdict(**kept["verdict"]), **arrays})
+    return ExtraSamplesTrial(**{**kept, "verdict": GateVerdict(**kept["verdict"]), **arrays})
 
 
-def _listed(values: FloatArray | None) -> list[Any] | None:
+def _as_list(values: FloatArray | None) -> list[Any] | None:
     return None if values is None else values.round(5).tolist()
 
 

@@ -106,7 +106,7 @@ def rehearsal(prompt_scores: FloatArray, held: FloatArray) -> Rehearsal:
     return Rehearsal(scores[chosen], (held - prompt_scores[:, None]).reshape(len(held), -1)[:, chosen])
 
 
-def unchecked(prompt_scores: FloatArray) -> StagedScores:
+def without_gate(prompt_scores: FloatArray) -> StagedScores:
     """Scores (n,) of a router without a gate: no answer is looked at."""
     return StagedScores(prompt_scores, prompt_scores[None, :, None], np.zeros(1), -1.0)
 

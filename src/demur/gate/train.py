@@ -12,7 +12,7 @@ from demur.gate.extra_samples import answer_tokens, trials
 from demur.gate.gate import fit_gate
 from demur.gate.policy import Policy
 from demur.gate.staged import rehearsal
-from demur.gate.weaker_groups import weaker_slices
+from demur.gate.weaker_groups import weaker_groups
 from demur.labels.from_samples import joint_clusters
 from demur.labels.uncertainty import belief
 from demur.meaning.clusters import meaning_clusters
@@ -46,7 +46,7 @@ def train_policy(
     joint = joint_clusters(prompts, weak, strong, entailment, rules, progress).ids
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
-    weaker = weaker_slices(router.vectors, texts, beliefs[1] - beliefs[0])
+    weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])
     most = min(map(len, weak)) - 1
     drafts = read_drafts(own, weak, min(extra, most))
     rows = gate_rows(router.training_scores, drafts, joint, counts)

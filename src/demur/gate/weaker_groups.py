@@ -19,7 +19,7 @@ PROMPTS_A_SLICE, FEWEST, MOST_SLICES = 40, 20, 12
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class WeakerGroup:
     """One group of prompts."""
 
     prompts: int
@@ -37,7 +37,7 @@ class Slice:
         )
 
 
-def weaker_slices(vectors: FloatArray, prompts: Sequence[str], gains: FloatArray) -> tuple[Slice, ...]:
+def weaker_groups(vectors: FloatArray, prompts: Sequence[str], gains: FloatArray) -> tuple[WeakerGroup, ...]:
     """Slices whose whole interval of believed ``gains`` (n,) lies below zero; ``vectors`` (n, d) are the prompts'."""
     count = int(np.clip(len(prompts) // PROMPTS_A_SLICE, 1, MOST_SLICES))
     member, centres = spherical_kmeans(vectors, count, np.random.default_rng(0))
@@ -51,5 +51,5 @@ def weaker_slices(vectors: FloatArray, prompts: Sequence[str], gains: FloatArray
         width = deviations * float(gains[rows].std(ddof=1)) / len(rows) ** 0.5
         if mean + width < 0:
             example = prompts[rows[np.argmax(vectors[rows] @ centre)]]
-            found.append(Slice(len(rows), mean, mean - width, mean + width, example))
+            found.append(WeakerGroup(len(rows), mean, mean - width, mean + width, example))
     return tuple(found)

@@ -69,11 +69,11 @@ class Gateway:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions and /v1/completions: routed."""
-        return await self._answered(request, routed=True)
+        return await self._respond(request, routed=True)
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/embeddings: passed to the upstream that the model names, else to the weak one."""
-        return await self._answered(request, routed=False)
+        return await self._respond(request, routed=False)
 
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
@@ -111,7 +111,7 @@ class Gateway:
 
     # -- one request ---------------------------------------------------------------------------------------------
 
-    async def _answered(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
+    async def _respond(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
         passage = Passage(f"{self._name}{next(self._count):012x}", request.path, time.perf_counter(), time.time())
         passage.traceparent = request.headers.get("traceparent", "")
         held = _expected_bytes(request, self.settings.max_body_bytes)
@@ -119,7 +119,7 @@ class Gateway:
         self._held_bytes += held
         try:
             self._admit(request, passage)
-            return await self._served(request, await self._body(request, passage), passage, routed=routed)
+            return await self._serve(request, await self._body(request, passage), passage, routed=routed)
         except (ApiError, web.HTTPException) as error:
             passage.status, passage.outcome = error.status, passage.outcome if passage.model else "refused"
             raise
@@ -157,18 +157,18 @@ class Gateway:
         passage.fields = body.fields
         return body
 
-    async def _served(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> web.StreamResponse:
-        answer = await self._asked(request, body, passage, routed=routed)
+    async def _serve(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> web.StreamResponse:
+        answer = await self._ask(request, body, passage, routed=routed)
         passage.status = answer.status
         if answer.status < 400:
             self._chooser.keep(passage, "weak" if passage.model == self.upstreams["weak"].endpoint.model else "strong")
         if answer.whole is None:
             return await send_pieces(request, answer, self._headers(answer, passage), passage)
-        data = self._masked(answer.whole) if answer.status >= 400 else answer.whole
+        data = self._mask_keys(answer.whole) if answer.status >= 400 else answer.whole
         passage.answered_whole(data)
         return web.Response(body=data, status=answer.status, headers=self._headers(answer, passage))
 
-    async def _asked(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> Answer:
+    async def _ask(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> Answer:
         """The answer of the model that is chosen, or of the one that stands in for it. Raises ApiError."""
         role = await self._role(request, body, passage, routed=routed)
         query = request.rel_url.raw_query_string
@@ -189,17 +189,17 @@ class Gateway:
             return await self._chooser.choose(self.settings, request.headers, body.fields, passage)
         return self._chooser.direct.get(passage.asked, "weak")
 
-    def _masked(self, data: bytes) -> bytes:
+    def _mask_keys(self, data: bytes) -> bytes:
         """An error of an upstream; some show the key that they were asked with."""
         for upstream in self.upstreams.values():
-            data = upstream.masked(data)
+            data = upstream.mask_key(data)
         return data
 
     def _headers(self, answer: Answer, passage: Passage) -> dict[str, str]:
         headers = response_headers(answer.headers)
-        return headers | self._explained(passage) if self.settings.headers else headers
+        return headers | self._explain(passage) if self.settings.headers else headers
 
-    def _explained(self, passage: Passage) -> dict[str, str]:
+    def _explain(self, passage: Passage) -> dict[str, str]:
         found = {"x-demur-model": passage.model, "x-demur-decision-id": passage.id}
         found["x-demur-reason"] = " ".join(passage.reason.encode("ascii", "replace").decode().split())
         if passage.score is not None and passage.threshold is not None:

@@ -59,7 +59,7 @@ async def first_answer(
 
 def _named(body: Body, upstream: Upstream, passage: Passage) -> bytes:
     """The body for an upstream: with its model's name where demur chose it, else as it came."""
-    return body.raw if passage.chosen is None else body.changed(model=upstream.endpoint.model)
+    return body.raw if passage.chosen is None else body.replace_member(model=upstream.endpoint.model)
 
 
 def nobody(passage: Passage, error: UpstreamDown) -> ApiError:

@@ -63,10 +63,10 @@ class DraftChecker:
         self, first: Decision, text: str, path: str, body: Body, headers: Mapping[str, str]
     ) -> Checked | None:
         """The draft and the last word on it; None when the upstream refuses. Raises UpstreamDown."""
-        answer = await self._upstream.send(path, body.changed(**self._draft(body.fields)), headers)
+        answer = await self._upstream.send(path, body.replace_member(**self._draft(body.fields)), headers)
         try:
             if answer.status != 200:
-                self._refused(answer)
+                self._refusal(answer)
                 return None
             if answer.is_stream:
                 return await self._first_tokens(first, answer, body.fields)
@@ -78,7 +78,7 @@ class DraftChecker:
             answer.close()
             raise
 
-    def _refused(self, answer: Answer) -> None:
+    def _refusal(self, answer: Answer) -> None:
         """An upstream that cannot now is down; one that will not have this request may have it without log-probs."""
         answer.close()
         if answer.status >= 500 or answer.status == 429:
@@ -115,7 +115,7 @@ class DraftChecker:
     ) -> tuple[Sample | None, tuple[int, int]]:
         """One more sample of the weak model, drawn as the gate's training samples were; None when there is none."""
         try:
-            answer = await self._upstream.send(path, body.changed(**self._extra(body.fields, index)), headers)
+            answer = await self._upstream.send(path, body.replace_member(**self._extra(body.fields, index)), headers)
         except UpstreamDown:
             return None, (0, 0)
         answer.close()

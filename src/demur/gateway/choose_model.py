@@ -35,34 +35,36 @@ class Chooser:
         passage.text = routed_text(fields, settings.context_characters)
         if settings.sticky:
             passage.turn = turn_of(fields, key=passage.key, header=headers.get("x-demur-conversation"))
-        forced = _forced(headers)
+        forced = _force(headers)
         if forced:
-            return _chosen(passage, forced, "the request's header asks for it")
+            return _choose_role(passage, forced, "the request's header asks for it")
         if not passage.text.strip():
             held = self._conversations.held(passage.turn)
             return self.settle(passage, held or settings.default, "the request has no text to route")
-        return await self._decided(fields, threshold, passage)
+        return await self._decide(fields, threshold, passage)
 
-    async def _decided(self, fields: Mapping[str, Any], threshold: float | None, passage: Passage) -> Role:
+    async def _decide(self, fields: Mapping[str, Any], threshold: float | None, passage: Passage) -> Role:
         # A stream waits for its first tokens only where looking at them was found to pay.
         waits = not fields.get("stream") or self._decider.policy.checks_streams
         gate = waits and can_be_checked(fields) and self._conversations.held(passage.turn) != "strong"
         try:
             made = await self._decider.decide(passage.text, threshold, gate=gate)
         except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
-            return _chosen(passage, "strong", f"the router failed ({type(error).__name__})")  # its text may hold a key
+            return _choose_role(
+                passage, "strong", f"the router failed ({type(error).__name__})"
+            )  # its text may hold a key
         passage.score, passage.threshold = made.decision.score, made.decision.threshold
         passage.queue_seconds, passage.embed_seconds, passage.score_seconds = made.queued, made.embedded, made.scored
         if made.decision.wants_samples:
             passage.to_check = made.decision
-            return _chosen(passage, "weak", made.decision.reason)
+            return _choose_role(passage, "weak", made.decision.reason)
         return self.settle(passage, made.decision.role, made.decision.reason)
 
     def settle(self, passage: Passage, decided: Role, reason: str) -> Role:
         """What was decided, unless the strong model has the conversation already."""
         if decided == "weak" and self._conversations.held(passage.turn) == "strong":
-            return _chosen(passage, "strong", f"{reason}; the conversation stays with its model")
-        return _chosen(passage, decided, reason)
+            return _choose_role(passage, "strong", f"{reason}; the conversation stays with its model")
+        return _choose_role(passage, decided, reason)
 
     def keep(self, passage: Passage, served: Role) -> None:
         """A conversation stays with the model that answered, or was to answer, whichever is the stronger."""
@@ -87,7 +89,7 @@ def unknown_model(asked: str, direct: Mapping[str, Role]) -> ApiError:
     return ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
 
 
-def _forced(headers: Mapping[str, str]) -> Role | None:
+def _force(headers: Mapping[str, str]) -> Role | None:
     """The model that a request's header asks for; raises ApiError 400 for another word."""
     asked = headers.get("x-demur-route", "")
     if asked and asked not in ("weak", "strong"):
@@ -99,7 +101,7 @@ def _role(name: str) -> Role:
     return "weak" if name == "weak" else "strong"
 
 
-def _chosen(passage: Passage, role: Role, reason: str) -> Role:
+def _choose_role(passage: Passage, role: Role, reason: str) -> Role:
     passage.role = passage.chosen = role
     passage.reason = reason
     return role

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demur.gateway.last_hour import BYTES, Hour, shown
+from demur.gateway.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.ledger import LedgerRecord
-from demur.gateway.metrics import Gauges, added, prometheus
-from demur.gateway.shared_state import Board, mapped
+from demur.gateway.metrics import Gauges, prometheus, sum_series
+from demur.gateway.shared_state import Board, map_file
 
 if TYPE_CHECKING:
     from demur.gateway.app import Gateway
@@ -28,7 +28,7 @@ def page(gateway: Gateway) -> str:
     return template.replace("{{weak}}", names["weak"]).replace("{{strong}}", names["strong"])
 
 
-def counted(gateway: Gateway) -> dict[str, Any]:
+def count_with_noun(gateway: Gateway) -> dict[str, Any]:
     """What this process has counted, for the others of its service."""
     gauges = gateway.gauges()
     return {
@@ -42,21 +42,21 @@ def counted(gateway: Gateway) -> dict[str, Any]:
 
 def metrics_text(gateway: Gateway, board: Board | None) -> str:
     """GET /metrics: of all workers together."""
-    own = counted(gateway)
+    own = count_with_noun(gateway)
     if board:
         board.put(own)  # so that the next answer, whichever worker gives it, never counts less
     every = [own, *(board.others() if board else ())]
     sums = {name: sum(int(one[name]) for one in every) for name in ("in_flight", "dropped", "failures")}
     gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.router.threshold)
-    return prometheus(added(one["series"] for one in every), gauges)
+    return prometheus(sum_series(one["series"] for one in every), gauges)
 
 
 def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     """GET /admin/stats: what the page draws, of all workers together."""
     others = board.others() if board else []
-    hours = [Hour(mapped(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
+    hours = [Hour(map_file(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
     recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
-    return shown(np.sum([hour.total() for hour in hours], axis=0)) | {
+    return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
         "threshold": gateway.decider.policy.router.threshold,
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),

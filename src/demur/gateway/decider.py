@@ -93,7 +93,9 @@ class Decider:
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
         router = self.policy.router  # the one that a batch began with scores it, whatever is loaded meanwhile
         started = time.perf_counter()
-        work = asyncio.get_running_loop().run_in_executor(self._worker, _scored, router, [one.text for one in batch])
+        work = asyncio.get_running_loop().run_in_executor(
+            self._worker, _score_batch, router, [one.text for one in batch]
+        )
         work.add_done_callback(partial(self._finish, router, batch, started))
 
     def _finish(self, router: Router, batch: list[Asked], started: float, done: asyncio.Future[Scored]) -> None:
@@ -127,7 +129,7 @@ class Scored:
     scored: float
 
 
-def _scored(router: Router, texts: Sequence[str]) -> Scored:
+def _score_batch(router: Router, texts: Sequence[str]) -> Scored:
     start = time.perf_counter()
     vectors = router.embed_together(texts)
     embedded = time.perf_counter()

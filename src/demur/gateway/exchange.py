@@ -78,14 +78,14 @@ class Passage:
     def tokens(self) -> tuple[int, int, bool]:
         """Prompt and completion tokens of the answer, and whether the upstream counted them; else by length."""
         if self._tokens is None or not self._whole:  # a stream's change as it comes
-            self._tokens = self._counted()
+            self._tokens = self._count_tokens()
         return self._tokens
 
     @property
     def _whole(self) -> bool:
         return isinstance(self.tail, bytes)
 
-    def _counted(self) -> tuple[int, int, bool]:
+    def _count_tokens(self) -> tuple[int, int, bool]:
         data = bytes(self.tail)
         found = usage_of_whole(data) if self._whole else usage_of(data)
         if found:

@@ -83,7 +83,7 @@ class Body:
     end: int  # where the object ends
     fields: Mapping[str, Any]  # of a repeated name the last, as Python reads it
 
-    def changed(self, **values: object) -> bytes:
+    def replace_member(self, **values: object) -> bytes:
         """With other values: those that are there are replaced where they stand, the others come last."""
         new = {name: json.dumps(value) for name, value in values.items()}
         changes = [(one.start, one.end, new[one.name]) for one in self.members if one.name in new]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demur.config import build
+from demur.config import from_mapping
 from demur.errors import InputError
 from demur.gateway.openai_bodies import ApiError
 
@@ -50,7 +50,7 @@ def read_keys(file: str | Path) -> list[ClientKey]:
         raise InputError(f"{file}: not valid JSON: {error}") from None
     if not isinstance(rows, list):
         raise InputError(f"{file}: expected a list of keys")
-    return [build(ClientKey, row, where=f"{file}: key {i + 1}") for i, row in enumerate(rows)]
+    return [from_mapping(ClientKey, row, where=f"{file}: key {i + 1}") for i, row in enumerate(rows)]
 
 
 def bearer(headers: Mapping[str, str]) -> str:
@@ -63,7 +63,7 @@ def bearer(headers: Mapping[str, str]) -> str:
 Take = Callable[[str, int], float]
 
 
-def drawn(held: tuple[float, float] | None, per_minute: int, now: float) -> tuple[float, float]:
+def draw_from_bucket(held: tuple[float, float] | None, per_minute: int, now: float) -> tuple[float, float]:
     """(requests left, seconds to wait) of a bucket that refills; ``held``: what was left, and when (monotonic)."""
     most = float(per_minute)
     left, since = held or (most, now)
@@ -82,7 +82,7 @@ class Buckets:
     def take(self, name: str, per_minute: int) -> float:
         """See `Take`."""
         now = time.monotonic()
-        left, wait = drawn(self._held.get(name), per_minute, now)
+        left, wait = draw_from_bucket(self._held.get(name), per_minute, now)
         self._held[name] = (left, now)
         return wait
 
@@ -99,7 +99,7 @@ class Doorkeeper:
         """The name of the key that a request carries (empty without keys); raises ApiError 401 or 429."""
         if self.keys is None:
             return ""
-        key = self._known(bearer(headers))
+        key = self._find_key(bearer(headers))
         if key is None:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
         if key.usd is not None and self.spent.get(key.name, 0.0) >= key.usd:
@@ -128,7 +128,7 @@ class Doorkeeper:
         for name, usd in spent.items():
             self.spent[name] = max(self.spent.get(name, 0.0), usd)
 
-    def _known(self, secret: str) -> ClientKey | None:
+    def _find_key(self, secret: str) -> ClientKey | None:
         hashed = hashlib.sha256(secret.encode()).hexdigest()
         found = None
         for key in self.keys or ():  # all of them, every time: how long it takes says nothing

@@ -54,7 +54,7 @@ class Hour:
         cells[row + USD_STRONG] += record.usd_strong or 0.0
         cells[row + ERRORS] += record.status >= 500
         cells[row + FALLBACKS] += record.outcome == "fallback"
-        for stage, seconds in met(record):
+        for stage, seconds in stages_of(record):
             cells[row + START_OF[stage] + _latency_bin(seconds)] += 1
         if record.score is not None:
             self._add_score(row, record, record.score)
@@ -87,7 +87,7 @@ class Hour:
         return np.asarray(self._rows[alive & (self._rows[:, MINUTE] > 0)].sum(axis=0))
 
 
-def met(record: LedgerRecord) -> list[tuple[str, float]]:
+def stages_of(record: LedgerRecord) -> list[tuple[str, float]]:
     """The stages that a request went through, and their seconds."""
     found = [("total", record.total_seconds)]
     if record.model:
@@ -101,7 +101,7 @@ def met(record: LedgerRecord) -> list[tuple[str, float]]:
     return found
 
 
-def shown(total: FloatArray) -> dict[str, Any]:
+def dashboard_figures(total: FloatArray) -> dict[str, Any]:
     """What the dashboard draws of an hour's sums."""
     requests, routed = total[REQUESTS], total[ROUTED]
     bins = total[FIRST_SCORE:].reshape(SCORES, PER_SCORE)

@@ -205,17 +205,17 @@ class PostgresBackend:
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; one that is there already stays as it was."""
-        with self._connected() as db, db.transaction(), db.cursor() as cursor:
+        with self._with_connection() as db, db.transaction(), db.cursor() as cursor:
             cursor.executemany(_insert("%s"), list(map(_row, records)))
 
     def spent(self, keys: Sequence[str]) -> dict[str, float]:
         """USD of each key's requests so far."""
-        with self._connected() as db, db.transaction():
+        with self._with_connection() as db, db.transaction():
             rows = db.execute(_sums("%s", len(keys)), list(keys)).fetchall()
         return {key: usd or 0.0 for key, usd in rows}
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _with_connection(self) -> Iterator[Any]:
         """The connection; it is given up, and made anew the next time, when something went wrong with it."""
         if self._db is None or self._db.closed:
             self._connect()
@@ -280,13 +280,13 @@ class Ledger:
     def _work(self) -> None:
         pending: list[LedgerRecord] = []
         while not self._ending.is_set():
-            pending = self._left(pending + self._taken(LARGEST_COMMIT - len(pending)))
+            pending = self._left(pending + self._take_queued(LARGEST_COMMIT - len(pending)))
             self._tell_spent()
             if pending or self._queue.qsize() < LARGEST_COMMIT:
                 self._ending.wait(COMMIT_SECONDS)
         given_up = time.monotonic() + LAST_TRIES_SECONDS
         while pending or not self._queue.empty():
-            pending = self._left(pending + self._taken(LARGEST_COMMIT - len(pending)))
+            pending = self._left(pending + self._take_queued(LARGEST_COMMIT - len(pending)))
             if pending and time.monotonic() >= given_up:
                 lost = len(pending) + self._queue.qsize()
                 self.dropped += lost
@@ -295,7 +295,7 @@ class Ledger:
             if pending:
                 time.sleep(COMMIT_SECONDS / 2)
 
-    def _taken(self, most: int) -> list[LedgerRecord]:
+    def _take_queued(self, most: int) -> list[LedgerRecord]:
         found: list[LedgerRecord] = []
         try:
             while len(found) < most:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from demur.gateway.last_hour import STAGES, Hour, met
+from demur.gateway.last_hour import STAGES, Hour, stages_of
 from demur.gateway.ledger import LedgerRecord
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -67,7 +67,7 @@ class Metrics:
         series[completions] += record.completion_tokens
         series["demur_cost_usd_total"] += record.usd or 0.0
         series["demur_cost_always_strong_usd_total"] += record.usd_strong or 0.0
-        for stage, seconds in met(record):
+        for stage, seconds in stages_of(record):
             series[_BUCKET[stage][bisect_left(BUCKETS, seconds)]] += 1
             series[_SUM[stage]] += seconds
         if record.stage == "gate":
@@ -95,7 +95,7 @@ def prometheus(series: Mapping[str, float], gauges: Gauges) -> str:
     return "\n".join(lines) + "\n"
 
 
-def added(counted: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def sum_series(counted: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Series of several processes as one."""
     found: defaultdict[str, float] = defaultdict(float)
     for series in counted:

@@ -20,13 +20,13 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from demur.config import ModelConfig, build
+from demur.config import ModelConfig, from_mapping
 from demur.errors import DemurError, InputError
 from demur.gate.policy import Policy
 from demur.gateway.admin import add_admin
 from demur.gateway.app import Gateway, Handler, errors_as_openai
 from demur.gateway.connections import Connection, Listener, bound, port_of
-from demur.gateway.dashboard import counted
+from demur.gateway.dashboard import count_with_noun
 from demur.gateway.decider import Decider
 from demur.gateway.keys import Doorkeeper, read_keys
 from demur.gateway.last_hour import BYTES, Hour
@@ -36,11 +36,11 @@ from demur.gateway.openai_bodies import ApiError
 from demur.gateway.processes import Workers
 from demur.gateway.reload import reload_all, usable_policy
 from demur.gateway.settings import GatewaySettings, read_settings
-from demur.gateway.shared_state import Board, mapped
+from demur.gateway.shared_state import Board, map_file
 from demur.gateway.tracing import Tracer
 from demur.gateway.upstreams import Upstream
 from demur.models.endpoint import authorization
-from demur.models.local import endpoint_of, opened
+from demur.models.local import endpoint_of, running_endpoint
 from demur.records import Role
 from demur.routing.router import Router
 
@@ -143,11 +143,11 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     if lifeline is not None:
 
-        def orphaned() -> None:
+        def end_with_parent() -> None:
             loop.remove_reader(lifeline)
             stop.set()
 
-        loop.add_reader(lifeline, orphaned)
+        loop.add_reader(lifeline, end_with_parent)
     async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, address):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
         reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
@@ -200,7 +200,7 @@ async def running(
         for listener, door in zip(listeners, filter(None, doors), strict=True):
             await listener.open(door)
             stack.push_async_callback(listener.close)
-        stack.push_async_callback(_drained, gateway, listeners)
+        stack.push_async_callback(_drain, gateway, listeners)
         yield gateway, f"http://{settings.host}:{port_of(doors[0])}"
 
 
@@ -231,7 +231,7 @@ async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitSt
     )
     if board:
         before = board.before() or {"series": {}}
-        gateway.metrics = Metrics(Hour(mapped(board.hour_file(), BYTES)), before["series"])
+        gateway.metrics = Metrics(Hour(map_file(board.hour_file(), BYTES)), before["series"])
         told = asyncio.ensure_future(_keep_told(gateway, board))
         stack.callback(told.cancel)
     return gateway
@@ -241,11 +241,11 @@ async def _keep_told(gateway: Gateway, board: Board) -> None:
     """Write down what this worker has counted, as often as it may be missed."""
     while True:
         with suppress(OSError):  # the disk is full: older figures are shown
-            board.put(counted(gateway))
+            board.put(count_with_noun(gateway))
         await asyncio.sleep(TOLD_SECONDS)
 
 
-async def _drained(gateway: Gateway, listeners: Sequence[Listener]) -> None:
+async def _drain(gateway: Gateway, listeners: Sequence[Listener]) -> None:
     """Let nobody else in, and running answers end."""
     gateway.draining = True
     for listener in listeners:
@@ -275,8 +275,8 @@ async def _upstream(role: Role, settings: GatewaySettings, router: Router, stack
         trained = router.record.get("models", {}).get(role)
         if not trained:
             raise InputError(f"{settings.router} does not say where its {role} model is; give [{role}] in the config")
-        config = build(ModelConfig, trained, where=settings.router)
-    endpoint = await stack.enter_async_context(opened(config, parallel=settings.local_slots))
+        config = from_mapping(ModelConfig, trained, where=settings.router)
+    endpoint = await stack.enter_async_context(running_endpoint(config, parallel=settings.local_slots))
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings)
     authorization(upstream.endpoint)  # a key that is not there is said now, not to every client
     await upstream.open()
@@ -289,7 +289,7 @@ def application(
 ) -> web.Application:
     """The routes of a gateway; ``admin`` adds dashboard, metrics and reload."""
     app = web.Application(
-        middlewares=[errors_as_openai, attended(gateway)], client_max_size=gateway.settings.max_body_bytes
+        middlewares=[errors_as_openai, attend_to_end(gateway)], client_max_size=gateway.settings.max_body_bytes
     )
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/chat/completions", gateway.complete)
@@ -306,12 +306,12 @@ def application(
 
 def admin_application(gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]) -> web.Application:
     """Dashboard, metrics and reload alone."""
-    app = web.Application(middlewares=[errors_as_openai, attended(gateway)])
+    app = web.Application(middlewares=[errors_as_openai, attend_to_end(gateway)])
     add_admin(app, gateway, board, reload)
     return app
 
 
-def attended(gateway: Gateway) -> Middleware:
+def attend_to_end(gateway: Gateway) -> Middleware:
     """Connections know that they are heard; once the gateway is ending, they are sent elsewhere."""
 
     @web.middleware

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from demur.config import ModelConfig, build, read_mapping
+from demur.config import ModelConfig, from_mapping, read_mapping
 from demur.records import Role
 
 # What a reload takes over; whatever else differs, only a restart can change.
@@ -57,7 +57,7 @@ def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettin
     """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key."""
     values = dict(read_mapping(Path(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}
-    return build(GatewaySettings, values, where=str(path or "serve"))
+    return from_mapping(GatewaySettings, values, where=str(path or "serve"))
 
 
 def needs_restart(held: GatewaySettings, fresh: GatewaySettings) -> str | None:

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from demur.gateway.keys import drawn
+from demur.gateway.keys import draw_from_bucket
 
 SLOT, SLOTS = struct.Struct("<16sdd"), 4096  # hash of a key's name, requests left, when that was (monotonic seconds)
 NOBODY = bytes(16)
 
 
-def mapped(file: Path, size: int) -> mmap.mmap:
+def map_file(file: Path, size: int) -> mmap.mmap:
     """A file of so many bytes as memory that all who map it share; new ones are zero."""
     with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as opened:
         opened.truncate(size)
@@ -34,7 +34,7 @@ class SharedBuckets:
     """A bucket of requests a key, for all processes that open the same file."""
 
     def __init__(self, file: Path) -> None:
-        self._slots = mapped(file, SLOTS * SLOT.size)
+        self._slots = map_file(file, SLOTS * SLOT.size)
         self._lock = os.open(file, os.O_RDONLY)  # flock is released by the system when its holder is killed
 
     def take(self, name: str, per_minute: int) -> float:
@@ -43,7 +43,7 @@ class SharedBuckets:
         with self._alone():
             now, at = time.monotonic(), self._place(wanted)
             found, left, since = SLOT.unpack_from(self._slots, at)
-            left, wait = drawn((left, since) if found == wanted else None, per_minute, now)
+            left, wait = draw_from_bucket((left, since) if found == wanted else None, per_minute, now)
             SLOT.pack_into(self._slots, at, wanted, left, now)
         return wait
 

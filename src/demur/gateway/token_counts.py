@@ -41,7 +41,7 @@ def usage_of_whole(data: bytes) -> tuple[int, int] | None:
     found = usage_of(data[-TAIL_BYTES:])
     if found or len(data) <= TAIL_BYTES:
         return found
-    answer = _parsed(data)
+    answer = _parse(data)
     return _tokens(answer.get("usage")) if isinstance(answer, dict) else None
 
 
@@ -66,24 +66,24 @@ def request_tokens(fields: Mapping[str, Any]) -> int:
 
 def answer_tokens(data: bytes) -> int:
     """An estimate of the completion tokens of a whole answer."""
-    return _said(_parsed(data)) // CHARACTERS_PER_TOKEN
+    return _says(_parse(data)) // CHARACTERS_PER_TOKEN
 
 
 def stream_tokens(tail: bytes, sent_bytes: int) -> int:
     """An estimate of the completion tokens of a stream: as large a share of it is text as of its end."""
     if not tail:
         return 0
-    said = sum(map(_said, _events(tail)))
+    said = sum(map(_says, _events(tail)))
     return said * sent_bytes // len(tail) // CHARACTERS_PER_TOKEN
 
 
 def _events(tail: bytes) -> Iterator[object]:
     for event in tail.split(b"\n"):
         if event.startswith(b"data:"):
-            yield _parsed(event[5:])
+            yield _parse(event[5:])
 
 
-def _said(answer: object) -> int:
+def _says(answer: object) -> int:
     """Characters of text and tool calls in a completion or a chunk of one."""
     choices = answer.get("choices") if isinstance(answer, dict) else None
     parts = [
@@ -107,7 +107,7 @@ def _characters(value: object) -> int:
     return CHARACTERS_PER_TOKEN if type(value) is int else 0
 
 
-def _parsed(data: bytes) -> object:
+def _parse(data: bytes) -> object:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -99,7 +99,7 @@ class Answer:
         self.response.close()
 
 
-async def _begun(response: aiohttp.ClientResponse) -> Answer:
+async def _begin(response: aiohttp.ClientResponse) -> Answer:
     """The answer as soon as all of it is there, or the first piece of a stream."""
     began = time.perf_counter()
     if response.status < 400 and "text/event-stream" in response.headers.get("Content-Type", ""):
@@ -152,7 +152,7 @@ class Upstream:
         """
         self._admit()
         try:
-            return await self._tried(path, body, headers)
+            return await self._try(path, body, headers)
         except BaseException:
             self.breaker.give_back()
             raise
@@ -166,7 +166,7 @@ class Upstream:
         if not self.breaker.admit():
             raise UpstreamDown(f"{self.endpoint.model}: not asked, it failed {self.breaker.failures} times in a row")
 
-    async def _tried(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _try(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
@@ -202,7 +202,7 @@ class Upstream:
             allow_redirects=False,
         )
         try:
-            return await _begun(response)
+            return await _begin(response)
         except BaseException:  # the client has gone: the answer goes too
             response.close()
             raise
@@ -225,7 +225,7 @@ class Upstream:
         except (*BROKEN, DemurError):
             return False
 
-    def masked(self, data: bytes) -> bytes:
+    def mask_key(self, data: bytes) -> bytes:
         """An error's text without this upstream's key; some echo it."""
         try:
             key = (secret(self.endpoint.api_key_env or "") or "").encode()

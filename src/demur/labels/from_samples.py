@@ -201,8 +201,8 @@ def _measure(
     found = meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
     n, tokens = len(prompts), has_tokens(weak) and has_tokens(strong)
     sides = (
-        sureness(found.ids[:n], weak, definition, tokens=tokens),
-        sureness(found.ids[n:], strong, definition, tokens=tokens),
+        measure_sureness(found.ids[:n], weak, definition, tokens=tokens),
+        measure_sureness(found.ids[n:], strong, definition, tokens=tokens),
     )
     saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
     meanings = [len(np.unique(ids)) for ids in found.ids]
@@ -214,7 +214,7 @@ def has_tokens(samples: _Side) -> bool:
     return all(one.logprobs is not None or not one.text for answers in samples for one in answers)
 
 
-def sureness(clusters: Sequence[IntArray], samples: _Side, definition: str, *, tokens: bool = True) -> Sureness:
+def measure_sureness(clusters: Sequence[IntArray], samples: _Side, definition: str, *, tokens: bool = True) -> Sureness:
     """One model's, from the meanings of its samples; ``definition`` is the entropy's, and without ``tokens`` there is
     no coverage. An empty answer has no tokens."""
     logprobs = [[one.logprobs or () for one in answers] for answers in samples]
@@ -269,7 +269,7 @@ def _choose(
     learned, judged = halves(joint, n)
     half = n // 2
     weak, strong = (
-        sureness(
+        measure_sureness(
             [ids[start : start + half] for ids in joint],
             [answers[:half] for answers in side],
             "discrete",

@@ -53,10 +53,10 @@ def quality_gap_targets(
     if variant == "det":
         return (low[:, 0] < high[:, 0]).astype(float)
     if variant == "prob":
-        return 1.0 - _within(low, high, 0.0)
+        return 1.0 - _share_within(low, high, 0.0)
     if variant != "trans":
         raise InputError(f"no quality gap is called {variant!r}; use det, prob or trans")
-    return 1.0 - _within(low, high, best_relaxation(low, high) if relaxation is None else relaxation)
+    return 1.0 - _share_within(low, high, best_relaxation(low, high) if relaxation is None else relaxation)
 
 
 def best_relaxation(weak: FloatArray, strong: FloatArray) -> float:
@@ -64,10 +64,10 @@ def best_relaxation(weak: FloatArray, strong: FloatArray) -> float:
     low, high = _samples(weak, "weak"), _samples(strong, "strong")
     widest = float(max(0.0, high.max() - low.min()))
     candidates = np.linspace(0.0, widest, RELAXATIONS)
-    return float(candidates[int(np.argmax([_spread(_within(low, high, t)) for t in candidates]))])
+    return float(candidates[int(np.argmax([_spread(_share_within(low, high, t)) for t in candidates]))])
 
 
-def _within(low: FloatArray, high: FloatArray, relaxation: float) -> FloatArray:
+def _share_within(low: FloatArray, high: FloatArray, relaxation: float) -> FloatArray:
     """(n,) share of the sample pairs in which the weak answer is at most ``relaxation`` worse."""
     parts = [
         (low[i : i + PAIRS_AT_ONCE, :, None] >= high[i : i + PAIRS_AT_ONCE, None, :] - relaxation).mean(axis=(1, 2))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError
-from demur.event_loop import finished
+from demur.event_loop import run_to_end
 from demur.labels.judge_replies import JudgeItem, JudgeReport, fill, orders_of, report
 from demur.models.endpoint import Endpoint, EndpointClient
-from demur.models.local import endpoint_of, opened, parse_model
+from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.prompts.files import read_rows
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.sample import Budget, Completer, sample_prompts
@@ -39,11 +39,11 @@ def judge(
     """
     items = read_items(Path(file))
     with Store(store) as kept:
-        replies = asked(items, judge, kept, task=task, max_usd=max_usd, progress=progress)
+        replies = ask_judge(items, judge, kept, task=task, max_usd=max_usd, progress=progress)
     return report(endpoint_of(parse_model(judge)).model, items, replies)
 
 
-def asked(
+def ask_judge(
     items: Sequence[JudgeItem],
     judge: str,
     store: Store,
@@ -57,13 +57,13 @@ def asked(
     async def ask() -> list[str | None]:
         # Alone on the machine, and its prompts are long: here a second thread pays (1.9 times the tokens read).
         async with (
-            opened(parse_model(judge), parallel=1, threads=2, progress=progress) as endpoint,
+            running_endpoint(parse_model(judge), parallel=1, threads=2, progress=progress) as endpoint,
             EndpointClient(endpoint) as client,
         ):
             budget = Budget(max_usd)
             return await judge_items(items, client, endpoint, store, task=task, budget=budget, progress=progress)
 
-    return finished(ask())
+    return run_to_end(ask())
 
 
 async def judge_items(

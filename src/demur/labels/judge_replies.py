@@ -80,7 +80,7 @@ class JudgeReport:
                 f"  {name:<28} {score:6.2f}  [{low:.2f}, {high:.2f}]"
                 for name, (score, low, high) in self.scores.items()
             ),
-            f"  chosen by position: {self._by_position}; agreement with graded correctness: {self._agreed}"
+            f"  chosen by position: {self._by_position}; agreement with graded correctness: {self._agreement}"
             f"{self._warning}",
         )
 
@@ -93,7 +93,7 @@ class JudgeReport:
         return "; ".join(parts) or "nobody was asked"
 
     @property
-    def _agreed(self) -> str:
+    def _agreement(self) -> str:
         if self.agreement is None:
             return "unknown (no item with right and wrong answers whose correctness is given)"
         share, low, high = self.agreement
@@ -101,12 +101,12 @@ class JudgeReport:
 
     @property
     def _warning(self) -> str:
-        if any(_biased(shares) for shares in self.positions.values()):
+        if any(_position_bias(shares) for shares in self.positions.values()):
             return "; this judge goes by position, not by content: its scores say little, ask a larger one"
         return ""
 
 
-def _biased(shares: Sequence[Interval]) -> bool:
+def _position_bias(shares: Sequence[Interval]) -> bool:
     """Positions far apart, and further than chance: the intervals of the most and the least chosen one are apart."""
     most, least = max(shares), min(shares)
     return most[0] - least[0] >= BIASED and most[1] > least[2]
@@ -183,7 +183,7 @@ def report(judge_name: str, items: Sequence[JudgeItem], replies: Sequence[str | 
     understood = np.array([one is not None for one in best])
     check_understood(judge_name, replies, understood[asked])
     chosen = np.array([[name in (one or ()) for name in names] for one in best])
-    agreed = _agreed(items, names, chosen, asked & understood)
+    agreed = _agreement(items, names, chosen, asked & understood)
     positions = _by_position(orders, replies)
     return JudgeReport(
         judge=judge_name,
@@ -219,7 +219,7 @@ def _by_position(orders: Sequence[Sequence[str]], replies: Sequence[str | None])
     return {width: np.array(found[width]) for width in sorted(found)}
 
 
-def _agreed(items: Sequence[JudgeItem], names: Sequence[str], chosen: BoolArray, told: BoolArray) -> BoolArray:
+def _agreement(items: Sequence[JudgeItem], names: Sequence[str], chosen: BoolArray, told: BoolArray) -> BoolArray:
     """Over the ``told`` items, where some answers are correct and some not: are exactly the correct ones chosen?"""
     agreed = []
     for item, said, counts in zip(items, chosen, told, strict=True):

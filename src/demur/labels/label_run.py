@@ -18,7 +18,7 @@ from demur.config import RunConfig
 from demur.errors import InputError
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
-from demur.labels.judge import asked
+from demur.labels.judge import ask_judge
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
 from demur.labels.preference_files import read_pair
 from demur.labels.targets import label_warnings, winner_of
@@ -31,7 +31,7 @@ from demur.records import FloatArray, Preference, Progress, Prompt, no_progress
 from demur.sampling.pair import PairSamples, stored_pair
 from demur.store import Store
 
-GRADED: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
+FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
     "accuracy hard": accuracy_targets,
     "accuracy soft": partial(accuracy_targets, soft=True),
     "quality-gap det": partial(quality_gap_targets, variant="det"),
@@ -78,8 +78,8 @@ def label_run(config: RunConfig, store: Store, *, progress: Progress = no_progre
     train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
     sampled = Sampled(train, stored_pair(config, train, store), *_names(config))
     if config.label.source == "judge":
-        return _asked(config, sampled, store, progress)
-    if config.label.name in GRADED:
+        return _from_judge(config, sampled, store, progress)
+    if config.label.name in FROM_GRADES:
         return from_grades(sampled, config.label.name)
     return _from_meanings(config, sampled, store, progress)
 
@@ -111,15 +111,15 @@ def from_grades(sampled: Sampled, name: str) -> Labels:
         np.array([[grade(prompt, one.text) for one in side[prompt.id]] for prompt in sampled.prompts])
         for side in (sampled.samples.weak, sampled.samples.strong)
     )
-    targets = GRADED[name](low, high)
+    targets = FROM_GRADES[name](low, high)
     rows = [
         sampled.preference(prompt, float(target), name, low.shape[1])
         for prompt, target in zip(sampled.prompts, targets, strict=True)
     ]
-    return _labels(rows, (_relaxed(low, high),) if name == "quality-gap trans" else ())
+    return _labels(rows, (_relaxation_note(low, high),) if name == "quality-gap trans" else ())
 
 
-def _relaxed(low: FloatArray, high: FloatArray) -> str:
+def _relaxation_note(low: FloatArray, high: FloatArray) -> str:
     t = best_relaxation(low, high)
     return f"relaxation t = {t:.3g}" if t else "relaxation t = 0: none spreads the labels more, so they equal kind prob"
 
@@ -146,11 +146,11 @@ def from_file(config: RunConfig) -> Labels:
     return _labels(rows, notes)
 
 
-def _asked(config: RunConfig, sampled: Sampled, store: Store, progress: Progress) -> Labels:
+def _from_judge(config: RunConfig, sampled: Sampled, store: Store, progress: Progress) -> Labels:
     judge = config.label.judge or ""
-    items = compared(sampled)
+    items = judge_items(sampled)
     max_usd = config.label.max_usd
-    replies = asked(items, judge, store, task="answers to questions", max_usd=max_usd, progress=progress)
+    replies = ask_judge(items, judge, store, task="answers to questions", max_usd=max_usd, progress=progress)
     found = from_judge(sampled, items, replies, judge)
     if judge in (config.strong.model, f"{config.strong.model}@{config.strong.base_url}"):
         own = f"the judge is {sampled.strong} itself: models favour their own answers"
@@ -158,7 +158,7 @@ def _asked(config: RunConfig, sampled: Sampled, store: Store, progress: Progress
     return found
 
 
-def compared(sampled: Sampled) -> list[JudgeItem]:
+def judge_items(sampled: Sampled) -> list[JudgeItem]:
     """Both models' first answer to each prompt, for a judge; with the gold answer where there is one."""
     return [
         JudgeItem(

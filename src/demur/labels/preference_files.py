@@ -68,16 +68,16 @@ def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.
         raise InputError(f"{path}: no such file of preferences")
     rows = list(_rows(Path(path)))
     if rows and any(field in rows[0][1] for field in SCORE_FIELDS):
-        return _scored(rows, Path(path), weak, strong, tie_below)
+        return _score_rows(rows, Path(path), weak, strong, tie_below)
     found = [_preference(row, where) for where, row in rows]
-    turned = oriented(found, weak=weak, strong=strong)
+    turned = orient(found, weak=weak, strong=strong)
     if not turned:
         pairs = sorted({f"{row.model_a} / {row.model_b}" for row in found})
         raise _without(path, weak, strong, pairs)
     return PairPreferences(tuple(turned), {"they compare other models": len(found) - len(turned)})
 
 
-def oriented(preferences: Sequence[Preference], *, weak: str, strong: str) -> list[Preference]:
+def orient(preferences: Sequence[Preference], *, weak: str, strong: str) -> list[Preference]:
     """The rows about this pair, turned round so that model_a is the weak model; others are left out."""
     turned = []
     for row in preferences:
@@ -230,7 +230,7 @@ def _turns(text: str) -> list[Any] | None:
 # -- rows that hold a score of several models' answers ---------------------------------------------------------------
 
 
-def _scored(
+def _score_rows(
     rows: Sequence[tuple[str, Mapping[str, Any]]], path: Path, weak: str, strong: str, tie_below: float
 ) -> PairPreferences:
     kept, scores, models = [], [], set[str]()

@@ -13,7 +13,7 @@ import numpy as np
 
 from demur.config import ModelConfig
 from demur.models.endpoint import EndpointClient
-from demur.models.local import opened
+from demur.models.local import running_endpoint
 from demur.records import FloatArray, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.sample import Budget, sample_prompts
 from demur.store import Store
@@ -46,11 +46,11 @@ async def asked_about(
     Raises EndpointError and BudgetError.
     """
     forms = {"p_true": P_TRUE_PROMPT, "verbalised": VERBALISED_PROMPT}
-    read = {"p_true": p_true, "verbalised": verbalised}
+    read = {"p_true": p_true, "verbalised": verbalised_confidence}
     found = {}
-    async with opened(model, parallel=1, progress=progress) as endpoint, EndpointClient(endpoint) as client:
+    async with running_endpoint(model, parallel=1, progress=progress) as endpoint, EndpointClient(endpoint) as client:
         for name, form in forms.items():
-            questions = [Prompt(one.id, _filled(form, one.text, samples[one.id])) for one in prompts]
+            questions = [Prompt(one.id, _fill(form, one.text, samples[one.id])) for one in prompts]
             replies = await sample_prompts(
                 questions, client, endpoint, SETTINGS[name], store, budget=budget, progress=progress
             )
@@ -58,7 +58,7 @@ async def asked_about(
     return found
 
 
-def _filled(form: str, question: str, samples: Sequence[Sample]) -> str:
+def _fill(form: str, question: str, samples: Sequence[Sample]) -> str:
     parts = {"question": question, "answer": samples[0].text, "samples": "\n".join(one.text for one in samples)}
     return re.sub(r"\{(\w+)\}", lambda hole: parts[hole.group(1)], form)
 
@@ -72,7 +72,7 @@ def p_true(reply: Sample) -> float:
     return 1.0 - said if found.group(1) in ("a", "true") else said
 
 
-def verbalised(reply: Sample) -> float:
+def verbalised_confidence(reply: Sample) -> float:
     """1 - stated confidence (a percentage at the start of the reply); nan when there is none."""
     found = re.match(r"\D{0,20}(\d{1,3}(?:\.\d+)?)", reply.text.strip())
     return 1.0 - float(found.group(1)) / 100 if found and float(found.group(1)) <= 100 else float("nan")

@@ -49,13 +49,13 @@ def calibrated_targets(weak: Sureness, strong: Sureness) -> FloatArray:
 
 def combined_targets(gains: FloatArray, weak: Sureness, strong: Sureness) -> FloatArray:
     """Ranks of `demur.agreement`'s gains (n,) and the calibrated doubt, in equal parts (of unit variance each)."""
-    return mean_ranks(_scaled(np.asarray(gains, dtype=float)) + _scaled(_difference(weak, strong)))
+    return mean_ranks(_scale(np.asarray(gains, dtype=float)) + _scale(_difference(weak, strong)))
 
 
 def _difference(weak: Sureness, strong: Sureness) -> FloatArray:
     return weak.weight * weak.doubt - strong.weight * strong.doubt
 
 
-def _scaled(values: FloatArray) -> FloatArray:
+def _scale(values: FloatArray) -> FloatArray:
     spread = float(np.std(values))
     return values / spread if spread > 0 else np.zeros_like(values)

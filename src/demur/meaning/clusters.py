@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.meaning.normalise import is_empty
-from demur.meaning.rules import decide, read
+from demur.meaning.rules import decide, read_answer
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
 
 BATCH_SIZE = 256  # pairs a call
@@ -88,7 +88,7 @@ class _Peeling:
 
     def __init__(self, prefix: str, answers: Sequence[str], rules: bool) -> None:
         self._prefix, self._rules = prefix, rules
-        readings = {answer: read(answer) for answer in answers if not is_empty(answer)} if rules else {}
+        readings = {answer: read_answer(answer) for answer in answers if not is_empty(answer)} if rules else {}
         self._keys: list[object] = [
             "" if is_empty(answer) else readings[answer].meaning if rules else answer for answer in answers
         ]
@@ -143,7 +143,7 @@ class _Scorer:
         verdicts: list[bool] = []
         for start in range(0, len(pairs), self._batch_size):
             batch = pairs[start : start + self._batch_size]
-            verdicts += strictly_entails(checked(self._entailment(batch), len(batch))).tolist()
+            verdicts += strictly_entails(checked_probabilities(self._entailment(batch), len(batch))).tolist()
             self.calls += 1
         self.pairs += len(pairs)
         return iter(verdicts)
@@ -154,7 +154,7 @@ def strictly_entails(probabilities: FloatArray) -> FloatArray:
     return np.asarray(probabilities[:, ENTAILMENT] > probabilities[:, :ENTAILMENT].max(axis=1))
 
 
-def checked(probabilities: FloatArray, n: int) -> FloatArray:
+def checked_probabilities(probabilities: FloatArray, n: int) -> FloatArray:
     """The entailment's answer as probabilities of shape (n, 3); raises InputError for anything else."""
     try:
         found = np.asarray(probabilities, dtype=float)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demur.config import LabelConfig
-from demur.meaning.clusters import checked, strictly_entails
+from demur.meaning.clusters import checked_probabilities, strictly_entails
 from demur.meaning.entailment import for_samples, open_plain
 from demur.meaning.normalise import is_empty
 from demur.meaning.rules import ruling
 from demur.records import Entailment
-from demur.store import Store, Verdict
+from demur.store import EntailmentScores, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class MeaningDecision:
     answer_b: str
     same: bool
     decided_by: str  # "rule: dates", "model: shipped"
-    forward: Verdict | None  # contradiction, neutral, entailment of a -> b; None when a rule decided
-    backward: Verdict | None  # of b -> a
+    forward: EntailmentScores | None  # contradiction, neutral, entailment of a -> b; None when a rule decided
+    backward: EntailmentScores | None  # of b -> a
     same_when_sampled: bool  # what a labelling run decides about these two among a prompt's sampled answers
 
     @property
@@ -42,7 +42,7 @@ class MeaningDecision:
         return (*lines, f"  a labelling run decides: {other}; of sampled answers fewer pairs hold, so it asks for more")
 
 
-def _probabilities(way: str, verdict: Verdict) -> str:
+def _probabilities(way: str, verdict: EntailmentScores) -> str:
     contradiction, neutral, entailment = verdict
     return f"  {way}: entailment {entailment:.3f}, neutral {neutral:.3f}, contradiction {contradiction:.3f}"
 
@@ -63,26 +63,26 @@ def entail(
     ``store`` is a file that keeps verdicts. Raises InputError, ModelError.
     """
     spec = entailment or LabelConfig().entailment
-    if ruled := _ruled(answer_a, answer_b, rules):
+    if ruled := _by_rule(answer_a, answer_b, rules):
         rule, same = ruled
         return MeaningDecision(question, answer_a, answer_b, same, f"rule: {rule}", None, None, same)
     if store is None:
         with open_plain(spec) as ask:
-            return _asked(question, answer_a, answer_b, ask, spec)
+            return _ask_model(question, answer_a, answer_b, ask, spec)
     with Store(Path(store)) as kept, open_plain(spec, kept) as ask:
-        return _asked(question, answer_a, answer_b, ask, spec)
+        return _ask_model(question, answer_a, answer_b, ask, spec)
 
 
-def _ruled(a: str, b: str, rules: bool) -> tuple[str, bool] | None:
+def _by_rule(a: str, b: str, rules: bool) -> tuple[str, bool] | None:
     """What decides without a model; None where nothing does."""
     if is_empty(a) or is_empty(b):
         return "an empty answer is its own meaning", is_empty(a) and is_empty(b)
     return ruling(a, b) if rules else None
 
 
-def _asked(question: str, a: str, b: str, ask: Entailment, spec: str) -> MeaningDecision:
+def _ask_model(question: str, a: str, b: str, ask: Entailment, spec: str) -> MeaningDecision:
     first, second = (f"{question} {answer}" if question else answer for answer in (a, b))
-    scores = checked(ask([(first, second), (second, first)]), 2)
+    scores = checked_probabilities(ask([(first, second), (second, first)]), 2)
     sampled = for_samples(spec, lambda pairs: scores)([(first, second), (second, first)])
     forward, backward = ((float(c), float(n), float(e)) for c, n, e in scores)
     plain, weighed = (bool(strictly_entails(found).all()) for found in (scores, sampled))

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from demur.errors import ModelError
-from demur.meaning.clusters import CONTRADICTION, ENTAILMENT, NEUTRAL, checked
-from demur.meaning.long_pairs import kept_tokens, shared, shortened
+from demur.meaning.clusters import CONTRADICTION, ENTAILMENT, NEUTRAL, checked_probabilities
+from demur.meaning.long_pairs import kept_tokens, shared, shorten
 from demur.meaning.normalise import without_invisible
 from demur.models.catalogue import sha256_of
 from demur.records import FloatArray, IntArray, content_hash
@@ -77,7 +77,7 @@ class OnnxEntailment:
         # One at a time: int8 scales are of a whole batch, in which a pair's verdict would depend on the others; on one
         # thread a batch is 7 % faster at most.
         found = [self._score(premise, hypothesis) for premise, hypothesis in pairs]
-        return checked(np.array(found).reshape(-1, 3), len(found))
+        return checked_probabilities(np.array(found).reshape(-1, 3), len(found))
 
     @property
     def identity(self) -> str:
@@ -89,7 +89,7 @@ class OnnxEntailment:
     def _score(self, premise: str, hypothesis: str) -> FloatArray:
         if premise == hypothesis:  # whatever it says, it entails itself
             return np.array([0.0, 0.0, 1.0])
-        *texts, lost = shortened(_encodable(premise), _encodable(hypothesis))
+        *texts, lost = shorten(_encodable(premise), _encodable(hypothesis))
         first, second = (self._side(text) for text in texts)
         if _confused(first, second) and _plain(premise) != _plain(hypothesis):
             return np.array([0.0, 1.0, 0.0])

@@ -45,7 +45,7 @@ class Date:
     day: int | None
 
 
-def date(key: str) -> Date | None:
+def parse_date(key: str) -> Date | None:
     """The answer as a date."""
     if len(key) > _LONGEST:
         return None

@@ -17,13 +17,13 @@ import numpy as np
 
 from demur.errors import EndpointError, InputError, ModelError, require
 from demur.event_loop import one_loop
-from demur.meaning.clusters import checked
+from demur.meaning.clusters import checked_probabilities
 from demur.meaning.cross_encoder import OnnxEntailment
 from demur.meaning.normalise import exact_key
 from demur.models.endpoint import Endpoint, EndpointClient
-from demur.models.local import opened, parse_model
+from demur.models.local import parse_model, running_endpoint
 from demur.records import Entailment, FloatArray, Progress, SamplingSettings, content_hash, no_progress
-from demur.store import Pair, Store, Verdict
+from demur.store import EntailmentScores, Pair, Store
 
 SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
 MODEL_NAMES = ("model.onnx", "model_quantized.onnx")  # in a folder or its onnx/, the first that is there
@@ -40,9 +40,9 @@ def exact_match(pairs: Sequence[Pair]) -> FloatArray:
     return np.array([(0.0, 0.0, 1.0) if equal else (0.0, 1.0, 0.0) for equal in same]).reshape(-1, 3)
 
 
-NOTHING: Verdict = (1 / 3, 1 / 3, 1 / 3)
+NOTHING: EntailmentScores = (1 / 3, 1 / 3, 1 / 3)
 _DOUBT = ("maybe", "perhaps", "partly", "partially", "possibly", "unsure", "unclear", "unknown")
-WORDS: dict[str, Verdict] = {
+WORDS: dict[str, EntailmentScores] = {
     "yes": (0.0, 0.0, 1.0),
     "no": (1.0, 0.0, 0.0),
     **dict.fromkeys(_DOUBT, (0.0, 1.0, 0.0)),
@@ -85,7 +85,7 @@ class LLMEntailment:
         return reply.text
 
 
-def cached(entailment: Entailment, store: Store, identity: str) -> Entailment:
+def cache_scores(entailment: Entailment, store: Store, identity: str) -> Entailment:
     """The same entailment, asked once a pair ever: verdicts are kept in the store under ``identity``.
 
     A verdict that says nothing (`NOTHING`) is not kept.
@@ -96,7 +96,7 @@ def cached(entailment: Entailment, store: Store, identity: str) -> Entailment:
         known = store.verdicts(identity, pairs)
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
         if missing:
-            scored = checked(entailment(missing), len(missing))
+            scored = checked_probabilities(entailment(missing), len(missing))
             fresh = {pair: (float(c), float(n), float(e)) for pair, (c, n, e) in zip(missing, scored, strict=True)}
             store.add_verdicts(identity, {pair: verdict for pair, verdict in fresh.items() if verdict != NOTHING})
             known |= fresh
@@ -117,7 +117,7 @@ def at_share(entailment: Entailment, share: float) -> Entailment:
 
     def ask(pairs: Sequence[Pair]) -> FloatArray:
         pairs = list(pairs)
-        weighed = checked(entailment(pairs), len(pairs)) * odds
+        weighed = checked_probabilities(entailment(pairs), len(pairs)) * odds
         return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
 
     return ask
@@ -160,21 +160,21 @@ def open_plain(spec: str, store: Store | None = None, progress: Progress = no_pr
     if spec == "exact":
         yield exact_match
     elif spec == "shipped":
-        yield _kept(shipped_entailment(), store)
+        yield _keep(shipped_entailment(), store)
     elif spec.startswith("llm:"):
         with _judge(spec.removeprefix("llm:"), progress) as (judge, identity):
-            yield judge if store is None else cached(judge, store, identity)
+            yield judge if store is None else cache_scores(judge, store, identity)
     elif spec.startswith("hub:"):
-        yield _kept(_from_hub(spec.removeprefix("hub:")), store)
+        yield _keep(_from_hub(spec.removeprefix("hub:")), store)
     elif Path(spec).is_dir() or spec.endswith(".onnx"):
-        yield _kept(_from_files(Path(spec)), store)
+        yield _keep(_from_files(Path(spec)), store)
     else:
         raise InputError(f"{spec!r} is no entailment; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
 
 
-def _kept(entailment: OnnxEntailment, store: Store | None) -> Entailment:
+def _keep(entailment: OnnxEntailment, store: Store | None) -> Entailment:
     """Verdicts are kept by the model's content: another model in the same folder is another model."""
-    return entailment if store is None else cached(entailment, store, entailment.identity)
+    return entailment if store is None else cache_scores(entailment, store, entailment.identity)
 
 
 def _from_files(path: Path) -> OnnxEntailment:
@@ -215,7 +215,7 @@ def _judge(model: str, progress: Progress) -> Iterator[tuple[Entailment, str]]:
     """An LLM judge behind a plain callable: its own event loop, open as long as the block runs."""
 
     async def begin() -> tuple[Any, Endpoint, EndpointClient]:
-        session = opened(parse_model(model), parallel=1, progress=progress)
+        session = running_endpoint(parse_model(model), parallel=1, progress=progress)
         endpoint = await session.__aenter__()
         return session, endpoint, await EndpointClient(endpoint).__aenter__()
 

@@ -19,7 +19,7 @@ BESIDE = 200  # characters of what both share that are kept beside what differs
 CONTEXT = 4  # the same in tokens
 
 
-def shortened(first: str, second: str) -> tuple[str, str, bool]:
+def shorten(first: str, second: str) -> tuple[str, str, bool]:
     """Both texts of about LONGEST_SIDE at most, and whether anything went that they do not share.
 
     Texts that differ stay different.
@@ -52,7 +52,7 @@ def kept_tokens(
     question, _ = shared(first, second)
     for side in keep:
         side[max(0, question - CONTEXT - spare) : question] = True
-    kept = balanced(int(keep[0].sum()), int(keep[1].sum()), room)
+    kept = balance(int(keep[0].sum()), int(keep[1].sum()), room)
     lost = sum(kept) < sum(int(side.sum()) for side in keep)
     for side, most in zip(keep, kept, strict=True):
         places = np.flatnonzero(side)
@@ -70,7 +70,7 @@ def _common(first: Sequence[object], second: Sequence[object]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
-def balanced(first: int, second: int, room: int) -> tuple[int, int]:
+def balance(first: int, second: int, room: int) -> tuple[int, int]:
     """Lengths that fit into ``room`` together: a side under half keeps its length."""
     if first + second <= room:
         return first, second

@@ -68,12 +68,12 @@ def exact_key(text: str) -> str:
     written = " ".join(_canonical(text).split())
     if is_symbols(written):
         return written
-    bare = " ".join(_WRAPPED.sub(_unwrapped, written).split())
+    bare = " ".join(_WRAPPED.sub(_unwrap, written).split())
     bare = _INITIALS.sub(lambda found: found.group().replace(".", ""), bare)
     if lead_in := _LEAD_IN.match(bare):
         bare = bare[lead_in.end() :]
     folded = "".join(part if i % 2 else part.casefold() for i, part in enumerate(_SYMBOL.split(bare)))
-    key = " ".join(_LOOSE.sub(_loosened, folded).split())
+    key = " ".join(_LOOSE.sub(_loosen, folded).split())
     if article := _ARTICLE.match(key):
         key = key[article.end() :]
     return key or written
@@ -101,7 +101,7 @@ def _canonical(text: str) -> str:
     )
 
 
-def _unwrapped(found: re.Match[str]) -> str:
+def _unwrap(found: re.Match[str]) -> str:
     """What stands in quotes, stars, or in brackets with a word in it; (a, b) and (5) keep theirs."""
     kind = found.lastgroup or ""
     inside = found.group(kind)
@@ -110,7 +110,7 @@ def _unwrapped(found: re.Match[str]) -> str:
     return f" {inside} " if kind == "aside" else inside
 
 
-def _loosened(found: re.Match[str]) -> str:
+def _loosen(found: re.Match[str]) -> str:
     """A space for loose punctuation, unless it is arithmetic, a list of numbers or a factorial."""
     text, start, end, run = found.string, found.start(), found.end(), found.group()
     if run[0] in "-–—":

@@ -120,17 +120,17 @@ def same_quantity(a: Quantity, b: Quantity) -> bool | None:
     return None if apart <= near else False
 
 
-def quantity(key: str) -> Quantity | None:
+def parse_quantity(key: str) -> Quantity | None:
     """``$1,250``, ``twelve apples``, ``half a mile``, ``$1.2bn``; None when the answer is more than that."""
     if len(key) > LONGEST:
         return None
     money = _CURRENCY.match(key)
     currency = money.group(2) if money else ""
-    number = _scaled(_number(money.group(1) + key[money.end() :] if money else key), currency)
-    return None if number is None else _counted(number, currency)
+    number = _scale(_number(money.group(1) + key[money.end() :] if money else key), currency)
+    return None if number is None else _count_unit(number, currency)
 
 
-def _counted(number: _Number, currency: str) -> Quantity | None:
+def _count_unit(number: _Number, currency: str) -> Quantity | None:
     rest = number.rest
     if currency and rest and _UNITS.get(rest, ("",))[0] != _UNITS[currency][0]:
         return _compound(number, currency, rest) if rest.startswith("and ") else None
@@ -154,7 +154,7 @@ def _compound(number: _Number, name: str, more: str) -> Quantity | None:
     if part := _AND_PART.fullmatch(more):
         value = number.value + _PARTS[part.group(1)]
         return Quantity(value * factor, dimension, 2 - _magnitude(factor), unit)
-    small = quantity(more.removeprefix("and ")) if len(more) <= 40 else None
+    small = parse_quantity(more.removeprefix("and ")) if len(more) <= 40 else None
     if small is None or small.dimension != dimension or not 0 <= small.value < factor:
         return None
     return Quantity(number.value * factor + small.value, dimension, small.digits, small.unit)
@@ -198,7 +198,7 @@ def _in_digits(numeral: str, rest: str) -> _Number | None:
     return _Number(Fraction(plain), len(decimals), rest.strip(), len(decimals) - len(decimals.rstrip("0")))
 
 
-def _scaled(number: _Number | None, currency: str) -> _Number | None:
+def _scale(number: _Number | None, currency: str) -> _Number | None:
     """With the scale after it: 2.5 million, one and a half billion, $5m."""
     if number is None:
         return None

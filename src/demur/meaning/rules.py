@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from demur.meaning.dates import CLOCK, Date, date, same_date, same_time, time_of_day
+from demur.meaning.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
 from demur.meaning.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
-from demur.meaning.quantities import Quantity, quantity, same_quantity
+from demur.meaning.quantities import Quantity, parse_quantity, same_quantity
 
-__all__ = ["Reading", "decide", "exact_key", "meaning_key", "read", "ruling", "same_meaning"]
+__all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruling", "same_meaning"]
 
 _ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]th))$")
 _IT_IS = re.compile(r"it(?: is| was|'s) ")
@@ -36,7 +36,7 @@ class Reading:
         return self.key if self.found is None else self.found
 
 
-def read(answer: str) -> Reading:
+def read_answer(answer: str) -> Reading:
     """What the rules see in a bare answer."""
     key = exact_key(answer)
     if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
@@ -52,12 +52,12 @@ def same_meaning(a: str, b: str) -> bool | None:
 
 def ruling(a: str, b: str) -> tuple[str, bool] | None:
     """The rule that decides about two bare answers, and what it says; None where only a model can tell."""
-    return decide(read(a), read(b))
+    return decide(read_answer(a), read_answer(b))
 
 
 def meaning_key(text: str) -> object:
     """Equal for two answers exactly when `same_meaning` is True of them."""
-    return read(text).meaning
+    return read_answer(text).meaning
 
 
 def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
@@ -92,13 +92,13 @@ def _measure(key: str) -> Quantity | Date | None:
     """A date, a time or a quantity that is the whole key."""
     if when := _WHEN.match(key):
         return _moment(key[when.end() :])
-    return date(key) or time_of_day(key) or quantity(key)
+    return parse_date(key) or time_of_day(key) or parse_quantity(key)
 
 
 def _moment(key: str) -> Quantity | Date | None:
     """What "in", "on" or "at" can stand before without meaning more; "in 5 minutes" is no "5 minutes"."""
     year = _YEAR.match(key)
-    return date(key) or time_of_day(key) or (quantity(year.group(1)) if year else None)
+    return parse_date(key) or time_of_day(key) or (parse_quantity(year.group(1)) if year else None)
 
 
 def _ordinal(key: str) -> int | None:

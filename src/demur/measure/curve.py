@@ -97,7 +97,7 @@ class CostQualityCurve:
         """
         if self._samples is None or self.gain <= 0:
             return math.nan, math.nan
-        values = self._resampled(metric, self._samples)
+        values = self._resample(metric, self._samples)
         if np.isnan(values).all():
             return math.nan, math.nan
         low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -117,7 +117,7 @@ class CostQualityCurve:
     def _bootstrap(self) -> dict[str, FloatArray]:
         return {}
 
-    def _resampled(self, metric: str, samples: _Samples) -> FloatArray:
+    def _resample(self, metric: str, samples: _Samples) -> FloatArray:
         if metric != "apgr" and not (metric.startswith("cpt") and metric[3:].isdigit()):
             raise InputError(f"no interval is called {metric!r}; use apgr, or cpt and a percentage such as cpt50")
         if metric not in self._bootstrap:  # the draws are what takes long: the usual metrics come from the same ones

@@ -60,7 +60,7 @@ def threshold_for_usd(
     Raises InputError when even that costs more.
     """
     levels, shares = _levels(scores)
-    tried = _thinned(len(levels))
+    tried = _thin(len(levels))
     affordable = [i for i in tried if 1000 * usd_at(float(levels[i])) <= usd_per_1k + 1e-12]
     if not affordable:
         raise InputError(
@@ -83,14 +83,14 @@ def threshold_for_quality(
     weak, strong = (np.asarray(values, dtype=float)[:, None] for values in (weak_estimate, strong_estimate))
     score = np.asarray(scores, dtype=float).reshape(len(weak), -1)
     levels, shares = _levels(score)
-    tried = _thinned(len(levels))
+    tried = _thin(len(levels))
     means = np.array([np.where(score >= levels[i], strong, weak).mean() for i in tried])
     good = np.flatnonzero(means >= keep * strong.mean() - 1e-12)
     asked = f"{keep:.0%} of the strong model's quality (estimated without labels)"
     return _between(levels, shares, int(tried[good[-1]]), asked, len(score), on)
 
 
-def certified(certificate: Certificate) -> Calibration:
+def threshold_from_certificate(certificate: Certificate) -> Calibration:
     """The threshold of a certificate."""
     asked = f"risk {certificate.risk:.1%} with {certificate.confidence:.0%} confidence ({certificate.loss})"
     on = "the graded prompts"
@@ -108,7 +108,7 @@ def _levels(scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
     return levels, 1.0 - np.searchsorted(np.sort(values), levels, side="left") / len(values)
 
 
-def _thinned(levels: int) -> IntArray:
+def _thin(levels: int) -> IntArray:
     """Indices of the levels that are tried where each takes a pass over all prompts; both ends are among them."""
     return np.unique(np.linspace(0, levels - 1, min(levels, TRIED)).astype(int))
 

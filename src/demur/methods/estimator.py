@@ -126,7 +126,7 @@ def checked_rows(X: FloatArray, width: int | None, owner: str) -> FloatArray:
     return rows
 
 
-def normalised(X: FloatArray) -> FloatArray:
+def unit_rows(X: FloatArray) -> FloatArray:
     """Rows of length 1; a zero row stays zero."""
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     return X / np.where(lengths == 0, 1.0, lengths).astype(X.dtype)

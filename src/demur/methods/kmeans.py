@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demur.methods.estimator import normalised
+from demur.methods.estimator import unit_rows
 from demur.records import FloatArray, IntArray
 
 ROUNDS = 20
@@ -12,12 +12,12 @@ ROUNDS = 20
 
 def spherical_kmeans(X: FloatArray, k: int, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
     """Spherical k-means: cluster of every row, and unit centres (k, d)."""
-    rows = normalised(X)
+    rows = unit_rows(X)
     centres = rows[random.choice(len(rows), size=min(k, len(rows)), replace=False)]
     for _ in range(ROUNDS):
         nearest = np.argmax(rows @ centres.T, axis=1)
         sums = np.stack(
             [rows[nearest == c].sum(axis=0) if (nearest == c).any() else centres[c] for c in range(len(centres))]
         )
-        centres = normalised(sums)
+        centres = unit_rows(sums)
     return np.argmax(rows @ centres.T, axis=1), centres

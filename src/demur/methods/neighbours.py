@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from demur.errors import InputError
-from demur.methods.estimator import Estimator, normalised
+from demur.methods.estimator import Estimator, unit_rows
 from demur.records import FloatArray
 
 ROWS_AT_ONCE = 256
@@ -24,11 +24,11 @@ class KNN(Estimator):
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         if self.k is not None and not 1 <= self.k <= len(X):
             raise InputError(f"k = {self.k} neighbours of {len(X)} training prompts; use 1 to {len(X)}, or k=None")
-        self.rows_ = normalised(X)
+        self.rows_ = unit_rows(X)
         self.outcomes_ = np.stack([weight * y, weight], axis=1)
 
     def _strong(self, X: FloatArray) -> FloatArray:
-        queries = normalised(X.astype(self.rows_.dtype, copy=False))
+        queries = unit_rows(X.astype(self.rows_.dtype, copy=False))
         parts = [queries[i : i + ROWS_AT_ONCE] @ self.rows_.T for i in range(0, len(queries), ROWS_AT_ONCE)]
         return np.concatenate([self._mean_of_nearest(part) for part in parts])
 

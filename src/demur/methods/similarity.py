@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from demur.errors import InputError
-from demur.methods.estimator import Estimator, normalised
+from demur.methods.estimator import Estimator, unit_rows
 from demur.records import FloatArray
 
 ROWS_AT_ONCE = 256
@@ -31,12 +31,12 @@ class SimilarityWeighted(Estimator):
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         if self.weighting not in ("routellm", "paper"):
             raise InputError(f"weighting {self.weighting!r} is neither routellm nor paper")
-        self.rows_ = np.asfortranarray(normalised(X))  # (n, d); by columns a product takes two thirds of the time
+        self.rows_ = np.asfortranarray(unit_rows(X))  # (n, d); by columns a product takes two thirds of the time
         # Outcomes beside a column of ones: one product gives numerator and denominator.
         self.outcomes_ = np.stack([weight * y, weight], axis=1).astype(X.dtype)
 
     def _strong(self, X: FloatArray) -> FloatArray:
-        queries = normalised(X.astype(self.rows_.dtype, copy=False))
+        queries = unit_rows(X.astype(self.rows_.dtype, copy=False))
         if len(queries) == 1:
             return self._weighted_mean((self.rows_ @ queries[0])[None, :])
         parts = [queries[i : i + ROWS_AT_ONCE] @ self.rows_.T for i in range(0, len(queries), ROWS_AT_ONCE)]

@@ -61,7 +61,7 @@ class CatalogueModel:
     @property
     def here(self) -> bool:
         """True when every file is on this machine already."""
-        return all(_found(self.name, part) is not None for part in self.files)
+        return all(_find(self.name, part) is not None for part in self.files)
 
 
 @cache
@@ -90,7 +90,7 @@ def fetch(name: str, *, progress: Progress = no_progress) -> Path:
     Nothing is fetched twice. Raises ModelError when no source has it, or the content hash is wrong.
     """
     wanted = model(name)
-    paths = [_found(name, part) or _fetch_file(name, part, progress) for part in wanted.files]
+    paths = [_find(name, part) or _fetch_file(name, part, progress) for part in wanted.files]
     if len(paths) == 1:
         return paths[0]
     if len({path.parent for path in paths}) > 1:  # part local, part cached: all of them together in the cache
@@ -114,18 +114,18 @@ def _model(name: str, entry: dict[str, Any]) -> CatalogueModel:
     return CatalogueModel(name=name, files=parts, **entry)
 
 
-def _found(name: str, wanted: ModelFile) -> Path | None:
+def _find(name: str, wanted: ModelFile) -> Path | None:
     """The file where it should be, right size, hash checked once (a stamp beside it in the cache remembers)."""
     local = os.environ.get("DEMUR_MODELS")
     places = [Path(local) / name / wanted.file, Path(local) / wanted.file] if local else []
     shipped = Path(str(files("demur"))) / "meaning" / "weights" / wanted.file  # what comes with demur itself
     for path in [*places, cache_folder() / name / wanted.file, shipped]:
-        if path.is_file() and path.stat().st_size == wanted.size and _verified(path, wanted.sha256):
+        if path.is_file() and path.stat().st_size == wanted.size and _is_verified(path, wanted.sha256):
             return path
     return None
 
 
-def _verified(path: Path, sha256: str) -> bool:
+def _is_verified(path: Path, sha256: str) -> bool:
     """True when the content is right; hashing 1 GB takes seconds, so the cache remembers by size and time."""
     seen = f"{path.stat().st_size} {path.stat().st_mtime_ns} {sha256}"
     stamp = cache_folder() / "verified" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
@@ -141,7 +141,7 @@ def _verified(path: Path, sha256: str) -> bool:
 def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
     """Fetch one file into the cache from the first source that has it."""
     target = cache_folder() / name / wanted.file
-    if _found(name, wanted) == target:
+    if _find(name, wanted) == target:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import aiohttp
 
 from demur.errors import EndpointError
-from demur.event_loop import finished
+from demur.event_loop import run_to_end
 from demur.models.endpoint import Endpoint, EndpointClient, authorization
-from demur.models.local import opened, parse_model
+from demur.models.local import parse_model, running_endpoint
 from demur.records import Sample, SamplingSettings
 
 QUESTION = "Name a colour. Answer with one word."
@@ -51,10 +51,10 @@ def doctor(endpoint: str) -> EndpointReport:
     """Probe a model, named as `demur sample` takes it; a local one is started for it. Raises EndpointError."""
 
     async def probe() -> EndpointReport:
-        async with opened(parse_model(endpoint), parallel=PROBE.n) as found:
+        async with running_endpoint(parse_model(endpoint), parallel=PROBE.n) as found:
             return await _probe(found)
 
-    return finished(probe())
+    return run_to_end(probe())
 
 
 async def _probe(endpoint: Endpoint) -> EndpointReport:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from demur.errors import InputError, ModelError
-from demur.event_loop import finished
+from demur.event_loop import run_to_end
 from demur.models.catalogue import fetch, is_known, model
 from demur.models.endpoint import Endpoint, EndpointClient
 from demur.models.local import endpoint_of, parse_model
@@ -130,7 +130,7 @@ class EndpointEncoder:
             async with EndpointClient(self.endpoint) as client:
                 return np.concatenate([await client.embed(texts[i : i + 256]) for i in range(0, len(texts), 256)])
 
-        rows = finished(ask())
+        rows = run_to_end(ask())
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 

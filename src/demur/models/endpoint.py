@@ -110,7 +110,7 @@ def read_completion(answer: Any, indices: Sequence[int], where: str) -> tuple[li
     """
     choices = answer.get("choices") if isinstance(answer, Mapping) else None
     if not isinstance(choices, list) or not choices:
-        raise EndpointError(f"{where}: the answer has no choices: {_shown(answer)}; try demur doctor on it")
+        raise EndpointError(f"{where}: the answer has no choices: {_as_json(answer)}; try demur doctor on it")
     ordered = sorted(choices[: len(indices)], key=_place)
     usage = answer.get("usage")
     asked, answered = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
@@ -131,7 +131,7 @@ _Choice = tuple[str, tuple[float, ...] | None, str]
 def _parse_choice(choice: Any) -> _Choice | str:
     """Text, log-probs and finish reason of a choice; or what is wrong with it."""
     if not isinstance(choice, Mapping):
-        return f"a choice is no object: {_shown(choice)}"
+        return f"a choice is no object: {_as_json(choice)}"
     reason = str(choice.get("finish_reason") or "")
     message = choice.get("message")
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
@@ -143,7 +143,7 @@ def _parse_choice(choice: Any) -> _Choice | str:
         return f"a choice has no text (content is {text!r}, finish_reason {reason!r}); a larger max_tokens may help"
     found = _token_logprobs(choice.get("logprobs"))
     if any(not isinstance(value, int | float) or not math.isfinite(value) for value in found):
-        return f"a token's log-prob is not a number: {_shown(found)}"
+        return f"a token's log-prob is not a number: {_as_json(found)}"
     clean = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair could be kept nowhere
     return clean, tuple(float(value) for value in found) or None, reason
 
@@ -177,7 +177,7 @@ def _completion_tokens(parsed: Sequence[_Choice], total: int) -> list[int]:
     return [max(round(total * len(text) / characters), 1 if total and text else 0) for text, _, _ in parsed]
 
 
-def _shown(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return " ".join((value if isinstance(value, str) else json.dumps(value, default=str)).split())[:200]
 
 
@@ -247,7 +247,7 @@ class EndpointClient:
             samples, problem = read_completion(answer, group, self._where(path))
             yield samples
             if problem:
-                raise EndpointError(f"{problem} (prompt {_shown(text)[:60]!r})")
+                raise EndpointError(f"{problem} (prompt {_as_json(text)[:60]!r})")
             self._one_by_one = self._one_by_one or len(samples) < len(group)
             left = left[len(samples) :]
 
@@ -256,14 +256,16 @@ class EndpointClient:
         answer = await self._post("/embeddings", {"model": self.endpoint.model, "input": list(texts)})
         rows = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(rows, list) or len(rows) != len(texts):
-            raise EndpointError(f"{self._where('/embeddings')}: {len(texts)} texts, not as many rows: {_shown(answer)}")
+            raise EndpointError(
+                f"{self._where('/embeddings')}: {len(texts)} texts, not as many rows: {_as_json(answer)}"
+            )
         try:
             ordered = sorted(rows, key=lambda row: int(row["index"]))
             found: FloatArray = np.array([row["embedding"] for row in ordered], dtype=np.float32)
         except (KeyError, TypeError, ValueError):
             found = np.empty(0, dtype=np.float32)
         if found.ndim != 2 or not np.isfinite(found).all():
-            raise EndpointError(f"{self._where('/embeddings')}: rows without an embedding each: {_shown(answer)}")
+            raise EndpointError(f"{self._where('/embeddings')}: rows without an embedding each: {_as_json(answer)}")
         return found
 
     def _where(self, path: str) -> str:
@@ -272,13 +274,13 @@ class EndpointClient:
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         """Send; on a complaint about a field the endpoint does not know, leave that field out from now on."""
         while True:
-            sent = _accepted(body, self._refused)
+            sent = _without_refused(body, self._refused)
             status, text = await self._send(path, sent)
             if status == 200:
                 return self._decode(path, text)
             field = _refused_field(status, text, sent)
             if field is None:
-                raise EndpointError(f"{self._where(path)} answered {status}: {_shown(text)}{_advice(status)}")
+                raise EndpointError(f"{self._where(path)} answered {status}: {_as_json(text)}{_advice(status)}")
             if field == "n":
                 self._one_by_one = True
             self._refused.add(field)
@@ -288,7 +290,7 @@ class EndpointClient:
             return json.loads(text)
         except ValueError:
             raise EndpointError(
-                f"{self._where(path)} answered 200 with something that is no JSON: {_shown(text)}; is the URL right?"
+                f"{self._where(path)} answered 200 with something that is no JSON: {_as_json(text)}; is the URL right?"
             ) from None
 
     async def _send(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
@@ -305,7 +307,7 @@ class EndpointClient:
                     text = await response.text(errors="replace")
                     if response.status not in RETRIED or attempt == RETRIES - 1:
                         return response.status, text
-                    problem = f"answered {response.status}: {_shown(text)}"
+                    problem = f"answered {response.status}: {_as_json(text)}"
                     wait = _retry_after(response.headers.get("Retry-After")) or wait
             except TimeoutError:
                 hung += 1
@@ -334,7 +336,7 @@ def _retry_after(value: str | None) -> float | None:
         return None
 
 
-def _accepted(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:
+def _without_refused(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:
     """The body without the fields that the endpoint does not know, the longest answer under its newer name."""
     sent = {key: value for key, value in body.items() if key not in refused}
     return sent | ({"max_completion_tokens": body["max_tokens"]} if "max_tokens" in refused else {})

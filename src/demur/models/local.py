@@ -69,7 +69,7 @@ def _local_identity(name: str) -> str:
 
 
 @asynccontextmanager
-async def opened(
+async def running_endpoint(
     config: ModelConfig,
     *,
     parallel: int,

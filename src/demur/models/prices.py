@@ -52,7 +52,7 @@ def price_of(model: str) -> Price | None:
     )
 
 
-def paid(samples: Iterable[Sample], price: Price | None) -> float | None:
+def usd_paid(samples: Iterable[Sample], price: Price | None) -> float | None:
     """USD that these samples cost when they were asked for; prompt tokens are shared by a request's choices.
 
     None when the price is unknown, or a sample's tokens (an endpoint without ``usage``): never $0 for want of a count.
@@ -89,7 +89,7 @@ def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -
     return ServingCost(price.usd_per_input_token, price.usd_per_output_token, max(0.0, added), answer, price.source)
 
 
-def served(samples: Iterable[Sample], price: Price | None) -> float | None:
+def usd_of_serving(samples: Iterable[Sample], price: Price | None) -> float | None:
     """USD of serving one answer to the prompt of these samples: its tokens once, and a mean answer's."""
     counted = list(samples)
     if price is None or not counted or (price.charges and counted[0].prompt_tokens == 0):

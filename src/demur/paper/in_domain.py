@@ -10,7 +10,7 @@ from functools import partial
 from demur.errors import InputError
 from demur.measure.curve import cost_quality_curve
 from demur.paper.measures import CELL_RESAMPLES, FOLDS, Laboratory, held_out
-from demur.paper.part import Cells, Content, reasons_together, row_or_why, rows_or_why, spanned
+from demur.paper.part import Cells, Content, reasons_together, row_or_why, rows_or_why, span_columns
 from demur.paper.systems import CENTRES, ROUTERS
 from demur.paper.trainings import ANSWER_WRONG, PAIRS, SOURCES, Training
 from demur.records import FloatArray
@@ -62,7 +62,7 @@ def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
     def row(source: str) -> Cells:
         if source in labels and (same := first[labels[source]]) != source:
             return (f"{source}: the same labels as {same}",)
-        return row_or_why(source, partial(_measured, found, source, X, with_answers))
+        return row_or_why(source, partial(_measure, found, source, X, with_answers))
 
     rows: list[Cells] = [head]
     with ThreadPoolExecutor(os.cpu_count()) as workers:  # numpy lets go of the interpreter where it takes long
@@ -72,7 +72,7 @@ def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
     return reasons_together(rows)
 
 
-def _measured(found: Training, source: str, X: FloatArray, with_answers: FloatArray | None) -> Cells:
+def _measure(found: Training, source: str, X: FloatArray, with_answers: FloatArray | None) -> Cells:
     """A cell a router."""
     if source in found.lacking:
         raise InputError(found.lacking[source])
@@ -85,4 +85,4 @@ def _measured(found: Training, source: str, X: FloatArray, with_answers: FloatAr
 
 def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> str:
     curve = cost_quality_curve(scores, *quality, resamples=CELL_RESAMPLES)
-    return spanned(curve.apgr, *curve.interval("apgr"), 3)
+    return span_columns(curve.apgr, *curve.interval("apgr"), 3)

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demur.errors import InputError
-from demur.labels.judge import asked, read_items
+from demur.labels.judge import ask_judge, read_items
 from demur.labels.judge_replies import report
 from demur.models.catalogue import model
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import Benchmark
-from demur.paper.part import Cells, Content, row_or_why, spanned
+from demur.paper.part import Cells, Content, row_or_why, span_columns
 from demur.paper.printed import TABLE_3
 from demur.paper.systems import SYSTEMS, System
 from demur.store import Store
@@ -39,7 +39,7 @@ def judged_answers(lab: Laboratory) -> Content:
     ]
     for recovered, paper in TABLE_3.items():
         name = f"CPT({recovered:.0%})"
-        rows.append(row_or_why(name, partial(_judged, lab, asked_on, best, recovered, notes)))
+        rows.append(row_or_why(name, partial(_judge_table, lab, asked_on, best, recovered, notes)))
         rows.append((f"the paper, o1 as judge, {name}", *map(str, paper)))
     return Content(("Score [95 %]", *(system.name for system in best)), tuple(rows), notes=tuple(notes))
 
@@ -57,7 +57,7 @@ def best_of_group(lab: Laboratory, group: str, asked_on: Benchmark) -> System:
     return found
 
 
-def _judged(
+def _judge_table(
     lab: Laboratory, asked_on: Benchmark, systems: Sequence[System], recovered: float, notes: list[str]
 ) -> Cells:
     """Scores of the first items; verdicts are kept in the folder and resumed."""
@@ -71,14 +71,14 @@ def _judged(
         )
     items = read_items(Path(file))[: lab.judged]
     with Store(lab.out / "judge.sqlite") as kept:
-        replies = asked(items, lab.judge_model, kept, task=TASK, progress=lab.progress)
+        replies = ask_judge(items, lab.judge_model, kept, task=TASK, progress=lab.progress)
     found = report(lab.judge_model, items, replies)
     told = [line.strip() for line in found.lines if not any(name in line for name in found.scores)]
     notes += [
         f"CPT({recovered:.0%}): {' '.join(told)}. Of {len(written)} items {len(items)} were judged; the rest: "
         f"`demur judge {file} --judge {lab.judge_model} --store {lab.out / 'judge.sqlite'}`."
     ]
-    return tuple(spanned(*found.scores[system.name], 1, cut=False) for system in systems)
+    return tuple(span_columns(*found.scores[system.name], 1, cut=False) for system in systems)
 
 
 def routed_items(

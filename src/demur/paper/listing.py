@@ -63,7 +63,7 @@ def listing() -> list[str]:
     return lines
 
 
-def chosen(only: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+def choose_parts(only: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Parts to make and the only rows to make in them (none: all) from names of either; nothing named is everything.
 
     Rows alone pick every part that has them. Raises InputError for a name of neither.

@@ -113,7 +113,7 @@ def why(error: DemurError) -> str:
     return f"{_WHY.removeprefix(': ')}{' '.join(str(error).split()).removeprefix(_WHY.removeprefix(': '))}"
 
 
-def spanned(value: float, low: float, high: float, digits: int, *, cut: bool = True) -> str:
+def span_columns(value: float, low: float, high: float, digits: int, *, cut: bool = True) -> str:
     """A value with its interval, such as ``.551 [.530, .571]``; "never" for nan. ``cut``: without a leading zero."""
     if math.isnan(value):
         return "never"
@@ -128,5 +128,5 @@ def cells(curve: CostQualityCurve) -> Cells:
     for metric, value in (("cpt50", curve.cpt(0.5)), ("cpt80", curve.cpt(0.8)), ("apgr", curve.apgr)):
         scale, digits = (1, 3) if metric == "apgr" else (100, 1)
         low, high = curve.interval(metric)
-        found.append(spanned(scale * value, scale * low, scale * high, digits))
+        found.append(span_columns(scale * value, scale * low, scale * high, digits))
     return tuple(found)

@@ -15,7 +15,7 @@ from demur.models.prices import CHARACTERS_PER_TOKEN, price_of
 from demur.paper.figures import frontier_figure
 from demur.paper.measures import FOLDS, RESAMPLES, Laboratory
 from demur.paper.outcome_files import rows_of
-from demur.paper.part import Cells, Content, row_or_why, rows_or_why, spanned
+from demur.paper.part import Cells, Content, row_or_why, rows_or_why, span_columns
 from demur.paper.pools import BY_NAME, PoolRouter
 from demur.paper.pools.estimate import estimate_quality
 from demur.paper.pools.frontier import Frontier, frontier, interval_of_aiq, oracle_frontier
@@ -155,7 +155,7 @@ def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier])
     def measured(name: str, scores: Callable[[], FloatArray]) -> Cells:
         found = scores()
         hulls[name] = frontier(found, pool.quality, pool.cost)
-        aiq = spanned(hulls[name].aiq, *interval_of_aiq(found, pool.quality, pool.cost), 3)
+        aiq = span_columns(hulls[name].aiq, *interval_of_aiq(found, pool.quality, pool.cost), 3)
         return aiq, _apgr(pool, found), f"{hulls[name].qualities[-1]:.3f}", f"{hulls[name].costs[-1]:.4g}"
 
     made: dict[str, tuple[str, Callable[[], Cells]]] = {
@@ -177,7 +177,7 @@ def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier])
 
 def _oracle(pool: Pool, hulls: dict[str, Frontier]) -> Cells:
     hulls["oracle"] = oracle_frontier(pool.quality, pool.cost)
-    aiq = spanned(hulls["oracle"].aiq, *interval_of_aiq(pool.quality, pool.quality, pool.cost), 3)
+    aiq = span_columns(hulls["oracle"].aiq, *interval_of_aiq(pool.quality, pool.quality, pool.cost), 3)
     ends = pool.quality[:, 0], pool.quality[:, pool.best]
     pair = cost_quality_curve(ends[1] - ends[0], *ends, resamples=0).oracle
     return aiq, f"{pair.apgr:.3f}", f"{hulls['oracle'].qualities[-1]:.3f}", f"{hulls['oracle'].costs[-1]:.4g}"
@@ -194,7 +194,7 @@ def _apgr(pool: Pool, scores: FloatArray) -> str:
         return "the cheapest is best"
     ends = pool.quality[:, 0], pool.quality[:, pool.best]
     curve = cost_quality_curve(scores[:, pool.best] - scores[:, 0], *ends, resamples=RESAMPLES)
-    return spanned(curve.apgr, *curve.interval("apgr"), 3)
+    return span_columns(curve.apgr, *curve.interval("apgr"), 3)
 
 
 def held_out(make: type[PoolRouter], X: FloatArray, quality: FloatArray, task: IntArray | None = None) -> FloatArray:

@@ -18,7 +18,7 @@ from demur.evaluation.page import document, figure_html, table
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.paper.judged import JUDGED_QUESTIONS
-from demur.paper.listing import PARTS, chosen
+from demur.paper.listing import PARTS, choose_parts
 from demur.paper.measures import Laboratory
 from demur.paper.part import Content, Part, rows_or_why
 from demur.records import Encoder, Progress, no_progress
@@ -69,7 +69,7 @@ def reproduce(
     ``judged``: how many questions the judge is asked about at each CPT. Raises InputError for an unknown name or a
     folder that is not there; matplotlib is needed.
     """
-    parts, rows = chosen(only)
+    parts, rows = choose_parts(only)
     if not Path(source).is_dir():
         raise InputError(f"{source}: no such folder; it must hold outcomes/, samples/, questions/ and preferences/")
     if judged < 1:
@@ -91,13 +91,13 @@ def reproduce(
         for name in parts:
             progress("parts", len(made), len(parts))
             lab.rows = rows & PARTS[name].rows.keys()
-            made.append(_made(name, lab))
+            made.append(_make(name, lab))
             page = _write(made, folder)  # after every part: what is made is there when a later one is cut off
         progress("parts", len(made), len(parts))
     return Reproduction(tuple(made), page)
 
 
-def _made(name: str, lab: Laboratory) -> Part:
+def _make(name: str, lab: Laboratory) -> Part:
     start, content = time.perf_counter(), Content()
 
     def make() -> tuple[tuple[str, ...], ...]:

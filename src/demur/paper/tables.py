@@ -30,7 +30,7 @@ from demur.paper.part import (
     reasons_together,
     row_or_why,
     rows_or_why,
-    spanned,
+    span_columns,
 )
 from demur.paper.printed import MT_BENCH_USD, figures_of
 from demur.paper.systems import DEPARTURES, ROUTERS, SYSTEMS, System, of_key
@@ -71,11 +71,11 @@ def _random(asked: Benchmark) -> Cells:
     chord = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong, resamples=0)
     exact = f"{100 * chord.cpt(0.5):.1f}", f"{100 * chord.cpt(0.8):.1f}", f"{chord.apgr:.3f}".removeprefix("0")
     theirs = random_routers(asked, "routellm")
-    spans = [spanned(100 * a, 100 * b, 100 * c, 1) for a, b, c in (theirs["cpt50"], theirs["cpt80"])]
-    return (*exact, *spans, spanned(*theirs["apgr"], 3), figures_of("Random", asked.name))
+    spans = [span_columns(100 * a, 100 * b, 100 * c, 1) for a, b, c in (theirs["cpt50"], theirs["cpt80"])]
+    return (*exact, *spans, span_columns(*theirs["apgr"], 3), figures_of("Random", asked.name))
 
 
-def _measured(lab: Laboratory, system: System, asked: Benchmark) -> Cells:
+def _measure(lab: Laboratory, system: System, asked: Benchmark) -> Cells:
     paper = figures_of(system.printed_as, asked.name)
     return (*cells(lab.curve(system, asked)), *cells(lab.curve(system, asked, "routellm")), paper)
 
@@ -90,12 +90,12 @@ def rows_on(lab: Laboratory, name: str) -> tuple[Cells, ...]:
         rows.append(row_or_why("Random", partial(_random, asked)))
     wanted = [system for system in SYSTEMS if lab.wants(system.key)]
     for done, system in enumerate(wanted, start=1):
-        rows.append(row_or_why(_shown(system), partial(_measured, lab, system, asked)))
+        rows.append(row_or_why(_show(system), partial(_measure, lab, system, asked)))
         lab.progress(f"systems on {asked.name[:16]}", done, len(wanted))
     return reasons_together(rows)
 
 
-def _shown(system: System) -> str:
+def _show(system: System) -> str:
     return f"{system.name} ({system.source})"
 
 
@@ -126,7 +126,7 @@ def figure_1(lab: Laboratory) -> Content:
 
     def line(source: str) -> Cells:
         sizes, values = drawn[source] = learning_curve(lab, source, lab.benchmark("gsm8k"))
-        shown = [spanned(float(v.mean()), float(v.min()), float(v.max()), 3) for v in values]
+        shown = [span_columns(float(v.mean()), float(v.min()), float(v.max()), 3) for v in values]
         return (*shown, *[f"only {len(lab.supervision(source)[0])} prompts"] * (len(SIZES) - len(sizes)))
 
     sources = ("preference", "entropy hard", "entropy margin")
@@ -177,7 +177,7 @@ def cost(lab: Laboratory) -> Content:
         rows.append(cells_or_why("Random (chord)", [partial(_usd, lab, name, None) for name in BENCHMARKS]))
     wanted = [system for system in SYSTEMS if lab.wants(system.key)]
     for done, system in enumerate(wanted, start=1):
-        rows.append(cells_or_why(_shown(system), [partial(_usd, lab, name, system) for name in BENCHMARKS]))
+        rows.append(cells_or_why(_show(system), [partial(_usd, lab, name, system) for name in BENCHMARKS]))
         lab.progress("cost", done, len(wanted))
     return Content(
         ("row", "MT-Bench, USD [95 %]", "GSM8K, USD [95 %]", "MMLU"), reasons_together(rows), notes=_cost_notes(lab)
@@ -200,7 +200,9 @@ def _usd(lab: Laboratory, name: str, system: System | None) -> str:
     asked = lab.benchmark(name)
     costs = _costs(asked)
     scores = np.zeros(len(asked.weak)) if system is None else lab.scores(system, asked)
-    return spanned(*usd_at_cpt80(scores, asked, costs, cascade=system is not None and system.cascade), 3, cut=False)
+    return span_columns(
+        *usd_at_cpt80(scores, asked, costs, cascade=system is not None and system.cascade), 3, cut=False
+    )
 
 
 def _cost_notes(lab: Laboratory) -> tuple[str, ...]:

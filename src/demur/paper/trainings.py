@@ -84,7 +84,7 @@ def sampled_pair(folder: Path) -> Training:
         targets,
         {"agreement": untold, "preference": f"{untold}, nobody compared them", "judge": untold},
         (weak.mean(axis=1), strong.mean(axis=1)),
-        notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relaxed(*rouge)}, quality is ROUGE-L of ten samples.",),
+        notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relax(*rouge)}, quality is ROUGE-L of ten samples.",),
     )
 
 
@@ -100,7 +100,7 @@ def _both(rows: Sequence[Row], models: tuple[str, str], field: str) -> tuple[Flo
     return np.array(weak), np.array(strong)
 
 
-def _relaxed(weak: FloatArray, strong: FloatArray) -> str:
+def _relax(weak: FloatArray, strong: FloatArray) -> str:
     t = best_relaxation(weak, strong)
     return f"Hybrid LLM's t* = {t:.3f}" if t > 0 else "Hybrid LLM's t* = 0, so its trans labels equal prob"
 
@@ -123,7 +123,7 @@ def judged_pair(folder: Path, weak: str) -> Training:
         (low, high),
         (
             f"NQ-Open, human-judged GPT-4 / {weak}: one answer each, so accuracy and preference are one label, and "
-            f"quality-gap prob is det; {_relaxed(low, high)}.",
+            f"quality-gap prob is det; {_relax(low, high)}.",
         ),
     )
 
@@ -171,7 +171,7 @@ def local_pair(folder: Path) -> Training:
         (graded[0].mean(axis=1), graded[1].mean(axis=1)),
         greedy[0],
         (low, high),
-        (f"local, Qwen-1.5B / SmolLM2: {_relaxed(*graded)}, quality is graded 0 or 1.",),
+        (f"local, Qwen-1.5B / SmolLM2: {_relax(*graded)}, quality is graded 0 or 1.",),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import ArtifactError, DemurError
-from demur.files import replacing, write_whole
+from demur.files import replace_whole, write_whole
 from demur.measure.threshold import Calibration
 from demur.methods import BY_NAME
 from demur.methods.estimator import Estimator
@@ -38,7 +38,7 @@ def save_router(router: Router, folder: Path) -> None:
     if not isinstance(router.method, Estimator):
         name = type(router.method).__name__
         raise ArtifactError(f"{name} is not one of demur.methods and cannot be saved without pickle; keep it in Python")
-    arrays = {f"method.{name}": value for name, value in _learned(router.method).items()}
+    arrays = {f"method.{name}": value for name, value in _learned_arrays(router.method).items()}
     if arrays.get("method.rows_") is not router.vectors:
         arrays["vectors"] = router.vectors
     arrays["training_scores"] = router.training_scores
@@ -46,7 +46,7 @@ def save_router(router: Router, folder: Path) -> None:
     lines = "".join(json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in router.training)
     with _writing(folder), ExitStack() as parts:  # it closes backwards: the description takes its place last
         description, training, weights = (
-            parts.enter_context(replacing(folder / name)) for name in (DESCRIPTION, TRAINING, WEIGHTS)
+            parts.enter_context(replace_whole(folder / name)) for name in (DESCRIPTION, TRAINING, WEIGHTS)
         )
         weights.write_bytes(saved)
         training.write_text(lines, encoding="utf-8")
@@ -176,7 +176,7 @@ def _json(description: Mapping[str, Any]) -> str:
     return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 
-def _learned(method: Estimator) -> dict[str, FloatArray]:
+def _learned_arrays(method: Estimator) -> dict[str, FloatArray]:
     """The method's learned arrays: attributes whose names end in ``_``."""
     return {
         name: value

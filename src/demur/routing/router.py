@@ -16,7 +16,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.measure.threshold import Calibration
 from demur.methods.cross_validate import held_out_scores
-from demur.methods.estimator import normalised
+from demur.methods.estimator import unit_rows
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, Role
 
@@ -134,7 +134,7 @@ class Router:
         """Whether each of some prompts, by their embeddings (n, d), is like a training prompt; shape (n,)."""
         if not len(self.vectors):
             return np.ones(len(vectors), dtype=bool)
-        return np.asarray((normalised(vectors) @ self.vectors.T).max(axis=1) >= self.familiar_similarity)
+        return np.asarray((unit_rows(vectors) @ self.vectors.T).max(axis=1) >= self.familiar_similarity)
 
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
         """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""
@@ -241,7 +241,7 @@ def train_router(
     training_scores = held_out_scores(method, X, y)
     fitted = method.fit(X, y)
     rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
-    vectors = rows if rows is not None and np.shape(rows) == X.shape else normalised(X)
+    vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
     return Router(
         encoder=encoder,
         method=fitted,

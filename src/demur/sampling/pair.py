@@ -11,12 +11,21 @@ from dataclasses import dataclass
 
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError
-from demur.event_loop import finished
+from demur.event_loop import run_to_end
 from demur.models.endpoint import Endpoint, EndpointClient
-from demur.models.local import endpoint_of, opened
-from demur.models.prices import paid
+from demur.models.local import endpoint_of, running_endpoint
+from demur.models.prices import usd_paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
-from demur.sampling.sample import Budget, Estimate, Samples, estimate, once, raise_first, sample_prompts, stored_samples
+from demur.sampling.sample import (
+    Budget,
+    Estimate,
+    Samples,
+    distinct_prompts,
+    estimate,
+    raise_first,
+    sample_prompts,
+    stored_samples,
+)
 from demur.store import Store
 
 
@@ -116,7 +125,7 @@ def sample_pair(
         raise_first(results)
         return PairSamples(*results)  # type: ignore[arg-type]  # no error is among them
 
-    return finished(both())
+    return run_to_end(both())
 
 
 def check_settings(settings: SamplingSettings) -> None:
@@ -135,7 +144,7 @@ async def _sample_side(
         return stored_samples(prompts, known, config.sampling, store)
     try:
         async with (
-            opened(
+            running_endpoint(
                 side, parallel=config.sampling.n, max_tokens=config.sampling.max_tokens, progress=progress
             ) as endpoint,
             EndpointClient(endpoint) as asked,
@@ -165,10 +174,10 @@ def stored_pair(config: RunConfig, prompts: Sequence[Prompt], store: Store) -> P
 
 def spend_of(config: RunConfig, prompts: Sequence[Prompt], samples: PairSamples) -> PairSpend:
     """What the samples of these prompts have cost; prompts with one text were asked once."""
-    asked = once(prompts)
+    asked = distinct_prompts(prompts)
     both = [[one for prompt in asked for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
     weak_usd, strong_usd = (
-        paid(side, endpoint_of(model).price) for side, model in zip(both, (config.weak, config.strong), strict=True)
+        usd_paid(side, endpoint_of(model).price) for side, model in zip(both, (config.weak, config.strong), strict=True)
     )
     return PairSpend(
         prompts=len(asked),

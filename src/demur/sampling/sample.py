@@ -14,7 +14,7 @@ from typing import Protocol
 
 from demur.errors import BudgetError
 from demur.models.endpoint import Endpoint
-from demur.models.prices import CHARACTERS_PER_TOKEN, paid
+from demur.models.prices import CHARACTERS_PER_TOKEN, usd_paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.store import Store
 
@@ -51,7 +51,7 @@ def stored_samples(
 def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store) -> Estimate:
     """Requests, tokens and USD that are still to be spent on these prompts; equal prompts are asked once."""
     have = stored_samples(prompts, endpoint, settings, store)
-    lacking = [prompt for prompt in once(prompts) if len(have[prompt.id]) < settings.n]
+    lacking = [prompt for prompt in distinct_prompts(prompts) if len(have[prompt.id]) < settings.n]
     asked = sum(_prompt_tokens(prompt, settings) for prompt in lacking)
     missing = sum(settings.n - len(have[prompt.id]) for prompt in lacking)
     answered = missing * settings.max_tokens
@@ -114,7 +114,7 @@ async def sample_prompts(
     have = stored_samples(prompts, endpoint, settings, store)
     money = budget or Budget()
     stage = f"sampling {endpoint.model}"
-    asked = once(prompts)
+    asked = distinct_prompts(prompts)
     done, total = sum(len(have[prompt.id]) for prompt in asked), settings.n * len(asked)
     progress(stage, done, total)
     waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n)
@@ -131,7 +131,7 @@ async def sample_prompts(
                 done += len(samples)
                 progress(stage, done, total)
         finally:
-            money.settle(reserved, paid(came, endpoint.price))
+            money.settle(reserved, usd_paid(came, endpoint.price))
 
     async def ask_next() -> None:
         while waiting and not money.closed:  # shared by all workers: each takes the next prompt
@@ -148,7 +148,7 @@ async def sample_prompts(
     return stored_samples(prompts, endpoint, settings, store)
 
 
-def once(prompts: Sequence[Prompt]) -> list[Prompt]:
+def distinct_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
     """The first prompt of each text: samples are kept by text."""
     return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
 

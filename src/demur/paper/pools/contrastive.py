@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demur.methods.estimator import centre_and_scale, normalised
+from demur.methods.estimator import centre_and_scale, unit_rows
 from demur.methods.kmeans import spherical_kmeans
 from demur.methods.optimiser import Adam
 from demur.paper.pools.pool import PoolRouter, spread
@@ -76,7 +76,7 @@ class RouterDC(PoolRouter):
         self.projection_, self.vectors_ = projection, models
 
     def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
-        return np.asarray(normalised(((X - self.mean_) / self.scale_) @ self.projection_) @ normalised(self.vectors_).T)
+        return np.asarray(unit_rows(((X - self.mean_) / self.scale_) @ self.projection_) @ unit_rows(self.vectors_).T)
 
 
 def near_and_far(group: IntArray, batch: IntArray, others: int, random: np.random.Generator) -> IntArray:
@@ -121,7 +121,7 @@ def sample_llm_gradient(
     For the projection and the models; weights ``best`` of t+ and mask ``worst`` of t-, (b, M).
     """
     mapped = rows @ projection
-    unit, vectors = normalised(mapped), normalised(models)
+    unit, vectors = unit_rows(mapped), unit_rows(models)
     exponentials = np.exp(unit @ vectors.T / temperature)
     against = (worst * exponentials).sum(axis=1, keepdims=True)
     miss = against / (exponentials + against)  # 1 - probability of t+, were it a positive
@@ -140,7 +140,7 @@ def sample_sample_gradient(
     ``near`` (b, 1 + H): a prompt of the same cluster, then H of others.
     """
     own, other = rows[batch] @ projection, rows[near] @ projection  # (b, h), (b, 1 + H, h)
-    unit, units = normalised(own), other / np.linalg.norm(other, axis=2, keepdims=True)
+    unit, units = unit_rows(own), other / np.linalg.norm(other, axis=2, keepdims=True)
     similarity = np.einsum("bh,bkh->bk", unit, units) / temperature
     p = np.exp(similarity - similarity.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
@@ -148,7 +148,7 @@ def sample_sample_gradient(
     p /= temperature * len(batch)
     to_own = through_normalisation(np.einsum("bk,bkh->bh", p, units), unit, own)
     flat = other.reshape(-1, other.shape[2])
-    to_other = through_normalisation((p[:, :, None] * unit[:, None, :]).reshape(flat.shape), normalised(flat), flat)
+    to_other = through_normalisation((p[:, :, None] * unit[:, None, :]).reshape(flat.shape), unit_rows(flat), flat)
     return np.asarray(rows[batch].T @ to_own + rows[near.ravel()].T @ to_other)
 
 

@@ -34,14 +34,14 @@ class Frontier:
 
 def frontier(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> Frontier:
     """The hull of every price's choice; arrays (n, M), ``cost`` in any unit. Raises InputError."""
-    score, value, price = _checked(scores, quality, cost)
+    score, value, price = _check(scores, quality, cost)
     chosen = _choices(score, price)
-    points = list(zip(_earned(chosen, price).mean(axis=1), _earned(chosen, value).mean(axis=1), strict=True))
+    points = list(zip(_earn(chosen, price).mean(axis=1), _earn(chosen, value).mean(axis=1), strict=True))
     typical = price.mean(axis=0)
     return hull([(float(x), float(y)) for x, y in points], typical.min(), typical.max())
 
 
-def _checked(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _check(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     score, value, price = (np.asarray(a, dtype=float) for a in (scores, quality, cost))
     if not score.shape == value.shape == price.shape or score.ndim != 2:
         raise InputError(f"scores {score.shape}, quality {value.shape}, cost {price.shape}: give (n, M) of each")
@@ -59,7 +59,7 @@ def _choices(score: FloatArray, price: FloatArray) -> IntArray:
     return np.stack([*chosen, np.full(len(score), np.argmin(typical))])
 
 
-def _earned(chosen: IntArray, values: FloatArray) -> FloatArray:
+def _earn(chosen: IntArray, values: FloatArray) -> FloatArray:
     """(prices, n) each choice's own value."""
     return np.asarray(np.take_along_axis(values, chosen.T, axis=1).T)
 
@@ -91,11 +91,11 @@ def interval_of_aiq(
     scores: FloatArray, quality: FloatArray, cost: FloatArray, *, resamples: int = 100, seed: int = 0
 ) -> tuple[float, float]:
     """95 % bootstrap interval of AIQ over prompts; what is chosen at a price stays as it is on all of them."""
-    score, value, price = _checked(scores, quality, cost)
+    score, value, price = _check(scores, quality, cost)
     n, random = len(score), np.random.default_rng(seed)
     weights = random.multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (resamples, n)
     chosen = _choices(score, price)
-    costs, qualities = weights @ _earned(chosen, price).T, weights @ _earned(chosen, value).T
+    costs, qualities = weights @ _earn(chosen, price).T, weights @ _earn(chosen, value).T
     singles = weights @ price
     found = [
         hull(list(zip(x.tolist(), y.tolist(), strict=True)), ends.min(), ends.max()).aiq

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.errors import InputError
-from demur.methods.estimator import centre_and_scale, normalised
+from demur.methods.estimator import centre_and_scale, unit_rows
 from demur.methods.kmeans import spherical_kmeans
 from demur.methods.optimiser import Adam
 from demur.paper.pools.pool import PoolRouter, spread
@@ -83,7 +83,7 @@ class GraphRouter(PoolRouter):
 
     def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
         if task is None and self.centres_ is not None:
-            task = np.argmax(normalised(X) @ self.centres_.T, axis=1)
+            task = np.argmax(unit_rows(X) @ self.centres_.T, axis=1)
         elif task is None or self.centres_ is not None:
             raise InputError("this GraphRouter was fitted with tasks and is asked without them, or the other way round")
         unseen = np.zeros((1, self.dimension))  # what a task has that fit did not see

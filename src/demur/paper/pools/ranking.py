@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demur.methods.estimator import normalised, sigmoid
+from demur.methods.estimator import sigmoid, unit_rows
 from demur.paper.pools.pool import PoolRouter, battles
 from demur.records import FloatArray, IntArray
 
@@ -27,14 +27,14 @@ class PoolRanking(PoolRouter):
         self.ridge = ridge
 
     def _fit(self, X: FloatArray, quality: FloatArray, task: IntArray | None) -> None:
-        self.rows_ = normalised(X)
+        self.rows_ = unit_rows(X)
         pairs, self.won_, self.fought_ = battles(quality)
         self.signs_ = np.zeros((len(pairs), quality.shape[1]))  # +1 at a, -1 at b
         for row, (a, b) in zip(self.signs_, pairs, strict=True):
             row[a], row[b] = 1.0, -1.0
 
     def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
-        queries = normalised(X)
+        queries = unit_rows(X)
         return np.concatenate(
             [self._block(queries[i : i + ROWS_AT_ONCE]) for i in range(0, len(queries), ROWS_AT_ONCE)]
         )
