@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demur.gateway.ledger import LAST_TRIES_SECONDS
+from demur.gateway.ledger.ledger import LAST_TRIES_SECONDS
 from demur.gateway.settings import read_settings
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from demur.evaluation.replay import replay
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.policy import Policy
 from demur.gate.staged import Rehearsal
-from demur.gateway.decider import Decider
+from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration
 from demur.models.prices import Price, serving_cost
 from demur.records import Sample

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from demur.gate.policy import Policy
-from demur.gateway.ledger import read_ledger
+from demur.gateway.ledger.ledger import read_ledger
 from demur.measure.threshold import Calibration
 from demur.records import FloatArray
 from demur.routing.artifact import save_calibration
@@ -24,7 +24,7 @@ from gateways import EASY, HARD, gateway, letters, save_router, upstream
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     letters(monkeypatch)
-    monkeypatch.setattr("demur.gateway.upstreams.backoff_seconds", lambda attempt: 0.002)
+    monkeypatch.setattr("demur.gateway.upstreams.upstream.backoff_seconds", lambda attempt: 0.002)
 
 
 async def test_easy_prompts_go_to_the_weak_and_hard_ones_to_the_strong_model(tmp_path: Path) -> None:

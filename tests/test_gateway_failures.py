@@ -19,9 +19,10 @@ from aiohttp import web
 from yarl import URL
 
 from demur.errors import EndpointError
-from demur.gateway import app, upstreams
-from demur.gateway import send as answering
-from demur.gateway.ledger import LedgerRecord, read_ledger
+from demur.gateway import app
+from demur.gateway.http import send as answering
+from demur.gateway.ledger.ledger import LedgerRecord, read_ledger
+from demur.gateway.upstreams import upstream as upstreams
 from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, letters, upstream, wire
 
@@ -34,7 +35,7 @@ DONE = b"data: [DONE]\n\n"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     letters(monkeypatch)
-    monkeypatch.setattr("demur.gateway.upstreams.backoff_seconds", lambda attempt: 0.002)
+    monkeypatch.setattr("demur.gateway.upstreams.upstream.backoff_seconds", lambda attempt: 0.002)
 
 
 def chunk(data: bytes) -> bytes:

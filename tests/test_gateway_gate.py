@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
-from demur.gateway.check_draft import can_be_checked
-from demur.gateway.json_edit import without_logprobs
-from demur.gateway.ledger import read_ledger
+from demur.gateway.decision.check_draft import can_be_checked
+from demur.gateway.http.json_edit import without_logprobs
+from demur.gateway.ledger.ledger import read_ledger
 from gateways import EASY, Running, gateway, letters, point, upstream
 
 SURE, WAVERING = -0.1, -3.0
@@ -27,7 +27,7 @@ BY_SHARE = (0.0, 0.0, 0.0, 0.0, -2.0, 0.0)  # how many samples mean what the dra
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     letters(monkeypatch)
-    monkeypatch.setattr("demur.gateway.upstreams.backoff_seconds", lambda attempt: 0.002)
+    monkeypatch.setattr("demur.gateway.upstreams.upstream.backoff_seconds", lambda attempt: 0.002)
 
 
 def by_draft() -> Gate:

@@ -13,9 +13,9 @@ import pytest
 
 from conftest import needed
 from demur.errors import StoreError
+from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import ClientKey, Doorkeeper, bearer, read_keys
-from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
-from demur.gateway.openai_bodies import ApiError
+from demur.gateway.ledger.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
 from test_gateway_parts import RECORD
 
 HALF = "\ud800"  # half a character, which JSON can hold and no database takes
@@ -80,7 +80,7 @@ def test_a_database_that_was_away_once_loses_nothing_at_the_end(tmp_path: Path) 
 def test_what_is_lost_at_the_end_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("demur.gateway.ledger.LAST_TRIES_SECONDS", 0.1)
+    monkeypatch.setattr("demur.gateway.ledger.ledger.LAST_TRIES_SECONDS", 0.1)
     book = Ledger(Away(str(tmp_path / "l.sqlite")))
     for i in range(30):
         book.add(replace(RECORD, id=str(i)))
@@ -114,8 +114,8 @@ def test_what_is_no_ledger_is_said_in_one_line(tmp_path: Path) -> None:
 def test_a_budget_outlives_the_process_and_is_shared_with_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("demur.gateway.ledger.SPENT_SECONDS", 0.0)
-    monkeypatch.setattr("demur.gateway.ledger.COMMIT_SECONDS", 0.01)
+    monkeypatch.setattr("demur.gateway.ledger.ledger.SPENT_SECONDS", 0.0)
+    monkeypatch.setattr("demur.gateway.ledger.ledger.COMMIT_SECONDS", 0.01)
     path = str(tmp_path / "l.sqlite")
     key = ClientKey("bob", "x", usd=1.0)
     first = Doorkeeper([key, ClientKey("ann", "y")])

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from demur.errors import InputError, StoreError
+from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
-from demur.gateway.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
-from demur.gateway.ledger_export import ledger
-from demur.gateway.metrics import DESCRIBED, Gauges, Metrics, prometheus
-from demur.gateway.openai_bodies import ApiError
+from demur.gateway.ledger.export import ledger
+from demur.gateway.ledger.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
+from demur.gateway.operator.metrics import DESCRIBED, Gauges, Metrics, prometheus
+from demur.gateway.operator.tracing import attributes
 from demur.gateway.settings import GatewaySettings, read_settings
-from demur.gateway.tracing import attributes
 
 ROOT = Path(__file__).parents[1]
 RECORD = LedgerRecord(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import needed
-from demur.gateway.tracing import Tracer, operation
+from demur.gateway.operator.tracing import Tracer, operation
 from gateways import gateway, letters
 from test_gateway_parts import RECORD
 
@@ -72,7 +72,7 @@ def test_without_an_exporter_the_pip_line_is_said() -> None:
     needed("opentelemetry.sdk")
     code = (
         "import sys; sys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'] = None\n"
-        "from demur.gateway.tracing import Tracer\nTracer()"
+        "from demur.gateway.operator.tracing import Tracer\nTracer()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'demur[otel]'" in done.stderr

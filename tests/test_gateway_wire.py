@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.gateway.conversations import Conversations, Turn, turn_of
-from demur.gateway.json_edit import body_of, without_logprobs
-from demur.gateway.openai_bodies import (
+from demur.gateway.decision.conversations import Conversations, Turn, turn_of
+from demur.gateway.http.json_edit import body_of, without_logprobs
+from demur.gateway.http.openai_bodies import (
     ApiError,
     parse_body,
     request_headers,
@@ -22,8 +22,8 @@ from demur.gateway.openai_bodies import (
     routed_text,
     threshold_of,
 )
-from demur.gateway.token_counts import answer_tokens, request_tokens, stream_tokens, usage_of, usage_of_whole
-from demur.gateway.upstreams import Breaker, retry_after
+from demur.gateway.upstreams.token_counts import answer_tokens, request_tokens, stream_tokens, usage_of, usage_of_whole
+from demur.gateway.upstreams.upstream import Breaker, retry_after
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -58,7 +58,7 @@ def ledger(
     json: AsJson = False,
 ) -> None:
     """Print or export the gateway's decisions and what they cost."""
-    from demur.gateway.ledger_export import ledger
+    from demur.gateway.ledger.export import ledger
 
     found = ledger(url, last=last, export=export)
     return printing.as_json(found) if json else printing.lines(found.lines)

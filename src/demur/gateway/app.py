@@ -16,15 +16,11 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from demur.gateway.ask_upstreams import Outgoing, checked_draft, first_answer
-from demur.gateway.choose_model import ALIAS, Chooser, unknown_model
-from demur.gateway.decider import Decider
+from demur.gateway.decision.choose_model import ALIAS, Chooser, unknown_model
+from demur.gateway.decision.decider import Decider
 from demur.gateway.exchange import Passage, Prices
-from demur.gateway.json_edit import Body
-from demur.gateway.keys import Doorkeeper
-from demur.gateway.ledger import Ledger, LedgerRecord
-from demur.gateway.metrics import Gauges, Metrics
-from demur.gateway.openai_bodies import (
+from demur.gateway.http.json_edit import Body
+from demur.gateway.http.openai_bodies import (
     ApiError,
     clean,
     model_entry,
@@ -33,9 +29,13 @@ from demur.gateway.openai_bodies import (
     request_headers,
     response_headers,
 )
-from demur.gateway.send import send_pieces
+from demur.gateway.http.send import send_pieces
+from demur.gateway.keys import Doorkeeper
+from demur.gateway.ledger.ledger import Ledger, LedgerRecord
+from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.upstreams import Answer, Upstream
+from demur.gateway.upstreams.ask_upstreams import Outgoing, checked_draft, first_answer
+from demur.gateway.upstreams.upstream import Answer, Upstream
 from demur.records import Role
 
 LARGEST_HELD = 2**30  # bytes of all requests that are under way; a request beyond them is answered 429

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from demur.gateway.conversations import Turn
-from demur.gateway.ledger import LedgerRecord
-from demur.gateway.token_counts import (
+from demur.gateway.decision.conversations import Turn
+from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.upstreams.token_counts import (
     TAIL_BYTES,
     answer_tokens,
     request_tokens,

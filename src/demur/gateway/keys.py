@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demur.config import from_mapping
 from demur.errors import InputError
-from demur.gateway.openai_bodies import ApiError
+from demur.gateway.http.openai_bodies import ApiError
 
 
 @dataclass(frozen=True, slots=True)

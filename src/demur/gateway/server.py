@@ -23,22 +23,22 @@ from aiohttp.typedefs import Middleware
 from demur.config import ModelConfig, from_mapping
 from demur.errors import DemurError, InputError
 from demur.gate.policy import Policy
-from demur.gateway.admin import add_admin
 from demur.gateway.app import Gateway, Handler, errors_as_openai
-from demur.gateway.connections import Connection, Listener, bound, port_of
-from demur.gateway.dashboard import count_with_noun
-from demur.gateway.decider import Decider
+from demur.gateway.decision.decider import Decider
+from demur.gateway.http.connections import Connection, Listener, bound, port_of
+from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import Doorkeeper, read_keys
-from demur.gateway.last_hour import BYTES, Hour
-from demur.gateway.ledger import Ledger, open_backend
-from demur.gateway.metrics import Metrics
-from demur.gateway.openai_bodies import ApiError
-from demur.gateway.processes import Workers
+from demur.gateway.ledger.ledger import Ledger, open_backend
+from demur.gateway.operator.admin import add_admin
+from demur.gateway.operator.dashboard import count_with_noun
+from demur.gateway.operator.last_hour import BYTES, Hour
+from demur.gateway.operator.metrics import Metrics
+from demur.gateway.operator.tracing import Tracer
 from demur.gateway.reload import reload_all, usable_policy
 from demur.gateway.settings import GatewaySettings, read_settings
-from demur.gateway.shared_state import Board, map_file
-from demur.gateway.tracing import Tracer
-from demur.gateway.upstreams import Upstream
+from demur.gateway.upstreams.upstream import Upstream
+from demur.gateway.workers.processes import Workers
+from demur.gateway.workers.shared_state import Board, map_file
 from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint
 from demur.records import Role

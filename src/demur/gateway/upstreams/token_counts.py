@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from demur.gateway.openai_bodies import content_text
+from demur.gateway.http.openai_bodies import content_text
 from demur.models.prices import CHARACTERS_PER_TOKEN
 
 MOST_TOKENS = 2**53  # a count beyond it is none

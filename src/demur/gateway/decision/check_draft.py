@@ -17,10 +17,10 @@ import aiohttp
 
 from demur.errors import EndpointError
 from demur.gate.gate import HEAD_TOKENS
-from demur.gateway.decider import Decider
-from demur.gateway.json_edit import Body, without_logprobs
-from demur.gateway.token_counts import usage_of_whole
-from demur.gateway.upstreams import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
+from demur.gateway.decision.decider import Decider
+from demur.gateway.http.json_edit import Body, without_logprobs
+from demur.gateway.upstreams.token_counts import usage_of_whole
+from demur.gateway.upstreams.upstream import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
 from demur.models.endpoint import parse_completion
 from demur.records import Sample
 from demur.routing.router import Decision

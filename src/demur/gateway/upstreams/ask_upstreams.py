@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from demur.gateway.check_draft import DraftChecker
-from demur.gateway.choose_model import Chooser
-from demur.gateway.decider import Decider
+from demur.gateway.decision.check_draft import DraftChecker
+from demur.gateway.decision.choose_model import Chooser
+from demur.gateway.decision.decider import Decider
 from demur.gateway.exchange import Passage
-from demur.gateway.json_edit import Body
-from demur.gateway.openai_bodies import ApiError
-from demur.gateway.token_counts import request_tokens
-from demur.gateway.upstreams import Answer, Upstream, UpstreamDown
+from demur.gateway.http.json_edit import Body
+from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.upstreams.token_counts import request_tokens
+from demur.gateway.upstreams.upstream import Answer, Upstream, UpstreamDown
 from demur.records import Role
 from demur.routing.router import Decision
 

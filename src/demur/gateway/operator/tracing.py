@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from demur.errors import require
-from demur.gateway.ledger import LedgerRecord
+from demur.gateway.ledger.ledger import LedgerRecord
 
 NANOSECONDS = 1_000_000_000
 FLUSH_MILLISECONDS = 5000

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.gateway.ledger import LedgerRecord
+from demur.gateway.ledger.ledger import LedgerRecord
 from demur.records import FloatArray
 
 MINUTES = 60

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from demur.gateway.openai_bodies import content_text, last_user
+from demur.gateway.http.openai_bodies import content_text, last_user
 from demur.records import Role
 
 LARGEST = 20_000

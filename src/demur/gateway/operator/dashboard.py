@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demur.gateway.last_hour import BYTES, Hour, dashboard_figures
-from demur.gateway.ledger import LedgerRecord
-from demur.gateway.metrics import Gauges, prometheus, sum_series
-from demur.gateway.shared_state import Board, map_file
+from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
+from demur.gateway.operator.metrics import Gauges, prometheus, sum_series
+from demur.gateway.workers.shared_state import Board, map_file
 
 if TYPE_CHECKING:
     from demur.gateway.app import Gateway
@@ -23,7 +23,7 @@ SHOWN = 25
 
 def page(gateway: Gateway) -> str:
     """The page; its figures are fetched by its script."""
-    template = (files("demur") / "gateway" / "dashboard.html").read_text(encoding="utf-8")
+    template = (files("demur") / "gateway" / "operator" / "dashboard.html").read_text(encoding="utf-8")
     names = {role: escape(upstream.endpoint.model) for role, upstream in gateway.upstreams.items()}
     return template.replace("{{weak}}", names["weak"]).replace("{{strong}}", names["strong"])
 

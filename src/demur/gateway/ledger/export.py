@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from demur.errors import InputError, require
-from demur.gateway.ledger import COLUMNS, LedgerRecord, read_ledger
+from demur.gateway.ledger.ledger import COLUMNS, LedgerRecord, read_ledger
 
 
 @dataclass(frozen=True, slots=True)

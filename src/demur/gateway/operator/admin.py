@@ -12,11 +12,11 @@ from aiohttp import web
 
 from demur.errors import DemurError
 from demur.gateway.app import Gateway, as_json
-from demur.gateway.dashboard import metrics_text, page, statistics
+from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import bearer
-from demur.gateway.openai_bodies import ApiError
+from demur.gateway.operator.dashboard import metrics_text, page, statistics
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.shared_state import Board
+from demur.gateway.workers.shared_state import Board
 from demur.models.endpoint import secret
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

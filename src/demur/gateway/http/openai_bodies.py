@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from demur.gateway.json_edit import Body, body_of
+from demur.gateway.http.json_edit import Body, body_of
 
 # None of these belongs to the next hop (RFC 9110, 7.6.1); lengths and encodings are set anew.
 HOP_HEADERS = frozenset(

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from demur.errors import DemurError
-from demur.gateway.check_draft import can_be_checked
-from demur.gateway.conversations import Conversations, turn_of
-from demur.gateway.decider import Decider
+from demur.gateway.decision.check_draft import can_be_checked
+from demur.gateway.decision.conversations import Conversations, turn_of
+from demur.gateway.decision.decider import Decider
 from demur.gateway.exchange import Passage
-from demur.gateway.openai_bodies import ApiError, routed_text, threshold_header, threshold_of
+from demur.gateway.http.openai_bodies import ApiError, routed_text, threshold_header, threshold_of
 from demur.gateway.settings import GatewaySettings
 from demur.records import Role
 

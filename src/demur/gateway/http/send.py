@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from demur.gateway.exchange import Passage
-from demur.gateway.upstreams import BROKEN, Answer
+from demur.gateway.upstreams.upstream import BROKEN, Answer
 
 STREAM_END = re.compile(rb'data: *\[DONE\]|"finish_reason" *: *"')
 

@@ -1,0 +1,1 @@
+"""The models' side of the gateway: asked, retried, left alone while down, their tokens counted."""
