@@ -25,7 +25,8 @@ import numpy as np
 
 from demur.methods import LogisticRegression
 from demur.models.encoder import load_encoder
-from demur.routing.router import TrainingPrompt, train_router
+from demur.routing.router import TrainingPrompt
+from demur.routing.train import train_router
 from environment import describe, peer_python
 
 UPSTREAM, DEMUR, ROUTELLM, LITELLM, FLOOR = 8301, 8302, 8303, 8304, 8305

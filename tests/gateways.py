@@ -21,8 +21,9 @@ from demur.gateway.settings import GatewaySettings
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
 from demur.records import Role
-from demur.routing import artifact
-from demur.routing.router import TrainingPrompt, train_router
+from demur.routing import router as prompt_router
+from demur.routing.router import TrainingPrompt
+from demur.routing.train import train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 from worlds import LetterEncoder
 
@@ -60,8 +61,8 @@ def save_router(folder: Path, gate: Gate | None = None) -> None:
 
 def letters(monkeypatch: Any) -> None:
     """No encoder is fetched: prompts are embedded by their letters."""
-    monkeypatch.setattr(artifact, "load_encoder", lambda spec: LetterEncoder())
-    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "letters")
+    monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
+    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
 
 
 @asynccontextmanager

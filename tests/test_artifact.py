@@ -19,7 +19,8 @@ from demur.errors import ArtifactError, InputError
 from demur.measure.threshold import threshold_for_share
 from demur.methods import BY_NAME
 from demur.routing.artifact import save_calibration
-from demur.routing.router import TrainingPrompt, train_router
+from demur.routing.router import TrainingPrompt
+from demur.routing.train import train_router
 from worlds import LetterEncoder
 
 WORDS = ["zzz", "aaa", "zaz", "aza", "zz top", "an aa battery", "jazz pizza", "banana"]

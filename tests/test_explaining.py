@@ -19,7 +19,7 @@ from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration
 from demur.models.prices import Price, serving_cost
 from demur.records import Sample
-from demur.routing import artifact
+from demur.routing import router as prompt_router
 from demur.routing.router import Router
 from test_artifact import TRAINING, make
 from worlds import LetterEncoder
@@ -40,8 +40,8 @@ def priced() -> Router:
 
 @pytest.fixture
 def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(artifact, "load_encoder", lambda spec: LetterEncoder())
-    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "letters")
+    monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
+    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
     priced().save(tmp_path / "router")
     return str(tmp_path / "router")
 

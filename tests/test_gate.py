@@ -18,7 +18,8 @@ from demur.gate.train import train_policy
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
 from demur.records import Prompt, Sample
-from demur.routing.router import TrainingPrompt, train_router
+from demur.routing.router import TrainingPrompt
+from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
 from worlds import LetterEncoder
 

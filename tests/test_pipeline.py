@@ -25,8 +25,9 @@ from demur.labels.preference_files import read_preferences
 from demur.labels.targets import saturated_rows
 from demur.methods import BY_NAME
 from demur.records import FloatArray
-from demur.routing import artifact
-from demur.routing.router import Decision, Router, TrainingPrompt, train_router
+from demur.routing import router as prompt_router
+from demur.routing.router import Decision, Router, TrainingPrompt
+from demur.routing.train import train_router
 from demur.sampling.pair import pricing
 from pairs import Pair, questions, running_pair, write_questions
 from worlds import LetterEncoder
@@ -37,8 +38,8 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """No encoder is fetched: prompts are embedded by their letters."""
     for module in (pipeline, supervision):
         monkeypatch.setattr(module, "load_encoder", lambda spec, progress: LetterEncoder())
-    monkeypatch.setattr(artifact, "load_encoder", lambda spec: LetterEncoder())
-    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "letters")
+    monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
+    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +183,7 @@ def test_an_encoder_of_ones_own_trains_and_measures(
 
     run = sampled(tmp_path, pair)
     demur.label(run=run, entailment="exact")
-    monkeypatch.setattr(artifact, "spec_of", lambda encoder: "")
+    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "")
     demur.train(run=run, methods=" sw, logistic ", encoder=Own(), gate="off")
     assert [row.router for row in demur.evaluate(run=run, encoder=Own()).rows][:2] == ["sw", "logistic"]
     assert Router.load(f"{run}/router", encoder=Own()).route("What is 31 plus 17?").role == "strong"
@@ -359,8 +360,8 @@ def test_errors_are_one_line_and_exit_code_2(
 def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, pair: Pair) -> None:
     train_router(LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l").save(tmp_path / "router")
     planted = (
-        "from demur.cli.main import main; from demur.routing import artifact; from worlds import LetterEncoder; "
-        "artifact.load_encoder = lambda spec: LetterEncoder(); main()"
+        "from demur.cli.main import main; from demur.routing import router; from worlds import LetterEncoder; "
+        "router.load_encoder = lambda spec: LetterEncoder(); main()"
     )
     for prompt, said in ((b"Z\xfcrich", "no UTF-8 text"), (b"-", "standard input: byte 0xfc is not UTF-8")):
         for command in ("route", "explain"):

@@ -53,7 +53,7 @@ from demur.models.encoder import CachedEncoder, encoder_identity, load_encoder
 from demur.models.local import endpoint_of, parse_model
 from demur.prompts import load_prompts, split_prompts, why_untested
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
-from demur.routing.artifact import load_router, save_calibration, save_router
+from demur.routing.artifact import save_calibration
 from demur.routing.router import Decision, Router
 from demur.routing.train import train_paper_recipe, train_routers
 from demur.runs.preflight import check_run, check_training
@@ -127,8 +127,8 @@ def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: En
     record = record_of(config, preferences) | {"serving_cost": serving_costs(config, store)}
     routers = train_routers(preferences, cached, config.router.methods, record=record, progress=progress)
     for name, router in routers.items():
-        save_router(router, config.routers / name)
-    save_router(routers[served], config.served_router)
+        router.save(config.routers / name)
+    routers[served].save(config.served_router)
     (config.served_router / POLICY).unlink(missing_ok=True)  # the gate of the router before
     return routers[served]
 
@@ -175,12 +175,12 @@ def evaluate_stage(
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
     write_graded(config.graded, GradedFile(tuple(texts), *firsts))
-    served = load_router(config.served_router, encoder=encoder)
+    served = Router.load(config.served_router, encoder=encoder)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
     rows = []
     for done, name in enumerate(config.router.methods):
         progress("measuring routers", done, len(config.router.methods))
-        router = load_router(config.routers / name, encoder=encoder)
+        router = Router.load(config.routers / name, encoder=encoder)
         rows.append(evaluate_router(name, router.score(texts), test))
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     progress("measuring routers", len(config.router.methods), len(config.router.methods))

@@ -1,27 +1,29 @@
 """The router: a prompt in, a decision out, with its score, its threshold and the training prompts nearest to it.
 
-It holds an encoder, a fitted method and what they were trained on. How it is saved is artifact's business.
+It holds an encoder, a fitted method and what they were trained on. It is the first stage alone: `demur.gate` adds the
+second one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from demur.errors import InputError
+from demur.errors import ArtifactError, InputError
 from demur.measure.threshold import Calibration
-from demur.methods.cross_validate import held_out_scores
-from demur.methods.estimator import unit_rows
+from demur.methods.estimator import Estimator, unit_rows
+from demur.methods.saved import learned_arrays, method_name, restore_method
+from demur.models.encoder import encoder_identity, load_encoder, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, Role
+from demur.routing.artifact import Artifact, read_artifact, reading, saved_calibration, write_artifact
 
 NEIGHBOURS = 3
-UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,16 +197,53 @@ class Router:
 
     def save(self, folder: str | Path) -> None:
         """Save as safetensors and JSON. Raises ArtifactError for a method or encoder that cannot be saved."""
-        from demur.routing.artifact import save_router
-
-        save_router(self, Path(folder))
+        name = method_name(self.method)
+        assert isinstance(self.method, Estimator)
+        arrays = {f"method.{key}": value for key, value in learned_arrays(self.method).items()}
+        if arrays.get("method.rows_") is not self.vectors:
+            arrays["vectors"] = self.vectors
+        arrays["training_scores"] = self.training_scores
+        description = {
+            "weak": self.weak,
+            "strong": self.strong,
+            "method": name,
+            "params": self.method.get_params(),
+            "dimension": int(self.vectors.shape[1]),
+            "encoder": {"spec": spec_of(self.encoder), "identity": encoder_identity(self.encoder)},
+            "familiar_similarity": self.familiar_similarity,
+            "calibration": asdict(self.calibration) if self.calibration else None,
+            "n_train": len(self.training),
+            "record": dict(self.record),
+        }
+        write_artifact(Path(folder), Artifact(description, arrays, tuple(map(asdict, self.training))))
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: Encoder | None = None) -> Router:
-        """Load a saved router; ``encoder`` only where it was trained on an object of your own. Raises ArtifactError."""
-        from demur.routing.artifact import load_router
+        """Load a saved router; ``encoder`` only where it was trained on an object of your own.
 
-        return load_router(Path(folder), encoder=encoder)
+        Raises ArtifactError for one that is corrupt, foreign, or does not fit.
+        """
+        folder = Path(folder)
+        with reading(folder):
+            saved = read_artifact(folder)
+            description, arrays = saved.description, saved.arrays
+            method = _restored(description, arrays)
+            vectors = arrays["vectors"] if "vectors" in arrays else learned_arrays(method)["rows_"]
+            method.predict_proba(np.ones((1, vectors.shape[1]), dtype=np.float32))  # it must be able to score at all
+            if not len(saved.training) == len(vectors) == len(arrays["training_scores"]):
+                raise ValueError(f"{len(saved.training)} training prompts, {len(vectors)} vectors")
+            return cls(
+                encoder=_trained_on(description["encoder"], encoder, folder),
+                method=method,
+                weak=str(description["weak"]),
+                strong=str(description["strong"]),
+                training=tuple(TrainingPrompt(**row) for row in saved.training),
+                vectors=vectors,
+                training_scores=arrays["training_scores"],
+                familiar_similarity=float(description["familiar_similarity"]),
+                calibration=saved_calibration(saved, folder),
+                record=dict(description["record"]),
+            )
 
     def _encode(self, prompts: Sequence[str]) -> FloatArray:
         if any(not prompt.strip() for prompt in prompts):
@@ -224,42 +263,22 @@ class Router:
         )
 
 
-def train_router(
-    encoder: Encoder,
-    method: Method,
-    training: Sequence[TrainingPrompt],
-    *,
-    weak: str,
-    strong: str,
-    record: Mapping[str, Any] | None = None,
-) -> Router:
-    """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError."""
-    if not training:
-        raise InputError("no training prompts; label some with `demur label`")
-    X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
-    y = np.array([t.target for t in training])
-    training_scores = held_out_scores(method, X, y)
-    fitted = method.fit(X, y)
-    rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
-    vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
-    return Router(
-        encoder=encoder,
-        method=fitted,
-        weak=weak,
-        strong=strong,
-        training=tuple(training),
-        vectors=vectors,
-        training_scores=training_scores,
-        familiar_similarity=_familiar_similarity(vectors),
-        record=dict(record or {}),
+def _restored(description: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> Estimator:
+    learned = {key.removeprefix("method."): value for key, value in arrays.items() if key.startswith("method.")}
+    return restore_method(
+        description["method"], description["params"], learned, dimension=int(description["dimension"])
     )
 
 
-def _familiar_similarity(vectors: FloatArray) -> float:
-    """The 1 % quantile of training prompts' similarity to their nearest other one (over 2,000 of them at most)."""
-    chosen = np.random.default_rng(0).permutation(len(vectors))[:DRIFT_ROWS]
-    if len(vectors) < 2:
-        return -1.0
-    similarities = vectors[chosen] @ vectors.T
-    similarities[np.arange(len(chosen)), chosen] = -np.inf
-    return float(np.quantile(similarities.max(axis=1), UNFAMILIAR_SHARE))
+def _trained_on(wanted: Mapping[str, Any], encoder: Encoder | None, folder: Path) -> Encoder:
+    """The encoder that the router was trained on, by name, or the caller's own; its identity must match."""
+    if encoder is None:
+        if not wanted["spec"]:
+            raise ArtifactError(
+                f"{folder}: trained on an encoder of your own ({wanted['identity']}); Router.load(..., encoder=)"
+            )
+        encoder = load_encoder(wanted["spec"])
+    found = encoder_identity(encoder)
+    if found != wanted["identity"]:
+        raise ArtifactError(f"{folder}: trained on encoder {wanted['identity']!r}, this one is {found!r}; train again")
+    return encoder

@@ -12,8 +12,43 @@ from demur.errors import InputError
 from demur.labels.targets import Delta, hard_targets
 from demur.labels.uncertainty import AS_PRINTED
 from demur.methods import BY_NAME, SimilarityWeighted
-from demur.records import Encoder, Preference, Progress, no_progress
-from demur.routing.router import Router, TrainingPrompt, train_router
+from demur.methods.cross_validate import held_out_scores
+from demur.methods.estimator import unit_rows
+from demur.records import Encoder, FloatArray, Method, Preference, Progress, no_progress
+from demur.routing.router import Router, TrainingPrompt
+
+UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
+
+
+def train_router(
+    encoder: Encoder,
+    method: Method,
+    training: Sequence[TrainingPrompt],
+    *,
+    weak: str,
+    strong: str,
+    record: Mapping[str, Any] | None = None,
+) -> Router:
+    """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError."""
+    if not training:
+        raise InputError("no training prompts; label some with `demur label`")
+    X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
+    y = np.array([t.target for t in training])
+    training_scores = held_out_scores(method, X, y)
+    fitted = method.fit(X, y)
+    rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
+    vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
+    return Router(
+        encoder=encoder,
+        method=fitted,
+        weak=weak,
+        strong=strong,
+        training=tuple(training),
+        vectors=vectors,
+        training_scores=training_scores,
+        familiar_similarity=_familiar_similarity(vectors),
+        record=dict(record or {}),
+    )
 
 
 def train_routers(
@@ -58,3 +93,13 @@ def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> R
     training = [TrainingPrompt(row.prompt, float(y), None, None) for row, y in zip(preferences, targets, strict=True)]
     first = preferences[0]
     return train_router(encoder, SimilarityWeighted(), training, weak=first.model_a, strong=first.model_b)
+
+
+def _familiar_similarity(vectors: FloatArray) -> float:
+    """The 1 % quantile of training prompts' similarity to their nearest other one (over 2,000 of them at most)."""
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:DRIFT_ROWS]
+    if len(vectors) < 2:
+        return -1.0
+    similarities = vectors[chosen] @ vectors.T
+    similarities[np.arange(len(chosen)), chosen] = -np.inf
+    return float(np.quantile(similarities.max(axis=1), UNFAMILIAR_SHARE))
