@@ -24,36 +24,31 @@ from demur.evaluation import figures
 from demur.gate.extra_samples import SHARES, gain_for_the_money
 from demur.gate.gate import GateRows, fit_gate
 from demur.gate.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, without_gate
-from demur.labels.targets import mean_ranks
 from demur.methods import BY_NAME
 from demur.methods.cross_validate import held_out_scores
 from demur.models.catalogue import cache_folder
 from demur.models.endpoint import EndpointClient
 from demur.models.local import running_endpoint
-from demur.records import FloatArray, IntArray
+from demur.records import BoolArray, FloatArray
+from demur.statistics import FOLDS, draw_counts, folds, held_out, mean_ranks, percentile_interval
 from demur.store import Store
 from environment import describe, shared_rows
 from measured_pairs import BEST_TRUE, DEFAULT, PAPER, Pair, gsm8k, local_pair, nq_open
 from nq_open import embeddings
 
-FOLDS, RESAMPLES = 5, 1000
 METHODS = ("sw", "logistic", "kernel")
 POOLINGS: tuple[Literal["mean"], Literal["last"]] = ("mean", "last")  # of the weak model's hidden state
 USD = {"weak": (0.10e-6, 0.10e-6), "strong": (2.50e-6, 10.00e-6)}  # a token read and written: a 7B host, gpt-4o
 SECONDS = {"weak": (0.05, 0.010), "strong": (0.60, 0.012)}  # to the first token, and a token: assumed, not measured
 
 
-def folds(n: int) -> IntArray:
-    return np.random.default_rng(0).permutation(n) % FOLDS
-
-
 def prompt_scores(X: FloatArray, y: FloatArray, method: str) -> FloatArray:
     """(n,) by routers that did not see the prompt."""
-    fold_of, scores = folds(len(X)), np.empty(len(X))
-    for fold in range(FOLDS):
-        train = fold_of != fold
-        scores[~train] = BY_NAME[method]().fit(X[train], y[train]).predict_proba(X[~train])[:, 1]
-    return scores
+
+    def predict(train: BoolArray, held: BoolArray) -> FloatArray:
+        return BY_NAME[method]().fit(X[train], y[train]).predict_proba(X[held])[:, 1]
+
+    return held_out(folds(len(X)), predict)
 
 
 @dataclass(frozen=True)
@@ -105,13 +100,11 @@ def staged(pair: Pair, routers: Folded, signals: FloatArray, *, alone: bool = Fa
 
 
 class Resampled:
-    """1,000 draws of a pair's prompts; what a score catches of each is a product, its ranks held fixed."""
+    """Draws of a pair's prompts; what a score catches of each is a product, its ranks held fixed."""
 
     def __init__(self, pair: Pair) -> None:
-        n = len(pair.questions)
-        self.gains, random = pair.strong - pair.weak, np.random.default_rng(0)
-        draws = [np.bincount(random.integers(0, n, n), minlength=n) for _ in range(RESAMPLES)]
-        self.counts = np.array(draws, dtype=np.float32)
+        self.gains = pair.strong - pair.weak
+        self.counts = np.array(list(draw_counts(len(pair.questions))), dtype=np.float32)
 
     def caught(self, scores: FloatArray) -> FloatArray:
         """(resamples,) gain over random, summed."""
@@ -127,7 +120,7 @@ class Resampled:
 
 
 def _middle(values: FloatArray) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = percentile_interval(values)
     return float(low), float(high)
 
 

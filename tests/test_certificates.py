@@ -10,7 +10,6 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import GradedFile, refuse_training_prompts
 from demur.measure.certificate import (
     Loss,
-    binomial_cdf,
     certify,
     fixed_thresholds,
     losses_at,
@@ -30,12 +29,6 @@ def world(n: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     weak = np.where(needed, 0.0, np.where(lucky, 1.0, random.random(n) < 0.5))
     strong = np.where(needed, 1.0, np.where(lucky, 0.0, weak))
     return scores, weak.astype(float), strong
-
-
-@pytest.mark.parametrize(("n", "p"), [(10, 0.3), (500, 0.02), (3000, 0.4)])
-def test_the_binomial_is_scipys(n: int, p: float) -> None:
-    for k in (0, 1, n // 3, n - 1, n):
-        assert binomial_cdf(k, n, p) == pytest.approx(stats.binom.cdf(k, n, p), rel=1e-8, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", ["missed", "difference"])

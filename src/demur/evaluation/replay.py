@@ -12,8 +12,7 @@ from demur.evaluation.graded_file import FIELDS, read_graded
 from demur.gate.policy import Policy
 from demur.prompts.files import read_prompts, read_rows
 from demur.records import FloatArray
-
-RESAMPLES = 1000
+from demur.statistics import interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,4 @@ def _is_graded(path: Path) -> bool:
 
 
 def _with_interval(usd: FloatArray) -> tuple[float, float, float]:
-    random = np.random.default_rng(0)
-    sums = [usd[random.integers(0, len(usd), len(usd))].sum() for _ in range(RESAMPLES)]
-    low, high = np.quantile(sums, [0.025, 0.975])
-    return float(usd.sum()), float(low), float(high)
+    return float(usd.sum()), *interval(usd, np.sum)

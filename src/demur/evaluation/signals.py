@@ -25,9 +25,9 @@ from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Progress, Sample, no_progress
 from demur.sampling.pair import stored_pair
 from demur.sampling.sample import Budget
+from demur.statistics import auroc, bootstrap, percentile_interval
 from demur.store import Store
 
-RESAMPLES = 500
 FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much
 ALL = "all sets"
 SHOWN = tuple(name for name in DEFINITIONS if name != "eigv")  # over hard clusters it is the number of meanings
@@ -173,7 +173,7 @@ def table(model: str, prompts: str, values: Mapping[str, FloatArray], right: Flo
     point = {name: auroc(values[name], right) for name in drawn}
     rows = []
     for name, why in whys.items():
-        low, high = np.nanquantile(drawn[name], [0.025, 0.975]).tolist() if name in drawn else (None, None)
+        low, high = percentile_interval(drawn[name]).tolist() if name in drawn else (None, None)
         rows.append(SignalRow(name, point.get(name), low, high, why))
     return SignalTable(model, prompts, len(right), float(right.mean()), tuple(rows), _to_use(point, drawn))
 
@@ -183,11 +183,11 @@ def _to_use(point: Mapping[str, float], drawn: Mapping[str, FloatArray]) -> str 
 
     None where no interval does.
     """
-    telling = [name for name in drawn if name in COST and np.nanquantile(drawn[name], 0.025) > 0.5]
+    telling = [name for name in drawn if name in COST and percentile_interval(drawn[name])[0] > 0.5]
     if not telling:
         return None
     best = max(telling, key=lambda name: point[name])
-    equal = [name for name in telling if np.nanquantile(drawn[best] - drawn[name], 0.025) <= 0]
+    equal = [name for name in telling if percentile_interval(drawn[best] - drawn[name])[0] <= 0]
     return min(equal, key=lambda name: (COST[name], -point[name]))
 
 
@@ -204,26 +204,9 @@ def _why_not(definition: str, values: FloatArray, right: FloatArray) -> str:
     return ""
 
 
-def auroc(values: FloatArray, quality: FloatArray) -> float:
-    """P(a wrong answer is the more uncertain), ties half; each prompt is right with weight ``quality``, (n,).
-
-    Values that are nan say nothing and are left out; nan where nothing right, or nothing wrong, is left.
-    """
-    values, quality = values[~np.isnan(values)], quality[~np.isnan(values)]
-    levels, place = np.unique(values, return_inverse=True)
-    right = np.bincount(place, quality, len(levels))
-    wrong = np.bincount(place, 1 - quality, len(levels))
-    below = np.concatenate([[0.0], np.cumsum(right)[:-1]])
-    total = right.sum() * wrong.sum()
-    return float((wrong * (below + right / 2)).sum() / total) if total > 0 else float("nan")
-
-
 def auroc_draws(values: FloatArray, quality: FloatArray) -> FloatArray:
-    """(RESAMPLES,) of it over prompts drawn anew, the same draws whatever the values, so that definitions are paired.
+    """(RESAMPLES,) AUROC of prompts drawn again, the same draws whatever the values, so that definitions are paired.
 
-    Values that are nan say nothing and are left out; a draw of right answers only gives nan.
+    Values that are nan are left out; a draw of right answers only gives nan.
     """
-    random, n = np.random.default_rng(0), len(values)
-    told = ~np.isnan(values)
-    draws = (random.integers(0, n, n) for _ in range(RESAMPLES))
-    return np.array([auroc(values[i], quality[i]) for i in (one[told[one]] for one in draws)])
+    return bootstrap(np.column_stack([values, quality]), lambda rows: auroc(rows[:, 0], rows[:, 1]))

@@ -12,8 +12,8 @@ import numpy as np
 
 from demur.gate.gate import Gate, GateVerdict, gate_verdict
 from demur.gate.staged import StagedScores, Use
-from demur.labels.believed_gain import RESAMPLES
 from demur.records import FloatArray, Sample
+from demur.statistics import interval
 
 SHARES = np.linspace(0.1, 0.9, 9)
 
@@ -96,10 +96,7 @@ def gain_for_the_money(
         alone = np.empty(n)
         alone[order] = np.clip(affordable - np.arange(n), 0.0, 1.0)  # the last one in part
         each += (gains * (use.strong - alone[:, None])).mean(axis=1) / len(uses)
-    random = np.random.default_rng(0)
-    means = [each[random.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(each.mean()), float(low), float(high)
+    return float(each.mean()), *interval(each)
 
 
 def answer_tokens(samples: Sequence[Sequence[Sample]]) -> tuple[float, float]:

@@ -17,7 +17,8 @@ from demur.config import MOST_EXTRA_SAMPLES
 from demur.errors import InputError
 from demur.labels.believed_gain import area_interval, believed_area
 from demur.labels.uncertainty import cluster_shares, mean_nll, shannon
-from demur.records import FloatArray, IntArray
+from demur.records import BoolArray, FloatArray, IntArray
+from demur.statistics import FOLDS, folds, held_out
 
 SIGNALS = (
     "NLL of the draft",
@@ -29,7 +30,7 @@ SIGNALS = (
 )
 HEAD_TOKENS = 8  # what is held back of a stream before it is let go
 EMPTY_NLL = 3.0  # nats: an empty answer has no tokens, and is no sure one
-PENALTY, FOLDS = 20.0, 5
+PENALTY = 20.0
 BAND_SHARE = 0.8  # the band is as wide as this share of the changes that the gate makes to training scores
 CERTAIN = 2.0  # standard deviations of what further samples would still change
 
@@ -174,11 +175,12 @@ def _fit_step(prompt_scores: FloatArray, signals: FloatArray, gains: FloatArray)
     n, r = gains.shape
     X = np.column_stack([np.repeat(prompt_scores, r), signals.reshape(n * r, -1)])
     y = gains.ravel()
-    fold_of = np.repeat(np.random.default_rng(1).permutation(n) % FOLDS, r)  # a prompt's drafts stay together
-    estimate = np.empty(n * r)
-    for fold in range(FOLDS):
-        offset, weights = _ridge(X[fold_of != fold], y[fold_of != fold])
-        estimate[fold_of == fold] = offset + X[fold_of == fold] @ weights
+
+    def estimate_held_out(train: BoolArray, held: BoolArray) -> FloatArray:
+        offset, weights = _ridge(X[train], y[train])
+        return np.asarray(offset + X[held] @ weights)
+
+    estimate = held_out(folds(n * r, groups=np.repeat(np.arange(n), r), seed=1), estimate_held_out)
     offset, weights = _ridge(X, y)
     mean, spread = float(X[:, 0].mean()), _positive(X[:, 0].std())
     own_mean, own_spread = float(estimate.mean()), _positive(estimate.std())

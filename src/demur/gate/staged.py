@@ -13,9 +13,9 @@ import numpy as np
 from demur.gate.drafts import Drafts
 from demur.gate.gate import CERTAIN, Gate
 from demur.labels.believed_gain import area_interval
-from demur.labels.targets import mean_ranks
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.records import BoolArray, FloatArray, IntArray
+from demur.statistics import mean_ranks
 
 REHEARSED = 2000  # drafts that are kept of a rehearsal
 COSTED = 101  # thresholds at which a curve's cost is counted; between them it is interpolated

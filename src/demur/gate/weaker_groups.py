@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from demur.methods.kmeans import spherical_kmeans
 from demur.records import FloatArray
+from demur.statistics import normal_interval
 
 PROMPTS_A_SLICE, FEWEST, MOST_SLICES = 40, 20, 12
 
@@ -41,15 +41,13 @@ def weaker_groups(vectors: FloatArray, prompts: Sequence[str], gains: FloatArray
     """Slices whose whole interval of believed ``gains`` (n,) lies below zero; ``vectors`` (n, d) are the prompts'."""
     count = int(np.clip(len(prompts) // PROMPTS_A_SLICE, 1, MOST_SLICES))
     member, centres = spherical_kmeans(vectors, count, np.random.default_rng(0))
-    deviations = NormalDist().inv_cdf(1 - 0.025 / count)
     found = []
     for number, centre in enumerate(centres):
         rows = np.flatnonzero(member == number)
         if len(rows) < FEWEST:
             continue
-        mean = float(gains[rows].mean())
-        width = deviations * float(gains[rows].std(ddof=1)) / len(rows) ** 0.5
-        if mean + width < 0:
+        low, high = normal_interval(gains[rows], comparisons=count)
+        if high < 0:
             example = prompts[rows[np.argmax(vectors[rows] @ centre)]]
-            found.append(WeakerGroup(len(rows), mean, mean - width, mean + width, example))
+            found.append(WeakerGroup(len(rows), float(gains[rows].mean()), low, high, example))
     return tuple(found)

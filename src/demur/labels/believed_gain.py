@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.targets import mean_ranks
 from demur.labels.uncertainty import agreement
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.records import FloatArray, IntArray
-
-RESAMPLES = 400
+from demur.statistics import interval, mean_ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +42,13 @@ def believed_area(scores: FloatArray, gains: FloatArray) -> float:
     return float(np.mean(np.asarray(gains) * (mean_ranks(scores) - 0.5)))
 
 
-def area_interval(better: FloatArray, scores: FloatArray, gains: FloatArray, *, seed: int = 0) -> tuple[float, float]:
+def area_interval(better: FloatArray, scores: FloatArray, gains: FloatArray) -> tuple[float, float]:
     """95 % bootstrap interval, over prompts, of what ``better`` catches more than ``scores``.
 
     Arrays (n,), or (n, r) with r answers of each prompt, which are drawn together.
     """
     each = (np.asarray(gains) * (mean_ranks(better) - mean_ranks(scores))).reshape(len(gains), -1).mean(axis=1)
-    random = np.random.default_rng(seed)
-    means = [each[random.integers(0, len(each), len(each))].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    return interval(each)
 
 
 def halves(joint: Sequence[IntArray], n: int) -> tuple[FloatArray, FloatArray]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.records import BoolArray, FloatArray
+from demur.statistics import interval
 
 TEMPLATE = """You are an evaluator for {task}. You will receive:
 1. A question.
@@ -35,7 +36,6 @@ Ground Truth Answer: {reference}
 Your output must ONLY indicate the selected LLM(s). For example, 'LLM 1' or 'LLM 1 and LLM {last}'."""
 _TRUTH = ("2. A ground truth answer.\n3.", "Ground Truth Answer: {reference}\n")
 WITHOUT_TRUTH = TEMPLATE.replace(_TRUTH[0], "2.").replace(_TRUTH[1], "")
-RESAMPLES = 1000
 BIASED = 0.5  # a difference between positions from which on scores say more about positions than about answers
 _SEPARATOR = re.compile(r",|&|\band\b", re.IGNORECASE)
 _NAMED = re.compile(r"(?:LLM\s*)?([0-9]{1,2})", re.IGNORECASE)
@@ -232,10 +232,7 @@ def _agreement(items: Sequence[JudgeItem], names: Sequence[str], chosen: BoolArr
 
 def with_interval(values: FloatArray | BoolArray) -> Interval:
     """The mean of (n,) values with its 95 % bootstrap interval, n >= 1."""
-    random = np.random.default_rng(0)
-    means = [values[random.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
+    return float(values.mean()), *interval(values)
 
 
 def _percent(found: Interval) -> Interval:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.labels.targets import mean_ranks
 from demur.records import FloatArray
+from demur.statistics import mean_ranks
 
 COVERAGE_WEIGHT = 2.0  # beside the entropy's rank; 1 and 3 give the same within a per cent
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.records import FloatArray, Preference, Winner
+from demur.statistics import mean_ranks
 
 Delta = Literal["symmetric", "paper"]
 WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
@@ -58,16 +59,6 @@ def margin_targets(entropy_weak: FloatArray, entropy_strong: FloatArray) -> Floa
     Ranks, because the margin's scale differs by pair and definition while its order is what carries.
     """
     return mean_ranks(np.asarray(entropy_weak, dtype=float) - np.asarray(entropy_strong, dtype=float))
-
-
-def mean_ranks(values: FloatArray) -> FloatArray:
-    """Rank of each value among all, scaled to [0, 1]; equal values share their mean rank, and a single one gives .5."""
-    values = np.asarray(values)
-    levels, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if len(levels) == 1:
-        return np.full(values.shape, 0.5)
-    middle = np.cumsum(counts) - (counts + 1) / 2  # mean rank of each block of equal values, from 0
-    return np.asarray((middle / (values.size - 1))[places]).reshape(values.shape)
 
 
 def agreement_targets(gains: FloatArray) -> FloatArray:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.records import FloatArray
+from demur.statistics import binomial_cdf
 
 Loss = Literal["missed", "difference"]
 MOST_PROMPTS = 2**22  # that are thought of when a promise is refused
@@ -141,16 +142,6 @@ def prompts_needed(risk: float, confidence: float, loss: Loss = "missed", like: 
 def _rejects_missed(lost: FloatArray, risk: float, error: float) -> bool:
     """Exact one-sided binomial test of "the risk is larger": the Clopper-Pearson upper bound is below it."""
     return binomial_cdf(int(lost.sum()), len(lost), risk) <= error
-
-
-def binomial_cdf(k: int, n: int, p: float) -> float:
-    """P(Bin(n, p) <= k), summed in logarithms."""
-    if k >= n:
-        return 1.0
-    counts = np.arange(k + 1)
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    logs = factorials[n] - factorials[counts] - factorials[n - counts]
-    return float(min(1.0, np.exp(logs + counts * math.log(p) + (n - counts) * math.log1p(-p)).sum()))
 
 
 def _rejects_difference(lost: FloatArray, risk: float, error: float) -> bool:

@@ -17,10 +17,9 @@ from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.records import FloatArray, IntArray
+from demur.statistics import RESAMPLES, draw_counts, percentile_interval
 
 Protocol = Literal["full", "routellm"]
-CONFIDENCE = 0.95
-RESAMPLES = 1000
 USUAL_METRICS = ("apgr", "cpt50", "cpt80")
 
 
@@ -97,10 +96,7 @@ class CostQualityCurve:
         """
         if self._samples is None or self.gain <= 0:
             return math.nan, math.nan
-        values = self._resample(metric, self._samples)
-        if np.isnan(values).all():
-            return math.nan, math.nan
-        low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        low, high = percentile_interval(self._resample(metric, self._samples))
         return float(low), float(high)
 
     def band(self, shares: FloatArray) -> FloatArray:
@@ -110,8 +106,7 @@ class CostQualityCurve:
         """
         if self._samples is None:
             raise InputError("an oracle's curve has no band; ask the router's own curve for it")
-        drawn = self._samples.quality_at(shares)
-        return np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+        return percentile_interval(self._samples.quality_at(shares))
 
     @cached_property
     def _bootstrap(self) -> dict[str, FloatArray]:
@@ -153,9 +148,7 @@ class _Samples:
 
     def _draws(self) -> Iterator[IntArray]:
         """How often each prompt is drawn, a resample at a time."""
-        random, n = np.random.default_rng(self.seed), int(self.groups.max()) + 1
-        for _ in range(self.resamples):
-            yield np.bincount(random.integers(0, n, n), minlength=n)[self.groups]
+        return draw_counts(len(self.groups), groups=self.groups, resamples=self.resamples, seed=self.seed)
 
     def _once(self, counts: IntArray, recovered: Sequence[float | None]) -> list[float]:
         shares, gained = self._curve(counts)

@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
 
 from demur.errors import InputError
-from demur.records import FloatArray, Method
+from demur.records import BoolArray, FloatArray, Method
+from demur.statistics import folds, held_out
 
 
-def held_out_scores(method: Method, X: FloatArray, y: FloatArray, *, folds: int = 5) -> FloatArray:
+def held_out_scores(method: Method, X: FloatArray, y: FloatArray) -> FloatArray:
     """(n,) scores of the training prompts by copies of the method that did not see them.
 
-    A memorising method (SW, kNN) knows its own rows, so its in-sample scores say nothing about new prompts.
+    A memorising method (SW, kNN) knows its own rows, so its in-sample scores say nothing about new prompts. Where the
+    other folds teach nothing (one target only, fewer rows than k), a prompt's score is their mean target.
     """
-    folds = min(folds, len(X))
-    fold_of = np.random.default_rng(0).permutation(len(X)) % folds
-    scores = np.full(len(X), math.nan)
-    for fold in range(folds):
-        train = fold_of != fold
-        if len(np.unique(y[train])) > 1:
-            fitted = _fitted_copy(copy.copy(method), X[train], y[train])
-            scores[~train] = fitted.predict_proba(X[~train])[:, 1]
-    return np.where(np.isnan(scores), float(np.mean(y)), scores)
 
+    def predict(train: BoolArray, held: BoolArray) -> FloatArray:
+        known = y[train] if train.any() else y
+        constant = np.full(int(held.sum()), float(np.mean(known)))
+        if len(np.unique(known)) == 1:
+            return constant
+        try:
+            return copy.copy(method).fit(X[train], y[train]).predict_proba(X[held])[:, 1]
+        except InputError:  # such as k larger than the fold
+            return constant
 
-def _fitted_copy(method: Method, X: FloatArray, y: FloatArray) -> Method:
-    try:
-        return method.fit(X, y)
-    except InputError:  # such as k larger than the fold
-        return _Constant(float(np.mean(y)))
-
-
-class _Constant:
-    """Scores every prompt alike."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def fit(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> Method:
-        return self
-
-    def predict_proba(self, X: FloatArray) -> FloatArray:
-        return np.tile([1 - self.value, self.value], (len(X), 1))
+    return held_out(folds(len(X)), predict)
