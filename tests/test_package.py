@@ -24,7 +24,19 @@ HEAVY = ("torch", "sklearn", "scipy", "pyarrow", "ray", "matplotlib", "pandas", 
 
 # The stages, each of which may import itself and those to its left.
 STAGES = (
-    *("errors", "records", "files", "config", "store", "statistics", "event_loop", "methods", "measure", "prompts"),
+    *(
+        "errors",
+        "records",
+        "files",
+        "limits",
+        "config",
+        "store",
+        "statistics",
+        "event_loop",
+        "methods",
+        "measure",
+        "prompts",
+    ),
     *("models", "sampling", "meaning", "labels", "routing", "gate", "evaluation", "runs", "pipeline", "quickstart"),
     *("paper", "gateway", "testing", "cli"),
 )

@@ -543,7 +543,7 @@ def test_extra_samples_that_cannot_be_are_named(tmp_path: Path, pair: Pair) -> N
     run = sampled(tmp_path, pair)
     demur.label(run=run, entailment="exact")
     for wrong in (-1, 9):
-        with pytest.raises(InputError, match=f"extra_samples is {wrong}; give 0 to 8"):
+        with pytest.raises(InputError, match=f"extra_samples is {wrong}; it must be at least 0 and at most 8"):
             demur.train(run=run, methods=("logistic",), extra_samples=wrong)
     demur.train(run=run, methods=("logistic",), extra_samples=8)
     assert "of 8 extra samples only 3 were there" in " ".join(Policy.load(Path(run) / "router").lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -18,6 +18,7 @@ import yaml
 
 from demur.errors import InputError
 from demur.files import write_whole
+from demur.limits import check_field
 from demur.records import SamplingSettings
 
 RUN_RECORD = "run.json"
@@ -30,6 +31,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {  # of a source's labels, its default fi
     "accuracy": ("hard", "soft"),
     "quality-gap": ("prob", "det", "trans"),
 }
+_NOT_NEGATIVE = {"at_least": 0}
+_FRACTION = {"at_least": 0, "at_most": 1}
 _Record = TypeVar("_Record")
 
 
@@ -41,10 +44,10 @@ class ModelConfig:
     base_url: str | None = None  # an OpenAI-compatible endpoint, such as https://api.openai.com/v1
     api_key_env: str | None = None  # NAME of the environment variable that holds the key
     priced_as: str | None = None  # look prices up under this model name
-    usd_per_million_input: float | None = None  # your own price, over the looked-up one
-    usd_per_million_output: float | None = None
-    concurrency: int = 4  # requests under way at once
-    timeout_seconds: float = 120.0  # for one request and its whole answer
+    usd_per_million_input: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # over the looked-up price
+    usd_per_million_output: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    concurrency: int = field(default=4, metadata={"at_least": 1})  # requests under way at once
+    timeout_seconds: float = field(default=120.0, metadata={"above": 0})  # for one request and its whole answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,12 @@ class LabelConfig:
     kind: str | None = None  # of labels, see KINDS; None: the source's first
     definition: str = "rao_blackwell"  # entropy: of semantic entropy; discrete where log-probs are missing
     delta: Literal["symmetric", "paper"] = "symmetric"  # entropy, hard labels: relative to what
-    tau: float = 0.1  # entropy, hard labels: relative difference up to which they tie
+    tau: float = field(default=0.1, metadata=_NOT_NEGATIVE)  # entropy, hard labels: at most this, relative, ties
     file: str | None = None  # preference: rows with a winner, or a score of several models' answers
     models: tuple[str, ...] = ()  # preference: the file's names of the weak and the strong model; (): the run's own
-    tie_below: float = 0.0  # preference: scores that differ by at most this tie
+    tie_below: float = field(default=0.0, metadata=_NOT_NEGATIVE)  # preference: scores that differ by at most this tie
     judge: str | None = None  # judge: named as a model is for sampling
-    max_usd: float | None = None  # judge: stop before it costs more
+    max_usd: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # judge: stop before it costs more
     entailment: str = "shipped"  # what decides "same meaning": exact, shipped, a folder, hub:NAME, llm:MODEL
     rules: bool = True  # decide numbers, dates and units by rule before asking the entailment model
 
@@ -140,11 +143,8 @@ class RouterConfig:
     serve: str | None = None  # None: kernel, or the first of the methods where kernel is not among them
     encoder: str = "bge-small"
     gate: Literal["auto", "on", "off"] = "auto"  # look at the weak model's answer; auto: where it pays, label-free
-    extra_samples: int = 3  # most weak samples that the gate may ask for beside the answer itself
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.extra_samples <= MOST_EXTRA_SAMPLES:
-            raise InputError(f"router.extra_samples is {self.extra_samples}; give 0 to {MOST_EXTRA_SAMPLES}")
+    # most weak samples that the gate may ask for beside the answer itself
+    extra_samples: int = field(default=3, metadata={"at_least": 0, "at_most": MOST_EXTRA_SAMPLES})
 
     @property
     def served(self) -> str:
@@ -169,9 +169,10 @@ class RunConfig:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     label: LabelConfig = field(default_factory=LabelConfig)
     router: RouterConfig = field(default_factory=RouterConfig)
-    test_share: float = 0.5  # of the prompts with gold answers, kept for measuring; by hash of id
-    strong_share: float = 0.3  # the threshold is set for this share of calls to the strong model
-    max_usd: float | None = None  # stop before sampling costs more
+    # of the prompts with gold answers, kept for measuring; by hash of id; below 1, since some must train
+    test_share: float = field(default=0.5, metadata={"at_least": 0, "below": 1})
+    strong_share: float = field(default=0.3, metadata=_FRACTION)  # the threshold's share of calls to the strong model
+    max_usd: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # stop before sampling costs more
 
     @property
     def folder(self) -> Path:
@@ -261,12 +262,19 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
     if unknown:
         raise InputError(f"{where}: unknown key {unknown[0]!r}; known here: {', '.join(known)}")
     try:
-        return record(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+        return record(**{key: _value(hints[key], value, known[key], where) for key, value in values.items()})
     except TypeError as error:  # a required key is missing: dataclass says which
         raise InputError(f"{where}: {str(error).replace(record.__name__ + '.__init__() ', '')}") from None
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _value(hint: Any, value: Any, of: Field[Any], where: str) -> Any:
+    """One value as its field wants it, within the field's limits."""
+    found = _typed(hint, value, f"{where}: {of.name}")
+    check_field(found, of.metadata, f"{where}: {of.name}")
+    return found
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
     """One value as its annotation wants it."""
     records = [kind for kind in get_args(hint) if is_dataclass(kind)]
     if value is not None and records:  # a record or nothing
@@ -278,7 +286,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{where}: expected a list, found {value!r}")
-        return tuple(_value(get_args(hint)[0], item, where) for item in value)
+        return tuple(_typed(get_args(hint)[0], item, where) for item in value)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, get_args(hint)))}")

@@ -62,7 +62,7 @@ from demur.sampling.pair import (
     PairEstimate,
     PairSamples,
     PairSpend,
-    check_settings,
+    check_pair,
     pricing,
     sample_pair,
     spend_of,
@@ -247,8 +247,8 @@ def sample(
     config = RunConfig(
         str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
     )
+    check_pair(config)
     read = load_prompts(config.prompts)  # a broken file is said before anything is written or paid
-    check_settings(config.sampling)
     with Store(config.store) as store:
         samples = sample_pair(config, read, store, announce=announce, progress=progress)
     config.save()  # now that the samples are there: a run that failed leaves the record of the one before

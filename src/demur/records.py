@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -73,12 +73,13 @@ class Prompt:
 class SamplingSettings:
     """How answers are sampled. All but ``n`` is part of a sample's identity (DESIGN section 4)."""
 
-    n: int = 10  # samples a prompt, equal for both models: every definition of entropy is biased by n
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0  # 0 = off; llama.cpp would default to 40
-    min_p: float = 0.0  # llama.cpp would default to .05
-    max_tokens: int = 64
+    # samples a prompt, equal for both models: every definition of entropy is biased by n
+    n: int = field(default=10, metadata={"at_least": 1})
+    temperature: float = field(default=1.0, metadata={"at_least": 0})
+    top_p: float = field(default=1.0, metadata={"above": 0, "at_most": 1})
+    top_k: int = field(default=0, metadata={"at_least": -1})  # 0 = off (vLLM: -1 too); llama.cpp would default to 40
+    min_p: float = field(default=0.0, metadata={"at_least": 0, "at_most": 1})  # llama.cpp would default to .05
+    max_tokens: int = field(default=64, metadata={"at_least": 1})
     stop: tuple[str, ...] = ()
     seed: int = 0
     template: str = "{prompt}"  # what is sent; {prompt} is replaced by the prompt's text

@@ -13,6 +13,7 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import GradedFile, read_graded, refuse_training_prompts
 from demur.files import write_whole
 from demur.gate.policy import Policy, believed_quality
+from demur.limits import check_number
 from demur.measure.certificate import Loss, certify, fixed_thresholds
 from demur.measure.threshold import (
     Calibration,
@@ -49,6 +50,7 @@ def calibrate(
     asked = [name for name, value in wishes.items() if value is not None]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
+    check_number(usd_per_1k, "usd_per_1k", at_least=0)
     policy = Policy.load(router)
     loaded = policy.router
     if risk is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
 from demur.gate.policy import Policy
+from demur.limits import check_number
 from demur.prompts.files import read_prompts, read_rows
 from demur.records import FloatArray
 from demur.statistics import interval
@@ -62,6 +63,7 @@ class Replayed:
 
 def replay(file: str | Path, *, router: str = "run/router", threshold: float | None = None) -> Replayed:
     """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError."""
+    check_number(threshold, "threshold")
     policy = Policy.load(router)
     loaded = policy.router
     graded = read_graded(file) if _is_graded(Path(file)) else None

@@ -13,25 +13,16 @@ from demur.errors import InputError
 from demur.evaluation.figures import check_matplotlib
 from demur.labels.uncertainty import DEFINITIONS
 from demur.models.catalogue import is_known, model
-from demur.models.local import endpoint_of, parse_model
+from demur.models.local import parse_model
 from demur.prompts import split_prompts
 from demur.records import Prompt
-from demur.sampling.pair import check_settings
+from demur.sampling.pair import check_pair
 
 
 def check_run(config: RunConfig) -> None:
     """Raise InputError for a value that no later stage could use, MissingExtraError where no picture could be drawn."""
     check_matplotlib()
-    check_settings(config.sampling)
-    for side in (config.weak, config.strong):
-        if side.base_url and not side.base_url.startswith(("http://", "https://")):
-            raise InputError(f"{side.model}: base_url {side.base_url!r} is no URL; write it as https://HOST/v1")
-    if endpoint_of(config.weak).name == endpoint_of(config.strong).name:
-        raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
-    if not 0 <= config.strong_share <= 1:
-        raise InputError(f"strong_share is {config.strong_share:g}; it is a fraction, from 0 to 1")
-    if not 0 <= config.test_share < 1:
-        raise InputError(f"test_share is {config.test_share:g}; it is a fraction below 1: some prompts must train")
+    check_pair(config)
     _check_known("label.definition", config.label.definition, tuple(DEFINITIONS))
     for method in config.router.methods:
         _check_known("router.methods", method, METHOD_NAMES)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.event_loop import run_to_end
+from demur.limits import check_limits
 from demur.models.endpoint import Endpoint, EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
 from demur.models.prices import usd_paid
@@ -110,11 +111,9 @@ def sample_pair(
 ) -> PairSamples:
     """n samples of every prompt by both models, side by side; what the store holds is not asked again.
 
-    Raises EndpointError, BudgetError, and InputError for a pair that is one model twice.
+    Raises EndpointError, BudgetError, and InputError as `check_pair` does.
     """
-    if endpoint_of(config.weak).name == endpoint_of(config.strong).name:
-        raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
-    check_settings(config.sampling)
+    check_pair(config)
     if announce:
         announce(estimate_pair(config, prompts, store))
     budget = Budget(config.max_usd)
@@ -126,6 +125,17 @@ def sample_pair(
         return PairSamples(*results)  # type: ignore[arg-type]  # no error is among them
 
     return run_to_end(both())
+
+
+def check_pair(config: RunConfig) -> None:
+    """Raise InputError for what could only fail after something was paid for: numbers, URLs, a pair of one model."""
+    check_limits(config)
+    check_settings(config.sampling)
+    for side in (config.weak, config.strong):
+        if side.base_url is not None and not side.base_url.startswith(("http://", "https://")):
+            raise InputError(f"{side.model}: base_url {side.base_url!r} is no URL; write it as https://HOST/v1")
+    if endpoint_of(config.weak).name == endpoint_of(config.strong).name:
+        raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
 
 
 def check_settings(settings: SamplingSettings) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from demur.errors import BudgetError
+from demur.limits import check_number
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN, usd_paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
@@ -67,6 +68,7 @@ class Budget:
     """
 
     def __init__(self, max_usd: float | None = None) -> None:
+        check_number(max_usd, "max_usd", at_least=0)
         self.max_usd = max_usd
         self.spent = 0.0
         self.closed = False

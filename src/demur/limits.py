@@ -1,0 +1,56 @@
+"""Which numbers a setting may be, held in the metadata of its dataclass field and checked in one place.
+
+    timeout_seconds: float = field(default=120.0, metadata={"above": 0})
+
+``at_least`` and ``at_most`` include their bound, ``above`` and ``below`` do not. No setting may be nan or infinite,
+whatever its metadata: every comparison with nan is false, so a limit that is nan would limit nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from demur.errors import InputError
+
+_WORDS = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
+
+
+def check_number(value: float | None, where: str, **limits: float) -> None:
+    """Raise InputError, naming setting and value, for a number that is not finite or outside ``limits``.
+
+    None is a setting that was not given, and always fits.
+    """
+    if value is None:
+        return
+    wanted = " and ".join(f"{words} {limits[name]:g}" for name, words in _WORDS.items() if name in limits)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where} is {value}; give a finite number{wanted and ', '}{wanted}")
+    if not _fits(value, limits):
+        raise InputError(f"{where} is {value}; it must be {wanted}")
+
+
+def check_field(value: object, metadata: Mapping[Any, Any], where: str) -> None:
+    """The same for a field's value and its metadata; values that are no numbers have no limits here."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        check_number(value, where, **{name: metadata[name] for name in _WORDS if name in metadata})
+
+
+def check_limits(record: Any, where: str = "") -> None:
+    """Raise InputError for the first number of a record, or of a record in it, that is outside its field's limits."""
+    for one in fields(record):
+        value, path = getattr(record, one.name), f"{where}{one.name}"
+        if is_dataclass(value):
+            check_limits(value, f"{path}.")
+        check_field(value, one.metadata, path)
+
+
+def _fits(value: float, limits: Mapping[str, float]) -> bool:
+    return (
+        value >= limits.get("at_least", -math.inf)
+        and value > limits.get("above", -math.inf)
+        and value <= limits.get("at_most", math.inf)
+        and value < limits.get("below", math.inf)
+    )
