@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.errors import InputError
+from demur.meaning.final_answer import said
 from demur.meaning.normalise import is_empty
 from demur.meaning.rules import decide, read_answer
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
@@ -44,9 +45,10 @@ def meaning_clusters(
 ) -> MeaningClusters:
     """Cluster every prompt's answers by meaning, their pairs batched across prompts.
 
-    ``questions`` (or None) are put before both sides, one space between. With ``rules``, numbers, dates and units are
-    decided by rule first; without, only identical answers are merged unasked. Empty answers are one meaning of their
-    own. Each round peels off one cluster a prompt: its leader is the first answer
+    ``questions`` (or None) are put before both sides, one space between. With ``rules``, an answer of more than a few
+    words is compared by the final answer that it states, where one can be read (`demur.meaning.final_answer`), and
+    numbers, dates and units are decided by rule first; without, only identical answers are merged unasked. Empty
+    answers are one meaning of their own. Each round peels off one cluster a prompt: its leader is the first answer
     left, so every pair asked is one that first-fit would have asked, and no other. Raises InputError for an entailment
     that returns anything but probabilities of shape (n, 3), or for questions and answers that are no texts.
     """
@@ -56,7 +58,10 @@ def meaning_clusters(
     lists = [as_texts(one, "answers") for one in answers]
     if questions is not None and len(questions) != len(lists):
         raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
-    prefixes = [f"{question} " if question else "" for question in questions or [""] * len(lists)]
+    given = questions or [""] * len(lists)
+    if rules:
+        lists = [[said(text, question) for text in texts] for question, texts in zip(given, lists, strict=True)]
+    prefixes = [f"{question} " if question else "" for question in given]
     tasks = [_Peeling(prefix, texts, rules) for prefix, texts in zip(prefixes, lists, strict=True)]
     scorer = _Scorer(entailment, batch_size)
     active = [task for task in tasks if task.left]

@@ -1,0 +1,176 @@
+"""What a long answer says in the end: its final answer, where one can be read off by rule.
+
+A chain of thought, a derivation or a program ends in a result; whole texts differ in wording though their results are
+one. The marks are those that models and data sets use: a boxed result, a line ``#### 18``, ``answer = 18``, "the answer
+is ...", the option's letter, the value of a small program, the number of the last sentence
+where a quantity is asked. What has no such
+mark is not touched. Pure functions; which answers mean the same is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from demur.meaning.programs import is_program, program_value
+
+SHORT_WORDS = 8  # an answer of one line with no more words is its own final answer
+LONGEST_STATED = 16  # words of a stated answer; more is not a result but an explanation
+
+_THINKING = re.compile(r"\A\s*(?:<think(?:ing)?>.*?</think(?:ing)?>|.*?</think(?:ing)?>)\s*", re.DOTALL | re.I)
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_MARKED = re.compile(r"####[ \t]*(\S[^\n]*)")
+_NAMES = "|".join(
+    (
+        r"(?:final |correct |right |best |numerical )?(?:answer|ans|result|solution)",
+        r"r[eé]ponse(?: finale)?|respuesta(?: final)?|resposta(?: final)?|risposta(?: finale)?|antwoord",
+        r"(?:end|schluss)?(?:antwort|ergebnis)|(?:endg[uü]ltige )?antwort",
+        r"ответ|итого|答案|答え|正解|উত্তর|उत्तर|الجواب|الإجابة",
+    )
+)
+_STATED = re.compile(
+    r"(?:^|(?<=[\s*_(\"'。，,.;:!]))(?:the |my |our |so |die |das |la |le |el |o |a |il |het )?"
+    rf"(?:{_NAMES})(?:\*\*|__)?\s*"
+    r"(?:is|was|are|equals|=|:|：|ist|lautet|est|es|é|è|是|は|—|-(?=\s)|হল|হলো|है|هو|هي)+(?:\*\*|__)?\s*[:：=]?\s*",
+    re.I | re.M,
+)
+_EQUALS = re.compile(r"=\s*(?:<<[^<>]*>>)?\s*([-−]?[$€£¥]?\s?\d[\d,]*(?:\.\d+)?)(?![\d.]*\s*[-+*/x×÷=(])")
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+_NUMBER = re.compile(r"[-−]?[$€£¥]?\d[\d,]*(?:\.\d+)?%?")
+_QUANTITY_ASKED = re.compile(
+    r"how (?:many|much|old|far|long|tall|often|fast|big|large|high|heavy)\b|what (?:is|was|are) the (?:\w+ ){0,4}?"
+    r"(?:number|total|sum|difference|product|average|mean|percentage|amount|cost|price|area|perimeter|volume|value|"
+    r"probability|ratio|speed|distance|age|length|width|height|weight|profit|salary)\b|\bcalculate\b|\bcompute\b|"
+    r"\bcombien\b|\bwie ?viele?\b|\bcu[aá]nt[oa]s?\b|\bсколько\b|多少|几|幾|いくつ|何[人個時日年冊本枚円歳回分]|"
+    r"কত|कितन|\bquant[oaie]s?\b|\bhoeveel\b",
+    re.I,
+)
+_OPTIONS = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s+\S")
+_LETTER = re.compile(r"\A\W*\(?([A-J])(?:[).:](?:\s|$)|\s*\Z|\b\W*\Z)")
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])(?=\s|$)|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer:
+    """What a text states in the end, and how that was read."""
+
+    text: str
+    rule: str  # "boxed", "marked", "stated", "option", "program", "equation", "number", "thinking removed"
+
+
+def final_answer(answer: str, question: str = "") -> FinalAnswer | None:
+    """The final answer of a text of more than a few words; None where it is short, or no rule reads one.
+
+    ``question`` tells whether an option or a quantity is asked for; without it only explicit marks are read.
+    """
+    text = without_thinking(answer).strip()
+    if not text or not is_long(text):
+        return FinalAnswer(text, "thinking removed") if text and text != answer.strip() else None
+    if is_program(text):
+        value = program_value(text)
+        return None if value is None else FinalAnswer(f"{value:.10g}", "program")
+    for rule, read in _RULES.items():
+        found = read(text, question)
+        if found:
+            return FinalAnswer(found, rule)
+    return None
+
+
+def said(answer: str, question: str = "") -> str:
+    """The final answer of a text where one can be read, else the text."""
+    found = final_answer(answer, question)
+    return found.text if found else answer
+
+
+def is_long(text: str) -> bool:
+    """More than one line, or more words than a bare answer has."""
+    return "\n" in text.strip() or len(text.split()) > SHORT_WORDS or "\\boxed" in text
+
+
+def without_thinking(text: str) -> str:
+    """Without a leading block of thought (``<think>...</think>``), closed or only ended."""
+    return _THINKING.sub("", text, count=1) if "</think" in text.casefold() else text
+
+
+def _boxed(text: str, _: str) -> str:
+    """The content of the last ``\\boxed{...}``, braces balanced."""
+    found = list(_BOXED.finditer(text))
+    if not found:
+        return ""
+    depth, start = 1, found[-1].end()
+    for place in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[start:place].strip()
+    return ""
+
+
+def _marked(text: str, _: str) -> str:
+    found = _MARKED.findall(text)
+    return _bare(found[-1]) if found else ""
+
+
+def _stated(text: str, question: str) -> str:
+    """What follows the last "the answer is", up to the end of its sentence."""
+    for found in reversed(list(_STATED.finditer(text))):
+        rest = _CALCULATOR.sub("", _SENTENCE_END.split(text[found.end() :].lstrip(), maxsplit=1)[0])
+        stated = _bare(rest)
+        if stated and len(stated.split()) <= LONGEST_STATED:
+            return _letter(stated, question) or stated
+    return ""
+
+
+def _option(text: str, question: str) -> str:
+    """The letter that the text begins or ends with, where the question lists options."""
+    first, last = text.split("\n", 1)[0], _sentences(text)[-1]
+    return _letter(first, question) or _letter(last, question)
+
+
+def _letter(stated: str, question: str) -> str:
+    letters = {found.upper() for found in _OPTIONS.findall(question)}
+    found = _LETTER.match(stated) if len(letters) > 1 else None
+    return found.group(1) if found and found.group(1) in letters else ""
+
+
+def _program(text: str, _: str) -> str:
+    value = program_value(text)
+    return "" if value is None else f"{value:.10g}"
+
+
+def _equation(text: str, question: str) -> str:
+    """The right side of the last equation, where a quantity is asked or the text does its sums in marks."""
+    if not (_QUANTITY_ASKED.search(question) or _CALCULATOR.search(text)):
+        return ""
+    found = _EQUALS.findall(_sentences(text)[-1])
+    return found[-1].strip().rstrip(",") if found else ""
+
+
+def _number(text: str, question: str) -> str:
+    """The only number of the last sentence, where a quantity is asked: of several, any may be the answer."""
+    if not _QUANTITY_ASKED.search(question):
+        return ""
+    found = {number.rstrip(",") for number in _NUMBER.findall(_CALCULATOR.sub("", _sentences(text)[-1]))}
+    return found.pop() if len(found) == 1 else ""
+
+
+_RULES: dict[str, Callable[[str, str], str]] = {
+    "program": _program,
+    "boxed": _boxed,
+    "marked": _marked,
+    "stated": _stated,
+    "option": _option,
+    "equation": _equation,
+    "number": _number,
+}
+
+
+def _sentences(text: str) -> list[str]:
+    return [part for part in _SENTENCE_END.split(text) if part.strip()] or [text]
+
+
+def _bare(text: str) -> str:
+    """Without emphasis and the sentence's end."""
+    plain = text.strip().strip("*_`").strip()
+    plain = re.sub(r"\A\$(.*)\$\Z", r"\1", plain)
+    return plain.rstrip(".。 ").strip().strip("*_`\"'").strip()

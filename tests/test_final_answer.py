@@ -1,0 +1,135 @@
+"""What a long answer states in the end, read by rule; and texts of which nothing is to be read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demur.meaning.clusters import meaning_clusters
+from demur.meaning.entailment import exact_match
+from demur.meaning.final_answer import final_answer, said, without_thinking
+from demur.meaning.programs import program_value
+
+HOW_MANY = "How many eggs does she sell?"
+OPTIONS = "Which metal is liquid at room temperature?\nA. iron\nB. mercury\nC. gold"
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "rule", "stated"),
+    [
+        ("She has 16 - 7 = 9 eggs left.\n#### 9", "", "marked", "9"),
+        ("We add both sides.\nThus \\[ x = \\boxed{\\frac{1}{2}} \\].", "", "boxed", "\\frac{1}{2}"),
+        ("Answer: she uses 3 + 4 = <<3+4=7>>7 eggs.\n16 - 7 = <<16-7=9>>9 are left.\nans = 9", "", "stated", "9"),
+        (
+            "France has many cities. The capital was moved more than once. So the answer is Paris.",
+            "",
+            "stated",
+            "Paris",
+        ),
+        ("Let me think about this for a moment first.\n**Answer:** Paris", "", "stated", "Paris"),
+        ("Zuerst rechnen wir 3 mal 4, das ist 12.\nDie Antwort lautet 12.", "", "stated", "12"),
+        ("Primero sumamos las dos cantidades que se dan.\nLa respuesta es 12.", "", "stated", "12"),
+        ("先计算总数，然后减去三个。\n答案是12。", "", "stated", "12"),
+        ("Mercury is the one that melts lowest of all three.\nThe answer is (B).", OPTIONS, "stated", "B"),
+        ("(B) mercury, since its melting point lies far below room temperature.", OPTIONS, "option", "B"),
+        ("She eats three of the 16 eggs that her ducks lay. So she sells 13 eggs.", HOW_MANY, "number", "13"),
+        ("She starts with 16 eggs and eats three of them: 16 - 3 = 13", HOW_MANY, "equation", "13"),
+    ],
+)
+def test_what_is_stated_is_read(text: str, question: str, rule: str, stated: str) -> None:
+    found = final_answer(text, question)
+    assert found is not None
+    assert (found.rule, found.text) == (rule, stated)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Paris",
+        "The answer is Paris.",  # short: normalisation has its own rule
+        "Answer: There are twice as many boys as girls in this school, which has many more pupils than the other one.",
+        "Rayleigh scattering sends blue light in all directions, which is why the sky looks blue to us.",
+        "I wrote 3 emails to her in 2019, and she did not answer any of them until the year after.",
+        "Dear customer, we are sorry that your parcel is late. We will refund 5 dollars to you.",
+        "",
+    ],
+)
+def test_what_states_no_result_stays_whole(text: str) -> None:
+    assert said(text, "Write a short email.") == text
+
+
+def test_of_two_numbers_neither_is_the_answer() -> None:
+    """Both texts end in 1945, and say different things."""
+    texts = [
+        "The war in Europe lasted six years and ended in May 1945, 6 in all.",
+        "It lasted 5 years, until May 1945.",
+    ]
+    found = meaning_clusters(["How long did the war last?"], [texts], entailment=exact_match)
+    assert found.ids[0].tolist() == [0, 1]
+
+
+def test_thinking_is_not_part_of_the_answer() -> None:
+    assert without_thinking("<think>Lyon? No.</think>\nParis") == "Paris"
+    assert without_thinking("Lyon? No.</think> Paris") == "Paris"
+    assert said("<think>Is it Lyon or Paris? It is Paris.</think>Paris") == "Paris"
+    assert without_thinking("I think Paris") == "I think Paris"
+
+
+@pytest.mark.parametrize(
+    ("program", "value"),
+    [
+        ("a = 60\nb = a * 2\nans = (a + b) / 5", 36.0),
+        ("ans = 0\nfor i in range(10):\n    if i % 2 == 0:\n        ans += i", 20.0),
+        ("total = 10\nwhile total > 3:\n    total -= 2\nprint('left:', total)", 2.0),
+        ("def solution():\n    eggs = 16\n    return (eggs - 3 - 4) * 2", 18.0),
+        ("def twice(x):\n    return 2 * x\nresult = twice(4) + 1", 9.0),
+        ("import math\nans = math.ceil(7 / 2)", 4.0),
+        ("Here is the code:\n```python\nx = 3\nx ** 2\n```", 9.0),
+    ],
+)
+def test_small_programs_have_a_value(program: str, value: float) -> None:
+    assert program_value(program) == value
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "ans = 60 / girls",  # a name that it did not set
+        "import os\nans = os.getpid()",
+        "ans = (1).__class__.__mro__",
+        "ans = __import__('os')",
+        "ans = open('x')",
+        "while True:\n    ans = 1",
+        "ans = 9 ** 9 ** 9",
+        "ans = 'a' * 10 ** 9",
+        "ans = [0] * 10 ** 9",
+        "ans = max(range(10 ** 12))",
+        "def f(x):\n    return f(x)\nans = f(1)",
+        "ans = 1 / 0",
+        "x = " + "(" * 400 + "1" + ")" * 400,
+        "Paris",
+    ],
+)
+def test_programs_that_need_more_have_none(program: str) -> None:
+    assert program_value(program) is None
+
+
+def test_long_answers_cluster_by_what_they_state() -> None:
+    answers = [
+        "She eats 3 and bakes with 4, so 16 - 7 = <<16-7=9>>9 are left.\nans = 18",
+        "eggs = 16 - 3 - 4\nans = eggs * 2",
+        "First we subtract the seven eggs.\nThen we multiply by two dollars.\nThe answer is 18.",
+        "Janet sells 8 eggs.\nThe answer is 16.",
+    ]
+    found = meaning_clusters([HOW_MANY], [answers], entailment=exact_match)
+    assert found.ids[0].tolist() == [0, 0, 0, 1]
+    assert found.pairs_scored == 0
+    whole = meaning_clusters([HOW_MANY], [answers], entailment=exact_match, rules=False)
+    assert whole.ids[0].tolist() == [0, 1, 2, 3]
+
+
+@given(st.text(max_size=200), st.text(max_size=40))
+def test_any_text_is_read_or_left_whole(text: str, question: str) -> None:
+    found = final_answer(text, question)
+    assert found is None or (found.text and (found.rule == "program" or found.text in text or "<<" in text))
