@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError
-from demur.prompts.grading import LETTERS, choice_letter
+from demur.prompts.letters import LETTERS, choice_letter
 from demur.records import Prompt, content_hash
 
 TEXT_FIELDS = ("prompt", "question", "text")

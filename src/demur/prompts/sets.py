@@ -13,7 +13,7 @@ from typing import Any
 
 from demur.errors import InputError, require
 from demur.prompts.files import read_prompts, with_choices
-from demur.prompts.grading import LETTERS
+from demur.prompts.letters import LETTERS
 from demur.records import Prompt
 
 
