@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demur.evaluation.signals import auroc, auroc_draws
+from demur.evaluation.signals import auroc_draws
 from demur.labels.uncertainty import uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.meaning.final_answer import said
-from demur.prompts.grading import last_number
+from demur.prompts.amounts import last_amount
 from demur.records import FloatArray, IntArray
+from demur.statistics import auroc
 from environment import describe, on_one_thread, shared_rows
 
 MODELS, SAMPLES = ("gpt-4", "llama-2-13b"), 10
@@ -37,8 +38,8 @@ def drawn(rows: Sequence[dict[str, dict[str, list[str]]]], field: str, model: st
 
 def is_right(answer: str, gold: str) -> bool:
     """Whether the last number of an answer is the gold number."""
-    number, wanted = last_number(answer), last_number(gold)
-    return number is not None and wanted is not None and abs(number - wanted) <= 1e-4 * max(1.0, abs(wanted))
+    number, wanted = last_amount(answer), last_amount(gold)
+    return number is not None and wanted is not None and number.answers(wanted)
 
 
 def entropies(questions: list[str], lists: Lists, *, rules: bool) -> tuple[FloatArray, tuple[IntArray, ...]]:
