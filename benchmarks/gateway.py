@@ -25,7 +25,7 @@ import numpy as np
 
 from demur.methods import LogisticRegression
 from demur.models.encoder import load_encoder
-from demur.routing.router import TrainingPrompt
+from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from environment import describe, peer_python
 

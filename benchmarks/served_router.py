@@ -12,7 +12,7 @@ import numpy as np
 from demur.methods import SimilarityWeighted
 from demur.methods.estimator import unit_rows
 from demur.models.encoder import load_encoder
-from demur.routing.router import Router, TrainingPrompt
+from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from environment import ROOT, describe
 
 N, DIMENSION = 12_247, 384
@@ -20,8 +20,8 @@ IMPORT = "import time; s = time.process_time(); import demur; print(time.process
 HELP = "import sys; sys.argv = ['demur', '--help']; from demur.cli.main import main; main()"
 SERVE = """
 import resource, sys, time
-from demur import Router
-router = Router.load(sys.argv[1])
+from demur.routing.prompt_router import PromptRouter
+router = PromptRouter.load(sys.argv[1])
 times = []
 for i in range(200):
     start = time.perf_counter()
@@ -74,7 +74,7 @@ def save_router(folder: Path) -> None:
     texts = (f"A training prompt of usual length, about things and their reasons, number {i}?" for i in range(N))
     training = tuple(TrainingPrompt(text, float(t), 1.0, 0.5) for text, t in zip(texts, y, strict=True))
     method = SimilarityWeighted().fit(X, y)
-    Router(load_encoder("bge-small"), method, "weak", "strong", training, method.rows_, y).save(folder)
+    PromptRouter(load_encoder("bge-small"), method, "weak", "strong", training, method.rows_, y).save(folder)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,15 @@ from aiohttp import web
 
 from demur.config import ModelConfig
 from demur.gate.gate import Gate
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
 from demur.records import Role
-from demur.routing import router as prompt_router
-from demur.routing.router import TrainingPrompt
+from demur.routing import prompt_router
+from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 from worlds import LetterEncoder
@@ -55,8 +55,7 @@ def save_router(folder: Path, gate: Gate | None = None) -> None:
     rows = [TrainingPrompt(f"{w} {w}?", float(w.count("z") > w.count("a")), 1.0, 0.0) for w in words * 3]
     router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
     router = replace(router, calibration=Calibration(0.5, 0.5, 18, "strong share 50%"))
-    router.save(folder)
-    Policy(router, gate, active=gate is not None).save(folder)
+    Router(router, gate, active=gate is not None).save(folder)
 
 
 def letters(monkeypatch: Any) -> None:

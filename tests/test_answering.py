@@ -5,30 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demur.gate.answer import Answered, answer
+from demur.gate.answer import Answered
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.records import Sample
 from test_artifact import make
 
 BY_SHARE = (0.0, 0.0, 0.0, 0.0, -1.0, 0.0)  # the score falls by the share of samples that mean what the draft does
 
 
-def gated(spread: float = 0.0) -> Policy:
+def gated(spread: float = 0.0) -> Router:
     """Every prompt is checked; 1.2 - share is the score, so the strong model answers where two in three disagree."""
     steps = tuple(GateStep(1.2, 0.0, BY_SHARE, spread=spread if left else 0.0) for left in (2, 1, 0))
     assert len(BY_SHARE) == len(SIGNALS)
-    return Policy(make(), Gate(steps, None, 10.0, GateVerdict(0.1, 0.1, 0.05, 0.15)), active=True)
+    return Router(make(), Gate(steps, None, 10.0, GateVerdict(0.1, 0.1, 0.05, 0.15)), active=True)
 
 
-async def answered(policy: Policy, drafts: list[str]) -> Answered:
+async def answered(policy: Router, drafts: list[str]) -> Answered:
     async def weak(prompt: str, index: int) -> Sample:
         return Sample(index, drafts[index], None, "stop", 5, 1)
 
     async def strong(prompt: str, index: int) -> Sample:
         return Sample(index, "from the strong one", None, "stop", 5, 4)
 
-    return await answer(policy, "jazz pizza 2", weak=weak, strong=strong)
+    return await policy.aanswer("jazz pizza 2", weak=weak, strong=strong)
 
 
 async def test_a_draft_that_its_samples_confirm_is_served() -> None:
@@ -52,9 +52,9 @@ async def test_no_sample_is_asked_for_that_could_not_turn_the_decision() -> None
 
 async def test_without_a_gate_one_model_is_asked_once() -> None:
     router = make()
-    found = await answered(Policy(router), ["Rome"])
+    found = await answered(Router(router), ["Rome"])
     role = "strong" if router.score(["jazz pizza 2"])[0] >= np.median(router.training_scores) else "weak"
     assert [who for who, _ in found.asked] == [role]
     assert found.path == "the prompt alone"
     with pytest.raises(Exception, match="the prompt is empty"):
-        await answer(Policy(router), " ", weak=None, strong=None)  # type: ignore[arg-type]  # nobody is asked
+        await Router(router).aanswer(" ")  # nobody is asked

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from demur import Router
 from demur.errors import ArtifactError, InputError
 from demur.measure.threshold import threshold_for_share
 from demur.methods import BY_NAME
 from demur.routing.artifact import save_calibration
-from demur.routing.router import TrainingPrompt
+from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from worlds import LetterEncoder
 
@@ -27,7 +26,7 @@ WORDS = ["zzz", "aaa", "zaz", "aza", "zz top", "an aa battery", "jazz pizza", "b
 TRAINING = [TrainingPrompt(f"{w} {i}", float(w.count("z") > w.count("a")), 1.0, 0.5) for i in range(6) for w in WORDS]
 
 
-def make(name: str = "sw") -> Router:
+def make(name: str = "sw") -> PromptRouter:
     return train_router(LetterEncoder(), BY_NAME[name](), TRAINING, weak="small", strong="large", record={"n": 3})
 
 
@@ -35,7 +34,7 @@ def make(name: str = "sw") -> Router:
 def test_round_trip(tmp_path: Path, name: str) -> None:
     router = make(name)
     router.save(tmp_path / "router")
-    loaded = Router.load(tmp_path / "router", encoder=LetterEncoder())
+    loaded = PromptRouter.load(tmp_path / "router", encoder=LetterEncoder())
     prompts = ["zebra puzzle", "a salad", "hello"]
     np.testing.assert_array_equal(loaded.score(prompts), router.score(prompts))
     assert loaded.route("pizza") == router.route("pizza")
@@ -48,7 +47,7 @@ def test_calibration_is_kept_and_used(tmp_path: Path) -> None:
     router.save(tmp_path)
     scores = router.score([t.prompt for t in TRAINING])
     save_calibration(tmp_path, threshold_for_share(scores, 0.25))
-    loaded = Router.load(tmp_path, encoder=LetterEncoder())
+    loaded = PromptRouter.load(tmp_path, encoder=LetterEncoder())
     assert loaded.calibration is not None
     assert np.mean(scores >= loaded.threshold) == pytest.approx(loaded.calibration.strong_share)
     assert "not calibrated" in router.route("x").reason
@@ -88,7 +87,7 @@ def test_a_full_disk_takes_no_earlier_router(tmp_path: Path) -> None:
             make("logistic").save(tmp_path)
         with pytest.raises(ArtifactError, match="what was there stays"):
             save_calibration(tmp_path, replace(threshold_for_share([0.1, 0.9], 0.5), on="x" * 2000))
-    loaded = Router.load(tmp_path, encoder=LetterEncoder())
+    loaded = PromptRouter.load(tmp_path, encoder=LetterEncoder())
     assert loaded.route("pizza") == earlier.route("pizza")
     assert len(list(tmp_path.iterdir())) == 3  # no part is left behind
 
@@ -104,7 +103,7 @@ def test_a_line_separator_within_an_answer_ends_no_line(tmp_path: Path) -> None:
     answers = ["one\u2028two", "one\u2029two", "one\u0085two"]
     training = [replace(t, weak_answer=answers[i % 3], prompt=f"{t.prompt}\u2028") for i, t in enumerate(TRAINING)]
     train_router(LetterEncoder(), BY_NAME["sw"](), training, weak="s", strong="l").save(tmp_path)
-    assert Router.load(tmp_path, encoder=LetterEncoder()).training == tuple(training)
+    assert PromptRouter.load(tmp_path, encoder=LetterEncoder()).training == tuple(training)
 
 
 def damage_description(folder: Path, **changed: object) -> None:
@@ -113,8 +112,8 @@ def damage_description(folder: Path, **changed: object) -> None:
 
 
 def test_what_is_not_a_router_is_refused(tmp_path: Path) -> None:
-    def load() -> Router:
-        return Router.load(tmp_path / "r", encoder=LetterEncoder())
+    def load() -> PromptRouter:
+        return PromptRouter.load(tmp_path / "r", encoder=LetterEncoder())
 
     with pytest.raises(ArtifactError, match=r"no saved router here; make one with `demur train`"):
         load()
@@ -141,10 +140,10 @@ def test_one_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
     data[len(data) // 2] ^= 1
     (tmp_path / name).write_bytes(bytes(data))
     with pytest.raises(ArtifactError, match="its content is not what"):
-        Router.load(tmp_path, encoder=LetterEncoder())
+        PromptRouter.load(tmp_path, encoder=LetterEncoder())
     (tmp_path / name).unlink()
     with pytest.raises(ArtifactError, match="cannot be read"):
-        Router.load(tmp_path, encoder=LetterEncoder())
+        PromptRouter.load(tmp_path, encoder=LetterEncoder())
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_a_description_that_is_wrong_somewhere_is_refused_in_one_line(
     make().save(tmp_path)
     damage_description(tmp_path, **changed)
     with pytest.raises(ArtifactError, match=said):
-        Router.load(tmp_path, encoder=LetterEncoder())
+        PromptRouter.load(tmp_path, encoder=LetterEncoder())
 
 
 @pytest.mark.parametrize("key", ["weak", "params", "dimension", "sha256", "calibration", "record", "encoder"])
@@ -181,7 +180,7 @@ def test_a_description_without_one_of_its_keys_is_refused(tmp_path: Path, key: s
     del kept[key]
     path.write_text(json.dumps(kept))
     with pytest.raises(ArtifactError, match=f"not a whole router .KeyError: '{key}'"):
-        Router.load(tmp_path, encoder=LetterEncoder())
+        PromptRouter.load(tmp_path, encoder=LetterEncoder())
 
 
 @pytest.mark.parametrize("change", ["missing", "no number"])
@@ -200,7 +199,7 @@ def test_weights_that_cannot_score_are_refused(tmp_path: Path, change: str) -> N
     }
     damage_description(tmp_path, sha256=hashes)
     with pytest.raises(ArtifactError, match="not a whole router" if change == "missing" else "no number"):
-        Router.load(tmp_path, encoder=LetterEncoder())
+        PromptRouter.load(tmp_path, encoder=LetterEncoder())
 
 
 def test_another_encoder_is_refused(tmp_path: Path) -> None:
@@ -210,9 +209,9 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
         identity = "other letters"
 
     with pytest.raises(ArtifactError, match="trained on encoder 'letters', this one is 'other letters'"):
-        Router.load(tmp_path, encoder=Other())
+        PromptRouter.load(tmp_path, encoder=Other())
     with pytest.raises(ArtifactError, match="encoder of your own"):
-        Router.load(tmp_path)
+        PromptRouter.load(tmp_path)
 
 
 def test_a_scikit_learn_classifier_routes_but_is_not_pickled(tmp_path: Path) -> None:
@@ -228,6 +227,11 @@ def test_prompts_that_cannot_be_routed() -> None:
     for empty in ("", " \n\t"):
         with pytest.raises(InputError, match="the prompt is empty"):
             make().route(empty)
+    for wrong, said in ((123, "the prompt is 123, of type int"), (None, "of type NoneType"), (b"z", "of type bytes")):
+        with pytest.raises(InputError, match=said):
+            make().route(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="prompts is one text, 'zz top'; give a list"):
+        make().score("zz top")
     assert make().route("x" * 1_000_000).model in ("small", "large")
 
 

@@ -10,29 +10,28 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.evaluation.explain import explain, explanation
 from demur.evaluation.replay import replay
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.gate.staged import Rehearsal
 from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration
 from demur.models.prices import Price, serving_cost
 from demur.records import Sample
-from demur.routing import router as prompt_router
-from demur.routing.router import Router
+from demur.routing import prompt_router
+from demur.routing.prompt_router import PromptRouter
 from test_artifact import TRAINING, make
 from worlds import LetterEncoder
 
 CHEAP, DEAR = Price(1e-6, 2e-6, "test"), Price(1e-4, 2e-4, "test")
 
 
-def priced() -> Router:
+def priced() -> PromptRouter:
     samples = {"x" * 40: [Sample(0, "y", None, "stop", 12, 5)], "x" * 80: [Sample(0, "y", None, "stop", 22, 15)]}
     costs = {role: serving_cost(samples, price) for role, price in (("weak", CHEAP), ("strong", DEAR))}
     router = make()
     record = {"serving_cost": {r: {f: getattr(c, f) for f in c.__slots__} for r, c in costs.items() if c}}
-    return Router(
+    return PromptRouter(
         router.encoder, router.method, "small", "large", router.training, router.vectors, router.training_scores,
         router.familiar_similarity, Calibration(0.5, 0.5, 10, "strong share 50%"), record,
     )  # fmt: skip
@@ -54,10 +53,10 @@ def test_the_expected_cost_is_tokens_times_price() -> None:
 
 
 def test_an_explanation_names_both_costs_and_where_it_turns(saved: str) -> None:
-    found = explain("jazz pizza 2", router=saved)
+    found = Router.load(saved).explain("jazz pizza 2")
     assert found.decision.role == "strong"
     assert found.usd == pytest.approx(100 * found.usd_other)  # type: ignore[operator]
-    router = Router.load(saved)
+    router = PromptRouter.load(saved)
     shares = np.mean(router.training_scores >= found.decision.score)
     assert found.flips == pytest.approx((shares, shares))
     text = "\n".join(found.lines)
@@ -65,41 +64,43 @@ def test_an_explanation_names_both_costs_and_where_it_turns(saved: str) -> None:
         assert part in text
 
 
-def gated() -> Policy:
+def gated() -> Router:
     """Checks the half of the prompts that is nearer to the threshold, with two extra samples at most."""
     band = float(np.median(np.abs(priced().score([t.prompt + " again" for t in TRAINING]) - 0.5)))
     steps = (GateStep(0.0, 1.0, (0.0,) * len(SIGNALS)),) * 3
-    return Policy(priced(), Gate(steps, None, band, GateVerdict(0.1, 0.1, 0.05, 0.15)), active=True)
+    return Router(priced(), Gate(steps, None, band, GateVerdict(0.1, 0.1, 0.05, 0.15)), active=True)
 
 
 def test_a_gate_is_explained_with_its_cost() -> None:
     policy = gated()
     prompts = [t.prompt + " again" for t in TRAINING]
     assert policy.checks
-    near = [p for p, s in zip(prompts, policy.router.score(prompts), strict=True) if abs(s - 0.5) <= policy.checks[0]]
+    near = [
+        p for p, s in zip(prompts, policy.prompt_router.score(prompts), strict=True) if abs(s - 0.5) <= policy.checks[0]
+    ]
     far = [p for p in prompts if p not in near]
-    found = explanation(policy, near[0])
+    found = policy.explain(near[0])
     assert found.usd is not None
     assert found.usd_other is not None
     assert found.usd_checked == pytest.approx(3 * found.usd)
     text = "\n".join(found.lines)
     assert "looked at" in text
     assert f"${3 * found.usd + found.usd_other:.6f} where it goes on" in text
-    assert "not asked" in explanation(policy, far[0]).second_stage
-    assert "no gate was trained" in explanation(Policy(priced()), near[0]).second_stage
+    assert "not asked" in policy.explain(far[0]).second_stage
+    assert "no gate was trained" in Router(priced()).explain(near[0]).second_stage
 
 
 def test_between_two_shares_the_draft_decides_whichever_side_its_score_is_on() -> None:
     policy = gated()
     prompts = [t.prompt + " again" for t in TRAINING]
-    scores = policy.router.score(prompts)
+    scores = policy.prompt_router.score(prompts)
     assert policy.checks
     above = prompts[int(np.flatnonzero((scores > 0.5) & (scores - 0.5 <= policy.checks[0]))[0])]
-    found = explanation(policy, above)
+    found = policy.explain(above)
     assert (found.decision.role, found.decision.wants_samples) == ("weak", 1)
     low, high = found.flips
-    assert low == np.mean(policy.router.training_scores >= found.decision.score + policy.checks[0])
-    assert high == np.mean(policy.router.training_scores >= found.decision.score - policy.checks[0])
+    assert low == np.mean(policy.prompt_router.training_scores >= found.decision.score + policy.checks[0])
+    assert high == np.mean(policy.prompt_router.training_scores >= found.decision.score - policy.checks[0])
     assert f"below {low:.0%} the weak model answers, above {high:.0%} the strong one" in "\n".join(found.lines)
 
 
@@ -111,16 +112,15 @@ def test_a_replay_expects_of_drafts_what_drafts_of_training_prompts_did(saved: s
     alone = replay(file, router=saved)
     policy = gated()
     assert policy.checks
-    band, scores = policy.checks[0], np.sort(policy.router.training_scores)
+    band, scores = policy.checks[0], np.sort(policy.prompt_router.training_scores)
     policy = replace(policy, rehearsal=Rehearsal(scores, np.full((3, len(scores)), band)))
-    policy.router.save(saved)
     policy.save(saved)
     found = replay(file, router=saved)
-    own = policy.router.score(prompts)
+    own = policy.prompt_router.score(prompts)
     checked = np.abs(own - 0.5) <= band
     assert 0 < found.checked_share == pytest.approx(checked.mean())
     assert found.strong_share == pytest.approx((checked | (own >= 0.5)).mean())
-    costs = policy.router.expected_usd(prompts)
+    costs = policy.prompt_router.expected_usd(prompts)
     assert costs is not None
     assert found.usd is not None
     assert alone.usd is not None
@@ -129,14 +129,14 @@ def test_a_replay_expects_of_drafts_what_drafts_of_training_prompts_did(saved: s
 
 
 def test_what_is_unlike_everything_is_said() -> None:
-    assert explanation(Policy(priced()), "banana 3").decision.familiar
-    far = explanation(Policy(priced()), "&&&& 999999999999 qqqqqqqqqqqq").decision
+    assert Router(priced()).explain("banana 3").decision.familiar
+    far = Router(priced()).explain("&&&& 999999999999 qqqqqqqqqqqq").decision
     assert not far.familiar
     assert "unlike any training prompt" in far.reason
 
 
 async def test_the_gateways_decisions_say_so_too_at_any_threshold() -> None:
-    decider = Decider(Policy(priced()))
+    decider = Decider(Router(priced()))
     for threshold in (None, 0.2):
         assert (await decider.decide("banana 3", threshold)).decision.familiar
         far = (await decider.decide("&&&& 999999999999 qqqqqqqqqqqq", threshold)).decision
@@ -149,7 +149,7 @@ def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:
     prompts = [t.prompt + " again" for t in TRAINING]
     file = tmp_path / "day.jsonl"
     file.write_text("\n".join(json.dumps({"prompt": p, "weak_quality": 0.25, "strong_quality": 1}) for p in prompts))
-    router = Router.load(saved)
+    router = PromptRouter.load(saved)
     strong = router.score(prompts) >= 0.5
     found = replay(file, router=saved)
     assert found.strong_share == pytest.approx(strong.mean())

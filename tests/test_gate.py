@@ -12,13 +12,13 @@ from demur.errors import ArtifactError, InputError
 from demur.gate.drafts import gate_rows, read_drafts
 from demur.gate.extra_samples import gain_for_the_money
 from demur.gate.gate import EMPTY_NLL, SIGNALS, GateRows, GateVerdict, fit_gate, read_head, read_signals
-from demur.gate.policy import Policy, believed_quality, drafts_of
+from demur.gate.router import Router, believed_quality, drafts_of
 from demur.gate.staged import Use, staged_curve, staged_scores
 from demur.gate.train import train_policy
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
 from demur.records import Prompt, Sample
-from demur.routing.router import TrainingPrompt
+from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
 from worlds import LetterEncoder
@@ -44,7 +44,7 @@ def sample(index: int, text: str, nll: float | None) -> Sample:
     return Sample(index, text, None if nll is None else (-nll, -nll), "stop", 5, 2)
 
 
-def trained(prompts: list[Prompt], samples: PairSamples) -> Policy:
+def trained(prompts: list[Prompt], samples: PairSamples) -> Router:
     random = np.random.default_rng(1)
     training = [TrainingPrompt(p.text, float(y), 1.0, 0.0) for p, y in zip(prompts, random.random(N), strict=True)]
     router = train_router(LetterEncoder(), LogisticRegression(), training, weak="small", strong="large")
@@ -61,7 +61,7 @@ def test_it_pays_where_the_weak_model_wavers_when_it_does_not_know() -> None:
     assert policy.gate is not None
     right = np.array([[one.text == "right" for one in samples.weak[p.id]] for p in prompts])
     drafted = np.take_along_axis(right.astype(float), drafts.orders[:, :, 0], axis=1)
-    wide = staged_curve(staged_scores(policy.gate, policy.router.score(texts), drafts), drafted, np.ones(N))
+    wide = staged_curve(staged_scores(policy.gate, policy.prompt_router.score(texts), drafts), drafted, np.ones(N))
     assert wide.apgr > 0.65  # the prompt alone knows nothing: .5
 
 
@@ -69,7 +69,7 @@ def test_it_says_that_it_does_not_pay_where_wavering_tells_nothing() -> None:
     policy = trained(*world(tells=False))
     assert not policy.active
     assert "does not pay" in policy.sentence
-    assert policy.decide("question 7").wants_samples == 0
+    assert policy.route("question 7").wants_samples == 0
 
 
 def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:
@@ -90,9 +90,9 @@ def test_the_policy_checks_what_is_near_the_threshold_and_asks_only_as_far_as_ne
     policy = trained(prompts, samples)
     gate = policy.gate
     assert gate is not None
-    near = policy.decide("question 7", threshold=float(policy.router.score(["question 7"])[0]))
+    near = policy.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
     assert (near.role, near.stage, near.wants_samples) == ("weak", "gate", 1)
-    far = policy.decide("question 7", threshold=near.score + 1.01 * gate.band)
+    far = policy.route("question 7", threshold=near.score + 1.01 * gate.band)
     assert (far.role, far.stage, far.wants_samples) == ("weak", "prompt", 0)
     wavering = [sample(i, f"wrong {i}", 2.0) for i in range(SAMPLES)]
     sure = [sample(i, "right", 0.1) for i in range(SAMPLES)]
@@ -115,7 +115,7 @@ def test_a_sample_that_was_wanted_and_did_not_come_voids_the_calibration() -> No
     assert policy.gate is not None
     steps = tuple(replace(step, spread=9.0) for step in policy.gate.steps[:-1])  # it could still turn everything
     doubtful = replace(policy, gate=replace(policy.gate, steps=(*steps, policy.gate.steps[-1])))
-    near = doubtful.decide("question 7", threshold=float(policy.router.score(["question 7"])[0]))
+    near = doubtful.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
     draft = [sample(0, "right", 0.1)]
     assert doubtful.check(near, "question 7", draft).wants_samples == 1
     alone = doubtful.check(near, "question 7", draft, final=True)
@@ -132,7 +132,7 @@ def test_a_stream_is_routed_by_its_prompt_where_first_tokens_tell_nothing() -> N
     useless = replace(seeing, gate=replace(seeing.gate, head_verdict=GateVerdict(0.1, 0.0, -0.1, 0.1)))
     for policy in (blind, useless):
         assert not policy.checks_streams
-        near = policy.decide("question 7", threshold=float(policy.router.score(["question 7"])[0]))
+        near = policy.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
         made = policy.check_head(near, [-0.1] * 4)
         assert (made.score, made.void, made.role) == (near.score, False, "strong")
 
@@ -168,7 +168,7 @@ def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
     assert policy.gate is not None
     prompts, samples = world(tells=True, seed=9)
     texts = [f"{p.text} anew" for p in prompts]
-    scores = policy.router.score(texts)
+    scores = policy.prompt_router.score(texts)
     expected = policy.expected(scores, policy.serving_gate)
     real = staged_scores(policy.gate, scores, drafts_of(policy, texts, [samples.weak[p.id] for p in prompts]))
     for share in (0.3, 0.5, 0.7):
@@ -197,7 +197,7 @@ def test_where_the_strong_model_falls_for_what_the_weak_one_knows_it_is_said() -
 def test_missing_logprobs_void_the_calibration_and_are_said_once() -> None:
     prompts, samples = world(tells=True)
     policy = trained(prompts, samples)
-    near = policy.decide("question 7", threshold=float(policy.router.score(["question 7"])[0]))
+    near = policy.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
     with pytest.warns(UserWarning, match="no log-probs"):
         made = policy.check(near, "question 7", [sample(0, "right", None)])
     assert made.void
@@ -216,17 +216,27 @@ def test_a_pair_without_logprobs_learns_from_meanings_alone() -> None:
 def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: Path) -> None:
     prompts, samples = world(tells=True)
     policy = trained(prompts, samples)
-    policy.router.save(tmp_path)
     policy.save(tmp_path)
-    again = Policy.load(tmp_path, encoder=LetterEncoder())
+    again = Router.load(tmp_path, encoder=LetterEncoder())
     assert again.gate == policy.gate
     assert again.active
     weak, strong = believed_quality(again, ["question 7"])
     assert weak[0] < strong[0]
     other = trained(*world(tells=False, seed=5))
-    other.router.save(tmp_path)
+    other.prompt_router.save(tmp_path)
     with pytest.raises(ArtifactError, match="another router"):
-        Policy.load(tmp_path, encoder=LetterEncoder())
+        Router.load(tmp_path, encoder=LetterEncoder())
+
+
+def test_the_first_stage_alone_says_that_the_gate_was_not_heard(tmp_path: Path) -> None:
+    """Its threshold was set on last scores: who decides by the prompt alone decides otherwise than the product."""
+    policy = trained(*world(tells=True))
+    policy.save(tmp_path)
+    alone = PromptRouter.load(tmp_path, encoder=LetterEncoder())
+    assert "the gate saved with it was not heard" in alone.route("question 7").reason
+    assert "not heard" not in Router.load(tmp_path, encoder=LetterEncoder()).route("question 7").reason
+    replace(policy, active=False).save(tmp_path)
+    assert "not heard" not in PromptRouter.load(tmp_path, encoder=LetterEncoder()).route("question 7").reason
 
 
 def test_an_empty_draft_is_no_sure_one() -> None:

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.gateway.ledger.ledger import read_ledger
 from demur.measure.threshold import Calibration
 from demur.records import FloatArray
@@ -319,7 +319,7 @@ async def test_a_router_that_fails_does_not_take_the_service_down(tmp_path: Path
                 raise ValueError("no numbers today")
 
         policy = found.gateway.decider.policy
-        found.gateway.decider.policy = Policy(replace(policy.router, method=Broken()))
+        found.gateway.decider.policy = Router(replace(policy.prompt_router, method=Broken()))
         _, headers, body = await found.ask(EASY)
         assert body["model"] == "large"
         assert "the router failed" in headers["x-demur-reason"]

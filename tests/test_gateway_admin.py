@@ -123,7 +123,7 @@ async def test_a_router_that_cannot_score_is_refused_and_the_old_one_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any
 ) -> None:
     async with gateway(tmp_path) as found:
-        monkeypatch.setattr("demur.routing.router.load_encoder", lambda spec: Wrong(rows))
+        monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(rows))
         async with found.session.post(f"{found.address}/admin/reload") as answer:
             assert answer.status == 409
             assert "the old stays" in (await answer.json())["error"]["message"]
@@ -134,11 +134,11 @@ def test_at_the_start_too_a_router_must_score_but_its_encoder_may_be_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_router(tmp_path / "router")
-    monkeypatch.setattr("demur.routing.router.load_encoder", lambda spec: Wrong(ZeroDivisionError("no")))
+    monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(ZeroDivisionError("no")))
     with pytest.raises(ArtifactError, match="cannot score a prompt"):
         usable_policy(str(tmp_path / "router"), starting=True)
-    monkeypatch.setattr("demur.routing.router.load_encoder", lambda spec: Wrong(EndpointError("embedder: away")))
-    assert usable_policy(str(tmp_path / "router"), starting=True).router.weak == "small"
+    monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(EndpointError("embedder: away")))
+    assert usable_policy(str(tmp_path / "router"), starting=True).prompt_router.weak == "small"
     assert "embedder: away; the strong model answers until it does" in capsys.readouterr().err
 
 
@@ -184,20 +184,22 @@ def test_what_a_reload_cannot_take_over_is_named() -> None:
 
 async def test_a_decision_that_takes_too_long_goes_to_the_strong_model(tmp_path: Path) -> None:
     async with gateway(tmp_path, decide_seconds=0.1) as found:
-        router = found.gateway.decider.policy.router
+        router = found.gateway.decider.policy.prompt_router
 
         class Slow(LetterEncoder):
             def encode(self, texts: Any, /) -> Any:
                 time.sleep(0.4)
                 return super().encode(texts)
 
-        found.gateway.decider.policy = replace(found.gateway.decider.policy, router=replace(router, encoder=Slow()))
+        found.gateway.decider.policy = replace(
+            found.gateway.decider.policy, prompt_router=replace(router, encoder=Slow())
+        )
         start = time.perf_counter()
         answers = await asyncio.gather(*(found.ask(EASY) for _ in range(5)))
         assert time.perf_counter() - start < 0.4
         assert {body["model"] for _, _, body in answers} == {"large"}
         assert all("the router failed" in headers["x-demur-reason"] for _, headers, _ in answers)
-        found.gateway.decider.policy = replace(found.gateway.decider.policy, router=router)
+        found.gateway.decider.policy = replace(found.gateway.decider.policy, prompt_router=router)
         await asyncio.sleep(0.5)
         assert (await found.ask(EASY))[2]["model"] == "small"  # and it is back
 
@@ -206,7 +208,9 @@ async def test_an_error_after_scoring_leaves_nobody_waiting(tmp_path: Path) -> N
     async with gateway(tmp_path) as found:
         policy = found.gateway.decider.policy
         calibration = Calibration("high", 0.5, 5, "a")  # type: ignore[arg-type]  # no number
-        found.gateway.decider.policy = replace(policy, router=replace(policy.router, calibration=calibration))
+        found.gateway.decider.policy = replace(
+            policy, prompt_router=replace(policy.prompt_router, calibration=calibration)
+        )
         for _ in range(2):
             assert (await asyncio.wait_for(found.ask(EASY), 2))[2]["model"] == "large"
         found.gateway.decider.policy = policy

@@ -418,7 +418,7 @@ async def test_why_the_router_failed_is_not_told(tmp_path: Path) -> None:
 
     async with gateway(tmp_path) as found:
         policy = found.gateway.decider.policy
-        found.gateway.decider.policy = replace(policy, router=replace(policy.router, encoder=Leaking()))
+        found.gateway.decider.policy = replace(policy, prompt_router=replace(policy.prompt_router, encoder=Leaking()))
         _, headers, answer = await found.ask(EASY)
         assert answer["model"] == "large"
         assert headers["x-demur-reason"] == "the router failed (EndpointError)"

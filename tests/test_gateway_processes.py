@@ -20,7 +20,7 @@ from databases import Postgres
 from demur.gateway.ledger.ledger import read_ledger
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
-from demur.routing.router import TrainingPrompt
+from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 from gateways import EASY, HARD

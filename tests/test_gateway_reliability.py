@@ -24,7 +24,7 @@ from demur.gateway.ledger.ledger import Ledger, PostgresBackend, read_ledger
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
 from demur.quickstart import STRONG, WEAK, demo_config
-from demur.routing.router import TrainingPrompt
+from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from gateways import EASY, HARD
 from test_gateway_parts import RECORD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.metadata
 import subprocess
 import sys
 from collections import Counter
@@ -113,7 +114,7 @@ def test_import_is_light() -> None:
 
 
 def test_routing_needs_nothing_heavy() -> None:
-    needed = "demur.routing.router, demur.routing.artifact, demur.models.encoder"
+    needed = "demur.routing.prompt_router, demur.routing.artifact, demur.models.encoder"
     code = f"import sys, {needed}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -124,6 +125,12 @@ def test_public_names_are_there_and_described(name: str) -> None:
     value = getattr(demur, name)
     assert value.__doc__
     assert name in dir(demur)
+
+
+def test_the_public_names_are_few_and_the_version_is_there() -> None:
+    assert len(demur.__all__) <= 25
+    assert {"Calibration", "Decision", "Evaluation", "Labels"} <= set(demur.__all__)  # what calls return
+    assert demur.__version__ == importlib.metadata.version("demur")
 
 
 def test_unknown_names_are_attribute_errors() -> None:

@@ -19,14 +19,14 @@ from demur import pipeline, quickstart
 from demur.cli import printing
 from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.labels import label_run as supervision
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import saturated_rows
 from demur.methods import BY_NAME
 from demur.records import FloatArray
-from demur.routing import router as prompt_router
-from demur.routing.router import Decision, Router, TrainingPrompt
+from demur.routing import prompt_router
+from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import pricing
 from pairs import Pair, questions, running_pair, write_questions
@@ -93,11 +93,11 @@ def test_every_source_teaches_what_the_weak_model_cannot_do(tmp_path: Path, pair
     for row in found.rows:
         assert row.curve.apgr > 0.7  # half the prompts need it: the oracle reaches .75
         assert row.curve.cpt(0.8) < 0.45
-    decision = demur.route("What is 31 plus 17?", router=f"{run}/router")
+    decision = demur.Router.load(f"{run}/router").route("What is 31 plus 17?")
     assert (decision.model, decision.role) == ("large", "strong")
-    assert demur.route("Which colour has the sea in picture 90?", router=f"{run}/router").role == "weak"
+    assert demur.Router.load(f"{run}/router").route("Which colour has the sea in picture 90?").role == "weak"
     assert all("plus" in near.prompt for near in decision.neighbours)
-    record = Router.load(tmp_path / "run" / "router").record["labels"]
+    record = PromptRouter.load(tmp_path / "run" / "router").record["labels"]
     assert record["source"] == name
     assert record["rows"].startswith(source.removesuffix(" auto").split()[0]) or source == "entropy auto"
 
@@ -128,7 +128,7 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     assert any("against the paper's recipe" in line for line in first.evaluation.findings)
     assert "earned back after" in first.evaluation.payback
     assert first.calibration.asked == "strong share 40%"
-    assert Router.load(tmp_path / "run" / "router").calibration == first.calibration
+    assert PromptRouter.load(tmp_path / "run" / "router").calibration == first.calibration
     assert {"training routers", "measuring routers"} <= set(stages)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "gpt-4o" in page
@@ -146,7 +146,7 @@ def test_a_judge_labels_without_gold_and_is_asked_once(tmp_path: Path, pair: Pai
     assert judged() == found
     assert len(pair.strong.requests) == asked
     demur.train(run=run, methods=("logistic",))
-    assert demur.route("What is 31 plus 17?", router=f"{run}/router").role == "strong"
+    assert demur.Router.load(f"{run}/router").route("What is 31 plus 17?").role == "strong"
     with pytest.raises(InputError, match="needs a judge"):
         demur.label(run=run, source="judge")
 
@@ -159,7 +159,7 @@ def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, 
         demur.evaluate(run=run)
     found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.5)
     assert found.strong_share == pytest.approx(0.5, abs=0.05)
-    assert demur.route("What is 3 plus 4?", router=f"{run}/router").role == "strong"
+    assert demur.Router.load(f"{run}/router").route("What is 3 plus 4?").role == "strong"
 
 
 def test_gold_answers_that_all_train_are_not_called_missing(tmp_path: Path, pair: Pair) -> None:
@@ -186,7 +186,7 @@ def test_an_encoder_of_ones_own_trains_and_measures(
     monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "")
     demur.train(run=run, methods=" sw, logistic ", encoder=Own(), gate="off")
     assert [row.router for row in demur.evaluate(run=run, encoder=Own()).rows][:2] == ["sw", "logistic"]
-    assert Router.load(f"{run}/router", encoder=Own()).route("What is 31 plus 17?").role == "strong"
+    assert PromptRouter.load(f"{run}/router", encoder=Own()).route("What is 31 plus 17?").role == "strong"
     with pytest.raises(ArtifactError, match=r"an encoder of your own .*Own .*Router.load\(..., encoder=\)"):
         demur.evaluate(run=run)
     with pytest.raises(ArtifactError, match=r"this one is .letters"):
@@ -360,8 +360,8 @@ def test_errors_are_one_line_and_exit_code_2(
 def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, pair: Pair) -> None:
     train_router(LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l").save(tmp_path / "router")
     planted = (
-        "from demur.cli.main import main; from demur.routing import router; from worlds import LetterEncoder; "
-        "router.load_encoder = lambda spec: LetterEncoder(); main()"
+        "from demur.cli.main import main; from demur.routing import prompt_router; from worlds import LetterEncoder; "
+        "prompt_router.load_encoder = lambda spec: LetterEncoder(); main()"
     )
     for prompt, said in ((b"Z\xfcrich", "no UTF-8 text"), (b"-", "standard input: byte 0xfc is not UTF-8")):
         for command in ("route", "explain"):
@@ -404,7 +404,7 @@ def test_the_gate_of_the_router_before_does_not_stand_in_the_way(
     monkeypatch.setattr(pipeline, "train_policy", dead)
     with pytest.raises(EndpointError, match="gone"):
         demur.train(run=run, methods=("sw",))
-    assert demur.route("What is 31 plus 17?", router=f"{run}/router").stage == "prompt"
+    assert demur.Router.load(f"{run}/router").route("What is 31 plus 17?").stage == "prompt"
 
 
 def test_what_a_judge_of_meanings_costs_is_said_to_be_left_out() -> None:
@@ -469,7 +469,7 @@ def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair) ->
     with pytest.raises(InputError, match=r"graded prompts cannot certify a risk of 0\.05"):
         demur.calibrate(graded, router=router, risk=0.05)
     found = demur.calibrate(graded, router=router, risk=0.3)
-    assert "risk 30.0% with 95% confidence" in demur.route("x?", router=router).reason
+    assert "risk 30.0% with 95% confidence" in demur.Router.load(router).route("x?").reason
     certificate = Path(router) / "certificate.json"
     promise = json.loads(certificate.read_text())
     assert promise["threshold"] == found.threshold
@@ -511,9 +511,9 @@ def test_a_gate_switched_off_leaves_the_router_alone(tmp_path: Path, pair: Pair)
     run = sampled(tmp_path, pair)
     demur.label(run=run)
     demur.train(run=run, methods=("logistic",), gate="off")
-    assert demur.route("What is 31 plus 17?", router=f"{run}/router").stage == "prompt"
+    assert demur.Router.load(f"{run}/router").route("What is 31 plus 17?").stage == "prompt"
     demur.train(run=run, methods=("logistic",), gate="on", extra_samples=1)
-    policy = Policy.load(Path(run) / "router")
+    policy = Router.load(Path(run) / "router")
     assert policy.active
     assert policy.gate is not None
     assert policy.gate.samples == 1
@@ -546,7 +546,7 @@ def test_extra_samples_that_cannot_be_are_named(tmp_path: Path, pair: Pair) -> N
         with pytest.raises(InputError, match=f"extra_samples is {wrong}; it must be at least 0 and at most 8"):
             demur.train(run=run, methods=("logistic",), extra_samples=wrong)
     demur.train(run=run, methods=("logistic",), extra_samples=8)
-    assert "of 8 extra samples only 3 were there" in " ".join(Policy.load(Path(run) / "router").lines)
+    assert "of 8 extra samples only 3 were there" in " ".join(Router.load(Path(run) / "router").lines)
 
 
 def test_the_demos_examples_are_answered_live_and_never_asked_twice(tmp_path: Path, pair: Pair) -> None:

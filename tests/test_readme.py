@@ -14,7 +14,7 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RouterConfig, RunConfig, read_run_file
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
-from demur.routing.router import TrainingPrompt
+from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from demur.evaluation.page import page
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.measure.curve import cost_quality_curve
 from demur.records import Preference
-from demur.routing.router import Neighbour, TrainingPrompt
+from demur.routing.prompt_router import Neighbour, TrainingPrompt
 
 NASTY = '<script>alert("x")</script> & so'
 

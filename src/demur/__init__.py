@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from demur.errors import DemurError
     from demur.evaluation.calibrate import calibrate
-    from demur.evaluation.explain import explain
     from demur.evaluation.replay import replay
+    from demur.evaluation.results import Evaluation
+    from demur.gate.router import Router
+    from demur.labels.from_samples import Labels
     from demur.labels.uncertainty import agreement, semantic_entropy
     from demur.meaning.clusters import meaning_clusters
     from demur.meaning.entailment import exact_match, shipped_entailment
     from demur.measure.curve import cost_quality_curve
+    from demur.measure.threshold import Calibration
     from demur.models.catalogue import catalogue
     from demur.models.doctor import doctor
-    from demur.pipeline import evaluate, label, report, route, run, sample, train
+    from demur.pipeline import evaluate, label, report, run, sample, train
     from demur.quickstart import demo
-    from demur.routing.router import Router
+    from demur.routing.prompt_router import Decision
+
+    __version__: str
 
 _HOME = {
+    "Calibration": "measure.threshold",
+    "Decision": "routing.prompt_router",
     "DemurError": "errors",
-    "Router": "routing.router",
+    "Evaluation": "evaluation.results",
+    "Labels": "labels.from_samples",
+    "Router": "gate.router",
     "agreement": "labels.uncertainty",
     "calibrate": "evaluation.calibrate",
     "catalogue": "models.catalogue",
@@ -33,13 +42,11 @@ _HOME = {
     "demo": "quickstart",
     "doctor": "models.doctor",
     "evaluate": "pipeline",
-    "explain": "evaluation.explain",
     "exact_match": "meaning.entailment",
     "label": "pipeline",
     "meaning_clusters": "meaning.clusters",
     "replay": "evaluation.replay",
     "report": "pipeline",
-    "route": "pipeline",
     "run": "pipeline",
     "sample": "pipeline",
     "semantic_entropy": "labels.uncertainty",
@@ -48,7 +55,11 @@ _HOME = {
 }
 
 __all__ = [
+    "Calibration",
+    "Decision",
     "DemurError",
+    "Evaluation",
+    "Labels",
     "Router",
     "agreement",
     "calibrate",
@@ -58,12 +69,10 @@ __all__ = [
     "doctor",
     "evaluate",
     "exact_match",
-    "explain",
     "label",
     "meaning_clusters",
     "replay",
     "report",
-    "route",
     "run",
     "sample",
     "semantic_entropy",
@@ -73,12 +82,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    value: object
+    if name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("demur")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(f"demur.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module 'demur' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"demur.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]

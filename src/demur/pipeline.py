@@ -1,6 +1,6 @@
 """The main path, a stage a function, in the order in which data flow.
 
-    sample -> label -> train -> calibrate -> evaluate -> route;  `run` does them all
+    sample -> label -> train -> calibrate -> evaluate;  `run` does them all, `demur.Router` serves what they made
 
 Each stage reads what the one before it left in the run folder, so any of them can be done again alone. The stages
 only connect: what a stage computes is in the module that bears its name.
@@ -37,7 +37,7 @@ from demur.evaluation.results import (
     grade_test_set,
     quality_warnings,
 )
-from demur.gate.policy import POLICY, Policy
+from demur.gate.router import Router
 from demur.gate.train import train_policy
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run
@@ -53,8 +53,8 @@ from demur.models.encoder import CachedEncoder, encoder_identity, load_encoder
 from demur.models.local import endpoint_of, parse_model
 from demur.prompts import load_prompts, split_prompts, why_untested
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
-from demur.routing.artifact import save_calibration
-from demur.routing.router import Decision, Router
+from demur.routing.artifact import POLICY, save_calibration
+from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_paper_recipe, train_routers
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import record_of, serving_costs
@@ -118,7 +118,7 @@ def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
     return labels
 
 
-def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None) -> Router:
+def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None) -> PromptRouter:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
     served = config.router.served
     preferences = read_preferences(config.preferences)
@@ -133,12 +133,12 @@ def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: En
     return routers[served]
 
 
-def gate_stage(config: RunConfig, router: Router, store: Store, progress: Progress) -> Policy:
+def gate_stage(config: RunConfig, router: PromptRouter, store: Store, progress: Progress) -> Router:
     """The served router with its gate, saved beside it."""
     wanted = config.router.gate
     train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
     if wanted == "off":
-        policy = Policy(router, about="the gate is switched off")
+        policy = Router(router, about="the gate is switched off")
     else:
         samples = stored_pair(config, train, store)
         with open_entailment(config.label.entailment, store, progress) as entailment:
@@ -150,14 +150,14 @@ def gate_stage(config: RunConfig, router: Router, store: Store, progress: Progre
             )
     if wanted == "on" and policy.gate:
         policy = replace(policy, active=True)
-    policy.save(config.served_router)
+    policy.save_gate(config.served_router)
     return policy
 
 
-def calibrate_stage(config: RunConfig, policy: Policy) -> Calibration:
+def calibrate_stage(config: RunConfig, policy: Router) -> Calibration:
     """The policy's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
     calibration = threshold_for_share(policy.training_finals, config.strong_share, on="the training prompts")
-    calibration = replace(calibration, n=len(policy.router.training))  # each may count with several drafts
+    calibration = replace(calibration, n=len(policy.prompt_router.training))  # each may count with several drafts
     save_calibration(config.served_router, calibration)
     return calibration
 
@@ -175,17 +175,17 @@ def evaluate_stage(
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
     write_graded(config.graded, GradedFile(tuple(texts), *firsts))
-    served = Router.load(config.served_router, encoder=encoder)
+    served = PromptRouter.load(config.served_router, encoder=encoder)
     encoder = CachedEncoder(served.encoder, store, progress=progress)
     rows = []
     for done, name in enumerate(config.router.methods):
         progress("measuring routers", done, len(config.router.methods))
-        router = Router.load(config.routers / name, encoder=encoder)
+        router = PromptRouter.load(config.routers / name, encoder=encoder)
         rows.append(evaluate_router(name, router.score(texts), test))
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.preferences)
-    policy = Policy.load(config.served_router, encoder=encoder)
+    policy = Router.load(config.served_router, encoder=encoder)
     staged, findings = measure_policy(policy, config.router.served, test, train_paper_recipe(preferences, encoder))
     targets = np.array([row.target for row in preferences])
     everything = load_prompts(config.prompts)
@@ -312,7 +312,7 @@ def train(
         router = train_stage(config, store, progress, own)
         config.save()  # now that the routers are there
         gate_stage(config, router, store, progress)
-    return router
+    return Router.load(config.served_router, encoder=own)  # what was saved, and no store that is closed
 
 
 def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Progress = no_progress) -> Evaluation:
@@ -326,11 +326,6 @@ def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Prog
     if found is None:
         raise InputError(f"{config.prompts}: {why_untested(load_prompts(config.prompts), config.test_share)}")
     return found
-
-
-def route(prompt: str, *, router: str = "run/router") -> Decision:
-    """Which model should answer, and why. Raises InputError for an empty prompt, ArtifactError for a bad router."""
-    return Policy.load(router).decide(prompt)
 
 
 def report(*, run: str = "run", progress: Progress = no_progress) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from demur.config import LabelConfig, ModelConfig, RunConfig, load_run
 from demur.event_loop import run_to_end
-from demur.gate.answer import Answered, Ask, answer
-from demur.gate.policy import Policy
+from demur.gate.answer import Answered, Ask
+from demur.gate.router import Router
 from demur.models.endpoint import EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
 from demur.pipeline import Announce, Outcome, run_config
@@ -59,15 +59,15 @@ def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> s
 
 
 def answer_examples(run: str = "run/demo") -> list[Answered]:
-    """New prompts, answered live by the demo's policy; what was answered before is read from the store."""
+    """New prompts, answered live by the demo's router; what was answered before is read from the store."""
     config = load_run(run)
-    policy = Policy.load(config.served_router)
+    router = Router.load(config.served_router)
 
     async def work() -> list[Answered]:
         async with AsyncExitStack() as stack:
             store = stack.enter_context(Store(config.store))
             weak, strong = (_ask_through_store(model, config, store, stack) for model in (config.weak, config.strong))
-            return [await answer(policy, prompt, weak=weak, strong=strong) for prompt in EXAMPLES]
+            return [await router.aanswer(prompt, weak=weak, strong=strong) for prompt in EXAMPLES]
 
     return run_to_end(work())
 

@@ -180,7 +180,6 @@ def train(
     json: AsJson = False,
 ) -> None:
     """Fit the routers and the gate on the preferences and save them."""
-    from demur.gate.policy import Policy
     from demur.pipeline import train
 
     with printing.progress_bar() as progress:
@@ -193,11 +192,10 @@ def train(
             extra_samples=extra_samples,
             progress=progress,
         )
-    policy = Policy.load(Path(run) / "router", encoder=router.encoder)
     if json:
-        return printing.as_json(router.describe() | {"gate": policy.lines})
+        return printing.as_json(router.describe())
     printing.print_trained(router, Path(run))
-    return printing.lines(policy.lines)
+    return printing.lines(router.lines)
 
 
 @app.command()
@@ -255,10 +253,10 @@ def route(
     json: AsJson = False,
 ) -> None:
     """Say which model should answer a prompt, and why."""
-    from demur.pipeline import route
+    from demur.gate.router import Router
 
     text = _read_prompt(prompt)
-    decision = route(text, router=router)
+    decision = Router.load(router).route(text)
     if json:
         return printing.as_json(decision)
     return printing.decision(text, decision)
@@ -271,9 +269,9 @@ def explain(
     json: AsJson = False,
 ) -> None:
     """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
-    from demur.evaluation.explain import explain
+    from demur.gate.router import Router
 
-    found = explain(_read_prompt(prompt), router=router)
+    found = Router.load(router).explain(_read_prompt(prompt))
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 

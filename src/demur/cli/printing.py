@@ -28,12 +28,13 @@ from demur.evaluation.tables import COLUMNS, reference_rows, router_rows
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation
     from demur.gate.answer import Answered
+    from demur.gate.router import Router
     from demur.labels.from_samples import Labels
     from demur.measure.threshold import Calibration
     from demur.models.catalogue import CatalogueModel
     from demur.pipeline import Outcome
     from demur.records import Progress
-    from demur.routing.router import Decision, Router
+    from demur.routing.prompt_router import Decision
     from demur.sampling.pair import PairEstimate, PairSpend
 
 out = Console(highlight=False, soft_wrap=True)

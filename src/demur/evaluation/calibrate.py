@@ -12,7 +12,7 @@ from pathlib import Path
 from demur.errors import InputError
 from demur.evaluation.graded_file import GradedFile, read_graded, refuse_training_prompts
 from demur.files import write_whole
-from demur.gate.policy import Policy, believed_quality
+from demur.gate.router import Router, believed_quality
 from demur.limits import check_number
 from demur.measure.certificate import Loss, certify, fixed_thresholds
 from demur.measure.threshold import (
@@ -25,7 +25,7 @@ from demur.measure.threshold import (
 from demur.prompts import load_prompts
 from demur.records import content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
-from demur.routing.router import Router
+from demur.routing.prompt_router import PromptRouter
 
 
 def calibrate(
@@ -51,8 +51,8 @@ def calibrate(
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
     check_number(usd_per_1k, "usd_per_1k", at_least=0)
-    policy = Policy.load(router)
-    loaded = policy.router
+    policy = Router.load(router)
+    loaded = policy.prompt_router
     if risk is not None:
         return _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
     texts = [prompt.text for prompt in load_prompts(prompts)]
@@ -75,7 +75,7 @@ def calibrate(
 
 
 def _certify(
-    router: Router, folder: Path, given: GradedFile, risk: float, confidence: float, loss: Loss
+    router: PromptRouter, folder: Path, given: GradedFile, risk: float, confidence: float, loss: Loss
 ) -> Calibration:
     graded = given.distinct
     refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])

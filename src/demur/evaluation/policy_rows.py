@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
-from demur.gate.policy import Policy, drafts_of
+from demur.gate.router import Router, drafts_of
 from demur.gate.staged import apgr_gain, staged_curve, staged_scores
 from demur.measure.curve import cost_quality_curve
 from demur.records import FloatArray
-from demur.routing.router import Router
+from demur.routing.prompt_router import PromptRouter
 
 PAPER = "paper: hard, sw"
 
 
 def measure_policy(
-    policy: Policy, served: str, test: TestSet, paper: Router | None
+    policy: Router, served: str, test: TestSet, paper: PromptRouter | None
 ) -> tuple[list[EvaluationRow], tuple[str, ...]]:
     """Rows of the paper's recipe and, last, of router and gate; and what is found. ``served`` names the router."""
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
     findings = list(policy.lines)
-    scores = policy.router.score(texts)
+    scores = policy.prompt_router.score(texts)
     quality, best = test.weak_quality, scores
     costs = None if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
     if paper is not None:
@@ -38,7 +38,7 @@ def measure_policy(
         drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
         rows.append(EvaluationRow(f"{served} + gate", staged_curve(staged, drafted, test.strong_quality, costs)))
         if policy.active:
-            findings.append(f"at its threshold the policy {staged.use(policy.router.threshold).sentence}")
+            findings.append(f"at its threshold the policy {staged.use(policy.threshold).sentence}")
             quality, best = drafted, staged.final
     if paper is not None and test.strong_quality.mean() > test.weak_quality.mean():
         findings.append(_gain_over_paper(best, paper.score(texts), quality, test.strong_quality))

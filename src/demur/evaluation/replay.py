@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.limits import check_number
 from demur.prompts.files import read_prompts, read_rows
 from demur.records import FloatArray
@@ -64,8 +64,8 @@ class Replayed:
 def replay(file: str | Path, *, router: str = "run/router", threshold: float | None = None) -> Replayed:
     """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError."""
     check_number(threshold, "threshold")
-    policy = Policy.load(router)
-    loaded = policy.router
+    policy = Router.load(router)
+    loaded = policy.prompt_router
     graded = read_graded(file) if _is_graded(Path(file)) else None
     texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]
     used = loaded.threshold if threshold is None else threshold

@@ -16,7 +16,7 @@ from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
-from demur.routing.router import Neighbour, Router
+from demur.routing.prompt_router import Neighbour, PromptRouter
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def quality_warnings(test: TestSet) -> tuple[str, ...]:
     )
 
 
-def examples(router: Router, test: TestSet) -> tuple[Example, ...]:
+def examples(router: PromptRouter, test: TestSet) -> tuple[Example, ...]:
     """Route every test prompt and set the decision beside both models' first answers."""
     weak, strong = (first_quality(test.prompts, side) for side in (test.weak, test.strong))
     found = []

@@ -1,16 +1,18 @@
-"""A prompt answered by a policy: the draft, extra samples where they are wanted, the strong model where it goes on.
-
-It asks through two callables and knows neither endpoints nor files; the gateway does the same for a client's requests.
-"""
+"""A prompt answered: what is asked of the models, and what came of it. The gateway does the same for its clients."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from demur.gate.policy import Policy
-from demur.records import Role, Sample
-from demur.routing.router import Decision
+from demur.config import ModelConfig
+from demur.errors import ArtifactError
+from demur.models.endpoint import EndpointClient
+from demur.models.local import running_endpoint
+from demur.records import Role, Sample, SamplingSettings
+from demur.routing.prompt_router import Decision
 
 Ask = Callable[[str, int], Awaitable[Sample]]  # (prompt, index) -> the model's sample of that index
 
@@ -36,18 +38,35 @@ class Answered:
         return f"its draft: {weak[0].text.strip()!r}{beside} checked, {kept}"
 
 
-async def answer(policy: Policy, prompt: str, *, weak: Ask, strong: Ask) -> Answered:
-    """Answer one prompt. Raises InputError for an empty prompt, and whatever the models raise."""
-    decision = policy.decide(prompt)
-    asked: list[tuple[Role, Sample]] = []
-    if decision.role == "weak":
-        drafts = [await weak(prompt, 0)]
-        while decision.wants_samples:
-            decision = policy.check(decision, prompt, drafts)
-            if decision.wants_samples:
-                drafts.append(await weak(prompt, len(drafts)))
-        asked += [("weak", sample) for sample in drafts]
-    if decision.role == "strong":
-        asked.append(("strong", await strong(prompt, 0)))
-    served = asked[-1][1] if decision.role == "strong" else asked[0][1]
-    return Answered(prompt, decision, served.text.strip(), tuple(asked))
+@asynccontextmanager
+async def asking_the_pair(record: Mapping[str, Any]) -> AsyncIterator[tuple[Ask, Ask]]:
+    """What asks the two models of a router's record, weak and strong, with the settings of its samples.
+
+    A model is reached, or started, when it is first asked. Raises ArtifactError then where the record names none.
+    """
+    async with AsyncExitStack() as stack:
+        yield _asking("weak", record, stack), _asking("strong", record, stack)
+
+
+def _asking(role: Role, record: Mapping[str, Any], stack: AsyncExitStack) -> Ask:
+    client: EndpointClient | None = None
+
+    async def ask(prompt: str, index: int) -> Sample:
+        nonlocal client
+        model, settings = _model_of(role, record)
+        if client is None:
+            endpoint = await stack.enter_async_context(running_endpoint(model, parallel=1))
+            client = await stack.enter_async_context(EndpointClient(endpoint))
+        return (await client.complete(prompt, settings, [index]))[0]
+
+    return ask
+
+
+def _model_of(role: Role, record: Mapping[str, Any]) -> tuple[ModelConfig, SamplingSettings]:
+    try:
+        sampling = dict(record["sampling"])
+        return ModelConfig(**record["models"][role]), SamplingSettings(**sampling | {"stop": tuple(sampling["stop"])})
+    except (LookupError, TypeError):
+        raise ArtifactError(
+            f"the router's record does not say how its {role} model is asked; give answer(prompt, {role}=)"
+        ) from None

@@ -10,7 +10,7 @@ from demur.errors import InputError
 from demur.gate.drafts import gate_rows, read_drafts
 from demur.gate.extra_samples import answer_tokens, trials
 from demur.gate.gate import fit_gate
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.gate.staged import rehearsal
 from demur.gate.weaker_groups import weaker_groups
 from demur.labels.from_samples import joint_clusters
@@ -18,12 +18,12 @@ from demur.labels.uncertainty import belief
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.records import Entailment, Progress, Prompt, no_progress
-from demur.routing.router import Router
+from demur.routing.prompt_router import PromptRouter
 from demur.sampling.pair import PairSamples
 
 
 def train_policy(
-    router: Router,
+    router: PromptRouter,
     prompts: Sequence[Prompt],
     samples: PairSamples,
     entailment: Entailment = exact_match,
@@ -31,7 +31,7 @@ def train_policy(
     extra: int = 3,
     rules: bool = True,
     progress: Progress = no_progress,
-) -> Policy:
+) -> Router:
     """Learn a gate for a router from both models' samples of its training prompts, without labels.
 
     It is active where its own verdict says that it pays; ``extra`` is the most weak samples that it may ask for. Too
@@ -40,7 +40,7 @@ def train_policy(
     weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
     texts = [prompt.text for prompt in prompts]
     if texts != [one.prompt for one in router.training]:
-        return Policy(router, about="no gate was trained: the router learned from other prompts")
+        return Router(router, about="no gate was trained: the router learned from other prompts")
     answers = [[one.text for one in each] for each in weak]
     own = meaning_clusters(texts, answers, entailment=entailment, rules=rules).ids
     joint = joint_clusters(prompts, weak, strong, entailment, rules, progress).ids
@@ -53,9 +53,9 @@ def train_policy(
     try:
         gate, held = fit_gate(rows)
     except InputError as error:
-        return Policy(router, about=f"no gate was trained: {error}", beliefs=beliefs, weaker=weaker)
+        return Router(router, about=f"no gate was trained: {error}", beliefs=beliefs, weaker=weaker)
     about = f"of {extra} extra samples only {most} were there to learn from" if most < extra else ""
-    return Policy(
+    return Router(
         *(router, gate, gate.verdict.pays, entailment, rules, about, beliefs),
         weaker=weaker,
         rehearsal=rehearsal(router.training_scores, held),

@@ -107,7 +107,7 @@ class Gateway:
     def gauges(self) -> Gauges:
         """What is true now."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
-        return Gauges(self.in_flight, dropped, failures, self.decider.policy.router.threshold)
+        return Gauges(self.in_flight, dropped, failures, self.decider.policy.threshold)
 
     # -- one request ---------------------------------------------------------------------------------------------
 

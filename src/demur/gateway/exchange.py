@@ -19,7 +19,7 @@ from demur.gateway.upstreams.token_counts import (
 )
 from demur.models.prices import Price
 from demur.records import Role
-from demur.routing.router import Decision
+from demur.routing.prompt_router import Decision
 
 # The models of the pair and what a token costs; None where that is unknown.
 Prices = Mapping[Role, tuple[str, Price | None]]

@@ -7,7 +7,7 @@ import math
 import sys
 
 from demur.errors import ArtifactError, DemurError, EndpointError, InputError
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.keys import read_keys
 from demur.gateway.settings import needs_restart
@@ -15,14 +15,14 @@ from demur.gateway.settings import needs_restart
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
-def usable_policy(folder: str, *, starting: bool = False) -> Policy:
+def usable_policy(folder: str, *, starting: bool = False) -> Router:
     """A saved policy that has scored a prompt. Raises ArtifactError, or what else demur raises.
 
     At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
     """
     try:
-        policy = Policy.load(folder)
-        score = float(policy.router.score([PROBE])[0])
+        policy = Router.load(folder)
+        score = float(policy.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:
             raise
@@ -52,8 +52,8 @@ async def _take_over(gateway: Gateway) -> float:
     if changed:
         raise InputError(f"{changed} has changed, and only a restart can change it")
     keys = read_keys(settings.keys) if settings.keys else None
-    policy, held = await asyncio.to_thread(usable_policy, settings.router), gateway.decider.policy.router
-    fresh = policy.router
+    policy, held = await asyncio.to_thread(usable_policy, settings.router), gateway.decider.policy.prompt_router
+    fresh = policy.prompt_router
     if (fresh.weak, fresh.strong) != (held.weak, held.strong):
         raise ArtifactError(
             f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"

@@ -22,7 +22,7 @@ from aiohttp.typedefs import Middleware
 
 from demur.config import ModelConfig, from_mapping
 from demur.errors import DemurError, InputError
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.gateway.app import Gateway, Handler, errors_as_openai
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Connection, Listener, bound, port_of
@@ -42,7 +42,7 @@ from demur.gateway.workers.shared_state import Board, map_file
 from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint
 from demur.records import Role
-from demur.routing.router import Router
+from demur.routing.prompt_router import PromptRouter
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
@@ -204,12 +204,12 @@ async def running(
         yield gateway, f"http://{settings.host}:{port_of(doors[0])}"
 
 
-async def _gateway(settings: GatewaySettings, policy: Policy, stack: AsyncExitStack, board: Board | None) -> Gateway:
+async def _gateway(settings: GatewaySettings, policy: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
     """A gateway with all that it holds; what must be closed is closed with the stack."""
-    warning = policy.router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
+    warning = policy.prompt_router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
     if warning:
         print(f"demur: {warning}", file=sys.stderr)
-    upstreams = {role: await _upstream(role, settings, policy.router, stack) for role in ROLES}
+    upstreams = {role: await _upstream(role, settings, policy.prompt_router, stack) for role in ROLES}
     keys = read_keys(settings.keys) if settings.keys else None
     doorkeeper = Doorkeeper(keys, board.buckets.take if board else None)
     ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
@@ -268,7 +268,7 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _upstream(role: Role, settings: GatewaySettings, router: Router, stack: AsyncExitStack) -> Upstream:
+async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter, stack: AsyncExitStack) -> Upstream:
     """One side of the pair, from the settings or as the router was trained; a local model is started."""
     config: ModelConfig | None = getattr(settings, role)
     if config is None:

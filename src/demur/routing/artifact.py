@@ -27,6 +27,7 @@ from demur.records import FloatArray
 FORMAT = 1
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
 CERTIFICATE = "certificate.json"  # of the threshold in router.json; it goes with it
+POLICY = "policy.json"  # the gate of the router beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,14 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
     with _writing(folder):
         (folder / CERTIFICATE).unlink(missing_ok=True)
         write_whole(folder / DESCRIPTION, _json(description))
+
+
+def gate_beside(folder: Path) -> bool:
+    """Whether a gate that takes part is saved with the router of this folder."""
+    try:
+        return bool(json.loads((folder / POLICY).read_text(encoding="utf-8"))["active"])
+    except (OSError, ValueError, LookupError, TypeError):  # `demur.gate` says what is wrong with one
+        return False
 
 
 def weights_hash(folder: Path) -> str:

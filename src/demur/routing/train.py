@@ -15,7 +15,7 @@ from demur.methods import BY_NAME, SimilarityWeighted
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import unit_rows
 from demur.records import Encoder, FloatArray, Method, Preference, Progress, no_progress
-from demur.routing.router import Router, TrainingPrompt
+from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 
 UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
 
@@ -28,7 +28,7 @@ def train_router(
     weak: str,
     strong: str,
     record: Mapping[str, Any] | None = None,
-) -> Router:
+) -> PromptRouter:
     """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError."""
     if not training:
         raise InputError("no training prompts; label some with `demur label`")
@@ -38,7 +38,7 @@ def train_router(
     fitted = method.fit(X, y)
     rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
     vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
-    return Router(
+    return PromptRouter(
         encoder=encoder,
         method=fitted,
         weak=weak,
@@ -58,7 +58,7 @@ def train_routers(
     *,
     record: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
-) -> dict[str, Router]:
+) -> dict[str, PromptRouter]:
     """A router a method, by name; ``encoder`` should be cached, since each method asks it. Raises InputError."""
     unknown = [name for name in methods if name not in BY_NAME]
     if unknown or not methods:
@@ -78,7 +78,7 @@ def train_routers(
     return routers
 
 
-def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> Router | None:
+def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> PromptRouter | None:
     """What the paper would have made of the same entropies: hard labels (tau .1) and its best router, SW.
 
     None where the preferences carry no entropies, or all labels fall on one side.

@@ -23,7 +23,7 @@ from demur.gateway.upstreams.token_counts import usage_of_whole
 from demur.gateway.upstreams.upstream import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
 from demur.models.endpoint import parse_completion
 from demur.records import Sample
-from demur.routing.router import Decision
+from demur.routing.prompt_router import Decision
 
 EVENT_END = re.compile(rb"\r?\n\r?\n")
 
@@ -100,7 +100,7 @@ class DraftChecker:
         if self._strips(body.fields):
             answer = replace(answer, whole=without_logprobs(answer.whole))
         if draft is None:  # an answer without text cannot be compared with anything
-            return Checked(answer, self._decider.policy.router.decide(first.score, threshold=first.threshold))
+            return Checked(answer, self._decider.policy.prompt_router.decide(first.score, threshold=first.threshold))
         samples, spent = [draft], (0, 0)
         made = await self._decider.check(first, text, samples)
         while made.wants_samples:
@@ -132,7 +132,7 @@ class DraftChecker:
 
     def _extra(self, fields: Mapping[str, Any], index: int) -> dict[str, object]:
         """The same for an extra sample: by the gate's own sampling, and not by the draft's seed."""
-        sampling = self._decider.policy.router.record.get("sampling", {})
+        sampling = self._decider.policy.prompt_router.record.get("sampling", {})
         asked = self._draft(fields)
         asked |= {"temperature": sampling.get("temperature", 1.0), "top_p": sampling.get("top_p", 1.0)}
         if "seed" in fields:

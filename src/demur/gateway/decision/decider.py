@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from demur.errors import ArtifactError, DemurError
-from demur.gate.policy import Policy
+from demur.gate.router import Router
 from demur.records import BoolArray, Sample
-from demur.routing.router import Decision, Router
+from demur.routing.prompt_router import Decision, PromptRouter
 
 LARGEST_BATCH = 32
 
@@ -54,7 +54,7 @@ class Asked:
 class Decider:
     """Routes texts; create it inside a running loop. The policy can be exchanged while it works."""
 
-    def __init__(self, policy: Policy, seconds: float = 5.0) -> None:
+    def __init__(self, policy: Router, seconds: float = 5.0) -> None:
         self.policy, self.seconds = policy, seconds  # a decision may take so long
         self._waiting: deque[Asked] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
@@ -78,7 +78,7 @@ class Decider:
             raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
         decision = made.decision
         if threshold is not None:
-            decision = self.policy.router.decide(made.score, familiar=decision.familiar, threshold=threshold)
+            decision = self.policy.prompt_router.decide(made.score, familiar=decision.familiar, threshold=threshold)
         return replace(made, decision=self.policy.first_stage(decision) if gate else decision)
 
     async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
@@ -91,14 +91,14 @@ class Decider:
             return
         self._busy = True
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
-        router = self.policy.router  # the one that a batch began with scores it, whatever is loaded meanwhile
+        router = self.policy.prompt_router  # the one that a batch began with scores it, whatever is loaded meanwhile
         started = time.perf_counter()
         work = asyncio.get_running_loop().run_in_executor(
             self._worker, _score_batch, router, [one.text for one in batch]
         )
         work.add_done_callback(partial(self._finish, router, batch, started))
 
-    def _finish(self, router: Router, batch: list[Asked], started: float, done: asyncio.Future[Scored]) -> None:
+    def _finish(self, router: PromptRouter, batch: list[Asked], started: float, done: asyncio.Future[Scored]) -> None:
         self._busy = False
         try:
             found = done.result()
@@ -129,7 +129,7 @@ class Scored:
     scored: float
 
 
-def _score_batch(router: Router, texts: Sequence[str]) -> Scored:
+def _score_batch(router: PromptRouter, texts: Sequence[str]) -> Scored:
     start = time.perf_counter()
     vectors = router.embed_together(texts)
     embedded = time.perf_counter()

@@ -47,7 +47,7 @@ def metrics_text(gateway: Gateway, board: Board | None) -> str:
         board.put(own)  # so that the next answer, whichever worker gives it, never counts less
     every = [own, *(board.others() if board else ())]
     sums = {name: sum(int(one[name]) for one in every) for name in ("in_flight", "dropped", "failures")}
-    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.router.threshold)
+    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.threshold)
     return prometheus(sum_series(one["series"] for one in every), gauges)
 
 
@@ -57,7 +57,7 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     hours = [Hour(map_file(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
     recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
-        "threshold": gateway.decider.policy.router.threshold,
+        "threshold": gateway.decider.policy.threshold,
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
     }

@@ -17,7 +17,7 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.upstreams.token_counts import request_tokens
 from demur.gateway.upstreams.upstream import Answer, Upstream, UpstreamDown
 from demur.records import Role
-from demur.routing.router import Decision
+from demur.routing.prompt_router import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ async def checked_draft(
     finally:
         passage.gate_seconds = time.perf_counter() - started
     if draft is None:
-        alone = decider.policy.router.decide(first.score, threshold=first.threshold)
+        alone = decider.policy.prompt_router.decide(first.score, threshold=first.threshold)
         passage.calibration_void = True
         reason = f"{alone.reason}; the weak model refused a draft that can be checked: the gate is void"
         return chooser.settle(passage, alone.role, reason)

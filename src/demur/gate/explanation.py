@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from demur.gate.policy import Policy
-from demur.routing.router import Decision, TrainingPrompt
+from demur.routing.prompt_router import Decision, TrainingPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +73,3 @@ def _neighbour(similarity: float, training: TrainingPrompt) -> tuple[str, ...]:
 def _short(text: str, length: int = 80) -> str:
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def explain(prompt: str, *, router: str = "run/router") -> Explanation:
-    """Explain where a saved router sends a prompt. Raises InputError for an empty prompt, ArtifactError."""
-    return explanation(Policy.load(router), prompt)
-
-
-def explanation(policy: Policy, prompt: str) -> Explanation:
-    """The same for a policy that is loaded."""
-    router, decision = policy.router, policy.decide(prompt)
-    other, chosen = ("weak", "strong") if decision.role == "strong" else ("strong", "weak")
-    costs = {role: router.cost(role) for role in ("weak", "strong")}
-    usd = {role: cost.usd(prompt) if cost else None for role, cost in costs.items()}
-    band = policy.checks[0] if policy.checks else 0.0
-    low, high = (float(np.mean(policy.training_finals >= decision.score + way * band)) for way in (1, -1))
-    checked = None
-    if decision.wants_samples and policy.checks and usd["weak"] is not None:
-        checked = usd["weak"] * (1 + policy.checks[1])
-    return Explanation(prompt, decision, (low, high), usd[chosen], usd[other], _second_stage(policy, decision), checked)
-
-
-def _second_stage(policy: Policy, decision: Decision) -> str:
-    """What the gate does for a decision of the first stage."""
-    gate = policy.serving_gate
-    if gate is None:
-        promised = " (the calibration's promise holds for the router alone)" if policy.active else ""
-        return f"none, {policy.sentence}{promised}"
-    if decision.wants_samples:
-        return (
-            f"the weak model's answer and at most {gate.samples} extra samples are looked at; it goes on to the strong "
-            f"model where they lift the score, by at most {gate.band:.3f}, over the threshold"
-        )
-    return f"not asked, the score is further than {gate.band:.3f} from the threshold"

@@ -1,4 +1,4 @@
-"""The router: a prompt in, a decision out, with its score, its threshold and the training prompts nearest to it.
+"""The prompt router: a prompt in, a decision out, with its score, its threshold and the training prompts nearest to it.
 
 It holds an encoder, a fitted method and what they were trained on. It is the first stage alone: `demur.gate` adds the
 second one.
@@ -21,7 +21,7 @@ from demur.methods.saved import learned_arrays, method_name, restore_method
 from demur.models.encoder import encoder_identity, load_encoder, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, Role
-from demur.routing.artifact import Artifact, read_artifact, reading, saved_calibration, write_artifact
+from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
 
 NEIGHBOURS = 3
 
@@ -63,13 +63,13 @@ class Decision:
     neighbours: tuple[Neighbour, ...]  # nearest first
     familiar: bool = True  # False: further from every training prompt than 99 % of those are from each other
     stage: Literal["prompt", "gate"] = "prompt"  # gate: the weak model's answer has, or will have, its say (see policy)
-    wants_samples: int = 0  # samples of the weak model that `Policy.check` needs next; 0: this is the last word
+    wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: this is the last word
     void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
 
 
 @dataclass(frozen=True, eq=False)
-class Router:
-    """A trained router. ``calibration`` is None until `demur calibrate` has set its threshold on your prompts."""
+class PromptRouter:
+    """The first stage of `demur.Router`; ``calibration`` is None until `demur calibrate` has set its threshold."""
 
     encoder: Encoder
     method: Method
@@ -81,6 +81,7 @@ class Router:
     familiar_similarity: float = -1.0  # what is less like its nearest training prompt is unfamiliar
     calibration: Calibration | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
+    gate_unheard: bool = False  # a gate that takes part is saved with it; whoever asks this alone is told so
 
     @property
     def threshold(self) -> float:
@@ -165,7 +166,7 @@ class Router:
             role=role,
             score=score,
             threshold=used,
-            reason=f"score {score:.3f} {sign} threshold {used:.3f} ({basis}){drift}",
+            reason=f"score {score:.3f} {sign} threshold {used:.3f} ({basis}){drift}{self._alone}",
             neighbours=neighbours,
             familiar=familiar,
         )
@@ -180,7 +181,12 @@ class Router:
             return self.calibration.sentence
         return "not calibrated: the middle of the training scores; run `demur calibrate` on your prompts"
 
-    def calibrated(self, calibration: Calibration) -> Router:
+    @property
+    def _alone(self) -> str:
+        heard = not self.gate_unheard or (self.calibration is not None and not self.calibration.gate)
+        return "" if heard else "; the gate saved with it was not heard: demur.Router.load hears both"
+
+    def calibrated(self, calibration: Calibration) -> PromptRouter:
         """The same router with another threshold."""
         return replace(self, calibration=calibration)
 
@@ -218,7 +224,7 @@ class Router:
         write_artifact(Path(folder), Artifact(description, arrays, tuple(map(asdict, self.training))))
 
     @classmethod
-    def load(cls, folder: str | Path, *, encoder: Encoder | None = None) -> Router:
+    def load(cls, folder: str | Path, *, encoder: Encoder | None = None) -> PromptRouter:
         """Load a saved router; ``encoder`` only where it was trained on an object of your own.
 
         Raises ArtifactError for one that is corrupt, foreign, or does not fit.
@@ -243,11 +249,17 @@ class Router:
                 familiar_similarity=float(description["familiar_similarity"]),
                 calibration=saved_calibration(saved, folder),
                 record=dict(description["record"]),
+                gate_unheard=gate_beside(folder),
             )
 
     def _encode(self, prompts: Sequence[str]) -> FloatArray:
-        if any(not prompt.strip() for prompt in prompts):
-            raise InputError("the prompt is empty; there is nothing to route")
+        if isinstance(prompts, str):
+            raise InputError(f"prompts is one text, {prompts[:40]!r}; give a list of prompts")
+        for prompt in prompts:
+            if not isinstance(prompt, str):
+                raise InputError(f"the prompt is {prompt!r}, of type {type(prompt).__name__}; a prompt is text")
+            if not prompt.strip():
+                raise InputError("the prompt is empty; there is nothing to route")
         try:
             "".join(prompts).encode()
         except UnicodeEncodeError as error:  # a lone surrogate: of bytes on the command line, or of JSON

@@ -1,51 +1,54 @@
-"""The policy: the router first, and for prompts near the threshold the gate on the weak model's answer.
+"""The router that serves: the prompt router first, and for prompts near the threshold the gate on the weak answer.
 
-One object is tuned, measured and served. It asks no model: who serves hands in the weak model's samples.
+One object is trained, measured and served; CLI, gateway and evaluation decide by it.
 
-    decision = policy.decide(prompt)                        # strong, weak, or weak and to be checked
+    decision = router.route(prompt)                         # strong, weak, or weak and to be checked
     while decision.wants_samples:                           # the draft, then one extra sample at a time
         samples += ask_the_weak_model(decision.wants_samples)
-        decision = policy.check(decision, prompt, samples)
+        decision = router.check(decision, prompt, samples)
+
+`Router.answer` does that with the pair's own endpoints.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from demur.errors import ArtifactError, InputError
-from demur.files import write_whole
+from demur.errors import InputError
+from demur.event_loop import run_to_end
+from demur.gate.answer import Answered, Ask, asking_the_pair
 from demur.gate.drafts import Drafts, read_drafts
+from demur.gate.explanation import Explanation
 from demur.gate.extra_samples import ExtraSamplesTrial
-from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict, read_head, read_signals
+from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
+from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.gate.staged import Rehearsal, StagedScores, without_gate
 from demur.gate.weaker_groups import WeakerGroup
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
 from demur.records import Encoder, Entailment, FloatArray, Role, Sample
-from demur.routing.artifact import weights_hash
-from demur.routing.router import Decision, Router
+from demur.routing.prompt_router import NEIGHBOURS, Decision, PromptRouter
 
-POLICY = "policy.json"
+_OTHER: dict[Role, Role] = {"weak": "strong", "strong": "weak"}
 
 
 @dataclass(frozen=True, eq=False)
-class Policy:
-    """A router and a gate on the weak model's answer. A gate that is not ``active`` is kept for its verdict only.
+class Router:
+    """A prompt router and a gate on the weak model's answer; `Router.load` reads a saved one, `demur.train` makes one.
 
-    What `demur.gate.train` found on the way is kept beside them.
+    A gate that is not ``active`` is kept for its verdict only. What `demur.gate.train` found is kept beside them.
     """
 
-    router: Router
+    prompt_router: PromptRouter
     gate: Gate | None = None
     active: bool = False
     entailment: Entailment = exact_match  # tells which of the weak model's samples mean the same
@@ -59,7 +62,7 @@ class Policy:
     @property
     def serving_gate(self) -> Gate | None:
         """The gate where it takes part: active, and not set aside by a promise that was made for the router alone."""
-        calibration = self.router.calibration
+        calibration = self.prompt_router.calibration
         return self.gate if self.active and (calibration is None or calibration.gate) else None
 
     @property
@@ -84,14 +87,23 @@ class Policy:
     def training_finals(self) -> FloatArray:
         """Last scores of the training prompts, or of drafts of them where the gate is active: to set a threshold on."""
         known = self.active and self.rehearsal is not None
-        return self.rehearsal.finals if known and self.rehearsal else self.router.training_scores
+        return self.rehearsal.finals if known and self.rehearsal else self.prompt_router.training_scores
 
-    def decide(self, prompt: str, *, threshold: float | None = None, neighbours: int = 3) -> Decision:
-        """The first stage. ``wants_samples`` > 0: the weak model answers, and `check` has the last word.
+    @property
+    def threshold(self) -> float:
+        """Strong iff score >= threshold."""
+        return self.prompt_router.threshold
 
-        Raises InputError for an empty prompt.
+    def score(self, prompts: Sequence[str]) -> FloatArray:
+        """P(the strong model is needed) of each prompt before any answer is seen, (n,). Raises InputError."""
+        return self.prompt_router.score(prompts)
+
+    def route(self, prompt: str, *, threshold: float | None = None, neighbours: int = NEIGHBOURS) -> Decision:
+        """Which model answers a prompt, and why. Where ``wants_samples`` > 0 the weak one does, and `check` decides.
+
+        Raises InputError for what is no prompt.
         """
-        return self.first_stage(self.router.route(prompt, neighbours=neighbours, threshold=threshold))
+        return self.first_stage(self.prompt_router.route(prompt, neighbours=neighbours, threshold=threshold))
 
     def first_stage(self, decision: Decision) -> Decision:
         """The router's decision, or that the weak model's answer is to be checked."""
@@ -99,7 +111,9 @@ class Policy:
         if gate is None or abs(decision.score - decision.threshold) > gate.band:
             return decision
         reason = f"{decision.reason}; within {gate.band:.3f} of it, so the weak model's answer is checked"
-        return replace(decision, role="weak", model=self.router.weak, reason=reason, wants_samples=1, stage="gate")
+        return replace(
+            decision, role="weak", model=self.prompt_router.weak, reason=reason, wants_samples=1, stage="gate"
+        )
 
     def check(self, decision: Decision, prompt: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
         """The second stage, from the draft (first) and the extra samples so far.
@@ -163,7 +177,7 @@ class Policy:
         return replace(
             decision,
             role=role,
-            model=self.router.strong if role == "strong" else self.router.weak,
+            model=self.prompt_router.strong if role == "strong" else self.prompt_router.weak,
             score=score,
             reason=f"score {score:.3f} {sign} threshold {decision.threshold:.3f} ({why})",
             wants_samples=0,
@@ -198,62 +212,113 @@ class Policy:
         decides = f"the first {HEAD_TOKENS} tokens decide" if found.pays else "routed by their prompts"
         return f"streams: {decides}; first tokens catch {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
+    def explain(self, prompt: str) -> Explanation:
+        """A prompt's decision, what would turn it, what it is expected to cost, and what it is like.
+
+        Raises InputError for what is no prompt.
+        """
+        decision = self.route(prompt)
+        chosen, other = decision.role, _OTHER[decision.role]
+        costs = {role: self.prompt_router.cost(role) for role in _OTHER}
+        usd = {role: cost.usd(prompt) if cost else None for role, cost in costs.items()}
+        band, extra = self.checks or (0.0, 0)
+        low, high = (float(np.mean(self.training_finals >= decision.score + way * band)) for way in (1, -1))
+        weak = usd["weak"]
+        checked = weak * (1 + extra) if decision.wants_samples and weak is not None else None
+        return Explanation(
+            prompt, decision, (low, high), usd[chosen], usd[other], self._second_stage(decision), checked
+        )
+
+    def _second_stage(self, decision: Decision) -> str:
+        """What the gate does for a decision of the first stage."""
+        gate = self.serving_gate
+        if gate is None:
+            promised = " (the calibration's promise holds for the router alone)" if self.active else ""
+            return f"none, {self.sentence}{promised}"
+        if decision.wants_samples:
+            return (
+                f"the weak model's answer and at most {gate.samples} extra samples are looked at; it goes on to the "
+                f"strong model where they lift the score, by at most {gate.band:.3f}, over the threshold"
+            )
+        return f"not asked, the score is further than {gate.band:.3f} from the threshold"
+
+    def answer(self, prompt: str, *, weak: Ask | None = None, strong: Ask | None = None) -> Answered:
+        """Answer a prompt: one model is asked, or the weak one and, where the gate says so, then the strong one.
+
+        ``weak`` and ``strong`` ask the models; without them the endpoints that the labels were sampled from are asked,
+        with the same settings, and a local model is started for this call. Raises InputError for what is no prompt,
+        EndpointError.
+        """
+        return run_to_end(self.aanswer(prompt, weak=weak, strong=strong))
+
+    async def aanswer(self, prompt: str, *, weak: Ask | None = None, strong: Ask | None = None) -> Answered:
+        """The same, to be awaited."""
+        async with asking_the_pair(self.prompt_router.record) as (own_weak, own_strong):
+            return await self._answer(prompt, weak or own_weak, strong or own_strong)
+
+    async def _answer(self, prompt: str, weak: Ask, strong: Ask) -> Answered:
+        decision = self.route(prompt)
+        asked: list[tuple[Role, Sample]] = []
+        if decision.role == "weak":
+            drafts = [await weak(prompt, 0)]
+            while decision.wants_samples:
+                decision = self.check(decision, prompt, drafts)
+                if decision.wants_samples:
+                    drafts.append(await weak(prompt, len(drafts)))
+            asked += [("weak", sample) for sample in drafts]
+        if decision.role == "strong":
+            asked.append(("strong", await strong(prompt, 0)))
+        served = asked[-1][1] if decision.role == "strong" else asked[0][1]
+        return Answered(prompt, decision, served.text.strip(), tuple(asked))
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, in a few plain values."""
+        return self.prompt_router.describe() | {"gate": self.lines}
+
     def save(self, folder: str | Path) -> None:
-        """Write policy.json beside the router saved there. Raises ArtifactError where none is."""
+        """Write the prompt router, and its gate as policy.json beside it. Raises ArtifactError."""
         folder = Path(folder)
-        kept = {
-            "router": weights_hash(folder),
-            "active": self.active,
-            "about": self.about,
-            "rules": self.rules,
-            "gate": asdict(self.gate) if self.gate else None,
-            "beliefs": _as_list(self.beliefs),
-            "rehearsal": self.rehearsal
-            and {"scores": _as_list(self.rehearsal.scores), "changes": _as_list(self.rehearsal.changes)},
-            "trials": [asdict(trial) for trial in self.trials],
-            "weaker": [asdict(one) for one in self.weaker],
-        }
-        write_whole(folder / POLICY, json.dumps(kept) + "\n")
+        self.prompt_router.save(folder)
+        self.save_gate(folder)
+
+    def save_gate(self, folder: Path) -> None:
+        """Write policy.json beside the prompt router saved there. Raises ArtifactError where none is."""
+        saved = SavedGate(
+            *(self.gate, self.active, self.rules, self.about),
+            *(self.beliefs, self.rehearsal, self.trials, self.weaker),
+        )
+        write_gate(folder, saved)
 
     @classmethod
     def load(
         cls, folder: str | Path, *, encoder: Encoder | None = None, entailment: Entailment | None = None
-    ) -> Policy:
-        """Load a saved router with its gate, if it has one; ``entailment`` over the one that its labels were made with.
+    ) -> Router:
+        """Load a saved router with its gate, if it has one.
 
-        Raises ArtifactError for a gate of another router.
+        ``encoder`` only where it was trained on an object of your own; ``entailment`` over the one that its labels were
+        made with. Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
         folder = Path(folder)
-        router = Router.load(folder, encoder=encoder)
-        path = folder / POLICY
-        if not path.exists():
-            return cls(router)
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            gate = _gate(kept["gate"]) if kept["gate"] else None
-            active, about, rules = kept["active"], kept["about"], kept["rules"]
-            beliefs = None if kept["beliefs"] is None else np.array(kept["beliefs"])
-            known = kept["rehearsal"] and {name: np.array(value) for name, value in kept["rehearsal"].items()}
-            rehearsal = Rehearsal(**known) if known else None
-            trials = tuple(_trial(one) for one in kept["trials"])
-            weaker = tuple(WeakerGroup(**one) for one in kept["weaker"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
-        if kept["router"] != weights_hash(folder):
-            raise ArtifactError(f"{path}: the gate belongs to another router than the one beside it; train again")
-        decides = entailment or _opened_at_first_use(router.record.get("labels", {}).get("entailment", "exact"))
-        return cls(router, gate, active, decides, rules, about, beliefs, rehearsal, trials, weaker)
+        first = replace(PromptRouter.load(folder, encoder=encoder), gate_unheard=False)
+        saved = read_gate(folder)
+        if saved is None:
+            return cls(first)
+        decides = entailment or _opened_at_first_use(first.record.get("labels", {}).get("entailment", "exact"))
+        return cls(
+            *(first, saved.gate, saved.active, decides, saved.rules, saved.about),
+            *(saved.beliefs, saved.rehearsal, saved.trials, saved.weaker),
+        )
 
 
-def believed_quality(policy: Policy, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+def believed_quality(policy: Router, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
     """(n,) what the strong model would believe both models' answers to be right with, weak and strong; label-free.
 
     What its samples said of the training prompts whose held-out scores are nearest. Raises InputError without samples.
     """
     if policy.beliefs is None:
         raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
-    scores = policy.router.score(list(prompts))
-    known = policy.router.training_scores
+    scores = policy.prompt_router.score(list(prompts))
+    known = policy.prompt_router.training_scores
     order = np.argsort(known, kind="stable")
     width = max(1, round(len(known) ** 0.5))
     weak, strong = (
@@ -268,7 +333,7 @@ def _running_mean(values: FloatArray, width: int) -> FloatArray:
     return np.convolve(values, np.full(width, 1.0 / width), mode="valid")
 
 
-def drafts_of(policy: Policy, prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> Drafts:
+def drafts_of(policy: Router, prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> Drafts:
     """The weak model's samples of new prompts, as this policy's gate reads them."""
     assert policy.gate is not None, "a policy without a gate reads no drafts"
     texts = [[one.text for one in answers] for answers in samples]
@@ -288,25 +353,3 @@ def _opened_at_first_use(spec: str) -> Entailment:
         return stack.enter_context(open_entailment(spec))
 
     return lambda pairs: opened()(pairs)
-
-
-def _gate(kept: dict[str, Any]) -> Gate:
-    head = _step(kept["head"]) if kept["head"] else None
-    judged = GateVerdict(**kept["head_verdict"]) if kept["head_verdict"] else None
-    return Gate(
-        tuple(_step(step) for step in kept["steps"]), head, kept["band"], GateVerdict(**kept["verdict"]), judged
-    )
-
-
-def _trial(kept: dict[str, Any]) -> ExtraSamplesTrial:
-    money = kept["for_the_money"] and tuple(kept["for_the_money"])
-    arrays = {"tokens": tuple(kept["tokens"]), "for_the_money": money}
-    return ExtraSamplesTrial(**{**kept, "verdict": GateVerdict(**kept["verdict"]), **arrays})
-
-
-def _as_list(values: FloatArray | None) -> list[Any] | None:
-    return None if values is None else values.round(5).tolist()
-
-
-def _step(kept: dict[str, Any]) -> GateStep:
-    return GateStep(**{**kept, "weights": tuple(kept["weights"])})
