@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "entailment"))
 
-from evaluate import auc, table
+from evaluate import table
 
 from clustering import naive, stub
 from demur import exact_match, meaning_clusters, shipped_entailment
@@ -29,6 +29,7 @@ from demur.labels.uncertainty import uncertainty, usable_definition
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, cache_scores
 from demur.prompts.grading import grade
 from demur.records import Entailment, Prompt
+from demur.statistics import auroc, interval
 from demur.store import Store
 from environment import ROOT, describe, shared_rows
 
@@ -191,7 +192,7 @@ def effect(prompts: int) -> None:
         totals = []
         for name, questions, answers, logprobs, wrong in _measured(prompts, half):
             found = [_entropies(questions, answers, logprobs, ask, rules)[0] for _, ask, rules in ways]
-            totals.append([auc(entropies, wrong) if 0 < wrong.mean() < 1 else np.nan for entropies in found])
+            totals.append([auroc(entropies, ~wrong) for entropies in found])
             marked = 2 + SHARES.index(SAMPLED_SHARE)
             cells = "".join(f"{value:>11.3f}{'*' if i == marked else ' '}" for i, value in enumerate(totals[-1]))
             print(f"{name:<46}{len(wrong):>6}{cells}{_interval(found[marked], wrong):>17}", flush=True)
@@ -202,10 +203,8 @@ def effect(prompts: int) -> None:
 
 
 def _interval(scores: Any, positive: Any) -> str:
-    draw = np.random.default_rng(0)
-    drawn = [draw.integers(len(scores), size=len(scores)) for _ in range(1000)]
-    values = [auc(scores[of], positive[of]) for of in drawn if len(set(positive[of])) > 1]
-    return "[{:.3f}, {:.3f}]".format(*np.percentile(values, [2.5, 97.5])) if values else "too few prompts"
+    low, high = interval(np.column_stack([scores, ~positive]), lambda rows: auroc(rows[:, 0], rows[:, 1]))
+    return f"[{low:.3f}, {high:.3f}]" if low <= high else "too few prompts"
 
 
 def _measured(prompts: int, half: int) -> Any:

@@ -20,14 +20,14 @@ from demur.labels.targets import hard_targets, margin_targets
 from demur.methods import BY_NAME
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
-from demur.records import FloatArray
+from demur.records import BoolArray, FloatArray
+from demur.statistics import folds, held_out
 from demur.store import Store
 from environment import describe, shared_rows
 from staged_nq import nq_clusters, nq_sureness
 
 STRONG, WEAK = "gpt-3.5-turbo", "llama-2-7b-chat"
 CORRECT = 0.5  # a sample is correct when its ROUGE-L against gold is above this
-FOLDS = 5
 
 
 def discrete_entropy(row: Mapping[str, Any], model: str) -> float:
@@ -70,14 +70,13 @@ def label_kinds(rows: list[dict[str, Any]]) -> dict[str, FloatArray]:
     }
 
 
-def held_out_scores(method: str, X: FloatArray, y: FloatArray, seed: int) -> FloatArray:
+def held_out_scores(method: str, X: FloatArray, y: FloatArray, seed: int = 0) -> FloatArray:
     """Scores of every prompt by a router that did not see it."""
-    folds = np.random.default_rng(seed).permutation(len(X)) % FOLDS
-    scores = np.empty(len(X))
-    for fold in range(FOLDS):
-        router = BY_NAME[method]().fit(X[folds != fold], y[folds != fold])
-        scores[folds == fold] = router.predict_proba(X[folds == fold])[:, 1]
-    return scores
+
+    def predict(train: BoolArray, held: BoolArray) -> FloatArray:
+        return BY_NAME[method]().fit(X[train], y[train]).predict_proba(X[held])[:, 1]
+
+    return held_out(folds(len(X), seed=seed), predict)
 
 
 def embeddings(texts: list[str], encoder: str) -> FloatArray:

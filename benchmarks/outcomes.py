@@ -9,6 +9,7 @@ import numpy as np
 
 from demur import cost_quality_curve
 from demur.records import FloatArray
+from demur.statistics import percentile_interval
 from environment import describe, shared_rows
 
 WEAK, STRONG = "mixtral-8x7b-instruct", "gpt-4-1106-preview"
@@ -34,7 +35,7 @@ def main() -> None:
         curve = cost_quality_curve(np.zeros(len(weak)), weak, strong)
         oracle = curve.oracle
         scale = 1 if benchmark == "mt_bench" else 100
-        low, high = np.quantile(random_cpt50(weak, strong), [0.025, 0.975])
+        low, high = percentile_interval(random_cpt50(weak, strong))
         print(
             f"{benchmark:<10}{len(weak):>7}{curve.weak_quality * scale:>10.5f}{curve.strong_quality * scale:>10.5f}"
             f"   {100 * oracle.cpt(0.5):>8.2f} / {100 * oracle.cpt(0.8):.2f} / {oracle.apgr:.4f}"

@@ -29,26 +29,18 @@ from demur.methods.cross_validate import held_out_scores
 from demur.models.catalogue import cache_folder
 from demur.models.endpoint import EndpointClient
 from demur.models.local import running_endpoint
-from demur.records import BoolArray, FloatArray
-from demur.statistics import FOLDS, draw_counts, folds, held_out, mean_ranks, percentile_interval
+from demur.records import FloatArray
+from demur.statistics import FOLDS, draw_counts, folds, mean_ranks, percentile_interval
 from demur.store import Store
 from environment import describe, shared_rows
 from measured_pairs import BEST_TRUE, DEFAULT, PAPER, Pair, gsm8k, local_pair, nq_open
 from nq_open import embeddings
+from nq_open import held_out_scores as prompt_scores
 
 METHODS = ("sw", "logistic", "kernel")
 POOLINGS: tuple[Literal["mean"], Literal["last"]] = ("mean", "last")  # of the weak model's hidden state
 USD = {"weak": (0.10e-6, 0.10e-6), "strong": (2.50e-6, 10.00e-6)}  # a token read and written: a 7B host, gpt-4o
 SECONDS = {"weak": (0.05, 0.010), "strong": (0.60, 0.012)}  # to the first token, and a token: assumed, not measured
-
-
-def prompt_scores(X: FloatArray, y: FloatArray, method: str) -> FloatArray:
-    """(n,) by routers that did not see the prompt."""
-
-    def predict(train: BoolArray, held: BoolArray) -> FloatArray:
-        return BY_NAME[method]().fit(X[train], y[train]).predict_proba(X[held])[:, 1]
-
-    return held_out(folds(len(X)), predict)
 
 
 @dataclass(frozen=True)
@@ -132,7 +124,7 @@ def print_labels(pair: Pair, encoders: Mapping[str, FloatArray], methods: Sequen
     drawn = Resampled(pair)
     for encoder, X in encoders.items():
         for method in methods if encoder in ("minilm", "bge-small") else ("kernel",):
-            scores = {kind: prompt_scores(X, y, method) for kind, y in pair.targets.items()}
+            scores = {kind: prompt_scores(method, X, y) for kind, y in pair.targets.items()}
             best = cost_quality_curve(scores[BEST_TRUE], pair.weak, pair.strong).apgr - 0.5
             for kind, found in scores.items():
                 curve = cost_quality_curve(found, pair.weak, pair.strong)
@@ -189,9 +181,9 @@ def headline(pair: Pair, X: FloatArray, routers: Folded) -> Any:
     axes.plot([0, 100], ends, color=figures.INK, lw=1, ls="--", label="random")
     scores, _ = staged(pair, routers, pair.rows.signals)
     lines = {
-        "the paper's recipe: hard labels, SW": prompt_scores(X, pair.targets[PAPER], "sw"),
+        "the paper's recipe: hard labels, SW": prompt_scores("sw", X, pair.targets[PAPER]),
         "label-free, prompt only": routers.prompt,
-        "true labels, prompt only": prompt_scores(X, pair.targets[BEST_TRUE], "kernel"),
+        "true labels, prompt only": prompt_scores("kernel", X, pair.targets[BEST_TRUE]),
     }
     curves = {name: cost_quality_curve(score, pair.weak, pair.strong) for name, score in lines.items()}
     curves["label-free, two stages"] = staged_curve(scores, pair.draft_quality, pair.strong)
@@ -257,7 +249,7 @@ def print_transfer(pair: Pair, X: FloatArray) -> None:
         rows = [judged[q] for q in pair.questions if q in judged]
         weak, strong = (np.array([float(row["human_correct"][m]) for row in rows]) for m in (weak_name, strong_name))
         for kind in (PAPER, "soft margin of SE", DEFAULT, BEST_TRUE):
-            curve = cost_quality_curve(prompt_scores(X, pair.targets[kind], "kernel")[kept], weak, strong)
+            curve = cost_quality_curve(prompt_scores("kernel", X, pair.targets[kind])[kept], weak, strong)
             low, high = curve.interval("apgr")
             print(f"  {strong_name} / {weak_name:<9}{kind:<26}{curve.apgr:>8.3f}  [{low:.3f}, {high:.3f}]")
 

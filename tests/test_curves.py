@@ -14,6 +14,7 @@ from conftest import SHARED, missing
 from demur import cost_quality_curve
 from demur.errors import InputError
 from demur.records import FloatArray
+from demur.statistics import RESAMPLES
 from outcomes import outcomes
 
 tables = st.lists(
@@ -79,12 +80,10 @@ def test_the_interval_holds_what_it_promises() -> None:
     """Over worlds with a known APGR, the 95 % interval covers it about 95 % of the time."""
     random = np.random.default_rng(0)
     covered = 0
-    for world in range(150):
+    for _ in range(150):
         needed = random.random(150) < 0.5
         score = needed + random.normal(0, 1, 150)
-        low, high = cost_quality_curve(score, np.zeros(150), needed.astype(float), resamples=200, seed=world).interval(
-            "apgr"
-        )
+        low, high = cost_quality_curve(score, np.zeros(150), needed.astype(float)).interval("apgr")
         covered += low <= 0.5 + 0.5 * (0.7602 - 0.5) <= high  # AUROC of two normals one apart is .7602; half are needed
     assert covered >= 0.88 * 150
 
@@ -129,15 +128,15 @@ def test_the_routellm_interval_is_of_its_own_eleven_thresholds(metric: str) -> N
     """The same draws, each sent through the protocol anew: what the interval must be."""
     random = np.random.default_rng(3)
     score = random.choice(random.random(20), 60)  # with equal scores
-    weak, strong = (random.random((2, 60)) < [[0.4], [0.7]]).astype(float)
-    curve = cost_quality_curve(score, weak, strong, protocol="routellm", resamples=40)
+    weak, strong = random.random(60), 0.2 + random.random(60)  # no two alike: np.interp's choice among equals is chance
+    curve = cost_quality_curve(score, weak, strong, protocol="routellm")
     draws, found = np.random.default_rng(0), []
-    for _ in range(40):
+    for _ in range(RESAMPLES):
         rows = draws.integers(0, 60, 60)
         again = cost_quality_curve(score[rows], weak[rows], strong[rows], protocol="routellm")
         found.append(again.cpt(0.5) if metric == "cpt50" else again.apgr)
     assert curve.interval(metric) == pytest.approx(tuple(np.nanquantile(found, [0.025, 0.975])))
-    assert curve.interval(metric) != cost_quality_curve(score, weak, strong, resamples=40).interval(metric)
+    assert curve.interval(metric) != cost_quality_curve(score, weak, strong).interval(metric)
 
 
 def test_an_oracle_has_neither_band_nor_resamples() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,40 +23,36 @@ FOLDS = 5
 
 def interval(
     values: ArrayLike,
-    statistic: Callable[[FloatArray], float] = np.mean,
+    statistic: Callable[[Any], float] = np.mean,
     *,
     groups: ArrayLike | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a ``statistic`` of rows; ``values`` (n, ...), ``groups`` (n,) of them.
 
     For a statistic of several arrays, give row numbers (``np.arange(n)``) as values. (Efron and Tibshirani 1993, 13.3)
     """
-    low, high = percentile_interval(bootstrap(values, statistic, groups=groups, resamples=resamples, seed=seed))
+    low, high = percentile_interval(bootstrap(values, statistic, groups=groups, resamples=resamples))
     return float(low), float(high)
 
 
 def bootstrap(
     values: ArrayLike,
-    statistic: Callable[[FloatArray], float],
+    statistic: Callable[[Any], float],
     *,
     groups: ArrayLike | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> FloatArray:
     """(resamples,) the statistic of rows drawn with replacement; the same rows for every array of equal length."""
     rows = np.asarray(values)
-    draws = draw_counts(len(rows), groups=groups, resamples=resamples, seed=seed)
+    draws = draw_counts(len(rows), groups=groups, resamples=resamples)
     return np.array([statistic(np.repeat(rows, counts, axis=0)) for counts in draws], dtype=float)
 
 
-def draw_counts(
-    n: int, *, groups: ArrayLike | None = None, resamples: int = RESAMPLES, seed: int = 0
-) -> Iterator[IntArray]:
+def draw_counts(n: int, *, groups: ArrayLike | None = None, resamples: int = RESAMPLES) -> Iterator[IntArray]:
     """(n,) how often each row is drawn, one resample after another; as many groups are drawn as there are."""
     number = group_numbers(n, groups)
-    random, drawn = np.random.default_rng(seed), int(number.max()) + 1
+    random, drawn = np.random.default_rng(0), int(number.max()) + 1
     for _ in range(resamples):
         yield np.bincount(random.integers(0, drawn, drawn), minlength=drawn)[number]
 

@@ -26,8 +26,7 @@ from demur.meaning.entailment import SAMPLED_SHARE, SHIPPED, TRAINED_LENGTH, at_
 from demur.meaning.normalise import exact_key
 from demur.meaning.rules import same_meaning
 from demur.records import BoolArray, Entailment, FloatArray, IntArray
-
-RESAMPLES = 1000  # of the bootstrap, by question
+from demur.statistics import auroc, interval
 
 Sides = tuple[str, str, str]  # question, an answer, another
 
@@ -82,33 +81,29 @@ def table(entailment: Entailment) -> list[str]:
 
 def _with_baseline(name: str, found: Decided, same: BoolArray, questions: Sequence[str]) -> list[str]:
     """A line of the model with its intervals, and one of the words alone."""
-    words = found.lexical
-    area = _interval(lambda of: auc(words[of], same[of]), questions)
+    words, other = found.lexical, 1.0 - same
+    area = _interval(lambda of: auroc(words[of], other[of]), questions)
     right = np.mean((words >= 1) == same)
-    baseline = f"{'  words alone, no model':<28}{len(same):>6}  {auc(words, same):<6.3f}{area:<16}{right:>10.3f}"
+    baseline = f"{'  words alone, no model':<28}{len(same):>6}  {auroc(words, other):<6.3f}{area:<16}{right:>10.3f}"
     return [_line(name, found, same, questions), baseline]
 
 
 def _line(name: str, found: Decided, same: BoolArray, questions: Sequence[str] = ()) -> str:
     area = rules = ""
+    other = 1.0 - same  # answers that mean another thing
     if questions:
-        area = _interval(lambda of: auc(found.score[of], same[of]), questions)
+        area = _interval(lambda of: auroc(found.score[of], other[of]), questions)
         rules = _interval(lambda of: float(np.mean((found.with_rules == same)[of])), questions)
     alone, with_rules, labelled = (np.mean(says == same) for says in (found.alone, found.with_rules, found.labelled))
     return (
-        f"{name:<28}{len(same):>6}  {auc(found.score, same):<6.3f}{area:<16}{alone:>10.3f}  {with_rules:<6.3f}"
+        f"{name:<28}{len(same):>6}  {auroc(found.score, other):<6.3f}{area:<16}{alone:>10.3f}  {with_rules:<6.3f}"
         f"{rules:<16}{labelled:>12.3f}"
     )
 
 
-def _interval(measured: Callable[[IntArray], float], questions: Sequence[str]) -> str:
+def _interval(measured: Callable[[Any], float], questions: Sequence[str]) -> str:
     """95 % by bootstrap over questions: a question's pairs stay together."""
-    _, of = np.unique(questions, return_inverse=True)
-    members = [np.flatnonzero(of == number) for number in range(of.max() + 1)]
-    draw = np.random.default_rng(0)
-    drawn = (draw.integers(len(members), size=len(members)) for _ in range(RESAMPLES))
-    values = [measured(np.concatenate([members[i] for i in chosen])) for chosen in drawn]
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    low, high = interval(np.arange(len(questions)), measured, groups=questions)
     return f"[{low:.3f}, {high:.3f}]"
 
 
@@ -158,14 +153,6 @@ def judged_answers(entailment: Entailment) -> tuple[list[tuple[str, str, str, bo
     words = np.array([lexical(gold, answer) for _, gold, answer in sides])  # the gold in the answer, not the reverse
     fields = (found.score, found.alone, found.with_rules, found.labelled, words)
     return rows, Decided(*(best(field) for field in fields)), np.array([row[3] for row in rows])
-
-
-def auc(scores: FloatArray, positive: BoolArray) -> float:
-    """Area under the ROC curve; ties count half."""
-    order = np.sort(scores)
-    ranks = (np.searchsorted(order, scores, "left") + np.searchsorted(order, scores, "right") + 1) / 2
-    n, hits = len(scores), int(positive.sum())
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (n - hits)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.records import FloatArray, IntArray
-from demur.statistics import RESAMPLES, draw_counts, percentile_interval
+from demur.statistics import draw_counts, percentile_interval
 
 Protocol = Literal["full", "routellm"]
 USUAL_METRICS = ("apgr", "cpt50", "cpt80")
@@ -133,8 +133,6 @@ class _Samples:
     weak: FloatArray  # (n,) quality of the weak model
     gains: FloatArray  # (n,) strong - weak quality
     groups: IntArray  # (n,) rows with one number are drawn together
-    resamples: int
-    seed: int
 
     def resampled(self, recovered: Sequence[float | None]) -> FloatArray:
         """(resamples, metrics) APGR (None) or CPT of each share recovered, of prompts drawn with replacement."""
@@ -148,7 +146,7 @@ class _Samples:
 
     def _draws(self) -> Iterator[IntArray]:
         """How often each prompt is drawn, a resample at a time."""
-        return draw_counts(len(self.groups), groups=self.groups, resamples=self.resamples, seed=self.seed)
+        return draw_counts(len(self.groups), groups=self.groups)
 
     def _once(self, counts: IntArray, recovered: Sequence[float | None]) -> list[float]:
         shares, gained = self._curve(counts)
@@ -157,7 +155,7 @@ class _Samples:
         return [
             _area(shares, gained / gained[-1])
             if share is None
-            else float(np.nan_to_num(self._cpt(shares, gained, share * gained[-1]), nan=1.0))
+            else _or_one(self._cpt(shares, gained, share * gained[-1]))
             for share in recovered
         ]
 
@@ -212,8 +210,6 @@ def cost_quality_curve(
     weak_cost: ArrayLike | None = None,
     strong_cost: ArrayLike | None = None,
     groups: ArrayLike | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> CostQualityCurve:
     """The curve of a router's ``scores`` over prompts with known quality of both models; arrays (n,).
 
@@ -258,7 +254,7 @@ def cost_quality_curve(
         costs=None if costs is None else mean_at(*costs),
         weak_quality=float(weak.mean()),
         strong_quality=float(strong.mean()),
-        _samples=resampling(score[order], weak[order], (strong - weak)[order], group[order], resamples, seed),
+        _samples=resampling(score[order], weak[order], (strong - weak)[order], group[order]),
     )
 
 
@@ -282,6 +278,10 @@ def _cpt(shares: FloatArray, qualities: FloatArray, target: float) -> float:
         return float(shares[at])
     part = (target - qualities[at - 1]) / (qualities[at] - qualities[at - 1])
     return float(shares[at - 1] + min(1.0, max(0.0, part)) * (shares[at] - shares[at - 1]))
+
+
+def _or_one(share: float) -> float:
+    return 1.0 if math.isnan(share) else share
 
 
 def _area(shares: FloatArray, values: FloatArray) -> float:

@@ -9,16 +9,17 @@ from functools import partial
 
 from demur.errors import InputError
 from demur.measure.curve import cost_quality_curve
-from demur.paper.measures import CELL_RESAMPLES, FOLDS, Laboratory, held_out
+from demur.paper.measures import Laboratory, score_held_out
 from demur.paper.part import Cells, Content, reasons_together, row_or_why, rows_or_why, span_columns
 from demur.paper.systems import CENTRES, ROUTERS
 from demur.paper.trainings import ANSWER_WRONG, PAIRS, SOURCES, Training
 from demur.records import FloatArray
+from demur.statistics import FOLDS, RESAMPLES
 
 CASCADE = "frugalgpt"
 COLUMNS = ("source (APGR [95 %])", *ROUTERS, CASCADE)
 NOTE = (
-    f"{FOLDS}-fold, held out; {CELL_RESAMPLES} resamples an interval. kernel: kernel ridge, demur's own default, here "
+    f"{FOLDS}-fold, held out; {RESAMPLES:,} resamples per interval. kernel: kernel ridge, demur's own default, here "
     f"with {CENTRES} centres, which costs it about .005. {CASCADE}: the cascade's scorer learns the row's target from "
     f"question and weak answer together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label."
 )
@@ -77,12 +78,12 @@ def _measure(found: Training, source: str, X: FloatArray, with_answers: FloatArr
     if source in found.lacking:
         raise InputError(found.lacking[source])
     y = found.targets[source]
-    cells = [_apgr(held_out(score, X, y), found.quality) for score in ROUTERS.values()]
+    cells = [_apgr(score_held_out(score, X, y), found.quality) for score in ROUTERS.values()]
     if with_answers is None or found.answer_quality is None:
         return (*cells, "no texts")
-    return (*cells, _apgr(held_out(ROUTERS["logistic"], with_answers, y), found.answer_quality))
+    return (*cells, _apgr(score_held_out(ROUTERS["logistic"], with_answers, y), found.answer_quality))
 
 
 def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> str:
-    curve = cost_quality_curve(scores, *quality, resamples=CELL_RESAMPLES)
+    curve = cost_quality_curve(scores, *quality)
     return span_columns(curve.apgr, *curve.interval("apgr"), 3)

@@ -18,12 +18,9 @@ from demur.paper.outcomes import SMALL_PAIR, Benchmark, Costs, benchmark, check_
 from demur.paper.systems import ROUTERS, Scorer, System
 from demur.paper.trainings import Training, judged_answers, preferences, training
 from demur.records import Encoder, FloatArray, IntArray, Progress, no_progress
+from demur.statistics import folds, held_out, interval, percentile_interval
 
-RESAMPLES = 300
-CELL_RESAMPLES = 150  # where there are hundreds of cells
-MONEY_RESAMPLES = 100
 RANDOM_ROUTERS = 200
-FOLDS = 5
 SIZES = (50, 100, 200, 400, 800, 1600, 2400, 3600)
 SEEDS = 5
 _Made = TypeVar("_Made")
@@ -86,9 +83,7 @@ class Laboratory:
 
     def curve(self, system: System, asked: Benchmark, protocol: Protocol = "full") -> CostQualityCurve:
         """The system's curve on a benchmark."""
-        return cost_quality_curve(
-            self.scores(system, asked), asked.weak, asked.strong, protocol=protocol, resamples=RESAMPLES
-        )
+        return cost_quality_curve(self.scores(system, asked), asked.weak, asked.strong, protocol=protocol)
 
     def _once(self, key: object, make: Callable[[], _Made]) -> _Made:
         """What ``make`` returned, or raised, when it was first asked for under this key."""
@@ -124,31 +119,25 @@ def usd_at_cpt80(
         share = curve.cpt(0.8)
         return share, len(rows) * float(np.interp(np.nan_to_num(share, nan=1.0), curve.strong_shares, curve.costs))
 
-    random, n = np.random.default_rng(0), len(scores)
-    low, high = np.nanquantile([spent(random.integers(0, n, n))[1] for _ in range(MONEY_RESAMPLES)], [0.025, 0.975])
-    share, usd = spent(np.arange(n))
-    return math.nan if math.isnan(share) else usd, float(low), float(high)
+    every = np.arange(len(scores))
+    share, usd = spent(every)
+    return math.nan if math.isnan(share) else usd, *interval(every, lambda rows: spent(rows)[1])
 
 
 def random_routers(asked: Benchmark, protocol: Protocol) -> dict[str, tuple[float, float, float]]:
     """Metric -> median and 95 % range over routers whose scores are random numbers."""
     random, n = np.random.default_rng(0), len(asked.weak)
     curves = [
-        cost_quality_curve(random.random(n), asked.weak, asked.strong, protocol=protocol, resamples=0)
-        for _ in range(RANDOM_ROUTERS)
+        cost_quality_curve(random.random(n), asked.weak, asked.strong, protocol=protocol) for _ in range(RANDOM_ROUTERS)
     ]
     found = np.array([(c.cpt(0.5), c.cpt(0.8), c.apgr) for c in curves])
-    middle, low, high = np.nanquantile(found, [0.5, 0.025, 0.975], axis=0).tolist()
-    return dict(zip(("cpt50", "cpt80", "apgr"), zip(middle, low, high, strict=True), strict=True))
+    columns = zip(np.nanmedian(found, axis=0).tolist(), *percentile_interval(found).tolist(), strict=True)
+    return dict(zip(("cpt50", "cpt80", "apgr"), columns, strict=True))
 
 
-def held_out(score: Scorer, X: FloatArray, y: FloatArray, seed: int = 0) -> FloatArray:
-    """(n,) scores by routers that did not see the prompt: FOLDS folds fixed by seed."""
-    folds = np.random.default_rng(seed).permutation(len(X)) % FOLDS
-    scores = np.empty(len(X))
-    for fold in range(FOLDS):
-        scores[folds == fold] = score(X[folds != fold], y[folds != fold], X[folds == fold])
-    return scores
+def score_held_out(score: Scorer, X: FloatArray, y: FloatArray) -> FloatArray:
+    """(n,) scores by routers that did not see the prompt."""
+    return held_out(folds(len(X)), lambda train, held: score(X[train], y[train], X[held]))
 
 
 def learning_curve(
@@ -165,6 +154,6 @@ def learning_curve(
         for seed in range(SEEDS):
             some = np.random.default_rng(seed).permutation(len(X))[:size]
             scores = ROUTERS[router](X[some], y[some], queries)
-            found[i, seed] = cost_quality_curve(scores, asked.weak, asked.strong, resamples=0).apgr
+            found[i, seed] = cost_quality_curve(scores, asked.weak, asked.strong).apgr
         lab.progress(f"figure 1: {source}", i + 1, len(sizes))
     return sizes, found

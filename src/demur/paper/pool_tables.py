@@ -13,13 +13,14 @@ from demur.errors import InputError
 from demur.measure.curve import cost_quality_curve
 from demur.models.prices import CHARACTERS_PER_TOKEN, price_of
 from demur.paper.figures import frontier_figure
-from demur.paper.measures import FOLDS, RESAMPLES, Laboratory
+from demur.paper.measures import Laboratory
 from demur.paper.outcome_files import rows_of
 from demur.paper.part import Cells, Content, row_or_why, rows_or_why, span_columns
 from demur.paper.pools import BY_NAME, PoolRouter
 from demur.paper.pools.estimate import estimate_quality
 from demur.paper.pools.frontier import Frontier, frontier, interval_of_aiq, oracle_frontier
-from demur.records import FloatArray, IntArray
+from demur.records import BoolArray, FloatArray, IntArray
+from demur.statistics import FOLDS, folds, held_out
 
 ZEROEVAL = (
     "gemma-2-9b-it",
@@ -164,9 +165,9 @@ def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier])
         "no-prompt": ("no prompt seen", partial(measured, "no prompt seen", lambda: constant)),
     }
     for name, router in BY_NAME.items():
-        made[name] = (name, partial(measured, name, partial(held_out, router, X, pool.quality)))
+        made[name] = (name, partial(measured, name, partial(score_held_out, router, X, pool.quality)))
     if pool.task is not None:
-        tasked = partial(held_out, BY_NAME["graphrouter"], X, pool.quality, pool.task)
+        tasked = partial(score_held_out, BY_NAME["graphrouter"], X, pool.quality, pool.task)
         made["graphrouter-task"] = (KNOWN_TASK, partial(measured, KNOWN_TASK, tasked))
     rows, wanted = [], [row for row in made if lab.wants(row_key(key, row))]
     for done, row in enumerate(wanted, start=1):
@@ -179,7 +180,7 @@ def _oracle(pool: Pool, hulls: dict[str, Frontier]) -> Cells:
     hulls["oracle"] = oracle_frontier(pool.quality, pool.cost)
     aiq = span_columns(hulls["oracle"].aiq, *interval_of_aiq(pool.quality, pool.quality, pool.cost), 3)
     ends = pool.quality[:, 0], pool.quality[:, pool.best]
-    pair = cost_quality_curve(ends[1] - ends[0], *ends, resamples=0).oracle
+    pair = cost_quality_curve(ends[1] - ends[0], *ends).oracle
     return aiq, f"{pair.apgr:.3f}", f"{hulls['oracle'].qualities[-1]:.3f}", f"{hulls['oracle'].costs[-1]:.4g}"
 
 
@@ -193,16 +194,17 @@ def _apgr(pool: Pool, scores: FloatArray) -> str:
     if pool.best == 0:
         return "the cheapest is best"
     ends = pool.quality[:, 0], pool.quality[:, pool.best]
-    curve = cost_quality_curve(scores[:, pool.best] - scores[:, 0], *ends, resamples=RESAMPLES)
+    curve = cost_quality_curve(scores[:, pool.best] - scores[:, 0], *ends)
     return span_columns(curve.apgr, *curve.interval("apgr"), 3)
 
 
-def held_out(make: type[PoolRouter], X: FloatArray, quality: FloatArray, task: IntArray | None = None) -> FloatArray:
+def score_held_out(
+    make: type[PoolRouter], X: FloatArray, quality: FloatArray, task: IntArray | None = None
+) -> FloatArray:
     """(n, M) quality expected by routers that did not see the prompt."""
-    folds = np.random.default_rng(0).permutation(len(X)) % FOLDS
-    scores = np.empty_like(quality)
-    for fold in range(FOLDS):
-        rest, held = folds != fold, folds == fold
-        of_rest, of_held = (None, None) if task is None else (task[rest], task[held])
-        scores[held] = estimate_quality(make(), X[rest], quality[rest], task=of_rest)(X[held], of_held)
-    return scores
+
+    def predict(train: BoolArray, held: BoolArray) -> FloatArray:
+        of_train, of_held = (None, None) if task is None else (task[train], task[held])
+        return estimate_quality(make(), X[train], quality[train], task=of_train)(X[held], of_held)
+
+    return held_out(folds(len(X)), predict)

@@ -11,9 +11,7 @@ from demur.errors import DemurError, InputError
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.paper.figures import learning_figure, trade_off_figure
 from demur.paper.measures import (
-    MONEY_RESAMPLES,
     RANDOM_ROUTERS,
-    RESAMPLES,
     SEEDS,
     SIZES,
     Laboratory,
@@ -35,14 +33,15 @@ from demur.paper.part import (
 from demur.paper.printed import MT_BENCH_USD, figures_of
 from demur.paper.systems import DEPARTURES, ROUTERS, SYSTEMS, System, of_key
 from demur.records import FloatArray
+from demur.statistics import RESAMPLES
 
 COLUMNS = (
     *("row", "CPT50 [95 %]", "CPT80 [95 %]", "APGR [95 %]"),
     *("RouteLLM's CPT50", "RouteLLM's CPT80", "RouteLLM's APGR", "the paper CPT50 / CPT80"),
 )
 PROTOCOLS = (
-    f"Intervals are 95 % bootstrap over prompts, {RESAMPLES} resamples. Columns 2 to 4 are at full resolution; 5 to 7 "
-    "are RouteLLM's protocol (eleven thresholds at the deciles of the scores, drawn anew in every resample). Random: "
+    f"Intervals are 95 % bootstrap over prompts, {RESAMPLES:,} resamples. Columns 2 to 4 are at full resolution; 5 to "
+    "7 are RouteLLM's protocol (eleven thresholds at the deciles of the scores, drawn anew in every resample). Random: "
     f"the analytic chord; under RouteLLM's protocol median and 95 % range of {RANDOM_ROUTERS} routers with random "
     "scores. The oracle never harms at full resolution; under RouteLLM's protocol it is ordered by gain and ends at "
     "always-strong. Four digits of the oracle's APGR: DESIGN's three are cut, not rounded."
@@ -54,7 +53,7 @@ SMALLER = (
 
 
 def _head(asked: Benchmark) -> Cells:
-    curve = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong, resamples=0)
+    curve = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong)
     scale, digits = (1, 5) if asked.name == "mt_bench" else (100, 4)
     alone = f"weak {scale * curve.weak_quality:.{digits}f}, strong {scale * curve.strong_quality:.{digits}f}"
     return (" ".join((f"{asked.name}: n {len(asked.weak)}, {alone}", *asked.notes)),)
@@ -62,13 +61,13 @@ def _head(asked: Benchmark) -> Cells:
 
 def _oracle(asked: Benchmark) -> Cells:
     gains = asked.strong - asked.weak
-    theirs = cost_quality_curve(gains, asked.weak, asked.strong, protocol="routellm", resamples=RESAMPLES)
+    theirs = cost_quality_curve(gains, asked.weak, asked.strong, protocol="routellm")
     best = theirs.oracle
     return (f"{100 * best.cpt(0.5):.2f}", f"{100 * best.cpt(0.8):.2f}", f"{best.apgr:.4f}", *cells(theirs), "")
 
 
 def _random(asked: Benchmark) -> Cells:
-    chord = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong, resamples=0)
+    chord = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong)
     exact = f"{100 * chord.cpt(0.5):.1f}", f"{100 * chord.cpt(0.8):.1f}", f"{chord.apgr:.3f}".removeprefix("0")
     theirs = random_routers(asked, "routellm")
     spans = [span_columns(100 * a, 100 * b, 100 * c, 1) for a, b, c in (theirs["cpt50"], theirs["cpt80"])]
@@ -214,7 +213,7 @@ def _cost_notes(lab: Laboratory) -> tuple[str, ...]:
             continue  # its cells say why
     return (
         "USD of the whole benchmark at CPT80; tokens are characters / 4, and a second turn sends the first and its "
-        f"answer again. Intervals: prompts drawn again, {MONEY_RESAMPLES} times, CPT80 and money anew in each.",
+        f"answer again. Intervals: prompts drawn again, {RESAMPLES:,} times, CPT80 and money anew in each.",
         *(f"Price: {source}." for source in prices),
         f"The paper on MT-Bench (gpt-4-0613, 160 turns): {MT_BENCH_USD}.",
         "FrugalGPT pays for both models where it goes on.",

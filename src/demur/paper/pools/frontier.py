@@ -11,6 +11,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.records import FloatArray, IntArray
+from demur.statistics import draw_counts, percentile_interval
 
 PRICES = 200
 
@@ -87,13 +88,10 @@ def oracle_frontier(quality: FloatArray, cost: FloatArray) -> Frontier:
     return frontier(quality, quality, cost)
 
 
-def interval_of_aiq(
-    scores: FloatArray, quality: FloatArray, cost: FloatArray, *, resamples: int = 100, seed: int = 0
-) -> tuple[float, float]:
+def interval_of_aiq(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> tuple[float, float]:
     """95 % bootstrap interval of AIQ over prompts; what is chosen at a price stays as it is on all of them."""
     score, value, price = _check(scores, quality, cost)
-    n, random = len(score), np.random.default_rng(seed)
-    weights = random.multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (resamples, n)
+    weights = np.array(list(draw_counts(len(score)))) / len(score)  # (resamples, n)
     chosen = _choices(score, price)
     costs, qualities = weights @ _earn(chosen, price).T, weights @ _earn(chosen, value).T
     singles = weights @ price
@@ -101,5 +99,5 @@ def interval_of_aiq(
         hull(list(zip(x.tolist(), y.tolist(), strict=True)), ends.min(), ends.max()).aiq
         for x, y, ends in zip(costs, qualities, singles, strict=True)
     ]
-    low, high = np.quantile(found, [0.025, 0.975])
+    low, high = percentile_interval(found)
     return float(low), float(high)
