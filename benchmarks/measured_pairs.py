@@ -17,8 +17,8 @@ from demur.gate.gate import GateRows
 from demur.labels.from_samples import joint_clusters, label_prompts
 from demur.labels.sureness import calibrated_targets
 from demur.labels.targets import hard_targets, margin_targets
-from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
+from demur.meaning.meanings import Meanings
 from demur.prompts.grading import grade, numeric
 from demur.records import FloatArray, Prompt, Sample
 from demur.sampling.pair import PairSamples
@@ -129,18 +129,18 @@ def from_texts(
 ) -> Pair:
     """A pair whose answers are there as texts: everything as `demur label` and `demur train` do it."""
     samples = PairSamples(*({p.id: a for p, a in zip(prompts, side, strict=True)} for side in (weak, strong)))
-    targets = {}
+    targets, meanings = {}, Meanings(exact_match)
     for shown, kind in KINDS.items():
         config = LabelConfig(kind=kind, entailment="exact")
-        found = label_prompts(prompts, samples, exact_match, config, weak="weak", strong="strong")
+        found = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong")
         targets[shown] = np.array([row.target for row in found.preferences])
     agreed = label_prompts(
-        prompts, samples, exact_match, LabelConfig("agreement", entailment="exact"), weak="weak", strong="strong"
+        prompts, samples, meanings, LabelConfig("agreement", entailment="exact"), weak="weak", strong="strong"
     )
     targets["agreement"] = np.array([row.target for row in agreed.preferences])
     questions = [prompt.text for prompt in prompts]
-    own = meaning_clusters(questions, [[one.text for one in a] for a in weak], entailment=exact_match).ids
-    joint = joint_clusters(prompts, weak, strong, exact_match, rules=True).ids
+    own = meanings(questions, [[one.text for one in a] for a in weak]).ids
+    joint = joint_clusters(prompts, weak, strong, meanings).ids
     drafts = read_drafts(own, weak, min(EXTRA, len(weak[0]) - 1))
     rows = gate_rows(np.zeros(len(prompts)), drafts, joint, [len(a) for a in strong])
     judge = numeric if numbers else grade

@@ -15,6 +15,8 @@ from demur.gate.gate import EMPTY_NLL, SIGNALS, GateRows, GateVerdict, fit_gate,
 from demur.gate.router import Router, believed_quality, drafts_of
 from demur.gate.staged import Use, staged_curve, staged_scores
 from demur.gate.train import train_policy
+from demur.meaning.entailment import exact_match
+from demur.meaning.meanings import Meanings
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
 from demur.records import Prompt, Sample
@@ -48,7 +50,7 @@ def trained(prompts: list[Prompt], samples: PairSamples) -> Router:
     random = np.random.default_rng(1)
     training = [TrainingPrompt(p.text, float(y), 1.0, 0.0) for p, y in zip(prompts, random.random(N), strict=True)]
     router = train_router(LetterEncoder(), LogisticRegression(), training, weak="small", strong="large")
-    return train_policy(router, prompts, samples)
+    return train_policy(router, prompts, samples, Meanings(exact_match))
 
 
 def test_it_pays_where_the_weak_model_wavers_when_it_does_not_know() -> None:

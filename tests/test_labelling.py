@@ -8,6 +8,7 @@ from demur.config import LabelConfig
 from demur.errors import InputError
 from demur.labels.from_samples import Labels, label_prompts
 from demur.meaning.entailment import exact_match
+from demur.meaning.meanings import Meanings
 from demur.records import Prompt, Sample
 from demur.sampling.pair import PairSamples
 
@@ -24,7 +25,7 @@ def side(answers: list[tuple[str, str]]) -> dict[str, list[Sample]]:
 
 def labelled(weak: list[tuple[str, str]], strong: list[tuple[str, str]]) -> Labels:
     samples = PairSamples(side(weak), side(strong))
-    return label_prompts(PROMPTS, samples, exact_match, LabelConfig(), weak="small", strong="large")
+    return label_prompts(PROMPTS, samples, Meanings(exact_match), LabelConfig(), weak="small", strong="large")
 
 
 def test_a_model_that_never_answers_is_refused() -> None:

@@ -38,7 +38,7 @@ STAGES = (
         "measure",
         "prompts",
     ),
-    *("models", "sampling", "meaning", "labels", "routing", "gate", "evaluation", "runs", "pipeline", "quickstart"),
+    *("models", "sampling", "meaning", "runs", "labels", "routing", "gate", "evaluation", "pipeline", "quickstart"),
     *("paper", "gateway", "testing", "cli"),
 )
 NEVER_FROM = {"gateway": {"paper", "quickstart", "pipeline", "runs", "evaluation"}}  # what serves needs none of these

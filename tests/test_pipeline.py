@@ -17,10 +17,9 @@ import pytest
 import demur
 from demur import pipeline, quickstart
 from demur.cli import printing
-from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RunConfig
+from demur.config import METHOD_NAMES, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
 from demur.gate.router import Router
-from demur.labels import label_run as supervision
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import saturated_rows
 from demur.methods import BY_NAME
@@ -28,7 +27,8 @@ from demur.records import FloatArray
 from demur.routing import prompt_router
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
-from demur.sampling.pair import pricing
+from demur.runs import run as opened
+from demur.sampling.pair import endpoints_of, pricing
 from pairs import Pair, questions, running_pair, write_questions
 from worlds import LetterEncoder
 
@@ -36,10 +36,9 @@ from worlds import LetterEncoder
 @pytest.fixture(autouse=True)
 def letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """No encoder is fetched: prompts are embedded by their letters."""
-    for module in (pipeline, supervision):
-        monkeypatch.setattr(module, "load_encoder", lambda spec, progress: LetterEncoder())
     monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
     monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
+    monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
 
 
 @pytest.fixture(scope="module")
@@ -408,10 +407,10 @@ def test_the_gate_of_the_router_before_does_not_stand_in_the_way(
 
 
 def test_what_a_judge_of_meanings_costs_is_said_to_be_left_out() -> None:
-    free = RunConfig("p", ModelConfig("w", "http://x/v1"), ModelConfig("s", "http://x/v1"))
-    asked = replace(free, label=LabelConfig(entailment="llm:gpt-4o@https://api.openai.com/v1"))
-    assert "is not in this" not in pricing(free)
-    assert "what llm:gpt-4o@https://api.openai.com/v1 costs as entailment is not in this" in pricing(asked)
+    pair = endpoints_of(RunConfig("p", ModelConfig("w", "http://x/v1"), ModelConfig("s", "http://x/v1")))
+    assert "is not in this" not in pricing(pair, "shipped")
+    judge = "llm:gpt-4o@https://api.openai.com/v1"
+    assert f"what {judge} costs as entailment is not in this" in pricing(pair, judge)
 
 
 def test_a_decision_that_waits_for_an_answer_says_so(capsys: pytest.CaptureFixture[str]) -> None:

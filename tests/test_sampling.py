@@ -14,17 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from demur.config import ModelConfig, RunConfig
+from demur.config import ModelConfig
 from demur.errors import BudgetError, EndpointError, StoreError
 from demur.models.endpoint import Endpoint
+from demur.models.local import endpoint_of
 from demur.models.prices import usd_paid
 from demur.records import Prompt, Sample, SamplingSettings
-from demur.sampling.pair import PairSamples, spend_of
-from demur.sampling.sample import Budget, estimate, sample_prompts
+from demur.sampling.pair import PairEndpoints, PairSamples, spend_of
+from demur.sampling.sample import Budget, estimate, sample_prompts, stored_samples
 from demur.store import Store
 
 PROMPTS = [Prompt(f"p{i}", f"question {i}") for i in range(6)]
 SETTINGS = SamplingSettings(n=3, max_tokens=10)
+NOTHING: dict[str, list[Sample]] = {prompt.id: [] for prompt in PROMPTS}
 FREE = Endpoint("m", "http://127.0.0.1/v1", concurrency=2, local=True)
 PAID = Endpoint("m", "http://x/v1", usd_per_million_input=1e6, usd_per_million_output=1e6)  # a dollar a token
 
@@ -85,7 +87,7 @@ async def test_a_prompt_whose_requests_fail_half_way_keeps_what_was_paid() -> No
 async def test_equal_prompts_are_asked_and_paid_once() -> None:
     twice = [Prompt("a", "the same"), Prompt("b", "another"), Prompt("c", "the same")]
     with Store(":memory:") as store:
-        assert estimate(twice, FREE, SETTINGS, store).missing == 6
+        assert estimate(twice, FREE, SETTINGS, stored_samples(twice, FREE, SETTINGS, store)).missing == 6
         counting = Counting()
         found = await sample_prompts(twice, counting, FREE, SETTINGS, store)
         assert sorted(text for text, _ in counting.asked) == ["another", "the same"]
@@ -142,18 +144,18 @@ async def test_an_unknown_price_cannot_keep_a_budget() -> None:
     unknown = Endpoint("nobody-knows-this-model", "http://x/v1")
     assert unknown.price is None
     with Store(":memory:") as store:
-        assert estimate(PROMPTS, unknown, SETTINGS, store).usd is None
+        assert estimate(PROMPTS, unknown, SETTINGS, NOTHING).usd is None
         with pytest.raises(BudgetError, match="its price is unknown"):
             await sample_prompts(PROMPTS, Counting(), unknown, SETTINGS, store, budget=Budget(1.0))
 
 
 async def test_the_estimate_is_a_bound_on_what_is_paid() -> None:
     with Store(":memory:") as store:
-        expected = estimate(PROMPTS, PAID, SETTINGS, store)
+        expected = estimate(PROMPTS, PAID, SETTINGS, NOTHING)
         found = await sample_prompts(PROMPTS, Counting(), PAID, SETTINGS, store)
         assert expected.usd is not None
         assert usd_paid([s for side in found.values() for s in side], PAID.price) <= expected.usd  # type: ignore[operator]
-        assert estimate(PROMPTS, PAID, SETTINGS, store).missing == 0
+        assert estimate(PROMPTS, PAID, SETTINGS, found).missing == 0
 
 
 def test_shared_prompt_tokens_are_paid_once() -> None:
@@ -165,7 +167,7 @@ def test_shared_prompt_tokens_are_paid_once() -> None:
 
 CHILD = """
 import asyncio, sys
-from demur.config import ModelConfig, RunConfig
+from demur.config import ModelConfig
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.sample import sample_prompts
@@ -239,5 +241,6 @@ def test_two_processes_can_write_one_store(tmp_path: Path) -> None:
 def test_the_sum_counts_equal_prompts_once() -> None:
     twice, answers = [Prompt("a", "same"), Prompt("b", "same")], [Sample(0, "x", None, "stop", 2, 1)]
     side = ModelConfig("m", "http://x/v1", usd_per_million_input=1e6, usd_per_million_output=1e6)
-    spent = spend_of(RunConfig("p", side, side), twice, PairSamples(*[{"a": answers, "b": answers}] * 2))
+    pair = PairEndpoints(*[endpoint_of(side)] * 2)
+    spent = spend_of(pair, twice, PairSamples(*[{"a": answers, "b": answers}] * 2), "")
     assert (spent.prompts, spent.samples, spent.usd) == (1, 2, 6.0)

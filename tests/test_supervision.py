@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from demur.config import LabelConfig, ModelConfig, RunConfig
+from demur.config import LabelConfig
 from demur.errors import InputError
 from demur.labels.judge_replies import orders_of
 from demur.labels.label_run import FROM_GRADES, Sampled, from_file, from_grades, from_judge, judge_items
@@ -58,25 +59,17 @@ def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> 
         from_judge(of, items, [None, "So!", "Well", "Hm"], "judge")
 
 
-def run_with(tmp_path: Path, **label: object) -> RunConfig:
-    """A run on three prompts that all are kept for measuring."""
-    rows = [{"id": str(i), "prompt": f"Question {i}?", "answers": ["x"]} for i in range(3)]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    weak, strong = (ModelConfig(name, base_url="http://127.0.0.1:9/v1") for name in ("small", "large"))
-    config = LabelConfig(source="preference", file=str(tmp_path / "battles.jsonl"), **label)  # type: ignore[arg-type]
-    return RunConfig(str(tmp_path / "prompts.jsonl"), weak, strong, label=config, test_share=1.0)
-
-
 def test_a_files_models_stand_for_the_runs_and_what_is_measured_on_is_left_out(tmp_path: Path) -> None:
     battles = [
         {"model_a": "mixtral", "model_b": "gpt-4", "prompt": prompt, "winner": "model_b"}
         for prompt in ("Question 1?", "New?")
     ]
     (tmp_path / "battles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in battles))
-    found = from_file(run_with(tmp_path, models=("mixtral", "gpt-4")))
+    label = LabelConfig(source="preference", file=str(tmp_path / "battles.jsonl"), models=("mixtral", "gpt-4"))
+    found = from_file(label, "small", "large", kept={"Question 1?"})
     (row,) = found.preferences
     assert (row.prompt, row.model_a, row.model_b, row.target) == ("New?", "small", "large", 1.0)
     assert "mixtral and gpt-4 of" in found.notes[0]
     assert found.notes[1] == "1 rows left out: their prompt is kept for measuring"
     with pytest.raises(InputError, match=r"no row compares small and large; it holds mixtral / gpt-4: name its"):
-        from_file(run_with(tmp_path))
+        from_file(replace(label, models=()), "small", "large", kept={"Question 1?"})

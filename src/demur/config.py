@@ -24,6 +24,10 @@ from demur.records import SamplingSettings
 RUN_RECORD = "run.json"
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
+DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty.DEFINITIONS`
+    *("rao_blackwell", "discrete", "paper", "paper_length_normalised", "meanings", "eigv", "degree"),
+    *("predictive_entropy", "perplexity"),
+)
 
 LabelSource = Literal["entropy", "agreement", "accuracy", "preference", "quality-gap", "judge"]
 KINDS: Mapping[str, tuple[str, ...]] = {  # of a source's labels, its default first

@@ -26,6 +26,7 @@ from demur.config import (
     read_run_file,
 )
 from demur.errors import InputError
+from demur.evaluation.figures import check_matplotlib
 from demur.evaluation.graded_file import GradedFile, write_graded
 from demur.evaluation.page import write_report
 from demur.evaluation.policy_rows import measure_policy
@@ -43,32 +44,22 @@ from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.targets import label_warnings, saturated_rows
-from demur.meaning.entailment import open_entailment
 from demur.measure.threshold import (
     Calibration,
     payback,
     threshold_for_share,
 )
-from demur.models.encoder import CachedEncoder, encoder_identity, load_encoder
-from demur.models.local import endpoint_of, parse_model
-from demur.prompts import load_prompts, split_prompts, why_untested
+from demur.models.encoder import CachedEncoder, encoder_identity
+from demur.models.local import parse_model
+from demur.prompts import why_untested
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import POLICY, save_calibration
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_paper_recipe, train_routers
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import record_of, serving_costs
-from demur.sampling.pair import (
-    PairEstimate,
-    PairSamples,
-    PairSpend,
-    check_pair,
-    pricing,
-    sample_pair,
-    spend_of,
-    stored_pair,
-)
-from demur.store import Store
+from demur.runs.run import Run, open_run
+from demur.sampling.pair import PairEstimate, PairSpend, check_pair, pricing, sample_pair, spend_of
 
 Announce = Callable[[PairEstimate], None]
 
@@ -84,48 +75,48 @@ class Outcome:
     evaluation: Evaluation | None  # None when no prompt has gold answers
 
 
-# -- the stages, each on a run's record and an open store ------------------------------------------------------------
+# -- the stages, each a function of the open run ---------------------------------------------------------------------
 
 
 def run_config(config: RunConfig, *, announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
     """Every stage, once; the table of contents of demur."""
     check_run(config)  # before anything is paid for
-    with Store(config.store) as store:
-        samples = sample_stage(config, store, announce, progress)  # ask both models n times a prompt; keep all
-        labels = label_stage(config, store, progress)  # meanings -> entropy -> preferences; or another source
-        router = train_stage(config, store, progress)  # fit every router on the train prompts
+    check_matplotlib()
+    with open_run(config, progress=progress) as run:
+        spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
+        labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
+        router = train_stage(run)  # fit every router on the train prompts
         config.save()  # now that all of it is there: a run that failed before leaves the record of what is
-        policy = gate_stage(config, router, store, progress)  # learn when to look at the weak model's answer
-        calibration = calibrate_stage(config, policy)  # the threshold that sends strong_share to the strong model
-        evaluation = evaluate_stage(config, store, progress)  # cost and quality on the test prompts
+        policy = gate_stage(run, router)  # learn when to look at the weak model's answer
+        calibration = calibrate_stage(run, policy)  # the threshold that sends strong_share to the strong model
+        evaluation = evaluate_stage(run)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
-    spent = spend_of(config, load_prompts(config.prompts), samples)
-    return Outcome(config.run, spent, labels, calibration, evaluation)
+    return Outcome(config.run, spend, labels, calibration, evaluation)
 
 
-def sample_stage(config: RunConfig, store: Store, announce: Announce | None, progress: Progress) -> PairSamples:
-    """Both models' samples of every prompt, from the store or by asking."""
-    prompts = load_prompts(config.prompts)
-    check_training(prompts, config.test_share)
-    return sample_pair(config, prompts, store, announce=announce, progress=progress)
+def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
+    """Both models' samples of every prompt, from the store or by asking; returns what they cost in all."""
+    check_training(run.prompts, run.config.test_share)
+    run.samples = sample_pair(
+        *(run.config, run.pair, run.prompts, run.samples, run.store), announce=announce, progress=run.progress
+    )
+    return spend_of(run.pair, run.prompts, run.samples, pricing(run.pair, run.config.label.entailment))
 
 
-def label_stage(config: RunConfig, store: Store, progress: Progress) -> Labels:
+def label_stage(run: Run) -> Labels:
     """Preferences from the source that the run names, written to preferences.jsonl."""
-    labels = label_run(config, store, progress=progress)
-    write_preferences(config.preferences, labels.preferences)
+    labels = label_run(run)
+    write_preferences(run.config.preferences, labels.preferences)
     return labels
 
 
-def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None) -> PromptRouter:
+def train_stage(run: Run) -> PromptRouter:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
-    served = config.router.served
+    config, served = run.config, run.config.router.served
     preferences = read_preferences(config.preferences)
-    found = encoder or load_encoder(config.router.encoder, progress=progress)
-    cached = CachedEncoder(found, store, progress=progress)
-    record = record_of(config, preferences) | {"serving_cost": serving_costs(config, store)}
-    routers = train_routers(preferences, cached, config.router.methods, record=record, progress=progress)
+    record = record_of(config, preferences) | {"serving_cost": serving_costs(run)}
+    routers = train_routers(preferences, run.encoder, config.router.methods, record=record, progress=run.progress)
     for name, router in routers.items():
         router.save(config.routers / name)
     routers[served].save(config.served_router)
@@ -133,63 +124,56 @@ def train_stage(config: RunConfig, store: Store, progress: Progress, encoder: En
     return routers[served]
 
 
-def gate_stage(config: RunConfig, router: PromptRouter, store: Store, progress: Progress) -> Router:
+def gate_stage(run: Run, router: PromptRouter) -> Router:
     """The served router with its gate, saved beside it."""
-    wanted = config.router.gate
-    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
+    wanted = run.config.router.gate
     if wanted == "off":
         policy = Router(router, about="the gate is switched off")
     else:
-        samples = stored_pair(config, train, store)
-        with open_entailment(config.label.entailment, store, progress) as entailment:
-            policy = train_policy(
-                *(router, train, samples, entailment),
-                extra=config.router.extra_samples,
-                rules=config.label.rules,
-                progress=progress,
-            )
+        trained = {one.prompt for one in router.training}
+        prompts = [prompt for prompt in run.complete(run.train) if prompt.text in trained]
+        policy = train_policy(router, prompts, run.samples, run.meanings, extra=run.config.router.extra_samples)
     if wanted == "on" and policy.gate:
         policy = replace(policy, active=True)
-    policy.save_gate(config.served_router)
+    policy.save_gate(run.config.served_router)
     return policy
 
 
-def calibrate_stage(config: RunConfig, policy: Router) -> Calibration:
+def calibrate_stage(run: Run, policy: Router) -> Calibration:
     """The policy's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
-    calibration = threshold_for_share(policy.training_finals, config.strong_share, on="the training prompts")
+    calibration = threshold_for_share(policy.training_finals, run.config.strong_share, on="the training prompts")
     calibration = replace(calibration, n=len(policy.prompt_router.training))  # each may count with several drafts
-    save_calibration(config.served_router, calibration)
+    save_calibration(run.config.served_router, calibration)
     return calibration
 
 
-def evaluate_stage(
-    config: RunConfig, store: Store, progress: Progress, encoder: Encoder | None = None
-) -> Evaluation | None:
+def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | None:
     """All routers on the test prompts; None when no prompt has gold answers."""
-    _, prompts = split_prompts(load_prompts(config.prompts), config.test_share)
+    prompts = run.complete(run.test)
     if not prompts:
         return None
-    samples = stored_pair(config, prompts, store)
-    prices = endpoint_of(config.weak).price, endpoint_of(config.strong).price
-    test = grade_test_set(prompts, samples.weak, samples.strong, prices)
+    config, samples, weak, strong = run.config, run.samples, run.pair.weak, run.pair.strong
+    test = grade_test_set(prompts, samples.weak, samples.strong, (weak.price, strong.price))
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
     write_graded(config.graded, GradedFile(tuple(texts), *firsts))
     served = PromptRouter.load(config.served_router, encoder=encoder)
-    encoder = CachedEncoder(served.encoder, store, progress=progress)
+    encoder = CachedEncoder(served.encoder, run.store, progress=run.progress)
     rows = []
     for done, name in enumerate(config.router.methods):
-        progress("measuring routers", done, len(config.router.methods))
+        run.progress("measuring routers", done, len(config.router.methods))
         router = PromptRouter.load(config.routers / name, encoder=encoder)
         rows.append(evaluate_router(name, router.score(texts), test))
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
-    progress("measuring routers", len(config.router.methods), len(config.router.methods))
+    run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.preferences)
     policy = Router.load(config.served_router, encoder=encoder)
-    staged, findings = measure_policy(policy, config.router.served, test, train_paper_recipe(preferences, encoder))
+    paper = train_paper_recipe(preferences, encoder)
+    meanings = run.meanings if trained_on_meanings(run, policy) else None
+    staged, findings = measure_policy(policy, config.router.served, test, paper, meanings)
     targets = np.array([row.target for row in preferences])
-    everything = load_prompts(config.prompts)
-    spent = spend_of(config, everything, stored_pair(config, everything, store))
+    prices = pricing(run.pair, config.label.entailment)
+    spent = spend_of(run.pair, run.prompts, samples, prices)
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
@@ -199,11 +183,18 @@ def evaluate_stage(
         preferences=tuple(preferences),
         examples=examples(replace(served, encoder=encoder), test),
         warnings=(*quality_warnings(test), *label_warnings(targets, saturated_rows(preferences))),
-        pricing=pricing(config),
+        pricing=prices,
         payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
         findings=findings,
         notes=record_of(config, preferences),
     )
+
+
+def trained_on_meanings(run: Run, policy: Router) -> bool:
+    """True where the gate was learned from meanings as the run's record decides them today."""
+    label = run.config.label
+    learned = policy.prompt_router.record.get("labels", {}).get("entailment"), policy.rules
+    return learned == (label.entailment, label.rules)
 
 
 def _mean(values: FloatArray | None) -> float | None:
@@ -248,11 +239,10 @@ def sample(
         str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
     )
     check_pair(config)
-    read = load_prompts(config.prompts)  # a broken file is said before anything is written or paid
-    with Store(config.store) as store:
-        samples = sample_pair(config, read, store, announce=announce, progress=progress)
+    with open_run(config, progress=progress) as opened:
+        spend = sample_stage(opened, announce)
     config.save()  # now that the samples are there: a run that failed leaves the record of the one before
-    return spend_of(config, read, samples)
+    return spend
 
 
 def label(
@@ -282,8 +272,8 @@ def label(
     wanted = from_mapping(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
     check_label(wanted)
     config = replace(load_run(run), label=wanted)
-    with Store(config.store) as store:
-        labels = label_stage(config, store, progress)
+    with open_run(config, progress=progress) as opened:
+        labels = label_stage(opened)
     config.save()  # now that the labels are there: the record must not name a source that failed
     return labels
 
@@ -308,10 +298,10 @@ def train(
     given: dict[str, object] = {"methods": list_names(methods), "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
-    with Store(config.store) as store:
-        router = train_stage(config, store, progress, own)
+    with open_run(config, encoder=own, progress=progress) as opened:
+        router = train_stage(opened)
         config.save()  # now that the routers are there
-        gate_stage(config, router, store, progress)
+        gate_stage(opened, router)
     return Router.load(config.served_router, encoder=own)  # what was saved, and no store that is closed
 
 
@@ -321,10 +311,10 @@ def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Prog
     ``encoder`` only where the routers were trained on an object of your own.
     """
     config = load_run(run)
-    with Store(config.store) as store:
-        found = evaluate_stage(config, store, progress, encoder)
-    if found is None:
-        raise InputError(f"{config.prompts}: {why_untested(load_prompts(config.prompts), config.test_share)}")
+    with open_run(config, progress=progress) as opened:
+        found = evaluate_stage(opened, encoder)
+        if found is None:
+            raise InputError(f"{config.prompts}: {why_untested(opened.prompts, config.test_share)}")
     return found
 
 

@@ -1,7 +1,7 @@
-"""The store: one SQLite file that keeps what was paid for (samples, verdicts of entailment, embeddings), by content.
+"""The store: one SQLite file that keeps what was paid for (samples, verdicts of entailment, embeddings, meanings).
 
-Every write is a committed transaction before anything is counted, so kill -9 loses nothing. It knows rows and keys, not
-what they mean.
+Rows are found by content. Every write is a committed transaction before anything is counted, so kill -9 loses nothing.
+It knows rows and keys, not what they mean.
 """
 
 from __future__ import annotations
@@ -37,10 +37,17 @@ create table if not exists embeddings (
     encoder text not null, text text not null, vector blob not null,
     primary key (encoder, text)
 ) without rowid;
-"""
+create table if not exists meanings (
+    decided_by text not null, answers text not null, clusters text not null, pairs integer not null,
+    primary key (decided_by, answers)
+) without rowid;
+"""  # a table that is new to an older store is made when that is opened
+
+_AMONG = "select value from json_each(?)"  # one parameter, however many keys there are
 
 Pair = tuple[str, str]
 EntailmentScores = tuple[float, float, float]
+Answers = tuple[str, tuple[str, ...]]  # a question and the answers to it, in sampling order
 
 
 class Store:
@@ -81,16 +88,22 @@ class Store:
 
     def samples(self, model: str, prompt: str, settings: str) -> list[Sample]:
         """All stored samples of a prompt (its text) by a model under settings, by index."""
+        return self.samples_of(model, [prompt], settings)[prompt]
+
+    def samples_of(self, model: str, prompts: Iterable[str], settings: str) -> dict[str, list[Sample]]:
+        """All stored samples of many prompts, by text, then by index; one query, however many they are."""
+        keys = {content_hash(prompt): prompt for prompt in prompts}
+        found: dict[str, list[Sample]] = {prompt: [] for prompt in keys.values()}
         with self._errors():
             rows = self._db.execute(
-                "select sample, answer, logprobs, finish_reason, prompt_tokens, completion_tokens, choices "
-                "from samples where model = ? and prompt = ? and settings = ? order by sample",
-                (model, content_hash(prompt), settings),
+                "select prompt, sample, answer, logprobs, finish_reason, prompt_tokens, completion_tokens, choices "
+                f"from samples where model = ? and prompt in ({_AMONG}) and settings = ? order by prompt, sample",
+                (model, json.dumps(list(keys)), settings),
             ).fetchall()
-        return [
-            Sample(index, text, None if logprobs is None else tuple(json.loads(logprobs)), *rest)
-            for index, text, logprobs, *rest in rows
-        ]
+        for key, index, text, logprobs, *rest in rows:
+            tokens = None if logprobs is None else tuple(json.loads(logprobs))
+            found[keys[key]].append(Sample(index, text, tokens, *rest))
+        return found
 
     def add_samples(self, model: str, prompt: str, settings: str, samples: Sequence[Sample]) -> None:
         """Keep samples; committed when this returns. A sample that is there already stays as it was."""
@@ -132,19 +145,27 @@ class Store:
         rows = [(encoder, content_hash(text), np.float32(row).tobytes()) for text, row in embeddings.items()]
         self._write("insert or replace into embeddings values (?, ?, ?)", rows)
 
+    def meanings(self, decided_by: str, asked: Sequence[Answers]) -> dict[Answers, tuple[tuple[int, ...], int]]:
+        """Stored clusters of those lists of answers that have some, and the pairs that the entailment model scored."""
+        keys = {content_hash(one): one for one in asked}
+        found = self._lookup("answers, clusters, pairs", "meanings", "decided_by", "answers", decided_by, keys)
+        return {keys[key]: (tuple(json.loads(clusters)), pairs) for key, clusters, pairs in found}
+
+    def add_meanings(self, decided_by: str, meanings: Mapping[Answers, tuple[Sequence[int], int]]) -> None:
+        """Keep clusters; committed when this returns."""
+        rows = [
+            (decided_by, content_hash(asked), json.dumps(list(clusters)), pairs)
+            for asked, (clusters, pairs) in meanings.items()
+        ]
+        self._write("insert or replace into meanings values (?, ?, ?, ?)", rows)
+
     def _lookup(self, columns: str, table: str, owner: str, key: str, value: str, keys: Iterable[str]) -> list[Any]:
-        """Rows of ``table`` whose key is among ``keys``, asked for in portions that SQLite takes."""
-        wanted = list(keys)
-        rows: list[Any] = []
+        """Rows of ``table`` whose key is among ``keys``."""
         with self._errors():
-            for start in range(0, len(wanted), 500):
-                portion = wanted[start : start + 500]
-                marks = ", ".join("?" * len(portion))
-                rows += self._db.execute(
-                    f"select {columns} from {table} where {owner} = ? and {key} in ({marks})",
-                    (value, *portion),
-                ).fetchall()
-        return rows
+            return self._db.execute(
+                f"select {columns} from {table} where {owner} = ? and {key} in ({_AMONG})",
+                (value, json.dumps(list(keys))),
+            ).fetchall()
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         with self._lock, self._errors():

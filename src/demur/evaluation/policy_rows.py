@@ -7,6 +7,7 @@ import numpy as np
 from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
 from demur.gate.router import Router, drafts_of
 from demur.gate.staged import apgr_gain, staged_curve, staged_scores
+from demur.meaning.clusters import Clustering
 from demur.measure.curve import cost_quality_curve
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter
@@ -15,9 +16,12 @@ PAPER = "paper: hard, sw"
 
 
 def measure_policy(
-    policy: Router, served: str, test: TestSet, paper: PromptRouter | None
+    policy: Router, served: str, test: TestSet, paper: PromptRouter | None, meanings: Clustering | None = None
 ) -> tuple[list[EvaluationRow], tuple[str, ...]]:
-    """Rows of the paper's recipe and, last, of router and gate; and what is found. ``served`` names the router."""
+    """Rows of the paper's recipe and, last, of router and gate; and what is found. ``served`` names the router.
+
+    ``meanings`` as `demur.gate.router.drafts_of` takes them.
+    """
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
     findings = list(policy.lines)
@@ -32,7 +36,7 @@ def measure_policy(
         rows.append(EvaluationRow(PAPER, curve))
     if policy.gate is not None:
         samples = [test.weak[prompt.id] for prompt in test.prompts]
-        drafts = drafts_of(policy, texts, samples)
+        drafts = drafts_of(policy, texts, samples, meanings)
         staged = staged_scores(policy.gate, scores, drafts)
         right = np.array([sample_quality(prompt, test.weak[prompt.id]) for prompt in test.prompts])
         drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)

@@ -17,16 +17,11 @@ from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.labels.self_report import asked_about
 from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, uncertainty
-from demur.meaning.clusters import meaning_clusters
-from demur.meaning.entailment import open_entailment
-from demur.models.local import endpoint_of
-from demur.prompts import load_prompts
 from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Progress, Sample, no_progress
-from demur.sampling.pair import stored_pair
+from demur.runs.run import Run, open_run
 from demur.sampling.sample import Budget
 from demur.statistics import auroc, bootstrap, percentile_interval
-from demur.store import Store
 
 FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much
 ALL = "all sets"
@@ -110,31 +105,29 @@ def signals(
 
     Raises InputError when no prompt has gold answers or samples are missing; EndpointError, BudgetError where asked.
     """
-    config = load_run(run)
-    prompts = [prompt for prompt in load_prompts(config.prompts) if prompt.answers]
+    with open_run(load_run(run), progress=progress) as opened:
+        return uncertainty_card(opened, Budget(max_usd) if ask else None)
+
+
+def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
+    """The card of an open run; both models are asked about their own answers where there is a budget for it."""
+    prompts = run.complete([prompt for prompt in run.prompts if prompt.answers])
     if not prompts:
-        raise InputError(f"{config.prompts}: no prompt has gold answers, so right and wrong cannot be told")
+        raise InputError(f"{run.config.prompts}: no prompt has gold answers, so right and wrong cannot be told")
+    sets = [prompt.source or Path(run.config.prompts).name for prompt in prompts]
     tables: list[SignalTable] = []
-    money = Budget(max_usd)
-    with Store(config.store) as store:
-        samples = stored_pair(config, prompts, store)
-        with open_entailment(config.label.entailment, store, progress) as entailment:
-            for side, model in ((samples.weak, config.weak), (samples.strong, config.strong)):
-                answers = [side[prompt.id] for prompt in prompts]
-                found = meaning_clusters(
-                    [prompt.text for prompt in prompts],
-                    [[one.text for one in each] for each in answers],
-                    entailment=entailment,
-                    rules=config.label.rules,
-                    progress=progress,
-                )
-                values = measure_signals(found.ids, answers)
-                if ask:
-                    about = run_to_end(asked_about(prompts, side, model, store, budget=money, progress=progress))
-                    values |= about
-                right = np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
-                sets = [prompt.source or Path(config.prompts).name for prompt in prompts]
-                tables += tables_by_set(endpoint_of(model).model, sets, values, right)
+    for side, model, endpoint in (
+        (run.samples.weak, run.config.weak, run.pair.weak),
+        (run.samples.strong, run.config.strong, run.pair.strong),
+    ):
+        answers = [side[prompt.id] for prompt in prompts]
+        found = run.meanings([prompt.text for prompt in prompts], [[one.text for one in each] for each in answers])
+        values = measure_signals(found.ids, answers)
+        if budget:
+            about = asked_about(prompts, side, model, run.store, budget=budget, progress=run.progress)
+            values |= run_to_end(about)
+        right = np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
+        tables += tables_by_set(endpoint.model, sets, values, right)
     return UncertaintyCard(len(prompts), tuple(tables))
 
 

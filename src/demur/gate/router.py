@@ -33,8 +33,9 @@ from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.gate.staged import Rehearsal, StagedScores, without_gate
 from demur.gate.weaker_groups import WeakerGroup
-from demur.meaning.clusters import meaning_clusters
+from demur.meaning.clusters import Clustering, meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
+from demur.meaning.meanings import Meanings
 from demur.records import Encoder, Entailment, FloatArray, Role, Sample
 from demur.routing.prompt_router import NEIGHBOURS, Decision, PromptRouter
 
@@ -333,11 +334,16 @@ def _running_mean(values: FloatArray, width: int) -> FloatArray:
     return np.convolve(values, np.full(width, 1.0 / width), mode="valid")
 
 
-def drafts_of(policy: Router, prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> Drafts:
-    """The weak model's samples of new prompts, as this policy's gate reads them."""
+def drafts_of(
+    policy: Router, prompts: Sequence[str], samples: Sequence[Sequence[Sample]], meanings: Clustering | None = None
+) -> Drafts:
+    """The weak model's samples of new prompts, as this policy's gate reads them.
+
+    ``meanings``: the same entailment and rules as the policy's, where what they decided is kept.
+    """
     assert policy.gate is not None, "a policy without a gate reads no drafts"
     texts = [[one.text for one in answers] for answers in samples]
-    clusters = meaning_clusters(prompts, texts, entailment=policy.entailment, rules=policy.rules)
+    clusters = (meanings or Meanings(policy.entailment, rules=policy.rules))(prompts, texts)
     return read_drafts(clusters.ids, samples, policy.gate.samples)
 
 

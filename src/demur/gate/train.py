@@ -15,9 +15,8 @@ from demur.gate.staged import rehearsal
 from demur.gate.weaker_groups import weaker_groups
 from demur.labels.from_samples import joint_clusters
 from demur.labels.uncertainty import belief
-from demur.meaning.clusters import meaning_clusters
-from demur.meaning.entailment import exact_match
-from demur.records import Entailment, Progress, Prompt, no_progress
+from demur.meaning.meanings import Meanings
+from demur.records import Prompt
 from demur.routing.prompt_router import PromptRouter
 from demur.sampling.pair import PairSamples
 
@@ -26,11 +25,9 @@ def train_policy(
     router: PromptRouter,
     prompts: Sequence[Prompt],
     samples: PairSamples,
-    entailment: Entailment = exact_match,
+    meanings: Meanings,
     *,
     extra: int = 3,
-    rules: bool = True,
-    progress: Progress = no_progress,
 ) -> Router:
     """Learn a gate for a router from both models' samples of its training prompts, without labels.
 
@@ -42,8 +39,8 @@ def train_policy(
     if texts != [one.prompt for one in router.training]:
         return Router(router, about="no gate was trained: the router learned from other prompts")
     answers = [[one.text for one in each] for each in weak]
-    own = meaning_clusters(texts, answers, entailment=entailment, rules=rules).ids
-    joint = joint_clusters(prompts, weak, strong, entailment, rules, progress).ids
+    own = meanings(texts, answers).ids
+    joint = joint_clusters(prompts, weak, strong, meanings).ids
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
     weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])
@@ -56,7 +53,7 @@ def train_policy(
         return Router(router, about=f"no gate was trained: {error}", beliefs=beliefs, weaker=weaker)
     about = f"of {extra} extra samples only {most} were there to learn from" if most < extra else ""
     return Router(
-        *(router, gate, gate.verdict.pays, entailment, rules, about, beliefs),
+        *(router, gate, gate.verdict.pays, meanings.entailment, meanings.rules, about, beliefs),
         weaker=weaker,
         rehearsal=rehearsal(router.training_scores, held),
         trials=trials(gate, router.training_scores, held, rows.gains, answer_tokens(weak), router.expected_usd(texts)),

@@ -31,8 +31,9 @@ from demur.labels.uncertainty import (
     uncertainty,
     usable_definition,
 )
-from demur.meaning.clusters import MeaningClusters, meaning_clusters
-from demur.records import Encoder, Entailment, FloatArray, IntArray, Preference, Progress, Prompt, Sample, no_progress
+from demur.meaning.clusters import MeaningClusters
+from demur.meaning.meanings import Meanings
+from demur.records import Encoder, FloatArray, IntArray, Preference, Prompt, Sample
 from demur.sampling.pair import PairSamples
 
 _Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
@@ -47,8 +48,7 @@ class Labels:
     notes: tuple[str, ...] = ()  # how they came about, in plain words
     definition: str = ""  # of the entropies, as used; "" where none were measured, and all below is 0
     saturated: float = 0.0  # share of prompts where every answer of the weak, or of the strong model is its own meaning
-    pairs_scored: int = 0  # pairs sent to the entailment model
-    calls: int = 0
+    pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
 
     @property
     def ties(self) -> float:
@@ -66,8 +66,8 @@ class Labels:
         if not self.definition:
             return counted
         return (
-            f"{counted}; SE {self.definition}, saturated {self.saturated:.0%}; {self.pairs_scored:,} pairs in "
-            f"{self.calls:,} calls of the entailment model"
+            f"{counted}; SE {self.definition}, saturated {self.saturated:.0%}; the entailment model decided about "
+            f"{self.pairs_scored:,} pairs of answers"
         )
 
 
@@ -81,19 +81,17 @@ class _Measured:
     strong_meanings: Sequence[int]
     saturated: float
     pairs: int
-    calls: int
 
 
 def label_prompts(
     prompts: Sequence[Prompt],
     samples: PairSamples,
-    entailment: Entailment,
+    meanings: Meanings,
     config: LabelConfig,
     *,
     weak: str,
     strong: str,
     encoder: Encoder | None = None,
-    progress: Progress = no_progress,
 ) -> Labels:
     """A preference for every prompt, from n samples of both models (``weak`` and ``strong`` are their names).
 
@@ -107,15 +105,15 @@ def label_prompts(
     _check_equal_n(prompts, *sides)
     silent = _check_silence(sides, (weak, strong))
     definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
-    measured = _measure(prompts, sides[0], sides[1], entailment, definition, config.rules, progress)
-    pairs, calls, name = measured.pairs, measured.calls, config.name
+    measured = _measure(prompts, sides[0], sides[1], meanings, definition)
+    pairs, name = measured.pairs, config.name
     notes: tuple[str, ...] = ()
     joint: Sequence[IntArray] = ()
     if name == "entropy combined" and measured.weak.coverage is None:
         name, notes = "agreement", ("targets agreement: without log-probs there is no coverage to combine it with",)
     if name in ("agreement", "entropy combined", "entropy auto"):
-        found = joint_clusters(prompts, sides[0], sides[1], entailment, config.rules, progress)
-        joint, pairs, calls = found.ids, pairs + found.pairs_scored, calls + found.calls
+        found = joint_clusters(prompts, sides[0], sides[1], meanings)
+        joint, pairs = found.ids, pairs + found.pairs_scored
     if name == "entropy auto":
         picked = _choose(prompts, joint, sides, encoder)
         name, notes = picked.kind, (picked.sentence,)
@@ -149,7 +147,7 @@ def label_prompts(
         warnings.insert(
             0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
         )
-    return Labels(rows, tuple(warnings), notes, definition, measured.saturated, pairs, calls)
+    return Labels(rows, tuple(warnings), notes, definition, measured.saturated, pairs)
 
 
 def _check_equal_n(
@@ -190,23 +188,21 @@ def _measure(
     prompts: Sequence[Prompt],
     weak: Sequence[Sequence[Sample]],
     strong: Sequence[Sequence[Sample]],
-    entailment: Entailment,
+    meanings: Meanings,
     definition: str,
-    rules: bool,
-    progress: Progress,
 ) -> _Measured:
     """Cluster the answers of both models, each model's by themselves, in one go: their pairs share the batches."""
     questions = [prompt.text for prompt in prompts] * 2
     answers = [[one.text for one in side] for side in (*weak, *strong)]
-    found = meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
+    found = meanings(questions, answers)
     n, tokens = len(prompts), has_tokens(weak) and has_tokens(strong)
     sides = (
         measure_sureness(found.ids[:n], weak, definition, tokens=tokens),
         measure_sureness(found.ids[n:], strong, definition, tokens=tokens),
     )
     saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
-    meanings = [len(np.unique(ids)) for ids in found.ids]
-    return _Measured(*sides, meanings[:n], meanings[n:], saturated, found.pairs_scored, found.calls)
+    counts = [len(np.unique(ids)) for ids in found.ids]
+    return _Measured(*sides, counts[:n], counts[n:], saturated, found.pairs_scored)
 
 
 def has_tokens(samples: _Side) -> bool:
@@ -230,14 +226,11 @@ def joint_clusters(
     prompts: Sequence[Prompt],
     weak: Sequence[Sequence[Sample]],
     strong: Sequence[Sequence[Sample]],
-    entailment: Entailment,
-    rules: bool,
-    progress: Progress = no_progress,
+    meanings: Meanings,
 ) -> MeaningClusters:
     """Clusters over both models' answers of every prompt, the strong model's first."""
     answers = [[one.text for one in (*s, *w)] for w, s in zip(weak, strong, strict=True)]
-    questions = [prompt.text for prompt in prompts]
-    return meaning_clusters(questions, answers, entailment=entailment, rules=rules, progress=progress)
+    return meanings([prompt.text for prompt in prompts], answers)
 
 
 def _targets(

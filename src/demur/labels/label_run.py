@@ -7,14 +7,14 @@ is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from demur.config import RunConfig
+from demur.config import LabelConfig
 from demur.errors import InputError
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
@@ -22,14 +22,10 @@ from demur.labels.judge import ask_judge
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
 from demur.labels.preference_files import read_pair
 from demur.labels.targets import label_warnings, winner_of
-from demur.meaning.entailment import open_entailment
-from demur.models.encoder import CachedEncoder, load_encoder
-from demur.models.local import endpoint_of
-from demur.prompts import load_prompts, split_prompts
 from demur.prompts.grading import grade
-from demur.records import FloatArray, Preference, Progress, Prompt, no_progress
-from demur.sampling.pair import PairSamples, stored_pair
-from demur.store import Store
+from demur.records import FloatArray, Preference, Prompt
+from demur.runs.run import Run
+from demur.sampling.pair import PairSamples
 
 FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
     "accuracy hard": accuracy_targets,
@@ -67,39 +63,26 @@ class Sampled:
         )
 
 
-def label_run(config: RunConfig, store: Store, *, progress: Progress = no_progress) -> Labels:
-    """Preferences of a run's train prompts, or of a file's, from the source that ``config.label`` names.
+def label_run(run: Run) -> Labels:
+    """Preferences of a run's train prompts, or of a file's, from the source that the run's record names.
 
     Raises InputError where the source lacks something: samples, gold answers, the pair in the file, a judge's replies
     that can be read; EndpointError and BudgetError of the judge.
     """
-    if config.label.source == "preference":
-        return from_file(config)
-    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
-    sampled = Sampled(train, stored_pair(config, train, store), *_names(config))
-    if config.label.source == "judge":
-        return _from_judge(config, sampled, store, progress)
-    if config.label.name in FROM_GRADES:
-        return from_grades(sampled, config.label.name)
-    return _from_meanings(config, sampled, store, progress)
-
-
-def _names(config: RunConfig) -> tuple[str, str]:
-    return endpoint_of(config.weak).model, endpoint_of(config.strong).model
-
-
-def _from_meanings(config: RunConfig, sampled: Sampled, store: Store, progress: Progress) -> Labels:
-    encoder = None
-    if config.label.name == "entropy auto":  # it trains a small router to choose by
-        encoder = CachedEncoder(load_encoder(config.router.encoder, progress=progress), store, progress=progress)
-    with open_entailment(config.label.entailment, store, progress) as entailment:
-        return label_prompts(
-            *(sampled.prompts, sampled.samples, entailment, config.label),
-            weak=sampled.weak,
-            strong=sampled.strong,
-            encoder=encoder,
-            progress=progress,
-        )
+    label, names = run.config.label, (run.pair.weak.model, run.pair.strong.model)
+    if label.source == "preference":
+        return from_file(label, *names, kept={prompt.text for prompt in run.test})
+    sampled = Sampled(run.complete(run.train), run.samples, *names)
+    if label.source == "judge":
+        return _from_judge(run, sampled)
+    if label.name in FROM_GRADES:
+        return from_grades(sampled, label.name)
+    return label_prompts(
+        *(sampled.prompts, sampled.samples, run.meanings, label),
+        weak=sampled.weak,
+        strong=sampled.strong,
+        encoder=run.encoder if label.name == "entropy auto" else None,  # it trains a small router to choose by
+    )
 
 
 def from_grades(sampled: Sampled, name: str) -> Labels:
@@ -124,35 +107,32 @@ def _relaxation_note(low: FloatArray, high: FloatArray) -> str:
     return f"relaxation t = {t:.3g}" if t else "relaxation t = 0: none spreads the labels more, so they equal kind prob"
 
 
-def from_file(config: RunConfig) -> Labels:
-    """The rows of ``config.label.file`` about its pair, as if the run's own models had been compared.
+def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> Labels:
+    """The rows of ``label.file`` about its pair, as if the run's own models (``weak``, ``strong``) had been compared.
 
-    Rows whose prompt is kept for measuring are left out: a router must not learn what it is tested on.
+    Rows whose prompt is among ``kept``, for measuring, are left out: a router must not learn what it is tested on.
     """
-    label, (weak, strong) = config.label, _names(config)
     theirs = label.models or (weak, strong)
     found = read_pair(Path(label.file or ""), weak=theirs[0], strong=theirs[1], tie_below=label.tie_below)
-    _, test = split_prompts(load_prompts(config.prompts), config.test_share)
-    tested = {prompt.text for prompt in test}
-    rows = [replace(row, model_a=weak, model_b=strong) for row in found.preferences if row.prompt not in tested]
+    rows = [replace(row, model_a=weak, model_b=strong) for row in found.preferences if row.prompt not in kept]
     if not rows:
         raise InputError(f"{label.file}: all of its {len(found.preferences)} prompts are kept for measuring")
-    kept = len(found.preferences) - len(rows)
+    lacking = len(found.preferences) - len(rows)
     notes = [
         f"{theirs[0]} and {theirs[1]} of {label.file} stand for {weak} and {strong}" if label.models else "",
         found.note,
-        f"{kept} rows left out: their prompt is kept for measuring" if kept else "",
+        f"{lacking} rows left out: their prompt is kept for measuring" if lacking else "",
     ]
     return _labels(rows, notes)
 
 
-def _from_judge(config: RunConfig, sampled: Sampled, store: Store, progress: Progress) -> Labels:
-    judge = config.label.judge or ""
+def _from_judge(run: Run, sampled: Sampled) -> Labels:
+    judge, strong = run.config.label.judge or "", run.config.strong
     items = judge_items(sampled)
-    max_usd = config.label.max_usd
-    replies = ask_judge(items, judge, store, task="answers to questions", max_usd=max_usd, progress=progress)
+    max_usd = run.config.label.max_usd
+    replies = ask_judge(items, judge, run.store, task="answers to questions", max_usd=max_usd, progress=run.progress)
     found = from_judge(sampled, items, replies, judge)
-    if judge in (config.strong.model, f"{config.strong.model}@{config.strong.base_url}"):
+    if judge in (strong.model, f"{strong.model}@{strong.base_url}"):
         own = f"the judge is {sampled.strong} itself: models favour their own answers"
         return replace(found, warnings=(*found.warnings, own))
     return found

@@ -7,7 +7,7 @@ What "entails" means is the callable's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +30,17 @@ class MeaningClusters:
     """The clusters of many prompts' answers, and what they cost."""
 
     ids: tuple[IntArray, ...]  # a prompt each: cluster of every answer, numbered by first appearance
-    pairs_scored: int  # (premise, hypothesis) pairs sent to the entailment model
-    calls: int  # calls of the entailment model
+    pairs: tuple[int, ...]  # a prompt each: (premise, hypothesis) pairs that the entailment model scored
+    calls: int  # calls of the entailment model, each of a batch of pairs
+
+    @property
+    def pairs_scored(self) -> int:
+        """Pairs of all prompts."""
+        return sum(self.pairs)
+
+
+# (questions, answers to each) -> their meanings
+Clustering = Callable[[Sequence[str], Sequence[Sequence[str]]], MeaningClusters]
 
 
 def meaning_clusters(
@@ -74,7 +83,7 @@ def meaning_clusters(
             task.close_cluster(backward)
         active = [task for task in active if task.left]
         progress("clustering by meaning", len(tasks) - len(active), len(tasks))
-    return MeaningClusters(tuple(task.ids() for task in tasks), scorer.pairs, scorer.calls)
+    return MeaningClusters(tuple(task.ids() for task in tasks), tuple(task.pairs for task in tasks), scorer.calls)
 
 
 def as_texts(values: Iterable[str], name: str) -> list[str]:
@@ -102,14 +111,17 @@ class _Peeling:
         self._cluster_of: dict[object, int] = {}
         self.left: list[object] = list(dict.fromkeys(self._keys))  # one key an answer that differs
         self._candidates: list[object] = []
+        self.pairs = 0  # that the entailment model was asked about
 
     def forward_pairs(self) -> Iterator[Pair]:
         """Leader -> every answer left that might join it."""
         self._candidates = [key for key in self.left[1:] if self._open(self.left[0], key)]
+        self.pairs += len(self._candidates)
         return (self._pair(self.left[0], key) for key in self._candidates)
 
     def keep_forward(self, verdicts: Iterator[bool]) -> None:
         self._candidates = [key for key in self._candidates if next(verdicts)]
+        self.pairs += len(self._candidates)
 
     def backward_pairs(self) -> Iterator[Pair]:
         """The reverse, only of those where forward held."""
@@ -137,11 +149,11 @@ class _Peeling:
 
 
 class _Scorer:
-    """Sends pairs to the entailment model in batches, and counts them."""
+    """Sends pairs to the entailment model in batches."""
 
     def __init__(self, entailment: Entailment, batch_size: int) -> None:
         self._entailment, self._batch_size = entailment, batch_size
-        self.pairs = self.calls = 0
+        self.calls = 0
 
     def holds(self, pairs: Sequence[Pair]) -> Iterator[bool]:
         """Of each pair in turn: is entailment strictly the likeliest of the three?"""
@@ -150,7 +162,6 @@ class _Scorer:
             batch = pairs[start : start + self._batch_size]
             verdicts += strictly_entails(checked_probabilities(self._entailment(batch), len(batch))).tolist()
             self.calls += 1
-        self.pairs += len(pairs)
         return iter(verdicts)
 
 

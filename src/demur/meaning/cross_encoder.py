@@ -40,6 +40,13 @@ class _Side:
     marks: Sequence[int | str]  # token ids; of a token that the model does not know, what it stands for
 
 
+def onnx_identity(files: Sequence[Path], short: int = SHORT) -> str:
+    """Content hash of a model's files and of what is done to a pair: what its verdicts are kept under."""
+    beside = [files[0].with_name(files[0].name + end) for end in ("_data", ".data")]
+    everything = [*files, *(path for path in beside if path.is_file())]
+    return "onnx " + content_hash([RUNTIME, short, *(sha256_of(path) for path in everything)])
+
+
 class OnnxEntailment:
     """A natural-language-inference cross-encoder on the CPU, one thread.
 
@@ -81,10 +88,8 @@ class OnnxEntailment:
 
     @property
     def identity(self) -> str:
-        """Content hash of the model's files and of what is done to a pair: what its verdicts are kept under."""
-        beside = [self._files[0].with_name(self._files[0].name + end) for end in ("_data", ".data")]
-        files = [*self._files, *(path for path in beside if path.is_file())]
-        return "onnx " + content_hash([RUNTIME, self._short, *(sha256_of(path) for path in files)])
+        """What its verdicts are kept under."""
+        return onnx_identity(self._files, self._short)
 
     def _score(self, premise: str, hypothesis: str) -> FloatArray:
         if premise == hypothesis:  # whatever it says, it entails itself

@@ -18,10 +18,10 @@ import numpy as np
 from demur.errors import EndpointError, InputError, ModelError, require
 from demur.event_loop import one_loop
 from demur.meaning.clusters import checked_probabilities
-from demur.meaning.cross_encoder import OnnxEntailment
+from demur.meaning.cross_encoder import SHORT, OnnxEntailment, onnx_identity
 from demur.meaning.normalise import exact_key
 from demur.models.endpoint import Endpoint, EndpointClient
-from demur.models.local import parse_model, running_endpoint
+from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.records import Entailment, FloatArray, Progress, SamplingSettings, content_hash, no_progress
 from demur.store import EntailmentScores, Pair, Store
 
@@ -29,6 +29,7 @@ SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
 MODEL_NAMES = ("model.onnx", "model_quantized.onnx")  # in a folder or its onnx/, the first that is there
 EXPORT = "`optimum-cli export onnx --model {name} --task text-classification {folder}`"
 TRAINED_LENGTH = 48  # tokens of a pair, up to which the shipped model was trained
+Files = tuple[Path, Path, Path]  # of a cross-encoder: model, tokenizer, config
 SAMPLED_SHARE = 0.1  # of the pairs of sampled answers that clustering asks about, those that hold
 
 
@@ -125,14 +126,14 @@ def at_share(entailment: Entailment, share: float) -> Entailment:
 
 def shipped_entailment() -> OnnxEntailment:
     """The small entailment model that comes with demur, alone (no rules), calibrated for pairs of which half hold."""
-    model, tokenizer, config = (_weights() / name for name in SHIPPED)
+    return OnnxEntailment(*_shipped_files(), short=TRAINED_LENGTH)
+
+
+def _shipped_files() -> Files:
+    model, tokenizer, config = (Path(str(files("demur"))) / "meaning" / "weights" / name for name in SHIPPED)
     if not model.is_file():
         raise ModelError(f"{model}: this build of demur ships no entailment model; use entailment='exact'")
-    return OnnxEntailment(model, tokenizer, config, short=TRAINED_LENGTH)
-
-
-def _weights() -> Path:
-    return Path(str(files("demur"))) / "meaning" / "weights"
+    return model, tokenizer, config
 
 
 @contextmanager
@@ -150,6 +151,28 @@ def for_samples(spec: str, plain: Entailment) -> Entailment:
     return at_share(plain, SAMPLED_SHARE) if spec == "shipped" else plain
 
 
+def meaning_identity(spec: str) -> str:
+    """What tells the meanings of a labelling run from those that another entailment would make."""
+    found = entailment_identity(spec)
+    return f"{found} at {SAMPLED_SHARE}" if spec == "shipped" else found
+
+
+def entailment_identity(spec: str) -> str:
+    """What the verdicts of the entailment that ``spec`` names are kept under; it is not opened for that.
+
+    By the model's content: another model in the same folder is another model. Raises InputError, ModelError.
+    """
+    if spec == "exact":
+        return spec
+    if spec.startswith("llm:"):
+        return _judge_identity(endpoint_of(parse_model(spec.removeprefix("llm:"))))
+    return onnx_identity(_model_files(spec), TRAINED_LENGTH if spec == "shipped" else SHORT)
+
+
+def _judge_identity(endpoint: Endpoint) -> str:
+    return f"llm {endpoint.name} {content_hash(JUDGE_TEMPLATE)}"
+
+
 @contextmanager
 def open_plain(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[Entailment]:
     """The entailment that ``spec`` names, as it decides about a pair asked alone; its verdicts cached in ``store``.
@@ -159,25 +182,26 @@ def open_plain(spec: str, store: Store | None = None, progress: Progress = no_pr
     """
     if spec == "exact":
         yield exact_match
-    elif spec == "shipped":
-        yield _keep(shipped_entailment(), store)
     elif spec.startswith("llm:"):
-        with _judge(spec.removeprefix("llm:"), progress) as (judge, identity):
-            yield judge if store is None else cache_scores(judge, store, identity)
-    elif spec.startswith("hub:"):
-        yield _keep(_from_hub(spec.removeprefix("hub:")), store)
-    elif Path(spec).is_dir() or spec.endswith(".onnx"):
-        yield _keep(_from_files(Path(spec)), store)
+        with _judge(spec.removeprefix("llm:"), progress) as judge:
+            yield judge if store is None else cache_scores(judge, store, entailment_identity(spec))
     else:
-        raise InputError(f"{spec!r} is no entailment; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
+        model = shipped_entailment() if spec == "shipped" else OnnxEntailment(*_model_files(spec))
+        yield model if store is None else cache_scores(model, store, model.identity)
 
 
-def _keep(entailment: OnnxEntailment, store: Store | None) -> Entailment:
-    """Verdicts are kept by the model's content: another model in the same folder is another model."""
-    return entailment if store is None else cache_scores(entailment, store, entailment.identity)
+def _model_files(spec: str) -> Files:
+    """The files of a cross-encoder; raises InputError where ``spec`` names none, ModelError where one is missing."""
+    if spec == "shipped":
+        return _shipped_files()
+    if spec.startswith("hub:"):
+        return _from_hub(spec.removeprefix("hub:"))
+    if Path(spec).is_dir() or spec.endswith(".onnx"):
+        return _from_folder(Path(spec))
+    raise InputError(f"{spec!r} is no entailment; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
 
 
-def _from_files(path: Path) -> OnnxEntailment:
+def _from_folder(path: Path) -> Files:
     """An ONNX file, or the one in a folder; tokenizer.json and config.json are beside it, or a folder above."""
     model = path
     if path.is_dir():
@@ -185,8 +209,7 @@ def _from_files(path: Path) -> OnnxEntailment:
         model = next((path / name for name in names if (path / name).is_file()), path / MODEL_NAMES[0])
     if not model.is_file():
         raise ModelError(f"{path}: no {model.name} in it; make one with {EXPORT.format(name='MODEL', folder=path)}")
-    tokenizer, config = (_beside(model, name) for name in ("tokenizer.json", "config.json"))
-    return OnnxEntailment(model, tokenizer, config)
+    return model, _beside(model, "tokenizer.json"), _beside(model, "config.json")
 
 
 def _beside(model: Path, name: str) -> Path:
@@ -196,7 +219,7 @@ def _beside(model: Path, name: str) -> Path:
     raise ModelError(f"{model.parent}: no {name} beside {model.name}; it comes with the model")
 
 
-def _from_hub(name: str) -> OnnxEntailment:
+def _from_hub(name: str) -> Files:
     hub = require("huggingface_hub", extra="hub", purpose=f"loading {name} from the hub")
     wanted = [f"{folder}{model}" for model in (MODEL_NAMES[0], f"{MODEL_NAMES[0]}_data") for folder in ("", "onnx/")]
     try:
@@ -204,26 +227,25 @@ def _from_hub(name: str) -> OnnxEntailment:
     except OSError as error:
         raise ModelError(f"{name}: cannot be had from the hub: {str(error)[:160]}") from error
     try:
-        return _from_files(folder)
+        return _from_folder(folder)
     except ModelError as error:
         line = EXPORT.format(name=name, folder="FOLDER")
         raise ModelError(f"{name}: cannot be used as it is on the hub ({error}); {line}, then name FOLDER") from error
 
 
 @contextmanager
-def _judge(model: str, progress: Progress) -> Iterator[tuple[Entailment, str]]:
+def _judge(model: str, progress: Progress) -> Iterator[Entailment]:
     """An LLM judge behind a plain callable: its own event loop, open as long as the block runs."""
 
-    async def begin() -> tuple[Any, Endpoint, EndpointClient]:
+    async def begin() -> tuple[Any, EndpointClient]:
         session = running_endpoint(parse_model(model), parallel=1, progress=progress)
-        endpoint = await session.__aenter__()
-        return session, endpoint, await EndpointClient(endpoint).__aenter__()
+        return session, await EndpointClient(await session.__aenter__()).__aenter__()
 
     with one_loop() as run:
-        session, endpoint, client = run(begin())
+        session, client = run(begin())
         try:
             judge = LLMEntailment(client)
-            yield (lambda pairs: run(judge.score(pairs))), f"llm {endpoint.name} {content_hash(JUDGE_TEMPLATE)}"
+            yield lambda pairs: run(judge.score(pairs))
         finally:
             run(client.__aexit__(None, None, None))
             run(session.__aexit__(None, None, None))

@@ -16,6 +16,7 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -99,7 +100,21 @@ def fetch(name: str, *, progress: Progress = no_progress) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Content hash of a file (64 hex digits)."""
+    """Content hash of a file (64 hex digits); 1 GB takes seconds, so the cache remembers it until the file changes."""
+    found = path.stat()
+    seen = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+    stamp = cache_folder() / "verified" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    known, _, sha256 = stamp.read_text().rpartition(" ") if stamp.is_file() else ("", "", "")
+    if known != seen or len(sha256) != 64:  # a stamp that another process is writing is none
+        sha256 = _hash_whole(path)
+        with suppress(OSError):  # a cache that cannot be written: the next process reads the file again
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(f"{seen} {sha256}")
+    return sha256
+
+
+def _hash_whole(path: Path) -> str:
+    """Content hash of a file, by reading all of it."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -115,27 +130,14 @@ def _model(name: str, entry: dict[str, Any]) -> CatalogueModel:
 
 
 def _find(name: str, wanted: ModelFile) -> Path | None:
-    """The file where it should be, right size, hash checked once (a stamp beside it in the cache remembers)."""
+    """The file where it should be, with the right size and content."""
     local = os.environ.get("DEMUR_MODELS")
     places = [Path(local) / name / wanted.file, Path(local) / wanted.file] if local else []
     shipped = Path(str(files("demur"))) / "meaning" / "weights" / wanted.file  # what comes with demur itself
     for path in [*places, cache_folder() / name / wanted.file, shipped]:
-        if path.is_file() and path.stat().st_size == wanted.size and _is_verified(path, wanted.sha256):
+        if path.is_file() and path.stat().st_size == wanted.size and sha256_of(path) == wanted.sha256:
             return path
     return None
-
-
-def _is_verified(path: Path, sha256: str) -> bool:
-    """True when the content is right; hashing 1 GB takes seconds, so the cache remembers by size and time."""
-    seen = f"{path.stat().st_size} {path.stat().st_mtime_ns} {sha256}"
-    stamp = cache_folder() / "verified" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    if stamp.is_file() and stamp.read_text() == seen:
-        return True
-    if sha256_of(path) != sha256:
-        return False
-    stamp.parent.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(seen)
-    return True
 
 
 def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
@@ -165,7 +167,7 @@ def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
 
 def _check(path: Path, wanted: ModelFile) -> None:
     """Raise ModelError when the content is not what the catalogue promises (the caller removes the file)."""
-    found = sha256_of(path)
+    found = _hash_whole(path)
     if found != wanted.sha256:
         raise ModelError(
             f"{wanted.file}: sha256 is {found}, the catalogue promises {wanted.sha256}; the file was removed"

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from demur.config import METHOD_NAMES, RunConfig
+from demur.config import DEFINITION_NAMES, METHOD_NAMES, RunConfig
 from demur.errors import InputError
-from demur.evaluation.figures import check_matplotlib
-from demur.labels.uncertainty import DEFINITIONS
 from demur.models.catalogue import is_known, model
 from demur.models.local import parse_model
 from demur.prompts import split_prompts
@@ -20,10 +18,9 @@ from demur.sampling.pair import check_pair
 
 
 def check_run(config: RunConfig) -> None:
-    """Raise InputError for a value that no later stage could use, MissingExtraError where no picture could be drawn."""
-    check_matplotlib()
+    """Raise InputError for a value that no later stage could use."""
     check_pair(config)
-    _check_known("label.definition", config.label.definition, tuple(DEFINITIONS))
+    _check_known("label.definition", config.label.definition, DEFINITION_NAMES)
     for method in config.router.methods:
         _check_known("router.methods", method, METHOD_NAMES)
     _check_known("router.serve", config.router.served, config.router.methods)

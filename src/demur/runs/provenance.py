@@ -8,12 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from demur.config import RunConfig
-from demur.models.local import endpoint_of
 from demur.models.prices import serving_cost
-from demur.prompts import load_prompts, split_prompts
 from demur.records import Preference
-from demur.sampling.pair import stored_pair
-from demur.store import Store
+from demur.runs.run import Run
 
 
 def record_of(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, object]:
@@ -29,12 +26,14 @@ def record_of(config: RunConfig, preferences: Sequence[Preference]) -> dict[str,
     }
 
 
-def serving_costs(config: RunConfig, store: Store) -> dict[str, object]:
+def serving_costs(run: Run) -> dict[str, object]:
     """What a call to each model is expected to cost, from the tokens of its samples; None for an unknown price."""
-    train, _ = split_prompts(load_prompts(config.prompts), config.test_share)
-    samples = stored_pair(config, train, store)
     found: dict[str, object] = {}
-    for role, side, model in (("weak", samples.weak, config.weak), ("strong", samples.strong, config.strong)):
-        cost = serving_cost({prompt.text: side[prompt.id] for prompt in train}, endpoint_of(model).price)
+    train = run.complete(run.train)
+    for role, samples, model in (
+        ("weak", run.samples.weak, run.pair.weak),
+        ("strong", run.samples.strong, run.pair.strong),
+    ):
+        cost = serving_cost({prompt.text: samples[prompt.id] for prompt in train}, model.price)
         found[role] = asdict(cost) if cost else None
     return found

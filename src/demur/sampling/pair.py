@@ -6,7 +6,7 @@ Local models are started only when samples are missing, so a run whose samples a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from demur.config import ModelConfig, RunConfig
@@ -16,7 +16,7 @@ from demur.limits import check_limits
 from demur.models.endpoint import Endpoint, EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
 from demur.models.prices import usd_paid
-from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
+from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.sample import (
     Budget,
     Estimate,
@@ -36,6 +36,14 @@ class PairSamples:
 
     weak: Samples
     strong: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class PairEndpoints:
+    """Both models, with the identity of their samples and their prices; a local one does not run yet."""
+
+    weak: Endpoint
+    strong: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +101,40 @@ class PairSpend:
         )
 
 
-def estimate_pair(config: RunConfig, prompts: Sequence[Prompt], store: Store) -> PairEstimate:
-    """What sampling both models would ask for and cost."""
-    weak, strong = (
-        estimate(prompts, endpoint_of(model), config.sampling, store) for model in (config.weak, config.strong)
-    )
-    return PairEstimate(weak, strong, pricing(config))
+def endpoints_of(config: RunConfig) -> PairEndpoints:
+    """Both models of a run."""
+    return PairEndpoints(endpoint_of(config.weak), endpoint_of(config.strong))
 
 
 def sample_pair(
     config: RunConfig,
+    pair: PairEndpoints,
     prompts: Sequence[Prompt],
+    have: PairSamples,
     store: Store,
     *,
     announce: Callable[[PairEstimate], None] | None = None,
     progress: Progress = no_progress,
 ) -> PairSamples:
-    """n samples of every prompt by both models, side by side; what the store holds is not asked again.
+    """n samples of every prompt by both models, side by side; what there is (``have``) is not asked again.
 
-    Raises EndpointError, BudgetError, and InputError as `check_pair` does.
+    Raises EndpointError, BudgetError.
     """
-    check_pair(config)
+    weak, strong = (
+        estimate(prompts, endpoint, config.sampling, samples)
+        for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
+    )
     if announce:
-        announce(estimate_pair(config, prompts, store))
+        announce(PairEstimate(weak, strong, pricing(pair, config.label.entailment)))
     budget = Budget(config.max_usd)
 
     async def both() -> PairSamples:
-        work = [_sample_side(side, config, prompts, store, budget, progress) for side in (config.weak, config.strong)]
+        work = [
+            _sample_side(side, config, prompts, samples, store, budget, progress)
+            if expected.missing
+            else _ready(samples)
+            for side, samples, expected in ((config.weak, have.weak, weak), (config.strong, have.strong, strong))
+        ]
         results = await asyncio.gather(*work, return_exceptions=True)
         raise_first(results)
         return PairSamples(*results)  # type: ignore[arg-type]  # no error is among them
@@ -134,7 +149,8 @@ def check_pair(config: RunConfig) -> None:
     for side in (config.weak, config.strong):
         if side.base_url is not None and not side.base_url.startswith(("http://", "https://")):
             raise InputError(f"{side.model}: base_url {side.base_url!r} is no URL; write it as https://HOST/v1")
-    if endpoint_of(config.weak).name == endpoint_of(config.strong).name:
+    pair = endpoints_of(config)
+    if pair.weak.name == pair.strong.name:
         raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
 
 
@@ -146,12 +162,19 @@ def check_settings(settings: SamplingSettings) -> None:
         raise InputError(f"template {settings.template[:60]!r} has no {{prompt}} in it; every prompt would be the same")
 
 
+async def _ready(samples: Samples) -> Samples:
+    return samples
+
+
 async def _sample_side(
-    side: ModelConfig, config: RunConfig, prompts: Sequence[Prompt], store: Store, budget: Budget, progress: Progress
-) -> Mapping[str, Sequence[Sample]]:
-    known = endpoint_of(side)
-    if estimate(prompts, known, config.sampling, store).missing == 0:
-        return stored_samples(prompts, known, config.sampling, store)
+    side: ModelConfig,
+    config: RunConfig,
+    prompts: Sequence[Prompt],
+    have: Samples,
+    store: Store,
+    budget: Budget,
+    progress: Progress,
+) -> Samples:
     try:
         async with (
             running_endpoint(
@@ -160,34 +183,31 @@ async def _sample_side(
             EndpointClient(endpoint) as asked,
         ):
             return await sample_prompts(
-                prompts, asked, endpoint, config.sampling, store, budget=budget, progress=progress
+                prompts, asked, endpoint, config.sampling, store, have=have, budget=budget, progress=progress
             )
     except BaseException:
         budget.closed = True  # the other side ends what it has under way, and stops
         raise
 
 
-def stored_pair(config: RunConfig, prompts: Sequence[Prompt], store: Store) -> PairSamples:
-    """What is in the store; raises InputError when a sample is missing."""
-    found = []
-    for side in (config.weak, config.strong):
-        samples = stored_samples(prompts, endpoint_of(side), config.sampling, store)
-        lacking = sum(len(samples[prompt.id]) < config.sampling.n for prompt in prompts)
-        if lacking:
-            raise InputError(
-                f"{config.run}: {lacking} of {len(prompts)} prompts miss samples of {side.model}; run `demur sample` "
-                "again, it asks only for what is missing"
-            )
-        found.append(samples)
-    return PairSamples(*found)
+def stored_pair(
+    pair: PairEndpoints, settings: SamplingSettings, prompts: Sequence[Prompt], store: Store
+) -> PairSamples:
+    """What is in the store, at most n samples per prompt and model."""
+    return PairSamples(*(stored_samples(prompts, one, settings, store) for one in (pair.weak, pair.strong)))
 
 
-def spend_of(config: RunConfig, prompts: Sequence[Prompt], samples: PairSamples) -> PairSpend:
+def is_complete(prompt: Prompt, samples: PairSamples, settings: SamplingSettings) -> bool:
+    """True where both models have answered a prompt n times."""
+    return min(len(samples.weak[prompt.id]), len(samples.strong[prompt.id])) >= settings.n
+
+
+def spend_of(pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, pricing: str) -> PairSpend:
     """What the samples of these prompts have cost; prompts with one text were asked once."""
     asked = distinct_prompts(prompts)
     both = [[one for prompt in asked for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
     weak_usd, strong_usd = (
-        usd_paid(side, endpoint_of(model).price) for side, model in zip(both, (config.weak, config.strong), strict=True)
+        usd_paid(side, endpoint.price) for side, endpoint in zip(both, (pair.weak, pair.strong), strict=True)
     )
     return PairSpend(
         prompts=len(asked),
@@ -195,19 +215,19 @@ def spend_of(config: RunConfig, prompts: Sequence[Prompt], samples: PairSamples)
         completion_tokens=sum(one.completion_tokens for side in both for one in side),
         weak_usd=weak_usd,
         strong_usd=strong_usd,
-        pricing=pricing(config),
+        pricing=pricing,
         uncounted=any(
-            usd is None and endpoint_of(model).price is not None
-            for usd, model in ((weak_usd, config.weak), (strong_usd, config.strong))
+            usd is None and endpoint.price is not None
+            for usd, endpoint in ((weak_usd, pair.weak), (strong_usd, pair.strong))
         ),
     )
 
 
-def pricing(config: RunConfig) -> str:
+def pricing(pair: PairEndpoints, entailment: str) -> str:
     """Where the prices of both models come from, or that they are unknown; and what is not in the sum."""
-    sources = [_price_source(endpoint_of(side)) for side in (config.weak, config.strong)]
-    judge = config.label.entailment
-    return "; ".join([*sources, *([f"what {judge} costs as entailment is not in this"] if "llm:" in judge else [])])
+    sources = [_price_source(endpoint) for endpoint in (pair.weak, pair.strong)]
+    judge = [f"what {entailment} costs as entailment is not in this"] if "llm:" in entailment else []
+    return "; ".join([*sources, *judge])
 
 
 def _price_source(endpoint: Endpoint) -> str:

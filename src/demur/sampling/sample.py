@@ -42,16 +42,16 @@ class Estimate:
 def stored_samples(
     prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store
 ) -> dict[str, list[Sample]]:
-    """The samples that are there already, at most n a prompt."""
-    return {
-        prompt.id: [s for s in store.samples(endpoint.name, prompt.text, settings.key) if s.index < settings.n]
-        for prompt in prompts
-    }
+    """The samples that are there already, at most n per prompt."""
+    found = store.samples_of(endpoint.name, (prompt.text for prompt in prompts), settings.key)
+    return {prompt.id: [one for one in found[prompt.text] if one.index < settings.n] for prompt in prompts}
 
 
-def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store) -> Estimate:
-    """Requests, tokens and USD that are still to be spent on these prompts; equal prompts are asked once."""
-    have = stored_samples(prompts, endpoint, settings, store)
+def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, have: Samples) -> Estimate:
+    """Requests, tokens and USD that are still to be spent on these prompts, beside the samples that are there.
+
+    Equal prompts are asked once.
+    """
     lacking = [prompt for prompt in distinct_prompts(prompts) if len(have[prompt.id]) < settings.n]
     asked = sum(_prompt_tokens(prompt, settings) for prompt in lacking)
     missing = sum(settings.n - len(have[prompt.id]) for prompt in lacking)
@@ -105,21 +105,24 @@ async def sample_prompts(
     settings: SamplingSettings,
     store: Store,
     *,
+    have: Samples | None = None,
     budget: Budget | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, list[Sample]]:
     """n samples of every prompt; returns prompt id -> samples by index.
 
-    Asks ``completer`` for what the store lacks, ``endpoint.concurrency`` prompts at a time. Raises EndpointError, and
-    BudgetError as soon as going on could cost more than the budget.
+    Asks ``completer`` for what the store lacks, ``endpoint.concurrency`` prompts at a time; ``have`` is what the store
+    holds, where that was read before. Raises EndpointError, and BudgetError as soon as going on could cost more than
+    the budget.
     """
-    have = stored_samples(prompts, endpoint, settings, store)
+    have = stored_samples(prompts, endpoint, settings, store) if have is None else have
     money = budget or Budget()
     stage = f"sampling {endpoint.model}"
     asked = distinct_prompts(prompts)
     done, total = sum(len(have[prompt.id]) for prompt in asked), settings.n * len(asked)
     progress(stage, done, total)
     waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n)
+    fresh: dict[str, list[Sample]] = {}  # by text
 
     async def ask(prompt: Prompt) -> None:
         nonlocal done
@@ -130,6 +133,7 @@ async def sample_prompts(
             async for samples in completer.sample(prompt.text, settings, missing):
                 store.add_samples(endpoint.name, prompt.text, settings.key, samples)  # kept, then counted
                 came += samples
+                fresh.setdefault(prompt.text, []).extend(samples)
                 done += len(samples)
                 progress(stage, done, total)
         finally:
@@ -147,7 +151,13 @@ async def sample_prompts(
             raise
 
     raise_first(await asyncio.gather(*(work() for _ in range(endpoint.concurrency)), return_exceptions=True))
-    return stored_samples(prompts, endpoint, settings, store)
+    return {prompt.id: _by_index(have[prompt.id], fresh.get(prompt.text, [])) for prompt in prompts}
+
+
+def _by_index(have: Sequence[Sample], fresh: Sequence[Sample]) -> list[Sample]:
+    """Both, in order; a sample that was there stays, as in the store."""
+    found = {one.index: one for one in (*fresh, *have)}
+    return [found[index] for index in sorted(found)]
 
 
 def distinct_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -1,0 +1,71 @@
+"""Meanings that are kept: a list of answers is clustered once, however many stages want to know.
+
+Clusters are kept in the store by what was clustered (the question and its answers, which prompt, model, settings and n
+determine) and by what decided: the entailment model, the rules, and the code that applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from demur.meaning.clusters import MeaningClusters, meaning_clusters
+from demur.records import Entailment, Progress, content_hash, no_progress
+from demur.store import Answers, Store
+
+
+class Meanings:
+    """Clusters answers by meaning (a `demur.meaning.clusters.Clustering`), and looks up those that it has clustered.
+
+    ``identity`` tells the entailment from others; "" for a function of the user's own, whose clusters are kept only as
+    long as this object.
+    """
+
+    def __init__(
+        self,
+        entailment: Entailment,
+        identity: str = "",
+        *,
+        rules: bool = True,
+        store: Store | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        self.entailment, self.rules = entailment, rules
+        self._decided_by = f"{identity} rules {rules} {deciding_code()}"
+        self._store = store if identity else None
+        self._progress = progress
+        self._known: dict[Answers, tuple[Sequence[int], int]] = {}
+
+    def __call__(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> MeaningClusters:
+        """The clusters of every prompt's answers. ``calls`` counts those that were needed now."""
+        asked = [(question, tuple(texts)) for question, texts in zip(questions, answers, strict=True)]
+        missing = list(dict.fromkeys(one for one in asked if one not in self._known))
+        if self._store is not None and missing:
+            self._known |= self._store.meanings(self._decided_by, missing)
+            missing = [one for one in missing if one not in self._known]
+        calls = self._cluster(missing) if missing else 0
+        found = [self._known[one] for one in asked]
+        ids = tuple(np.array(clusters, dtype=np.int64) for clusters, _ in found)
+        return MeaningClusters(ids, tuple(pairs for _, pairs in found), calls)
+
+    def _cluster(self, missing: Sequence[Answers]) -> int:
+        """Cluster and keep what is missing; returns the calls of the entailment model."""
+        questions, answers = zip(*missing, strict=True)
+        found = meaning_clusters(
+            questions, answers, entailment=self.entailment, rules=self.rules, progress=self._progress
+        )
+        fresh = {one: (ids.tolist(), pairs) for one, ids, pairs in zip(missing, found.ids, found.pairs, strict=True)}
+        self._known |= fresh
+        if self._store is not None:
+            self._store.add_meanings(self._decided_by, fresh)
+        return found.calls
+
+
+@cache
+def deciding_code() -> str:
+    """A hash of the modules beside this one, which decide with the entailment model: a changed rule is another one."""
+    modules = {each.name: each for each in (files("demur") / "meaning").iterdir() if each.name.endswith(".py")}
+    return content_hash([modules[name].read_text(encoding="utf-8") for name in sorted(modules)])

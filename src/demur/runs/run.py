@@ -1,0 +1,111 @@
+"""A run that is open: its prompts, both models' endpoints, the store, samples and meanings, each of them read once.
+
+A stage is a function of it: `label_run(run) -> Labels`. Nothing is read before a stage asks for it, and what a stage
+has read the next one finds here. What the files of a run are called is on its record (`demur.config.RunConfig`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+
+from demur.config import RunConfig
+from demur.errors import InputError
+from demur.meaning.entailment import meaning_identity, open_entailment
+from demur.meaning.meanings import Meanings
+from demur.models.encoder import CachedEncoder, load_encoder
+from demur.prompts import load_prompts, split_prompts
+from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, no_progress
+from demur.sampling.pair import PairEndpoints, PairSamples, endpoints_of, is_complete, stored_pair
+from demur.store import Pair, Store
+
+
+class Run:
+    """An open run; `open_run` makes one. ``encoder`` is an object of the user's own, or None for the record's."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        encoder: Encoder | None = None,
+        progress: Progress = no_progress,
+        closing: ExitStack,
+    ) -> None:
+        self.config, self.progress = config, progress
+        self._own_encoder, self._closing = encoder, closing
+
+    @cached_property
+    def store(self) -> Store:
+        """What was paid for. Raises StoreError."""
+        return self._closing.enter_context(Store(self.config.store))
+
+    @cached_property
+    def prompts(self) -> Sequence[Prompt]:
+        """All prompts of the run."""
+        return load_prompts(self.config.prompts)
+
+    @property
+    def train(self) -> Sequence[Prompt]:
+        """Prompts to learn from, sampled or not."""
+        return self._split[0]
+
+    @property
+    def test(self) -> Sequence[Prompt]:
+        """Prompts with gold answers that are kept for measuring, sampled or not."""
+        return self._split[1]
+
+    @cached_property
+    def _split(self) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
+        return split_prompts(self.prompts, self.config.test_share)
+
+    @cached_property
+    def pair(self) -> PairEndpoints:
+        """Both models, with the identity of their samples and their prices."""
+        return endpoints_of(self.config)
+
+    @cached_property
+    def samples(self) -> PairSamples:
+        """Both models' samples of all prompts, as many as there are; `sample` sets it when it has more."""
+        return stored_pair(self.pair, self.config.sampling, self.prompts, self.store)
+
+    def complete(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Those of the prompts that have all samples of both models. Raises InputError where there is none."""
+        found = [prompt for prompt in prompts if is_complete(prompt, self.samples, self.config.sampling)]
+        if prompts and not found:
+            raise InputError(
+                f"{self.config.run}: none of {len(prompts)} prompts has all {self.config.sampling.n} samples of both "
+                "models; run `demur sample` again, it asks only for what is missing"
+            )
+        return found
+
+    @cached_property
+    def meanings(self) -> Meanings:
+        """What decides which answers mean the same; each list of answers is clustered once, and kept in the store."""
+        spec, rules = self.config.label.entailment, self.config.label.rules
+        asked, identity = self._entailment(spec), meaning_identity(spec)
+        return Meanings(asked, identity, rules=rules, store=self.store, progress=self.progress)
+
+    def _entailment(self, spec: str) -> Entailment:
+        """The entailment that ``spec`` names, opened when it is first asked: known meanings need none."""
+        opened: list[Entailment] = []
+
+        def ask(pairs: Sequence[Pair]) -> FloatArray:
+            if not opened:
+                opened.append(self._closing.enter_context(open_entailment(spec, self.store, self.progress)))
+            return opened[0](pairs)
+
+        return ask
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder, through the store."""
+        found = self._own_encoder or load_encoder(self.config.router.encoder, progress=self.progress)
+        return CachedEncoder(found, self.store, progress=self.progress)
+
+
+@contextmanager
+def open_run(config: RunConfig, *, encoder: Encoder | None = None, progress: Progress = no_progress) -> Iterator[Run]:
+    """Open a run for as long as the block lasts."""
+    with ExitStack() as closing:
+        yield Run(config, encoder=encoder, progress=progress, closing=closing)
