@@ -238,7 +238,9 @@ async def test_other_routes(tmp_path: Path) -> None:
             assert [one["id"] for one in (await answer.json())["data"]] == ["demur", "small", "large"]
         async with found.session.get(f"{found.address}/health") as answer:
             assert (await answer.json())["status"] == "ok"
-        async with found.session.post(f"{found.address}/v1/embeddings", json={"model": "e", "input": ["a"]}) as answer:
+        async with found.session.post(
+            f"{found.address}/v1/embeddings", json={"model": "demur", "input": ["a"]}
+        ) as answer:
             assert len((await answer.json())["data"]) == 1
         body = {"model": "demur", "prompt": HARD}
         async with found.session.post(f"{found.address}/v1/completions", json=body) as answer:

@@ -295,7 +295,8 @@ async def test_embeddings_and_queries_pass_as_they_are(tmp_path: Path) -> None:
         seen.append((request.raw_path, await request.read()))
         return web.json_response({})
 
-    async with gateway(tmp_path) as found, upstream(keep, found):
+    named = ("text-embedding-3-small",)
+    async with gateway(tmp_path, embedding_models=named) as found, upstream(keep, found):
         raw = b'{"model": "text-embedding-3-small", "input": "x", "d": 1.50}'
         await post(found, raw, "/v1/embeddings?api-version=2024-06-01&x=%20%2F")
     assert seen == [("/v1/embeddings?api-version=2024-06-01&x=%20%2F", raw)]

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
-from demur.gateway.decision.check_draft import can_be_checked
+from demur.gateway.decision.question import is_one_text
 from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.ledger.ledger import read_ledger
 from gateways import EASY, Running, gateway, letters, point, upstream
@@ -223,10 +223,10 @@ async def test_a_client_that_goes_takes_its_held_stream_along(tmp_path: Path) ->
         assert found.gateway.in_flight == 0
 
 
-def test_what_can_be_checked() -> None:
-    assert can_be_checked({"messages": [], "n": 1})
-    assert not can_be_checked({"prompt": ["a", "b"]})
-    assert not can_be_checked({"messages": [], "functions": [{}]})
+def test_what_is_one_text() -> None:
+    assert is_one_text({"messages": [], "n": 1})
+    assert not is_one_text({"prompt": ["a", "b"]})
+    assert not is_one_text({"messages": [], "functions": [{}]})
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"choices": 3}', b'{"choices": [4]}'])

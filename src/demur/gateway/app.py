@@ -16,16 +16,15 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from demur.gateway.decision.check_draft import Outgoing
 from demur.gateway.decision.choose_model import ALIAS, Chooser, unknown_model
 from demur.gateway.decision.decider import Decider
-from demur.gateway.exchange import Passage, Prices
-from demur.gateway.http.json_edit import Body
+from demur.gateway.decision.question import Question, read_question
+from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.http.openai_bodies import (
     ApiError,
-    clean,
     model_entry,
     model_list,
-    parse_body,
     request_headers,
     response_headers,
 )
@@ -34,8 +33,8 @@ from demur.gateway.keys import Doorkeeper
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.upstreams.ask_upstreams import Outgoing, checked_draft, first_answer
-from demur.gateway.upstreams.upstream import Answer, Upstream
+from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
+from demur.gateway.upstreams.upstream import Upstream
 from demur.records import Role
 
 LARGEST_HELD = 2**30  # bytes of all requests that are under way; a request beyond them is answered 429
@@ -72,7 +71,7 @@ class Gateway:
         return await self._respond(request, routed=True)
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/embeddings: passed to the upstream that the model names, else to the weak one."""
+        """POST /v1/embeddings: passed to the upstream that the model names."""
         return await self._respond(request, routed=False)
 
     async def models(self, request: web.Request) -> web.Response:
@@ -112,36 +111,47 @@ class Gateway:
     # -- one request ---------------------------------------------------------------------------------------------
 
     async def _respond(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
-        passage = Passage(f"{self._name}{next(self._count):012x}", request.path, time.perf_counter(), time.time())
-        passage.traceparent = request.headers.get("traceparent", "")
+        arrived = Arrived(
+            f"{self._name}{next(self._count):012x}",
+            request.path,
+            time.perf_counter(),
+            time.time(),
+            request.headers.get("traceparent", ""),
+        )
+        exchange = Exchange(arrived)
         held = _expected_bytes(request, self.settings.max_body_bytes)
         self.in_flight += 1
         self._held_bytes += held
         try:
-            self._admit(request, passage)
-            return await self._serve(request, await self._body(request, passage), passage, routed=routed)
+            return await self._serve(request, exchange, routed=routed)
         except (ApiError, web.HTTPException) as error:
-            passage.status, passage.outcome = error.status, passage.outcome if passage.model else "refused"
+            exchange.ended = Ended(error.status, getattr(error, "outcome", "refused"))
             raise
         except (asyncio.CancelledError, ConnectionError):
-            passage.outcome = "client_gone"
+            exchange.ended = Ended(exchange.sent.answer.status if exchange.sent else 0, "client_gone")
             raise
         except Exception:
-            passage.status, passage.outcome = 500, "failed"
+            exchange.ended = Ended(500, "failed")
             raise
         finally:
             self.in_flight -= 1
             self._held_bytes -= held
-            asyncio.get_running_loop().call_soon(self._write_down, passage)  # once the answer is on its way
+            asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
 
-    def _admit(self, request: web.Request, passage: Passage) -> None:
-        """Let a request in and note whose it is; raises ApiError."""
+    async def _serve(self, request: web.Request, exchange: Exchange, *, routed: bool) -> web.StreamResponse:
+        exchange.key = self._admit(request)
+        exchange.question = await self._read(request, exchange.key, routed=routed)
+        exchange.sent = await self._ask(request, exchange, exchange.question, routed=routed)
+        return await self._answer(request, exchange, exchange.sent)
+
+    def _admit(self, request: web.Request) -> str:
+        """Let a request in: the name of its key; raises ApiError."""
         if self.in_flight > self.settings.max_in_flight or self._held_bytes > LARGEST_HELD:
             raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
-        passage.key = self.doorkeeper.admit(request.headers)
+        return self.doorkeeper.admit(request.headers)
 
-    async def _body(self, request: web.Request, passage: Passage) -> Body:
-        """The request's body, read once; raises ApiError."""
+    async def _read(self, request: web.Request, key: str, *, routed: bool) -> Question:
+        """What the request asks, read once; raises ApiError."""
         try:
             if request.content.is_eof():  # all of it came with the header, as it mostly does
                 raw = await request.read()
@@ -152,42 +162,53 @@ class Gateway:
             raise ApiError(408, "The request's body did not come in time.") from None
         except (web.RequestPayloadError, ValueError):  # it is not what its Content-Encoding says, say
             raise ApiError(400, "The body cannot be read.") from None
-        body = parse_body(raw)
-        passage.asked, passage.streamed = clean(body.fields["model"]), bool(body.fields.get("stream"))
-        passage.fields = body.fields
-        return body
+        routes = self._chooser.routes if routed else lambda name: False
+        return read_question(
+            raw, routes, self.settings, key=key, conversation=request.headers.get("x-demur-conversation")
+        )
 
-    async def _serve(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> web.StreamResponse:
-        answer = await self._ask(request, body, passage, routed=routed)
-        passage.status = answer.status
-        if answer.status < 400:
-            self._chooser.keep(passage, "weak" if passage.model == self.upstreams["weak"].endpoint.model else "strong")
-        if answer.whole is None:
-            return await send_pieces(request, answer, self._headers(answer, passage), passage)
-        data = self._mask_keys(answer.whole) if answer.status >= 400 else answer.whole
-        passage.answered_whole(data)
-        return web.Response(body=data, status=answer.status, headers=self._headers(answer, passage))
-
-    async def _ask(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> Answer:
+    async def _ask(self, request: web.Request, exchange: Exchange, question: Question, *, routed: bool) -> Sent:
         """The answer of the model that is chosen, or of the one that stands in for it. Raises ApiError."""
-        role = await self._role(request, body, passage, routed=routed)
         query = request.rel_url.raw_query_string
         path = request.path.removeprefix("/v1") + (f"?{query}" if query else "")
-        sent = Outgoing(path, body, request_headers(request.headers))
-        fallback = self.settings.fallback and passage.chosen is not None
-        if passage.to_check:
-            found = await checked_draft(
-                self.decider, self.upstreams, self._chooser, passage.to_check, sent, passage, fallback=fallback
-            )
-            if isinstance(found, Answer):
-                return found
-            role = found
-        return await first_answer(self.upstreams, role, sent, passage, fallback=fallback)
-
-    async def _role(self, request: web.Request, body: Body, passage: Passage, *, routed: bool) -> Role:
+        sent = Outgoing(path, question, request_headers(request.headers))
         if routed:
-            return await self._chooser.choose(self.settings, request.headers, body.fields, passage)
-        return self._chooser.direct.get(passage.asked, "weak")
+            choice = await self._chooser.choose(self.settings, request.headers, question)
+        else:
+            choice = self._chooser.choose_for_embeddings(self.settings, question)
+        exchange.choice = choice
+        fallback = self.settings.fallback and not choice.named
+        if not choice.to_check:
+            return await first_answer(self.upstreams, choice, sent, exchange.calls, fallback=fallback)
+        checked = exchange.checked = await checked_draft(
+            self.decider,
+            self.upstreams,
+            self._chooser,
+            choice,
+            choice.to_check,
+            sent,
+            exchange.calls,
+            fallback=fallback,
+        )
+        if checked.draft:
+            weak = self.upstreams["weak"].endpoint.model
+            return Sent("weak", weak, checked.draft, checked.reason, checked.seconds)
+        return await first_answer(self.upstreams, checked, sent, exchange.calls, fallback=fallback)
+
+    async def _answer(self, request: web.Request, exchange: Exchange, sent: Sent) -> web.StreamResponse:
+        answer, choice = sent.answer, exchange.choice
+        if answer.status < 400 and choice and exchange.question and not choice.named:
+            last = exchange.checked or choice
+            self._chooser.keep(exchange.question.turn, last.role, sent.role)
+        fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
+        if answer.whole is None:
+            response, outcome = await send_pieces(request, answer, self._headers(exchange, sent), exchange.passed)
+            exchange.ended = Ended(answer.status, "fallback" if fallback and outcome == "ok" else outcome)
+            return response
+        data = self._mask_keys(answer.whole) if answer.status >= 400 else answer.whole
+        exchange.passed.set_whole(data)
+        exchange.ended = Ended(answer.status, "fallback" if fallback else "ok")
+        return web.Response(body=data, status=answer.status, headers=self._headers(exchange, sent))
 
     def _mask_keys(self, data: bytes) -> bytes:
         """An error of an upstream; some show the key that they were asked with."""
@@ -195,32 +216,34 @@ class Gateway:
             data = upstream.mask_key(data)
         return data
 
-    def _headers(self, answer: Answer, passage: Passage) -> dict[str, str]:
-        headers = response_headers(answer.headers)
-        return headers | self._explain(passage) if self.settings.headers else headers
+    def _headers(self, exchange: Exchange, sent: Sent) -> dict[str, str]:
+        headers = response_headers(sent.answer.headers)
+        return headers | self._explain(exchange, sent) if self.settings.headers else headers
 
-    def _explain(self, passage: Passage) -> dict[str, str]:
-        found = {"x-demur-model": passage.model, "x-demur-decision-id": passage.id}
-        found["x-demur-reason"] = " ".join(passage.reason.encode("ascii", "replace").decode().split())
-        if passage.score is not None and passage.threshold is not None:
-            found |= {"x-demur-score": f"{passage.score:.6f}", "x-demur-threshold": f"{passage.threshold:.6f}"}
-        if passage.stage == "gate":
-            found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(passage.extra_samples)}
-        cost = passage.usd(self._prices) if passage.sent_bytes else None  # a stream's is known at its end: the ledger
+    def _explain(self, exchange: Exchange, sent: Sent) -> dict[str, str]:
+        found = {"x-demur-model": sent.model, "x-demur-decision-id": exchange.arrived.id}
+        found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
+        if exchange.score is not None and exchange.threshold is not None:
+            found |= {"x-demur-score": f"{exchange.score:.6f}", "x-demur-threshold": f"{exchange.threshold:.6f}"}
+        if exchange.checked:
+            found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
+        # A stream's cost is known at its end: the ledger has it.
+        cost = exchange.usd(self.upstreams) if exchange.passed.sent_bytes else None
         return found | ({} if cost is None else {"x-demur-cost-usd": f"{cost:.8f}"})
 
     # -- what it came to -----------------------------------------------------------------------------------------
 
-    def _write_down(self, passage: Passage) -> None:
+    def _write_down(self, exchange: Exchange) -> None:
         """Count a request and keep its record; whatever a user's hook raises, the record stays."""
-        record = passage.record(self._prices, self._kept_prompt(passage.text))
-        self.doorkeeper.charge(passage.key, record.usd)
+        text = exchange.question.text if exchange.question else ""
+        record = ledger_record(exchange, self.upstreams, self._kept_prompt(text))
+        self.doorkeeper.charge(record.key, record.usd)
         self.metrics.add(replace(record, prompt="") if record.prompt else record)
         if self.ledger:
             self.ledger.add(record)
         if self._trace:
             try:
-                self._trace(record, passage.traceparent)
+                self._trace(record, exchange.arrived.traceparent)
             except Exception:
                 log.exception("a request could not be traced")
 
@@ -233,10 +256,6 @@ class Gateway:
         except Exception as error:
             log.error("redact raised %s: the prompt is not kept", type(error).__name__)
             return ""
-
-    @property
-    def _prices(self) -> Prices:
-        return {role: (up.endpoint.model, up.endpoint.price) for role, up in self.upstreams.items()}
 
 
 def _expected_bytes(request: web.Request, most: int) -> int:

@@ -1,141 +1,137 @@
-"""One request on its way through the gateway: filled in as it goes, and at its end what it came to."""
+"""A request from its arrival to its end: the record of each step, and the ledger's record that they come to."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from demur.gateway.decision.conversations import Turn
+from demur.gateway.decision.choose_model import Choice
+from demur.gateway.decision.question import Question
 from demur.gateway.ledger.ledger import LedgerRecord
-from demur.gateway.upstreams.token_counts import (
-    TAIL_BYTES,
-    answer_tokens,
-    request_tokens,
-    stream_tokens,
-    usage_of,
-    usage_of_whole,
-)
-from demur.models.prices import Price
+from demur.gateway.upstreams.ask_upstreams import Checked, Sent
+from demur.gateway.upstreams.calls import Call
+from demur.gateway.upstreams.passed import PassedAnswer
+from demur.gateway.upstreams.upstream import Upstream
 from demur.records import Role
-from demur.routing.prompt_router import Decision
-
-# The models of the pair and what a token costs; None where that is unknown.
-Prices = Mapping[Role, tuple[str, Price | None]]
 
 
-@dataclass(slots=True)
-class Passage:
-    """Where a request is, and where it went."""
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A request's header has come."""
 
     id: str
     path: str
-    started: float
-    at: float
-    traceparent: str = ""  # the trace that the client began
-    key: str = ""
-    asked: str = ""
-    role: str = ""
-    chosen: Role | None = None  # by demur; None where the client named a real model
-    turn: Turn | None = None  # of its conversation
-    score: float | None = None
-    threshold: float | None = None
-    reason: str = ""
-    to_check: Decision | None = None  # the first stage's, where the weak model's answer has its say
-    stage: str = "prompt"
-    extra_samples: int = 0
-    calibration_void: bool = False
-    model: str = ""
-    status: int = 0
-    streamed: bool = False
+    started: float  # seconds, of perf_counter
+    at: float  # seconds since 1970
+    traceparent: str  # of the trace that the client began
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it ended."""
+
+    status: int
     outcome: str = "ok"
-    queue_seconds: float = 0.0
-    embed_seconds: float = 0.0
-    score_seconds: float = 0.0
-    gate_seconds: float = 0.0
-    gate_tokens: tuple[int, int] = (0, 0)  # of drafts that were thrown away and of extra samples: prompt, completion
-    first_byte_seconds: float = 0.0
-    sent_bytes: int = 0
-    text: str = ""
-    fields: Mapping[str, Any] = field(default_factory=dict)  # of the request
-    tail: bytes | bytearray = b""  # of the answer
-    _tokens: tuple[int, int, bool] | None = None
 
-    def answered_whole(self, data: bytes) -> None:
-        """The answer, all of it."""
-        self.sent_bytes, self.tail = len(data), data
 
-    def passed(self, chunk: bytes) -> None:
-        """Another piece of an answer has been sent on."""
-        if not isinstance(self.tail, bytearray):
-            self.tail = bytearray()
-        self.sent_bytes += len(chunk)
-        self.tail += chunk
-        del self.tail[:-TAIL_BYTES]
+@dataclass(slots=True)
+class Exchange:
+    """The steps of one request as far as it has come. The gateway sets each of them once; nobody else does."""
+
+    arrived: Arrived
+    key: str = ""  # name of the client's key
+    question: Question | None = None
+    choice: Choice | None = None
+    checked: Checked | None = None
+    sent: Sent | None = None
+    ended: Ended | None = None
+    calls: list[Call] = field(default_factory=list)  # paid beside the answer
+    passed: PassedAnswer = field(default_factory=PassedAnswer)
 
     @property
-    def tokens(self) -> tuple[int, int, bool]:
-        """Prompt and completion tokens of the answer, and whether the upstream counted them; else by length."""
-        if self._tokens is None or not self._whole:  # a stream's change as it comes
-            self._tokens = self._count_tokens()
-        return self._tokens
+    def score(self) -> float | None:
+        """P(the strong model is needed), by the last that was looked at."""
+        if self.checked:
+            return self.checked.score
+        return self.choice.made.score if self.choice and self.choice.made else None
 
     @property
-    def _whole(self) -> bool:
-        return isinstance(self.tail, bytes)
+    def threshold(self) -> float | None:
+        """What the score was held against."""
+        return self.choice.made.decision.threshold if self.choice and self.choice.made else None
 
-    def _count_tokens(self) -> tuple[int, int, bool]:
-        data = bytes(self.tail)
-        found = usage_of_whole(data) if self._whole else usage_of(data)
-        if found:
-            return (*found, True)
-        completion = answer_tokens(data) if self._whole else stream_tokens(data, self.sent_bytes)
-        return request_tokens(self.fields), completion, False
+    @property
+    def reason(self) -> str:
+        """Why this model answers."""
+        last = self.sent or self.checked or self.choice
+        return last.reason if last else ""
 
-    def usd(self, prices: Prices) -> float | None:
-        """USD of the answer and of what the gate asked for beside it; None when a price is unknown."""
-        return self._usd(prices, *self.tokens[:2])
+    @property
+    def role(self) -> str:
+        """Weak, strong, or direct: the client named the model."""
+        if self.choice and self.choice.named:
+            return "direct"
+        last = self.sent or self.checked or self.choice
+        return last.role if last else ""
 
-    def _usd(self, prices: Prices, prompt: int, completion: int) -> float | None:
-        own = next((price for model, price in prices.values() if model == self.model), None)
-        weak = prices["weak"][1]
-        if own is None or (weak is None and self.gate_tokens != (0, 0)):
+    @property
+    def answered(self) -> Call | None:
+        """The request that the client's answer comes from; None where it got none, or an error."""
+        status = self.ended.status if self.ended else 0
+        if not self.sent or not self.question or status >= 400:
             return None
-        return own.usd(prompt, completion) + (weak.usd(*self.gate_tokens) if weak else 0.0)
+        return Call(self.sent.role, *self.passed.tokens(self.question.tokens))
 
-    def record(self, prices: Prices, prompt: str) -> LedgerRecord:
-        """What is written down at its end."""
-        answered = bool(self.model) and self.status < 400
-        prompt_tokens, completion_tokens, counted = self.tokens if answered else (0, 0, True)
-        strong = prices["strong"][1]
-        return LedgerRecord(
-            id=self.id,
-            at=self.at,
-            key=self.key,
-            path=self.path,
-            asked=self.asked[:200],
-            model=self.model,
-            role=self.role,
-            score=self.score,
-            threshold=self.threshold,
-            reason=self.reason,
-            stage=self.stage,
-            extra_samples=self.extra_samples,
-            calibration_void=self.calibration_void,
-            status=self.status,
-            streamed=self.streamed,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            tokens_counted=counted,
-            usd=self._usd(prices, prompt_tokens, completion_tokens) if answered else 0.0,
-            usd_strong=(strong.usd(prompt_tokens, completion_tokens) if strong else None) if answered else 0.0,
-            queue_seconds=self.queue_seconds,
-            embed_seconds=self.embed_seconds,
-            score_seconds=self.score_seconds,
-            gate_seconds=self.gate_seconds,
-            first_byte_seconds=self.first_byte_seconds,
-            total_seconds=time.perf_counter() - self.started,
-            outcome=self.outcome,
-            prompt=prompt,
-        )
+    @property
+    def billed(self) -> Call | None:
+        """The same, or, where the client hung up before it had an answer, the request that was cut."""
+        gone = self.ended is not None and self.ended.outcome == "client_gone"
+        return self.answered or (self.calls[-1] if gone and self.calls and not self.sent else None)
+
+    def usd(self, upstreams: Mapping[Role, Upstream]) -> float | None:
+        """USD of all that was asked for this request; None when a price is unknown."""
+        paid = [*self.calls, *([self.answered] if self.answered else [])]
+        known = [(price, call) for call in paid if (price := upstreams[call.role].endpoint.price)]
+        found = sum(price.usd(call.prompt_tokens, call.completion_tokens) for price, call in known)
+        return found if len(known) == len(paid) else None
+
+
+def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt: str) -> LedgerRecord:
+    """What is written down of a request at its end."""
+    arrived, question, checked, sent = exchange.arrived, exchange.question, exchange.checked, exchange.sent
+    ended, billed = exchange.ended or Ended(0, "failed"), exchange.billed
+    made = exchange.choice.made if exchange.choice else None
+    strong = upstreams["strong"].endpoint.price
+    prompt_tokens, completion_tokens = (billed.prompt_tokens, billed.completion_tokens) if billed else (0, 0)
+    model = upstreams[billed.role].endpoint.model if billed and not sent else ""
+    return LedgerRecord(
+        id=arrived.id,
+        at=arrived.at,
+        key=exchange.key,
+        path=arrived.path,
+        asked=question.model[:200] if question else "",
+        model=sent.model if sent else model,
+        role=exchange.role,
+        score=exchange.score,
+        threshold=exchange.threshold,
+        reason=exchange.reason,
+        stage="gate" if checked else "prompt",
+        extra_samples=checked.extra_samples if checked else 0,
+        calibration_void=bool(checked and checked.void),
+        status=ended.status,
+        streamed=bool(question and question.streamed),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        tokens_counted=billed is None or billed.counted,
+        usd=exchange.usd(upstreams),
+        usd_strong=strong.usd(prompt_tokens, completion_tokens) if strong else None if billed else 0.0,
+        queue_seconds=made.queued if made else 0.0,
+        embed_seconds=made.embedded if made else 0.0,
+        score_seconds=made.scored if made else 0.0,
+        gate_seconds=checked.seconds if checked else 0.0,
+        first_byte_seconds=sent.first_byte_seconds if sent else 0.0,
+        total_seconds=time.perf_counter() - arrived.started,
+        outcome=ended.outcome,
+        prompt=prompt,
+    )

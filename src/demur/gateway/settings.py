@@ -14,7 +14,7 @@ from demur.records import Role
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
     {"default", "context_characters", "sticky", "fallback", "headers", "record_prompts", "keys", "admin_key_env"}
-    | {"decide_seconds", "body_seconds", "max_in_flight", "drain_seconds"}
+    | {"embedding_models", "decide_seconds", "body_seconds", "max_in_flight", "drain_seconds"}
 )
 
 
@@ -31,6 +31,8 @@ class GatewaySettings:
     context_characters: int = 500  # of the conversation before the last user text that are routed with it
     sticky: bool = True  # a conversation stays with its model unless the policy escalates
     fallback: bool = True  # weak <-> strong when one is down; only for requests that left the choice to demur
+    # Names that /v1/embeddings passes to the weak model's endpoint, beside the two models' own.
+    embedding_models: tuple[str, ...] = ()
     headers: bool = True  # x-demur-* on responses
     ledger: str = "run/ledger.sqlite"  # SQLite file, postgresql://... URL, or empty for none
     record_prompts: bool = False  # keep prompts in the ledger

@@ -18,8 +18,10 @@ import aiohttp
 from demur.errors import EndpointError
 from demur.gate.gate import HEAD_TOKENS
 from demur.gateway.decision.decider import Decider
-from demur.gateway.http.json_edit import Body, without_logprobs
-from demur.gateway.upstreams.token_counts import usage_of_whole
+from demur.gateway.decision.question import Question
+from demur.gateway.http.json_edit import without_logprobs
+from demur.gateway.upstreams.calls import Call, charge_if_cut
+from demur.gateway.upstreams.token_counts import answer_tokens, usage_of_whole
 from demur.gateway.upstreams.upstream import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
 from demur.models.endpoint import parse_completion
 from demur.records import Sample
@@ -29,54 +31,53 @@ EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Draft:
     """What the weak model said to a request, and what the gate makes of it."""
 
     answer: Answer
     decision: Decision
-    stream: HeldStream | None = None
+    call: Call  # what it came to, as far as it was read
     extra_samples: int = 0
-    extra_tokens: tuple[int, int] = (0, 0)  # prompt, completion of the extra samples
-
-    @property
-    def draft_tokens(self) -> tuple[int, int]:
-        """Prompt and completion tokens of the answer itself, as far as it was read."""
-        if self.stream is not None:
-            return 0, self.stream.tokens
-        return usage_of_whole(self.answer.whole or b"") or (0, 0)
 
 
-def can_be_checked(fields: Mapping[str, Any]) -> bool:
-    """One answer in text: what asks for several, or for tools, is routed by its prompt alone."""
-    one = fields.get("n") in (None, 1) and fields.get("best_of") in (None, 1)
-    text = isinstance(fields.get("prompt", ""), str)
-    return one and text and not fields.get("tools") and not fields.get("functions")
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as the upstreams get it, apart from the model."""
+
+    path: str  # below the upstream's base URL, with its query
+    question: Question
+    headers: Mapping[str, str]
 
 
 class DraftChecker:
-    """Asks the weak upstream for a draft and, where they may turn the decision, for extra samples."""
+    """Asks the weak upstream for a draft and, where they may turn the decision, for extra samples.
 
-    def __init__(self, decider: Decider, upstream: Upstream) -> None:
-        self._decider, self._upstream = decider, upstream
+    ``calls`` takes what must be paid beside the draft.
+    """
 
-    async def check(
-        self, first: Decision, text: str, path: str, body: Body, headers: Mapping[str, str]
-    ) -> Checked | None:
+    def __init__(self, decider: Decider, upstream: Upstream, sent: Outgoing, calls: list[Call]) -> None:
+        self._decider, self._upstream, self._sent, self._calls = decider, upstream, sent, calls
+
+    async def check(self, first: Decision) -> Draft | None:
         """The draft and the last word on it; None when the upstream refuses. Raises UpstreamDown."""
-        answer = await self._upstream.send(path, body.replace_member(**self._draft(body.fields)), headers)
+        question = self._sent.question
+        with charge_if_cut(self._calls, "weak", question.tokens):
+            answer = await self._send(self._draft())
         try:
             if answer.status != 200:
                 self._refusal(answer)
                 return None
-            if answer.is_stream:
-                return await self._first_tokens(first, answer, body.fields)
-            return await self._whole(first, text, answer, path, body, headers)
+            return await (self._first_tokens if answer.is_stream else self._whole)(first, answer)
         except BROKEN as error:
             answer.close()
             raise UpstreamDown(f"{self._upstream.endpoint.model} broke off its answer") from error
         except BaseException:  # the client has gone: its draft goes too
             answer.close()
             raise
+
+    async def _send(self, changed: Mapping[str, object]) -> Answer:
+        body = self._sent.question.body.replace_member(**changed)
+        return await self._upstream.send(self._sent.path, body, self._sent.headers)
 
     def _refusal(self, answer: Answer) -> None:
         """An upstream that cannot now is down; one that will not have this request may have it without log-probs."""
@@ -85,65 +86,72 @@ class DraftChecker:
             said = f"{self._upstream.endpoint.model} answered {answer.status}"
             raise UpstreamDown(said, retry_after=retry_after(answer.headers.get("Retry-After")))
 
-    async def _first_tokens(self, first: Decision, answer: Answer, fields: Mapping[str, Any]) -> Checked:
-        stream = HeldStream(answer.pieces, strip=self._strips(fields))
-        await stream.read_head()
+    async def _first_tokens(self, first: Decision, answer: Answer) -> Draft:
+        tokens = self._sent.question.tokens
+        stream = HeldStream(answer.pieces, strip=self._strips)
+        with charge_if_cut(self._calls, "weak", tokens):
+            await stream.read_head()
         decision = self._decider.policy.check_head(first, stream.logprobs)
-        return Checked(replace(answer, pieces=stream.chunks()), decision, stream)
+        call = Call("weak", tokens, stream.tokens, counted=False)
+        return Draft(replace(answer, pieces=stream.chunks()), decision, call)
 
-    async def _whole(
-        self, first: Decision, text: str, answer: Answer, path: str, body: Body, headers: Mapping[str, str]
-    ) -> Checked:
+    async def _whole(self, first: Decision, answer: Answer) -> Draft:
         if answer.whole is None:
             raise UpstreamDown(f"{self._upstream.endpoint.model} answers more than can be checked")
-        draft = _sample(answer.whole, 0)
-        if self._strips(body.fields):
+        draft, call = _sample(answer.whole, 0), self._call(answer.whole)
+        if self._strips:
             answer = replace(answer, whole=without_logprobs(answer.whole))
         if draft is None:  # an answer without text cannot be compared with anything
-            return Checked(answer, self._decider.policy.prompt_router.decide(first.score, threshold=first.threshold))
-        samples, spent = [draft], (0, 0)
-        made = await self._decider.check(first, text, samples)
-        while made.wants_samples:
-            extra, tokens = await self._extra_sample(path, body, headers, len(samples))
-            spent = spent[0] + tokens[0], spent[1] + tokens[1]
-            samples += [extra] if extra else []
-            made = await self._decider.check(made, text, samples, final=extra is None)
-        return Checked(answer, made, None, len(samples) - 1, spent)
+            alone = self._decider.policy.prompt_router.decide(first.score, threshold=first.threshold)
+            return Draft(answer, alone, call)
+        text, samples = self._sent.question.text, [draft]
+        with charge_if_cut(self._calls, "weak", call.prompt_tokens, call.completion_tokens):
+            made = await self._decider.check(first, text, samples)
+            while made.wants_samples:
+                extra = await self._extra_sample(len(samples))
+                samples += [extra] if extra else []
+                made = await self._decider.check(made, text, samples, final=extra is None)
+        return Draft(answer, made, call, len(samples) - 1)
 
-    async def _extra_sample(
-        self, path: str, body: Body, headers: Mapping[str, str], index: int
-    ) -> tuple[Sample | None, tuple[int, int]]:
+    async def _extra_sample(self, index: int) -> Sample | None:
         """One more sample of the weak model, drawn as the gate's training samples were; None when there is none."""
         try:
-            answer = await self._upstream.send(path, body.replace_member(**self._extra(body.fields, index)), headers)
+            with charge_if_cut(self._calls, "weak", self._sent.question.tokens):
+                answer = await self._send(self._extra(index))
         except UpstreamDown:
-            return None, (0, 0)
+            return None
         answer.close()
         if answer.status != 200 or answer.whole is None:
-            return None, (0, 0)
-        return _sample(answer.whole, index), usage_of_whole(answer.whole) or (0, 0)
+            return None
+        self._calls.append(self._call(answer.whole))
+        return _sample(answer.whole, index)
 
-    def _draft(self, fields: Mapping[str, Any]) -> dict[str, object]:
+    def _call(self, data: bytes) -> Call:
+        """What an answer of the weak model came to."""
+        found = usage_of_whole(data)
+        return Call("weak", *(found or (self._sent.question.tokens, answer_tokens(data))), counted=found is not None)
+
+    def _draft(self) -> dict[str, object]:
         """What is asked otherwise than the client asked it."""
         asked: dict[str, object] = {"model": self._upstream.endpoint.model}
-        if self._strips(fields):
-            asked["logprobs"] = True if "messages" in fields else 1
+        if self._strips:
+            asked["logprobs"] = True if self._sent.question.chat else 1
         return asked
 
-    def _extra(self, fields: Mapping[str, Any], index: int) -> dict[str, object]:
+    def _extra(self, index: int) -> dict[str, object]:
         """The same for an extra sample: by the gate's own sampling, and not by the draft's seed."""
-        sampling = self._decider.policy.prompt_router.record.get("sampling", {})
-        asked = self._draft(fields)
+        question, sampling = self._sent.question, self._decider.policy.prompt_router.record.get("sampling", {})
+        asked = self._draft()
         asked |= {"temperature": sampling.get("temperature", 1.0), "top_p": sampling.get("top_p", 1.0)}
-        if "seed" in fields:
-            asked["seed"] = fields["seed"] + index if type(fields["seed"]) is int else None
+        if "seed" in question.body:
+            asked["seed"] = None if question.seed is None else question.seed + index
         return asked
 
-    def _strips(self, fields: Mapping[str, Any]) -> bool:
+    @property
+    def _strips(self) -> bool:
         """True where log-probs are ours to ask for and to take out."""
         gate = self._decider.policy.serving_gate
-        given = fields.get("logprobs")
-        return gate is not None and gate.needs_logprobs and (given is None or given is False)
+        return gate is not None and gate.needs_logprobs and not self._sent.question.logprobs
 
 
 class HeldStream:

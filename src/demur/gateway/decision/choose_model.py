@@ -2,74 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from demur.errors import DemurError
-from demur.gateway.decision.check_draft import can_be_checked
-from demur.gateway.decision.conversations import Conversations, turn_of
-from demur.gateway.decision.decider import Decider
-from demur.gateway.exchange import Passage
-from demur.gateway.http.openai_bodies import ApiError, routed_text, threshold_header, threshold_of
+from demur.gateway.decision.conversations import Conversations, Turn
+from demur.gateway.decision.decider import Decider, TimedDecision
+from demur.gateway.decision.question import Question
+from demur.gateway.http.openai_bodies import ApiError, threshold_header, threshold_of
 from demur.gateway.settings import GatewaySettings
 from demur.records import Role
+from demur.routing.prompt_router import Decision
 
 ALIAS = "demur"
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model that is asked first, and why."""
+
+    role: Role
+    reason: str
+    named: bool = False  # by the client: no other model may answer instead
+    model: str = ""  # name that the upstream gets; empty: its model's own
+    made: TimedDecision | None = None  # the router's; None where it was not asked
+
+    @property
+    def to_check(self) -> Decision | None:
+        """The first stage's decision, where the weak model's answer has its say."""
+        return self.made.decision if self.made and self.made.decision.wants_samples else None
+
+
 class Chooser:
-    """Chooses between the two models; a passage says why."""
+    """Chooses between the two models."""
 
     def __init__(self, decider: Decider, direct: Mapping[str, Role]) -> None:
         self._decider, self.direct = decider, direct  # direct: the real models' own names
         self._conversations = Conversations()
 
-    async def choose(
-        self, settings: GatewaySettings, headers: Mapping[str, str], fields: Mapping[str, Any], passage: Passage
-    ) -> Role:
+    async def choose(self, settings: GatewaySettings, headers: Mapping[str, str], question: Question) -> Choice:
         """The model that is asked first. Raises ApiError for what cannot be routed."""
-        if passage.asked in self.direct:
-            passage.role, passage.reason = "direct", "the request names this model"
-            return self.direct[passage.asked]
-        threshold = self._threshold(passage.asked, headers)
-        passage.text = routed_text(fields, settings.context_characters)
-        if settings.sticky:
-            passage.turn = turn_of(fields, key=passage.key, header=headers.get("x-demur-conversation"))
+        if question.model in self.direct:
+            return Choice(self.direct[question.model], "the request names this model", named=True)
+        threshold = self._threshold(question.model, headers)
+        if question.refused:
+            raise question.refused
         forced = _force(headers)
         if forced:
-            return _choose_role(passage, forced, "the request's header asks for it")
-        if not passage.text.strip():
-            held = self._conversations.held(passage.turn)
-            return self.settle(passage, held or settings.default, "the request has no text to route")
-        return await self._decide(fields, threshold, passage)
+            return Choice(forced, "the request's header asks for it")
+        if not question.text.strip():
+            held = self._conversations.held(question.turn)
+            return Choice(held or settings.default, "the request has no text to route")
+        return await self._decide(question, threshold)
 
-    async def _decide(self, fields: Mapping[str, Any], threshold: float | None, passage: Passage) -> Role:
+    def choose_for_embeddings(self, settings: GatewaySettings, question: Question) -> Choice:
+        """The model that a request names; the weak model's endpoint for `demur` and for the names of the settings.
+
+        Raises ApiError for another name.
+        """
+        asked = question.model
+        if asked in self.direct:
+            return Choice(self.direct[asked], "the request names this model", named=True)
+        if asked in settings.embedding_models:
+            return Choice("weak", "the settings name this model", named=True, model=asked)
+        if asked == ALIAS:
+            return Choice("weak", "embeddings are the weak model's", named=True)
+        raise unknown_model(asked, [*self.direct, *settings.embedding_models])
+
+    async def _decide(self, question: Question, threshold: float | None) -> Choice:
         # A stream waits for its first tokens only where looking at them was found to pay.
-        waits = not fields.get("stream") or self._decider.policy.checks_streams
-        gate = waits and can_be_checked(fields) and self._conversations.held(passage.turn) != "strong"
+        waits = not question.streamed or self._decider.policy.checks_streams
+        gate = waits and question.one_text and self._conversations.held(question.turn) != "strong"
         try:
-            made = await self._decider.decide(passage.text, threshold, gate=gate)
+            made = await self._decider.decide(question.text, threshold, gate=gate)
         except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
-            return _choose_role(
-                passage, "strong", f"the router failed ({type(error).__name__})"
-            )  # its text may hold a key
-        passage.score, passage.threshold = made.decision.score, made.decision.threshold
-        passage.queue_seconds, passage.embed_seconds, passage.score_seconds = made.queued, made.embedded, made.scored
+            return Choice("strong", f"the router failed ({type(error).__name__})")  # its text may hold a key
         if made.decision.wants_samples:
-            passage.to_check = made.decision
-            return _choose_role(passage, "weak", made.decision.reason)
-        return self.settle(passage, made.decision.role, made.decision.reason)
+            return Choice("weak", made.decision.reason, made=made)
+        return Choice(*self.settle(question.turn, made.decision.role, made.decision.reason), made=made)
 
-    def settle(self, passage: Passage, decided: Role, reason: str) -> Role:
-        """What was decided, unless the strong model has the conversation already."""
-        if decided == "weak" and self._conversations.held(passage.turn) == "strong":
-            return _choose_role(passage, "strong", f"{reason}; the conversation stays with its model")
-        return _choose_role(passage, decided, reason)
+    def settle(self, turn: Turn | None, decided: Role, reason: str) -> tuple[Role, str]:
+        """What was decided, unless the strong model has the conversation already; and the reason."""
+        if decided == "weak" and self._conversations.held(turn) == "strong":
+            return "strong", f"{reason}; the conversation stays with its model"
+        return decided, reason
 
-    def keep(self, passage: Passage, served: Role) -> None:
+    def keep(self, turn: Turn | None, chosen: Role, served: Role) -> None:
         """A conversation stays with the model that answered, or was to answer, whichever is the stronger."""
-        if passage.chosen is not None:
-            self._conversations.keep(passage.turn, "strong" if "strong" in (passage.chosen, served) else "weak")
+        self._conversations.keep(turn, "strong" if "strong" in (chosen, served) else "weak")
+
+    def routes(self, asked: str) -> bool:
+        """Does a model's name leave the choice to demur?"""
+        return asked not in self.direct
 
     def _threshold(self, asked: str, headers: Mapping[str, str]) -> float | None:
         """The threshold that a request asks for; None for the router's own. Raises ApiError for unknown models."""
@@ -83,7 +107,7 @@ class Chooser:
         return name in self.direct or name == ALIAS or threshold_of(name) is not None
 
 
-def unknown_model(asked: str, direct: Mapping[str, Role]) -> ApiError:
+def unknown_model(asked: str, direct: Iterable[str]) -> ApiError:
     """404, with the names that are known."""
     names = ", ".join([ALIAS, f"{ALIAS}@0.5", *direct])
     return ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
@@ -99,9 +123,3 @@ def _force(headers: Mapping[str, str]) -> Role | None:
 
 def _role(name: str) -> Role:
     return "weak" if name == "weak" else "strong"
-
-
-def _choose_role(passage: Passage, role: Role, reason: str) -> Role:
-    passage.role = passage.chosen = role
-    passage.reason = reason
-    return role

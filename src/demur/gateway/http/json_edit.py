@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
+MOST_MEMBERS = 1000  # of an object whose members are looked for one by one
 _decoded = json.JSONDecoder().raw_decode
 _SPACE = r"[ \t\n\r]*"
 _object = re.compile(rf'{_SPACE}\{{{_SPACE}(?:(\}})|(?="))').match  # an object's end, or the first name in it
@@ -25,6 +27,7 @@ class Member(NamedTuple):
     """A name, its value, and where in the text the value stands."""
 
     name: str
+    plain: bool  # the name is written without escapes
     value: Any
     start: int
     end: int
@@ -39,11 +42,14 @@ def members(text: str, at: int = 0) -> tuple[list[Member], int]:
     step = _object(text, at)
     while step and not step.group(1):
         name, at = _decoded(text, step.end())
+        plain = at - step.end() == len(name) + 2
         colon = _colon(text, at)
         if not colon:
             raise ValueError(f": is missing at {at}")
         value, at = _decoded(text, colon.end())
-        found.append(Member(name, value, colon.end(), at))
+        found.append(Member(name, plain, value, colon.end(), at))
+        if len(found) > MOST_MEMBERS:
+            raise ValueError(f"an object has more than {MOST_MEMBERS} members")
         step = _next_name(text, at)
     if not step:
         raise ValueError(f"an object is broken at {at}")
@@ -61,61 +67,82 @@ def elements(text: str, at: int) -> Iterator[int]:
         raise ValueError(f"an array is broken at {at}")
 
 
-def with_changes(raw: bytes, text: str, changes: Sequence[tuple[int, int, str]]) -> bytes:
-    """``raw``, of which ``text`` is the UTF-8 reading, with (start, end, new) put in at these places of the text."""
-    in_place = memoryview(raw) if text.isascii() else None  # places in the text are then places in the bytes
+def splice(raw: bytes, changes: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """``raw`` with (start, end, new) put in at these places, which rise."""
+    whole, at = memoryview(raw), 0
     pieces: list[bytes | memoryview] = []
-    at = 0
-    for start, end, new in sorted(changes):
-        pieces += (text[at:start].encode() if in_place is None else in_place[at:start], new.encode())
+    for start, end, new in changes:
+        pieces += (whole[at:start], new)
         at = end
-    pieces.append(text[at:].encode() if in_place is None else in_place[at:])
-    return b"".join(pieces)
+    return b"".join([*pieces, whole[at:]])
+
+
+def _byte_places(text: str, places: Sequence[int]) -> list[int]:
+    """Rising places in a text as places in its UTF-8."""
+    if text.isascii():
+        return list(places)
+    return list(accumulate(len(text[a:b].encode()) for a, b in pairwise([0, *places])))
+
+
+class Span(NamedTuple):
+    """A name of an object, and where in its bytes the value stands."""
+
+    name: str
+    plain: bool  # the name is written without escapes
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON object as it came, and what it says."""
+    """A JSON object as it came, and where its members stand; of their values nothing is kept."""
 
     raw: bytes
-    text: str
-    members: Sequence[Member]
+    spans: tuple[Span, ...]
     end: int  # where the object ends
-    fields: Mapping[str, Any]  # of a repeated name the last, as Python reads it
+
+    def __contains__(self, name: str) -> bool:
+        return any(span.name == name for span in self.spans)
 
     def replace_member(self, **values: object) -> bytes:
         """With other values: those that are there are replaced where they stand, the others come last."""
-        new = {name: json.dumps(value) for name, value in values.items()}
-        changes = [(one.start, one.end, new[one.name]) for one in self.members if one.name in new]
-        missing = [f'"{name}":{value}' for name, value in new.items() if name not in self.fields]
+        new = {name: json.dumps(value).encode() for name, value in values.items()}
+        changes = [(span.start, span.end, new[span.name]) for span in self.spans if span.name in new]
+        missing = [b'"%s":%s' % (name.encode(), value) for name, value in new.items() if name not in self]
         if missing:
-            changes.append((self.end - 1, self.end - 1, ("," if self.members else "") + ",".join(missing)))
-        if all(self.text[start:end] == value for start, end, value in changes):
-            return self.raw
-        return with_changes(self.raw, self.text, changes)
+            changes.append((self.end - 1, self.end - 1, (b"," if self.spans else b"") + b",".join(missing)))
+        return self.raw if all(self.raw[a:b] == value for a, b, value in changes) else splice(self.raw, changes)
 
 
-def body_of(raw: bytes) -> Body:
-    """A JSON object with nothing after it; raises ValueError or RecursionError."""
+def body_of(raw: bytes) -> tuple[Body, dict[str, Any]]:
+    """A JSON object with nothing after it, and its values, of a repeated name the last; raises ValueError or
+    RecursionError.
+    """
     text = raw.decode()
     found, end = members(text, 1 if text.startswith("\ufeff") else 0)
     if not _nothing_else(text, end):
         raise ValueError(f"something stands after the object at {end}")
-    return Body(raw, text, found, end, {one.name: one.value for one in found})
+    places = _byte_places(text, [place for one in found for place in (one.start, one.end)] + [end])
+    spans = tuple(Span(one.name, one.plain, *places[2 * i : 2 * i + 2]) for i, one in enumerate(found))
+    return Body(raw, spans, places[-1]), {one.name: one.value for one in found}
 
 
 def without_logprobs(data: bytes) -> bytes:
     """A completion, or a chunk of one, with null for its choices' log-probs; what is none stays as it is."""
     try:
-        body = body_of(data)
+        text = data.decode()
+        found, end = members(text, 1 if text.startswith("\ufeff") else 0)
         changes = [
-            (one.start, one.end, "null")
-            for choices in body.members
+            (one.start, one.end)
+            for choices in found
             if choices.name == "choices"
-            for start in elements(body.text, choices.start)
-            for one in members(body.text, start)[0]
+            for start in elements(text, choices.start)
+            for one in members(text, start)[0]
             if one.name == "logprobs" and one.value is not None
         ]
     except (ValueError, RecursionError):
         return data
-    return with_changes(data, body.text, changes) if changes else data
+    if not changes or not _nothing_else(text, end):
+        return data
+    places = _byte_places(text, [place for both in changes for place in both])
+    return splice(data, [(a, b, b"null") for a, b in zip(places[::2], places[1::2], strict=True)])

@@ -24,6 +24,11 @@ HOP_HEADERS = frozenset(
 ACCOUNT_HEADERS = frozenset(
     {"authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project"}
 )
+# What is read of a request: an upstream must read the same.
+READ_MEMBERS = frozenset(
+    {"model", "messages", "prompt", "input", "stream", "n", "best_of", "tools", "functions", "logprobs", "seed"}
+    | {"temperature", "top_p", "user", "max_tokens", "max_completion_tokens"}
+)
 THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([-+.0-9eE]+)$")
 
 
@@ -36,6 +41,7 @@ class ApiError(Exception):
     kind: str = "invalid_request_error"
     code: str | None = None
     retry_after: int | None = None
+    outcome: str = "refused"  # as the ledger has it
 
     @property
     def body(self) -> bytes:
@@ -65,15 +71,33 @@ def _passes(header: str) -> bool:
     return name not in HOP_HEADERS and name not in ACCOUNT_HEADERS and not name.startswith("x-demur-")
 
 
-def parse_body(raw: bytes) -> Body:
-    """The request, read once; raises ApiError 400."""
+def parse_body(raw: bytes) -> tuple[Body, dict[str, Any]]:
+    """The request, read once, and its values; raises ApiError 400."""
     try:
-        body = body_of(raw)
+        body, fields = body_of(raw)
     except (ValueError, RecursionError):
         raise ApiError(400, "The body must be a JSON object, in UTF-8.") from None
-    if not isinstance(body.fields.get("model"), str) or not body.fields["model"]:
+    _check_names(body)
+    if not isinstance(fields.get("model"), str) or not fields["model"]:
         raise ApiError(400, "You must provide a model parameter, a string.")
-    return body
+    return body, fields
+
+
+def _check_names(body: Body) -> None:
+    """Raise ApiError where an upstream could read another model or text than was decided on here.
+
+    Of a repeated name some take the first value and some the last, some ignore case, and some do not undo escapes.
+    """
+    seen: set[str] = set()
+    for span in body.spans:
+        name = span.name.casefold()
+        if name not in READ_MEMBERS:
+            continue
+        if name in seen:
+            raise ApiError(400, f"{name!r} stands twice in the body; give it once.")
+        if span.name != name or not span.plain:
+            raise ApiError(400, f"A member of the body can be read as {name!r}; spell it so, without escapes.")
+        seen.add(name)
 
 
 def threshold_of(alias: str) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from demur.gateway.exchange import Passage
+from demur.gateway.upstreams.passed import PassedAnswer
 from demur.gateway.upstreams.upstream import BROKEN, Answer
 
 STREAM_END = re.compile(rb'data: *\[DONE\]|"finish_reason" *: *"')
@@ -18,28 +18,28 @@ class ClientGoneError(Exception):
 
 
 async def send_pieces(
-    request: web.Request, answer: Answer, headers: Mapping[str, str], passage: Passage
-) -> web.StreamResponse:
-    """An answer as it comes; where it breaks off the client's connection is cut."""
+    request: web.Request, answer: Answer, headers: Mapping[str, str], passed: PassedAnswer
+) -> tuple[web.StreamResponse, str]:
+    """An answer as it comes, and its outcome; where it breaks off the client's connection is cut."""
     response = web.StreamResponse(status=answer.status, headers=headers)
     if not answer.is_stream and "Content-Length" in answer.headers:
         response.content_length = int(answer.headers["Content-Length"])
     try:
-        await _passed_on(request, response, answer, passage)
+        await _pass_on(request, response, answer, passed)
     except ClientGoneError:
-        passage.outcome = "client_gone"
+        return response, "client_gone"
     except BROKEN:
-        passage.outcome = "upstream_error"
         _cut(request)
+        return response, "upstream_error"
     except Exception:  # whatever it is, it comes in the middle of an answer
         _cut(request)
         raise
     finally:
         answer.close()
-    return response
+    return response, "ok"
 
 
-async def _passed_on(request: web.Request, response: web.StreamResponse, answer: Answer, passage: Passage) -> None:
+async def _pass_on(request: web.Request, response: web.StreamResponse, answer: Answer, passed: PassedAnswer) -> None:
     try:
         await response.prepare(request)
     except ConnectionError as error:
@@ -49,8 +49,8 @@ async def _passed_on(request: web.Request, response: web.StreamResponse, answer:
             await response.write(piece)
         except ConnectionError as error:
             raise ClientGoneError from error
-        passage.passed(piece)
-    if not answer.says_its_end and not STREAM_END.search(passage.tail):
+        passed.add(piece)
+    if not answer.says_its_end and not STREAM_END.search(passed.tail):
         raise ConnectionError("the stream ended with its connection, and did not say that it is complete")
     await response.write_eof()
 

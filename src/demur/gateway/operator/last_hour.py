@@ -90,7 +90,7 @@ class Hour:
 def stages_of(record: LedgerRecord) -> list[tuple[str, float]]:
     """The stages that a request went through, and their seconds."""
     found = [("total", record.total_seconds)]
-    if record.model:
+    if record.model and record.status:  # else its client hung up before the answer
         found.append(("first_byte", record.first_byte_seconds))
     if record.score is not None:
         found.append(("queue", record.queue_seconds))

@@ -8,105 +8,108 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from demur.gateway.decision.check_draft import DraftChecker
-from demur.gateway.decision.choose_model import Chooser
+from demur.gateway.decision.check_draft import DraftChecker, Outgoing
+from demur.gateway.decision.choose_model import Choice, Chooser
 from demur.gateway.decision.decider import Decider
-from demur.gateway.exchange import Passage
-from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.upstreams.token_counts import request_tokens
+from demur.gateway.upstreams.calls import Call, charge_if_cut
 from demur.gateway.upstreams.upstream import Answer, Upstream, UpstreamDown
 from demur.records import Role
 from demur.routing.prompt_router import Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A request as the upstreams get it, apart from the model."""
+class Checked:
+    """What the gate came to: the weak model's draft where it may go to the client, else the model that is to answer."""
 
-    path: str  # below the upstream's base URL, with its query
-    body: Body
-    headers: Mapping[str, str]
+    role: Role
+    reason: str
+    score: float  # P(the strong model is needed), after what was looked at
+    seconds: float
+    draft: Answer | None = None
+    extra_samples: int = 0
+    void: bool = False  # the gate's signals were missing
+    fallback: bool = False  # the weak model is down
+    model: str = ""  # as `Choice.model`
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The answer that the client gets, before anything of it is sent on."""
+
+    role: Role
+    model: str
+    answer: Answer
+    reason: str
+    first_byte_seconds: float
+    fallback: bool = False  # the other model answers than the one that was to
 
 
 async def first_answer(
-    upstreams: Mapping[Role, Upstream], role: Role, sent: Outgoing, passage: Passage, *, fallback: bool
-) -> Answer:
+    upstreams: Mapping[Role, Upstream], choice: Choice | Checked, sent: Outgoing, calls: list[Call], *, fallback: bool
+) -> Sent:
     """The answer of a model, or of the other one where it fails and may be replaced. Raises ApiError 502 or 429."""
+    role, reason = choice.role, choice.reason
     other: Role = "weak" if role == "strong" else "strong"
     order: list[Role | None] = [role, other, None] if fallback else [role, None]
     for side, then in pairwise(order):
         assert side is not None, "None stands last"
         upstream, asked_at = upstreams[side], time.perf_counter()
+        body = sent.question.body.replace_member(model=choice.model or upstream.endpoint.model)
         try:
-            answer = await upstream.send(sent.path, _named(sent.body, upstream, passage), sent.headers)
+            with charge_if_cut(calls, side, sent.question.tokens):
+                answer = await upstream.send(sent.path, body, sent.headers)
         except UpstreamDown as error:
             if then is None:
-                raise nobody(passage, error) from error
-            passage.reason += f"; {error}, so the {then} model answers"
+                raise nobody(error) from error
+            reason += f"; {error}, so the {then} model answers"
             continue
         if then and (answer.status >= 500 or answer.status == 429):
-            passage.reason += f"; {upstream.endpoint.model} answered {answer.status}, so the {then} model does"
+            reason += f"; {upstream.endpoint.model} answered {answer.status}, so the {then} model does"
             answer.close()
             continue
-        passage.first_byte_seconds = answer.began - asked_at
-        passage.model = upstream.endpoint.model
-        if side != role:
-            passage.role, passage.outcome = side, "fallback"
-        return answer
+        return Sent(side, upstream.endpoint.model, answer, reason, answer.began - asked_at, side != role)
     raise AssertionError("unreachable")
 
 
-def _named(body: Body, upstream: Upstream, passage: Passage) -> bytes:
-    """The body for an upstream: with its model's name where demur chose it, else as it came."""
-    return body.raw if passage.chosen is None else body.replace_member(model=upstream.endpoint.model)
-
-
-def nobody(passage: Passage, error: UpstreamDown) -> ApiError:
+def nobody(error: UpstreamDown) -> ApiError:
     """No model is left to ask."""
-    passage.outcome = "upstream_error"
+    said = f"No model answers ({error})."
     if error.retry_after is not None:
         wait = math.ceil(error.retry_after)
-        return ApiError(429, f"No model answers ({error}).", "requests", "rate_limit_exceeded", retry_after=wait)
-    return ApiError(502, f"No model answers ({error}).", "upstream_error", "upstream_error")
+        return ApiError(429, said, "requests", "rate_limit_exceeded", retry_after=wait, outcome="upstream_error")
+    return ApiError(502, said, "upstream_error", "upstream_error", outcome="upstream_error")
 
 
 async def checked_draft(
     decider: Decider,
     upstreams: Mapping[Role, Upstream],
     chooser: Chooser,
+    choice: Choice,
     first: Decision,
     sent: Outgoing,
-    passage: Passage,
+    calls: list[Call],
     *,
     fallback: bool,
-) -> Answer | Role:
-    """The weak model's answer where the gate lets it go, else the model that is to answer. Raises ApiError."""
-    started, passage.stage = time.perf_counter(), "gate"
-    checker = DraftChecker(decider, upstreams["weak"])
+) -> Checked:
+    """What the gate makes of the weak model's draft; ``calls`` takes what is paid beside it. Raises ApiError."""
+    started = time.perf_counter()
     try:
-        draft = await checker.check(first, passage.text, sent.path, sent.body, sent.headers)
+        draft = await DraftChecker(decider, upstreams["weak"], sent, calls).check(first)
     except UpstreamDown as error:
         if not fallback:
-            raise nobody(passage, error) from error
-        passage.role, passage.outcome = "strong", "fallback"
-        passage.reason += f"; {error}, so the strong model answers"
-        return "strong"
-    finally:
-        passage.gate_seconds = time.perf_counter() - started
+            raise nobody(error) from error
+        reason = f"{choice.reason}; {error}, so the strong model answers"
+        return Checked("strong", reason, first.score, time.perf_counter() - started, fallback=True)
+    seconds, turn = time.perf_counter() - started, sent.question.turn
     if draft is None:
         alone = decider.policy.prompt_router.decide(first.score, threshold=first.threshold)
-        passage.calibration_void = True
         reason = f"{alone.reason}; the weak model refused a draft that can be checked: the gate is void"
-        return chooser.settle(passage, alone.role, reason)
-    made = draft.decision
-    passage.score, passage.calibration_void = made.score, made.void
-    passage.extra_samples, passage.gate_tokens = draft.extra_samples, draft.extra_tokens
-    if chooser.settle(passage, made.role, made.reason) == "weak":
-        passage.model, passage.first_byte_seconds = upstreams["weak"].endpoint.model, passage.gate_seconds
-        return draft.answer
+        return Checked(*chooser.settle(turn, alone.role, reason), first.score, seconds, void=True)
+    made, extra = draft.decision, draft.extra_samples
+    role, reason = chooser.settle(turn, made.role, made.reason)
+    if role == "weak":
+        return Checked(role, reason, made.score, seconds, draft.answer, extra, made.void)
     draft.answer.close()
-    prompt, completion = draft.draft_tokens
-    prompt = prompt or request_tokens(sent.body.fields)
-    passage.gate_tokens = passage.gate_tokens[0] + prompt, passage.gate_tokens[1] + completion
-    return "strong"
+    calls.append(draft.call)
+    return Checked(role, reason, made.score, seconds, None, extra, made.void)

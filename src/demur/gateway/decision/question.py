@@ -1,0 +1,67 @@
+"""What a request asks, read once from its body.
+
+The tree of its values can take fifty times the memory of its bytes: none of it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from demur.gateway.decision.conversations import Turn, turn_of
+from demur.gateway.http.json_edit import Body
+from demur.gateway.http.openai_bodies import ApiError, clean, parse_body, routed_text
+from demur.gateway.settings import GatewaySettings
+from demur.gateway.upstreams.token_counts import request_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request as far as the gateway must know it."""
+
+    body: Body
+    model: str  # that the client named
+    streamed: bool
+    chat: bool  # messages, rather than a prompt
+    one_text: bool  # one answer in text: the gate can look at it
+    logprobs: bool  # the client asks for them
+    seed: int | None
+    tokens: int  # of the request, estimated
+    text: str = ""  # that is routed; empty where the request names its model
+    turn: Turn | None = None  # of its conversation
+    refused: ApiError | None = None  # why it cannot be routed
+
+
+def read_question(
+    raw: bytes, routed: Callable[[str], bool], settings: GatewaySettings, *, key: str, conversation: str | None
+) -> Question:
+    """A request's body. ``routed`` tells whether a model's name leaves the choice to demur. Raises ApiError.
+
+    It needs no event loop: a large body is read in a thread.
+    """
+    body, fields = parse_body(raw)
+    question = Question(
+        body,
+        model=clean(fields["model"]),
+        streamed=bool(fields.get("stream")),
+        chat="messages" in fields,
+        one_text=is_one_text(fields),
+        logprobs=not (fields.get("logprobs") is None or fields.get("logprobs") is False),
+        seed=fields["seed"] if type(fields.get("seed")) is int else None,
+        tokens=request_tokens(fields),
+    )
+    if not routed(question.model):
+        return question
+    try:
+        text = routed_text(fields, settings.context_characters)
+    except ApiError as error:  # raised when a model is chosen: the record of the request names its model
+        return replace(question, refused=error)
+    return replace(question, text=text, turn=turn_of(fields, key=key, header=conversation) if settings.sticky else None)
+
+
+def is_one_text(fields: Mapping[str, Any]) -> bool:
+    """One answer in text: what asks for several, or for tools, is routed by its prompt alone."""
+    one = fields.get("n") in (None, 1) and fields.get("best_of") in (None, 1)
+    text = isinstance(fields.get("prompt", ""), str)
+    return one and text and not fields.get("tools") and not fields.get("functions")

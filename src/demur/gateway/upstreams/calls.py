@@ -1,0 +1,30 @@
+"""Requests to the models beside the one that answers, as far as they must be paid: drafts, extra samples, cut ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from demur.records import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a model, and its tokens."""
+
+    role: Role
+    prompt_tokens: int
+    completion_tokens: int
+    counted: bool = True  # by the upstream; else estimated
+
+
+@contextmanager
+def charge_if_cut(calls: list[Call], role: Role, prompt_tokens: int, completion_tokens: int = 0) -> Iterator[None]:
+    """A request that is under way: where its client hangs up, its model's provider may charge for it all the same."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        calls.append(Call(role, prompt_tokens, completion_tokens, counted=False))
+        raise
