@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from conftest import needed
-from demur.errors import StoreError
+from demur.errors import InputError, StoreError
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import ClientKey, Doorkeeper, bearer, read_keys
+from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
 from test_gateway_parts import RECORD
 
@@ -147,3 +149,47 @@ def test_the_bearer_scheme_has_no_case() -> None:
     assert bearer({"Authorization": "bearer  abc "}) == "abc"
     assert bearer({"Authorization": "Basic abc"}) == ""
     assert bearer({}) == ""
+
+
+def filled(path: Path, *asked: str) -> str:
+    """A ledger of one record for each of these models that clients named."""
+    backend = SqliteBackend(str(path))
+    backend.write([replace(RECORD, id=str(i), asked=text) for i, text in enumerate(asked)])
+    backend.close()
+    return str(path)
+
+
+def test_an_export_is_of_all_records_and_a_page_of_the_newest(tmp_path: Path) -> None:
+    url = filled(tmp_path / "l.sqlite", *["demur"] * 57)
+    assert len(ledger(url).records) == 20
+    assert len(ledger(url, export=tmp_path / "all.jsonl").records) == 57
+    assert (tmp_path / "all.jsonl").read_text().count("\n") == 57
+    assert len(ledger(url, last=3, export=tmp_path / "three.jsonl").records) == 3
+    with pytest.raises(InputError, match="last is 0; give the number of records, 1 or more"):
+        ledger(url, last=0)
+
+
+def test_what_clients_write_neither_moves_a_terminal_nor_runs_in_a_spreadsheet(tmp_path: Path) -> None:
+    url = filled(tmp_path / "l.sqlite", "=cmd|'/C calc'!A0", "\x1b[2J\x1b]0;", "a\nb", "größer")
+    page = ledger(url)
+    assert all(line.isprintable() for line in page.lines)
+    assert any("größer" in line for line in page.lines)
+    ledger(url, export=tmp_path / "l.csv")
+    with (tmp_path / "l.csv").open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\t"))]
+    assert "'=cmd|'/C calc'!A0" in cells
+
+
+def test_a_ledger_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    filled(path, "demur")
+    path.chmod(0o644)  # as earlier versions made it
+    backend = SqliteBackend(str(path))
+    backend.write([RECORD])
+    assert {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()} == {
+        "l.sqlite": 0o600,
+        "l.sqlite-wal": 0o600,
+        "l.sqlite-shm": 0o600,
+    }
+    backend.close()

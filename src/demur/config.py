@@ -7,6 +7,7 @@ Unknown keys and wrong types are errors that name file, key and value. The same 
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
@@ -297,7 +298,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return value
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) <= sys.float_info.max else value  # its field's check names one beyond it
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in allowed)
         raise InputError(f"{where}: expected {names}, found {value!r}")

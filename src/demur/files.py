@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,24 @@ def replace_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 text; its folder is made."""
+def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Write a UTF-8 text; its folder is made. ``mode``: of the file, less the umask; 0o600 for what is the owner's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_whole(path) as part:
+        part.unlink(missing_ok=True)  # one that a kill left has its own mode
+        part.touch(mode, exist_ok=False)
         part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else who locks ``path`` runs meanwhile; they wait. A ``.lock`` beside it stays; a kill releases it."""
+    import fcntl  # not on Windows
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)

@@ -9,6 +9,7 @@ whatever its metadata: every comparison with nan is false, so a limit that is na
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -26,7 +27,7 @@ def check_number(value: float | None, where: str, **limits: float) -> None:
     if value is None:
         return
     wanted = " and ".join(f"{words} {limits[name]:g}" for name, words in _WORDS.items() if name in limits)
-    if isinstance(value, float) and not math.isfinite(value):
+    if not -sys.float_info.max <= value <= sys.float_info.max:  # so are whole numbers that no float can hold
         raise InputError(f"{where} is {value}; give a finite number{wanted and ', '}{wanted}")
     if not _fits(value, limits):
         raise InputError(f"{where} is {value}; it must be {wanted}")

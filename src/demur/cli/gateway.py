@@ -53,7 +53,9 @@ def serve(
 
 def ledger(
     url: Annotated[str, typer.Argument(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
-    last: Annotated[int, typer.Option(help="How many records, newest first.")] = 20,
+    last: Annotated[
+        int | None, typer.Option(help="How many records, newest first.  [default: 20; all with --export]")
+    ] = None,
     export: Annotated[Path | None, typer.Option(help="Write them to a .csv, .jsonl or .parquet file instead.")] = None,
     json: AsJson = False,
 ) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from demur.config import from_mapping
 from demur.errors import InputError
+from demur.files import locked, write_whole
 from demur.gateway.http.openai_bodies import ApiError
+from demur.limits import check_limits
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +26,43 @@ class ClientKey:
     """A key as it is kept: never the key itself."""
 
     name: str
-    sha256: str
-    requests_per_minute: int | None = None
-    usd: float | None = None  # budget over the whole ledger; without a ledger, over the life of the process
+    sha256: str  # of the key, 64 lower-case hexadecimal digits
+    requests_per_minute: int | None = field(default=None, metadata={"at_least": 0})
+    # Budget over the whole ledger; without a ledger, over the life of the process.
+    usd: float | None = field(default=None, metadata={"at_least": 0})
 
 
 def new_key(file: str | Path, name: str, *, requests_per_minute: int | None = None, usd: float | None = None) -> str:
     """Add a key to the file and return it; it is shown this once and kept nowhere. Raises InputError."""
-    path = Path(file)
-    known = read_keys(path) if path.exists() else []
-    if any(key.name == name for key in known):
-        raise InputError(f"{path}: a key is called {name!r} already; choose another name, or take its row out")
+    path = Path(file).resolve()
     secret = f"demur-{secrets.token_urlsafe(32)}"
-    known.append(ClientKey(name, hashlib.sha256(secret.encode()).hexdigest(), requests_per_minute, usd))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600, exist_ok=True)
-    path.write_text(json.dumps([asdict(key) for key in known], indent=2) + "\n", encoding="utf-8")
+    made = ClientKey(name, hashlib.sha256(secret.encode()).hexdigest(), requests_per_minute, usd)
+    check_key(made, str(file))
+    with locked(path):
+        known = read_keys(path) if path.exists() else []
+        if any(key.name == name for key in known):
+            raise InputError(f"{path}: a key is called {name!r} already; choose another name, or take its row out")
+        rows = [asdict(key) for key in (*known, made)]
+        write_whole(path, json.dumps(rows, indent=2) + "\n", mode=0o600)
     return secret
 
 
+def check_key(key: ClientKey, where: str) -> None:
+    """Raise InputError for a key that would let nobody in, or whose limit limits nothing."""
+    if not key.name.strip() or not key.name.isprintable():
+        raise InputError(
+            f"{where}: the name {key.name!r} cannot be printed; what a key costs is counted under its name"
+        )
+    if not SHA256.fullmatch(key.sha256):
+        raise InputError(
+            f"{where}: sha256 of {key.name!r} is {key.sha256[:70]!r}; it must be 64 digits of 0-9 and a-f, as "
+            "`demur key NAME` writes them"
+        )
+    check_limits(key, f"{where}: ")
+
+
 def read_keys(file: str | Path) -> list[ClientKey]:
-    """The keys of a file; raises InputError."""
+    """The keys of a file, each of them checked; raises InputError naming the row."""
     try:
         rows = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
@@ -50,7 +71,25 @@ def read_keys(file: str | Path) -> list[ClientKey]:
         raise InputError(f"{file}: not valid JSON: {error}") from None
     if not isinstance(rows, list):
         raise InputError(f"{file}: expected a list of keys")
-    return [from_mapping(ClientKey, row, where=f"{file}: key {i + 1}") for i, row in enumerate(rows)]
+    return [_key(row, f"{file}: key {i + 1}") for i, row in enumerate(rows)]
+
+
+def check_budgets(keys: Sequence[ClientKey] | None, unpriced: Sequence[str]) -> None:
+    """Raise InputError where a key has a budget in USD and a model is served whose price is ``unpriced``: it would
+    never be spent.
+    """
+    names = [key.name for key in keys or () if key.usd is not None]
+    if names and unpriced:
+        raise InputError(
+            f"key {names[0]!r} has a budget in USD, and the price of {unpriced[0]!r} is unknown; give "
+            "usd_per_million_input and usd_per_million_output in [weak] and [strong], 0 for a model of your own"
+        )
+
+
+def _key(row: object, where: str) -> ClientKey:
+    key = from_mapping(ClientKey, row, where=where)
+    check_key(key, where)
+    return key
 
 
 def bearer(headers: Mapping[str, str]) -> str:
@@ -129,9 +168,9 @@ class Doorkeeper:
             self.spent[name] = max(self.spent.get(name, 0.0), usd)
 
     def _find_key(self, secret: str) -> ClientKey | None:
-        hashed = hashlib.sha256(secret.encode()).hexdigest()
+        hashed = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()  # a header may hold any byte
         found = None
         for key in self.keys or ():  # all of them, every time: how long it takes says nothing
-            if hmac.compare_digest(hashed, key.sha256):
+            if hmac.compare_digest(hashed.encode(), key.sha256.encode()):
                 found = key
         return found

@@ -9,8 +9,9 @@ import sys
 from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.keys import read_keys
+from demur.gateway.keys import check_budgets, read_keys
 from demur.gateway.settings import needs_restart
+from demur.gateway.upstreams.upstream import unpriced
 
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
@@ -52,6 +53,7 @@ async def _take_over(gateway: Gateway) -> float:
     if changed:
         raise InputError(f"{changed} has changed, and only a restart can change it")
     keys = read_keys(settings.keys) if settings.keys else None
+    check_budgets(keys, unpriced(gateway.upstreams.values()))
     policy, held = await asyncio.to_thread(usable_policy, settings.router), gateway.decider.policy.prompt_router
     fresh = policy.prompt_router
     if (fresh.weak, fresh.strong) != (held.weak, held.strong):

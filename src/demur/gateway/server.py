@@ -27,7 +27,7 @@ from demur.gateway.app import Gateway, Handler, errors_as_openai
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Connection, Listener, bound, port_of
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import Doorkeeper, read_keys
+from demur.gateway.keys import Doorkeeper, check_budgets, read_keys
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.operator.admin import add_admin
 from demur.gateway.operator.dashboard import count_with_noun
@@ -36,7 +36,7 @@ from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
 from demur.gateway.reload import reload_all, usable_policy
 from demur.gateway.settings import GatewaySettings, read_settings
-from demur.gateway.upstreams.upstream import Upstream
+from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import Board, map_file
 from demur.models.endpoint import authorization
@@ -211,6 +211,7 @@ async def _gateway(settings: GatewaySettings, policy: Router, stack: AsyncExitSt
         print(f"demur: {warning}", file=sys.stderr)
     upstreams = {role: await _upstream(role, settings, policy.prompt_router, stack) for role in ROLES}
     keys = read_keys(settings.keys) if settings.keys else None
+    check_budgets(keys, unpriced(upstreams.values()))
     doorkeeper = Doorkeeper(keys, board.buckets.take if board else None)
     ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
     if ledger:

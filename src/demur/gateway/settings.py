@@ -5,7 +5,7 @@ Keys of upstreams are named by their environment variable; keys of clients are k
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from demur.config import ModelConfig, from_mapping, read_mapping
@@ -16,6 +16,8 @@ RELOADED = frozenset(
     {"default", "context_characters", "sticky", "fallback", "headers", "record_prompts", "keys", "admin_key_env"}
     | {"embedding_models", "decide_seconds", "body_seconds", "max_in_flight", "drain_seconds"}
 )
+LONGEST_SECONDS = 1e6  # of any wait: eleven days
+_SECONDS = {"above": 0, "at_most": LONGEST_SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,13 @@ class GatewaySettings:
 
     router: str = "run/router"  # folder of a saved router
     host: str = "127.0.0.1"  # loopback unless told otherwise
-    port: int = 8111
+    port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
     weak: ModelConfig | None = None  # None: the pair that the router was trained on
     strong: ModelConfig | None = None
     default: Role = "strong"  # where a prompt without any text goes: weak or strong
-    context_characters: int = 500  # of the conversation before the last user text that are routed with it
+    context_characters: int = field(
+        default=500, metadata={"at_least": 0}
+    )  # of the conversation before the last user text that are routed with it
     sticky: bool = True  # a conversation stays with its model unless the policy escalates
     fallback: bool = True  # weak <-> strong when one is down; only for requests that left the choice to demur
     # Names that /v1/embeddings passes to the weak model's endpoint, beside the two models' own.
@@ -40,19 +44,26 @@ class GatewaySettings:
     keys: str = ""  # file of hashed client keys; empty: no key is asked
     admin_key_env: str = ""  # NAME of the variable with the key of /admin and the dashboard; empty: loopback only
     admin_host: str = "127.0.0.1"  # of admin_port
-    admin_port: int = 0  # /, /metrics and /admin on a port of their own; 0: on the same one
+    # /, /metrics and /admin on a port of their own; 0: on the same one
+    admin_port: int = field(default=0, metadata={"at_least": 0, "at_most": 65_535})
     otel: bool = False  # a span a request, by OpenTelemetry's GenAI conventions; needs demur[otel]
-    retries: int = 1  # before the first byte only
-    connect_seconds: float = 5.0
-    first_byte_seconds: float = 120.0  # and between two bytes
-    decide_seconds: float = 5.0  # a decision may take this long; then the strong model answers
-    body_seconds: float = 30.0  # a client may take this long to send a header, a body, or to read on in an answer
-    max_body_bytes: int = 20 * 2**20
-    max_in_flight: int = 2000  # more are answered 429 at once, rather than kept in memory
-    breaker_failures: int = 5  # in a row that open the circuit of an upstream
-    breaker_seconds: float = 10.0  # how long it stays open
-    drain_seconds: float = 30.0  # running streams may take this long to end after SIGTERM
-    local_slots: int = 4  # parallel slots of a local model
+    retries: int = field(default=1, metadata={"at_least": 0, "at_most": 10})  # before the first byte only
+    connect_seconds: float = field(default=5.0, metadata=_SECONDS)
+    first_byte_seconds: float = field(default=120.0, metadata=_SECONDS)  # and between two bytes
+    # A decision may take this long; then the strong model answers.
+    decide_seconds: float = field(default=5.0, metadata=_SECONDS)
+    # A client may take this long to send a header, a body, or to read on in an answer.
+    body_seconds: float = field(default=30.0, metadata=_SECONDS)
+    max_body_bytes: int = field(default=20 * 2**20, metadata={"at_least": 1})
+    # More are answered 429 at once, rather than kept in memory.
+    max_in_flight: int = field(default=2000, metadata={"at_least": 1})
+    breaker_failures: int = field(default=5, metadata={"at_least": 1})  # in a row that open the circuit of an upstream
+    breaker_seconds: float = field(
+        default=10.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS}
+    )  # how long it stays open
+    # Running streams may take this long to end after SIGTERM.
+    drain_seconds: float = field(default=30.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
+    local_slots: int = field(default=4, metadata={"at_least": 1})  # parallel slots of a local model
 
 
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:

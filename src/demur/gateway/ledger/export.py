@@ -10,7 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from demur.errors import InputError, require
-from demur.gateway.ledger.ledger import COLUMNS, LedgerRecord, read_ledger
+from demur.gateway.ledger.ledger import COLUMNS, LARGEST_INTEGER, LedgerRecord, read_ledger
+
+SHOWN = 20  # records that are printed
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,15 @@ class LedgerPage:
         return (*map(_line, self.records), _summary(self.records))
 
 
-def ledger(url: str = "run/ledger.sqlite", *, last: int = 20, export: Path | None = None) -> LedgerPage:
-    """The newest records of a ledger; ``export`` writes them to .csv, .jsonl or .parquet. Raises StoreError."""
-    records = tuple(read_ledger(url, last=last))
+def ledger(url: str = "run/ledger.sqlite", *, last: int | None = None, export: Path | None = None) -> LedgerPage:
+    """The newest records of a ledger, 20 unless ``last`` says how many; ``export`` writes them, all of them unless
+    ``last`` is given, to .csv, .jsonl or .parquet. Raises InputError, StoreError.
+    """
+    if last is not None and not 0 < last <= LARGEST_INTEGER:
+        raise InputError(f"last is {last}; give the number of records, 1 or more")
     if export is None:
-        return LedgerPage(records)
+        return LedgerPage(tuple(read_ledger(url, last=SHOWN if last is None else last)))
+    records = tuple(read_ledger(url, last=last))
     rows = [asdict(record) for record in records]
     if export.suffix == ".parquet":
         pyarrow = require("pyarrow", extra="hub", purpose="writing parquet")
@@ -43,7 +50,7 @@ def ledger(url: str = "run/ledger.sqlite", *, last: int = 20, export: Path | Non
         with export.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     elif export.suffix == ".jsonl":
         export.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     else:
@@ -51,12 +58,23 @@ def ledger(url: str = "run/ledger.sqlite", *, last: int = 20, export: Path | Non
     return LedgerPage(records, str(export))
 
 
+def _cell(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula: clients write some of these texts."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _printable(text: str, width: int) -> str:
+    """What a client wrote, for the operator's terminal: what cannot be printed is shown as a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:width])
+
+
 def _line(record: LedgerRecord) -> str:
     at = datetime.fromtimestamp(record.at).strftime("%m-%d %H:%M:%S")
     score = "     -" if record.score is None else f"{record.score:6.3f}"
     usd = "unknown" if record.usd is None else f"${record.usd:.6f}"
+    asked, model = _printable(record.asked, 20), _printable(record.model, 24) or "-"
     return (
-        f"{at}  {record.asked[:20]:<20} -> {record.model[:24] or '-':<24} {score}  {record.status}  "
+        f"{at}  {asked:<20} -> {model:<24} {score}  {record.status}  "
         f"{1000 * record.total_seconds:8.1f} ms  {usd:>10}  {record.outcome}"
     )
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
@@ -150,6 +150,7 @@ class SqliteBackend:
 
     def _open(self) -> None:
         Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        _keep_private(Path(self._path))
         self._db = sqlite3.connect(self._path, timeout=10, check_same_thread=False)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
@@ -173,6 +174,14 @@ class SqliteBackend:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _keep_private(path: Path) -> None:
+    """The owner's alone, before anything is written: who asked what may stand in it. SQLite's -wal and -shm follow."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for one in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        with suppress(OSError):  # not there, or not ours to change
+            one.chmod(0o600)
 
 
 def _file_id(path: str) -> tuple[int, int] | None:
@@ -346,10 +355,10 @@ def _say(text: str) -> None:
     print(f"demur: ledger: {text}", file=sys.stderr)
 
 
-def read_ledger(url: str, *, last: int = 20) -> list[LedgerRecord]:
-    """The newest records, newest first; raises StoreError."""
+def read_ledger(url: str, *, last: int | None = 20) -> list[LedgerRecord]:
+    """The newest records, newest first, or all of them (None); raises StoreError."""
     names = ", ".join(f'"{name}"' for name in COLUMNS)
-    query = f"select {names} from decisions order by at desc limit {int(last)}"
+    query = f"select {names} from decisions order by at desc" + ("" if last is None else f" limit {int(last)}")
     if url.startswith(("postgresql://", "postgres://")):
         return _read_postgres(url, query)
     if not Path(url).is_file():

@@ -78,7 +78,7 @@ def admit(settings: GatewaySettings, request: web.Request) -> None:
         raise ApiError(403, "A page of another origin may not do this.")
     if settings.admin_key_env:
         wanted = secret(settings.admin_key_env) or ""
-        if not wanted or not hmac.compare_digest(_given(request).encode(), wanted.encode()):
+        if not wanted or not hmac.compare_digest(_given(request).encode("utf-8", "surrogateescape"), wanted.encode()):
             raise ApiError(401, "The admin key is wrong.", code="invalid_api_key")
         return
     if request.remote not in ("127.0.0.1", "::1"):

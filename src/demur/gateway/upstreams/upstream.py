@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -232,6 +232,11 @@ class Upstream:
         except DemurError:  # its file is gone: it is not asked any more
             return data
         return data.replace(key, b"***") if len(key) >= SHORTEST_KEY else data
+
+
+def unpriced(upstreams: Iterable[Upstream]) -> list[str]:
+    """Names of the models whose price nobody knows."""
+    return [one.endpoint.model for one in upstreams if one.endpoint.price is None]
 
 
 def retry_after(value: str | None) -> float | None:

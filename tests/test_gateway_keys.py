@@ -1,0 +1,134 @@
+"""The key file when things go wrong: rows that limit nothing, several writers, a full disk, budgets without a price."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from demur.config import ModelConfig
+from demur.errors import InputError
+from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
+from gateways import Running, gateway, letters
+
+DIGITS = "0123456789abcdef" * 4
+FULL_DISK = """
+import resource, sys
+from demur.gateway.keys import new_key
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+new_key(sys.argv[1], "bob")
+"""
+
+
+def write(file: Path, **changed: object) -> Path:
+    """A key file of two rows, the second with these changes."""
+    good = {"name": "ann", "sha256": DIGITS}
+    file.write_text(json.dumps([good, good | {"name": "bob"} | changed]))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"sha256": "\u00e9"}, "must be 64 digits"),
+        ({"sha256": DIGITS.upper()}, "must be 64 digits"),
+        ({"sha256": DIGITS[:-1]}, "must be 64 digits"),
+        ({"sha256": DIGITS + "\n"}, "must be 64 digits"),
+        ({"name": ""}, "cannot be printed"),
+        ({"name": "  "}, "cannot be printed"),
+        ({"name": "a\x1b[2J"}, "cannot be printed"),
+        ({"name": "\ud800"}, "cannot be printed"),
+        ({"usd": float("nan")}, "usd is nan; give a finite number, at least 0"),
+        ({"usd": float("inf")}, "usd is inf; give a finite number"),
+        ({"usd": -1}, "usd is -1.0; it must be at least 0"),
+        ({"requests_per_minute": -5}, "requests_per_minute is -5; it must be at least 0"),
+        ({"requests_per_minute": 10**400}, "requests_per_minute is 1000"),
+    ],
+)
+def test_a_row_that_limits_nothing_is_refused_by_its_number(
+    tmp_path: Path, changed: dict[str, object], says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as raised:
+        read_keys(write(tmp_path / "k.json", **changed))
+    assert "key 2" in str(raised.value)
+
+
+@pytest.mark.parametrize("limits", [{"usd": float("nan")}, {"usd": -0.5}, {"requests_per_minute": -1}])
+def test_a_key_that_could_not_be_read_again_is_not_made(tmp_path: Path, limits: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="at least 0"):
+        new_key(tmp_path / "k.json", "ann", **limits)
+    with pytest.raises(InputError, match="cannot be printed"):
+        new_key(tmp_path / "k.json", "")
+    assert not (tmp_path / "k.json").exists()
+
+
+def test_any_byte_of_a_header_is_only_a_wrong_key() -> None:
+    door = Doorkeeper([ClientKey("ann", DIGITS)])
+    for secret in ("\udcff", "\u00e9"):  # aiohttp reads bytes that are no UTF-8 as half characters
+        with pytest.raises(ApiError, match="401"):
+            door.admit({"Authorization": f"Bearer {secret}"})
+
+
+def test_eight_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "k.json"
+    make = "import sys; from demur.gateway.keys import new_key; new_key(sys.argv[1], sys.argv[2])"
+    with ThreadPoolExecutor(8) as pool:
+        done = pool.map(lambda i: subprocess.run([sys.executable, "-c", make, file, f"k{i}"], check=True), range(8))
+        assert len(list(done)) == 8
+    assert {key.name for key in read_keys(file)} == {f"k{i}" for i in range(8)}
+
+
+def test_a_full_disk_and_a_loose_mode_lose_no_key(tmp_path: Path) -> None:
+    file = tmp_path / "k.json"
+    secret = new_key(file, "ann")
+    file.chmod(0o644)
+    before = file.read_bytes()
+    full = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, file, str(len(before) + 10)], capture_output=True, text=True, check=False
+    )
+    assert full.returncode != 0
+    assert file.read_bytes() == before
+    assert Doorkeeper(read_keys(file)).admit({"Authorization": f"Bearer {secret}"}) == "ann"
+    new_key(file, "bob")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("*.part"))
+
+
+UNKNOWN = ModelConfig("nobody-knows-its-price", "http://127.0.0.1:1/v1")
+
+
+async def test_a_budget_that_could_never_be_spent_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters(monkeypatch)
+    new_key(tmp_path / "k.json", "ann", usd=0.01)
+    with pytest.raises(InputError, match="'ann' has a budget in USD, and the price of 'nobody-knows-its-price'"):
+        async with gateway(tmp_path, keys=str(tmp_path / "k.json"), weak=UNKNOWN):
+            pass
+
+
+async def reload(found: Running) -> tuple[int, str]:
+    async with found.session.post(f"{found.address}/admin/reload") as answer:
+        return answer.status, await answer.text()
+
+
+async def test_a_reload_refuses_what_a_start_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters(monkeypatch)
+    file = tmp_path / "k.json"
+    secret = new_key(file, "ann")
+    good = file.read_text()
+    async with gateway(tmp_path, keys=str(file), weak=UNKNOWN, fallback=False) as found:
+        for bad in ({"sha256": "\u00e9"}, {"usd": 1.0}):
+            file.write_text(json.dumps([json.loads(good)[0] | bad]))
+            status, said = await reload(found)
+            assert status == 409, said
+            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {secret}"}) as ann:
+                assert (await ann.get(f"{found.address}/v1/models")).status == 200
+        file.write_text(good)
+        assert (await reload(found))[0] == 200
