@@ -16,7 +16,8 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.files import write_whole
-from demur.prompts.files import read_rows
+from demur.prompts.files import asked_by
+from demur.prompts.rows import read_rows
 from demur.records import FloatArray
 
 FIELDS = ("weak_quality", "strong_quality")
@@ -63,7 +64,7 @@ def write_graded(path: Path, graded: GradedFile) -> None:
 
 def read_graded(path: str | Path) -> GradedFile:
     """Read graded prompts; raises InputError naming file, line and field."""
-    rows = [(str(row.get("prompt") or ""), *_qualities(row, where)) for where, row in read_rows(Path(path))]
+    rows = [(asked_by(row, where).text, *_qualities(row, where)) for where, row in read_rows(Path(path))]
     texts, weak, strong = zip(*rows, strict=True) if rows else ((), (), ())
     return GradedFile(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float))
 

@@ -11,7 +11,8 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
 from demur.gate.router import Router
 from demur.limits import check_number
-from demur.prompts.files import read_prompts, read_rows
+from demur.prompts.files import read_prompts
+from demur.prompts.rows import read_rows
 from demur.records import FloatArray
 from demur.statistics import interval
 

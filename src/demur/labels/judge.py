@@ -15,7 +15,7 @@ from demur.event_loop import run_to_end
 from demur.labels.judge_replies import JudgeItem, JudgeReport, fill, orders_of, report
 from demur.models.endpoint import Endpoint, EndpointClient
 from demur.models.local import endpoint_of, parse_model, running_endpoint
-from demur.prompts.files import read_rows
+from demur.prompts.rows import read_rows
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.sample import Budget, Completer, sample_prompts
 from demur.store import Store

@@ -1,4 +1,4 @@
-"""Files of preferences, read and written: JSON lines (gzip too), CSV, and parquet with ``[hub]``.
+"""Preferences, read from every file of rows, and written as JSON lines or, with ``[hub]``, parquet.
 
 Written are the paper's columns and ours behind, so that RouteLLM's tools load them. Read are those, arena rows, the
 authors' set, and rows that hold a score or a human's judgement of several models' answers. It knows nothing of what a
@@ -8,7 +8,7 @@ preference is made from by demur itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from demur.errors import InputError, require
 from demur.files import write_whole
 from demur.labels.graded_targets import preference_targets
 from demur.labels.targets import winner_of
-from demur.prompts.files import TEXT_FIELDS, read_rows
+from demur.prompts.files import TEXT_FIELDS
+from demur.prompts.rows import read_rows
 from demur.records import Preference, Winner
 
 PAPER_COLUMNS = (
     *("id", "model_a", "model_b", "prompt", "response_a", "response_b"),
     *("winner_model_a", "winner_model_b", "winner_tie"),
 )
-ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
 SCORE_FIELDS = ("scores", "human_correct")  # model -> number, of one prompt
 OUTPUT_FIELDS = ("outputs", "answer")  # model -> its answer
 _WINNERS: dict[str, Winner] = {"model_a": "model_a", "model_b": "model_b", "tie": "tie", "tie (bothbad)": "tie"}
@@ -54,7 +54,7 @@ def read_preferences(path: str | Path) -> list[Preference]:
     """
     if not Path(path).exists():
         raise InputError(f"{path}: no preferences here; make them with `demur label`")
-    return [_preference(row, where) for where, row in _rows(Path(path))]
+    return [_preference(row, where) for where, row in read_rows(Path(path))]
 
 
 def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.0) -> PairPreferences:
@@ -66,7 +66,7 @@ def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.
     """
     if not Path(path).exists():
         raise InputError(f"{path}: no such file of preferences")
-    rows = list(_rows(Path(path)))
+    rows = list(read_rows(Path(path)))
     if rows and any(field in rows[0][1] for field in SCORE_FIELDS):
         return _score_rows(rows, Path(path), weak, strong, tie_below)
     found = [_preference(row, where) for where, row in rows]
@@ -121,20 +121,6 @@ def as_row(preference: Preference) -> dict[str, Any]:
     winner = row.pop("winner")
     paper = {f"winner_{who}": int(winner == who) for who in _TARGETS} | row
     return {name: paper.pop(name) for name in PAPER_COLUMNS} | paper
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each row with its place."""
-    if not path.name.endswith(ENDINGS):
-        raise InputError(f"{path}: files of preferences end in {', '.join(ENDINGS)}")
-    if path.suffix != ".parquet":
-        return read_rows(path)
-    parquet = require("pyarrow.parquet", extra="hub", purpose="reading parquet")
-    try:
-        rows = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise InputError(f"{path}: cannot be read as parquet: {' '.join(str(error).split())}") from None
-    return ((f"{path}:{number}", row) for number, row in enumerate(rows, start=1))
 
 
 # -- rows that name two models and a winner --------------------------------------------------------------------------

@@ -12,14 +12,14 @@ from pathlib import Path
 from demur.errors import InputError
 from demur.prompts.files import read_prompts
 from demur.prompts.sets import SETS, read_set
-from demur.records import Prompt
+from demur.records import Progress, Prompt, no_progress
 
 PAPER_MIX = "nq-open:3610+triviaqa:3610+popqa:3610+mawps:1418"  # appendix A.1; the parts add to 12,248
 
 __all__ = ["PAPER_MIX", "load_prompts", "read_prompts", "read_set", "split_prompts", "why_untested"]
 
 
-def load_prompts(spec: str | Path, *, seed: int = 0) -> list[Prompt]:
+def load_prompts(spec: str | Path, *, seed: int = 0, progress: Progress = no_progress) -> list[Prompt]:
     """Prompts of a file, a named set (``nq-open``), a random sample of either (``nq-open:500``), or a mix (``a+b``).
 
     ``paper-mix`` is the paper's training mix, or as much of it as its sets hold: some copies of TriviaQA's sample
@@ -28,7 +28,7 @@ def load_prompts(spec: str | Path, *, seed: int = 0) -> list[Prompt]:
     is_paper_mix = str(spec) == "paper-mix"
     text = PAPER_MIX if is_paper_mix else str(spec)
     if os.path.exists(text):  # noqa: PTH110 -- Path.exists raises for a name that is too long
-        return read_prompts(text)
+        return read_prompts(text, progress=progress)
     parts = [_load_part(part, seed, at_most=is_paper_mix) for part in text.split("+")]
     if len(parts) == 1:
         return parts[0]

@@ -1,136 +1,95 @@
-"""Prompts from files: JSON lines (plain or gzip) and CSV. A fault names file, line, field and value."""
+"""Prompts from files. A fault names file, line, field and value."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError
+from demur.prompts.conversations import Asked, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
-from demur.records import Prompt, content_hash
+from demur.prompts.rows import Row, TableRow, read_rows
+from demur.records import Progress, Prompt, content_hash, no_progress
 
 TEXT_FIELDS = ("prompt", "question", "text")
 ANSWER_FIELDS = ("answers", "answer", "gold")
+ID_FIELDS = ("id", "custom_id")
+PROGRESS_ROWS = 10_000
 
 
-def read_prompts(path: str | Path) -> list[Prompt]:
-    """Read prompts from .jsonl, .jsonl.gz or .csv.
+def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[Prompt]:
+    """Read prompts from JSON lines, a JSON array or a table (.csv, .tsv), each also as gzip, or parquet.
 
     Fields: ``prompt`` (or question, text); optional ``id`` (else a hash of the text), ``answers`` (or answer, gold),
     ``choices``, ``source``. With choices, the answer is a letter, an option's text, or its position from 0, and the
-    options are put under the question unless it shows them. Equal prompts may stand there more than once, equal ids
-    not. Raises InputError naming file, line, field and value.
+    options are put under the question unless it shows them. Rows of conversations are read as well: see
+    `demur.prompts.conversations`. A table writes several answers as ``a|b``. Equal prompts may stand there more than
+    once, equal ids not. Raises InputError naming file, line, field and value.
     """
-    path = Path(path)
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
     repeats: Counter[str] = Counter()
-    for where, row in read_rows(path):
+    for where, row in read_rows(Path(path)):
         prompt = _prompt(row, where)
-        if not row.get("id"):  # traffic repeats itself: each of its prompts counts
+        if not _id(row):  # traffic repeats itself: each of its prompts counts
             repeats[prompt.id] += 1
             if repeats[prompt.id] > 1:
                 prompt = replace(prompt, id=f"{prompt.id}-{repeats[prompt.id]}")
+        line = where.rpartition(":")[2]
         if prompt.id in places:
-            line = places[prompt.id].rpartition(":")[2]
-            raise InputError(f"{where}: id {prompt.id!r} was used on line {line}; make ids unique")
-        places[prompt.id] = where
+            raise InputError(f"{where}: id {prompt.id!r} was used on line {places[prompt.id]}; make ids unique")
+        places[prompt.id] = line
         prompts.append(prompt)
+        if len(prompts) % PROGRESS_ROWS == 0:
+            progress("reading prompts", len(prompts), 0)
     if not prompts:
         raise InputError(f'{path}: no prompts in it; write one JSON object a line, such as {{"prompt": "..."}}')
     return prompts
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The rows of a .jsonl, .jsonl.gz or .csv file with the place (``file:line``) of each; raises InputError."""
-    rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
-    return ((f"{path}:{line}", row) for line, row in rows)
-
-
-def _text(path: Path) -> str:
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8; convert the file (iconv -t UTF-8)"
-        ) from None
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}): {line[:80]!r}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: expected an object with a prompt, found {line[:80]!r}")
-        half = _half_pair(line, row)
-        if half:
-            raise InputError(
-                f"{path}:{number}: {half} is half a character and no text; write it whole, or leave it out"
-            )
-        yield number, row
-
-
-def _half_pair(line: str, row: Mapping[str, Any]) -> str:
-    """The first lone surrogate in a row, as JSON escapes it; "" when there is none."""
-    if "\\ud" not in line.lower():
-        return ""
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        return f"\\u{ord(error.object[error.start]):04x}"
-    return ""
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    text = _text(path)
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    usual = csv.field_size_limit(len(text) + 1)  # one setting for the whole process, and 128 kB by itself
-    try:
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})") from None
-    finally:
-        csv.field_size_limit(usual)
-    for number, row in rows:
-        yield number, {key: value for key, value in row.items() if value not in (None, "")}
-
-
-def _prompt(row: Mapping[str, Any], where: str) -> Prompt:
+def asked_by(row: Row, where: str) -> Asked:
+    """What a row asks: the text of its prompt field, or the last question of its conversation. Raises InputError."""
     field = next((name for name in TEXT_FIELDS if name in row), None)
-    if field is None:
-        raise InputError(f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {', '.join(map(str, row)) or 'nothing'}")
-    text = row[field]
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{where}: field {field!r} must be a text that is not empty, found {text!r}")
+    asked = conversation_of(row, where) if field is None or isinstance(row[field], list) else None
+    if asked is None:
+        if field is None:
+            raise InputError(f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}")
+        asked = Asked(row[field])
+    if not isinstance(asked.text, str) or not asked.text.strip():
+        shown = field or "content"
+        raise InputError(f"{where}: field {shown!r} must be a text that is not empty, found {repr(asked.text)[:80]}")
+    return asked
+
+
+def _names(row: Row) -> str:
+    names = ", ".join(map(str, row)) or "nothing"
+    shown = names if len(names) <= 200 else f"{names[:200]}..."
+    if isinstance(row, TableRow) and len(row) == 1 and (mark := re.search("[;\t|]", names)):
+        shown += f" (is {mark.group()!r} the separator? write commas)"
+    return shown
+
+
+def _id(row: Row) -> str:
+    return str(next((row[name] for name in ID_FIELDS if row.get(name)), ""))
+
+
+def _prompt(row: Row, where: str) -> Prompt:
+    asked = asked_by(row, where)
     answers = next((row[name] for name in ANSWER_FIELDS if row.get(name) is not None), ())
-    choices = _texts(row.get("choices") or (), "choices", where)
-    if choices:
-        text = with_choices(text, choices)
+    split = isinstance(row, TableRow)
+    choices = _texts(row.get("choices") or (), "choices", where, split=split)
+    text = with_choices(asked.text, choices) if choices else asked.text
     return Prompt(
-        id=str(row.get("id") or content_hash(text)),
+        id=_id(row) or content_hash(text),
         text=text,
-        answers=_letters(answers, choices, where) if choices else _texts(answers, "answers", where),
+        answers=_letters(answers, choices, where) if choices else _texts(answers, "answers", where, split=split),
         choices=choices,
         source=str(row.get("source") or ""),
+        turns=asked.turns,
     )
 
 
@@ -153,12 +112,12 @@ def _letters(answers: Any, choices: Sequence[str], where: str) -> tuple[str, ...
         raise InputError(f"{where}: field 'answers': {error}") from None
 
 
-def _texts(value: Any, field: str, where: str) -> tuple[str, ...]:
-    """One text or number, or a list of them; ``a|b`` is a list, too."""
+def _texts(value: Any, field: str, where: str, *, split: bool) -> tuple[str, ...]:
+    """One text or number, or a list of them; in a cell of a table ``a|b`` is a list, too."""
     if isinstance(value, str):
-        return tuple(part for part in value.split("|") if part)
+        return tuple(part for part in (value.split("|") if split else [value]) if part)
     values = value if isinstance(value, list | tuple) else [value]
     for item in values:
         if not isinstance(item, str | int | float):
-            raise InputError(f"{where}: field {field!r} must hold texts, found {item!r}")
+            raise InputError(f"{where}: field {field!r} must hold texts, found {repr(item)[:80]}")
     return tuple(str(item) for item in values)

@@ -43,7 +43,7 @@ class Run:
     @cached_property
     def prompts(self) -> Sequence[Prompt]:
         """All prompts of the run."""
-        return load_prompts(self.config.prompts)
+        return load_prompts(self.config.prompts, progress=self.progress)
 
     @property
     def train(self) -> Sequence[Prompt]:

@@ -1,0 +1,280 @@
+"""Rows of a file: JSON lines, a JSON array, or a table with a header, plain or gzip; parquet with ``[hub]``.
+
+What a file is, its first bytes say, and its name only where they do not. It is read as a stream with a limit on a
+line and on how much gzip may inflate. What a row means is not known here.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from demur.errors import InputError, require
+
+Row = Mapping[str, Any]
+LONGEST_LINE = 1 << 26  # bytes; of a JSON array, which is read whole, 16 times as many
+LARGEST_ARRAY = 1 << 30
+INFLATION = 300  # times; prompts inflate 3 to 50 times
+INFLATED_FREELY = 1 << 26  # bytes
+CELLS_AT_ONCE = 1000  # rows of a table that are read under one setting of the csv module
+_FOREIGN = {  # first bytes -> what the file is, and what to do
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save it as CSV (UTF-8)",
+    b"BZh": "bzip2; unpack it (bunzip2), or use gzip",
+    b"\xfd7zXZ": "xz; unpack it (unxz), or use gzip",
+    b"\x28\xb5\x2f\xfd": "zstd; unpack it (unzstd), or use gzip",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"SQLite format 3": "an SQLite database; export a table as CSV",
+    b"\xff\xfe": "UTF-16; convert it (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "UTF-16; convert it (iconv -f UTF-16 -t UTF-8)",
+    b"%PDF": "a PDF; write its prompts as JSON lines",
+}
+
+
+class TableRow(dict[str, str]):
+    """A row of a table: its cells are texts, and a list stands in one as ``a|b``."""
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a file with the place (``file:line``) of each.
+
+    Raises InputError naming file and line: for a file of another kind, a row that is no object, a table's row with more
+    cells than its header, a quote without its end, a byte that is not UTF-8, and what is too large.
+    """
+    return ((f"{path}:{line}", row) for line, row in _rows(path))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    with _opened(path) as (stream, head):
+        if head.startswith(b"PAR1") or path.suffix.lower() == ".parquet":
+            yield from _parquet_rows(path)
+            return
+        lines = _lines(path, stream)
+        if _is_table(path, head):
+            yield from _table_rows(path, lines)
+        elif head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+            yield from _array_rows(path, lines)
+        else:
+            yield from _line_rows(path, lines)
+
+
+# -- bytes -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, bytes]]:
+    """The file's content, inflated where it is gzip, and its first bytes; what the system refuses is one line."""
+    try:
+        with path.open("rb") as raw:
+            packed = raw.peek(512)[:2] == b"\x1f\x8b"
+            inflated = _Inflated(path, raw) if packed else None
+            stream = io.BufferedReader(inflated, 1 << 20) if inflated else raw
+            head = stream.peek(512)[:512]
+            _refuse_foreign(path, head)
+            yield cast(BinaryIO, stream), head
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+class _Inflated(io.RawIOBase):
+    """What gzip holds, as long as it inflates as texts do: a small file must not fill the memory."""
+
+    def __init__(self, path: Path, raw: io.BufferedReader) -> None:
+        self._path, self._raw, self._stream = path, raw, gzip.GzipFile(fileobj=raw)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read1(len(buffer))
+        buffer[: len(data)] = data
+        done = self._stream.tell()
+        if done > INFLATED_FREELY and done > INFLATION * self._raw.tell():
+            raise InputError(
+                f"{self._path}: inflates to more than {INFLATION} times its size, which no prompts do; unpack it "
+                "(gunzip) and look at it"
+            )
+        return len(data)
+
+
+def _refuse_foreign(path: Path, head: bytes) -> None:
+    if head.startswith(b"PK\x03\x04"):
+        is_workbook = path.suffix.lower() == ".xlsx" or b"[Content_Types].xml" in head
+        what = "an Excel workbook; save it as CSV (UTF-8)" if is_workbook else "a zip archive; unpack it"
+    else:
+        what = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), "")
+    if what:
+        raise InputError(f"{path}: this is {what}")
+
+
+def _lines(path: Path, stream: BinaryIO) -> Iterator[str]:
+    """The lines with their ends, decoded one by one."""
+    number = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise InputError(
+                f"{path}:{number}: a line of more than {LONGEST_LINE >> 20} MiB; one prompt stands on a line"
+            )
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}:{number}: byte {line[error.start]:#04x} is not UTF-8; convert the file (iconv -t UTF-8)"
+            ) from None
+
+
+def _is_table(path: Path, head: bytes) -> bool:
+    """By the name, whatever its case; a name that says nothing leaves it to the first character."""
+    endings = [ending.lower() for ending in path.suffixes]
+    if endings[-1:] == [".gz"]:
+        endings.pop()
+    if endings[-1:] in ([".jsonl"], [".json"], [".ndjson"]):
+        return False
+    is_named = endings[-1:] in ([".csv"], [".tsv"])
+    return is_named or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"")
+
+
+# -- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def _line_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}): {line[:80].rstrip()!r}") from None
+        yield number, _object(path, number, row, line)
+
+
+def _array_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
+    """The objects of one array, which may spread over lines as it likes."""
+    text = _whole(path, lines)
+    decode, at, number = json.JSONDecoder().raw_decode, text.index("[") + 1, 1
+    counted = 0  # characters whose line ends are in `number`
+    while True:
+        at += len(text[at : at + 4096]) - len(text[at : at + 4096].lstrip(" \t\r\n,"))
+        number, counted = number + text.count("\n", counted, at), at
+        if text[at : at + 1] == "]":
+            if rest := text[at + 1 :].strip():
+                raise InputError(f"{path}:{number}: not valid JSON: {rest[:80]!r} stands behind the array")
+            return
+        try:
+            row, end = decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}): {text[at : at + 80]!r}") from None
+        yield number, _object(path, number, row, text[at:end])
+        at = end
+
+
+def _whole(path: Path, lines: Iterator[str]) -> str:
+    held, size = [], 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size > LARGEST_ARRAY:
+            raise InputError(f"{path}: a JSON array of more than {LARGEST_ARRAY >> 20} MiB; write one object a line")
+    return "".join(held)
+
+
+def _object(path: Path, number: int, row: object, source: str) -> Row:
+    if not isinstance(row, dict):
+        raise InputError(f"{path}:{number}: expected an object with a prompt, found {source[:80].strip()!r}")
+    if half := _half_pair(source, row):
+        raise InputError(f"{path}:{number}: {half} is half a character and no text; write it whole, or leave it out")
+    return row
+
+
+def _half_pair(source: str, row: Row) -> str:
+    """The first lone surrogate in a row, as JSON escapes it; "" when there is none."""
+    if "\\ud" not in source and "\\uD" not in source and "\\Ud" not in source:
+        return ""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(error.object[error.start]):04x}"
+    return ""
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _table_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
+    first = next(lines, "")
+    reader = csv.reader(_parts(chain([first], lines)), delimiter=_delimiter(path, first), strict=True)
+    rows = _cells(path, reader)
+    header = [name.strip() for name in next(rows, (1, []))[1]]
+    twice = [name for name, count in Counter(name for name in header if name).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}:1: the header names {twice[0]!r} twice; give each column its own name")
+    for number, cells in rows:
+        if any(cells[len(header) :]):
+            raise InputError(
+                f"{path}:{number}: {len(cells)} cells, the header has {len(header)} (the last is {cells[-1][:60]!r}); "
+                'put a text that holds the separator into double quotes, and write a quote in it twice ("")'
+            )
+        row = TableRow({name: cell for name, cell in zip(header, cells, strict=False) if name and cell})
+        if row:
+            yield number, row
+
+
+def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line that each ends on."""
+    while batch := _batch(path, reader):
+        yield from batch
+
+
+def _batch(path: Path, reader: Any) -> list[tuple[int, list[str]]]:
+    """The next rows. The longest cell is one setting for the whole process, so it is put back each time."""
+    usual = csv.field_size_limit(LONGEST_LINE)
+    try:
+        return [(reader.line_num, row) for row in islice(reader, CELLS_AT_ONCE)]
+    except csv.Error as error:
+        why = "a quote that opens on or before this line has no end" if "unexpected end" in str(error) else str(error)
+        raise InputError(
+            f'{path}:{reader.line_num}: not valid CSV ({why}); a quote inside a quoted text is written twice ("")'
+        ) from None
+    finally:
+        csv.field_size_limit(usual)
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """What separates the header's names, where it has no comma: a semicolon or a tab."""
+    if path.suffix.lower() == ".tsv" or path.name.lower().endswith(".tsv.gz"):
+        return "\t"
+    bare = re.sub(r'"[^"]*"', "", header)
+    return next((mark for mark in ";\t" if mark in bare and "," not in bare), ",")
+
+
+def _parts(lines: Iterator[str]) -> Iterator[str]:
+    """Lines as the csv module takes them: those of an old Mac end in a carriage return alone."""
+    for line in lines:
+        if "\r" in line.removesuffix("\n").removesuffix("\r"):
+            yield from re.findall(r"[^\r]*\r\n?|[^\r]+", line)
+        else:
+            yield line
+
+
+# -- parquet ---------------------------------------------------------------------------------------------------------
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    parquet = require("pyarrow.parquet", extra="hub", purpose=f"reading {path}, which is parquet,")
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise InputError(f"{path}: cannot be read as parquet: {' '.join(str(error).split())}") from None
+    yield from enumerate(rows, start=1)
