@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -79,3 +80,27 @@ def test_the_real_catalogue_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(part.sha256) == 64
             assert part.size > 100
             assert part.packages or part.hub or model.here  # the entailment model comes with demur
+
+
+def test_a_file_is_hashed_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    passes: list[Path] = []
+    whole = catalogue._hash_whole
+
+    def hash_whole(path: Path) -> str:
+        passes.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(catalogue, "_hash_whole", hash_whole)
+    file = tmp_path / "own.gguf"
+    file.write_bytes(b"one")
+    assert catalogue.sha256_of(file) == catalogue.sha256_of(file) == hashlib.sha256(b"one").hexdigest()
+    assert len(passes) == 1
+    seen = file.stat()
+    file.write_bytes(b"two")  # as long as before, and its time is set back
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert catalogue.sha256_of(file) == hashlib.sha256(b"two").hexdigest()
+    for torn in ("", "half a line", f"{seen.st_size} "):
+        for stamp in (tmp_path / "cache" / "demur" / "models" / "verified").iterdir():
+            stamp.write_text(torn)
+        assert catalogue.sha256_of(file) == hashlib.sha256(b"two").hexdigest()
