@@ -20,12 +20,11 @@ from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
+from demur.models.encoder import LetterEncoder
 from demur.records import Role
-from demur.routing import prompt_router
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.testing import FakeEndpoint, fake_endpoint
-from worlds import LetterEncoder
 
 HARD, EASY = "zzz zz zzzz?", "aaa aa aaaa?"
 
@@ -56,12 +55,6 @@ def save_router(folder: Path, gate: Gate | None = None) -> None:
     router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
     router = replace(router, calibration=Calibration(0.5, 0.5, 18, "strong share 50%"))
     Router(router, gate, active=gate is not None).save(folder)
-
-
-def letters(monkeypatch: Any) -> None:
-    """No encoder is fetched: prompts are embedded by their letters."""
-    monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
-    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
 
 
 @asynccontextmanager

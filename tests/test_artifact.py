@@ -17,10 +17,11 @@ from safetensors.numpy import load_file, save_file
 from demur.errors import ArtifactError, InputError
 from demur.measure.threshold import threshold_for_share
 from demur.methods import BY_NAME
+from demur.methods.classifier import Classifier
+from demur.models.encoder import LetterEncoder
 from demur.routing.artifact import save_calibration
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
-from worlds import LetterEncoder
 
 WORDS = ["zzz", "aaa", "zaz", "aza", "zz top", "an aa battery", "jazz pizza", "banana"]
 TRAINING = [TrainingPrompt(f"{w} {i}", float(w.count("z") > w.count("a")), 1.0, 0.5) for i in range(6) for w in WORDS]
@@ -210,16 +211,39 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ArtifactError, match="trained on encoder 'letters', this one is 'other letters'"):
         PromptRouter.load(tmp_path, encoder=Other())
+    train_router(Other(), BY_NAME["sw"](), TRAINING, weak="s", strong="l").save(tmp_path)
     with pytest.raises(ArtifactError, match="encoder of your own"):
         PromptRouter.load(tmp_path)
 
 
-def test_a_scikit_learn_classifier_routes_but_is_not_pickled(tmp_path: Path) -> None:
+def test_a_classifier_of_ones_own_is_asked_for_again_and_must_score_alike(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    soft = [replace(t, target=0.1 + 0.8 * t.target) for t in TRAINING]
+    mine = Classifier(LogisticRegression(C=50), "mine")
+    router = train_router(LetterEncoder(), mine, soft, weak="s", strong="l")
+    assert router.describe()["method"] == "LogisticRegression"
+    router.save(tmp_path)
+
+    def load(method: object | None) -> PromptRouter:
+        return PromptRouter.load(tmp_path, encoder=LetterEncoder(), method=method)
+
+    for given in (LogisticRegression(C=50), mine.classifier):  # fitted again, or fitted as it is
+        assert load(given).route("zebra pizza") == router.route("zebra pizza")
+    with pytest.raises(ArtifactError, match=r"of your own, 'mine' \(LogisticRegression\); Router.load\(..., meth"):
+        load(None)
+    with pytest.raises(ArtifactError, match=r"'mine': this LogisticRegression scores .* otherwise .* by up to 0"):
+        load(LogisticRegression(C=0.01))
+    make("sw").save(tmp_path)
+    with pytest.raises(ArtifactError, match="its method is demur's own 'sw'; load it without method="):
+        load(LogisticRegression())
+
+
+def test_an_object_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
     router = train_router(LetterEncoder(), LogisticRegression(), TRAINING, weak="s", strong="l")
-    assert router.route("zzz").score > router.route("aaa").score
-    with pytest.raises(ArtifactError, match="cannot be saved without pickle"):
+    with pytest.raises(ArtifactError, match=r"not one of demur.methods; give it to demur.train\(methods="):
         router.save(tmp_path)
 
 

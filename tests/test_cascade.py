@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
+from demur.models.encoder import LetterEncoder
 from demur.paper.cascade import AnswerScorer, cascade_curve
-from worlds import LetterEncoder
 
 
 def test_the_cascade_finds_the_hedged_answers() -> None:

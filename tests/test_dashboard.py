@@ -12,7 +12,7 @@ from aiohttp import web
 
 from conftest import missing, needed
 from demur.gate.gate import Gate, GateStep, GateVerdict
-from gateways import EASY, HARD, gateway, letters
+from gateways import EASY, HARD, gateway
 
 pytestmark = pytest.mark.slow
 
@@ -20,12 +20,11 @@ SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder that keeps what the brow
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
     playwright = needed("playwright.async_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         missing("chromium (apt-get install chromium)")
-    letters(monkeypatch)
     gate = Gate((GateStep(0.0, 0.0, (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)),), None, 0.25, GateVerdict(0.1, 0.1, 0.05, 0.15))
     async with gateway(tmp_path, gate=gate) as found, playwright.async_playwright() as driver:
         for i in range(60):

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.models.encoder import CachedEncoder, OnnxEncoder, encoder_identity, load_encoder
+from demur.models.encoder import CachedEncoder, LetterEncoder, OnnxEncoder, encoder_identity, load_encoder
 from demur.records import FloatArray
 from demur.store import Store
 from pairs import running_pair
-from worlds import LetterEncoder
 
 
 class Counting(LetterEncoder):

@@ -18,10 +18,8 @@ from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration
 from demur.models.prices import Price, serving_cost
 from demur.records import Sample
-from demur.routing import prompt_router
 from demur.routing.prompt_router import PromptRouter
 from test_artifact import TRAINING, make
-from worlds import LetterEncoder
 
 CHEAP, DEAR = Price(1e-6, 2e-6, "test"), Price(1e-4, 2e-4, "test")
 
@@ -38,9 +36,7 @@ def priced() -> PromptRouter:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
-    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
+def saved(tmp_path: Path) -> str:
     priced().save(tmp_path / "router")
     return str(tmp_path / "router")
 

@@ -19,11 +19,11 @@ from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
+from demur.models.encoder import LetterEncoder
 from demur.records import Prompt, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
-from worlds import LetterEncoder
 
 N, SAMPLES = 240, 8
 

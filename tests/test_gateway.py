@@ -18,12 +18,11 @@ from demur.gateway.ledger.ledger import read_ledger
 from demur.measure.threshold import Calibration
 from demur.records import FloatArray
 from demur.routing.artifact import save_calibration
-from gateways import EASY, HARD, gateway, letters, save_router, upstream
+from gateways import EASY, HARD, gateway, save_router, upstream
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
     monkeypatch.setattr("demur.gateway.upstreams.upstream.backoff_seconds", lambda attempt: 0.002)
 
 

@@ -19,14 +19,9 @@ from demur.gateway import reload as reloading
 from demur.gateway.reload import usable_policy
 from demur.gateway.settings import GatewaySettings, needs_restart
 from demur.measure.threshold import Calibration
+from demur.models.encoder import LetterEncoder
 from demur.routing.artifact import save_calibration
-from gateways import EASY, gateway, letters, save_router
-from worlds import LetterEncoder
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
+from gateways import EASY, gateway, save_router
 
 
 @pytest.mark.parametrize(

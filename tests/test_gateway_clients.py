@@ -22,7 +22,7 @@ import pytest
 from conftest import EVERYTHING, missing, needed
 from demur.models.catalogue import cache_folder
 from environment import peer_python
-from gateways import HARD, Running, gateway, letters, point
+from gateways import HARD, Running, gateway, point
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -67,11 +67,6 @@ try { await client.chat.completions.create({ model: "gpt-9", messages }); }
 catch (error) { console.log(error.constructor.name, error.code); }
 console.log((await client.models.retrieve("demur")).id);
 """
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
 
 
 async def lines(*command: str | Path, **environment: str) -> list[str]:

@@ -12,15 +12,10 @@ import pytest
 from aiohttp import web
 
 from conftest import needed
-from gateways import EASY, Running, gateway, letters, upstream
+from gateways import EASY, Running, gateway, upstream
 
 REQUEST = b'{"model": "small", "messages": [{"role": "user", "content": "x"}]}'
 HEADER = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(REQUEST)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
 
 
 def connected(found: Running) -> socket.socket:

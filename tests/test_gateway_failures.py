@@ -24,7 +24,7 @@ from demur.gateway.http import send as answering
 from demur.gateway.ledger.ledger import LedgerRecord, read_ledger
 from demur.gateway.upstreams import upstream as upstreams
 from demur.records import FloatArray
-from gateways import EASY, HARD, Running, gateway, letters, upstream, wire
+from gateways import EASY, HARD, Running, gateway, upstream, wire
 
 OK, SSE = b"HTTP/1.1 200 OK\r\n", b"Content-Type: text/event-stream\r\n"
 CHUNKED, CLOSING = b"Transfer-Encoding: chunked\r\n\r\n", b"Connection: close\r\n\r\n"
@@ -34,7 +34,6 @@ DONE = b"data: [DONE]\n\n"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
     monkeypatch.setattr("demur.gateway.upstreams.upstream.backoff_seconds", lambda attempt: 0.002)
 
 

@@ -16,7 +16,7 @@ from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
 from demur.gateway.decision.question import is_one_text
 from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.ledger.ledger import read_ledger
-from gateways import EASY, Running, gateway, letters, point, upstream
+from gateways import EASY, Running, gateway, point, upstream
 
 SURE, WAVERING = -0.1, -3.0
 VERDICT = GateVerdict(0.1, 0.1, 0.05, 0.15)
@@ -26,7 +26,6 @@ BY_SHARE = (0.0, 0.0, 0.0, 0.0, -2.0, 0.0)  # how many samples mean what the dra
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
     monkeypatch.setattr("demur.gateway.upstreams.upstream.backoff_seconds", lambda attempt: 0.002)
 
 

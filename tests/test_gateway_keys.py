@@ -15,7 +15,7 @@ from demur.config import ModelConfig
 from demur.errors import InputError
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
-from gateways import Running, gateway, letters
+from gateways import Running, gateway
 
 DIGITS = "0123456789abcdef" * 4
 FULL_DISK = """
@@ -103,10 +103,7 @@ def test_a_full_disk_and_a_loose_mode_lose_no_key(tmp_path: Path) -> None:
 UNKNOWN = ModelConfig("nobody-knows-its-price", "http://127.0.0.1:1/v1")
 
 
-async def test_a_budget_that_could_never_be_spent_is_refused_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    letters(monkeypatch)
+async def test_a_budget_that_could_never_be_spent_is_refused_at_the_start(tmp_path: Path) -> None:
     new_key(tmp_path / "k.json", "ann", usd=0.01)
     with pytest.raises(InputError, match="'ann' has a budget in USD, and the price of 'nobody-knows-its-price'"):
         async with gateway(tmp_path, keys=str(tmp_path / "k.json"), weak=UNKNOWN):
@@ -118,8 +115,7 @@ async def reload(found: Running) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-async def test_a_reload_refuses_what_a_start_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
+async def test_a_reload_refuses_what_a_start_refuses(tmp_path: Path) -> None:
     file = tmp_path / "k.json"
     secret = new_key(file, "ann")
     good = file.read_text()

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import needed
 from demur.gateway.operator.tracing import Tracer, operation
-from gateways import gateway, letters
+from gateways import gateway
 from test_gateway_parts import RECORD
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -78,8 +78,7 @@ def test_without_an_exporter_the_pip_line_is_said() -> None:
     assert "pip install 'demur[otel]'" in done.stderr
 
 
-async def test_a_request_brings_its_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Any) -> None:
-    letters(monkeypatch)
+async def test_a_request_brings_its_trace(tmp_path: Path, exported: Any) -> None:
     async with gateway(tmp_path, otel=True) as found:
         await found.ask(headers={"traceparent": PARENT})
     (span,) = exported.get_finished_spans()

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError, parse_body
 from demur.gateway.ledger.ledger import LedgerRecord
-from gateways import EASY, Running, gateway, letters, upstream
+from gateways import EASY, Running, gateway, upstream
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    letters(monkeypatch)
     monkeypatch.setattr("demur.gateway.upstreams.upstream.backoff_seconds", lambda attempt: 0.002)
 
 

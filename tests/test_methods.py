@@ -172,3 +172,23 @@ def test_a_row_without_weight_changes_nothing_whichever_system_is_solved() -> No
     assert general.predict_proba(X) == pytest.approx(exact.predict_proba(X), abs=1e-3)
     halves = KernelRidge(alpha=3.0).fit(X, y, np.full(60, 0.5))
     assert halves.predict_proba(X) == pytest.approx(exact.predict_proba(X), abs=1e-5)  # half the weight, half the ridge
+
+
+@METHODS
+def test_they_work_inside_scikit_learn(kind: type[Estimator]) -> None:
+    """cross_val_score, clone, Pipeline and GridSearchCV ask for no more than a classifier's contract (binary y)."""
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y, _ = planted(120)
+    fitted = kind().fit(X, y)
+    assert fitted.score(X, y) == np.mean(fitted.predict(X) == y)
+    assert cross_val_score(kind(), X, y, cv=3).mean() > 0.55
+    assert clone(fitted).get_params() == kind().get_params()
+    assert make_pipeline(StandardScaler(), kind()).fit(X, y).predict(X[:3]).shape == (3,)
+    name, value = next(iter(kind().get_params().items()))
+    assert GridSearchCV(kind(), {name: [value]}, cv=3).fit(X, y).best_params_ == {name: value}
+    with pytest.raises(InputError, match="it needs y of 0 and 1"):
+        fitted.score(X, np.full(len(X), 0.3))

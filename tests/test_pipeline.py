@@ -23,21 +23,18 @@ from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import saturated_rows
 from demur.methods import BY_NAME
+from demur.models.encoder import LetterEncoder
 from demur.records import FloatArray
-from demur.routing import prompt_router
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
 from demur.sampling.pair import endpoints_of, pricing
 from pairs import Pair, questions, running_pair, write_questions
-from worlds import LetterEncoder
 
 
 @pytest.fixture(autouse=True)
 def letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """No encoder is fetched: prompts are embedded by their letters."""
-    monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
-    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
     monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
 
 
@@ -173,16 +170,13 @@ def test_gold_answers_that_all_train_are_not_called_missing(tmp_path: Path, pair
         demur.evaluate(run=run)
 
 
-def test_an_encoder_of_ones_own_trains_and_measures(
-    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_encoder_of_ones_own_trains_and_measures(tmp_path: Path, pair: Pair) -> None:
     class Own:
         def encode(self, texts: Sequence[str], /) -> FloatArray:
             return LetterEncoder().encode(texts)
 
     run = sampled(tmp_path, pair)
     demur.label(run=run, entailment="exact")
-    monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "")
     demur.train(run=run, methods=" sw, logistic ", encoder=Own(), gate="off")
     assert [row.router for row in demur.evaluate(run=run, encoder=Own()).rows][:2] == ["sw", "logistic"]
     assert PromptRouter.load(f"{run}/router", encoder=Own()).route("What is 31 plus 17?").role == "strong"
@@ -358,14 +352,10 @@ def test_errors_are_one_line_and_exit_code_2(
 
 def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, pair: Pair) -> None:
     train_router(LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l").save(tmp_path / "router")
-    planted = (
-        "from demur.cli.main import main; from demur.routing import prompt_router; from worlds import LetterEncoder; "
-        "prompt_router.load_encoder = lambda spec: LetterEncoder(); main()"
-    )
     for prompt, said in ((b"Z\xfcrich", "no UTF-8 text"), (b"-", "standard input: byte 0xfc is not UTF-8")):
         for command in ("route", "explain"):
             done = subprocess.run(
-                [sys.executable, "-c", planted, command, prompt, "--router", str(tmp_path / "router")],
+                [sys.executable, "-m", "demur", command, prompt, "--router", str(tmp_path / "router")],
                 input=b"Z\xfcrich", capture_output=True, check=False,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             )  # fmt: skip

@@ -18,6 +18,7 @@ from demur.errors import InputError, MissingExtraError
 from demur.labels.judge_replies import JudgeItem
 from demur.measure.curve import cost_quality_curve
 from demur.methods import KNN
+from demur.models.encoder import LetterEncoder
 from demur.paper import judged
 from demur.paper.authors import AUTHORS, authors_set
 from demur.paper.in_domain import row_key
@@ -30,7 +31,7 @@ from demur.paper.reproduction import Reproduction, reproduce
 from demur.paper.systems import ROUTERS, SYSTEMS, System
 from demur.paper.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
 from tiny_paper import N, read, tiny_paper, write
-from worlds import LetterEncoder, planted
+from worlds import planted
 
 SOME = ("to-knn", "routellm-sw", "confidence-knn", "printed-sw", "frugalgpt", "oracle", "random")
 

@@ -16,13 +16,13 @@ import demur
 from demur.meaning import meanings as kept
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
+from demur.models.encoder import LetterEncoder
 from demur.prompts import load_prompts
 from demur.records import Entailment, FloatArray, Prompt, Sample
 from demur.routing import prompt_router
 from demur.runs import run as opened
 from demur.store import Store
 from pairs import Pair, running_pair, write_questions
-from worlds import LetterEncoder
 
 
 @pytest.fixture(autouse=True)

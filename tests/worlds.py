@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from demur.records import FloatArray
@@ -16,15 +14,3 @@ def planted(n: int = 400, d: int = 16, seed: int = 0) -> tuple[FloatArray, Float
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     p = 1 / (1 + np.exp(-12 * X[:, 0]))
     return X, (random.random(n) < p).astype(float), p
-
-
-class LetterEncoder:
-    """Letter counts as a vector: an encoder without a model."""
-
-    identity = "letters"
-
-    def encode(self, texts: Sequence[str], /) -> FloatArray:
-        rows = np.array(
-            [[1.0 + text.casefold().count(c) for c in "abcdefghijklmnopqrstuvwxyz0123456789"] for text in texts]
-        )
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)

@@ -292,15 +292,20 @@ class Router:
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, encoder: Encoder | None = None, entailment: Entailment | None = None
+        cls,
+        folder: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        entailment: Entailment | None = None,
+        method: object | None = None,
     ) -> Router:
         """Load a saved router with its gate, if it has one.
 
-        ``encoder`` only where it was trained on an object of your own; ``entailment`` over the one that its labels were
-        made with. Raises ArtifactError for one that is corrupt, foreign, or does not fit.
+        ``encoder``, ``entailment`` and ``method`` (a classifier, fitted or not) only where it was made with objects of
+        your own, which no file keeps. Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
         folder = Path(folder)
-        first = replace(PromptRouter.load(folder, encoder=encoder), gate_unheard=False)
+        first = replace(PromptRouter.load(folder, encoder=encoder, method=method), gate_unheard=False)
         saved = read_gate(folder)
         if saved is None:
             return cls(first)

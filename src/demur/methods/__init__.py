@@ -1,7 +1,8 @@
 """Routing methods: scikit-learn-style estimators on y in [0, 1], in numpy alone.
 
 ``fit(X, y, sample_weight=None)``; ``predict_proba(X)[:, 1]`` is P(the strong model is needed). Constructors only store;
-learned arrays end in ``_``, and are all that a saved router keeps. Any scikit-learn classifier fits in their place.
+learned arrays end in ``_``, and are all that a saved router keeps. Any scikit-learn classifier fits in their place:
+`demur.methods.classifier`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def held_out_scores(method: Method, X: FloatArray, y: FloatArray) -> FloatArray:
         if len(np.unique(known)) == 1:
             return constant
         try:
-            return copy.copy(method).fit(X[train], y[train]).predict_proba(X[held])[:, 1]
+            return copy.deepcopy(method).fit(X[train], y[train]).predict_proba(X[held])[:, 1]
         except InputError:  # such as k larger than the fold
             return constant
 

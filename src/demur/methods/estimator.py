@@ -37,6 +37,13 @@ class Estimator:
         """(n,) 1 where the strong model is needed rather than not."""
         return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)])
 
+    def score(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> float:
+        """Accuracy against y (n,) of 0 and 1, as scikit-learn's classifiers have it. Raises InputError for soft y."""
+        truth = np.asarray(y)
+        if not np.isin(truth, (0, 1)).all():
+            raise InputError("score is an accuracy: it needs y of 0 and 1; for soft targets compare curves")
+        return float(np.average(self.predict(X) == truth, weights=sample_weight))
+
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         raise TypeError(f"{type(self).__name__} does not say how it learns")
 

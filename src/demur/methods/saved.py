@@ -1,4 +1,8 @@
-"""A fitted method as its name, its parameters and its learned arrays, and back again; never pickle."""
+"""A fitted method as a few plain values and arrays, and back again; never pickle.
+
+Of demur's own methods that is all they learned. Of the user's classifier it is what it was fitted on and how it scored:
+whoever loads it hands the object in again, fitted or not, and it must score alike.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,37 @@ import numpy as np
 
 from demur.errors import ArtifactError
 from demur.methods import BY_NAME
+from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator
 from demur.records import FloatArray, Method
 
+SAME_SCORES = 1e-3  # a classifier that is fitted again on the same rows scores within this
+
 
 def method_name(method: Method) -> str:
-    """The name under which `restore_method` makes it again. Raises ArtifactError for a method of another kind."""
+    """The name that it is saved under. Raises ArtifactError for an object that has none."""
+    if isinstance(method, Classifier):
+        return method.name
     for name, kind in BY_NAME.items():
         if type(method) is kind:
             return name
-    kind_name = type(method).__name__
     raise ArtifactError(
-        f"{kind_name} is not one of demur.methods and cannot be saved without pickle; keep it in Python"
+        f"{type(method).__name__} is not one of demur.methods; give it to demur.train(methods={{'mine': ...}})"
     )
+
+
+def restore_classifier(given: Any, name: str, X: FloatArray, y: FloatArray, scores: FloatArray) -> Classifier:
+    """The user's classifier, fitted on (X, y) where it is not fitted yet. Raises ArtifactError for other ``scores``."""
+    method = given if isinstance(given, Classifier) else Classifier(given, name)
+    if not method.is_fitted:
+        method.fit(X, y)
+    apart = float(np.abs(method.predict_proba(X)[:, 1] - scores).max())
+    if apart > SAME_SCORES:
+        raise ArtifactError(
+            f"method {name!r}: this {method.kind} scores the training prompts otherwise than the saved one, by up to "
+            f"{apart:.3f}; give the same settings (random_state too), or the fitted object"
+        )
+    return method
 
 
 def learned_arrays(method: Estimator) -> dict[str, FloatArray]:

@@ -7,6 +7,7 @@ Vectors are cached by content. What is done with them is the methods' business.
 from __future__ import annotations
 
 import os
+import string
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -134,6 +135,20 @@ class EndpointEncoder:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
+class LetterEncoder:
+    """Counts of letters and digits, as unit rows: an encoder without a model, for tests and first tries."""
+
+    identity = "letters"
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        """Embed texts; shape (n, 36), float32."""
+        counts = [
+            [1.0 + text.casefold().count(one) for one in string.ascii_lowercase + string.digits] for text in texts
+        ]
+        rows = np.array(counts).reshape(len(texts), -1)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
 class CachedEncoder:
     """An encoder whose vectors are kept in a store: a text is embedded once."""
 
@@ -163,8 +178,13 @@ def encoder_identity(encoder: Encoder) -> str:
     return f"{type(encoder).__module__}.{type(encoder).__qualname__} {content_hash(probe)[:16]}"
 
 
-def load_encoder(spec: str, *, progress: Progress = no_progress) -> OnnxEncoder | EndpointEncoder:
-    """An encoder of the catalogue by name, or ``MODEL@BASE_URL`` of an embeddings endpoint. Raises InputError."""
+def load_encoder(spec: str, *, progress: Progress = no_progress) -> OnnxEncoder | EndpointEncoder | LetterEncoder:
+    """An encoder of the catalogue by name, ``letters``, or ``MODEL@BASE_URL`` of an embeddings endpoint.
+
+    Raises InputError.
+    """
+    if spec == LetterEncoder.identity:
+        return LetterEncoder()
     if is_known(spec):
         known = model(spec)
         if known.task != "encoder":
@@ -179,6 +199,8 @@ def load_encoder(spec: str, *, progress: Progress = no_progress) -> OnnxEncoder 
 def spec_of(encoder: Any) -> str:
     """The spec under which `load_encoder` gives this encoder again; empty for a user's own object."""
     inner = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
+    if type(inner) is LetterEncoder:
+        return inner.identity
     if isinstance(inner, EndpointEncoder):
         key = f"#{inner.endpoint.api_key_env}" if inner.endpoint.api_key_env else ""
         return f"{inner.endpoint.model}@{inner.endpoint.base_url}{key}"

@@ -138,7 +138,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: not a router of demur's; point to a folder that `demur train` made")
     if found["demur_format"] > FORMAT:
         raise ArtifactError(f"{path}: format {found['demur_format']}, this demur reads {FORMAT}; upgrade demur")
-    if found.get("method") not in list(BY_NAME):
+    if found.get("method") not in list(BY_NAME) and not found.get("classifier"):
         raise ArtifactError(f"{path}: method {found.get('method')!r} is none of {', '.join(BY_NAME)}")
     return found
 

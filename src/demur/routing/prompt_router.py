@@ -16,8 +16,9 @@ import numpy as np
 
 from demur.errors import ArtifactError, InputError
 from demur.measure.threshold import Calibration
+from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
-from demur.methods.saved import learned_arrays, method_name, restore_method
+from demur.methods.saved import learned_arrays, method_name, restore_classifier, restore_method
 from demur.models.encoder import encoder_identity, load_encoder, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, Role
@@ -103,7 +104,7 @@ class PromptRouter:
     def describe(self) -> dict[str, Any]:
         """What it is, in a few plain values."""
         return {
-            "method": type(self.method).__name__,
+            "method": self.method.kind if isinstance(self.method, Classifier) else type(self.method).__name__,
             "weak": self.weak,
             "strong": self.strong,
             "n_train": len(self.training),
@@ -204,16 +205,17 @@ class PromptRouter:
     def save(self, folder: str | Path) -> None:
         """Save as safetensors and JSON. Raises ArtifactError for a method or encoder that cannot be saved."""
         name = method_name(self.method)
-        assert isinstance(self.method, Estimator)
-        arrays = {f"method.{key}": value for key, value in learned_arrays(self.method).items()}
+        arrays = self._method_arrays()
         if arrays.get("method.rows_") is not self.vectors:
             arrays["vectors"] = self.vectors
         arrays["training_scores"] = self.training_scores
+        own = {"classifier": self.method.kind} if isinstance(self.method, Classifier) else {}
         description = {
             "weak": self.weak,
             "strong": self.strong,
             "method": name,
-            "params": self.method.get_params(),
+            **own,
+            "params": self.method.get_params() if isinstance(self.method, Estimator) else {},
             "dimension": int(self.vectors.shape[1]),
             "encoder": {"spec": spec_of(self.encoder), "identity": encoder_identity(self.encoder)},
             "familiar_similarity": self.familiar_similarity,
@@ -223,9 +225,16 @@ class PromptRouter:
         }
         write_artifact(Path(folder), Artifact(description, arrays, tuple(map(asdict, self.training))))
 
+    def _method_arrays(self) -> dict[str, FloatArray]:
+        """What the method learned; of the user's own classifier what it was fitted on, and how it scores that."""
+        if isinstance(self.method, Estimator):
+            return {f"method.{key}": value for key, value in learned_arrays(self.method).items()}
+        X = self._encode([one.prompt for one in self.training])
+        return {"embeddings": X, "scores": self.method.predict_proba(X)[:, 1]}
+
     @classmethod
-    def load(cls, folder: str | Path, *, encoder: Encoder | None = None) -> PromptRouter:
-        """Load a saved router; ``encoder`` only where it was trained on an object of your own.
+    def load(cls, folder: str | Path, *, encoder: Encoder | None = None, method: object | None = None) -> PromptRouter:
+        """Load a saved router; ``encoder`` and ``method`` only where it was trained on objects of your own.
 
         Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
@@ -233,14 +242,14 @@ class PromptRouter:
         with reading(folder):
             saved = read_artifact(folder)
             description, arrays = saved.description, saved.arrays
-            method = _restored(description, arrays)
-            vectors = arrays["vectors"] if "vectors" in arrays else learned_arrays(method)["rows_"]
-            method.predict_proba(np.ones((1, vectors.shape[1]), dtype=np.float32))  # it must be able to score at all
+            restored = _restored(saved, method, folder)
+            vectors = arrays["vectors"] if "vectors" in arrays else vars(restored)["rows_"]
+            restored.predict_proba(np.ones((1, vectors.shape[1]), dtype=np.float32))  # it must be able to score at all
             if not len(saved.training) == len(vectors) == len(arrays["training_scores"]):
                 raise ValueError(f"{len(saved.training)} training prompts, {len(vectors)} vectors")
             return cls(
                 encoder=_trained_on(description["encoder"], encoder, folder),
-                method=method,
+                method=restored,
                 weak=str(description["weak"]),
                 strong=str(description["strong"]),
                 training=tuple(TrainingPrompt(**row) for row in saved.training),
@@ -275,11 +284,22 @@ class PromptRouter:
         )
 
 
-def _restored(description: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> Estimator:
-    learned = {key.removeprefix("method."): value for key, value in arrays.items() if key.startswith("method.")}
-    return restore_method(
-        description["method"], description["params"], learned, dimension=int(description["dimension"])
-    )
+def _restored(saved: Artifact, given: object | None, folder: Path) -> Method:
+    """The method by its arrays, or the user's own classifier."""
+    description, arrays = saved.description, saved.arrays
+    name = str(description["method"])
+    if not description.get("classifier"):
+        if given is not None:
+            raise ArtifactError(f"{folder}: its method is demur's own {name!r}; load it without method=")
+        learned = {key.removeprefix("method."): value for key, value in arrays.items() if key.startswith("method.")}
+        return restore_method(name, description["params"], learned, dimension=int(description["dimension"]))
+    if given is None:
+        raise ArtifactError(
+            f"{folder}: trained with a method of your own, {name!r} ({description['classifier']}); "
+            "Router.load(..., method=)"
+        )
+    targets = np.array([float(row["target"]) for row in saved.training])
+    return restore_classifier(given, name, arrays["embeddings"], targets, arrays["scores"])
 
 
 def _trained_on(wanted: Mapping[str, Any], encoder: Encoder | None, folder: Path) -> Encoder:

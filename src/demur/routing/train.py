@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ from demur.errors import InputError
 from demur.labels.targets import Delta, hard_targets
 from demur.labels.uncertainty import AS_PRINTED
 from demur.methods import BY_NAME, SimilarityWeighted
+from demur.methods.classifier import Classifier
 from demur.methods.cross_validate import held_out_scores
-from demur.methods.estimator import unit_rows
+from demur.methods.estimator import Estimator, unit_rows
 from demur.records import Encoder, FloatArray, Method, Preference, Progress, no_progress
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 
@@ -54,15 +56,16 @@ def train_router(
 def train_routers(
     preferences: Sequence[Preference],
     encoder: Encoder,
-    methods: Sequence[str] = METHOD_NAMES,
+    methods: Sequence[str] | Mapping[str, object] = METHOD_NAMES,
     *,
     record: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, PromptRouter]:
-    """A router a method, by name; ``encoder`` should be cached, since each method asks it. Raises InputError."""
-    unknown = [name for name in methods if name not in BY_NAME]
-    if unknown or not methods:
-        raise InputError(f"no routing method is called {(unknown or [''])[0]!r}; known: {', '.join(BY_NAME)}")
+    """A router per method, by name; ``encoder`` should be cached, since each method asks it. Raises InputError.
+
+    ``methods``: names, or classifiers of your own by names of their own.
+    """
+    chosen = methods_by_name(methods)
     if not preferences:
         raise InputError("no preferences to learn from; make some with `demur label`")
     weak, strong = preferences[0].model_a, preferences[0].model_b
@@ -71,11 +74,30 @@ def train_routers(
         for row in preferences
     ]
     routers = {}
-    for done, name in enumerate(methods):
+    for done, (name, method) in enumerate(chosen.items()):
         progress("training routers", done, len(methods))
-        routers[name] = train_router(encoder, BY_NAME[name](), training, weak=weak, strong=strong, record=record)
+        routers[name] = train_router(encoder, method, training, weak=weak, strong=strong, record=record)
     progress("training routers", len(methods), len(methods))
     return routers
+
+
+def methods_by_name(methods: Sequence[str] | Mapping[str, object]) -> dict[str, Method]:
+    """Unfitted methods by name. Raises InputError for a name that is not known, or that demur's own method has."""
+    given = methods if isinstance(methods, Mapping) else {}
+    unknown = [name for name in methods if name not in BY_NAME and name not in given]
+    if unknown or not methods:
+        raise InputError(f"no routing method is called {(unknown or [''])[0]!r}; known: {', '.join(BY_NAME)}")
+    return {name: _method(name, given.get(name, name)) for name in methods}
+
+
+def _method(name: str, given: object) -> Method:
+    if isinstance(given, str) and given in BY_NAME:
+        return BY_NAME[given]()
+    if isinstance(given, Estimator):
+        return copy.deepcopy(given)
+    if name in BY_NAME:
+        raise InputError(f"method {name!r} is demur's own; give your {type(given).__name__} another name")
+    return Classifier(given, name)
 
 
 def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> PromptRouter | None:

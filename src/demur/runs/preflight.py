@@ -11,6 +11,7 @@ from pathlib import Path
 from demur.config import DEFINITION_NAMES, METHOD_NAMES, RunConfig
 from demur.errors import InputError
 from demur.models.catalogue import is_known, model
+from demur.models.encoder import LetterEncoder
 from demur.models.local import parse_model
 from demur.prompts import split_prompts
 from demur.records import Prompt
@@ -43,6 +44,8 @@ def check_encoder(spec: str) -> None:
     """Raise InputError for what `demur.models.encoder.load_encoder` would refuse."""
     if "@" in spec:
         parse_model(spec)
+    elif spec == LetterEncoder.identity:
+        return
     elif not is_known(spec) or model(spec).task != "encoder":
         raise InputError(f"router.encoder is {spec!r}; use minilm, bge-small, or MODEL@BASE_URL")
 
