@@ -27,7 +27,7 @@ from demur.gate.staged import StagedScores, Use, apgr_gain, staged_curve, staged
 from demur.methods import BY_NAME
 from demur.methods.cross_validate import held_out_scores
 from demur.models.catalogue import cache_folder
-from demur.models.endpoint import EndpointClient
+from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
 from demur.records import FloatArray
 from demur.statistics import FOLDS, draw_counts, folds, mean_ranks, percentile_interval

@@ -11,8 +11,13 @@ import pytest
 from aiohttp import web
 
 from demur.errors import EndpointError
-from demur.models import endpoint as endpoints
-from demur.models.endpoint import Endpoint, EndpointClient, parse_completion, request_body
+from demur.models import client as clients
+from demur.models.client import EndpointClient
+from demur.models.completion import parse_completion
+from demur.models.endpoint import Endpoint
+from demur.models.refusals import refused_field
+from demur.models.request import request_body
+from demur.models.retries import RETRIES
 from demur.records import Sample, SamplingSettings
 from demur.testing import FakeEndpoint, fake_endpoint
 
@@ -21,7 +26,7 @@ SETTINGS = SamplingSettings(n=4, max_tokens=8)
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "backoff_seconds", lambda attempt: 0.001)
+    monkeypatch.setattr(clients, "backoff_seconds", lambda attempt: 0.001)
 
 
 def by_seed(prompt: str, seed: int) -> str:
@@ -81,7 +86,7 @@ async def test_overload_without_end_is_one_line() -> None:
     async with fake_endpoint(by_seed, failures=failures) as fake:
         with pytest.raises(EndpointError, match="answered 500: out of memory"):
             await ask(fake)
-    assert len(fake.requests) == endpoints.RETRIES
+    assert len(fake.requests) == RETRIES
 
 
 @pytest.mark.parametrize(
@@ -89,13 +94,10 @@ async def test_overload_without_end_is_one_line() -> None:
     [
         ("<html>Welcome</html>", "no JSON: <html>Welcome</html>"),
         ('{"choices": []}', "no choices"),
-        ('{"error": "busy"}', "no choices"),
+        ('{"error": "busy"}', 'answered 500: {"error": "busy"}'),
+        ("", "answered 200 with nothing"),
         ("[]", "no choices"),
         ('{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}', "content is None"),
-        (
-            '{"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"logprob": NaN}]}}]}',
-            "log-prob is not a number",
-        ),
     ],
 )
 async def test_nonsense_is_named(raw: str, named: str) -> None:
@@ -110,7 +112,7 @@ async def test_nonsense_is_named(raw: str, named: str) -> None:
 async def test_refusing_and_hanging_endpoints() -> None:
     async with fake_endpoint(by_seed) as gone:
         pass
-    with pytest.raises(EndpointError, match=r"does not answer .*demur doctor"):
+    with pytest.raises(EndpointError, match=r"does not answer .*, 5 times; is it running"):
         await ask(gone)
     async with fake_endpoint(by_seed, hang_seconds=5.0) as slow:
         with pytest.raises(EndpointError, match=r"does not answer within 0\.05 s, 2 times.*timeout_seconds"):
@@ -147,9 +149,7 @@ async def test_what_is_filtered_away_is_an_empty_answer() -> None:
     [
         {"choices": ["text"]},
         {"choices": [None]},
-        {"choices": [{"text": "x", "logprobs": {"token_logprobs": [None, -1.0]}}]},
-        {"choices": [{"text": "x", "logprobs": {"token_logprobs": [float("-inf")]}}]},
-        {"choices": [{"text": "x", "logprobs": {"content": ["token"]}}], "usage": 1},
+        {"choices": [{"message": {"content": {"text": "x"}}}], "usage": 1},
     ],
 )
 def test_misshapen_choices_are_one_line(answer: Any) -> None:
@@ -184,16 +184,21 @@ def test_usage_that_cannot_be_read_counts_nothing(usage: Any) -> None:
 )
 def test_only_a_field_that_is_named_is_left_out(text: str, field: str | None) -> None:
     body = request_body("m", "x", SamplingSettings(), [0])
-    assert endpoints._refused_field(400, text, body) == field
-    assert endpoints._refused_field(500, text, body) is None
+    assert refused_field(400, text, body) == field
+    assert refused_field(404, text, body) is None
 
 
-async def test_a_temperature_that_was_asked_for_is_never_dropped() -> None:
+async def test_a_temperature_that_a_model_does_not_take_is_left_out_and_said_once() -> None:
     warm = replace(SETTINGS, temperature=0.5)
     async with fake_endpoint(by_seed, unknown_fields=frozenset({"temperature"})) as fake:
-        with pytest.raises(EndpointError, match=r"answered 400.*temperature"):
+        async with EndpointClient(Endpoint("m", fake.base_url)) as client:
+            for text in ("Why?", "How?"):
+                assert len(await client.complete(text, warm, range(4))) == 4
+        assert client.notes == ("m does not take temperature 0.5: it is asked without it",)
+        too_warm = {"error": {"message": "'temperature' must be at most 0.3"}}
+        fake.failures = [web.json_response(too_warm, status=400) for _ in range(9)]
+        with pytest.raises(EndpointError, match=r"answered 400.*at most"):  # it takes one, though not this one
             await ask(fake, warm)
-        assert len(await ask(fake)) == 4
 
 
 async def test_the_longest_answer_is_said_under_its_newer_name() -> None:
@@ -265,8 +270,8 @@ def test_request_is_plain_json() -> None:
 
 def test_a_model_that_gives_nobody_its_logprobs_is_asked_without() -> None:
     body = request_body("m", "x", SETTINGS, [0])
-    assert endpoints._refused_field(403, "You are not allowed to request logprobs from this model", body) == "logprobs"
-    assert endpoints._refused_field(403, "This key may not 'n'", body) is None
+    assert refused_field(403, "You are not allowed to request logprobs from this model", body) == "logprobs"
+    assert refused_field(403, "This key may not 'n'", body) is None
 
 
 def test_a_short_answer_beside_a_long_one_has_a_token() -> None:

@@ -29,7 +29,8 @@ from demur.meaning.entailment import (
 )
 from demur.meaning.long_pairs import BESIDE, LONGEST_SIDE, balance, kept_tokens, shared, shorten
 from demur.models.catalogue import catalogue
-from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint
 from demur.records import FloatArray
 from demur.store import Store
 from demur.testing import fake_endpoint
@@ -350,7 +351,7 @@ async def test_a_judge_that_says_neither_is_an_error_and_not_kept() -> None:
         judge = LLMEntailment(client)
         many = await judge.score([("Paris", str(i)) for i in range(20)])
         assert [tuple(row) == NOTHING for row in many] == [True, True, *[False] * 18]
-        with pytest.raises(EndpointError, match=r"'<think>' where yes or no was asked for \(1 of 1 pairs\)"):
+        with pytest.raises(EndpointError, match=r"replied '' where yes or no was asked for \(1 of 1 pairs\)"):
             await judge.score([("Paris", "1")])
     with Store(":memory:") as store:
         pairs = [("a", str(i)) for i in range(20)]

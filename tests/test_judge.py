@@ -12,7 +12,8 @@ import pytest
 from demur.errors import InputError
 from demur.labels.judge import judge_items, read_items
 from demur.labels.judge_replies import Interval, JudgeItem, fill, orders_of, parse_reply, report
-from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint
 from demur.store import Store
 from demur.testing import fake_endpoint
 

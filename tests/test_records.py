@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from demur.models.endpoint import BASE_SEED_SPACING, base_seed
+from demur.models.request import BASE_SEED_SPACING, base_seed
 from demur.records import SamplingSettings, content_hash
 
 OTHER: dict[str, Any] = {

@@ -141,7 +141,7 @@ async def test_the_budget_is_never_passed_even_by_concurrent_requests() -> None:
 
 
 async def test_an_unknown_price_cannot_keep_a_budget() -> None:
-    unknown = Endpoint("nobody-knows-this-model", "http://x/v1")
+    unknown = Endpoint("nobody-knows-this-model", "https://cloud.example/v1")
     assert unknown.price is None
     with Store(":memory:") as store:
         assert estimate(PROMPTS, unknown, SETTINGS, NOTHING).usd is None

@@ -4,6 +4,7 @@
       InputError               a prompt file, argument, array or run file is wrong   (also ValueError)
       EndpointError            a model endpoint refused, hung or answered nonsense
         BudgetError            going on would cost more than was allowed
+        PromptRefusedError     this prompt cannot be answered; others can
       StoreError               the sample store cannot be read or written
       ModelError               a model file cannot be had, or its content hash is wrong
       ArtifactError            a saved router is corrupt, foreign, or does not fit what serves it
@@ -17,6 +18,9 @@ from __future__ import annotations
 import errno
 import importlib
 from types import ModuleType
+from typing import Literal
+
+RefusalCause = Literal["prompt", "answer", "unknown", "passing"]
 
 
 class DemurError(Exception):
@@ -33,6 +37,18 @@ class EndpointError(DemurError):
 
 class BudgetError(EndpointError):
     """Going on would cost more than the caller allowed (``max_usd``)."""
+
+
+class PromptRefusedError(EndpointError):
+    """A prompt, or an answer to it, that a model endpoint cannot handle, though it may answer others.
+
+    ``cause``: "prompt" (the endpoint names the prompt: filtered, or too long), "answer" (it came without a text),
+    "unknown" (refused for a reason that nobody can read), or "passing" (another try may succeed).
+    """
+
+    def __init__(self, message: str, cause: RefusalCause) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class StoreError(DemurError):

@@ -10,7 +10,7 @@ from demur.config import LabelConfig, ModelConfig, RunConfig, load_run
 from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask
 from demur.gate.router import Router
-from demur.models.endpoint import EndpointClient
+from demur.models.client import EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
 from demur.pipeline import Announce, Outcome, run_config
 from demur.records import Progress, Sample, SamplingSettings, no_progress

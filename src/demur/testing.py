@@ -29,6 +29,7 @@ class FakeEndpoint:
     logprob: float | Callable[[str], float] | None = -0.1  # of every token (a word each); None: none are given
     unknown_fields: frozenset[str] = frozenset()  # refused by name with 400
     failures: list[web.Response] = field(default_factory=list)  # handed out first, one a request
+    refusal: Callable[[Mapping[str, Any]], tuple[int, str] | None] | None = None  # of a request: status and body
     fail_every: int = 0  # every so many requests fail with 500
     hang_seconds: float = 0.0
     raw: str | None = None  # sent instead of a completion, with status 200
@@ -96,6 +97,9 @@ async def _handle(fake: FakeEndpoint, request: web.Request, *, chat: bool) -> we
         return fake.failures.pop(0)
     for name in fake.unknown_fields & set(body):
         return web.json_response({"error": {"message": f"Unrecognized request argument: '{name}'"}}, status=400)
+    refused = fake.refusal(body) if fake.refusal else None
+    if refused:
+        return web.Response(status=refused[0], text=refused[1], content_type="application/json")
     if fake.fail_every and len(fake.requests) % fake.fail_every == 0:
         return web.json_response({"error": {"message": "now and then"}}, status=500)
     if ("messages" if chat else "prompt") not in body:

@@ -9,7 +9,7 @@ from typing import Any
 
 from demur.config import ModelConfig
 from demur.errors import ArtifactError
-from demur.models.endpoint import EndpointClient
+from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
 from demur.records import Role, Sample, SamplingSettings
 from demur.routing.prompt_router import Decision

@@ -13,7 +13,8 @@ from typing import Any
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.labels.judge_replies import JudgeItem, JudgeReport, fill, orders_of, report
-from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.prompts.rows import read_rows
 from demur.records import Progress, Prompt, SamplingSettings, no_progress

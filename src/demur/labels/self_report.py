@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from demur.config import ModelConfig
-from demur.models.endpoint import EndpointClient
+from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
 from demur.records import FloatArray, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.sample import Budget, sample_prompts

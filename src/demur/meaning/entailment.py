@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from demur.errors import EndpointError, InputError, ModelError, require
+from demur.errors import EndpointError, InputError, ModelError, PromptRefusedError, require
 from demur.event_loop import one_loop
 from demur.meaning.clusters import checked_probabilities
 from demur.meaning.cross_encoder import SHORT, OnnxEntailment, onnx_identity
 from demur.meaning.normalise import exact_key
-from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.records import Entailment, FloatArray, Progress, SamplingSettings, content_hash, no_progress
 from demur.store import EntailmentScores, Pair, Store
@@ -82,7 +83,12 @@ class LLMEntailment:
 
     async def _reply(self, premise: str, hypothesis: str) -> str:
         filled = self._template.replace("{premise}", premise).replace("{hypothesis}", hypothesis)
-        (reply,) = await self._client.complete(filled, self._settings, [0])
+        try:
+            (reply,) = await self._client.complete(filled, self._settings, [0])
+        except PromptRefusedError as error:
+            if error.cause in ("prompt", "answer"):
+                return ""  # about this pair alone the judge says nothing
+            raise
         return reply.text
 
 

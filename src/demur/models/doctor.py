@@ -8,7 +8,8 @@ import aiohttp
 
 from demur.errors import EndpointError
 from demur.event_loop import run_to_end
-from demur.models.endpoint import Endpoint, EndpointClient, authorization
+from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import parse_model, running_endpoint
 from demur.records import Sample, SamplingSettings
 
@@ -27,7 +28,8 @@ class EndpointReport:
     seeds: bool  # the same seed gives the same answer
     streaming: bool
     embeddings: bool
-    priced: str  # where its price comes from, or that it is unknown
+    priced: str  # its price, and where that comes from; or that it is unknown
+    notes: tuple[str, ...] = ()  # what is unlike what was asked for, a sentence each
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -44,6 +46,7 @@ class EndpointReport:
             line("streaming", self.streaming, "a gateway would have to wait for whole answers"),
             line("embeddings", self.embeddings, "demur embeds prompts itself, on the CPU"),
             f"  {'price':<11} {self.priced}",
+            *(f"  note: {sentence}" for sentence in self.notes),
         )
 
 
@@ -59,20 +62,30 @@ def doctor(endpoint: str) -> EndpointReport:
 
 async def _probe(endpoint: Endpoint) -> EndpointReport:
     patient = replace(endpoint, timeout_seconds=60.0)
-    async with EndpointClient(patient) as client:
+    async with EndpointClient(patient, tries=2) as client:  # a person is waiting
         first = await client.complete(QUESTION, PROBE, range(PROBE.n))
         again = await client.complete(QUESTION, PROBE, range(PROBE.n))
         embeddings = await _answers(client)
+        streaming = await _streams(client)
     return EndpointReport(
         model=endpoint.model,
         base_url=endpoint.base_url,
         several=first[0].choices == PROBE.n,
         logprobs=all(sample.logprobs is not None for sample in first),
         seeds=_texts(first) == _texts(again),
-        streaming=await _streams(patient),
+        streaming=streaming,
         embeddings=embeddings,
-        priced=endpoint.price.source if endpoint.price else "unknown: give it in the run file",
+        priced=_price_line(endpoint),
+        notes=client.notes,
     )
+
+
+def _price_line(endpoint: Endpoint) -> str:
+    price = endpoint.price
+    if price is None:
+        return "unknown: give it as MODEL@URL#usd=IN/OUT (USD per million tokens), or in the run file"
+    dollars = (1e6 * price.usd_per_input_token, 1e6 * price.usd_per_output_token)
+    return f"${dollars[0]:g} in, ${dollars[1]:g} out per million tokens ({price.source})"
 
 
 def _texts(samples: list[Sample]) -> list[str]:
@@ -86,9 +99,10 @@ async def _answers(client: EndpointClient) -> bool:
         return False
 
 
-async def _streams(endpoint: Endpoint) -> bool:
-    body = {"model": endpoint.model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 4}
-    url = f"{endpoint.base_url}/chat/completions"
+async def _streams(client: EndpointClient) -> bool:
+    endpoint = client.endpoint
+    asked = {"model": endpoint.model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 4}
+    body, url = client.fit(asked), f"{endpoint.base_url}/chat/completions"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=endpoint.timeout_seconds)) as session,

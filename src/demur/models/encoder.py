@@ -18,7 +18,8 @@ import numpy as np
 from demur.errors import InputError, ModelError
 from demur.event_loop import run_to_end
 from demur.models.catalogue import fetch, is_known, model
-from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model
 from demur.records import Encoder, FloatArray, Progress, content_hash, no_progress
 from demur.store import Store

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from demur.records import Sample
 
 LOCAL = "served on this machine"
+PRIVATE = "a private address, counted as $0 (MODEL@URL#usd=IN/OUT if it costs)"
 CHARACTERS_PER_TOKEN = 4  # of English text, about
 
 

@@ -13,7 +13,8 @@ from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
-from demur.models.endpoint import Endpoint, EndpointClient
+from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, running_endpoint
 from demur.models.prices import usd_paid
 from demur.records import Progress, Prompt, SamplingSettings, no_progress

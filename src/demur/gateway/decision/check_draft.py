@@ -23,7 +23,7 @@ from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.upstreams.calls import Call, charge_if_cut
 from demur.gateway.upstreams.token_counts import answer_tokens, usage_of_whole
 from demur.gateway.upstreams.upstream import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
-from demur.models.endpoint import parse_completion
+from demur.models.completion import parse_completion
 from demur.records import Sample
 from demur.routing.prompt_router import Decision
 

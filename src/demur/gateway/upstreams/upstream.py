@@ -13,7 +13,8 @@ from yarl import URL
 
 from demur.errors import DemurError
 from demur.gateway.settings import GatewaySettings
-from demur.models.endpoint import Endpoint, authorization, backoff_seconds, secret
+from demur.models.endpoint import Endpoint, authorization, secret
+from demur.models.retries import backoff_seconds
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it

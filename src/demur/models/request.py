@@ -1,0 +1,45 @@
+"""What is sent to ask for samples of a prompt. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from demur.records import SamplingSettings, content_hash
+
+BASE_SEED_SPACING = 1024  # choice i is sampled with seed + i: bases lie further apart than any n
+
+
+def base_seed(text: str, settings: SamplingSettings) -> int:
+    """The seed of sample 0 of a prompt: spread by content, so that no two prompts share their draws."""
+    spread = int(content_hash([text, settings.seed])[:5], 16)  # 20 bits: the product stays below 2**31
+    return spread * BASE_SEED_SPACING
+
+
+def request_body(model: str, text: str, settings: SamplingSettings, indices: Sequence[int]) -> dict[str, Any]:
+    """The request that asks for the samples with these consecutive indices of a prompt."""
+    filled = settings.template.replace("{prompt}", text)
+    body: dict[str, Any] = {
+        "model": model,
+        "n": len(indices),
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": settings.top_k,  # llama.cpp's own defaults would lower the entropy silently
+        "min_p": settings.min_p,
+        "max_tokens": settings.max_tokens,
+        "seed": base_seed(text, settings) + indices[0],
+    }
+    if settings.stop:
+        body["stop"] = list(settings.stop)
+    if not settings.chat:
+        return body | {"prompt": filled, "logprobs": 1}
+    messages = [{"role": "system", "content": settings.system}] if settings.system else []
+    return body | {"messages": [*messages, {"role": "user", "content": filled}], "logprobs": True}
+
+
+def first_group(indices: Sequence[int], *, alone: bool) -> list[int]:
+    """The first run of consecutive indices, or the first index alone; ``indices`` ascend."""
+    end = 1
+    while not alone and end < len(indices) and indices[end] == indices[end - 1] + 1:
+        end += 1
+    return list(indices[:end])
