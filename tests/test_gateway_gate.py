@@ -16,7 +16,7 @@ from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
 from demur.gateway.decision.question import is_one_text
 from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.ledger.ledger import read_ledger
-from gateways import EASY, Running, gateway, point, upstream
+from gateways import EASY, Running, gateway, point, upstream, wire
 
 SURE, WAVERING = -0.1, -3.0
 VERDICT = GateVerdict(0.1, 0.1, 0.05, 0.15)
@@ -231,3 +231,59 @@ def test_what_is_one_text() -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"choices": 3}', b'{"choices": [4]}'])
 def test_what_is_no_completion_stays_as_it_is(data: bytes) -> None:
     assert without_logprobs(data) == data
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+
+
+def token(logprob: str, text: str = "a ") -> str:
+    return (
+        f'{{"choices": [{{"delta": {{"content": "{text}"}}, "logprobs": {{"content": [{{"logprob": {logprob}}}]}}}}]}}'
+    )
+
+
+@pytest.mark.parametrize("logprob", ["NaN", "-Infinity", "-1e400", f"-1{'0' * 400}", "null", '"x"'])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.filterwarnings("ignore:the weak endpoint gives no log-probs")
+async def test_one_logprob_that_is_no_number_makes_the_gate_void_and_loses_no_record(
+    tmp_path: Path, logprob: str, stream: bool
+) -> None:
+    events = [token("-0.1"), token(logprob), *[token("-0.1")] * 8, "[DONE]"]
+    said = OK + "".join(f"data: {event}\n\n" for event in events).encode()
+    if not stream:
+        said = WHOLE + token(logprob).replace("delta", "message").encode()
+    async with gateway(tmp_path, gate=by_draft()) as found, wire(found, said, roles=("weak",)):
+        status, headers, _ = await found.ask(EASY, stream=stream)
+        assert (status, headers["x-demur-model"]) == (200, "small")
+        assert 0 <= float(headers["x-demur-score"]) <= 1
+    (record,) = read_ledger(str(tmp_path / "ledger.sqlite"))
+    assert record.calibration_void
+    assert record.score is not None
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        lambda data: f"id: 1\ndata: {data}\n\n",
+        lambda data: f"data: {data}\nid: 1\n\n",
+        lambda data: f": data: not yet\ndata: {data}\n\n",
+        lambda data: f": data: ping\n\ndata: {data}\n\n",
+        lambda data: f"data: {data}\r\r",
+        lambda data: f"data:{data}\r\n\r\n",
+    ],
+    ids=["id before", "id after", "comment before", "comment event", "CR", "CRLF"],
+)
+async def test_the_gate_reads_every_framing_of_events(tmp_path: Path, framed: Any) -> None:
+    said = OK + "".join(framed(data) for data in [*[token("-3.0")] * 9, "[DONE]"]).encode()
+    sure = said.replace(b"-3.0", b"-0.1")
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        async with wire(found, said, roles=("weak",)):
+            _, headers, _ = await found.ask(EASY, stream=True)
+            assert headers["x-demur-model"] == "large"
+        async with wire(found, sure, roles=("weak",)):
+            _, headers, body = await found.ask(EASY, stream=True)
+            assert headers["x-demur-model"] == "small"
+            assert b'"logprob"' not in body
+            assert body.count(b'"logprobs": null') == 9
+            assert body.count(b"data: [DONE]") + body.count(b"data:[DONE]") == 1

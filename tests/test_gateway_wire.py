@@ -22,7 +22,7 @@ from demur.gateway.http.openai_bodies import (
     routed_text,
     threshold_of,
 )
-from demur.gateway.upstreams.token_counts import answer_tokens, request_tokens, stream_tokens, usage_of, usage_of_whole
+from demur.gateway.upstreams.token_counts import StreamCount, Tokens, request_tokens, whole_tokens
 from demur.gateway.upstreams.upstream import Breaker, retry_after
 
 values = st.recursive(
@@ -128,26 +128,31 @@ def test_headers_of_a_hop_or_an_account_stay_on_their_side() -> None:
     assert response_headers(answered) == {"x-request-id": "r", "Content-Encoding": "gzip"}
 
 
-def test_usage_is_read_from_the_end_of_whole_and_streamed_answers() -> None:
+def stream_tokens(data: bytes, asked: int) -> Tokens:
+    """Tokens of a stream that passes in one piece."""
+    count = StreamCount()
+    count.add(data)
+    return count.tokens(asked)
+
+
+def test_usage_is_read_wherever_it_stands() -> None:
     answer = b'{"choices": [{"message": {"content": "\\"usage\\": {"}}], '
     whole = answer + b'"usage": {"prompt_tokens": 3, "completion_tokens": 5}}'
-    assert usage_of(whole) == (3, 5)
+    assert whole_tokens(whole, 9) == (3, 5, True, 0)
+    before = b'{"usage": {"prompt_tokens": 1000, "completion_tokens": 5000}, "choices": ["' + b"x" * 20_000 + b'"]}'
+    assert whole_tokens(before, 9) == (1000, 5000, True, 0)
     stream = (
         b'data: {"choices": []}\n\ndata: {"usage": {"prompt_tokens": 7, "completion_tokens": 1, "x": {"y": 1}}}\n\n'
     )
-    assert usage_of(stream + b'data: {"usage":null}\n\ndata: [DONE]\n\n') == (7, 1)
-    assert usage_of(b'data: {"usage": null}\n\n') is None
-    assert usage_of(b"") is None
+    assert stream_tokens(stream + b'data: {"usage":null}\n\ndata: [DONE]\n\n', 9) == (7, 1, True, 0)
+    assert stream_tokens(b'data: {"usage": null}\n\n', 9) == (9, 0, False, 0)
+    assert stream_tokens(b"", 0) == (0, 0, False, 0)
 
 
-def test_usage_before_a_long_answer_is_read_too() -> None:
-    usage = b'{"usage": {"prompt_tokens": 1000, "completion_tokens": 5000}, "choices": ["' + b"x" * 20_000 + b'"]}'
-    assert usage_of_whole(usage) == (1000, 5000)
-
-
-@pytest.mark.parametrize("count", ['"many"', "[1]", "NaN", "1e999", "1e30", "-1", "true", "9007199254740993", "1.0"])
+@pytest.mark.parametrize("count", ['"many"', "[1]", "NaN", "1e999", "1e30", "-1", "true", "9007199254740993"])
 def test_what_is_no_count_is_no_usage(count: str) -> None:
-    assert usage_of_whole(f'{{"usage": {{"prompt_tokens": {count}, "completion_tokens": 2}}}}'.encode()) is None
+    answer = f'{{"usage": {{"prompt_tokens": {count}, "completion_tokens": 2}}}}'
+    assert whole_tokens(answer.encode(), 9) == (9, 0, False, 0)
 
 
 def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer() -> None:
@@ -160,11 +165,10 @@ def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer(
     assert request_tokens({"prompt": [1, 2, 3]}) == 3
     assert request_tokens({"input": ["abcd", "efgh"]}) == 2
     answer = {"id": "i" * 500, "choices": [{"message": {"role": "assistant", "content": "c" * 80}}]}
-    assert answer_tokens(json.dumps(answer).encode()) == 20
-    assert answer_tokens(b"<html>") == 0
+    assert whole_tokens(json.dumps(answer).encode(), 7) == (7, 20, False, 0)
+    assert whole_tokens(b"<html>", 7) == (7, 0, False, 0)
     event = b'data: {"id": "' + b"i" * 100 + b'", "choices": [{"delta": {"content": "four"}}]}\n\n'
-    assert stream_tokens(event * 10, 100 * len(event)) == 100  # the tenth of it that was kept says so
-    assert stream_tokens(b"", 0) == 0
+    assert stream_tokens(event * 100, 7) == (7, 100, False, 0)
 
 
 def turn(*texts: str, key: str = "", after: tuple[dict[str, Any], ...] = (), **fields: object) -> Turn | None:

@@ -93,7 +93,7 @@ class Exchange:
         """USD of all that was asked for this request; None when a price is unknown."""
         paid = [*self.calls, *([self.answered] if self.answered else [])]
         known = [(price, call) for call in paid if (price := upstreams[call.role].endpoint.price)]
-        found = sum(price.usd(call.prompt_tokens, call.completion_tokens) for price, call in known)
+        found = sum(price.usd(call.prompt_tokens, call.completion_tokens, call.cached_tokens) for price, call in known)
         return found if len(known) == len(paid) else None
 
 
@@ -103,7 +103,7 @@ def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt
     ended, billed = exchange.ended or Ended(0, "failed"), exchange.billed
     made = exchange.choice.made if exchange.choice else None
     strong = upstreams["strong"].endpoint.price
-    prompt_tokens, completion_tokens = (billed.prompt_tokens, billed.completion_tokens) if billed else (0, 0)
+    tokens = (billed.prompt_tokens, billed.completion_tokens, billed.cached_tokens) if billed else (0, 0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     return LedgerRecord(
         id=arrived.id,
@@ -121,11 +121,11 @@ def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt
         calibration_void=bool(checked and checked.void),
         status=ended.status,
         streamed=bool(question and question.streamed),
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
+        prompt_tokens=tokens[0],
+        completion_tokens=tokens[1],
         tokens_counted=billed is None or billed.counted,
         usd=exchange.usd(upstreams),
-        usd_strong=strong.usd(prompt_tokens, completion_tokens) if strong else None if billed else 0.0,
+        usd_strong=strong.usd(*tokens) if strong else None if billed else 0.0,
         queue_seconds=made.queued if made else 0.0,
         embed_seconds=made.embedded if made else 0.0,
         score_seconds=made.scored if made else 0.0,
@@ -134,4 +134,5 @@ def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt
         total_seconds=time.perf_counter() - arrived.started,
         outcome=ended.outcome,
         prompt=prompt,
+        cached_tokens=tokens[2],
     )

@@ -43,6 +43,7 @@ class Endpoint:
                 found.usd_per_input_token,
                 found.usd_per_output_token,
                 f"priced as {self.priced_as}: {found.source}",
+                found.usd_per_cached_token,
             )
         if self.local:
             return Price(0.0, 0.0, LOCAL)

@@ -22,15 +22,19 @@ class Price:
     usd_per_input_token: float
     usd_per_output_token: float
     source: str  # plain words, dated
+    usd_per_cached_token: float | None = None  # of a prompt, read from the provider's cache; None: as any other
 
     @property
     def charges(self) -> bool:
         """False where tokens cost nothing."""
         return self.usd_per_input_token > 0 or self.usd_per_output_token > 0
 
-    def usd(self, input_tokens: float, output_tokens: float) -> float:
-        """What this many tokens cost."""
-        return input_tokens * self.usd_per_input_token + output_tokens * self.usd_per_output_token
+    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
+        """What this many tokens cost; ``cached_tokens`` of the input were read from the provider's cache."""
+        full = input_tokens * self.usd_per_input_token + output_tokens * self.usd_per_output_token
+        if self.usd_per_cached_token is None:
+            return full
+        return full - cached_tokens * (self.usd_per_input_token - self.usd_per_cached_token)
 
 
 @cache
@@ -41,8 +45,13 @@ def price_of(model: str) -> Price | None:
     provider, _, name = model.rpartition("/")
     tokens = 1000  # few enough that no long-context tier applies
     try:
-        cost = calc_price(
-            Usage(input_tokens=tokens, output_tokens=tokens), model_ref=name, provider_id=provider or None
+        cost, cached = (
+            calc_price(
+                Usage(input_tokens=tokens, output_tokens=tokens, cache_read_tokens=read),
+                model_ref=name,
+                provider_id=provider or None,
+            )
+            for read in (0, tokens)
         )
     except LookupError:
         return None
@@ -50,6 +59,7 @@ def price_of(model: str) -> Price | None:
         float(cost.input_price) / tokens,
         float(cost.output_price) / tokens,
         f"{cost.provider.id}/{cost.model.id} list price on {date.today()}, genai-prices {version('genai-prices')}",
+        float(cached.input_price) / tokens,
     )
 
 

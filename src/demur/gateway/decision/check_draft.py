@@ -8,7 +8,8 @@ taken out again: apart from them the answer passes as it came.
 from __future__ import annotations
 
 import json
-import re
+import math
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,13 +22,12 @@ from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question
 from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.upstreams.calls import Call, charge_if_cut
-from demur.gateway.upstreams.token_counts import answer_tokens, usage_of_whole
+from demur.gateway.upstreams.events import data_of, split_events, with_data
+from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
 from demur.models.completion import parse_completion
 from demur.records import Sample
 from demur.routing.prompt_router import Decision
-
-EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +128,7 @@ class DraftChecker:
 
     def _call(self, data: bytes) -> Call:
         """What an answer of the weak model came to."""
-        found = usage_of_whole(data)
-        return Call("weak", *(found or (self._sent.question.tokens, answer_tokens(data))), counted=found is not None)
+        return Call("weak", *whole_tokens(data, self._sent.question.tokens))
 
     def _draft(self) -> dict[str, object]:
         """What is asked otherwise than the client asked it."""
@@ -159,10 +158,12 @@ class HeldStream:
 
     def __init__(self, pieces: AsyncIterator[bytes], *, strip: bool) -> None:
         self._chunks = pieces
-        self._buffer = b""
+        self._ended: deque[bytes] = deque()  # events that have come whole
+        self._buffer = b""  # of one that has not
         self._strip = strip
         self._held = bytearray()
-        self.logprobs: list[float] = []
+        self._logprobs: list[Any] = []
+        self._void = False  # one of them is no finite number
         self.tokens = 0  # events with text so far
 
     async def read_head(self) -> None:
@@ -180,22 +181,20 @@ class HeldStream:
             async for event in self._events():
                 yield event
             return
-        if self._buffer:
-            yield self._buffer
+        if self._ended or self._buffer:
+            yield b"".join([*self._ended, self._buffer])
         async for chunk in self._chunks:
             yield chunk
 
     async def _events(self) -> AsyncIterator[bytes]:
         while True:
-            found = EVENT_END.search(self._buffer)
-            if found:
-                event, self._buffer = self._buffer[: found.end()], self._buffer[found.end() :]
-                yield self._read(event)
-                continue
+            while self._ended:
+                yield self._read(self._ended.popleft())
             chunk = await anext(self._chunks, b"")
             if not chunk:
                 break
-            self._buffer += chunk
+            ended, self._buffer = split_events(self._buffer + chunk, seen=len(self._buffer))
+            self._ended += ended
             if len(self._buffer) > WHOLE_BYTES:
                 raise aiohttp.ClientPayloadError("an event of the stream does not end")
         rest, self._buffer = self._buffer, b""
@@ -204,19 +203,19 @@ class HeldStream:
 
     def _read(self, event: bytes) -> bytes:
         """Take note of an event's tokens; the event as the client may have it."""
-        start = event.find(b"data:")
+        data = data_of(event)
         try:
-            chunk = json.loads(event[start + 5 :]) if start >= 0 else None
-        except ValueError:  # [DONE], or an event of several lines
+            chunk = json.loads(data) if data else None
+        except (ValueError, RecursionError):  # [DONE], or what is no completion
             return event
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
-        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        if not data or not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             return event
         for choice in choices:
             self._count(choice)
         if not self._strip or not any(choice.get("logprobs") for choice in choices):
             return event
-        return event[: start + 5] + without_logprobs(event[start + 5 :])
+        return with_data(event, without_logprobs(data))
 
     def _count(self, choice: Mapping[str, Any]) -> None:
         delta = choice.get("delta")
@@ -225,14 +224,30 @@ class HeldStream:
         tokens: list[Any] = []
         if isinstance(found, dict):
             in_chat = [one.get("logprob") for one in found.get("content") or [] if isinstance(one, dict)]
-            tokens = [one for one in in_chat or found.get("token_logprobs") or [] if isinstance(one, int | float)]
-        self.logprobs += map(float, tokens)
+            tokens = in_chat or list(found.get("token_logprobs") or [])
+        self._void = self._void or not all(map(_is_finite, tokens))
+        self._logprobs += tokens
         self.tokens += max(len(tokens), 1 if text else 0)
+
+    @property
+    def logprobs(self) -> list[float]:
+        """Of the tokens so far; none where one of them is no finite number."""
+        return [] if self._void else list(map(float, self._logprobs))
+
+
+def _is_finite(value: object) -> bool:
+    """A number that a float holds: JSON can spell NaN, infinities and 10**400."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _sample(data: bytes, index: int) -> Sample | None:
-    """The answer in a completion; None when there is no text in it."""
-    try:
-        return parse_completion(json.loads(data), [index], "draft")[0]
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, EndpointError):
-        return None
+    """The answer in a completion, without its log-probs where one is no number; None when there is no text in it."""
+    for read in (data, without_logprobs(data)):
+        try:
+            return parse_completion(json.loads(read), [index], "draft")[0]
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, EndpointError):
+            continue
+    return None

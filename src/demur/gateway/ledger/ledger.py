@@ -63,6 +63,7 @@ class LedgerRecord:
     total_seconds: float
     outcome: str  # ok, upstream_error, fallback, client_gone, refused
     prompt: str  # empty unless record_prompts is on
+    cached_tokens: int = 0  # of prompt_tokens, read from the upstream's prompt cache
 
 
 _SQL_TYPE = {

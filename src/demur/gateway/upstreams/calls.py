@@ -18,6 +18,7 @@ class Call:
     prompt_tokens: int
     completion_tokens: int
     counted: bool = True  # by the upstream; else estimated
+    cached_tokens: int = 0  # of the prompt's, read from the upstream's cache
 
 
 @contextmanager

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-from demur.gateway.upstreams.token_counts import TAIL_BYTES, answer_tokens, stream_tokens, usage_of, usage_of_whole
+from demur.gateway.upstreams.token_counts import StreamCount, Tokens, whole_tokens
 
-# Prompt and completion tokens, and whether the upstream counted them; else they are estimated.
-Tokens = tuple[int, int, bool]
+END_BYTES = 1024  # of a stream, where it says that it is complete
 
 
 class PassedAnswer:
-    """An answer on its way to the client: whole at once, or piece by piece, of which the end is kept."""
+    """An answer on its way to the client: whole at once, or piece by piece, each of which is counted as it passes."""
 
     def __init__(self) -> None:
         self.sent_bytes = 0
-        self._tail: bytes | bytearray = bytearray()
+        self._whole: bytes | None = None
+        self._tail = bytearray()
+        self._count = StreamCount()
         self._tokens: Tokens | None = None
 
     def set_whole(self, data: bytes) -> None:
         """The answer, all of it."""
-        self.sent_bytes, self._tail = len(data), data
+        self.sent_bytes, self._whole = len(data), data
 
     def add(self, piece: bytes) -> None:
         """Another piece of a stream has been sent on."""
-        assert isinstance(self._tail, bytearray), "a whole answer has no pieces"
         self.sent_bytes += len(piece)
         self._tail += piece
-        del self._tail[:-TAIL_BYTES]
+        del self._tail[:-END_BYTES]
+        self._count.add(piece)
 
     @property
-    def tail(self) -> bytes | bytearray:
-        """The end of what was sent on."""
-        return self._tail
+    def tail(self) -> bytes:
+        """The end of what was sent on in pieces."""
+        return bytes(self._tail)
 
     def tokens(self, request_tokens: int) -> Tokens:
         """Tokens of the answer; ``request_tokens``: of the request, estimated, where the upstream does not say."""
-        if self._tokens is None or isinstance(self._tail, bytearray):  # a stream's change as it comes
-            self._tokens = self._count(request_tokens)
+        if self._whole is None:  # they change as it comes
+            return self._count.tokens(request_tokens)
+        if self._tokens is None:
+            self._tokens = whole_tokens(self._whole, request_tokens)
         return self._tokens
-
-    def _count(self, request_tokens: int) -> Tokens:
-        data, whole = bytes(self._tail), isinstance(self._tail, bytes)
-        found = usage_of_whole(data) if whole else usage_of(data)
-        if found:
-            return (*found, True)
-        return request_tokens, answer_tokens(data) if whole else stream_tokens(data, self.sent_bytes), False

@@ -3,29 +3,164 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 from demur.gateway.http.openai_bodies import content_text
+from demur.gateway.upstreams.events import data_of, split_events
 from demur.models.prices import CHARACTERS_PER_TOKEN
 
 MOST_TOKENS = 2**53  # a count beyond it is none
 TAIL_BYTES = 8192  # of an answer: where its usage stands, if it has one
+LARGEST_EVENT = 2**20  # bytes; of a longer one every byte is counted as a character
 _DECODER = json.JSONDecoder()
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
-_SAID = ("content", "text", "reasoning_content", "refusal", "tool_calls", "function_call")
+_SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
 
 
-def usage_of(tail: bytes) -> tuple[int, int] | None:
-    """(prompt, completion) tokens in the end of an answer, streamed or not; None when it does not say."""
-    at = len(tail)
-    while (at := tail.rfind(b'"usage"', 0, at)) >= 0:
-        found = _USAGE.match(tail, at)
-        if found and tail[at - 1 : at] != b"\\":  # else it stands in a text
-            tokens = _tokens(_first_value(tail[found.end() :]))
-            if tokens:
-                return tokens
+class Tokens(NamedTuple):
+    """What an answer came to."""
+
+    prompt: int
+    completion: int
+    counted: bool  # by the upstream, both of them; else one is estimated
+    cached: int = 0  # of the prompt's, read from the upstream's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an upstream says about an answer's tokens; None where it does not say."""
+
+    prompt: int | None = None
+    completion: int | None = None
+    total: int | None = None
+    cached: int | None = None
+
+    def updated_by(self, later: Usage) -> Usage:
+        """This, with all that a later usage of the same stream says."""
+        said = {one.name: getattr(later, one.name) for one in fields(later) if getattr(later, one.name) is not None}
+        return replace(self, **said)
+
+
+def read_usage(said: object) -> Usage | None:
+    """The counts of a usage object, as OpenAI's chat or its later APIs name them; None where one is no count."""
+    if not isinstance(said, Mapping):
+        return None
+    try:
+        prompt, completion = (_count(said, *names) for names in (_PROMPT, _COMPLETION))
+        found = Usage(prompt, completion, _count(said, "total_tokens"), _cached(said))
+    except ValueError:
+        return None
+    return None if found == Usage() else found
+
+
+_PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
+
+
+def _count(said: Mapping[str, Any], *names: str) -> int | None:
+    """The first count under these names; None without one. Raises ValueError for what is no count."""
+    value = next((said[name] for name in names if said.get(name) is not None), None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:  # NaN is not
+        raise ValueError(f"{value!r} is no count")
+    return math.ceil(value)
+
+
+def _cached(said: Mapping[str, Any]) -> int | None:
+    for name in ("prompt_tokens_details", "input_tokens_details"):
+        details = said.get(name)
+        if isinstance(details, Mapping):
+            return _count(details, "cached_tokens")
+    return _count(said, "prompt_cache_hit_tokens")  # DeepSeek's
+
+
+def settle_tokens(said: Usage | None, request_tokens: int, characters: int) -> Tokens:
+    """Tokens of an answer from what its upstream says and, where that is nothing or cannot be, from lengths.
+
+    ``request_tokens``: of the request, estimated; ``characters``: of the answer's text. A total above the sum of its
+    parts holds reasoning that the completion's count leaves out.
+    """
+    usage, text = said or Usage(), max(1, characters // CHARACTERS_PER_TOKEN) if characters else 0
+    prompt, completion, total = usage.prompt, usage.completion, usage.total
+    if total is not None and prompt is not None:
+        completion = max(completion or 0, total - prompt)
+    elif total is not None and completion is not None:
+        prompt = max(0, total - completion)
+    known = bool(prompt or not request_tokens) and completion is not None and bool(completion or not text)
+    if total and not prompt and not completion:  # how it splits is not said
+        completion = min(total, max(text, total - request_tokens)) if text else 0
+        prompt = total - completion
+    prompt, completion = prompt or request_tokens, completion or text
+    return Tokens(prompt, completion, known, min(usage.cached or 0, prompt))
+
+
+def whole_tokens(data: bytes, request_tokens: int) -> Tokens:
+    """Tokens of a whole answer."""
+    said = _usage_of_whole(data)
+    if said and said.prompt and (said.completion or b'"choices"' not in data):
+        return settle_tokens(replace(said, completion=said.completion or 0), request_tokens, 0)
+    return settle_tokens(said, request_tokens, _characters_said(_parse(data)))
+
+
+class StreamCount:
+    """Counts an answer that passes in pieces: a stream of events, or a long whole one."""
+
+    def __init__(self) -> None:
+        self._usage = Usage()
+        self._characters = 0
+        self._rest = b""  # of an event that has not ended
+        self._long = False  # it is too long to be kept: its end is
+
+    def add(self, piece: bytes) -> None:
+        """Another piece has passed."""
+        events, rest = split_events(self._rest + piece, seen=len(self._rest))
+        for event in events:
+            self._end_event(event)
+        self._rest = rest
+        if len(rest) > LARGEST_EVENT:
+            self._learn(_usage_in(rest))
+            self._characters += len(rest) - TAIL_BYTES
+            self._rest, self._long = rest[-TAIL_BYTES:], True
+
+    def tokens(self, request_tokens: int) -> Tokens:
+        """Tokens of all that has passed so far."""
+        count = StreamCount()  # what has not ended stays as it is
+        count._usage, count._characters, count._long = self._usage, self._characters, self._long
+        if self._rest:
+            count._end_event(self._rest)
+        said = None if count._usage == Usage() else count._usage
+        return settle_tokens(said, request_tokens, count._characters)
+
+    def _end_event(self, event: bytes) -> None:
+        if self._long:
+            self._learn(_usage_in(event))
+            self._characters += len(event)
+            self._long = False
+            return
+        data = data_of(event)
+        value = _parse(event if data is None else data)
+        self._characters += _characters_said(value)
+        if b'"usage"' in event:
+            self._learn(_usage_in(event if data is None else data))
+
+    def _learn(self, said: Usage | None) -> None:
+        if said:
+            self._usage = self._usage.updated_by(said)
+
+
+def _usage_in(data: bytes) -> Usage | None:
+    """The last usage in an answer or an event, whatever holds it; None when there is none."""
+    at = len(data)
+    while (at := data.rfind(b'"usage"', 0, at)) >= 0:
+        found = _USAGE.match(data, at)
+        if found and data[at - 1 : at] != b"\\":  # else it stands in a text
+            said = read_usage(_first_value(data[found.end() :]))
+            if said:
+                return said
     return None
 
 
@@ -36,23 +171,9 @@ def _first_value(data: bytes) -> object:
         return None
 
 
-def usage_of_whole(data: bytes) -> tuple[int, int] | None:
-    """As `usage_of`, of a whole answer, wherever it stands."""
-    found = usage_of(data[-TAIL_BYTES:])
-    if found or len(data) <= TAIL_BYTES:
-        return found
-    answer = _parse(data)
-    return _tokens(answer.get("usage")) if isinstance(answer, dict) else None
-
-
-def _tokens(said: object) -> tuple[int, int] | None:
-    """The two counts of a usage; None where it is no usage or a count is none."""
-    if not isinstance(said, dict) or not {"prompt_tokens", "total_tokens"} & said.keys():
-        return None
-    counts = [said.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")]
-    if not all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counts):
-        return None
-    return counts[0], counts[1]
+def _usage_of_whole(data: bytes) -> Usage | None:
+    """The usage of a whole answer, which mostly stands in its end."""
+    return _usage_in(data[-TAIL_BYTES:]) or _usage_in(data[:-TAIL_BYTES])
 
 
 def request_tokens(fields: Mapping[str, Any]) -> int:
@@ -64,26 +185,7 @@ def request_tokens(fields: Mapping[str, Any]) -> int:
     return said // CHARACTERS_PER_TOKEN
 
 
-def answer_tokens(data: bytes) -> int:
-    """An estimate of the completion tokens of a whole answer."""
-    return _says(_parse(data)) // CHARACTERS_PER_TOKEN
-
-
-def stream_tokens(tail: bytes, sent_bytes: int) -> int:
-    """An estimate of the completion tokens of a stream: as large a share of it is text as of its end."""
-    if not tail:
-        return 0
-    said = sum(map(_says, _events(tail)))
-    return said * sent_bytes // len(tail) // CHARACTERS_PER_TOKEN
-
-
-def _events(tail: bytes) -> Iterator[object]:
-    for event in tail.split(b"\n"):
-        if event.startswith(b"data:"):
-            yield _parse(event[5:])
-
-
-def _says(answer: object) -> int:
+def _characters_said(answer: object) -> int:
     """Characters of text and tool calls in a completion or a chunk of one."""
     choices = answer.get("choices") if isinstance(answer, dict) else None
     parts = [
