@@ -15,8 +15,8 @@ from demur.config import ModelConfig, RunConfig, from_mapping
 from demur.errors import InputError
 from demur.evaluation.replay import replay
 from demur.limits import check_limits, check_number
+from demur.sampling.budget import Budget
 from demur.sampling.pair import check_pair
-from demur.sampling.sample import Budget
 
 PLAIN = {
     "prompts": "p",

@@ -28,7 +28,8 @@ from demur.records import FloatArray
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
-from demur.sampling.pair import endpoints_of, pricing
+from demur.sampling.cost import pricing
+from demur.sampling.pair import endpoints_of
 from pairs import Pair, questions, running_pair, write_questions
 
 

@@ -20,8 +20,9 @@ from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of
 from demur.models.prices import usd_paid
 from demur.records import Prompt, Sample, SamplingSettings
-from demur.sampling.pair import PairEndpoints, PairSamples, spend_of
-from demur.sampling.sample import Budget, estimate, sample_prompts, stored_samples
+from demur.sampling.budget import Budget
+from demur.sampling.cost import PairEndpoints, price_samples
+from demur.sampling.sample import estimate, sample_prompts, stored_samples
 from demur.store import Store
 
 PROMPTS = [Prompt(f"p{i}", f"question {i}") for i in range(6)]
@@ -134,7 +135,7 @@ async def test_the_budget_is_never_passed_even_by_concurrent_requests() -> None:
     with Store(":memory:") as store:
         budget = Budget(80.0)  # one prompt: at most about 3 + 30 dollars, in truth 2 + 3
         endpoint, many = replace(PAID, concurrency=6), [Prompt(f"p{i}", f"question {i}") for i in range(100)]
-        with pytest.raises(BudgetError, match=r"more than max_usd 80\.0; what was sampled is kept"):
+        with pytest.raises(BudgetError, match=r"more than max_usd 80\.0 leaves; what was sampled is kept"):
             await sample_prompts(many, Counting(), endpoint, SETTINGS, store, budget=budget)
         stored = [s for prompt in many for s in store.samples(endpoint.name, prompt.text, SETTINGS.key)]
         assert 0 < (usd_paid(stored, PAID.price) or 0) <= 80
@@ -145,7 +146,7 @@ async def test_an_unknown_price_cannot_keep_a_budget() -> None:
     assert unknown.price is None
     with Store(":memory:") as store:
         assert estimate(PROMPTS, unknown, SETTINGS, NOTHING).usd is None
-        with pytest.raises(BudgetError, match="its price is unknown"):
+        with pytest.raises(BudgetError, match="the price is unknown"):
             await sample_prompts(PROMPTS, Counting(), unknown, SETTINGS, store, budget=Budget(1.0))
 
 
@@ -242,5 +243,6 @@ def test_the_sum_counts_equal_prompts_once() -> None:
     twice, answers = [Prompt("a", "same"), Prompt("b", "same")], [Sample(0, "x", None, "stop", 2, 1)]
     side = ModelConfig("m", "http://x/v1", usd_per_million_input=1e6, usd_per_million_output=1e6)
     pair = PairEndpoints(*[endpoint_of(side)] * 2)
-    spent = spend_of(pair, twice, PairSamples(*[{"a": answers, "b": answers}] * 2), "")
+    side_samples = {"a": answers, "b": answers}
+    spent = price_samples(pair, twice, side_samples, side_samples, "", ())
     assert (spent.prompts, spent.samples, spent.usd) == (1, 2, 6.0)

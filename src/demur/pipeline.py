@@ -59,7 +59,8 @@ from demur.routing.train import train_paper_recipe, train_routers
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import record_of, serving_costs
 from demur.runs.run import Run, open_run
-from demur.sampling.pair import PairEstimate, PairSpend, check_pair, pricing, sample_pair, spend_of
+from demur.sampling.cost import PairEstimate, PairSpend, price_samples, pricing
+from demur.sampling.pair import check_pair, sample_pair, spend_of
 
 Announce = Callable[[PairEstimate], None]
 
@@ -101,7 +102,7 @@ def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
     run.samples = sample_pair(
         *(run.config, run.pair, run.prompts, run.samples, run.store), announce=announce, progress=run.progress
     )
-    return spend_of(run.pair, run.prompts, run.samples, pricing(run.pair, run.config.label.entailment))
+    return spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
 
 
 def label_stage(run: Run) -> Labels:
@@ -173,7 +174,7 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
     staged, findings = measure_policy(policy, config.router.served, test, paper, meanings)
     targets = np.array([row.target for row in preferences])
     prices = pricing(run.pair, config.label.entailment)
-    spent = spend_of(run.pair, run.prompts, samples, prices)
+    spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
     return Evaluation(
         weak=served.weak,
         strong=served.strong,

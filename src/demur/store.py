@@ -28,6 +28,10 @@ create table if not exists samples (
     prompt_tokens integer not null, completion_tokens integer not null, choices integer not null,
     primary key (model, prompt, settings, sample)
 ) without rowid;
+create table if not exists refusals (
+    model text not null, prompt text not null, settings text not null, reason text not null,
+    primary key (model, prompt, settings)
+) without rowid;
 create table if not exists verdicts (
     model text not null, pair text not null,
     contradiction real not null, neutral real not null, entailment real not null,
@@ -122,6 +126,36 @@ class Store:
             for s in samples
         ]
         self._write("insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def tokens_paid(self, model: str, settings: str) -> tuple[float, int, int]:
+        """Prompt and answer tokens of all samples of a model under settings, and how many answers nobody counted."""
+        with self._errors():
+            prompt, answer, uncounted = self._db.execute(
+                "select total(prompt_tokens * 1.0 / choices), total(completion_tokens), total(prompt_tokens = 0) "
+                "from samples where model = ? and settings = ?",
+                (model, settings),
+            ).fetchone()
+        return prompt, int(answer), int(uncounted)
+
+    def refusals(self, model: str, prompts: Iterable[str], settings: str) -> dict[str, str]:
+        """Why a model refused each of those prompts (texts) that it refused under settings."""
+        keys = {content_hash(prompt): prompt for prompt in prompts}
+        with self._errors():
+            rows = self._db.execute(
+                f"select prompt, reason from refusals where model = ? and settings = ? and prompt in ({_AMONG})",
+                (model, settings, json.dumps(list(keys))),
+            ).fetchall()
+        return {keys[key]: reason for key, reason in rows}
+
+    def add_refusal(self, model: str, prompt: str, settings: str, reason: str) -> None:
+        """Remember that a model refuses a prompt under settings, so that it is not asked again."""
+        self._write(
+            "insert or replace into refusals values (?, ?, ?, ?)", [(model, content_hash(prompt), settings, reason)]
+        )
+
+    def forget_refusals(self, model: str, settings: str) -> None:
+        """Ask again what a model refused under settings."""
+        self._write("delete from refusals where model = ? and settings = ?", [(model, settings)])
 
     def verdicts(self, model: str, pairs: Sequence[Pair]) -> dict[Pair, EntailmentScores]:
         """Stored (contradiction, neutral, entailment) of those pairs that have one."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from demur.pipeline import Outcome
     from demur.records import Progress
     from demur.routing.prompt_router import Decision
-    from demur.sampling.pair import PairEstimate, PairSpend
+    from demur.sampling.cost import PairEstimate, PairSpend
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False)
@@ -166,7 +166,7 @@ def estimate(expected: PairEstimate) -> None:
 
 def spend(spent: PairSpend) -> None:
     """What sampling has cost."""
-    out.print(spent.sentence)
+    lines((spent.sentence, *(f"- {note}" for note in spent.notes)))
 
 
 def labels(made: Labels) -> None:
@@ -189,7 +189,7 @@ def calibration(found: Calibration, router: str) -> None:
 def outcome(found: Outcome) -> None:
     """What a whole run found."""
     labels(found.labels)
-    out.print(found.spend.sentence)
+    spend(found.spend)
     if found.evaluation is not None:
         evaluation(found.evaluation, folder=Path(found.folder))
     else:

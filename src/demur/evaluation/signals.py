@@ -20,7 +20,7 @@ from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, uncertainty
 from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Progress, Sample, no_progress
 from demur.runs.run import Run, open_run
-from demur.sampling.sample import Budget
+from demur.sampling.budget import Budget
 from demur.statistics import auroc, bootstrap, percentile_interval
 
 FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much

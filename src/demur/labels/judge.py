@@ -18,7 +18,8 @@ from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.prompts.rows import read_rows
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
-from demur.sampling.sample import Budget, Completer, sample_prompts
+from demur.sampling.budget import Budget
+from demur.sampling.sample import Completer, sample_prompts
 from demur.store import Store
 
 SETTINGS = SamplingSettings(n=1, temperature=0.0, max_tokens=24)
@@ -77,7 +78,10 @@ async def judge_items(
     budget: Budget | None = None,
     progress: Progress = no_progress,
 ) -> list[str | None]:
-    """The judge's reply to every item, through the store: what is there is not asked again; None where all agree."""
+    """The judge's reply to every item, through the store: what is there is not asked again; None where all agree.
+
+    An item that the judge refuses has the empty reply, which nobody understands.
+    """
     orders = orders_of(items)
     prompts = [
         Prompt(str(i), fill(item, order, task))
@@ -85,7 +89,8 @@ async def judge_items(
         if len(order) > 1
     ]
     found = await sample_prompts(prompts, completer, endpoint, SETTINGS, store, budget=budget, progress=progress)
-    return [found[str(i)][0].text if len(order) > 1 else None for i, order in enumerate(orders)]
+    replies = {key: samples[0].text if samples else "" for key, samples in found.items()}
+    return [replies[str(i)] if len(order) > 1 else None for i, order in enumerate(orders)]
 
 
 def read_items(path: Path) -> list[JudgeItem]:

@@ -15,7 +15,8 @@ from demur.config import ModelConfig
 from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
 from demur.records import FloatArray, Progress, Prompt, Sample, SamplingSettings, no_progress
-from demur.sampling.sample import Budget, sample_prompts
+from demur.sampling.budget import Budget
+from demur.sampling.sample import sample_prompts
 from demur.store import Store
 
 P_TRUE_PROMPT = (
@@ -54,7 +55,7 @@ async def asked_about(
             replies = await sample_prompts(
                 questions, client, endpoint, SETTINGS[name], store, budget=budget, progress=progress
             )
-            found[name] = np.array([read[name](replies[one.id][0]) for one in prompts])
+            found[name] = np.array([read[name](*replies[one.id][:1]) if replies[one.id] else np.nan for one in prompts])
     return found
 
 

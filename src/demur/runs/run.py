@@ -17,7 +17,8 @@ from demur.meaning.meanings import Meanings
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, no_progress
-from demur.sampling.pair import PairEndpoints, PairSamples, endpoints_of, is_complete, stored_pair
+from demur.sampling.cost import PairEndpoints
+from demur.sampling.pair import PairSamples, endpoints_of, is_complete, stored_pair
 from demur.store import Pair, Store
 
 

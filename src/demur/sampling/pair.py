@@ -1,4 +1,4 @@
-"""Both models' samples of the same prompts: sampled side by side, within one budget, and what they cost.
+"""Both models' samples of the same prompts: sampled side by side, within one budget.
 
 Local models are started only when samples are missing, so a run whose samples are all there needs no model at all.
 """
@@ -7,27 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
 from demur.models.client import EndpointClient
-from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, running_endpoint
-from demur.models.prices import usd_paid
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
-from demur.sampling.sample import (
-    Budget,
-    Estimate,
-    Samples,
-    distinct_prompts,
-    estimate,
-    raise_first,
-    sample_prompts,
-    stored_samples,
-)
+from demur.sampling.budget import Budget, spent_before, unknown_price
+from demur.sampling.cost import PairEndpoints, PairEstimate, PairSpend, cut_sentences, price_samples, pricing
+from demur.sampling.refused import refused_prompts, refused_sentence
+from demur.sampling.sample import Samples, estimate, raise_first, sample_prompts, stored_samples
 from demur.store import Store
 
 
@@ -37,69 +29,7 @@ class PairSamples:
 
     weak: Samples
     strong: Samples
-
-
-@dataclass(frozen=True, slots=True)
-class PairEndpoints:
-    """Both models, with the identity of their samples and their prices; a local one does not run yet."""
-
-    weak: Endpoint
-    strong: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class PairEstimate:
-    """What sampling both models will ask for, before it begins."""
-
-    weak: Estimate
-    strong: Estimate
-    pricing: str
-
-    @property
-    def usd(self) -> float | None:
-        """At most, over both; None when a price is unknown."""
-        return _sum(self.weak.usd, self.strong.usd)
-
-    @property
-    def sentence(self) -> str:
-        """In plain words."""
-        missing = self.weak.missing + self.strong.missing
-        if not missing:
-            return "every sample is in the store already: nothing to ask, nothing to pay"
-        tokens = [sum(pair) for pair in zip(_tokens(self.weak), _tokens(self.strong), strict=True)]
-        cost = "the cost is unknown" if self.usd is None else f"at most ${self.usd:.4f}"
-        return (
-            f"to sample: {missing:,} answers on {max(self.weak.prompts, self.strong.prompts):,} prompts, about "
-            f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PairSpend:
-    """What the samples of a run have cost, over all sessions."""
-
-    prompts: int
-    samples: int
-    completion_tokens: int
-    weak_usd: float | None
-    strong_usd: float | None
-    pricing: str
-    uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
-
-    @property
-    def usd(self) -> float | None:
-        """Over both models; None when a price is unknown."""
-        return _sum(self.weak_usd, self.strong_usd)
-
-    @property
-    def sentence(self) -> str:
-        """In plain words."""
-        cost = "cost unknown" if self.usd is None else f"cost ${self.usd:.4f}"
-        cost += ", an endpoint does not count its tokens" if self.uncounted else ""
-        return (
-            f"{self.samples:,} samples of {self.prompts:,} prompts, {self.completion_tokens:,} answer tokens, {cost} "
-            f"({self.pricing})"
-        )
+    notes: tuple[str, ...] = field(default=(), kw_only=True)  # what the models did that was not asked for
 
 
 def endpoints_of(config: RunConfig) -> PairEndpoints:
@@ -119,15 +49,17 @@ def sample_pair(
 ) -> PairSamples:
     """n samples of every prompt by both models, side by side; what there is (``have``) is not asked again.
 
-    Raises EndpointError, BudgetError.
+    A prompt that a model refuses is left out, and remembered. Raises EndpointError, BudgetError.
     """
+    refused = {end.name: refused_prompts(prompts, end, config.sampling, store) for end in (pair.weak, pair.strong)}
     weak, strong = (
-        estimate(prompts, endpoint, config.sampling, samples)
+        estimate(prompts, endpoint, config.sampling, samples, refused=refused[endpoint.name])
         for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
     )
     if announce:
-        announce(PairEstimate(weak, strong, pricing(pair, config.label.entailment)))
-    budget = Budget(config.max_usd)
+        models = (pair.weak.model, pair.strong.model)
+        announce(PairEstimate(weak, strong, pricing(pair, config.label.entailment), models))
+    budget = _budget(config, pair, store)
 
     async def both() -> PairSamples:
         work = [
@@ -138,7 +70,9 @@ def sample_pair(
         ]
         results = await asyncio.gather(*work, return_exceptions=True)
         raise_first(results)
-        return PairSamples(*results)  # type: ignore[arg-type]  # no error is among them
+        sides = [result for result in results if not isinstance(result, BaseException)]
+        notes = [note for _, side_notes in sides for note in side_notes]
+        return PairSamples(sides[0][0], sides[1][0], notes=tuple(notes))
 
     return run_to_end(both())
 
@@ -163,8 +97,17 @@ def check_settings(settings: SamplingSettings) -> None:
         raise InputError(f"template {settings.template[:60]!r} has no {{prompt}} in it; every prompt would be the same")
 
 
-async def _ready(samples: Samples) -> Samples:
-    return samples
+def _budget(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
+    """What the run may spend, and what its samples have cost; of the models whose price is known."""
+    priced = [endpoint for endpoint in (pair.weak, pair.strong) if endpoint.price is not None]
+    if config.max_usd is not None and not priced:
+        raise unknown_price(config.max_usd, pair.weak, pair.strong)
+    spent = sum(spent_before(endpoint, config.sampling, store) for endpoint in priced)
+    return Budget(config.max_usd, spent=spent, known_part=True)
+
+
+async def _ready(samples: Samples) -> tuple[Samples, tuple[str, ...]]:
+    return samples, ()
 
 
 async def _sample_side(
@@ -175,7 +118,8 @@ async def _sample_side(
     store: Store,
     budget: Budget,
     progress: Progress,
-) -> Samples:
+) -> tuple[Samples, tuple[str, ...]]:
+    """A model's samples, and what it did that was not asked for."""
     try:
         async with (
             running_endpoint(
@@ -183,9 +127,10 @@ async def _sample_side(
             ) as endpoint,
             EndpointClient(endpoint) as asked,
         ):
-            return await sample_prompts(
+            found = await sample_prompts(
                 prompts, asked, endpoint, config.sampling, store, have=have, budget=budget, progress=progress
             )
+            return found, asked.notes
     except BaseException:
         budget.closed = True  # the other side ends what it has under way, and stops
         raise
@@ -203,42 +148,24 @@ def is_complete(prompt: Prompt, samples: PairSamples, settings: SamplingSettings
     return min(len(samples.weak[prompt.id]), len(samples.strong[prompt.id])) >= settings.n
 
 
-def spend_of(pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, pricing: str) -> PairSpend:
-    """What the samples of these prompts have cost; prompts with one text were asked once."""
-    asked = distinct_prompts(prompts)
-    both = [[one for prompt in asked for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
-    weak_usd, strong_usd = (
-        usd_paid(side, endpoint.price) for side, endpoint in zip(both, (pair.weak, pair.strong), strict=True)
-    )
-    return PairSpend(
-        prompts=len(asked),
-        samples=sum(map(len, both)),
-        completion_tokens=sum(one.completion_tokens for side in both for one in side),
-        weak_usd=weak_usd,
-        strong_usd=strong_usd,
-        pricing=pricing,
-        uncounted=any(
-            usd is None and endpoint.price is not None
-            for usd, endpoint in ((weak_usd, pair.weak), (strong_usd, pair.strong))
-        ),
-    )
+def spend_of(
+    config: RunConfig, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
+) -> PairSpend:
+    """What the samples of these prompts have cost, and what is to be known of them."""
+    prices = pricing(pair, config.label.entailment)
+    notes = (*sampling_notes(config.sampling, pair, prompts, samples, store), *samples.notes)
+    return price_samples(pair, prompts, samples.weak, samples.strong, prices, notes)
 
 
-def pricing(pair: PairEndpoints, entailment: str) -> str:
-    """Where the prices of both models come from, or that they are unknown; and what is not in the sum."""
-    sources = [_price_source(endpoint) for endpoint in (pair.weak, pair.strong)]
-    judge = [f"what {entailment} costs as entailment is not in this"] if "llm:" in entailment else []
-    return "; ".join([*sources, *judge])
-
-
-def _price_source(endpoint: Endpoint) -> str:
-    return f"{endpoint.model}: {endpoint.price.source if endpoint.price else 'price unknown'}"
-
-
-def _tokens(side: Estimate) -> tuple[int, int]:
-    return side.prompt_tokens, side.completion_tokens
-
-
-def _sum(*amounts: float | None) -> float | None:
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if len(known) == len(amounts) else None
+def sampling_notes(
+    settings: SamplingSettings, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
+) -> list[str]:
+    """Whose answers were cut at the longest that was asked for, and which prompts have none; a sentence each."""
+    sides = [[one for prompt in prompts for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
+    found = cut_sentences((pair.weak.model, pair.strong.model), sides, settings.max_tokens)
+    for endpoint, side in ((pair.weak, samples.weak), (pair.strong, samples.strong)):
+        refused = refused_prompts(prompts, endpoint, settings, store)
+        found += [refused_sentence(endpoint.model, refused)] if refused else []
+        missing = sum(len(side[prompt.id]) < settings.n and prompt.id not in refused for prompt in prompts)
+        found += [f"{missing} prompts miss samples of {endpoint.model}; the same command asks for them"] * bool(missing)
+    return found

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from demur.errors import BudgetError
-from demur.limits import check_number
+from demur.errors import PromptRefusedError
 from demur.models.endpoint import Endpoint
-from demur.models.prices import CHARACTERS_PER_TOKEN, usd_paid
+from demur.models.prices import usd_paid
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
+from demur.sampling.budget import Budget, prompt_tokens
+from demur.sampling.refused import Refusals, refused_prompts
 from demur.store import Store
 
 Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
@@ -47,55 +48,26 @@ def stored_samples(
     return {prompt.id: [one for one in found[prompt.text] if one.index < settings.n] for prompt in prompts}
 
 
-def estimate(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, have: Samples) -> Estimate:
+def estimate(
+    prompts: Sequence[Prompt],
+    endpoint: Endpoint,
+    settings: SamplingSettings,
+    have: Samples,
+    *,
+    refused: Container[str] = (),
+) -> Estimate:
     """Requests, tokens and USD that are still to be spent on these prompts, beside the samples that are there.
 
-    Equal prompts are asked once.
+    Equal prompts are asked once, those that the model ``refused`` (their ids) not at all.
     """
-    lacking = [prompt for prompt in distinct_prompts(prompts) if len(have[prompt.id]) < settings.n]
-    asked = sum(_prompt_tokens(prompt, settings) for prompt in lacking)
+    lacking = [
+        prompt for prompt in distinct_prompts(prompts) if len(have[prompt.id]) < settings.n and prompt.id not in refused
+    ]
+    asked = sum(prompt_tokens(prompt, settings) for prompt in lacking)
     missing = sum(settings.n - len(have[prompt.id]) for prompt in lacking)
     answered = missing * settings.max_tokens
     usd = endpoint.price.usd(asked, answered) if endpoint.price else None
     return Estimate(len(lacking), missing, asked, answered, usd)
-
-
-class Budget:
-    """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
-
-    Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
-    further request is made, and those under way end, since they are paid for.
-    """
-
-    def __init__(self, max_usd: float | None = None) -> None:
-        check_number(max_usd, "max_usd", at_least=0)
-        self.max_usd = max_usd
-        self.spent = 0.0
-        self.closed = False
-        self._reserved = 0.0
-
-    def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
-        """Set aside what the next request can cost at most; raises BudgetError when that goes over the limit."""
-        if self.max_usd is None:
-            return 0.0
-        if endpoint.price is None:
-            raise BudgetError(
-                f"{endpoint.model}: its price is unknown, so max_usd {self.max_usd} cannot be kept; give "
-                "usd_per_million_input and usd_per_million_output in the run file"
-            )
-        bound = endpoint.price.usd(_prompt_tokens(prompt, settings), missing * settings.max_tokens)
-        if self.spent + self._reserved + bound > self.max_usd:
-            raise BudgetError(
-                f"{endpoint.model}: ${self.spent:.4f} spent, the next prompt may cost ${bound:.4f}, more than max_usd "
-                f"{self.max_usd}; what was sampled is kept, raise --max-usd to go on"
-            )
-        self._reserved += bound
-        return bound
-
-    def settle(self, reserved: float, paid_usd: float | None) -> None:
-        """What was set aside for a request is free again; what it cost (unknown: all of it) is spent."""
-        self._reserved -= reserved
-        self.spent += reserved if paid_usd is None else paid_usd
 
 
 async def sample_prompts(
@@ -112,8 +84,9 @@ async def sample_prompts(
     """n samples of every prompt; returns prompt id -> samples by index.
 
     Asks ``completer`` for what the store lacks, ``endpoint.concurrency`` prompts at a time; ``have`` is what the store
-    holds, where that was read before. Raises EndpointError, and BudgetError as soon as going on could cost more than
-    the budget.
+    holds, where that was read before. A prompt that the model refuses has fewer samples, or none; it is remembered in
+    the store and not asked again. Raises EndpointError, and BudgetError as soon as going on could cost more than the
+    budget.
     """
     have = stored_samples(prompts, endpoint, settings, store) if have is None else have
     money = budget or Budget()
@@ -121,7 +94,9 @@ async def sample_prompts(
     asked = distinct_prompts(prompts)
     done, total = sum(len(have[prompt.id]) for prompt in asked), settings.n * len(asked)
     progress(stage, done, total)
-    waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n)
+    known = refused_prompts(asked, endpoint, settings, store)
+    waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n and prompt.id not in known)
+    refusals = Refusals(endpoint, settings, store, answered=any(have[prompt.id] for prompt in asked))
     fresh: dict[str, list[Sample]] = {}  # by text
 
     async def ask(prompt: Prompt) -> None:
@@ -136,6 +111,10 @@ async def sample_prompts(
                 fresh.setdefault(prompt.text, []).extend(samples)
                 done += len(samples)
                 progress(stage, done, total)
+                if samples:
+                    refusals.answer()
+        except PromptRefusedError as error:
+            refusals.add(prompt, error)
         finally:
             money.settle(reserved, usd_paid(came, endpoint.price))
 
@@ -151,6 +130,7 @@ async def sample_prompts(
             raise
 
     raise_first(await asyncio.gather(*(work() for _ in range(endpoint.concurrency)), return_exceptions=True))
+    refusals.finish()
     return {prompt.id: _by_index(have[prompt.id], fresh.get(prompt.text, [])) for prompt in prompts}
 
 
@@ -170,8 +150,3 @@ def raise_first(results: Sequence[object]) -> None:
     for result in results:
         if isinstance(result, BaseException):
             raise result
-
-
-def _prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:
-    """About how many tokens a filled prompt has."""
-    return (len(prompt.text) + len(settings.template) + len(settings.system)) // CHARACTERS_PER_TOKEN + 1

@@ -1,0 +1,73 @@
+"""What sampling may spend: reserved before a request, settled after it, counted over all sessions of a run."""
+
+from __future__ import annotations
+
+from demur.errors import BudgetError
+from demur.limits import check_number
+from demur.models.endpoint import Endpoint
+from demur.models.prices import CHARACTERS_PER_TOKEN
+from demur.records import Prompt, SamplingSettings
+from demur.store import Store
+
+
+class Budget:
+    """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
+
+    Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
+    further request is made, and those under way end, since they are paid for. ``spent``: what earlier sessions cost.
+    ``known_part``: a model of unknown price spends nothing of it, rather than being an error.
+    """
+
+    def __init__(self, max_usd: float | None = None, *, spent: float = 0.0, known_part: bool = False) -> None:
+        check_number(max_usd, "max_usd", at_least=0)
+        self.max_usd = max_usd
+        self.spent = spent
+        self.closed = False
+        self._reserved = 0.0
+        self._known_part = known_part
+
+    def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
+        """Set aside what the next request can cost at most; raises BudgetError when that goes over the limit."""
+        if self.max_usd is None or (endpoint.price is None and self._known_part):
+            return 0.0
+        if endpoint.price is None:
+            raise unknown_price(self.max_usd, endpoint)
+        bound = endpoint.price.usd(prompt_tokens(prompt, settings), missing * settings.max_tokens)
+        if self.spent + self._reserved + bound > self.max_usd:
+            raise BudgetError(
+                f"{endpoint.model}: ${self.spent:.4f} spent on this run in all and ${self._reserved:.4f} reserved for "
+                f"requests under way; the next prompt may cost ${bound:.4f}, more than max_usd {self.max_usd} leaves; "
+                "what was sampled is kept, raise --max-usd to go on"
+            )
+        self._reserved += bound
+        return bound
+
+    def settle(self, reserved: float, paid_usd: float | None) -> None:
+        """What was set aside for a request is free again; what it cost (unknown: all of it) is spent."""
+        self._reserved -= reserved
+        self.spent += reserved if paid_usd is None else paid_usd
+
+
+def unknown_price(max_usd: float, *endpoints: Endpoint) -> BudgetError:
+    """The error of a limit on models none of which has a price."""
+    named = " and ".join(endpoint.model for endpoint in endpoints)
+    return BudgetError(
+        f"{named}: the price is unknown, so max_usd {max_usd} cannot be kept; give it as MODEL@URL#usd=IN/OUT (USD per "
+        "million tokens), or usd_per_million_input and usd_per_million_output in the run file"
+    )
+
+
+def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -> float:
+    """USD that the stored samples of a model under settings cost, whatever their prompts; 0 for an unknown price.
+
+    An answer that nobody counted is taken to be as long as it may be.
+    """
+    if endpoint.price is None:
+        return 0.0
+    asked, answered, uncounted = store.tokens_paid(endpoint.name, settings.key)
+    return endpoint.price.usd(asked, answered + uncounted * settings.max_tokens)
+
+
+def prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:
+    """About how many tokens a filled prompt has."""
+    return (len(prompt.text) + len(settings.template) + len(settings.system)) // CHARACTERS_PER_TOKEN + 1

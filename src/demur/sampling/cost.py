@@ -1,0 +1,141 @@
+"""What sampling a pair will cost, and what it has cost; one unknown price never hides what the other model costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from demur.models.endpoint import Endpoint
+from demur.models.prices import usd_paid
+from demur.records import Prompt, Sample
+from demur.sampling.sample import Estimate, Samples, distinct_prompts
+
+CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were cut
+
+
+@dataclass(frozen=True, slots=True)
+class PairEndpoints:
+    """Both models, with the identity of their samples and their prices; a local one does not run yet."""
+
+    weak: Endpoint
+    strong: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class PairEstimate:
+    """What sampling both models will ask for, before it begins."""
+
+    weak: Estimate
+    strong: Estimate
+    pricing: str
+    models: tuple[str, str]
+
+    @property
+    def usd(self) -> float | None:
+        """At most, over both; None when a price is unknown."""
+        return _sum(self.weak.usd, self.strong.usd)
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        missing = self.weak.missing + self.strong.missing
+        if not missing:
+            return "every sample is in the store already: nothing to ask, nothing to pay"
+        tokens = [sum(pair) for pair in zip(_tokens(self.weak), _tokens(self.strong), strict=True)]
+        cost = cost_words(self.models, (self.weak.usd, self.strong.usd), most=True)
+        return (
+            f"to sample: {missing:,} answers on {max(self.weak.prompts, self.strong.prompts):,} prompts, about "
+            f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PairSpend:
+    """What the samples of a run have cost, over all sessions."""
+
+    prompts: int
+    samples: int
+    completion_tokens: int
+    weak_usd: float | None
+    strong_usd: float | None
+    pricing: str
+    uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
+    models: tuple[str, str]
+    notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: a sentence each
+
+    @property
+    def usd(self) -> float | None:
+        """Over both models; None when a price is unknown."""
+        return _sum(self.weak_usd, self.strong_usd)
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        cost = cost_words(self.models, (self.weak_usd, self.strong_usd))
+        cost += ", an endpoint does not count its tokens" if self.uncounted else ""
+        return (
+            f"{self.samples:,} samples of {self.prompts:,} prompts, {self.completion_tokens:,} answer tokens, {cost} "
+            f"({self.pricing})"
+        )
+
+
+def price_samples(
+    pair: PairEndpoints, prompts: Sequence[Prompt], weak: Samples, strong: Samples, pricing: str, notes: Sequence[str]
+) -> PairSpend:
+    """What the samples of these prompts have cost; prompts with one text were asked once."""
+    asked = distinct_prompts(prompts)
+    both = [[one for prompt in asked for one in side[prompt.id]] for side in (weak, strong)]
+    endpoints = (pair.weak, pair.strong)
+    usd = [usd_paid(side, endpoint.price) for side, endpoint in zip(both, endpoints, strict=True)]
+    return PairSpend(
+        prompts=len(asked),
+        samples=sum(map(len, both)),
+        completion_tokens=sum(one.completion_tokens for side in both for one in side),
+        weak_usd=usd[0],
+        strong_usd=usd[1],
+        pricing=pricing,
+        uncounted=any(one is None and end.price is not None for one, end in zip(usd, endpoints, strict=True)),
+        models=(pair.weak.model, pair.strong.model),
+        notes=tuple(notes),
+    )
+
+
+def pricing(pair: PairEndpoints, entailment: str) -> str:
+    """Where the prices of both models come from, or that they are unknown; and what is not in the sum."""
+    sources = [_price_source(endpoint) for endpoint in (pair.weak, pair.strong)]
+    judge = [f"what {entailment} costs as entailment is not in this"] if "llm:" in entailment else []
+    return "; ".join([*sources, *judge])
+
+
+def cost_words(models: Sequence[str], usd: Sequence[float | None], *, most: bool = False) -> str:
+    """What several models cost in all, or those whose price is known, and which is not."""
+    known = [amount for amount in usd if amount is not None]
+    before = "at most " if most else "cost "
+    if not known:
+        return "the cost is unknown"
+    unknown = [model for model, amount in zip(models, usd, strict=True) if amount is None]
+    without = f" without {' and '.join(unknown)}, whose cost is unknown" if unknown else ""
+    return f"{before}${sum(known):.4f}{without}"
+
+
+def cut_sentences(models: Sequence[str], sides: Sequence[Sequence[Sample]], max_tokens: int) -> list[str]:
+    """A sentence for each model whose answers were often cut at the longest that was asked for."""
+    found = []
+    for model, samples in zip(models, sides, strict=True):
+        share = sum(one.finish_reason == "length" for one in samples) / max(len(samples), 1)
+        if share >= CUT_SHARE:
+            found.append(f"{share:.0%} of {model}'s answers were cut at {max_tokens} tokens (--max-tokens)")
+    return found
+
+
+def _price_source(endpoint: Endpoint) -> str:
+    return f"{endpoint.model}: {endpoint.price.source if endpoint.price else 'price unknown'}"
+
+
+def _tokens(side: Estimate) -> tuple[int, int]:
+    return side.prompt_tokens, side.completion_tokens
+
+
+def _sum(*amounts: float | None) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None

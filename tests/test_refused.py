@@ -1,0 +1,208 @@
+"""Prompts that a model refuses: the rest is sampled and labelled, each is asked once, and an outage is none of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from demur.config import ModelConfig, RunConfig
+from demur.errors import BudgetError, EndpointError, PromptRefusedError, RefusalCause
+from demur.models.endpoint import Endpoint, is_private
+from demur.models.local import endpoint_of
+from demur.models.prices import LOCAL, PRIVATE
+from demur.records import Prompt, Sample, SamplingSettings
+from demur.sampling.budget import Budget, spent_before
+from demur.sampling.cost import PairEndpoints, cost_words, cut_sentences
+from demur.sampling.pair import PairSamples, sample_pair, sampling_notes, stored_pair
+from demur.sampling.refused import MOST_IN_A_ROW, refused_prompts
+from demur.sampling.sample import estimate, sample_prompts, stored_samples
+from demur.store import Store
+from demur.testing import fake_endpoint
+
+PROMPTS = [Prompt(f"p{i}", f"question {i}") for i in range(12)]
+SETTINGS = SamplingSettings(n=2, max_tokens=10)
+ENDPOINT = Endpoint("m", "https://cloud.example/v1", concurrency=1, usd_per_million_input=0, usd_per_million_output=1e6)
+
+
+class Refusing:
+    """Answers, but refuses some prompts for a cause."""
+
+    def __init__(self, cause: RefusalCause, *refused: int) -> None:
+        self._cause = cause
+        self._refused = {f"question {i}" for i in refused}
+        self.asked: list[str] = []
+
+    async def sample(
+        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+    ) -> AsyncIterator[list[Sample]]:
+        self.asked.append(text)
+        await asyncio.sleep(0)
+        if text in self._refused:
+            raise PromptRefusedError(f"m answered 400: no (prompt {text!r})", self._cause)
+        yield [Sample(i, f"{text} {i}", None, "stop", 2, 3, len(indices)) for i in indices]
+
+
+@pytest.mark.parametrize("cause", ["prompt", "answer", "unknown"])
+async def test_a_refused_prompt_is_left_out_and_never_asked_again(cause: RefusalCause) -> None:
+    with Store(":memory:") as store:
+        first = Refusing(cause, 0, 5)
+        found = await sample_prompts(PROMPTS, first, ENDPOINT, SETTINGS, store)
+        assert [key for key, samples in found.items() if not samples] == ["p0", "p5"]
+        assert all(len(samples) == 2 for key, samples in found.items() if key not in ("p0", "p5"))
+        again = Refusing(cause)
+        assert await sample_prompts(PROMPTS, again, ENDPOINT, SETTINGS, store) == found
+        assert again.asked == []
+        assert set(refused_prompts(PROMPTS, ENDPOINT, SETTINGS, store)) == {"p0", "p5"}
+        have = stored_samples(PROMPTS, ENDPOINT, SETTINGS, store)
+        assert estimate(PROMPTS, ENDPOINT, SETTINGS, have).missing == 4
+        assert estimate(PROMPTS, ENDPOINT, SETTINGS, have, refused={"p0", "p5"}).missing == 0
+        warmer = replace(SETTINGS, max_tokens=20)  # other settings, another answer
+        assert refused_prompts(PROMPTS, ENDPOINT, warmer, store) == {}
+        store.forget_refusals(ENDPOINT.name, SETTINGS.key)
+        await sample_prompts(PROMPTS, again, ENDPOINT, SETTINGS, store)
+        assert again.asked == ["question 0", "question 5"]
+
+
+async def test_a_failure_that_passes_is_asked_again_next_time() -> None:
+    with Store(":memory:") as store:
+        await sample_prompts(PROMPTS, Refusing("passing", 3), ENDPOINT, SETTINGS, store)
+        again = Refusing("passing")
+        await sample_prompts(PROMPTS, again, ENDPOINT, SETTINGS, store)
+        assert again.asked == ["question 3"]
+
+
+@pytest.mark.parametrize("cause", ["unknown", "passing"])
+async def test_many_unexplained_refusals_in_a_row_are_the_endpoints_and_not_remembered(cause: RefusalCause) -> None:
+    with Store(":memory:") as store:
+        dead = Refusing(cause, *range(2, 12))
+        with pytest.raises(EndpointError, match=rf"{MOST_IN_A_ROW} prompts in a row were refused so"):
+            await sample_prompts(PROMPTS, dead, ENDPOINT, SETTINGS, store)
+        assert len(dead.asked) == 2 + MOST_IN_A_ROW
+        assert refused_prompts(PROMPTS, ENDPOINT, SETTINGS, store) == {}
+
+
+async def test_any_number_of_prompts_that_the_endpoint_blames_is_left_out() -> None:
+    with Store(":memory:") as store:
+        found = await sample_prompts(PROMPTS, Refusing("prompt", *range(11)), ENDPOINT, SETTINGS, store)
+        assert len(found["p11"]) == 2
+        assert len(refused_prompts(PROMPTS, ENDPOINT, SETTINGS, store)) == 11
+
+
+async def test_a_model_that_refuses_every_prompt_is_an_error() -> None:
+    everything = Refusing("prompt", *range(12))
+    with Store(":memory:") as store, pytest.raises(EndpointError, match=r"m refused all 12 prompts, such as: m answer"):
+        await sample_prompts(PROMPTS, everything, ENDPOINT, SETTINGS, store)
+
+
+async def test_what_was_spent_counts_over_sessions_and_is_said() -> None:
+    with Store(":memory:") as store:
+        await sample_prompts(PROMPTS[:4], Refusing("prompt"), ENDPOINT, SETTINGS, store)
+        assert spent_before(ENDPOINT, SETTINGS, store) == pytest.approx(4 * 2 * 3)
+        assert spent_before(ENDPOINT, replace(SETTINGS, seed=1), store) == 0
+        uncounted = [Sample(0, "x", None, "stop", 0, 0)]
+        store.add_samples(ENDPOINT.name, "another prompt", SETTINGS.key, uncounted)
+        assert spent_before(ENDPOINT, SETTINGS, store) == pytest.approx(24 + 10)  # as long as it may be
+        budget = Budget(60.0, spent=spent_before(ENDPOINT, SETTINGS, store))
+        budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
+        with pytest.raises(BudgetError) as raised:
+            budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
+    for part in ("$34.0000 spent on this run in all", "$20.0000 reserved", "may cost $20.0000", "max_usd 60.0"):
+        assert part in str(raised.value)
+
+
+def run_of(weak: ModelConfig, strong: ModelConfig, max_usd: float | None = None) -> RunConfig:
+    return RunConfig("p.jsonl", weak, strong, sampling=SETTINGS, max_usd=max_usd)
+
+
+async def sampled(config: RunConfig, store: Store) -> PairSamples:
+    """Both models' samples of the first four prompts, in a thread: the loop here serves them."""
+    pair = PairEndpoints(endpoint_of(config.weak), endpoint_of(config.strong))
+    have = stored_pair(pair, SETTINGS, PROMPTS[:4], store)
+    return await asyncio.to_thread(sample_pair, config, pair, PROMPTS[:4], have, store)
+
+
+async def test_a_retry_loop_never_spends_the_limit_twice(tmp_path: Path) -> None:
+    async with fake_endpoint(lambda prompt, seed: "one two") as fake:
+        weak = ModelConfig("free", fake.base_url, usd_per_million_input=0, usd_per_million_output=0, concurrency=1)
+        paid = replace(weak, model="paid", usd_per_million_output=1e6)  # 4 prompts: in truth 2 x 2 dollars each
+        with Store(tmp_path / "s.sqlite") as store:
+            for _ in range(5):
+                with pytest.raises(BudgetError, match="raise --max-usd"):
+                    await sampled(run_of(weak, paid, max_usd=25.0), store)
+            assert spent_before(endpoint_of(paid), SETTINGS, store) <= 25
+
+
+async def test_one_unknown_price_leaves_the_other_model_its_limit(tmp_path: Path) -> None:
+    async with fake_endpoint(lambda prompt, seed: "one two") as fake:
+        paid = ModelConfig("paid", fake.base_url, usd_per_million_input=0, usd_per_million_output=1e6, concurrency=1)
+        endpoints = PairEndpoints(Endpoint("free-for-all", "https://cloud.example/v1"), endpoint_of(paid))
+        with Store(":memory:") as store:
+            have = stored_pair(endpoints, SETTINGS, PROMPTS[:4], store)
+            weak = ModelConfig("free-for-all", fake.base_url)
+            with pytest.raises(BudgetError, match="paid"):
+                config = run_of(weak, paid, max_usd=25.0)
+                await asyncio.to_thread(sample_pair, config, endpoints, PROMPTS[:4], have, store)
+            both = PairEndpoints(endpoints.weak, Endpoint("nobody-knows-it", "https://cloud.example/v1"))
+            with pytest.raises(BudgetError, match="free-for-all and nobody-knows-it: the price is unknown"):
+                sample_pair(run_of(weak, paid, max_usd=1.0), both, PROMPTS[:4], have, store)
+
+
+def test_the_known_part_of_a_cost_is_said() -> None:
+    assert cost_words(("a", "b"), (1.0, 2.0)) == "cost $3.0000"
+    assert cost_words(("a", "b"), (None, 2.0), most=True) == "at most $2.0000 without a, whose cost is unknown"
+    assert cost_words(("a", "b"), (None, None)) == "the cost is unknown"
+
+
+def test_answers_that_were_cut_are_said() -> None:
+    cut, whole = Sample(0, "x", None, "length", 1, 64), Sample(0, "x", None, "stop", 1, 3)
+    sides = [[cut] * 77 + [whole] * 23, [whole] * 99 + [cut]]
+    assert cut_sentences(("weak", "strong"), sides, 64) == [
+        "77% of weak's answers were cut at 64 tokens (--max-tokens)"
+    ]
+
+
+def test_notes_name_refused_and_missing_prompts() -> None:
+    pair = PairEndpoints(ENDPOINT, replace(ENDPOINT, model="s"))
+    answers = {prompt.id: [Sample(i, "x", None, "stop", 1, 1) for i in range(2)] for prompt in PROMPTS}
+    with Store(":memory:") as store:
+        store.add_refusal(pair.strong.name, "question 1", SETTINGS.key, "content filter")
+        samples = PairSamples(answers | {"p2": []}, answers | {"p1": []})
+        assert sampling_notes(SETTINGS, pair, PROMPTS, samples, store) == [
+            "1 prompts miss samples of m; the same command asks for them",
+            "1 prompts are left out, s refuses them (p1: content filter); --ask-refused asks once more",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("http://localhost:8000/v1", True),
+        ("http://127.0.0.1/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://192.168.1.4:11434/v1", True),
+        ("http://10.0.0.7/v1", True),
+        ("http://vllm:8000/v1", True),
+        ("http://box.local/v1", True),
+        ("https://api.openai.com/v1", False),
+        ("https://8.8.8.8/v1", False),
+        ("", False),
+    ],
+)
+def test_addresses_of_this_machine_and_of_private_networks_are_known(url: str, private: bool) -> None:
+    assert is_private(url) == private
+
+
+def test_a_private_address_costs_nothing_unless_its_model_has_a_price() -> None:
+    own = Endpoint("our-own-7b", "http://10.0.0.7/v1")
+    assert own.price is not None
+    assert (own.price.charges, own.price.source) == (False, PRIVATE)
+    assert "$0" in PRIVATE
+    known = Endpoint("gpt-4o", "http://127.0.0.1:4000/v1").price  # perhaps a proxy to it
+    assert known is not None
+    assert known.charges
+    assert Endpoint("our-own-7b", "https://cloud.example/v1").price is None
+    assert LOCAL != PRIVATE
