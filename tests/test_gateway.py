@@ -146,8 +146,8 @@ async def test_a_named_model_is_never_replaced(tmp_path: Path) -> None:
 async def test_the_circuit_opens_and_the_upstream_is_left_alone(tmp_path: Path) -> None:
     async with gateway(tmp_path, retries=0, breaker_failures=3) as found:
         found.weak.failures += [web.Response(status=500) for _ in range(50)]
-        for _ in range(10):
-            assert (await found.ask(EASY))[2]["model"] == "large"
+        for i in range(10):
+            assert (await found.ask(f"{EASY} {i}"))[2]["model"] == "large"
         assert len(found.weak.requests) == 3
 
 

@@ -22,7 +22,7 @@ from demur.errors import EndpointError
 from demur.gateway import app
 from demur.gateway.http import send as answering
 from demur.gateway.ledger.ledger import LedgerRecord, read_ledger
-from demur.gateway.upstreams import upstream as upstreams
+from demur.gateway.upstreams.answer import WHOLE_BYTES
 from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, upstream, wire
 
@@ -162,7 +162,7 @@ async def test_one_request_tries_an_upstream_that_was_down(tmp_path: Path) -> No
 
 
 async def test_a_long_answer_is_sent_on_before_it_ends(tmp_path: Path) -> None:
-    half, seen = b"x" * (2 * upstreams.WHOLE_BYTES), asyncio.Event()
+    half, seen = b"x" * (2 * WHOLE_BYTES), asyncio.Event()
 
     async def long(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})

@@ -106,7 +106,8 @@ class Gateway:
     def gauges(self) -> Gauges:
         """What is true now."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
-        return Gauges(self.in_flight, dropped, failures, self.decider.policy.threshold)
+        up = {upstream.endpoint.model: upstream.healthy for upstream in self.upstreams.values()}
+        return Gauges(self.in_flight, dropped, failures, self.decider.policy.threshold, up)
 
     # -- one request ---------------------------------------------------------------------------------------------
 
@@ -203,11 +204,13 @@ class Gateway:
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
         if answer.whole is None:
             response, outcome = await send_pieces(request, answer, self._headers(exchange, sent), exchange.passed)
+            outcome = "upstream_error" if answer.status >= 400 and outcome == "ok" else outcome
             exchange.ended = Ended(answer.status, "fallback" if fallback and outcome == "ok" else outcome)
             return response
         data = self._mask_keys(answer.whole) if answer.status >= 400 else answer.whole
         exchange.passed.set_whole(data)
-        exchange.ended = Ended(answer.status, "fallback" if fallback else "ok")
+        outcome = "upstream_error" if answer.status >= 400 else "fallback" if fallback else "ok"
+        exchange.ended = Ended(answer.status, outcome)
         return web.Response(body=data, status=answer.status, headers=self._headers(exchange, sent))
 
     def _mask_keys(self, data: bytes) -> bytes:
@@ -225,6 +228,8 @@ class Gateway:
         found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
         if exchange.score is not None and exchange.threshold is not None:
             found |= {"x-demur-score": f"{exchange.score:.6f}", "x-demur-threshold": f"{exchange.threshold:.6f}"}
+        if sent.answer.status >= 400:
+            found["x-demur-upstream-error"] = sent.model  # not the gateway's own
         if exchange.checked:
             found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
         # A stream's cost is known at its end: the ledger has it.

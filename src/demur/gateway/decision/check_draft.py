@@ -21,10 +21,11 @@ from demur.gate.gate import HEAD_TOKENS
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question
 from demur.gateway.http.json_edit import without_logprobs
+from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer, is_temporary
 from demur.gateway.upstreams.calls import Call, charge_if_cut
 from demur.gateway.upstreams.events import data_of, split_events, with_data
 from demur.gateway.upstreams.token_counts import whole_tokens
-from demur.gateway.upstreams.upstream import BROKEN, WHOLE_BYTES, Answer, Upstream, UpstreamDown, retry_after
+from demur.gateway.upstreams.upstream import BROKEN, Upstream, UpstreamDown, retry_after
 from demur.models.completion import parse_completion
 from demur.records import Sample
 from demur.routing.prompt_router import Decision
@@ -82,7 +83,7 @@ class DraftChecker:
     def _refusal(self, answer: Answer) -> None:
         """An upstream that cannot now is down; one that will not have this request may have it without log-probs."""
         answer.close()
-        if answer.status >= 500 or answer.status == 429:
+        if is_temporary(answer.status):
             said = f"{self._upstream.endpoint.model} answered {answer.status}"
             raise UpstreamDown(said, retry_after=retry_after(answer.headers.get("Retry-After")))
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.passed import PassedAnswer
-from demur.gateway.upstreams.upstream import BROKEN, Answer
+from demur.gateway.upstreams.upstream import BROKEN
 
 STREAM_END = re.compile(rb'data: *\[DONE\]|"finish_reason" *: *"')
 
@@ -50,8 +51,8 @@ async def _pass_on(request: web.Request, response: web.StreamResponse, answer: A
         except ConnectionError as error:
             raise ClientGoneError from error
         passed.add(piece)
-    if not answer.says_its_end and not STREAM_END.search(passed.tail):
-        raise ConnectionError("the stream ended with its connection, and did not say that it is complete")
+    if not answer.says_its_end and not (answer.is_stream and STREAM_END.search(passed.tail)):
+        raise ConnectionError("the answer ended with its connection, and did not say that it is complete")
     await response.write_eof()
 
 

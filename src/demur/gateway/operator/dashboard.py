@@ -37,6 +37,7 @@ def count_with_noun(gateway: Gateway) -> dict[str, Any]:
         "in_flight": gauges.in_flight,
         "dropped": gauges.ledger_dropped,
         "failures": gauges.ledger_failures,
+        "up": dict(gauges.up),
     }
 
 
@@ -47,7 +48,8 @@ def metrics_text(gateway: Gateway, board: Board | None) -> str:
         board.put(own)  # so that the next answer, whichever worker gives it, never counts less
     every = [own, *(board.others() if board else ())]
     sums = {name: sum(int(one[name]) for one in every) for name in ("in_flight", "dropped", "failures")}
-    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.threshold)
+    up = {model: all(one.get("up", {}).get(model, True) for one in every) for model in own["up"]}  # each has its own
+    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.threshold, up)
     return prometheus(sum_series(one["series"] for one in every), gauges)
 
 

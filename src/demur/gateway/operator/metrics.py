@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from demur.gateway.ledger.ledger import LedgerRecord
@@ -31,6 +31,11 @@ DESCRIBED = (
     ("demur_ledger_dropped_total", "counter", "Ledger records lost: the database was away too long, or refused them."),
     ("demur_ledger_failures_total", "counter", "Ledger commits that failed and were tried again."),
     ("demur_threshold", "gauge", "The router's threshold."),
+    (
+        "demur_upstream_up",
+        "gauge",
+        "By model: 0 while it is left alone, because requests failed or it asks for it; else 1.",
+    ),
 )
 WITHOUT_LABELS = (
     *("demur_cost_usd_total", "demur_cost_always_strong_usd_total"),
@@ -46,6 +51,7 @@ class Gauges:
     ledger_dropped: int
     ledger_failures: int
     threshold: float
+    up: Mapping[str, bool] = field(default_factory=dict)  # by model: False while it is left alone
 
 
 class Metrics:
@@ -89,6 +95,7 @@ def prometheus(series: Mapping[str, float], gauges: Gauges) -> str:
     known["demur_ledger_dropped_total"] = [f"demur_ledger_dropped_total {gauges.ledger_dropped}"]
     known["demur_ledger_failures_total"] = [f"demur_ledger_failures_total {gauges.ledger_failures}"]
     known["demur_threshold"] = [f"demur_threshold {gauges.threshold:.6f}"]
+    known["demur_upstream_up"] = [f'demur_upstream_up{{model="{_label(m)}"}} {int(up)}' for m, up in gauges.up.items()]
     lines: list[str] = []
     for name, kind, help_text in DESCRIBED:
         lines += [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}", *known[name]]

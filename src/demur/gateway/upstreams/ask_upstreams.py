@@ -12,8 +12,9 @@ from demur.gateway.decision.check_draft import DraftChecker, Outgoing
 from demur.gateway.decision.choose_model import Choice, Chooser
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.upstreams.answer import Answer, is_temporary
 from demur.gateway.upstreams.calls import Call, charge_if_cut
-from demur.gateway.upstreams.upstream import Answer, Upstream, UpstreamDown
+from demur.gateway.upstreams.upstream import Upstream, UpstreamDown
 from demur.records import Role
 from demur.routing.prompt_router import Decision
 
@@ -64,7 +65,7 @@ async def first_answer(
                 raise nobody(error) from error
             reason += f"; {error}, so the {then} model answers"
             continue
-        if then and (answer.status >= 500 or answer.status == 429):
+        if then and is_temporary(answer.status):
             reason += f"; {upstream.endpoint.model} answered {answer.status}, so the {then} model does"
             answer.close()
             continue

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -13,13 +13,15 @@ from yarl import URL
 
 from demur.errors import DemurError
 from demur.gateway.settings import GatewaySettings
+from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.retries import backoff_seconds
 
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it
 LONGEST_REST = 60.0  # seconds that an upstream is left alone because it asked for it
-WHOLE_BYTES = 2**20  # a longer answer is sent on as it comes
+READY_SECONDS = 5.0  # so long an upstream that was asked whether it answers is not asked again
+ACCOUNT_STATUSES = (401, 402, 403, 404)  # our account there, or its model: no client can mend it
 SHORTEST_KEY = 8  # characters; what is shorter is no secret, and stands in too many words
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -33,93 +35,54 @@ class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway a
 
 
 class Breaker:
-    """Opens after so many failures in a row; after a while one request is let through to try, and no other."""
+    """Opens after so many different requests failed in a row; after a while one is let through to try, and no other.
+
+    A request that is sent again and again, and alone makes the upstream fail, counts once: others are not shut out.
+    """
 
     def __init__(self, failures: int, seconds: float) -> None:
         self._limit, self._seconds = failures, seconds
-        self.failures = 0
+        self._failed: set[object] = set()
         self._closed_again = 0.0
         self._trying = False
 
     @property
+    def failures(self) -> int:
+        """How many different requests have failed since one worked; counted up to the limit."""
+        return len(self._failed)
+
+    @property
+    def tripped(self) -> bool:
+        """True from the failure that opens it until a request works."""
+        return self.failures >= self._limit
+
+    @property
     def open(self) -> bool:
         """True while the upstream is not asked."""
-        return self.failures >= self._limit and (self._trying or time.monotonic() < self._closed_again)
+        return self.tripped and (self._trying or time.monotonic() < self._closed_again)
 
     def admit(self) -> bool:
         """May a request pass? Of an upstream that failed, one may, and must end in `record` or `give_back`."""
         if self.open:
             return False
-        self._trying = self.failures >= self._limit
+        self._trying = self.tripped
         return True
 
-    def record(self, worked: bool) -> None:
-        """Count what an attempt came to."""
+    def record(self, worked: bool, request: object = None) -> None:
+        """Count what an attempt came to; ``request`` tells one from another, None is one of its own."""
         self._trying = False
-        self.failures = 0 if worked else self.failures + 1
-        if not worked and self.failures >= self._limit:
+        if worked:
+            self._failed.clear()
+            return
+        known = request is not None and request in self._failed
+        if not known and not self.tripped:
+            self._failed.add(object() if request is None else request)
+        if not known and self.tripped:
             self._closed_again = time.monotonic() + self._seconds
 
     def give_back(self) -> None:
         """The request that was to try has ended without a result."""
         self._trying = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An upstream's answer: read whole, or, where it is a stream or very long, in pieces of which one has come."""
-
-    response: aiohttp.ClientResponse
-    began: float  # when its first byte came, of perf_counter
-    whole: bytes | None
-    pieces: AsyncIterator[bytes]  # all of it; empty where it was read whole
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self.response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The upstream's headers."""
-        return self.response.headers
-
-    @property
-    def is_stream(self) -> bool:
-        """A stream of events, rather than one answer."""
-        return "text/event-stream" in self.response.headers.get("Content-Type", "")
-
-    @property
-    def says_its_end(self) -> bool:
-        """False where it ends with its connection: one that is cut then looks like one that is complete."""
-        headers = self.response.headers
-        return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
-
-    def close(self) -> None:
-        """Hang up, unless all of it has come."""
-        self.response.close()
-
-
-async def _begin(response: aiohttp.ClientResponse) -> Answer:
-    """The answer as soon as all of it is there, or the first piece of a stream."""
-    began = time.perf_counter()
-    if response.status < 400 and "text/event-stream" in response.headers.get("Content-Type", ""):
-        first = await response.content.readany()
-        if not first:
-            raise aiohttp.ClientPayloadError("the stream ended before it began")
-        return Answer(response, time.perf_counter(), None, _pieces(first, response))
-    content, start = response.content, bytearray()
-    while len(start) <= WHOLE_BYTES:
-        start += await content.readany()
-        if content.at_eof():
-            return Answer(response, began, bytes(start), _pieces(b"", response))
-    return Answer(response, began, None, _pieces(bytes(start), response))
-
-
-async def _pieces(start: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    yield start
-    while piece := await response.content.readany():
-        yield piece
 
 
 class Upstream:
@@ -133,12 +96,16 @@ class Upstream:
         )
         self._rests_until = 0.0  # of time.monotonic
         self._session: aiohttp.ClientSession | None = None
+        self._down = False
+        self._said: set[int] = set()  # statuses of our account that the operator has been told
+        self._asking = asyncio.Lock()
+        self._alive, self._asked_again = False, 0.0  # until then the last reply holds, of time.monotonic
 
     async def open(self) -> None:
         """Open the connection pool."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60)
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            timeout=self._timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         )
 
     async def close(self) -> None:
@@ -165,7 +132,7 @@ class Upstream:
                 f"{self.endpoint.model}: not asked, it wants to be left alone for {rest:.0f} s", retry_after=rest
             )
         if not self.breaker.admit():
-            raise UpstreamDown(f"{self.endpoint.model}: not asked, it failed {self.breaker.failures} times in a row")
+            raise UpstreamDown(f"{self.endpoint.model}: not asked, its last {self.breaker.failures} requests failed")
 
     async def _try(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         for attempt in range(self._retries + 1):
@@ -173,12 +140,14 @@ class Upstream:
             try:
                 answer = await self._post(path, body, headers)
             except BROKEN as error:
-                self.breaker.record(False)
+                why = self._explain(error)
+                self._record(False, None if isinstance(error, aiohttp.ClientConnectionError) else hash(body), why)
                 if last or isinstance(error, TimeoutError):  # who hangs once would hang the client twice as long
-                    raise UpstreamDown(f"{self.endpoint.model}: {type(error).__name__}") from error
+                    raise UpstreamDown(f"{self.endpoint.model}: {why}") from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
                 continue
-            self.breaker.record(answer.status < 500)
+            self._record(answer.status < 500, hash(body), f"answered {answer.status}")
+            self._note_account(answer.status)
             if answer.status not in RETRIED:
                 return answer
             asked = retry_after(answer.headers.get("Retry-After"))
@@ -203,7 +172,7 @@ class Upstream:
             allow_redirects=False,
         )
         try:
-            return await _begin(response)
+            return await read_answer(response)
         except BaseException:  # the client has gone: the answer goes too
             response.close()
             raise
@@ -214,8 +183,20 @@ class Upstream:
             raise RuntimeError(f"{self.endpoint.model} is asked before it was opened")
         return self._session
 
+    @property
+    def healthy(self) -> bool:
+        """False while it is left alone: too many requests failed, or it wants to be."""
+        return not self.breaker.tripped and time.monotonic() >= self._rests_until
+
     async def alive(self) -> bool:
-        """Does it answer at all?"""
+        """Does it answer at all? Asked every few seconds at most, however often anybody wants to know."""
+        async with self._asking:
+            if time.monotonic() >= self._asked_again:
+                self._alive = await self._ask_alive()
+                self._asked_again = time.monotonic() + READY_SECONDS
+        return self._alive
+
+    async def _ask_alive(self) -> bool:
         try:
             async with self._pool.get(
                 self.endpoint.base_url + "/models",
@@ -226,6 +207,28 @@ class Upstream:
         except (*BROKEN, DemurError):
             return False
 
+    def _explain(self, error: BaseException) -> str:
+        """Why it did not answer, without its key: what it said itself, or the kind of the failure."""
+        return self.mask_key(str(error).encode()).decode() if isinstance(error, NoAnswerError) else type(error).__name__
+
+    def _record(self, worked: bool, request: object, why: str) -> None:
+        """Count what an attempt came to, and tell the operator when the upstream goes down or returns."""
+        self.breaker.record(worked, request)
+        if self._down != self.breaker.tripped:
+            self._down = self.breaker.tripped
+            state = f"is down: its last {self.breaker.failures} requests failed, the last one because it {why}"
+            _say(f"{self.endpoint.model} {state if self._down else 'answers again'}")
+
+    def _note_account(self, status: int) -> None:
+        """Tell the operator, once, what no client can mend."""
+        if status < 400:
+            self._said.clear()
+        elif status in ACCOUNT_STATUSES and status not in self._said:
+            self._said.add(status)
+            _say(
+                f"{self.endpoint.model} at {self.endpoint.base_url} answers {status}; look at its key, account and name"
+            )
+
     def mask_key(self, data: bytes) -> bytes:
         """An error's text without this upstream's key; some echo it."""
         try:
@@ -233,6 +236,10 @@ class Upstream:
         except DemurError:  # its file is gone: it is not asked any more
             return data
         return data.replace(key, b"***") if len(key) >= SHORTEST_KEY else data
+
+
+def _say(text: str) -> None:
+    print(f"demur: upstream {text}", file=sys.stderr)
 
 
 def unpriced(upstreams: Iterable[Upstream]) -> list[str]:

@@ -1,0 +1,188 @@
+"""An upstream's answer, as far as it must be known before the client gets a byte of it: a failure is never an answer.
+
+Some endpoints say their errors with status 200: as a body, as the first event of a stream, as a stream without text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDict
+
+from demur.gateway.upstreams.events import data_of, is_error, split_events
+
+WHOLE_BYTES = 2**20  # a longer answer is sent on as it comes
+UNENDING_BYTES = 2**24  # one that ends with its connection is read whole up to here: its end must be checked
+HELD_BYTES, HELD_SECONDS = 2**16, 2.0  # of a stream that has not begun to answer: then it is let go
+LONGEST_REASON = 200  # characters
+_TEMPORARY = frozenset({408, 409, 425, 429})
+
+
+class NoAnswerError(aiohttp.ClientPayloadError):
+    """What an upstream sent is no answer, whatever its status says."""
+
+
+def is_temporary(status: int) -> bool:
+    """A status that another try or another model may not meet: the request itself is not what is wrong."""
+    return status >= 500 or status in _TEMPORARY
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An upstream's answer: read whole, or, where it is a stream or very long, in pieces of which one has come."""
+
+    response: aiohttp.ClientResponse
+    began: float  # when its first byte came, of perf_counter
+    whole: bytes | None
+    pieces: AsyncIterator[bytes]  # all of it; empty where it was read whole
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """The upstream's headers, those of its encoding left out: it is decoded."""
+        found = CIMultiDict(self.response.headers)
+        if found.popall("Content-Encoding", None):
+            found.popall("Content-Length", None)
+        return found
+
+    @property
+    def is_stream(self) -> bool:
+        """A stream of events, rather than one answer."""
+        return "text/event-stream" in self.response.headers.get("Content-Type", "")
+
+    @property
+    def says_its_end(self) -> bool:
+        """False where it ends with its connection: one that is cut then looks like one that is complete."""
+        return _says_its_end(self.response)
+
+    def close(self) -> None:
+        """Hang up, unless all of it has come."""
+        self.response.close()
+
+
+def _says_its_end(response: aiohttp.ClientResponse) -> bool:
+    headers = response.headers
+    return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
+
+
+async def read_answer(response: aiohttp.ClientResponse) -> Answer:
+    """The answer as soon as all of it is there, or a stream as soon as it begins to answer.
+
+    Raises NoAnswerError for what is none, and what aiohttp raises for one that breaks off.
+    """
+    status, began = response.status, time.perf_counter()
+    if not (200 <= status < 300 or 400 <= status < 600) or status in (204, 205):
+        raise NoAnswerError(f"answered {status}, which is no answer to a request")
+    if status < 400 and "text/event-stream" in response.headers.get("Content-Type", ""):
+        start = await _read_start(response.content)
+        return Answer(response, time.perf_counter(), None, _pieces(start, response))
+    content, data = response.content, bytearray()
+    most = WHOLE_BYTES if _says_its_end(response) else UNENDING_BYTES
+    while len(data) <= most:
+        data += await content.readany()
+        if content.at_eof():
+            _check_whole(bytes(data), response)
+            return Answer(response, began, bytes(data), _pieces(b"", response))
+    return Answer(response, began, None, _pieces(bytes(data), response))
+
+
+async def _pieces(start: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    yield start
+    while piece := await response.content.readany():
+        yield piece
+
+
+async def _read_start(content: aiohttp.StreamReader) -> bytes:
+    """The start of a stream, until it has begun to answer, or is so long or slow that the client must have it."""
+    start = rest = await content.readany()
+    until, begun = time.monotonic() + HELD_SECONDS, False
+    while start and len(start) <= HELD_BYTES:
+        events, rest = split_events(rest)
+        begun = any(map(_begins, events))
+        if begun or (left := until - time.monotonic()) <= 0:
+            return start
+        piece = await _next_piece(content, left)
+        if piece == b"":  # the end
+            begun = bool(rest) and _begins(rest)
+            break
+        start, rest = start + (piece or b""), rest + (piece or b"")
+    if not begun and len(start) <= HELD_BYTES:
+        raise NoAnswerError("ended its stream without an answer")
+    return start
+
+
+async def _next_piece(content: aiohttp.StreamReader, seconds: float) -> bytes | None:
+    """The next bytes; none at the end, None where they do not come in time."""
+    try:
+        async with asyncio.timeout(seconds) as clock:
+            return await content.readany()
+    except TimeoutError:  # aiohttp's own is one, too
+        if clock.expired():
+            return None
+        raise
+
+
+def _begins(event: bytes) -> bool:
+    """True for an event that answers something. Raises NoAnswerError for one that tells of a failure."""
+    data = data_of(event)
+    value = _parse(data) if data is not None else None
+    if is_error(event) or _failure(value):
+        raise NoAnswerError(f"answered with an error: {_failure(value) or 'without a reason'}")
+    if data is None or data.strip() in (b"", b"[DONE]"):
+        return False
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return not isinstance(choices, list) or any(map(_says, choices))
+
+
+def _says(choice: object) -> bool:
+    """True for a choice of a stream that holds more than its role."""
+    if not isinstance(choice, dict):
+        return False
+    delta = choice.get("delta")
+    parts = [value for name, value in delta.items() if name != "role"] if isinstance(delta, dict) else []
+    return any([choice.get("finish_reason"), choice.get("text"), *parts])
+
+
+def _check_whole(data: bytes, response: aiohttp.ClientResponse) -> None:
+    """Raise NoAnswerError for a failure with a status that says success, and for an answer that may have been cut."""
+    whole = _says_its_end(response)
+    if response.status >= 400 and (whole or "json" not in response.headers.get("Content-Type", "")):
+        return
+    framed = data.lstrip()[:1] == b"{" and data.rstrip()[-1:] == b"}" and b'"error"' not in data
+    if whole and framed and (b'"choices"' in data or b'"data"' in data):  # not parsed: it may be long
+        return
+    value = _parse(data)
+    if not isinstance(value, dict | list):
+        raise NoAnswerError(f"answered {response.status} with {len(data)} bytes that are no JSON")
+    if response.status < 400 and _failure(value):
+        raise NoAnswerError(f"answered with an error: {_failure(value)}")
+
+
+def _failure(value: Any) -> str:
+    """What an answer, or a part of one, says has failed; empty where it says nothing of the kind."""
+    if not isinstance(value, dict):
+        return ""
+    choices = value.get("choices")
+    parts = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    error = value.get("error") if not parts else next(filter(None, (one.get("error") for one in parts)), None)
+    if not error:
+        return ""
+    said = str(error.get("message") or error) if isinstance(error, dict) else str(error)
+    return "".join(letter if letter.isprintable() else " " for letter in said[:LONGEST_REASON])
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
