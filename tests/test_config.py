@@ -76,12 +76,15 @@ def test_faults_are_named(tmp_path: Path, wrong: str, named: str) -> None:
         ({"models": ["a", "b"]}, "models a,b belongs to source 'preference'"),
         ({"source": "agreement", "judge": "m"}, "judge 'm' belongs to source 'judge'; source 'agreement' takes ent"),
         ({"source": "accuracy", "max_usd": 1.0}, "max_usd 1.0 belongs to source 'judge'"),
-        ({"kind": "soft"}, "its kinds are combined, calibrated, margin, hard, auto; it belongs to source 'accuracy'"),
+        (
+            {"kind": "soft"},
+            "its kinds are believed, combined, calibrated, margin, hard, auto; it belongs to source 'acc",
+        ),
         ({"source": "accuracy", "kind": "margin"}, "its kinds are hard, soft; it belongs to source 'entropy'"),
         ({"source": "judge", "judge": "m", "kind": "hard"}, "it has no kinds"),
         ({"kind": "agreement"}, "'agreement' is a source of its own"),
         ({"kind": "vague"}, "kind 'vague' does not fit source 'entropy'"),
-        ({"tau": 0.3}, "delta and tau belong to kind 'hard', and the kind is 'combined'"),
+        ({"tau": 0.3}, "delta and tau belong to kind 'hard', and the kind is 'believed'"),
         ({"source": "preference"}, "needs a file of preferences"),
         ({"source": "judge"}, "needs a judge"),
         ({"source": "preference", "file": "f.jsonl", "models": ["a"]}, "two names; found a"),
@@ -96,7 +99,7 @@ def test_options_that_do_not_fit_the_source_say_which_do(given: dict[str, object
 
 def test_a_source_has_its_own_kinds_and_the_first_is_its_default() -> None:
     names = [LabelConfig(source).name for source in ("entropy", "accuracy", "quality-gap", "agreement", "judge")]
-    assert names == ["entropy combined", "accuracy hard", "quality-gap prob", "agreement", "judge"]
+    assert names == ["entropy believed", "accuracy hard", "quality-gap prob", "agreement", "judge"]
     check_label(LabelConfig("accuracy", "soft", entailment="exact", rules=False))
     check_label(LabelConfig("entropy", "hard", tau=0.3, delta="paper", definition="discrete"))
 

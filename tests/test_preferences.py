@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from demur.errors import InputError
 from demur.labels.targets import (
-    agreement_targets,
+    gain_targets,
     hard_targets,
     label_warnings,
     margin_targets,
@@ -65,8 +65,8 @@ def test_negative_and_missing_entropies_are_refused() -> None:
     assert hard_targets(np.array([-0.1]), np.array([1.0]), delta="paper")[0] == 0
 
 
-def test_agreement_targets_and_winners() -> None:
-    targets = agreement_targets(np.array([-0.25, 0.0, 1.0]))
+def test_gain_targets_and_winners() -> None:
+    targets = gain_targets(np.array([-0.25, 0.0, 1.0]))
     np.testing.assert_allclose(targets, [0.375, 0.5, 1.0])
     assert [winner_of(float(y)) for y in targets] == ["model_a", "tie", "model_b"]
 

@@ -32,7 +32,7 @@ DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.l
 
 LabelSource = Literal["entropy", "agreement", "accuracy", "preference", "quality-gap", "judge"]
 KINDS: Mapping[str, tuple[str, ...]] = {  # of a source's labels, its default first
-    "entropy": ("combined", "calibrated", "margin", "hard", "auto"),
+    "entropy": ("believed", "combined", "calibrated", "margin", "hard", "auto"),
     "accuracy": ("hard", "soft"),
     "quality-gap": ("prob", "det", "trans"),
 }

@@ -132,3 +132,5 @@ class Preference:
     n: int = 0  # samples a model
     meanings_a: int | None = None  # that its n samples have; n of n: saturated, the entropy tells nothing apart
     meanings_b: int | None = None
+    slope: float | None = None  # kind believed: of what the strong model confirms on what the weak one agrees about
+    strong_weight: float | None = None  # kind believed: of the strong model's belief, as the slope set it

@@ -113,8 +113,8 @@ def label(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="entropy: combined (the default), calibrated, margin, hard, auto (chosen label-free); accuracy: hard, "
-            "soft; quality-gap: prob, det, trans."
+            help="entropy: believed (the default), combined, calibrated, margin, hard, auto (chosen label-free); "
+            "accuracy: hard, soft; quality-gap: prob, det, trans."
         ),
     ] = None,
     definition: Annotated[str, typer.Option(help="entropy: of semantic entropy.")] = "rao_blackwell",

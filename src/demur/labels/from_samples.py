@@ -6,17 +6,27 @@ It connects clustering, uncertainty and preferences for a list of prompts; each 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demur.config import LabelConfig
 from demur.errors import InputError
+from demur.labels.belief import (
+    Belief,
+    PairShares,
+    belief_weight,
+    believed_gains,
+    confirmed_slope,
+    in_order_of,
+    pair_shares,
+    without_silence,
+)
 from demur.labels.believed_gain import Choice, choose_targets, halves
 from demur.labels.sureness import Sureness, calibrated_targets, combined_targets
 from demur.labels.targets import (
     WARNED_SHARE,
-    agreement_targets,
+    gain_targets,
     hard_targets,
     label_warnings,
     margin_targets,
@@ -32,6 +42,7 @@ from demur.labels.uncertainty import (
     usable_definition,
 )
 from demur.meaning.clusters import MeaningClusters
+from demur.meaning.declined_answers import says_nothing
 from demur.meaning.meanings import Meanings
 from demur.records import Encoder, FloatArray, IntArray, Preference, Prompt, Sample
 from demur.sampling.pair import PairSamples
@@ -111,13 +122,17 @@ def label_prompts(
     joint: Sequence[IntArray] = ()
     if name == "entropy combined" and measured.weak.coverage is None:
         name, notes = "agreement", ("targets agreement: without log-probs there is no coverage to combine it with",)
-    if name in ("agreement", "entropy combined", "entropy auto"):
+    if name in ("agreement", "entropy believed", "entropy combined", "entropy auto"):
         found = joint_clusters(prompts, sides[0], sides[1], meanings)
         joint, pairs = found.ids, pairs + found.pairs_scored
-    if name == "entropy auto":
-        picked = _choose(prompts, joint, sides, encoder)
+    belief = believe(joint, sides, definition) if name in ("entropy believed", "entropy auto") else None
+    if name == "entropy auto" and belief is not None:
+        picked = _choose(prompts, joint, sides, encoder, belief)
         name, notes = picked.kind, (picked.sentence,)
-    targets = _targets(name, config, measured, joint, sides)
+    if belief is not None and name == "entropy believed":
+        targets, notes = gain_targets(belief.gains), (*notes, belief.sentence)
+    else:
+        targets, belief = _targets(name, config, measured, joint, sides), None
     rows = tuple(
         Preference(
             id=prompt.id,
@@ -136,6 +151,8 @@ def label_prompts(
             n=len(sides[0][i]),
             meanings_a=measured.weak_meanings[i],
             meanings_b=measured.strong_meanings[i],
+            slope=belief.slope if belief else None,
+            strong_weight=belief.strong_weight if belief else None,
         )
         for i, prompt in enumerate(prompts)
     )
@@ -222,6 +239,39 @@ def measure_sureness(clusters: Sequence[IntArray], samples: _Side, definition: s
     )
 
 
+def believe(
+    joint: Sequence[IntArray], sides: Sequence[_Side], definition: str, *, slope: float | None = None
+) -> Belief:
+    """The believed gain of every prompt, from ``sides``, the weak and the strong model's samples.
+
+    ``joint``: clusters over both, the strong model's first. An answer that says nothing agrees with none. With
+    log-probs a model's consistency is put in the order of its doubt, which tells more than few samples do. ``slope``:
+    where it is known already.
+    """
+    n = len(sides[1][0])
+    clusters = [
+        without_silence(ids, np.array([says_nothing(one.text) for one in (*strong, *weak)]))
+        for ids, weak, strong in zip(joint, *sides, strict=True)
+    ]
+    found = confirmed_slope(clusters, n) if slope is None else slope
+    shares, tokens = pair_shares(clusters, n), has_tokens(sides[0]) and has_tokens(sides[1])
+    if tokens:
+        weak = _dealt_by_doubt(shares.weak, [ids[n:] for ids in clusters], sides[0], definition)
+        strong = _dealt_by_doubt(shares.strong, [ids[:n] for ids in clusters], sides[1], definition)
+        shares = PairShares(strong, weak, shares.across)
+    return Belief(believed_gains(shares, belief_weight(found)), found, belief_weight(found), tokens)
+
+
+def _dealt_by_doubt(shares: FloatArray, clusters: Sequence[IntArray], side: _Side, definition: str) -> FloatArray:
+    """A model's shares in the order of its doubt; a prompt to which it says nothing is doubted most."""
+    speaking = [
+        [replace(one, text="", logprobs=()) if says_nothing(one.text) else one for one in each] for each in side
+    ]
+    sureness = measure_sureness(clusters, speaking, definition)
+    silent = np.isnan(np.asarray(sureness.coverage, dtype=float))  # no answer with a token
+    return in_order_of(np.where(silent, np.inf, sureness.doubt), shares)
+
+
 def joint_clusters(
     prompts: Sequence[Prompt],
     weak: Sequence[Sequence[Sample]],
@@ -246,11 +296,15 @@ def _targets(
         return hard_targets(weak.entropy, strong.entropy, tau=config.tau, delta=config.delta)
     n = len(sides[1][0])
     gains = np.array([agreement(ids[n:], ids[:n]) for ids in joint])
-    return agreement_targets(gains) if name == "agreement" else combined_targets(gains, weak, strong)
+    return gain_targets(gains) if name == "agreement" else combined_targets(gains, weak, strong)
 
 
 def _choose(
-    prompts: Sequence[Prompt], joint: Sequence[IntArray], sides: Sequence[_Side], encoder: Encoder | None
+    prompts: Sequence[Prompt],
+    joint: Sequence[IntArray],
+    sides: Sequence[_Side],
+    encoder: Encoder | None,
+    belief: Belief,
 ) -> Choice:
     """Targets from the first half of the samples, judged by G of the second half.
 
@@ -270,9 +324,12 @@ def _choose(
         )
         for start, side in ((n, sides[0]), (0, sides[1]))
     )
+    first = [np.concatenate([ids[:half], ids[n : n + half]]) for ids in joint]
+    believed = believe(first, [[answers[:half] for answers in side] for side in sides], "discrete", slope=belief.slope)
     candidates = {
+        "entropy believed": gain_targets(believed.gains),
         "entropy combined": combined_targets(learned, weak, strong),
-        "agreement": agreement_targets(learned),
+        "agreement": gain_targets(learned),
         "entropy margin": margin_targets(weak.entropy, strong.entropy),
     }
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.targets import agreement_targets, hard_targets, margin_targets
+from demur.labels.targets import gain_targets, hard_targets, margin_targets
 from demur.records import FloatArray
 
 Gap = Literal["det", "prob", "trans"]
@@ -126,7 +126,7 @@ def sources_of(
     for name, values in (printed or {}).items():
         found[name] = hard_targets(*values, tau=tau, delta="paper")
     if gains is not None:
-        found["agreement"] = agreement_targets(gains)
+        found["agreement"] = gain_targets(gains)
     if correct is not None:
         found["accuracy hard"] = accuracy_targets(*correct)
         found["accuracy soft"] = accuracy_targets(*correct, soft=True)

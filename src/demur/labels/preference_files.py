@@ -97,6 +97,8 @@ def orient(preferences: Sequence[Preference], *, weak: str, strong: str) -> list
                     entropy_b=row.entropy_a,
                     meanings_a=row.meanings_b,
                     meanings_b=row.meanings_a,
+                    slope=None,  # of the other model on this one, which is not known
+                    strong_weight=None,
                     margin=None if row.margin is None else -row.margin,
                 )
             )
@@ -148,6 +150,8 @@ def _preference(row: Mapping[str, Any], where: str) -> Preference:
         n=int(_number(row, "n", where) or 0),
         meanings_a=_count(row, "meanings_a", where),
         meanings_b=_count(row, "meanings_b", where),
+        slope=_number(row, "slope", where),
+        strong_weight=_number(row, "strong_weight", where),
     )
 
 

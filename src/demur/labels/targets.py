@@ -61,8 +61,12 @@ def margin_targets(entropy_weak: FloatArray, entropy_strong: FloatArray) -> Floa
     return mean_ranks(np.asarray(entropy_weak, dtype=float) - np.asarray(entropy_strong, dtype=float))
 
 
-def agreement_targets(gains: FloatArray) -> FloatArray:
-    """Soft targets from `demur.agreement`: y = clip(1/2 + G/2, 0, 1)."""
+def gain_targets(gains: FloatArray) -> FloatArray:
+    """Soft targets from believed gains in [-1, 1]: y = clip(1/2 + g/2, 0, 1).
+
+    No ranks: they would spread the many prompts where nothing is gained over the whole scale, and drown the few where
+    something is.
+    """
     return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.0)
 
 

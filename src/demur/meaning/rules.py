@@ -10,10 +10,13 @@ import re
 from dataclasses import dataclass
 
 from demur.meaning.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
+from demur.meaning.declined_answers import declines
 from demur.meaning.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
 from demur.meaning.quantities import Quantity, parse_quantity, same_quantity
 
 __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruling", "same_meaning"]
+
+DECLINED = "(declined)"  # no answer is normalised to it: a key has no brackets around it
 
 _ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]th))$")
 _IT_IS = re.compile(r"it(?: is| was|'s) ")
@@ -25,7 +28,7 @@ _YEAR = re.compile(r"(?:the )?([12]\d{3}s?)$")  # 1945, the 1960s
 class Reading:
     """A bare answer as the rules read it."""
 
-    key: str  # normalised text
+    key: str  # normalised text; DECLINED for every refusal
     found: Quantity | Date | int | None  # the whole answer as a quantity, a date, an ordinal; None: other text
 
     @property
@@ -38,6 +41,8 @@ class Reading:
 
 def read_answer(answer: str) -> Reading:
     """What the rules see in a bare answer."""
+    if declines(answer):
+        return Reading(DECLINED, None)
     key = exact_key(answer)
     if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
         return Reading(key, _measure(key[it_is.end() :]))
@@ -63,7 +68,9 @@ def meaning_key(text: str) -> object:
 def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
     """`ruling` of answers that have been read."""
     if a.key == b.key:
-        return "identical after normalisation", True
+        return "answers that decline" if a.key == DECLINED else "identical after normalisation", True
+    if DECLINED in (a.key, b.key):
+        return "an answer that declines is its own meaning", False
     if differ_by_symbol(a.key, b.key):
         return "symbols that differ by case", False
     left, right = a.found, b.found

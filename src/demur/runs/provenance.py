@@ -15,15 +15,20 @@ from demur.runs.run import Run
 
 def record_of(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, object]:
     """What a router and a report say of how they were made."""
+    used = {"rows": preferences[0].kind, "used_definition": preferences[0].definition}
     return {
         "demur": version("demur"),
         "prompts": Path(config.prompts).name,
-        "labels": asdict(config.label) | {"rows": preferences[0].kind, "used_definition": preferences[0].definition},
+        "labels": asdict(config.label) | used | _belief(preferences[0]),
         "sampling": asdict(config.sampling),
         "encoder": config.router.encoder,
         "strong_share": config.strong_share,
         "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)},
     }
+
+
+def _belief(row: Preference) -> dict[str, float | None]:
+    return {} if row.slope is None else {"slope": row.slope, "strong_weight": row.strong_weight}
 
 
 def serving_costs(run: Run) -> dict[str, object]:

@@ -1,0 +1,152 @@
+"""The believed gain in closed form: what shares of answer pairs that mean the same say of escalating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from demur.config import LabelConfig
+from demur.labels.belief import (
+    PairShares,
+    belief_weight,
+    believed_gains,
+    confirmed_slope,
+    in_order_of,
+    pair_shares,
+    without_silence,
+)
+from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.targets import gain_targets
+from demur.meaning.entailment import exact_match
+from demur.meaning.meanings import Meanings
+from demur.records import FloatArray, Prompt, Sample
+from demur.sampling.pair import PairSamples
+
+WEIGHTS = (0.5, 0.75, 1.0)
+
+
+def gain(strong: list[int], weak: list[int], weight: float) -> float:
+    joint = [np.array([*strong, *weak])]
+    return float(believed_gains(pair_shares(joint, len(strong)), weight)[0])
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_gain_of_known_cases(weight: float) -> None:
+    assert gain([0, 0, 0], [0, 0, 0], weight) == 0  # both always say the same
+    assert gain([0, 0, 0], [1, 1, 1], weight) == pytest.approx(2 * weight - 1)  # each consistent, and different
+    assert gain([0, 0, 0], [1, 2, 3], weight) == pytest.approx(weight)  # only the strong one is sure
+    assert gain([1, 2, 3], [0, 0, 0], weight) == pytest.approx(weight - 1)  # only the weak one is
+    assert gain([0, 1, 2], [3, 4, 5], weight) == 0  # nothing agrees with anything
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_models_that_guess_alike_gain_nothing_on_average(weight: float) -> None:
+    """No answer is compared with itself, so few samples do not make a model look surer of itself than of the other."""
+    random = np.random.default_rng(0)
+    joint = [random.integers(0, 3, 8) for _ in range(4000)]
+    assert believed_gains(pair_shares(joint, 4), weight).mean() == pytest.approx(0, abs=0.01)
+
+
+def test_swapping_the_models_turns_y_into_its_opposite_where_both_are_believed_alike() -> None:
+    strong, weak = [0, 0, 0, 1], [0, 2, 3, 3]
+    targets = gain_targets(np.array([gain(strong, weak, 0.5), gain(weak, strong, 0.5)]))
+    assert targets[0] != 0.5
+    assert targets.sum() == pytest.approx(1)
+
+
+def test_weight_has_its_ends_where_all_or_half_is_confirmed() -> None:
+    weights = [belief_weight(slope) for slope in (-0.3, 0.5, 0.8, 1.0, 1.4)]
+    assert weights == pytest.approx([1.0, 1.0, 0.7, 0.5, 0.5])
+
+
+def guesses(known: FloatArray, n: int, confirmed: float, seed: int) -> list[np.ndarray]:
+    """Two models of four meanings: the weak one says meaning 0 with probability ``known`` (n,), else a word of its own;
+    the strong one says 0 with probability ``confirmed * known``."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for share in known:
+        own = np.arange(1, 2 * n + 1)  # words that nobody repeats
+        likely = np.repeat([confirmed * share, share], n)
+        rows.append(np.where(random.random(2 * n) < likely, 0, own))
+    return rows
+
+
+@pytest.mark.parametrize("n", [4, 6, 20])
+def test_slope_does_not_depend_on_the_number_of_samples(n: int) -> None:
+    """WW is known^2 and SW .5 known^2 with infinitely many samples, so the slope is .5; a plain one sinks with n."""
+    known = np.random.default_rng(1).choice([0.1, 0.9], 6000)
+    joint = guesses(known, n, 0.5, seed=2)
+    assert confirmed_slope(joint, n) == pytest.approx(0.5, abs=0.02)
+    shares = pair_shares(joint, n)
+    if n < 20:
+        plain = np.polyfit(shares.weak, shares.across, 1)[0]
+        assert plain < confirmed_slope(joint, n)
+
+
+def test_slope_of_a_weak_model_that_tells_nothing_is_zero() -> None:
+    """It wavers everywhere: only the strong model is believed."""
+    assert confirmed_slope([np.arange(8), np.arange(8)], 4) == 0.0
+    assert confirmed_slope([np.array([0, 0, 1, 2])], 2) == 0.0  # n < 4: the plain slope, of one prompt
+
+
+def test_plain_slope_by_hand_where_there_are_too_few_samples_for_another() -> None:
+    joint = [np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3])]  # WW 1 and 0, SW 1 and 0
+    assert confirmed_slope(joint, 2) == pytest.approx(1.0)
+
+
+def test_doubt_deals_the_shares_anew_and_equal_doubts_get_alike() -> None:
+    shares = np.array([0.0, 0.2, 1.0])
+    assert in_order_of(np.array([2.0, 1.0, 3.0]), shares).tolist() == [0.2, 1.0, 0.0]
+    assert in_order_of(np.zeros(3), shares).tolist() == [0.2, 0.2, 0.2]
+    assert in_order_of(np.array([np.inf, 0.0, 1.0]), shares).tolist() == [0.0, 1.0, 0.2]
+
+
+def test_answers_that_say_nothing_agree_with_none() -> None:
+    ids = without_silence(np.array([0, 0, 1, 1]), np.array([True, True, False, False]))
+    assert ids.tolist() == [2, 3, 1, 1]
+    assert pair_shares([ids], 2) == pytest.approx(PairShares(np.zeros(1), np.ones(1), np.zeros(1)))
+
+
+def labelled(answers: Sequence[tuple[list[str], list[str]]], *, tokens: bool = False) -> Labels:
+    """Labels of prompts by these weak and strong answers, equal texts being equal meanings."""
+    prompts = [Prompt(str(i), f"question {i}") for i in range(len(answers))]
+
+    def logprobs(text: str) -> tuple[float, ...] | None:
+        return (-4.0 if text in WAVERING else -0.1,) * bool(text) if tokens else None
+
+    sides = [
+        {
+            prompt.id: [Sample(j, text, logprobs(text), "stop", 1, 1) for j, text in enumerate(row[side])]
+            for prompt, row in zip(prompts, answers, strict=True)
+        }
+        for side in (0, 1)
+    ]
+    config = LabelConfig(entailment="exact")
+    return label_prompts(prompts, PairSamples(*sides), Meanings(exact_match), config, weak="w", strong="s")
+
+
+WAVERING = ["oak", "elm", "ash", "fir"]
+SURE = ["Rome"] * 4
+REFUSED = ["I'm sorry, but I can't help with that."] * 4
+
+
+def test_the_default_is_believed_gain_and_says_what_it_believed() -> None:
+    found = labelled([(WAVERING, SURE), (SURE, SURE), (["Oslo"] * 4, SURE)])
+    assert [row.target for row in found.preferences] == pytest.approx([0.5 + 0.5 * 1.0, 0.5, 1.0])
+    assert {row.kind for row in found.preferences} == {"entropy believed"}
+    assert found.preferences[0].slope == pytest.approx(0.5)  # WW 0, 1, 1 and SW 0, 1, 0
+    assert found.preferences[0].strong_weight == 1.0
+    assert "confirms 0.50" in found.notes[0]
+    assert "weighs 1.00" in found.notes[0]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("silence", [REFUSED, [""] * 4])
+def test_a_model_that_always_refuses_is_not_taken_for_a_sure_one(silence: list[str], tokens: bool) -> None:
+    found = labelled([(WAVERING, silence), (SURE, SURE), (WAVERING, SURE), (silence, SURE)], tokens=tokens)
+    refused, same, needed, refusing = (row.target for row in found.preferences)
+    assert refused == 0.5  # nothing is gained by a refusal
+    assert same < needed
+    assert refusing >= needed
