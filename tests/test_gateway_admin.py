@@ -131,16 +131,16 @@ def test_at_the_start_too_a_router_must_score_but_its_encoder_may_be_away(
     save_router(tmp_path / "router")
     monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(ZeroDivisionError("no")))
     with pytest.raises(ArtifactError, match="cannot score a prompt"):
-        usable_policy(str(tmp_path / "router"), starting=True)
+        usable_policy(GatewaySettings(router=str(tmp_path / "router")), starting=True)
     monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(EndpointError("embedder: away")))
-    assert usable_policy(str(tmp_path / "router"), starting=True).prompt_router.weak == "small"
+    assert usable_policy(GatewaySettings(router=str(tmp_path / "router")), starting=True).prompt_router.weak == "small"
     assert "embedder: away; the strong model answers until it does" in capsys.readouterr().err
 
 
 async def test_a_slow_reload_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(folder: str, *, starting: bool = False) -> Any:
+    def slow(settings: GatewaySettings, *, starting: bool = False) -> Any:
         time.sleep(0.5)
-        return usable_policy(folder)
+        return usable_policy(settings)
 
     async with gateway(tmp_path) as found:
         monkeypatch.setattr(reloading, "usable_policy", slow)

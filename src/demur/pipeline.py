@@ -49,6 +49,7 @@ from demur.measure.threshold import (
     payback,
     threshold_for_share,
 )
+from demur.models.allowed import run_endpoints, without_keys
 from demur.models.encoder import CachedEncoder, encoder_identity
 from demur.models.local import parse_model
 from demur.prompts import why_untested
@@ -158,7 +159,7 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
     texts = [prompt.text for prompt in prompts]
     firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
     write_graded(config.graded, GradedFile(tuple(texts), *firsts))
-    served = PromptRouter.load(config.served_router, encoder=encoder)
+    served = PromptRouter.load(config.served_router, encoder=encoder, allow_endpoints=run_endpoints(config))
     encoder = CachedEncoder(served.encoder, run.store, progress=run.progress)
     rows = []
     for done, name in enumerate(config.router.methods):
@@ -168,7 +169,7 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.preferences)
-    policy = Router.load(config.served_router, encoder=encoder)
+    policy = Router.load(config.served_router, encoder=encoder, allow_endpoints=run_endpoints(config))
     paper = train_paper_recipe(preferences, encoder)
     meanings = run.meanings if trained_on_meanings(run, policy) else None
     staged, findings = measure_policy(policy, config.router.served, test, paper, meanings)
@@ -195,7 +196,7 @@ def trained_on_meanings(run: Run, policy: Router) -> bool:
     """True where the gate was learned from meanings as the run's record decides them today."""
     label = run.config.label
     learned = policy.prompt_router.record.get("labels", {}).get("entailment"), policy.rules
-    return learned == (label.entailment, label.rules)
+    return learned == (without_keys(label.entailment), label.rules)
 
 
 def _mean(values: FloatArray | None) -> float | None:
@@ -303,7 +304,8 @@ def train(
         router = train_stage(opened)
         config.save()  # now that the routers are there
         gate_stage(opened, router)
-    return Router.load(config.served_router, encoder=own)  # what was saved, and no store that is closed
+    # what was saved, and no store that is closed
+    return Router.load(config.served_router, encoder=own, allow_endpoints=run_endpoints(config))
 
 
 def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Progress = no_progress) -> Evaluation:

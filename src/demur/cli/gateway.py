@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AsJson
+from demur.cli.inspect import AllowEndpoint, AsJson
 
 
 class Recorded(StrEnum):
@@ -31,6 +31,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 is any free one.  [default: 8111]")] = None,
     workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
     record: Annotated[Recorded | None, typer.Option(help="Keep them in the ledger; by default it keeps none.")] = None,
+    allow_endpoint: AllowEndpoint = None,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
 ) -> None:
     """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
@@ -47,6 +48,7 @@ def serve(
         port=port,
         workers=workers,
         record_prompts=True if record else None,
+        allow_endpoints=allow_endpoint,
         ready=printing.serving,
     )
 

@@ -9,6 +9,10 @@ import typer
 from demur.cli import printing
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+AllowEndpoint = Annotated[
+    list[str] | None,
+    typer.Option(help="HOST[:PORT][#KEY_VARIABLE] that a saved router may send prompts to; may be repeated."),
+]
 Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
 
 

@@ -14,7 +14,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.gateway import add_commands as gateway_commands
-from demur.cli.inspect import AsJson, Model
+from demur.cli.inspect import AllowEndpoint, AsJson, Model
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.paper import add_commands as paper_commands
 from demur.errors import DemurError, InputError, of_the_system
@@ -224,6 +224,7 @@ def calibrate(
     loss: Annotated[
         str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
     ] = "missed",
+    allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """Set a saved router's threshold, by share, by budget (no labels needed), or with a promise about quality."""
@@ -240,6 +241,7 @@ def calibrate(
         risk=risk,
         confidence=confidence,
         loss=loss,  # type: ignore[arg-type]  # checked above
+        allow_endpoints=allow_endpoint or (),
     )
     if json:
         return printing.as_json(calibration)
@@ -250,13 +252,14 @@ def calibrate(
 def route(
     prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
     router: RouterFolder = "run/router",
+    allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """Say which model should answer a prompt, and why."""
     from demur.gate.router import Router
 
     text = _read_prompt(prompt)
-    decision = Router.load(router).route(text)
+    decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
     if json:
         return printing.as_json(decision)
     return printing.decision(text, decision)
@@ -266,12 +269,13 @@ def route(
 def explain(
     prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
     router: RouterFolder = "run/router",
+    allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
     from demur.gate.router import Router
 
-    found = Router.load(router).explain(_read_prompt(prompt))
+    found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(_read_prompt(prompt))
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
@@ -280,12 +284,13 @@ def replay(
     file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
     router: RouterFolder = "run/router",
     threshold: Annotated[float | None, typer.Option(help="Another threshold than the router's own.")] = None,
+    allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """What a file of prompts would have cost under a router, against always weak and always strong."""
     from demur.evaluation.replay import replay
 
-    found = replay(file, router=router, threshold=threshold)
+    found = replay(file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or ())
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 

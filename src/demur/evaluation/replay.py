@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,18 @@ class Replayed:
         return tuple(found)
 
 
-def replay(file: str | Path, *, router: str = "run/router", threshold: float | None = None) -> Replayed:
-    """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError."""
+def replay(
+    file: str | Path,
+    *,
+    router: str = "run/router",
+    threshold: float | None = None,
+    allow_endpoints: Sequence[str] = (),
+) -> Replayed:
+    """Route a file of prompts (or graded prompts) as a saved router would.
+
+    ``allow_endpoints``: as `Router.load` takes them. Raises InputError, ArtifactError."""
     check_number(threshold, "threshold")
-    policy = Router.load(router)
+    policy = Router.load(router, allow_endpoints=allow_endpoints)
     loaded = policy.prompt_router
     graded = read_graded(file) if _is_graded(Path(file)) else None
     texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]

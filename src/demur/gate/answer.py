@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from demur.config import ModelConfig
 from demur.errors import ArtifactError
 from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
 from demur.records import Role, Sample, SamplingSettings
-from demur.routing.prompt_router import Decision
+from demur.routing.prompt_router import Decision, PromptRouter
 
 Ask = Callable[[str, int], Awaitable[Sample]]  # (prompt, index) -> the model's sample of that index
 
@@ -39,21 +38,21 @@ class Answered:
 
 
 @asynccontextmanager
-async def asking_the_pair(record: Mapping[str, Any]) -> AsyncIterator[tuple[Ask, Ask]]:
+async def asking_the_pair(router: PromptRouter) -> AsyncIterator[tuple[Ask, Ask]]:
     """What asks the two models of a router's record, weak and strong, with the settings of its samples.
 
     A model is reached, or started, when it is first asked. Raises ArtifactError then where the record names none.
     """
     async with AsyncExitStack() as stack:
-        yield _asking("weak", record, stack), _asking("strong", record, stack)
+        yield _asking("weak", router, stack), _asking("strong", router, stack)
 
 
-def _asking(role: Role, record: Mapping[str, Any], stack: AsyncExitStack) -> Ask:
+def _asking(role: Role, router: PromptRouter, stack: AsyncExitStack) -> Ask:
     client: EndpointClient | None = None
 
     async def ask(prompt: str, index: int) -> Sample:
         nonlocal client
-        model, settings = _model_of(role, record)
+        model, settings = _model_of(role, router)
         if client is None:
             endpoint = await stack.enter_async_context(running_endpoint(model, parallel=1))
             client = await stack.enter_async_context(EndpointClient(endpoint))
@@ -62,11 +61,12 @@ def _asking(role: Role, record: Mapping[str, Any], stack: AsyncExitStack) -> Ask
     return ask
 
 
-def _model_of(role: Role, record: Mapping[str, Any]) -> tuple[ModelConfig, SamplingSettings]:
+def _model_of(role: Role, router: PromptRouter) -> tuple[ModelConfig, SamplingSettings]:
     try:
-        sampling = dict(record["sampling"])
-        return ModelConfig(**record["models"][role]), SamplingSettings(**sampling | {"stop": tuple(sampling["stop"])})
+        sampling, model = dict(router.record["sampling"]), ModelConfig(**router.record["models"][role])
+        settings = SamplingSettings(**sampling | {"stop": tuple(sampling["stop"])})
     except (LookupError, TypeError):
         raise ArtifactError(
             f"the router's record does not say how its {role} model is asked; give answer(prompt, {role}=)"
         ) from None
+    return (model if router.endpoints is None else router.endpoints.model(model, "the router")), settings

@@ -254,7 +254,7 @@ class Router:
 
     async def aanswer(self, prompt: str, *, weak: Ask | None = None, strong: Ask | None = None) -> Answered:
         """The same, to be awaited."""
-        async with asking_the_pair(self.prompt_router.record) as (own_weak, own_strong):
+        async with asking_the_pair(self.prompt_router) as (own_weak, own_strong):
             return await self._answer(prompt, weak or own_weak, strong or own_strong)
 
     async def _answer(self, prompt: str, weak: Ask, strong: Ask) -> Answered:
@@ -298,18 +298,21 @@ class Router:
         encoder: Encoder | None = None,
         entailment: Entailment | None = None,
         method: object | None = None,
+        allow_endpoints: Sequence[str] = (),
     ) -> Router:
         """Load a saved router with its gate, if it has one.
 
         ``encoder``, ``entailment`` and ``method`` (a classifier, fitted or not) only where it was made with objects of
-        your own, which no file keeps. Raises ArtifactError for one that is corrupt, foreign, or does not fit.
+        your own, which no file keeps. ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to,
+        where it names one. Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
         folder = Path(folder)
-        first = replace(PromptRouter.load(folder, encoder=encoder, method=method), gate_unheard=False)
+        first = PromptRouter.load(folder, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
+        first = replace(first, gate_unheard=False)
         saved = read_gate(folder)
         if saved is None:
             return cls(first)
-        decides = entailment or _opened_at_first_use(first.record.get("labels", {}).get("entailment", "exact"))
+        decides = entailment or _opened_at_first_use(first, folder)
         return cls(
             *(first, saved.gate, saved.active, decides, saved.rules, saved.about),
             *(saved.beliefs, saved.rehearsal, saved.trials, saved.weaker),
@@ -352,10 +355,13 @@ def drafts_of(
     return read_drafts(clusters.ids, samples, policy.gate.samples)
 
 
-def _opened_at_first_use(spec: str) -> Entailment:
+def _opened_at_first_use(router: PromptRouter, folder: Path) -> Entailment:
     """What decided "same meaning" when the labels were made: first stages need none. Open until the process ends."""
+    spec = str(router.record.get("labels", {}).get("entailment", "exact"))
     if spec == "exact":
         return exact_match
+    if router.endpoints is not None:
+        spec = router.endpoints.spec(spec, folder)
 
     @cache
     def opened() -> Entailment:

@@ -10,19 +10,20 @@ from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.keys import check_budgets, read_keys
-from demur.gateway.settings import needs_restart
+from demur.gateway.settings import GatewaySettings, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
 
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
-def usable_policy(folder: str, *, starting: bool = False) -> Router:
+def usable_policy(settings: GatewaySettings, *, starting: bool = False) -> Router:
     """A saved policy that has scored a prompt. Raises ArtifactError, or what else demur raises.
 
     At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
     """
+    folder = settings.router
     try:
-        policy = Router.load(folder)
+        policy = Router.load(folder, allow_endpoints=settings.endpoints)
         score = float(policy.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:
@@ -54,7 +55,7 @@ async def _take_over(gateway: Gateway) -> float:
         raise InputError(f"{changed} has changed, and only a restart can change it")
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(gateway.upstreams.values()))
-    policy, held = await asyncio.to_thread(usable_policy, settings.router), gateway.decider.policy.prompt_router
+    policy, held = await asyncio.to_thread(usable_policy, settings), gateway.decider.policy.prompt_router
     fresh = policy.prompt_router
     if (fresh.weak, fresh.strong) != (held.weak, held.strong):
         raise ArtifactError(

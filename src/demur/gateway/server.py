@@ -39,6 +39,7 @@ from demur.gateway.settings import GatewaySettings, read_settings
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import Board, map_file
+from demur.models.allowed import AllowedEndpoints
 from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint
 from demur.records import Role
@@ -60,6 +61,7 @@ def serve(
     port: int | None = None,
     workers: int = 1,
     record_prompts: bool | None = None,
+    allow_endpoints: Sequence[str] | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address.
@@ -68,7 +70,8 @@ def serve(
     """
 
     def read() -> GatewaySettings:
-        return read_settings(config, router=router, host=host, port=port, record_prompts=record_prompts)
+        given = {"router": router, "host": host, "port": port, "record_prompts": record_prompts}
+        return read_settings(config, **given, allow_endpoints=list(allow_endpoints) if allow_endpoints else None)
 
     read()  # a wrong file is said before anything is started
     if workers < 1:
@@ -180,7 +183,7 @@ async def running(
     async with AsyncExitStack() as stack:
         for door in filter(None, doors):
             stack.callback(door.close)
-        policy = await asyncio.to_thread(usable_policy, settings.router, starting=True)
+        policy = await asyncio.to_thread(usable_policy, settings, starting=True)
         gateway = await _gateway(settings, policy, stack, board)
         gateway.read_again = read_again
 
@@ -276,7 +279,8 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
         trained = router.record.get("models", {}).get(role)
         if not trained:
             raise InputError(f"{settings.router} does not say where its {role} model is; give [{role}] in the config")
-        config = from_mapping(ModelConfig, trained, where=settings.router)
+        recorded = from_mapping(ModelConfig, trained, where=settings.router)
+        config = AllowedEndpoints.named(settings.endpoints).model(recorded, settings.router)
     endpoint = await stack.enter_async_context(running_endpoint(config, parallel=settings.local_slots))
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings)
     authorization(upstream.endpoint)  # a key that is not there is said now, not to every client

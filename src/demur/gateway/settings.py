@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from demur.config import ModelConfig, from_mapping, read_mapping
+from demur.models.allowed import endpoint_names
 from demur.records import Role
 
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
     {"default", "context_characters", "sticky", "fallback", "headers", "record_prompts", "keys", "admin_key_env"}
-    | {"embedding_models", "decide_seconds", "body_seconds", "max_in_flight", "drain_seconds"}
+    | {"allow_endpoints", "embedding_models", "decide_seconds", "body_seconds", "max_in_flight", "drain_seconds"}
 )
 LONGEST_SECONDS = 1e6  # of any wait: eleven days
 _SECONDS = {"above": 0, "at_most": LONGEST_SECONDS}
@@ -29,6 +30,8 @@ class GatewaySettings:
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
     weak: ModelConfig | None = None  # None: the pair that the router was trained on
     strong: ModelConfig | None = None
+    # HOST[:PORT][#KEY_VARIABLE] that the saved router may send prompts to, beside the two above.
+    allow_endpoints: tuple[str, ...] = ()
     default: Role = "strong"  # where a prompt without any text goes: weak or strong
     context_characters: int = field(
         default=500, metadata={"at_least": 0}
@@ -64,6 +67,11 @@ class GatewaySettings:
     # Running streams may take this long to end after SIGTERM.
     drain_seconds: float = field(default=30.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
     local_slots: int = field(default=4, metadata={"at_least": 1})  # parallel slots of a local model
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Every endpoint that these settings name, with its key."""
+        return (*endpoint_names((self.weak, self.strong)), *self.allow_endpoints)
 
 
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:

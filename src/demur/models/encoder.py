@@ -198,13 +198,12 @@ def load_encoder(spec: str, *, progress: Progress = no_progress) -> OnnxEncoder 
 
 
 def spec_of(encoder: Any) -> str:
-    """The spec under which `load_encoder` gives this encoder again; empty for a user's own object."""
+    """The spec under which `load_encoder` gives this encoder again, without its key; empty for a user's own object."""
     inner = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
     if type(inner) is LetterEncoder:
         return inner.identity
     if isinstance(inner, EndpointEncoder):
-        key = f"#{inner.endpoint.api_key_env}" if inner.endpoint.api_key_env else ""
-        return f"{inner.endpoint.model}@{inner.endpoint.base_url}{key}"
+        return f"{inner.endpoint.model}@{inner.endpoint.base_url}"
     if isinstance(inner, OnnxEncoder):
         return next(
             (n for n in ("minilm", "bge-small") if inner.identity.startswith(model(n).files[0].sha256[:16])), ""

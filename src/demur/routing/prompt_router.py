@@ -19,6 +19,7 @@ from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.saved import learned_arrays, method_name, restore_classifier, restore_method
+from demur.models.allowed import AllowedEndpoints, without_keys
 from demur.models.encoder import encoder_identity, load_encoder, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, Role
@@ -82,6 +83,7 @@ class PromptRouter:
     familiar_similarity: float = -1.0  # what is less like its nearest training prompt is unfamiliar
     calibration: Calibration | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
+    endpoints: AllowedEndpoints | None = None  # that its record may be asked by; None: all, it was made here
     gate_unheard: bool = False  # a gate that takes part is saved with it; whoever asks this alone is told so
 
     @property
@@ -221,7 +223,7 @@ class PromptRouter:
             "familiar_similarity": self.familiar_similarity,
             "calibration": asdict(self.calibration) if self.calibration else None,
             "n_train": len(self.training),
-            "record": dict(self.record),
+            "record": without_keys(self.record),
         }
         write_artifact(Path(folder), Artifact(description, arrays, tuple(map(asdict, self.training))))
 
@@ -233,12 +235,20 @@ class PromptRouter:
         return {"embeddings": X, "scores": self.method.predict_proba(X)[:, 1]}
 
     @classmethod
-    def load(cls, folder: str | Path, *, encoder: Encoder | None = None, method: object | None = None) -> PromptRouter:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        method: object | None = None,
+        allow_endpoints: Sequence[str] = (),
+    ) -> PromptRouter:
         """Load a saved router; ``encoder`` and ``method`` only where it was trained on objects of your own.
 
+        ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to (see `demur.models.allowed`).
         Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
-        folder = Path(folder)
+        folder, endpoints = Path(folder), AllowedEndpoints.named(allow_endpoints)
         with reading(folder):
             saved = read_artifact(folder)
             description, arrays = saved.description, saved.arrays
@@ -248,7 +258,7 @@ class PromptRouter:
             if not len(saved.training) == len(vectors) == len(arrays["training_scores"]):
                 raise ValueError(f"{len(saved.training)} training prompts, {len(vectors)} vectors")
             return cls(
-                encoder=_trained_on(description["encoder"], encoder, folder),
+                encoder=_trained_on(description["encoder"], encoder, endpoints, folder),
                 method=restored,
                 weak=str(description["weak"]),
                 strong=str(description["strong"]),
@@ -258,6 +268,7 @@ class PromptRouter:
                 familiar_similarity=float(description["familiar_similarity"]),
                 calibration=saved_calibration(saved, folder),
                 record=dict(description["record"]),
+                endpoints=endpoints,
                 gate_unheard=gate_beside(folder),
             )
 
@@ -302,14 +313,16 @@ def _restored(saved: Artifact, given: object | None, folder: Path) -> Method:
     return restore_classifier(given, name, arrays["embeddings"], targets, arrays["scores"])
 
 
-def _trained_on(wanted: Mapping[str, Any], encoder: Encoder | None, folder: Path) -> Encoder:
+def _trained_on(
+    wanted: Mapping[str, Any], encoder: Encoder | None, endpoints: AllowedEndpoints, folder: Path
+) -> Encoder:
     """The encoder that the router was trained on, by name, or the caller's own; its identity must match."""
     if encoder is None:
         if not wanted["spec"]:
             raise ArtifactError(
                 f"{folder}: trained on an encoder of your own ({wanted['identity']}); Router.load(..., encoder=)"
             )
-        encoder = load_encoder(wanted["spec"])
+        encoder = load_encoder(endpoints.spec(wanted["spec"], folder))
     found = encoder_identity(encoder)
     if found != wanted["identity"]:
         raise ArtifactError(f"{folder}: trained on encoder {wanted['identity']!r}, this one is {found!r}; train again")

@@ -1,0 +1,128 @@
+"""Which endpoints a saved router may talk to: those that its user names, each with the user's own key.
+
+A router's folder may come from anybody. It names models and hosts, but no key; a host that it names is used where the
+run file, the gateway's settings or ``--allow-endpoint`` name it as well. Loopback needs no permission, and gets no key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from demur.config import ModelConfig, RunConfig
+from demur.errors import ArtifactError, InputError
+from demur.models.local import OPENAI_HOST, OPENAI_KEY, parse_model
+
+_KEY_PART = re.compile(r"(@\w+://[^\s#]*)#\w*")
+log = logging.getLogger("demur.router")  # without a handler of the program's own, its warnings go to stderr
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedEndpoints:
+    """Hosts that prompts may go to, ``HOST`` or ``HOST:PORT``, and the variable of the key that each gets."""
+
+    keys: Mapping[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def named(cls, names: Iterable[str]) -> AllowedEndpoints:
+        """Of ``HOST[:PORT][#KEY_VARIABLE]``, or a URL in its place; raises InputError."""
+        keys: dict[str, str | None] = {}
+        for name in names:
+            address, _, variable = name.partition("#")
+            split = _split(address if "://" in address else f"//{address}", name)
+            keys[_host(split)] = variable or None
+        return cls(keys)
+
+    def model(self, wanted: ModelConfig, where: str | Path) -> ModelConfig:
+        """A saved model as it may be asked. Raises ArtifactError for a host that nobody here has named."""
+        if wanted.base_url is None:
+            return replace(wanted, api_key_env=None)
+        split = _split(wanted.base_url, wanted.base_url)
+        host = _host(split)
+        found = next((name for name in (host, split.hostname or "") if name in self.keys), None)
+        if found is None and not _is_loopback(split.hostname or ""):
+            raise ArtifactError(
+                f"{where}: it would send prompts to {host} (for {wanted.model[:80]}), which is not allowed; where you "
+                f"trust that host: --allow-endpoint {host}, with its key --allow-endpoint {host}#KEY_VARIABLE"
+            )
+        variable = self.keys[found] if found else None
+        if variable is None and split.hostname == OPENAI_HOST and OPENAI_KEY in os.environ:
+            variable = OPENAI_KEY
+        _tell(str(where), host, wanted.model[:80], wanted.api_key_env if wanted.api_key_env != variable else None)
+        return replace(wanted, api_key_env=variable)
+
+    def spec(self, wanted: str, where: str | Path) -> str:
+        """The same of ``MODEL@BASE_URL``; a name without an address is as it was."""
+        if "@" not in wanted or "://" not in wanted:
+            return wanted
+        kind, colon, rest = wanted.partition(":") if wanted.startswith("llm:") else ("", "", wanted)
+        model = self.model(parse_model(rest), where)
+        key = f"#{model.api_key_env}" if model.api_key_env else ""
+        return f"{kind}{colon}{model.model}@{model.base_url}{key}"
+
+
+def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...]:
+    """Endpoints that a run file or the settings name, as `AllowedEndpoints.named` takes them."""
+    found = []
+    for one in models:
+        if isinstance(one, str):
+            bare = one.removeprefix("llm:")
+            one = parse_model(bare) if "@" in bare and "://" in bare else None
+        if one is not None and one.base_url:
+            found.append(f"{one.base_url}#{one.api_key_env or ''}")
+    return tuple(found)
+
+
+def run_endpoints(config: RunConfig) -> tuple[str, ...]:
+    """Every endpoint that a run's record names, with its key."""
+    return endpoint_names((config.weak, config.strong, config.router.encoder, config.label.entailment))
+
+
+def without_keys(record: Any) -> Any:
+    """A JSON-like record without the names of key variables: they are its maker's, and nobody else's."""
+    if isinstance(record, Mapping):
+        return {name: without_keys(value) for name, value in record.items() if name != "api_key_env"}
+    if isinstance(record, list | tuple):
+        return [without_keys(value) for value in record]
+    return _KEY_PART.sub(r"\1", record) if isinstance(record, str) else record
+
+
+@cache
+def _tell(where: str, host: str, model: str, ignored: str | None) -> None:
+    """Say once per process whom a loaded router talks to."""
+    log.warning("%s: prompts go to %s (%s)", where, host, model)
+    if ignored:
+        advice = f"--allow-endpoint {host}#{ignored} gives it"
+        log.warning("%s: names the key %s, which is not read from a router; %s", where, ignored, advice)
+
+
+def _split(url: str, named: str) -> SplitResult:
+    """A URL's parts. What two readers may read differently (a user before the host, a backslash) is no address."""
+    try:
+        split = urlsplit(url)
+        port = split.port
+    except ValueError:
+        split, port = SplitResult("", "", "", "", ""), None
+    if not split.hostname or "@" in split.netloc or re.search(r"[\\\s]", url) or port == 0:
+        raise InputError(f"{named[:80]!r} is no address of an endpoint; give HOST, HOST:PORT or a URL")
+    return split
+
+
+def _host(split: SplitResult) -> str:
+    name = f"[{split.hostname}]" if ":" in (split.hostname or "") else split.hostname or ""
+    return f"{name}:{split.port}" if split.port else name
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
