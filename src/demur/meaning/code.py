@@ -38,7 +38,9 @@ _LINKS = re.compile(r"!?\[[^\[\]]*\]\([^()\s]*\)|\bhttps?://\S+")
 _MARKS = (  # what stands in programs and not in sentences
     re.compile(r"[a-z_]\w*\([^()]*\)\s*[;{:.\[]|\b[a-z_]\w*\.[a-z_]\w*\(|\A\s*[a-z_][\w.]*\(.*\)\s*;?\s*\Z", re.DOTALL),
     re.compile(r"[)}\]]\s*;?\s*\n|\{\s*\n|\A\s*[{\[].*[\"':].*[}\]]\s*\Z", re.DOTALL),
-    re.compile(r"===|!==|\w\s*(?:==|!=|<=|>=|=>)\s*[\w\"'(\[{-]|(?<!-)->|\w::\w|\w(?:\+\+|--)(?=[;)\s]|\Z)|&&"),
+    re.compile(
+        r"===|!==|\w\s*(?:==|!=|<=|>=|=>)\s*[\w\"'(\[{-]|(?<!-)->|\w::\w|\b[a-z_]\w*(?:\+\+|--)(?=[;)\s]|\Z)|&&"
+    ),
     re.compile(r"^\s*(?:def|class|for|while|if|elif|else|try|fn|func|function|const|let|var)\b.*[:{;(=]", re.M),
     re.compile(r"^\s*(?:import [\w.]+|from [\w.]+ import .+|return .+;?)\s*$", re.M),
     re.compile(r"<([a-z][\w-]*)[^<>]*>.*</\1>", re.DOTALL),
@@ -48,7 +50,10 @@ _MARKS = (  # what stands in programs and not in sentences
     re.compile(r"\A\s*[a-z_][\w.]*\s*=\s*\S|\A\s*[\w.]+\s*[<>]\s*[\w.]+\s*\Z"),
 )
 _WORDS = re.compile(r"(?<![\w.`<>/-])[a-zA-Z]{2,}(?![\w(\[=`:<>/;]|[.-]\w)")
-_PROSE = frozenset("the a an are was were to of it this that you your can will so by".split())  # no keywords
+LONGEST = 2_000  # characters up to which a text without fences may be code: patterns must not grow with a novel
+_PROSE = frozenset(  # no keywords of programs
+    ("the", "a", "an", "are", "was", "were", "to", "of", "it", "this", "that", "you", "your", "can", "will", "so", "by")
+)
 _MOST_WORDS = 0.6  # of what stands between spaces: programs have fewer plain words
 _COMMENT = re.compile(r"(?:(?<=\s)|\A)(?:#(?!!)|//|-- )[^\n]*|/\*.*?\*/|<!--.*?-->", re.DOTALL)
 _TOKEN = re.compile(
@@ -60,10 +65,12 @@ _ARROW = re.compile(r"\(?\b([a-zA-Z_]\w*)\)?\s*=>")
 
 def code_of(answer: str) -> str | None:
     """The code that an answer consists of: fenced blocks, a lone span, or the whole text; None for other answers."""
-    blocks = [body for _, body in _FENCE.findall(answer)]
+    blocks = [body for _, body in _FENCE.findall(answer)] if "```" in answer else []
     if blocks:
         return "\n".join(blocks)
     text = answer.strip()
+    if len(text) > LONGEST:
+        return None
     spans = _SPAN.findall(text)
     if len(spans) == 1 and len(_SPAN.sub(" ", text).split()) <= _SAID_BESIDE_SPAN:
         return spans[0] if _looks_like_code(spans[0]) else None
@@ -89,7 +96,7 @@ def _canonical_token(token: str, folds: bool) -> str:
 
 
 def _looks_like_code(text: str) -> bool:
-    if _SQL.match(text):
+    if _SQL.match(text) or _is_python(text):
         return True
     text = _COMMENT.sub(" ", _LINKS.sub(" ", text))
     words, parts = _WORDS.findall(text), len(text.split())
@@ -98,6 +105,26 @@ def _looks_like_code(text: str) -> bool:
         return prose * 3 <= parts
     marked = any(mark.search(text) for mark in _MARKS)
     return marked and prose * 4 <= parts and len(words) <= _MOST_WORDS * parts
+
+
+def _is_python(text: str) -> bool:
+    """Statements of Python that no sentence is: definitions, imports, loops, conditions, assignments."""
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    kinds = (
+        ast.FunctionDef,
+        ast.ClassDef,
+        ast.Import,
+        ast.ImportFrom,
+        ast.For,
+        ast.While,
+        ast.If,
+        ast.Assign,
+        ast.With,
+    )
+    return any(isinstance(statement, kinds) for statement in body)
 
 
 def _python(code: str) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from demur.config import LabelConfig
 from demur.meaning.clusters import checked_probabilities, strictly_entails
 from demur.meaning.entailment import for_samples, open_plain
+from demur.meaning.final_answer import said
 from demur.meaning.normalise import is_empty
 from demur.meaning.rules import ruling
 from demur.records import Entailment
@@ -63,6 +64,8 @@ def entail(
     ``store`` is a file that keeps verdicts. Raises InputError, ModelError.
     """
     spec = entailment or LabelConfig().entailment
+    if rules:
+        answer_a, answer_b = said(answer_a, question), said(answer_b, question)
     if ruled := _by_rule(answer_a, answer_b, rules):
         rule, same = ruled
         return MeaningDecision(question, answer_a, answer_b, same, f"rule: {rule}", None, None, same)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from demur.records import FloatArray, IntArray, content_hash
 from demur.store import Pair
 
 LABELS = ("contradiction", "neutral", "entailment")
-RUNTIME = 3  # of what this module does to a pair besides running the model: cutting, and what cannot be told apart
+RUNTIME = 4  # of what this module does to a pair besides running the model: cutting, and what cannot be told apart
 SHORT = 128  # tokens a pair: of longer ones what both share is cut, for a model sees a small difference best alone
 SAME_END = 4  # tokens that both must end with, for entailment to hold though something was left out
 SHORTEST_WINDOW, LONGEST_WINDOW = 16, 512  # tokens a pair
@@ -54,11 +54,20 @@ class OnnxEntailment:
     from which the order of the labels is taken; pairs up to ``short`` tokens are scored as they are, of longer ones
     what both sides share is cut (`cutting`). Entailment never holds where the model cannot know: sides that its
     tokenizer makes the same though they differ by more than case and accents (emoji, words of over 100 letters), or
-    long sides of which something was left out, and that end differently. Raises ModelError for files that cannot be
-    used and for labels other than the three.
+    long sides of which something was left out, and that end differently. Nor does it hold for texts that ``reads``
+    says the model was not made for. Raises ModelError for files that cannot be used and for labels other than the
+    three.
     """
 
-    def __init__(self, model: Path, tokenizer: Path, config: Path, *, short: int = SHORT) -> None:
+    def __init__(
+        self,
+        model: Path,
+        tokenizer: Path,
+        config: Path,
+        *,
+        short: int = SHORT,
+        reads: Callable[[str], bool] = lambda text: True,
+    ) -> None:
         import onnxruntime
         import tokenizers
 
@@ -72,7 +81,7 @@ class OnnxEntailment:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # both libraries raise bare Exceptions of their own
             raise ModelError(f"{model}: cannot be opened: {str(error)[:160]}") from error
-        self._files, self._short = (model, tokenizer, config), short
+        self._files, self._short, self._reads = (model, tokenizer, config), short, reads
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._unknown = {self._tokenizer.token_to_id(token) for token in UNKNOWN} - {None}
@@ -94,6 +103,8 @@ class OnnxEntailment:
     def _score(self, premise: str, hypothesis: str) -> FloatArray:
         if premise == hypothesis:  # whatever it says, it entails itself
             return np.array([0.0, 0.0, 1.0])
+        if not (self._reads(premise) and self._reads(hypothesis)):
+            return np.array([0.0, 1.0, 0.0])
         *texts, lost = shorten(_encodable(premise), _encodable(hypothesis))
         first, second = (self._side(text) for text in texts)
         if _confused(first, second) and _plain(premise) != _plain(hypothesis):

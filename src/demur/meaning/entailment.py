@@ -19,6 +19,8 @@ from demur.errors import EndpointError, InputError, ModelError, PromptRefusedErr
 from demur.event_loop import one_loop
 from demur.meaning.clusters import checked_probabilities
 from demur.meaning.cross_encoder import SHORT, OnnxEntailment, onnx_identity
+from demur.meaning.final_answer import READING
+from demur.meaning.languages import is_english
 from demur.meaning.normalise import exact_key
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
@@ -131,8 +133,11 @@ def at_share(entailment: Entailment, share: float) -> Entailment:
 
 
 def shipped_entailment() -> OnnxEntailment:
-    """The small entailment model that comes with demur, alone (no rules), calibrated for pairs of which half hold."""
-    return OnnxEntailment(*_shipped_files(), short=TRAINED_LENGTH)
+    """The small entailment model that comes with demur, alone (no rules), calibrated for pairs of which half hold.
+
+    It was trained on English: of texts in other languages it says that neither follows from the other.
+    """
+    return OnnxEntailment(*_shipped_files(), short=TRAINED_LENGTH, reads=is_english)
 
 
 def _shipped_files() -> Files:
@@ -160,7 +165,7 @@ def for_samples(spec: str, plain: Entailment) -> Entailment:
 def meaning_identity(spec: str) -> str:
     """What tells the meanings of a labelling run from those that another entailment would make."""
     found = entailment_identity(spec)
-    return f"{found} at {SAMPLED_SHARE}" if spec == "shipped" else found
+    return f"reading {READING}, {found} at {SAMPLED_SHARE}" if spec == "shipped" else f"reading {READING}, {found}"
 
 
 def entailment_identity(spec: str) -> str:

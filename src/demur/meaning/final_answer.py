@@ -2,9 +2,9 @@
 
 A chain of thought, a derivation or a program ends in a result; whole texts differ in wording though their results are
 one. The marks are those that models and data sets use: a boxed result, a line ``#### 18``, ``answer = 18``, "the answer
-is ...", the option's letter, the value of a small program, the number of the last sentence
-where a quantity is asked. What has no such
-mark is not touched. Pure functions; which answers mean the same is decided elsewhere.
+is ...", the option's letter, the value of a small program, the number of the last sentence where a quantity is asked.
+What has no such mark is not touched. Of an answer that is not English, what it says beside its question is read
+(`languages`). Pure functions; which answers mean the same is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from demur.meaning.code import code_of
+from demur.meaning.languages import bare, is_english
 from demur.meaning.programs import is_program, program_value
 
+READING = 1  # of these rules; meanings that other ones made are not used again
 SHORT_WORDS = 8  # an answer of one line with no more words is its own final answer
+LONGEST = 4_000  # characters at a text's end in which its result is looked for
 LONGEST_STATED = 16  # words of a stated answer; more is not a result but an explanation
 
 _THINKING = re.compile(r"\A\s*(?:<think(?:ing)?>.*?</think(?:ing)?>|.*?</think(?:ing)?>)\s*", re.DOTALL | re.I)
@@ -46,6 +50,10 @@ _QUANTITY_ASKED = re.compile(
     r"কত|कितन|\bquant[oaie]s?\b|\bhoeveel\b",
     re.I,
 )
+_CODE_ASKED = re.compile(
+    r"\b(?:code|function|method|class|script|program|implement|snippet|query|regex|python|javascript|java|sql|bash|rust)\b",
+    re.I,
+)
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s+\S")
 _LETTER = re.compile(r"\A\W*\(?([A-J])(?:[).:](?:\s|$)|\s*\Z|\b\W*\Z)")
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])(?=\s|$)|\n")
@@ -67,20 +75,24 @@ def final_answer(answer: str, question: str = "") -> FinalAnswer | None:
     text = without_thinking(answer).strip()
     if not text or not is_long(text):
         return FinalAnswer(text, "thinking removed") if text and text != answer.strip() else None
-    if is_program(text):
+    if len(text) <= LONGEST and is_program(text) and not _CODE_ASKED.search(question):
         value = program_value(text)
         return None if value is None else FinalAnswer(f"{value:.10g}", "program")
+    if _CODE_ASKED.search(question) or code_of(text) is not None:
+        return None  # code is compared as code
+    end = text[-LONGEST:]
     for rule, read in _RULES.items():
-        found = read(text, question)
+        found = read(end, question)
         if found:
             return FinalAnswer(found, rule)
     return None
 
 
 def said(answer: str, question: str = "") -> str:
-    """The final answer of a text where one can be read, else the text."""
+    """The final answer of a text where one can be read, else the text; the bare answer where it is not English."""
     found = final_answer(answer, question)
-    return found.text if found else answer
+    text = found.text if found else answer
+    return text if is_english(f"{question} {text}") else bare(text, question)
 
 
 def is_long(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Meaning decided by rule, before any model is asked: normalised text, quantities, dates, times, ordinals.
+"""Meaning decided by rule, before any model is asked: code, normalised text, quantities, dates, times, ordinals.
 
 `same_meaning` says True or False only where that is certain; None means: ask the entailment model. A rule must never
 merge different meanings. How an answer is normalised is `normalising`'s, how it is read `quantities`' and `dates`'.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from demur.meaning.code import canonical_code, code_of
 from demur.meaning.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
 from demur.meaning.declined_answers import declines
 from demur.meaning.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
@@ -30,10 +31,13 @@ class Reading:
 
     key: str  # normalised text; DECLINED for every refusal
     found: Quantity | Date | int | None  # the whole answer as a quantity, a date, an ordinal; None: other text
+    code: str | None = None  # its canonical form, where the answer is code
 
     @property
     def meaning(self) -> object:
         """Equal for two answers exactly when the rules say True of them."""
+        if self.code is not None:
+            return "code", self.code
         if isinstance(self.found, Quantity):
             return self.found.meaning
         return self.key if self.found is None else self.found
@@ -44,6 +48,8 @@ def read_answer(answer: str) -> Reading:
     if declines(answer):
         return Reading(DECLINED, None)
     key = exact_key(answer)
+    if (code := code_of(answer)) is not None:
+        return Reading(key, None, canonical_code(code))
     if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
         return Reading(key, _measure(key[it_is.end() :]))
     return Reading(key, _ordinal(key) or _measure(key))
@@ -67,6 +73,10 @@ def meaning_key(text: str) -> object:
 
 def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
     """`ruling` of answers that have been read."""
+    if a.code is not None and b.code is not None:
+        return "code", a.code == b.code
+    if a.code is not None or b.code is not None:
+        return None
     if a.key == b.key:
         return "answers that decline" if a.key == DECLINED else "identical after normalisation", True
     if DECLINED in (a.key, b.key):

@@ -1,0 +1,246 @@
+"""Languages: is a text English, and what of an answer does not merely repeat its question, in any language.
+
+The shipped entailment model was trained on English. What is not English is compared by rule alone: by equality after
+the question's own words are taken off, so that "Die Hauptstadt von Australien ist Canberra." is "Canberra".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from functools import cache, lru_cache
+from importlib.resources import files
+
+FEWEST_LETTERS = 12  # of fewer letters no detector can tell the language
+MOST_WORDS = 8  # of what is left of an answer without its question
+LONGEST = 1_000  # characters that are looked at
+MOST_KEPT = 4096  # texts whose language is remembered
+
+_ENGLISH = frozenset(("the", "what", "who", "whom", "whose", "which", "how", "when", "where", "why", "does", "did"))
+_ENGLISH_TOO = frozenset(  # words of other languages as well: two of them are needed
+    (
+        *(
+            "of",
+            "is",
+            "are",
+            "was",
+            "were",
+            "do",
+            "has",
+            "have",
+            "had",
+            "to",
+            "and",
+            "it",
+            "its",
+            "for",
+            "with",
+            "that",
+        ),
+        *("that", "this", "from", "by", "as", "an", "be", "been", "you", "your"),
+    )
+)
+_COPULAS = frozenset(
+    (
+        *("is", "was", "are", "were", "ist", "war", "sind", "waren", "est", "était", "sont", "es", "era", "son", "fue"),
+        *("è", "sono", "é", "foi", "são", "eram", "zijn", "är", "var", "jest", "był", "była", "был", "была", "было"),
+        *(
+            "были",
+            "это",
+            "dir",
+            "dır",
+            "dur",
+            "idi",
+            "on",
+            "oli",
+            "hat",
+            "heißt",
+            "heet",
+            "heter",
+            "lautet",
+            "s'appelle",
+        ),
+        *("nennt", "是", "は", "が", "就是", "है", "था", "হল", "হলো", "คือ", "هي", "هو", "는", "은", "이", "가"),
+        *("—", "-", ":", "=", "："),
+    )
+)
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER")
+_ENDINGS = ("でございます", "である", "です", "だ", "입니다", "이에요", "예요", "이다", "है", "হয়")
+_LEAD_INS = re.compile(
+    r"(?:c['’]est|ce sont|es ist|das ist|es sind|es|son|è|sono|é|são|het is|dat is|det är|to jest|это|bu)\s+(?=\S)",
+    re.I,
+)
+_ARTICLES = re.compile(
+    r"(?:(?:der|die|das|den|dem|am|im|le|la|les|el|los|las|il|lo|gli|o|os|de|het|en|em|in|au|aux|à|a|w|в)\s+|l['’])(?=[^\Wa-zà-ÿ_])"
+)
+_COMBINED = "\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e"  # vowel signs and tone marks, which are no letters
+_TOKEN = re.compile(rf"(?:[^\W_]|[{_COMBINED}])+(?:['’.,-](?:[^\W_]|[{_COMBINED}])+)*|[—=:：-]")
+_MONTHS = (
+    "januar(?:y|i)?|janvier|enero|gennaio|janeiro|января|styczni[ae]",
+    "februar(?:y|i)?|février|febrero|febbraio|fevereiro|февраля|lutego",
+    "märz|mars|marzo|março|maart|марта|marca",
+    "april|avril|abril|aprile|апреля|kwietnia",
+    "mai|mayo|maggio|maio|mei|maj|мая|maja",
+    "juni|juin|junio|giugno|junho|июня|czerwca",
+    "juli|juillet|julio|luglio|julho|июля|lipca",
+    "august(?:us|i)?|août|agosto|августа|sierpnia",
+    "september|septembre|septiembre|settembre|setembro|сентября|września",
+    "o[kc]tober|octobre|octubre|ottobre|outubro|октября|października",
+    "november|novembre|noviembre|novembro|ноября|listopada",
+    "de[zc]ember|décembre|diciembre|dicembre|dezembro|декабря|grudnia",
+)
+_DATE = re.compile(
+    r"(\d{1,2})\.? (?:de )?(" + "|".join(f"(?:{names})" for names in _MONTHS) + r") (?:de )?(\d{4})(?: года)?", re.I
+)
+_DAY_FIRST = re.compile(r"(?<![\d.])(\d{1,2})\.(\d{1,2})\.(\d{4})(?![\d.])")
+_CJK_NUMBER = re.compile(r"[〇零一二三四五六七八九十百千万]+")
+
+
+@lru_cache(MOST_KEPT)
+def is_english(text: str) -> bool:
+    """Whether a text is English, or too short to tell.
+
+    By its script, then by English function words, then by a language detector (py3langid).
+    """
+    letters = [letter for letter in text[:LONGEST] if letter.isalpha()]
+    latin = sum(letter.isascii() or unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
+    if 2 * latin < len(letters):
+        return False
+    words = set(re.findall(r"[a-z]+", text[:LONGEST].casefold()))
+    if words & _ENGLISH or len(words & _ENGLISH_TOO) >= 2 or len(letters) < FEWEST_LETTERS:
+        return True
+    return _detected(text[:LONGEST]) == "en"
+
+
+def _detected(text: str) -> str:
+    import py3langid
+
+    return str(py3langid.classify(text)[0])
+
+
+def without_question(answer: str, question: str) -> str:
+    """An answer without the run of words that it takes over from its question, and the copula beside it.
+
+    Only where what is left begins with a capital, a digit or a letter of a script without case: a name, a number. The
+    answer as it is where nothing can be taken off.
+    """
+    text = _without_ending(answer.strip())
+    if len(text) > LONGEST:
+        return text
+    tokens, asked = _tokens(text), [token for token, _, _ in _tokens(question.strip())]
+    for length in range(len(tokens) - 1, 1, -1):
+        for front in (True, False):
+            run = tokens[:length] if front else tokens[len(tokens) - length :]
+            rest = tokens[length:] if front else tokens[: len(tokens) - length]
+            bare = [token for token, _, _ in run]
+            while bare and bare[-1 if front else 0] in _COPULAS and not _stands_in(bare, asked):
+                bare.pop(-1 if front else 0)
+            if _is_unspaced(run[0][0]) and not _ends_in_copula(run):
+                continue  # it may end within a word
+            if len(bare) >= 2 and _stands_in(bare, asked):
+                left = text[rest[0][1] : rest[-1][2]]
+                if len(rest) <= MOST_WORDS * (1 if left.isascii() else 4) and _names_something(left):
+                    return _without_ending(left)
+    return text
+
+
+def bare(answer: str, question: str) -> str:
+    """What an answer says beside its question, without lead-in and article, its number words and digits as numerals."""
+    text = without_question(answer, question)
+    for opening in (_LEAD_INS, _ARTICLES):
+        if found := opening.match(text):
+            text = text[found.end() :]
+    return numerals(text)
+
+
+def numerals(text: str) -> str:
+    """A text with its dates as year-month-day, decimal commas as points, and numbers in digits 0 to 9.
+
+    Of every script's digits, a leading number word, the numbers of Chinese characters.
+    """
+    plain = text.rstrip(" .。!！।")
+    plain = _DATE.sub(lambda found: _iso(found.group(3), _month(found.group(2)), found.group(1)), plain)
+    plain = _DAY_FIRST.sub(lambda found: _iso(found.group(3), int(found.group(2)), found.group(1)), plain)
+    plain = re.sub(r"(?<=\d)\.(?=\d{3}(?!\d))", "", plain)
+    plain = re.sub(r"(?<=\d),(?=\d{1,2}(?!\d))", ".", plain)
+    plain = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in plain)
+    plain = _CJK_NUMBER.sub(lambda found: _chinese_number(found.group()), plain)
+    words = _number_words()
+    parts = plain.split()
+    for length in range(min(4, len(parts)), 0, -1):
+        word = " ".join(parts[:length]).casefold().rstrip(".")
+        if word in words:
+            return " ".join([str(words[word]), *parts[length:]])
+    for word in (plain[:length] for length in range(min(16, len(plain)), 2, -1) if _is_unspaced(plain[0])):
+        if word in words:
+            return f"{words[word]} {plain[len(word) :].strip()}".strip()
+    return plain
+
+
+def _iso(year: str, month: int, day: str) -> str:
+    return f"{year}-{month:02d}-{int(day):02d}"
+
+
+def _month(name: str) -> int:
+    return next(number for number, names in enumerate(_MONTHS, start=1) if re.fullmatch(names, name, re.I))
+
+
+def _chinese_number(text: str) -> str:
+    """The value of a number in Chinese characters; as it is where it is none."""
+    total, group = 0, 0
+    for letter in text.replace("零", "〇"):
+        value = int(unicodedata.numeric(letter))
+        if value < 10:
+            group = group * 10 + value
+        elif value == 10_000:
+            total, group = (total + group) * value, 0
+        else:
+            total, group = total + (group or 1) * value, 0
+    return str(total + group)
+
+
+@cache
+def _number_words() -> dict[str, int]:
+    """Number words of other languages than English, up to a thousand, without those that are other words elsewhere."""
+    known = json.loads((files("demur") / "meaning" / "number_words.json").read_text(encoding="utf-8"))
+    return {word: int(number) for number, words in known.items() for word in words}
+
+
+def _ends_in_copula(run: list[tuple[str, int, int]]) -> bool:
+    return "".join(token for token, _, _ in run).endswith(tuple(_COPULAS))
+
+
+def _names_something(text: str) -> bool:
+    first = text[:1]
+    return first.isdigit() or first.isupper() or (first.isalpha() and first.lower() == first.upper())
+
+
+def _without_ending(text: str) -> str:
+    plain = text.rstrip(" .。!！।")
+    for ending in _ENDINGS:
+        if plain.endswith(ending) and len(plain) > len(ending):
+            return plain.removesuffix(ending).strip()
+    return text
+
+
+def _stands_in(run: list[str], tokens: list[str]) -> bool:
+    return any(tokens[start : start + len(run)] == run for start in range(len(tokens) - len(run) + 1))
+
+
+def _tokens(text: str) -> list[tuple[str, int, int]]:
+    """(token, start, end): words of scripts with spaces, single characters of those without."""
+    found = []
+    for match in _TOKEN.finditer(text):
+        word, start = match.group(), match.start()
+        if any(_is_unspaced(letter) for letter in word):
+            found += [(letter, start + place, start + place + 1) for place, letter in enumerate(word)]
+        else:
+            found.append((word.casefold(), start, match.end()))
+    return found
+
+
+def _is_unspaced(letter: str) -> bool:
+    return letter > "\u0dff" and unicodedata.name(letter, "").startswith(
+        ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER")
+    )
