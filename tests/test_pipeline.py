@@ -377,7 +377,7 @@ def test_what_fails_leaves_the_record_and_the_routers_of_what_is_there(tmp_path:
     with pytest.raises(InputError, match="is no entailment"):
         demur.label(run=run, kind="hard", entailment="nope")
     nowhere = f"{pair.names['weak']}/nowhere"
-    with pytest.raises(EndpointError, match="answered 404"):
+    with pytest.raises(InputError, match=r"another run: weak.base_url .* \(now .*nowhere'\); name another folder"):
         demur.sample(tmp_path / "prompts.jsonl", nowhere, pair.names["strong"], run=run, n=4)
     assert (Path(run) / "run.json").read_bytes() == before
     assert [row.router for row in demur.evaluate(run=run).rows][:2] == ["logistic", "sw"]

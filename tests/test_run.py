@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,14 +19,16 @@ import numpy as np
 import pytest
 
 import demur
+from demur.errors import EndpointError, InputError
 from demur.meaning import meanings as kept
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
 from demur.models.encoder import LetterEncoder
-from demur.prompts import load_prompts
+from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Entailment, FloatArray, Prompt, Sample
 from demur.routing import prompt_router
 from demur.runs import run as opened
+from demur.runs.lineage import outdated
 from demur.store import Store
 from pairs import Pair, running_pair, write_questions
 
@@ -148,3 +156,159 @@ def test_every_stage_reads_each_thing_once(tmp_path: Path, pair: Pair, monkeypat
         command()
         assert counts == {"reads": 1, "queries": 2}  # a query per model
     assert set(clustered.values()) == {1}
+
+
+def test_a_run_works_from_any_directory(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    write_questions(tmp_path / "project" / "p.jsonl")
+    monkeypatch.chdir(tmp_path / "project")
+    demur.sample("p.jsonl", **pair.names, n=4)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    demur.label(run="../project/run", entailment="exact")
+    demur.train(run="../project/run", methods="logistic", gate="off")
+    assert demur.evaluate(run="../project/run").n_test > 0
+    described = json.loads((tmp_path / "project" / "run" / "router" / "router.json").read_text())
+    assert str(tmp_path) not in json.dumps(described["record"])
+
+
+def test_prompts_of_a_mix_have_the_same_ids_on_every_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_questions(tmp_path / "a.jsonl", 4)
+    write_questions(tmp_path / "b.csv.jsonl", 2)
+    monkeypatch.chdir(tmp_path)
+    spec = absolute_prompts("a.jsonl:2+b.csv.jsonl")
+    assert spec == f"{tmp_path}/a.jsonl:2+{tmp_path}/b.csv.jsonl"
+    assert load_prompts(spec) == load_prompts("a.jsonl:2+b.csv.jsonl")
+    assert absolute_prompts("nq-open:5+gsm8k") == "nq-open:5+gsm8k"
+    (tmp_path / "x").mkdir()
+    write_questions(tmp_path / "x" / "a.jsonl", 2)
+    assert {one.id.partition("/")[0] for one in load_prompts(absolute_prompts("a.jsonl+x/a.jsonl"))} == {
+        "1-a.jsonl",
+        "2-a.jsonl",
+    }
+
+
+def test_another_runs_record_is_not_replaced_in_silence(tmp_path: Path, pair: Pair) -> None:
+    prompts, run = write_questions(tmp_path / "p.jsonl"), str(tmp_path / "run")
+    demur.sample(prompts, **pair.names, run=run, n=4)
+    demur.label(run=run, kind="hard", tau=0.3, entailment="exact")
+    record = Path(run) / "run.json"
+    before = record.read_text()
+    other = write_questions(tmp_path / "other.jsonl", 20)
+    with pytest.raises(
+        InputError, match=r"another run: prompts '.*p.jsonl' \(now '.*other.jsonl'\), sampling.n 4 \(now 3\)"
+    ):
+        demur.sample(other, **pair.names, run=run, n=3)
+    record.write_text(before.replace('"usd_per_million_input": null', '"usd_per_million_input": 2.5'))
+    with pytest.raises(InputError, match=r"weak.usd_per_million_input 2.5 \(now none\), .*--run.* --again"):
+        demur.sample(prompts, **pair.names, run=run, n=4)
+    record.write_text(before)
+    demur.sample(prompts, **pair.names, run=run, n=4, max_usd=None)  # the same again: labels' options stay
+    assert json.loads(record.read_text())["label"]["tau"] == 0.3
+    demur.sample(other, **pair.names, run=run, n=3, again=True)
+    assert json.loads(record.read_text())["sampling"]["n"] == 3
+
+
+def test_a_typing_error_that_cost_nothing_is_no_run_to_protect(tmp_path: Path, pair: Pair) -> None:
+    prompts, run = write_questions(tmp_path / "p.jsonl", 4), str(tmp_path / "run")
+    with pytest.raises(EndpointError, match="answered 404"):
+        demur.sample(prompts, f"{pair.names['weak']}/typo", f"{pair.names['strong']}/typo", run=run, n=2)
+    assert demur.sample(prompts, **pair.names, run=run, n=2).samples == 16
+
+
+def test_an_interrupted_sampling_can_be_labelled_and_goes_on(tmp_path: Path, pair: Pair) -> None:
+    prompts, run = write_questions(tmp_path / "p.jsonl"), str(tmp_path / "run")
+    asked = 0
+
+    def stop(stage: str, done: int, total: int) -> None:
+        nonlocal asked
+        asked += stage == "sampling small"
+        if asked > 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"\d+ of 480 answers are kept, and the same command goes on"):
+        demur.sample(prompts, **pair.names, run=run, n=4, progress=stop)
+    labels = demur.label(run=run, entailment="exact")
+    complete = len(labels.preferences)
+    assert re.match(rf"\d+ of 480 answers are there: labelling the {complete} complete prompts of 31", labels.notes[0])
+    assert re.match(r"29 of 60 prompts are held back for measuring \(test_share 0.5 ", labels.notes[1])
+    demur.train(run=run, methods="logistic")
+    demur.sample(prompts, **pair.names, run=run, n=4)
+    assert outdated(Path(run)) == (
+        f"{run}: the samples are newer than the labels; make those again with `demur label`",
+    )
+    again = demur.label(run=run, entailment="exact")
+    assert len(again.preferences) > complete
+    assert again.notes[0].startswith("29 of 60 prompts are held back")
+
+
+def test_what_is_older_than_what_it_was_made_from_is_said(tmp_path: Path, pair: Pair) -> None:
+    prompts, run = write_questions(tmp_path / "p.jsonl"), tmp_path / "run"
+    demur.sample(prompts, **pair.names, run=str(run), n=4)
+    demur.label(run=str(run), entailment="exact")
+    assert outdated(run) == ()
+    demur.train(run=str(run), methods="logistic", gate="off")
+    assert outdated(run) == (f"{run}/router has no calibration, or an older one; set its threshold: `demur calibrate`",)
+    demur.calibrate(prompts, router=f"{run}/router", strong_share=0.4)
+    assert outdated(run) == ()
+    demur.label(run=str(run), kind="margin", entailment="exact")
+    (line,) = outdated(run)
+    assert line == f"{run}: the labels are newer than the routers; make those again with `demur train`"
+    assert line in demur.evaluate(run=str(run)).warnings
+    demur.label(run=str(run), entailment="exact")  # the very labels that the routers learned from
+    assert outdated(run) == ()
+    assert outdated(tmp_path) == ()  # no run's folder
+
+
+HOLD = "import sys; from pathlib import Path; from demur.runs.lock import locked\n"
+HOLD += "with locked(Path(sys.argv[1]), 'sample'): print('held', flush=True); sys.stdin.read()"
+
+
+def test_one_command_at_a_time_works_on_a_run(tmp_path: Path, pair: Pair) -> None:
+    prompts, run = write_questions(tmp_path / "p.jsonl", 4), str(tmp_path / "run")
+    demur.sample(prompts, **pair.names, run=run, n=2)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        for command in (
+            lambda: demur.sample(prompts, **pair.names, run=run, n=2),
+            lambda: demur.label(run=run, entailment="exact"),
+            lambda: demur.train(run=run),
+        ):
+            with pytest.raises(InputError, match=rf"`demur sample` \(process {other.pid}\) is at work on this run"):
+                command()
+        other.kill()  # however it ends, its lock ends with it
+    assert demur.label(run=run, entailment="exact").preferences
+
+
+def test_two_samplings_of_one_run_do_not_pay_twice(tmp_path: Path) -> None:
+    with running_pair() as pair:
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.05
+        prompts, run = write_questions(tmp_path / "p.jsonl", 20), str(tmp_path / "run")
+        given = ["sample", str(prompts), "--weak", pair.names["weak"], "--strong", pair.names["strong"], "--run", run]
+        command = [sys.executable, "-m", "demur", *given, "--n", "3"]
+        both = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in "12"]
+        ends = [(one.communicate()[1], one.returncode) for one in both]
+        asked = sum(int(body["n"]) for body in (*pair.weak.requests, *pair.strong.requests))
+    assert asked == 20 * 3 * 2
+    assert sorted(code for _, code in ends) == [0, 2]
+    refused = next(said for said, code in ends if code == 2)
+    assert re.search(r"`demur sample` \(process \d+\) is at work on this run", refused)
+
+
+def test_ctrl_c_says_what_is_kept(tmp_path: Path) -> None:
+    with running_pair() as pair:
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.2
+        prompts = write_questions(tmp_path / "p.jsonl", 40)
+        given = ["--weak", pair.names["weak"], "--strong", pair.names["strong"], "--run", str(tmp_path / "run")]
+        command = [sys.executable, "-m", "demur", "sample", str(prompts), *given, "--n", "3"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+            while len(pair.weak.requests) < 8:
+                time.sleep(0.02)
+            child.send_signal(signal.SIGINT)
+            said = child.communicate()[1]
+    assert child.returncode == 130
+    assert re.search(r"demur: stopped; [1-9]\d* of 240 answers are kept, and the same command goes on", said)
+    assert "Traceback" not in said

@@ -54,11 +54,19 @@ from demur.models.encoder import CachedEncoder, encoder_identity
 from demur.models.local import parse_model
 from demur.prompts import why_untested
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
-from demur.routing.artifact import POLICY, save_calibration
+from demur.routing.artifact import POLICY, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_paper_recipe, train_routers
+from demur.runs.lineage import hash_of_file, keep_made, outdated
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import record_of, serving_costs
+from demur.runs.record import (
+    begin_run,
+    check_same_run,
+    keep_sampling,
+    with_absolute_files,
+    with_absolute_paths,
+)
 from demur.runs.run import Run, open_run
 from demur.sampling.cost import PairEstimate, PairSpend, price_samples, pricing
 from demur.sampling.pair import check_pair, sample_pair, spend_of
@@ -80,10 +88,14 @@ class Outcome:
 # -- the stages, each a function of the open run ---------------------------------------------------------------------
 
 
-def run_config(config: RunConfig, *, announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
+def run_config(
+    config: RunConfig, *, again: bool = False, announce: Announce | None = None, progress: Progress = no_progress
+) -> Outcome:
     """Every stage, once; the table of contents of demur."""
+    config = with_absolute_paths(config)
     check_run(config)  # before anything is paid for
     check_matplotlib()
+    check_same_run(config, again=again)
     with open_run(config, progress=progress) as run:
         spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
@@ -100,29 +112,54 @@ def run_config(config: RunConfig, *, announce: Announce | None = None, progress:
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
     """Both models' samples of every prompt, from the store or by asking; returns what they cost in all."""
     check_training(run.prompts, run.config.test_share)
-    run.samples = sample_pair(
-        *(run.config, run.pair, run.prompts, run.samples, run.store), announce=announce, progress=run.progress
-    )
+    run.lock("sample")
+    keep_sampling(run.config)  # before anything is paid for: a sampling that is interrupted can be labelled
+    try:
+        run.samples = sample_pair(
+            *(run.config, run.pair, run.prompts, run.samples, run.store), announce=announce, progress=run.progress
+        )
+    except KeyboardInterrupt:
+        run.read_samples()
+        raise KeyboardInterrupt(f"{run.sampled_share} are kept, and the same command goes on from there") from None
+    keep_made(run.config.folder, "samples", run.samples_hash)
     return spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
 
 
 def label_stage(run: Run) -> Labels:
     """Preferences from the source that the run names, written to preferences.jsonl."""
     labels = label_run(run)
+    labels = replace(labels, notes=(*notes_of(run), *labels.notes))
     write_preferences(run.config.preferences, labels.preferences)
+    keep_made(run.config.folder, "labels", hash_of_file(run.config.preferences), run.samples_hash)
     return labels
+
+
+def notes_of(run: Run) -> tuple[str, ...]:
+    """Which of the run's prompts are not labelled, and why."""
+    notes = []
+    complete = sum(map(run.is_complete, run.train))
+    if run.unfinished and run.config.label.source != "preference":
+        notes.append(
+            f"{run.sampled_share} are there: labelling the {complete} complete prompts of {len(run.train)}; the same "
+            "`demur sample` goes on"
+        )
+    if run.test:
+        held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
+        notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
+    return tuple(notes)
 
 
 def train_stage(run: Run) -> PromptRouter:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
     config, served = run.config, run.config.router.served
     preferences = read_preferences(config.preferences)
-    record = record_of(config, preferences) | {"serving_cost": serving_costs(run)}
+    record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
     routers = train_routers(preferences, run.encoder, config.router.methods, record=record, progress=run.progress)
     for name, router in routers.items():
         router.save(config.routers / name)
     routers[served].save(config.served_router)
     (config.served_router / POLICY).unlink(missing_ok=True)  # the gate of the router before
+    keep_made(config.folder, "routers", weights_hash(config.served_router), hash_of_file(config.preferences))
     return routers[served]
 
 
@@ -184,11 +221,15 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(replace(served, encoder=encoder), test),
-        warnings=(*quality_warnings(test), *label_warnings(targets, saturated_rows(preferences))),
+        warnings=(
+            *outdated(config.folder),
+            *quality_warnings(test),
+            *label_warnings(targets, saturated_rows(preferences)),
+        ),
         pricing=prices,
         payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
         findings=findings,
-        notes=record_of(config, preferences),
+        notes=record_of(run, preferences),
     )
 
 
@@ -206,9 +247,14 @@ def _mean(values: FloatArray | None) -> float | None:
 # -- the public functions, one a command -----------------------------------------------------------------------------
 
 
-def run(file: str | Path, *, announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
-    """Do the whole of a run file: sample, label, train, calibrate, evaluate, report."""
-    return run_config(read_run_file(file), announce=announce, progress=progress)
+def run(
+    file: str | Path, *, again: bool = False, announce: Announce | None = None, progress: Progress = no_progress
+) -> Outcome:
+    """Do the whole of a run file: sample, label, train, calibrate, evaluate, report.
+
+    Raises InputError where its folder holds a run with other samples, unless that is to be begun ``again``.
+    """
+    return run_config(read_run_file(file), again=again, announce=announce, progress=progress)
 
 
 def sample(
@@ -226,13 +272,14 @@ def sample(
     chat: bool = True,
     seed: int = 0,
     max_usd: float | None = None,
+    again: bool = False,
     announce: Announce | None = None,
     progress: Progress = no_progress,
 ) -> PairSpend:
     """Ask both models n times a prompt and keep every answer in the run folder; returns what it cost in all.
 
-    Models are named as `demur.models.local.parse_model` reads them. Raises InputError, EndpointError, BudgetError,
-    StoreError.
+    Models are named as `demur.models.local.parse_model` reads them. A folder that holds a run with other samples is
+    refused, unless that is to be begun ``again``. Raises InputError, EndpointError, BudgetError, StoreError.
     """
     settings = SamplingSettings(
         n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
@@ -240,11 +287,10 @@ def sample(
     config = RunConfig(
         str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
     )
+    config = with_absolute_paths(config)
     check_pair(config)
-    with open_run(config, progress=progress) as opened:
-        spend = sample_stage(opened, announce)
-    config.save()  # now that the samples are there: a run that failed leaves the record of the one before
-    return spend
+    with open_run(begin_run(config, again=again), progress=progress) as opened:
+        return sample_stage(opened, announce)
 
 
 def label(
@@ -273,8 +319,9 @@ def label(
     given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
     wanted = from_mapping(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
     check_label(wanted)
-    config = replace(load_run(run), label=wanted)
+    config = replace(load_run(run), label=with_absolute_files(wanted))
     with open_run(config, progress=progress) as opened:
+        opened.lock("label")
         labels = label_stage(opened)
     config.save()  # now that the labels are there: the record must not name a source that failed
     return labels
@@ -301,6 +348,7 @@ def train(
     given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
     with open_run(config, encoder=own, progress=progress) as opened:
+        opened.lock("train")
         router = train_stage(opened)
         config.save()  # now that the routers are there
         gate_stage(opened, router)

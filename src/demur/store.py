@@ -109,6 +109,12 @@ class Store:
             found[keys[key]].append(Sample(index, text, tokens, *rest))
         return found
 
+    def has_samples(self, model: str, settings: str) -> bool:
+        """True where a model has answered anything under settings."""
+        statement = "select 1 from samples where model = ? and settings = ? limit 1"
+        with self._errors():
+            return self._db.execute(statement, (model, settings)).fetchone() is not None
+
     def add_samples(self, model: str, prompt: str, settings: str, samples: Sequence[Sample]) -> None:
         """Keep samples; committed when this returns. A sample that is there already stays as it was."""
         key = (model, content_hash(prompt), settings)

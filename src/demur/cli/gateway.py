@@ -41,6 +41,7 @@ def serve(
     if demo:
         with printing.progress_bar() as progress:
             router = demo_router(progress=progress)
+    printing.outdated(Path(router or "run/router").parent)
     serve(
         router,
         config=config,

@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
+Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder anew, with other settings.")]
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 
 
@@ -49,13 +50,14 @@ def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="Run file (.toml, .yaml or .json); docs/run-file.md shows every key.")],
+    again: Again = False,
     json: AsJson = False,
 ) -> None:
     """Do everything that a run file asks for: sample, label, train, calibrate, evaluate, report."""
     from demur.pipeline import run
 
     with printing.progress_bar() as progress:
-        outcome = run(file, announce=None if json else printing.estimate, progress=progress)
+        outcome = run(file, again=again, announce=None if json else printing.estimate, progress=progress)
     if json:
         return printing.as_json(outcome)
     return printing.outcome(outcome)
@@ -76,6 +78,7 @@ def sample(
     chat: Annotated[bool, typer.Option(help="Chat completions, or plain completions of the template.")] = True,
     seed: int = 0,
     max_usd: Annotated[float | None, typer.Option(help="Stop before sampling costs more than this.")] = None,
+    again: Again = False,
     json: AsJson = False,
 ) -> None:
     """Ask both models n times a prompt; every answer is stored before it is counted, and never paid for twice."""
@@ -96,6 +99,7 @@ def sample(
             chat=chat,
             seed=seed,
             max_usd=max_usd,
+            again=again,
             announce=None if json else printing.estimate,
             progress=progress,
         )
@@ -158,7 +162,8 @@ def label(
         )
     if json:
         return printing.as_json(labels)
-    return printing.labels(labels)
+    printing.labels(labels)
+    return printing.outdated(Path(run))
 
 
 @app.command()
@@ -195,7 +200,8 @@ def train(
     if json:
         return printing.as_json(router.describe())
     printing.print_trained(router, Path(run))
-    return printing.lines(router.lines)
+    printing.lines(router.lines)
+    return printing.outdated(Path(run))
 
 
 @app.command()
@@ -245,7 +251,8 @@ def calibrate(
     )
     if json:
         return printing.as_json(calibration)
-    return printing.calibration(calibration, router)
+    printing.calibration(calibration, router)
+    return printing.outdated(Path(router).parent)
 
 
 @app.command()
@@ -259,6 +266,7 @@ def route(
     from demur.gate.router import Router
 
     text = _read_prompt(prompt)
+    printing.outdated(Path(router).parent)
     decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
     if json:
         return printing.as_json(decision)
@@ -275,6 +283,7 @@ def explain(
     """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
     from demur.gate.router import Router
 
+    printing.outdated(Path(router).parent)
     found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(_read_prompt(prompt))
     return printing.as_json(found) if json else printing.lines(found.lines)
 
@@ -290,6 +299,7 @@ def replay(
     """What a file of prompts would have cost under a router, against always weak and always strong."""
     from demur.evaluation.replay import replay
 
+    printing.outdated(Path(router).parent)
     found = replay(file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or ())
     return printing.as_json(found) if json else printing.lines(found.lines)
 
@@ -299,6 +309,7 @@ def report(run: RunFolder = "run", json: AsJson = False) -> None:
     """Write report.html and the picture of the curve into the run folder."""
     from demur.pipeline import report
 
+    printing.outdated(Path(run))
     page = report(run=run)
     return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
 
@@ -320,7 +331,7 @@ def _read_prompt(prompt: str) -> str:
 
 
 def main() -> None:
-    """Entry point: errors of demur are one line and exit code 2, Ctrl-C is 130."""
+    """Entry point: errors of demur are one line and exit code 2. (Ctrl-C is 130, by typer.)"""
     try:
         app()
     except DemurError as error:
@@ -329,9 +340,6 @@ def main() -> None:
     except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
         typer.echo(f"demur: {of_the_system(error)}", err=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("demur: stopped; what was sampled is kept, the same command goes on from here", err=True)
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -78,4 +78,5 @@ def signals(
 
     with printing.progress_bar() as progress:
         found = signals(run=run, ask=ask, max_usd=max_usd, progress=progress)
+    printing.outdated(Path(run))
     return printing.as_json(found) if json else printing.lines(found.lines)

@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from demur.evaluation.tables import COLUMNS, reference_rows, router_rows
+from demur.runs.lineage import outdated as outdated_stages
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation
@@ -77,7 +78,13 @@ def progress_bar() -> Iterator[Progress]:
                 stages[stage] = bar.add_task(stage, total=total, time="left")
             bar.update(stages[stage], completed=done, total=total, time="taken" if done >= total else "left")
 
-        yield show
+        try:
+            yield show
+        except KeyboardInterrupt as stopped:
+            bar.stop()
+            kept = str(stopped) or "what was paid for is kept, and the same command goes on from there"
+            err.print(f"demur: stopped; {kept}", markup=False)
+            raise
 
 
 def plain(value: Any) -> Any:
@@ -169,6 +176,12 @@ def spend(spent: PairSpend) -> None:
     lines((spent.sentence, *(f"- {note}" for note in spent.notes)))
 
 
+def outdated(folder: Path) -> None:
+    """What in a run's folder is older than what it was made from."""
+    for line in outdated_stages(folder):
+        err.print(line, markup=False)
+
+
 def labels(made: Labels) -> None:
     """How the training targets fell out."""
     out.print(made.sentence)
@@ -178,7 +191,9 @@ def labels(made: Labels) -> None:
 
 def print_trained(router: Router, run: Path) -> None:
     """What was saved where."""
-    out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts")
+    held_back = router.prompt_router.record.get("held_back", 0)
+    kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
+    out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts{kept}")
 
 
 def calibration(found: Calibration, router: str) -> None:

@@ -16,7 +16,7 @@ from demur.records import Progress, Prompt, no_progress
 
 PAPER_MIX = "nq-open:3610+triviaqa:3610+popqa:3610+mawps:1418"  # appendix A.1; the parts add to 12,248
 
-__all__ = ["PAPER_MIX", "load_prompts", "read_prompts", "read_set", "split_prompts", "why_untested"]
+__all__ = ["PAPER_MIX", "absolute_prompts", "load_prompts", "read_prompts", "read_set", "split_prompts", "why_untested"]
 
 
 def load_prompts(spec: str | Path, *, seed: int = 0, progress: Progress = no_progress) -> list[Prompt]:
@@ -34,17 +34,42 @@ def load_prompts(spec: str | Path, *, seed: int = 0, progress: Progress = no_pro
         return parts[0]
     return [
         replace(prompt, id=f"{name}/{prompt.id}")
-        for name, part in zip(text.split("+"), parts, strict=True)
+        for name, part in zip(_names_of(text.split("+")), parts, strict=True)
         for prompt in part
     ]
 
 
-def _load_part(part: str, seed: int, *, at_most: bool) -> list[Prompt]:
+def absolute_prompts(spec: str) -> str:
+    """The same prompts from whatever directory: names of files get their directories."""
+    if os.path.exists(spec):  # noqa: PTH110 -- as above
+        return str(Path(spec).absolute())
+    return "+".join(map(_absolute_part, spec.split("+")))
+
+
+def _absolute_part(part: str) -> str:
+    name, size = _name_and_size(part)
+    absolute = str(Path(name).absolute()) if _is_file(name) else name
+    return part if "+" in absolute else f"{absolute}:{size}" if size else absolute  # a + would divide it
+
+
+def _names_of(parts: Sequence[str]) -> list[str]:
+    """What the ids of a mix begin with: no directory of this machine, so that a prompt has one id everywhere."""
+    names = [Path(part).name if Path(part).is_absolute() else part for part in parts]
+    return [f"{place}-{name}" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
+
+
+def _name_and_size(part: str) -> tuple[str, str]:
     name, colon, size = part.strip().rpartition(":")
-    if not colon or not size.isdigit():
-        name, size = part.strip(), ""
-    is_file = name not in SETS and Path(name).suffix != ""
-    prompts = read_prompts(name) if is_file else read_set(name)
+    return (name, size) if colon and size.isdigit() else (part.strip(), "")
+
+
+def _is_file(name: str) -> bool:
+    return name not in SETS and Path(name).suffix != ""
+
+
+def _load_part(part: str, seed: int, *, at_most: bool) -> list[Prompt]:
+    name, size = _name_and_size(part)
+    prompts = read_prompts(name) if _is_file(name) else read_set(name)
     if not size:
         return prompts
     wanted = min(int(size), len(prompts)) if at_most else int(size)

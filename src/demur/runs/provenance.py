@@ -7,19 +7,21 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from demur.config import RunConfig
 from demur.models.prices import serving_cost
 from demur.records import Preference
 from demur.runs.run import Run
 
 
-def record_of(config: RunConfig, preferences: Sequence[Preference]) -> dict[str, object]:
-    """What a router and a report say of how they were made."""
-    used = {"rows": preferences[0].kind, "used_definition": preferences[0].definition}
+def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
+    """What a router and a report say of how they were made; of files their names alone, but for models' own."""
+    config = run.config
+    file = config.label.file and Path(config.label.file).name
+    used = {"rows": preferences[0].kind, "used_definition": preferences[0].definition, "file": file}
     return {
         "demur": version("demur"),
         "prompts": Path(config.prompts).name,
         "labels": asdict(config.label) | used | _belief(preferences[0]),
+        "held_back": len(run.test),
         "sampling": asdict(config.sampling),
         "encoder": config.router.encoder,
         "strong_share": config.strong_share,

@@ -16,9 +16,12 @@ from demur.meaning.entailment import meaning_identity, open_entailment
 from demur.meaning.meanings import Meanings
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
-from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, no_progress
+from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, content_hash, no_progress
+from demur.runs.lock import locked
 from demur.sampling.cost import PairEndpoints
-from demur.sampling.pair import PairSamples, endpoints_of, is_complete, stored_pair
+from demur.sampling.pair import PairSamples, endpoints_of, stored_pair
+from demur.sampling.refused import refused_prompts
+from demur.sampling.sample import distinct_prompts
 from demur.store import Pair, Store
 
 
@@ -67,12 +70,51 @@ class Run:
 
     @cached_property
     def samples(self) -> PairSamples:
-        """Both models' samples of all prompts, as many as there are; `sample` sets it when it has more."""
+        """Both models' samples of all prompts, as many as there are; sampling sets it to more."""
         return stored_pair(self.pair, self.config.sampling, self.prompts, self.store)
+
+    @property
+    def sampled_share(self) -> str:
+        """How many of the answers are there, as "664 of 960 answers"."""
+        asked = distinct_prompts(self.prompts)
+        there = sum(len(side[prompt.id]) for side in (self.samples.weak, self.samples.strong) for prompt in asked)
+        return f"{there:,} of {2 * self.config.sampling.n * len(asked):,} answers"
+
+    @property
+    def samples_hash(self) -> str:
+        """What the run's samples are: prompts, models, settings, and which prompts are complete."""
+        settings, names = self.config.sampling, (self.pair.weak.name, self.pair.strong.name)
+        rows = [[prompt.id, prompt.text, list(prompt.answers), self.is_complete(prompt)] for prompt in self.prompts]
+        return content_hash([rows, *names, settings.key, settings.n, self.config.test_share])
+
+    def is_complete(self, prompt: Prompt) -> bool:
+        """True where both models have answered it n times."""
+        n = self.config.sampling.n
+        return min(len(self.samples.weak[prompt.id]), len(self.samples.strong[prompt.id])) >= n
+
+    @property
+    def unfinished(self) -> bool:
+        """True where a prompt misses answers that no model has refused to give."""
+        missing = [prompt for prompt in self.prompts if not self.is_complete(prompt)]
+        if not missing:
+            return False
+        refused = [
+            refused_prompts(missing, endpoint, self.config.sampling, self.store)
+            for endpoint in (self.pair.weak, self.pair.strong)
+        ]
+        return any(all(prompt.id not in side for side in refused) for prompt in missing)
+
+    def read_samples(self) -> None:
+        """Read them anew: some have come."""
+        self.samples = stored_pair(self.pair, self.config.sampling, self.prompts, self.store)
+
+    def lock(self, command: str) -> None:
+        """Keep other commands off this run until it is closed. Raises InputError where one is at work."""
+        self._closing.enter_context(locked(self.config.folder, command))
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Those of the prompts that have all samples of both models. Raises InputError where there is none."""
-        found = [prompt for prompt in prompts if is_complete(prompt, self.samples, self.config.sampling)]
+        found = [prompt for prompt in prompts if self.is_complete(prompt)]
         if prompts and not found:
             raise InputError(
                 f"{self.config.run}: none of {len(prompts)} prompts has all {self.config.sampling.n} samples of both "

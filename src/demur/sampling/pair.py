@@ -143,11 +143,6 @@ def stored_pair(
     return PairSamples(*(stored_samples(prompts, one, settings, store) for one in (pair.weak, pair.strong)))
 
 
-def is_complete(prompt: Prompt, samples: PairSamples, settings: SamplingSettings) -> bool:
-    """True where both models have answered a prompt n times."""
-    return min(len(samples.weak[prompt.id]), len(samples.strong[prompt.id])) >= settings.n
-
-
 def spend_of(
     config: RunConfig, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
 ) -> PairSpend:

@@ -1,0 +1,64 @@
+"""What was made from what, as hashes of content beside a run: a stage that is older than the one before it is named.
+
+    samples -> labels -> routers -> calibration
+
+Each stage leaves the hash of what it made and of what it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from demur.files import write_whole
+
+MADE = "made.json"
+Stage = Literal["samples", "labels", "routers"]
+OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
+    "labels": ("samples", "demur label"),
+    "routers": ("labels", "demur train"),
+}
+
+
+def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> None:
+    """Keep the hash of what a stage made and, for all but the first one, of what that was made from."""
+    write_whole(folder / MADE, json.dumps(_made(folder) | {stage: {"content": content, "source": source}}) + "\n")
+
+
+def outdated(folder: Path) -> tuple[str, ...]:
+    """A line for every stage of a run's folder that was made from something else than what is there now.
+
+    Nothing for a folder that is no run's, or of an earlier demur.
+    """
+    made = _made(folder)
+    lines = [
+        f"{folder}: the {before} are newer than the {stage}; make those again with `{command}`"
+        for stage, (before, command) in OUTDATED.items()
+        if stage in made and before in made and made[stage]["source"] != made[before]["content"]
+    ]
+    if "routers" in made and not lines and not _is_calibrated(folder / "router"):
+        lines.append(f"{folder}/router has no calibration, or an older one; set its threshold: `demur calibrate`")
+    return tuple(lines)
+
+
+def hash_of_file(path: Path) -> str:
+    """Content hash of a file of the run; "" where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32] if path.is_file() else ""
+
+
+def _made(folder: Path) -> dict[str, dict[str, str]]:
+    try:
+        found = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_calibrated(router: Path) -> bool:
+    try:
+        return json.loads((router / "router.json").read_text(encoding="utf-8"))["calibration"] is not None
+    except (OSError, ValueError, LookupError, TypeError):
+        return True  # whoever loads it says what is wrong

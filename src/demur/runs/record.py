@@ -1,0 +1,114 @@
+"""The record of a run in its folder: written before anything is paid for, never replaced by another run's in silence.
+
+It works from any directory: names of files are absolute in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RunConfig, load_run
+from demur.errors import InputError
+from demur.models.catalogue import is_known
+from demur.prompts import absolute_prompts
+from demur.sampling.pair import endpoints_of
+from demur.store import Store
+
+SAMPLED = ("prompts", "weak", "strong", "sampling")  # what a run's samples, and their cost, come from
+
+
+def check_same_run(config: RunConfig, *, again: bool = False) -> None:
+    """Raise InputError where the folder holds another run's samples, unless it is to be begun ``again``."""
+    if again or not (config.folder / RUN_RECORD).exists():
+        return
+    there = load_run(config.run)
+    different = list(differences(there, config))
+    if different and _has_answers(there):
+        raise InputError(
+            f"{config.run} is another run: {', '.join(different)}; name another folder with --run, or begin this one "
+            "anew with --again (its samples stay in the store)"
+        )
+
+
+def _has_answers(config: RunConfig) -> bool:
+    """False where nothing came of a run: its endpoint may have had a typing error."""
+    pair = endpoints_of(config)
+    with Store(config.store) as store:
+        return any(store.has_samples(one.name, config.sampling.key) for one in (pair.weak, pair.strong))
+
+
+def begin_run(config: RunConfig, *, again: bool = False) -> RunConfig:
+    """The record to sample by: the folder's own where it is of the same samples. Raises InputError as above."""
+    check_same_run(config, again=again)
+    if again or not (config.folder / RUN_RECORD).exists():
+        return config
+    there = with_absolute_paths(load_run(config.run))
+    return config if list(differences(there, config)) else replace(there, max_usd=config.max_usd)
+
+
+def keep_sampling(config: RunConfig) -> None:
+    """Write what is sampled into the record; what an earlier labelling and training were asked stays as it is."""
+    if (config.folder / RUN_RECORD).exists():
+        there = load_run(config.run)
+        config = replace(config, label=there.label, router=there.router)
+    config.save()
+
+
+def differences(there: RunConfig, given: RunConfig) -> Iterator[str]:
+    """What of two runs' samples is not the same, as ``key old (now new)``."""
+    old, new = (_flat({key: asdict(with_absolute_paths(one))[key] for key in SAMPLED}) for one in (there, given))
+    for key, value in old.items():
+        if value != new[key]:
+            yield f"{key} {_short(value)} (now {_short(new[key])})"
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same run from whatever directory."""
+    label = config.label
+    return replace(
+        config,
+        prompts=absolute_prompts(config.prompts),
+        weak=_absolute_model(config.weak),
+        strong=_absolute_model(config.strong),
+        label=with_absolute_files(label),
+    )
+
+
+def with_absolute_files(label: LabelConfig) -> LabelConfig:
+    """The same labels from whatever directory: its file, a folder or a .gguf file that decides or judges."""
+    scheme, colon, rest = label.entailment.rpartition(":")
+    return replace(
+        label,
+        file=_absolute(label.file) if label.file else None,
+        judge=_absolute(label.judge) if label.judge else None,
+        entailment=label.entailment if scheme == "hub" else f"{scheme}{colon}{_absolute(rest)}",
+    )
+
+
+def _absolute_model(model: ModelConfig) -> ModelConfig:
+    return model if model.base_url else replace(model, model=_absolute(model.model))
+
+
+def _absolute(name: str) -> str:
+    """A file's or folder's name with its directory; any other name as it is."""
+    if is_known(name) or name in ("exact", "shipped"):
+        return name
+    try:
+        return str(Path(name).absolute()) if Path(name).exists() else name
+    except OSError:  # longer than a name can be
+        return name
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
+    return found
+
+
+def _short(value: object) -> str:
+    shown = "none" if value is None else repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:38]}...{shown[-38:]}"
