@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from demur.measure.threshold import threshold_for_share
 from demur.methods import BY_NAME
 from demur.methods.classifier import Classifier
 from demur.models.encoder import LetterEncoder
+from demur.records import FloatArray
 from demur.routing.artifact import save_calibration
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
@@ -67,6 +68,37 @@ def test_the_nearest_training_prompts_are_the_nearest() -> None:
     assert len(decision.neighbours) == 3
     similarities = [near.similarity for near in decision.neighbours]
     assert similarities == sorted(similarities, reverse=True)
+
+
+class VectorEncoder:
+    """Texts that are numbers stand for the rows of a matrix."""
+
+    identity = "rows"
+
+    def __init__(self, rows: FloatArray) -> None:
+        self.rows = rows.astype(np.float32)
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        return np.asarray(self.rows[[int(text) for text in texts]])
+
+
+def test_one_prompt_in_a_hundred_is_further_from_its_nearest_other_than_what_is_familiar() -> None:
+    """50 pairs at right angles to each other: the two of one pair are .3 alike, those of all others .9.
+
+    A prompt's own likeness of 1 says nothing of how near others come.
+    """
+    likeness = np.where(np.arange(50) == 7, 0.3, 0.9)
+    rows = np.zeros((100, 101))
+    rows[np.arange(50), 2 * np.arange(50)] = 1.0
+    rows[np.arange(50, 100), 2 * np.arange(50)] = likeness
+    rows[np.arange(50, 100), 2 * np.arange(50) + 1] = np.sqrt(1 - likeness**2)
+    training = [TrainingPrompt(str(i), float(i % 2), None, None) for i in range(100)]
+    router = train_router(VectorEncoder(rows), BY_NAME["logistic"](), training, weak="small", strong="large")
+    assert router.familiar_similarity == pytest.approx(0.3, abs=1e-6)
+    others = np.zeros((2, 101))
+    others[:, 0] = 0.31, 0.29  # how much each is like the first prompt; nothing else is like them
+    others[:, 100] = np.sqrt(1 - others[:, 0] ** 2)
+    assert router.familiar(others).tolist() == [True, False]
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from demur.gate.router import Router
 from demur.gate.staged import Rehearsal
 from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration
+from demur.models.encoder import LetterEncoder
 from demur.models.prices import Price, serving_cost
-from demur.records import Sample
+from demur.records import FloatArray, Sample
 from demur.routing.prompt_router import PromptRouter
 from test_artifact import TRAINING, make
 
@@ -139,6 +142,42 @@ async def test_the_gateways_decisions_say_so_too_at_any_threshold() -> None:
         assert not far.familiar
         assert "unlike any training prompt" in far.reason
     decider.close()
+
+
+class CountedLetters(LetterEncoder):
+    """Notes how many texts it is given at once."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        self.batches.append(len(texts))
+        return super().encode(texts)
+
+
+async def test_prompts_that_wait_are_embedded_together_at_most_32_at_once() -> None:
+    """The first one finds the worker idle; the others of 40 wait for it, and go together."""
+    encoder = CountedLetters()
+    decider = Decider(Router(replace(priced(), encoder=encoder)))
+    found = await asyncio.gather(*(decider.decide(f"banana {i}") for i in range(40)))
+    decider.close()
+    assert encoder.batches == [1, 32, 7]
+    alone = priced().score([f"banana {i}" for i in range(40)])
+    assert [one.score for one in found] == pytest.approx(alone.tolist())
+
+
+def test_the_cost_of_a_replay_has_a_95_percent_interval_over_its_prompts(saved: str, tmp_path: Path) -> None:
+    """A sum of 400 costs: 1.96 times its standard deviation to either side."""
+    prompts = [f"{TRAINING[i % len(TRAINING)].prompt} {'x' * (i % 7)}" for i in range(400)]
+    file = tmp_path / "day.jsonl"
+    file.write_text("\n".join(json.dumps({"prompt": p}) for p in prompts))
+    router = PromptRouter.load(saved)
+    costs = router.expected_usd(prompts)
+    assert costs is not None
+    each = np.where(router.score(prompts) >= 0.5, costs[1], costs[0])
+    found = replay(file, router=saved).usd
+    width = 1.96 * each.std() * 20
+    assert found == pytest.approx((each.sum(), each.sum() - width, each.sum() + width), abs=0.1 * width)
 
 
 def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from demur.gate.gate import EMPTY_NLL, SIGNALS, GateRows, GateVerdict, fit_gate,
 from demur.gate.router import Router, believed_quality, drafts_of
 from demur.gate.staged import Use, staged_curve, staged_scores
 from demur.gate.train import train_policy
+from demur.gate.weaker_groups import weaker_groups
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.threshold import threshold_for_share
@@ -164,6 +165,43 @@ def test_the_same_money_may_buy_more_than_a_look_at_the_draft() -> None:
     assert gain_for_the_money([use], scores, gains, 0.5 * dear, dear)[0] == 0.0
 
 
+def test_what_the_money_buys_has_a_95_percent_interval_over_prompts() -> None:
+    """The gate finds the 112 prompts that need the strong model; as many, for the same money, are found by score."""
+    coins = (np.random.default_rng(0).random(400) < 0.3).astype(float)
+    use = Use(coins[:, None] > 0, np.ones((400, 1), dtype=bool), np.zeros((400, 1), dtype=int))
+    gain, low, high = gain_for_the_money([use], np.arange(400.0), coins[:, None], np.zeros(400), np.ones(400))
+    each = coins * (coins - (np.arange(400) >= 400 - coins.sum()))
+    width = 1.96 * each.std() / 20
+    assert gain == pytest.approx(each.mean())
+    assert (low, high) == pytest.approx((gain - width, gain + width), abs=0.1 * width)
+
+
+def test_a_gate_is_judged_on_prompts_of_which_it_saw_no_draft() -> None:
+    """Each prompt has a signal of its own, and its drafts the same gain, a coin: a fit that saw one knows the others.
+
+    Of a prompt that it did not see, no signal tells anything.
+    """
+    coins = np.random.default_rng(0).choice([-1.0, 1.0], 60)
+    signals = np.broadcast_to(60 * np.eye(60)[:, None, :], (60, 4, 60))
+    rows = GateRows(np.random.default_rng(1).random(60), signals[None], np.repeat(coins[:, None], 4, axis=1))
+    gate, held = fit_gate(rows)
+    assert np.corrcoef(gate.steps[0].score(np.zeros((60, 4)), signals).ravel(), rows.gains.ravel())[0, 1] > 0.9
+    assert np.corrcoef((held[0] - rows.prompt_scores[:, None]).ravel(), rows.gains.ravel())[0, 1] < 0.3
+    assert not gate.verdict.pays
+
+
+def test_several_groups_share_the_chance_of_a_wrong_word() -> None:
+    """Two groups of 40: alone, 1.96 standard errors would be enough; of two groups each takes 2.24."""
+    vectors = np.repeat(np.eye(2), 40, axis=0)
+    noise, error = np.tile([-1.0, 1.0], 20), 1 / 39**0.5  # of the mean of 40 values +-1
+    gains = np.concatenate([noise - 2.1 * error, noise - 2.4 * error])
+    (found,) = weaker_groups(vectors, [f"prompt {i}" for i in range(80)], gains)
+    assert (found.prompts, found.example) == (40, "prompt 40")
+    assert (found.low, found.gain, found.high) == pytest.approx(
+        (-4.6414 * error, -2.4 * error, -0.1586 * error), rel=1e-3
+    )
+
+
 def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
     """Thresholds are set on what drafts come to, so a new day's drafts meet the share; prompts' own scores miss it."""
     policy = trained(*world(tells=True))
@@ -196,7 +234,7 @@ def test_where_the_strong_model_falls_for_what_the_weak_one_knows_it_is_said() -
     assert not trained(*world(tells=True)).weaker
 
 
-def test_missing_logprobs_void_the_calibration_and_are_said_once() -> None:
+def test_missing_logprobs_void_the_calibration_and_warn_at_every_look() -> None:
     prompts, samples = world(tells=True)
     policy = trained(prompts, samples)
     near = policy.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
@@ -206,6 +244,8 @@ def test_missing_logprobs_void_the_calibration_and_are_said_once() -> None:
     assert made.score == near.score
     with pytest.warns(UserWarning, match="no log-probs"):
         assert policy.check_head(near, []).void
+    with pytest.warns(UserWarning, match="no log-probs"):  # who serves keeps to the first warning: Python's own filter
+        policy.check(near, "question 7", [sample(0, "right", None)])
 
 
 def test_a_pair_without_logprobs_learns_from_meanings_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from demur.config import ModelConfig
 from demur.errors import InputError
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
+from demur.gateway.operator.admin import admit
+from demur.gateway.settings import GatewaySettings
 from gateways import Running, gateway
 
 DIGITS = "0123456789abcdef" * 4
@@ -128,3 +132,48 @@ async def test_a_reload_refuses_what_a_start_refuses(tmp_path: Path) -> None:
                 assert (await ann.get(f"{found.address}/v1/models")).status == 200
         file.write_text(good)
         assert (await reload(found))[0] == 200
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
+    """What `hmac.compare_digest`, which has no early end, compares; no test can measure the time that it takes."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        seen.append((one, other))
+        return one == other
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    return seen
+
+
+@pytest.mark.parametrize("secret", ["first", "last", "of nobody"])
+def test_a_key_is_compared_with_every_known_one_in_constant_time(
+    compared: list[tuple[bytes, bytes]], secret: str
+) -> None:
+    """Whether the first fits, the last or none: an early end would tell how far a guess came."""
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("first", "second", "last")}
+    keys = Doorkeeper([ClientKey(name, hashed) for name, hashed in hashes.items()])
+    headers = {"Authorization": f"Bearer {secret}"}
+    if secret in hashes:
+        assert keys.admit(headers) == secret
+    else:
+        with pytest.raises(ApiError, match="Incorrect API key"):
+            keys.admit(headers)
+    given = hashlib.sha256(secret.encode()).hexdigest().encode()
+    assert compared == [(given, known.encode()) for known in hashes.values()]
+
+
+@pytest.mark.parametrize("given", ["right", "wrong"])
+def test_the_operators_key_is_compared_in_constant_time(
+    compared: list[tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("DEMUR_TEST_ADMIN", "right")
+    request = make_mocked_request("GET", "/", headers={"Authorization": f"Bearer {given}"})
+    settings = GatewaySettings(admin_key_env="DEMUR_TEST_ADMIN")
+    if given == "right":
+        admit(settings, request)
+    else:
+        with pytest.raises(ApiError, match="admin key is wrong"):
+            admit(settings, request)
+    assert compared == [(given.encode(), b"right")]

@@ -11,7 +11,7 @@ from demur.paper.pools import BY_NAME
 from demur.paper.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
 from demur.paper.pools.estimate import estimate_quality
 from demur.paper.pools.factorization import PoolFactorization
-from demur.paper.pools.frontier import frontier, hull, oracle_frontier
+from demur.paper.pools.frontier import frontier, hull, interval_of_aiq, oracle_frontier
 from demur.paper.pools.graph import GraphRouter, GraphWeights, _initial, edge_gradients, model_nodes
 from demur.paper.pools.pool import pair_quality
 from demur.paper.pools.ranking import PoolRanking
@@ -48,6 +48,16 @@ def test_an_estimate_is_in_units_of_quality_and_trusts_nothing_where_prompts_tel
     noise = (random.random((900, 4)) < [0.3, 0.4, 0.5, 0.8]).astype(float)
     found = estimate_quality(BY_NAME[name](), X, noise)
     assert np.mean(np.argmax(found(X), axis=1) == 3) > 0.95  # the best single model
+
+
+def test_aiq_has_a_95_percent_interval_over_prompts() -> None:
+    """The cheap model is always wrong, the dear one right on 30 %: AIQ is half of that, and so is its interval."""
+    right = (np.random.default_rng(0).random(600) < 0.3).astype(float)
+    quality, cost = np.column_stack([np.zeros(600), right]), np.tile([1.0, 2.0], (600, 1))
+    scores = np.tile([0.0, 1.0], (600, 1))
+    aiq, width = frontier(scores, quality, cost).aiq, 1.96 * right.std() / 600**0.5 / 2
+    assert aiq == pytest.approx(right.mean() / 2)
+    assert interval_of_aiq(scores, quality, cost) == pytest.approx((aiq - width, aiq + width), abs=0.1 * width)
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.labels.believed_gain import believed_area, choose_targets, halves
+from demur.labels.believed_gain import area_interval, believed_area, choose_targets, halves
 from worlds import planted
 
 
@@ -16,6 +16,18 @@ def test_the_area_is_the_gain_above_random_of_serving_the_highest_scores_first()
     assert believed_area(np.array([0.9, 0.1]), gains) == 0.25
     assert believed_area(np.array([0.1, 0.9]), gains) == -0.25
     assert believed_area(np.array([0.5, 0.5]), gains) == 0.0
+
+
+def test_what_one_score_catches_more_than_another_has_a_95_percent_interval_over_prompts() -> None:
+    """One order puts the prompts that gain first, the other last: what is caught more is the gain, weighed by ranks."""
+    gains = (np.random.default_rng(0).random(400) < 0.3).astype(float)
+    order = gains + np.linspace(0, 0.1, 400)
+    low, high = area_interval(order, -order, gains)
+    each = gains * (2 * np.argsort(np.argsort(order)) / 399 - 1)
+    width = 1.96 * each.std() / 20
+    assert (low, high) == pytest.approx((each.mean() - width, each.mean() + width), abs=0.1 * width)
+    drafts = [np.repeat(values[:, None], 8, axis=1) for values in (order, -order, gains)]
+    assert area_interval(*drafts) == pytest.approx((low, high), abs=0.02 * width)  # eight like drafts are one prompt
 
 
 def test_another_kind_is_chosen_only_where_it_is_better_beyond_its_interval() -> None:

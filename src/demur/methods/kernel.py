@@ -35,7 +35,7 @@ class KernelRidge(Estimator):
         self.centres_ = rows[kept]
         self.offset_ = np.array([np.average(y, weights=weight)], dtype=X.dtype)
         to_centres = self._kernel(rows).astype(float)  # (n, m)
-        if len(kept) == len(rows) and weight.min() > 0:  # exact: one n x n system, without its normal equations
+        if len(kept) == len(rows):  # exact: one n x n system, without its normal equations
             system = to_centres + np.diag(self.alpha / weight + JITTER)
             self.coefficients_ = np.linalg.solve(system, y - self.offset_).astype(X.dtype)
             return

@@ -1,0 +1,325 @@
+"""Would a test notice? Small faults in the pure modules, one at a time, each run against the nearest tests.
+
+    python benchmarks/mutants.py                           # 45 mutants per folder, drawn by seed
+    python benchmarks/mutants.py --folders gate --count 0  # every mutant of one folder
+
+A fault (mutant) is a comparison, an operator, a number, a min or max, a slice, a condition, a returned value or a
+raised error changed in a copy of the tree. It is killed when a test fails or takes too long, and survives otherwise.
+Messages, annotations and tolerances against rounding stay as they are. What no test can tell from the original is
+listed in EQUIVALENT with its reason and counted apart. A run that was stopped goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import compileall
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from demur.models.catalogue import cache_folder
+from environment import ROOT, describe
+
+SOURCE = Path("src/demur")
+TESTS = {  # module -> the files that test it, the nearest first
+    "statistics.py": ("test_statistics.py",),
+    "measure/certificate.py": ("test_certificates.py",),
+    "measure/curve.py": ("test_curves.py",),
+    "measure/threshold.py": ("test_calibration.py",),
+    "meaning/clusters.py": ("test_clustering.py",),
+    "meaning/dates.py": ("test_rules.py",),
+    "meaning/normalise.py": ("test_rules.py", "test_grading.py"),
+    "meaning/quantities.py": ("test_rules.py",),
+    "meaning/rules.py": ("test_rules.py",),
+    "meaning/final_answer.py": ("test_final_answer.py",),
+    "meaning/long_pairs.py": ("test_entailment.py",),
+    "labels/believed_gain.py": ("test_selection.py",),
+    "labels/graded_targets.py": ("test_sources.py",),
+    "labels/judge_replies.py": ("test_judge.py",),
+    "labels/self_report.py": ("test_signals.py",),
+    "labels/sureness.py": ("test_sureness.py",),
+    "labels/targets.py": ("test_preferences.py",),
+    "labels/uncertainty.py": ("test_uncertainty.py",),
+    "gate/drafts.py": ("test_gate.py",),
+    "gate/extra_samples.py": ("test_gate.py",),
+    "gate/gate.py": ("test_gate.py",),
+    "gate/staged.py": ("test_gate.py",),
+    "gate/weaker_groups.py": ("test_gate.py",),
+}
+EQUIVALENT: dict[str, str] = {}  # key of a mutant -> why no test can tell it from the original
+
+LOADED = ("numpy", "pytest", "hypothesis", "scipy.stats", "scipy.optimize", "sklearn.metrics", "aiohttp", "typer")
+COPIED = ("src", "tests", "benchmarks", "docs", "README.md", "pyproject.toml")
+SPARED_KEYWORDS = {"strict", "axis", "frozen", "slots", "eq", "kind", "return_inverse", "return_counts", "keepdims"}
+SMALLEST = 1e-6  # numbers below it are tolerances against rounding
+SWAPPED: dict[type[ast.AST], str] = {
+    **{ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "=="},
+    **{ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in", ast.And: "or", ast.Or: "and"},
+    **{ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*", ast.Mod: "*", ast.Pow: "*"},
+    **{ast.BitAnd: "|", ast.BitOr: "&"},
+}
+RENAMED = {"min": "max", "any": "all", "minimum": "maximum", "argmin": "argmax", "cumsum": "cumprod", "sum": "max"}
+RENAMED |= {"max": "min", "all": "any", "maximum": "minimum", "argmax": "argmin", "floor": "ceil", "mean": "sum"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One changed piece of a module's source."""
+
+    module: str  # below SOURCE
+    start: int  # bytes
+    end: int
+    text: str  # what stands there instead
+    line: int
+    key: str  # module, the line as it is and as it would be
+
+    @property
+    def folder(self) -> str:
+        return str(Path(self.module).parent)
+
+
+def mutants_of(module: str, source: bytes) -> list[Mutant]:
+    """Every mutant of a module, in the order of its text."""
+    starts = [0, *(at + 1 for at, byte in enumerate(source) if byte == ord("\n"))]
+    found = {}
+    for node, text in _changes(ast.parse(source)):
+        start = starts[node.lineno - 1] + node.col_offset
+        end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
+        before = source[starts[node.lineno - 1] : starts[(node.end_lineno or node.lineno)] - 1]
+        head, tail = before[: node.col_offset], source[end : starts[node.end_lineno or node.lineno] - 1]
+        after = head + text.encode() + tail
+        key = f"{module}: {' '.join(before.decode().split())} -> {' '.join(after.decode().split())}"
+        found[key] = Mutant(module, start, end, text, node.lineno, key)
+    return sorted(found.values(), key=lambda one: (one.start, one.end, one.text))
+
+
+def _changes(tree: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
+    """A node and what is written in its place, over all nodes that compute something."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.JoinedStr):
+            continue
+        if isinstance(node, ast.Raise):
+            yield node, "pass"
+            continue
+        if isinstance(node, ast.expr | ast.stmt):
+            for text in _instead(node):
+                yield node, text
+        yield from _changes(_without_words(node))
+
+
+def _without_words(node: ast.AST) -> ast.AST:
+    """The same node without annotations, decorators and arguments that only say how an array is laid out."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        defaults = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+        return ast.Module([*(ast.Expr(one) for one in defaults), *node.body], [])
+    if isinstance(node, ast.ClassDef):
+        return ast.Module(node.body, [])
+    if isinstance(node, ast.AnnAssign):
+        return ast.Module([ast.Expr(node.value)] if node.value else [], [])
+    if isinstance(node, ast.Call):
+        kept = [one.value for one in node.keywords if one.arg not in SPARED_KEYWORDS]
+        return ast.Module([ast.Expr(one) for one in (node.func, *node.args, *kept)], [])
+    return node
+
+
+def _instead(node: ast.expr | ast.stmt) -> list[str]:
+    """What may stand in a node's place."""
+    match node:
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in SWAPPED:
+            return [f"({ast.unparse(left)} {SWAPPED[type(op)]} {ast.unparse(right)})"]
+        case ast.BoolOp(op=op, values=values):
+            return ["(" + f" {SWAPPED[type(op)]} ".join(f"({ast.unparse(one)})" for one in values) + ")"]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in SWAPPED and not _is_text(left, right):
+            return [f"(({ast.unparse(left)}) {SWAPPED[type(op)]} ({ast.unparse(right)}))"]
+        case ast.UnaryOp(op=ast.Not() | ast.Invert() | ast.USub(), operand=operand):
+            return [f"({ast.unparse(operand)})"]
+        case ast.Constant(value=bool(value)):
+            return [str(not value)]
+        case ast.Constant(value=int(value)):
+            return [str(value + 1)]
+        case ast.Constant(value=float(value)) if abs(value) >= SMALLEST or value == 0:
+            return [repr(1.5 * value if value else 1.0)]
+        case ast.Name(id=name) if name in ("min", "max", "any", "all"):
+            return [RENAMED[name]]
+        case ast.Attribute(value=value, attr=name) if name in RENAMED:
+            return [f"{ast.unparse(value)}.{RENAMED[name]}"]
+        case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper)) if lower or upper:
+            parts = [(None, upper), (lower, None)] if lower and upper else [(None, None)]
+            return [f"{ast.unparse(value)}[{':'.join(ast.unparse(x) if x else '' for x in part)}]" for part in parts]
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return [f"({ast.unparse(orelse)} if {ast.unparse(test)} else {ast.unparse(body)})"]
+        case ast.Return(value=ast.expr()):
+            return ["return None"]
+        case ast.AugAssign() | ast.Break() | ast.Continue():
+            return ["pass"]
+    return []
+
+
+def _is_text(*nodes: ast.expr) -> bool:
+    """Whether one of them is a string, or a tuple or list: adding to them is no arithmetic."""
+    return any(
+        isinstance(node, ast.JoinedStr | ast.Tuple | ast.List)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+        for node in nodes
+    )
+
+
+class Tree:
+    """A copy of the repository in which one module at a time is changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+            copy(ROOT / name, folder / name)
+        compileall.compile_dir(folder / SOURCE, quiet=2)
+
+    def outcome(self, mutant: Mutant, limit: float) -> str:
+        """``killed`` by a test, ``killed by time``, or ``survived``."""
+        path = self.folder / SOURCE / mutant.module
+        whole = path.read_bytes()
+        path.write_bytes(whole[: mutant.start] + mutant.text.encode() + whole[mutant.end :])
+        for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+            compiled.unlink()
+        try:
+            return self.run(TESTS[mutant.module], limit)
+        finally:
+            path.write_bytes(whole)
+
+    def run(self, tests: tuple[str, ...], limit: float) -> str:
+        """The same of the tree as it is, by these files of tests, within ``limit`` seconds."""
+        process = multiprocessing.get_context("fork").Process(target=_test, args=(self.folder, tests))
+        process.start()
+        process.join(limit)
+        found = {0: "survived", None: "killed by time"}.get(process.exitcode, "killed")
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid or 0, signal.SIGKILL)  # servers that a test has started, too
+        process.join()
+        return found
+
+
+def _test(folder: Path, tests: tuple[str, ...]) -> None:
+    """In the fork: run the tests against the copy, and end with their exit code."""
+    os.setsid()
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(folder / "src")
+    sys.path[:] = [str(folder / "src"), *(part for part in sys.path if not Path(part or ".").is_relative_to(ROOT))]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("demur", "environment")]:
+        del sys.modules[name]
+    sys.dont_write_bytecode = True
+    import pytest
+
+    options = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not shared")
+    os._exit(pytest.main([*options, "-W", "ignore::pytest.PytestAssertRewriteWarning", *(f"tests/{t}" for t in tests)]))
+
+
+def drawn(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
+    """So many of each folder, the same for a seed; all where ``count`` is 0."""
+    found = []
+    for folder in dict.fromkeys(one.folder for one in mutants):
+        of = [one for one in mutants if one.folder == folder]
+        found += random.Random(seed).sample(of, min(count, len(of))) if count else of
+    return found
+
+
+def measure(mutants: list[Mutant], known: dict[str, str], record: Path, jobs: int) -> dict[str, str]:
+    """Key -> outcome, those that are known already from the record, and the others appended to it."""
+    identity = {one.key: _identity(one) for one in mutants}  # now: files may change while the mutants run
+    todo = [one for one in mutants if identity[one.key] not in known and one.key not in EQUIVALENT]
+    trees: SimpleQueue[Tree] = SimpleQueue()
+    limits: dict[tuple[str, ...], float] = {}
+    with tempfile.TemporaryDirectory(prefix="demur-mutants-") as folder:
+        for number in range(jobs):
+            place = Path(folder) / str(number)
+            place.mkdir()
+            trees.put(Tree(place))
+
+        def one(mutant: Mutant) -> None:
+            tree = trees.get()
+            try:
+                outcome = tree.outcome(mutant, limits[TESTS[mutant.module]])
+            finally:
+                trees.put(tree)
+            known[identity[mutant.key]] = outcome
+            with record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"mutant": identity[mutant.key], "key": mutant.key, "outcome": outcome}) + "\n")
+            print(f"{outcome:<15}{mutant.key[:170]}", file=sys.stderr, flush=True)
+
+        tree = trees.get()
+        for tests in dict.fromkeys(TESTS[mutant.module] for mutant in todo):
+            started = time.monotonic()
+            if tree.run(tests, 600.0) != "survived":
+                raise SystemExit(f"{', '.join(tests)} fail without any mutant; run them first")
+            limits[tests] = 20.0 + 5 * (time.monotonic() - started)
+        trees.put(tree)
+        with ThreadPoolExecutor(jobs) as workers:
+            list(workers.map(one, todo))
+    return {key: known.get(name, "equivalent") for key, name in identity.items()}
+
+
+def _identity(mutant: Mutant) -> str:
+    """Of a mutant and all that decides its outcome: the sources and its tests."""
+    tests = b"".join((ROOT / "tests" / name).read_bytes() for name in TESTS[mutant.module])
+    module = (ROOT / SOURCE / mutant.module).read_bytes()
+    return hashlib.sha256(b"\0".join([mutant.key.encode(), str(mutant.start).encode(), module, tests])).hexdigest()
+
+
+def report(outcomes: dict[str, str], mutants: list[Mutant]) -> None:
+    """Killed and survived by folder, and the survivors."""
+    print(f"{'folder':<12}{'mutants':>9}{'equivalent':>12}{'killed':>9}{'survived':>10}")
+    for folder in dict.fromkeys(one.folder for one in mutants):
+        of = [outcomes[one.key] for one in mutants if one.folder == folder]
+        equivalent, survived = of.count("equivalent"), of.count("survived")
+        killed = len(of) - equivalent - survived
+        share = killed / max(1, killed + survived)
+        print(f"{folder:<12}{len(of):>9}{equivalent:>12}{killed:>9}{survived:>10}  {share:.0%} killed")
+    for one in mutants:
+        if outcomes[one.key] == "survived":
+            print(f"survived: line {one.line} of {one.key}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folders", default=",".join(dict.fromkeys(str(Path(name).parent) for name in TESTS)))
+    parser.add_argument("--count", type=int, default=45, help="mutants per folder; 0: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--record", type=Path, default=cache_folder().parent / "mutants.jsonl", help="outcomes so far")
+    options = parser.parse_args()
+    print(describe())
+    for name in LOADED:
+        importlib.import_module(name)
+    every = [
+        one
+        for name in TESTS
+        if str(Path(name).parent) in options.folders.split(",")
+        for one in mutants_of(name, (ROOT / SOURCE / name).read_bytes())
+    ]
+    chosen = drawn(every, options.count, options.seed)
+    options.record.parent.mkdir(parents=True, exist_ok=True)
+    lines = options.record.read_text(encoding="utf-8").splitlines() if options.record.exists() else []
+    known = {row["mutant"]: row["outcome"] for row in map(json.loads, lines)}
+    print(f"{len(chosen)} of {len(every)} mutants, seed {options.seed}")
+    report(measure(chosen, known, options.record, options.jobs), chosen)
+
+
+if __name__ == "__main__":
+    main()
