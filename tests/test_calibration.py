@@ -59,7 +59,8 @@ def test_a_budget_buys_as_many_strong_calls_as_it_can() -> None:
 def test_a_share_counts_every_draft_that_a_prompt_may_meet() -> None:
     """Two prompts, each with a draft that lifts its score and one that lowers it: half of the drafts are strong."""
     found = threshold_for_share(np.array([[0.4, 0.8], [0.3, 0.7]]), 0.5)
-    assert (found.strong_share, found.n) == (0.5, 2)
+    assert (found.strong_share, found.n, found.gate) == (0.5, 2, True)
+    assert "without the gate" not in found.sentence
     assert 0.4 < found.threshold < 0.7
 
 

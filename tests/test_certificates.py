@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -68,6 +70,32 @@ def test_59_prompts_are_the_known_number_for_five_percent() -> None:
     assert prompts_needed(0.05, 0.95) == 59
 
 
+def bet(lost: list[float], risk: float, error: float) -> bool:
+    """The betting test one loss at a time, as Waudby-Smith and Ramdas (2023) write it, on losses moved into [0, 1]."""
+    m, mean, wealth, seen, squares = len(lost), (risk + 1) / 2, 1.0, 0.5, 0.25
+    variance = 0.25
+    for t, loss in enumerate(lost, start=1):
+        x = (loss + 1) / 2
+        wealth *= 1 + min((2 * math.log(1 / error) / (m * variance)) ** 0.5, 0.75 / (1 - mean)) * (mean - x)
+        if wealth >= 1 / error:
+            return True
+        seen += x
+        squares += (x - seen / (t + 1)) ** 2
+        variance = squares / (t + 1)
+    return False
+
+
+@pytest.mark.parametrize("like", [[0.0], [0.0, 0.0, 0.0, 0.1], [-0.1, 0.1, 0.0]])
+@pytest.mark.parametrize(("risk", "confidence"), [(0.05, 0.95), (0.1, 0.8)])
+def test_the_bet_is_won_with_as_many_prompts_as_the_formula_says(
+    like: list[float], risk: float, confidence: float
+) -> None:
+    needed = prompts_needed(risk, confidence, "difference", like=like)
+    assert needed is not None
+    won = [bet([like[i % len(like)] for i in range(m)], risk, 1 - confidence) for m in (needed - 1, needed)]
+    assert won == [False, True]
+
+
 def test_no_promise_is_made_where_the_weak_model_always_loses() -> None:
     zeros, ones = np.zeros(500), np.ones(500)
     with pytest.raises(InputError, match=r"100\.0% are lost; no number of such prompts would do"):
@@ -101,6 +129,8 @@ def test_bad_values_are_named() -> None:
         certify(ones, ones, ones, GRID, risk=5)
     with pytest.raises(InputError, match="qualities lie in"):
         certify(ones, 2 * ones, ones, GRID, risk=0.05)
+    with pytest.raises(InputError, match="qualities lie in"):
+        certify(ones, np.append(-0.1, ones[1:]), ones, GRID, risk=0.05)
     with pytest.raises(InputError, match="99 weak"):
         certify(ones, ones[1:], ones, GRID, risk=0.05)
 

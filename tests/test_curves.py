@@ -68,6 +68,23 @@ def test_nothing_beats_the_oracle_and_order_does_not_matter(rows: list[tuple[int
     assert cost_quality_curve(np.exp(score), weak, strong).apgr == pytest.approx(curve.apgr)
 
 
+def test_the_ends_are_both_models_and_what_is_recovered_stays_so() -> None:
+    """The first two prompts gain everything; the oracle begins at the weak model's quality and ends at the best."""
+    curve = cost_quality_curve([4, 3, 2, 1], [0, 0, 0.5, 0.5], [1, 1, 0.5, 0.5])
+    assert (curve.qualities[0], curve.oracle.qualities[0], curve.oracle.qualities[-1]) == (0.25, 0.25, 0.75)
+    assert curve.cpt(1.0) == curve.oracle.cpt(1.0) == 0.5
+    costs = np.arange(5.0)
+    dearer = curve.with_costs(costs)
+    assert [point.cost for point in dearer.points] == costs.tolist()
+    assert dearer.apgr == curve.apgr
+
+
+def test_two_models_of_equal_quality_leave_nothing_to_recover() -> None:
+    curve = cost_quality_curve([2, 1], [0, 1], [1, 0])
+    assert curve.gain == 0
+    assert all(math.isnan(value) for value in (curve.cpt(0.5), curve.apgr, curve.pgr(0.5), curve.oracle.cpt(0.5)))
+
+
 def test_equal_scores_are_the_chord() -> None:
     curve = cost_quality_curve(np.zeros(10), np.zeros(10), np.arange(10) / 10)
     assert curve.apgr == pytest.approx(0.5)

@@ -11,9 +11,9 @@ import pytest
 from demur.errors import ArtifactError, InputError
 from demur.gate.drafts import gate_rows, read_drafts
 from demur.gate.extra_samples import gain_for_the_money
-from demur.gate.gate import EMPTY_NLL, SIGNALS, GateRows, GateVerdict, fit_gate, read_head, read_signals
+from demur.gate.gate import EMPTY_NLL, SIGNALS, Gate, GateRows, GateStep, GateVerdict, fit_gate, read_head, read_signals
 from demur.gate.router import Router, believed_quality, drafts_of
-from demur.gate.staged import Use, staged_curve, staged_scores
+from demur.gate.staged import Rehearsal, Use, staged_curve, staged_scores
 from demur.gate.train import train_policy
 from demur.gate.weaker_groups import weaker_groups
 from demur.meaning.entailment import exact_match
@@ -84,6 +84,7 @@ def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:
     assert "of 3 extra samples only 1 were there to learn from" in found.lines
     with pytest.raises(InputError, match="9 training prompts"):
         fit_gate(GateRows(np.zeros(9), np.zeros((1, 9, 1, len(SIGNALS))), np.zeros((9, 1))))
+    fit_gate(GateRows(np.linspace(0, 1, 10), np.zeros((1, 10, 1, len(SIGNALS))), np.zeros((10, 1))))  # just enough
     with pytest.raises(InputError, match="at most 8"):
         fit_gate(GateRows(np.zeros(20), np.zeros((10, 20, 1, len(SIGNALS))), np.zeros((20, 1))))
 
@@ -217,6 +218,14 @@ def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
         assert expected.use(threshold).checked.mean() == real.use(threshold).checked.mean()
 
 
+def test_a_new_prompts_drafts_are_expected_to_change_as_those_of_the_nearest_scores_did() -> None:
+    """Of 16 rehearsed drafts the 4 around the prompt's place, at either end the last 4."""
+    gate = Gate((GateStep(0.0, 1.0, ()),), None, 99.0, GateVerdict(0.0, 0.0, 0.0, 0.0))
+    past = Rehearsal(np.arange(16) / 16, np.arange(16.0)[None])
+    found = past.expected(gate, np.array([0.5, 0.0, 1.0]))
+    assert (found.final - found.prompt[:, None]).tolist() == [[6, 7, 8, 9], [0, 1, 2, 3], [12, 13, 14, 15]]
+
+
 def test_where_the_strong_model_falls_for_what_the_weak_one_knows_it_is_said() -> None:
     """On one kind of prompt the strong model wavers between two answers, and the weak one always gives one of them."""
     prompts = [Prompt(str(i), ("zzzz " if i % 2 else "aaaa ") * (1 + i % 3), ("x",)) for i in range(N)]
@@ -295,5 +304,8 @@ def test_a_drafts_gain_is_the_strong_models_belief_in_itself_less_that_in_this_d
     drafts = read_drafts([np.array([0, 0, 1, 1])] * 2, [answers] * 2, 1)
     rows = gate_rows(np.zeros(2), drafts, [np.array([0, 0, 0, 2, 0, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1])], [4, 2])
     assert drafts.orders[0, :, 0].tolist() == [0, 1, 2, 3]
+    answers[2] = sample(2, "b", 0.7)
+    (heads,) = read_drafts([np.array([0, 0, 1, 1])], [answers], 1).heads  # type: ignore[misc]
+    assert heads[:, 0].tolist() == pytest.approx([0.1, 0.1, 0.7, 0.1])  # of each order's own draft
     assert rows.gains[0].tolist() == [0.5 - 0.75, 0.5 - 0.75, 0.5, 0.5]
     assert rows.gains[1].tolist() == [0.0, 0.0, 1.0, 1.0]  # two strong answers only: they need not be as many

@@ -59,6 +59,17 @@ def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_qualit
     assert {round(score) for score, _, _ in found.scores.values()} == {33}
 
 
+def test_bias_among_one_number_of_answers_is_said_whatever_the_others_show() -> None:
+    """Always the first of three; of two each place as often, by a judge that reads them."""
+    two = [JudgeItem(f"q{i}", "r", {"good": "x", "bad": "y", "worse": "y"}) for i in range(60)]
+    content = ["LLM 1" if order[0] == "good" else "LLM 2" for order in orders_of(two)]
+    found = report("judge", [*ITEMS, *two], ["LLM 1"] * len(ITEMS) + content)
+    assert shares(found.positions[2]) == [0.5, 0.5]
+    assert "goes by position" in found.lines[-1]
+    sure = report("judge", two, content).scores
+    assert sure == {"good": (100, 100, 100), "bad": (0, 0, 0), "worse": (0, 0, 0)}
+
+
 def test_orders_are_balanced_over_what_is_asked() -> None:
     """Every second question has one answer and is not asked: the others must still take every order in turn."""
     same = JudgeItem("q", "r", {"good": "x", "bad": "x", "worse": "x"})

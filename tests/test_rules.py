@@ -252,3 +252,29 @@ def test_anything_can_be_asked(text: str) -> None:
     assert same_meaning(text, text) is True
     assert same_meaning(text, "Paris") is not True
     read_answer(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "other"),
+    [
+        ("$5 and 30 cents", "$5.30"),
+        ("$2 mln", "two million dollars"),
+        ("2 trillion", "2,000 billion"),
+        ("eleven hundred", "1100"),
+        ("1 1/2 miles", "1.5 miles"),
+    ],
+)
+def test_amounts_that_are_written_in_parts_are_read_whole(answer: str, other: str) -> None:
+    assert same_meaning(answer, other) is True
+
+
+def test_1_500_is_one_and_a_half_or_fifteen_hundred_so_it_is_never_another_number_by_rule() -> None:
+    assert same_meaning("1.500", "2") is None
+    assert same_meaning("1,500", "2") is False
+
+
+def test_a_degree_of_either_scale_is_not_its_own_reading_on_the_other() -> None:
+    """68 °F are 20 °C; who says 20 °F, or 68 °C, has mistaken the scale or means a difference."""
+    assert same_meaning("20 °F", "20 °C") is False
+    assert same_meaning("68 °F", "68 °C") is False
+    assert same_meaning("68 °F", "20 °C") is True

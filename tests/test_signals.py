@@ -99,6 +99,7 @@ def test_a_model_is_asked_about_its_own_answers_once(tmp_path: Path) -> None:
         asked = len(pair.weak.requests) - before
         assert signals(run=run, ask=True) == card
         assert len(pair.weak.requests) - before == asked == 2 * card.prompts
+        assert {body["temperature"] for body in pair.weak.requests[before:]} == {0.0}  # what it says first
     weak = rows_of(card, "small")
     assert weak["p_true"].auroc == weak["verbalised"].auroc == pytest.approx(1.0)  # right about being wrong
     strong = rows_of(card, "large")

@@ -7,6 +7,7 @@ import pytest
 
 from demur.errors import InputError
 from demur.labels.graded_targets import (
+    RELAXATIONS,
     accuracy_targets,
     best_relaxation,
     preference_targets,
@@ -46,6 +47,20 @@ def test_a_strong_model_that_always_wins_needs_the_relaxation() -> None:
     assert len(np.unique(quality_gap_targets(weak, strong, "prob"))) == 1
     assert quality_gap_targets(weak, strong, "trans").mean() == pytest.approx(0.5, abs=0.06)
     assert best_relaxation(weak, strong) > 0.2
+
+
+def test_the_relaxation_is_the_one_that_spreads_the_labels_of_all_pairs_most() -> None:
+    """By trying what `quality_gap_targets` gives at each candidate, pair by pair."""
+    random = np.random.default_rng(2)
+    weak, strong = random.random((12, 4)) * 0.5 + 0.1, random.random((12, 4)) * 0.3 + 0.7
+    widest = strong.max() - weak.min()
+    spreads = {}
+    for t in np.linspace(0, widest, RELAXATIONS):
+        y = quality_gap_targets(weak, strong, "trans", relaxation=float(t))
+        spreads[float(t)] = np.abs(y[:, None] - y).mean()
+    found = best_relaxation(weak, strong)
+    assert spreads[found] == pytest.approx(max(spreads.values()))
+    assert 0 < found <= widest
 
 
 def test_every_source_has_its_own_material() -> None:

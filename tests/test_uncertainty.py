@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 import demur
 from demur.errors import InputError
-from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, agreement, saturated_share, uncertainty
+from demur.labels.uncertainty import (
+    DEFINITIONS,
+    NEEDS_LOGPROBS,
+    agreement,
+    consistency,
+    saturated_share,
+    uncertainty,
+    usable_definition,
+)
 
 answers = st.lists(
     st.tuples(st.integers(0, 4), st.lists(st.floats(-20, 0), min_size=1, max_size=6)), min_size=1, max_size=12
@@ -37,6 +45,16 @@ def test_order_of_samples_and_names_of_clusters_do_not_matter(
     for name in DEFINITIONS.keys() - {"perplexity"}:  # that one is of the first answer
         other = uncertainty([names[i] for i in ids][::-1], logprobs[::-1], name)
         assert other == pytest.approx(uncertainty(ids, logprobs, name), abs=1e-9)
+
+
+def test_a_models_own_word_is_no_measure_of_its_samples() -> None:
+    with pytest.raises(InputError, match="p_true is asked of a model about one answer"):
+        usable_definition("p_true", None)
+
+
+def test_consistency_is_the_share_of_pairs_that_agree_and_one_answer_agrees_with_itself() -> None:
+    assert consistency(np.array([0, 0, 1])) == pytest.approx(1 / 3)
+    assert consistency(np.array([0])) == 1.0
 
 
 def test_discrete_is_the_formula() -> None:
