@@ -74,6 +74,8 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "gate/gate.py: weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), "
     "X.T @ (targets - targets.mean())) / scale -> weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), "
     "X.T @ (((targets) + (targets.mean())))) / scale": "the columns of X are centred: a constant drops out",
+    "gate/staged.py: COSTED = 101 # thresholds at which a curve's cost is counted; between them it is interpolated -> "
+    "COSTED = 102 # thresholds at which a curve's cost is counted; between them it is interpolated": "only how finely",
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
 }

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from demur.errors import ArtifactError, InputError
 from demur.gate.drafts import gate_rows, read_drafts
 from demur.gate.extra_samples import gain_for_the_money
 from demur.gate.gate import EMPTY_NLL, SIGNALS, Gate, GateRows, GateStep, GateVerdict, fit_gate, read_head, read_signals
 from demur.gate.router import Router, believed_quality, drafts_of
-from demur.gate.staged import Rehearsal, Use, staged_curve, staged_scores
+from demur.gate.staged import Rehearsal, StagedScores, Use, rehearsal, staged_curve, staged_scores, without_gate
 from demur.gate.train import train_policy
 from demur.gate.weaker_groups import weaker_groups
 from demur.meaning.entailment import exact_match
@@ -21,10 +24,11 @@ from demur.meaning.meanings import Meanings
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
 from demur.models.encoder import LetterEncoder
-from demur.records import Prompt, Sample
+from demur.records import FloatArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
+from demur.statistics import folds
 
 N, SAMPLES = 240, 8
 
@@ -193,11 +197,13 @@ def test_a_gate_is_judged_on_prompts_of_which_it_saw_no_draft() -> None:
 
 def test_several_groups_share_the_chance_of_a_wrong_word() -> None:
     """Two groups of 40: alone, 1.96 standard errors would be enough; of two groups each takes 2.24."""
-    vectors = np.repeat(np.eye(2), 40, axis=0)
+    vectors = np.repeat(np.eye(3)[:2], 40, axis=0)
+    vectors[40:78, 2] = np.tile([0.3, -0.3], 19)  # around the second group's middle, where its last two are
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     noise, error = np.tile([-1.0, 1.0], 20), 1 / 39**0.5  # of the mean of 40 values +-1
     gains = np.concatenate([noise - 2.1 * error, noise - 2.4 * error])
     (found,) = weaker_groups(vectors, [f"prompt {i}" for i in range(80)], gains)
-    assert (found.prompts, found.example) == (40, "prompt 40")
+    assert (found.prompts, found.example) == (40, "prompt 78")
     assert (found.low, found.gain, found.high) == pytest.approx(
         (-4.6414 * error, -2.4 * error, -0.1586 * error), rel=1e-3
     )
@@ -288,6 +294,62 @@ def test_the_first_stage_alone_says_that_the_gate_was_not_heard(tmp_path: Path) 
     assert "not heard" not in Router.load(tmp_path, encoder=LetterEncoder()).route("question 7").reason
     replace(policy, active=False).save(tmp_path)
     assert "not heard" not in PromptRouter.load(tmp_path, encoder=LetterEncoder()).route("question 7").reason
+
+
+def test_the_signals_of_a_draft_by_hand() -> None:
+    """Mean NLL of the draft .5, of the other two .1 and .3; two of three mean what the draft does."""
+    found = read_signals([4, 7, 4], [(-0.2, -0.8), (-0.1,), (-0.3, -0.3)])
+    entropy = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
+    assert found.tolist() == pytest.approx([0.5, np.log(0.5 + 1e-3), 0.3, entropy, 2 / 3, 2 / 3])
+    assert read_signals([4, 7, 7], [None] * 3).tolist()[:3] == [0.0, 0.0, 0.0]
+    assert read_head([-0.1] * 7 + [-0.9] + [-5.0]).tolist() == pytest.approx([0.2, 0.9])  # of eight tokens
+
+
+def test_a_step_is_the_prompts_score_and_a_ridge_regression_in_equal_parts() -> None:
+    """Both at unit variance over the rows held out, then in the prompt score's mean and spread; by scikit-learn."""
+    random = np.random.default_rng(0)
+    prompt, signals, gains = random.random(30), random.normal(size=(1, 30, 3, 2)), random.normal(size=(30, 3))
+    gains += signals[0, :, :, 0]
+    gate, _ = fit_gate(GateRows(prompt, signals, gains))
+    X, y = np.column_stack([prompt.repeat(3), signals[0].reshape(90, 2)]), gains.ravel()
+    ridge, held = make_pipeline(StandardScaler(), Ridge(alpha=20.0)), np.empty(90)
+    fold_of = folds(90, groups=np.arange(90) // 3, seed=1)
+    for fold in range(5):
+        held[fold_of == fold] = ridge.fit(X[fold_of != fold], y[fold_of != fold]).predict(X[fold_of == fold])
+    middle, spread = prompt.mean(), prompt.std()
+
+    def both(estimate: FloatArray) -> FloatArray:
+        return np.asarray((X[:, 0] - middle) / spread + (estimate - held.mean()) / held.std())
+
+    expected = middle + spread / both(held).std() * both(ridge.fit(X, y).predict(X))
+    assert gate.steps[0].score(prompt[:, None], signals[0]).ravel() == pytest.approx(expected)
+
+
+def test_a_decision_is_settled_where_two_deviations_of_what_is_to_come_would_not_turn_it() -> None:
+    steps = GateStep(0.0, 1.0, (), spread=0.1), GateStep(0.0, 1.0, ())
+    gate = Gate(steps, None, 1.0, GateVerdict(0.0, 0.0, 0.0, 0.0))
+    assert [gate.settled(0, score, 0.5) for score in (0.29, 0.31, 0.5, 0.69, 0.71)] == [True, False, False, False, True]
+    assert gate.settled(1, 0.5, 0.5)  # no sample is left
+
+
+def test_a_score_on_the_threshold_is_strong_and_each_threshold_costs_what_its_drafts_do() -> None:
+    scores = StagedScores(np.array([0.2, 0.8]), np.array([[[0.3, 0.1], [0.8, 0.7]]]), np.zeros(1), 0.4)
+    assert scores.use(0.8).strong.tolist() == [[False, False], [True, False]]
+    assert without_gate(np.array([0.5, 0.4])).use(0.5).strong.tolist() == [[True], [False]]
+    weak, strong = np.array([1.0, 2.0]), np.array([10.0, 20.0])
+    curve = staged_curve(scores, np.zeros((2, 2)), np.ones(2), (weak, strong))
+    assert curve.costs is not None
+    assert curve.costs.tolist() == [scores.use(t).cost(weak, strong).mean() for t in curve.thresholds]
+
+
+def test_a_rehearsal_keeps_2000_drafts_with_their_own_changes() -> None:
+    prompt = np.random.default_rng(0).permutation(700) / 700
+    held = np.stack([3 * prompt, 0 * prompt])[:, :, None].repeat(3, axis=2)
+    kept = rehearsal(prompt, held)
+    assert kept.changes.shape == (2, len(kept.scores)) == (2, 2000)
+    assert (np.diff(kept.scores) >= 0).all()
+    assert kept.changes == pytest.approx(np.stack([2 * kept.scores, -kept.scores]))
+    assert kept.finals == pytest.approx(np.zeros(2000))
 
 
 def test_an_empty_draft_is_no_sure_one() -> None:
