@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from demur.config import LabelConfig
+from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
+from demur.labels.from_samples import CANDIDATES, TARGETS
 from demur.labels.judge_replies import orders_of
 from demur.labels.label_run import FROM_GRADES, Sampled, from_file, from_grades, from_judge, judge_items
 from demur.records import Prompt, Sample
@@ -37,6 +38,16 @@ def test_the_strong_model_is_needed_only_for_the_hard_prompt(name: str) -> None:
     assert easy.kind == name
     assert f"2 preferences ({name})" in found.sentence
     assert ("they equal kind prob" in "".join(found.notes)) == (name == "quality-gap trans")
+
+
+def test_every_kind_of_labels_has_what_makes_its_targets_and_no_other() -> None:
+    made = {*TARGETS, *FROM_GRADES, "preference", "judge"}
+    assert set(KINDS) - made == {"entropy auto"}  # it chooses among the others
+    assert made - set(KINDS) == set()
+    assert {name for name, kind in KINDS.items() if "gold answers" in kind.needs} == set(FROM_GRADES)
+    assert set(CANDIDATES) <= set(TARGETS)
+    own = {option for kind in KINDS.values() for option in kind.options}
+    assert {each.name for each in fields(LabelConfig)} - own == {"source", "kind", "entailment", "rules"}
 
 
 def test_prompts_without_gold_are_refused() -> None:

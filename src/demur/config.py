@@ -30,12 +30,56 @@ DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.l
     *("predictive_entropy", "perplexity"),
 )
 
-LabelSource = Literal["entropy", "agreement", "accuracy", "preference", "quality-gap", "judge"]
-KINDS: Mapping[str, tuple[str, ...]] = {  # of a source's labels, its default first
-    "entropy": ("believed", "combined", "calibrated", "margin", "hard", "auto"),
-    "accuracy": ("hard", "soft"),
-    "quality-gap": ("prob", "det", "trans"),
+Need = Literal["samples", "joint meanings", "belief", "log-probs", "encoder", "gold answers", "file", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a kind of labels needs. What its targets are: `demur.labels.from_samples` and `demur.labels.label_run`."""
+
+    needs: frozenset[Need]
+    options: tuple[str, ...] = ()  # of `LabelConfig` that are its own; entailment and rules serve every kind
+    softer: str = ""  # the option that makes soft labels of the same source
+    about: str = ""  # for the command's help
+
+    @classmethod
+    def of(cls, *needs: Need, options: tuple[str, ...] = (), softer: str = "", about: str = "") -> Kind:
+        return cls(frozenset(needs), options, softer, about)
+
+
+_MEASURED = ("definition",)  # of the entropy
+KINDS: Mapping[str, Kind] = {  # by source and kind, as a row of preferences bears them; a source's default first
+    "entropy believed": Kind.of("samples", "joint meanings", "belief", options=_MEASURED),
+    "entropy combined": Kind.of("samples", "joint meanings", "log-probs", options=_MEASURED),
+    "entropy calibrated": Kind.of("samples", options=_MEASURED),
+    "entropy margin": Kind.of("samples", options=_MEASURED),
+    "entropy hard": Kind.of("samples", options=(*_MEASURED, "delta", "tau"), softer="--kind margin"),
+    "entropy auto": Kind.of(
+        *("samples", "joint meanings", "belief", "encoder"), options=_MEASURED, about="chosen label-free"
+    ),
+    "agreement": Kind.of("samples", "joint meanings"),
+    "accuracy hard": Kind.of("samples", "gold answers", softer="--kind soft"),
+    "accuracy soft": Kind.of("samples", "gold answers"),
+    "preference": Kind.of("file", options=("file", "models", "tie_below")),
+    "quality-gap prob": Kind.of("samples", "gold answers"),
+    "quality-gap det": Kind.of("samples", "gold answers", softer="--kind prob"),
+    "quality-gap trans": Kind.of("samples", "gold answers"),
+    "judge": Kind.of("samples", "judge", options=("judge", "max_usd")),
 }
+LABEL_SOURCES = tuple(dict.fromkeys(name.partition(" ")[0] for name in KINDS))
+
+
+def kinds_of(source: str) -> tuple[str, ...]:
+    """The kinds of a source's labels, its default first; none for a source that is one kind itself."""
+    return tuple(kind for name, _, kind in (each.partition(" ") for each in KINDS) if name == source and kind)
+
+
+def _options_of(source: str) -> tuple[str, ...]:
+    """Options that belong to a source's kinds alone."""
+    names = (source, *(f"{source} {kind}" for kind in kinds_of(source)))
+    return tuple(dict.fromkeys(option for name in names if name in KINDS for option in KINDS[name].options))
+
+
 _NOT_NEGATIVE = {"at_least": 0}
 _FRACTION = {"at_least": 0, "at_most": 1}
 _Record = TypeVar("_Record")
@@ -62,7 +106,7 @@ class LabelConfig:
     An option that does not belong to the source keeps its default: `check_label` holds that.
     """
 
-    source: LabelSource = "entropy"
+    source: str = "entropy"  # one of LABEL_SOURCES
     kind: str | None = None  # of labels, see KINDS; None: the source's first
     definition: str = "rao_blackwell"  # entropy: of semantic entropy; discrete where log-probs are missing
     delta: Literal["symmetric", "paper"] = "symmetric"  # entropy, hard labels: relative to what
@@ -78,45 +122,44 @@ class LabelConfig:
     @property
     def chosen_kind(self) -> str:
         """The kind, or the source's first; "" for a source that has none."""
-        return self.kind or KINDS.get(self.source, ("",))[0]
+        return self.kind or next(iter(kinds_of(self.source)), "")
 
     @property
     def name(self) -> str:
         """Source and kind, as a row of preferences bears them: "accuracy soft", "judge"."""
         return f"{self.source} {self.chosen_kind}".strip()
 
-
-BELONGS: Mapping[str, LabelSource] = {  # entailment and rules serve every source: the gate reads meanings, too
-    "definition": "entropy",
-    "delta": "entropy",
-    "tau": "entropy",
-    "file": "preference",
-    "models": "preference",
-    "tie_below": "preference",
-    "judge": "judge",
-    "max_usd": "judge",
-}
+    def needs(self, what: Need) -> bool:
+        """True where these labels cannot be made without it."""
+        return what in KINDS[self.name].needs
 
 
 def check_label(label: LabelConfig, where: str = "label") -> None:
     """Raise InputError for an option that does not belong to the source, or one that it lacks."""
-    plain = LabelConfig()
-    for option, owner in BELONGS.items():
-        value = getattr(label, option)
-        if value != getattr(plain, option) and label.source != owner:
-            fitting = [name for name, source in BELONGS.items() if source == label.source]
-            takes = ", ".join((["kind"] if label.source in KINDS else []) + fitting + ["entailment", "rules"])
-            raise InputError(
-                f"{where}: {option} {_as_written(value)} belongs to source {owner!r}; "
-                f"source {label.source!r} takes {takes}"
-            )
+    if label.source not in LABEL_SOURCES:
+        raise InputError(f"{where}: source: {label.source!r} is none of {', '.join(map(repr, LABEL_SOURCES))}")
+    for source in LABEL_SOURCES:
+        for option in _options_of(source) if source != label.source else ():
+            if _is_given(label, option):
+                takes = (*(["kind"] if kinds_of(label.source) else []), *_options_of(label.source))
+                raise InputError(
+                    f"{where}: {option} {_as_written(getattr(label, option))} belongs to source {source!r}; "
+                    f"source {label.source!r} takes {', '.join((*takes, 'entailment', 'rules'))}"
+                )
     _check_kind(label, where)
-    if label.chosen_kind != "hard" and (label.delta, label.tau) != (plain.delta, plain.tau):
-        raise InputError(f"{where}: delta and tau belong to kind 'hard', and the kind is {label.chosen_kind!r}")
-    if label.source == "preference" and not label.file:
-        raise InputError(f"{where}: source 'preference' needs a file of preferences (--file)")
-    if label.source == "judge" and not label.judge:
-        raise InputError(f"{where}: source 'judge' needs a judge (--judge): a catalogue name or MODEL@BASE_URL")
+    for name, kind in KINDS.items():
+        foreign = [option for option in kind.options if option not in KINDS[label.name].options]
+        if name.startswith(f"{label.source} ") and any(_is_given(label, option) for option in foreign):
+            own = name.partition(" ")[2]
+            raise InputError(
+                f"{where}: {' and '.join(foreign)} belong to kind {own!r}, and the kind is {label.chosen_kind!r}"
+            )
+    if label.needs("file") and not label.file:
+        raise InputError(f"{where}: source {label.source!r} needs a file of preferences (--file)")
+    if label.needs("judge") and not label.judge:
+        raise InputError(
+            f"{where}: source {label.source!r} needs a judge (--judge): a catalogue name or MODEL@BASE_URL"
+        )
     if label.models and (len(label.models) != 2 or len(set(label.models)) != 2):
         raise InputError(
             f"{where}: models are the weak and the strong one, two names; found {_as_written(label.models)}"
@@ -124,16 +167,20 @@ def check_label(label: LabelConfig, where: str = "label") -> None:
 
 
 def _check_kind(label: LabelConfig, where: str) -> None:
-    known = KINDS.get(label.source, ())
+    known = kinds_of(label.source)
     if label.kind is None or label.kind in known:
         return
-    elsewhere = [source for source, kinds in KINDS.items() if label.kind in kinds]
-    if label.kind in get_args(LabelSource):
+    elsewhere = [source for source in LABEL_SOURCES if label.kind in kinds_of(source)]
+    if label.kind in LABEL_SOURCES:
         hint = f"; {label.kind!r} is a source of its own"
     else:
         hint = f"; it belongs to source {' and '.join(map(repr, elsewhere))}" if elsewhere else ""
     has = f"its kinds are {', '.join(known)}" if known else "it has no kinds"
     raise InputError(f"{where}: kind {label.kind!r} does not fit source {label.source!r}: {has}{hint}")
+
+
+def _is_given(label: LabelConfig, option: str) -> bool:
+    return bool(getattr(label, option) != getattr(LabelConfig(), option))
 
 
 def _as_written(value: object) -> str:

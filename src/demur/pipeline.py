@@ -138,7 +138,7 @@ def notes_of(run: Run) -> tuple[str, ...]:
     """Which of the run's prompts are not labelled, and why."""
     notes = []
     complete = sum(map(run.is_complete, run.train))
-    if run.unfinished and run.config.label.source != "preference":
+    if run.unfinished and run.config.label.needs("samples"):
         notes.append(
             f"{run.sampled_share} are there: labelling the {complete} complete prompts of {len(run.train)}; the same "
             "`demur sample` goes on"

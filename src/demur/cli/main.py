@@ -17,6 +17,7 @@ from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.inspect import AllowEndpoint, AsJson, Model
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.paper import add_commands as paper_commands
+from demur.config import KINDS, LABEL_SOURCES, LabelConfig, kinds_of
 from demur.errors import DemurError, InputError, of_the_system
 
 app = typer.Typer(
@@ -29,6 +30,18 @@ app = typer.Typer(
 
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
 Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder anew, with other settings.")]
+
+
+def _kinds_help() -> str:
+    """The kinds of every source that has some."""
+    found = []
+    for source in LABEL_SOURCES:
+        abouts = {kind: KINDS[f"{source} {kind}"].about for kind in kinds_of(source)}
+        shown = [f"{kind} ({about})" if about else kind for kind, about in abouts.items()]
+        found += [f"{source}: {', '.join(shown)}"] if shown else []
+    return f"Of the labels; a source's first is its default. {'; '.join(found)}."
+
+
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 
 
@@ -111,16 +124,8 @@ def sample(
 @app.command()
 def label(
     run: RunFolder = "run",
-    source: Annotated[
-        str, typer.Option("--from", help="entropy, agreement, accuracy, preference, quality-gap, or judge.")
-    ] = "entropy",
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help="entropy: believed (the default), combined, calibrated, margin, hard, auto (chosen label-free); "
-            "accuracy: hard, soft; quality-gap: prob, det, trans."
-        ),
-    ] = None,
+    source: Annotated[str, typer.Option("--from", help=f"{', '.join(LABEL_SOURCES)}.")] = LabelConfig().source,
+    kind: Annotated[str | None, typer.Option(help=_kinds_help())] = None,
     definition: Annotated[str, typer.Option(help="entropy: of semantic entropy.")] = "rao_blackwell",
     delta: Annotated[str, typer.Option(help="entropy, kind hard: symmetric, or paper (Eq. 3).")] = "symmetric",
     tau: Annotated[float, typer.Option(help="entropy, kind hard: relative difference up to which they tie.")] = 0.1,

@@ -5,12 +5,12 @@ It connects clustering, uncertainty and preferences for a list of prompts; each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demur.config import LabelConfig
+from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.belief import (
     Belief,
@@ -90,8 +90,34 @@ class _Measured:
     strong: Sureness
     weak_meanings: Sequence[int]
     strong_meanings: Sequence[int]
-    saturated: float
-    pairs: int
+    saturated: float = 0.0
+    pairs: int = 0
+    joint: Sequence[IntArray] = ()  # clusters over both models' answers of a prompt, the strong model's half first
+    belief: Belief | None = None
+
+    @property
+    def gains(self) -> FloatArray:
+        """(n,) what escalating gains, by agreement of both models' answers."""
+        return np.array([agreement(ids[len(ids) // 2 :], ids[: len(ids) // 2]) for ids in self.joint])
+
+    @property
+    def believed_gains(self) -> FloatArray:
+        """(n,) the same as believed, weighed by how much of the weak model's consistency the strong one confirms."""
+        assert self.belief is not None, "the kind needs a belief, and none was formed"
+        return self.belief.gains
+
+
+TARGETS: Mapping[str, Callable[[_Measured, LabelConfig], FloatArray]] = {  # (n,), of every kind that samples make
+    "entropy believed": lambda found, _: gain_targets(found.believed_gains),
+    "entropy combined": lambda found, _: combined_targets(found.gains, found.weak, found.strong),
+    "entropy calibrated": lambda found, _: calibrated_targets(found.weak, found.strong),
+    "entropy margin": lambda found, _: margin_targets(found.weak.entropy, found.strong.entropy),
+    "entropy hard": lambda found, asked: hard_targets(
+        found.weak.entropy, found.strong.entropy, tau=asked.tau, delta=asked.delta
+    ),
+    "agreement": lambda found, _: gain_targets(found.gains),
+}
+CANDIDATES = ("entropy believed", "entropy combined", "agreement", "entropy margin")  # that auto chooses among
 
 
 def label_prompts(
@@ -119,20 +145,20 @@ def label_prompts(
     measured = _measure(prompts, sides[0], sides[1], meanings, definition)
     pairs, name = measured.pairs, config.name
     notes: tuple[str, ...] = ()
-    joint: Sequence[IntArray] = ()
-    if name == "entropy combined" and measured.weak.coverage is None:
+    if "log-probs" in KINDS[name].needs and measured.weak.coverage is None:
         name, notes = "agreement", ("targets agreement: without log-probs there is no coverage to combine it with",)
-    if name in ("agreement", "entropy believed", "entropy combined", "entropy auto"):
+    if "joint meanings" in KINDS[name].needs:
         found = joint_clusters(prompts, sides[0], sides[1], meanings)
-        joint, pairs = found.ids, pairs + found.pairs_scored
-    belief = believe(joint, sides, definition) if name in ("entropy believed", "entropy auto") else None
-    if name == "entropy auto" and belief is not None:
-        picked = _choose(prompts, joint, sides, encoder, belief)
+        measured, pairs = replace(measured, joint=found.ids), pairs + found.pairs_scored
+    belief = believe(measured.joint, sides, definition) if "belief" in KINDS[name].needs else None
+    measured = replace(measured, belief=belief)
+    if "encoder" in KINDS[name].needs:
+        picked = _choose(prompts, measured, sides, encoder, config)
         name, notes = picked.kind, (picked.sentence,)
-    if belief is not None and name == "entropy believed":
-        targets, notes = gain_targets(belief.gains), (*notes, belief.sentence)
-    else:
-        targets, belief = _targets(name, config, measured, joint, sides), None
+    if "belief" not in KINDS[name].needs:
+        belief = None
+    notes = (*notes, belief.sentence) if belief else notes
+    targets = TARGETS[name](measured, config)
     rows = tuple(
         Preference(
             id=prompt.id,
@@ -156,10 +182,9 @@ def label_prompts(
         )
         for i, prompt in enumerate(prompts)
     )
-    softer = "--kind margin" if name == "entropy hard" else ""
     as_printed = definition in AS_PRINTED
     warnings = list(silent)
-    warnings += label_warnings(targets, measured.saturated, as_printed=as_printed, softer=softer)
+    warnings += label_warnings(targets, measured.saturated, as_printed=as_printed, softer=KINDS[name].softer)
     if definition != config.definition:
         warnings.insert(
             0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
@@ -283,28 +308,12 @@ def joint_clusters(
     return meanings([prompt.text for prompt in prompts], answers)
 
 
-def _targets(
-    name: str, config: LabelConfig, measured: _Measured, joint: Sequence[IntArray], sides: Sequence[_Side]
-) -> FloatArray:
-    """Targets (n,) of a source and kind; ``joint`` is only looked at for agreement and combined."""
-    weak, strong = measured.weak, measured.strong
-    if name == "entropy margin":
-        return margin_targets(weak.entropy, strong.entropy)
-    if name == "entropy calibrated":
-        return calibrated_targets(weak, strong)
-    if name == "entropy hard":
-        return hard_targets(weak.entropy, strong.entropy, tau=config.tau, delta=config.delta)
-    n = len(sides[1][0])
-    gains = np.array([agreement(ids[n:], ids[:n]) for ids in joint])
-    return gain_targets(gains) if name == "agreement" else combined_targets(gains, weak, strong)
-
-
 def _choose(
     prompts: Sequence[Prompt],
-    joint: Sequence[IntArray],
+    measured: _Measured,
     sides: Sequence[_Side],
     encoder: Encoder | None,
-    belief: Belief,
+    config: LabelConfig,
 ) -> Choice:
     """Targets from the first half of the samples, judged by G of the second half.
 
@@ -312,8 +321,8 @@ def _choose(
     """
     if encoder is None:
         raise InputError("kind auto trains a small router to choose by; give label_prompts an encoder, or name a kind")
-    n = len(sides[1][0])
-    learned, judged = halves(joint, n)
+    joint, n = measured.joint, len(sides[1][0])
+    _, judged = halves(joint, n)
     half = n // 2
     weak, strong = (
         measure_sureness(
@@ -325,12 +334,9 @@ def _choose(
         for start, side in ((n, sides[0]), (0, sides[1]))
     )
     first = [np.concatenate([ids[:half], ids[n : n + half]]) for ids in joint]
-    believed = believe(first, [[answers[:half] for answers in side] for side in sides], "discrete", slope=belief.slope)
-    candidates = {
-        "entropy believed": gain_targets(believed.gains),
-        "entropy combined": combined_targets(learned, weak, strong),
-        "agreement": gain_targets(learned),
-        "entropy margin": margin_targets(weak.entropy, strong.entropy),
-    }
+    slope = measured.belief.slope if measured.belief else None
+    belief = believe(first, [[answers[:half] for answers in side] for side in sides], "discrete", slope=slope)
+    learned = _Measured(weak, strong, (), (), joint=first, belief=belief)
+    candidates = {name: TARGETS[name](learned, config) for name in CANDIDATES}
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
     return choose_targets(candidates, judged, vectors)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.config import LabelConfig
+from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
@@ -35,7 +35,6 @@ FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  #
     "quality-gap trans": partial(quality_gap_targets, variant="trans"),
 }
 _JUDGED = {frozenset({"strong"}): 1.0, frozenset({"weak"}): 0.0, frozenset({"weak", "strong"}): 0.5}
-_SOFTER = {"accuracy hard": "--kind soft", "quality-gap det": "--kind prob"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +69,18 @@ def label_run(run: Run) -> Labels:
     that can be read; EndpointError and BudgetError of the judge.
     """
     label, names = run.config.label, (run.pair.weak.model, run.pair.strong.model)
-    if label.source == "preference":
+    if label.needs("file"):
         return from_file(label, *names, kept={prompt.text for prompt in run.test})
     sampled = Sampled(run.complete(run.train), run.samples, *names)
-    if label.source == "judge":
+    if label.needs("judge"):
         return _from_judge(run, sampled)
-    if label.name in FROM_GRADES:
+    if label.needs("gold answers"):
         return from_grades(sampled, label.name)
     return label_prompts(
         *(sampled.prompts, sampled.samples, run.meanings, label),
         weak=sampled.weak,
         strong=sampled.strong,
-        encoder=run.encoder if label.name == "entropy auto" else None,  # it trains a small router to choose by
+        encoder=run.encoder if label.needs("encoder") else None,  # a small router is trained to choose by
     )
 
 
@@ -173,5 +172,5 @@ def from_judge(sampled: Sampled, items: Sequence[JudgeItem], replies: Sequence[s
 
 def _labels(rows: Sequence[Preference], notes: Sequence[str]) -> Labels:
     targets = np.array([row.target for row in rows])
-    warnings = label_warnings(targets, softer=_SOFTER.get(rows[0].kind, ""))
+    warnings = label_warnings(targets, softer=KINDS[rows[0].kind].softer)
     return Labels(tuple(rows), warnings, tuple(note for note in notes if note))
