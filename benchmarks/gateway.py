@@ -28,6 +28,7 @@ from demur.models.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from environment import describe, peer_python
+from worst_requests import report_worst
 
 UPSTREAM, DEMUR, ROUTELLM, LITELLM, FLOOR = 8301, 8302, 8303, 8304, 8305
 LEVELS = (1, 32, 128)
@@ -274,6 +275,7 @@ def main() -> None:
         by_name = {target.name: target for target in targets}
         report_health(by_name["demur routed"], options.requests)
         report_memory(by_name["demur pass-through"], gateway.pid)
+        report_worst(folder)
 
 
 def report_health(routed: Target, requests: int) -> None:

@@ -31,10 +31,11 @@ HARD, EASY = "zzz zz zzzz?", "aaa aa aaaa?"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A gateway, its address, its two fakes and a client session."""
+    """A gateway, its address and that of the operator's routes, its two fakes and a client session."""
 
     gateway: Gateway
     address: str
+    operator: str
     weak: FakeEndpoint
     strong: FakeEndpoint
     session: aiohttp.ClientSession
@@ -73,8 +74,8 @@ async def gateway(tmp_path: Path, *, gate: Gate | None = None, **settings: Any) 
             strong=ModelConfig("large", strong.base_url, usd_per_million_input=1.0, usd_per_million_output=2.0),
             ledger=str(tmp_path / "ledger.sqlite"),
         )
-        async with running(replace(given, **settings)) as (found, address):
-            yield Running(found, address, weak, strong, session)
+        async with running(replace(given, **settings)) as (found, address, operator):
+            yield Running(found, address, operator, weak, strong, session)
 
 
 BOTH: tuple[Role, ...] = ("weak", "strong")

@@ -38,7 +38,7 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         faults: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        await page.goto(found.address)
+        await page.goto(found.operator)
         await page.wait_for_function("document.getElementById('requests').textContent === '61'")
         assert await page.locator("#recent tr").count() == 25
         assert "gate" in await page.inner_text("#latency")

@@ -43,14 +43,14 @@ async def test_without_a_key_only_this_machine_itself_is_the_operator(
 ) -> None:
     async with gateway(tmp_path) as found:
         for method, path in (("GET", "/"), ("GET", "/metrics"), ("GET", "/admin/stats"), ("POST", "/admin/reload")):
-            async with found.session.request(method, f"{found.address}{path}", headers=headers) as answer:
+            async with found.session.request(method, f"{found.operator}{path}", headers=headers) as answer:
                 assert answer.status == status, path
 
 
 async def test_the_dashboards_own_page_may_ask(tmp_path: Path) -> None:
     async with gateway(tmp_path) as found:
-        own = {"Origin": found.address}
-        async with found.session.post(f"{found.address}/admin/reload", headers=own) as answer:
+        own = {"Origin": found.operator}
+        async with found.session.post(f"{found.operator}/admin/reload", headers=own) as answer:
             assert answer.status == 200
 
 
@@ -76,7 +76,7 @@ async def test_with_a_key_its_holder_is_the_operator_in_a_browser_too(
 ) -> None:
     monkeypatch.setenv("DEMUR_TEST_ADMIN", "admin-word")
     async with gateway(tmp_path, admin_key_env="DEMUR_TEST_ADMIN") as found:
-        answer = await found.session.get(f"{found.address}/admin/stats", headers=headers)
+        answer = await found.session.get(f"{found.operator}/admin/stats", headers=headers)
         assert answer.status == status
         assert ("WWW-Authenticate" in answer.headers) is (status == 401)
 
@@ -85,7 +85,7 @@ async def test_secrets_may_stand_in_files(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "word").write_text("admin-word\n")
     monkeypatch.setenv("DEMUR_TEST_ADMIN_FILE", str(tmp_path / "word"))
     async with gateway(tmp_path, admin_key_env="DEMUR_TEST_ADMIN") as found:
-        answer = await found.session.get(f"{found.address}/metrics", headers=basic("admin-word"))
+        answer = await found.session.get(f"{found.operator}/metrics", headers=basic("admin-word"))
         assert answer.status == 200
 
 
@@ -119,7 +119,7 @@ async def test_a_router_that_cannot_score_is_refused_and_the_old_one_serves(
 ) -> None:
     async with gateway(tmp_path) as found:
         monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(rows))
-        async with found.session.post(f"{found.address}/admin/reload") as answer:
+        async with found.session.post(f"{found.operator}/admin/reload") as answer:
             assert answer.status == 409
             assert "the old stays" in (await answer.json())["error"]["message"]
         assert (await found.ask(EASY))[2]["model"] == "small"
@@ -145,7 +145,7 @@ async def test_a_slow_reload_holds_nobody_up(tmp_path: Path, monkeypatch: pytest
     async with gateway(tmp_path) as found:
         monkeypatch.setattr(reloading, "usable_policy", slow)
         save_calibration(tmp_path / "router", Calibration(-1.0, 1.0, 5, "strong share 100%"))
-        reload = asyncio.ensure_future(found.session.post(f"{found.address}/admin/reload"))
+        reload = asyncio.ensure_future(found.session.post(f"{found.operator}/admin/reload"))
         await asyncio.sleep(0.1)
         start = time.perf_counter()
         assert (await found.ask(EASY))[2]["model"] == "small"  # the old one
@@ -163,7 +163,7 @@ async def test_revoking_the_last_key_closes_the_door(tmp_path: Path) -> None:
         held = {"Authorization": f"Bearer {key}"}
         assert (await found.ask(EASY, headers=held))[0] == 200
         keys.write_text(json.dumps([]))
-        async with found.session.post(f"{found.address}/admin/reload") as answer:
+        async with found.session.post(f"{found.operator}/admin/reload") as answer:
             assert answer.status == 200
         assert (await found.ask(EASY, headers=held))[0] == 401
         assert (await found.ask(EASY))[0] == 401

@@ -186,7 +186,7 @@ async def test_the_operator_is_told_once_when_an_upstream_goes_and_when_it_retur
 
 
 async def metrics(found: Running) -> str:
-    async with found.session.get(f"{found.address}/metrics") as answer:
+    async with found.session.get(f"{found.operator}/metrics") as answer:
         return await answer.text()
 
 

@@ -15,7 +15,7 @@ from conftest import needed
 from gateways import EASY, Running, gateway, upstream
 
 REQUEST = b'{"model": "small", "messages": [{"role": "user", "content": "x"}]}'
-HEADER = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(REQUEST)
+HEADER = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(REQUEST)
 
 
 def connected(found: Running) -> socket.socket:
@@ -64,7 +64,7 @@ async def test_the_second_header_of_a_connection_must_come_in_time_too(tmp_path:
     async with gateway(tmp_path, body_seconds=0.2) as found:
         host, _, port = found.address.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"200 OK" in await reader.readuntil(b'"ok"}')
         await asyncio.sleep(0.4)  # to wait between requests is no fault
         writer.write(b"GET /health HTTP/1.1\r\nHost:")

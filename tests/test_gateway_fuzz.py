@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from conftest import EVERYTHING
 from demur.gateway.ledger.ledger import read_ledger
-from test_gateway_processes import configured, fakes, served
+from test_gateway_processes import Address, configured, fakes, served
 
 BATCH, BATCHES = 50, 200 if EVERYTHING else 20
 KEY = "sk-upstream-secret"
@@ -180,7 +180,7 @@ class Batches:
         self._session, self._address = self._runner.run(self._begin())
         return self
 
-    async def _begin(self) -> tuple[aiohttp.ClientSession, str]:
+    async def _begin(self) -> tuple[aiohttp.ClientSession, Address]:
         self._world = self._opened()
         return await anext(self._world)
 
@@ -188,7 +188,7 @@ class Batches:
         self._runner.run(self._world.aclose())
         self._runner.close()
 
-    async def _opened(self) -> AsyncGenerator[tuple[aiohttp.ClientSession, str]]:
+    async def _opened(self) -> AsyncGenerator[tuple[aiohttp.ClientSession, Address]]:
         connector = aiohttp.TCPConnector(limit=16)
         async with fakes() as (weak, strong), strict(self._seen) as url:
             command = await asyncio.to_thread(configured, self._folder, weak, strong, ledger=f"{self._folder}/l.sqlite")
@@ -216,7 +216,7 @@ class Batches:
         """Requests on the gateway's own books."""
 
         async def ask() -> str:
-            async with self._session.get(f"{self._address}/metrics") as answer:
+            async with self._session.get(f"{self._address.operator}/metrics") as answer:
                 return str(await answer.text())
 
         lines = self._runner.run(ask()).splitlines()

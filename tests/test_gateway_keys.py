@@ -104,7 +104,7 @@ def test_a_full_disk_and_a_loose_mode_lose_no_key(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-UNKNOWN = ModelConfig("nobody-knows-its-price", "http://127.0.0.1:1/v1")
+UNKNOWN = ModelConfig("nobody-knows-its-price", "http://models.example/v1")  # on a private network it would be free
 
 
 async def test_a_budget_that_could_never_be_spent_is_refused_at_the_start(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_a_budget_that_could_never_be_spent_is_refused_at_the_start(tmp_pa
 
 
 async def reload(found: Running) -> tuple[int, str]:
-    async with found.session.post(f"{found.address}/admin/reload") as answer:
+    async with found.session.post(f"{found.operator}/admin/reload") as answer:
         return answer.status, await answer.text()
 
 

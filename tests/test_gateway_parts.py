@@ -158,8 +158,8 @@ def test_no_number_of_the_settings_switches_a_limit_off(tmp_path: Path, name: st
 
 
 def test_every_number_of_the_settings_has_a_range() -> None:
-    numbers = [one for one in fields(GatewaySettings) if one.type in ("int", "float")]
-    assert len(numbers) == 14
+    numbers = [one for one in fields(GatewaySettings) if one.type in ("int", "float", "int | None")]
+    assert len(numbers) == 16
     assert all(one.metadata for one in numbers)
 
 

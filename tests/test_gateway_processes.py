@@ -51,8 +51,15 @@ def configured(folder: Path, weak: FakeEndpoint, strong: FakeEndpoint, **more: o
     return [*command, "--config", str(folder / "gateway.toml")]
 
 
+class Address(str):
+    """Of a service; and of its operator's routes."""
+
+    __slots__ = ("operator",)
+    operator: str
+
+
 @asynccontextmanager
-async def served(command: list[str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def served(command: list[str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, Address]]:
     """The process and its address."""
     child = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, env=os.environ | {"COLUMNS": "200"}
@@ -60,7 +67,10 @@ async def served(command: list[str]) -> AsyncIterator[tuple[asyncio.subprocess.P
     assert child.stdout is not None
     try:
         line = await asyncio.wait_for(child.stdout.readline(), 30)
-        yield child, line.decode().split()[2].removesuffix("/v1")
+        words = line.decode().split()
+        address = Address(words[2].removesuffix("/v1"))
+        address.operator = words[4].removesuffix("/)")
+        yield child, address
     finally:
         if child.returncode is None:
             child.kill()

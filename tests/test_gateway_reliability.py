@@ -104,7 +104,7 @@ async def test_sent_is_answered_and_refused(tmp_path: Path) -> None:
 
             await asyncio.gather(*(client(i) for i in range(60)))
             await asyncio.sleep(1.2)
-            async with session.get(f"{address}/metrics") as answer:
+            async with session.get(f"{address.operator}/metrics") as answer:
                 text = await answer.text()
             records = read_ledger(path, last=1000)
     assert sum(statuses.values()) == 300
@@ -137,7 +137,7 @@ async def test_a_postgres_that_is_stopped_and_started_again_misses_nothing(tmp_p
                 await asyncio.sleep(1.2)
                 await asyncio.to_thread(postgres.start)
             await asyncio.sleep(2)
-            async with session.get(f"{address}/metrics") as answer:
+            async with session.get(f"{address.operator}/metrics") as answer:
                 text = await answer.text()
             child.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(child.wait(), 20) == 0
@@ -197,7 +197,7 @@ async def test_a_clock_that_is_set_confuses_neither_rates_nor_durations(tmp_path
                 if number:
                     os.kill(child.pid, number)
                 statuses += [status for status, _ in await asyncio.gather(*asked)]
-            async with session.get(f"{address}/admin/stats") as answer:
+            async with session.get(f"{address.operator}/admin/stats") as answer:
                 stats = await answer.json()
             child.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(child.wait(), 20) == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError, parse_body
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.keys import new_key
+from demur.gateway.ledger.ledger import LedgerRecord, read_ledger
 from gateways import EASY, Running, gateway, upstream
 
 
@@ -127,3 +130,255 @@ async def test_an_easy_prompt_is_named_by_the_upstreams_own_name(tmp_path: Path)
     async with gateway(tmp_path) as found:
         await found.ask(EASY)
         assert found.weak.requests[0]["model"] == "small"
+
+
+# -- pages of other sites ----------------------------------------------------------------------------------------------
+
+PAGE = "https://evil.example"
+BODY = b'{"model":"demur",' + SAID + b"}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": PAGE}, 403),
+        ({"Origin": PAGE, "Content-Type": "text/plain"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:9"}, 403),  # another port is another site
+        ({"Origin": "http://["}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "[::1"}, 403),
+        ({"Host": "localhost:8111"}, 200),
+        ({"Host": "127.0.0.2"}, 200),
+        ({"Host": "[::1]:8111"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+async def test_without_keys_no_page_of_another_site_may_ask(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    async with gateway(tmp_path) as found:
+        assert (await post(found, BODY, headers=headers))[0] == status
+        assert len(found.weak.requests) == (status == 200)
+        async with found.session.get(f"{found.address}/v1/models", headers=headers) as answer:
+            assert answer.status == status
+
+
+async def test_allowed_origins_may_ask_and_read(tmp_path: Path) -> None:
+    async with gateway(tmp_path, allowed_origins=("https://app.example",)) as found:
+        own = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
+        asked = own | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        url = f"{found.address}/v1/chat/completions"
+        async with found.session.options(url, headers=asked) as answer:
+            assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (204, own["Origin"])
+            assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
+        async with found.session.post(url, data=BODY, headers=own) as answer:
+            assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, own["Origin"])
+            assert "x-demur-model" in answer.headers["Access-Control-Expose-Headers"]
+        for method in ("OPTIONS", "POST"):
+            async with found.session.request(method, url, data=BODY, headers={"Origin": PAGE}) as answer:
+                assert answer.status == 403
+                assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_what_is_said_to_browsers_stays_on_its_side(tmp_path: Path) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def reflect(request: web.Request) -> web.Response:
+        seen.append(dict(request.headers))
+        headers = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true", "Alt-Svc": 'h3=":1"'}
+        return web.json_response({}, headers=headers)
+
+    async with gateway(tmp_path) as found, upstream(reflect, found):
+        given = {"Referer": "http://127.0.0.1/secret", "Sec-Fetch-Mode": "cors", "Origin": found.address}
+        async with found.session.post(f"{found.address}/v1/chat/completions", data=BODY, headers=given) as answer:
+            assert answer.status == 200
+            assert not [name for name in answer.headers if name.lower().startswith(("access-control", "alt-svc"))]
+    assert not {"Referer", "Sec-Fetch-Mode", "Origin"} & seen[0].keys()
+
+
+async def test_headers_that_stand_twice_pass_twice(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    async def twice(request: web.Request) -> web.Response:
+        seen.append(request.headers.getall("X-Trace"))
+        response = web.json_response({})
+        for value in ("<a>; rel=next", "<b>; rel=last"):
+            response.headers.add("Link", value)
+        return response
+
+    async with gateway(tmp_path) as found, upstream(twice, found):
+        headers = [("X-Trace", "a"), ("X-Trace", "b")]
+        async with found.session.post(f"{found.address}/v1/chat/completions", data=BODY, headers=headers) as answer:
+            assert answer.headers.getall("Link") == ["<a>; rel=next", "<b>; rel=last"]
+    assert seen == [["a", "b"]]
+
+
+# -- the operator's routes ---------------------------------------------------------------------------------------------
+
+OPERATORS = (("GET", "/"), ("GET", "/metrics"), ("GET", "/admin/stats"), ("POST", "/admin/reload"))
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATORS)
+async def test_what_a_proxy_passes_on_never_reaches_the_operators_routes(
+    tmp_path: Path, method: str, path: str
+) -> None:
+    """As nginx's plain proxy_pass sends it: HTTP/1.0, the upstream's own host, no header that names a client."""
+    async with gateway(tmp_path) as found:
+        host = found.address.removeprefix("http://")
+        answer = await wired(found, f"{method} {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.0 404")
+        async with found.session.request(method, f"{found.operator}{path}") as own:
+            assert own.status == 200
+
+
+async def wired(found: Running, raw: bytes) -> bytes:
+    """What these bytes are answered, until the connection ends."""
+    reader, writer = await asyncio.open_connection(*found.address.removeprefix("http://").split(":"))
+    writer.write(raw)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize("headers", [{"Host": "[::1"}, {"Origin": "http://["}, {"Host": ""}])
+async def test_odd_hosts_are_not_the_operators(tmp_path: Path, headers: dict[str, str]) -> None:
+    async with gateway(tmp_path) as found:
+        answer = await found.session.get(f"{found.operator}/metrics", headers=headers)
+        assert answer.status == 403
+        assert "error" in await answer.json()
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+SECRET = b"sk-client-secret-1234"
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+BROKEN = [
+    HEAD + b"Authorization: Bearer " + SECRET + b"\x01\r\n\r\n",
+    HEAD + b"Authorization: Bearer x\r\n " + SECRET + b"\r\nContent-Length: 1\r\n\r\n{",
+    HEAD + b"Authorization: Bearer " + SECRET + b"\xff\r\nContent-Length: 1\r\n\r\n{",
+    b"POST /v1/chat/completions?api_key=" + SECRET + b"\xff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"POST /v1/chat/completions HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer " + SECRET + b"\n\n" + SAID,
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + SECRET + b"\r\n",
+    HEAD + b"X-Long: " + SECRET * 2000 + b"\r\n\r\n",
+    HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n" + SECRET,
+    HEAD + b"Content-Length: " + SECRET + b"\r\n\r\n",
+    HEAD + b"Expect: " + SECRET + b"\r\nContent-Length: 1\r\n\r\n{",
+    SECRET + b" / HTTP/1.1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", BROKEN)
+async def test_what_is_not_http_is_json_and_leaves_no_byte_in_the_log(
+    tmp_path: Path, raw: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with gateway(tmp_path) as found:
+        reader, writer = await asyncio.open_connection(*found.address.removeprefix("http://").split(":"))
+        writer.write(raw)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.split()[1] in (b"400", b"403", b"417"), head
+        assert b"application/json" in head
+        length = int(head.lower().partition(b"content-length:")[2].split()[0])
+        answer = await reader.readexactly(length)
+        assert set(json.loads(answer)["error"]) == {"message", "type", "param", "code"}
+        assert SECRET not in answer
+        writer.close()
+        assert (await found.ask(EASY))[0] == 200
+    out, err = capfd.readouterr()
+    assert "sk-client" not in caplog.text + out + err
+
+
+@pytest.mark.slow
+async def test_no_bytes_of_a_header_are_logged_or_our_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Five hundred requests with a key in them, each with one to three bytes changed or put in somewhere."""
+    caplog.set_level(logging.DEBUG)
+    draw = random.Random(7)
+    whole = HEAD + b"Authorization: Bearer " + SECRET + b"\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+    statuses: set[bytes] = set()
+    async with gateway(tmp_path, body_seconds=0.2) as found:
+        for _ in range(500):
+            raw = bytearray(whole)
+            for _ in range(draw.randint(1, 3)):
+                at = draw.randrange(len(raw) - len(BODY))
+                raw[at : at + draw.randint(0, 1)] = bytes([draw.randrange(256)])
+            reader, writer = await asyncio.open_connection(*found.address.removeprefix("http://").split(":"))
+            writer.write(raw)
+            try:
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            except (asyncio.IncompleteReadError, ConnectionError):  # it waited for more, and was cut
+                answer = b""
+            answer += await reader.read(10_000) if answer else b""
+            writer.close()
+            assert not answer or answer.startswith(b"HTTP/1."), raw
+            statuses.add(answer.split()[1] if answer else b"")
+            assert SECRET not in answer, raw
+    assert b"400" in statuses
+    assert not {one for one in statuses if one.startswith(b"5") and one != b"503"}
+    out, err = capfd.readouterr()
+    assert "sk-client" not in caplog.text + out + err
+
+
+async def test_a_kind_of_failure_is_said_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    from demur.gateway.http.failures import FailureLog
+
+    log = FailureLog(seconds=0.05)
+    for _ in range(50):
+        log.say("a request failed", ValueError("secret"))
+    assert [record.getMessage() for record in caplog.records] == ["a request failed: ValueError"]
+    await asyncio.sleep(0.06)
+    log.say("a request failed", ValueError("secret"))
+    assert caplog.records[1].getMessage() == "a request failed: ValueError (50 times)"
+
+
+async def test_a_key_that_is_no_text_is_wrong_and_no_fault(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    new_key(keys, "ann")
+    async with gateway(tmp_path, keys=str(keys)) as found:
+        raw = HEAD + b"Authorization: Bearer \xff\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+        answer = await wired(found, raw)
+        assert answer.startswith(b"HTTP/1.1 401")
+        assert b"invalid_api_key" in answer
+
+
+# -- what is turned away -----------------------------------------------------------------------------------------------
+
+
+async def test_who_is_turned_away_is_counted_and_not_written_down(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    new_key(keys, "ann")
+    async with gateway(tmp_path, keys=str(keys)) as found:
+        for _ in range(3):
+            assert (await found.ask(EASY))[0] == 401
+        assert (await post(found, b"{}", "/v1/responses"))[0] == 404
+        text = await (await found.session.get(f"{found.operator}/metrics")).text()
+        assert 'demur_refused_total{status="401"} 3' in text
+        assert 'demur_refused_total{status="404"} 1' in text
+    assert read_ledger(str(tmp_path / "ledger.sqlite")) == []
+
+
+async def test_other_paths_and_methods_say_what_is_served(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        status, answer = await post(found, b"{}", "/v1/responses")
+        said = json.loads(answer)["error"]["message"]
+        assert (status, "/v1/responses" in said, "/v1/chat/completions" in said) == (404, True, True)
+        async with found.session.get(f"{found.address}/v1/chat/completions") as wrong:
+            assert wrong.status == 405
+            assert {"POST"} <= set(wrong.headers["Allow"].split(","))
+
+
+# -- streams behind proxies and to old clients -------------------------------------------------------------------------
+
+
+async def test_a_stream_is_not_held_back_by_a_proxy_and_ends_with_an_old_clients_connection(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        _, headers, _ = await found.ask(EASY, stream=True)
+        assert headers["X-Accel-Buffering"] == "no"
+        raw = b'{"model":"small","stream":true,' + SAID + b"}"
+        old = HEAD.replace(b"1.1", b"1.0") + b"Connection: keep-alive\r\nContent-Length: %d\r\n\r\n"
+        answer = await wired(found, old % len(raw) + raw)
+        assert answer.endswith(b"data: [DONE]\n\n")

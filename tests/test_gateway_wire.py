@@ -22,7 +22,7 @@ from demur.gateway.http.openai_bodies import (
     routed_text,
     threshold_of,
 )
-from demur.gateway.upstreams.token_counts import StreamCount, Tokens, request_tokens, whole_tokens
+from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, Tokens, request_tokens, whole_tokens
 from demur.gateway.upstreams.upstream import Breaker, retry_after
 
 values = st.recursive(
@@ -161,7 +161,7 @@ def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer(
         {"role": "system", "content": "s" * 40},
         {"role": "user", "content": [{"type": "text", "text": "u" * 40}, image]},
     ]
-    assert request_tokens({"model": "large", "messages": messages}) == 20
+    assert request_tokens({"model": "large", "messages": messages}) == 20 + MEDIA_TOKENS
     assert request_tokens({"prompt": [1, 2, 3]}) == 3
     assert request_tokens({"input": ["abcd", "efgh"]}) == 2
     answer = {"id": "i" * 500, "choices": [{"message": {"role": "assistant", "content": "c" * 80}}]}

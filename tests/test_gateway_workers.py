@@ -74,8 +74,8 @@ async def test_rate_and_count_are_those_of_all_workers(tmp_path: Path) -> None:
             assert statuses.count(200) == 5
             assert statuses.count(429) == 25
             await asyncio.sleep(1.5)  # what a worker has counted may be missing for a second
-            assert {requests_in(await get(address, "/metrics")) for _ in range(12)} == {30}
-            stats = [await get(address, "/admin/stats") for _ in range(6)]
+            assert {requests_in(await get(address.operator, "/metrics")) for _ in range(12)} == {30}
+            stats = [await get(address.operator, "/admin/stats") for _ in range(6)]
             assert all('"requests": 30' in one for one in stats)
 
 
@@ -86,7 +86,7 @@ async def test_counts_never_fall_whichever_worker_is_asked(tmp_path: Path) -> No
             seen = []
             for _ in range(40):
                 await once(address)
-                seen.append(requests_in(await get(address, "/metrics")))
+                seen.append(requests_in(await get(address.operator, "/metrics")))
             assert seen == sorted(seen)
 
 
@@ -95,10 +95,10 @@ async def test_a_reload_reaches_every_worker(tmp_path: Path) -> None:
         command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
         async with served([*command, "--workers", "3"]) as (_, address):
             save_calibration(tmp_path / "router", Calibration(-1.0, 1.0, 5, "strong share 100%"))
-            async with aiohttp.ClientSession() as session, session.post(f"{address}/admin/reload") as answer:
+            async with aiohttp.ClientSession() as session, session.post(f"{address.operator}/admin/reload") as answer:
                 assert answer.status == 200
             await asyncio.sleep(1.5)
-            stats = [await get(address, "/admin/stats") for _ in range(20)]
+            stats = [await get(address.operator, "/admin/stats") for _ in range(20)]
             assert all('"threshold": -1.0' in one for one in stats)
 
 
@@ -113,7 +113,7 @@ async def test_a_worker_that_is_killed_is_started_again_and_counts_on(tmp_path: 
             await until(lambda: len(workers_of(child.pid)) == 2 and before[0] not in workers_of(child.pid))
             assert [await once(address) for _ in range(20)] == [200] * 20  # those meanwhile wait for the new one
             await asyncio.sleep(1.5)
-            assert requests_in(await get(address, "/metrics")) == 40
+            assert requests_in(await get(address.operator, "/metrics")) == 40
             child.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(child.wait(), 20) == 0
     assert len(read_ledger(str(tmp_path / "l.sqlite"), last=100)) == 40

@@ -222,10 +222,10 @@ def models(known: Sequence[CatalogueModel]) -> None:
     out.print(table)
 
 
-def serving(address: str) -> None:
+def serving(address: str, operator: str) -> None:
     """Where the gateway listens, and how to ask it."""
     body = '{"model": "demur", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
-    out.print(f"demur serves {address}/v1 (dashboard: {address}/)", markup=False)
+    out.print(f"demur serves {address}/v1 (dashboard: {operator}/)", markup=False)
     out.print(f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'", markup=False)
 
 

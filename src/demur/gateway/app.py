@@ -11,16 +11,20 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from demur.gateway.decision.check_draft import Outgoing
 from demur.gateway.decision.choose_model import ALIAS, Chooser, unknown_model
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question, read_question
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
+from demur.gateway.http.failures import failures
+from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import (
     ApiError,
     model_entry,
@@ -28,6 +32,8 @@ from demur.gateway.http.openai_bodies import (
     request_headers,
     response_headers,
 )
+from demur.gateway.http.origins import refuse_other_sites
+from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
 from demur.gateway.http.send import send_pieces
 from demur.gateway.keys import Doorkeeper
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
@@ -37,7 +43,9 @@ from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_ans
 from demur.gateway.upstreams.upstream import Upstream
 from demur.records import Role
 
-LARGEST_HELD = 2**30  # bytes of all requests that are under way; a request beyond them is answered 429
+LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
+PARSED_AT_ONCE = 2  # of the larger ones
+NOT_ADMITTED = (401, 403)  # counted, not written down: anybody can send as many as a disk holds
 log = logging.getLogger("demur.gateway")
 
 
@@ -62,7 +70,8 @@ class Gateway:
         self.draining = False
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
         self.reloading = asyncio.Lock()
-        self._held_bytes = 0
+        self._held = HeldBytes()
+        self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)
         self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
         self._chooser = Chooser(decider, {up.endpoint.model: role for role, up in upstreams.items()})
 
@@ -76,13 +85,13 @@ class Gateway:
 
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
-        self.doorkeeper.admit(request.headers)
+        self._admit_client(request)
         names = [ALIAS, *self._chooser.direct]
         return web.Response(body=model_list(names, int(time.time())), content_type="application/json")
 
     async def model(self, request: web.Request) -> web.Response:
         """GET /v1/models/NAME."""
-        self.doorkeeper.admit(request.headers)
+        self._admit_client(request)
         name = request.match_info["name"]
         if not self._chooser.knows(name):
             raise unknown_model(name, self._chooser.direct)
@@ -120,11 +129,10 @@ class Gateway:
             request.headers.get("traceparent", ""),
         )
         exchange = Exchange(arrived)
-        held = _expected_bytes(request, self.settings.max_body_bytes)
+        hold = Hold(self._held)
         self.in_flight += 1
-        self._held_bytes += held
         try:
-            return await self._serve(request, exchange, routed=routed)
+            return await self._serve(request, exchange, hold, routed=routed)
         except (ApiError, web.HTTPException) as error:
             exchange.ended = Ended(error.status, getattr(error, "outcome", "refused"))
             raise
@@ -136,37 +144,55 @@ class Gateway:
             raise
         finally:
             self.in_flight -= 1
-            self._held_bytes -= held
-            asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
+            hold.give_back()
+            if exchange.question or exchange.ended is None or exchange.ended.status not in NOT_ADMITTED:
+                asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
 
-    async def _serve(self, request: web.Request, exchange: Exchange, *, routed: bool) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold, *, routed: bool) -> web.StreamResponse:
         exchange.key = self._admit(request)
-        exchange.question = await self._read(request, exchange.key, routed=routed)
+        exchange.question = await self._read(request, exchange.key, hold, routed=routed)
+        exchange.reserved = self.doorkeeper.reserve(exchange.key, self._expected_usd(exchange.question))
         exchange.sent = await self._ask(request, exchange, exchange.question, routed=routed)
         return await self._answer(request, exchange, exchange.sent)
 
+    def _expected_usd(self, question: Question) -> float:
+        """What a request may cost, by the dearer of the two models; a price that nobody knows is no limit."""
+        prices = [upstream.endpoint.price for upstream in self.upstreams.values()]
+        return max((price.usd(question.tokens, question.most_tokens) for price in prices if price), default=0.0)
+
     def _admit(self, request: web.Request) -> str:
         """Let a request in: the name of its key; raises ApiError."""
-        if self.in_flight > self.settings.max_in_flight or self._held_bytes > LARGEST_HELD:
+        if self.in_flight > self.settings.max_in_flight:
             raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
-        return self.doorkeeper.admit(request.headers)
+        return self._admit_client(request)
 
-    async def _read(self, request: web.Request, key: str, *, routed: bool) -> Question:
-        """What the request asks, read once; raises ApiError."""
+    def _admit_client(self, request: web.Request) -> str:
+        """The name of a request's key; without keys, nobody but the clients of this machine's user. Raises ApiError."""
         try:
-            if request.content.is_eof():  # all of it came with the header, as it mostly does
-                raw = await request.read()
-            else:
-                async with asyncio.timeout(self.settings.body_seconds):
-                    raw = await request.read()
-        except TimeoutError:
-            raise ApiError(408, "The request's body did not come in time.") from None
-        except (web.RequestPayloadError, ValueError):  # it is not what its Content-Encoding says, say
-            raise ApiError(400, "The body cannot be read.") from None
+            if self.doorkeeper.keys is None:
+                refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
+            return self.doorkeeper.admit(request.headers)
+        except ApiError as error:
+            if error.status in NOT_ADMITTED:
+                self.metrics.refuse(error.status)
+            raise
+
+    async def _read(self, request: web.Request, key: str, hold: Hold, *, routed: bool) -> Question:
+        """What the request asks, read once; raises ApiError."""
+        raw = await read_body(request, self.settings, hold)
         routes = self._chooser.routes if routed else lambda name: False
-        return read_question(
-            raw, routes, self.settings, key=key, conversation=request.headers.get("x-demur-conversation")
-        )
+        conversation = request.headers.get("x-demur-conversation")
+        read = partial(read_question, raw, routes, self.settings, key=key, conversation=conversation)
+        if len(raw) <= LARGEST_IN_LOOP:
+            check_structure(raw, self.settings.max_json_values)
+            question = read()
+        else:
+            async with self._parsing:
+                values = await asyncio.to_thread(check_structure, raw, self.settings.max_json_values)
+                hold.set(3 * len(raw) + values)  # its bytes, its text, the texts in it
+                question = await asyncio.to_thread(read)
+        hold.set(len(raw) + len(question.text))
+        return question
 
     async def _ask(self, request: web.Request, exchange: Exchange, question: Question, *, routed: bool) -> Sent:
         """The answer of the model that is chosen, or of the one that stands in for it. Raises ApiError."""
@@ -202,26 +228,30 @@ class Gateway:
             last = exchange.checked or choice
             self._chooser.keep(exchange.question.turn, last.role, sent.role)
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
+        mask = self._mask()
         if answer.whole is None:
-            response, outcome = await send_pieces(request, answer, self._headers(exchange, sent), exchange.passed)
+            if mask:
+                answer = replace(answer, pieces=mask.mask_pieces(answer.pieces))
+            response, outcome = await send_pieces(request, answer, self._headers(exchange, sent, mask), exchange.passed)
             outcome = "upstream_error" if answer.status >= 400 and outcome == "ok" else outcome
             exchange.ended = Ended(answer.status, "fallback" if fallback and outcome == "ok" else outcome)
             return response
-        data = self._mask_keys(answer.whole) if answer.status >= 400 else answer.whole
+        data = mask.mask(answer.whole)
         exchange.passed.set_whole(data)
         outcome = "upstream_error" if answer.status >= 400 else "fallback" if fallback else "ok"
         exchange.ended = Ended(answer.status, outcome)
-        return web.Response(body=data, status=answer.status, headers=self._headers(exchange, sent))
+        return web.Response(body=data, status=answer.status, headers=self._headers(exchange, sent, mask))
 
-    def _mask_keys(self, data: bytes) -> bytes:
-        """An error of an upstream; some show the key that they were asked with."""
-        for upstream in self.upstreams.values():
-            data = upstream.mask_key(data)
-        return data
+    def _mask(self) -> KeyMask:
+        """Masks the keys of the upstreams, of which either may show the other's."""
+        return KeyMask(filter(None, (upstream.key for upstream in self.upstreams.values())))
 
-    def _headers(self, exchange: Exchange, sent: Sent) -> dict[str, str]:
-        headers = response_headers(sent.answer.headers)
-        return headers | self._explain(exchange, sent) if self.settings.headers else headers
+    def _headers(self, exchange: Exchange, sent: Sent, mask: KeyMask) -> CIMultiDict[str]:
+        found = response_headers(sent.answer.headers)
+        headers = CIMultiDict((name, mask.mask_text(value)) for name, value in found.items())
+        if self.settings.headers:
+            headers.update(self._explain(exchange, sent))
+        return headers
 
     def _explain(self, exchange: Exchange, sent: Sent) -> dict[str, str]:
         found = {"x-demur-model": sent.model, "x-demur-decision-id": exchange.arrived.id}
@@ -242,15 +272,15 @@ class Gateway:
         """Count a request and keep its record; whatever a user's hook raises, the record stays."""
         text = exchange.question.text if exchange.question else ""
         record = ledger_record(exchange, self.upstreams, self._kept_prompt(text))
-        self.doorkeeper.charge(record.key, record.usd)
+        self.doorkeeper.charge(record.key, record.usd, reserved=exchange.reserved)
         self.metrics.add(replace(record, prompt="") if record.prompt else record)
         if self.ledger:
             self.ledger.add(record)
         if self._trace:
             try:
                 self._trace(record, exchange.arrived.traceparent)
-            except Exception:
-                log.exception("a request could not be traced")
+            except Exception as error:
+                failures.say("a request could not be traced", error)
 
     def _kept_prompt(self, text: str) -> str:
         """The prompt as the ledger may have it: none where redaction fails, whose error may show what it hides."""
@@ -261,43 +291,6 @@ class Gateway:
         except Exception as error:
             log.error("redact raised %s: the prompt is not kept", type(error).__name__)
             return ""
-
-
-def _expected_bytes(request: web.Request, most: int) -> int:
-    """How long a request's body can be: as it says, or as long as bodies may be."""
-    says = request.content_length
-    inflated = says is None or "Content-Encoding" in request.headers
-    return most if inflated and request.body_exists else min(says or 0, most)
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@web.middleware
-async def errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error of ours in OpenAI's format, and no traceback to a client."""
-    try:
-        return await handler(request)
-    except ApiError as error:
-        return _error(request, error)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return _error(request, ApiError(error.status, error.reason or "error"))
-    except ConnectionError:  # the client's: there is nobody to tell
-        raise
-    except Exception as error:
-        log.exception("a request failed: %s", type(error).__name__)
-        return _error(request, ApiError(500, "The gateway failed at this request.", "server_error", "internal_error"))
-
-
-def _error(request: web.Request, error: ApiError) -> web.Response:
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-    response = web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
-    if request.content.exception() is not None:  # where the next request would begin is not known
-        request.content.feed_eof()
-        response.force_close()
-    return response
 
 
 def as_json(value: object) -> web.Response:

@@ -41,6 +41,7 @@ class Exchange:
 
     arrived: Arrived
     key: str = ""  # name of the client's key
+    reserved: float = 0.0  # USD of the key's budget, until it is known what the request costs
     question: Question | None = None
     choice: Choice | None = None
     checked: Checked | None = None

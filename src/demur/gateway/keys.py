@@ -112,6 +112,11 @@ def draw_from_bucket(held: tuple[float, float] | None, per_minute: int, now: flo
     return left, (1 - left) * 60 / most if most else 60.0
 
 
+def _spent(usd: float, how: str = "") -> ApiError:
+    said = f"The budget of this key (${usd:g}) is spent{how}."
+    return ApiError(429, said, "insufficient_quota", "insufficient_quota")
+
+
 class Buckets:
     """A bucket of requests a key, in this process."""
 
@@ -133,6 +138,7 @@ class Doorkeeper:
         self.keys = keys
         self._take = take or Buckets().take
         self.spent: dict[str, float] = {}  # name -> USD
+        self.reserved: dict[str, float] = {}  # name -> USD of requests under way
 
     def admit(self, headers: Mapping[str, str]) -> str:
         """The name of the key that a request carries (empty without keys); raises ApiError 401 or 429."""
@@ -142,9 +148,7 @@ class Doorkeeper:
         if key is None:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
         if key.usd is not None and self.spent.get(key.name, 0.0) >= key.usd:
-            raise ApiError(
-                429, f"The budget of this key (${key.usd:g}) is spent.", "insufficient_quota", "insufficient_quota"
-            )
+            raise _spent(key.usd)
         wait = self._take(key.name, key.requests_per_minute) if key.requests_per_minute is not None else 0.0
         if wait > 0:
             raise ApiError(
@@ -152,8 +156,25 @@ class Doorkeeper:
             )
         return key.name
 
-    def charge(self, name: str, usd: float | None) -> None:
-        """Count what a request of a key has cost."""
+    def reserve(self, name: str, usd: float) -> float:
+        """Set aside what a request may cost, and return it; `charge` gives it back.
+
+        Raises ApiError 429 where a key's budget is taken up by what it has spent and by its requests under way: of
+        all that are under way together at most one goes beyond it.
+        """
+        key = next((key for key in self.keys or () if key.name == name and key.usd is not None), None)
+        if key is None or key.usd is None:
+            return 0.0
+        under_way = self.reserved.get(name, 0.0)
+        if self.spent.get(name, 0.0) + under_way >= key.usd:
+            raise _spent(key.usd, " or reserved by its requests under way" if under_way else "")
+        self.reserved[name] = under_way + usd
+        return usd
+
+    def charge(self, name: str, usd: float | None, *, reserved: float = 0.0) -> None:
+        """Count what a request of a key has cost; what was reserved for it is free again."""
+        if reserved:
+            self.reserved[name] = max(0.0, self.reserved.get(name, 0.0) - reserved)
         if name and usd:
             self.spent[name] = self.spent.get(name, 0.0) + usd
 

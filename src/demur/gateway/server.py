@@ -9,32 +9,28 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from aiohttp import web
-from aiohttp.typedefs import Middleware
-
 from demur.config import ModelConfig, from_mapping
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
-from demur.gateway.app import Gateway, Handler, errors_as_openai
+from demur.gateway.app import Gateway
 from demur.gateway.decision.decider import Decider
-from demur.gateway.http.connections import Connection, Listener, bound, port_of
-from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.http.connections import Listener, bound, port_of
 from demur.gateway.keys import Doorkeeper, check_budgets, read_keys
 from demur.gateway.ledger.ledger import Ledger, open_backend
-from demur.gateway.operator.admin import add_admin
 from demur.gateway.operator.dashboard import count_with_noun
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
 from demur.gateway.reload import reload_all, usable_policy
+from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, read_settings
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
@@ -50,7 +46,9 @@ TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when i
 GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of local models
 
 # A worker's sockets: of the service, and of the operator where that has its own.
-Doors = tuple[socket, socket | None]
+Sockets = tuple[socket, socket | None]
+# (address of the service, address of the operator's routes)
+Ready = Callable[[str, str], None]
 
 
 def serve(
@@ -62,9 +60,10 @@ def serve(
     workers: int = 1,
     record_prompts: bool | None = None,
     allow_endpoints: Sequence[str] | None = None,
-    ready: Callable[[str], None] | None = None,
+    ready: Ready | None = None,
 ) -> None:
-    """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address.
+    """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address of
+    the service and that of the operator's routes.
 
     ``config`` is a file of `GatewaySettings`; the other arguments go over it. Raises InputError, ArtifactError.
     """
@@ -92,52 +91,56 @@ def _run(main: Any) -> None:
         runner.run(main)
 
 
-def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Callable[[str], None] | None) -> None:
+def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready | None) -> None:
     """So many processes on one port. A local model would be loaded once a process."""
     settings = read()
     if not settings.ledger and settings.keys and any(key.usd is not None for key in read_keys(settings.keys)):
         raise InputError("budgets of several workers are added up in the ledger; name one, or serve with one worker")
-    doors = _doors(settings, count)  # held by the parent: who knocks while a worker is started again waits for it
-    port = port_of(doors[0][0])
+    every = _bind_all(settings, count)  # held by the parent: who connects while a worker is started again waits for it
     with TemporaryDirectory(prefix="demur-") as folder:
 
         def work(number: int, tell: Callable[[], None], lifeline: int) -> None:
-            _shut([others for i, others in enumerate(doors) if i != number])
+            _close([others for i, others in enumerate(every) if i != number])
             board = Board(Path(folder), number)
-            _run(_serve(read, lambda address: tell(), sockets=doors[number], board=board, lifeline=lifeline))
+            _run(_serve(read, lambda *addresses: tell(), sockets=every[number], board=board, lifeline=lifeline))
 
         patience = settings.drain_seconds + GRACE_SECONDS
-        workers = Workers(count, work, end_seconds=patience, ending=lambda: _shut(doors))
-        workers.run(lambda: ready(f"http://{settings.host}:{port}") if ready else None)
+        workers = Workers(count, work, end_seconds=patience, ending=lambda: _close(every))
+        workers.run(lambda: ready(*_addresses(settings, every[0])) if ready else None)
 
 
-def _doors(settings: GatewaySettings, count: int) -> list[Doors]:
+def _bind(settings: GatewaySettings, *, shared: bool = False, ports: tuple[int, int | None] | None = None) -> Sockets:
+    """The sockets of the service and, where it has its own, of the operator. Raises InputError."""
+    main = bound(settings.host, ports[0] if ports else settings.port, shared=shared)
+    admin = ports[1] if ports else settings.operator_port(port_of(main))
+    return main, None if admin is None else bound(settings.admin_host, admin, shared=shared)
+
+
+def _bind_all(settings: GatewaySettings, count: int) -> list[Sockets]:
     """The sockets of each worker, bound once: a port that is taken is said before anything is started."""
-    main, admin = settings.port, settings.admin_port
-    with closing(bound(settings.host, main)) as probe:  # alone: sockets that share a port cannot tell that it is taken
-        main = port_of(probe)
-    if admin:
-        bound(settings.admin_host, admin).close()
-    return [
-        (
-            bound(settings.host, main, shared=True),
-            bound(settings.admin_host, admin, shared=True) if admin else None,
-        )
-        for _ in range(count)
-    ]
+    probe = _bind(settings)  # alone: sockets that share a port cannot tell that it is taken
+    ports = port_of(probe[0]), None if probe[1] is None else port_of(probe[1])
+    _close([probe])
+    return [_bind(settings, shared=True, ports=ports) for _ in range(count)]
 
 
-def _shut(doors: Sequence[Doors]) -> None:
-    """Close sockets here: who knocks is refused once every process that holds them has closed them."""
-    for door in (door for both in doors for door in both if door):
-        door.close()
+def _addresses(settings: GatewaySettings, sockets: Sockets) -> tuple[str, str]:
+    """Of the service, and of the operator's routes."""
+    main = f"http://{settings.host}:{port_of(sockets[0])}"
+    return main, f"http://{settings.admin_host}:{port_of(sockets[1])}" if sockets[1] else main
+
+
+def _close(every: Sequence[Sockets]) -> None:
+    """Close sockets here: who connects is refused once every process that holds them has closed them."""
+    for one in (one for both in every for one in both if one):
+        one.close()
 
 
 async def _serve(
     read: Callable[[], GatewaySettings],
-    ready: Callable[[str], None] | None,
+    ready: Ready | None,
     *,
-    sockets: Doors | None = None,
+    sockets: Sockets | None = None,
     board: Board | None = None,
     lifeline: int | None = None,
 ) -> None:
@@ -151,7 +154,7 @@ async def _serve(
             stop.set()
 
         loop.add_reader(lifeline, end_with_parent)
-    async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, address):
+    async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, *addresses):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
         reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
 
@@ -162,7 +165,7 @@ async def _serve(
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         if ready:
-            ready(address)
+            ready(*addresses)
         await stop.wait()
 
 
@@ -171,18 +174,15 @@ async def running(
     settings: GatewaySettings,
     *,
     read_again: Callable[[], GatewaySettings] | None = None,
-    sockets: Doors | None = None,
+    sockets: Sockets | None = None,
     board: Board | None = None,
-) -> AsyncIterator[tuple[Gateway, str]]:
-    """A gateway that listens as long as the block runs; yields it and its address. At its end answers are finished."""
+) -> AsyncIterator[tuple[Gateway, str, str]]:
+    """A gateway that listens as long as the block runs; yields it, its address and that of the
+    operator's routes. At its end answers are finished."""
     _allow_files()
-    doors = sockets or (
-        bound(settings.host, settings.port),
-        bound(settings.admin_host, settings.admin_port) if settings.admin_port else None,
-    )
+    sockets = sockets or _bind(settings)
     async with AsyncExitStack() as stack:
-        for door in filter(None, doors):
-            stack.callback(door.close)
+        stack.callback(_close, [sockets])
         policy = await asyncio.to_thread(usable_policy, settings, starting=True)
         gateway = await _gateway(settings, policy, stack, board)
         gateway.read_again = read_again
@@ -196,15 +196,15 @@ async def running(
                 os.kill(os.getppid(), signal.SIGHUP)  # the parent tells all workers
             return found
 
-        main = Listener(application(gateway, board, take_over, admin=doors[1] is None), patience)
+        main = Listener(application(gateway, board, take_over, admin=sockets[1] is None), patience)
         listeners = [main]
-        if doors[1]:
+        if sockets[1]:
             listeners.append(Listener(admin_application(gateway, board, take_over), patience))
-        for listener, door in zip(listeners, filter(None, doors), strict=True):
-            await listener.open(door)
+        for listener, one in zip(listeners, filter(None, sockets), strict=True):
+            await listener.open(one)
             stack.push_async_callback(listener.close)
         stack.push_async_callback(_drain, gateway, listeners)
-        yield gateway, f"http://{settings.host}:{port_of(doors[0])}"
+        yield gateway, *_addresses(settings, sockets)
 
 
 async def _gateway(settings: GatewaySettings, policy: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
@@ -287,56 +287,6 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     await upstream.open()
     stack.push_async_callback(upstream.close)
     return upstream
-
-
-def application(
-    gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]], *, admin: bool
-) -> web.Application:
-    """The routes of a gateway; ``admin`` adds dashboard, metrics and reload."""
-    app = web.Application(
-        middlewares=[errors_as_openai, attend_to_end(gateway)], client_max_size=gateway.settings.max_body_bytes
-    )
-    for prefix in ("/v1", ""):
-        app.router.add_post(f"{prefix}/chat/completions", gateway.complete)
-        app.router.add_post(f"{prefix}/completions", gateway.complete)
-        app.router.add_post(f"{prefix}/embeddings", gateway.pass_on)
-        app.router.add_get(f"{prefix}/models", gateway.models)
-        app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
-    app.router.add_get("/health", gateway.live)
-    app.router.add_get("/health/ready", gateway.ready)
-    if admin:
-        add_admin(app, gateway, board, reload)
-    return app
-
-
-def admin_application(gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]) -> web.Application:
-    """Dashboard, metrics and reload alone."""
-    app = web.Application(middlewares=[errors_as_openai, attend_to_end(gateway)])
-    add_admin(app, gateway, board, reload)
-    return app
-
-
-def attend_to_end(gateway: Gateway) -> Middleware:
-    """Connections know that they are heard; once the gateway is ending, they are sent elsewhere."""
-
-    @web.middleware
-    async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if isinstance(request.protocol, Connection):
-            request.protocol.heard()
-        if gateway.draining and request.method == "POST":
-            error = ApiError(
-                503, "The gateway is ending; ask again, on another connection.", "overloaded", "overloaded"
-            )
-            response: web.StreamResponse = web.Response(
-                body=error.body, status=503, headers={"Retry-After": "1"}, content_type="application/json"
-            )
-        else:
-            response = await handler(request)
-        if gateway.draining and not response.prepared:
-            response.force_close()
-        return response
-
-    return attend
 
 
 async def _reload_and_say(gateway: Gateway) -> None:

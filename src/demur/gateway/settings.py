@@ -15,10 +15,13 @@ from demur.records import Role
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
     {"default", "context_characters", "sticky", "fallback", "headers", "record_prompts", "keys", "admin_key_env"}
-    | {"allow_endpoints", "embedding_models", "decide_seconds", "body_seconds", "max_in_flight", "drain_seconds"}
+    | {"allow_endpoints", "allowed_origins", "embedding_models", "decide_seconds", "body_seconds", "max_in_flight"}
+    | {"drain_seconds", "max_body_bytes", "max_inflated_bytes", "max_json_values"}
 )
 LONGEST_SECONDS = 1e6  # of any wait: eleven days
 _SECONDS = {"above": 0, "at_most": LONGEST_SECONDS}
+
+OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unless the settings name one
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,13 @@ class GatewaySettings:
     record_prompts: bool = False  # keep prompts in the ledger
     redact: str = ""  # module:function that a prompt passes before it is kept
     keys: str = ""  # file of hashed client keys; empty: no key is asked
-    admin_key_env: str = ""  # NAME of the variable with the key of /admin and the dashboard; empty: loopback only
+    admin_key_env: str = ""  # NAME of the variable with the key of the operator's routes; empty: this machine only
     admin_host: str = "127.0.0.1"  # of admin_port
-    # /, /metrics and /admin on a port of their own; 0: on the same one
-    admin_port: int = field(default=0, metadata={"at_least": 0, "at_most": 65_535})
+    # Port of /, /metrics and /admin: 0 is any free one. None: with an admin key the port of the service, without one
+    # a port of their own, `OPERATOR_PORTS` above it.
+    admin_port: int | None = field(default=None, metadata={"at_least": 0, "at_most": 65_535})
+    # Origins of pages that may ask from a browser, such as https://app.example; "*" is every page.
+    allowed_origins: tuple[str, ...] = ()
     otel: bool = False  # a span a request, by OpenTelemetry's GenAI conventions; needs demur[otel]
     retries: int = field(default=1, metadata={"at_least": 0, "at_most": 10})  # before the first byte only
     connect_seconds: float = field(default=5.0, metadata=_SECONDS)
@@ -58,6 +64,9 @@ class GatewaySettings:
     # A client may take this long to send a header, a body, or to read on in an answer.
     body_seconds: float = field(default=30.0, metadata=_SECONDS)
     max_body_bytes: int = field(default=20 * 2**20, metadata={"at_least": 1})
+    max_inflated_bytes: int = field(default=2**20, metadata={"at_least": 1})  # of a body that comes compressed
+    # Of a body's JSON: commas, colons and opening brackets outside its texts.
+    max_json_values: int = field(default=50_000, metadata={"at_least": 1})
     # More are answered 429 at once, rather than kept in memory.
     max_in_flight: int = field(default=2000, metadata={"at_least": 1})
     breaker_failures: int = field(default=5, metadata={"at_least": 1})  # in a row that open the circuit of an upstream
@@ -72,6 +81,12 @@ class GatewaySettings:
     def endpoints(self) -> tuple[str, ...]:
         """Every endpoint that these settings name, with its key."""
         return (*endpoint_names((self.weak, self.strong)), *self.allow_endpoints)
+
+    def operator_port(self, port: int) -> int | None:
+        """The operator's own port beside the service's ``port``; None where they share it."""
+        if self.admin_port is not None or self.admin_key_env:
+            return self.admin_port
+        return port + OPERATOR_PORTS if self.port and port + OPERATOR_PORTS < 2**16 else 0
 
 
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:

@@ -13,7 +13,10 @@ from demur.gateway.decision.conversations import Turn, turn_of
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, clean, parse_body, routed_text
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.upstreams.token_counts import request_tokens
+from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_tokens
+
+EXPECTED_TOKENS = 1000  # of an answer whose length its request does not limit: reserved until it has been counted
+MOST_ANSWERS = 128  # OpenAI's own limit of n
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Question:
     logprobs: bool  # the client asks for them
     seed: int | None
     tokens: int  # of the request, estimated
+    most_tokens: int  # that its answers may have, or may be expected to have
     text: str = ""  # that is routed; empty where the request names its model
     turn: Turn | None = None  # of its conversation
     refused: ApiError | None = None  # why it cannot be routed
@@ -50,6 +54,7 @@ def read_question(
         logprobs=not (fields.get("logprobs") is None or fields.get("logprobs") is False),
         seed=fields["seed"] if type(fields.get("seed")) is int else None,
         tokens=request_tokens(fields),
+        most_tokens=_most_tokens(fields),
     )
     if not routed(question.model):
         return question
@@ -58,6 +63,14 @@ def read_question(
     except ApiError as error:  # raised when a model is chosen: the record of the request names its model
         return replace(question, refused=error)
     return replace(question, text=text, turn=turn_of(fields, key=key, header=conversation) if settings.sticky else None)
+
+
+def _most_tokens(fields: Mapping[str, Any]) -> int:
+    """Tokens of all answers to a request, as it limits them; else `EXPECTED_TOKENS` an answer."""
+    given = (fields.get(name) for name in ("max_completion_tokens", "max_tokens"))
+    most = next((value for value in given if type(value) is int and 0 < value <= MOST_TOKENS), EXPECTED_TOKENS)
+    count = fields.get("n")
+    return most * (count if type(count) is int and 0 < count <= MOST_ANSWERS else 1)
 
 
 def is_one_text(fields: Mapping[str, Any]) -> bool:

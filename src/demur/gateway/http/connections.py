@@ -17,6 +17,8 @@ from typing import Any, cast
 from aiohttp import web
 
 from demur.errors import InputError
+from demur.gateway.http.failures import failures
+from demur.gateway.http.openai_bodies import ApiError
 
 LARGEST_HEADER = 16 * 1024
 KEEPALIVE_SECONDS = 75.0  # of an idle connection: a little more than balancers keep theirs
@@ -55,6 +57,7 @@ class Connection(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEPALIVE_SECONDS,
             access_log=None,  # type: ignore[arg-type]  # none is what switches it off
+            auto_decompress=False,  # bodies are inflated within a limit where they are read
             max_line_size=LARGEST_HEADER,
             max_field_size=LARGEST_HEADER,
         )
@@ -94,7 +97,37 @@ class Connection(web.RequestHandler):
         """The clock of a header runs from its first byte."""
         if data and not self.answering and self._header is None:
             self._wait_for_header()
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except Exception as error:  # the loop would log its text
+            failures.say("a request could not be read", error)
+            self._cut()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP in the API's JSON: neither the answer nor the log quotes a byte of it."""
+        failures.say("a request was not HTTP" if status < 500 else "a request failed", exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun: an error cannot follow it")
+        error = ApiError(status, "The request is not valid HTTP, or its header is too long (16 KiB at most).")
+        if status >= 500:
+            error = ApiError(status, "The gateway failed at this request.", "server_error", "internal_error")
+        response = web.Response(body=error.body, status=status, content_type="application/json")
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **named: Any) -> None:
+        """An exception of aiohttp's own, whose text may quote the request."""
+        found = named.get("exc_info")
+        failures.say("a connection failed", found if isinstance(found, BaseException) else sys.exception())
+
+    def log_debug(self, *args: Any, **named: Any) -> None:
+        """Nothing: it quotes requests."""
 
     async def finish_response(self, *args: Any, **named: Any) -> tuple[web.StreamResponse, bool]:
         """The application is done; what it said is sent."""

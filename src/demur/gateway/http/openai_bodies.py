@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from multidict import CIMultiDict
+
 from demur.gateway.http.json_edit import Body, body_of
 
 # None of these belongs to the next hop (RFC 9110, 7.6.1); lengths and encodings are set anew.
@@ -24,6 +26,11 @@ HOP_HEADERS = frozenset(
 ACCOUNT_HEADERS = frozenset(
     {"authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project"}
 )
+# What a browser is told of a page or a host is about this gateway, and what it tells is for it.
+BROWSER_HEADERS = frozenset(
+    {"origin", "referer", "alt-svc", "clear-site-data", "strict-transport-security", "timing-allow-origin"}
+)
+BROWSER_PREFIXES = ("access-control-", "cross-origin-", "sec-", "x-demur-")
 # What is read of a request: an upstream must read the same.
 READ_MEMBERS = frozenset(
     {"model", "messages", "prompt", "input", "stream", "n", "best_of", "tools", "functions", "logprobs", "seed"}
@@ -50,25 +57,31 @@ class ApiError(Exception):
         return json.dumps({"error": error}).encode()
 
 
-def request_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def request_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
     """The client's headers as an upstream may have them; the body is inflated by then, so its encoding goes too."""
-    kept = {name: value for name, value in headers.items() if _passes(name)}
-    kept.pop("Content-Encoding", None)
-    for name in headers.get("Connection", "").split(","):  # headers of this hop alone
-        for found in [one for one in kept if one.casefold() == name.strip().casefold()]:
-            del kept[found]
+    kept = _passing(headers)
+    kept.popall("Content-Encoding", None)
     return kept
 
 
-def response_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def response_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
     """The upstream's headers as a client may have them."""
-    return {name: value for name, value in headers.items() if _passes(name)}
+    return _passing(headers)
+
+
+def _passing(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Headers that go on to the next hop; one that stands several times goes on several times."""
+    kept = CIMultiDict((name, value) for name, value in headers.items() if _passes(name))
+    for name in headers.get("Connection", "").split(","):  # headers of this hop alone
+        kept.popall(name.strip(), None)
+    return kept
 
 
 @lru_cache(1024)
 def _passes(header: str) -> bool:
     name = header.lower()
-    return name not in HOP_HEADERS and name not in ACCOUNT_HEADERS and not name.startswith("x-demur-")
+    mine = name in HOP_HEADERS or name in ACCOUNT_HEADERS or name in BROWSER_HEADERS
+    return not mine and not name.startswith(BROWSER_PREFIXES)
 
 
 def parse_body(raw: bytes) -> tuple[Body, dict[str, Any]]:

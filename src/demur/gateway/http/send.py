@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.passed import PassedAnswer
@@ -23,6 +23,8 @@ async def send_pieces(
 ) -> tuple[web.StreamResponse, str]:
     """An answer as it comes, and its outcome; where it breaks off the client's connection is cut."""
     response = web.StreamResponse(status=answer.status, headers=headers)
+    if request.version < HttpVersion11:  # it knows no chunks: an answer without a length ends with its connection
+        response.force_close()
     if not answer.is_stream and "Content-Length" in answer.headers:
         response.content_length = int(answer.headers["Content-Length"])
     try:

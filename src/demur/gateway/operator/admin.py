@@ -6,20 +6,19 @@ import base64
 import binascii
 import hmac
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from demur.errors import DemurError
 from demur.gateway.app import Gateway, as_json
 from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.http.origins import host_name, is_loopback, is_own
 from demur.gateway.keys import bearer
 from demur.gateway.operator.dashboard import metrics_text, page, statistics
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.workers.shared_state import Board
 from demur.models.endpoint import secret
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
@@ -40,6 +39,7 @@ def add_admin(
             try:
                 admit(gateway.settings, request)
             except ApiError as error:
+                gateway.metrics.refuse(error.status)
                 asks = {"WWW-Authenticate": 'Basic realm="demur"'} if error.status == 401 else {}
                 return web.Response(body=error.body, status=error.status, headers=asks, content_type="application/json")
             return await handler(request)
@@ -74,7 +74,7 @@ def admit(settings: GatewaySettings, request: web.Request) -> None:
     proxy on this machine: the host that was asked for is this one, nothing was forwarded, no other origin asks.
     """
     origin = request.headers.get("Origin")
-    if origin and urlsplit(origin).netloc != request.host:
+    if origin and not is_own(origin, request.host):
         raise ApiError(403, "A page of another origin may not do this.")
     if settings.admin_key_env:
         wanted = secret(settings.admin_key_env) or ""
@@ -85,8 +85,8 @@ def admit(settings: GatewaySettings, request: web.Request) -> None:
         raise ApiError(403, "Only from this machine; set admin_key_env to allow it with a key.")
     if any(name in request.headers for name in FORWARDED):
         raise ApiError(403, "Not through a proxy; set admin_key_env to allow it with a key.")
-    asked = urlsplit(f"//{request.host}").hostname
-    if asked not in LOOPBACK | {settings.host, settings.admin_host}:
+    asked = host_name(request.host)
+    if not is_loopback(asked) and asked not in {settings.host, settings.admin_host}:
         raise ApiError(403, "Not under this host name; set admin_key_env to allow it with a key.")
 
 

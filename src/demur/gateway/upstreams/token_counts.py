@@ -15,6 +15,8 @@ from demur.models.prices import CHARACTERS_PER_TOKEN
 
 MOST_TOKENS = 2**53  # a count beyond it is none
 TAIL_BYTES = 8192  # of an answer: where its usage stands, if it has one
+MEDIA_TOKENS = 1000  # of an image, a recording or a file: its size in tokens is the provider's to know
+_TEXTS = ("text", "input_text", "refusal")
 LARGEST_EVENT = 2**20  # bytes; of a longer one every byte is counted as a character
 _DECODER = json.JSONDecoder()
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
@@ -177,12 +179,18 @@ def _usage_of_whole(data: bytes) -> Usage | None:
 
 
 def request_tokens(fields: Mapping[str, Any]) -> int:
-    """An estimate of the tokens of a request: messages, prompt or input, and tools; an image counts nothing."""
+    """An estimate of the tokens of a request: messages, prompt or input, and tools; `MEDIA_TOKENS` an image or file."""
     messages = fields.get("messages")
-    turns = messages if isinstance(messages, list) else []
-    said = sum(len(content_text(one.get("content"))) for one in turns if isinstance(one, dict))
+    contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    said = sum(len(content_text(content)) for content in contents)
     said += sum(_characters(fields.get(name)) for name in ("prompt", "input", "tools", "functions"))
-    return said // CHARACTERS_PER_TOKEN
+    return said // CHARACTERS_PER_TOKEN + MEDIA_TOKENS * sum(map(_count_media, contents))
+
+
+def _count_media(content: object) -> int:
+    """Images, recordings and files in a message: every part that is no text."""
+    parts = content if isinstance(content, list) else []
+    return sum(isinstance(part, dict) and part.get("type") not in _TEXTS for part in parts)
 
 
 def _characters_said(answer: object) -> int:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from demur.errors import DemurError
+from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
 from demur.models.endpoint import Endpoint, authorization, secret
@@ -22,7 +24,6 @@ LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that a
 LONGEST_REST = 60.0  # seconds that an upstream is left alone because it asked for it
 READY_SECONDS = 5.0  # so long an upstream that was asked whether it answers is not asked again
 ACCOUNT_STATUSES = (401, 402, 403, 404)  # our account there, or its model: no client can mend it
-SHORTEST_KEY = 8  # characters; what is shorter is no secret, and stands in too many words
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -162,7 +163,8 @@ class Upstream:
 
     async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
-            sent = {**headers, **authorization(self.endpoint), "Accept-Encoding": "identity"}
+            sent = CIMultiDict(headers)
+            sent.update({**authorization(self.endpoint), "Accept-Encoding": "identity"})
         except DemurError as error:
             raise UpstreamDown(f"{self.endpoint.model}: its key is missing") from error
         response = await self._pool.post(
@@ -209,7 +211,9 @@ class Upstream:
 
     def _explain(self, error: BaseException) -> str:
         """Why it did not answer, without its key: what it said itself, or the kind of the failure."""
-        return self.mask_key(str(error).encode()).decode() if isinstance(error, NoAnswerError) else type(error).__name__
+        if not isinstance(error, NoAnswerError):
+            return type(error).__name__
+        return KeyMask([self.key]).mask(str(error).encode()).decode()
 
     def _record(self, worked: bool, request: object, why: str) -> None:
         """Count what an attempt came to, and tell the operator when the upstream goes down or returns."""
@@ -229,13 +233,13 @@ class Upstream:
                 f"{self.endpoint.model} at {self.endpoint.base_url} answers {status}; look at its key, account and name"
             )
 
-    def mask_key(self, data: bytes) -> bytes:
-        """An error's text without this upstream's key; some echo it."""
+    @property
+    def key(self) -> str:
+        """The key that it is asked with; empty without one."""
         try:
-            key = (secret(self.endpoint.api_key_env or "") or "").encode()
+            return secret(self.endpoint.api_key_env or "") or ""
         except DemurError:  # its file is gone: it is not asked any more
-            return data
-        return data.replace(key, b"***") if len(key) >= SHORTEST_KEY else data
+            return ""
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,46 @@
+"""What the log says of a failure: its kind, where it was raised, how often. No byte of a request: it may hold a key.
+
+An exception's own text may quote what it failed on; so it is left out, and so are tracebacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+REPEATED_SECONDS = 10.0  # a kind is said again after so long, with how often it was
+FRAMES = 4
+log = logging.getLogger("demur.gateway")
+
+
+class FailureLog:
+    """Says each kind of failure at most once per `REPEATED_SECONDS`."""
+
+    def __init__(self, seconds: float = REPEATED_SECONDS) -> None:
+        self._seconds = seconds
+        self._said: dict[str, float] = {}  # kind -> seconds, monotonic
+        self._kept: Counter[str] = Counter()
+
+    def say(self, what: str, error: BaseException | None) -> None:
+        """``what`` went wrong is words of our own."""
+        kind = f"{what}: {type(error).__name__}{raised_at(error)}"
+        now = time.monotonic()
+        self._kept[kind] += 1
+        if now - self._said.get(kind, -self._seconds) < self._seconds:
+            return
+        self._said[kind] = now
+        times = self._kept.pop(kind)
+        log.error("%s%s", kind, f" ({times} times)" if times > 1 else "")
+
+
+def raised_at(error: BaseException | None) -> str:
+    """Where an exception was raised: the innermost frames, by file and line."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:] if error else []
+    where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+    return f" at {where}" if where else ""
+
+
+failures = FailureLog()

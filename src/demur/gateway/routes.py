@@ -1,0 +1,144 @@
+"""The gateway's routes and what every request passes on its way to them: errors as JSON, the end, browsers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
+
+from demur.gateway.app import Gateway
+from demur.gateway.http.connections import Connection
+from demur.gateway.http.failures import failures
+from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.http.origins import cors_headers, is_allowed, preflight_headers
+from demur.gateway.operator.admin import add_admin
+from demur.gateway.workers.shared_state import Board
+
+SERVED = "POST /v1/chat/completions, /v1/completions, /v1/embeddings, GET /v1/models"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Reload = Callable[[], Awaitable[float]]
+
+
+def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin: bool) -> web.Application:
+    """The routes of a gateway; ``admin`` adds dashboard, metrics and reload."""
+    app = web.Application(middlewares=[errors_as_openai(gateway), attend_to_end(gateway)])
+    for prefix in ("/v1", ""):
+        app.router.add_post(f"{prefix}/chat/completions", gateway.complete, expect_handler=answer_expect)
+        app.router.add_post(f"{prefix}/completions", gateway.complete, expect_handler=answer_expect)
+        app.router.add_post(f"{prefix}/embeddings", gateway.pass_on, expect_handler=answer_expect)
+        app.router.add_get(f"{prefix}/models", gateway.models)
+        app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
+        for path in ("chat/completions", "completions", "embeddings", "models", "models/{name:.+}"):
+            app.router.add_options(f"{prefix}/{path}", preflight(gateway))
+    app.router.add_get("/health", gateway.live)
+    app.router.add_get("/health/ready", gateway.ready)
+    if admin:
+        add_admin(app, gateway, board, reload)
+    app.on_response_prepare.append(add_headers(gateway))
+    return app
+
+
+async def answer_expect(request: web.Request) -> web.StreamResponse | None:
+    """A request's ``Expect``: aiohttp's own answer to an unknown one would quote it."""
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        return _error(request, ApiError(417, "Expect can be 100-continue."))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # it is no part of the answer
+    return None
+
+
+def admin_application(gateway: Gateway, board: Board | None, reload: Reload) -> web.Application:
+    """Dashboard, metrics and reload alone."""
+    app = web.Application(middlewares=[errors_as_openai(gateway), attend_to_end(gateway)])
+    add_admin(app, gateway, board, reload)
+    return app
+
+
+def errors_as_openai(gateway: Gateway) -> Middleware:
+    """Every error of ours in OpenAI's format, and no traceback to a client; what never was a request is counted."""
+
+    @web.middleware
+    async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return _error(request, error)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            if request.match_info.http_exception is not None:
+                gateway.metrics.refuse(error.status)
+            return _error(request, _as_api_error(request, error), allow=error.headers.get(hdrs.ALLOW))
+        except ConnectionError:  # the client's: there is nobody to tell
+            raise
+        except Exception as error:
+            failures.say("a request failed", error)
+            return _error(
+                request, ApiError(500, "The gateway failed at this request.", "server_error", "internal_error")
+            )
+
+    return answer_errors
+
+
+def _as_api_error(request: web.Request, error: web.HTTPException) -> ApiError:
+    asked = f"{request.method[:20]} {request.path[:200]}"
+    if error.status == 404:
+        return ApiError(404, f"{asked} is not served here; what is: {SERVED}.", code="unknown_url")
+    if error.status == 405:
+        return ApiError(405, f"{asked}: this path takes {error.headers.get(hdrs.ALLOW, 'another method')}.")
+    return ApiError(error.status, error.reason or "error")
+
+
+def _error(request: web.Request, error: ApiError, *, allow: str | None = None) -> web.Response:
+    headers = {hdrs.RETRY_AFTER: str(error.retry_after)} if error.retry_after else {}
+    headers |= {hdrs.ALLOW: allow} if allow else {}
+    response = web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
+    if request.content.exception() is not None:  # where the next request would begin is not known
+        request.content.feed_eof()
+        response.force_close()
+    return response
+
+
+def attend_to_end(gateway: Gateway) -> Middleware:
+    """Connections know that they are heard; once the gateway is ending, they are sent elsewhere."""
+
+    @web.middleware
+    async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if isinstance(request.protocol, Connection):
+            request.protocol.heard()
+        if gateway.draining and request.method == "POST":
+            said = "The gateway is ending; ask again, on another connection."
+            response: web.StreamResponse = _error(
+                request, ApiError(503, said, "overloaded", "overloaded", retry_after=1)
+            )
+        else:
+            response = await handler(request)
+        if gateway.draining and not response.prepared:
+            response.force_close()
+        return response
+
+    return attend
+
+
+def preflight(gateway: Gateway) -> Handler:
+    """OPTIONS: what a browser asks before it sends what a page of another origin wants to send."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if not is_allowed(request.headers.get("Origin", ""), gateway.settings.allowed_origins):
+            raise ApiError(403, "Pages of this origin may not ask; name it in allowed_origins.")
+        return web.Response(status=204, headers=preflight_headers(request.headers))
+
+    return answer
+
+
+def add_headers(gateway: Gateway) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Headers of every response: for browsers, and for proxies that would hold a stream back."""
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers[hdrs.SERVER] = "demur"
+        response.headers.update(cors_headers(request.headers, gateway.settings.allowed_origins))
+        if "text/event-stream" in response.headers.get(hdrs.CONTENT_TYPE, ""):
+            response.headers["X-Accel-Buffering"] = "no"
+
+    return add
