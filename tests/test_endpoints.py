@@ -81,6 +81,22 @@ async def test_overload_is_tried_again(status: int) -> None:
     assert len(fake.requests) == 3
 
 
+async def test_an_endpoint_that_asks_for_a_day_is_waited_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    at_once = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+        await at_once(0)
+
+    monkeypatch.setattr("asyncio.sleep", note)  # else the test would take that minute
+    failures = [web.Response(status=429, headers={"Retry-After": "86400"})]
+    async with fake_endpoint(by_seed, failures=failures) as fake:
+        assert len(await ask(fake)) == 4
+    assert 60.0 in waits
+    assert max(waits) == 60.0
+
+
 async def test_overload_without_end_is_one_line() -> None:
     failures = [web.Response(status=500, text="out of\nmemory") for _ in range(9)]
     async with fake_endpoint(by_seed, failures=failures) as fake:
