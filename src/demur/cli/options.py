@@ -1,0 +1,57 @@
+"""Options of a command from the fields of a record: name, type, default and help are written there, and only there.
+
+A field with ``help`` in its metadata is an option; ``flag`` is its name where that is not the field's own. A tuple is
+one text with commas between, or an option to repeat where its metadata says ``repeated``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import Field, fields
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+LAST = ("max_usd", "again", "json")  # parameters of a command that are shown after a record's options
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def with_options(record: type) -> Callable[[Command], Command]:
+    """Give a command the options of a record; it takes their values as ``**given``."""
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        ends = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name in LAST]
+        starts = [one for one in own if one.name not in LAST]
+        parameters = [*starts, *options_of(record), *ends]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def options_of(record: type) -> Iterator[inspect.Parameter]:
+    """A parameter for every field of a record that has a help text."""
+    hints = get_type_hints(record)
+    for one in fields(record):
+        if "help" in one.metadata:
+            flags = [one.metadata["flag"]] if "flag" in one.metadata else []
+            kind, default = _as_option(hints[one.name], one)
+            annotation = Annotated[kind, typer.Option(*flags, help=one.metadata["help"])]
+            yield inspect.Parameter(
+                one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+
+
+def _as_option(hint: Any, of: Field[Any]) -> tuple[Any, Any]:
+    """Type and default of a field as the command line takes them."""
+    if get_origin(hint) is tuple:
+        return (list[str], []) if of.metadata.get("repeated") else (str | None, ",".join(of.default) or None)
+    if get_origin(hint) is Literal:  # which values there are is for the record to say, in one error everywhere
+        return str, of.default
+    if isinstance(hint, UnionType) and tuple in map(get_origin, get_args(hint)):
+        return str | None, of.default
+    return hint, of.default
