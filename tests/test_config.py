@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from demur.config import LabelConfig, ModelConfig, RunConfig, check_label, from_mapping, load_run, read_run_file
+import demur
+from demur.cli.main import app
+from demur.config import (
+    LabelConfig,
+    ModelConfig,
+    RouterConfig,
+    RunConfig,
+    check_label,
+    from_mapping,
+    load_run,
+    read_run_file,
+)
 from demur.errors import InputError
+from demur.labels.from_samples import Labels
+from demur.records import SamplingSettings
 
 GOOD = """
 prompts = "prompts.jsonl"
@@ -118,3 +135,30 @@ def test_a_saved_run_is_found_again_where_it_was_moved_to(tmp_path: Path) -> Non
     found = load_run(tmp_path / "new")
     assert found.folder == tmp_path / "new"
     assert (found.max_usd, found.weak) == (1.5, config.weak)
+
+
+@pytest.mark.parametrize(
+    ("function", "record"),
+    [(demur.sample, SamplingSettings), (demur.label, LabelConfig), (demur.train, RouterConfig)],
+)
+def test_python_takes_the_options_of_the_command_with_the_same_defaults(
+    function: Callable[..., object], record: type
+) -> None:
+    taken = inspect.signature(function).parameters
+    options = {one.name: one.default for one in fields(record) if "help" in one.metadata}
+    assert {name: taken[name].default for name in options} == options
+    command = next(
+        one for one in app.registered_commands if one.callback and one.callback.__name__ == function.__name__
+    )
+    assert command.callback is not None
+    assert set(options) <= set(inspect.signature(command.callback).parameters)
+
+
+def test_an_option_of_the_command_is_read_as_its_field_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr("demur.pipeline.label", lambda **options: given.update(options) or Labels((), ()))
+    words = ["--from", "preference", "--file", "b.jsonl", "--models", "small,large", "--tie-below", "0.5", "--no-rules"]
+    assert CliRunner().invoke(app, ["label", *words, "--json"]).exit_code == 0
+    expected = LabelConfig(source="preference", file="b.jsonl", tie_below=0.5, rules=False)
+    del given["run"], given["progress"]
+    assert given == asdict(expected) | {"models": "small,large"}

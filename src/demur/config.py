@@ -23,6 +23,7 @@ from demur.limits import check_field
 from demur.records import SamplingSettings
 
 RUN_RECORD = "run.json"
+A_MODEL = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
 DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty.DEFINITIONS`
@@ -74,13 +75,23 @@ def kinds_of(source: str) -> tuple[str, ...]:
     return tuple(kind for name, _, kind in (each.partition(" ") for each in KINDS) if name == source and kind)
 
 
+def _kinds_help() -> str:
+    """The kinds of every source that has some, for the command's help."""
+    found = []
+    for source in LABEL_SOURCES:
+        abouts = {kind: KINDS[f"{source} {kind}"].about for kind in kinds_of(source)}
+        shown = [f"{kind} ({about})" if about else kind for kind, about in abouts.items()]
+        found += [f"{source}: {', '.join(shown)}"] if shown else []
+    return f"Of the labels; a source's first is its default. {'; '.join(found)}."
+
+
 def _options_of(source: str) -> tuple[str, ...]:
     """Options that belong to a source's kinds alone."""
     names = (source, *(f"{source} {kind}" for kind in kinds_of(source)))
     return tuple(dict.fromkeys(option for name in names if name in KINDS for option in KINDS[name].options))
 
 
-_NOT_NEGATIVE = {"at_least": 0}
+_NOT_NEGATIVE: dict[str, Any] = {"at_least": 0}
 _FRACTION = {"at_least": 0, "at_most": 1}
 _Record = TypeVar("_Record")
 
@@ -106,18 +117,37 @@ class LabelConfig:
     An option that does not belong to the source keeps its default: `check_label` holds that.
     """
 
-    source: str = "entropy"  # one of LABEL_SOURCES
-    kind: str | None = None  # of labels, see KINDS; None: the source's first
-    definition: str = "rao_blackwell"  # entropy: of semantic entropy; discrete where log-probs are missing
-    delta: Literal["symmetric", "paper"] = "symmetric"  # entropy, hard labels: relative to what
-    tau: float = field(default=0.1, metadata=_NOT_NEGATIVE)  # entropy, hard labels: at most this, relative, ties
-    file: str | None = None  # preference: rows with a winner, or a score of several models' answers
-    models: tuple[str, ...] = ()  # preference: the file's names of the weak and the strong model; (): the run's own
-    tie_below: float = field(default=0.0, metadata=_NOT_NEGATIVE)  # preference: scores that differ by at most this tie
-    judge: str | None = None  # judge: named as a model is for sampling
-    max_usd: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # judge: stop before it costs more
-    entailment: str = "shipped"  # what decides "same meaning": exact, shipped, a folder, hub:NAME, llm:MODEL
-    rules: bool = True  # decide numbers, dates and units by rule before asking the entailment model
+    source: str = field(default="entropy", metadata={"help": f"{', '.join(LABEL_SOURCES)}.", "flag": "--from"})
+    kind: str | None = field(default=None, metadata={"help": _kinds_help()})
+    definition: str = field(
+        default="rao_blackwell",
+        metadata={"help": "entropy: of the entropy; discrete where log-probs are missing."},
+    )
+    delta: Literal["symmetric", "paper"] = field(
+        default="symmetric", metadata={"help": "entropy, kind hard: symmetric, or paper (Eq. 3)."}
+    )
+    tau: float = field(
+        default=0.1, metadata=_NOT_NEGATIVE | {"help": "entropy, kind hard: relative difference up to which they tie."}
+    )
+    file: str | None = field(
+        default=None,
+        metadata={"help": "preference: .jsonl, .jsonl.gz, .csv or .parquet with a winner, or scores by model."},
+    )
+    models: tuple[str, ...] = field(
+        default=(), metadata={"help": "preference: WEAK,STRONG as the file names them; without it the run's own."}
+    )
+    tie_below: float = field(
+        default=0.0, metadata=_NOT_NEGATIVE | {"help": "preference: scores that differ by at most this tie."}
+    )
+    judge: str | None = field(default=None, metadata={"help": f"judge: {A_MODEL}."})
+    max_usd: float | None = field(
+        default=None, metadata=_NOT_NEGATIVE | {"help": "judge: stop before it costs more than this."}
+    )
+    entailment: str = field(
+        default="shipped",
+        metadata={"help": "What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL."},
+    )
+    rules: bool = field(default=True, metadata={"help": "Decide numbers, dates and units by rule first."})
 
     @property
     def chosen_kind(self) -> str:
@@ -191,12 +221,25 @@ def _as_written(value: object) -> str:
 class RouterConfig:
     """Which routers are trained, on which embeddings, and which one is saved."""
 
-    methods: tuple[str, ...] = METHOD_NAMES
-    serve: str | None = None  # None: kernel, or the first of the methods where kernel is not among them
-    encoder: str = "bge-small"
-    gate: Literal["auto", "on", "off"] = "auto"  # look at the weak model's answer; auto: where it pays, label-free
-    # most weak samples that the gate may ask for beside the answer itself
-    extra_samples: int = field(default=3, metadata={"at_least": 0, "at_most": MOST_EXTRA_SAMPLES})
+    methods: tuple[str, ...] = field(
+        default=METHOD_NAMES, metadata={"help": f"Comma-separated: {', '.join(METHOD_NAMES)}."}
+    )
+    serve: str | None = field(
+        default=None,
+        metadata={"help": "The one that is saved as run/router; kernel, or else the first of the methods."},
+    )
+    encoder: str = field(
+        default="bge-small", metadata={"help": "bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint."}
+    )
+    gate: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata={"help": "Look at the weak model's answer: auto (where that pays, label-free), on, off."},
+    )
+    extra_samples: int = field(
+        default=3,
+        metadata={"at_least": 0, "at_most": MOST_EXTRA_SAMPLES}
+        | {"help": "Most weak samples that the gate may ask for beside the answer itself."},
+    )
 
     @property
     def served(self) -> str:

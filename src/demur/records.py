@@ -74,18 +74,18 @@ class Prompt:
 class SamplingSettings:
     """How answers are sampled. All but ``n`` is part of a sample's identity (DESIGN section 4)."""
 
-    # samples a prompt, equal for both models: every definition of entropy is biased by n
-    n: int = field(default=10, metadata={"at_least": 1})
-    temperature: float = field(default=1.0, metadata={"at_least": 0})
+    # equal for both models: every definition of entropy is biased by n
+    n: int = field(default=10, metadata={"at_least": 1, "help": "Samples per prompt, for each model."})
+    temperature: float = field(default=1.0, metadata={"at_least": 0, "help": "Of sampling."})
     top_p: float = field(default=1.0, metadata={"above": 0, "at_most": 1})
     top_k: int = field(default=0, metadata={"at_least": -1})  # 0 = off (vLLM: -1 too); llama.cpp would default to 40
     min_p: float = field(default=0.0, metadata={"at_least": 0, "at_most": 1})  # llama.cpp would default to .05
-    max_tokens: int = field(default=64, metadata={"at_least": 1})
-    stop: tuple[str, ...] = ()
-    seed: int = 0
-    template: str = "{prompt}"  # what is sent; {prompt} is replaced by the prompt's text
-    system: str = ""  # system message; only with chat
-    chat: bool = True  # chat completions; False = plain completions of the filled template
+    max_tokens: int = field(default=64, metadata={"at_least": 1, "help": "Longest answer, in tokens."})
+    stop: tuple[str, ...] = field(default=(), metadata={"help": "Stop string; repeat for more.", "repeated": True})
+    seed: int = field(default=0, metadata={"help": "Of the first sample of every prompt."})
+    template: str = field(default="{prompt}", metadata={"help": "What is sent; {prompt} is replaced by its text."})
+    system: str = field(default="", metadata={"help": "System message; only with chat."})
+    chat: bool = field(default=True, metadata={"help": "Chat completions, or plain completions of the template."})
 
     @property
     def key(self) -> str:

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
+from demur.config import A_MODEL
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
     list[str] | None,
     typer.Option(help="HOST[:PORT][#KEY_VARIABLE] that a saved router may send prompts to; may be repeated."),
 ]
-Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -54,7 +54,7 @@ def fetch(
 
 
 def doctor(
-    endpoint: Annotated[str, typer.Argument(help=f"What to probe: {Model}.")],
+    endpoint: Annotated[str, typer.Argument(help=f"What to probe: {A_MODEL}.")],
     json: AsJson = False,
 ) -> None:
     """Probe an endpoint: what it supports, and what demur falls back to."""

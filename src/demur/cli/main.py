@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from demur.cli import printing
 from demur.cli.gateway import add_commands as gateway_commands
-from demur.cli.inspect import AllowEndpoint, AsJson, Model
+from demur.cli.inspect import AllowEndpoint, AsJson
 from demur.cli.inspect import add_commands as inspect_commands
+from demur.cli.options import with_options
 from demur.cli.paper import add_commands as paper_commands
-from demur.config import KINDS, LABEL_SOURCES, LabelConfig, kinds_of
+from demur.config import A_MODEL, LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
+from demur.records import SamplingSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,16 +32,6 @@ app = typer.Typer(
 
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
 Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder anew, with other settings.")]
-
-
-def _kinds_help() -> str:
-    """The kinds of every source that has some."""
-    found = []
-    for source in LABEL_SOURCES:
-        abouts = {kind: KINDS[f"{source} {kind}"].about for kind in kinds_of(source)}
-        shown = [f"{kind} ({about})" if about else kind for kind, about in abouts.items()]
-        found += [f"{source}: {', '.join(shown)}"] if shown else []
-    return f"Of the labels; a source's first is its default. {'; '.join(found)}."
 
 
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
@@ -77,44 +69,24 @@ def run(
 
 
 @app.command()
+@with_options(SamplingSettings)
 def sample(
     prompts: Annotated[str, typer.Argument(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")],
-    weak: Annotated[str, typer.Option(help=f"The small model: {Model}.")],
-    strong: Annotated[str, typer.Option(help=f"The large model: {Model}.")],
+    weak: Annotated[str, typer.Option(help=f"The small model: {A_MODEL}.")],
+    strong: Annotated[str, typer.Option(help=f"The large model: {A_MODEL}.")],
     run: RunFolder = "run",
-    n: Annotated[int, typer.Option(help="Samples a prompt, for each model.")] = 10,
-    temperature: float = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
-    template: Annotated[str, typer.Option(help="What is sent; {prompt} is replaced.")] = "{prompt}",
-    system: Annotated[str, typer.Option(help="System message.")] = "",
-    stop: Annotated[list[str] | None, typer.Option(help="Stop string; repeat for more.")] = None,
-    chat: Annotated[bool, typer.Option(help="Chat completions, or plain completions of the template.")] = True,
-    seed: int = 0,
     max_usd: Annotated[float | None, typer.Option(help="Stop before sampling costs more than this.")] = None,
     again: Again = False,
     json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Ask both models n times a prompt; every answer is stored before it is counted, and never paid for twice."""
     from demur.pipeline import sample
 
+    show = None if json else printing.estimate
     with printing.progress_bar() as progress:
         spend = sample(
-            prompts,
-            weak,
-            strong,
-            run=run,
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            template=template,
-            system=system,
-            stop=tuple(stop or ()),
-            chat=chat,
-            seed=seed,
-            max_usd=max_usd,
-            again=again,
-            announce=None if json else printing.estimate,
-            progress=progress,
+            prompts, weak, strong, run=run, max_usd=max_usd, again=again, announce=show, progress=progress, **given
         )
     if json:
         return printing.as_json(spend)
@@ -122,49 +94,14 @@ def sample(
 
 
 @app.command()
-def label(
-    run: RunFolder = "run",
-    source: Annotated[str, typer.Option("--from", help=f"{', '.join(LABEL_SOURCES)}.")] = LabelConfig().source,
-    kind: Annotated[str | None, typer.Option(help=_kinds_help())] = None,
-    definition: Annotated[str, typer.Option(help="entropy: of semantic entropy.")] = "rao_blackwell",
-    delta: Annotated[str, typer.Option(help="entropy, kind hard: symmetric, or paper (Eq. 3).")] = "symmetric",
-    tau: Annotated[float, typer.Option(help="entropy, kind hard: relative difference up to which they tie.")] = 0.1,
-    file: Annotated[
-        str | None,
-        typer.Option(help="preference: .jsonl, .jsonl.gz, .csv or .parquet with a winner, or scores by model."),
-    ] = None,
-    models: Annotated[
-        str | None, typer.Option(help="preference: WEAK,STRONG as the file names them; without it the run's own.")
-    ] = None,
-    tie_below: Annotated[float, typer.Option(help="preference: scores that differ by at most this tie.")] = 0.0,
-    judge: Annotated[str | None, typer.Option(help=f"judge: {Model}.")] = None,
-    max_usd: Annotated[float | None, typer.Option(help="judge: stop before it costs more than this.")] = None,
-    entailment: Annotated[
-        str, typer.Option(help="What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL.")
-    ] = "shipped",
-    rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
-    json: AsJson = False,
-) -> None:
+@with_options(LabelConfig)
+def label(run: RunFolder = "run", json: AsJson = False, **given: Any) -> None:
     """Make preferences, by default from samples: meaning clusters, semantic entropy, targets."""
     from demur.pipeline import label
 
+    given["models"] = given["models"] or ()
     with printing.progress_bar() as progress:
-        labels = label(
-            run=run,
-            source=source,
-            kind=kind,
-            definition=definition,
-            delta=delta,
-            tau=tau,
-            file=file,
-            models=models or (),
-            tie_below=tie_below,
-            judge=judge,
-            max_usd=max_usd,
-            entailment=entailment,
-            rules=rules,
-            progress=progress,
-        )
+        labels = label(run=run, progress=progress, **given)
     if json:
         return printing.as_json(labels)
     printing.labels(labels)
@@ -172,36 +109,13 @@ def label(
 
 
 @app.command()
-def train(
-    run: RunFolder = "run",
-    methods: Annotated[
-        str, typer.Option(help="Comma-separated: sw, mf, mlp, knn, logistic, kernel.")
-    ] = "sw,mf,mlp,knn,logistic,kernel",
-    serve: Annotated[
-        str | None, typer.Option(help="The one that is saved as run/router; kernel, or else the first of the methods.")
-    ] = None,
-    encoder: Annotated[
-        str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint.")
-    ] = "bge-small",
-    gate: Annotated[
-        str, typer.Option(help="Look at the weak model's answer: auto (where that pays, label-free), on, off.")
-    ] = "auto",
-    extra_samples: Annotated[int, typer.Option(help="Most weak samples that the gate may ask for.")] = 3,
-    json: AsJson = False,
-) -> None:
+@with_options(RouterConfig)
+def train(run: RunFolder = "run", json: AsJson = False, **given: Any) -> None:
     """Fit the routers and the gate on the preferences and save them."""
     from demur.pipeline import train
 
     with printing.progress_bar() as progress:
-        router = train(
-            run=run,
-            methods=methods,
-            serve=serve,
-            encoder=encoder,
-            gate=gate,
-            extra_samples=extra_samples,
-            progress=progress,
-        )
+        router = train(run=run, progress=progress, **given)
     if json:
         return printing.as_json(router.describe())
     printing.print_trained(router, Path(run))

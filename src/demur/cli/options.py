@@ -9,8 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
@@ -39,19 +38,16 @@ def options_of(record: type) -> Iterator[inspect.Parameter]:
     for one in fields(record):
         if "help" in one.metadata:
             flags = [one.metadata["flag"]] if "flag" in one.metadata else []
-            kind, default = _as_option(hints[one.name], one)
-            annotation = Annotated[kind, typer.Option(*flags, help=one.metadata["help"])]
-            yield inspect.Parameter(
-                one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-            )
+            hint, default = _as_option(hints[one.name], one)
+            annotation: Any = Annotated[hint, typer.Option(*flags, help=one.metadata["help"])]
+            yield inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _as_option(hint: Any, of: Field[Any]) -> tuple[Any, Any]:
     """Type and default of a field as the command line takes them."""
     if get_origin(hint) is tuple:
-        return (list[str], []) if of.metadata.get("repeated") else (str | None, ",".join(of.default) or None)
+        values: tuple[str, ...] = of.default  # type: ignore[assignment]  # every field with a help text has one
+        return (list[str], []) if of.metadata.get("repeated") else (str | None, ",".join(values) or None)
     if get_origin(hint) is Literal:  # which values there are is for the record to say, in one error everywhere
         return str, of.default
-    if isinstance(hint, UnionType) and tuple in map(get_origin, get_args(hint)):
-        return str | None, of.default
     return hint, of.default

@@ -9,10 +9,10 @@ import typer
 
 from demur.cli import printing
 from demur.cli.inspect import AsJson
+from demur.config import A_MODEL
 from demur.errors import InputError
 
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
-Model = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def reproduce(
     only: Annotated[str, typer.Option(help="Comma-separated parts and rows; --list names them.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="Name every part and row, and stop.")] = False,
     encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
-    judge: Annotated[str, typer.Option(help=f"Table 3's judge: {Model}.")] = "qwen2.5-coder-1.5b",
+    judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
     judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
     json: AsJson = False,
 ) -> None:
@@ -53,7 +53,7 @@ def reproduce(
 
 def judge(
     file: Annotated[Path, typer.Argument(help="JSONL with question, reference, responses {router: answer}.")],
-    judge: Annotated[str, typer.Option(help=f"The judging model: {Model}.")],
+    judge: Annotated[str, typer.Option(help=f"The judging model: {A_MODEL}.")],
     store: Annotated[str, typer.Option(help="SQLite file that keeps the verdicts.")] = "run/judge.sqlite",
     task: Annotated[str, typer.Option(help="What is judged, in the judge's prompt.")] = "math problem solutions",
     max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this.")] = None,
