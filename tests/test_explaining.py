@@ -212,3 +212,26 @@ def test_half_graded_files_are_named(saved: str, tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(InputError, match="no prompts in it"):
         replay(file, router=saved)
+
+
+@pytest.mark.parametrize(("unknown", "known"), [("weak", "strong"), ("strong", "weak")])
+def test_one_unknown_price_does_not_hide_the_other_models_cost(tmp_path: Path, unknown: str, known: str) -> None:
+    router = priced()
+    costs = {**router.record["serving_cost"], unknown: None}
+    half = replace(router, record={**router.record, "serving_cost": costs})
+    half.save(tmp_path / "router")
+    file = tmp_path / "day.jsonl"
+    file.write_text("".join(json.dumps({"prompt": t.prompt}) + "\n" for t in TRAINING))
+    found = replay(file, router=str(tmp_path / "router"))
+    alone = {"weak": found.usd_weak, "strong": found.usd_strong}
+    whole = router.cost("weak" if known == "weak" else "strong")
+    assert whole is not None
+    assert alone[known] == pytest.approx(sum(whole.usd(t.prompt) for t in TRAINING))
+    assert (alone[unknown], found.usd) == (None, None)
+    said = "\n".join(found.lines)
+    assert f"${alone[known]:.4f} always {known}" in said
+    assert f"the {unknown} model's price is unknown" in said
+    explained = Router.load(str(tmp_path / "router")).explain("jazz pizza 2")
+    money = next(line for line in explained.lines if "expected to cost" in line)
+    assert "the other price is unknown" in money
+    assert f"${whole.usd('jazz pizza 2'):.6f}" in money

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
+import demur
 from demur.config import ModelConfig, RunConfig
-from demur.errors import BudgetError, EndpointError, PromptRefusedError, RefusalCause
+from demur.errors import BudgetError, EndpointError, InputError, PromptRefusedError, RefusalCause
 from demur.models.endpoint import Endpoint, is_private
-from demur.models.local import endpoint_of
+from demur.models.local import endpoint_of, parse_model
 from demur.models.prices import LOCAL, PRIVATE
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.budget import Budget, spent_before
-from demur.sampling.cost import PairEndpoints, cost_words, cut_sentences
+from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
 from demur.sampling.pair import PairSamples, sample_pair, sampling_notes, stored_pair
 from demur.sampling.refused import MOST_IN_A_ROW, refused_prompts
 from demur.sampling.sample import estimate, sample_prompts, stored_samples
@@ -206,3 +207,54 @@ def test_a_private_address_costs_nothing_unless_its_model_has_a_price() -> None:
     assert known.charges
     assert Endpoint("our-own-7b", "https://cloud.example/v1").price is None
     assert LOCAL != PRIVATE
+
+
+@pytest.mark.parametrize(
+    ("named", "variable", "usd"),
+    [
+        ("m@http://h/v1", None, (None, None)),
+        ("m@http://h/v1#KEY", "KEY", (None, None)),
+        ("m@http://h/v1#usd=0", None, (0.0, 0.0)),
+        ("m@http://h/v1#KEY#usd=.15/.6", "KEY", (0.15, 0.6)),
+        ("m@http://h/v1#usd=3/15#KEY", "KEY", (3.0, 15.0)),
+    ],
+)
+def test_a_key_and_a_price_stand_behind_a_models_address(named: str, variable: str | None, usd: object) -> None:
+    found = parse_model(named)
+    assert (found.model, found.base_url, found.api_key_env) == ("m", "http://h/v1", variable)
+    assert (found.usd_per_million_input, found.usd_per_million_output) == usd
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "1/2/3", "-1", "nan", "1/inf"])
+def test_a_price_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match=r"m: the price is "):
+        parse_model(f"m@http://h/v1#usd={wrong}")
+
+
+def test_an_address_without_a_scheme_says_so() -> None:
+    with pytest.raises(InputError, match=r"its URL has no scheme; write gpt-4o@https://127\.0\.0\.1:9/v1, or http://"):
+        parse_model("gpt-4o@127.0.0.1:9/v1")
+
+
+async def test_sample_takes_prices_and_concurrency_and_asks_again_for_what_was_refused(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text("".join(f'{{"prompt": "question {i}"}}\n' for i in range(4)), encoding="utf-8")
+    async with fake_endpoint(lambda prompt, seed: "one two") as fake:
+        fake.refusal = lambda body: (400, "content_filter") if "question 2" in str(body["messages"]) else None
+
+        def sample(**given: object) -> PairSpend:
+            names = [f"{name}@{fake.base_url}" for name in ("small", "large")]
+            run = str(tmp_path / "run")
+            return demur.sample(file, *names, run=run, n=2, weak_usd="0", strong_usd="1/2", **given)  # type: ignore[arg-type]
+
+        spent = await asyncio.to_thread(sample, concurrency=2)
+        assert spent.weak_usd == 0
+        assert spent.strong_usd == pytest.approx(3 * (2 * 1 + 2 * 2 * 2) / 1e6)  # 2 words asked once, 2 x 2 answered
+        assert len([note for note in spent.notes if "1 prompts are left out" in note]) == 2
+        fake.refusal = None
+        asked = len(fake.requests)
+        await asyncio.to_thread(sample)
+        assert len(fake.requests) == asked
+        again = await asyncio.to_thread(sample, ask_refused=True)
+        assert len(fake.requests) == asked + 2
+        assert again.notes == ()

@@ -11,6 +11,7 @@ import pytest
 from demur.evaluation.figures import curve_figure
 from demur.evaluation.page import page
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
+from demur.evaluation.tables import reference_rows
 from demur.measure.curve import cost_quality_curve
 from demur.records import Preference
 from demur.routing.prompt_router import Neighbour, TrainingPrompt
@@ -35,7 +36,8 @@ def evaluation(strong_is_better: bool = True) -> Evaluation:
     )
     return Evaluation(
         weak="small", strong=NASTY, rows=(EvaluationRow("sw", curve),), served="sw", threshold=0.5, preferences=(row,),
-        examples=(example,) * 30, warnings=(NASTY,), pricing="", payback="", findings=(NASTY,), notes={"x": NASTY},
+        examples=(example,) * 30, warnings=(NASTY,), pricing="", payback="", usd_alone=(None, 1.5), findings=(NASTY,),
+        notes={"x": NASTY},
     )  # fmt: skip
 
 
@@ -86,3 +88,8 @@ def test_every_router_is_drawn_and_the_served_one_wherever_it_stands() -> None:
     assert shown == ["oracle", "random", *names[:-1], f"{names[-1]} (served)"]
     looks = {(line.get_color(), line.get_linestyle()) for line in drawn.axes[0].get_lines()[2:11]}
     assert len(looks) == 9
+
+
+def test_one_unknown_price_does_not_hide_what_the_other_model_costs_alone() -> None:
+    rows = {row[0]: row[-1] for row in reference_rows(evaluation())}
+    assert (rows["always weak"], rows["always strong"]) == ("unknown", "$1.50")

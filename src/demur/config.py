@@ -23,7 +23,11 @@ from demur.limits import check_field
 from demur.records import SamplingSettings
 
 RUN_RECORD = "run.json"
-A_MODEL = "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL of an OpenAI-compatible endpoint"
+A_MODEL = (
+    "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL[#KEY_VARIABLE][#usd=IN/OUT] of an "
+    "OpenAI-compatible endpoint: KEY_VARIABLE names the environment variable with its key, IN/OUT are USD per million "
+    "tokens"
+)
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
 DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty.DEFINITIONS`

@@ -51,7 +51,7 @@ from demur.measure.threshold import (
 )
 from demur.models.allowed import run_endpoints, without_keys
 from demur.models.encoder import CachedEncoder, encoder_identity
-from demur.models.local import parse_model
+from demur.models.local import parse_model, with_price
 from demur.prompts import why_untested
 from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import POLICY, save_calibration, weights_hash
@@ -69,7 +69,7 @@ from demur.runs.record import (
 )
 from demur.runs.run import Run, open_run
 from demur.sampling.cost import PairEstimate, PairSpend, price_samples, pricing
-from demur.sampling.pair import check_pair, sample_pair, spend_of
+from demur.sampling.pair import check_pair, forget_refusals, sample_pair, sampling_notes, spend_of
 
 Announce = Callable[[PairEstimate], None]
 
@@ -128,7 +128,8 @@ def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
 def label_stage(run: Run) -> Labels:
     """Preferences from the source that the run names, written to preferences.jsonl."""
     labels = label_run(run)
-    labels = replace(labels, notes=(*notes_of(run), *labels.notes))
+    notes = sampling_notes(run.config.sampling, run.pair, run.train, run.samples, run.store)
+    labels = replace(labels, notes=(*notes_of(run), *notes, *labels.notes))
     write_preferences(run.config.preferences, labels.preferences)
     keep_made(run.config.folder, "labels", hash_of_file(run.config.preferences), run.samples_hash)
     return labels
@@ -213,6 +214,7 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
     targets = np.array([row.target for row in preferences])
     prices = pricing(run.pair, config.label.entailment)
     spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
+    means = _mean(test.weak_usd), _mean(test.strong_usd)
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
@@ -227,7 +229,8 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
             *label_warnings(targets, saturated_rows(preferences)),
         ),
         pricing=prices,
-        payback=payback(spent.usd, _mean(test.weak_usd), _mean(test.strong_usd), config.strong_share),
+        payback=payback(spent.usd, *means, config.strong_share),
+        usd_alone=(None if means[0] is None else 1000 * means[0], None if means[1] is None else 1000 * means[1]),
         findings=findings,
         notes=record_of(run, preferences),
     )
@@ -272,24 +275,33 @@ def sample(
     chat: bool = True,
     seed: int = 0,
     max_usd: float | None = None,
+    weak_usd: str | None = None,
+    strong_usd: str | None = None,
+    concurrency: int | None = None,
+    ask_refused: bool = False,
     again: bool = False,
     announce: Announce | None = None,
     progress: Progress = no_progress,
 ) -> PairSpend:
     """Ask both models n times a prompt and keep every answer in the run folder; returns what it cost in all.
 
-    Models are named as `demur.models.local.parse_model` reads them. A folder that holds a run with other samples is
-    refused, unless that is to be begun ``again``. Raises InputError, EndpointError, BudgetError, StoreError.
+    Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
+    million tokens; ``concurrency`` is of requests to each model. Prompts that a model refused before are left out,
+    unless ``ask_refused``. A folder that holds a run with other samples is refused, unless that is to be begun
+    ``again``. Raises InputError, EndpointError, BudgetError, StoreError.
     """
     settings = SamplingSettings(
         n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
     )
-    config = RunConfig(
-        str(prompts), parse_model(weak), parse_model(strong), run=run, sampling=settings, max_usd=max_usd
-    )
+    small, large = (with_price(parse_model(name), usd) for name, usd in ((weak, weak_usd), (strong, strong_usd)))
+    if concurrency is not None:
+        small, large = (replace(model, concurrency=concurrency) for model in (small, large))
+    config = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd)
     config = with_absolute_paths(config)
     check_pair(config)
     with open_run(begin_run(config, again=again), progress=progress) as opened:
+        if ask_refused:
+            forget_refusals(opened.pair, settings, opened.store)
         return sample_stage(opened, announce)
 
 

@@ -75,7 +75,17 @@ def sample(
     weak: Annotated[str, typer.Option(help=f"The small model: {A_MODEL}.")],
     strong: Annotated[str, typer.Option(help=f"The large model: {A_MODEL}.")],
     run: RunFolder = "run",
-    max_usd: Annotated[float | None, typer.Option(help="Stop before sampling costs more than this.")] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(help="Stop before the run's sampling costs more than this, over all sessions.")
+    ] = None,
+    weak_usd: Annotated[
+        str | None, typer.Option(metavar="IN/OUT", help="The small model's price, USD per million tokens.")
+    ] = None,
+    strong_usd: Annotated[
+        str | None, typer.Option(metavar="IN/OUT", help="The large model's price, USD per million tokens.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests under way at once, for each model; 4.")] = None,
+    ask_refused: Annotated[bool, typer.Option(help="Ask again for prompts that a model refused before.")] = False,
     again: Again = False,
     json: AsJson = False,
     **given: Any,
@@ -86,7 +96,17 @@ def sample(
     show = None if json else printing.estimate
     with printing.progress_bar() as progress:
         spend = sample(
-            prompts, weak, strong, run=run, max_usd=max_usd, again=again, announce=show, progress=progress, **given
+            *(prompts, weak, strong),
+            run=run,
+            max_usd=max_usd,
+            weak_usd=weak_usd,
+            strong_usd=strong_usd,
+            concurrency=concurrency,
+            ask_refused=ask_refused,
+            again=again,
+            announce=show,
+            progress=progress,
+            **given,
         )
     if json:
         return printing.as_json(spend)

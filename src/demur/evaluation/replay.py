@@ -12,6 +12,7 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
 from demur.gate.router import Router
 from demur.limits import check_number
+from demur.models.prices import ServingCost
 from demur.prompts.files import read_prompts
 from demur.prompts.rows import read_rows
 from demur.records import FloatArray
@@ -45,14 +46,7 @@ class Replayed:
                 f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
                 f"{self.extra_samples:.2f} extra samples a prompt; drafts of training prompts tell how many go on"
             )
-        if self.usd is None or self.usd_strong is None or self.usd_weak is None:
-            found.append("cost: a price is unknown; give it in the run file and train again")
-        else:
-            saved = 1 - self.usd[0] / self.usd_strong if self.usd_strong else 0.0
-            found.append(
-                f"cost: ${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against "
-                f"${self.usd_strong:.4f} always strong ({saved:.0%} saved) and ${self.usd_weak:.4f} always weak"
-            )
+        found.append(f"cost: {self._cost}")
         if self.quality is not None:
             routed, weak, strong = self.quality
             best = "strong" if strong >= weak else "weak"
@@ -61,6 +55,26 @@ class Replayed:
                 f"(best single model: {best})"
             )
         return tuple(found)
+
+    @property
+    def _cost(self) -> str:
+        """What the prompts would have cost; of one model alone where the other's price is unknown."""
+        if self.usd is not None and self.usd_strong is not None and self.usd_weak is not None:
+            saved = 1 - self.usd[0] / self.usd_strong if self.usd_strong else 0.0
+            return (
+                f"${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against "
+                f"${self.usd_strong:.4f} always strong ({saved:.0%} saved) and ${self.usd_weak:.4f} always weak"
+            )
+        step = "give it in the run file, or as --weak-usd or --strong-usd, and train again"
+        if self.usd_strong is not None:
+            spent = self.strong_share * self.usd_strong
+            return (
+                f"about ${spent:.4f} for the strong model's share, ${self.usd_strong:.4f} always strong; the weak "
+                f"model's price is unknown: {step}"
+            )
+        if self.usd_weak is not None:
+            return f"${self.usd_weak:.4f} always weak; the strong model's price is unknown: {step}"
+        return f"both prices are unknown: {step}"
 
 
 def replay(
@@ -95,10 +109,14 @@ def replay(
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
         usd=None if costs is None else _with_interval(use.cost(*costs)),
-        usd_weak=None if costs is None else float(costs[0].sum()),
-        usd_strong=None if costs is None else float(costs[1].sum()),
+        usd_weak=_total(loaded.cost("weak"), texts),
+        usd_strong=_total(loaded.cost("strong"), texts),
         quality=quality,
     )
+
+
+def _total(cost: ServingCost | None, texts: Sequence[str]) -> float | None:
+    return None if cost is None else float(sum(cost.usd(text) for text in texts))
 
 
 def _is_graded(path: Path) -> bool:

@@ -66,6 +66,7 @@ class Evaluation:
     pricing: str  # where the prices come from, or that they are unknown
     payback: str  # when labelling is earned back, one sentence
     findings: tuple[str, ...]  # plain sentences: what the gate is worth, the gain over the paper's recipe
+    usd_alone: tuple[float | None, float | None]  # USD per 1,000 prompts of always weak, always strong; None: unknown
     notes: Mapping[str, Any]  # sampling settings, encoder, versions: printed at the foot of the report
 
     @property

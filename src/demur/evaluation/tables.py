@@ -21,8 +21,8 @@ def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
     return [
         ("random (chord)", "50.0 %", "80.0 %", "0.500", usd(usd_at_share(curve, 0.8))),
         ("oracle", percent(oracle.cpt(0.5)), percent(oracle.cpt(0.8)), number(oracle.apgr), ""),
-        ("always weak", "", "", "", usd(usd_at_share(curve, 0.0))),
-        ("always strong", "", "", "", usd(usd_at_share(curve, 1.0))),
+        ("always weak", "", "", "", usd(found.usd_alone[0])),
+        ("always strong", "", "", "", usd(found.usd_alone[1])),
     ]
 
 

@@ -46,10 +46,12 @@ class Explanation:
 
     @property
     def _money(self) -> str:
+        other = "weak" if self.decision.role == "strong" else "strong"
         if self.usd is None or self.usd_other is None:
-            return "the cost is unknown"
+            known = [(self.usd, "this model"), (self.usd_other, f"the {other} one")]
+            told = [f"${amount:.6f} on {where}" for amount, where in known if amount is not None]
+            return f"expected to cost {told[0]}; the other price is unknown" if told else "the cost is unknown"
         if self.usd_checked is None:
-            other = "weak" if self.decision.role == "strong" else "strong"
             return f"expected to cost ${self.usd:.6f}, ${self.usd_other:.6f} on the {other} one"
         return (
             f"expected to cost ${self.usd:.6f} where the draft stands at once, at most ${self.usd_checked:.6f} with "

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from demur.config import ModelConfig
 from demur.errors import EndpointError, InputError, ModelError, require
+from demur.limits import check_number
 from demur.models.catalogue import fetch, is_known, model, sha256_of
 from demur.models.endpoint import Endpoint
 from demur.records import Progress, no_progress
@@ -29,16 +30,41 @@ OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
 
 
 def parse_model(text: str) -> ModelConfig:
-    """``NAME``, ``FILE.gguf`` or ``MODEL@BASE_URL[#KEY_VARIABLE]`` as a record; raises InputError."""
-    name, at, address = text.rpartition("@")
-    if at and "://" in address:
-        url, _, variable = address.partition("#")
+    """``NAME``, ``FILE.gguf`` or ``MODEL@BASE_URL[#KEY_VARIABLE][#usd=IN/OUT]`` as a record; raises InputError.
+
+    USD are per million tokens; one number is both.
+    """
+    named, *marks = text.split("#")
+    usd = [mark.removeprefix("usd=") for mark in marks if mark.startswith("usd=")]
+    name, at, url = named.rpartition("@")
+    if at and "://" in url:
+        variable = next((mark for mark in marks if not mark.startswith("usd=")), None)
         # A key goes to whom it was given for: OpenAI's own to OpenAI, any other where its variable is named.
         usual = OPENAI_KEY if urlsplit(url).hostname == OPENAI_HOST and OPENAI_KEY in os.environ else None
-        return ModelConfig(model=name, base_url=url.rstrip("/"), api_key_env=variable or usual)
+        found = ModelConfig(model=name, base_url=url.rstrip("/"), api_key_env=variable or usual)
+        return with_price(found, usd[-1] if usd else None)
     if is_known(text) or text.endswith(".gguf"):
         return ModelConfig(model=text)
+    if at and "/" in url:
+        raise InputError(f"{text!r} is no model: its URL has no scheme; write {name}@https://{url}, or http://")
     raise InputError(f"{text!r} is no model: give a catalogue name (demur models), a .gguf file, or MODEL@BASE_URL")
+
+
+def with_price(config: ModelConfig, usd: str | None) -> ModelConfig:
+    """The model with a price of ``IN/OUT`` or one number for both, in USD per million tokens; raises InputError."""
+    if usd is None:
+        return config
+    try:
+        prices = [float(part) for part in usd.split("/")]
+    except ValueError:
+        prices = []
+    if len(prices) not in (1, 2):
+        raise InputError(
+            f"{config.model}: the price is {usd!r}; write IN/OUT in USD per million tokens, such as .15/.6"
+        )
+    for price in prices:
+        check_number(price, f"{config.model}: the price", at_least=0)
+    return replace(config, usd_per_million_input=prices[0], usd_per_million_output=prices[-1])
 
 
 def endpoint_of(config: ModelConfig) -> Endpoint:

@@ -106,6 +106,12 @@ def _budget(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
     return Budget(config.max_usd, spent=spent, known_part=True)
 
 
+def forget_refusals(pair: PairEndpoints, settings: SamplingSettings, store: Store) -> None:
+    """Ask both models again for the prompts that they refused under these settings."""
+    for endpoint in (pair.weak, pair.strong):
+        store.forget_refusals(endpoint.name, settings.key)
+
+
 async def _ready(samples: Samples) -> tuple[Samples, tuple[str, ...]]:
     return samples, ()
 
