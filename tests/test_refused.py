@@ -173,8 +173,8 @@ def test_notes_name_refused_and_missing_prompts() -> None:
         store.add_refusal(pair.strong.name, "question 1", SETTINGS.key, "content filter")
         samples = PairSamples(answers | {"p2": []}, answers | {"p1": []})
         assert sampling_notes(SETTINGS, pair, PROMPTS, samples, store) == [
-            "1 prompts miss samples of m; the same command asks for them",
-            "1 prompts are left out, s refuses them (p1: content filter); --ask-refused asks once more",
+            "prompts that miss samples of m: 1; the same command asks for them",
+            "prompts left out, since s refuses them: 1 (p1: content filter); --ask-refused asks again",
         ]
 
 
@@ -250,7 +250,7 @@ async def test_sample_takes_prices_and_concurrency_and_asks_again_for_what_was_r
         spent = await asyncio.to_thread(sample, concurrency=2)
         assert spent.weak_usd == 0
         assert spent.strong_usd == pytest.approx(3 * (2 * 1 + 2 * 2 * 2) / 1e6)  # 2 words asked once, 2 x 2 answered
-        assert len([note for note in spent.notes if "1 prompts are left out" in note]) == 2
+        assert len([note for note in spent.notes if "refuses them: 1 (" in note]) == 2
         fake.refusal = None
         asked = len(fake.requests)
         await asyncio.to_thread(sample)

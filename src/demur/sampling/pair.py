@@ -168,5 +168,7 @@ def sampling_notes(
         refused = refused_prompts(prompts, endpoint, settings, store)
         found += [refused_sentence(endpoint.model, refused)] if refused else []
         missing = sum(len(side[prompt.id]) < settings.n and prompt.id not in refused for prompt in prompts)
-        found += [f"{missing} prompts miss samples of {endpoint.model}; the same command asks for them"] * bool(missing)
+        found += [f"prompts that miss samples of {endpoint.model}: {missing}; the same command asks for them"] * bool(
+            missing
+        )
     return found

@@ -67,4 +67,4 @@ def refused_sentence(model: str, reasons: Mapping[str, str]) -> str:
     """Which prompts are left out, and why."""
     named = "; ".join(f"{name}: {reason[:160]}" for name, reason in list(reasons.items())[:NAMED])
     more = "; ..." if len(reasons) > NAMED else ""
-    return f"{len(reasons)} prompts are left out, {model} refuses them ({named}{more}); --ask-refused asks once more"
+    return f"prompts left out, since {model} refuses them: {len(reasons)} ({named}{more}); --ask-refused asks again"
