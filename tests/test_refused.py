@@ -251,6 +251,9 @@ async def test_sample_takes_prices_and_concurrency_and_asks_again_for_what_was_r
         assert spent.weak_usd == 0
         assert spent.strong_usd == pytest.approx(3 * (2 * 1 + 2 * 2 * 2) / 1e6)  # 2 words asked once, 2 x 2 answered
         assert len([note for note in spent.notes if "refuses them: 1 (" in note]) == 2
+        labels = await asyncio.to_thread(demur.label, run=str(tmp_path / "run"), entailment="exact")
+        assert len(labels.preferences) == 3  # the rest is labelled
+        assert len([note for note in labels.notes if "refuses them: 1 (" in note]) == 2
         fake.refusal = None
         asked = len(fake.requests)
         await asyncio.to_thread(sample)
