@@ -18,7 +18,7 @@ from demur.models.prices import LOCAL, PRIVATE
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
-from demur.sampling.pair import PairSamples, sample_pair, sampling_notes, stored_pair
+from demur.sampling.pair import PairSamples, sample_pair, spend_of, stored_pair
 from demur.sampling.refused import MOST_IN_A_ROW, refused_prompts
 from demur.sampling.sample import estimate, sample_prompts, stored_samples
 from demur.store import Store
@@ -172,10 +172,11 @@ def test_notes_name_refused_and_missing_prompts() -> None:
     with Store(":memory:") as store:
         store.add_refusal(pair.strong.name, "question 1", SETTINGS.key, "content filter")
         samples = PairSamples(answers | {"p2": []}, answers | {"p1": []})
-        assert sampling_notes(SETTINGS, pair, PROMPTS, samples, store) == [
-            "prompts that miss samples of m: 1; the same command asks for them",
+        config = run_of(ModelConfig("m", "https://a.example"), ModelConfig("s", "https://a.example"))
+        assert spend_of(config, pair, PROMPTS, samples, store).notes == (
             "prompts left out, since s refuses them: 1 (p1: content filter); --ask-refused asks again",
-        ]
+            "prompts that miss samples of m: 1; the same command asks for them",
+        )
 
 
 @pytest.mark.parametrize(

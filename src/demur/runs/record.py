@@ -18,6 +18,7 @@ from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
 SAMPLED = ("prompts", "weak", "strong", "sampling")  # what a run's samples, and their cost, come from
+HOW_ASKED = ("concurrency", "timeout_seconds")  # of a model: no sample depends on it
 
 
 def check_same_run(config: RunConfig, *, again: bool = False) -> None:
@@ -46,7 +47,11 @@ def begin_run(config: RunConfig, *, again: bool = False) -> RunConfig:
     if again or not (config.folder / RUN_RECORD).exists():
         return config
     there = with_absolute_paths(load_run(config.run))
-    return config if list(differences(there, config)) else replace(there, max_usd=config.max_usd)
+    return (
+        config
+        if list(differences(there, config))
+        else replace(there, weak=config.weak, strong=config.strong, max_usd=config.max_usd)
+    )
 
 
 def keep_sampling(config: RunConfig) -> None:
@@ -61,7 +66,7 @@ def differences(there: RunConfig, given: RunConfig) -> Iterator[str]:
     """What of two runs' samples is not the same, as ``key old (now new)``."""
     old, new = (_flat({key: asdict(with_absolute_paths(one))[key] for key in SAMPLED}) for one in (there, given))
     for key, value in old.items():
-        if value != new[key]:
+        if value != new[key] and not key.endswith(HOW_ASKED):
             yield f"{key} {_short(value)} (now {_short(new[key])})"
 
 

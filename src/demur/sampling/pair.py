@@ -154,7 +154,8 @@ def spend_of(
 ) -> PairSpend:
     """What the samples of these prompts have cost, and what is to be known of them."""
     prices = pricing(pair, config.label.entailment)
-    notes = (*sampling_notes(config.sampling, pair, prompts, samples, store), *samples.notes)
+    known = sampling_notes(config.sampling, pair, prompts, samples, store)
+    notes = (*known, *_missing_notes(config.sampling, pair, prompts, samples, store), *samples.notes)
     return price_samples(pair, prompts, samples.weak, samples.strong, prices, notes)
 
 
@@ -164,11 +165,20 @@ def sampling_notes(
     """Whose answers were cut at the longest that was asked for, and which prompts have none; a sentence each."""
     sides = [[one for prompt in prompts for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
     found = cut_sentences((pair.weak.model, pair.strong.model), sides, settings.max_tokens)
-    for endpoint, side in ((pair.weak, samples.weak), (pair.strong, samples.strong)):
+    for endpoint in (pair.weak, pair.strong):
         refused = refused_prompts(prompts, endpoint, settings, store)
         found += [refused_sentence(endpoint.model, refused)] if refused else []
+    return found
+
+
+def _missing_notes(
+    settings: SamplingSettings, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
+) -> list[str]:
+    """How many prompts a model left unanswered without refusing them: their requests failed in a way that passes."""
+    found = []
+    for endpoint, side in ((pair.weak, samples.weak), (pair.strong, samples.strong)):
+        refused = refused_prompts(prompts, endpoint, settings, store)
         missing = sum(len(side[prompt.id]) < settings.n and prompt.id not in refused for prompt in prompts)
-        found += [f"prompts that miss samples of {endpoint.model}: {missing}; the same command asks for them"] * bool(
-            missing
-        )
+        if missing:
+            found.append(f"prompts that miss samples of {endpoint.model}: {missing}; the same command asks for them")
     return found
