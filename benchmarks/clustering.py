@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from demur import exact_match, meaning_clusters
-from demur.records import Entailment, FloatArray
+from demur.records import EntailmentModel, FloatArray
 from entailment_stub import entails
 from environment import describe, shared_rows
 
@@ -24,10 +24,10 @@ def stub(pairs: Sequence[tuple[str, str]]) -> FloatArray:
     return np.array([entails(*pair) for pair in pairs])
 
 
-STUBS: dict[str, Entailment] = {"words": stub, "equal": exact_match}
+STUBS: dict[str, EntailmentModel] = {"words": stub, "equal": exact_match}
 
 
-def naive(question: str, answers: Sequence[str], entailment: Entailment = stub) -> tuple[list[int], int]:
+def naive(question: str, answers: Sequence[str], entailment: EntailmentModel = stub) -> tuple[list[int], int]:
     """First-fit over unique answers, both directions always asked, one pair a call; returns ids and pairs."""
     leaders: list[str] = []
     cluster_of: dict[str, int] = {}

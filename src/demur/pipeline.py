@@ -8,7 +8,7 @@ only connect: what a stage computes is in the module that bears its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,16 +44,19 @@ from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.targets import label_warnings, saturated_rows
+from demur.meaning.entailment import own_name
 from demur.measure.threshold import (
     Calibration,
     payback,
     threshold_for_share,
 )
+from demur.methods.classifier import Classifier
 from demur.models.allowed import run_endpoints, without_keys
-from demur.models.encoder import CachedEncoder, encoder_identity
+from demur.models.encoder import CachedEncoder, encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
 from demur.prompts import why_untested
-from demur.records import Encoder, FloatArray, Progress, SamplingSettings, no_progress
+from demur.prompts.grading import grade
+from demur.records import Encoder, Entailment, FloatArray, Grader, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import POLICY, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_paper_recipe, train_routers
@@ -67,7 +70,7 @@ from demur.runs.record import (
     with_absolute_files,
     with_absolute_paths,
 )
-from demur.runs.run import Run, open_run
+from demur.runs.run import Own, Run, open_run
 from demur.sampling.cost import PairEstimate, PairSpend, price_samples, pricing
 from demur.sampling.pair import check_pair, forget_refusals, sample_pair, sampling_notes, spend_of
 
@@ -155,7 +158,8 @@ def train_stage(run: Run) -> PromptRouter:
     config, served = run.config, run.config.router.served
     preferences = read_preferences(config.preferences)
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
-    routers = train_routers(preferences, run.encoder, config.router.methods, record=record, progress=run.progress)
+    methods = {name: run.own.methods.get(name, name) for name in config.router.methods}
+    routers = train_routers(preferences, run.encoder, methods, record=record, progress=run.progress)
     for name, router in routers.items():
         router.save(config.routers / name)
     routers[served].save(config.served_router)
@@ -187,27 +191,26 @@ def calibrate_stage(run: Run, policy: Router) -> Calibration:
     return calibration
 
 
-def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | None:
+def evaluate_stage(run: Run) -> Evaluation | None:
     """All routers on the test prompts; None when no prompt has gold answers."""
     prompts = run.complete(run.test)
     if not prompts:
         return None
     config, samples, weak, strong = run.config, run.samples, run.pair.weak, run.pair.strong
-    test = grade_test_set(prompts, samples.weak, samples.strong, (weak.price, strong.price))
+    test = grade_test_set(prompts, samples.weak, samples.strong, (weak.price, strong.price), run.own.grader or grade)
     texts = [prompt.text for prompt in prompts]
-    firsts = [first_quality(prompts, side) for side in (samples.weak, samples.strong)]  # one answer is what is served
-    write_graded(config.graded, GradedFile(tuple(texts), *firsts))
-    served = PromptRouter.load(config.served_router, encoder=encoder, allow_endpoints=run_endpoints(config))
-    encoder = CachedEncoder(served.encoder, run.store, progress=run.progress)
+    firsts = (first_quality(prompts, side, test.grader) for side in (samples.weak, samples.strong))
+    write_graded(config.graded, GradedFile(tuple(texts), *firsts))  # of one answer per model: that is what is served
+    policy = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
+    served, encoder = policy.prompt_router, policy.prompt_router.encoder
     rows = []
     for done, name in enumerate(config.router.methods):
         run.progress("measuring routers", done, len(config.router.methods))
-        router = PromptRouter.load(config.routers / name, encoder=encoder)
+        router = PromptRouter.load(config.routers / name, encoder=encoder, method=run.own.classifier(name))
         rows.append(evaluate_router(name, router.score(texts), test))
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.preferences)
-    policy = Router.load(config.served_router, encoder=encoder, allow_endpoints=run_endpoints(config))
     paper = train_paper_recipe(preferences, encoder)
     meanings = run.meanings if trained_on_meanings(run, policy) else None
     staged, findings = measure_policy(policy, config.router.served, test, paper, meanings)
@@ -222,7 +225,7 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
         served=staged[-1].router if policy.active else config.router.served,
         threshold=served.threshold,
         preferences=tuple(preferences),
-        examples=examples(replace(served, encoder=encoder), test),
+        examples=examples(served, test),
         warnings=(
             *outdated(config.folder),
             *quality_warnings(test),
@@ -234,6 +237,24 @@ def evaluate_stage(run: Run, encoder: Encoder | None = None) -> Evaluation | Non
         findings=findings,
         notes=record_of(run, preferences),
     )
+
+
+def load_served(run: Run, method: object | None) -> Router:
+    """The router that the run saved; ``method`` where it is a classifier of the user's own."""
+    own, config = run.own, run.config
+    return Router.load(
+        config.served_router,
+        encoder=own.encoder,
+        entailment=own.entailment,
+        method=method,
+        allow_endpoints=run_endpoints(config),
+    )
+
+
+def keep_vectors(run: Run, router: Router) -> Router:
+    """The same router, whose encoder keeps its vectors in the run's store."""
+    encoder = CachedEncoder(router.prompt_router.encoder, run.store, progress=run.progress)
+    return replace(router, prompt_router=replace(router.prompt_router, encoder=encoder))
 
 
 def trained_on_meanings(run: Run, policy: Router) -> bool:
@@ -318,21 +339,32 @@ def label(
     tie_below: float = 0.0,
     judge: str | None = None,
     max_usd: float | None = None,
-    entailment: str = LabelConfig().entailment,
+    entailment: str | Entailment = "shipped",
     rules: bool = True,
+    grader: Grader | None = None,
+    encoder: str | Encoder | None = None,
     progress: Progress = no_progress,
 ) -> Labels:
     """Make a run's preferences (run/preferences.jsonl) from a ``source``; `demur.config.LabelConfig` says what each is.
+
+    ``entailment``: a name, or a function of your own, which later stages must then be given again; ``grader`` is of
+    sources accuracy and quality-gap. ``encoder`` is the one that kind auto tries labels with; None: the run's.
 
     Raises InputError for an option that does not belong to the source, or a source without what it needs;
     EndpointError and BudgetError of a judge.
     """
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
     given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
-    wanted = from_mapping(LabelConfig, given | {"entailment": entailment, "rules": rules}, where="label")
+    decides = entailment if isinstance(entailment, str) else own_name(entailment)
+    wanted = from_mapping(LabelConfig, given | {"entailment": decides, "rules": rules}, where="label")
     check_label(wanted)
+    own = Own(
+        encoder=load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder,
+        entailment=None if isinstance(entailment, str) else entailment,
+        grader=grader,
+    )
     config = replace(load_run(run), label=with_absolute_files(wanted))
-    with open_run(config, progress=progress) as opened:
+    with open_run(config, own, progress=progress) as opened:
         opened.lock("label")
         labels = label_stage(opened)
     config.save()  # now that the labels are there: the record must not name a source that failed
@@ -342,45 +374,74 @@ def label(
 def train(
     *,
     run: str = "run",
-    methods: str | Sequence[str] = METHOD_NAMES,
+    methods: str | Sequence[str] | Mapping[str, object] = METHOD_NAMES,
     serve: str | None = None,
     encoder: str | Encoder = "bge-small",
+    entailment: Entailment | None = None,
     gate: str = "auto",
     extra_samples: int = 3,
     progress: Progress = no_progress,
 ) -> Router:
     """Fit the routers and the gate on a run's preferences and samples; returns the router that serves, not calibrated.
 
-    ``methods``: a list, or names with commas between. ``encoder``: a name, or an object of your own with ``encode``,
-    which `Router.load` and `evaluate` must then be given again. Raises InputError.
+    ``methods``: a list, names with commas between, or scikit-learn classifiers of your own by names of their own.
+    ``encoder``: a name, or an object with ``encode``. ``entailment`` where the labels were made with your own. Objects
+    of your own must be given again to whatever loads the router. Raises InputError.
     """
-    own = None if isinstance(encoder, str) else encoder
+    own = Own(
+        encoder=None if isinstance(encoder, str) else encoder,
+        entailment=entailment,
+        methods=methods if isinstance(methods, Mapping) else {},
+    )
+    names = list(methods) if isinstance(methods, Mapping) else list_names(methods)
     spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
-    given: dict[str, object] = {"methods": list_names(methods), "serve": serve, "encoder": spec}
+    given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples}
     config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
-    with open_run(config, encoder=own, progress=progress) as opened:
+    with open_run(config, own, progress=progress) as opened:
         opened.lock("train")
         router = train_stage(opened)
         config.save()  # now that the routers are there
         gate_stage(opened, router)
-    # what was saved, and no store that is closed
-    return Router.load(config.served_router, encoder=own, allow_endpoints=run_endpoints(config))
+        fitted = router.method if isinstance(router.method, Classifier) else None
+        return load_served(opened, fitted)  # what was saved, with no store that is closed
 
 
-def evaluate(*, run: str = "run", encoder: Encoder | None = None, progress: Progress = no_progress) -> Evaluation:
-    """Measure cost against quality on the run's test prompts. Raises InputError when none has gold answers.
+def evaluate(
+    *,
+    run: str = "run",
+    encoder: Encoder | None = None,
+    entailment: Entailment | None = None,
+    methods: Mapping[str, object] | None = None,
+    grader: Grader | None = None,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Measure cost against quality on the run's test prompts, by ``grader`` where you have one of your own.
 
-    ``encoder`` only where the routers were trained on an object of your own.
+    ``encoder``, ``entailment`` and ``methods`` only where the routers were made with objects of your own. Raises
+    InputError when no prompt has gold answers.
     """
     config = load_run(run)
-    with open_run(config, progress=progress) as opened:
-        found = evaluate_stage(opened, encoder)
+    own = Own(encoder, entailment, grader, methods or {})
+    with open_run(config, own, progress=progress) as opened:
+        found = evaluate_stage(opened)
         if found is None:
             raise InputError(f"{config.prompts}: {why_untested(opened.prompts, config.test_share)}")
     return found
 
 
-def report(*, run: str = "run", progress: Progress = no_progress) -> Path:
-    """Write report.html and the pictures of the curve into the run folder; returns the report's path."""
-    return write_report(evaluate(run=run, progress=progress), Path(run))
+def report(
+    *,
+    run: str = "run",
+    encoder: Encoder | None = None,
+    entailment: Entailment | None = None,
+    methods: Mapping[str, object] | None = None,
+    grader: Grader | None = None,
+    progress: Progress = no_progress,
+) -> Path:
+    """Write report.html and the pictures of the curve into the run folder; returns the report's path.
+
+    It shows what `evaluate` finds, and takes the same objects of your own.
+    """
+    found = evaluate(run=run, encoder=encoder, entailment=entailment, methods=methods, grader=grader, progress=progress)
+    return write_report(found, Path(run))

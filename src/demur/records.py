@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]
@@ -22,8 +22,9 @@ IntArray = NDArray[np.integer[Any]]
 Role = Literal["weak", "strong"]
 Winner = Literal["model_a", "model_b", "tie"]
 
-# (premise, hypothesis) pairs -> probabilities of contradiction, neutral, entailment; shape (n, 3).
-Entailment = Callable[[Sequence[tuple[str, str]]], FloatArray]
+# (premise, hypothesis) pairs -> probabilities of contradiction, neutral, entailment; an (n, 3) array or n triples.
+Entailment = Callable[[Sequence[tuple[str, str]]], ArrayLike]
+EntailmentModel = Callable[[Sequence[tuple[str, str]]], FloatArray]  # demur's own: always the array
 
 # (prompt, answer) -> quality in [0, 1].
 Grader = Callable[["Prompt", str], float]

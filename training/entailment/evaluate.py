@@ -25,7 +25,7 @@ from demur.meaning.cross_encoder import OnnxEntailment
 from demur.meaning.entailment import SAMPLED_SHARE, SHIPPED, TRAINED_LENGTH, at_share, shipped_entailment
 from demur.meaning.normalise import exact_key
 from demur.meaning.rules import same_meaning
-from demur.records import BoolArray, Entailment, FloatArray, IntArray
+from demur.records import BoolArray, EntailmentModel, FloatArray, IntArray
 from demur.statistics import auroc, interval
 
 Sides = tuple[str, str, str]  # question, an answer, another
@@ -59,7 +59,7 @@ def main() -> None:
     print("\n".join(table(OnnxEntailment(*files, short=TRAINED_LENGTH) if files else shipped_entailment())))
 
 
-def table(entailment: Entailment) -> list[str]:
+def table(entailment: EntailmentModel) -> list[str]:
     """The held-out sets with intervals, the lexical baseline under each; the written pairs by kind."""
     found = [f"{'':<28}{'n':>6}  {'AUC':<22}{'accuracy':>10}  {'rules + model':<22}{'as labelled':>12}"]
     for name, path in (("hard pairs", HARD), ("second set of pairs", SECOND)):
@@ -107,7 +107,7 @@ def _interval(measured: Callable[[Any], float], questions: Sequence[str]) -> str
     return f"[{low:.3f}, {high:.3f}]"
 
 
-def decided(entailment: Entailment, sides: Sequence[Sides]) -> Decided:
+def decided(entailment: EntailmentModel, sides: Sequence[Sides]) -> Decided:
     """What the model, rules first and a labelling run say of each (question, a, b)."""
     pairs = [(f"{question} {a}", f"{question} {b}") for question, a, b in sides]
     both = entailment([way for premise, hypothesis in pairs for way in ((premise, hypothesis), (hypothesis, premise))])
@@ -135,7 +135,7 @@ def lexical(part: str, whole: str) -> float:
     return float(bool(words) and key in text) + len(set(words) & set(text.split())) / max(1, len(set(words)))
 
 
-def judged_answers(entailment: Entailment) -> tuple[list[tuple[str, str, str, bool]], Decided, BoolArray]:
+def judged_answers(entailment: EntailmentModel) -> tuple[list[tuple[str, str, str, bool]], Decided, BoolArray]:
     """Gold against each system's answer; of several golds ("a/b") the best counts. Questions never trained on."""
     rows = [row for row in judged(held=True) if measured_half(row[0])]
     sides, owner = [], []

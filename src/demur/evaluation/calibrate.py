@@ -24,7 +24,7 @@ from demur.measure.threshold import (
     threshold_from_certificate,
 )
 from demur.prompts import load_prompts
-from demur.records import content_hash
+from demur.records import Encoder, content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 
@@ -40,21 +40,23 @@ def calibrate(
     confidence: float = 0.95,
     loss: Loss = "missed",
     allow_endpoints: Sequence[str] = (),
+    encoder: Encoder | None = None,
+    method: object | None = None,
 ) -> Calibration:
     """Set a saved router's threshold on your own prompts, by one of four wishes.
 
     ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
     the strong model's, is estimated without labels from what the strong model believes: no promise. ``risk`` needs
     graded prompts (see `demur.evaluation.graded_file`), writes certificate.json beside the router, holds for the
-    router without its gate, and raises InputError where no promise can be made. ``allow_endpoints``: as `Router.load`
-    takes them.
+    router without its gate, and raises InputError where no promise can be made. ``encoder``, ``method`` and
+    ``allow_endpoints``: as `demur.Router.load` takes them.
     """
     wishes = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
     asked = [name for name, value in wishes.items() if value is not None]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
     check_number(usd_per_1k, "usd_per_1k", at_least=0)
-    policy = Router.load(router, allow_endpoints=allow_endpoints)
+    policy = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     loaded = policy.prompt_router
     if risk is not None:
         return _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)

@@ -38,7 +38,7 @@ def measure_policy(
         samples = [test.weak[prompt.id] for prompt in test.prompts]
         drafts = drafts_of(policy, texts, samples, meanings)
         staged = staged_scores(policy.gate, scores, drafts)
-        right = np.array([sample_quality(prompt, test.weak[prompt.id]) for prompt in test.prompts])
+        right = np.array([sample_quality(prompt, test.weak[prompt.id], test.grader) for prompt in test.prompts])
         drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
         rows.append(EvaluationRow(f"{served} + gate", staged_curve(staged, drafted, test.strong_quality, costs)))
         if policy.active:

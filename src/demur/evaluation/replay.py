@@ -15,7 +15,7 @@ from demur.limits import check_number
 from demur.models.prices import ServingCost
 from demur.prompts.files import read_prompts
 from demur.prompts.rows import read_rows
-from demur.records import FloatArray
+from demur.records import Encoder, FloatArray
 from demur.statistics import interval
 
 
@@ -82,13 +82,16 @@ def replay(
     *,
     router: str = "run/router",
     threshold: float | None = None,
+    encoder: Encoder | None = None,
+    method: object | None = None,
     allow_endpoints: Sequence[str] = (),
 ) -> Replayed:
-    """Route a file of prompts (or graded prompts) as a saved router would.
+    """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError.
 
-    ``allow_endpoints``: as `Router.load` takes them. Raises InputError, ArtifactError."""
+    ``encoder``, ``method`` and ``allow_endpoints``: as `demur.Router.load` takes them.
+    """
     check_number(threshold, "threshold")
-    policy = Router.load(router, allow_endpoints=allow_endpoints)
+    policy = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     loaded = policy.prompt_router
     graded = read_graded(file) if _is_graded(Path(file)) else None
     texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.models.prices import Price, usd_of_serving
-from demur.prompts.grading import grade
+from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
 from demur.routing.prompt_router import Neighbour, PromptRouter
 
@@ -86,6 +86,7 @@ class TestSet:
     strong_quality: FloatArray
     weak_usd: FloatArray | None  # (n,) USD of one answer; None when the price is unknown
     strong_usd: FloatArray | None
+    grader: Grader = grade  # what an answer is worth
 
 
 def grade_test_set(
@@ -104,6 +105,7 @@ def grade_test_set(
         strong_quality=mean_quality(prompts, strong, grader),
         weak_usd=served_usd(prompts, weak, prices[0]),
         strong_usd=served_usd(prompts, strong, prices[1]),
+        grader=grader,
     )
 
 
@@ -118,12 +120,12 @@ def first_quality(
     prompts: Sequence[Prompt], samples: Mapping[str, Sequence[Sample]], grader: Grader = grade
 ) -> FloatArray:
     """Graded quality of each prompt's first sample, as one that is served; shape (n,), in [0, 1]."""
-    return np.array([grader(prompt, samples[prompt.id][0].text) for prompt in prompts], dtype=float)
+    return np.array([quality(grader, prompt, samples[prompt.id][0].text) for prompt in prompts])
 
 
 def sample_quality(prompt: Prompt, samples: Sequence[Sample], grader: Grader = grade) -> FloatArray:
     """Graded quality of each sample of a prompt; shape (samples,), in [0, 1]."""
-    return np.array([grader(prompt, sample.text) for sample in samples], dtype=float)
+    return np.array([quality(grader, prompt, sample.text) for sample in samples])
 
 
 def served_usd(
@@ -162,7 +164,7 @@ def quality_warnings(test: TestSet) -> tuple[str, ...]:
 
 def examples(router: PromptRouter, test: TestSet) -> tuple[Example, ...]:
     """Route every test prompt and set the decision beside both models' first answers."""
-    weak, strong = (first_quality(test.prompts, side) for side in (test.weak, test.strong))
+    weak, strong = (first_quality(test.prompts, side, test.grader) for side in (test.weak, test.strong))
     found = []
     for i, prompt in enumerate(test.prompts):
         decision = router.route(prompt.text)

@@ -22,8 +22,8 @@ from demur.labels.judge import ask_judge
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
 from demur.labels.preference_files import read_pair
 from demur.labels.targets import label_warnings, winner_of
-from demur.prompts.grading import grade
-from demur.records import FloatArray, Preference, Prompt
+from demur.prompts.grading import grade, quality
+from demur.records import FloatArray, Grader, Preference, Prompt
 from demur.runs.run import Run
 from demur.sampling.pair import PairSamples
 
@@ -69,13 +69,15 @@ def label_run(run: Run) -> Labels:
     that can be read; EndpointError and BudgetError of the judge.
     """
     label, names = run.config.label, (run.pair.weak.model, run.pair.strong.model)
+    if run.own.grader and not label.needs("gold answers"):
+        raise InputError(f"a grader belongs to sources accuracy and quality-gap; this is source {label.source!r}")
     if label.needs("file"):
         return from_file(label, *names, kept={prompt.text for prompt in run.test})
     sampled = Sampled(run.complete(run.train), run.samples, *names)
     if label.needs("judge"):
         return _from_judge(run, sampled)
     if label.needs("gold answers"):
-        return from_grades(sampled, label.name)
+        return from_grades(sampled, label.name, run.own.grader)
     return label_prompts(
         *(sampled.prompts, sampled.samples, run.meanings, label),
         weak=sampled.weak,
@@ -84,13 +86,18 @@ def label_run(run: Run) -> Labels:
     )
 
 
-def from_grades(sampled: Sampled, name: str) -> Labels:
-    """A preference a prompt from graded samples; ``name`` is one of GRADED. Raises InputError without gold answers."""
+def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> Labels:
+    """A preference per prompt from graded samples; ``name`` is one of FROM_GRADES.
+
+    Without a ``grader`` of the user's own the prompts need gold answers. Raises InputError.
+    """
     lacking = [prompt.id for prompt in sampled.prompts if not prompt.answers]
-    if lacking:
+    if lacking and grader is None:
         raise InputError(f"{len(lacking)} prompts have no gold answers, such as {lacking[0]}; {name} needs them")
     low, high = (
-        np.array([[grade(prompt, one.text) for one in side[prompt.id]] for prompt in sampled.prompts])
+        np.array(
+            [[quality(grader or grade, prompt, one.text) for one in side[prompt.id]] for prompt in sampled.prompts]
+        )
         for side in (sampled.samples.weak, sampled.samples.strong)
     )
     targets = FROM_GRADES[name](low, high)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.meaning.final_answer import said
@@ -170,7 +171,7 @@ def strictly_entails(probabilities: FloatArray) -> FloatArray:
     return np.asarray(probabilities[:, ENTAILMENT] > probabilities[:, :ENTAILMENT].max(axis=1))
 
 
-def checked_probabilities(probabilities: FloatArray, n: int) -> FloatArray:
+def checked_probabilities(probabilities: ArrayLike, n: int) -> FloatArray:
     """The entailment's answer as probabilities of shape (n, 3); raises InputError for anything else."""
     try:
         found = np.asarray(probabilities, dtype=float)

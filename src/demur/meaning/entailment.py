@@ -25,7 +25,7 @@ from demur.meaning.normalise import exact_key
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
-from demur.records import Entailment, FloatArray, Progress, SamplingSettings, content_hash, no_progress
+from demur.records import Entailment, EntailmentModel, FloatArray, Progress, SamplingSettings, content_hash, no_progress
 from demur.store import EntailmentScores, Pair, Store
 
 SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
@@ -44,6 +44,7 @@ def exact_match(pairs: Sequence[Pair]) -> FloatArray:
     return np.array([(0.0, 0.0, 1.0) if equal else (0.0, 1.0, 0.0) for equal in same]).reshape(-1, 3)
 
 
+OWN = "own:"  # begins the name of an entailment of the user's own
 NOTHING: EntailmentScores = (1 / 3, 1 / 3, 1 / 3)
 _DOUBT = ("maybe", "perhaps", "partly", "partially", "possibly", "unsure", "unclear", "unknown")
 WORDS: dict[str, EntailmentScores] = {
@@ -94,7 +95,7 @@ class LLMEntailment:
         return reply.text
 
 
-def cache_scores(entailment: Entailment, store: Store, identity: str) -> Entailment:
+def cache_scores(entailment: Entailment, store: Store, identity: str) -> EntailmentModel:
     """The same entailment, asked once a pair ever: verdicts are kept in the store under ``identity``.
 
     A verdict that says nothing (`NOTHING`) is not kept.
@@ -114,7 +115,7 @@ def cache_scores(entailment: Entailment, store: Store, identity: str) -> Entailm
     return ask
 
 
-def at_share(entailment: Entailment, share: float) -> Entailment:
+def at_share(entailment: Entailment, share: float) -> EntailmentModel:
     """The same entailment where ``share`` of the pairs hold, and not the half that it was calibrated on: Bayes' rule.
 
     Sampled answers of a wavering model rarely mean the same: without this, what is hard to tell apart is merged, and a
@@ -148,7 +149,9 @@ def _shipped_files() -> Files:
 
 
 @contextmanager
-def open_entailment(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[Entailment]:
+def open_entailment(
+    spec: str, store: Store | None = None, progress: Progress = no_progress
+) -> Iterator[EntailmentModel]:
     """The entailment that ``spec`` names, for sampled answers, its verdicts cached in ``store``.
 
     As `open_plain`, but of the shipped model fewer pairs hold: sampled answers rarely mean the same (`at_share`).
@@ -157,7 +160,7 @@ def open_entailment(spec: str, store: Store | None = None, progress: Progress = 
         yield for_samples(spec, plain)
 
 
-def for_samples(spec: str, plain: Entailment) -> Entailment:
+def for_samples(spec: str, plain: EntailmentModel) -> EntailmentModel:
     """What a labelling run asks, given what ``spec`` names."""
     return at_share(plain, SAMPLED_SHARE) if spec == "shipped" else plain
 
@@ -168,11 +171,20 @@ def meaning_identity(spec: str) -> str:
     return f"reading {READING}, {found} at {SAMPLED_SHARE}" if spec == "shipped" else f"reading {READING}, {found}"
 
 
+def own_name(entailment: Entailment) -> str:
+    """What a record keeps of an entailment of the user's own: where it is defined. No file can give it again."""
+    defined = entailment if hasattr(entailment, "__qualname__") else type(entailment)
+    return f"{OWN}{defined.__module__}.{defined.__qualname__}"
+
+
 def entailment_identity(spec: str) -> str:
     """What the verdicts of the entailment that ``spec`` names are kept under; it is not opened for that.
 
-    By the model's content: another model in the same folder is another model. Raises InputError, ModelError.
+    By the model's content: another model in the same folder is another model; "" for one of the user's own, whose
+    content is not known. Raises InputError, ModelError.
     """
+    if spec.startswith(OWN):
+        return ""
     if spec == "exact":
         return spec
     if spec.startswith("llm:"):
@@ -185,7 +197,7 @@ def _judge_identity(endpoint: Endpoint) -> str:
 
 
 @contextmanager
-def open_plain(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[Entailment]:
+def open_plain(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[EntailmentModel]:
     """The entailment that ``spec`` names, as it decides about a pair asked alone; its verdicts cached in ``store``.
 
     ``exact``; ``shipped``; an ONNX file with tokenizer.json and config.json beside it, or a folder of these;
@@ -205,6 +217,11 @@ def _model_files(spec: str) -> Files:
     """The files of a cross-encoder; raises InputError where ``spec`` names none, ModelError where one is missing."""
     if spec == "shipped":
         return _shipped_files()
+    if spec.startswith(OWN):
+        raise InputError(
+            f"the meanings were decided by an entailment of your own, {spec.removeprefix(OWN)}; give it again "
+            "(entailment=)"
+        )
     if spec.startswith("hub:"):
         return _from_hub(spec.removeprefix("hub:"))
     if Path(spec).is_dir() or spec.endswith(".onnx"):
@@ -245,7 +262,7 @@ def _from_hub(name: str) -> Files:
 
 
 @contextmanager
-def _judge(model: str, progress: Progress) -> Iterator[Entailment]:
+def _judge(model: str, progress: Progress) -> Iterator[EntailmentModel]:
     """An LLM judge behind a plain callable: its own event loop, open as long as the block runs."""
 
     async def begin() -> tuple[Any, EndpointClient]:

@@ -6,13 +6,15 @@ numbers and letters are read is the business of `words`, `amounts` and `letters`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
+from demur.errors import InputError
 from demur.prompts.amounts import dates_as_years, is_year, last_amount, only_amount
 from demur.prompts.letters import LETTERS, choice_letter, said_letter, shown_letters
 from demur.prompts.words import is_said_alone, says
-from demur.records import Prompt
+from demur.records import Grader, Prompt
 
 _MARKED = re.compile(r"(?:\A|\n)\s*####\s*(\S[^\n]*)\s*\Z")  # GSM8K's rows end their solution so
 
@@ -66,3 +68,15 @@ def grade(prompt: Prompt, answer: str) -> float:
 
 def _are_letters(golds: Sequence[str]) -> bool:
     return all(len(gold.strip()) == 1 and gold.strip() in LETTERS for gold in golds)
+
+
+def quality(grader: Grader, prompt: Prompt, answer: str) -> float:
+    """What a grader gives an answer; raises InputError for anything but a quality from 0 to 1."""
+    found = grader(prompt, answer)
+    try:
+        value = float(found)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise InputError(f"the grader gave {found!r} for an answer to {prompt.id}; a quality is from 0 to 1")
+    return value

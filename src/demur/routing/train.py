@@ -83,15 +83,16 @@ def train_routers(
 
 def methods_by_name(methods: Sequence[str] | Mapping[str, object]) -> dict[str, Method]:
     """Unfitted methods by name. Raises InputError for a name that is not known, or that demur's own method has."""
-    given = methods if isinstance(methods, Mapping) else {}
-    unknown = [name for name in methods if name not in BY_NAME and name not in given]
-    if unknown or not methods:
-        raise InputError(f"no routing method is called {(unknown or [''])[0]!r}; known: {', '.join(BY_NAME)}")
-    return {name: _method(name, given.get(name, name)) for name in methods}
+    given = methods if isinstance(methods, Mapping) else {name: name for name in methods}
+    if not given:
+        raise InputError(f"no routing method is named; known: {', '.join(BY_NAME)}")
+    return {name: _method(name, one) for name, one in given.items()}
 
 
 def _method(name: str, given: object) -> Method:
-    if isinstance(given, str) and given in BY_NAME:
+    if isinstance(given, str):
+        if given not in BY_NAME:
+            raise InputError(f"no routing method is called {given!r}; known: {', '.join(BY_NAME)}")
         return BY_NAME[given]()
     if isinstance(given, Estimator):
         return copy.deepcopy(given)

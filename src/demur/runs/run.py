@@ -6,17 +6,21 @@ has read the next one finds here. What the files of a run are called is on its r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
+
+from numpy.typing import ArrayLike
 
 from demur.config import RunConfig
 from demur.errors import InputError
-from demur.meaning.entailment import meaning_identity, open_entailment
+from demur.meaning.entailment import meaning_identity, open_entailment, own_name
 from demur.meaning.meanings import Meanings
+from demur.methods.estimator import Estimator
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
-from demur.records import Encoder, Entailment, FloatArray, Progress, Prompt, content_hash, no_progress
+from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
 from demur.runs.lock import locked
 from demur.sampling.cost import PairEndpoints
 from demur.sampling.pair import PairSamples, endpoints_of, stored_pair
@@ -25,19 +29,27 @@ from demur.sampling.sample import distinct_prompts
 from demur.store import Pair, Store
 
 
-class Run:
-    """An open run; `open_run` makes one. ``encoder`` is an object of the user's own, or None for the record's."""
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Objects of the user's own in place of those that a run's record names; None: the record's."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        *,
-        encoder: Encoder | None = None,
-        progress: Progress = no_progress,
-        closing: ExitStack,
-    ) -> None:
-        self.config, self.progress = config, progress
-        self._own_encoder, self._closing = encoder, closing
+    encoder: Encoder | None = None
+    entailment: Entailment | None = None
+    grader: Grader | None = None
+    methods: Mapping[str, object] = field(default_factory=dict)  # classifiers by name, beside demur's own
+
+    def classifier(self, name: str) -> object | None:
+        """The user's own classifier of that name; None where the method is demur's."""
+        found = self.methods.get(name)
+        return None if isinstance(found, str | Estimator) else found
+
+
+class Run:
+    """An open run; `open_run` makes one."""
+
+    def __init__(self, config: RunConfig, own: Own, *, progress: Progress, closing: ExitStack) -> None:
+        self.config, self.own, self.progress = config, own, progress
+        self._closing = closing
 
     @cached_property
     def store(self) -> Store:
@@ -126,14 +138,19 @@ class Run:
     def meanings(self) -> Meanings:
         """What decides which answers mean the same; each list of answers is clustered once, and kept in the store."""
         spec, rules = self.config.label.entailment, self.config.label.rules
-        asked, identity = self._entailment(spec), meaning_identity(spec)
+        asked, identity = self.own.entailment or self._entailment(spec), meaning_identity(spec)
+        if self.own.entailment and spec != own_name(self.own.entailment):
+            raise InputError(
+                f"{self.config.run}: the labels' meanings were decided by {spec}, not by "
+                f"{own_name(self.own.entailment)}; label again with it, or leave entailment= out"
+            )
         return Meanings(asked, identity, rules=rules, store=self.store, progress=self.progress)
 
     def _entailment(self, spec: str) -> Entailment:
         """The entailment that ``spec`` names, opened when it is first asked: known meanings need none."""
         opened: list[Entailment] = []
 
-        def ask(pairs: Sequence[Pair]) -> FloatArray:
+        def ask(pairs: Sequence[Pair]) -> ArrayLike:
             if not opened:
                 opened.append(self._closing.enter_context(open_entailment(spec, self.store, self.progress)))
             return opened[0](pairs)
@@ -143,12 +160,12 @@ class Run:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder, through the store."""
-        found = self._own_encoder or load_encoder(self.config.router.encoder, progress=self.progress)
+        found = self.own.encoder or load_encoder(self.config.router.encoder, progress=self.progress)
         return CachedEncoder(found, self.store, progress=self.progress)
 
 
 @contextmanager
-def open_run(config: RunConfig, *, encoder: Encoder | None = None, progress: Progress = no_progress) -> Iterator[Run]:
+def open_run(config: RunConfig, own: Own = Own(), *, progress: Progress = no_progress) -> Iterator[Run]:
     """Open a run for as long as the block lasts."""
     with ExitStack() as closing:
-        yield Run(config, encoder=encoder, progress=progress, closing=closing)
+        yield Run(config, own, progress=progress, closing=closing)
