@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from demur.cli.main import app
+from demur.cli.main import HELP_NAMES, app
 
 PAGE = Path(__file__).parent / "cli.md"
 WIDTH = 100
@@ -17,7 +17,9 @@ WIDTH = 100
 
 def help_pages(command: Any, path: str) -> Iterator[str]:
     """The help of a command and of all below it, each under its name."""
-    context = typer.Context(command, info_name=path, terminal_width=WIDTH, max_content_width=WIDTH)
+    context = typer.Context(
+        command, info_name=path, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=HELP_NAMES
+    )
     yield f"## {path}\n\n```text\n{command.get_help(context).strip()}\n```\n"
     for name, below in sorted(getattr(command, "commands", {}).items()):
         yield from help_pages(below, f"{path} {name}")

@@ -133,6 +133,12 @@ def test_the_public_names_are_few_and_the_version_is_there() -> None:
     assert demur.__version__ == importlib.metadata.version("demur")
 
 
+@pytest.mark.parametrize(("flag", "said"), [("--version", f"demur {demur.__version__}"), ("-h", "Usage:")])
+def test_python_m_demur_says_its_version_and_its_help(flag: str, said: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "demur", flag], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().startswith(said)
+
+
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         demur.nothing  # noqa: B018

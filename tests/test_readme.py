@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from demur.cli.main import app
 from demur.config import ModelConfig, RouterConfig, RunConfig, read_run_file
+from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
+from demur.gate.router import Router
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
@@ -54,14 +59,33 @@ def test_its_links_lead_somewhere() -> None:
         assert (ROOT / target.partition("#")[0]).exists(), target
 
 
+def test_its_first_example_shows_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two of three answers mean the same: H = ln 3 - 2/3 ln 2, and the comment beside it says so."""
+    example = blocks("python")[0].partition("router = ")[0]
+    exec(example, {})
+    entropy, clusters = capsys.readouterr().out.strip().split(" ", 1)
+    assert float(entropy) == pytest.approx(np.log(3) - 2 / 3 * np.log(2))
+    assert clusters == "[0 0 1]"
+    assert f"# {float(entropy):.4f} nats; {clusters}:" in example
+
+
 @pytest.mark.slow
-def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_python_decides_as_the_product_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     training = [TrainingPrompt(f"How many {w}?", float(i % 2), 1.0, 0.0) for i, w in enumerate("abcdefgh")]
     router = train_router(load_encoder("bge-small"), SimilarityWeighted(), training, weak="small", strong="large")
-    router.save(tmp_path / "run" / "demo" / "router")
+    steps = (GateStep(0.0, 1.0, (0.0,) * len(SIGNALS)),)
+    verdict = GateVerdict(0.1, 0.1, 0.05, 0.15)
+    Router(router, Gate(steps, None, 10.0, verdict), active=True).save(tmp_path / "run" / "demo" / "router")
     monkeypatch.chdir(tmp_path)
     exec(blocks("python")[0], {})
-    assert capsys.readouterr().out.count("\n") == 2
+    model, score = capsys.readouterr().out.splitlines()[1].split()[:2]
+    command = ["route", "How many seconds are in a week?", "--router", "run/demo/router", "--json"]
+    made = json.loads(CliRunner().invoke(app, command).stdout)
+    assert made["stage"] == "gate"  # it is heard
+    assert model == made["model"]
+    assert float(score) == pytest.approx(made["score"])
 
 
 def test_the_documented_run_file_is_one_and_shows_every_key(tmp_path: Path) -> None:

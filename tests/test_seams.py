@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,12 @@ from sklearn.preprocessing import StandardScaler
 
 import demur
 from demur.errors import ArtifactError, InputError
+from demur.gateway.reload import usable_policy
+from demur.gateway.settings import GatewaySettings
+from demur.methods.classifier import Classifier
 from demur.records import Encoder, Entailment, FloatArray, Grader, Prompt, Sample
+from demur.routing.prompt_router import TrainingPrompt
+from demur.routing.train import train_router
 from pairs import Pair, running_pair, write_questions
 
 HARD, EASY = "What is 31 plus 17?", "Which colour has the sea in picture 90?"
@@ -27,6 +33,9 @@ class Lengths:
     def encode(self, texts: Sequence[str], /) -> FloatArray:
         rows = [[sum(map(str.isdigit, text)), sum(map(str.isalpha, text)) / 10, text.count(" ")] for text in texts]
         return np.array(rows, dtype=np.float32) + 1
+
+
+LENGTHS, UNFITTED = Lengths(), LogisticRegression()
 
 
 def same_text(pairs: Sequence[tuple[str, str]]) -> list[tuple[float, float, float]]:
@@ -124,6 +133,19 @@ def test_an_encoder_of_ones_own(run: str) -> None:
     for load in (demur.replay, demur.calibrate):
         with pytest.raises(ArtifactError, match="trained on an encoder of your own"):
             load(prompts_of(run), router=f"{run}/router")
+
+
+def test_a_gateway_imports_what_a_router_was_made_with_by_name(tmp_path: Path) -> None:
+    rows = [TrainingPrompt(f"{HARD} {i}" if i % 2 else EASY, float(i % 2), None, None) for i in range(8)]
+    train_router(LENGTHS, Classifier(LogisticRegression(), "mine"), rows, weak="w", strong="s").save(tmp_path)
+    settings = GatewaySettings(router=str(tmp_path), encoder="test_seams:LENGTHS", method="test_seams:UNFITTED")
+    router = usable_policy(settings)
+    assert router.route(HARD).role == "strong"
+    assert not hasattr(UNFITTED, "classes_")
+    with pytest.raises(ArtifactError, match="trained on an encoder of your own"):
+        usable_policy(replace(settings, encoder=""))
+    with pytest.raises(InputError, match=r"encoder: 'test_seams:NONE' cannot be imported \(.*\); give module:object"):
+        usable_policy(replace(settings, encoder="test_seams:NONE"))
 
 
 def test_a_grader_of_ones_own(run: str) -> None:

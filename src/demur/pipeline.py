@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from demur.config import (
     METHOD_NAMES,
     LabelConfig,
@@ -26,41 +24,31 @@ from demur.config import (
     read_run_file,
 )
 from demur.errors import InputError
+from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.figures import check_matplotlib
-from demur.evaluation.graded_file import GradedFile, write_graded
 from demur.evaluation.page import write_report
-from demur.evaluation.policy_rows import measure_policy
 from demur.evaluation.results import (
     Evaluation,
-    evaluate_router,
-    examples,
-    first_quality,
-    grade_test_set,
-    quality_warnings,
 )
 from demur.gate.router import Router
 from demur.gate.train import train_policy
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run
 from demur.labels.preference_files import read_preferences, write_preferences
-from demur.labels.targets import label_warnings, saturated_rows
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import (
     Calibration,
-    payback,
     threshold_for_share,
 )
 from demur.methods.classifier import Classifier
-from demur.models.allowed import run_endpoints, without_keys
-from demur.models.encoder import CachedEncoder, encoder_identity, load_encoder
+from demur.models.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
 from demur.prompts import why_untested
-from demur.prompts.grading import grade
-from demur.records import Encoder, Entailment, FloatArray, Grader, Progress, SamplingSettings, no_progress
+from demur.records import Encoder, Entailment, Grader, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import POLICY, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
-from demur.routing.train import train_paper_recipe, train_routers
-from demur.runs.lineage import hash_of_file, keep_made, outdated
+from demur.routing.train import train_routers
+from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import record_of, serving_costs
 from demur.runs.record import (
@@ -71,7 +59,7 @@ from demur.runs.record import (
     with_absolute_paths,
 )
 from demur.runs.run import Own, Run, open_run
-from demur.sampling.cost import PairEstimate, PairSpend, price_samples, pricing
+from demur.sampling.cost import PairEstimate, PairSpend
 from demur.sampling.pair import check_pair, forget_refusals, sample_pair, sampling_notes, spend_of
 
 Announce = Callable[[PairEstimate], None]
@@ -106,7 +94,7 @@ def run_config(
         config.save()  # now that all of it is there: a run that failed before leaves the record of what is
         policy = gate_stage(run, router)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(run, policy)  # the threshold that sends strong_share to the strong model
-        evaluation = evaluate_stage(run)  # cost and quality on the test prompts
+        evaluation = evaluate_run(run)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
     return Outcome(config.run, spend, labels, calibration, evaluation)
@@ -189,83 +177,6 @@ def calibrate_stage(run: Run, policy: Router) -> Calibration:
     calibration = replace(calibration, n=len(policy.prompt_router.training))  # each may count with several drafts
     save_calibration(run.config.served_router, calibration)
     return calibration
-
-
-def evaluate_stage(run: Run) -> Evaluation | None:
-    """All routers on the test prompts; None when no prompt has gold answers."""
-    prompts = run.complete(run.test)
-    if not prompts:
-        return None
-    config, samples, weak, strong = run.config, run.samples, run.pair.weak, run.pair.strong
-    test = grade_test_set(prompts, samples.weak, samples.strong, (weak.price, strong.price), run.own.grader or grade)
-    texts = [prompt.text for prompt in prompts]
-    firsts = (first_quality(prompts, side, test.grader) for side in (samples.weak, samples.strong))
-    write_graded(config.graded, GradedFile(tuple(texts), *firsts))  # of one answer per model: that is what is served
-    policy = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
-    served, encoder = policy.prompt_router, policy.prompt_router.encoder
-    rows = []
-    for done, name in enumerate(config.router.methods):
-        run.progress("measuring routers", done, len(config.router.methods))
-        router = PromptRouter.load(config.routers / name, encoder=encoder, method=run.own.classifier(name))
-        rows.append(evaluate_router(name, router.score(texts), test))
-        rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
-    run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
-    preferences = read_preferences(config.preferences)
-    paper = train_paper_recipe(preferences, encoder)
-    meanings = run.meanings if trained_on_meanings(run, policy) else None
-    staged, findings = measure_policy(policy, config.router.served, test, paper, meanings)
-    targets = np.array([row.target for row in preferences])
-    prices = pricing(run.pair, config.label.entailment)
-    spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
-    means = _mean(test.weak_usd), _mean(test.strong_usd)
-    return Evaluation(
-        weak=served.weak,
-        strong=served.strong,
-        rows=(*rows, *staged),
-        served=staged[-1].router if policy.active else config.router.served,
-        threshold=served.threshold,
-        preferences=tuple(preferences),
-        examples=examples(served, test),
-        warnings=(
-            *outdated(config.folder),
-            *quality_warnings(test),
-            *label_warnings(targets, saturated_rows(preferences)),
-        ),
-        pricing=prices,
-        payback=payback(spent.usd, *means, config.strong_share),
-        usd_alone=(None if means[0] is None else 1000 * means[0], None if means[1] is None else 1000 * means[1]),
-        findings=findings,
-        notes=record_of(run, preferences),
-    )
-
-
-def load_served(run: Run, method: object | None) -> Router:
-    """The router that the run saved; ``method`` where it is a classifier of the user's own."""
-    own, config = run.own, run.config
-    return Router.load(
-        config.served_router,
-        encoder=own.encoder,
-        entailment=own.entailment,
-        method=method,
-        allow_endpoints=run_endpoints(config),
-    )
-
-
-def keep_vectors(run: Run, router: Router) -> Router:
-    """The same router, whose encoder keeps its vectors in the run's store."""
-    encoder = CachedEncoder(router.prompt_router.encoder, run.store, progress=run.progress)
-    return replace(router, prompt_router=replace(router.prompt_router, encoder=encoder))
-
-
-def trained_on_meanings(run: Run, policy: Router) -> bool:
-    """True where the gate was learned from meanings as the run's record decides them today."""
-    label = run.config.label
-    learned = policy.prompt_router.record.get("labels", {}).get("entailment"), policy.rules
-    return learned == (without_keys(label.entailment), label.rules)
-
-
-def _mean(values: FloatArray | None) -> float | None:
-    return None if values is None else float(values.mean())
 
 
 # -- the public functions, one a command -----------------------------------------------------------------------------
@@ -424,7 +335,7 @@ def evaluate(
     config = load_run(run)
     own = Own(encoder, entailment, grader, methods or {})
     with open_run(config, own, progress=progress) as opened:
-        found = evaluate_stage(opened)
+        found = evaluate_run(opened)
         if found is None:
             raise InputError(f"{config.prompts}: {why_untested(opened.prompts, config.test_share)}")
     return found

@@ -29,6 +29,9 @@ def serve(
     config: Annotated[str | None, typer.Option(help="Settings file; docs/gateway.md shows every key.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 is any free one.  [default: 8111]")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="MODULE:OBJECT of the encoder of your own that the router was trained on.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
     record: Annotated[Recorded | None, typer.Option(help="Keep them in the ledger; by default it keeps none.")] = None,
     allow_endpoint: AllowEndpoint = None,
@@ -47,6 +50,7 @@ def serve(
         config=config,
         host=host,
         port=port,
+        encoder=encoder,
         workers=workers,
         record_prompts=True if record else None,
         allow_endpoints=allow_endpoint,

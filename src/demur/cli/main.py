@@ -7,6 +7,7 @@ of how things are computed.
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +23,13 @@ from demur.config import A_MODEL, LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.records import SamplingSettings
 
+HELP_NAMES = ["-h", "--help"]
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": HELP_NAMES},
     help="The small model answers unless it demurs; then the large one does.",
 )
 
@@ -35,6 +38,21 @@ Again = Annotated[bool, typer.Option("--again", help="Begin the run in this fold
 
 
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"demur {metadata.version('demur')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The small model answers unless it demurs; then the large one does."""
 
 
 @app.command()

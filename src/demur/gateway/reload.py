@@ -10,9 +10,10 @@ from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.keys import check_budgets, read_keys
-from demur.gateway.settings import GatewaySettings, needs_restart
+from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
 
+OWN = ("encoder", "method", "entailment")  # settings that name objects of the user's own
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
@@ -22,8 +23,9 @@ def usable_policy(settings: GatewaySettings, *, starting: bool = False) -> Route
     At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
     """
     folder = settings.router
+    own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
-        policy = Router.load(folder, allow_endpoints=settings.endpoints)
+        policy = Router.load(folder, **own, allow_endpoints=settings.endpoints)
         score = float(policy.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:

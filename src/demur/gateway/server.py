@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import os
 import signal
 import sys
@@ -31,7 +30,7 @@ from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
 from demur.gateway.reload import reload_all, usable_policy
 from demur.gateway.routes import admin_application, application
-from demur.gateway.settings import GatewaySettings, read_settings
+from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import Board, map_file
@@ -57,6 +56,7 @@ def serve(
     config: str | None = None,
     host: str | None = None,
     port: int | None = None,
+    encoder: str | None = None,
     workers: int = 1,
     record_prompts: bool | None = None,
     allow_endpoints: Sequence[str] | None = None,
@@ -69,7 +69,7 @@ def serve(
     """
 
     def read() -> GatewaySettings:
-        given = {"router": router, "host": host, "port": port, "record_prompts": record_prompts}
+        given = {"router": router, "host": host, "port": port, "encoder": encoder, "record_prompts": record_prompts}
         return read_settings(config, **given, allow_endpoints=list(allow_endpoints) if allow_endpoints else None)
 
     read()  # a wrong file is said before anything is started
@@ -230,7 +230,7 @@ async def _gateway(settings: GatewaySettings, policy: Router, stack: AsyncExitSt
         upstreams,
         doorkeeper,
         ledger,
-        redact=_function(settings.redact) if settings.redact else str,
+        redact=import_object(settings.redact, "redact") if settings.redact else str,
         trace=trace,
     )
     if board:
@@ -294,13 +294,3 @@ async def _reload_and_say(gateway: Gateway) -> None:
         print(f"demur: reloaded, threshold {await reload_all(gateway):.4f}", file=sys.stderr)
     except DemurError as error:
         print(f"demur: what is new is refused, the old stays: {error}", file=sys.stderr)
-
-
-def _function(name: str) -> Callable[[str], str]:
-    """``module:function``; raises InputError."""
-    module, _, attribute = name.partition(":")
-    try:
-        found: Callable[[str], str] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"redact: {name!r} cannot be imported ({error}); give module:function") from None
-    return found

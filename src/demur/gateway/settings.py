@@ -5,10 +5,13 @@ Keys of upstreams are named by their environment variable; keys of clients are k
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from demur.config import ModelConfig, from_mapping, read_mapping
+from demur.errors import InputError
 from demur.models.allowed import endpoint_names
 from demur.records import Role
 
@@ -29,6 +32,9 @@ class GatewaySettings:
     """Everything that a gateway is told."""
 
     router: str = "run/router"  # folder of a saved router
+    encoder: str = ""  # module:object of the encoder of your own that it was trained on
+    method: str = ""  # module:object of the classifier of your own
+    entailment: str = ""  # module:function of your own that its labels were made with
     host: str = "127.0.0.1"  # loopback unless told otherwise
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
     weak: ModelConfig | None = None  # None: the pair that the router was trained on
@@ -87,6 +93,15 @@ class GatewaySettings:
         if self.admin_port is not None or self.admin_key_env:
             return self.admin_port
         return port + OPERATOR_PORTS if self.port and port + OPERATOR_PORTS < 2**16 else 0
+
+
+def import_object(name: str, key: str) -> Any:
+    """What ``module:object`` names, for the setting ``key``; raises InputError."""
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{key}: {name!r} cannot be imported ({error}); give module:object") from None
 
 
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:
