@@ -119,6 +119,17 @@ async def test_a_worker_that_is_killed_is_started_again_and_counts_on(tmp_path: 
     assert len(read_ledger(str(tmp_path / "l.sqlite"), last=100)) == 40
 
 
+async def test_a_worker_that_hangs_is_replaced_and_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        async with served([*command, "--workers", "2"]) as (parent, address):
+            stopped = workers_of(parent.pid)[1]
+            os.kill(stopped, signal.SIGSTOP)
+            await until(lambda: len(set(workers_of(parent.pid)) - {stopped}) == 2, 40.0)
+            async with asyncio.timeout(20):
+                assert [await once(address) for _ in range(24)] == [200] * 24
+
+
 async def test_while_workers_end_nobody_is_left_at_the_door(tmp_path: Path) -> None:
     async with fakes() as (weak, strong):
         weak.hang_seconds = 2.0

@@ -11,9 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from socket import socket
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from demur.config import ModelConfig, from_mapping
@@ -33,7 +31,7 @@ from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
-from demur.gateway.workers.shared_state import Board, map_file
+from demur.gateway.workers.shared_state import Board, beats_of, map_file, shared_folder
 from demur.models.allowed import AllowedEndpoints
 from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint
@@ -97,15 +95,15 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready
     if not settings.ledger and settings.keys and any(key.usd is not None for key in read_keys(settings.keys)):
         raise InputError("budgets of several workers are added up in the ledger; name one, or serve with one worker")
     every = _bind_all(settings, count)  # held by the parent: who connects while a worker is started again waits for it
-    with TemporaryDirectory(prefix="demur-") as folder:
+    with shared_folder() as folder:
 
         def work(number: int, tell: Callable[[], None], lifeline: int) -> None:
             _close([others for i, others in enumerate(every) if i != number])
-            board = Board(Path(folder), number)
+            board = Board(folder, number)
             _run(_serve(read, lambda *addresses: tell(), sockets=every[number], board=board, lifeline=lifeline))
 
         patience = settings.drain_seconds + GRACE_SECONDS
-        workers = Workers(count, work, end_seconds=patience, ending=lambda: _close(every))
+        workers = Workers(count, work, end_seconds=patience, ending=lambda: _close(every), beat=beats_of(folder).last)
         workers.run(lambda: ready(*_addresses(settings, every[0])) if ready else None)
 
 
@@ -244,6 +242,7 @@ async def _gateway(settings: GatewaySettings, policy: Router, stack: AsyncExitSt
 async def _keep_told(gateway: Gateway, board: Board) -> None:
     """Write down what this worker has counted, as often as it may be missed."""
     while True:
+        board.beat()
         with suppress(OSError):  # the disk is full: older figures are shown
             board.put(count_with_noun(gateway))
         await asyncio.sleep(TOLD_SECONDS)

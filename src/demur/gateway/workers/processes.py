@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from demur.errors import DemurError
 
+LOOK_SECONDS, HUNG_LOOKS = 1.0, 15  # a worker that shows no sign of life so many times in a row is killed
 MOST_DEATHS, DEATHS_SECONDS = 5, 60.0  # more within that time: starting them again does not help
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -31,14 +32,29 @@ class Worker:
     number: int
     pid: int
     starting: int | None  # file descriptor that says when it is ready; None: it is
+    beat: float = 0.0  # its last sign of life
+    missed: int = 0  # looks in a row that found no new one
 
 
 class Workers:
-    """So many processes that do the same work. At the end ``ending`` is called; they are given ``end_seconds``."""
+    """So many processes that do the same work. At the end ``ending`` is called; they are given ``end_seconds``.
 
-    def __init__(self, count: int, work: Work, *, end_seconds: float, ending: Callable[[], None]) -> None:
+    ``beat`` gives a number that changes every second while the worker of that number is well; one that hangs is killed
+    and started again.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        work: Work,
+        *,
+        end_seconds: float,
+        ending: Callable[[], None],
+        beat: Callable[[int], float] | None = None,
+    ) -> None:
         self._count, self._work = count, work
-        self._end_seconds, self._ending = end_seconds, ending
+        self._end_seconds, self._ending, self._beat = end_seconds, ending, beat
+        self._look_again = 0.0
         self._running: dict[int, Worker] = {}
         self._deaths: deque[float] = deque(maxlen=MOST_DEATHS + 1)
         self._lifeline, self._held = os.pipe()  # nobody writes to it: it ends with the parent
@@ -52,14 +68,16 @@ class Workers:
         self._start(0)  # alone: what is wrong with the settings is said once
         said = False
         while True:
-            got = signal.sigtimedwait(SIGNALS, 10.0 if said else 0.05)
+            got = signal.sigtimedwait(SIGNALS, LOOK_SECONDS if said else 0.05)
             number = got.si_signo if got else 0
             if number in (signal.SIGTERM, signal.SIGINT):
                 return self._end()
             if number == signal.SIGHUP:
                 self._tell(signal.SIGHUP)
             self._bury(started=said or len(self._running) > 1)
-            if not said and self._all_ready():
+            all_ready = self._all_ready()
+            self._kill_hung()
+            if not said and all_ready:
                 if len(self._running) < self._count:
                     for other in range(1, self._count):
                         self._start(other)
@@ -85,6 +103,21 @@ class Workers:
                 os.close(told)
                 worker.starting = None
         return all(worker.starting is None for worker in self._running.values())
+
+    def _kill_hung(self) -> None:
+        """Kill those that show no sign of life. Looks are counted, not seconds: a machine that slept kills nobody."""
+        if self._beat is None or time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + LOOK_SECONDS
+        for worker in self._running.values():
+            beat = self._beat(worker.number)
+            worker.missed = worker.missed + 1 if worker.starting is None and beat == worker.beat else 0
+            worker.beat = beat
+            if worker.missed >= HUNG_LOOKS:
+                worker.missed = 0
+                said = f"shows no sign of life for {HUNG_LOOKS * LOOK_SECONDS:g} s; it is killed"
+                print(f"demur: worker {worker.number} {said}", file=sys.stderr)
+                os.kill(worker.pid, signal.SIGKILL)
 
     def _bury(self, *, started: bool) -> None:
         """Start those again that have ended."""

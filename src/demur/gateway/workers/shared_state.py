@@ -10,10 +10,13 @@ import hashlib
 import json
 import mmap
 import os
+import shutil
+import stat
 import struct
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,9 @@ from demur.gateway.keys import draw_from_bucket
 
 SLOT, SLOTS = struct.Struct("<16sdd"), 4096  # hash of a key's name, requests left, when that was (monotonic seconds)
 NOBODY = bytes(16)
+BEAT, MOST_WORKERS = struct.Struct("<d"), 4096
+FOLDER, HELD = "demur-workers-", "held"
+NEW_SECONDS = 60.0  # a folder without its lock may just have been made
 
 
 def map_file(file: Path, size: int) -> mmap.mmap:
@@ -28,6 +34,21 @@ def map_file(file: Path, size: int) -> mmap.mmap:
     with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as opened:
         opened.truncate(size)
         return mmap.mmap(opened.fileno(), size)
+
+
+class Beats:
+    """The last sign of life of each worker (monotonic seconds), in a file that all of a service share."""
+
+    def __init__(self, file: Path) -> None:
+        self._all = map_file(file, MOST_WORKERS * BEAT.size)
+
+    def beat(self, number: int) -> None:
+        """The worker of this number is well."""
+        BEAT.pack_into(self._all, number % MOST_WORKERS * BEAT.size, time.monotonic())
+
+    def last(self, number: int) -> float:
+        """When it was well last; 0 where it never was."""
+        return float(BEAT.unpack_from(self._all, number % MOST_WORKERS * BEAT.size)[0])
 
 
 class SharedBuckets:
@@ -71,6 +92,7 @@ class Board:
     def __init__(self, folder: Path, number: int) -> None:
         self._folder, self._number = folder, number
         self.buckets = SharedBuckets(folder / "rates")
+        self._beats = beats_of(folder)
 
     def hour_file(self) -> Path:
         """The file of this worker's last hour."""
@@ -79,6 +101,10 @@ class Board:
     def hours(self) -> list[Path]:
         """The files of every worker's last hour."""
         return sorted(self._folder.glob("*.hour"))
+
+    def beat(self) -> None:
+        """This worker is well."""
+        self._beats.beat(self._number)
 
     def put(self, counted: dict[str, Any]) -> None:
         """Write down what this worker has counted so far."""
@@ -99,3 +125,43 @@ class Board:
         file = self._folder / name
         if file.is_file():
             yield json.loads(file.read_text(encoding="utf-8"))
+
+
+def beats_of(folder: Path) -> Beats:
+    """The signs of life of the workers that share this folder."""
+    return Beats(folder / "beats")
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A folder for the workers of one service; it goes at the end, and those of services that were killed go now.
+
+    A lock tells them apart: it ends with the last process that has the folder in use, however that ends.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):  # in use, or another user's
+            _remove_if_left(left)
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as name:
+        held = os.open(Path(name) / HELD, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(held)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder that nobody uses any more; raises OSError where it is in use."""
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+        return
+    if not (folder / HELD).exists():
+        if time.time() - found.st_mtime > NEW_SECONDS:
+            shutil.rmtree(folder)
+        return
+    lock = os.open(folder / HELD, os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    finally:
+        os.close(lock)
