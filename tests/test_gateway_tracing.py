@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import needed
-from demur.gateway.operator.tracing import Tracer, operation
+from demur.gateway.operator.tracing import Tracer, attributes, operation
 from gateways import gateway
 from test_gateway_parts import RECORD
 
@@ -42,6 +42,31 @@ def test_a_request_becomes_a_span_that_is_sent(exported: Any) -> None:
     assert span.resource.attributes["service.name"] == "demur"
     assert span.attributes["demur.decision_id"] == "id1"
     assert span.parent is None
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "kind"),
+    [
+        (200, "ok", None),
+        (200, "fallback", None),
+        (400, "upstream_error", "400"),
+        (404, "refused", "404"),
+        (200, "upstream_error", "upstream_error"),
+        (200, "client_gone", "client_gone"),
+    ],
+)
+def test_what_failed_says_how(exported: Any, status: int, outcome: str, kind: str | None) -> None:
+    trace = Tracer()
+    trace(replace(RECORD, status=status, outcome=outcome))
+    trace.close()
+    (span,) = exported.get_finished_spans()
+    assert span.attributes.get("error.type") == kind
+    assert (span.status.status_code.name == "ERROR") == (kind is not None)
+
+
+def test_without_an_answer_no_usage_is_said(exported: Any) -> None:
+    assert "gen_ai.usage.input_tokens" not in attributes(replace(RECORD, prompt_tokens=0, completion_tokens=0))
+    assert attributes(RECORD)["gen_ai.usage.input_tokens"] == 10
 
 
 def test_a_span_belongs_to_the_trace_that_the_client_began(exported: Any) -> None:

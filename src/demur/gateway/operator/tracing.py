@@ -37,7 +37,7 @@ class Tracer:
             start_time=started,
             attributes=attributes(record),
         )
-        if record.status >= 500:
+        if error_type(record):
             made.set_status(self._trace.StatusCode.ERROR, record.outcome)
         made.end(end_time=started + int(record.total_seconds * NANOSECONDS))
 
@@ -73,15 +73,24 @@ def operation(record: LedgerRecord) -> str:
     )
 
 
+def error_type(record: LedgerRecord) -> str | None:
+    """Why a request failed, as the conventions name it: its status, or, where that says nothing, how it ended."""
+    if record.status >= 400:
+        return str(record.status)
+    return None if record.outcome in ("ok", "fallback") else record.outcome
+
+
 def attributes(record: LedgerRecord) -> dict[str, Any]:
     """A record as span attributes; what is unknown is left out."""
+    answered = bool(record.prompt_tokens or record.completion_tokens)
     known = {
         "gen_ai.operation.name": operation(record),
         "gen_ai.provider.name": "demur",
         "gen_ai.request.model": record.asked,
         "gen_ai.response.model": record.model or None,
-        "gen_ai.usage.input_tokens": record.prompt_tokens,
-        "gen_ai.usage.output_tokens": record.completion_tokens,
+        "gen_ai.usage.input_tokens": record.prompt_tokens if answered else None,
+        "gen_ai.usage.output_tokens": record.completion_tokens if answered else None,
+        "error.type": error_type(record),
         "http.response.status_code": record.status,
         "demur.decision_id": record.id,
         "demur.role": record.role or None,
