@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError, parse_body
 from demur.gateway.keys import new_key
 from demur.gateway.ledger.ledger import LedgerRecord, read_ledger
+from demur.routing.prompt_router import Decision
 from gateways import EASY, Running, gateway, upstream
 
 
@@ -382,3 +383,32 @@ async def test_a_stream_is_not_held_back_by_a_proxy_and_ends_with_an_old_clients
         old = HEAD.replace(b"1.1", b"1.0") + b"Connection: keep-alive\r\nContent-Length: %d\r\n\r\n"
         answer = await wired(found, old % len(raw) + raw)
         assert answer.endswith(b"data: [DONE]\n\n")
+
+
+# -- the operator's terminal -------------------------------------------------------------------------------------------
+
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\nname\x9b\u202e"
+
+
+def test_what_others_write_is_shown_by_its_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    from demur.cli import printing
+
+    made = Decision(ESCAPES, "weak", 0.4, 0.5, f"a reason {ESCAPES}", ())
+    printing.decision(f"a prompt {ESCAPES}", made)
+    printing.lines([ESCAPES])
+    shown = capsys.readouterr().out
+    assert not [letter for letter in shown if not letter.isprintable() and letter != "\n"]
+    assert "\\x1b[2J" in shown
+    assert "\\nname\\x9b\\u202e" in shown  # a line break in a name is no new line
+
+
+def test_a_table_shows_escapes_too(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    from demur.cli import printing
+
+    table = Table(title="title")
+    table.add_column("name")
+    table.add_row(ESCAPES)
+    printing.out.print(table)
+    assert "\x1b[2J" not in capsys.readouterr().out

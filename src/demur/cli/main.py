@@ -292,7 +292,7 @@ def main() -> None:
     try:
         app()
     except DemurError as error:
-        typer.echo(f"demur: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"demur: {printing.printable(' '.join(str(error).split()))}", err=True)
         raise SystemExit(2) from None
     except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
         typer.echo(f"demur: {of_the_system(error)}", err=True)

@@ -22,6 +22,7 @@ from rich.progress import (
     Progress as Bar,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 from demur.evaluation.tables import COLUMNS, reference_rows, router_rows
 from demur.runs.lineage import outdated as outdated_stages
@@ -38,8 +39,27 @@ if TYPE_CHECKING:
     from demur.routing.prompt_router import Decision
     from demur.sampling.cost import PairEstimate, PairSpend
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+
+def printable(text: str) -> str:
+    """Text as a terminal may have it: clients, models and other people's routers write escape sequences too.
+
+    Line breaks and tabs stay; other letters that cannot be printed are shown as Python spells them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+
+
+class Terminal(Console):
+    """A console that prints texts alone, in lines and in tables: no escape sequence that stands in one."""
+
+    def render_str(self, text: str, **named: Any) -> Text:
+        """See `rich.console.Console`."""
+        return super().render_str(printable(text), **named)
+
+
+out = Terminal(highlight=False, soft_wrap=True)
+err = Terminal(stderr=True, highlight=False)
 
 
 class _Rate(TextColumn):
@@ -49,8 +69,6 @@ class _Rate(TextColumn):
         super().__init__("", table_column=table_column)
 
     def render(self, task: Any) -> Any:
-        from rich.text import Text
-
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
 
@@ -138,9 +156,9 @@ def decision(prompt: str, made: Decision) -> None:
     """One routed prompt: model, score, threshold, reason, nearest training prompts with their entropies."""
     shown = " ".join(prompt.split())
     out.print(f"\n[bold]{_escape(shown[:100])}[/bold]")
-    first = ", whose answer is then checked" if made.wants_samples else ""
-    out.print(f"  -> {made.role}: {made.model}{first}   score {made.score:.3f}, threshold {made.threshold:.3f}")
-    out.print(f"  {_escape(made.reason)}")
+    model = _one_line(made.model) + (", whose answer is then checked" if made.wants_samples else "")
+    out.print(f"  -> {made.role}: {model}   score {made.score:.3f}, threshold {made.threshold:.3f}")
+    out.print(f"  {_one_line(made.reason)}")
     for near in made.neighbours:
         entropies = ", ".join(
             f"SE {role} {value:.2f}"
@@ -156,8 +174,13 @@ def print_answered(found: Answered) -> None:
     made = found.decision
     out.print(f"\n[bold]{_escape(' '.join(found.prompt.split())[:100])}[/bold]")
     out.print(f"  {_escape(found.answer or '(an empty answer)')}")
-    out.print(f"  -> {made.role}: {made.model}, by {_escape(found.path)}")
-    out.print(f"  {_escape(made.reason)}", style="dim")
+    out.print(f"  -> {made.role}: {_one_line(made.model)}, by {_escape(found.path)}")
+    out.print(f"  {_one_line(made.reason)}", style="dim")
+
+
+def _one_line(text: str) -> str:
+    """A name or a reason, whose line breaks are shown as such."""
+    return _escape(text.replace("\n", "\\n"))
 
 
 def _escape(text: str) -> str:

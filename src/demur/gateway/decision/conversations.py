@@ -31,7 +31,8 @@ def turn_of(fields: Mapping[str, Any], *, key: str, header: str | None) -> Turn 
     None for a request without messages. While a turn goes on (tool results after the user's text) it is its own past.
     """
     if header:
-        return Turn((key, header), (key, header))
+        name = hash((key, header))  # a client may send 16 KiB of it, and it is kept
+        return Turn(name, name)
     messages = fields.get("messages")
     last = last_user(messages) if isinstance(messages, list) else None
     if not isinstance(messages, list) or last is None:

@@ -123,7 +123,7 @@ def threshold_of(alias: str) -> float | None:
     except ValueError:
         threshold = math.nan
     if not math.isfinite(threshold):
-        raise ApiError(404, f"{alias!r} has no threshold that is a number.", code="model_not_found")
+        raise ApiError(404, f"{alias[:80]!r} has no threshold that is a number.", code="model_not_found")
     return threshold
 
 

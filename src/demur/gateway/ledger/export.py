@@ -64,8 +64,8 @@ def _cell(value: object) -> object:
 
 
 def _printable(text: str, width: int) -> str:
-    """What a client wrote, for the operator's terminal: what cannot be printed is shown as a question mark."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:width])
+    """What a client wrote, for the operator's terminal: what cannot be printed is shown as Python spells it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:width])[:width]
 
 
 def _line(record: LedgerRecord) -> str:
