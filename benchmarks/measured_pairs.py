@@ -28,7 +28,13 @@ from staged_nq import nq_clusters, nq_sureness
 
 EXTRA = 3
 PAPER, DEFAULT, BEST_TRUE = "paper: hard SE labels", "default", "true labels, soft"
-KINDS = {PAPER: "hard", "soft margin of SE": "margin", "calibrated": "calibrated", DEFAULT: "combined"}
+KINDS = {
+    PAPER: "hard",
+    "soft margin of SE": "margin",
+    "calibrated": "calibrated",
+    "combined": "combined",
+    DEFAULT: "believed",
+}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from demur.labels.belief import (
     belief_weight,
     believed_gains,
     confirmed_slope,
-    in_order_of,
     pair_shares,
     without_silence,
 )
@@ -96,29 +95,19 @@ def test_plain_slope_by_hand_where_there_are_too_few_samples_for_another() -> No
     assert confirmed_slope(joint, 2) == pytest.approx(1.0)
 
 
-def test_doubt_deals_the_shares_anew_and_equal_doubts_get_alike() -> None:
-    shares = np.array([0.0, 0.2, 1.0])
-    assert in_order_of(np.array([2.0, 1.0, 3.0]), shares).tolist() == [0.2, 1.0, 0.0]
-    assert in_order_of(np.zeros(3), shares).tolist() == [0.2, 0.2, 0.2]
-    assert in_order_of(np.array([np.inf, 0.0, 1.0]), shares).tolist() == [0.0, 1.0, 0.2]
-
-
 def test_answers_that_say_nothing_agree_with_none() -> None:
     ids = without_silence(np.array([0, 0, 1, 1]), np.array([True, True, False, False]))
     assert ids.tolist() == [2, 3, 1, 1]
     assert pair_shares([ids], 2) == pytest.approx(PairShares(np.zeros(1), np.ones(1), np.zeros(1)))
 
 
-def labelled(answers: Sequence[tuple[list[str], list[str]]], *, tokens: bool = False) -> Labels:
+def labelled(answers: Sequence[tuple[list[str], list[str]]]) -> Labels:
     """Labels of prompts by these weak and strong answers, equal texts being equal meanings."""
     prompts = [Prompt(str(i), f"question {i}") for i in range(len(answers))]
 
-    def logprobs(text: str) -> tuple[float, ...] | None:
-        return (-4.0 if text in WAVERING else -0.1,) * bool(text) if tokens else None
-
     sides = [
         {
-            prompt.id: [Sample(j, text, logprobs(text), "stop", 1, 1) for j, text in enumerate(row[side])]
+            prompt.id: [Sample(j, text, None, "stop", 1, 1) for j, text in enumerate(row[side])]
             for prompt, row in zip(prompts, answers, strict=True)
         }
         for side in (0, 1)
@@ -142,10 +131,9 @@ def test_the_default_is_believed_gain_and_says_what_it_believed() -> None:
     assert "weighs 1.00" in found.notes[0]
 
 
-@pytest.mark.parametrize("tokens", [False, True])
 @pytest.mark.parametrize("silence", [REFUSED, [""] * 4])
-def test_a_model_that_always_refuses_is_not_taken_for_a_sure_one(silence: list[str], tokens: bool) -> None:
-    found = labelled([(WAVERING, silence), (SURE, SURE), (WAVERING, SURE), (silence, SURE)], tokens=tokens)
+def test_a_model_that_always_refuses_is_not_taken_for_a_sure_one(silence: list[str]) -> None:
+    found = labelled([(WAVERING, silence), (SURE, SURE), (WAVERING, SURE), (silence, SURE)])
     refused, same, needed, refusing = (row.target for row in found.preferences)
     assert refused == 0.5  # nothing is gained by a refusal
     assert same < needed

@@ -16,7 +16,6 @@ import numpy as np
 
 from demur.labels.uncertainty import consistency
 from demur.records import BoolArray, FloatArray, IntArray
-from demur.statistics import mean_ranks
 
 LEAST_WEIGHT, MOST_WEIGHT = 0.5, 1.0  # of the strong model's belief
 FULLY_CONFIRMED = 1.0  # slope from which both models are believed alike; half a unit less, and only the strong one is
@@ -38,15 +37,13 @@ class Belief:
     gains: FloatArray  # (n,) of every prompt, see `believed_gains`
     slope: float  # see `confirmed_slope`
     strong_weight: float  # see `belief_weight`
-    by_coverage: bool  # log-probs tell the order of a model's consistency
 
     @property
     def sentence(self) -> str:
         """In plain words."""
         return (
             f"targets of believed gain: the strong model confirms {self.slope:.2f} of what the weak model agrees with "
-            f"itself about, so the strong model's belief weighs {self.strong_weight:.2f}; "
-            f"{'with' if self.by_coverage else 'without'} log-probs"
+            f"itself about, so the strong model's belief weighs {self.strong_weight:.2f}"
         )
 
 
@@ -103,9 +100,3 @@ def believed_gains(shares: PairShares, weight: float) -> FloatArray:
     """g of every prompt, (n,) in [-1, 1]; ``weight`` is lam. Identical models give 0 on average."""
     own = weight * shares.strong - (1 - weight) * shares.weak
     return np.asarray(own - (2 * weight - 1) * shares.across)
-
-
-def in_order_of(doubt: FloatArray, shares: FloatArray) -> FloatArray:
-    """The shares (n,) themselves, dealt out anew: the largest to the prompt of least doubt. Equal doubts get alike."""
-    places = np.linspace(0.0, 1.0, len(shares))
-    return np.asarray(np.interp(mean_ranks(-np.asarray(doubt)), places, np.sort(shares)))

@@ -14,11 +14,9 @@ from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.belief import (
     Belief,
-    PairShares,
     belief_weight,
     believed_gains,
     confirmed_slope,
-    in_order_of,
     pair_shares,
     without_silence,
 )
@@ -150,7 +148,7 @@ def label_prompts(
     if "joint meanings" in KINDS[name].needs:
         found = joint_clusters(prompts, sides[0], sides[1], meanings)
         measured, pairs = replace(measured, joint=found.ids), pairs + found.pairs_scored
-    belief = believe(measured.joint, sides, definition) if "belief" in KINDS[name].needs else None
+    belief = believe(measured.joint, sides) if "belief" in KINDS[name].needs else None
     measured = replace(measured, belief=belief)
     if "encoder" in KINDS[name].needs:
         picked = _choose(prompts, measured, sides, encoder, config)
@@ -264,13 +262,10 @@ def measure_sureness(clusters: Sequence[IntArray], samples: _Side, definition: s
     )
 
 
-def believe(
-    joint: Sequence[IntArray], sides: Sequence[_Side], definition: str, *, slope: float | None = None
-) -> Belief:
+def believe(joint: Sequence[IntArray], sides: Sequence[_Side], *, slope: float | None = None) -> Belief:
     """The believed gain of every prompt, from ``sides``, the weak and the strong model's samples.
 
-    ``joint``: clusters over both, the strong model's first. An answer that says nothing agrees with none. With
-    log-probs a model's consistency is put in the order of its doubt, which tells more than few samples do. ``slope``:
+    ``joint``: clusters over both, the strong model's first. An answer that says nothing agrees with none. ``slope``:
     where it is known already.
     """
     n = len(sides[1][0])
@@ -279,22 +274,8 @@ def believe(
         for ids, weak, strong in zip(joint, *sides, strict=True)
     ]
     found = confirmed_slope(clusters, n) if slope is None else slope
-    shares, tokens = pair_shares(clusters, n), has_tokens(sides[0]) and has_tokens(sides[1])
-    if tokens:
-        weak = _dealt_by_doubt(shares.weak, [ids[n:] for ids in clusters], sides[0], definition)
-        strong = _dealt_by_doubt(shares.strong, [ids[:n] for ids in clusters], sides[1], definition)
-        shares = PairShares(strong, weak, shares.across)
-    return Belief(believed_gains(shares, belief_weight(found)), found, belief_weight(found), tokens)
-
-
-def _dealt_by_doubt(shares: FloatArray, clusters: Sequence[IntArray], side: _Side, definition: str) -> FloatArray:
-    """A model's shares in the order of its doubt; a prompt to which it says nothing is doubted most."""
-    speaking = [
-        [replace(one, text="", logprobs=()) if says_nothing(one.text) else one for one in each] for each in side
-    ]
-    sureness = measure_sureness(clusters, speaking, definition)
-    silent = np.isnan(np.asarray(sureness.coverage, dtype=float))  # no answer with a token
-    return in_order_of(np.where(silent, np.inf, sureness.doubt), shares)
+    weight = belief_weight(found)
+    return Belief(believed_gains(pair_shares(clusters, n), weight), found, weight)
 
 
 def joint_clusters(
@@ -335,7 +316,7 @@ def _choose(
     )
     first = [np.concatenate([ids[:half], ids[n : n + half]]) for ids in joint]
     slope = measured.belief.slope if measured.belief else None
-    belief = believe(first, [[answers[:half] for answers in side] for side in sides], "discrete", slope=slope)
+    belief = believe(first, [[answers[:half] for answers in side] for side in sides], slope=slope)
     learned = _Measured(weak, strong, (), (), joint=first, belief=belief)
     candidates = {name: TARGETS[name](learned, config) for name in CANDIDATES}
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
