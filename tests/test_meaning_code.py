@@ -65,3 +65,8 @@ def test_no_near_miss_is_the_same_meaning(name: str) -> None:
     assert [row for row, same in found if same and not row["same"]] == []
     right = sum(same == row["same"] for row, same in found) / len(rows)
     assert right >= {"meaning_code": 0.95, "meaning_languages": 0.84}[name]
+
+
+def test_odd_literals_warn_nobody() -> None:
+    """Python's parser warns of `1if`; an answer is read, not reviewed (warnings are errors in these tests)."""
+    assert same_meaning("x = 1if y else 0", "x = 1if y else 2") is False

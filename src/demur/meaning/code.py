@@ -12,6 +12,8 @@ import ast
 import re
 from collections.abc import Iterator
 
+from demur.meaning.programs import parse_python
+
 _FENCE = re.compile(r"^[ \t]*```([\w+#-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.M)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _SAID_BESIDE_SPAN = 4  # words around a single `span`, as in "Run `ls`.": more is an explanation
@@ -109,10 +111,7 @@ def _looks_like_code(text: str) -> bool:
 
 def _is_python(text: str) -> bool:
     """Statements of Python that no sentence is: definitions, imports, loops, conditions, assignments."""
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
+    tree = parse_python(text)
     kinds = (
         ast.FunctionDef,
         ast.ClassDef,
@@ -124,14 +123,13 @@ def _is_python(text: str) -> bool:
         ast.Assign,
         ast.With,
     )
-    return any(isinstance(statement, kinds) for statement in body)
+    return any(isinstance(statement, kinds) for statement in (tree.body if tree else ()))
 
 
 def _python(code: str) -> str | None:
     """The dump of Python's syntax tree, without docstrings, its own names numbered; None for what is none."""
-    try:
-        tree = ast.parse(code.strip())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parse_python(code.strip())
+    if tree is None:
         return None
     own = {name: f"_{place}" for place, name in enumerate(dict.fromkeys(_set_names(tree)))}
     for node in ast.walk(tree):

@@ -136,7 +136,7 @@ def without_question(answer: str, question: str) -> str:
             bare = [token for token, _, _ in run]
             while bare and bare[-1 if front else 0] in _COPULAS and not _stands_in(bare, asked):
                 bare.pop(-1 if front else 0)
-            if _is_unspaced(run[0][0]) and not _ends_in_copula(run):
+            if _is_unspaced(run[0][0][:1]) and not _ends_in_copula(run):
                 continue  # it may end within a word
             if len(bare) >= 2 and _stands_in(bare, asked):
                 left = text[rest[0][1] : rest[-1][2]]

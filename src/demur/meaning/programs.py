@@ -11,6 +11,7 @@ import ast
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,13 +81,20 @@ def is_program(text: str) -> bool:
     return _parse(text) is not None
 
 
+def parse_python(code: str) -> ast.Module | None:
+    """Python's syntax tree; None for what is not Python. Warnings of its parser are those of others' code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(code)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
 def _parse(code: str) -> ast.Module | None:
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    tree = parse_python(code)
     sets = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.FunctionDef)
-    return tree if any(isinstance(node, sets) for node in tree.body) else None
+    return tree if tree is not None and any(isinstance(node, sets) for node in tree.body) else None
 
 
 def _run(tree: ast.Module) -> float | None:
