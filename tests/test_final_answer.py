@@ -133,3 +133,23 @@ def test_long_answers_cluster_by_what_they_state() -> None:
 def test_any_text_is_read_or_left_whole(text: str, question: str) -> None:
     found = final_answer(text, question)
     assert found is None or (found.text and (found.rule == "program" or found.text in text or "<<" in text))
+
+
+@pytest.mark.parametrize("text", ["B", "(B)", "B.", "B) mercury", "B. Mercury", "(B) mercury.", "mercury", "Mercury."])
+def test_an_option_is_its_letter_its_text_or_both_where_the_question_lists_it(text: str) -> None:
+    assert said(text, OPTIONS) == "B"
+    assert said(text) == text  # without the question nothing says what B stands for
+
+
+@pytest.mark.parametrize("text", ["B) gold", "A) mercury", "D", "D) mercury", "mercury and gold", "b", "not B", ""])
+def test_what_chooses_no_option_or_two_stays_as_it_is(text: str) -> None:
+    assert said(text, OPTIONS) == text
+
+
+@given(st.permutations(["iron", "mercury", "gold", "a mixture"]), st.sampled_from("ABCD"), st.sampled_from("ABCD"))
+def test_two_options_are_never_one_meaning(names: list[str], one: str, other: str) -> None:
+    question = "Which?\n" + "\n".join(f"{letter}) {name}" for letter, name in zip("ABCD", names, strict=True))
+    texts = dict(zip("ABCD", names, strict=True))
+    answers = [one, f"{one}) {texts[one]}", texts[one], other, f"{other}. {texts[other]}", texts[other]]
+    ids = meaning_clusters([question], [answers], entailment=exact_match).ids[0].tolist()
+    assert ids == ([0] * 6 if one == other else [0, 0, 0, 1, 1, 1])

@@ -190,6 +190,10 @@ def test_what_is_the_same_as_the_same_is_the_same(a: str, b: str, c: str) -> Non
         ("at 5", "5"), ("in 12 km", "12 km"), ("before 1969", "1969"), ("one in 2000", "2000"),
         ("44 BC", "44 AD"), ("60 km/h", "60 mph"),
         ("half a mile", "half"), ("👍", "👎"), ("?!", "..."),
+        ("\\boxed{5}", "\\boxed{-5}"), ("\\boxed{}", ""), ("x >= 3", "x > 3"), ("x >= 3", "x <= 3"),
+        ("a <=> b", "a ≤> b"),
+        ("x >>= 3", "x >≥ 3"), ("x >= 3", "x = 3"), ("5!=120", "5≠120"),
+        ("B) Paris", "B) Rome"), ("B) Paris", "B"),
     ],
 )  # fmt: skip
 def test_different_meanings_are_not_merged(a: str, b: str) -> None:
@@ -219,6 +223,9 @@ def test_different_meanings_are_not_merged(a: str, b: str) -> None:
         ("It was 1945", "1945"), ("44 BC", "44 BCE"), ("in 1945", "1945"),
         ("in November 1989", "November of 1989"), ("at noon", "12 pm"), ("in the 1960s", "the 1960s"),
         ("on 4 July 1776", "July 4, 1776"), ("60 km/h", "60 kilometres per hour"), ("Paris\u200b", "Paris"),
+        ("\\boxed{5}", "5"), ("$\\boxed{5}$.", "5"), ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("x >= 3", "x ≥ 3"),
+        ("x <= 3", "x ≤ 3"), (">=", "≥"),
     ],
 )  # fmt: skip
 def test_other_ways_to_write_the_same_are_merged(a: str, b: str) -> None:

@@ -191,3 +191,11 @@ def test_cluster_ids_have_one_dimension() -> None:
         agreement([[0, 1]], [0, 1])  # type: ignore[list-item]
     with pytest.raises(InputError, match=r"clusters of shape \(\)"):
         uncertainty(3, None, "discrete")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tokens", [[0.9, 0.8], [True], [-0.1, 0.01]])
+def test_probabilities_are_no_log_probs(tokens: list[float]) -> None:
+    with pytest.raises(InputError, match=r"answer 1 has a log-prob of .*; log-probs are at most 0"):
+        demur.semantic_entropy(["a", "b"], entailment=demur.exact_match, logprobs=[[-0.5], tokens])
+    found = demur.semantic_entropy(["a", "b"], entailment=demur.exact_match, logprobs=[[-0.5], [1e-7]])  # rounded up
+    assert found.definition == "rao_blackwell"

@@ -34,7 +34,9 @@ def check_number(value: float | None, where: str, **limits: float) -> None:
 
 
 def check_field(value: object, metadata: Mapping[Any, Any], where: str) -> None:
-    """The same for a field's value and its metadata; values that are no numbers have no limits here."""
+    """The same for a field's value and its metadata; a text may hold all but NUL, which no path or variable may."""
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{where} is {value[:80]!r}; it must hold no NUL character")
     if isinstance(value, int | float) and not isinstance(value, bool):
         check_number(value, where, **{name: metadata[name] for name in _WORDS if name in metadata})
 

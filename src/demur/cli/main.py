@@ -6,6 +6,7 @@ of how things are computed.
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -289,6 +290,9 @@ def _read_prompt(prompt: str) -> str:
 
 def main() -> None:
     """Entry point: errors of demur are one line and exit code 2. (Ctrl-C is 130, by typer.)"""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # in ASCII too every text can be shown
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except DemurError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +60,10 @@ class Terminal(Console):
         return super().render_str(printable(text), **named)
 
 
-out = Terminal(highlight=False, soft_wrap=True)
-err = Terminal(stderr=True, highlight=False)
+# COLUMNS=0 is what a shell without a terminal says; rich would print nothing on a page of that width
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if (name, value) != ("COLUMNS", "0")}
+out = Terminal(highlight=False, soft_wrap=True, _environ=_ENVIRONMENT)
+err = Terminal(stderr=True, highlight=False, _environ=_ENVIRONMENT)
 
 
 class _Rate(TextColumn):
@@ -127,9 +131,8 @@ def plain(value: Any) -> Any:
 
 def as_json(value: Any) -> None:
     """One JSON object on stdout."""
-    out.print_json(json.dumps(plain(value), ensure_ascii=False)) if out.is_terminal else print(
-        json.dumps(plain(value), ensure_ascii=False)
-    )
+    text = json.dumps(plain(value), ensure_ascii="utf" not in (sys.stdout.encoding or "").casefold())
+    out.print_json(text) if out.is_terminal else print(text)
 
 
 def evaluation(found: Evaluation, folder: Path | None = None) -> None:

@@ -55,11 +55,13 @@ def read_gate(folder: Path) -> SavedGate | None:
     path = folder / POLICY
     if not path.exists():
         return None
+    if not path.is_file():
+        raise ArtifactError(f"{path}: is no regular file; train again")
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         found = _from_json(kept)
         owner = kept["router"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
     if owner != weights_hash(folder):
         raise ArtifactError(f"{path}: the gate belongs to another router than the one beside it; train again")

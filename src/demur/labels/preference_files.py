@@ -212,7 +212,7 @@ def _turns(text: str) -> list[Any] | None:
         return None
     try:
         turns = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return turns if isinstance(turns, list) else None
 

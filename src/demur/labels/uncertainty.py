@@ -16,6 +16,7 @@ from demur.errors import InputError
 from demur.meaning.clusters import as_texts, meaning_clusters
 from demur.records import Entailment, FloatArray, IntArray
 
+ROUNDED_UP = 1e-3  # a log-prob above 0 by no more was rounded
 LogProbs = Sequence[Sequence[float]]  # per answer, per token, nats
 
 
@@ -108,6 +109,11 @@ def _finite(tokens: Sequence[float], answer: int) -> FloatArray:
     if not np.isfinite(array).all():
         raise InputError(
             f"answer {answer} has a log-prob that is no finite number; leave log-probs out, or use discrete"
+        )
+    if array.max(initial=0.0) > ROUNDED_UP:
+        raise InputError(
+            f"answer {answer} has a log-prob of {array.max():g}; log-probs are at most 0: take the logarithm of "
+            "probabilities, or leave them out"
         )
     return array
 

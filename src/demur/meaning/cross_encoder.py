@@ -160,7 +160,7 @@ def _settings(config: Path) -> Mapping[str, Any]:
     """What a config.json says."""
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{config}: cannot be read as a model's config.json: {str(error)[:160]}") from error
     if not isinstance(found, dict):
         raise ModelError(f"{config}: holds a JSON {type(found).__name__}; a model's config.json is an object")

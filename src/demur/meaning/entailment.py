@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from demur.meaning.cross_encoder import SHORT, OnnxEntailment, onnx_identity
 from demur.meaning.final_answer import READING
 from demur.meaning.languages import is_english
 from demur.meaning.normalise import exact_key
+from demur.models.catalogue import catalogue, sha256_of
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
@@ -145,7 +147,17 @@ def _shipped_files() -> Files:
     model, tokenizer, config = (Path(str(files("demur"))) / "meaning" / "weights" / name for name in SHIPPED)
     if not model.is_file():
         raise ModelError(f"{model}: this build of demur ships no entailment model; use entailment='exact'")
+    for path in (model, tokenizer, config):
+        _check_shipped(path)
     return model, tokenizer, config
+
+
+@cache
+def _check_shipped(path: Path) -> None:
+    """Once per process: the file is the one that was measured. Raises ModelError for another content."""
+    (wanted,) = (one.sha256 for known in catalogue() for one in known.files if one.file == path.name)
+    if sha256_of(path) != wanted:
+        raise ModelError(f"{path}: its content is not what the catalogue promises ({wanted[:16]}...); install again")
 
 
 @contextmanager

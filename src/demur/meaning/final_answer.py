@@ -55,6 +55,8 @@ _CODE_ASKED = re.compile(
     re.I,
 )
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s+\S")
+_LISTED = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s+(\S.*?)(?=\s+\(?[A-J][).:]\s|\n|\Z)")
+_CHOSEN = re.compile(r"\A(?:\(?(?P<letter>[A-J])(?:[).:]\s*|\Z))?(?P<option>.*)\Z", re.DOTALL)
 _LETTER = re.compile(r"\A\W*\(?([A-J])(?:[).:](?:\s|$)|\s*\Z|\b\W*\Z)")
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])(?=\s|$)|\n")
 
@@ -73,6 +75,8 @@ def final_answer(answer: str, question: str = "") -> FinalAnswer | None:
     ``question`` tells whether an option or a quantity is asked for; without it only explicit marks are read.
     """
     text = without_thinking(answer).strip()
+    if text and (letter := _option_said(text, question)):
+        return FinalAnswer(letter, "option")
     if not text or not is_long(text):
         return FinalAnswer(text, "thinking removed") if text and text != answer.strip() else None
     if len(text) <= LONGEST and is_program(text) and not _CODE_ASKED.search(question):
@@ -143,6 +147,22 @@ def _letter(stated: str, question: str) -> str:
     letters = {found.upper() for found in _OPTIONS.findall(question)}
     found = _LETTER.match(stated) if len(letters) > 1 else None
     return found.group(1) if found and found.group(1) in letters else ""
+
+
+def _option_said(text: str, question: str) -> str:
+    """The letter of the option that is all of a text, as "B", "B) mercury" or "mercury", where the question lists it.
+
+    A letter beside the text of another option chooses neither.
+    """
+    options = {letter: _bare(option).casefold() for letter, option in _LISTED.findall(question)}
+    if len(options) < 2 or len(set(options.values())) < len(options):
+        return ""
+    found = _CHOSEN.match(_bare(text))
+    assert found is not None  # both of its parts may be missing
+    letter, option = found["letter"] or "", _bare(found["option"]).casefold()
+    if not letter:
+        return next((known for known, listed in options.items() if listed and listed == option), "")
+    return letter if letter in options and option in ("", options[letter]) else ""
 
 
 def _program(text: str, _: str) -> str:

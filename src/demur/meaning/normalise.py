@@ -20,6 +20,8 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufe0e\ufe0f\ufeff]")
 _RAISED = re.compile("[⁰ⁱ⁴-⁾ⁿ¹²³ªº™]+")
 _LOWERED_AFTER_DIGIT = re.compile(r"(?<=\d)[₀-₉]+")
 _AS_WRITTEN = re.compile("([ℂℍℕℙℚℝℤ])")  # a set of numbers is no letter
+_SPELLED_OUT = re.compile(r"(?<![<>=])([<>])=(?![<>=])")  # >= and <=, and no arrow, shift or <=>
+_BOXED = re.compile(r"\A\s*\$*\s*\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\$*\s*\.?\s*\Z")
 _SPELLED = str.maketrans({"⁄": "/", "−": "-", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
 
 # After a number these symbols mean another thing in the other case; and so do formulas against elements.
@@ -65,7 +67,9 @@ def exact_key(text: str) -> str:
 
     What is nothing but punctuation stays as it is: it is not the empty answer.
     """
-    written = " ".join(_canonical(text).split())
+    boxed = _BOXED.match(text) if "boxed" in text or "fbox" in text else None
+    written = " ".join(_canonical(boxed.group(1) if boxed and boxed.group(1).strip() else text).split())
+    written = _SPELLED_OUT.sub(lambda sign: {">": "≥", "<": "≤"}[sign.group(1)], written)
     if is_symbols(written):
         return written
     bare = " ".join(_WRAPPED.sub(_unwrap, written).split())

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from demur.errors import InputError
+from demur.methods.threads import one_thread
 from demur.records import FloatArray
 
 
@@ -25,7 +26,8 @@ class Estimator:
         X, y, weight = checked_training(X, y, sample_weight)
         self.classes_ = np.array([0, 1])
         self.n_features_in_ = X.shape[1]
-        self._fit(X, y, weight)
+        with one_thread():
+            self._fit(X, y, weight)
         return self
 
     def predict_proba(self, X: FloatArray) -> FloatArray:

@@ -87,7 +87,7 @@ def reading(folder: Path) -> Iterator[None]:
         yield
     except DemurError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ArtifactError(
             f"{folder}: not a whole router ({type(error).__name__}: {str(error)[:80]}); train again"
         ) from None
@@ -115,8 +115,8 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 def gate_beside(folder: Path) -> bool:
     """Whether a gate that takes part is saved with the router of this folder."""
     try:
-        return bool(json.loads((folder / POLICY).read_text(encoding="utf-8"))["active"])
-    except (OSError, ValueError, LookupError, TypeError):  # `demur.gate` says what is wrong with one
+        return (folder / POLICY).is_file() and bool(json.loads((folder / POLICY).read_text(encoding="utf-8"))["active"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # `demur.gate` says what is wrong with one
         return False
 
 
@@ -132,7 +132,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: no saved router here; make one with `demur train` or `demur run FILE`")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not valid JSON ({error}); train again") from None
     if not isinstance(found, dict) or not isinstance(found.get("demur_format"), int):
         raise ArtifactError(f"{path}: not a router of demur's; point to a folder that `demur train` made")
@@ -162,6 +162,8 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
 
 
 def _sha256(path: Path) -> str:
+    if path.exists() and not path.is_file():  # a pipe or a device would be read for ever
+        raise ArtifactError(f"{path}: is no regular file; train again")
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

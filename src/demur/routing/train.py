@@ -16,6 +16,7 @@ from demur.methods import BY_NAME, SimilarityWeighted
 from demur.methods.classifier import Classifier
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
+from demur.methods.threads import one_thread
 from demur.records import Encoder, FloatArray, Method, Preference, Progress, no_progress
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 
@@ -36,10 +37,12 @@ def train_router(
         raise InputError("no training prompts; label some with `demur label`")
     X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
     y = np.array([t.target for t in training])
-    training_scores = held_out_scores(method, X, y)
-    fitted = method.fit(X, y)
-    rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
-    vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
+    with one_thread():  # a saved router has the same bytes on any number of threads
+        training_scores = held_out_scores(method, X, y)
+        fitted = method.fit(X, y)
+        rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
+        vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
+        familiar = _familiar_similarity(vectors)
     return PromptRouter(
         encoder=encoder,
         method=fitted,
@@ -48,7 +51,7 @@ def train_router(
         training=tuple(training),
         vectors=vectors,
         training_scores=training_scores,
-        familiar_similarity=_familiar_similarity(vectors),
+        familiar_similarity=familiar,
         record=dict(record or {}),
     )
 
