@@ -36,3 +36,25 @@ def test_only_what_is_named_reaches_an_image() -> None:
         recipe = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
         copied = {word for line in re.findall(r"^COPY (.+)$", recipe, re.M) for word in line.split()[:-1]}
         assert copied == let_in
+
+
+@pytest.mark.parametrize("name", ["run", "dev", "serve"])
+def test_every_package_is_pinned_by_its_hash_and_from_nowhere_in_particular(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    entries = [entry for entry in re.split(r"\n(?=\S)", text) if not entry.startswith("#")]
+    for entry in entries:
+        assert re.match(r"[\w.\[\],-]+==\S+ ", entry), entry[:80]
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry[:80]
+    assert "://" not in text
+    assert not re.search(r"^--(index|extra|find)", text, re.M)
+
+
+def test_the_image_has_the_versions_of_the_demo() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        return dict(re.findall(r"^([\w.-]+)(?:\[\w+\])?==(\S+) ", text, re.M))
+
+    run, serve = pins("run"), pins("serve")
+    shared = set(run) & set(serve)
+    assert {"aiohttp", "numpy", "onnxruntime", "threadpoolctl", "uvloop"} <= shared
+    assert {name: run[name] for name in shared} == {name: serve[name] for name in shared}
