@@ -1,4 +1,6 @@
-"""Do certificates hold? 1,000 calibrations each on MMLU, GSM8K and NQ-Open outcomes, judged on the full pool.
+"""Do certificates hold, alone and where many routers are certified on the same graded prompts?
+
+1,000 calibrations each on MMLU, GSM8K and NQ-Open outcomes, judged on the full pool.
 
 The router is label-free: soft margin labels of NQ-Open (half of it where NQ-Open itself is judged), logistic
 regression. Graded prompts are drawn with replacement from the pool, so the pool is the truth.
@@ -13,12 +15,13 @@ import numpy as np
 from demur.errors import InputError
 from demur.measure.certificate import Loss, certify, fixed_thresholds, losses_at
 from demur.methods import LogisticRegression
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 from environment import describe, shared_rows
 from nq_open import both, correctness, embeddings, label_kinds
 from outcomes import outcomes
 
 RISK, CONFIDENCE = 0.05, 0.95
+MANY_RISK = 0.1  # of the many routers: NQ-Open loses more than 5 % at every useful threshold
 
 
 def pools(encoder: str) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--calibrations", type=int, default=1000)
     options = parser.parse_args()
     print(describe())
+    many_routers(options.encoder, options.calibrations)
     print(f"risk {RISK:.0%}, confidence {CONFIDENCE:.0%}, {options.calibrations} calibrations a row")
     print(f"{'pool':<9}{'loss':<12}{'m':>6}{'broken':>9}{'kept on weak':>14}{'best possible':>15}{'ratio':>8}")
     random = np.random.default_rng(0)
@@ -83,6 +87,56 @@ def simulate(
         kept.append(float((scores < found).mean()))
         broken += losses_at(found, scores, weak, strong, loss).mean() > RISK
     return float(np.mean(kept)), broken / calibrations
+
+
+ROUTERS, KEPT_DIMENSIONS = (1, 6, 20), 24
+
+
+def many_routers(encoder: str, calibrations: int, m: int = 1000) -> None:
+    """Share of draws in which the cheapest of k certified routers breaks its promise: each tested alone, and numbered.
+
+    The routers are trained on the same labels, each on another random projection of the embeddings.
+    """
+    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
+    X, y = embeddings([row["question"] for row in rows], encoder), label_kinds(rows)["calibrated (default)"]
+    weak, strong = both(rows, correctness)
+    half, random = np.arange(len(X)) % 2 == 0, np.random.default_rng(1)
+    members = []
+    for _ in range(max(ROUTERS)):
+        turn = random.normal(size=(X.shape[1], KEPT_DIMENSIONS)).astype(X.dtype)
+        found = LogisticRegression().fit(X[half] @ turn, y[half])
+        grid = fixed_thresholds(found.predict_proba(X[half] @ turn)[:, 1])
+        members.append((found.predict_proba(X[~half] @ turn)[:, 1], grid))
+    a, b = weak[~half], strong[~half]
+    print(f"\nmany routers on {m} graded prompts of NQ-Open, risk {MANY_RISK:.0%}: broken promises of the cheapest")
+    print(f"{'loss':<12}{'routers':>8}{'each alone':>12}{'numbered':>10}{'any, numbered':>15}")
+    for loss in ("missed", "difference"):
+        tally = {(k, way): 0 for k in ROUTERS for way in ("alone", "numbered", "any")}
+        for _ in range(calibrations):
+            drawn = random.integers(0, len(a), m)
+            for numbered in (False, True):
+                kept = [
+                    _certified(s, a, b, g, drawn, loss, i + 1 if numbered else 0) for i, (s, g) in enumerate(members)
+                ]
+                for k in ROUTERS:
+                    cheapest = max(kept[:k])
+                    tally[k, "numbered" if numbered else "alone"] += cheapest[1]
+                    tally[k, "any"] += numbered and any(broken for _, broken in kept[:k])
+        for k in ROUTERS:
+            shares = [tally[k, way] / calibrations for way in ("alone", "numbered", "any")]
+            print(f"{loss:<12}{k:>8}{shares[0]:>12.1%}{shares[1]:>10.1%}{shares[2]:>15.1%}", flush=True)
+
+
+def _certified(
+    scores: FloatArray, weak: FloatArray, strong: FloatArray, grid: FloatArray, drawn: IntArray, loss: Loss, number: int
+) -> tuple[float, bool]:
+    """Share kept on the weak model, and whether the pool breaks the promise; nothing kept where none is made."""
+    try:
+        given = (scores[drawn], weak[drawn], strong[drawn])
+        found = certify(*given, grid, risk=MANY_RISK, confidence=CONFIDENCE, loss=loss, number=number).threshold
+    except InputError:
+        return 0.0, False
+    return float((scores < found).mean()), bool(losses_at(found, scores, weak, strong, loss).mean() > MANY_RISK)
 
 
 if __name__ == "__main__":

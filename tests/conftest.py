@@ -39,6 +39,12 @@ def needed(module: str) -> Any:
         return missing(module)
 
 
+@pytest.fixture(autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promises of one test are not counted in another, nor among those of whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture(scope="session")
 def shared_rows() -> Callable[[str], Rows]:
     """Read a gzip JSON-lines file of the shared data by name, such as ``samples/local_pair``."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import GradedFile, refuse_training_prompts
+from demur.evaluation.graded_file import GradedFile, refuse_training_prompts, unseen
+from demur.evaluation.promises import keep_promise, promise_number, state_folder
 from demur.measure.certificate import (
     Loss,
     certify,
+    confidence_of,
     fixed_thresholds,
     losses_at,
     prompts_needed,
@@ -139,8 +142,11 @@ def test_training_prompts_are_refused() -> None:
     refuse_training_prompts(["a"], ["b"])
     with pytest.raises(InputError, match="1 of 2 prompts trained this router"):
         refuse_training_prompts(["a", "c"], ["a", "b"])
-    with pytest.raises(InputError, match="1 of 1 prompts"):
-        refuse_training_prompts(["What  is it? "], ["what is IT?"])
+    trained = ["what is IT?"]
+    for prompt in ("What  is it? ", "What is it", "What is\u200b it?!", "Please: what is it?", "Please, what is it"):
+        with pytest.raises(InputError, match="1 of 1 prompts"):
+            refuse_training_prompts([prompt], trained)
+    refuse_training_prompts(["x < 3", "C++", "-5", "What was it?"], ["x > 3", "C", "5", "what is it?"])
 
 
 def test_a_prompt_twice_is_one_prompt() -> None:
@@ -153,3 +159,83 @@ def test_the_sequence_ends_with_never_strong() -> None:
     grid = fixed_thresholds([0.1, 0.2, 0.9])
     assert (np.diff(grid) > 0).all()
     assert grid[-1] > 0.9
+
+
+def test_near_duplicates_are_left_out() -> None:
+    def at(*degrees: float) -> FloatArray:
+        return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
+
+    # cos 14 degrees = .9703, cos 15 degrees = .9659
+    assert unseen(at(14, 15, 90), at(0)) == [1, 2]
+    assert unseen(at(90, 76, 75, 104, 120), at(0)) == [0, 2, 4]
+    assert unseen(at(*[90 + i / 100 for i in range(80)]), at(0)) == [0]  # copies of one prompt are one
+    assert unseen(at(3), at(0)) == []
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
+def test_all_promises_on_the_same_prompts_hold_together(confidence: float) -> None:
+    errors = [1 - confidence_of(k, confidence) for k in range(1, 2000)]
+    assert sum(errors) <= 1 - confidence
+    assert errors == sorted(errors, reverse=True)
+    assert confidence_of(0, confidence) == confidence
+
+
+@pytest.mark.parametrize("loss", ["missed", "difference"])
+def test_the_luckiest_of_many_routers_keeps_its_promise(loss: Loss) -> None:
+    """20 routers whose scores say nothing: the cheapest certificate is the luckiest, and breaks it when not counted."""
+    random = np.random.default_rng(3)
+    pool, runs, broken = 4000, 60, {False: 0, True: 0}
+    weak = (random.random(pool) > 0.3).astype(float)
+    strong = np.ones(pool)
+    routers = [random.random(pool) for _ in range(20)]
+    for _ in range(runs):
+        drawn = random.integers(0, pool, 300)
+        for counted in broken:
+            kept = []
+            for number, scores in enumerate(routers, start=1):
+                given = (scores[drawn], weak[drawn], strong[drawn])
+                try:
+                    found = certify(
+                        *given, GRID, risk=0.1, confidence=0.9, loss=loss, number=number if counted else 0
+                    ).threshold
+                except InputError:
+                    continue
+                kept.append((float((scores < found).mean()), losses_at(found, scores, weak, strong, loss).mean() > 0.1))
+            broken[counted] += bool(kept) and max(kept)[1]
+    assert broken[True] <= stats.binom.ppf(0.999, runs, 0.1)
+    assert broken[False] > stats.binom.ppf(0.999, runs, 0.1) or loss == "difference"  # the test would notice
+
+
+PROMISE = {"router": "r1", "risk": 0.05, "confidence": 0.95, "loss": "missed"}
+
+
+def backed(prompts: list[str], promise: dict[str, object], beside: Path) -> int:
+    number = promise_number(prompts, promise, beside)
+    assert promise_number(prompts, promise, beside) == number  # asking alone keeps nothing
+    keep_promise(prompts, promise, number, beside)
+    return number
+
+
+def test_what_prompts_have_backed_is_remembered_beside_the_run_and_for_the_user(tmp_path: Path) -> None:
+    prompts = [f"question {letter}" for letter in "abcdefghij" * 2]
+    assert backed(prompts, PROMISE, tmp_path / "one") == 1
+    assert backed(prompts, PROMISE, tmp_path / "one") == 1  # the same promise again
+    assert backed(prompts, PROMISE | {"risk": 0.06}, tmp_path / "one") == 2  # a sweep of risks
+    assert backed(prompts, PROMISE | {"router": "r2"}, tmp_path / "two") == 3  # another run
+    assert backed(prompts[:7], PROMISE | {"router": "r3"}, tmp_path / "two") == 4  # some of them
+    assert backed([*prompts, "more"], PROMISE | {"router": "r4"}, tmp_path / "two") == 5
+    assert backed(["Question A!", "please question b"], PROMISE | {"router": "r5"}, tmp_path / "x") == 6
+    assert backed([f"other {i}" for i in range(20)], PROMISE, tmp_path / "two") == 1
+    text = "".join(path.read_text() for path in state_folder().glob("*.json"))
+    assert "question" not in text  # hashes alone
+
+
+def test_promises_beside_a_run_count_where_the_users_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert backed(["a b", "c d"], PROMISE, tmp_path) == 1
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+    assert backed(["a b", "c d"], PROMISE | {"router": "r2"}, tmp_path) == 2
+    (tmp_path / "promises" / "broken.json").write_text("{")
+    assert backed(["a b", "c d"], PROMISE | {"router": "r3"}, tmp_path) == 3
+    assert "no promise can be read here" in caplog.text

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import demur
@@ -447,22 +448,35 @@ def test_the_command_line_samples_labels_and_prints_json(tmp_path: Path, pair: P
         assert f"  {feature}" in doctored.stdout
 
 
+class Apart(LetterEncoder):
+    """Letters, and as much again of each text's own: no two prompts are near duplicates."""
+
+    identity = "apart"
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        own = np.stack([np.random.default_rng(list(text.encode())).normal(size=64) for text in texts])
+        return np.hstack([super().encode(texts), own / np.linalg.norm(own, axis=1, keepdims=True)]).astype(np.float32)
+
+
+APART = Apart()
+
+
 def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("demur.models.endpoint.is_private", lambda url: False)  # as if the pair were on public hosts
     run = sampled(tmp_path, pair)
     demur.label(run=run, entailment="exact")
-    demur.train(run=run, methods=("logistic",), serve="logistic")
-    demur.evaluate(run=run)
+    demur.train(run=run, methods=("logistic",), serve="logistic", encoder=APART)
+    demur.evaluate(run=run, encoder=APART)
     router = f"{run}/router"
     with pytest.raises(InputError, match="a price is unknown"):
-        demur.calibrate(tmp_path / "prompts.jsonl", router=router, usd_per_1k=1.0)
+        demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, usd_per_1k=1.0)
     with pytest.raises(InputError, match="different wishes"):
-        demur.calibrate(tmp_path / "prompts.jsonl", router=router, usd_per_1k=1.0, strong_share=0.2)
+        demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, usd_per_1k=1.0, strong_share=0.2)
     graded = Path(run) / "graded.jsonl"
     with pytest.raises(InputError, match=r"graded prompts cannot certify a risk of 0\.05"):
-        demur.calibrate(graded, router=router, risk=0.05)
-    found = demur.calibrate(graded, router=router, risk=0.3)
-    assert "risk 30.0% with 95% confidence" in demur.Router.load(router).route("x?").reason
+        demur.calibrate(graded, router=router, encoder=APART, risk=0.05)
+    found = demur.calibrate(graded, router=router, encoder=APART, risk=0.3)
+    assert "risk 30.0% with 95% confidence" in demur.Router.load(router, encoder=APART).route("x?").reason
     certificate = Path(router) / "certificate.json"
     promise = json.loads(certificate.read_text())
     assert promise["threshold"] == found.threshold
@@ -473,15 +487,15 @@ def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair, mo
     assert len(promise["prompts_hash"]) == 32
     twice = graded.read_text() * 2
     graded.write_text(twice)
-    demur.calibrate(graded, router=router, risk=0.3)
+    demur.calibrate(graded, router=router, encoder=APART, risk=0.3)
     assert json.loads(certificate.read_text())["m"] == promise["m"]  # a prompt twice is one prompt
-    demur.calibrate(tmp_path / "prompts.jsonl", router=router, strong_share=0.5)
+    demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, strong_share=0.5)
     assert not certificate.exists()  # its threshold is gone
     with pytest.raises(InputError, match="trained this router"):
         rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
         text = "\n".join(json.dumps(row | {"weak_quality": 1, "strong_quality": 1}) for row in rows)
         (tmp_path / "all.jsonl").write_text(text)
-        demur.calibrate(tmp_path / "all.jsonl", router=router, risk=0.3)
+        demur.calibrate(tmp_path / "all.jsonl", router=router, encoder=APART, risk=0.3)
 
 
 def test_quality_is_kept_by_the_strong_models_own_belief(tmp_path: Path, pair: Pair) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 
 from demur.errors import InputError
-from demur.files import write_whole
+from demur.files import refuse_device, write_whole
 from demur.limits import check_field
 from demur.records import SamplingSettings
 
@@ -324,17 +324,14 @@ def read_mapping(path: Path) -> Mapping[str, Any]:
     }
     if path.suffix not in parse:
         raise InputError(f"{path}: run files end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no regular file; name a run file")
+    refuse_device(path)
     try:
         values = parse[path.suffix](path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such run file; see `demur run --help` for an example") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a run file: {error.strerror}") from None
-    except RecursionError:
-        raise InputError(f"{path}: not valid {path.suffix[1:]}: it is nested too deeply") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
     if not isinstance(values, Mapping):
         raise InputError(f"{path}: expected keys and values, found {values!r}")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from demur.errors import InputError
+
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
@@ -41,3 +43,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def refuse_device(path: Path) -> None:
+    """Raise InputError for a pipe, a socket or a device, which would be read for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is no regular file")

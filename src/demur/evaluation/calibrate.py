@@ -6,16 +6,20 @@ It connects a policy, prompts and the rules of `calibration` and `certificates`;
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from demur.errors import InputError
-from demur.evaluation.graded_file import GradedFile, read_graded, refuse_training_prompts
+from demur.evaluation.graded_file import NEAR, GradedFile, read_graded, refuse_training_prompts, unseen
+from demur.evaluation.promises import keep_promise, promise_number
 from demur.files import write_whole
 from demur.gate.router import Router, believed_quality
 from demur.limits import check_number
-from demur.measure.certificate import Loss, certify, fixed_thresholds
+from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (
     Calibration,
     threshold_for_quality,
@@ -23,10 +27,13 @@ from demur.measure.threshold import (
     threshold_for_usd,
     threshold_from_certificate,
 )
+from demur.methods.estimator import unit_rows
 from demur.prompts import load_prompts
-from demur.records import Encoder, content_hash
+from demur.records import Encoder, FloatArray, content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
+
+log = logging.getLogger("demur.calibrate")
 
 
 def calibrate(
@@ -82,16 +89,21 @@ def calibrate(
 def _certify(
     router: PromptRouter, folder: Path, given: GradedFile, risk: float, confidence: float, loss: Loss
 ) -> Calibration:
-    graded = given.distinct
-    refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
+    graded, vectors = _unseen(router, given.distinct)
+    promise = {"router": weights_hash(folder), "risk": risk, "confidence": confidence, "loss": loss}
+    number = promise_number(graded.prompts, promise, folder.parent)
+    needed = prompts_needed(risk, confidence_of(number, confidence), loss) if 0 < risk < 1 > confidence > 0 else None
+    if needed is not None and len(graded.prompts) >= needed:  # fewer are refused without a look at them
+        keep_promise(graded.prompts, promise, number, folder.parent)
     certificate = certify(
-        router.score(graded.prompts),
+        router.score_vectors(vectors),
         graded.weak_quality,
         graded.strong_quality,
         fixed_thresholds(router.training_scores),
         risk=risk,
         confidence=confidence,
         loss=loss,
+        number=number,
     )
     found = threshold_from_certificate(certificate)
     save_calibration(folder, found)
@@ -99,3 +111,25 @@ def _certify(
     kept = asdict(certificate) | hashes | {"promise": certificate.sentence}
     write_whole(folder / CERTIFICATE, json.dumps(kept, indent=2, allow_nan=False) + "\n")
     return found
+
+
+def _unseen(router: PromptRouter, graded: GradedFile) -> tuple[GradedFile, FloatArray]:
+    """The graded prompts that the router has not seen, with their embeddings; near duplicates are left out, and said.
+
+    Raises InputError for prompts that trained it, and where none is left.
+    """
+    refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
+    vectors = np.asarray(router.encoder.encode(list(graded.prompts)), dtype=np.float32)
+    rows = unseen(unit_rows(vectors), router.vectors)
+    left_out = len(graded.prompts) - len(rows)
+    if not rows:
+        raise InputError(
+            f"all {left_out} graded prompts are near duplicates (cosine above {NEAR:g}) of training prompts or of each "
+            "other; a certificate needs prompts that the router has not seen"
+        )
+    if left_out:
+        log.warning(
+            "%d of %d graded prompts are left out: near duplicates (cosine above %g) of training prompts or each other",
+            *(left_out, len(graded.prompts), NEAR),
+        )
+    return graded.take(rows), vectors[rows]

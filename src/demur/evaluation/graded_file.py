@@ -7,6 +7,7 @@ answers, a judge or people may as well. What is done with them is the business o
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from demur.errors import InputError
 from demur.files import write_whole
 from demur.prompts.files import asked_by
 from demur.prompts.rows import read_rows
+from demur.prompts.words import normalise_answer
 from demur.records import FloatArray
 
+NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
 
 
@@ -35,13 +38,32 @@ class GradedFile:
     def distinct(self) -> GradedFile:
         """Without repetitions, of which only the first one counts: they are no independent prompts."""
         first = {plain_text(prompt): i for i, prompt in reversed(list(enumerate(self.prompts)))}
-        rows = sorted(first.values())
-        return GradedFile(tuple(self.prompts[i] for i in rows), self.weak_quality[rows], self.strong_quality[rows])
+        return self.take(sorted(first.values()))
+
+    def take(self, rows: Sequence[int]) -> GradedFile:
+        """Some of the prompts, by position."""
+        at = np.asarray(rows, dtype=int)
+        return GradedFile(tuple(self.prompts[i] for i in at), self.weak_quality[at], self.strong_quality[at])
 
 
 def plain_text(prompt: str) -> str:
-    """What makes two prompts the same one: neither case nor spaces tell them apart."""
-    return " ".join(prompt.casefold().split())
+    """What makes two prompts the same one: case, loose punctuation, what is not seen and "please" do not count."""
+    seen = "".join(letter for letter in prompt if unicodedata.category(letter) != "Cf")
+    words = normalise_answer(seen).split()
+    return " ".join(word for word in words if word != "please") or " ".join(prompt.casefold().split())
+
+
+def unseen(vectors: FloatArray, trained: FloatArray) -> list[int]:
+    """Rows of (m, d) that are no near duplicate of a training prompt's row of (n, d), nor of a row before them.
+
+    Unit rows; near is a cosine above NEAR.
+    """
+    kept: list[int] = []
+    far = (vectors @ trained.T).max(axis=1, initial=-1.0) <= NEAR
+    for row in np.flatnonzero(far):
+        if not kept or (vectors[kept] @ vectors[row]).max() <= NEAR:
+            kept.append(int(row))
+    return kept
 
 
 def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruli
 DECLINED = "(declined)"  # no answer is normalised to it: a key has no brackets around it
 
 _ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]th))$")
+_IN_CODE = str.maketrans({"≥": ">=", "≤": "<="})
 _IT_IS = re.compile(r"it(?: is| was|'s) ")
 _WHEN = re.compile(r"(?:in|on|at) ")
 _YEAR = re.compile(r"(?:the )?([12]\d{3}s?)$")  # 1945, the 1960s
@@ -48,7 +49,7 @@ def read_answer(answer: str) -> Reading:
     if declines(answer):
         return Reading(DECLINED, None)
     key = exact_key(answer)
-    if (code := code_of(answer)) is not None:
+    if (code := code_of(answer.translate(_IN_CODE))) is not None:
         return Reading(key, None, canonical_code(code))
     if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
         return Reading(key, _measure(key[it_is.end() :]))

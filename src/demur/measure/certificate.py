@@ -46,15 +46,31 @@ class Certificate:
     m: int  # graded prompts
     method: str
     data_hash: str  # of scores and qualities
+    number: int = 0  # of the promises that these prompts have backed; 0: none other is made on them
 
     @property
     def sentence(self) -> str:
         """In plain words."""
+        tested = f"promise {self.number} on these prompts, tested at {self.tested_at:.2%} so that all hold together"
+        among = f"; {tested}" if self.number else ""
         return (
             f"{LOSSES[self.loss]}: at most {self.risk:.1%} with {self.confidence:.0%} confidence (measured "
             f"{self.measured_loss:.1%} on {self.m:,} graded prompts, of which {self.strong_share:.0%} go to the strong "
-            f"model; {self.method})"
+            f"model; {self.method}{among})"
         )
+
+    @property
+    def tested_at(self) -> float:
+        """The confidence of this test alone."""
+        return confidence_of(self.number, self.confidence)
+
+
+def confidence_of(number: int, confidence: float) -> float:
+    """What the k-th promise on the same prompts is tested at: its error is a share 1 / (k (k + 1)) of what is allowed.
+
+    The shares add to 1, so by the union bound all promises hold together with ``confidence``, however many follow.
+    """
+    return confidence if number == 0 else 1 - (1 - confidence) / (number * (number + 1))
 
 
 def certify(
@@ -66,19 +82,23 @@ def certify(
     risk: float,
     confidence: float = 0.95,
     loss: Loss = "missed",
+    number: int = 0,
 ) -> Certificate:
     """The cheapest of ``thresholds`` whose loss is at most ``risk`` with ``confidence``.
 
     Arrays (m,) over graded prompts that were drawn like the ones to be served and did not train the router.
-    ``thresholds`` must not come from these prompts; quantiles of the training scores are meant. Raises InputError where
-    no threshold passes that keeps a prompt on the weak model, and says how many graded prompts it would take.
+    ``thresholds`` must not come from these prompts; quantiles of the training scores are meant.
+    ``number``: of the promises that these prompts have backed, this one included; all of them hold together. Raises
+    InputError where no threshold passes that keeps a prompt on the weak model, and says how many graded prompts it
+    would take.
     """
     score, weak, strong = (np.asarray(values, dtype=float) for values in (scores, weak_quality, strong_quality))
     _check(score, weak, strong, risk, confidence)
-    needed = prompts_needed(risk, confidence, loss)
+    tested_at = confidence_of(number, confidence)
+    needed = prompts_needed(risk, tested_at, loss)
     if needed is None or len(score) < needed:
         raise InputError(
-            f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {confidence:.0%} confidence; at least "
+            f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}; at least "
             f"{needed} are needed, even if not one of them is lost"
         )
     order = np.random.default_rng(0).permutation(len(score))  # files come sorted, and a bettor must not profit by that
@@ -86,12 +106,12 @@ def certify(
     safe, failed = -math.inf, None
     for threshold in np.unique(np.asarray(thresholds, dtype=float)):
         lost = losses_at(threshold, score, weak, strong, loss)
-        if lost.mean() > risk or not REJECTS[loss](lost, risk, 1 - confidence):
+        if lost.mean() > risk or not REJECTS[loss](lost, risk, 1 - tested_at):
             failed = lost
             break
         safe = float(threshold)
     if failed is not None and (score >= safe).all():
-        raise InputError(_refusal(failed, risk, confidence, loss))
+        raise InputError(_refusal(failed, risk, confidence, loss, number))
     return Certificate(
         threshold=safe,
         risk=risk,
@@ -102,14 +122,19 @@ def certify(
         m=len(score),
         method=METHODS[loss],
         data_hash=hashlib.sha256(np.stack([score, weak, strong]).tobytes()).hexdigest()[:32],
+        number=number,
     )
 
 
-def _refusal(lost: FloatArray, risk: float, confidence: float, loss: Loss) -> str:
-    needed = prompts_needed(risk, confidence, loss, like=lost)
+def _stated(confidence: float, number: int) -> str:
+    return f"{confidence:.0%} confidence" + (f" as promise {number} on them" if number > 1 else "")
+
+
+def _refusal(lost: FloatArray, risk: float, confidence: float, loss: Loss, number: int) -> str:
+    needed = prompts_needed(risk, confidence_of(number, confidence), loss, like=lost)
     more = f"about {needed:,} such prompts are needed" if needed else "no number of such prompts would do"
     return (
-        f"{len(lost)} graded prompts cannot certify a risk of {risk:g} at {confidence:.0%} confidence: at the safest "
+        f"{len(lost)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}: at the safest "
         f"threshold that keeps any on the weak model {lost.mean():.1%} are lost; {more}, or a larger risk"
     )
 

@@ -93,7 +93,7 @@ def threshold_for_quality(
 def threshold_from_certificate(certificate: Certificate) -> Calibration:
     """The threshold of a certificate."""
     asked = f"risk {certificate.risk:.1%} with {certificate.confidence:.0%} confidence ({certificate.loss})"
-    on = "the graded prompts"
+    on = f"the graded prompts, promise {certificate.number} on them" if certificate.number else "the graded prompts"
     return Calibration(certificate.threshold, certificate.strong_share, certificate.m, asked, on, gate=False)
 
 
