@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import GradedFile, refuse_training_prompts, unseen
+from demur.evaluation.graded_file import GradedFile, plain_text, refuse_training_prompts, unseen
 from demur.evaluation.promises import keep_promise, promise_number, state_folder
 from demur.measure.certificate import (
     Loss,
@@ -159,6 +159,19 @@ def test_the_sequence_ends_with_never_strong() -> None:
     grid = fixed_thresholds([0.1, 0.2, 0.9])
     assert (np.diff(grid) > 0).all()
     assert grid[-1] > 0.9
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["Why? {}", "Why? ({})", "{}. Why?", "{}) Why?", "Why? #{}", "#{}: Why?", "Why (copy {})", "Question {}: Why?"],
+)
+def test_numbered_copies_are_one_prompt(form: str) -> None:
+    copies = GradedFile(tuple(form.format(i) for i in range(80)), np.ones(80), np.ones(80))
+    assert len(copies.distinct.prompts) == 1
+    sums = GradedFile(tuple(f"What is 5 plus {i}?" for i in range(80)), np.ones(80), np.ones(80))
+    assert len(sums.distinct.prompts) == 80
+    assert plain_text("In 1990?") != plain_text("In 1991?")
+    assert plain_text("Apollo 11") != plain_text("Apollo 12")
 
 
 def test_near_duplicates_are_left_out() -> None:

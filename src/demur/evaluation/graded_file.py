@@ -7,6 +7,7 @@ answers, a judge or people may as well. What is done with them is the business o
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ from demur.prompts.rows import read_rows
 from demur.prompts.words import normalise_answer
 from demur.records import FloatArray
 
+_MARK = r"(?:#|(?:copy|version|variant|question|prompt|no|nr|number)\.?\s*#?)"
+_COUNTED_BEFORE = re.compile(rf"\A\W*(?:{_MARK}\s*)?\d+\s*[.):\]]\s+(?=\S)", re.I)
+_COUNTED_BEHIND = re.compile(
+    rf"(?:(?<=[.?!:;])\s*[(\[]?(?:{_MARK}\s*)?\d+[)\]]?|\s+[(\[](?:{_MARK}\s*)?\d+[)\]]|\s+(?:#|copy )\s*\d+)\W*\Z",
+    re.I,
+)
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
 
@@ -47,8 +54,13 @@ class GradedFile:
 
 
 def plain_text(prompt: str) -> str:
-    """What makes two prompts the same one: case, loose punctuation, what is not seen and "please" do not count."""
-    seen = "".join(letter for letter in prompt if unicodedata.category(letter) != "Cf")
+    """What makes two prompts the same one.
+
+    Case, loose punctuation, what is not seen, "please", and a number that counts copies ("3. Why?", "Why? (3)")
+    do not count; a number within the sentence does.
+    """
+    seen = "".join(letter for letter in prompt if unicodedata.category(letter) != "Cf").strip()
+    seen = _COUNTED_BEHIND.sub("", _COUNTED_BEFORE.sub("", seen)) or seen
     words = normalise_answer(seen).split()
     return " ".join(word for word in words if word != "please") or " ".join(prompt.casefold().split())
 
