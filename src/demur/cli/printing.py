@@ -97,8 +97,8 @@ def progress_bar() -> Iterator[Progress]:
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in stages:
-                stages[stage] = bar.add_task(stage, total=total, time="left")
-            bar.update(stages[stage], completed=done, total=total, time="taken" if done >= total else "left")
+                stages[stage] = bar.add_task(stage, total=total or None, time="left")  # 0: unknown
+            bar.update(stages[stage], completed=done, total=total or None, time="taken" if done >= total else "left")
 
         try:
             yield show
