@@ -70,9 +70,9 @@ class Folded:
 
 
 def staged(pair: Pair, routers: Folded, signals: FloatArray, *, alone: bool = False) -> tuple[StagedScores, int]:
-    """The two-stage policy as `demur train` makes it, fold by fold; ``alone``: the gate without the prompt's score.
+    """The two-stage router as `demur train` makes it, fold by fold; ``alone``: the gate without the prompt's score.
 
-    ``signals`` (k + 1, n, r, s) are what the gate reads. Also in how many folds the policy itself says, label-free,
+    ``signals`` (k + 1, n, r, s) are what the gate reads. Also in how many folds the router itself says, label-free,
     that its gate pays.
     """
     first, steps = np.empty(len(pair.questions)), np.empty((len(signals), *pair.rows.gains.shape))

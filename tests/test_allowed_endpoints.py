@@ -19,7 +19,7 @@ import demur
 from demur.config import ModelConfig
 from demur.errors import ArtifactError, DemurError, InputError
 from demur.gate.answer import asking_the_pair
-from demur.gateway.reload import usable_policy
+from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, read_settings
 from demur.methods import LogisticRegression
 from demur.models import allowed
@@ -142,7 +142,7 @@ def test_prompts_go_to_no_host_that_a_folder_alone_names(folder: Path, url: str)
         lambda: demur.Router.load(folder),
         lambda: demur.replay(prompts, router=str(folder)),
         lambda: demur.calibrate(prompts, router=str(folder)),
-        lambda: usable_policy(GatewaySettings(router=str(folder))),
+        lambda: usable_router(GatewaySettings(router=str(folder))),
     ):
         with pytest.raises(ArtifactError, match=r"would send prompts to .* not allowed; .*--allow-endpoint"):
             load()

@@ -1,4 +1,4 @@
-"""A prompt answered by a policy: which model is asked how often, and what is served."""
+"""A prompt answered by a router: which model is asked how often, and what is served."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def gated(spread: float = 0.0) -> Router:
     return Router(make(), Gate(steps, None, 10.0, GateVerdict(0.1, 0.1, 0.05, 0.15)), active=True)
 
 
-async def answered(policy: Router, drafts: list[str]) -> Answered:
+async def answered(router: Router, drafts: list[str]) -> Answered:
     async def weak(prompt: str, index: int) -> Sample:
         return Sample(index, drafts[index], None, "stop", 5, 1)
 
     async def strong(prompt: str, index: int) -> Sample:
         return Sample(index, "from the strong one", None, "stop", 5, 4)
 
-    return await policy.aanswer("jazz pizza 2", weak=weak, strong=strong)
+    return await router.aanswer("jazz pizza 2", weak=weak, strong=strong)
 
 
 async def test_a_draft_that_its_samples_confirm_is_served() -> None:

@@ -71,35 +71,35 @@ def gated() -> Router:
 
 
 def test_a_gate_is_explained_with_its_cost() -> None:
-    policy = gated()
+    router = gated()
     prompts = [t.prompt + " again" for t in TRAINING]
-    assert policy.checks
+    assert router.checks
     near = [
-        p for p, s in zip(prompts, policy.prompt_router.score(prompts), strict=True) if abs(s - 0.5) <= policy.checks[0]
+        p for p, s in zip(prompts, router.prompt_router.score(prompts), strict=True) if abs(s - 0.5) <= router.checks[0]
     ]
     far = [p for p in prompts if p not in near]
-    found = policy.explain(near[0])
+    found = router.explain(near[0])
     assert found.usd is not None
     assert found.usd_other is not None
     assert found.usd_checked == pytest.approx(3 * found.usd)
     text = "\n".join(found.lines)
     assert "looked at" in text
     assert f"${3 * found.usd + found.usd_other:.6f} where it goes on" in text
-    assert "not asked" in policy.explain(far[0]).second_stage
+    assert "not asked" in router.explain(far[0]).second_stage
     assert "no gate was trained" in Router(priced()).explain(near[0]).second_stage
 
 
 def test_between_two_shares_the_draft_decides_whichever_side_its_score_is_on() -> None:
-    policy = gated()
+    router = gated()
     prompts = [t.prompt + " again" for t in TRAINING]
-    scores = policy.prompt_router.score(prompts)
-    assert policy.checks
-    above = prompts[int(np.flatnonzero((scores > 0.5) & (scores - 0.5 <= policy.checks[0]))[0])]
-    found = policy.explain(above)
+    scores = router.prompt_router.score(prompts)
+    assert router.checks
+    above = prompts[int(np.flatnonzero((scores > 0.5) & (scores - 0.5 <= router.checks[0]))[0])]
+    found = router.explain(above)
     assert (found.decision.role, found.decision.wants_samples) == ("weak", 1)
     low, high = found.flips
-    assert low == np.mean(policy.prompt_router.training_scores >= found.decision.score + policy.checks[0])
-    assert high == np.mean(policy.prompt_router.training_scores >= found.decision.score - policy.checks[0])
+    assert low == np.mean(router.prompt_router.training_scores >= found.decision.score + router.checks[0])
+    assert high == np.mean(router.prompt_router.training_scores >= found.decision.score - router.checks[0])
     assert f"below {low:.0%} the weak model answers, above {high:.0%} the strong one" in "\n".join(found.lines)
 
 
@@ -109,17 +109,17 @@ def test_a_replay_expects_of_drafts_what_drafts_of_training_prompts_did(saved: s
     file = tmp_path / "day.jsonl"
     file.write_text("\n".join(json.dumps({"prompt": p}) for p in prompts))
     alone = replay(file, router=saved)
-    policy = gated()
-    assert policy.checks
-    band, scores = policy.checks[0], np.sort(policy.prompt_router.training_scores)
-    policy = replace(policy, rehearsal=Rehearsal(scores, np.full((3, len(scores)), band)))
-    policy.save(saved)
+    router = gated()
+    assert router.checks
+    band, scores = router.checks[0], np.sort(router.prompt_router.training_scores)
+    router = replace(router, rehearsal=Rehearsal(scores, np.full((3, len(scores)), band)))
+    router.save(saved)
     found = replay(file, router=saved)
-    own = policy.prompt_router.score(prompts)
+    own = router.prompt_router.score(prompts)
     checked = np.abs(own - 0.5) <= band
     assert 0 < found.checked_share == pytest.approx(checked.mean())
     assert found.strong_share == pytest.approx((checked | (own >= 0.5)).mean())
-    costs = policy.prompt_router.expected_usd(prompts)
+    costs = router.prompt_router.expected_usd(prompts)
     assert costs is not None
     assert found.usd is not None
     assert alone.usd is not None

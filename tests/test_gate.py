@@ -17,7 +17,7 @@ from demur.gate.extra_samples import gain_for_the_money
 from demur.gate.gate import EMPTY_NLL, SIGNALS, Gate, GateRows, GateStep, GateVerdict, fit_gate, read_head, read_signals
 from demur.gate.router import Router, believed_quality, drafts_of
 from demur.gate.staged import Rehearsal, StagedScores, Use, rehearsal, staged_curve, staged_scores, without_gate
-from demur.gate.train import train_policy
+from demur.gate.train import train_gate
 from demur.gate.weaker_groups import weaker_groups
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
@@ -55,28 +55,28 @@ def trained(prompts: list[Prompt], samples: PairSamples) -> Router:
     random = np.random.default_rng(1)
     training = [TrainingPrompt(p.text, float(y), 1.0, 0.0) for p, y in zip(prompts, random.random(N), strict=True)]
     router = train_router(LetterEncoder(), LogisticRegression(), training, weak="small", strong="large")
-    return train_policy(router, prompts, samples, Meanings(exact_match))
+    return train_gate(router, prompts, samples, Meanings(exact_match))
 
 
 def test_it_pays_where_the_weak_model_wavers_when_it_does_not_know() -> None:
     prompts, samples = world(tells=True)
-    policy = trained(prompts, samples)
-    assert policy.active
-    assert "pays" in policy.sentence
+    router = trained(prompts, samples)
+    assert router.active
+    assert "pays" in router.sentence
     texts = [p.text for p in prompts]
-    drafts = drafts_of(policy, texts, [samples.weak[p.id] for p in prompts])
-    assert policy.gate is not None
+    drafts = drafts_of(router, texts, [samples.weak[p.id] for p in prompts])
+    assert router.gate is not None
     right = np.array([[one.text == "right" for one in samples.weak[p.id]] for p in prompts])
     drafted = np.take_along_axis(right.astype(float), drafts.orders[:, :, 0], axis=1)
-    wide = staged_curve(staged_scores(policy.gate, policy.prompt_router.score(texts), drafts), drafted, np.ones(N))
+    wide = staged_curve(staged_scores(router.gate, router.prompt_router.score(texts), drafts), drafted, np.ones(N))
     assert wide.apgr > 0.65  # the prompt alone knows nothing: .5
 
 
 def test_it_says_that_it_does_not_pay_where_wavering_tells_nothing() -> None:
-    policy = trained(*world(tells=False))
-    assert not policy.active
-    assert "does not pay" in policy.sentence
-    assert policy.route("question 7").wants_samples == 0
+    router = trained(*world(tells=False))
+    assert not router.active
+    assert "does not pay" in router.sentence
+    assert router.route("question 7").wants_samples == 0
 
 
 def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:
@@ -93,14 +93,14 @@ def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:
         fit_gate(GateRows(np.zeros(20), np.zeros((10, 20, 1, len(SIGNALS))), np.zeros((20, 1))))
 
 
-def test_the_policy_checks_what_is_near_the_threshold_and_asks_only_as_far_as_needed() -> None:
+def test_the_router_checks_what_is_near_the_threshold_and_asks_only_as_far_as_needed() -> None:
     prompts, samples = world(tells=True)
-    policy = trained(prompts, samples)
-    gate = policy.gate
+    router = trained(prompts, samples)
+    gate = router.gate
     assert gate is not None
-    near = policy.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
+    near = router.route("question 7", threshold=float(router.prompt_router.score(["question 7"])[0]))
     assert (near.role, near.stage, near.wants_samples) == ("weak", "gate", 1)
-    far = policy.route("question 7", threshold=near.score + 1.01 * gate.band)
+    far = router.route("question 7", threshold=near.score + 1.01 * gate.band)
     assert (far.role, far.stage, far.wants_samples) == ("weak", "prompt", 0)
     wavering = [sample(i, f"wrong {i}", 2.0) for i in range(SAMPLES)]
     sure = [sample(i, "right", 0.1) for i in range(SAMPLES)]
@@ -108,22 +108,22 @@ def test_the_policy_checks_what_is_near_the_threshold_and_asks_only_as_far_as_ne
         made, asked = near, 0
         while made.wants_samples:
             asked += made.wants_samples
-            made = policy.check(made, "question 7", answers[:asked])
+            made = router.check(made, "question 7", answers[:asked])
         assert made.role == role
         assert asked <= gate.samples + 1
         assert abs(made.score - near.score) <= gate.band + 1e-9
     assert not made.void
-    assert policy.check_head(near, [-2.0] * 4).score > policy.check_head(near, [-0.1] * 4).score
+    assert router.check_head(near, [-2.0] * 4).score > router.check_head(near, [-0.1] * 4).score
     with pytest.raises(InputError, match="no weak answer"):
-        policy.check(near, "question 7", [])
+        router.check(near, "question 7", [])
 
 
 def test_a_sample_that_was_wanted_and_did_not_come_voids_the_calibration() -> None:
-    policy = trained(*world(tells=True))
-    assert policy.gate is not None
-    steps = tuple(replace(step, spread=9.0) for step in policy.gate.steps[:-1])  # it could still turn everything
-    doubtful = replace(policy, gate=replace(policy.gate, steps=(*steps, policy.gate.steps[-1])))
-    near = doubtful.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
+    router = trained(*world(tells=True))
+    assert router.gate is not None
+    steps = tuple(replace(step, spread=9.0) for step in router.gate.steps[:-1])  # it could still turn everything
+    doubtful = replace(router, gate=replace(router.gate, steps=(*steps, router.gate.steps[-1])))
+    near = doubtful.route("question 7", threshold=float(router.prompt_router.score(["question 7"])[0]))
     draft = [sample(0, "right", 0.1)]
     assert doubtful.check(near, "question 7", draft).wants_samples == 1
     alone = doubtful.check(near, "question 7", draft, final=True)
@@ -138,24 +138,24 @@ def test_a_stream_is_routed_by_its_prompt_where_first_tokens_tell_nothing() -> N
     assert seeing.gate is not None
     assert seeing.checks_streams
     useless = replace(seeing, gate=replace(seeing.gate, head_verdict=GateVerdict(0.1, 0.0, -0.1, 0.1)))
-    for policy in (blind, useless):
-        assert not policy.checks_streams
-        near = policy.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
-        made = policy.check_head(near, [-0.1] * 4)
+    for router in (blind, useless):
+        assert not router.checks_streams
+        near = router.route("question 7", threshold=float(router.prompt_router.score(["question 7"])[0]))
+        made = router.check_head(near, [-0.1] * 4)
         assert (made.score, made.void, made.role) == (near.score, False, "strong")
 
 
 def test_each_number_of_extra_samples_has_its_worth_and_its_cost() -> None:
     """Its tokens show a draft's worth at once: without extra samples the gate pays, and drops some."""
-    policy = trained(*world(tells=True))
-    assert [trial.samples for trial in policy.trials] == [0, 1, 2, 3]
-    none, *more = policy.trials
+    router = trained(*world(tells=True))
+    assert [trial.samples for trial in router.trials] == [0, 1, 2, 3]
+    none, *more = router.trials
     assert none.extra == 0
     assert none.verdict.pays
     assert none.tokens == pytest.approx((5 * none.dropped, 2 * none.dropped))  # read and written by each answer
     assert all(0 <= trial.extra <= trial.samples * trial.checked for trial in more)
-    assert policy.trials[-1].verdict == policy.gate.verdict if policy.gate else False
-    assert any("at most 3 extra" in line for line in policy.lines)
+    assert router.trials[-1].verdict == router.gate.verdict if router.gate else False
+    assert any("at most 3 extra" in line for line in router.lines)
 
 
 def test_the_same_money_may_buy_more_than_a_look_at_the_draft() -> None:
@@ -211,13 +211,13 @@ def test_several_groups_share_the_chance_of_a_wrong_word() -> None:
 
 def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
     """Thresholds are set on what drafts come to, so a new day's drafts meet the share; prompts' own scores miss it."""
-    policy = trained(*world(tells=True))
-    assert policy.gate is not None
+    router = trained(*world(tells=True))
+    assert router.gate is not None
     prompts, samples = world(tells=True, seed=9)
     texts = [f"{p.text} anew" for p in prompts]
-    scores = policy.prompt_router.score(texts)
-    expected = policy.expected(scores, policy.serving_gate)
-    real = staged_scores(policy.gate, scores, drafts_of(policy, texts, [samples.weak[p.id] for p in prompts]))
+    scores = router.prompt_router.score(texts)
+    expected = router.expected(scores, router.serving_gate)
+    real = staged_scores(router.gate, scores, drafts_of(router, texts, [samples.weak[p.id] for p in prompts]))
     for share in (0.3, 0.5, 0.7):
         threshold = threshold_for_share(expected.final, share).threshold
         assert real.use(threshold).strong.mean() == pytest.approx(share, abs=0.06)
@@ -241,41 +241,41 @@ def test_where_the_strong_model_falls_for_what_the_weak_one_knows_it_is_said() -
     wrong = [sample(i, "nothing", 0.1) for i in range(SAMPLES)]
     weak = {p.id: firm if "zzzz" in p.text else wrong for p in prompts}
     strong = {p.id: torn if "zzzz" in p.text else firm for p in prompts}
-    policy = trained(prompts, PairSamples(weak, strong))
-    assert policy.weaker
-    assert all("zzzz" in one.example and one.high < 0 for one in policy.weaker)
-    assert sum(one.prompts for one in policy.weaker) > N // 4  # the smallest groups are too small to say
-    assert any("believed better" in line for line in policy.lines)
+    router = trained(prompts, PairSamples(weak, strong))
+    assert router.weaker
+    assert all("zzzz" in one.example and one.high < 0 for one in router.weaker)
+    assert sum(one.prompts for one in router.weaker) > N // 4  # the smallest groups are too small to say
+    assert any("believed better" in line for line in router.lines)
     assert not trained(*world(tells=True)).weaker
 
 
 def test_missing_logprobs_void_the_calibration_and_warn_at_every_look() -> None:
     prompts, samples = world(tells=True)
-    policy = trained(prompts, samples)
-    near = policy.route("question 7", threshold=float(policy.prompt_router.score(["question 7"])[0]))
+    router = trained(prompts, samples)
+    near = router.route("question 7", threshold=float(router.prompt_router.score(["question 7"])[0]))
     with pytest.warns(UserWarning, match="no log-probs"):
-        made = policy.check(near, "question 7", [sample(0, "right", None)])
+        made = router.check(near, "question 7", [sample(0, "right", None)])
     assert made.void
     assert made.score == near.score
     with pytest.warns(UserWarning, match="no log-probs"):
-        assert policy.check_head(near, []).void
+        assert router.check_head(near, []).void
     with pytest.warns(UserWarning, match="no log-probs"):  # who serves keeps to the first warning: Python's own filter
-        policy.check(near, "question 7", [sample(0, "right", None)])
+        router.check(near, "question 7", [sample(0, "right", None)])
 
 
 def test_a_pair_without_logprobs_learns_from_meanings_alone() -> None:
-    policy = trained(*world(tells=True, logprobs=False))
-    assert policy.active
-    assert policy.gate is not None
-    assert not policy.gate.needs_logprobs
+    router = trained(*world(tells=True, logprobs=False))
+    assert router.active
+    assert router.gate is not None
+    assert not router.gate.needs_logprobs
 
 
 def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: Path) -> None:
     prompts, samples = world(tells=True)
-    policy = trained(prompts, samples)
-    policy.save(tmp_path)
+    router = trained(prompts, samples)
+    router.save(tmp_path)
     again = Router.load(tmp_path, encoder=LetterEncoder())
-    assert again.gate == policy.gate
+    assert again.gate == router.gate
     assert again.active
     weak, strong = believed_quality(again, ["question 7"])
     assert weak[0] < strong[0]
@@ -287,12 +287,12 @@ def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: P
 
 def test_the_first_stage_alone_says_that_the_gate_was_not_heard(tmp_path: Path) -> None:
     """Its threshold was set on last scores: who decides by the prompt alone decides otherwise than the product."""
-    policy = trained(*world(tells=True))
-    policy.save(tmp_path)
+    router = trained(*world(tells=True))
+    router.save(tmp_path)
     alone = PromptRouter.load(tmp_path, encoder=LetterEncoder())
     assert "the gate saved with it was not heard" in alone.route("question 7").reason
     assert "not heard" not in Router.load(tmp_path, encoder=LetterEncoder()).route("question 7").reason
-    replace(policy, active=False).save(tmp_path)
+    replace(router, active=False).save(tmp_path)
     assert "not heard" not in PromptRouter.load(tmp_path, encoder=LetterEncoder()).route("question 7").reason
 
 

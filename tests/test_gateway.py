@@ -320,8 +320,8 @@ async def test_a_router_that_fails_does_not_take_the_service_down(tmp_path: Path
             def predict_proba(self, X: FloatArray) -> FloatArray:
                 raise ValueError("no numbers today")
 
-        policy = found.gateway.decider.policy
-        found.gateway.decider.policy = Router(replace(policy.prompt_router, method=Broken()))
+        router = found.gateway.decider.router
+        found.gateway.decider.router = Router(replace(router.prompt_router, method=Broken()))
         _, headers, body = await found.ask(EASY)
         assert body["model"] == "large"
         assert "the router failed" in headers["x-demur-reason"]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.errors import ArtifactError, EndpointError, InputError
 from demur.gateway import reload as reloading
-from demur.gateway.reload import usable_policy
+from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, needs_restart
 from demur.measure.threshold import Calibration
 from demur.models.encoder import LetterEncoder
@@ -131,19 +131,19 @@ def test_at_the_start_too_a_router_must_score_but_its_encoder_may_be_away(
     save_router(tmp_path / "router")
     monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(ZeroDivisionError("no")))
     with pytest.raises(ArtifactError, match="cannot score a prompt"):
-        usable_policy(GatewaySettings(router=str(tmp_path / "router")), starting=True)
+        usable_router(GatewaySettings(router=str(tmp_path / "router")), starting=True)
     monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(EndpointError("embedder: away")))
-    assert usable_policy(GatewaySettings(router=str(tmp_path / "router")), starting=True).prompt_router.weak == "small"
+    assert usable_router(GatewaySettings(router=str(tmp_path / "router")), starting=True).prompt_router.weak == "small"
     assert "embedder: away; the strong model answers until it does" in capsys.readouterr().err
 
 
 async def test_a_slow_reload_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(settings: GatewaySettings, *, starting: bool = False) -> Any:
         time.sleep(0.5)
-        return usable_policy(settings)
+        return usable_router(settings)
 
     async with gateway(tmp_path) as found:
-        monkeypatch.setattr(reloading, "usable_policy", slow)
+        monkeypatch.setattr(reloading, "usable_router", slow)
         save_calibration(tmp_path / "router", Calibration(-1.0, 1.0, 5, "strong share 100%"))
         reload = asyncio.ensure_future(found.session.post(f"{found.operator}/admin/reload"))
         await asyncio.sleep(0.1)
@@ -179,36 +179,36 @@ def test_what_a_reload_cannot_take_over_is_named() -> None:
 
 async def test_a_decision_that_takes_too_long_goes_to_the_strong_model(tmp_path: Path) -> None:
     async with gateway(tmp_path, decide_seconds=0.1) as found:
-        router = found.gateway.decider.policy.prompt_router
+        router = found.gateway.decider.router.prompt_router
 
         class Slow(LetterEncoder):
             def encode(self, texts: Any, /) -> Any:
                 time.sleep(0.4)
                 return super().encode(texts)
 
-        found.gateway.decider.policy = replace(
-            found.gateway.decider.policy, prompt_router=replace(router, encoder=Slow())
+        found.gateway.decider.router = replace(
+            found.gateway.decider.router, prompt_router=replace(router, encoder=Slow())
         )
         start = time.perf_counter()
         answers = await asyncio.gather(*(found.ask(EASY) for _ in range(5)))
         assert time.perf_counter() - start < 0.4
         assert {body["model"] for _, _, body in answers} == {"large"}
         assert all("the router failed" in headers["x-demur-reason"] for _, headers, _ in answers)
-        found.gateway.decider.policy = replace(found.gateway.decider.policy, prompt_router=router)
+        found.gateway.decider.router = replace(found.gateway.decider.router, prompt_router=router)
         await asyncio.sleep(0.5)
         assert (await found.ask(EASY))[2]["model"] == "small"  # and it is back
 
 
 async def test_an_error_after_scoring_leaves_nobody_waiting(tmp_path: Path) -> None:
     async with gateway(tmp_path) as found:
-        policy = found.gateway.decider.policy
+        router = found.gateway.decider.router
         calibration = Calibration("high", 0.5, 5, "a")  # type: ignore[arg-type]  # no number
-        found.gateway.decider.policy = replace(
-            policy, prompt_router=replace(policy.prompt_router, calibration=calibration)
+        found.gateway.decider.router = replace(
+            router, prompt_router=replace(router.prompt_router, calibration=calibration)
         )
         for _ in range(2):
             assert (await asyncio.wait_for(found.ask(EASY), 2))[2]["model"] == "large"
-        found.gateway.decider.policy = policy
+        found.gateway.decider.router = router
         assert (await asyncio.wait_for(found.ask(EASY), 2))[2]["model"] == "small"
 
 

@@ -421,8 +421,8 @@ async def test_why_the_router_failed_is_not_told(tmp_path: Path) -> None:
             raise EndpointError("http://10.0.0.7:9000/v1/embeddings answered 401: Incorrect API key: sk-proj-secret")
 
     async with gateway(tmp_path) as found:
-        policy = found.gateway.decider.policy
-        found.gateway.decider.policy = replace(policy, prompt_router=replace(policy.prompt_router, encoder=Leaking()))
+        router = found.gateway.decider.router
+        found.gateway.decider.router = replace(router, prompt_router=replace(router.prompt_router, encoder=Leaking()))
         _, headers, answer = await found.ask(EASY)
         assert answer["model"] == "large"
         assert headers["x-demur-reason"] == "the router failed (EndpointError)"

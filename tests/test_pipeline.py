@@ -394,7 +394,7 @@ def test_the_gate_of_the_router_before_does_not_stand_in_the_way(
     def dead(*given: object, **named: object) -> None:
         raise EndpointError("judge: gone")
 
-    monkeypatch.setattr(pipeline, "train_policy", dead)
+    monkeypatch.setattr(pipeline, "train_gate", dead)
     with pytest.raises(EndpointError, match="gone"):
         demur.train(run=run, methods=("sw",))
     assert demur.Router.load(f"{run}/router").route("What is 31 plus 17?").stage == "prompt"
@@ -520,10 +520,10 @@ def test_a_gate_switched_off_leaves_the_router_alone(tmp_path: Path, pair: Pair)
     demur.train(run=run, methods=("logistic",), gate="off")
     assert demur.Router.load(f"{run}/router").route("What is 31 plus 17?").stage == "prompt"
     demur.train(run=run, methods=("logistic",), gate="on", extra_samples=1)
-    policy = Router.load(Path(run) / "router")
-    assert policy.active
-    assert policy.gate is not None
-    assert policy.gate.samples == 1
+    router = Router.load(Path(run) / "router")
+    assert router.active
+    assert router.gate is not None
+    assert router.gate.samples == 1
 
 
 def test_what_is_graded_is_one_answer_as_it_would_be_served(tmp_path: Path, pair: Pair) -> None:

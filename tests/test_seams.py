@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 import demur
 from demur.errors import ArtifactError, InputError
-from demur.gateway.reload import usable_policy
+from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings
 from demur.methods.classifier import Classifier
 from demur.records import Encoder, Entailment, FloatArray, Grader, Prompt, Sample
@@ -139,13 +139,13 @@ def test_a_gateway_imports_what_a_router_was_made_with_by_name(tmp_path: Path) -
     rows = [TrainingPrompt(f"{HARD} {i}" if i % 2 else EASY, float(i % 2), None, None) for i in range(8)]
     train_router(LENGTHS, Classifier(LogisticRegression(), "mine"), rows, weak="w", strong="s").save(tmp_path)
     settings = GatewaySettings(router=str(tmp_path), encoder="test_seams:LENGTHS", method="test_seams:UNFITTED")
-    router = usable_policy(settings)
+    router = usable_router(settings)
     assert router.route(HARD).role == "strong"
     assert not hasattr(UNFITTED, "classes_")
     with pytest.raises(ArtifactError, match="trained on an encoder of your own"):
-        usable_policy(replace(settings, encoder=""))
+        usable_router(replace(settings, encoder=""))
     with pytest.raises(InputError, match=r"encoder: 'test_seams:NONE' cannot be imported \(.*\); give module:object"):
-        usable_policy(replace(settings, encoder="test_seams:NONE"))
+        usable_router(replace(settings, encoder="test_seams:NONE"))
 
 
 def test_a_grader_of_ones_own(run: str) -> None:

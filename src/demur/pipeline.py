@@ -31,7 +31,7 @@ from demur.evaluation.results import (
     Evaluation,
 )
 from demur.gate.router import Router
-from demur.gate.train import train_policy
+from demur.gate.train import train_gate
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run
 from demur.labels.preference_files import read_preferences, write_preferences
@@ -45,7 +45,7 @@ from demur.models.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
 from demur.prompts import why_untested
 from demur.records import Encoder, Entailment, Grader, Progress, SamplingSettings, no_progress
-from demur.routing.artifact import POLICY, save_calibration, weights_hash
+from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_routers
 from demur.runs.lineage import hash_of_file, keep_made
@@ -92,8 +92,8 @@ def run_config(
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
         router = train_stage(run)  # fit every router on the train prompts
         config.save()  # now that all of it is there: a run that failed before leaves the record of what is
-        policy = gate_stage(run, router)  # learn when to look at the weak model's answer
-        calibration = calibrate_stage(run, policy)  # the threshold that sends strong_share to the strong model
+        gated = gate_stage(run, router)  # learn when to look at the weak model's answer
+        calibration = calibrate_stage(run, gated)  # the threshold that sends strong_share to the strong model
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
@@ -151,7 +151,7 @@ def train_stage(run: Run) -> PromptRouter:
     for name, router in routers.items():
         router.save(config.routers / name)
     routers[served].save(config.served_router)
-    (config.served_router / POLICY).unlink(missing_ok=True)  # the gate of the router before
+    (config.served_router / GATE_FILE).unlink(missing_ok=True)  # the gate of the router before
     keep_made(config.folder, "routers", weights_hash(config.served_router), hash_of_file(config.preferences))
     return routers[served]
 
@@ -160,21 +160,21 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
     """The served router with its gate, saved beside it."""
     wanted = run.config.router.gate
     if wanted == "off":
-        policy = Router(router, about="the gate is switched off")
+        gated = Router(router, about="the gate is switched off")
     else:
         trained = {one.prompt for one in router.training}
         prompts = [prompt for prompt in run.complete(run.train) if prompt.text in trained]
-        policy = train_policy(router, prompts, run.samples, run.meanings, extra=run.config.router.extra_samples)
-    if wanted == "on" and policy.gate:
-        policy = replace(policy, active=True)
-    policy.save_gate(run.config.served_router)
-    return policy
+        gated = train_gate(router, prompts, run.samples, run.meanings, extra=run.config.router.extra_samples)
+    if wanted == "on" and gated.gate:
+        gated = replace(gated, active=True)
+    gated.save_gate(run.config.served_router)
+    return gated
 
 
-def calibrate_stage(run: Run, policy: Router) -> Calibration:
-    """The policy's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
-    calibration = threshold_for_share(policy.training_finals, run.config.strong_share, on="the training prompts")
-    calibration = replace(calibration, n=len(policy.prompt_router.training))  # each may count with several drafts
+def calibrate_stage(run: Run, gated: Router) -> Calibration:
+    """The router's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
+    calibration = threshold_for_share(gated.training_finals, run.config.strong_share, on="the training prompts")
+    calibration = replace(calibration, n=len(gated.prompt_router.training))  # each may count with several drafts
     save_calibration(run.config.served_router, calibration)
     return calibration
 

@@ -173,7 +173,7 @@ def decision(prompt: str, made: Decision) -> None:
 
 
 def print_answered(found: Answered) -> None:
-    """One prompt that a policy answered: the answer, the model, the stages and the reason."""
+    """One prompt that a router answered: the answer, the model, the stages and the reason."""
     made = found.decision
     out.print(f"\n[bold]{_escape(' '.join(found.prompt.split())[:100])}[/bold]")
     out.print(f"  {_escape(found.answer or '(an empty answer)')}")

@@ -1,6 +1,6 @@
 """`demur calibrate`: set a saved router's threshold on one's own prompts, by share, by budget, or with a promise.
 
-It connects a policy, prompts and the rules of `calibration` and `certificates`; none of them knows the others.
+It connects a router, prompts and the rules of `calibration` and `certificates`; none of them knows the others.
 """
 
 from __future__ import annotations
@@ -63,23 +63,23 @@ def calibrate(
     if len(asked) > 1:
         raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
     check_number(usd_per_1k, "usd_per_1k", at_least=0)
-    policy = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
-    loaded = policy.prompt_router
+    loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
+    prompt_router = loaded.prompt_router
     if risk is not None:
-        return _certify(loaded, Path(router), read_graded(prompts), risk, confidence, loss)
+        return _certify(prompt_router, Path(router), read_graded(prompts), risk, confidence, loss)
     texts = [prompt.text for prompt in load_prompts(prompts)]
-    gate = policy.gate if policy.active else None
-    staged = policy.expected(loaded.score(texts), gate)  # the very scores that the policy will decide by
+    gate = loaded.gate if loaded.active else None
+    staged = loaded.expected(prompt_router.score(texts), gate)  # the very scores that the router will decide by
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
     if usd_per_1k is not None:
-        costs = loaded.expected_usd(texts)
+        costs = prompt_router.expected_usd(texts)
         if costs is None:
             raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
         found = threshold_for_usd(
             staged.final, lambda t: float(staged.use(t).cost(*costs).mean()), usd_per_1k, float(costs[0].mean()), on=on
         )
     elif keep_quality is not None:
-        found = threshold_for_quality(staged.final, *believed_quality(policy, texts), keep_quality, on=on)
+        found = threshold_for_quality(staged.final, *believed_quality(loaded, texts), keep_quality, on=on)
     else:
         found = threshold_for_share(staged.final, 0.3 if strong_share is None else strong_share, on=on)
     save_calibration(Path(router), found)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from demur.evaluation.gate_rows import measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
-from demur.evaluation.policy_rows import measure_policy
 from demur.evaluation.results import (
     Evaluation,
     evaluate_router,
@@ -42,8 +42,8 @@ def evaluate_run(run: Run) -> Evaluation | None:
     texts = [prompt.text for prompt in prompts]
     firsts = (first_quality(prompts, side, test.grader) for side in (samples.weak, samples.strong))
     write_graded(config.graded, GradedFile(tuple(texts), *firsts))  # of one answer per model: that is what is served
-    policy = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
-    served, encoder = policy.prompt_router, policy.prompt_router.encoder
+    loaded = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
+    served, encoder = loaded.prompt_router, loaded.prompt_router.encoder
     rows = []
     for done, name in enumerate(config.router.methods):
         run.progress("measuring routers", done, len(config.router.methods))
@@ -53,8 +53,8 @@ def evaluate_run(run: Run) -> Evaluation | None:
     run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.preferences)
     paper = train_paper_recipe(preferences, encoder)
-    meanings = run.meanings if trained_on_meanings(run, policy) else None
-    staged, findings = measure_policy(policy, config.router.served, test, paper, meanings)
+    meanings = run.meanings if trained_on_meanings(run, loaded) else None
+    staged, findings = measure_gate(loaded, config.router.served, test, paper, meanings)
     targets = np.array([row.target for row in preferences])
     prices = pricing(run.pair, config.label.entailment)
     spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
@@ -63,7 +63,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         weak=served.weak,
         strong=served.strong,
         rows=(*rows, *staged),
-        served=staged[-1].router if policy.active else config.router.served,
+        served=staged[-1].router if loaded.active else config.router.served,
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(served, test),
@@ -98,10 +98,10 @@ def keep_vectors(run: Run, router: Router) -> Router:
     return replace(router, prompt_router=replace(router.prompt_router, encoder=encoder))
 
 
-def trained_on_meanings(run: Run, policy: Router) -> bool:
+def trained_on_meanings(run: Run, router: Router) -> bool:
     """True where the gate was learned from meanings as the run's record decides them today."""
     label = run.config.label
-    learned = policy.prompt_router.record.get("labels", {}).get("entailment"), policy.rules
+    learned = router.prompt_router.record.get("labels", {}).get("entailment"), router.rules
     return learned == (without_keys(label.entailment), label.rules)
 
 

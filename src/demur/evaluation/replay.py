@@ -91,19 +91,19 @@ def replay(
     ``encoder``, ``method`` and ``allow_endpoints``: as `demur.Router.load` takes them.
     """
     check_number(threshold, "threshold")
-    policy = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
-    loaded = policy.prompt_router
+    loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
+    prompt_router = loaded.prompt_router
     graded = read_graded(file) if _is_graded(Path(file)) else None
     texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]
-    used = loaded.threshold if threshold is None else threshold
-    scores, familiar = loaded.score_with_familiarity(texts)
-    use = policy.expected(scores, policy.serving_gate).use(used)
+    used = prompt_router.threshold if threshold is None else threshold
+    scores, familiar = prompt_router.score_with_familiarity(texts)
+    use = loaded.expected(scores, loaded.serving_gate).use(used)
     strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
     quality = None
     if graded:
         routed = strong * graded.strong_quality + (1 - strong) * graded.weak_quality
         quality = (float(routed.mean()), float(graded.weak_quality.mean()), float(graded.strong_quality.mean()))
-    costs = loaded.expected_usd(texts)
+    costs = prompt_router.expected_usd(texts)
     return Replayed(
         prompts=len(texts),
         threshold=used,
@@ -112,8 +112,8 @@ def replay(
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
         usd=None if costs is None else _with_interval(use.cost(*costs)),
-        usd_weak=_total(loaded.cost("weak"), texts),
-        usd_strong=_total(loaded.cost("strong"), texts),
+        usd_weak=_total(prompt_router.cost("weak"), texts),
+        usd_strong=_total(prompt_router.cost("strong"), texts),
         quality=quality,
     )
 

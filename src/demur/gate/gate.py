@@ -2,7 +2,7 @@
 
 Learned without labels: the target is what the strong model's samples believe to be gained over this very draft. After j
 extra samples the score is linear in the prompt's score and the signals. The gate does not know prompts, models or
-thresholds; policy decides with it, and its verdict says whether it catches more believed gain than the prompt alone.
+thresholds; `router` decides with it, and its verdict says whether it catches more believed gain than the prompt alone.
 """
 
 from __future__ import annotations

@@ -319,20 +319,20 @@ class Router:
         )
 
 
-def believed_quality(policy: Router, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+def believed_quality(router: Router, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
     """(n,) what the strong model would believe both models' answers to be right with, weak and strong; label-free.
 
     What its samples said of the training prompts whose held-out scores are nearest. Raises InputError without samples.
     """
-    if policy.beliefs is None:
+    if router.beliefs is None:
         raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
-    scores = policy.prompt_router.score(list(prompts))
-    known = policy.prompt_router.training_scores
+    scores = router.prompt_router.score(list(prompts))
+    known = router.prompt_router.training_scores
     order = np.argsort(known, kind="stable")
     width = max(1, round(len(known) ** 0.5))
     weak, strong = (
         np.interp(scores, _running_mean(known[order], width), _running_mean(side[order], width))
-        for side in policy.beliefs
+        for side in router.beliefs
     )
     return weak, strong
 
@@ -343,16 +343,16 @@ def _running_mean(values: FloatArray, width: int) -> FloatArray:
 
 
 def drafts_of(
-    policy: Router, prompts: Sequence[str], samples: Sequence[Sequence[Sample]], meanings: Clustering | None = None
+    router: Router, prompts: Sequence[str], samples: Sequence[Sequence[Sample]], meanings: Clustering | None = None
 ) -> Drafts:
-    """The weak model's samples of new prompts, as this policy's gate reads them.
+    """The weak model's samples of new prompts, as this router's gate reads them.
 
-    ``meanings``: the same entailment and rules as the policy's, where what they decided is kept.
+    ``meanings``: the same entailment and rules as the router's, where what they decided is kept.
     """
-    assert policy.gate is not None, "a policy without a gate reads no drafts"
+    assert router.gate is not None, "a router without a gate reads no drafts"
     texts = [[one.text for one in answers] for answers in samples]
-    clusters = (meanings or Meanings(policy.entailment, rules=policy.rules))(prompts, texts)
-    return read_drafts(clusters.ids, samples, policy.gate.samples)
+    clusters = (meanings or Meanings(router.entailment, rules=router.rules))(prompts, texts)
+    return read_drafts(clusters.ids, samples, router.gate.samples)
 
 
 def _opened_at_first_use(router: PromptRouter, folder: Path) -> Entailment:

@@ -16,7 +16,7 @@ from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.staged import Rehearsal
 from demur.gate.weaker_groups import WeakerGroup
 from demur.records import FloatArray
-from demur.routing.artifact import POLICY, weights_hash
+from demur.routing.artifact import GATE_FILE, weights_hash
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,12 +47,12 @@ def write_gate(folder: Path, saved: SavedGate) -> None:
         "trials": [asdict(trial) for trial in saved.trials],
         "weaker": [asdict(one) for one in saved.weaker],
     }
-    write_whole(folder / POLICY, json.dumps(kept) + "\n")
+    write_whole(folder / GATE_FILE, json.dumps(kept) + "\n")
 
 
 def read_gate(folder: Path) -> SavedGate | None:
     """The gate beside a saved router; None where there is none. Raises ArtifactError for one of another router."""
-    path = folder / POLICY
+    path = folder / GATE_FILE
     if not path.exists():
         return None
     if not path.is_file():

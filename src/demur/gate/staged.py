@@ -127,7 +127,7 @@ def staged_curve(
     strong_quality: FloatArray,
     costs: tuple[FloatArray, FloatArray] | None = None,
 ) -> CostQualityCurve:
-    """The curve of a policy: ``draft_quality`` (n, r), ``strong_quality`` (n,); ``costs`` (n,) USD of one answer."""
+    """The curve of a router: ``draft_quality`` (n, r), ``strong_quality`` (n,); ``costs`` (n,) USD of one answer."""
     n, r = draft_quality.shape
     curve = cost_quality_curve(
         scores.final.ravel(), draft_quality.ravel(), np.repeat(strong_quality, r), groups=np.repeat(np.arange(n), r)

@@ -1,4 +1,8 @@
-"""A policy from a router and both models' samples of its training prompts, without labels: the gate, and its worth."""
+"""Trains the gate of a prompt router from both models' samples of its training prompts, without labels.
+
+Beside the gate it measures what the gate is worth: its verdict, its rehearsal for curves and thresholds, the value of
+each extra sample, and the groups of prompts where the weak model is believed to be better.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from demur.routing.prompt_router import PromptRouter
 from demur.sampling.pair import PairSamples
 
 
-def train_policy(
+def train_gate(
     router: PromptRouter,
     prompts: Sequence[Prompt],
     samples: PairSamples,
@@ -29,10 +33,11 @@ def train_policy(
     *,
     extra: int = 3,
 ) -> Router:
-    """Learn a gate for a router from both models' samples of its training prompts, without labels.
+    """Returns the router with a gate, learned from both models' samples of its training prompts, without labels.
 
-    It is active where its own verdict says that it pays; ``extra`` is the most weak samples that it may ask for. Too
-    few prompts, or other ones than the router's: a policy without a gate that says so.
+    The gate is active where its verdict says that it pays; ``extra`` is the largest number of extra weak samples it may
+    request. With too few prompts, or other prompts than the router was trained on, the result has no gate and ``about``
+    says why.
     """
     weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
     texts = [prompt.text for prompt in prompts]

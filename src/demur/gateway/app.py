@@ -116,7 +116,7 @@ class Gateway:
         """What is true now."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
         up = {upstream.endpoint.model: upstream.healthy for upstream in self.upstreams.values()}
-        return Gauges(self.in_flight, dropped, failures, self.decider.policy.threshold, up)
+        return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold, up)
 
     # -- one request ---------------------------------------------------------------------------------------------
 

@@ -17,28 +17,28 @@ OWN = ("encoder", "method", "entailment")  # settings that name objects of the u
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
-def usable_policy(settings: GatewaySettings, *, starting: bool = False) -> Router:
-    """A saved policy that has scored a prompt. Raises ArtifactError, or what else demur raises.
+def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Router:
+    """A saved router that has scored a prompt. Raises ArtifactError, or what else demur raises.
 
     At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
     """
     folder = settings.router
     own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
-        policy = Router.load(folder, **own, allow_endpoints=settings.endpoints)
-        score = float(policy.prompt_router.score([PROBE])[0])
+        router = Router.load(folder, **own, allow_endpoints=settings.endpoints)
+        score = float(router.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:
             raise
         print(f"demur: {error}; the strong model answers until it does", file=sys.stderr)
-        return policy
+        return router
     except DemurError:
         raise
     except Exception as error:  # a router may be broken in ways that only its arithmetic finds
         raise ArtifactError(f"{folder}: cannot score a prompt ({type(error).__name__}: {error}); train again") from None
     if not math.isfinite(score):
         raise ArtifactError(f"{folder}: scores a prompt with {score}, no number; train again")
-    return policy
+    return router
 
 
 async def reload_all(gateway: Gateway) -> float:
@@ -57,12 +57,12 @@ async def _take_over(gateway: Gateway) -> float:
         raise InputError(f"{changed} has changed, and only a restart can change it")
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(gateway.upstreams.values()))
-    policy, held = await asyncio.to_thread(usable_policy, settings), gateway.decider.policy.prompt_router
-    fresh = policy.prompt_router
+    router, held = await asyncio.to_thread(usable_router, settings), gateway.decider.router.prompt_router
+    fresh = router.prompt_router
     if (fresh.weak, fresh.strong) != (held.weak, held.strong):
         raise ArtifactError(
             f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
         )
-    gateway.settings, gateway.decider.policy, gateway.doorkeeper.keys = settings, policy, keys
+    gateway.settings, gateway.decider.router, gateway.doorkeeper.keys = settings, router, keys
     gateway.decider.seconds = settings.decide_seconds
     return fresh.threshold

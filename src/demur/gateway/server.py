@@ -26,7 +26,7 @@ from demur.gateway.operator.dashboard import count_with_noun
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
-from demur.gateway.reload import reload_all, usable_policy
+from demur.gateway.reload import reload_all, usable_router
 from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.upstreams.upstream import Upstream, unpriced
@@ -181,8 +181,8 @@ async def running(
     sockets = sockets or _bind(settings)
     async with AsyncExitStack() as stack:
         stack.callback(_close, [sockets])
-        policy = await asyncio.to_thread(usable_policy, settings, starting=True)
-        gateway = await _gateway(settings, policy, stack, board)
+        router = await asyncio.to_thread(usable_router, settings, starting=True)
+        gateway = await _gateway(settings, router, stack, board)
         gateway.read_again = read_again
 
         def patience() -> float:
@@ -205,19 +205,19 @@ async def running(
         yield gateway, *_addresses(settings, sockets)
 
 
-async def _gateway(settings: GatewaySettings, policy: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
+async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
     """A gateway with all that it holds; what must be closed is closed with the stack."""
-    warning = policy.prompt_router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
+    warning = router.prompt_router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
     if warning:
         print(f"demur: {warning}", file=sys.stderr)
-    upstreams = {role: await _upstream(role, settings, policy.prompt_router, stack) for role in ROLES}
+    upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in ROLES}
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(upstreams.values()))
     doorkeeper = Doorkeeper(keys, board.buckets.take if board else None)
     ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
     if ledger:
         stack.callback(ledger.close)
-    decider = Decider(policy, settings.decide_seconds)
+    decider = Decider(router, settings.decide_seconds)
     stack.callback(decider.close)
     trace = Tracer() if settings.otel else None
     if trace:

@@ -45,7 +45,7 @@ class GatewaySettings:
     context_characters: int = field(
         default=500, metadata={"at_least": 0}
     )  # of the conversation before the last user text that are routed with it
-    sticky: bool = True  # a conversation stays with its model unless the policy escalates
+    sticky: bool = True  # a conversation stays with its model unless the router escalates
     fallback: bool = True  # weak <-> strong when one is down; only for requests that left the choice to demur
     # Names that /v1/embeddings passes to the weak model's endpoint, beside the two models' own.
     embedding_models: tuple[str, ...] = ()

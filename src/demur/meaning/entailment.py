@@ -20,7 +20,6 @@ from demur.errors import EndpointError, InputError, ModelError, PromptRefusedErr
 from demur.event_loop import one_loop
 from demur.meaning.clusters import checked_probabilities
 from demur.meaning.cross_encoder import SHORT, OnnxEntailment, onnx_identity
-from demur.meaning.final_answer import READING
 from demur.meaning.languages import is_english
 from demur.meaning.normalise import exact_key
 from demur.models.catalogue import catalogue, sha256_of
@@ -178,9 +177,9 @@ def for_samples(spec: str, plain: EntailmentModel) -> EntailmentModel:
 
 
 def meaning_identity(spec: str) -> str:
-    """What tells the meanings of a labelling run from those that another entailment would make."""
-    found = entailment_identity(spec)
-    return f"reading {READING}, {found} at {SAMPLED_SHARE}" if spec == "shipped" else f"reading {READING}, {found}"
+    """Identifies the entailment of a labelling run; part of the key under which its meanings are stored."""
+    identity = entailment_identity(spec)
+    return f"{identity} at {SAMPLED_SHARE}" if spec == "shipped" else identity
 
 
 def own_name(entailment: Entailment) -> str:

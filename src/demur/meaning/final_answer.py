@@ -17,7 +17,6 @@ from demur.meaning.code import code_of
 from demur.meaning.languages import bare, is_english
 from demur.meaning.programs import is_program, program_value
 
-READING = 1  # of these rules; meanings that other ones made are not used again
 SHORT_WORDS = 8  # an answer of one line with no more words is its own final answer
 LONGEST = 4_000  # characters at a text's end in which its result is looked for
 LONGEST_STATED = 16  # words of a stated answer; more is not a result but an explanation

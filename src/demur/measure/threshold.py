@@ -29,7 +29,7 @@ class Calibration:
     n: int  # prompts it was set on
     asked: str  # in plain words, such as "strong share 30%"
     on: str = "your prompts"
-    gate: bool = True  # False: set for the router's score alone, so the gate takes no part (see policy)
+    gate: bool = True  # False: set for the router's score alone, so the gate takes no part (see `gate.router`)
 
     @property
     def sentence(self) -> str:

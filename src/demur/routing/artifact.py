@@ -27,7 +27,7 @@ from demur.records import FloatArray
 FORMAT = 1
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
 CERTIFICATE = "certificate.json"  # of the threshold in router.json; it goes with it
-POLICY = "policy.json"  # the gate of the router beside it
+GATE_FILE = "policy.json"  # the gate of the router beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,9 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 def gate_beside(folder: Path) -> bool:
     """Whether a gate that takes part is saved with the router of this folder."""
     try:
-        return (folder / POLICY).is_file() and bool(json.loads((folder / POLICY).read_text(encoding="utf-8"))["active"])
+        return (folder / GATE_FILE).is_file() and bool(
+            json.loads((folder / GATE_FILE).read_text(encoding="utf-8"))["active"]
+        )
     except (OSError, ValueError, LookupError, TypeError, RecursionError):  # `demur.gate` says what is wrong with one
         return False
 

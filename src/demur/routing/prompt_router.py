@@ -64,7 +64,7 @@ class Decision:
     reason: str
     neighbours: tuple[Neighbour, ...]  # nearest first
     familiar: bool = True  # False: further from every training prompt than 99 % of those are from each other
-    stage: Literal["prompt", "gate"] = "prompt"  # gate: the weak model's answer has, or will have, its say (see policy)
+    stage: Literal["prompt", "gate"] = "prompt"  # "gate": the weak answer is, or will be, part of the decision
     wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: this is the last word
     void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
 

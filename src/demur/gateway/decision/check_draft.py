@@ -92,7 +92,7 @@ class DraftChecker:
         stream = HeldStream(answer.pieces, strip=self._strips)
         with charge_if_cut(self._calls, "weak", tokens):
             await stream.read_head()
-        decision = self._decider.policy.check_head(first, stream.logprobs)
+        decision = self._decider.router.check_head(first, stream.logprobs)
         call = Call("weak", tokens, stream.tokens, counted=False)
         return Draft(replace(answer, pieces=stream.chunks()), decision, call)
 
@@ -103,7 +103,7 @@ class DraftChecker:
         if self._strips:
             answer = replace(answer, whole=without_logprobs(answer.whole))
         if draft is None:  # an answer without text cannot be compared with anything
-            alone = self._decider.policy.prompt_router.decide(first.score, threshold=first.threshold)
+            alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold)
             return Draft(answer, alone, call)
         text, samples = self._sent.question.text, [draft]
         with charge_if_cut(self._calls, "weak", call.prompt_tokens, call.completion_tokens):
@@ -140,7 +140,7 @@ class DraftChecker:
 
     def _extra(self, index: int) -> dict[str, object]:
         """The same for an extra sample: by the gate's own sampling, and not by the draft's seed."""
-        question, sampling = self._sent.question, self._decider.policy.prompt_router.record.get("sampling", {})
+        question, sampling = self._sent.question, self._decider.router.prompt_router.record.get("sampling", {})
         asked = self._draft()
         asked |= {"temperature": sampling.get("temperature", 1.0), "top_p": sampling.get("top_p", 1.0)}
         if "seed" in question.body:
@@ -150,7 +150,7 @@ class DraftChecker:
     @property
     def _strips(self) -> bool:
         """True where log-probs are ours to ask for and to take out."""
-        gate = self._decider.policy.serving_gate
+        gate = self._decider.router.serving_gate
         return gate is not None and gate.needs_logprobs and not self._sent.question.logprobs
 
 

@@ -1,4 +1,4 @@
-"""Which model answers a request: the one that it names or asks for, its conversation's, or the policy's choice."""
+"""Which model answers a request: the one that it names or asks for, its conversation's, or the router's choice."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Chooser:
 
     async def _decide(self, question: Question, threshold: float | None) -> Choice:
         # A stream waits for its first tokens only where looking at them was found to pay.
-        waits = not question.streamed or self._decider.policy.checks_streams
+        waits = not question.streamed or self._decider.router.checks_streams
         gate = waits and question.one_text and self._conversations.held(question.turn) != "strong"
         try:
             made = await self._decider.decide(question.text, threshold, gate=gate)

@@ -1,4 +1,4 @@
-"""Conversations stay with their model (prompt cache, style) unless the policy escalates; the oldest are forgotten.
+"""Conversations stay with their model (prompt cache, style) unless the router escalates; the oldest are forgotten.
 
 The protocol has no conversations, only histories that grow: a turn is known by all that was said up to it, and the
 next one names it again. So conversations that began with the same words part where their words do.

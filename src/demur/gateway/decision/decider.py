@@ -52,10 +52,10 @@ class Asked:
 
 
 class Decider:
-    """Routes texts; create it inside a running loop. The policy can be exchanged while it works."""
+    """Routes texts; create it inside a running loop. The router can be exchanged while it works."""
 
-    def __init__(self, policy: Router, seconds: float = 5.0) -> None:
-        self.policy, self.seconds = policy, seconds  # a decision may take so long
+    def __init__(self, router: Router, seconds: float = 5.0) -> None:
+        self.router, self.seconds = router, seconds  # a decision may take so long
         self._waiting: deque[Asked] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
         self._busy = False
@@ -78,12 +78,12 @@ class Decider:
             raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
         decision = made.decision
         if threshold is not None:
-            decision = self.policy.prompt_router.decide(made.score, familiar=decision.familiar, threshold=threshold)
-        return replace(made, decision=self.policy.first_stage(decision) if gate else decision)
+            decision = self.router.prompt_router.decide(made.score, familiar=decision.familiar, threshold=threshold)
+        return replace(made, decision=self.router.first_stage(decision) if gate else decision)
 
     async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
         """The second stage, in the worker thread: comparing meanings may ask a model."""
-        work = partial(self.policy.check, decision, text, samples, final=final)
+        work = partial(self.router.check, decision, text, samples, final=final)
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def _start(self) -> None:
@@ -91,7 +91,7 @@ class Decider:
             return
         self._busy = True
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
-        router = self.policy.prompt_router  # the one that a batch began with scores it, whatever is loaded meanwhile
+        router = self.router.prompt_router  # the one that a batch began with scores it, whatever is loaded meanwhile
         started = time.perf_counter()
         work = asyncio.get_running_loop().run_in_executor(
             self._worker, _score_batch, router, [one.text for one in batch]

@@ -49,7 +49,7 @@ def metrics_text(gateway: Gateway, board: Board | None) -> str:
     every = [own, *(board.others() if board else ())]
     sums = {name: sum(int(one[name]) for one in every) for name in ("in_flight", "dropped", "failures")}
     up = {model: all(one.get("up", {}).get(model, True) for one in every) for model in own["up"]}  # each has its own
-    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.policy.threshold, up)
+    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.router.threshold, up)
     return prometheus(sum_series(one["series"] for one in every), gauges)
 
 
@@ -59,7 +59,7 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     hours = [Hour(map_file(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
     recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
-        "threshold": gateway.decider.policy.threshold,
+        "threshold": gateway.decider.router.threshold,
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
     }

@@ -104,7 +104,7 @@ async def checked_draft(
         return Checked("strong", reason, first.score, time.perf_counter() - started, fallback=True)
     seconds, turn = time.perf_counter() - started, sent.question.turn
     if draft is None:
-        alone = decider.policy.prompt_router.decide(first.score, threshold=first.threshold)
+        alone = decider.router.prompt_router.decide(first.score, threshold=first.threshold)
         reason = f"{alone.reason}; the weak model refused a draft that can be checked: the gate is void"
         return Checked(*chooser.settle(turn, alone.role, reason), first.score, seconds, void=True)
     made, extra = draft.decision, draft.extra_samples

@@ -1,4 +1,4 @@
-"""The policy on graded prompts: its rows of the table, and plain sentences of what its gate and labels are worth."""
+"""The router on graded prompts: its rows of the table, and plain sentences of what its gate and labels are worth."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from demur.routing.prompt_router import PromptRouter
 PAPER = "paper: hard, sw"
 
 
-def measure_policy(
-    policy: Router, served: str, test: TestSet, paper: PromptRouter | None, meanings: Clustering | None = None
+def measure_gate(
+    router: Router, served: str, test: TestSet, paper: PromptRouter | None, meanings: Clustering | None = None
 ) -> tuple[list[EvaluationRow], tuple[str, ...]]:
     """Rows of the paper's recipe and, last, of router and gate; and what is found. ``served`` names the router.
 
@@ -24,8 +24,8 @@ def measure_policy(
     """
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
-    findings = list(policy.lines)
-    scores = policy.prompt_router.score(texts)
+    findings = list(router.lines)
+    scores = router.prompt_router.score(texts)
     quality, best = test.weak_quality, scores
     costs = None if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
     if paper is not None:
@@ -34,15 +34,15 @@ def measure_policy(
             paper.score(texts), test.weak_quality, test.strong_quality, weak_cost=weak_cost, strong_cost=strong_cost
         )
         rows.append(EvaluationRow(PAPER, curve))
-    if policy.gate is not None:
+    if router.gate is not None:
         samples = [test.weak[prompt.id] for prompt in test.prompts]
-        drafts = drafts_of(policy, texts, samples, meanings)
-        staged = staged_scores(policy.gate, scores, drafts)
+        drafts = drafts_of(router, texts, samples, meanings)
+        staged = staged_scores(router.gate, scores, drafts)
         right = np.array([sample_quality(prompt, test.weak[prompt.id], test.grader) for prompt in test.prompts])
         drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
         rows.append(EvaluationRow(f"{served} + gate", staged_curve(staged, drafted, test.strong_quality, costs)))
-        if policy.active:
-            findings.append(f"at its threshold the policy {staged.use(policy.threshold).sentence}")
+        if router.active:
+            findings.append(f"at its threshold the router {staged.use(router.threshold).sentence}")
             quality, best = drafted, staged.final
     if paper is not None and test.strong_quality.mean() > test.weak_quality.mean():
         findings.append(_gain_over_paper(best, paper.score(texts), quality, test.strong_quality))
