@@ -35,6 +35,10 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
     record: Annotated[Recorded | None, typer.Option(help="Keep them in the ledger; by default it keeps none.")] = None,
     allow_endpoint: AllowEndpoint = None,
+    pair_changed_anyway: Annotated[
+        bool,
+        typer.Option("--pair-changed-anyway", help="Be silent about models that the router was not labelled with."),
+    ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
 ) -> None:
     """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
@@ -54,6 +58,7 @@ def serve(
         workers=workers,
         record_prompts=True if record else None,
         allow_endpoints=allow_endpoint,
+        pair_changed_anyway=pair_changed_anyway or None,
         ready=printing.serving,
     )
 

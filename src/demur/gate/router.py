@@ -60,6 +60,13 @@ class Router:
     trials: tuple[ExtraSamplesTrial, ...] = ()  # the gate with fewer extra samples
     weaker: tuple[WeakerGroup, ...] = ()  # where the weak model is believed better
 
+    def serving(self, *, weak: str | None = None, strong: str | None = None) -> Router:
+        """The same router in front of models of these names (None: as recorded); every reason names one that differs.
+
+        For `answer` with functions of your own, which have no name that demur could compare.
+        """
+        return replace(self, prompt_router=self.prompt_router.serving(weak=weak, strong=strong))
+
     @property
     def serving_gate(self) -> Gate | None:
         """The gate where it takes part: active, and not set aside by a promise that was made for the router alone."""
@@ -180,7 +187,7 @@ class Router:
             role=role,
             model=self.prompt_router.strong if role == "strong" else self.prompt_router.weak,
             score=score,
-            reason=f"score {score:.3f} {sign} threshold {decision.threshold:.3f} ({why})",
+            reason=f"score {score:.3f} {sign} threshold {decision.threshold:.3f} ({why}){self.prompt_router.pair_note}",
             wants_samples=0,
         )
 

@@ -25,7 +25,7 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Route
     folder = settings.router
     own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
-        router = Router.load(folder, **own, allow_endpoints=settings.endpoints)
+        router = _in_front_of(settings, Router.load(folder, **own, allow_endpoints=settings.endpoints))
         score = float(router.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:
@@ -39,6 +39,14 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Route
     if not math.isfinite(score):
         raise ArtifactError(f"{folder}: scores a prompt with {score}, no number; train again")
     return router
+
+
+def _in_front_of(settings: GatewaySettings, router: Router) -> Router:
+    """The router, told which models the settings name."""
+    if settings.pair_changed_anyway:
+        return router
+    weak, strong = (one.model if one else None for one in (settings.weak, settings.strong))
+    return router.serving(weak=weak, strong=strong)
 
 
 async def reload_all(gateway: Gateway) -> float:

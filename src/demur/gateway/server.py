@@ -58,6 +58,7 @@ def serve(
     workers: int = 1,
     record_prompts: bool | None = None,
     allow_endpoints: Sequence[str] | None = None,
+    pair_changed_anyway: bool | None = None,
     ready: Ready | None = None,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address of
@@ -68,6 +69,7 @@ def serve(
 
     def read() -> GatewaySettings:
         given = {"router": router, "host": host, "port": port, "encoder": encoder, "record_prompts": record_prompts}
+        given["pair_changed_anyway"] = pair_changed_anyway
         return read_settings(config, **given, allow_endpoints=list(allow_endpoints) if allow_endpoints else None)
 
     read()  # a wrong file is said before anything is started
@@ -210,6 +212,9 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     warning = router.prompt_router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
     if warning:
         print(f"demur: {warning}", file=sys.stderr)
+    if router.prompt_router.other_pair:
+        advice = "label and train on this pair, or serve with --pair-changed-anyway"
+        print(f"demur: {router.prompt_router.other_pair}; {advice}", file=sys.stderr)
     upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in ROLES}
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(upstreams.values()))

@@ -39,6 +39,7 @@ class GatewaySettings:
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
     weak: ModelConfig | None = None  # None: the pair that the router was trained on
     strong: ModelConfig | None = None
+    pair_changed_anyway: bool = False  # a model of another name than the router was labelled with is not remarked on
     # HOST[:PORT][#KEY_VARIABLE] that the saved router may send prompts to, beside the two above.
     allow_endpoints: tuple[str, ...] = ()
     default: Role = "strong"  # where a prompt without any text goes: weak or strong

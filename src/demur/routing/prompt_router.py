@@ -24,6 +24,7 @@ from demur.models.encoder import encoder_identity, load_encoder, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
+from demur.routing.recorded_pair import other_pair
 
 NEIGHBOURS = 3
 
@@ -85,6 +86,7 @@ class PromptRouter:
     record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
     endpoints: AllowedEndpoints | None = None  # that its record may be asked by; None: all, it was made here
     gate_unheard: bool = False  # a gate that takes part is saved with it; whoever asks this alone is told so
+    other_pair: str = ""  # which served models are not those that it was labelled with; empty: none is known to differ
 
     @property
     def threshold(self) -> float:
@@ -169,7 +171,7 @@ class PromptRouter:
             role=role,
             score=score,
             threshold=used,
-            reason=f"score {score:.3f} {sign} threshold {used:.3f} ({basis}){drift}{self._alone}",
+            reason=f"score {score:.3f} {sign} threshold {used:.3f} ({basis}){drift}{self._alone}{self.pair_note}",
             neighbours=neighbours,
             familiar=familiar,
         )
@@ -188,6 +190,19 @@ class PromptRouter:
     def _alone(self) -> str:
         heard = not self.gate_unheard or (self.calibration is not None and not self.calibration.gate)
         return "" if heard else "; the gate saved with it was not heard: demur.Router.load hears both"
+
+    def serving(self, *, weak: str | None = None, strong: str | None = None) -> PromptRouter:
+        """The same router in front of models of these names (None: as recorded); every reason names one that differs.
+
+        A router's scores compare two models; of another pair they tell nothing. Names that the record does not hold
+        are not compared.
+        """
+        return replace(self, other_pair=other_pair(self.record, weak, strong))
+
+    @property
+    def pair_note(self) -> str:
+        """What a reason ends with where another pair is served."""
+        return f"; {self.other_pair}" if self.other_pair else ""
 
     def calibrated(self, calibration: Calibration) -> PromptRouter:
         """The same router with another threshold."""
