@@ -1,7 +1,7 @@
 # The named commands of the project; CI calls the same ones.
 PYTHON ?= python3.11
 BIN = .venv/bin
-# One thread a library: two threads on a busy two-core machine are slower than one.
+# One thread per library: two threads on a busy two-core machine are slower than one.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 

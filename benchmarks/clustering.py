@@ -28,7 +28,7 @@ STUBS: dict[str, EntailmentModel] = {"words": stub, "equal": exact_match}
 
 
 def naive(question: str, answers: Sequence[str], entailment: EntailmentModel = stub) -> tuple[list[int], int]:
-    """First-fit over unique answers, both directions always asked, one pair a call; returns ids and pairs."""
+    """First-fit over unique answers, both directions always asked, one pair per call; returns ids and pairs."""
     leaders: list[str] = []
     cluster_of: dict[str, int] = {}
     pairs = 0
@@ -49,7 +49,7 @@ def main() -> None:
     print(describe())
     rows = shared_rows("samples/triviaqa_llama2_7b_chat")[:PROMPTS]
     questions, answers = [row["question"] for row in rows], [row["samples"] for row in rows]
-    print(f"{'way':<32}{'pairs a prompt':>15}{'calls':>9}{'ratio of pairs':>16}")
+    print(f"{'way':<32}{'pairs per prompt':>15}{'calls':>9}{'ratio of pairs':>16}")
     for name, entailment in STUBS.items():
         by_loop = [naive(question, texts, entailment) for question, texts in zip(questions, answers, strict=True)]
         pairs = sum(count for _, count in by_loop)

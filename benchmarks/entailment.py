@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def speed() -> None:
-    """Seconds to import and load, in a process of its own; direction-pairs a second on one thread."""
+    """Seconds to import and load, in a process of its own; direction-pairs per second on one thread."""
     code = (
         "import time; start = time.perf_counter(); import demur; model = demur.shipped_entailment(); "
         "model([('a', 'b')]); print(time.perf_counter() - start)"

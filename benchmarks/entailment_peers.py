@@ -125,7 +125,7 @@ def uqlm(counter: Counter) -> Run:
 
 
 def truthtorchlm(counter: Counter) -> Run:
-    """Its bidirectional_entailment_clustering (both directions of each pair, one pair a call; joins unless 0)."""
+    """Its bidirectional_entailment_clustering (both directions of each pair, one pair per call; joins unless 0)."""
     from TruthTorchLM.truth_methods.semantic_entropy import calculate_total_log
     from TruthTorchLM.utils import common_utils
 

@@ -45,7 +45,7 @@ QUESTIONS = (
 async def tokens_per_second(
     session: aiohttp.ClientSession, endpoint: Endpoint, question: str, groups: list[list[int]], *, cached: bool
 ) -> float:
-    """Sample the question at these indices, a request a group, one after another."""
+    """Sample the question at these indices, one request per group, one after another."""
     settings = SamplingSettings(n=N, max_tokens=MAX_TOKENS, chat=False)
     text = f"{EXAMPLES}Question: {question}\nAnswer:"
     tokens, start = 0, time.perf_counter()
@@ -64,7 +64,7 @@ async def compare(model: str) -> None:
             for cached, found in rates.items():
                 alone = await tokens_per_second(session, endpoint, question, ALONE, cached=cached)
                 found.append((alone, await tokens_per_second(session, endpoint, question, TOGETHER, cached=cached)))
-    print(f"{model}, {N} samples of {MAX_TOKENS} tokens a prompt, medians of {len(QUESTIONS) - 1} prompts")
+    print(f"{model}, {N} samples of {MAX_TOKENS} tokens per prompt, medians of {len(QUESTIONS) - 1} prompts")
     print(f"{'':<42}{'one by one':>12}{'parallel':>10}{'ratio':>8}")
     for cached, found in rates.items():
         rows = np.array(found[1:])  # the first warms up

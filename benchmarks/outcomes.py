@@ -1,6 +1,6 @@
 """The outcomes behind RouteLLM's benchmarks (GPT-4 / Mixtral, decontaminated): weak, strong, oracle, and pure chance.
 
-Prints what DESIGN and RouteLLM report, so that every other figure stands on the same ground.
+Prints the figures that RouteLLM reports for the same data, as a check of the data and of the curve.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def print_front(pair: Pair, routers: Folded) -> None:
         "two stages": staged(pair, routers, pair.rows.signals)[0],
     }
     policies = {"random": without_gate(np.random.default_rng(0).random(len(read)))} | policies
-    print(f"  prices and speeds are assumed: USD a token {USD}, seconds {SECONDS}")
+    print(f"  prices and speeds are assumed: USD per token {USD}, seconds {SECONDS}")
     print(f"  {'front':<14}{'strong':>8}{'quality':>9}{'USD/1,000':>11}{'read':>8}{'written':>9}{'seconds':>9}")
     for name, scores in policies.items():
         for share in (0.1, 0.3, 0.5, 0.7):

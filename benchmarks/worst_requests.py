@@ -167,7 +167,7 @@ def measure(folder: Path) -> list[Cost]:
 
 
 def report_worst(folder: Path) -> None:
-    """Print a row a request, and the worst of all."""
+    """Print one row per request, and the worst of all."""
     found = measure(folder)
     print(f"{'one request of 64 KiB at most':<40}{'bytes':>8}{'status':>8}{'peak MiB':>10}{'loop held, ms':>15}")
     for cost in sorted(found, key=lambda one: one.peak_megabytes, reverse=True):

@@ -183,7 +183,7 @@ def test_the_settings_of_a_gateway_name_its_endpoints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "#K", "http://", "a@b", "http://a@b/v1", "a b", "a\\b", "host:99999", "[::1"])
 def test_what_is_no_address_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="is no address of an endpoint"):
+    with pytest.raises(InputError, match="is not the address of an endpoint"):
         AllowedEndpoints.named([name])
 
 

@@ -116,7 +116,7 @@ def test_a_full_disk_takes_no_earlier_router(tmp_path: Path) -> None:
     earlier = make("sw")
     earlier.save(tmp_path)
     with disk_with_room_for(1000):
-        with pytest.raises(ArtifactError, match=r"File too large\), what was there stays; free some"):
+        with pytest.raises(ArtifactError, match=r"File too large\) and the earlier one is unchanged; free some"):
             make("logistic").save(tmp_path)
         with pytest.raises(ArtifactError, match="what was there stays"):
             save_calibration(tmp_path, replace(threshold_for_share([0.1, 0.9], 0.5), on="x" * 2000))

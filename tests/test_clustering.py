@@ -28,7 +28,7 @@ def close(pairs: Pairs) -> FloatArray:
 
 
 def naive(answers: Sequence[str], entails: object) -> tuple[list[int], int]:
-    """First-fit as it is written in the paper: one pair a call, both directions; ids and pairs."""
+    """First-fit as it is written in the paper: one pair per call, both directions; ids and pairs."""
     leaders: list[str] = []
     ids, pairs = [], 0
     for answer in answers:

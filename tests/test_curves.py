@@ -190,8 +190,8 @@ def test_published_outcomes_come_out(name: str, n: int, weak: float, strong: flo
         ({"scores": 0.5}, r"scores: shape \(\)"),
         ({"scores": [[0.1], [0.9]]}, r"scores: shape \(2, 1\); give one value a prompt"),
         ({"scores": ["low", "high"]}, "scores: not an array of numbers, found list"),
-        ({"weak_cost": [1.0, 2.0]}, "weak_cost alone is no cost; give both"),
-        ({"strong_cost": 1.0}, "strong_cost alone is no cost; give both"),
+        ({"weak_cost": [1.0, 2.0]}, "weak_cost alone is not a cost; give both"),
+        ({"strong_cost": 1.0}, "strong_cost alone is not a cost; give both"),
         ({"weak_cost": [1.0], "strong_cost": 2.0}, "1 values of weak_cost for 2 prompts"),
         ({"groups": [0]}, r"groups of shape \(1,\) for 2 scores"),
     ],
@@ -209,7 +209,7 @@ def test_one_cost_stands_for_all_prompts() -> None:
 
 
 def test_the_band_stays_where_quality_can_be() -> None:
-    """Both models' quality is drawn anew, so a resample of right answers alone ends at 1 and not above."""
+    """Both models' quality is drawn again, so a resample of right answers alone ends at 1 and not above."""
     random = np.random.default_rng(0)
     weak, strong = (random.random(40) < 0.5).astype(float), np.ones(40)
     band = cost_quality_curve(random.random(40), weak, strong).band(np.linspace(0, 1, 11))

@@ -56,7 +56,7 @@ def test_an_embeddings_endpoint_is_an_encoder() -> None:
 
 
 def test_names_that_are_no_encoder() -> None:
-    with pytest.raises(InputError, match="is no encoder; use minilm"):
+    with pytest.raises(InputError, match="is not an encoder; use minilm"):
         load_encoder("word2vec")
     with pytest.raises(InputError, match="is a chat model"):
         load_encoder("smollm2-135m")

@@ -108,7 +108,7 @@ async def test_overload_without_end_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("raw", "named"),
     [
-        ("<html>Welcome</html>", "no JSON: <html>Welcome</html>"),
+        ("<html>Welcome</html>", "not JSON: <html>Welcome</html>"),
         ('{"choices": []}', "no choices"),
         ('{"error": "busy"}', 'answered 500: {"error": "busy"}'),
         ("", "answered 200 with nothing"),

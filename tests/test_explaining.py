@@ -45,7 +45,7 @@ def saved(tmp_path: Path) -> str:
 
 
 def test_the_expected_cost_is_tokens_times_price() -> None:
-    """Two added tokens a prompt, ten answer tokens on average; forty characters are ten tokens."""
+    """Two added tokens per prompt, ten answer tokens on average; forty characters are ten tokens."""
     cost = priced().cost("strong")
     assert cost is not None
     assert cost.usd("x" * 40) == pytest.approx(12 * 1e-4 + 10 * 2e-4)

@@ -41,7 +41,7 @@ INSIDE_200 = {
     "an error": (response(b'{"error":{"message":"overloaded"}}'), "overloaded"),
     "an error as text": (response(b'{"error":"overloaded","choices":[]}'), "overloaded"),
     "an error of the choice": (response(b'{"choices":[{"error":{"message":"overloaded"},"text":""}]}'), "overloaded"),
-    "nothing": (response(b""), "0 bytes that are no JSON"),
+    "nothing": (response(b""), "0 bytes that are not JSON"),
     "HTML": (response(b"<html>busy</html>", b"Content-Type: text/html\r\n"), "no JSON"),
     "half of a JSON": (response(b'{"choices": [{"message"'[:15]), "no JSON"),
     "an error event": (response(FAILED, SSE), "overloaded"),

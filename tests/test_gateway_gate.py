@@ -41,7 +41,7 @@ def by_samples() -> Gate:
 
 
 def priced(found: Running) -> None:
-    """A weak model that costs 1,000 USD a million tokens either way."""
+    """A weak model that costs 1,000 USD per million tokens either way."""
     side = found.gateway.upstreams["weak"]
     side.endpoint = replace(side.endpoint, usd_per_million_input=1000.0, usd_per_million_output=1000.0)
 

@@ -129,7 +129,7 @@ async def test_where_all_answers_are_the_same_nobody_is_asked() -> None:
     found = report("judge", items, replies)
     assert found.identical == 1
     assert {score for score, _, _ in found.scores.values()} == {100}
-    assert "nobody was asked" in found.lines[-1]
+    assert "the judge was not asked" in found.lines[-1]
 
 
 def test_without_a_ground_truth_the_judge_is_not_told_of_one() -> None:

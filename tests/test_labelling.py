@@ -16,7 +16,7 @@ PROMPTS = [Prompt(str(i), f"question {i}") for i in range(4)]
 
 
 def side(answers: list[tuple[str, str]]) -> dict[str, list[Sample]]:
-    """Two samples a prompt."""
+    """Two samples per prompt."""
     return {
         prompt.id: [Sample(k, text, (-0.1,) if text else (), "stop", 1, 1) for k, text in enumerate(said)]
         for prompt, said in zip(PROMPTS, answers, strict=True)

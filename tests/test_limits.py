@@ -100,7 +100,7 @@ def test_both_bounds_are_named() -> None:
 def test_a_base_url_that_is_none_is_refused_before_either_side_is_asked(wrong: str) -> None:
     good = from_mapping(RunConfig, PLAIN)
     check_pair(good)
-    with pytest.raises(InputError, match="is no URL; write it as https://HOST/v1"):
+    with pytest.raises(InputError, match="is not a URL; write it as https://HOST/v1"):
         check_pair(replace(good, strong=ModelConfig("s", wrong)))
 
 

@@ -330,7 +330,7 @@ def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("run", "none.toml"), "no such run file"),
         (("models", "fetch", "gpt-9"), "no model is called 'gpt-9'"),
         (("label", "--run", "none"), "no run here yet"),
-        (("doctor", "what"), "is no model: give a catalogue name"),
+        (("doctor", "what"), "is not a model: give a catalogue name"),
         (("run", "folder.toml"), "folder.toml: cannot be read as a run file: Is a directory"),
         (("calibrate", "x" * 5000, "--router", "none"), "no saved router here"),
         (("label", "--run", "file"), "no run here yet"),
@@ -356,7 +356,7 @@ def test_errors_are_one_line_and_exit_code_2(
 
 def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, pair: Pair) -> None:
     train_router(LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l").save(tmp_path / "router")
-    for prompt, said in ((b"Z\xfcrich", "no UTF-8 text"), (b"-", "standard input: byte 0xfc is not UTF-8")):
+    for prompt, said in ((b"Z\xfcrich", "not UTF-8 text"), (b"-", "standard input: byte 0xfc is not UTF-8")):
         for command in ("route", "explain"):
             done = subprocess.run(
                 [sys.executable, "-m", "demur", command, prompt, "--router", str(tmp_path / "router")],

@@ -93,8 +93,12 @@ def test_the_right_option_is_its_letter_its_text_or_its_place(tmp_path: Path, go
 @pytest.mark.parametrize(
     ("gold", "choices", "named"),
     [
-        ("a hen", CHOICES, r"p\.jsonl:1: field 'answers': 'a hen' is no letter, text or place .from 0. of 2 options"),
-        (2, CHOICES, "'2' is no letter"),
+        (
+            "a hen",
+            CHOICES,
+            r"p\.jsonl:1: field 'answers': 'a hen' is not a letter, text or place .from 0. of 2 options",
+        ),
+        (2, CHOICES, "'2' is not a letter"),
         (1, ["1", "2"], "1 is the text of option A and the place of B; write the letter"),
         ("A", ["x"] * 27, "holds 27 options"),
     ],
@@ -120,7 +124,7 @@ def test_a_long_csv_field_is_read_and_half_a_character_is_refused(tmp_path: Path
     table = tmp_path / "p.csv"
     table.write_text(f"id,prompt\n1,{'x' * 1_000_000}\n", encoding="utf-8")
     assert len(read_prompts(table)[0].text) == 1_000_000
-    with pytest.raises(InputError, match=r"p\.jsonl:2: \\ud800 is half a character"):
+    with pytest.raises(InputError, match=r"p\.jsonl:2: \\ud800 is half a surrogate pair"):
         read_prompts(jsonl(tmp_path, [{"prompt": "x"}, '{"prompt": "a \\ud800 b"}']))
     assert read_prompts(jsonl(tmp_path, ['{"prompt": "\\ud83d\\ude00"}']))[0].text == "\U0001f600"
 
@@ -163,7 +167,7 @@ def test_the_papers_mix_has_the_sizes_it_prints(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DEMUR_QUESTIONS", str(SHARED / "questions"))
     mix = load_prompts("nq-open:3610+triviaqa:3294+popqa:3610+mawps:1418")
     assert len({prompt.id for prompt in mix}) == len(mix) == 3610 + 3294 + 3610 + 1418
-    with pytest.raises(InputError, match="triviaqa: 3610 prompts asked, it has 3294 different ones"):
+    with pytest.raises(InputError, match="triviaqa: 3610 prompts requested, but it has 3294 different ones"):
         load_prompts("triviaqa:3610")
     assert len(load_prompts("paper-mix")) == len(mix)
     assert len(load_prompts("mmlu")) == 13_937  # equal questions with other options are other prompts

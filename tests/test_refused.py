@@ -80,7 +80,7 @@ async def test_a_failure_that_passes_is_asked_again_next_time() -> None:
 async def test_many_unexplained_refusals_in_a_row_are_the_endpoints_and_not_remembered(cause: RefusalCause) -> None:
     with Store(":memory:") as store:
         dead = Refusing(cause, *range(2, 12))
-        with pytest.raises(EndpointError, match=rf"{MOST_IN_A_ROW} prompts in a row were refused so"):
+        with pytest.raises(EndpointError, match=rf"{MOST_IN_A_ROW} prompts in a row were refused in the same way"):
             await sample_prompts(PROMPTS, dead, ENDPOINT, SETTINGS, store)
         assert len(dead.asked) == 2 + MOST_IN_A_ROW
         assert refused_prompts(PROMPTS, ENDPOINT, SETTINGS, store) == {}

@@ -146,7 +146,7 @@ def test_every_part_is_made_and_written(folder: Path, monkeypatch: pytest.Monkey
     pictures = {path.stem for path in (folder / "out").glob("*.png")}
     assert pictures == {"figure-1", "figure-2", "pools"}
     page = found.page.read_text()
-    assert "no fair RouteLLM" in page
+    assert "not a fair comparison with RouteLLM" in page
     assert "What differs from the paper" in found.lines[0]
     written = json.loads(json.dumps(found.as_dict()))
     assert written["parts"][0]["columns"][0] == "row"

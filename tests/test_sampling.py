@@ -65,7 +65,7 @@ async def test_a_dead_endpoint_loses_nothing_and_the_next_run_goes_on(tmp_path: 
 
 
 class OneByOne(Counting):
-    """A request a sample; the money runs out after so many."""
+    """One request per sample; the money runs out after so many."""
 
     async def sample(
         self, text: str, settings: SamplingSettings, indices: Sequence[int]

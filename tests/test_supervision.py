@@ -65,7 +65,7 @@ def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> 
     replies = [None, "LLM 1" if strong_first else "LLM 2", "Both are fine", "LLM 1 and LLM 2"]
     found = from_judge(of, items, replies, "judge")
     assert {row.id: row.target for row in found.preferences} == {"easy": 0.5, "hard": 1.0, "tie": 0.5}
-    assert found.notes == ("judge was asked 3 times, 1 pairs are alike; 1 replies not understood",)
+    assert found.notes == ("judge was asked 3 times, 1 pairs have equal answers; 1 replies not understood",)
     with pytest.raises(InputError, match="none of judge's 3 replies"):
         from_judge(of, items, [None, "So!", "Well", "Hm"], "judge")
 

@@ -48,7 +48,7 @@ def test_order_of_samples_and_names_of_clusters_do_not_matter(
 
 
 def test_a_models_own_word_is_no_measure_of_its_samples() -> None:
-    with pytest.raises(InputError, match="p_true is asked of a model about one answer"):
+    with pytest.raises(InputError, match="p_true is a model's report on one answer"):
         usable_definition("p_true", None)
 
 
@@ -162,7 +162,7 @@ def test_saturation_needs_more_than_one_answer() -> None:
 @pytest.mark.parametrize(
     ("logprobs", "named"),
     [
-        ([[-0.1], [math.nan]], "answer 1 has a log-prob that is no finite number"),
+        ([[-0.1], [math.nan]], "answer 1 has a log-prob that is not finite"),
         ([[-math.inf], [-math.inf]], "answer 0 has a log-prob"),
         ([-0.1, -0.2], "log-probs of answer 0 are -0.1; give each answer a list"),
         ([[-0.1], None], "log-probs of answer 1 are None"),

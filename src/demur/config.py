@@ -116,7 +116,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """Where training targets come from, and how (DESIGN section 4, Preferences).
+    """Where training targets come from, and how they are computed.
 
     An option that does not belong to the source keeps its default: `check_label` holds that.
     """
@@ -171,7 +171,7 @@ class LabelConfig:
 def check_label(label: LabelConfig, where: str = "label") -> None:
     """Raise InputError for an option that does not belong to the source, or one that it lacks."""
     if label.source not in LABEL_SOURCES:
-        raise InputError(f"{where}: source: {label.source!r} is none of {', '.join(map(repr, LABEL_SOURCES))}")
+        raise InputError(f"{where}: source: {label.source!r} is not one of {', '.join(map(repr, LABEL_SOURCES))}")
     for source in LABEL_SOURCES:
         for option in _options_of(source) if source != label.source else ():
             if _is_given(label, option):
@@ -389,7 +389,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return tuple(_typed(get_args(hint)[0], item, where) for item in value)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, get_args(hint)))}")
+            raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, get_args(hint)))}")
         return value
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):

@@ -32,7 +32,7 @@ class InputError(DemurError, ValueError):
 
 
 class EndpointError(DemurError):
-    """A model endpoint refused, hung, or answered something that is no completion."""
+    """A model endpoint refused, timed out, or returned something other than a completion."""
 
 
 class BudgetError(EndpointError):

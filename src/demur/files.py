@@ -48,4 +48,4 @@ def locked(path: Path) -> Iterator[None]:
 def refuse_device(path: Path) -> None:
     """Raise InputError for a pipe, a socket or a device, which would be read for ever."""
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise InputError(f"{path}: is no regular file")
+        raise InputError(f"{path}: is not a regular file")

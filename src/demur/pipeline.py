@@ -1,9 +1,9 @@
-"""The main path, a stage a function, in the order in which data flow.
+"""The main path, one function per stage, in the order in which data flow.
 
     sample -> label -> train -> calibrate -> evaluate;  `run` does them all, `demur.Router` serves what they made
 
-Each stage reads what the one before it left in the run folder, so any of them can be done again alone. The stages
-only connect: what a stage computes is in the module that bears its name.
+Each stage reads what the one before it left in the run folder, so any of them can be repeated alone. The stages only
+connect other modules: `demur.sampling`, `demur.labels`, `demur.routing`, `demur.gate` and `demur.evaluation` compute.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def run_config(
         spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
         router = train_stage(run)  # fit every router on the train prompts
-        config.save()  # now that all of it is there: a run that failed before leaves the record of what is
+        config.save()  # only now: a run that failed must leave the record of what is there
         gated = gate_stage(run, router)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(run, gated)  # the threshold that sends strong_share to the strong model
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
@@ -179,13 +179,13 @@ def calibrate_stage(run: Run, gated: Router) -> Calibration:
     return calibration
 
 
-# -- the public functions, one a command -----------------------------------------------------------------------------
+# -- the public functions, one per command -----------------------------------------------------------------------------
 
 
 def run(
     file: str | Path, *, again: bool = False, announce: Announce | None = None, progress: Progress = no_progress
 ) -> Outcome:
-    """Do the whole of a run file: sample, label, train, calibrate, evaluate, report.
+    """Run every stage of a run file: sample, label, train, calibrate, evaluate, report.
 
     Raises InputError where its folder holds a run with other samples, unless that is to be begun ``again``.
     """
@@ -215,7 +215,7 @@ def sample(
     announce: Announce | None = None,
     progress: Progress = no_progress,
 ) -> PairSpend:
-    """Ask both models n times a prompt and keep every answer in the run folder; returns what it cost in all.
+    """Ask both models n times per prompt and keep every answer in the run folder; returns what it cost in all.
 
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
     million tokens; ``concurrency`` is of requests to each model. Prompts that a model refused before are left out,
@@ -278,7 +278,7 @@ def label(
     with open_run(config, own, progress=progress) as opened:
         opened.lock("label")
         labels = label_stage(opened)
-    config.save()  # now that the labels are there: the record must not name a source that failed
+    config.save()  # only now: the record must not name a source that failed
     return labels
 
 
@@ -293,9 +293,9 @@ def train(
     extra_samples: int = 3,
     progress: Progress = no_progress,
 ) -> Router:
-    """Fit the routers and the gate on a run's preferences and samples; returns the router that serves, not calibrated.
+    """Fit the routers and the gate on a run's preferences and samples; returns the served router, not yet calibrated.
 
-    ``methods``: a list, names with commas between, or scikit-learn classifiers of your own by names of their own.
+    ``methods``: a list, names separated by commas, or a mapping from new names to scikit-learn classifiers of your own.
     ``encoder``: a name, or an object with ``encode``. ``entailment`` where the labels were made with your own. Objects
     of your own must be given again to whatever loads the router. Raises InputError.
     """
@@ -315,7 +315,7 @@ def train(
         config.save()  # now that the routers are there
         gate_stage(opened, router)
         fitted = router.method if isinstance(router.method, Classifier) else None
-        return load_served(opened, fitted)  # what was saved, with no store that is closed
+        return load_served(opened, fitted)  # read again, because the run's store is closed now
 
 
 def evaluate(

@@ -26,7 +26,7 @@ EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt 
 
 
 def demo_config(run: str = "run/demo") -> RunConfig:
-    """The demo as a run file would say it: answer-only prompts, 16 tokens at most, five samples a model."""
+    """The demo as a run file would say it: answer-only prompts, 16 tokens at most, five samples per model."""
     data = Path(str(files("demur"))) / "data"
     settings = SamplingSettings(
         n=5,

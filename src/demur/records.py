@@ -73,7 +73,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How answers are sampled. All but ``n`` is part of a sample's identity (DESIGN section 4)."""
+    """How answers are sampled. All settings but ``n`` are part of a sample's identity."""
 
     # equal for both models: every definition of entropy is biased by n
     n: int = field(default=10, metadata={"at_least": 1, "help": "Samples per prompt, for each model."})
@@ -130,7 +130,7 @@ class Preference:
     entropy_b: float | None = None
     definition: str = ""  # of the entropies
     margin: float | None = None  # entropy_a - entropy_b, nats
-    n: int = 0  # samples a model
+    n: int = 0  # samples per model
     meanings_a: int | None = None  # that its n samples have; n of n: saturated, the entropy tells nothing apart
     meanings_b: int | None = None
     slope: float | None = None  # kind believed: of what the strong model confirms on what the weak one agrees about

@@ -134,7 +134,9 @@ class Store:
         self._write("insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def tokens_paid(self, model: str, settings: str) -> tuple[float, int, int]:
-        """Prompt and answer tokens of all samples of a model under settings, and how many answers nobody counted."""
+        """Prompt and answer tokens of all samples of a model under settings, and how many answers have no token
+        count.
+        """
         with self._errors():
             prompt, answer, uncounted = self._db.execute(
                 "select total(prompt_tokens * 1.0 / choices), total(completion_tokens), total(prompt_tokens = 0) "

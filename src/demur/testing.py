@@ -1,6 +1,6 @@
 """A fake OpenAI-compatible endpoint on loopback, for tests of demur and of what is built on it. No model needed.
 
-It answers from a function, deterministically by seed, and can be told to misbehave the way real endpoints do.
+It answers from a function, deterministically by seed, and can be configured to fail the way real endpoints do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FakeEndpoint:
     supports_n: bool = True  # False: one choice whatever n says
     logprob: float | Callable[[str], float] | None = -0.1  # of every token (a word each); None: none are given
     unknown_fields: frozenset[str] = frozenset()  # refused by name with 400
-    failures: list[web.Response] = field(default_factory=list)  # handed out first, one a request
+    failures: list[web.Response] = field(default_factory=list)  # handed out first, one per request
     refusal: Callable[[Mapping[str, Any]], tuple[int, str] | None] | None = None  # of a request: status and body
     fail_every: int = 0  # every so many requests fail with 500
     hang_seconds: float = 0.0

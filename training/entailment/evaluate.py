@@ -33,7 +33,7 @@ Sides = tuple[str, str, str]  # question, an answer, another
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Scores and decisions of a set of pairs, an entry a pair."""
+    """Scores and decisions of a set of pairs, one entry per pair."""
 
     score: FloatArray  # by which the area under the curve is taken
     alone: BoolArray  # the model alone says the same

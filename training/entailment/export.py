@@ -26,7 +26,7 @@ from torch.nn import functional
 from train import LONGEST
 
 LABELS = {0: "contradiction", 1: "neutral", 2: "entailment"}
-WINDOW = 256  # tokens a pair at run time, of the 512 that have a position; rows of training are far shorter
+WINDOW = 256  # tokens per pair at run time, of the 512 that have a position; rows of training are far shorter
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 
 RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
-Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder anew, with other settings.")]
+Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
 
 
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
@@ -109,7 +109,7 @@ def sample(
     json: AsJson = False,
     **given: Any,
 ) -> None:
-    """Ask both models n times a prompt; every answer is stored before it is counted, and never paid for twice."""
+    """Sample both models n times per prompt; stored answers are never requested again."""
     from demur.pipeline import sample
 
     show = None if json else printing.estimate

@@ -97,7 +97,7 @@ def _lead(found: Evaluation) -> str:
 
 
 def _labelled_by(kind: str) -> str:
-    """Where the labels of a kind come from, in plain words."""
+    """A description of where the labels of a kind come from."""
     sources = {
         "accuracy": "labelled by their gold answers",
         "quality-gap": "labelled by their gold answers",

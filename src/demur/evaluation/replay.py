@@ -36,7 +36,7 @@ class Replayed:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """In plain words, a line each."""
+        """The result as lines of text."""
         found = [
             f"{self.prompts:,} prompts at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to the strong "
             f"model, {self.unfamiliar_share:.1%} are unlike any training prompt"
@@ -44,7 +44,7 @@ class Replayed:
         if self.checked_share:
             found.append(
                 f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
-                f"{self.extra_samples:.2f} extra samples a prompt; drafts of training prompts tell how many go on"
+                f"{self.extra_samples:.2f} extra samples per prompt; drafts of training prompts tell how many go on"
             )
         found.append(f"cost: {self._cost}")
         if self.quality is not None:

@@ -24,7 +24,7 @@ class EvaluationRow:
     """One router on the test prompts."""
 
     router: str  # such as "sw"
-    curve: CostQualityCurve  # with costs in USD a prompt, where both models' prices are known
+    curve: CostQualityCurve  # with costs in USD per prompt, where both models' prices are known
 
     @property
     def usd_at_cpt80(self) -> float | None:

@@ -67,7 +67,7 @@ class SignalTable:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """In plain words, a line each."""
+        """The result as lines of text."""
         head = f"{self.model} on {self.prompts}: {self.n} prompts, {self.right:.0%} answered right"
         whys = {row.why_not for row in self.rows}
         if len(whys) == 1 and "" not in whys:
@@ -93,7 +93,7 @@ class UncertaintyCard:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """In plain words, a line each."""
+        """The result as lines of text."""
         head = f"AUROC of wrong against right first answers (95 % interval), {self.prompts} prompts with gold answers"
         return (head, *(line for table in self.tables for line in table.lines))
 
@@ -101,7 +101,7 @@ class UncertaintyCard:
 def signals(
     *, run: str = "run", ask: bool = False, max_usd: float | None = None, progress: Progress = no_progress
 ) -> UncertaintyCard:
-    """The card of a run; ``ask`` adds P(true) and verbalised confidence, two short calls a prompt and model.
+    """The card of a run; ``ask`` adds P(true) and verbalised confidence, two short calls per prompt and model.
 
     Raises InputError when no prompt has gold answers or samples are missing; EndpointError, BudgetError where asked.
     """

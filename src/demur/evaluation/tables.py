@@ -10,7 +10,7 @@ COLUMNS = ("router", "CPT50", "CPT80", "APGR [95 % interval]", "USD/1,000")
 
 
 def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
-    """A row a router, the served one marked; cells as COLUMNS."""
+    """One row per router, the served one marked; cells as COLUMNS."""
     return [_router_row(row, served=row.router == found.served) for row in found.rows]
 
 

@@ -27,7 +27,7 @@ class Answered:
 
     @property
     def path(self) -> str:
-        """The stages in plain words."""
+        """The stages that produced the answer, as lines of text."""
         weak = [sample for role, sample in self.asked if role == "weak"]
         if self.decision.stage == "prompt":
             return "the prompt alone"

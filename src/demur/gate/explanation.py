@@ -21,7 +21,7 @@ class Explanation:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """In plain words, a line each."""
+        """The result as lines of text."""
         made = self.decision
         near = [line for one in made.neighbours for line in _neighbour(one.similarity, one.training)]
         return (

@@ -32,7 +32,7 @@ class ExtraSamplesTrial:
 
     @property
     def line(self) -> str:
-        """In plain words; a sample is asked after the one before it, so each takes a weak answer's time."""
+        """One sentence. Samples are requested one after another, so each adds the latency of one weak answer."""
         money = ""
         if self.for_the_money is not None:
             gain, least, most = self.for_the_money

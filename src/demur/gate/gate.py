@@ -65,7 +65,7 @@ class GateVerdict:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         interval = f"[{self.low:+.4f}, {self.high:+.4f}]"
         return (
             f"the gate {'pays' if self.pays else 'does not pay'}: {self.gain:+.4f} {interval} of believed gain beside "
@@ -109,7 +109,7 @@ class Gate:
         return self.head is not None
 
     def confined(self, scores: FloatArray, prompt_scores: FloatArray) -> FloatArray:
-        """The prompt's score is moved by the band at most: one score a prompt then holds for every threshold."""
+        """The prompt's score is moved by the band at most: one score per prompt then holds for every threshold."""
         return np.clip(scores, prompt_scores - self.band, prompt_scores + self.band)
 
     def settled(self, step: int, score: float, threshold: float) -> bool:

@@ -109,7 +109,7 @@ class Router:
     def route(self, prompt: str, *, threshold: float | None = None, neighbours: int = NEIGHBOURS) -> Decision:
         """Which model answers a prompt, and why. Where ``wants_samples`` > 0 the weak one does, and `check` decides.
 
-        Raises InputError for what is no prompt.
+        Raises InputError if ``prompt`` is not a text.
         """
         return self.first_stage(self.prompt_router.route(prompt, neighbours=neighbours, threshold=threshold))
 
@@ -198,7 +198,7 @@ class Router:
 
     @property
     def sentence(self) -> str:
-        """What the gate is worth, in plain words."""
+        """What the gate is worth, as one sentence."""
         return self.gate.verdict.sentence if self.gate else self.about
 
     @property
@@ -223,7 +223,7 @@ class Router:
     def explain(self, prompt: str) -> Explanation:
         """A prompt's decision, what would turn it, what it is expected to cost, and what it is like.
 
-        Raises InputError for what is no prompt.
+        Raises InputError if ``prompt`` is not a text.
         """
         decision = self.route(prompt)
         chosen, other = decision.role, _OTHER[decision.role]
@@ -254,7 +254,7 @@ class Router:
         """Answer a prompt: one model is asked, or the weak one and, where the gate says so, then the strong one.
 
         ``weak`` and ``strong`` ask the models; without them the endpoints that the labels were sampled from are asked,
-        with the same settings, and a local model is started for this call. Raises InputError for what is no prompt,
+        with the same settings; a local model is started for this call. Raises InputError if ``prompt`` is not a text,
         EndpointError.
         """
         return run_to_end(self.aanswer(prompt, weak=weak, strong=strong))

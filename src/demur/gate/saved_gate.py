@@ -56,7 +56,7 @@ def read_gate(folder: Path) -> SavedGate | None:
     if not path.exists():
         return None
     if not path.is_file():
-        raise ArtifactError(f"{path}: is no regular file; train again")
+        raise ArtifactError(f"{path}: is not a regular file; train again")
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         found = _from_json(kept)

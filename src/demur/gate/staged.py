@@ -61,9 +61,9 @@ class Use:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         return (
-            f"checks {self.checked.mean():.0%} of the prompts, {self.extra.mean():.2f} extra weak samples a prompt; "
+            f"checks {self.checked.mean():.0%} of the prompts, {self.extra.mean():.2f} extra weak samples per prompt; "
             f"{self.strong.mean():.0%} go to the strong model, {(self.strong & self.checked).mean():.0%} after a draft"
         )
 
@@ -148,7 +148,7 @@ def apgr_gain(
 ) -> tuple[float, float, float]:
     """How much more APGR ``better`` reaches than ``scores``, with a 95 % interval of the paired difference.
 
-    Arrays (n, r) or (n,), one row a prompt; the ranks are held fixed while prompts are drawn.
+    Arrays (n, r) or (n,), one row per prompt; the ranks are held fixed while prompts are drawn.
     """
     gains = strong_quality - weak_quality
     gap = float(gains.mean())

@@ -30,7 +30,7 @@ class WeakerGroup:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         return (
             f"the weak model is believed better on {self.prompts} training prompts like {self.example[:70]!r}: the "
             f"strong one gains {self.gain:+.3f} [{self.low:+.3f}, {self.high:+.3f}] there (no labels used)"

@@ -98,7 +98,7 @@ def bearer(headers: Mapping[str, str]) -> str:
     return secret.strip() if scheme.casefold() == "bearer" else ""
 
 
-# (name, requests a minute) -> seconds until that key may ask again; 0: now, and one request is taken
+# (name, requests per minute) -> seconds until that key may ask again; 0: now, and one request is taken
 Take = Callable[[str, int], float]
 
 

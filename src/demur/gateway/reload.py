@@ -37,7 +37,7 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Route
     except Exception as error:  # a router may be broken in ways that only its arithmetic finds
         raise ArtifactError(f"{folder}: cannot score a prompt ({type(error).__name__}: {error}); train again") from None
     if not math.isfinite(score):
-        raise ArtifactError(f"{folder}: scores a prompt with {score}, no number; train again")
+        raise ArtifactError(f"{folder}: scores a prompt with {score}, which is not finite; train again")
     return router
 
 

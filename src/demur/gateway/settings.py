@@ -62,7 +62,7 @@ class GatewaySettings:
     admin_port: int | None = field(default=None, metadata={"at_least": 0, "at_most": 65_535})
     # Origins of pages that may ask from a browser, such as https://app.example; "*" is every page.
     allowed_origins: tuple[str, ...] = ()
-    otel: bool = False  # a span a request, by OpenTelemetry's GenAI conventions; needs demur[otel]
+    otel: bool = False  # one span per request, by OpenTelemetry's GenAI conventions; needs demur[otel]
     retries: int = field(default=1, metadata={"at_least": 0, "at_most": 10})  # before the first byte only
     connect_seconds: float = field(default=5.0, metadata=_SECONDS)
     first_byte_seconds: float = field(default=120.0, metadata=_SECONDS)  # and between two bytes

@@ -1,1 +1,1 @@
-"""From samples, grades, files or judges to training targets: uncertainty measures and preferences."""
+"""Training targets from samples, grades, files of preferences or a judge; the measures of uncertainty."""

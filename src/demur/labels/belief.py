@@ -40,7 +40,7 @@ class Belief:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         return (
             f"targets of believed gain: the strong model confirms {self.slope:.2f} of what the weak model agrees with "
             f"itself about, so the strong model's belief weighs {self.strong_weight:.2f}"

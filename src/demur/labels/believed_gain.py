@@ -1,8 +1,8 @@
-"""Judging scores without labels: how much of the strong model's own believed gain do they catch?
+"""Evaluating scores without labels, by how much of the believed gain of escalating they capture.
 
-The judge is G (`demur.agreement`) on samples that the scores were not made from: what escalating would gain if the
-strong model's sampled beliefs were right. Used to choose among kinds of targets and to say whether a gate pays. It
-knows no models and no routers, and it can share the strong model's errors: a claim about belief, not about truth.
+The measure is G (`demur.agreement`) on samples that the scores were not made from: the gain of escalating if the strong
+model's sampled beliefs were right. It is used to choose among kinds of targets and to decide whether a gate pays. It
+shares the strong model's errors, so it measures belief, not accuracy.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from demur.statistics import interval, mean_ranks
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The kind of targets that was chosen, and what every kind reached before the judge."""
+    """The kind of targets that was chosen, and the believed gain of every kind."""
 
     kind: str
-    areas: Mapping[str, float]  # believed gain caught over random, a kind each
+    areas: Mapping[str, float]  # kind -> believed gain captured above random
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         shown = ", ".join(f"{kind} {area:.4f}" for kind, area in self.areas.items())
-        return f"targets {self.kind}: by the believed gain on samples held out ({shown}; no labels used)"
+        return f"targets {self.kind}: by the believed gain on held-out samples ({shown}; no labels used)"
 
 
 def believed_area(scores: FloatArray, gains: FloatArray) -> float:
-    """Mean gain caught above random over all strong shares, when the largest scores go first; 0 is random.
+    """Mean gain captured above random over all strong shares, when the largest scores go first; 0 is random.
 
     It is APGR without its division by the gap, so it holds where the gap is zero or negative as well.
     """
@@ -43,7 +43,7 @@ def believed_area(scores: FloatArray, gains: FloatArray) -> float:
 
 
 def area_interval(better: FloatArray, scores: FloatArray, gains: FloatArray) -> tuple[float, float]:
-    """95 % bootstrap interval, over prompts, of what ``better`` catches more than ``scores``.
+    """95 % bootstrap interval, over prompts, of the gain that ``better`` captures beyond ``scores``.
 
     Arrays (n,), or (n, r) with r answers of each prompt, which are drawn together.
     """
@@ -67,7 +67,7 @@ def halves(joint: Sequence[IntArray], n: int) -> tuple[FloatArray, FloatArray]:
 
 
 def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray) -> Choice:
-    """The kind whose router, on prompts that it did not learn from, catches most of the believed ``gains`` (n,).
+    """The kind whose router captures most of the believed ``gains`` (n,) on held-out prompts.
 
     ``candidates``: targets (n,) a kind, made from other samples than ``gains``; the first one stays unless another is
     better beyond its 95 % interval. ``vectors``: the prompts, (n, d).

@@ -54,7 +54,7 @@ class Labels:
 
     preferences: tuple[Preference, ...]
     warnings: tuple[str, ...]
-    notes: tuple[str, ...] = ()  # how they came about, in plain words
+    notes: tuple[str, ...] = ()  # how the targets were made; warnings
     definition: str = ""  # of the entropies, as used; "" where none were measured, and all below is 0
     saturated: float = 0.0  # share of prompts where every answer of the weak, or of the strong model is its own meaning
     pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
@@ -66,7 +66,7 @@ class Labels:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         shares = [np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b")]
         counted = (
             f"{len(self.preferences)} preferences ({self.preferences[0].kind}): weak {shares[0]:.0%}, strong "

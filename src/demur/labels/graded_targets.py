@@ -1,7 +1,7 @@
-"""Where supervision comes from, as targets in [0, 1] (1 = the strong model is needed): pure functions on arrays.
+"""Targets in [0, 1] (1 = the strong model is needed) from grades and judgements: pure functions on arrays.
 
 Accuracy (TO-Router), pairwise preference (RouteLLM), quality gap in three variants (Hybrid LLM), and the verdicts of a
-judge. Entropy and agreement targets live in `demur.labels.targets`. It knows nothing of files, encoders or routers.
+judge. Entropy and agreement targets live in `demur.labels.targets`. It does not know files, encoders or routers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ PAIRS_AT_ONCE = 512  # prompts whose n x n sample pairs are held at once
 
 
 def accuracy_targets(weak: FloatArray, strong: FloatArray, *, soft: bool = False) -> FloatArray:
-    """Targets from graded correctness of both models, (n,) or (n, samples) each (TO-Router, Stripelis et al. 2024).
+    """Targets from graded correctness of both models, (n,) or (n, samples) each (TO-Router as
+    Zhang et al. 2025 describe it; Stripelis et al. 2024 learn soft labels over many experts).
 
     ``soft``: 1/2 + (strong - weak) / 2 of the mean correctness; hard: which model's mean is larger, .5 when equal.
     """
@@ -114,7 +115,7 @@ def sources_of(
     quality: tuple[FloatArray, FloatArray] | None = None,
     tau: float = 0.1,
 ) -> dict[str, FloatArray]:
-    """Every source that what is known of a pair allows, by name: targets (n,). All come as (weak, strong).
+    """Targets (n,) of every source that the given data allow, by name. All data come as (weak, strong).
 
     ``entropy``: (n,) nats >= 0. ``printed``: name -> Eq. 2 as printed, which may be negative, and so meets Eq. 3 as
     printed. ``gains``: `demur.agreement`, (n,). ``correct``: graded answers, (n, samples) in {0, 1}. ``quality``: their

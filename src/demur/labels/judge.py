@@ -1,7 +1,7 @@
 """LLM-as-a-judge (section 4.1.4 and appendix A.2 of Zhang et al. 2025): which router answered a question best.
 
-It reads the items and asks the judge through the store, like every sample that was paid for, so a judgement that was
-cut off goes on where it ended. What is shown, and what a reply is worth, is `demur.labels.judge_replies`'.
+It reads the items and asks the judge through the store, so an interrupted judgement continues where it stopped. The
+judge's prompt and the scoring of replies are in `demur.labels.judge_replies`.
 """
 
 from __future__ import annotations
@@ -78,9 +78,10 @@ async def judge_items(
     budget: Budget | None = None,
     progress: Progress = no_progress,
 ) -> list[str | None]:
-    """The judge's reply to every item, through the store: what is there is not asked again; None where all agree.
+    """The judge's reply to every item, through the store: stored replies are not requested again; None where all
+    answers are equal.
 
-    An item that the judge refuses has the empty reply, which nobody understands.
+    An item that the judge refuses gets an empty reply, which counts as not understood.
     """
     orders = orders_of(items)
     prompts = [
@@ -94,7 +95,7 @@ async def judge_items(
 
 
 def read_items(path: Path) -> list[JudgeItem]:
-    """Read items; raises InputError naming file, line and field, before anybody is asked."""
+    """Read items; raises InputError naming file, line and field, before the judge is asked."""
     items = [_item(row, where) for where, row in read_rows(path)]
     if not items:
         raise InputError(f"{path}: no items to judge in it")

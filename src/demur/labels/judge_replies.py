@@ -1,8 +1,8 @@
-"""What a judge is shown and what its replies are worth (section 4.1.4 and appendix A.2 of Zhang et al. 2025).
+"""The judge's prompt, and scores from its replies (section 4.1.4 and appendix A.2 of Zhang et al. 2025).
 
-Names are hidden and positions balanced; an answer that several routers gave is shown once, and where all gave the
-same nobody is asked. Replies are parsed strictly: one that is no bare list of responses counts for nobody. Pure: who
-asks, and where the replies are kept, is `demur.labels.judge`'s.
+Names are hidden and positions balanced. An answer that several routers gave is shown once; where all answers are equal
+the judge is not asked. Replies are parsed strictly: a reply that is not a bare list of responses is left out and
+counted. Pure functions; sending and storing are in `demur.labels.judge`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class JudgeItem:
     """One question with the answers that are compared."""
 
     question: str
-    reference: str  # ground truth; "" when it is unknown, then the judge is not told of one
+    reference: str  # ground truth; "" when it is unknown, then the judge's prompt has none
     responses: Mapping[str, str]  # router -> answer
     correct: Mapping[str, float] | None = None  # router -> graded correctness in [0, 1], where it is known
 
@@ -60,7 +60,7 @@ class JudgeReport:
 
     judge: str
     items: int
-    identical: int  # items where all answers are the same: nobody was asked, all count as best
+    identical: int  # items where all answers are the same: the judge is not asked, all count as best
     unparseable: int  # replies that name no response; counted and left out
     scores: Mapping[str, Interval]  # router -> Score(i) = S_i / T x 100
     positions: Mapping[int, tuple[Interval, ...]]  # answers shown -> share chosen at each position; equal without bias
@@ -71,7 +71,7 @@ class JudgeReport:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """In plain words, a line each."""
+        """The result as lines of text."""
         return (
             f"{self.judge} on {self.items} items, {self.identical} of them with one and the same answer (not asked); "
             f"{self.unparseable} replies not understood, all chosen on {self.ties:.0%}",
@@ -90,7 +90,7 @@ class JudgeReport:
             f"{', '.join(f'{share:.0%}' for share, _, _ in shares)} (of {width} answers, {self.shown[width]} items)"
             for width, shares in self.positions.items()
         ]
-        return "; ".join(parts) or "nobody was asked"
+        return "; ".join(parts) or "the judge was not asked"
 
     @property
     def _agreement(self) -> str:
@@ -102,7 +102,7 @@ class JudgeReport:
     @property
     def _warning(self) -> str:
         if any(_position_bias(shares) for shares in self.positions.values()):
-            return "; this judge goes by position, not by content: its scores say little, ask a larger one"
+            return "; this judge chooses by position, not by content: its scores mean little; use a larger one"
         return ""
 
 
@@ -164,7 +164,7 @@ def parse_reply(reply: str, count: int) -> frozenset[int] | None:
 
 
 def best_of(item: JudgeItem, order: Sequence[str], reply: str | None) -> frozenset[str] | None:
-    """Names whose answer the judge called best; all where nobody was asked; None for a reply not understood."""
+    """Names whose answer the judge called best; all where the judge was not asked; None for a reply not understood."""
     positions = frozenset({1}) if reply is None else parse_reply(reply, len(order))
     if positions is None:
         return None
@@ -173,9 +173,9 @@ def best_of(item: JudgeItem, order: Sequence[str], reply: str | None) -> frozens
 
 
 def report(judge_name: str, items: Sequence[JudgeItem], replies: Sequence[str | None]) -> JudgeReport:
-    """Scores, intervals, position bias and agreement from the judge's replies (None: nobody was asked).
+    """Scores, intervals, position bias and agreement from the judge's replies (None: not asked).
 
-    Raises InputError where somebody was asked and no reply is understood.
+    Raises InputError if the judge was asked and no reply is understood.
     """
     names, orders = sorted(items[0].responses), orders_of(items)
     best = [best_of(*one) for one in zip(items, orders, replies, strict=True)]

@@ -1,8 +1,7 @@
-"""From a run to its preferences, whatever the source: meanings of samples, grades, a file of preferences, or a judge.
+"""Makes a run's preferences from its source of labels: samples, grades, a file of preferences, or a judge.
 
-One function, `label_run`, reads what the source needs (a run's samples, its gold answers, a file, a judge's replies);
-the targets themselves are `demur.labels.targets`' and `demur.labels.graded_targets`'. A source without what it needs
-is an error.
+`label_run` reads what the source needs (samples, gold answers, a file, a judge's replies) and raises an error if it is
+missing. The targets are computed in `demur.labels.targets` and `demur.labels.graded_targets`.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> 
         raise InputError(f"{label.file}: all of its {len(found.preferences)} prompts are kept for measuring")
     lacking = len(found.preferences) - len(rows)
     notes = [
-        f"{theirs[0]} and {theirs[1]} of {label.file} stand for {weak} and {strong}" if label.models else "",
+        f"{theirs[0]} and {theirs[1]} of {label.file} are taken for {weak} and {strong}" if label.models else "",
         found.note,
         f"{lacking} rows left out: their prompt is kept for measuring" if lacking else "",
     ]
@@ -160,7 +159,7 @@ def judge_items(sampled: Sampled) -> list[JudgeItem]:
 
 
 def from_judge(sampled: Sampled, items: Sequence[JudgeItem], replies: Sequence[str | None], judge: str) -> Labels:
-    """A preference a prompt from a judge's replies: 1 where the strong answer alone is best, 0 the weak, .5 both.
+    """One preference per prompt from a judge's replies: 1 where the strong answer alone is best, 0 the weak, .5 both.
 
     Replies not understood are left out and counted; raises InputError when none is understood.
     """
@@ -173,7 +172,10 @@ def from_judge(sampled: Sampled, items: Sequence[JudgeItem], replies: Sequence[s
         if one is not None
     ]
     same = len(replies) - len(spoke)
-    note = f"{judge} was asked {len(spoke)} times, {same} pairs are alike; {spoke.count(False)} replies not understood"
+    note = (
+        f"{judge} was asked {len(spoke)} times, {same} pairs have equal answers; "
+        f"{spoke.count(False)} replies not understood"
+    )
     return _labels(rows, (note,))
 
 

@@ -1,8 +1,8 @@
-"""Preferences, read from every file of rows, and written as JSON lines or, with ``[hub]``, parquet.
+"""Reads and writes files of preferences: JSON lines or, with ``[hub]``, parquet; CSV is read as well.
 
-Written are the paper's columns and ours behind, so that RouteLLM's tools load them. Read are those, arena rows, the
-authors' set, and rows that hold a score or a human's judgement of several models' answers. It knows nothing of what a
-preference is made from by demur itself.
+Rows are written with the paper's columns first and demur's own after them. A prompt is written as plain text;
+RouteLLM's tools expect a JSON list of turns there. Read are these rows, arena rows, the authors' data set, and rows
+with a score or a human judgement for each of several models. It does not know how demur itself makes a preference.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _TURNED: dict[Winner, Winner] = {"model_a": "model_b", "model_b": "model_a", "ti
 
 @dataclass(frozen=True, slots=True)
 class PairPreferences:
-    """The rows of a file that compare two models, model_a the weak one, and how many rows say nothing about them."""
+    """The rows of a file that compare two models, model_a the weak one, and how many rows do not apply to them."""
 
     preferences: tuple[Preference, ...]
     left_out: Mapping[str, int]  # why -> rows
 
     @property
     def note(self) -> str:
-        """In plain words; empty when every row was used."""
+        """Counts of the rows left out, with reasons; empty when every row was used."""
         return ", ".join(f"{count} rows left out: {why}" for why, count in self.left_out.items() if count)
 
 
@@ -53,12 +53,12 @@ def read_preferences(path: str | Path) -> list[Preference]:
     Raises InputError naming file, row and field.
     """
     if not Path(path).exists():
-        raise InputError(f"{path}: no preferences here; make them with `demur label`")
+        raise InputError(f"{path}: no preferences in this run; make them with `demur label`")
     return [_preference(row, where) for where, row in read_rows(Path(path))]
 
 
 def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.0) -> PairPreferences:
-    """What a file says of two models, by the names that it gives them.
+    """The preferences of a file between two models, named as in the file.
 
     Rows with a winner, or with ``scores`` (``human_correct``) and ``outputs`` (``answer``) by model: then the larger
     score wins, and scores that differ by at most ``tie_below`` tie; rows marked ``improper``, and those without one of
@@ -78,7 +78,7 @@ def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.
 
 
 def orient(preferences: Sequence[Preference], *, weak: str, strong: str) -> list[Preference]:
-    """The rows about this pair, turned round so that model_a is the weak model; others are left out."""
+    """The rows about this pair, reordered so that model_a is the weak model; others are left out."""
     turned = []
     for row in preferences:
         if (row.model_a, row.model_b) == (weak, strong):

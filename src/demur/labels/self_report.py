@@ -1,6 +1,7 @@
-"""A model asked about its own answer: P(true) and verbalised confidence.
+"""A model's report on its own answer: P(true) and verbalised confidence (Kadavath et al. 2022).
 
-Both cost one more short call a prompt, kept in the store like every call that was paid for.
+Each needs one more short call per prompt; replies are kept in the store. They are measured by `demur signals`, and are
+not used as labels, because two models' scales do not compare.
 """
 
 from __future__ import annotations

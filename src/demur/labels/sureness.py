@@ -1,7 +1,7 @@
-"""How sure each of two models is on every prompt, on its own scale, and the soft targets that this makes.
+"""How certain each of two models is on every prompt, on its own scale, and the soft targets made from that.
 
-A model's entropy and coverage say where it wavers, not how often it is right: only their order within the model is
-used, and the model's self-consistency says how much that order counts. Targets are (n,) in [0, 1]; 1 = the strong model
+Entropy and coverage show where a model is uncertain, not how often it is right. So only their order within the model is
+used, weighted by the spread of the model's self-consistency. Targets are (n,) in [0, 1]; 1 = the strong model
 is needed. Chosen on NQ-Open and the local pair, whose true labels were looked at (docs/method.md).
 """
 
@@ -27,7 +27,7 @@ class Sureness:
 
     @property
     def doubt(self) -> FloatArray:
-        """(n,) ranks in [0, 1]: 1 where this model is least sure; a NaN coverage counts as a middling one."""
+        """(n,) ranks in [0, 1]: 1 where this model is least sure; a NaN coverage counts as the middle rank."""
         if self.coverage is None or np.isnan(self.coverage).all():
             return mean_ranks(self.entropy)
         known = np.where(np.isnan(self.coverage), np.nanmedian(self.coverage), self.coverage)
@@ -37,7 +37,7 @@ class Sureness:
     def weight(self) -> float:
         """How much its doubt counts: the spread of its self-consistency; 0 for a model that is equally sure throughout.
 
-        Without it a weak model that is wrong everywhere would fill the targets with the noise of its wavering.
+        Without the weight, a weak model that is wrong everywhere would add only noise to the targets.
         """
         return float(np.std(self.consistency))
 

@@ -24,9 +24,10 @@ WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
 def relative_difference(entropy_weak: FloatArray, entropy_strong: FloatArray, delta: Delta = "symmetric") -> FloatArray:
     """How far two entropies lie apart, (n,).
 
-    ``symmetric``: |a - b| / max(a, b), in [0, 1]; maps exactly onto the paper's tau. ``paper`` (Eq. 3):
-    |s - w| / |s|, guarded: equal gives 0, a zero denominator with different entropies infinity; never NaN.
-    Raises InputError for negative entropies under ``symmetric`` (Eq. 2 gives them), or NaN.
+    ``symmetric``: |a - b| / max(a, b), in [0, 1]; a tau of Eq. 3 corresponds to tau / (1 + tau) where the strong model
+    is more certain, and to tau otherwise. ``paper`` (Eq. 3): |s - w| / |s|; 0 for equal entropies, infinity for
+    different ones with a zero denominator, never NaN. Raises InputError for negative entropies under ``symmetric`` (Eq.
+    2 gives them), or NaN.
     """
     weak, strong = np.asarray(entropy_weak, dtype=float), np.asarray(entropy_strong, dtype=float)
     if np.isnan(weak).any() or np.isnan(strong).any():
@@ -56,7 +57,7 @@ def hard_targets(
 def margin_targets(entropy_weak: FloatArray, entropy_strong: FloatArray) -> FloatArray:
     """Soft targets: the rank of SE_weak - SE_strong among all prompts, scaled to [0, 1]; equal margins share a rank.
 
-    Ranks, because the margin's scale differs by pair and definition while its order is what carries.
+    Ranks are used because the margin's scale differs between pairs and definitions.
     """
     return mean_ranks(np.asarray(entropy_weak, dtype=float) - np.asarray(entropy_strong, dtype=float))
 
@@ -64,14 +65,13 @@ def margin_targets(entropy_weak: FloatArray, entropy_strong: FloatArray) -> Floa
 def gain_targets(gains: FloatArray) -> FloatArray:
     """Soft targets from believed gains in [-1, 1]: y = clip(1/2 + g/2, 0, 1).
 
-    No ranks: they would spread the many prompts where nothing is gained over the whole scale, and drown the few where
-    something is.
+    Not ranked: ranks would spread the many prompts without gain over the whole scale and hide the few with gain.
     """
     return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.0)
 
 
 def winner_of(target: float) -> Winner:
-    """The winner that a target stands for; model_a is the weak model, model_b the strong one."""
+    """The winner that a target in [0, 1] corresponds to; model_a is the weak model, model_b the strong one."""
     return "tie" if target == 0.5 else "model_b" if target > 0.5 else "model_a"
 
 
@@ -87,14 +87,16 @@ def saturated_rows(preferences: Sequence[Preference]) -> float:
 def label_warnings(
     targets: FloatArray, saturated: float = 0.0, *, as_printed: bool = False, softer: str = ""
 ) -> tuple[str, ...]:
-    """Plain sentences about labels that will teach little: ties, saturation, one side only, Eq. 2 as printed.
+    """Warnings about labels from which little can be learned: ties, saturation, one side only, Eq. 2 as printed.
 
-    ``softer``: the option that would make soft labels of the same source, where it has them.
+    ``softer``: the option that selects soft labels of the same source, if there is one.
     """
     found = []
     ties = float(np.mean(np.asarray(targets) == 0.5)) if len(targets) else 0.0
     if ties > WARNED_SHARE:
-        remedy = f": soft labels ({softer}) tell more apart" if softer else ", which teach little"
+        remedy = (
+            f": soft labels ({softer}) distinguish more prompts" if softer else ", from which little can be learned"
+        )
         found.append(f"{ties:.0%} of the preferences are ties{remedy}")
     if saturated > WARNED_SHARE:
         found.append(
@@ -102,9 +104,7 @@ def label_warnings(
             "label with token log-probs (--definition predictive_entropy)"
         )
     if as_printed:
-        found.append(
-            "Eq. 2 as printed is negative on most real prompts and labels worse than chance; use rao_blackwell"
-        )
+        found.append("labels by Eq. 2 as printed cannot be told from chance on NQ-Open; use rao_blackwell")
     if len(targets) and len(np.unique(targets)) == 1:
         never = {0.5: "the models never differ", 1.0: "the strong model always wins", 0.0: "the weak model always wins"}
         value = float(targets[0])

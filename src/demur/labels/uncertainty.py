@@ -1,6 +1,7 @@
 """How uncertain a model is about a prompt, from its samples: every definition, as pure functions over arrays.
 
-Clusters and log-probs in, a number out, its definition's name beside it. All are larger when the model is less certain.
+It takes clusters and log-probs and returns a number with the name of its definition; larger means less certain.
+It does not know how clusters are made.
 Degree and EigV are taken over the hard clusters (block-wise similarity 1 or 0): no more entailment calls than semantic
 entropy needs. Sources: Kuhn et al. 2023; Farquhar et al. 2024; Lin et al. 2024; Zhang et al. 2025 (Eqs. 1-2).
 """
@@ -57,7 +58,7 @@ def usable_definition(definition: str, logprobs: LogProbs | None) -> str:
     """The definition itself, or ``discrete`` when it needs log-probs that are not there."""
     if definition in ASKED:
         raise InputError(
-            f"{definition} is asked of a model about one answer (`demur signals --ask`), it is no measure of samples; "
+            f"{definition} is a model's report on one answer (`demur signals --ask`), not a measure of samples; "
             f"known: {', '.join(DEFINITIONS)}"
         )
     if definition not in DEFINITIONS:
@@ -66,7 +67,7 @@ def usable_definition(definition: str, logprobs: LogProbs | None) -> str:
 
 
 def uncertainty(clusters: Sequence[int] | IntArray, logprobs: LogProbs | None, definition: str) -> float:
-    """One prompt's uncertainty by a definition (see DEFINITIONS). Raises InputError for what does not fit."""
+    """One prompt's uncertainty by a definition (see DEFINITIONS). Raises InputError for inputs that do not match."""
     ids = _ids(clusters, "clusters")
     if definition not in DEFINITIONS:
         raise InputError(f"no uncertainty is called {definition!r}; known: {', '.join(DEFINITIONS)}")
@@ -75,7 +76,7 @@ def uncertainty(clusters: Sequence[int] | IntArray, logprobs: LogProbs | None, d
     if logprobs is None:
         raise InputError(f"{definition} needs token log-probs, which are missing; use discrete")
     if len(logprobs) != len(ids):
-        raise InputError(f"{len(logprobs)} lists of log-probs for {len(ids)} answers; give one an answer")
+        raise InputError(f"{len(logprobs)} lists of log-probs for {len(ids)} answers; give one per answer")
     return DEFINITIONS[definition](ids, sequence_logprobs(logprobs))
 
 
@@ -105,11 +106,11 @@ def _finite(tokens: Sequence[float], answer: int) -> FloatArray:
     except (TypeError, ValueError):
         array = np.array(np.nan)
     if array.ndim != 1:
-        raise InputError(f"log-probs of answer {answer} are {tokens!r}; give each answer a list of a number a token")
-    if not np.isfinite(array).all():
         raise InputError(
-            f"answer {answer} has a log-prob that is no finite number; leave log-probs out, or use discrete"
+            f"log-probs of answer {answer} are {tokens!r}; give each answer a list with one number per token"
         )
+    if not np.isfinite(array).all():
+        raise InputError(f"answer {answer} has a log-prob that is not finite; leave log-probs out, or use discrete")
     if array.max(initial=0.0) > ROUNDED_UP:
         raise InputError(
             f"answer {answer} has a log-prob of {array.max():g}; log-probs are at most 0: take the logarithm of "
@@ -121,7 +122,7 @@ def _finite(tokens: Sequence[float], answer: int) -> FloatArray:
 def _ids(clusters: Sequence[int] | IntArray, name: str) -> IntArray:
     ids = np.asarray(clusters)
     if ids.ndim != 1:
-        raise InputError(f"{name} of shape {ids.shape}; give one cluster id an answer")
+        raise InputError(f"{name} of shape {ids.shape}; give one cluster id per answer")
     return ids
 
 
@@ -242,7 +243,7 @@ def coverage(texts: Sequence[str], logprobs: LogProbs) -> float:
 
 
 def saturated_share(clusters: Sequence[IntArray]) -> float:
-    """Share of prompts where every answer is a meaning of its own: their entropies tell nothing apart."""
+    """Share of prompts where every answer is a meaning of its own: their entropies are all equal."""
     if not clusters:
         return 0.0
     return float(np.mean([len(ids) > 1 and len(np.unique(ids)) == len(ids) for ids in clusters]))

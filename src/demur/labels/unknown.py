@@ -1,8 +1,8 @@
-"""Can a prompt's samples tell at all what escalating gains? Without labels; nothing is trained or served on it yet.
+"""Which prompts' samples are informative about the gain of escalating; label-free, not yet used by training or serving.
 
-Two ways of telling nothing: no two answers mean the same, in either model or across them, as on open-ended prompts,
-where g is 0 whatever the answers are worth; and answers that agree by chance, so that g of the same prompt, sampled
-again, would differ by as much as one prompt's from another's.
+Samples are not informative in two cases. No two answers mean the same, as on open-ended prompts, where g is 0 whatever
+the answers are worth. Or the answers agree by chance, so that g of the same prompt, sampled again, would vary as much
+as g varies between prompts.
 """
 
 from __future__ import annotations

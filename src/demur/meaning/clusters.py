@@ -19,7 +19,7 @@ from demur.meaning.normalise import is_empty
 from demur.meaning.rules import decide, read_answer
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
 
-BATCH_SIZE = 256  # pairs a call
+BATCH_SIZE = 256  # pairs per call
 SLACK = 0.01  # that a row of probabilities may be off 1
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(3)
 
@@ -30,8 +30,8 @@ Pair = tuple[str, str]
 class MeaningClusters:
     """The clusters of many prompts' answers, and what they cost."""
 
-    ids: tuple[IntArray, ...]  # a prompt each: cluster of every answer, numbered by first appearance
-    pairs: tuple[int, ...]  # a prompt each: (premise, hypothesis) pairs that the entailment model scored
+    ids: tuple[IntArray, ...]  # per prompt: cluster of every answer, numbered by first appearance
+    pairs: tuple[int, ...]  # per prompt: (premise, hypothesis) pairs that the entailment model scored
     calls: int  # calls of the entailment model, each of a batch of pairs
 
     @property
@@ -58,7 +58,7 @@ def meaning_clusters(
     ``questions`` (or None) are put before both sides, one space between. With ``rules``, an answer of more than a few
     words is compared by the final answer that it states, where one can be read (`demur.meaning.final_answer`), and
     numbers, dates and units are decided by rule first; without, only identical answers are merged unasked. Empty
-    answers are one meaning of their own. Each round peels off one cluster a prompt: its leader is the first answer
+    answers are one meaning of their own. Each round peels off one cluster per prompt: its leader is the first answer
     left, so every pair asked is one that first-fit would have asked, and no other. Raises InputError for an entailment
     that returns anything but probabilities of shape (n, 3), or for questions and answers that are no texts.
     """

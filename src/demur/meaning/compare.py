@@ -33,7 +33,7 @@ class MeaningDecision:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """In plain words, a line each."""
+        """The result as lines of text."""
         said = f"{'same' if self.same else 'different'} meaning, decided by {self.decided_by}"
         ways = (("a entails b", self.forward), ("b entails a", self.backward))
         lines = (said, *(_probabilities(way, verdict) for way, verdict in ways if verdict is not None))

@@ -25,9 +25,9 @@ from demur.store import Pair
 
 LABELS = ("contradiction", "neutral", "entailment")
 RUNTIME = 4  # of what this module does to a pair besides running the model: cutting, and what cannot be told apart
-SHORT = 128  # tokens a pair: of longer ones what both share is cut, for a model sees a small difference best alone
+SHORT = 128  # tokens per pair: of longer ones what both share is cut, for a model sees a small difference best alone
 SAME_END = 4  # tokens that both must end with, for entailment to hold though something was left out
-SHORTEST_WINDOW, LONGEST_WINDOW = 16, 512  # tokens a pair
+SHORTEST_WINDOW, LONGEST_WINDOW = 16, 512  # tokens per pair
 UNKNOWN = ("[UNK]", "<unk>")
 _POSITIONS_FROM_2 = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")  # two of their positions are taken
 

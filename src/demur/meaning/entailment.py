@@ -97,7 +97,7 @@ class LLMEntailment:
 
 
 def cache_scores(entailment: Entailment, store: Store, identity: str) -> EntailmentModel:
-    """The same entailment, asked once a pair ever: verdicts are kept in the store under ``identity``.
+    """The same entailment, asked once per pair: verdicts are kept in the store under ``identity``.
 
     A verdict that says nothing (`NOTHING`) is not kept.
     """
@@ -237,7 +237,7 @@ def _model_files(spec: str) -> Files:
         return _from_hub(spec.removeprefix("hub:"))
     if Path(spec).is_dir() or spec.endswith(".onnx"):
         return _from_folder(Path(spec))
-    raise InputError(f"{spec!r} is no entailment; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
+    raise InputError(f"{spec!r} is not an entailment; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
 
 
 def _from_folder(path: Path) -> Files:
@@ -264,7 +264,7 @@ def _from_hub(name: str) -> Files:
     try:
         folder = Path(hub.snapshot_download(name, allow_patterns=[*wanted, "tokenizer.json", "config.json"]))
     except OSError as error:
-        raise ModelError(f"{name}: cannot be had from the hub: {str(error)[:160]}") from error
+        raise ModelError(f"{name}: cannot be fetched from the hub: {str(error)[:160]}") from error
     try:
         return _from_folder(folder)
     except ModelError as error:

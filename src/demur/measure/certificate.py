@@ -50,7 +50,7 @@ class Certificate:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         tested = f"promise {self.number} on these prompts, tested at {self.tested_at:.2%} so that all hold together"
         among = f"; {tested}" if self.number else ""
         return (
@@ -195,7 +195,9 @@ def _check(score: FloatArray, weak: FloatArray, strong: FloatArray, risk: float,
     if not 0 < risk < 1 or not 0 < confidence < 1:
         raise InputError(f"risk {risk} and confidence {confidence} must both lie between 0 and 1")
     if not len(score) == len(weak) == len(strong):
-        raise InputError(f"{len(score)} scores, {len(weak)} weak and {len(strong)} strong qualities; give one a prompt")
+        raise InputError(
+            f"{len(score)} scores, {len(weak)} weak and {len(strong)} strong qualities; give one per prompt"
+        )
     values = np.concatenate([weak, strong])
     if not np.isfinite(score).all() or not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise InputError("scores must be finite, and qualities lie in [0, 1]")

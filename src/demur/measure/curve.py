@@ -30,7 +30,7 @@ class CurvePoint:
     threshold: float  # strong iff score >= threshold; inf: never
     strong_share: float
     quality: float  # mean over the prompts
-    cost: float | None  # mean USD a prompt; None without costs
+    cost: float | None  # mean USD per prompt; None without costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class CostQualityCurve:
     thresholds: FloatArray  # (m,) strong iff score >= threshold; inf: never
     strong_shares: FloatArray  # (m,)
     qualities: FloatArray  # (m,) mean over the prompts
-    costs: FloatArray | None  # (m,) mean USD a prompt; None without costs
+    costs: FloatArray | None  # (m,) mean USD per prompt; None without costs
     weak_quality: float
     strong_quality: float
     _samples: _Samples | None  # what intervals and the oracle come from; None on an oracle
@@ -69,7 +69,7 @@ class CostQualityCurve:
         return CostQualityCurve(thresholds, shares, qualities, None, self.weak_quality, self.strong_quality, None)
 
     def with_costs(self, costs: FloatArray) -> CostQualityCurve:
-        """The same curve with another mean cost at each of its points, USD a prompt, (m,)."""
+        """The same curve with another mean cost at each of its points, USD per prompt, (m,)."""
         return replace(self, costs=costs)
 
     def cpt(self, recovered: float) -> float:
@@ -100,7 +100,7 @@ class CostQualityCurve:
         return float(low), float(high)
 
     def band(self, shares: FloatArray) -> FloatArray:
-        """(2, m) pointwise 95 % interval of mean quality at these strong shares, both models' drawn anew.
+        """(2, m) pointwise 95 % interval of mean quality at these strong shares, both models' drawn again.
 
         Raises InputError on an oracle, which has none.
         """
@@ -215,9 +215,9 @@ def cost_quality_curve(
 
     ``full``: a point a distinct score; prompts with equal scores move together, and between two points the curve is the
     straight line that choosing at random among them gives. ``routellm``: RouteLLM's own numbers, eleven thresholds at
-    deciles of the scores (its known faults included). Costs are USD a prompt. ``groups`` (n,) numbers from 0: rows that
-    intervals draw together, such as several drafts of one prompt. Raises InputError for arrays of unequal
-    length, none at all, or values that are not finite.
+    deciles of the scores (its known faults included). Costs are USD per prompt. ``groups`` (n,): group numbers from 0;
+    the rows of a group, such as several drafts of one prompt, are resampled together. Raises InputError for arrays of
+    unequal length, none at all, or values that are not finite.
     """
     given = {"scores": scores, "weak_quality": weak_quality, "strong_quality": strong_quality}
     arrays = {name: _finite(values, name) for name, values in given.items()}
@@ -227,7 +227,7 @@ def cost_quality_curve(
         raise InputError(f"arrays of unequal length: {lengths}; give one value a prompt")
     if (weak_cost is None) != (strong_cost is None):
         raise InputError(
-            f"{'weak_cost' if strong_cost is None else 'strong_cost'} alone is no cost; give both, or none"
+            f"{'weak_cost' if strong_cost is None else 'strong_cost'} alone is not a cost; give both, or none"
         )
     costs = None
     if weak_cost is not None and strong_cost is not None:
@@ -289,10 +289,10 @@ def _area(shares: FloatArray, values: FloatArray) -> float:
 
 
 def _cost(values: ArrayLike, name: str, n: int) -> FloatArray:
-    """(n,) USD a prompt; one number stands for all."""
+    """(n,) USD per prompt; one number stands for all."""
     array = _finite(np.full(n, values) if np.ndim(values) == 0 else values, name)
     if len(array) != n:
-        raise InputError(f"{len(array)} values of {name} for {n} prompts; give one a prompt, or one for all")
+        raise InputError(f"{len(array)} values of {name} for {n} prompts; give one per prompt, or one for all")
     return array
 
 
@@ -300,11 +300,13 @@ def _finite(values: ArrayLike, name: str) -> FloatArray:
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise InputError(f"{name}: not an array of numbers, found {type(values).__name__}; give one a prompt") from None
+        raise InputError(
+            f"{name}: not an array of numbers, found {type(values).__name__}; give one per prompt"
+        ) from None
     if array.ndim != 1:
         raise InputError(f"{name}: shape {array.shape}; give one value a prompt, (n,)")
     if array.size == 0:
-        raise InputError(f"{name}: no values; give one a prompt")
+        raise InputError(f"{name}: no values; give one per prompt")
     if not np.isfinite(array).all():
         raise InputError(f"{name}: {int((~np.isfinite(array)).sum())} of {array.size} values are not finite numbers")
     return array

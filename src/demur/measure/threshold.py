@@ -27,13 +27,13 @@ class Calibration:
     threshold: float  # strong iff score >= threshold
     strong_share: float  # reached on the calibration prompts; ties in the scores move together
     n: int  # prompts it was set on
-    asked: str  # in plain words, such as "strong share 30%"
+    asked: str  # for example "strong share 30%"
     on: str = "your prompts"
     gate: bool = True  # False: set for the router's score alone, so the gate takes no part (see `gate.router`)
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         alone = "" if self.gate else "; without the gate"
         return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{alone}"
 
@@ -56,7 +56,7 @@ def threshold_for_usd(
 ) -> Calibration:
     """The lowest threshold at which 1,000 such prompts are expected to cost at most ``usd_per_1k``.
 
-    ``usd_at``: expected USD a prompt at a threshold, drafts and extra samples included; ``weak_usd``: of always-weak.
+    ``usd_at``: expected USD per prompt at a threshold, drafts and extra samples included; ``weak_usd``: of always-weak.
     Raises InputError when even that costs more.
     """
     levels, shares = _levels(scores)

@@ -87,10 +87,10 @@ def checked_training(
     """X as float rows, y in [0, 1] and weights as floats of the same length; raises InputError."""
     X = checked_rows(X, None, "")
     if y is None:
-        raise InputError("fit requires y to be passed, but the target y is None; give one target a row")
+        raise InputError("fit requires y to be passed, but the target y is None; give one target per row")
     targets = np.asarray(y)
     if targets.ndim != 1 or len(targets) != len(X):
-        raise InputError(f"y has shape {targets.shape} for {len(X)} rows of X; give one target a row")
+        raise InputError(f"y has shape {targets.shape} for {len(X)} rows of X; give one target per row")
     try:
         targets = targets.astype(float)
     except ValueError:
@@ -109,7 +109,7 @@ def checked_training(
     weight = np.asarray(sample_weight, dtype=float)
     if weight.shape != (len(X),) or not np.isfinite(weight).all() or weight.min() < 0 or weight.sum() == 0:
         raise InputError(f"sample_weight of shape {weight.shape} must be {len(X)} values >= 0, not all zero")
-    used = weight > 0  # a row without weight is no row: SW's largest similarity must not run over it
+    used = weight > 0  # rows of weight 0 are removed: they must not count for SW's largest similarity
     return X[used], targets[used], weight[used]
 
 

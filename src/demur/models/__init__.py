@@ -1,1 +1,1 @@
-"""How a model is found, run, asked and priced: catalogue, endpoints, local models, encoders."""
+"""Models: catalogue, endpoints and their client, local models, prices, encoders."""

@@ -1,7 +1,7 @@
-"""Which endpoints a saved router may talk to: those that its user names, each with the user's own key.
+"""Which endpoints a saved router may use: those that the user names, each with the user's own key.
 
-A router's folder may come from anybody. It names models and hosts, but no key; a host that it names is used where the
-run file, the gateway's settings or ``--allow-endpoint`` name it as well. Loopback needs no permission, and gets no key.
+A router's folder may come from an untrusted source. It names models and hosts but no key. A host is used only if the
+run file, the gateway's settings or ``--allow-endpoint`` name it as well. Loopback needs no permission and gets no key.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AllowedEndpoints:
         return cls(keys)
 
     def model(self, wanted: ModelConfig, where: str | Path) -> ModelConfig:
-        """A saved model as it may be asked. Raises ArtifactError for a host that nobody here has named."""
+        """The endpoint of a saved model. Raises ArtifactError for a host that the user has not named."""
         if wanted.base_url is None:
             return replace(wanted, api_key_env=None)
         split = _split(wanted.base_url, wanted.base_url)
@@ -87,7 +87,7 @@ def run_endpoints(config: RunConfig) -> tuple[str, ...]:
 
 
 def without_keys(record: Any) -> Any:
-    """A JSON-like record without the names of key variables: they are its maker's, and nobody else's."""
+    """A JSON-like record without the names of key variables, which belong to its maker."""
     if isinstance(record, Mapping):
         return {name: without_keys(value) for name, value in record.items() if name != "api_key_env"}
     if isinstance(record, list | tuple):
@@ -97,7 +97,7 @@ def without_keys(record: Any) -> Any:
 
 @cache
 def _tell(where: str, host: str, model: str, ignored: str | None) -> None:
-    """Say once per process whom a loaded router talks to."""
+    """Log, once per process, which host a loaded router uses."""
     log.warning("%s: prompts go to %s (%s)", where, host, model)
     if ignored:
         advice = f"--allow-endpoint {host}#{ignored} gives it"
@@ -105,14 +105,14 @@ def _tell(where: str, host: str, model: str, ignored: str | None) -> None:
 
 
 def _split(url: str, named: str) -> SplitResult:
-    """A URL's parts. What two readers may read differently (a user before the host, a backslash) is no address."""
+    """A URL's parts. Ambiguous URLs (a user before the host, a backslash) are refused."""
     try:
         split = urlsplit(url)
         port = split.port
     except ValueError:
         split, port = SplitResult("", "", "", "", ""), None
     if not split.hostname or "@" in split.netloc or re.search(r"[\\\s]", url) or port == 0:
-        raise InputError(f"{named[:80]!r} is no address of an endpoint; give HOST, HOST:PORT or a URL")
+        raise InputError(f"{named[:80]!r} is not the address of an endpoint; give HOST, HOST:PORT or a URL")
     return split
 
 

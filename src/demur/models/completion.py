@@ -1,7 +1,7 @@
-"""What an endpoint's answer to a completion says: texts, log-probs, tokens. Pure functions.
+"""Reads an endpoint's completion: texts, log-probs, token counts. Pure functions.
 
-One broken choice among n takes nothing from its siblings, which are paid for. What a model thought before it answered
-is no part of the answer, and its tokens are no part of the answer's log-probs; they are counted, since they are paid.
+A malformed choice does not discard the other choices of the request. A model's thinking is removed from the answer and
+its log-probs, but its tokens are counted, since they are paid for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from demur.errors import EndpointError
 from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.records import Sample
 
-MOST_TOKENS = 10**9  # a count beyond it is none
+MOST_TOKENS = 10**9  # larger counts are ignored
 LOGPROB_TOLERANCE = 1e-3  # rounding may put the log-prob of a sure token this far above 0
 _THINKING = re.compile(r"\s*<(think|thinking)>.*?</\1>\s*|[^<]*</(?:think|thinking)>\s*", re.DOTALL)
 _UNFINISHED_THINKING = re.compile(r"\s*<(?:think|thinking)>")
@@ -44,7 +44,9 @@ class _Choice:
 
 
 def parse_completion(answer: Any, indices: Sequence[int], where: str) -> list[Sample]:
-    """The samples in an endpoint's answer; raises EndpointError when it is no completion, or one choice is broken."""
+    """The samples in an endpoint's answer; raises EndpointError when it is not a completion, or one choice is
+    malformed.
+    """
     found = read_completion(answer, indices, where)
     if found.problem:
         raise EndpointError(found.problem)
@@ -88,7 +90,7 @@ def _place(choice: Any) -> int:
 def _parse_choice(choice: Any, stop: Sequence[str]) -> _Choice | str:
     """A choice; or what is wrong with it."""
     if not isinstance(choice, Mapping):
-        return f"a choice is no object: {as_json(choice)}"
+        return f"a choice is not an object: {as_json(choice)}"
     reason = clean(str(choice.get("finish_reason") or ""))
     said = _text_of(choice, reason)
     if not isinstance(said, str):
@@ -158,7 +160,9 @@ def _tokens(logprobs: Any) -> list[tuple[Any, Any]]:
 
 
 def _logprobs(tokens: Sequence[tuple[Any, Any]], said: str, span: tuple[int, int]) -> tuple[float, ...] | None:
-    """Log-probs (nats) of the answer's tokens; None where one is no log-prob, or which are the answer's is unknown."""
+    """Log-probs (nats) of the answer's tokens; None if one is invalid, or if it is unknown which belong to the
+    answer.
+    """
     kept = [value for _, value in tokens] if span == (0, len(said)) else list(_inside(tokens, said, span))
     return tuple(min(float(value), 0.0) for value in kept) or None if all(map(_is_logprob, kept)) else None
 
@@ -221,7 +225,7 @@ def _count(usage: object, name: str) -> int:
 
 
 def clean(text: str) -> str:
-    """The text without halves of surrogate pairs, which could be kept nowhere."""
+    """The text without lone surrogates, which cannot be encoded."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

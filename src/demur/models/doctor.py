@@ -1,4 +1,4 @@
-"""`demur doctor`: ask an endpoint a few tiny questions and say what it supports, and what demur falls back to."""
+"""`demur doctor`: probe an endpoint with a few short requests; report what it supports and what demur falls back to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROBE = SamplingSettings(n=3, max_tokens=4)
 
 @dataclass(frozen=True, slots=True)
 class EndpointReport:
-    """What an endpoint can do; None = it could not be told."""
+    """What an endpoint supports; None = unknown."""
 
     model: str
     base_url: str
@@ -29,20 +29,20 @@ class EndpointReport:
     streaming: bool
     embeddings: bool
     priced: str  # its price, and where that comes from; or that it is unknown
-    notes: tuple[str, ...] = ()  # what is unlike what was asked for, a sentence each
+    notes: tuple[str, ...] = ()  # deviations from the requests, one sentence each
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A line a feature, with the fallback where it is missing."""
+        """One line per feature, with the fallback where it is missing."""
 
         def line(name: str, supported: bool, otherwise: str) -> str:
             return f"  {name:<11} {'yes' if supported else 'no: ' + otherwise}"
 
         return (
             f"{self.model} at {self.base_url} answers",
-            line("n", self.several, "demur asks once a sample, the prompt is paid for each time"),
+            line("n", self.several, "demur sends one request per sample; the prompt is paid for each time"),
             line("logprobs", self.logprobs, "labels use the discrete form of semantic entropy"),
-            line("seeds", self.seeds, "a run cannot be repeated to the letter; the store keeps what came"),
+            line("seeds", self.seeds, "a run cannot be repeated exactly; the store keeps the answers"),
             line("streaming", self.streaming, "a gateway would have to wait for whole answers"),
             line("embeddings", self.embeddings, "demur embeds prompts itself, on the CPU"),
             f"  {'price':<11} {self.priced}",

@@ -1,7 +1,7 @@
 """Prompts as vectors: ONNX encoders on the CPU, OpenAI-compatible embeddings, or any object with ``encode``.
 
-A prompt longer than the encoder's window keeps its head and its tail, half each, in training and in serving alike.
-Vectors are cached by content. What is done with them is the methods' business.
+Of a prompt longer than the encoder's window the head and the tail are kept, half each, in training and serving alike.
+Vectors are cached by content. What the vectors are used for is not known here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHARACTERS_PER_TOKEN = 12  # more than any script needs on average: what lies be
 
 
 class OnnxEncoder:
-    """A sentence encoder in ONNX, one thread a text; unit-length float32 rows.
+    """A sentence encoder in ONNX, one thread per text; unit-length float32 rows.
     ``folder`` holds model.onnx and tokenizer.json. Raises ModelError when they cannot be opened.
     """
 
@@ -71,7 +71,7 @@ class OnnxEncoder:
         return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     def encode_together(self, texts: Sequence[str], /) -> FloatArray:
-        """As `encode`, in batches: for who has many texts and little time; rows differ a little (cosine above .99)."""
+        """As `encode`, in batches: which is faster; rows differ slightly (cosine above .99)."""
         encoded = [self._token_ids(text) for text in texts]
         by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]))  # short with short: padding is wasted
         batches = _batches(by_length, [len(encoded[i]) for i in by_length])
@@ -194,7 +194,7 @@ def load_encoder(spec: str, *, progress: Progress = no_progress) -> OnnxEncoder 
         return OnnxEncoder(folder, pooling=known.pooling, window=known.window, identity=known.files[0].sha256[:16])
     if "@" in spec:
         return EndpointEncoder(endpoint_of(parse_model(spec)))
-    raise InputError(f"{spec!r} is no encoder; use minilm, bge-small, or MODEL@BASE_URL")
+    raise InputError(f"{spec!r} is not an encoder; use minilm, bge-small, or MODEL@BASE_URL")
 
 
 def spec_of(encoder: Any) -> str:

@@ -34,7 +34,7 @@ class Endpoint:
 
     @property
     def price(self) -> Price | None:
-        """USD a token; None when unknown."""
+        """USD per token; None when unknown."""
         if self.usd_per_million_input is not None and self.usd_per_million_output is not None:
             return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, "price from the run file")
         if self.priced_as:
@@ -67,7 +67,7 @@ def authorization(endpoint: Endpoint) -> dict[str, str]:
     key = (secret(variable) or "").strip()  # a file with a key often ends in a line break
     if not key:
         raise EndpointError(
-            f"{endpoint.model}: the environment variable {variable} holds no key; export it, or {variable}_FILE"
+            f"{endpoint.model}: the variable {variable} is not set or empty; export it, or {variable}_FILE"
         )
     return {"Authorization": f"Bearer {key}"}
 

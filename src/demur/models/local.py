@@ -1,7 +1,7 @@
 """A local GGUF file as one more OpenAI-compatible endpoint: llama.cpp's server, in a child process, on loopback.
 
-The child prints its address, and ends when its standard input closes: it never outlives us, however we die. Also what a
-model is called on the command line (``MODEL@BASE_URL``, a catalogue name, a .gguf file) is understood here.
+The child prints its address and ends when its standard input closes, so it never outlives its parent. Model names of
+the command line (``MODEL@BASE_URL``, a catalogue name, a .gguf file) are parsed here as well.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def parse_model(text: str) -> ModelConfig:
     if is_known(text) or text.endswith(".gguf"):
         return ModelConfig(model=text)
     if at and "/" in url:
-        raise InputError(f"{text!r} is no model: its URL has no scheme; write {name}@https://{url}, or http://")
-    raise InputError(f"{text!r} is no model: give a catalogue name (demur models), a .gguf file, or MODEL@BASE_URL")
+        raise InputError(f"{text!r} is not a model: its URL has no scheme; write {name}@https://{url}, or http://")
+    raise InputError(f"{text!r} is not a model: give a catalogue name (demur models), a .gguf file, or MODEL@BASE_URL")
 
 
 def with_price(config: ModelConfig, usd: str | None) -> ModelConfig:

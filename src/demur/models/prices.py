@@ -17,11 +17,11 @@ CHARACTERS_PER_TOKEN = 4  # of English text, about
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD a token, and its source."""
+    """USD per token, and its source."""
 
     usd_per_input_token: float
     usd_per_output_token: float
-    source: str  # plain words, dated
+    source: str  # as text, with the date
     usd_per_cached_token: float | None = None  # of a prompt, read from the provider's cache; None: as any other
 
     @property
@@ -39,7 +39,7 @@ class Price:
 
 @cache
 def price_of(model: str) -> Price | None:
-    """Look a model's price up by name (such as ``gpt-4o`` or ``openai/gpt-4o``); None when nobody knows it."""
+    """Look a model's price up by name (such as ``gpt-4o`` or ``openai/gpt-4o``); None when unknown."""
     from genai_prices import Usage, calc_price
 
     provider, _, name = model.rpartition("/")

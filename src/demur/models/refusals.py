@@ -1,6 +1,6 @@
 """What an endpoint's refusal is about: a field that can be left out, the prompt itself, or neither. Pure functions.
 
-Endpoints word it in their own ways: OpenAI's ``param``, pydantic's ``loc``, a field in quotes, or a sentence.
+Endpoints word refusals differently: OpenAI's ``param``, pydantic's ``loc``, a field in quotes, or a sentence.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _objects(value: Any, depth: int = 6) -> Iterator[Mapping[str, Any]]:
 def _names(said: str, field: str) -> bool:
     """Whether a complaint names a field, in quotes or after a colon; not as a key of a request that it repeats.
 
-    An apostrophe inside a word ("isn't") is no quote.
+    An apostrophe inside a word ("isn't") is not a quote.
     """
     quoted = rf"""["'`](?:\w+\.)*{field}["'`](?!\w)"""
     return bool(re.search(rf"(?<![{{,\w])(?<![{{,] ){quoted}|(?<!\w){quoted}(?!\s*:)|: {field}(?![\w-])", said))

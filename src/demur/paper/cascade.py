@@ -47,6 +47,6 @@ def cascade_curve(
     strong_quality: FloatArray,
     costs: tuple[FloatArray, FloatArray] | None = None,
 ) -> CostQualityCurve:
-    """The cascade's curve from the scorer's ``right`` (n,); ``costs`` of (weak, strong) alone, USD a prompt."""
+    """The cascade's curve from the scorer's ``right`` (n,); ``costs`` of (weak, strong) alone, USD per prompt."""
     weak, strong = (None, None) if costs is None else (costs[0], costs[0] + costs[1])
     return cost_quality_curve(1.0 - right, weak_quality, strong_quality, weak_cost=weak, strong_cost=strong)

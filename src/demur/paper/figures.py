@@ -17,7 +17,7 @@ NAMES = {"mt_bench": "MT-Bench", "gsm8k": "GSM8K", "mmlu": "MMLU"}
 
 @in_style
 def learning_figure(found: Mapping[str, tuple[tuple[int, ...], FloatArray]]) -> Any:
-    """Figure 1: APGR against training prompts, mean and range over seeds, a line a source."""
+    """Figure 1: APGR against training prompts, mean and range over seeds, one line per source."""
     figure, axes = axes_of(7.2, 4.0)
     for colour, (source, (sizes, values)) in zip(PALETTE, found.items(), strict=False):
         axes.plot(sizes, values.mean(axis=1), color=colour, marker="o", ms=4, label=source)

@@ -50,7 +50,7 @@ PARTS: dict[str, Kind] = {
 
 
 def listing() -> list[str]:
-    """A line a part, and a line a row under it; rows of several parts stand under the first."""
+    """One line per part, and one line per row under it; rows of several parts stand under the first."""
     lines = ["--only takes the names in the first column, parts and rows alike, with commas between:"]
     seen: set[str] = set()
     for name, kind in PARTS.items():

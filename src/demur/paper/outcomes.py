@@ -27,8 +27,8 @@ SMALL_PAIR = "gsm8k, gpt-4o / gemma-2-2b"
 class Costs:
     """What each model's answers cost alone."""
 
-    weak: FloatArray  # (n,) USD a prompt
-    strong: FloatArray  # (n,) USD a prompt
+    weak: FloatArray  # (n,) USD per prompt
+    strong: FloatArray  # (n,) USD per prompt
     sources: tuple[str, str]  # of the prices, dated
 
 

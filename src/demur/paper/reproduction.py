@@ -28,7 +28,7 @@ DIFFERENCES = (
     "What differs from the paper: strong is gpt-4-1106-preview and weak Mixtral-8x7B on RouteLLM's decontaminated "
     "sets (72 MT-Bench questions, not 160 turns); uncertainty labels come from gpt-3.5-turbo and Llama-2-7b-chat on "
     "NQ-Open, whose samples are stored (and from the authors' set where it can be loaded); preferences are "
-    "AlpacaEval's and human judgements, not the arena's, so the RouteLLM rows are no fair RouteLLM.",
+    "AlpacaEval's and human judgements, not the arena's, so the RouteLLM rows are not a fair comparison with RouteLLM.",
     "The systems' own departures stand under each table.",
 )
 

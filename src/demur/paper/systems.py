@@ -167,7 +167,7 @@ DEPARTURES = (
     "TO-Router: its MLP and kNN over our encoder; labels are which of gpt-3.5 and Llama-2-7b is more often right.",
     "RouteLLM: 805 AlpacaEval comparisons (win rates against a third model; 72 % have both below .05) and 3,020 human "
     "judgements of GPT-4's and GPT-3.5's NQ-Open answers (no Mixtral among them); 76 % of the 3,825 rows are ties. Not "
-    "80,000 arena battles: this is no fair RouteLLM.",
+    "80,000 arena battles: this is not a fair comparison with RouteLLM.",
     "Hybrid LLM: quality is the ROUGE-L of ten samples (there: BART score), the router an MLP (there: DeBERTa).",
     "RouterDC: frozen encoder under a linear map, clusters without t-SNE, temperature .2; positives and negatives are "
     "a prompt's best and worst models, weighted by how far apart (the authors' code: scores above 0, not above .5).",

@@ -41,10 +41,11 @@ COLUMNS = (
 )
 PROTOCOLS = (
     f"Intervals are 95 % bootstrap over prompts, {RESAMPLES:,} resamples. Columns 2 to 4 are at full resolution; 5 to "
-    "7 are RouteLLM's protocol (eleven thresholds at the deciles of the scores, drawn anew in every resample). Random: "
+    "7 are RouteLLM's protocol (eleven thresholds at the deciles of the scores, recomputed in every resample). "
+    "Random: "
     f"the analytic chord; under RouteLLM's protocol median and 95 % range of {RANDOM_ROUTERS} routers with random "
     "scores. The oracle never harms at full resolution; under RouteLLM's protocol it is ordered by gain and ends at "
-    "always-strong. Four digits of the oracle's APGR: DESIGN's three are cut, not rounded."
+    "always-strong. The oracle's APGR has four digits."
 )
 SMALLER = (
     "gpt-4o-2024-08-06 and gemma-2-2b-it (ZeroEval's GSM8K, not decontaminated) stand for GPT-4 and "
@@ -213,7 +214,7 @@ def _cost_notes(lab: Laboratory) -> tuple[str, ...]:
             continue  # its cells say why
     return (
         "USD of the whole benchmark at CPT80; tokens are characters / 4, and a second turn sends the first and its "
-        f"answer again. Intervals: prompts drawn again, {RESAMPLES:,} times, CPT80 and money anew in each.",
+        f"answer again. Intervals: prompts drawn again, {RESAMPLES:,} times, CPT80 and cost recomputed in each.",
         *(f"Price: {source}." for source in prices),
         f"The paper on MT-Bench (gpt-4-0613, 160 turns): {MT_BENCH_USD}.",
         "FrugalGPT pays for both models where it goes on.",

@@ -1,4 +1,4 @@
-"""Prompts in: from files, from named public sets, from mixes of both; and the split into train and test."""
+"""Reads prompts from files, named public sets and mixes of both, and splits them into train and test."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _absolute_part(part: str) -> str:
 
 
 def _names_of(parts: Sequence[str]) -> list[str]:
-    """What the ids of a mix begin with: no directory of this machine, so that a prompt has one id everywhere."""
+    """Prefixes of the ids of a mix; without directories, so that a prompt has the same id on every machine."""
     names = [Path(part).name if Path(part).is_absolute() else part for part in parts]
     return [f"{place}-{name}" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
 
@@ -74,7 +74,7 @@ def _load_part(part: str, seed: int, *, at_most: bool) -> list[Prompt]:
         return prompts
     wanted = min(int(size), len(prompts)) if at_most else int(size)
     if wanted > len(prompts):
-        raise InputError(f"{name}: {size} prompts asked, it has {len(prompts)} different ones; ask for fewer")
+        raise InputError(f"{name}: {size} prompts requested, but it has {len(prompts)} different ones; request fewer")
     return random.Random(seed).sample(prompts, wanted)
 
 
@@ -93,11 +93,11 @@ def split_prompts(prompts: Sequence[Prompt], test_share: float = 0.5) -> tuple[l
 
 
 def why_untested(prompts: Sequence[Prompt], test_share: float) -> str:
-    """Why no prompt of a split is there to measure with."""
+    """The reason why a split has no test prompts."""
     gold = sum(bool(prompt.answers) for prompt in prompts)
     if not gold:
         return "no prompt has gold answers, so quality cannot be measured; add a field 'answers'"
     return (
-        f"{gold} prompts have gold answers and none of them is kept for measuring (test_share {test_share:g}); give "
+        f"{gold} prompts have gold answers, but none is kept for measuring (test_share {test_share:g}); give "
         "more, or raise test_share"
     )

@@ -1,6 +1,6 @@
 """What a row of a conversation asks: chat messages, OpenAI batch requests, ShareGPT, Alpaca.
 
-The last message of the user is the prompt; what stands before it is kept beside it. Answers in such rows are no gold.
+The last message of the user is the prompt; earlier turns are kept beside it. Answers in such rows are not gold answers.
 """
 
 from __future__ import annotations

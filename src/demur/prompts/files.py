@@ -1,4 +1,4 @@
-"""Prompts from files. A fault names file, line, field and value."""
+"""Reads prompts from the rows of a file. Errors name file, line, field and value."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
     Fields: ``prompt`` (or question, text); optional ``id`` (else a hash of the text), ``answers`` (or answer, gold),
     ``choices``, ``source``. With choices, the answer is a letter, an option's text, or its position from 0, and the
     options are put under the question unless it shows them. Rows of conversations are read as well: see
-    `demur.prompts.conversations`. A table writes several answers as ``a|b``. Equal prompts may stand there more than
-    once, equal ids not. Raises InputError naming file, line, field and value.
+    `demur.prompts.conversations`. A table writes several answers as ``a|b``. Prompts may repeat, ids may
+    not. Raises InputError naming file, line, field and value.
     """
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
@@ -47,7 +47,7 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
         if len(prompts) % PROGRESS_ROWS == 0:
             progress("reading prompts", len(prompts), 0)
     if not prompts:
-        raise InputError(f'{path}: no prompts in it; write one JSON object a line, such as {{"prompt": "..."}}')
+        raise InputError(f'{path}: no prompts in it; write one JSON object per line, such as {{"prompt": "..."}}')
     return prompts
 
 

@@ -1,7 +1,7 @@
 """How good an answer is, against gold answers: exact, containing, numeric, multiple choice. All are Graders.
 
-It judges answers against gold; whether two answers mean the same is decided elsewhere (rules, entailment). How texts,
-numbers and letters are read is the business of `words`, `amounts` and `letters`.
+It compares answers with gold answers; whether two answers mean the same is decided in `demur.meaning`. Texts, numbers
+and letters are read in `words`, `amounts` and `letters`.
 """
 
 from __future__ import annotations

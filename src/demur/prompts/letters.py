@@ -58,7 +58,7 @@ def choice_letter(gold: str | int, choices: Sequence[str]) -> str:
     if isinstance(gold, int) and by_text and by_place and by_text != by_place:
         raise InputError(f"{gold} is the text of option {by_text} and the place of {by_place}; write the letter")
     if not by_text and not by_place:
-        raise InputError(f"{text[:80]!r} is no letter, text or place (from 0) of {len(choices)} options")
+        raise InputError(f"{text[:80]!r} is not a letter, text or place (from 0) of {len(choices)} options")
     return by_text or by_place
 
 

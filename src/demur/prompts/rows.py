@@ -1,7 +1,7 @@
 """Rows of a file: JSON lines, a JSON array, or a table with a header, plain or gzip; parquet with ``[hub]``.
 
-What a file is, its first bytes say, and its name only where they do not. It is read as a stream with a limit on a
-line and on how much gzip may inflate. What a row means is not known here.
+The format is recognised by the first bytes, and by the name only if they are ambiguous. Files are read as streams, with
+limits on line length and on the inflation of gzip. The meaning of a row is not known here.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class TableRow(dict[str, str]):
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     """The rows of a file with the place (``file:line``) of each.
 
-    Raises InputError naming file and line: for a file of another kind, a row that is no object, a table's row with more
-    cells than its header, a quote without its end, a byte that is not UTF-8, and what is too large.
+    Raises InputError naming file and line: for a file of another kind, a row that is not an object, a table's row with
+    more cells than its header, a quote without its end, a byte that is not UTF-8, and what is too large.
     """
     return ((f"{path}:{line}", row) for line, row in _rows(path))
 
@@ -88,7 +88,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, bytes]]:
 
 
 class _Inflated(io.RawIOBase):
-    """What gzip holds, as long as it inflates as texts do: a small file must not fill the memory."""
+    """Inflated gzip data, up to the ratio that texts reach, so that a small file cannot fill the memory."""
 
     def __init__(self, path: Path, raw: io.BufferedReader) -> None:
         self._path, self._raw, self._stream = path, raw, gzip.GzipFile(fileobj=raw)
@@ -125,7 +125,7 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[str]:
         number += 1
         if len(line) > LONGEST_LINE:
             raise InputError(
-                f"{path}:{number}: a line of more than {LONGEST_LINE >> 20} MiB; one prompt stands on a line"
+                f"{path}:{number}: a line of more than {LONGEST_LINE >> 20} MiB; write one prompt per line"
             )
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -186,7 +186,7 @@ def _whole(path: Path, lines: Iterator[str]) -> str:
         held.append(line)
         size += len(line)
         if size > LARGEST_ARRAY:
-            raise InputError(f"{path}: a JSON array of more than {LARGEST_ARRAY >> 20} MiB; write one object a line")
+            raise InputError(f"{path}: a JSON array of more than {LARGEST_ARRAY >> 20} MiB; write one object per line")
     return "".join(held)
 
 
@@ -194,7 +194,9 @@ def _object(path: Path, number: int, row: object, source: str) -> Row:
     if not isinstance(row, dict):
         raise InputError(f"{path}:{number}: expected an object with a prompt, found {source[:80].strip()!r}")
     if half := _half_pair(source, row):
-        raise InputError(f"{path}:{number}: {half} is half a character and no text; write it whole, or leave it out")
+        raise InputError(
+            f"{path}:{number}: {half} is half a surrogate pair, which cannot be encoded; write the whole character"
+        )
     return row
 
 

@@ -1,6 +1,6 @@
 """Prompts from named public sets: a folder of gzip JSON lines when there is one (``DEMUR_QUESTIONS``), else the hub.
 
-Each set says how it is called in both places; what the files look like is the business of `files`.
+Each set names its file and its place on the hub; file formats are handled in `files`.
 """
 
 from __future__ import annotations

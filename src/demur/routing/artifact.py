@@ -1,7 +1,7 @@
-"""A trained router on disk: router.json (what it is), weights.safetensors (arrays), training.jsonl (what taught it).
+"""A trained router on disk: router.json (description), weights.safetensors (arrays), training.jsonl (training prompts).
 
-Never pickle. Reading checks format, versions and hashes before anything is used. It knows arrays and a description, and
-no router: `demur.routing.prompt_router` makes one from them.
+Never pickle. Reading checks format, versions and hashes before anything is used. This module handles arrays and a
+description only; `demur.routing.prompt_router` builds a router from them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Artifact:
 
 
 def write_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write a router, or leave the folder as it was: a full disk takes no earlier router. Raises ArtifactError."""
+    """Write a router, or leave the folder as it was, so that a full disk does not destroy an earlier router. Raises
+    ArtifactError.
+    """
     from safetensors.numpy import save
 
     saved = save({name: np.ascontiguousarray(value) for name, value in artifact.arrays.items()})
@@ -59,14 +61,14 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """What the disk refuses, as one line."""
+    """Turns an OSError of writing into an ArtifactError of one line."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise ArtifactError(
-            f"{folder}: the router cannot be written ({error.strerror}), what was there stays; free some disk space, "
-            "or name another folder"
+            f"{folder}: the router cannot be written ({error.strerror}) and the earlier one is unchanged; free some disk "
+            "space, or name another folder"
         ) from error
 
 
@@ -75,7 +77,7 @@ def read_artifact(folder: Path) -> Artifact:
     description = read_description(folder)
     for name in (WEIGHTS, TRAINING):
         if _sha256(folder / name) != description["sha256"][name]:
-            raise ArtifactError(f"{folder / name}: its content is not what router.json promises; train again")
+            raise ArtifactError(f"{folder / name}: its content does not match its hash in router.json; train again")
     lines = (folder / TRAINING).read_text(encoding="utf-8").split("\n")
     return Artifact(description, _arrays(folder / WEIGHTS), tuple(json.loads(line) for line in lines if line))
 
@@ -105,7 +107,7 @@ def saved_calibration(artifact: Artifact, folder: Path) -> Calibration | None:
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
-    """Set the threshold of a saved router; nothing else of it changes, and a certificate of another one goes."""
+    """Set the threshold of a saved router and remove a certificate for another threshold; nothing else changes."""
     description = read_description(folder) | {"calibration": asdict(calibration)}
     with _writing(folder):
         (folder / CERTIFICATE).unlink(missing_ok=True)
@@ -113,7 +115,7 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def gate_beside(folder: Path) -> bool:
-    """Whether a gate that takes part is saved with the router of this folder."""
+    """Whether an active gate is saved with the router of this folder."""
     try:
         return (folder / GATE_FILE).is_file() and bool(
             json.loads((folder / GATE_FILE).read_text(encoding="utf-8"))["active"]
@@ -123,7 +125,7 @@ def gate_beside(folder: Path) -> bool:
 
 
 def weights_hash(folder: Path) -> str:
-    """What tells a saved router from others; raises ArtifactError."""
+    """Content hash that identifies a saved router; raises ArtifactError."""
     return str(read_description(folder)["sha256"][WEIGHTS])
 
 
@@ -141,7 +143,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if found["demur_format"] > FORMAT:
         raise ArtifactError(f"{path}: format {found['demur_format']}, this demur reads {FORMAT}; upgrade demur")
     if found.get("method") not in list(BY_NAME) and not found.get("classifier"):
-        raise ArtifactError(f"{path}: method {found.get('method')!r} is none of {', '.join(BY_NAME)}")
+        raise ArtifactError(f"{path}: method {found.get('method')!r} is not one of {', '.join(BY_NAME)}")
     return found
 
 
@@ -159,13 +161,13 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
         raise ArtifactError(f"{path}: cannot be read ({error}); train again") from None
     for name, value in found.items():
         if not np.isfinite(value).all():
-            raise ArtifactError(f"{path}: {name} holds {int((~np.isfinite(value)).sum())} values that are no number")
+            raise ArtifactError(f"{path}: {name} holds {int((~np.isfinite(value)).sum())} values that are not finite")
     return found
 
 
 def _sha256(path: Path) -> str:
     if path.exists() and not path.is_file():  # a pipe or a device would be read for ever
-        raise ArtifactError(f"{path}: is no regular file; train again")
+        raise ArtifactError(f"{path}: is not a regular file; train again")
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -298,7 +298,7 @@ class PromptRouter:
         try:
             "".join(prompts).encode()
         except UnicodeEncodeError as error:  # a lone surrogate: of bytes on the command line, or of JSON
-            raise InputError(f"the prompt holds {error.object[error.start]!r}, which is no UTF-8 text") from None
+            raise InputError(f"the prompt holds {error.object[error.start]!r}, which is not UTF-8 text") from None
         return np.asarray(self.encoder.encode(list(prompts)), dtype=np.float32)
 
     def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:

@@ -1,4 +1,7 @@
-"""From preferences to routers: every method that was asked for, on the same embeddings."""
+"""Trains routers from preferences: every requested method, on the same embeddings.
+
+It does not know where the preferences come from, nor the gate that is trained afterwards.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +67,10 @@ def train_routers(
     record: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, PromptRouter]:
-    """A router per method, by name; ``encoder`` should be cached, since each method asks it. Raises InputError.
+    """A router per method, by name; ``encoder`` should be cached, since each method embeds the prompts. Raises
+    InputError.
 
-    ``methods``: names, or classifiers of your own by names of their own.
+    ``methods``: names of demur's methods, or a mapping from new names to classifiers of your own.
     """
     chosen = methods_by_name(methods)
     if not preferences:
@@ -105,7 +109,7 @@ def _method(name: str, given: object) -> Method:
 
 
 def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> PromptRouter | None:
-    """What the paper would have made of the same entropies: hard labels (tau .1) and its best router, SW.
+    """The paper's recipe on the same entropies: hard labels (tau .1) and its best router, SW.
 
     None where the preferences carry no entropies, or all labels fall on one side.
     """

@@ -1,1 +1,1 @@
-"""The run folder: what a run was made from, and checks before it starts."""
+"""The run folder: an open run, its record, what was made from what, and checks before a run starts."""

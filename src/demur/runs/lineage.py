@@ -1,4 +1,4 @@
-"""What was made from what, as hashes of content beside a run: a stage that is older than the one before it is named.
+"""Content hashes of what each stage of a run made, and from what; used to report stages that are out of date.
 
     samples -> labels -> routers -> calibration
 
@@ -31,7 +31,7 @@ def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> Non
 def outdated(folder: Path) -> tuple[str, ...]:
     """A line for every stage of a run's folder that was made from something else than what is there now.
 
-    Nothing for a folder that is no run's, or of an earlier demur.
+    Empty for a folder without a run, or with a run of an earlier version.
     """
     made = _made(folder)
     lines = [

@@ -1,4 +1,4 @@
-"""One command at a time works on a run: an advisory lock on a file of its folder, which ends with the process."""
+"""An advisory lock on a run's folder, so that one command at a time works on it; the lock ends with the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOCK = "lock"
 def locked(folder: Path, command: str) -> Iterator[None]:
     """Hold a run's lock for as long as the block lasts; raises InputError, with the process that holds it.
 
-    Where the file system knows no locks there is none.
+    File systems without locks are used without one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:  # it stays: who removes it might remove another's

@@ -1,6 +1,6 @@
-"""What of a run can be refused before anything is paid for: values that would only fail after the sampling.
+"""Checks of a run before anything is paid for: values that would otherwise fail only after sampling.
 
-It looks at the record alone: whether an endpoint answers is for the first request to say.
+Only the record is checked; whether an endpoint answers is found out by the first request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a trained router and a report keep of the run that made them: labels, sampling, models, what calls cost."""
+"""The provenance that a router and a report keep of their run: labels, sampling, models, cost per call."""
 
 from __future__ import annotations
 

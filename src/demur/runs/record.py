@@ -1,6 +1,6 @@
-"""The record of a run in its folder: written before anything is paid for, never replaced by another run's in silence.
+"""The record of a run, run.json in its folder: written before anything is paid for, never silently replaced by another.
 
-It works from any directory: names of files are absolute in it.
+File names in it are absolute, so a run can be used from any directory.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def check_same_run(config: RunConfig, *, again: bool = False) -> None:
     if different and _has_answers(there):
         raise InputError(
             f"{config.run} is another run: {', '.join(different)}; name another folder with --run, or begin this one "
-            "anew with --again (its samples stay in the store)"
+            "again with --again (its samples stay in the store)"
         )
 
 
 def _has_answers(config: RunConfig) -> bool:
-    """False where nothing came of a run: its endpoint may have had a typing error."""
+    """Whether a run has any answers; one without may be replaced, for example after a mistyped endpoint."""
     pair = endpoints_of(config)
     with Store(config.store) as store:
         return any(store.has_samples(one.name, config.sampling.key) for one in (pair.weak, pair.strong))

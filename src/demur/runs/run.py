@@ -1,7 +1,7 @@
 """A run that is open: its prompts, both models' endpoints, the store, samples and meanings, each of them read once.
 
-A stage is a function of it: `label_run(run) -> Labels`. Nothing is read before a stage asks for it, and what a stage
-has read the next one finds here. What the files of a run are called is on its record (`demur.config.RunConfig`).
+Stages are functions of an open run, such as `label_run(run) -> Labels`. Data are read when first needed and then shared
+by the stages that follow. The names of a run's files are in `demur.config.RunConfig`.
 """
 
 from __future__ import annotations
@@ -117,11 +117,11 @@ class Run:
         return any(all(prompt.id not in side for side in refused) for prompt in missing)
 
     def read_samples(self) -> None:
-        """Read them anew: some have come."""
+        """Read the samples again, after new ones were stored."""
         self.samples = stored_pair(self.pair, self.config.sampling, self.prompts, self.store)
 
     def lock(self, command: str) -> None:
-        """Keep other commands off this run until it is closed. Raises InputError where one is at work."""
+        """Lock the run until it is closed. Raises InputError where one is at work."""
         self._closing.enter_context(locked(self.config.folder, command))
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Prompt]:

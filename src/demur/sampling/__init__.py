@@ -1,1 +1,1 @@
-"""Sampling both models of a pair: what is missing is asked for, within a budget, and kept."""
+"""Sampling both models of a pair: missing samples are requested within a budget and stored."""

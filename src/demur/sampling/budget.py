@@ -43,7 +43,7 @@ class Budget:
         return bound
 
     def settle(self, reserved: float, paid_usd: float | None) -> None:
-        """What was set aside for a request is free again; what it cost (unknown: all of it) is spent."""
+        """Release the amount reserved for a request and record its cost (unknown: all of the reserved amount)."""
         self._reserved -= reserved
         self.spent += reserved if paid_usd is None else paid_usd
 
@@ -60,7 +60,7 @@ def unknown_price(max_usd: float, *endpoints: Endpoint) -> BudgetError:
 def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -> float:
     """USD that the stored samples of a model under settings cost, whatever their prompts; 0 for an unknown price.
 
-    An answer that nobody counted is taken to be as long as it may be.
+    An answer without a token count is assumed to have the maximum length.
     """
     if endpoint.price is None:
         return 0.0

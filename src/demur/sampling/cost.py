@@ -37,7 +37,7 @@ class PairEstimate:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         missing = self.weak.missing + self.strong.missing
         if not missing:
             return "every sample is in the store already: nothing to ask, nothing to pay"
@@ -61,7 +61,7 @@ class PairSpend:
     pricing: str
     uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
     models: tuple[str, str]
-    notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: a sentence each
+    notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: one sentence each
 
     @property
     def usd(self) -> float | None:
@@ -70,7 +70,7 @@ class PairSpend:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The result as one sentence."""
         cost = cost_words(self.models, (self.weak_usd, self.strong_usd))
         cost += ", an endpoint does not count its tokens" if self.uncounted else ""
         return (

@@ -1,6 +1,6 @@
 """Both models' samples of the same prompts: sampled side by side, within one budget.
 
-Local models are started only when samples are missing, so a run whose samples are all there needs no model at all.
+Local models are started only when samples are missing, so a run whose samples are complete needs no model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PairSamples:
 
     weak: Samples
     strong: Samples
-    notes: tuple[str, ...] = field(default=(), kw_only=True)  # what the models did that was not asked for
+    notes: tuple[str, ...] = field(default=(), kw_only=True)  # deviations from the requests
 
 
 def endpoints_of(config: RunConfig) -> PairEndpoints:
@@ -47,7 +47,7 @@ def sample_pair(
     announce: Callable[[PairEstimate], None] | None = None,
     progress: Progress = no_progress,
 ) -> PairSamples:
-    """n samples of every prompt by both models, side by side; what there is (``have``) is not asked again.
+    """n samples of every prompt by both models, side by side; samples that exist (``have``) are not requested again.
 
     A prompt that a model refuses is left out, and remembered. Raises EndpointError, BudgetError.
     """
@@ -78,12 +78,12 @@ def sample_pair(
 
 
 def check_pair(config: RunConfig) -> None:
-    """Raise InputError for what could only fail after something was paid for: numbers, URLs, a pair of one model."""
+    """Raise InputError for invalid numbers and URLs, and a pair of one model, before anything is paid for."""
     check_limits(config)
     check_settings(config.sampling)
     for side in (config.weak, config.strong):
         if side.base_url is not None and not side.base_url.startswith(("http://", "https://")):
-            raise InputError(f"{side.model}: base_url {side.base_url!r} is no URL; write it as https://HOST/v1")
+            raise InputError(f"{side.model}: base_url {side.base_url!r} is not a URL; write it as https://HOST/v1")
     pair = endpoints_of(config)
     if pair.weak.name == pair.strong.name:
         raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
@@ -92,7 +92,7 @@ def check_pair(config: RunConfig) -> None:
 def check_settings(settings: SamplingSettings) -> None:
     """Raise InputError for settings under which no two prompts, or no two answers, could differ."""
     if settings.n < 2:
-        raise InputError(f"n is {settings.n}: entropy needs at least two samples a prompt, ten are usual")
+        raise InputError(f"n is {settings.n}: entropy needs at least two samples per prompt, ten are usual")
     if "{prompt}" not in settings.template:
         raise InputError(f"template {settings.template[:60]!r} has no {{prompt}} in it; every prompt would be the same")
 
@@ -125,7 +125,7 @@ async def _sample_side(
     budget: Budget,
     progress: Progress,
 ) -> tuple[Samples, tuple[str, ...]]:
-    """A model's samples, and what it did that was not asked for."""
+    """A model's samples, and notes on deviations from the request."""
     try:
         async with (
             running_endpoint(
@@ -145,7 +145,7 @@ async def _sample_side(
 def stored_pair(
     pair: PairEndpoints, settings: SamplingSettings, prompts: Sequence[Prompt], store: Store
 ) -> PairSamples:
-    """What is in the store, at most n samples per prompt and model."""
+    """Stored samples of both models, at most n per prompt."""
     return PairSamples(*(stored_samples(prompts, one, settings, store) for one in (pair.weak, pair.strong)))
 
 
@@ -162,7 +162,7 @@ def spend_of(
 def sampling_notes(
     settings: SamplingSettings, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
 ) -> list[str]:
-    """Whose answers were cut at the longest that was asked for, and which prompts have none; a sentence each."""
+    """Whose answers were cut at the longest that was asked for, and which prompts have none; one sentence each."""
     sides = [[one for prompt in prompts for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
     found = cut_sentences((pair.weak.model, pair.strong.model), sides, settings.max_tokens)
     for endpoint in (pair.weak, pair.strong):
@@ -174,7 +174,7 @@ def sampling_notes(
 def _missing_notes(
     settings: SamplingSettings, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
 ) -> list[str]:
-    """How many prompts a model left unanswered without refusing them: their requests failed in a way that passes."""
+    """The number of prompts without all samples that the model did not refuse; their requests failed temporarily."""
     found = []
     for endpoint, side in ((pair.weak, samples.weak), (pair.strong, samples.strong)):
         refused = refused_prompts(prompts, endpoint, settings, store)

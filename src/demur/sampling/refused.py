@@ -1,7 +1,7 @@
 """Prompts that a model refuses while others are answered: left out, counted, named, and remembered in the store.
 
-A refusal that names the prompt (filtered, too long) is the prompt's. One that names nothing may as well be the
-endpoint's, which would refuse every prompt: it is believed to be the prompt's once another prompt is answered after it,
+A refusal that names a reason in the prompt (filtered, too long) concerns that prompt. A refusal without a reason may
+concern the endpoint, which would refuse every prompt; it is attributed to the prompt once another prompt is answered,
 and many in a row end the sampling.
 """
 
@@ -28,17 +28,19 @@ class Refusals:
         self.found: dict[str, str] = {}  # prompt id -> reason
 
     def add(self, prompt: Prompt, error: PromptRefusedError) -> None:
-        """Leave a prompt out; raises the error where it is rather the endpoint's."""
+        """Leave a prompt out; raises the error if it concerns the endpoint."""
         self.found[prompt.id] = str(error)
         if error.cause == "prompt" or (error.cause == "answer" and self._answered):
             self._remember(prompt, error)
             return
         self._held.append((prompt, error))
         if len(self._held) >= MOST_IN_A_ROW:
-            raise EndpointError(f"{error}; {len(self._held)} prompts in a row were refused so, none is asked any more")
+            raise EndpointError(
+                f"{error}; {len(self._held)} prompts in a row were refused in the same way; sampling stops"
+            )
 
     def answer(self) -> None:
-        """The endpoint has answered a prompt: what it refused before was those prompts' own fault."""
+        """Record that the endpoint answered a prompt: earlier refusals concern their prompts."""
         self._answered = True
         for prompt, error in self._held:
             if error.cause != "passing":

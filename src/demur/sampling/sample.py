@@ -1,7 +1,9 @@
-"""Sample a model n times a prompt, through the store: only what is missing is asked, and what came is kept at once.
+"""Sample a model n times per prompt, through the store: only missing samples are requested.
 
-An answer is committed before it is counted, so Ctrl-C, kill -9 or a dead endpoint loses nothing that was paid for, and
-the same call goes on where the last one ended. It asks; how to ask is the business of whatever completes.
+
+An answer is committed to the store before it is counted, so an interruption (Ctrl-C, kill -9, a failing endpoint) loses
+nothing that was paid for, and the same call continues where the last one stopped. How a request is sent is up to the
+`Completer`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
 
 
 class Completer(Protocol):
-    """Whatever samples a prompt: an EndpointClient, or a function of the user's own."""
+    """Anything that returns samples of a prompt: an EndpointClient, or a function of the user's own."""
 
     def sample(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> AsyncIterator[list[Sample]]: ...
 

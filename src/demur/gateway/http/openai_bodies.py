@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from demur.gateway.http.json_edit import Body, body_of
 
-# None of these belongs to the next hop (RFC 9110, 7.6.1); lengths and encodings are set anew.
+# None of these belongs to the next hop (RFC 9110, 7.6.1); lengths and encodings are set again by each sender.
 HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "host", "content-length", "accept-encoding", "expect", "date", "server"}

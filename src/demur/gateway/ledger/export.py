@@ -25,7 +25,7 @@ class LedgerPage:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """In plain words, a line each."""
+        """The result as lines of text."""
         if self.exported:
             return (f"wrote {len(self.records):,} records to {self.exported}",)
         return (*map(_line, self.records), _summary(self.records))

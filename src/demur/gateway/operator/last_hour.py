@@ -1,4 +1,4 @@
-"""The last hour in sums a minute: shares, money, latencies, and what another threshold would have done.
+"""The last hour in sums per minute: shares, money, latencies, and what another threshold would have done.
 
 A fixed table of numbers, so that asking costs the same whatever the load, and workers add theirs up by adding tables.
 Minutes are monotonic: a clock that is set does not touch them.

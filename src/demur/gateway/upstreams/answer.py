@@ -82,7 +82,7 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
     """
     status, began = response.status, time.perf_counter()
     if not (200 <= status < 300 or 400 <= status < 600) or status in (204, 205):
-        raise NoAnswerError(f"answered {status}, which is no answer to a request")
+        raise NoAnswerError(f"answered {status}, which is not an answer to a request")
     if status < 400 and "text/event-stream" in response.headers.get("Content-Type", ""):
         start = await _read_start(response.content)
         return Answer(response, time.perf_counter(), None, _pieces(start, response))
@@ -163,7 +163,7 @@ def _check_whole(data: bytes, response: aiohttp.ClientResponse) -> None:
         return
     value = _parse(data)
     if not isinstance(value, dict | list):
-        raise NoAnswerError(f"answered {response.status} with {len(data)} bytes that are no JSON")
+        raise NoAnswerError(f"answered {response.status} with {len(data)} bytes that are not JSON")
     if response.status < 400 and _failure(value):
         raise NoAnswerError(f"answered with an error: {_failure(value)}")
 

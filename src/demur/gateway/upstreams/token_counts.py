@@ -48,7 +48,7 @@ class Usage:
 
 
 def read_usage(said: object) -> Usage | None:
-    """The counts of a usage object, as OpenAI's chat or its later APIs name them; None where one is no count."""
+    """The counts of a usage object, as OpenAI's chat or its later APIs name them; None where one is not a count."""
     if not isinstance(said, Mapping):
         return None
     try:
@@ -63,12 +63,12 @@ _PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", 
 
 
 def _count(said: Mapping[str, Any], *names: str) -> int | None:
-    """The first count under these names; None without one. Raises ValueError for what is no count."""
+    """The first count under these names; None without one. Raises ValueError for what is not a count."""
     value = next((said[name] for name in names if said.get(name) is not None), None)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:  # NaN is not
-        raise ValueError(f"{value!r} is no count")
+        raise ValueError(f"{value!r} is not a count")
     return math.ceil(value)
 
 
