@@ -42,7 +42,7 @@ def test_a_local_folder_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp
 def test_right_size_and_wrong_bytes_are_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(CONTENT[:-1] + b"?")
     monkeypatch.setenv("DEMUR_MODELS", str(tmp_path))
-    with pytest.raises(ModelError, match=r"the catalogue promises .* the file was removed"):
+    with pytest.raises(ModelError, match=r"the catalogue has .* the file was removed"):
         catalogue.fetch("tiny")
     assert not list((tmp_path / "cache").rglob("m.gguf*"))
 

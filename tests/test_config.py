@@ -86,7 +86,7 @@ def test_faults_are_named(tmp_path: Path, wrong: str, named: str) -> None:
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"source": "vibes"}, "'vibes' is none of 'entropy'"),
+        ({"source": "vibes"}, "'vibes' is not one of 'entropy'"),
         ({"source": "accuracy", "tau": 0.3}, "tau 0.3 belongs to source 'entropy'; source 'accuracy' takes kind"),
         ({"source": "judge", "judge": "m", "definition": "discrete"}, "source 'judge' takes judge, max_usd"),
         ({"file": "battles.jsonl"}, "file 'battles.jsonl' belongs to source 'preference'"),

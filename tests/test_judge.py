@@ -48,14 +48,14 @@ async def test_a_wise_judge_finds_the_right_router_wherever_it_stands() -> None:
     assert found.scores["bad"][0] == found.scores["worse"][0] == 0
     assert shares(found.positions[3]) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
     assert (found.agreement, found.told) == ((1, 1, 1), 60)
-    assert "goes by position" not in found.lines[-1]
+    assert "chooses by position" not in found.lines[-1]
     assert all("good" not in str(body["messages"]) for body in fake.requests)
 
 
 def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_quality() -> None:
     found = report("judge", ITEMS, ["LLM 1"] * len(ITEMS))
     assert shares(found.positions[3]) == [1, 0, 0]
-    assert "goes by position" in found.lines[-1]
+    assert "chooses by position" in found.lines[-1]
     assert {round(score) for score, _, _ in found.scores.values()} == {33}
 
 
@@ -65,7 +65,7 @@ def test_bias_among_one_number_of_answers_is_said_whatever_the_others_show() -> 
     content = ["LLM 1" if order[0] == "good" else "LLM 2" for order in orders_of(two)]
     found = report("judge", [*ITEMS, *two], ["LLM 1"] * len(ITEMS) + content)
     assert shares(found.positions[2]) == [0.5, 0.5]
-    assert "goes by position" in found.lines[-1]
+    assert "chooses by position" in found.lines[-1]
     sure = report("judge", two, content).scores
     assert sure == {"good": (100, 100, 100), "bad": (0, 0, 0), "worse": (0, 0, 0)}
 
@@ -104,7 +104,7 @@ def test_a_judge_that_throws_a_coin_shows_no_bias_where_two_and_three_answers_mi
 
 def test_two_replies_are_no_proof_of_bias() -> None:
     found = report("judge", ITEMS[:2], ["LLM 1", "LLM 2"])
-    assert "goes by position" not in found.lines[-1]
+    assert "chooses by position" not in found.lines[-1]
 
 
 async def test_an_answer_that_two_gave_is_shown_once_and_counts_for_both() -> None:

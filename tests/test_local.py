@@ -27,7 +27,7 @@ def test_how_models_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_model("org/m@http://127.0.0.1:1/v1#MY_KEY").api_key_env == "MY_KEY"
     assert parse_model("m@http://192.0.2.1/v1").api_key_env is None  # OpenAI's key is for OpenAI alone
     assert parse_model("m@https://api.openai.com.example/v1").api_key_env is None
-    with pytest.raises(InputError, match="is no model"):
+    with pytest.raises(InputError, match="is not a model"):
         parse_model("gpt-4o")
     with pytest.raises(ModelError, match="no such file"):
         endpoint_of(ModelConfig("none.gguf"))

@@ -375,7 +375,7 @@ def test_what_fails_leaves_the_record_and_the_routers_of_what_is_there(tmp_path:
     before = (Path(run) / "run.json").read_bytes()
     with pytest.raises(InputError, match="no routing method"):
         demur.train(run=run, methods=("svm",))
-    with pytest.raises(InputError, match="is no entailment"):
+    with pytest.raises(InputError, match="is not an entailment"):
         demur.label(run=run, kind="hard", entailment="nope")
     nowhere = f"{pair.names['weak']}/nowhere"
     with pytest.raises(InputError, match=r"another run: weak.base_url .* \(now .*nowhere'\); name another folder"):

@@ -67,8 +67,8 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ArtifactError(
-            f"{folder}: the router cannot be written ({error.strerror}) and the earlier one is unchanged; free some disk "
-            "space, or name another folder"
+            f"{folder}: the router cannot be written ({error.strerror}) and the earlier one is unchanged; free some "
+            "disk space, or name another folder"
         ) from error
 
 
