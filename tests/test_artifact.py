@@ -172,7 +172,7 @@ def test_one_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
     data = bytearray((tmp_path / name).read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / name).write_bytes(bytes(data))
-    with pytest.raises(ArtifactError, match="its content is not what"):
+    with pytest.raises(ArtifactError, match="its content does not match"):
         PromptRouter.load(tmp_path, encoder=LetterEncoder())
     (tmp_path / name).unlink()
     with pytest.raises(ArtifactError, match="cannot be read"):
@@ -186,7 +186,7 @@ def test_one_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
         ({"calibration": {"threshold": "high", "strong_share": 0.5, "n": 1, "asked": "a"}}, "not a whole router"),
         ({"calibration": {"threshold": 0.5}}, "not a whole router"),
         ({"demur_format": "one"}, "not a router of demur's"),
-        ({"method": ["sw"]}, "is none of"),
+        ({"method": ["sw"]}, "is not one of"),
         ({"params": {"gamma": "high"}}, "not a whole router"),
         ({"params": {"depth": 3}}, "Invalid parameter 'depth'"),
         ({"params": None}, "not a whole router"),

@@ -1,1 +1,1 @@
-"""What a trained router costs and reaches: calibration, measures, explanations, replay, pictures and the report."""
+"""Using and measuring a trained router: calibrate, evaluate, explain, replay, signals and the report."""

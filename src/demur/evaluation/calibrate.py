@@ -1,6 +1,6 @@
-"""`demur calibrate`: set a saved router's threshold on one's own prompts, by share, by budget, or with a promise.
+"""`demur calibrate`: set a saved router's threshold on one's own prompts, by share, by budget, or with a guarantee.
 
-It connects a router, prompts and the rules of `calibration` and `certificates`; none of them knows the others.
+It connects a router, prompts, and the rules of `demur.measure.threshold` and `demur.measure.certificate`.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ def calibrate(
     encoder: Encoder | None = None,
     method: object | None = None,
 ) -> Calibration:
-    """Set a saved router's threshold on your own prompts, by one of four wishes.
+    """Set a saved router's threshold on your own prompts, by one of four criteria.
 
     ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
-    the strong model's, is estimated without labels from what the strong model believes: no promise. ``risk`` needs
+    the strong model's, is estimated without labels from the strong model's samples, without a guarantee. ``risk`` needs
     graded prompts (see `demur.evaluation.graded_file`), writes certificate.json beside the router, holds for the
-    router without its gate, and raises InputError where no promise can be made. ``encoder``, ``method`` and
+    router without its gate, and raises InputError where no guarantee can be given. ``encoder``, ``method`` and
     ``allow_endpoints``: as `demur.Router.load` takes them.
     """
     wishes = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
     asked = [name for name, value in wishes.items() if value is not None]
     if len(asked) > 1:
-        raise InputError(f"{' and '.join(asked)} are different wishes; give one of them")
+        raise InputError(f"{' and '.join(asked)} are different criteria; give one of them")
     check_number(usd_per_1k, "usd_per_1k", at_least=0)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     prompt_router = loaded.prompt_router

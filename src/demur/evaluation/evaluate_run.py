@@ -1,4 +1,4 @@
-"""`demur evaluate`: every router of a run on its test prompts, and the one that serves with its gate."""
+"""`demur evaluate`: measures every router of a run on its test prompts, and the served one also with its gate."""
 
 from __future__ import annotations
 

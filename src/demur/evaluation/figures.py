@@ -1,4 +1,4 @@
-"""The pictures of a report: the cost-quality curve, entropies, targets. Needs matplotlib; knows nothing of HTML.
+"""The pictures of a report: the cost-quality curve, entropies, targets. Needs matplotlib; does not know HTML.
 
 Everything that should follow the page's colours is drawn in INK, which the report turns into ``currentColor``.
 """

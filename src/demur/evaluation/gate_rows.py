@@ -1,4 +1,4 @@
-"""The router on graded prompts: its rows of the table, and plain sentences of what its gate and labels are worth."""
+"""Measures the served router with its gate, and the paper's recipe, on graded prompts; findings as sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAPER = "paper: hard, sw"
 def measure_gate(
     router: Router, served: str, test: TestSet, paper: PromptRouter | None, meanings: Clustering | None = None
 ) -> tuple[list[EvaluationRow], tuple[str, ...]]:
-    """Rows of the paper's recipe and, last, of router and gate; and what is found. ``served`` names the router.
+    """Rows of the paper's recipe and, last, of router and gate; and the findings. ``served`` names the router.
 
     ``meanings`` as `demur.gate.router.drafts_of` takes them.
     """

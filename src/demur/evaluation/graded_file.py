@@ -1,7 +1,7 @@
-"""Graded prompts on disk: what each model's answer to a prompt was worth, however that was judged.
+"""Graded prompts on disk: the quality of each model's answer to a prompt, by gold answers, a judge or people.
 
 JSON lines with ``prompt``, ``weak_quality`` and ``strong_quality`` in [0, 1]; `demur evaluate` writes them from gold
-answers, a judge or people may as well. What is done with them is the business of certificates and replay.
+answers. Certificates and replay read them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class GradedFile:
 
     @property
     def distinct(self) -> GradedFile:
-        """Without repetitions, of which only the first one counts: they are no independent prompts."""
+        """Without repetitions, of which only the first counts: repeated prompts are not independent."""
         first = {plain_text(prompt): i for i, prompt in reversed(list(enumerate(self.prompts)))}
         return self.take(sorted(first.values()))
 
@@ -54,7 +54,7 @@ class GradedFile:
 
 
 def plain_text(prompt: str) -> str:
-    """What makes two prompts the same one.
+    """The form in which two prompts are compared for equality.
 
     Case, loose punctuation, what is not seen, "please", and a number that counts copies ("3. Why?", "Why? (3)")
     do not count; a number within the sentence does.
@@ -66,7 +66,7 @@ def plain_text(prompt: str) -> str:
 
 
 def unseen(vectors: FloatArray, trained: FloatArray) -> list[int]:
-    """Rows of (m, d) that are no near duplicate of a training prompt's row of (n, d), nor of a row before them.
+    """Rows of (m, d) that are not near duplicates of a training prompt's row of (n, d) or of an earlier row.
 
     Unit rows; near is a cosine above NEAR.
     """
@@ -79,7 +79,7 @@ def unseen(vectors: FloatArray, trained: FloatArray) -> list[int]:
 
 
 def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> None:
-    """Raise InputError when prompts to certify on have trained the router: its scores know them."""
+    """Raise InputError when prompts to certify on have trained the router, whose scores on them are biased."""
     trained = {plain_text(prompt) for prompt in training}
     shared = [prompt for prompt in prompts if plain_text(prompt) in trained]
     if shared:

@@ -44,7 +44,7 @@ class Replayed:
         if self.checked_share:
             found.append(
                 f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
-                f"{self.extra_samples:.2f} extra samples per prompt; drafts of training prompts tell how many go on"
+                f"{self.extra_samples:.2f} extra samples per prompt (estimated from drafts of training prompts)"
             )
         found.append(f"cost: {self._cost}")
         if self.quality is not None:

@@ -1,6 +1,6 @@
 """What an evaluation finds: routers measured on prompts with gold answers, and what they were trained on.
 
-Records, and the pure functions that fill them. Drawing them is reporting's job, printing them the command line's.
+Records and the pure functions that fill them; they are drawn in `figures`, `tables` and `page`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Evaluation:
     threshold: float  # of the served router
     preferences: tuple[Preference, ...]  # the training rows: entropies, targets, winners
     examples: tuple[Example, ...]  # of the served router, all test prompts
-    warnings: tuple[str, ...]  # plain sentences: saturation, ties, a strong model that is no better
+    warnings: tuple[str, ...]  # plain sentences: saturation, ties, a strong model that is not better
     pricing: str  # where the prices come from, or that they are unknown
     payback: str  # when labelling is earned back, one sentence
     findings: tuple[str, ...]  # plain sentences: what the gate is worth, the gain over the paper's recipe

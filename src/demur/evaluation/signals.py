@@ -1,7 +1,7 @@
 """The uncertainty card: how well each definition of uncertainty tells a model's right answers from its wrong ones.
 
-By model and set of prompts. All definitions meet one target, the first answer, so that they compare. From a run's
-stored samples and gold answers; both models are asked about their own answers only where that is wanted.
+By model and set of prompts. All definitions are measured on one target, the first answer, so that they can be compared.
+From a run's stored samples and gold answers; both models are asked about their own answers only on request.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SignalTable:
 
     @property
     def advice(self) -> str:
-        """Which definition to use, or that none tells."""
+        """Which definition to use, or that none is informative."""
         if self.use is None:
             return "none tells right from wrong answers: no interval lies above .5, Eq. 2 as printed aside"
         known = {row.definition: row.auroc for row in self.rows if row.auroc is not None and row.definition in COST}
@@ -146,7 +146,7 @@ def measure_signals(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sam
 def tables_by_set(
     model: str, sets: Sequence[str], values: Mapping[str, FloatArray], right: FloatArray
 ) -> list[SignalTable]:
-    """A table a set of prompts, and one of all before them where there are several.
+    """One table per set of prompts, and before them one of all prompts if there are several sets.
 
     ``sets`` and ``right`` (the first answer's quality) and each definition's ``values`` are (n,).
     """

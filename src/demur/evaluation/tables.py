@@ -1,4 +1,4 @@
-"""The table of an evaluation as rows of text, for the terminal and the page alike; missing values are a dash."""
+"""The table of an evaluation as rows of text, for terminal and page; missing values are a dash."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def percent(share: float) -> str:
 
 
 def usd(amount: float | None) -> str:
-    """Money; an unknown price is said, never shown as $0."""
+    """An amount in USD; an unknown price is shown as unknown, never as $0."""
     if amount is None or not math.isfinite(amount):
         return "unknown"
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"

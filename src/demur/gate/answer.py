@@ -1,4 +1,6 @@
-"""A prompt answered: what is asked of the models, and what came of it. The gateway does the same for its clients."""
+"""Answers one prompt with a router: which models are called, and the result. The gateway does the same for its
+clients.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ Ask = Callable[[str, int], Awaitable[Sample]]  # (prompt, index) -> the model's 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer, and how it came about."""
+    """An answer and the calls that led to it."""
 
     prompt: str
     decision: Decision  # the last word
@@ -39,9 +41,9 @@ class Answered:
 
 @asynccontextmanager
 async def asking_the_pair(router: PromptRouter) -> AsyncIterator[tuple[Ask, Ask]]:
-    """What asks the two models of a router's record, weak and strong, with the settings of its samples.
+    """Functions that call the weak and the strong model of a router's record, with the settings of its samples.
 
-    A model is reached, or started, when it is first asked. Raises ArtifactError then where the record names none.
+    A model is reached, or started, at its first call. Raises ArtifactError then where the record names none.
     """
     async with AsyncExitStack() as stack:
         yield _asking("weak", router, stack), _asking("strong", router, stack)

@@ -1,7 +1,7 @@
-"""The weak model's samples as a gate sees them: one is the draft that would be served, the next ones are extra samples.
+"""The weak model's samples as the gate's input: one is the draft that would be served, the others are extra samples.
 
-The same reading teaches a gate, measures it and serves it. Every prompt's samples are read in several orders, so that
-each of several samples is the draft once: fewer prompts teach more, and a measurement depends less on which came first.
+Training, evaluation and serving use the same code. Every prompt's samples are read in several orders, each with another
+sample as the draft, which makes better use of few prompts and makes a measurement depend less on the sampling order.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _signals(ids: IntArray, logprobs: Sequence[tuple[float, ...] | None], order:
 
 
 def gate_rows(prompt_scores: FloatArray, drafts: Drafts, joint: Sequence[IntArray], strong: Sequence[int]) -> GateRows:
-    """What a gate is learned from. A draft's gain: how right the strong model believes itself, less this draft.
+    """The gate's training rows. A draft's gain is the strong model's believed accuracy less the draft's.
 
     ``joint``: clusters over both models' answers of every prompt, the strong ones first, so many each.
     """

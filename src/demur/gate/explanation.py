@@ -1,4 +1,4 @@
-"""Why a prompt goes where it goes: score, threshold, what would flip it, what it costs, and what it is like."""
+"""Explains a decision: score, threshold, the strong shares at which it changes, costs, and similar training prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from demur.routing.prompt_router import Decision, TrainingPrompt
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision with what stands behind it."""
+    """A decision and the reasons for it."""
 
     prompt: str
     decision: Decision
@@ -39,7 +39,7 @@ class Explanation:
         if low < high:
             return (
                 f"at a strong share below {low:.0%} the weak model answers, above {high:.0%} the strong one, "
-                "unchecked; in between the weak model's answer decides"
+                "unchecked; in between the gate decides on the weak model's answer"
             )
         other, side = ("weak", "below") if self.decision.role == "strong" else ("strong", "above")
         return f"it would go to the {other} model at a strong share {side} {high:.0%}"
@@ -54,8 +54,8 @@ class Explanation:
         if self.usd_checked is None:
             return f"expected to cost ${self.usd:.6f}, ${self.usd_other:.6f} on the {other} one"
         return (
-            f"expected to cost ${self.usd:.6f} where the draft stands at once, at most ${self.usd_checked:.6f} with "
-            f"extra samples and ${self.usd_checked + self.usd_other:.6f} where it goes on; ${self.usd_other:.6f} on "
+            f"expected to cost ${self.usd:.6f} if the draft is kept at once, at most ${self.usd_checked:.6f} with "
+            f"extra samples and ${self.usd_checked + self.usd_other:.6f} if it is escalated; ${self.usd_other:.6f} on "
             "the strong one alone"
         )
 

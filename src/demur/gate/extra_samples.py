@@ -1,6 +1,6 @@
-"""What a gate is worth with 0, 1, ... k extra samples, and what each costs: the knob, shown when it is learned.
+"""The value and cost of a gate with 0, 1, ... k extra samples, printed by `demur train`.
 
-Label-free, on the training prompts by fits that did not see them, over nine thresholds (strong shares 10 to 90 %).
+Label-free and held out on the training prompts, averaged over nine thresholds (strong shares 10 to 90 %).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHARES = np.linspace(0.1, 0.9, 9)
 
 @dataclass(frozen=True, slots=True)
 class ExtraSamplesTrial:
-    """The gate with at most so many extra samples; all but the verdict a prompt, on average."""
+    """The gate with at most so many extra samples; all values but the verdict are means per prompt."""
 
     samples: int
     verdict: GateVerdict
@@ -40,7 +40,7 @@ class ExtraSamplesTrial:
         low, high = self.verdict.low, self.verdict.high
         return (
             f"at most {self.samples} extra: {self.verdict.gain:+.4f} [{low:+.4f}, {high:+.4f}] believed gain; checks "
-            f"{self.checked:.0%}, {self.extra:.2f} extra samples and {self.dropped:.2f} answers dropped a prompt "
+            f"{self.checked:.0%}, {self.extra:.2f} extra samples and {self.dropped:.2f} answers dropped per prompt "
             f"({self.tokens[0]:.0f} tokens read, {self.tokens[1]:.0f} written), {self.samples + 1} weak calls in a row "
             f"at most{money}"
         )
@@ -54,7 +54,7 @@ def trials(
     tokens: tuple[float, float],
     usd: tuple[FloatArray, FloatArray] | None = None,
 ) -> tuple[ExtraSamplesTrial, ...]:
-    """One a number of samples.
+    """One trial per number of extra samples.
 
     ``held``: scores (k + 1, n, r) of `fit_gate`; ``gains`` (n, r) of its rows; ``tokens`` read and written of one weak
     answer; ``usd`` (n,) of an answer of the weak and of the strong model.
@@ -82,7 +82,7 @@ def trials(
 def gain_for_the_money(
     uses: Sequence[Use], prompt_scores: FloatArray, gains: FloatArray, weak_usd: FloatArray, strong_usd: FloatArray
 ) -> tuple[float, float, float]:
-    """What the gate gains over the prompt's scores alone, where those may buy strong answers for what the gate costs.
+    """The gain of the gate over the prompt's score alone, if the latter may spend the gate's cost on strong answers.
 
     Mean of ``gains`` (n, r) over ``uses``, with a 95 % bootstrap interval over prompts at these costs.
     """

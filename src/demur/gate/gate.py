@@ -1,8 +1,9 @@
 """The gate: after the weak model has answered, how its answer and a few extra samples change the router's score.
 
-Learned without labels: the target is what the strong model's samples believe to be gained over this very draft. After j
+It is learned without labels: the target is the gain over the draft that the strong model's samples suggest. After j
 extra samples the score is linear in the prompt's score and the signals. The gate does not know prompts, models or
-thresholds; `router` decides with it, and its verdict says whether it catches more believed gain than the prompt alone.
+thresholds; `demur.gate.router` decides with it. Its verdict is whether it captures more believed gain than the prompt's
+score alone.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ SIGNALS = (
     "its log",
     "mean NLL",
     "entropy",
-    "share that means what the draft does",
+    "share with the draft's meaning",
     "largest share",
 )
-HEAD_TOKENS = 8  # what is held back of a stream before it is let go
-EMPTY_NLL = 3.0  # nats: an empty answer has no tokens, and is no sure one
+HEAD_TOKENS = 8  # of a stream, held back before it is passed on
+EMPTY_NLL = 3.0  # nats: an empty answer has no tokens and counts as uncertain
 PENALTY = 20.0
 BAND_SHARE = 0.8  # the band is as wide as this share of the changes that the gate makes to training scores
-CERTAIN = 2.0  # standard deviations of what further samples would still change
+CERTAIN = 2.0  # in standard deviations of the change by further samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,16 @@ class GateStep:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """Whether the gate pays: believed gain (quality a prompt, over random) that it catches, judged without labels."""
+    """Whether the gate pays: the believed gain that it captures (quality per prompt, above random), label-free."""
 
     prompt_only: float
-    gain: float  # caught beyond prompt_only
+    gain: float  # captured beyond prompt_only
     low: float  # 95 % interval of gain
     high: float
 
     @property
     def pays(self) -> bool:
-        """True when even the low end is a gain."""
+        """True when the low end of the interval is above zero."""
         return self.low > 0
 
     @property
@@ -85,11 +86,11 @@ class GateRows:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A learned gate. ``steps[j]`` is asked after j extra samples; ``head`` while a stream is held back."""
+    """A learned gate. ``steps[j]`` applies after j extra samples; ``head`` to the first tokens of a stream."""
 
     steps: tuple[GateStep, ...]
     head: GateStep | None  # of the first HEAD_TOKENS tokens alone; None without log-probs
-    band: float  # only prompts whose score lies this near to the threshold are checked
+    band: float  # only prompts whose score is this close to the threshold are checked
     verdict: GateVerdict  # with all extra samples
     head_verdict: GateVerdict | None = None  # of the first tokens alone; None: not judged
 
@@ -100,7 +101,9 @@ class Gate:
 
     @property
     def checks_streams(self) -> bool:
-        """True where the first tokens of a stream tell enough to hold them back; else its prompt decides."""
+        """True if the first tokens of a stream are informative enough to hold them back; otherwise its prompt
+        decides.
+        """
         return self.head is not None and (self.head_verdict is None or self.head_verdict.pays)
 
     @property
@@ -113,14 +116,14 @@ class Gate:
         return np.clip(scores, prompt_scores - self.band, prompt_scores + self.band)
 
     def settled(self, step: int, score: float, threshold: float) -> bool:
-        """True when further samples would hardly turn the decision."""
+        """True when further samples are unlikely to reverse the decision."""
         return step >= self.samples or abs(score - threshold) > CERTAIN * self.steps[step].spread
 
 
 def read_signals(clusters: Sequence[int] | IntArray, logprobs: Sequence[Sequence[float] | None]) -> FloatArray:
     """(s,) the SIGNALS of a draft (first) and its extra samples.
 
-    None for log-probs that are not known: the signals from tokens are 0 then. () for an answer without tokens.
+    Log-probs: None if unknown (the signals from tokens are then 0), () for an answer without tokens.
     """
     ids = np.asarray(clusters)
     nlls = np.array([0.0 if one is None else mean_nll(one) if len(one) else EMPTY_NLL for one in logprobs])
@@ -136,7 +139,7 @@ def read_head(logprobs: Sequence[float]) -> FloatArray:
 
 
 def gate_verdict(after: FloatArray, before: FloatArray, gains: FloatArray) -> GateVerdict:
-    """What scores (n, r) after a look at the drafts catch of the believed ``gains`` beyond the scores before."""
+    """How much of the believed ``gains`` the scores (n, r) after the drafts capture beyond the scores before them."""
     caught = believed_area(before, gains)
     return GateVerdict(caught, believed_area(after, gains) - caught, *area_interval(after, before, gains))
 

@@ -1,13 +1,13 @@
-"""The router that serves: the prompt router first, and for prompts near the threshold the gate on the weak answer.
+"""The router that serves: the prompt router first, then, for prompts near the threshold, the gate on the weak answer.
 
-One object is trained, measured and served; CLI, gateway and evaluation decide by it.
+The same object is trained, evaluated and served; command line, gateway and evaluation all use it.
 
     decision = router.route(prompt)                         # strong, weak, or weak and to be checked
     while decision.wants_samples:                           # the draft, then one extra sample at a time
         samples += ask_the_weak_model(decision.wants_samples)
         decision = router.check(decision, prompt, samples)
 
-`Router.answer` does that with the pair's own endpoints.
+`Router.answer` does this with the pair's endpoints.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Router:
     prompt_router: PromptRouter
     gate: Gate | None = None
     active: bool = False
-    entailment: Entailment = exact_match  # tells which of the weak model's samples mean the same
+    entailment: Entailment = exact_match  # decides which of the weak model's samples mean the same
     rules: bool = True
     about: str = "no gate was trained"  # why there is none
     beliefs: FloatArray | None = None  # (2, n) the strong model's belief in both models' answers to training prompts
-    rehearsal: Rehearsal | None = None  # what the gate did to drafts of training prompts
+    rehearsal: Rehearsal | None = None  # the gate's held-out effect on drafts of training prompts
     trials: tuple[ExtraSamplesTrial, ...] = ()  # the gate with fewer extra samples
     weaker: tuple[WeakerGroup, ...] = ()  # where the weak model is believed better
 
@@ -69,7 +69,7 @@ class Router:
 
     @property
     def serving_gate(self) -> Gate | None:
-        """The gate where it takes part: active, and not set aside by a promise that was made for the router alone."""
+        """The gate if it is used: active, and no certificate for the prompt router alone is in force."""
         calibration = self.prompt_router.calibration
         return self.gate if self.active and (calibration is None or calibration.gate) else None
 
@@ -80,9 +80,10 @@ class Router:
         return (gate.band, gate.samples) if gate else None
 
     def expected(self, prompt_scores: FloatArray, gate: Gate | None) -> StagedScores:
-        """What prompts of these scores (n,) will meet under a gate (or none), before any answer is looked at.
+        """The expected final scores of prompts with these scores (n,), with a gate or without, before any answer is
+        seen.
 
-        Where nothing is known of the gate's ways (no rehearsal) the prompt's own score stands in for the last word.
+        Without a rehearsal the prompt's own score is used as its final score.
         """
         if gate is None:
             return without_gate(prompt_scores)
@@ -93,7 +94,9 @@ class Router:
 
     @property
     def training_finals(self) -> FloatArray:
-        """Last scores of the training prompts, or of drafts of them where the gate is active: to set a threshold on."""
+        """Final scores of the training prompts, or of their drafts if the gate is active; thresholds are set on
+        them.
+        """
         known = self.active and self.rehearsal is not None
         return self.rehearsal.finals if known and self.rehearsal else self.prompt_router.training_scores
 
@@ -114,7 +117,7 @@ class Router:
         return self.first_stage(self.prompt_router.route(prompt, neighbours=neighbours, threshold=threshold))
 
     def first_stage(self, decision: Decision) -> Decision:
-        """The router's decision, or that the weak model's answer is to be checked."""
+        """The prompt router's decision, or a decision that the weak model's answer is to be checked."""
         gate = self.serving_gate
         if gate is None or abs(decision.score - decision.threshold) > gate.band:
             return decision
@@ -126,9 +129,10 @@ class Router:
     def check(self, decision: Decision, prompt: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
         """The second stage, from the draft (first) and the extra samples so far.
 
-        Asks for one more sample where that may turn the decision, unless ``final``: no more can be had. ``void`` says
-        that the calibration does not hold: where a sample was wanted in vain, or where the endpoint gives no log-probs
-        that the gate was learned with, so that the prompt's score decides. Raises InputError for no samples.
+        Requests one more sample if that may reverse the decision, unless ``final``: no more are available. ``void``
+        means that the calibration does not hold, because a requested sample did not arrive, or because the endpoint
+        gives no log-probs although the gate needs them (the prompt's score decides then). Raises InputError for no
+        samples.
         """
         gate = self.serving_gate
         if not samples:
@@ -146,16 +150,18 @@ class Router:
         if not final and not certain:
             return replace(decision, wants_samples=1)
         beside = f" and {step} extra sample{'s' if step > 1 else ''}" if step else ""
-        lacking = "" if certain else "; one more was wanted in vain, so the calibration is void"
+        lacking = "" if certain else "; a further sample did not arrive, so the calibration is void"
         return replace(self._final_decision(decision, score, f"weak answer{beside} checked{lacking}"), void=not certain)
 
     def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:
-        """The second stage for a stream, from the draft's first tokens: let it go or escalate, take nothing back."""
+        """The second stage for a stream, from the draft's first tokens: pass it on or escalate, before anything is
+        sent.
+        """
         gate = self.serving_gate
         if gate is None or not decision.wants_samples:
             return replace(decision, wants_samples=0)
         if gate.head is None or not gate.checks_streams:
-            why = "a stream: its first tokens tell too little, so the prompt decides"
+            why = "a stream: its first tokens are not informative enough, so the prompt decides"
             return self._final_decision(decision, decision.score, why)
         if not logprobs:
             return self._without_gate(decision)
@@ -193,7 +199,9 @@ class Router:
 
     @property
     def checks_streams(self) -> bool:
-        """True where a stream's first tokens are to be held back for `check_head`; else `first_stage` is not for it."""
+        """True if a stream's first tokens are held back for `check_head`; otherwise do not call `first_stage` for
+        streams.
+        """
         return self.serving_gate is not None and self.serving_gate.checks_streams
 
     @property
@@ -203,7 +211,9 @@ class Router:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The same; what each number of extra samples is worth and costs; streams; where the weak model is better."""
+        """`sentence`, the value and cost of each number of extra samples, streams, and groups where the weak model is
+        better.
+        """
         return (
             self.sentence,
             *([self.about] if self.gate and self.about else []),
@@ -216,12 +226,12 @@ class Router:
     def _streams(self) -> str:
         found = self.gate.head_verdict if self.gate else None
         if found is None:
-            return "streams: routed by their prompts, there are no log-probs to look at"
+            return "streams: routed by their prompts, since there are no log-probs"
         decides = f"the first {HEAD_TOKENS} tokens decide" if found.pays else "routed by their prompts"
         return f"streams: {decides}; first tokens catch {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
     def explain(self, prompt: str) -> Explanation:
-        """A prompt's decision, what would turn it, what it is expected to cost, and what it is like.
+        """A prompt's decision, the strong shares at which it changes, its expected cost, and similar training prompts.
 
         Raises InputError if ``prompt`` is not a text.
         """
@@ -251,7 +261,7 @@ class Router:
         return f"not asked, the score is further than {gate.band:.3f} from the threshold"
 
     def answer(self, prompt: str, *, weak: Ask | None = None, strong: Ask | None = None) -> Answered:
-        """Answer a prompt: one model is asked, or the weak one and, where the gate says so, then the strong one.
+        """Answer a prompt: by one model, or by the weak one first and, if the gate escalates, the strong one.
 
         ``weak`` and ``strong`` ask the models; without them the endpoints that the labels were sampled from are asked,
         with the same settings; a local model is started for this call. Raises InputError if ``prompt`` is not a text,
@@ -260,7 +270,7 @@ class Router:
         return run_to_end(self.aanswer(prompt, weak=weak, strong=strong))
 
     async def aanswer(self, prompt: str, *, weak: Ask | None = None, strong: Ask | None = None) -> Answered:
-        """The same, to be awaited."""
+        """The async form of `answer`."""
         async with asking_the_pair(self.prompt_router) as (own_weak, own_strong):
             return await self._answer(prompt, weak or own_weak, strong or own_strong)
 
@@ -280,7 +290,7 @@ class Router:
         return Answered(prompt, decision, served.text.strip(), tuple(asked))
 
     def describe(self) -> dict[str, Any]:
-        """What it is, in a few plain values."""
+        """A description as a JSON-like mapping."""
         return self.prompt_router.describe() | {"gate": self.lines}
 
     def save(self, folder: str | Path) -> None:
@@ -310,7 +320,7 @@ class Router:
         """Load a saved router with its gate, if it has one.
 
         ``encoder``, ``entailment`` and ``method`` (a classifier, fitted or not) only where it was made with objects of
-        your own, which no file keeps. ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to,
+        your own, which are not saved. ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to,
         where it names one. Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
         folder = Path(folder)
@@ -327,9 +337,9 @@ class Router:
 
 
 def believed_quality(router: Router, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-    """(n,) what the strong model would believe both models' answers to be right with, weak and strong; label-free.
+    """(n,) believed accuracy of the weak and of the strong model's answers, by the strong model's samples; label-free.
 
-    What its samples said of the training prompts whose held-out scores are nearest. Raises InputError without samples.
+    The mean over the training prompts with the nearest held-out scores. Raises InputError without samples.
     """
     if router.beliefs is None:
         raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
@@ -363,7 +373,7 @@ def drafts_of(
 
 
 def _opened_at_first_use(router: PromptRouter, folder: Path) -> Entailment:
-    """What decided "same meaning" when the labels were made: first stages need none. Open until the process ends."""
+    """The entailment of the labels, opened when it is first used and kept open until the process ends."""
     spec = str(router.record.get("labels", {}).get("entailment", "exact"))
     if spec == "exact":
         return exact_match

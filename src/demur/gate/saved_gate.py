@@ -1,4 +1,4 @@
-"""A gate on disk, policy.json beside the router that it belongs to; it knows no router."""
+"""A gate on disk: policy.json beside its prompt router. Plain data; `demur.gate.router` makes a router of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a gate makes of graded prompts: quality, strong share and cost, drafts that are thrown away included.
+"""Quality, strong share and cost of routing with a gate, on graded prompts: pure functions on arrays.
 
-Pure functions on arrays. Costs count what serving pays: the draft of every checked prompt, its extra samples, and the
-strong model's answer on top where it is escalated.
+Costs are those of serving: the draft of every checked prompt (also if it is discarded), its extra samples, and the
+strong model's answer where the prompt is escalated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class StagedScores:
         return np.asarray(self.steps[-1])
 
     def use(self, threshold: float) -> Use:
-        """What each draft meets at a threshold, extra samples asked one at a time until the decision is certain."""
+        """The outcome of each draft at a threshold, with extra samples requested one at a time until the decision is
+        certain.
+        """
         checked = np.broadcast_to((np.abs(self.prompt - threshold) <= self.band)[:, None], self.final.shape)
         certain = np.abs(self.steps - threshold) > CERTAIN * self.spreads[:, None, None]
         certain[-1] = True
@@ -53,7 +55,7 @@ class StagedScores:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What each of (n, r) drafts met at one threshold."""
+    """The outcome of each of (n, r) drafts at one threshold."""
 
     strong: BoolArray  # the strong model answered
     checked: BoolArray  # the weak model's answer was looked at
@@ -69,7 +71,7 @@ class Use:
 
     @property
     def weak_answers(self) -> IntArray:
-        """(n, r) asked of the weak model: drafts, kept or thrown away, and extra samples."""
+        """(n, r) answers of the weak model: drafts, kept or discarded, and extra samples."""
         return np.asarray((self.checked | ~self.strong) + self.extra)
 
     def cost(self, weak: FloatArray, strong: FloatArray) -> FloatArray:
@@ -79,7 +81,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a gate did to drafts of the training prompts, by fits that did not see them: it tells what new ones meet."""
+    """A gate's held-out effect on drafts of the training prompts; predicts its effect on new ones."""
 
     scores: FloatArray  # (m,) of the drafts' prompts, rising
     changes: FloatArray  # (k + 1, m) by which they changed after each step
@@ -90,7 +92,9 @@ class Rehearsal:
         return np.asarray(self.scores + self.changes[-1])
 
     def expected(self, gate: Gate, prompt_scores: FloatArray) -> StagedScores:
-        """What drafts of new prompts (n,) may meet: the changes of the drafts whose prompts scored nearest."""
+        """Expected scores of drafts of new prompts (n,): changed as those drafts whose prompts have the nearest
+        scores.
+        """
         m = len(self.scores)
         width = max(1, round(m**0.5))
         start = np.clip(np.searchsorted(self.scores, prompt_scores) - width // 2, 0, m - width)
@@ -107,7 +111,7 @@ def rehearsal(prompt_scores: FloatArray, held: FloatArray) -> Rehearsal:
 
 
 def without_gate(prompt_scores: FloatArray) -> StagedScores:
-    """Scores (n,) of a router without a gate: no answer is looked at."""
+    """Scores (n,) of a router without a gate: no answer is checked."""
     return StagedScores(prompt_scores, prompt_scores[None, :, None], np.zeros(1), -1.0)
 
 

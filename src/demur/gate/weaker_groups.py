@@ -1,7 +1,7 @@
-"""Kinds of prompts on which the weak model is believed to be the better one, found without labels.
+"""Groups of prompts on which the weak model is believed to be better, found without labels.
 
-Training prompts are grouped by their embeddings alone, so no group is made to look so; then the strong model's believed
-gain is averaged over each group. A belief is the strong model's own: it is told with its interval, and decides nothing.
+Training prompts are grouped by their embeddings alone, so that groups are not selected by the result; then the believed
+gain of the strong model is averaged over each group. The result is reported with an interval and decides nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The prompt router: a prompt in, a decision out, with its score, its threshold and the training prompts nearest to it.
+"""The prompt router, the first stage of `demur.Router`: decides by the prompt alone.
 
-It holds an encoder, a fitted method and what they were trained on. It is the first stage alone: `demur.gate` adds the
-second one.
+It holds an encoder, a fitted method and their training prompts. A decision comes with its score, its threshold and the
+nearest training prompts. `demur.gate` adds the second stage.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NEIGHBOURS = 3
 
 @dataclass(frozen=True, slots=True)
 class TrainingPrompt:
-    """What is kept of a training prompt, to explain decisions."""
+    """A training prompt, kept to explain decisions."""
 
     prompt: str
     target: float  # y in [0, 1]; 1 = the strong model was needed
@@ -66,7 +66,7 @@ class Decision:
     neighbours: tuple[Neighbour, ...]  # nearest first
     familiar: bool = True  # False: further from every training prompt than 99 % of those are from each other
     stage: Literal["prompt", "gate"] = "prompt"  # "gate": the weak answer is, or will be, part of the decision
-    wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: this is the last word
+    wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: the decision is final
     void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
 
 
@@ -81,11 +81,11 @@ class PromptRouter:
     training: tuple[TrainingPrompt, ...]
     vectors: FloatArray  # (n, d) unit rows of the training prompts
     training_scores: FloatArray  # (n,) of the training prompts, each by a fit that did not see it
-    familiar_similarity: float = -1.0  # what is less like its nearest training prompt is unfamiliar
+    familiar_similarity: float = -1.0  # prompts less similar to their nearest training prompt are unfamiliar
     calibration: Calibration | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
-    endpoints: AllowedEndpoints | None = None  # that its record may be asked by; None: all, it was made here
-    gate_unheard: bool = False  # a gate that takes part is saved with it; whoever asks this alone is told so
+    endpoints: AllowedEndpoints | None = None  # that the record's endpoints are limited to; None: all, it was made here
+    gate_unheard: bool = False  # an active gate is saved with it; decisions of this stage alone say so
     other_pair: str = ""  # which served models are not those that it was labelled with; empty: none is known to differ
 
     @property
@@ -106,7 +106,7 @@ class PromptRouter:
         return np.array([weak.usd(text) for text in prompts]), np.array([strong.usd(text) for text in prompts])
 
     def describe(self) -> dict[str, Any]:
-        """What it is, in a few plain values."""
+        """A description as a JSON-like mapping."""
         return {
             "method": self.method.kind if isinstance(self.method, Classifier) else type(self.method).__name__,
             "weak": self.weak,
@@ -189,7 +189,7 @@ class PromptRouter:
     @property
     def _alone(self) -> str:
         heard = not self.gate_unheard or (self.calibration is not None and not self.calibration.gate)
-        return "" if heard else "; the gate saved with it was not heard: demur.Router.load hears both"
+        return "" if heard else "; the gate saved with it was not used: demur.Router.load uses both"
 
     def serving(self, *, weak: str | None = None, strong: str | None = None) -> PromptRouter:
         """The same router in front of models of these names (None: as recorded); every reason names one that differs.
@@ -209,7 +209,7 @@ class PromptRouter:
         return replace(self, calibration=calibration)
 
     def check_serving(self, *, template: str, system: str) -> str | None:
-        """A warning when what serves fills prompts otherwise than what the labels were sampled with; else None."""
+        """A warning if serving uses another template or system message than the label samples did; else None."""
         sampling = self.record.get("sampling", {})
         for name, serves in (("template", template), ("system", system)):
             if sampling.get(name, serves) != serves:
@@ -243,7 +243,7 @@ class PromptRouter:
         write_artifact(Path(folder), Artifact(description, arrays, tuple(map(asdict, self.training))))
 
     def _method_arrays(self) -> dict[str, FloatArray]:
-        """What the method learned; of the user's own classifier what it was fitted on, and how it scores that."""
+        """The learned arrays; for a user's own classifier its training data and its scores on them."""
         if isinstance(self.method, Estimator):
             return {f"method.{key}": value for key, value in learned_arrays(self.method).items()}
         X = self._encode([one.prompt for one in self.training])
