@@ -325,7 +325,7 @@ class Router:
         """
         folder = Path(folder)
         first = PromptRouter.load(folder, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
-        first = replace(first, gate_unheard=False)
+        first = replace(first, gate_unused=False)
         saved = read_gate(folder)
         if saved is None:
             return cls(first)

@@ -1,6 +1,6 @@
-"""A request's way through the gateway: admitted, read, a model chosen, asked, its answer sent on, written down.
+"""The handling of one request: admit, read, choose a model, ask it, send the answer, record it.
 
-Bytes pass through as they are, streams piece by piece. What is counted is counted after the answer has gone.
+Answers are passed on byte for byte, streams piece by piece. Counting happens after the answer was sent.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from demur.records import Role
 
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
 PARSED_AT_ONCE = 2  # of the larger ones
-NOT_ADMITTED = (401, 403)  # counted, not written down: anybody can send as many as a disk holds
+NOT_ADMITTED = (401, 403)  # counted but not recorded: anybody can send as many as would fill a disk
 log = logging.getLogger("demur.gateway")
 
 
 class Gateway:
-    """Everything that one gateway process holds; its public coroutines are its routes."""
+    """The state of one gateway process; its public coroutines are its routes."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Gateway:
         return web.json_response(found, status=200 if any(states) and not self.draining else 503)
 
     def gauges(self) -> Gauges:
-        """What is true now."""
+        """Current values of the gauges."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
         up = {upstream.endpoint.model: upstream.healthy for upstream in self.upstreams.values()}
         return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold, up)
@@ -156,18 +156,18 @@ class Gateway:
         return await self._answer(request, exchange, exchange.sent)
 
     def _expected_usd(self, question: Question) -> float:
-        """What a request may cost, by the dearer of the two models; a price that nobody knows is no limit."""
+        """The most that a request may cost, by the more expensive model; a model of unknown price is not counted."""
         prices = [upstream.endpoint.price for upstream in self.upstreams.values()]
         return max((price.usd(question.tokens, question.most_tokens) for price in prices if price), default=0.0)
 
     def _admit(self, request: web.Request) -> str:
-        """Let a request in: the name of its key; raises ApiError."""
+        """Admit a request; returns the name of its key. Raises ApiError."""
         if self.in_flight > self.settings.max_in_flight:
             raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
         return self._admit_client(request)
 
     def _admit_client(self, request: web.Request) -> str:
-        """The name of a request's key; without keys, nobody but the clients of this machine's user. Raises ApiError."""
+        """The name of a request's key; without keys only clients on this machine are admitted. Raises ApiError."""
         try:
             if self.doorkeeper.keys is None:
                 refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
@@ -195,7 +195,7 @@ class Gateway:
         return question
 
     async def _ask(self, request: web.Request, exchange: Exchange, question: Question, *, routed: bool) -> Sent:
-        """The answer of the model that is chosen, or of the one that stands in for it. Raises ApiError."""
+        """The answer of the chosen model, or of the other one if that fails. Raises ApiError."""
         query = request.rel_url.raw_query_string
         path = request.path.removeprefix("/v1") + (f"?{query}" if query else "")
         sent = Outgoing(path, question, request_headers(request.headers))
@@ -269,7 +269,7 @@ class Gateway:
     # -- what it came to -----------------------------------------------------------------------------------------
 
     def _write_down(self, exchange: Exchange) -> None:
-        """Count a request and keep its record; whatever a user's hook raises, the record stays."""
+        """Count a request and keep its record, also if a user's hook raises."""
         text = exchange.question.text if exchange.question else ""
         record = ledger_record(exchange, self.upstreams, self._kept_prompt(text))
         self.doorkeeper.charge(record.key, record.usd, reserved=exchange.reserved)
@@ -283,7 +283,7 @@ class Gateway:
                 failures.say("a request could not be traced", error)
 
     def _kept_prompt(self, text: str) -> str:
-        """The prompt as the ledger may have it: none where redaction fails, whose error may show what it hides."""
+        """The prompt for the ledger; empty if redaction fails, since the error could show the prompt."""
         if not self.settings.record_prompts:
             return ""
         try:

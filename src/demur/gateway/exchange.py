@@ -1,4 +1,4 @@
-"""A request from its arrival to its end: the record of each step, and the ledger's record that they come to."""
+"""The records of a request's steps, from its arrival to its end, and the ledger record built from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from demur.records import Role
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A request's header has come."""
+    """The arrival of a request's header."""
 
     id: str
     path: str
@@ -29,7 +29,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How it ended."""
+    """The end of a request."""
 
     status: int
     outcome: str = "ok"
@@ -37,7 +37,7 @@ class Ended:
 
 @dataclass(slots=True)
 class Exchange:
-    """The steps of one request as far as it has come. The gateway sets each of them once; nobody else does."""
+    """The steps of one request so far. The gateway sets each of them once."""
 
     arrived: Arrived
     key: str = ""  # name of the client's key
@@ -52,14 +52,14 @@ class Exchange:
 
     @property
     def score(self) -> float | None:
-        """P(the strong model is needed), by the last that was looked at."""
+        """P(the strong model is needed), by the last stage."""
         if self.checked:
             return self.checked.score
         return self.choice.made.score if self.choice and self.choice.made else None
 
     @property
     def threshold(self) -> float | None:
-        """What the score was held against."""
+        """The threshold that the score was compared with."""
         return self.choice.made.decision.threshold if self.choice and self.choice.made else None
 
     @property
@@ -99,7 +99,7 @@ class Exchange:
 
 
 def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt: str) -> LedgerRecord:
-    """What is written down of a request at its end."""
+    """The ledger record of a finished request."""
     arrived, question, checked, sent = exchange.arrived, exchange.question, exchange.checked, exchange.sent
     ended, billed = exchange.ended or Ended(0, "failed"), exchange.billed
     made = exchange.choice.made if exchange.choice else None

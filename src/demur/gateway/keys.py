@@ -1,4 +1,4 @@
-"""Who may come in: client keys, hashed at rest and compared in constant time, each with its rate and its budget."""
+"""Client keys: hashed at rest, compared in constant time, each with a rate and a budget."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def new_key(file: str | Path, name: str, *, requests_per_minute: int | None = No
 
 
 def check_key(key: ClientKey, where: str) -> None:
-    """Raise InputError for a key that would let nobody in, or whose limit limits nothing."""
+    """Raise InputError for a key that no request could match, or a limit without effect."""
     if not key.name.strip() or not key.name.isprintable():
         raise InputError(
             f"{where}: the name {key.name!r} cannot be printed; what a key costs is counted under its name"
@@ -118,7 +118,7 @@ def _spent(usd: float, how: str = "") -> ApiError:
 
 
 class Buckets:
-    """A bucket of requests a key, in this process."""
+    """A bucket of requests per key, in this process."""
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[float, float]] = {}
@@ -132,7 +132,7 @@ class Buckets:
 
 
 class Doorkeeper:
-    """Checks keys, rates and budgets. ``keys`` None: everybody may come in; a file without a key: nobody may."""
+    """Checks keys, rates and budgets. ``keys`` None: every request is admitted; a file without a key: none is."""
 
     def __init__(self, keys: list[ClientKey] | None, take: Take | None = None) -> None:
         self.keys = keys
@@ -157,7 +157,7 @@ class Doorkeeper:
         return key.name
 
     def reserve(self, name: str, usd: float) -> float:
-        """Set aside what a request may cost, and return it; `charge` gives it back.
+        """Reserve the most that a request may cost, and return it; `charge` releases it.
 
         Raises ApiError 429 where a key's budget is taken up by what it has spent and by its requests under way: of
         all that are under way together at most one goes beyond it.
@@ -172,7 +172,7 @@ class Doorkeeper:
         return usd
 
     def charge(self, name: str, usd: float | None, *, reserved: float = 0.0) -> None:
-        """Count what a request of a key has cost; what was reserved for it is free again."""
+        """Count what a request of a key has cost; the amount reserved for it is released."""
         if reserved:
             self.reserved[name] = max(0.0, self.reserved.get(name, 0.0) - reserved)
         if name and usd:
@@ -184,14 +184,14 @@ class Doorkeeper:
         return [key.name for key in self.keys or () if key.usd is not None]
 
     def learn(self, spent: Mapping[str, float]) -> None:
-        """What keys have spent by the ledger: in other processes too, and before this one began."""
+        """Take over what keys have spent by the ledger, in other processes and before this one began."""
         for name, usd in spent.items():
             self.spent[name] = max(self.spent.get(name, 0.0), usd)
 
     def _find_key(self, secret: str) -> ClientKey | None:
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()  # a header may hold any byte
         found = None
-        for key in self.keys or ():  # all of them, every time: how long it takes says nothing
+        for key in self.keys or ():  # all of them, every time, so that the time does not depend on the match
             if hmac.compare_digest(hashed.encode(), key.sha256.encode()):
                 found = key
         return found

@@ -1,4 +1,4 @@
-"""Taking over a new router, new keys and new settings while serving; what is broken is refused, and the old stays."""
+"""Takes over a new router, keys and settings while serving; invalid ones are refused and the old ones stay in use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
 def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Router:
-    """A saved router that has scored a prompt. Raises ArtifactError, or what else demur raises.
+    """A saved router, after a test that it can score a prompt. Raises DemurError.
 
     At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
     """
@@ -50,9 +50,9 @@ def _in_front_of(settings: GatewaySettings, router: Router) -> Router:
 
 
 async def reload_all(gateway: Gateway) -> float:
-    """Read settings, keys and router anew and use them from now on; returns the threshold.
+    """Read settings, keys and router again and use them from now on; returns the threshold.
 
-    On any error all of the old stays. Raises ArtifactError, or InputError for what only a restart can change.
+    On any error the old ones stay in use. Raises ArtifactError, or InputError for what only a restart can change.
     """
     async with gateway.reloading:  # one after the other: the last that was asked for is the one that stays
         return await _take_over(gateway)

@@ -1,4 +1,4 @@
-"""The gateway's routes and what every request passes on its way to them: errors as JSON, the end, browsers."""
+"""The gateway's routes and middlewares: errors as JSON, shutdown, headers for browsers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def answer_expect(request: web.Request) -> web.StreamResponse | None:
     if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
         return _error(request, ApiError(417, "Expect can be 100-continue."))
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # it is no part of the answer
+    request.writer.output_size = 0  # it is not part of the answer
     return None
 
 
@@ -70,7 +70,7 @@ def errors_as_openai(gateway: Gateway) -> Middleware:
             if request.match_info.http_exception is not None:
                 gateway.metrics.refuse(error.status)
             return _error(request, _as_api_error(request, error), allow=error.headers.get(hdrs.ALLOW))
-        except ConnectionError:  # the client's: there is nobody to tell
+        except ConnectionError:  # the client's own: there is no one to answer
             raise
         except Exception as error:
             failures.say("a request failed", error)
@@ -101,14 +101,14 @@ def _error(request: web.Request, error: ApiError, *, allow: str | None = None) -
 
 
 def attend_to_end(gateway: Gateway) -> Middleware:
-    """Connections know that they are heard; once the gateway is ending, they are sent elsewhere."""
+    """Marks a connection's request as received; during shutdown requests are answered 503."""
 
     @web.middleware
     async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
         if isinstance(request.protocol, Connection):
             request.protocol.heard()
         if gateway.draining and request.method == "POST":
-            said = "The gateway is ending; ask again, on another connection."
+            said = "The gateway is shutting down; try again on another connection."
             response: web.StreamResponse = _error(
                 request, ApiError(503, said, "overloaded", "overloaded", retry_after=1)
             )

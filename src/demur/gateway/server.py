@@ -1,4 +1,4 @@
-"""Running the gateway: routes, local models, signals, reload, several processes behind one port."""
+"""Runs the gateway: sockets, local models, signals, reload, several processes behind one port."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def serve(
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address of
     the service and that of the operator's routes.
 
-    ``config`` is a file of `GatewaySettings`; the other arguments go over it. Raises InputError, ArtifactError.
+    ``config`` is a file of `GatewaySettings`; the other arguments override it. Raises InputError, ArtifactError.
     """
 
     def read() -> GatewaySettings:
@@ -72,7 +72,7 @@ def serve(
         given["pair_changed_anyway"] = pair_changed_anyway
         return read_settings(config, **given, allow_endpoints=list(allow_endpoints) if allow_endpoints else None)
 
-    read()  # a wrong file is said before anything is started
+    read()  # an invalid file is reported before anything is started
     if workers < 1:
         raise InputError(f"workers is {workers}; at least one process serves")
     if workers > 1:
@@ -92,7 +92,7 @@ def _run(main: Any) -> None:
 
 
 def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready | None) -> None:
-    """So many processes on one port. A local model would be loaded once a process."""
+    """So many processes on one port. A local model would be loaded once per process."""
     settings = read()
     if not settings.ledger and settings.keys and any(key.usd is not None for key in read_keys(settings.keys)):
         raise InputError("budgets of several workers are added up in the ledger; name one, or serve with one worker")
@@ -104,8 +104,10 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready
             board = Board(folder, number)
             _run(_serve(read, lambda *addresses: tell(), sockets=every[number], board=board, lifeline=lifeline))
 
-        patience = settings.drain_seconds + GRACE_SECONDS
-        workers = Workers(count, work, end_seconds=patience, ending=lambda: _close(every), beat=beats_of(folder).last)
+        end_seconds = settings.drain_seconds + GRACE_SECONDS
+        workers = Workers(
+            count, work, end_seconds=end_seconds, ending=lambda: _close(every), beat=beats_of(folder).last
+        )
         workers.run(lambda: ready(*_addresses(settings, every[0])) if ready else None)
 
 
@@ -178,7 +180,7 @@ async def running(
     board: Board | None = None,
 ) -> AsyncIterator[tuple[Gateway, str, str]]:
     """A gateway that listens as long as the block runs; yields it, its address and that of the
-    operator's routes. At its end answers are finished."""
+    operator's routes. At its end running answers are finished."""
     _allow_files()
     sockets = sockets or _bind(settings)
     async with AsyncExitStack() as stack:
@@ -187,19 +189,19 @@ async def running(
         gateway = await _gateway(settings, router, stack, board)
         gateway.read_again = read_again
 
-        def patience() -> float:
+        def slow_seconds() -> float:
             return gateway.settings.body_seconds
 
         async def take_over() -> float:
             found = await reload_all(gateway)
             if board:
-                os.kill(os.getppid(), signal.SIGHUP)  # the parent tells all workers
+                os.kill(os.getppid(), signal.SIGHUP)  # the parent forwards it to all workers
             return found
 
-        main = Listener(application(gateway, board, take_over, admin=sockets[1] is None), patience)
+        main = Listener(application(gateway, board, take_over, admin=sockets[1] is None), slow_seconds)
         listeners = [main]
         if sockets[1]:
-            listeners.append(Listener(admin_application(gateway, board, take_over), patience))
+            listeners.append(Listener(admin_application(gateway, board, take_over), slow_seconds))
         for listener, one in zip(listeners, filter(None, sockets), strict=True):
             await listener.open(one)
             stack.push_async_callback(listener.close)
@@ -245,7 +247,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
 
 
 async def _keep_told(gateway: Gateway, board: Board) -> None:
-    """Write down what this worker has counted, as often as it may be missed."""
+    """Write this worker's counts to the shared state at regular intervals."""
     while True:
         board.beat()
         with suppress(OSError):  # the disk is full: older figures are shown
@@ -254,7 +256,7 @@ async def _keep_told(gateway: Gateway, board: Board) -> None:
 
 
 async def _drain(gateway: Gateway, listeners: Sequence[Listener]) -> None:
-    """Let nobody else in, and running answers end."""
+    """Refuse further requests and let running answers end."""
     gateway.draining = True
     for listener in listeners:
         listener.refuse_more()
@@ -287,7 +289,7 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
         config = AllowedEndpoints.named(settings.endpoints).model(recorded, settings.router)
     endpoint = await stack.enter_async_context(running_endpoint(config, parallel=settings.local_slots))
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings)
-    authorization(upstream.endpoint)  # a key that is not there is said now, not to every client
+    authorization(upstream.endpoint)  # a missing key is reported now, not to every client
     await upstream.open()
     stack.push_async_callback(upstream.close)
     return upstream

@@ -1,4 +1,4 @@
-"""What a gateway is told: one frozen record, from a file and the command line. No secret stands in it.
+"""The gateway's settings: one frozen record, from a file and the command line. It holds no secrets.
 
 Keys of upstreams are named by their environment variable; keys of clients are kept hashed in a file of their own.
 """
@@ -29,13 +29,13 @@ OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unle
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """Everything that a gateway is told."""
+    """All settings of a gateway."""
 
     router: str = "run/router"  # folder of a saved router
     encoder: str = ""  # module:object of the encoder of your own that it was trained on
     method: str = ""  # module:object of the classifier of your own
     entailment: str = ""  # module:function of your own that its labels were made with
-    host: str = "127.0.0.1"  # loopback unless told otherwise
+    host: str = "127.0.0.1"  # loopback by default
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
     weak: ModelConfig | None = None  # None: the pair that the router was trained on
     strong: ModelConfig | None = None

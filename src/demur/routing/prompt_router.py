@@ -85,7 +85,7 @@ class PromptRouter:
     calibration: Calibration | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # how it was made: labels, sampling, versions
     endpoints: AllowedEndpoints | None = None  # that the record's endpoints are limited to; None: all, it was made here
-    gate_unheard: bool = False  # an active gate is saved with it; decisions of this stage alone say so
+    gate_unused: bool = False  # an active gate is saved with it; decisions of this stage alone say so
     other_pair: str = ""  # which served models are not those that it was labelled with; empty: none is known to differ
 
     @property
@@ -188,8 +188,8 @@ class PromptRouter:
 
     @property
     def _alone(self) -> str:
-        heard = not self.gate_unheard or (self.calibration is not None and not self.calibration.gate)
-        return "" if heard else "; the gate saved with it was not used: demur.Router.load uses both"
+        used = not self.gate_unused or (self.calibration is not None and not self.calibration.gate)
+        return "" if used else "; the gate saved with it was not used: demur.Router.load uses both"
 
     def serving(self, *, weak: str | None = None, strong: str | None = None) -> PromptRouter:
         """The same router in front of models of these names (None: as recorded); every reason names one that differs.
@@ -284,7 +284,7 @@ class PromptRouter:
                 calibration=saved_calibration(saved, folder),
                 record=dict(description["record"]),
                 endpoints=endpoints,
-                gate_unheard=gate_beside(folder),
+                gate_unused=gate_beside(folder),
             )
 
     def _encode(self, prompts: Sequence[str]) -> FloatArray:

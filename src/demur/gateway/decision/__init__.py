@@ -1,1 +1,1 @@
-"""Which model answers: the request's own word, its conversation's model, the router, the gate."""
+"""Which model answers: the one that the request names, its conversation's model, or the choice of router and gate."""

@@ -1,8 +1,8 @@
-"""The gate in the gateway: the weak model's answer is looked at before the client gets it. Never is text taken back.
+"""The gate in the gateway: the weak model's answer is checked before the client gets any of it.
 
-An answer that is not streamed is read whole, with extra samples where they may turn the decision; of a stream the first
-tokens are held back, then it is let go or dropped. Log-probs that the client did not ask for are asked for, and
-taken out again: apart from them the answer passes as it came.
+An answer that is not streamed is read whole, with extra samples if they may reverse the decision. Of a stream the first
+tokens are held back, then it is passed on or dropped. Log-probs that the client did not request are requested and
+removed again; otherwise the answer is passed on unchanged.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from demur.routing.prompt_router import Decision
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the weak model said to a request, and what the gate makes of it."""
+    """The weak model's draft and the gate's decision on it."""
 
     answer: Answer
     decision: Decision
-    call: Call  # what it came to, as far as it was read
+    call: Call  # its tokens, as far as it was read
     extra_samples: int = 0
 
 
@@ -60,7 +60,7 @@ class DraftChecker:
         self._decider, self._upstream, self._sent, self._calls = decider, upstream, sent, calls
 
     async def check(self, first: Decision) -> Draft | None:
-        """The draft and the last word on it; None when the upstream refuses. Raises UpstreamDown."""
+        """The draft and the final decision; None when the upstream refuses. Raises UpstreamDown."""
         question = self._sent.question
         with charge_if_cut(self._calls, "weak", question.tokens):
             answer = await self._send(self._draft())
@@ -72,7 +72,7 @@ class DraftChecker:
         except BROKEN as error:
             answer.close()
             raise UpstreamDown(f"{self._upstream.endpoint.model} broke off its answer") from error
-        except BaseException:  # the client has gone: its draft goes too
+        except BaseException:  # the client has disconnected, so the draft is closed
             answer.close()
             raise
 
@@ -81,7 +81,7 @@ class DraftChecker:
         return await self._upstream.send(self._sent.path, body, self._sent.headers)
 
     def _refusal(self, answer: Answer) -> None:
-        """An upstream that cannot now is down; one that will not have this request may have it without log-probs."""
+        """A temporary failure counts as down; a refused request is tried again without log-probs."""
         answer.close()
         if is_temporary(answer.status):
             said = f"{self._upstream.endpoint.model} answered {answer.status}"
@@ -128,18 +128,18 @@ class DraftChecker:
         return _sample(answer.whole, index)
 
     def _call(self, data: bytes) -> Call:
-        """What an answer of the weak model came to."""
+        """The tokens of an answer of the weak model."""
         return Call("weak", *whole_tokens(data, self._sent.question.tokens))
 
     def _draft(self) -> dict[str, object]:
-        """What is asked otherwise than the client asked it."""
+        """The fields of the draft's request that differ from the client's."""
         asked: dict[str, object] = {"model": self._upstream.endpoint.model}
         if self._strips:
             asked["logprobs"] = True if self._sent.question.chat else 1
         return asked
 
     def _extra(self, index: int) -> dict[str, object]:
-        """The same for an extra sample: by the gate's own sampling, and not by the draft's seed."""
+        """As `_draft`, for an extra sample: with the gate's sampling settings and another seed."""
         question, sampling = self._sent.question, self._decider.router.prompt_router.record.get("sampling", {})
         asked = self._draft()
         asked |= {"temperature": sampling.get("temperature", 1.0), "top_p": sampling.get("top_p", 1.0)}
@@ -149,7 +149,7 @@ class DraftChecker:
 
     @property
     def _strips(self) -> bool:
-        """True where log-probs are ours to ask for and to take out."""
+        """True if log-probs are added to the request and removed from the answer."""
         gate = self._decider.router.serving_gate
         return gate is not None and gate.needs_logprobs and not self._sent.question.logprobs
 
@@ -164,11 +164,11 @@ class HeldStream:
         self._strip = strip
         self._held = bytearray()
         self._logprobs: list[Any] = []
-        self._void = False  # one of them is no finite number
+        self._void = False  # one of them is not finite
         self.tokens = 0  # events with text so far
 
     async def read_head(self) -> None:
-        """Read until the gate has its tokens or the stream ends."""
+        """Read until the gate has enough tokens or the stream ends."""
         async for event in self._events():
             self._held += event
             if self.tokens >= HEAD_TOKENS or len(self._held) > WHOLE_BYTES:
@@ -203,11 +203,11 @@ class HeldStream:
             yield self._read(rest)
 
     def _read(self, event: bytes) -> bytes:
-        """Take note of an event's tokens; the event as the client may have it."""
+        """Record an event's tokens; returns the event for the client."""
         data = data_of(event)
         try:
             chunk = json.loads(data) if data else None
-        except (ValueError, RecursionError):  # [DONE], or what is no completion
+        except (ValueError, RecursionError):  # [DONE], or something other than a completion
             return event
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         if not data or not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
@@ -232,7 +232,7 @@ class HeldStream:
 
     @property
     def logprobs(self) -> list[float]:
-        """Of the tokens so far; none where one of them is no finite number."""
+        """Log-probs of the tokens so far; none if one of them is not finite."""
         return [] if self._void else list(map(float, self._logprobs))
 
 

@@ -1,4 +1,4 @@
-"""Which model answers a request: the one that it names or asks for, its conversation's, or the router's choice."""
+"""Chooses the model that answers: the one that the request names, its conversation's, or the router's choice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Choice:
 
     @property
     def to_check(self) -> Decision | None:
-        """The first stage's decision, where the weak model's answer has its say."""
+        """The first stage's decision, if the weak model's answer is to be checked."""
         return self.made.decision if self.made and self.made.decision.wants_samples else None
 
 
@@ -41,7 +41,7 @@ class Chooser:
         self._conversations = Conversations()
 
     async def choose(self, settings: GatewaySettings, headers: Mapping[str, str], question: Question) -> Choice:
-        """The model that is asked first. Raises ApiError for what cannot be routed."""
+        """The model that is asked first. Raises ApiError for a request that cannot be routed."""
         if question.model in self.direct:
             return Choice(self.direct[question.model], "the request names this model", named=True)
         threshold = self._threshold(question.model, headers)
@@ -75,7 +75,7 @@ class Chooser:
         gate = waits and question.one_text and self._conversations.held(question.turn) != "strong"
         try:
             made = await self._decider.decide(question.text, threshold, gate=gate)
-        except (DemurError, RuntimeError) as error:  # a router that fails must not take the service down
+        except (DemurError, RuntimeError) as error:  # a failing router must not stop the service
             return Choice("strong", f"the router failed ({type(error).__name__})")  # its text may hold a key
         if made.decision.wants_samples:
             return Choice("weak", made.decision.reason, made=made)
@@ -92,7 +92,7 @@ class Chooser:
         self._conversations.keep(turn, "strong" if "strong" in (chosen, served) else "weak")
 
     def routes(self, asked: str) -> bool:
-        """Does a model's name leave the choice to demur?"""
+        """Whether a model's name leaves the choice to demur."""
         return asked not in self.direct
 
     def _threshold(self, asked: str, headers: Mapping[str, str]) -> float | None:
@@ -103,7 +103,7 @@ class Chooser:
         return threshold_header(given) if given else threshold_of(asked)
 
     def knows(self, name: str) -> bool:
-        """Is it a model that can be asked for?"""
+        """Whether a model of this name is known."""
         return name in self.direct or name == ALIAS or threshold_of(name) is not None
 
 

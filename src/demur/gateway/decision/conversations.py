@@ -1,7 +1,7 @@
 """Conversations stay with their model (prompt cache, style) unless the router escalates; the oldest are forgotten.
 
-The protocol has no conversations, only histories that grow: a turn is known by all that was said up to it, and the
-next one names it again. So conversations that began with the same words part where their words do.
+The protocol has no conversation ids, only growing histories: a turn is identified by the texts up to it, which the next
+request repeats. Conversations that begin with the same texts are told apart where their texts differ.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Turn:
 def turn_of(fields: Mapping[str, Any], *, key: str, header: str | None) -> Turn | None:
     """The turn that a request is, among those of the client's key: by the header, else by what was said so far.
 
-    None for a request without messages. While a turn goes on (tool results after the user's text) it is its own past.
+    None for a request without messages. While a turn continues (tool results after the user's text) it keeps its name.
     """
     if header:
         name = hash((key, header))  # a client may send 16 KiB of it, and it is kept
@@ -45,7 +45,7 @@ def turn_of(fields: Mapping[str, Any], *, key: str, header: str | None) -> Turn 
 
 
 def _said(messages: Sequence[Mapping[str, Any]], said: Hashable) -> int:
-    """A number for what was said, texts only: images would take long and add nothing."""
+    """A hash of the messages' texts; images would take long to hash and add nothing."""
     for message in messages:
         said = hash((said, str(message.get("role")), content_text(message.get("content"))))
     return hash(said)

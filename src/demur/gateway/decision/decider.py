@@ -1,6 +1,6 @@
 """Routing decisions off the event loop: prompts of concurrent requests are embedded together, in one worker thread.
 
-One thread with one BLAS and one ONNX thread: the loop stays free, and two threads would only stall each other.
+One thread with one BLAS and one ONNX thread: the event loop stays free, and two threads would slow each other down.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Decider:
     """Routes texts; create it inside a running loop. The router can be exchanged while it works."""
 
     def __init__(self, router: Router, seconds: float = 5.0) -> None:
-        self.router, self.seconds = router, seconds  # a decision may take so long
+        self.router, self.seconds = router, seconds  # limit of one decision
         self._waiting: deque[Asked] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
         self._busy = False
@@ -63,7 +63,7 @@ class Decider:
     async def decide(self, text: str, threshold: float | None = None, *, gate: bool = True) -> TimedDecision:
         """The first stage's decision on a text, by the router's own threshold or another one.
 
-        Without ``gate`` it is the last word: the request cannot wait for a draft. Raises SlowDecisionError, and what
+        Without ``gate`` the decision is final: the request cannot wait for a draft. Raises SlowDecisionError, and what
         the router raises, as a DemurError or a RuntimeError.
         """
         asked = Asked(text, time.perf_counter(), asyncio.get_running_loop().create_future())
@@ -91,7 +91,7 @@ class Decider:
             return
         self._busy = True
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
-        router = self.router.prompt_router  # the one that a batch began with scores it, whatever is loaded meanwhile
+        router = self.router.prompt_router  # kept, because another router may be loaded meanwhile
         started = time.perf_counter()
         work = asyncio.get_running_loop().run_in_executor(
             self._worker, _score_batch, router, [one.text for one in batch]
@@ -103,10 +103,10 @@ class Decider:
         try:
             found = done.result()
             for one, score, familiar in zip(batch, found.scores, found.familiar, strict=True):
-                if not one.future.done():  # else its client has gone
+                if not one.future.done():  # otherwise its client has disconnected
                     decision = router.decide(score, familiar=bool(familiar))
                     one.future.set_result(TimedDecision(decision, started - one.at, found.embedded, found.scored))
-        except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, nobody is left waiting
+        except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, every request gets a result
             told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")
             for one in batch:
                 if not one.future.done():
@@ -135,5 +135,5 @@ def _score_batch(router: PromptRouter, texts: Sequence[str]) -> Scored:
     embedded = time.perf_counter()
     scores = list(map(float, router.score_vectors(vectors)))
     if not all(map(math.isfinite, scores)):
-        raise ArtifactError("the router gave no number; train it again")
+        raise ArtifactError("the router gave a score that is not finite; train it again")
     return Scored(scores, router.familiar(vectors), embedded - start, time.perf_counter() - embedded)

@@ -1,6 +1,6 @@
-"""What a request asks, read once from its body.
+"""The parts of a request that routing needs, read once from its body.
 
-The tree of its values can take fifty times the memory of its bytes: none of it is kept.
+The parsed body can take fifty times the memory of its bytes, so it is not kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_ANSWERS = 128  # OpenAI's own limit of n
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as far as the gateway must know it."""
+    """The parts of a request that the gateway needs."""
 
     body: Body
     model: str  # that the client named

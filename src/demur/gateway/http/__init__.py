@@ -1,1 +1,3 @@
-"""Clients' side of the gateway: connections, and the protocol as far as it must be read."""
+"""The client side: connections, request bodies, the parts of OpenAI's protocol that must be read, and sending
+answers.
+"""

@@ -1,6 +1,6 @@
-"""Clients' connections: who sends no whole header, or stops reading, is cut; busy is who has not had the last byte.
+"""Clients' connections: limits on slow headers and slow readers, and when a connection is busy.
 
-What is asked over them is the application's business.
+A client that does not complete its header, or stops reading, is cut off. Requests are handled by the application.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def port_of(listening: socket.socket) -> int:
 
 
 class Connection(web.RequestHandler):
-    """One client. The middleware calls `heard` when a request's header is whole."""
+    """One client. The middleware calls `heard` when a request's header is complete."""
 
-    __slots__ = ("_all", "_header", "_patience", "_stall", "_wire", "answering")
+    __slots__ = ("_all", "_header", "_slow_seconds", "_stall", "_wire", "answering")
 
-    def __init__(self, server: web.Server, alive: set[Connection], patience: Callable[[], float]) -> None:
+    def __init__(self, server: web.Server, alive: set[Connection], slow_seconds: Callable[[], float]) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -61,7 +61,7 @@ class Connection(web.RequestHandler):
             max_line_size=LARGEST_HEADER,
             max_field_size=LARGEST_HEADER,
         )
-        self._all, self._patience = alive, patience
+        self._all, self._slow_seconds = alive, slow_seconds
         self._wire: asyncio.Transport | None = None
         self._header: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -73,14 +73,14 @@ class Connection(web.RequestHandler):
         return self.answering or (self._wire is not None and self._wire.get_write_buffer_size() > 0)
 
     def heard(self) -> None:
-        """A request's header is whole."""
+        """A request's header is complete."""
         self.answering = True
         _cancel(self._header)
         self._header = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
-        self._wire = cast(asyncio.Transport, transport)  # uvloop's are none by class
+        self._wire = cast(asyncio.Transport, transport)  # uvloop's transports are not of this class
         self._all.add(self)
         self._wait_for_header()
         super().connection_made(transport)
@@ -127,17 +127,17 @@ class Connection(web.RequestHandler):
         failures.say("a connection failed", found if isinstance(found, BaseException) else sys.exception())
 
     def log_debug(self, *args: Any, **named: Any) -> None:
-        """Nothing: it quotes requests."""
+        """Logs nothing: debug messages quote requests."""
 
     async def finish_response(self, *args: Any, **named: Any) -> tuple[web.StreamResponse, bool]:
-        """The application is done; what it said is sent."""
+        """The application is done and its answer is sent."""
         try:
             return await super().finish_response(*args, **named)
         finally:
             self.answering = False
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than it is answered."""
+        """The client reads more slowly than the answer is written."""
         super().pause_writing()
         self._wait_for_reader()
 
@@ -147,7 +147,7 @@ class Connection(web.RequestHandler):
         super().resume_writing()
 
     def _wait_for_header(self) -> None:
-        self._header = asyncio.get_running_loop().call_later(self._patience(), self._cut)
+        self._header = asyncio.get_running_loop().call_later(self._slow_seconds(), self._cut)
 
     def _wait_for_reader(self) -> None:
         if self._wire is None:
@@ -160,7 +160,7 @@ class Connection(web.RequestHandler):
             else:
                 self._wait_for_reader()
 
-        self._stall = asyncio.get_running_loop().call_later(self._patience(), check)
+        self._stall = asyncio.get_running_loop().call_later(self._slow_seconds(), check)
 
     def _cut(self) -> None:
         if self._wire is not None:
@@ -181,35 +181,35 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
 
 
 class Listener:
-    """An application behind a socket. ``patience``: seconds that a client may keep it waiting."""
+    """An application behind a socket. ``slow_seconds``: seconds that a slow client is waited for."""
 
-    def __init__(self, app: web.Application, patience: Callable[[], float]) -> None:
+    def __init__(self, app: web.Application, slow_seconds: Callable[[], float]) -> None:
         # Handlers are cancelled with their client: so is the upstream's request.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
-        self._patience = patience
+        self._slow_seconds = slow_seconds
         self._alive: set[Connection] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def busy(self) -> bool:
-        """True while anybody waits for an answer."""
+        """True while a client waits for an answer."""
         return any(connection.busy for connection in self._alive)
 
     async def open(self, listening: socket.socket) -> None:
-        """Answer those who connect."""
+        """Accept connections."""
         await self._runner.setup()
         server = self._runner.server
         assert server is not None, "set up"
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, self._alive, self._patience), sock=listening, backlog=BACKLOG
+            lambda: Connection(server, self._alive, self._slow_seconds), sock=listening, backlog=BACKLOG
         )
 
     def refuse_more(self) -> None:
-        """Let nobody else connect."""
+        """Accept no further connections."""
         if self._server is not None:
             self._server.close()
 
     async def close(self) -> None:
-        """Cut who is still there."""
+        """Close the remaining connections."""
         self.refuse_more()
         await self._runner.cleanup()

@@ -1,6 +1,6 @@
-"""What the log says of a failure: its kind, where it was raised, how often. No byte of a request: it may hold a key.
+"""Logs failures by kind, place and count, without any byte of a request, which may hold a key.
 
-An exception's own text may quote what it failed on; so it is left out, and so are tracebacks.
+An exception's text may quote the request, so it is left out, and so are tracebacks.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-REPEATED_SECONDS = 10.0  # a kind is said again after so long, with how often it was
+REPEATED_SECONDS = 10.0  # a kind is logged again after so long, with its count
 FRAMES = 4
 log = logging.getLogger("demur.gateway")
 
 
 class FailureLog:
-    """Says each kind of failure at most once per `REPEATED_SECONDS`."""
+    """Logs each kind of failure at most once per `REPEATED_SECONDS`."""
 
     def __init__(self, seconds: float = REPEATED_SECONDS) -> None:
         self._seconds = seconds

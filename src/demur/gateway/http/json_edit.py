@@ -1,6 +1,6 @@
-"""JSON changed in places, every other byte as it came: the members of an object found, replaced, added. Pure functions.
+"""Edits JSON in place and keeps every other byte: members of an object are found, replaced or added. Pure functions.
 
-The decoder is Python's own, told where to begin: one pass reads the values and learns where they stand.
+Python's own decoder is called at each position, so one pass gives the values and their places.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Member(NamedTuple):
 def members(text: str, at: int = 0) -> tuple[list[Member], int]:
     """The members of the object that begins here, repeated names included, and where it ends.
 
-    Raises ValueError for what is no object, RecursionError for one that is nested too deeply.
+    Raises ValueError if it is not an object, RecursionError for one that is nested too deeply.
     """
     found: list[Member] = []
     step = _object(text, at)
@@ -57,7 +57,7 @@ def members(text: str, at: int = 0) -> tuple[list[Member], int]:
 
 
 def elements(text: str, at: int) -> Iterator[int]:
-    """Where the elements of the array that begins here stand; raises ValueError for what is no array."""
+    """Where the elements of the array that begins here stand; raises ValueError if it is not an array."""
     step = _array(text, at)
     while step and not step.group(1):
         yield step.end()
@@ -95,7 +95,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON object as it came, and where its members stand; of their values nothing is kept."""
+    """The bytes of a JSON object and the places of its members, without their values."""
 
     raw: bytes
     spans: tuple[Span, ...]
@@ -105,7 +105,7 @@ class Body:
         return any(span.name == name for span in self.spans)
 
     def replace_member(self, **values: object) -> bytes:
-        """With other values: those that are there are replaced where they stand, the others come last."""
+        """With other values: existing members are replaced in place, others are added at the end."""
         new = {name: json.dumps(value).encode() for name, value in values.items()}
         changes = [(span.start, span.end, new[span.name]) for span in self.spans if span.name in new]
         missing = [b'"%s":%s' % (name.encode(), value) for name, value in new.items() if name not in self]
@@ -128,7 +128,7 @@ def body_of(raw: bytes) -> tuple[Body, dict[str, Any]]:
 
 
 def without_logprobs(data: bytes) -> bytes:
-    """A completion, or a chunk of one, with null for its choices' log-probs; what is none stays as it is."""
+    """A completion, or a chunk of one, with null for its choices' log-probs; other text stays as it is."""
     try:
         text = data.decode()
         found, end = members(text, 1 if text.startswith("\ufeff") else 0)

@@ -1,6 +1,6 @@
-"""An upstream's key must not reach a client, wherever an answer shows it: headers, errors, streams, JSON escapes.
+"""Masks an upstream's key wherever an answer shows it: headers, errors, streams, JSON escapes.
 
-A key is replaced by as many stars, so that lengths that were announced stay true.
+A key is replaced by as many stars, so that announced lengths stay correct.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache
 
-SHORTEST_KEY = 8  # characters; what is shorter is no secret, and stands in too many words
+SHORTEST_KEY = 8  # characters; shorter values are not secret, and occur in too many words
 _ESCAPED = {"/": rb"\/", '"': rb"\"", "\\": rb"\\"}
 
 

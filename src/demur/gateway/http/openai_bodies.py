@@ -1,6 +1,7 @@
-"""The OpenAI protocol as far as a gateway must read it: which model, which text, how errors look. Pure functions.
+"""The parts of OpenAI's protocol that a gateway reads: the model, the text to route, the form of errors. Pure
+functions.
 
-Bodies are passed on byte for byte apart from ``model``; what is not needed for routing is not looked at.
+Bodies are passed on byte for byte apart from ``model``; fields that routing does not need are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HOP_HEADERS = frozenset(
 ACCOUNT_HEADERS = frozenset(
     {"authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project"}
 )
-# What a browser is told of a page or a host is about this gateway, and what it tells is for it.
+# Headers between a browser and its host concern this gateway alone.
 BROWSER_HEADERS = frozenset(
     {"origin", "referer", "alt-svc", "clear-site-data", "strict-transport-security", "timing-allow-origin"}
 )
@@ -188,7 +189,7 @@ def content_text(content: object) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that can be encoded: JSON can spell half of a surrogate pair, which is no character."""
+    """The text without lone surrogates, which JSON can spell but UTF-8 cannot encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

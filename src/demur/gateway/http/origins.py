@@ -1,6 +1,6 @@
-"""Pages of other sites, whose requests a browser sends to loopback too: without client keys they are refused here.
+"""Refuses requests from pages of other sites, which a browser sends to loopback as well, when there are no client keys.
 
-A page names itself in ``Origin``; one whose host name was pointed at this machine shows by its ``Host``.
+A page is known by ``Origin``; a host name that was pointed at this machine (DNS rebinding) by ``Host``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ASKED = "authorization, content-type"  # headers that a page may send where it d
 
 
 def host_name(authority: str) -> str:
-    """The host in a ``Host`` header or an origin's authority, in lower case; empty for what is none."""
+    """The host in a ``Host`` header or an origin's authority, in lower case; empty if it is not one."""
     try:
         return (urlsplit(f"//{authority}").hostname or "").removesuffix(".")
     except ValueError:
@@ -27,7 +27,7 @@ def host_name(authority: str) -> str:
 
 
 def is_loopback(name: str) -> bool:
-    """Is it a name of this machine's loopback interface?"""
+    """Whether this is a name of the loopback interface."""
     try:
         return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
@@ -35,7 +35,7 @@ def is_loopback(name: str) -> bool:
 
 
 def is_own(origin: str, host: str) -> bool:
-    """Is an origin the one that was asked?"""
+    """Whether an origin is the host of the request."""
     try:
         return urlsplit(origin).netloc == host
     except ValueError:
@@ -43,7 +43,7 @@ def is_own(origin: str, host: str) -> bool:
 
 
 def is_allowed(origin: str, allowed: Collection[str]) -> bool:
-    """May a page of this origin ask?"""
+    """Whether a page of this origin may send requests."""
     return origin in allowed or "*" in allowed
 
 

@@ -1,4 +1,4 @@
-"""A request's body: inflated within a limit, counted as it arrives, and refused by its structure before it is parsed.
+"""A request's body: inflated within a limit, counted as it arrives, and checked for its structure before it is parsed.
 
 Twenty kilobytes of gzip can be twenty megabytes of brackets, and those half a gigabyte of values.
 """
@@ -27,14 +27,14 @@ Inflate = Callable[[bytes, int], bytes]
 
 
 class HeldBytes:
-    """What the requests that are under way hold together."""
+    """The memory held by all requests under way."""
 
     def __init__(self) -> None:
         self.total = 0
 
 
 class Hold:
-    """What one request holds, and gives back at its end."""
+    """The memory held by one request, released at its end."""
 
     def __init__(self, held: HeldBytes) -> None:
         self._held, self._mine = held, 0
@@ -114,7 +114,7 @@ def inflater(encoding: str) -> Inflate:
 def count_structure(raw: bytes, enough: int) -> int:
     """Commas, colons and opening brackets of a JSON text outside its strings: as many values as it has at least.
 
-    Where all of them together are no more than ``enough``, strings are not told apart.
+    Where all of them together are at most ``enough``, strings are not excluded.
     """
     rough = sum(map(raw.count, (b",", b":", b"[", b"{")))
     if rough <= enough:

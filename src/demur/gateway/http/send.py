@@ -1,4 +1,4 @@
-"""Sending an upstream's answer on to the client, piece by piece as it comes; one that was cut never looks complete."""
+"""Sends an upstream's answer to the client, piece by piece; an answer that was cut off never looks complete."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ async def _pass_on(request: web.Request, response: web.StreamResponse, answer: A
 
 
 def _cut(request: web.Request) -> None:
-    """What the client has must not look complete."""
+    """Close the connection, so that the answer does not look complete."""
     if request.transport is not None:
         request.transport.abort()

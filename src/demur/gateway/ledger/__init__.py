@@ -1,1 +1,1 @@
-"""The record of decisions and money."""
+"""The record of decisions and their costs, in SQLite or PostgreSQL, and its export."""

@@ -1,4 +1,4 @@
-"""The ledger for people: printed, or written to a file that other tools read."""
+"""Prints the ledger, or exports it to a file for other tools."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def ledger(url: str = "run/ledger.sqlite", *, last: int | None = None, export: P
 
 
 def _cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula: clients write some of these texts."""
+    """A cell that a spreadsheet does not run as a formula; some of these texts are written by clients."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

@@ -33,7 +33,7 @@ LARGEST_INTEGER = 2**63 - 1  # of either database
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
-    """One request as it went."""
+    """The record of one request."""
 
     id: str
     at: float  # seconds since 1970
@@ -81,7 +81,9 @@ def _row(record: LedgerRecord) -> tuple[Any, ...]:
 
 
 def _storable(value: Any) -> Any:
-    """A value that both databases take: what clients and upstreams send may hold half a character, or no number."""
+    """A value that both databases accept: clients and upstreams may send lone surrogates or numbers that are not
+    finite.
+    """
     if isinstance(value, str):
         whole = value.isascii() and "\0" not in value
         return value if whole else value.encode("utf-8", "replace").decode().replace("\0", "?")
@@ -134,7 +136,7 @@ class Backend(Protocol):
 
 
 class SqliteBackend:
-    """One SQLite file, opened anew when another one stands in its place."""
+    """One SQLite file, opened again when it was replaced."""
 
     unfit: tuple[type[Exception], ...] = (
         sqlite3.IntegrityError,
@@ -161,7 +163,7 @@ class SqliteBackend:
         self._file = _file_id(self._path)
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
-        """Commit records together; one that is there already stays as it was."""
+        """Commit records together; existing records stay unchanged."""
         if _file_id(self._path) != self._file:  # moved away: what is written to it now would be lost
             self._db.close()
             self._open()
@@ -194,7 +196,7 @@ def _file_id(path: str) -> tuple[int, int] | None:
 
 
 class PostgresBackend:
-    """A PostgreSQL database, connected anew when it went away."""
+    """A PostgreSQL database, reconnected after a failure."""
 
     def __init__(self, url: str) -> None:
         self._psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
@@ -207,14 +209,14 @@ class PostgresBackend:
         self._connect()
 
     def _connect(self) -> None:
-        # tcp_user_timeout, in ms: a server that vanished without a word is given up as well
+        # tcp_user_timeout, in ms: a server that vanished without closing is given up as well
         self._db = self._psycopg.connect(self._url, connect_timeout=5, tcp_user_timeout=10_000)
         with self._db.transaction():
             self._db.execute("select pg_advisory_xact_lock(60311)")  # replicas start together
             _prepare(self._db.execute)
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
-        """Commit records together; one that is there already stays as it was."""
+        """Commit records together; existing records stay unchanged."""
         with self._with_connection() as db, db.transaction(), db.cursor() as cursor:
             cursor.executemany(_insert("%s"), list(map(_row, records)))
 
@@ -226,7 +228,7 @@ class PostgresBackend:
 
     @contextmanager
     def _with_connection(self) -> Iterator[Any]:
-        """The connection; it is given up, and made anew the next time, when something went wrong with it."""
+        """The connection; after an error it is closed, and opened again at the next use."""
         if self._db is None or self._db.closed:
             self._connect()
         try:
@@ -260,7 +262,7 @@ def open_backend(url: str) -> Backend:
 
 
 class Ledger:
-    """Takes records without waiting, and writes them in a thread; tells the door what its keys have spent."""
+    """Takes records without waiting and writes them in a thread; reports what each key has spent."""
 
     def __init__(self, backend: Backend, door: Doorkeeper | None = None) -> None:
         self._backend, self._door = backend, door
@@ -315,7 +317,9 @@ class Ledger:
         return found
 
     def _left(self, records: list[LedgerRecord]) -> list[LedgerRecord]:
-        """Write records; those that must wait until the database is back. One that cannot be kept is dropped alone."""
+        """Write records; returns those that must wait until the database is back. A record that can never be stored is
+        dropped alone.
+        """
         if not records:
             return []
         try:
@@ -334,7 +338,7 @@ class Ledger:
         return []
 
     def _note(self, error: Exception | None) -> None:
-        """Say when the database goes and when it is back; its own text may hold a URL's password."""
+        """Report when the database fails and when it is back, without its own text, which may hold a password."""
         if self._away != (error is not None):
             self._away = error is not None
             _say(f"the database is away ({type(error).__name__}); records wait" if error else "the database is back")

@@ -1,1 +1,1 @@
-"""What the operator sees and may do: dashboard, metrics, traces, reload."""
+"""The operator's side: dashboard, metrics, traces, reload."""

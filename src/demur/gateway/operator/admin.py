@@ -1,4 +1,4 @@
-"""What the operator sees and may do: dashboard, metrics, reload; and who is the operator."""
+"""The operator's routes (dashboard, metrics, reload), and the check that a request is the operator's."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def add_admin(
 
 
 def admit(settings: GatewaySettings, request: web.Request) -> None:
-    """Let the operator in: by the admin key where one is set, else from this machine alone. Raises ApiError.
+    """Admit the operator: by the admin key if one is set, otherwise from this machine only. Raises ApiError.
 
     Without a key a page of another site must not reach it through the operator's own browser, nor anybody through a
     proxy on this machine: the host that was asked for is this one, nothing was forwarded, no other origin asks.

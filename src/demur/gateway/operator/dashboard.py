@@ -29,7 +29,7 @@ def page(gateway: Gateway) -> str:
 
 
 def count_with_noun(gateway: Gateway) -> dict[str, Any]:
-    """What this process has counted, for the others of its service."""
+    """The counts of this process, for the other workers."""
     gauges = gateway.gauges()
     return {
         "series": gateway.metrics.series,

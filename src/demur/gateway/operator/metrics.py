@@ -46,7 +46,7 @@ WITHOUT_LABELS = (
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is read when metrics are asked for."""
+    """Values that are read when metrics are requested."""
 
     in_flight: int
     ledger_dropped: int
@@ -84,12 +84,12 @@ class Metrics:
         self.recent.append(record)
 
     def refuse(self, status: int) -> None:
-        """Count a request that was turned away before it was read; nothing else is kept of it."""
+        """Count a request that was turned away before it was read; it is not recorded otherwise."""
         self.series[f'demur_refused_total{{status="{status}"}}'] += 1
 
 
 def prometheus(series: Mapping[str, float], gauges: Gauges) -> str:
-    """All of it in Prometheus's text format."""
+    """All metrics in Prometheus's text format."""
     known: dict[str, list[str]] = {name: [] for name, _, _ in DESCRIBED}
     for key, value in sorted(series.items()):
         found = known.get(key.partition("{")[0])

@@ -1,4 +1,4 @@
-"""A span a request, by OpenTelemetry's GenAI conventions, made when the request has ended: it costs nothing before."""
+"""One span per request, by OpenTelemetry's GenAI conventions, made when the request has ended."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Tracer:
         made.end(end_time=started + int(record.total_seconds * NANOSECONDS))
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send pending spans."""
         flush = getattr(self._provider, "force_flush", None)  # of the SDK's providers
         if flush is not None:
             flush(FLUSH_MILLISECONDS)

@@ -1,1 +1,1 @@
-"""The models' side of the gateway: asked, retried, left alone while down, their tokens counted."""
+"""The model side: requests to both models, retries, circuit breakers, and token counts."""

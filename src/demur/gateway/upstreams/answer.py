@@ -1,6 +1,6 @@
-"""An upstream's answer, as far as it must be known before the client gets a byte of it: a failure is never an answer.
+"""Reads an upstream's answer as far as needed before the client gets a byte of it, so that failures can be retried.
 
-Some endpoints say their errors with status 200: as a body, as the first event of a stream, as a stream without text.
+Some endpoints report errors with status 200: as a body, as the first event of a stream, or as a stream without text.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _TEMPORARY = frozenset({408, 409, 425, 429})
 
 
 class NoAnswerError(aiohttp.ClientPayloadError):
-    """What an upstream sent is no answer, whatever its status says."""
+    """An upstream's response is not an answer, whatever its status."""
 
 
 def is_temporary(status: int) -> bool:
-    """A status that another try or another model may not meet: the request itself is not what is wrong."""
+    """Whether a status is not caused by the request itself, so that another try or model may succeed."""
     return status >= 500 or status in _TEMPORARY
 
 
@@ -66,7 +66,7 @@ class Answer:
         return _says_its_end(self.response)
 
     def close(self) -> None:
-        """Hang up, unless all of it has come."""
+        """Close the connection unless the answer was read whole."""
         self.response.close()
 
 
@@ -78,7 +78,7 @@ def _says_its_end(response: aiohttp.ClientResponse) -> bool:
 async def read_answer(response: aiohttp.ClientResponse) -> Answer:
     """The answer as soon as all of it is there, or a stream as soon as it begins to answer.
 
-    Raises NoAnswerError for what is none, and what aiohttp raises for one that breaks off.
+    Raises NoAnswerError if it is not an answer, and aiohttp's errors for one that breaks off.
     """
     status, began = response.status, time.perf_counter()
     if not (200 <= status < 300 or 400 <= status < 600) or status in (204, 205):
@@ -133,7 +133,7 @@ async def _next_piece(content: aiohttp.StreamReader, seconds: float) -> bytes | 
 
 
 def _begins(event: bytes) -> bool:
-    """True for an event that answers something. Raises NoAnswerError for one that tells of a failure."""
+    """True for an event with content. Raises NoAnswerError for one that reports a failure."""
     data = data_of(event)
     value = _parse(data) if data is not None else None
     if is_error(event) or _failure(value):
@@ -154,7 +154,7 @@ def _says(choice: object) -> bool:
 
 
 def _check_whole(data: bytes, response: aiohttp.ClientResponse) -> None:
-    """Raise NoAnswerError for a failure with a status that says success, and for an answer that may have been cut."""
+    """Raise NoAnswerError for a failure with a status that says success, and for an answer that may be incomplete."""
     whole = _says_its_end(response)
     if response.status >= 400 and (whole or "json" not in response.headers.get("Content-Type", "")):
         return

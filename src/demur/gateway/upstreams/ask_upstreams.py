@@ -1,4 +1,4 @@
-"""Asking the models: the chosen one, then the other where that fails before the client has had a byte of its answer."""
+"""Asks the chosen model, and the other one if that fails before the client has received a byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from demur.routing.prompt_router import Decision
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the gate came to: the weak model's draft where it may go to the client, else the model that is to answer."""
+    """The gate's result: the weak model's draft if it is to be sent, otherwise the model that is to answer."""
 
     role: Role
     reason: str
@@ -36,7 +36,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The answer that the client gets, before anything of it is sent on."""
+    """The answer for the client, before any of it is sent."""
 
     role: Role
     model: str
@@ -62,7 +62,7 @@ async def first_answer(
                 answer = await upstream.send(sent.path, body, sent.headers)
         except UpstreamDown as error:
             if then is None:
-                raise nobody(error) from error
+                raise no_model_left(error) from error
             reason += f"; {error}, so the {then} model answers"
             continue
         if then and is_temporary(answer.status):
@@ -73,8 +73,8 @@ async def first_answer(
     raise AssertionError("unreachable")
 
 
-def nobody(error: UpstreamDown) -> ApiError:
-    """No model is left to ask."""
+def no_model_left(error: UpstreamDown) -> ApiError:
+    """The error when no model is left to ask."""
     said = f"No model answers ({error})."
     if error.retry_after is not None:
         wait = math.ceil(error.retry_after)
@@ -93,13 +93,15 @@ async def checked_draft(
     *,
     fallback: bool,
 ) -> Checked:
-    """What the gate makes of the weak model's draft; ``calls`` takes what is paid beside it. Raises ApiError."""
+    """The gate's result on the weak model's draft; ``calls`` collects the other requests that are paid for. Raises
+    ApiError.
+    """
     started = time.perf_counter()
     try:
         draft = await DraftChecker(decider, upstreams["weak"], sent, calls).check(first)
     except UpstreamDown as error:
         if not fallback:
-            raise nobody(error) from error
+            raise no_model_left(error) from error
         reason = f"{choice.reason}; {error}, so the strong model answers"
         return Checked("strong", reason, first.score, time.perf_counter() - started, fallback=True)
     seconds, turn = time.perf_counter() - started, sent.question.turn

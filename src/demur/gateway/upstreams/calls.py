@@ -1,4 +1,4 @@
-"""Requests to the models beside the one that answers, as far as they must be paid: drafts, extra samples, cut ones."""
+"""Paid requests to the models beside the one that answers: drafts, extra samples, requests that were cut off."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Call:
 
 @contextmanager
 def charge_if_cut(calls: list[Call], role: Role, prompt_tokens: int, completion_tokens: int = 0) -> Iterator[None]:
-    """A request that is under way: where its client hangs up, its model's provider may charge for it all the same."""
+    """Records a request as paid for if its client disconnects, since the provider may charge for it."""
     try:
         yield
     except asyncio.CancelledError:

@@ -26,7 +26,7 @@ def split_events(buffer: bytes | bytearray, seen: int = 0) -> tuple[list[bytes],
 
 
 def data_of(event: bytes) -> bytes | None:
-    """An event's data, its lines joined; None without any. Comments and other fields are none."""
+    """An event's data, its lines joined; None without any. Comments and other fields are ignored."""
     found = _DATA.findall(event)
     return b"\n".join(found) if found else None
 

@@ -1,4 +1,4 @@
-"""What has been sent on of an answer, as far as its tokens must be counted."""
+"""The sent part of an answer, kept as far as its tokens must be counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer came to in tokens: as the upstream counted, else estimated from lengths. Pure functions."""
+"""Token counts of an answer: the upstream's, or estimates from lengths. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demur.gateway.http.openai_bodies import content_text
 from demur.gateway.upstreams.events import data_of, split_events
 from demur.models.prices import CHARACTERS_PER_TOKEN
 
-MOST_TOKENS = 2**53  # a count beyond it is none
+MOST_TOKENS = 2**53  # larger counts are ignored
 TAIL_BYTES = 8192  # of an answer: where its usage stands, if it has one
 MEDIA_TOKENS = 1000  # of an image, a recording or a file: its size in tokens is the provider's to know
 _TEXTS = ("text", "input_text", "refusal")
@@ -24,7 +24,7 @@ _SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_c
 
 
 class Tokens(NamedTuple):
-    """What an answer came to."""
+    """The tokens of an answer."""
 
     prompt: int
     completion: int
@@ -188,7 +188,7 @@ def request_tokens(fields: Mapping[str, Any]) -> int:
 
 
 def _count_media(content: object) -> int:
-    """Images, recordings and files in a message: every part that is no text."""
+    """Images, recordings and files in a message: every part that is not text."""
     parts = content if isinstance(content, list) else []
     return sum(isinstance(part, dict) and part.get("type") not in _TEXTS for part in parts)
 

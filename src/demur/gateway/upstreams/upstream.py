@@ -22,13 +22,13 @@ from demur.models.retries import backoff_seconds
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it
 LONGEST_REST = 60.0  # seconds that an upstream is left alone because it asked for it
-READY_SECONDS = 5.0  # so long an upstream that was asked whether it answers is not asked again
-ACCOUNT_STATUSES = (401, 402, 403, 404)  # our account there, or its model: no client can mend it
+READY_SECONDS = 5.0  # seconds between two health checks of an upstream
+ACCOUNT_STATUSES = (401, 402, 403, 404)  # problems of our account or model there, which no client can solve
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway alone
-    """The upstream cannot be reached, hangs, breaks off, rests, or its circuit is open."""
+    """The upstream cannot be reached, hangs, breaks off, asked to be left alone, or its circuit is open."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -36,9 +36,9 @@ class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway a
 
 
 class Breaker:
-    """Opens after so many different requests failed in a row; after a while one is let through to try, and no other.
+    """Circuit breaker: opens after so many different requests failed in a row; after a while one request may try.
 
-    A request that is sent again and again, and alone makes the upstream fail, counts once: others are not shut out.
+    A request that is repeated and always fails counts once, so that it does not block other requests.
     """
 
     def __init__(self, failures: int, seconds: float) -> None:
@@ -63,14 +63,14 @@ class Breaker:
         return self.tripped and (self._trying or time.monotonic() < self._closed_again)
 
     def admit(self) -> bool:
-        """May a request pass? Of an upstream that failed, one may, and must end in `record` or `give_back`."""
+        """Whether a request may be sent. After a failure one may, and must end in `record` or `give_back`."""
         if self.open:
             return False
         self._trying = self.tripped
         return True
 
     def record(self, worked: bool, request: object = None) -> None:
-        """Count what an attempt came to; ``request`` tells one from another, None is one of its own."""
+        """Count the result of an attempt; ``request`` identifies the request, None is a new one."""
         self._trying = False
         if worked:
             self._failed.clear()
@@ -115,7 +115,7 @@ class Upstream:
             await self._session.close()
 
     async def send(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """POST and return the answer, of which nothing has been sent on yet; raises UpstreamDown.
+        """POST and return the answer, before any of it is sent to the client; raises UpstreamDown.
 
         Connection failures and overload are tried again; the last answer is returned as it is, whatever its status.
         """
@@ -130,7 +130,7 @@ class Upstream:
         rest = self._rests_until - time.monotonic()
         if rest > 0:
             raise UpstreamDown(
-                f"{self.endpoint.model}: not asked, it wants to be left alone for {rest:.0f} s", retry_after=rest
+                f"{self.endpoint.model}: not asked, its Retry-After ends in {rest:.0f} s", retry_after=rest
             )
         if not self.breaker.admit():
             raise UpstreamDown(f"{self.endpoint.model}: not asked, its last {self.breaker.failures} requests failed")
@@ -143,7 +143,7 @@ class Upstream:
             except BROKEN as error:
                 why = self._explain(error)
                 self._record(False, None if isinstance(error, aiohttp.ClientConnectionError) else hash(body), why)
-                if last or isinstance(error, TimeoutError):  # who hangs once would hang the client twice as long
+                if last or isinstance(error, TimeoutError):  # a second try would make the client wait twice as long
                     raise UpstreamDown(f"{self.endpoint.model}: {why}") from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
                 continue
@@ -187,11 +187,11 @@ class Upstream:
 
     @property
     def healthy(self) -> bool:
-        """False while it is left alone: too many requests failed, or it wants to be."""
+        """False while no requests are sent to it: too many failed, or it asked for a pause."""
         return not self.breaker.tripped and time.monotonic() >= self._rests_until
 
     async def alive(self) -> bool:
-        """Does it answer at all? Asked every few seconds at most, however often anybody wants to know."""
+        """Whether it answers at all; checked every few seconds at most."""
         async with self._asking:
             if time.monotonic() >= self._asked_again:
                 self._alive = await self._ask_alive()
@@ -210,13 +210,13 @@ class Upstream:
             return False
 
     def _explain(self, error: BaseException) -> str:
-        """Why it did not answer, without its key: what it said itself, or the kind of the failure."""
+        """Why it did not answer: its own message without the key, or the kind of the failure."""
         if not isinstance(error, NoAnswerError):
             return type(error).__name__
         return KeyMask([self.key]).mask(str(error).encode()).decode()
 
     def _record(self, worked: bool, request: object, why: str) -> None:
-        """Count what an attempt came to, and tell the operator when the upstream goes down or returns."""
+        """Count the result of an attempt, and report to the operator when the upstream goes down or returns."""
         self.breaker.record(worked, request)
         if self._down != self.breaker.tripped:
             self._down = self.breaker.tripped
@@ -224,7 +224,7 @@ class Upstream:
             _say(f"{self.endpoint.model} {state if self._down else 'answers again'}")
 
     def _note_account(self, status: int) -> None:
-        """Tell the operator, once, what no client can mend."""
+        """Report to the operator, once, a problem that no client can solve."""
         if status < 400:
             self._said.clear()
         elif status in ACCOUNT_STATUSES and status not in self._said:
@@ -238,7 +238,7 @@ class Upstream:
         """The key that it is asked with; empty without one."""
         try:
             return secret(self.endpoint.api_key_env or "") or ""
-        except DemurError:  # its file is gone: it is not asked any more
+        except DemurError:  # its file was removed: no requests are sent
             return ""
 
 
@@ -247,12 +247,12 @@ def _say(text: str) -> None:
 
 
 def unpriced(upstreams: Iterable[Upstream]) -> list[str]:
-    """Names of the models whose price nobody knows."""
+    """Names of the models whose price is unknown."""
     return [one.endpoint.model for one in upstreams if one.endpoint.price is None]
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds in a Retry-After header, which holds a number or a date; None where it says neither."""
+    """Seconds in a Retry-After header, given as a number or a date; None for anything else."""
     if not value:
         return None
     try:

@@ -1,1 +1,1 @@
-"""Several processes as one service, and what they share."""
+"""Several processes as one service, and the state that they share."""

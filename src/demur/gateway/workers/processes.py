@@ -1,6 +1,6 @@
-"""Several processes as one service: started, told to reload, started again when they die, ended together.
+"""Several processes as one service: started, reloaded, restarted when they die, ended together.
 
-The parent opens no event loop and serves nothing; what a worker does is a function's business.
+The parent has no event loop and serves no requests; the work of a worker is a function that it is given.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 from demur.errors import DemurError
 
-LOOK_SECONDS, HUNG_LOOKS = 1.0, 15  # a worker that shows no sign of life so many times in a row is killed
-MOST_DEATHS, DEATHS_SECONDS = 5, 60.0  # more within that time: starting them again does not help
+LOOK_SECONDS, HUNG_LOOKS = 1.0, 15  # a worker without a sign of life at so many checks in a row is killed
+MOST_DEATHS, DEATHS_SECONDS = 5, 60.0  # more deaths within that time: restarting does not help
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
-# (number, say that it is ready, file descriptor that ends when the parent is gone); returns when it was told to end
+# (number, function that reports readiness, file descriptor that ends with the parent); returns at the end of service
 Work = Callable[[int, Callable[[], None], int], None]
 
 
@@ -33,11 +33,11 @@ class Worker:
     pid: int
     starting: int | None  # file descriptor that says when it is ready; None: it is
     beat: float = 0.0  # its last sign of life
-    missed: int = 0  # looks in a row that found no new one
+    missed: int = 0  # checks in a row that found no new one
 
 
 class Workers:
-    """So many processes that do the same work. At the end ``ending`` is called; they are given ``end_seconds``.
+    """Several processes that do the same work. At the end ``ending`` is called; they are given ``end_seconds``.
 
     ``beat`` gives a number that changes every second while the worker of that number is well; one that hangs is killed
     and started again.
@@ -57,7 +57,7 @@ class Workers:
         self._look_again = 0.0
         self._running: dict[int, Worker] = {}
         self._deaths: deque[float] = deque(maxlen=MOST_DEATHS + 1)
-        self._lifeline, self._held = os.pipe()  # nobody writes to it: it ends with the parent
+        self._lifeline, self._held = os.pipe()  # nothing is written to it: it ends with the parent
 
     def run(self, ready: Callable[[], None]) -> None:
         """Keep them running until SIGTERM or Ctrl-C; ``ready`` is called when all of them are.
@@ -65,7 +65,7 @@ class Workers:
         Exits with another code than 0 where the first cannot start, or they die again and again.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they are waited for, never interrupt
-        self._start(0)  # alone: what is wrong with the settings is said once
+        self._start(0)  # alone, so that an error in the settings is reported once
         said = False
         while True:
             got = signal.sigtimedwait(SIGNALS, LOOK_SECONDS if said else 0.05)
@@ -74,7 +74,7 @@ class Workers:
                 return self._end()
             if number == signal.SIGHUP:
                 self._tell(signal.SIGHUP)
-            self._bury(started=said or len(self._running) > 1)
+            self._restart_ended(started=said or len(self._running) > 1)
             all_ready = self._all_ready()
             self._kill_hung()
             if not said and all_ready:
@@ -105,7 +105,9 @@ class Workers:
         return all(worker.starting is None for worker in self._running.values())
 
     def _kill_hung(self) -> None:
-        """Kill those that show no sign of life. Looks are counted, not seconds: a machine that slept kills nobody."""
+        """Kill workers without a sign of life. Checks are counted, not seconds, so that no worker is killed after a
+        suspend.
+        """
         if self._beat is None or time.monotonic() < self._look_again:
             return
         self._look_again = time.monotonic() + LOOK_SECONDS
@@ -119,15 +121,15 @@ class Workers:
                 print(f"demur: worker {worker.number} {said}", file=sys.stderr)
                 os.kill(worker.pid, signal.SIGKILL)
 
-    def _bury(self, *, started: bool) -> None:
-        """Start those again that have ended."""
+    def _restart_ended(self, *, started: bool) -> None:
+        """Restart workers that have ended."""
         for pid, code in _ended():
             worker = self._running.pop(pid, None)
             if worker is None:
                 continue
             if worker.starting is not None:
                 os.close(worker.starting)
-            if not started:  # it has said itself what is wrong
+            if not started:  # it has reported the error itself
                 raise SystemExit(code if code > 0 else 1)
             self._deaths.append(time.monotonic())
             if len(self._deaths) > MOST_DEATHS and self._deaths[-1] - self._deaths[0] < DEATHS_SECONDS:
@@ -139,7 +141,7 @@ class Workers:
             self._start(worker.number)
 
     def _tell(self, number: int) -> None:
-        for pid in self._running:  # none is reaped but by us: no pid can belong to another process yet
+        for pid in self._running:  # only we reap them, so no pid can belong to another process yet
             os.kill(pid, number)
 
     def _end(self) -> None:

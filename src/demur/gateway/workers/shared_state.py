@@ -1,6 +1,6 @@
-"""What the workers of one service share: rates of keys, and what each has counted, in files of a folder of their own.
+"""State that the workers of one service share, in files of a temporary folder: rates of keys, and each worker's counts.
 
-A worker that is killed takes nothing with it but its last second; the one that follows it counts on.
+If a worker is killed, at most its last second is lost; its successor continues its counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEW_SECONDS = 60.0  # a folder without its lock may just have been made
 
 
 def map_file(file: Path, size: int) -> mmap.mmap:
-    """A file of so many bytes as memory that all who map it share; new ones are zero."""
+    """Memory shared by all processes that map the same file of this many bytes; new bytes are zero."""
     with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as opened:
         opened.truncate(size)
         return mmap.mmap(opened.fileno(), size)
@@ -43,16 +43,16 @@ class Beats:
         self._all = map_file(file, MOST_WORKERS * BEAT.size)
 
     def beat(self, number: int) -> None:
-        """The worker of this number is well."""
+        """Record a sign of life of the worker of this number."""
         BEAT.pack_into(self._all, number % MOST_WORKERS * BEAT.size, time.monotonic())
 
     def last(self, number: int) -> float:
-        """When it was well last; 0 where it never was."""
+        """Its last sign of life; 0 if there was none."""
         return float(BEAT.unpack_from(self._all, number % MOST_WORKERS * BEAT.size)[0])
 
 
 class SharedBuckets:
-    """A bucket of requests a key, for all processes that open the same file."""
+    """A bucket of requests per key, for all processes that open the same file."""
 
     def __init__(self, file: Path) -> None:
         self._slots = map_file(file, SLOTS * SLOT.size)
@@ -69,7 +69,7 @@ class SharedBuckets:
         return wait
 
     def _place(self, wanted: bytes) -> int:
-        """Where a key's bucket stands: at its hash or the next place that is free, at its hash where none is."""
+        """The place of a key's bucket: at its hash or the next free place; at its hash if none is free."""
         first = int.from_bytes(wanted[:4], "little")
         for i in range(SLOTS):
             at = (first + i) % SLOTS * SLOT.size
@@ -87,7 +87,7 @@ class SharedBuckets:
 
 
 class Board:
-    """A folder in which each worker writes down what it has counted, for whichever is asked."""
+    """A folder in which each worker writes its counts, so that any of them can report the sum."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self._folder, self._number = folder, number
@@ -103,21 +103,21 @@ class Board:
         return sorted(self._folder.glob("*.hour"))
 
     def beat(self) -> None:
-        """This worker is well."""
+        """Record a sign of life of this worker."""
         self._beats.beat(self._number)
 
     def put(self, counted: dict[str, Any]) -> None:
-        """Write down what this worker has counted so far."""
+        """Write this worker's counts so far."""
         part = self._folder / f"{self._number}.part"
         part.write_text(json.dumps(counted), encoding="utf-8")
         part.replace(self._folder / f"{self._number}.json")
 
     def before(self) -> dict[str, Any] | None:
-        """What the worker of this number had counted before it died."""
+        """The counts of the previous worker of this number."""
         return next(self._read(f"{self._number}.json"), None)
 
     def others(self) -> list[dict[str, Any]]:
-        """What the other workers have counted."""
+        """The counts of the other workers."""
         names = (file.name for file in self._folder.glob("*.json"))
         return [found for name in names if name != f"{self._number}.json" for found in self._read(name)]
 
