@@ -106,7 +106,7 @@ async def test_while_it_ends_new_requests_are_sent_elsewhere(tmp_path: Path) -> 
         found.gateway.draining = True
         status, headers, body = await found.ask(EASY)
         assert (status, headers["Connection"], headers["Retry-After"]) == (503, "close", "1")
-        assert "ending" in body["error"]["message"]
+        assert "shutting down" in body["error"]["message"]
 
 
 async def test_a_stream_that_runs_is_not_cut_by_the_end(tmp_path: Path) -> None:

@@ -230,19 +230,21 @@ class RouterConfig:
     )
     serve: str | None = field(
         default=None,
-        metadata={"help": "The one that is saved as run/router; kernel, or else the first of the methods."},
+        metadata={"help": "Method saved as run/router; kernel, or the first of the methods."},
     )
     encoder: str = field(
         default="bge-small", metadata={"help": "bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint."}
     )
     gate: Literal["auto", "on", "off"] = field(
         default="auto",
-        metadata={"help": "Look at the weak model's answer: auto (where that pays, label-free), on, off."},
+        metadata={
+            "help": "Check the weak model's answer near the threshold: auto (if that pays, label-free), on, off."
+        },
     )
     extra_samples: int = field(
         default=3,
         metadata={"at_least": 0, "at_most": MOST_EXTRA_SAMPLES}
-        | {"help": "Most weak samples that the gate may ask for beside the answer itself."},
+        | {"help": "Largest number of weak samples that the gate may request beside the answer."},
     )
 
     @property
@@ -264,7 +266,7 @@ class RunConfig:
     prompts: str  # file, named set or mix; see `demur.prompts.load_prompts`
     weak: ModelConfig
     strong: ModelConfig
-    run: str = "run"  # folder of everything that the run makes
+    run: str = "run"  # folder of the run
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     label: LabelConfig = field(default_factory=LabelConfig)
     router: RouterConfig = field(default_factory=RouterConfig)
@@ -294,12 +296,12 @@ class RunConfig:
 
     @property
     def served_router(self) -> Path:
-        """The router that serves, with its gate."""
+        """The served router, with its gate."""
         return self.folder / "router"
 
     @property
     def graded(self) -> Path:
-        """The test prompts, with what each model's first answer was worth."""
+        """The test prompts with the quality of each model's first answer."""
         return self.folder / "graded.jsonl"
 
     def save(self) -> None:
@@ -328,7 +330,7 @@ def read_mapping(path: Path) -> Mapping[str, Any]:
     try:
         values = parse[path.suffix](path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such run file; see `demur run --help` for an example") from None
+        raise InputError(f"{path}: no such run file; give the path of a .toml, .yaml or .json file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a run file: {error.strerror}") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -348,7 +350,7 @@ def load_run(run: str | Path) -> RunConfig:
 
 
 def list_names(names: str | Sequence[str]) -> list[str]:
-    """Names in a list, or in one text with commas between."""
+    """Names in a list, or in one text separated by commas."""
     return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else list(names)
 
 

@@ -1,4 +1,4 @@
-"""Run a coroutine to its end from plain code, also where an event loop is running already, as in a notebook."""
+"""Runs a coroutine from synchronous code, also inside a running event loop, as in a notebook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Result = TypeVar("_Result")
 
 
 def run_to_end(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """The coroutine's result; what it raises is raised here."""
+    """The coroutine's result; its exceptions are raised here."""
     if not _in_a_loop():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as thread:  # a loop cannot wait for another one in its own thread

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a full disk, a kill or an error leaves what was there before."""
+"""Writes files completely or not at all: after a full disk, a kill or an error the earlier file is unchanged."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     timeout_seconds: float = field(default=120.0, metadata={"above": 0})
 
 ``at_least`` and ``at_most`` include their bound, ``above`` and ``below`` do not. No setting may be nan or infinite,
-whatever its metadata: every comparison with nan is false, so a limit that is nan would limit nothing.
+whatever its metadata: every comparison with nan is false, so a limit of nan would have no effect.
 """
 
 from __future__ import annotations

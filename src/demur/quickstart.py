@@ -1,4 +1,4 @@
-"""`demur demo`: the main job on two real local models and our own questions, ready to run."""
+"""`demur demo`: every stage on two real local models and questions that come with demur."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from demur.records import Progress, Sample, SamplingSettings, no_progress
 from demur.store import Store
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
-PRICED_AS = "gpt-4o"  # the local strong model stands in for a cloud model, and is priced as one
+PRICED_AS = "gpt-4o"  # the local strong model takes the place of a cloud model and is priced as one
 EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt alone, a draft kept, a draft dropped
     "In which country is the city of Venice?",
     "Who wrote Animal Farm?",
@@ -26,7 +26,7 @@ EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt 
 
 
 def demo_config(run: str = "run/demo") -> RunConfig:
-    """The demo as a run file would say it: answer-only prompts, 16 tokens at most, five samples per model."""
+    """The demo's run record: answer-only prompts, 16 tokens at most, five samples per model."""
     data = Path(str(files("demur"))) / "data"
     settings = SamplingSettings(
         n=5,

@@ -1,7 +1,7 @@
 """The records that flow through demur, in the order in which they are made.
 
 Prompt -> Sample -> Preference; the rest of the pipeline is arrays. Records are frozen and hold no derived
-number that a property can compute. They know nothing of files, models or networks.
+number that a property can compute. They do not know files, models or networks.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def content_hash(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt, with what is known of its right answer (nothing, for most users)."""
+    """One prompt, with its gold answers, if any are known."""
 
     id: str
     text: str
@@ -114,7 +114,7 @@ class Preference:
     """One training row: which model is preferred for a prompt, and what that was derived from.
 
     ``model_a`` is the weak model and ``model_b`` the strong one in every row that demur makes; readers of
-    foreign sets turn rows round so that this holds.
+    foreign sets reorder rows accordingly.
     """
 
     id: str
@@ -131,7 +131,7 @@ class Preference:
     definition: str = ""  # of the entropies
     margin: float | None = None  # entropy_a - entropy_b, nats
     n: int = 0  # samples per model
-    meanings_a: int | None = None  # that its n samples have; n of n: saturated, the entropy tells nothing apart
+    meanings_a: int | None = None  # that its n samples have; n of n: saturated, the entropy is at its maximum
     meanings_b: int | None = None
     slope: float | None = None  # kind believed: of what the strong model confirms on what the weak one agrees about
     strong_weight: float | None = None  # kind believed: of the strong model's belief, as the slope set it

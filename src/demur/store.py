@@ -1,7 +1,7 @@
 """The store: one SQLite file that keeps what was paid for (samples, verdicts of entailment, embeddings, meanings).
 
 Rows are found by content. Every write is a committed transaction before anything is counted, so kill -9 loses nothing.
-It knows rows and keys, not what they mean.
+It does not know what the rows mean.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Store:
             return self._db.execute(statement, (model, settings)).fetchone() is not None
 
     def add_samples(self, model: str, prompt: str, settings: str, samples: Sequence[Sample]) -> None:
-        """Keep samples; committed when this returns. A sample that is there already stays as it was."""
+        """Keep samples; committed when this returns. Existing samples are not replaced."""
         key = (model, content_hash(prompt), settings)
         rows = [
             (
@@ -232,7 +232,7 @@ class Store:
 
 
 _ADVICE = {
-    "disk I/O": "the disk refuses: free some space or look at its health, and run the same command again",
+    "disk I/O": "disk error: free some space or check the disk, and run the same command again",
     "full": "free some disk space and run the same command again, what is stored is kept",
     "locked": "another demur is writing to it; wait for it to end",
     "readonly": "the file or folder cannot be written",

@@ -13,7 +13,7 @@ from demur.cli.inspect import AllowEndpoint, AsJson
 
 
 class Recorded(StrEnum):
-    """What of a request may be kept beside its figures."""
+    """Which part of a request the ledger may keep beside its figures."""
 
     PROMPTS = "prompts"
 
@@ -33,11 +33,16 @@ def serve(
         str | None, typer.Option(help="MODULE:OBJECT of the encoder of your own that the router was trained on.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
-    record: Annotated[Recorded | None, typer.Option(help="Keep them in the ledger; by default it keeps none.")] = None,
+    record: Annotated[
+        Recorded | None, typer.Option(help="Keep the prompts in the ledger; by default none are kept.")
+    ] = None,
     allow_endpoint: AllowEndpoint = None,
     pair_changed_anyway: Annotated[
         bool,
-        typer.Option("--pair-changed-anyway", help="Be silent about models that the router was not labelled with."),
+        typer.Option(
+            "--pair-changed-anyway",
+            help="Serve another pair of models than the router was labelled with, without a warning.",
+        ),
     ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
 ) -> None:
@@ -68,7 +73,9 @@ def ledger(
     last: Annotated[
         int | None, typer.Option(help="How many records, newest first.  [default: 20; all with --export]")
     ] = None,
-    export: Annotated[Path | None, typer.Option(help="Write them to a .csv, .jsonl or .parquet file instead.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the records to a .csv, .jsonl or .parquet file instead.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Print or export the gateway's decisions and what they cost."""
@@ -79,12 +86,12 @@ def ledger(
 
 
 def key(
-    name: Annotated[str, typer.Argument(help="Who the key is for.")],
+    name: Annotated[str, typer.Argument(help="Name of the client that gets the key.")],
     file: Annotated[Path, typer.Option(help="File of hashed keys.")] = Path("run/keys.json"),
     requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
     usd: Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")] = None,
 ) -> None:
-    """Make a client key for the gateway; it is shown this once, and kept as a hash."""
+    """Make a client key for the gateway; it is shown once and stored as a hash."""
     from demur.gateway.keys import new_key
 
     typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, usd=usd))

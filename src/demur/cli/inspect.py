@@ -1,4 +1,4 @@
-"""Commands that only look: at the catalogue's models, at an endpoint, at two answers; each is one public function."""
+"""Commands that inspect the catalogue, an endpoint, or two answers; each calls one public function."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fetch(
     name: Annotated[str, typer.Argument(help="A name from `demur models`.")],
     json: AsJson = False,
 ) -> None:
-    """Fetch a model by content hash; nothing is fetched twice."""
+    """Fetch a model, verified by its content hash, unless it is here already."""
     from demur.models.catalogue import fetch
 
     with printing.progress_bar() as progress:
@@ -75,12 +75,13 @@ def entail(
         typer.Option(help="What decides: exact, shipped (the default), a folder, FILE.onnx, hub:NAME, llm:MODEL."),
     ] = None,
     rules: Annotated[bool, typer.Option(help="Decide numbers, dates and units by rule first.")] = True,
-    store: Annotated[str | None, typer.Option(help="File that keeps verdicts.")] = None,
+    store: Annotated[str | None, typer.Option(help="File in which entailment scores are kept.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Decide whether two answers to a question mean the same, and say what decided.
+    """Decide whether two answers to a question mean the same, and show which rule or model decided.
 
-    About these two alone; where a labelling run would decide otherwise about sampled answers, a line says so.
+    The decision is about these two answers alone; if a labelling run would decide otherwise on sampled answers, this is
+    shown.
     """
     from demur.meaning.compare import entail
 

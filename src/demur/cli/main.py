@@ -1,7 +1,7 @@
 """The command line: every command is one public function, with the same argument names.
 
-It parses, draws progress, prints, and turns every DemurError into one line on stderr and exit code 2. It knows nothing
-of how things are computed.
+It parses options, draws progress, prints results, and turns every DemurError into one line on stderr and exit code 2.
+It computes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ app = typer.Typer(
     help="The small model answers unless it demurs; then the large one does.",
 )
 
-RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
+RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
 
 
@@ -58,7 +58,7 @@ def options(
 
 @app.command()
 def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
-    """Run the main job live: two real local models, about 90 questions, a trained and measured router."""
+    """Run every stage on two real local models and about 90 questions; trains and measures a router."""
     from demur.quickstart import answer_examples, demo
 
     with printing.progress_bar() as progress:
@@ -77,7 +77,7 @@ def run(
     again: Again = False,
     json: AsJson = False,
 ) -> None:
-    """Do everything that a run file asks for: sample, label, train, calibrate, evaluate, report."""
+    """Run every stage of a run file: sample, label, train, calibrate, evaluate, report."""
     from demur.pipeline import run
 
     with printing.progress_bar() as progress:
@@ -95,7 +95,8 @@ def sample(
     strong: Annotated[str, typer.Option(help=f"The large model: {A_MODEL}.")],
     run: RunFolder = "run",
     max_usd: Annotated[
-        float | None, typer.Option(help="Stop before the run's sampling costs more than this, over all sessions.")
+        float | None,
+        typer.Option(help="Stop before the run's sampling costs more than this many USD, over all sessions."),
     ] = None,
     weak_usd: Annotated[
         str | None, typer.Option(metavar="IN/OUT", help="The small model's price, USD per million tokens.")
@@ -103,8 +104,8 @@ def sample(
     strong_usd: Annotated[
         str | None, typer.Option(metavar="IN/OUT", help="The large model's price, USD per million tokens.")
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests under way at once, for each model; 4.")] = None,
-    ask_refused: Annotated[bool, typer.Option(help="Ask again for prompts that a model refused before.")] = False,
+    concurrency: Annotated[int | None, typer.Option(help="Concurrent requests per model.  [default: 4]")] = None,
+    ask_refused: Annotated[bool, typer.Option(help="Request again the prompts that a model refused before.")] = False,
     again: Again = False,
     json: AsJson = False,
     **given: Any,
@@ -176,14 +177,14 @@ def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
 
 @app.command()
 def calibrate(
-    prompts: Annotated[str, typer.Argument(help="Your own prompts; for --risk graded ones, such as run/graded.jsonl.")],
+    prompts: Annotated[str, typer.Argument(help="Your own prompts; graded ones for --risk, such as run/graded.jsonl.")],
     router: RouterFolder = "run/router",
     strong_share: Annotated[float | None, typer.Option(help="Fraction of calls for the strong model.")] = None,
-    usd_per_1k: Annotated[float | None, typer.Option(help="Most USD that 1,000 such prompts may cost.")] = None,
+    usd_per_1k: Annotated[float | None, typer.Option(help="Largest cost of 1,000 such prompts, in USD.")] = None,
     keep_quality: Annotated[
         float | None, typer.Option(help="Fraction of the strong model's quality, estimated without labels.")
     ] = None,
-    risk: Annotated[float | None, typer.Option(help="Promise: at most this loss against always-strong ...")] = None,
+    risk: Annotated[float | None, typer.Option(help="Guarantee: at most this loss against always-strong ...")] = None,
     confidence: Annotated[float, typer.Option(help="... with this confidence.")] = 0.95,
     loss: Annotated[
         str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
@@ -191,7 +192,7 @@ def calibrate(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Set a saved router's threshold, by share, by budget (no labels needed), or with a promise about quality."""
+    """Set a saved router's threshold by share, by budget (no labels needed), or with a guarantee on quality."""
     from demur.evaluation.calibrate import calibrate
 
     if loss not in ("missed", "difference"):
@@ -220,7 +221,7 @@ def route(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Say which model should answer a prompt, and why."""
+    """Show which model should answer a prompt, and why."""
     from demur.gate.router import Router
 
     text = _read_prompt(prompt)
@@ -238,7 +239,7 @@ def explain(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Say why a prompt goes where it goes, what would flip it, what it costs, and what it is like."""
+    """Explain a routing decision: score, shares at which it changes, costs, similar training prompts."""
     from demur.gate.router import Router
 
     printing.outdated(Path(router).parent)
@@ -250,11 +251,11 @@ def explain(
 def replay(
     file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
     router: RouterFolder = "run/router",
-    threshold: Annotated[float | None, typer.Option(help="Another threshold than the router's own.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Threshold to use instead of the router's.")] = None,
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """What a file of prompts would have cost under a router, against always weak and always strong."""
+    """Show what a file of prompts would have cost with a router, always weak and always strong."""
     from demur.evaluation.replay import replay
 
     printing.outdated(Path(router).parent)
@@ -264,7 +265,7 @@ def replay(
 
 @app.command()
 def report(run: RunFolder = "run", json: AsJson = False) -> None:
-    """Write report.html and the picture of the curve into the run folder."""
+    """Write report.html and the curve as a picture into the run folder."""
     from demur.pipeline import report
 
     printing.outdated(Path(run))
@@ -298,7 +299,7 @@ def main() -> None:
     except DemurError as error:
         typer.echo(f"demur: {printing.printable(' '.join(str(error).split()))}", err=True)
         raise SystemExit(2) from None
-    except OSError as error:  # what no module foresaw: a full disk, a file that may not be read
+    except OSError as error:  # errors that no module handles, such as a full disk or an unreadable file
         typer.echo(f"demur: {of_the_system(error)}", err=True)
         raise SystemExit(2) from None
 

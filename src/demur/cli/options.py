@@ -1,7 +1,7 @@
-"""Options of a command from the fields of a record: name, type, default and help are written there, and only there.
+"""Builds a command's options from the fields of a record: name, type, default and help are written only there.
 
 A field with ``help`` in its metadata is an option; ``flag`` is its name where that is not the field's own. A tuple is
-one text with commas between, or an option to repeat where its metadata says ``repeated``.
+one text separated by commas, or an option to repeat where its metadata says ``repeated``.
 """
 
 from __future__ import annotations
@@ -48,6 +48,6 @@ def _as_option(hint: Any, of: Field[Any]) -> tuple[Any, Any]:
     if get_origin(hint) is tuple:
         values: tuple[str, ...] = of.default  # type: ignore[assignment]  # every field with a help text has one
         return (list[str], []) if of.metadata.get("repeated") else (str | None, ",".join(values) or None)
-    if get_origin(hint) is Literal:  # which values there are is for the record to say, in one error everywhere
+    if get_origin(hint) is Literal:  # allowed values are checked by the record, with the same error everywhere
         return str, of.default
     return hint, of.default

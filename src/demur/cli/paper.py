@@ -1,4 +1,4 @@
-"""The commands around the paper: reproduce, judge, signals; each is one public function."""
+"""The paper's commands: reproduce, judge, signals; each calls one public function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demur.cli.inspect import AsJson
 from demur.config import A_MODEL
 from demur.errors import InputError
 
-RunFolder = Annotated[str, typer.Option(help="Folder of everything that the run makes.")]
+RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -27,13 +27,13 @@ def reproduce(
     ] = "",
     out: Annotated[str, typer.Option(help="Folder of the page and the pictures.")] = "run/reproduce",
     only: Annotated[str, typer.Option(help="Comma-separated parts and rows; --list names them.")] = "",
-    list_: Annotated[bool, typer.Option("--list", help="Name every part and row, and stop.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List every part and row, and stop.")] = False,
     encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
     judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
     json: AsJson = False,
 ) -> None:
-    """Make the paper's tables and figures again, every system a row, beside the paper's own figures."""
+    """Compute the paper's tables and figures, one row per system, beside the printed figures."""
     from demur.paper.listing import listing
     from demur.paper.reproduction import reproduce
 
@@ -54,12 +54,12 @@ def reproduce(
 def judge(
     file: Annotated[Path, typer.Argument(help="JSONL with question, reference, responses {router: answer}.")],
     judge: Annotated[str, typer.Option(help=f"The judging model: {A_MODEL}.")],
-    store: Annotated[str, typer.Option(help="SQLite file that keeps the verdicts.")] = "run/judge.sqlite",
-    task: Annotated[str, typer.Option(help="What is judged, in the judge's prompt.")] = "math problem solutions",
-    max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this.")] = None,
+    store: Annotated[str, typer.Option(help="SQLite file in which the replies are kept.")] = "run/judge.sqlite",
+    task: Annotated[str, typer.Option(help="The task, as named in the judge's prompt.")] = "math problem solutions",
+    max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this many USD.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Let a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
+    """Have a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
     from demur.labels.judge import judge as run_judge
 
     with printing.progress_bar() as progress:
@@ -70,10 +70,12 @@ def judge(
 def signals(
     run: RunFolder = "run",
     ask: Annotated[bool, typer.Option("--ask", help="Also ask both models about their own answers.")] = False,
-    max_usd: Annotated[float | None, typer.Option(help="Stop before asking costs more than this.")] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(help="Stop before the questions cost more than this many USD.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """The uncertainty card of a run: how well each definition tells right answers from wrong ones."""
+    """Measure how well each definition of uncertainty separates a run's right answers from wrong ones."""
     from demur.evaluation.signals import signals
 
     with printing.progress_bar() as progress:

@@ -1,4 +1,4 @@
-"""What the command line shows: a progress bar, tables, one decision. Text for people on stdout, progress on stderr."""
+"""Prints results as text or tables on stdout, and progress on stderr."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 
 def printable(text: str) -> str:
-    """Text as a terminal may have it: clients, models and other people's routers write escape sequences too.
+    """Text without terminal escape sequences, which clients, models and foreign routers may contain.
 
-    Line breaks and tabs stay; other letters that cannot be printed are shown as Python spells them.
+    Line breaks and tabs stay; other unprintable characters are shown as Python escapes.
     """
     if text.isprintable():
         return text
@@ -67,7 +67,7 @@ err = Terminal(stderr=True, highlight=False, _environ=_ENVIRONMENT)
 
 
 class _Rate(TextColumn):
-    """Work done a second, as a column of the progress bar."""
+    """Work done per second, as a column of the progress bar."""
 
     def __init__(self, table_column: Column) -> None:
         super().__init__("", table_column=table_column)
@@ -83,7 +83,7 @@ def _whole() -> Column:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar a stage on stderr: stage, count, rate, time left."""
+    """One bar per stage on stderr: stage, count, rate, time left."""
     columns = (
         TextColumn("{task.description:<28}", table_column=_whole()),
         BarColumn(bar_width=14),
@@ -104,7 +104,7 @@ def progress_bar() -> Iterator[Progress]:
             yield show
         except KeyboardInterrupt as stopped:
             bar.stop()
-            kept = str(stopped) or "what was paid for is kept, and the same command goes on from there"
+            kept = str(stopped) or "answers that were paid for are kept, and the same command continues from there"
             err.print(f"demur: stopped; {kept}", markup=False)
             raise
 
@@ -136,7 +136,7 @@ def as_json(value: Any) -> None:
 
 
 def evaluation(found: Evaluation, folder: Path | None = None) -> None:
-    """The table of routers, what was learnt on the way, and where the report is."""
+    """The table of routers, the findings, and the path of the report."""
     table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
@@ -203,13 +203,13 @@ def spend(spent: PairSpend) -> None:
 
 
 def outdated(folder: Path) -> None:
-    """What in a run's folder is older than what it was made from."""
+    """Stages of a run that are older than what they were made from."""
     for line in outdated_stages(folder):
         err.print(line, markup=False)
 
 
 def labels(made: Labels) -> None:
-    """How the training targets fell out."""
+    """Shares of the training targets."""
     out.print(made.sentence)
     for line in (*made.notes, *made.warnings):
         out.print(f"- {line}", markup=False)
@@ -256,6 +256,6 @@ def serving(address: str, operator: str) -> None:
 
 
 def lines(found: Sequence[str]) -> None:
-    """Lines as they are."""
+    """Prints lines unchanged."""
     for line in found:
         out.print(line, markup=False)

@@ -1,1 +1,1 @@
-"""Pure measures on scores and qualities: cost-quality curve, threshold, certificate."""
+"""Cost-quality curve, threshold and certificate: pure functions of scores and qualities."""

@@ -1,8 +1,8 @@
-"""A threshold with a promise: the cheapest one whose loss against always-strong is bounded, with stated confidence.
+"""Certified thresholds: the cheapest one whose loss against always-strong is bounded, with stated confidence.
 
 Learn-then-Test (Angelopoulos et al. 2022): thresholds are tested one after another, from the safest (always strong) to
 the cheapest, in an order fixed before the graded prompts were seen; the first that fails ends it, so the whole sequence
-errs with probability 1 - confidence at most. Pure functions on arrays; what grades a prompt is not known here.
+errs with probability 1 - confidence at most. Pure functions on arrays; how prompts are graded is not known here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What is promised, and on what ground."""
+    """A guarantee and the data that it rests on."""
 
     threshold: float  # strong iff score >= threshold
     risk: float  # the loss is at most this ...
@@ -101,7 +101,9 @@ def certify(
             f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}; at least "
             f"{needed} are needed, even if not one of them is lost"
         )
-    order = np.random.default_rng(0).permutation(len(score))  # files come sorted, and a bettor must not profit by that
+    order = np.random.default_rng(0).permutation(
+        len(score)
+    )  # files may be sorted, and the betting test must not depend on that
     score, weak, strong = score[order], weak[order], strong[order]
     safe, failed = -math.inf, None
     for threshold in np.unique(np.asarray(thresholds, dtype=float)):

@@ -1,6 +1,6 @@
 """Cost against quality for every threshold of a router, and the numbers read off the curve: CPT, PGR, APGR.
 
-Pure functions on arrays, one value a prompt. Strong iff score >= threshold. All shares and metrics are fractions.
+Pure functions on arrays, one value per prompt. Strong iff score >= threshold. All shares and metrics are fractions.
 Ong et al. 2024 (CPT, PGR, APGR); section 4.1.4 of Zhang et al. 2025 (CPT).
 """
 
@@ -25,7 +25,7 @@ USUAL_METRICS = ("apgr", "cpt50", "cpt80")
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One threshold and what it costs and buys."""
+    """One threshold with its cost and quality."""
 
     threshold: float  # strong iff score >= threshold; inf: never
     strong_share: float
@@ -59,7 +59,7 @@ class CostQualityCurve:
 
     @cached_property
     def oracle(self) -> CostQualityCurve:
-        """Best gain first, and never a loss: flat once every gain is taken. Its thresholds are gains."""
+        """The oracle's curve: prompts by falling gain, without losses. Its thresholds are gains."""
         if self._samples is None:
             return self
         gains = np.maximum(np.sort(self._samples.gains)[::-1], 0.0)
@@ -92,7 +92,7 @@ class CostQualityCurve:
     def interval(self, metric: str) -> tuple[float, float]:
         """95 % bootstrap interval over prompts of ``apgr`` or ``cptNN`` (such as ``cpt50``); (nan, nan) without a gap.
 
-        Resamples where always-strong is no better are left out; one that never recovers the share counts as 1.
+        Resamples in which always-strong is not better are left out; one that never recovers the share counts as 1.
         """
         if self._samples is None or self.gain <= 0:
             return math.nan, math.nan
@@ -127,7 +127,7 @@ class CostQualityCurve:
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Prompts sorted by falling score, for resampling: O(n) a resample, no sort."""
+    """Prompts sorted by falling score, for resampling: O(n) per resample, no sort."""
 
     scores: FloatArray  # (n,) falling
     weak: FloatArray  # (n,) quality of the weak model
@@ -145,7 +145,7 @@ class _Samples:
         )
 
     def _draws(self) -> Iterator[IntArray]:
-        """How often each prompt is drawn, a resample at a time."""
+        """How often each prompt is drawn, one resample at a time."""
         return draw_counts(len(self.groups), groups=self.groups)
 
     def _once(self, counts: IntArray, recovered: Sequence[float | None]) -> list[float]:
@@ -169,7 +169,7 @@ class _Samples:
         return self._at(counts, np.concatenate([[0], self._ends + 1]))
 
     def _at(self, counts: IntArray, taken: IntArray) -> tuple[FloatArray, FloatArray]:
-        """The same where so many of the first prompts are strong."""
+        """Strong share and quality gained at positions in the sorted prompts."""
         total, zero = counts.sum(), np.zeros(1)
         return (
             np.concatenate([zero, np.cumsum(counts)])[taken] / total,
@@ -213,11 +213,11 @@ def cost_quality_curve(
 ) -> CostQualityCurve:
     """The curve of a router's ``scores`` over prompts with known quality of both models; arrays (n,).
 
-    ``full``: a point a distinct score; prompts with equal scores move together, and between two points the curve is the
-    straight line that choosing at random among them gives. ``routellm``: RouteLLM's own numbers, eleven thresholds at
-    deciles of the scores (its known faults included). Costs are USD per prompt. ``groups`` (n,): group numbers from 0;
-    the rows of a group, such as several drafts of one prompt, are resampled together. Raises InputError for arrays of
-    unequal length, none at all, or values that are not finite.
+    ``full``: one point per distinct score; prompts with equal scores move together, and between two points the curve is
+    the straight line that choosing at random among them gives. ``routellm``: RouteLLM's own numbers, eleven thresholds
+    at deciles of the scores (its known faults included). Costs are USD per prompt. ``groups`` (n,): group numbers from
+    0; the rows of a group, such as several drafts of one prompt, are resampled together. Raises InputError for arrays
+    of unequal length, none at all, or values that are not finite.
     """
     given = {"scores": scores, "weak_quality": weak_quality, "strong_quality": strong_quality}
     arrays = {name: _finite(values, name) for name, values in given.items()}

@@ -1,7 +1,7 @@
-"""From a router's scores to a threshold, and from money spent on labels to the calls that earn it back.
+"""Thresholds from a router's scores, and the number of calls after which the cost of labelling is recovered.
 
-Pure functions. A share, a budget and an estimated quality need no labels: they are read off the scores of one's own
-prompts. A promise about quality needs graded prompts: see certificates.
+Pure functions. A share, a budget and an estimated quality need no labels, only the scores of one's own prompts. A
+guarantee on quality needs graded prompts: see `demur.measure.certificate`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def threshold_for_quality(
 ) -> Calibration:
     """The highest threshold whose estimated quality is ``keep`` times always-strong's.
 
-    The estimates, (n,), are label-free (the strong model's own belief in both models' answers): no promise is made.
+    The estimates, (n,), are label-free (the strong model's own belief in both models' answers), without a guarantee.
     ``scores`` as for `threshold_for_share`.
     """
     if not 0 < keep <= 1:

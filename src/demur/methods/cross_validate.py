@@ -1,4 +1,4 @@
-"""Scores of training prompts by fits that did not see them."""
+"""Held-out scores of the training prompts, by cross-validation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from demur.statistics import folds, held_out
 def held_out_scores(method: Method, X: FloatArray, y: FloatArray) -> FloatArray:
     """(n,) scores of the training prompts by copies of the method that did not see them.
 
-    A memorising method (SW, kNN) knows its own rows, so its in-sample scores say nothing about new prompts. Where the
-    other folds teach nothing (one target only, fewer rows than k), a prompt's score is their mean target.
+    A memorising method (SW, kNN) reproduces its own rows, so its in-sample scores do not apply to new prompts. Where
+    the other folds teach nothing (one target only, fewer rows than k), a prompt's score is their mean target.
     """
 
     def predict(train: BoolArray, held: BoolArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """Matrix factorisation (MF, Eq. 9): P(strong wins) = sigmoid(s(strong, q) - s(weak, q)), s bilinear in model and query.
 
-s(M, q) = v_M . (W e_q) with a learned embedding v_M a model and a projection W of the query's embedding (Ong et al.
+s(M, q) = v_M . (W e_q) with a learned embedding v_M per model and a projection W of the query's embedding (Ong et al.
 2024; Koren et al. 2009). For one pair this is a linear score on the embedding; the bilinear form serves more models.
 """
 

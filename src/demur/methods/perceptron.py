@@ -30,7 +30,9 @@ class MLP(Estimator):
         rows = ((X - mean) / scale).astype(X.dtype)
         random = np.random.default_rng(self.seed)
         first = random.normal(0, 1, (X.shape[1], self.hidden)).astype(X.dtype)  # rows have length 1: units of size 1
-        second = np.zeros((self.hidden, 2), X.dtype)  # it begins undecided: few rows must not be outvoted by chance
+        second = np.zeros(
+            (self.hidden, 2), X.dtype
+        )  # starts at score 1/2, so that few rows are not outweighed by the initial values
         biases = [np.zeros(self.hidden, X.dtype), np.zeros(2, X.dtype)]
         optimiser = Adam([first, biases[0], second, biases[1]], self.learning_rate, self.decay)
         share = (weight / weight.mean()).astype(X.dtype)

@@ -1,7 +1,7 @@
 """A fitted method as a few plain values and arrays, and back again; never pickle.
 
 Of demur's own methods that is all they learned. Of the user's classifier it is what it was fitted on and how it scored:
-whoever loads it hands the object in again, fitted or not, and it must score alike.
+the object is given again when the router is loaded, fitted or not, and its scores must agree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The paper's tables and figures again, with every system as a row, from a folder of outcomes and samples.
+"""Computes the paper's tables and figures, one row per system, from a folder of outcomes and samples.
 
-`reproduction.reproduce` makes them; a part whose data are missing becomes a row that says why.
+`reproduction.reproduce` runs all parts; a part whose data are missing becomes a row with the reason.
 """

@@ -112,7 +112,7 @@ def open_pool(lab: Laboratory) -> Pool:
 
 POOLS: dict[str, tuple[str, str, Callable[[Laboratory], Pool]]] = {
     "gsm8k": ("GSM8K", "USD per prompt", priced_pool),
-    "open": ("14 sets", "billions of parameters a call", open_pool),
+    "open": ("14 sets", "billions of parameters per call", open_pool),
 }
 
 

@@ -1,6 +1,6 @@
-"""`demur reproduce`: every part in turn, a table or a figure each, and one page of them all.
+"""`demur reproduce`: computes every part, a table or a figure each, and writes one page of them.
 
-What cannot be computed is a row, a line or a cell that says why; the others go on.
+A row, line or cell that cannot be computed gives the reason; the others are computed.
 """
 
 from __future__ import annotations

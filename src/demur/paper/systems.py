@@ -85,7 +85,9 @@ def _row(key: str, group: str, router: str, source: str, cites: str) -> System:
 
 SYSTEMS: tuple[System, ...] = (
     *(
-        _row("to", "TO-Router", r, "accuracy hard", "Stripelis et al. 2024, section 3, predictive routing")
+        _row(
+            "to", "TO-Router", r, "accuracy hard", "Stripelis et al. 2024, section 3, as Zhang et al. 2025 describe it"
+        )
         for r in ("knn", "mlp")
     ),
     _row("routellm", "RouteLLM", "sw", "preference", "Ong et al. 2024, section 4.2, similarity-weighted ranking"),
@@ -162,7 +164,7 @@ DEPARTURES = (
     "over the query's largest), not Eq. 6; kNN takes sqrt(n) neighbours. Kernel: kernel ridge, demur's own default, "
     f"here with {CENTRES} centres, which costs it about .005.",
     "Confidence-Driven, as printed: Eq. 2 of whole sequences and Eq. 3 over SE_strong, tau .1, SW with Eq. 6, kNN with "
-    "one neighbour. Eq. 2 is negative on most prompts, so that its winner says little: that is what is printed.",
+    "one neighbour. Eq. 2 can be negative, for which Eq. 3 has no meaning; this is the printed form.",
     "Confidence-Driven, authors' labels: the set that the authors published, where it can be loaded.",
     "TO-Router: its MLP and kNN over our encoder; labels are which of gpt-3.5 and Llama-2-7b is more often right.",
     "RouteLLM: 805 AlpacaEval comparisons (win rates against a third model; 72 % have both below .05) and 3,020 human "

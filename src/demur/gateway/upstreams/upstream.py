@@ -129,9 +129,7 @@ class Upstream:
     def _admit(self) -> None:
         rest = self._rests_until - time.monotonic()
         if rest > 0:
-            raise UpstreamDown(
-                f"{self.endpoint.model}: not asked, its Retry-After ends in {rest:.0f} s", retry_after=rest
-            )
+            raise UpstreamDown(f"{self.endpoint.model}: not asked, Retry-After has {rest:.0f} s left", retry_after=rest)
         if not self.breaker.admit():
             raise UpstreamDown(f"{self.endpoint.model}: not asked, its last {self.breaker.failures} requests failed")
 

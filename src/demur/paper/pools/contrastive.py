@@ -4,7 +4,7 @@ Sample-LLM loss: a prompt is drawn to the K+ best models and away from the K- wo
 to a prompt of its own cluster, away from H of others. Score = cosine of prompt and model. Departs from the paper: the
 encoder is frozen under a learned linear map (there: mDeBERTa, fine-tuned), clusters come without t-SNE, and a
 temperature sharpens the cosines, which a fine-tuned encoder can do without. The authors' code takes absolute scores to
-say who is no positive (score 0) and no negative (above .5); `extremes` takes the best and worst of the prompt, so that
+exclude positives (score 0) and negatives (above .5); `extremes` takes the best and worst of the prompt, so that
 any scale of quality will do, and weights a prompt by how far its models are apart.
 """
 
@@ -22,7 +22,7 @@ BATCH_ROWS = 64  # as in the paper
 
 
 class RouterDC(PoolRouter):
-    """Cosine of the mapped prompt and a learned embedding a model; losses and gradients written out.
+    """Cosine of the mapped prompt and a learned embedding per model; losses and gradients written out.
 
     ``positives`` / ``negatives``: K+ and K- (3), at most half the pool; ``others``: H (3); ``groups``: N (5);
     ``balance``: lambda (1), the weight of the sample-sample loss: the paper's defaults.
@@ -93,8 +93,8 @@ def near_and_far(group: IntArray, batch: IntArray, others: int, random: np.rando
 def extremes(quality: FloatArray, positives: int, negatives: int) -> tuple[FloatArray, FloatArray]:
     """(n, M) each prompt's K+ best models, weighted by how much the choice matters there, and a mask of its K- worst.
 
-    A positive must be better than the row's worst and a negative worse than its best, so that ties teach nothing, and
-    near-ties hardly anything (the paper's scores are of one size).
+    A positive must be better than the row's worst and a negative worse than its best, so that ties are not learned
+    from, and near-ties hardly (the paper's scores are of one size).
     """
     half = max(1, quality.shape[1] // 2)
     filled = np.where(np.isnan(quality), np.nanmean(quality, axis=1, keepdims=True), quality)

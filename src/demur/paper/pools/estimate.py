@@ -1,9 +1,9 @@
-"""A pool router's scores in units of quality: what a price can be set against.
+"""A pool router's scores in units of quality: comparable with a price.
 
-A router learns who is better on a prompt, in a scale of its own, and small sets teach it noise. Held-out prompts say
-how much of what it tells apart is real: the scores of a prompt, around their mean, are shrunk by the slope of quality
-on them, and put on top of each model's own mean quality. Where nothing can be told from the prompt, the slope is zero
-and the best single model is left.
+A router learns who is better on a prompt, in a scale of its own, and small sets teach it noise. Held-out prompts show
+how much of its differences is real: the scores of a prompt, around their mean, are shrunk by the slope of quality
+on them, and put on top of each model's own mean quality. If the prompt is not informative, the slope is zero
+and the best single model is always chosen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class QualityEstimate:
 
     router: PoolRouter
     means: FloatArray  # (M,) quality of each model
-    slope: float  # quality a unit of score; 0 = nothing was learned from the prompts
+    slope: float  # quality per unit of score; 0 = nothing was learned from the prompts
 
     def __call__(self, X: FloatArray, task: IntArray | None = None) -> FloatArray:
         """(n, M) quality expected of every model; ``task`` (n,) where the router was fitted with tasks."""

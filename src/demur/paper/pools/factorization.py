@@ -14,7 +14,7 @@ from demur.records import FloatArray, IntArray
 
 
 class PoolFactorization(PoolRouter):
-    """An embedding a model and a projection of the query's, learned from all battles by full-batch Adam."""
+    """An embedding per model and a projection of the query's, learned from all battles by full-batch Adam."""
 
     def __init__(
         self, dimension: int = 64, decay: float = 0.02, steps: int = 150, learning_rate: float = 0.01, seed: int = 0

@@ -22,7 +22,7 @@ from demur.methods.optimiser import Adam
 from demur.paper.pools.pool import PoolRouter, spread
 from demur.records import FloatArray, IntArray
 
-BATCH_ROWS, NEIGHBOUR_ROWS = 128, 256  # prompts predicted a step, and prompts whose edges are seen meanwhile
+BATCH_ROWS, NEIGHBOUR_ROWS = 128, 256  # prompts predicted per step, and prompts whose edges are seen meanwhile
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Similarity-weighted ranking over M models: a Bradley-Terry fit a query (Eqs. 5-8), by Newton's method.
+"""Similarity-weighted ranking over M models: one Bradley-Terry fit per query (Eqs. 5-8), by Newton's method.
 
 min over xi of sum_i w_i sum_(a,b) cross-entropy(won_i(a, b), sigmoid(xi_a - xi_b)). A query enters only through its
 weighted counts of wins, so all queries of a block are solved at once. Two models give SW's closed form.
