@@ -237,14 +237,12 @@ class RouterConfig:
     )
     gate: Literal["auto", "on", "off"] = field(
         default="auto",
-        metadata={
-            "help": "Check the weak model's answer near the threshold: auto (if that pays, label-free), on, off."
-        },
+        metadata={"help": "Check the weak answer near the threshold: auto (if that pays, label-free), on, off."},
     )
     extra_samples: int = field(
         default=3,
         metadata={"at_least": 0, "at_most": MOST_EXTRA_SAMPLES}
-        | {"help": "Largest number of weak samples that the gate may request beside the answer."},
+        | {"help": "Most weak samples that the gate may request beside the answer."},
     )
 
     @property
