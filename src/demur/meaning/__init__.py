@@ -1,1 +1,1 @@
-"""Which answers mean the same: rules, entailment models, meaning clusters."""
+"""Which answers mean the same: final answers, rules, entailment models, meaning clusters."""

@@ -2,7 +2,7 @@
 
 An answer joins the first cluster whose *first member* it entails and is entailed by (Kuhn et al. 2023; section 3.2 of
 Zhang et al. 2025). Entailment need not be transitive, so the order of the answers matters; it is the sampling order.
-What "entails" means is the callable's business.
+Entailment itself is decided by the callable that is given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from demur.meaning.rules import decide, read_answer
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
 
 BATCH_SIZE = 256  # pairs per call
-SLACK = 0.01  # that a row of probabilities may be off 1
+SLACK = 0.01  # tolerance of the sum of a row of probabilities
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(3)
 
 Pair = tuple[str, str]
@@ -57,10 +57,10 @@ def meaning_clusters(
 
     ``questions`` (or None) are put before both sides, one space between. With ``rules``, an answer of more than a few
     words is compared by the final answer that it states, where one can be read (`demur.meaning.final_answer`), and
-    numbers, dates and units are decided by rule first; without, only identical answers are merged unasked. Empty
-    answers are one meaning of their own. Each round peels off one cluster per prompt: its leader is the first answer
-    left, so every pair asked is one that first-fit would have asked, and no other. Raises InputError for an entailment
-    that returns anything but probabilities of shape (n, 3), or for questions and answers that are no texts.
+    numbers, dates and units are decided by rule first; without, only identical answers are merged without the model.
+    Empty answers are one meaning of their own. Each round peels off one cluster per prompt: its leader is the first
+    answer left, so exactly the pairs of first-fit are compared. Raises InputError for an entailment that returns
+    anything but probabilities of shape (n, 3), or for questions and answers that are not texts.
     """
     questions = None if questions is None else as_texts(questions, "questions")
     if isinstance(answers, str):
@@ -88,7 +88,9 @@ def meaning_clusters(
 
 
 def as_texts(values: Iterable[str], name: str) -> list[str]:
-    """A list of texts from any iterable of them; raises InputError for a lone text, which would be read by letters."""
+    """A list of texts from any iterable of them; raises InputError for a single text, which would be read as
+    letters.
+    """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InputError(f"{name}: expected a list of texts, found {str(values)[:40]!r}")
     texts = list(values)
@@ -140,7 +142,7 @@ class _Peeling:
         return np.array([self._cluster_of[key] for key in self._keys], dtype=np.int64)
 
     def _open(self, leader: object, key: object) -> bool:
-        """True when only the model can tell; an empty answer means something else than any other."""
+        """True when only the model can decide; an empty answer differs in meaning from any other."""
         if leader == "" or key == "":
             return False
         return not self._rules or decide(self._reading_of[leader], self._reading_of[key]) is None
@@ -157,7 +159,7 @@ class _Scorer:
         self.calls = 0
 
     def holds(self, pairs: Sequence[Pair]) -> Iterator[bool]:
-        """Of each pair in turn: is entailment strictly the likeliest of the three?"""
+        """For each pair, whether entailment is strictly the most likely of the three."""
         verdicts: list[bool] = []
         for start in range(0, len(pairs), self._batch_size):
             batch = pairs[start : start + self._batch_size]

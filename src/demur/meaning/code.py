@@ -1,9 +1,9 @@
-"""Answers that are code: recognised by their form, and compared by their tokens or syntax tree, never by their sound.
+"""Answers that are code: recognised by their form and compared by their tokens or syntax tree, not by a language model.
 
-``git reset --soft`` and ``git reset --hard`` are one sentence to a language model and two meanings to a machine. Two
-answers of code mean the same where their canonical forms are equal: for Python the syntax tree with its own names
-numbered, for everything else the tokens without comments, layout and the choice of quotes. That different code computes
-the same is not seen. Pure functions.
+``git reset --soft`` and ``git reset --hard`` look alike to a language model but differ in meaning. Two answers of code
+mean the same where their canonical forms are equal: for Python the syntax tree with its own names numbered, for
+everything else the tokens without comments, layout and the choice of quotes. Equivalent code of another form is not
+recognised. Pure functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from demur.meaning.programs import parse_python
 _FENCE = re.compile(r"^[ \t]*```([\w+#-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.M)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _SAID_BESIDE_SPAN = 4  # words around a single `span`, as in "Run `ls`.": more is an explanation
-_COMMANDS = (  # lower-case words that are no English ones
+_COMMANDS = (  # lower-case words that are not English
     *("apt", "apt-get", "awk", "chmod", "chown", "conda", "crontab", "curl", "docker", "gcc", "git", "grep", "gzip"),
     *("jq", "kubectl", "ls", "mkdir", "npm", "npx", "pip", "pip3", "psql", "python3", "rsync", "scp", "sed", "ssh"),
     *("sudo", "systemctl", "tar", "uv", "wget", "xargs", "yarn"),
@@ -37,7 +37,7 @@ _SQL = re.compile(
     re.I | re.DOTALL,
 )
 _LINKS = re.compile(r"!?\[[^\[\]]*\]\([^()\s]*\)|\bhttps?://\S+")
-_MARKS = (  # what stands in programs and not in sentences
+_MARKS = (  # marks of programs that sentences do not have
     re.compile(r"[a-z_]\w*\([^()]*\)\s*[;{:.\[]|\b[a-z_]\w*\.[a-z_]\w*\(|\A\s*[a-z_][\w.]*\(.*\)\s*;?\s*\Z", re.DOTALL),
     re.compile(r"[)}\]]\s*;?\s*\n|\{\s*\n|\A\s*[{\[].*[\"':].*[}\]]\s*\Z", re.DOTALL),
     re.compile(
@@ -53,7 +53,7 @@ _MARKS = (  # what stands in programs and not in sentences
 )
 _WORDS = re.compile(r"(?<![\w.`<>/-])[a-zA-Z]{2,}(?![\w(\[=`:<>/;]|[.-]\w)")
 LONGEST = 2_000  # characters up to which a text without fences may be code: patterns must not grow with a novel
-_PROSE = frozenset(  # no keywords of programs
+_PROSE = frozenset(  # words that are not keywords
     ("the", "a", "an", "are", "was", "were", "to", "of", "it", "this", "that", "you", "your", "can", "will", "so", "by")
 )
 _MOST_WORDS = 0.6  # of what stands between spaces: programs have fewer plain words
@@ -127,7 +127,7 @@ def _is_python(text: str) -> bool:
 
 
 def _python(code: str) -> str | None:
-    """The dump of Python's syntax tree, without docstrings, its own names numbered; None for what is none."""
+    """The dump of Python's syntax tree, without docstrings, its own names numbered; None if it is not Python."""
     tree = parse_python(code.strip())
     if tree is None:
         return None

@@ -1,4 +1,4 @@
-"""Do two answers mean the same? The decision about one pair, with the probabilities and what decided.
+"""Decides whether two answers mean the same, with the probabilities and the rule or model that decided.
 
 The same order as in clustering: empty answers, rules on the bare answers, then the entailment model in both directions.
 """
@@ -40,7 +40,10 @@ class MeaningDecision:
         if self.same_when_sampled == self.same:
             return lines
         other = "same" if self.same_when_sampled else "different"
-        return (*lines, f"  a labelling run decides: {other}; of sampled answers fewer pairs hold, so it asks for more")
+        return (
+            *lines,
+            f"  a labelling run decides: {other}; fewer pairs of sampled answers hold, so it requires more",
+        )
 
 
 def _probabilities(way: str, verdict: EntailmentScores) -> str:
@@ -59,9 +62,9 @@ def entail(
 ) -> MeaningDecision:
     """Decide whether two answers to ``question`` ("" for none) mean the same.
 
-    ``entailment`` as `demur label` takes it (the shipped model by default); ``rules=False`` asks it in any case.
+    ``entailment`` as `demur label` takes it (the shipped model by default); ``rules=False`` always uses it.
     The decision is about these two alone; `MeaningDecision.same_when_sampled` says what `demur label` would decide.
-    ``store`` is a file that keeps verdicts. Raises InputError, ModelError.
+    ``store`` is a file in which entailment scores are kept. Raises InputError, ModelError.
     """
     spec = entailment or LabelConfig().entailment
     if rules:
@@ -77,9 +80,9 @@ def entail(
 
 
 def _by_rule(a: str, b: str, rules: bool) -> tuple[str, bool] | None:
-    """What decides without a model; None where nothing does."""
+    """The decision of a rule; None where no rule applies."""
     if is_empty(a) or is_empty(b):
-        return "an empty answer is its own meaning", is_empty(a) and is_empty(b)
+        return "an empty answer is a meaning of its own", is_empty(a) and is_empty(b)
     return ruling(a, b) if rules else None
 
 

@@ -1,7 +1,7 @@
 """A natural-language-inference cross-encoder in an ONNX file, on the CPU.
 
-(premise, hypothesis) pairs in, probabilities out. Where the files come from is `entailment`'s business, what is kept of
-long pairs `cutting`'s.
+It takes (premise, hypothesis) pairs and returns probabilities. Files are found in `entailment`; long pairs are
+shortened in `long_pairs`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class OnnxEntailment:
 
     ``model``, ``tokenizer`` and ``config`` are an ONNX file, its tokenizer.json and a config.json with ``id2label``,
     from which the order of the labels is taken; pairs up to ``short`` tokens are scored as they are, of longer ones
-    what both sides share is cut (`cutting`). Entailment never holds where the model cannot know: sides that its
+    what both sides share is cut (`long_pairs`). Entailment never holds where the model cannot decide: sides that its
     tokenizer makes the same though they differ by more than case and accents (emoji, words of over 100 letters), or
     long sides of which something was left out, and that end differently. Nor does it hold for texts that ``reads``
     says the model was not made for. Raises ModelError for files that cannot be used and for labels other than the
@@ -97,7 +97,7 @@ class OnnxEntailment:
 
     @property
     def identity(self) -> str:
-        """What its verdicts are kept under."""
+        """The key of its stored scores."""
         return onnx_identity(self._files, self._short)
 
     def _score(self, premise: str, hypothesis: str) -> FloatArray:
@@ -179,12 +179,12 @@ def _window(settings: Mapping[str, Any], where: str) -> int:
 
 
 def _encodable(text: str) -> str:
-    """Without what no tokenizer takes: half of an emoji's code."""
+    """Without lone surrogates, which no tokenizer accepts."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _confused(first: _Side, second: _Side) -> bool:
-    """Whether the model takes the sides for the same, or unknown words for each other."""
+    """Whether the model cannot tell the sides apart, or unknown words in them."""
     if first.marks == second.marks:
         return True
     before, after = shared(first.marks, second.marks)
@@ -194,6 +194,6 @@ def _confused(first: _Side, second: _Side) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Without case, accents, spaces and what cannot be seen: what tokenizers drop."""
+    """Without what tokenizers drop: case, accents, spaces, invisible characters."""
     letters = unicodedata.normalize("NFD", without_invisible(text).casefold())
     return "".join(c for c in letters if not c.isspace() and unicodedata.category(c) not in ("Mn", "Cc"))

@@ -19,7 +19,7 @@ _MONTHS = {name[:length]: number for number, name in enumerate(_MONTH_NAMES, sta
 }
 _DATES = (
     re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})$"),
-    re.compile(r"(?P<d>1[3-9]|2\d|3[01])[/.](?P<m>\d{1,2})[/.](?P<y>\d{4})$"),  # above 12 it can be no month:
+    re.compile(r"(?P<d>1[3-9]|2\d|3[01])[/.](?P<m>\d{1,2})[/.](?P<y>\d{4})$"),  # above 12 it cannot be a month:
     re.compile(r"(?P<m>\d{1,2})[/.](?P<d>1[3-9]|2\d|3[01])[/.](?P<y>\d{4})$"),  # 4/7/1776 stays undecided
     re.compile(r"(?P<d>\d{1,2})(?:st|nd|rd|th)?(?: of)? (?P<m>[a-z]+),? (?P<y>\d{4})$"),
     re.compile(r"(?P<m>[a-z]+) (?P<d>\d{1,2})(?:st|nd|rd|th)?,? (?P<y>\d{4})$"),
@@ -87,7 +87,7 @@ def time_of_day(key: str) -> Quantity | None:
 
 
 def _on_the_clock(found: re.Match[str], minute: int, *, digits: int = 0) -> Quantity | None:
-    """3 pm may stand for 3:02 (digits -1); "12 in the morning" is no certain time."""
+    """3 pm may stand for 3:02 (digits -1); "12 in the morning" is ambiguous."""
     hour = int(found["hour"]) if found["hour"].isdigit() else SMALL[found["hour"]]
     if found["part"] == "morning" and hour == 12:
         return None
@@ -98,7 +98,7 @@ def _on_the_clock(found: re.Match[str], minute: int, *, digits: int = 0) -> Quan
 
 
 def same_time(a: Quantity, b: Quantity) -> bool | None:
-    """As `quantities.same_quantity`; but 10:20 and 5:10 may be ratios, and then the same."""
+    """As `quantities.same_quantity`; None for 10:20 and 5:10, which may be equal ratios."""
     ratios = [divmod(int(time.value), 60) for time in (a, b)]
     (h, m), (i, n) = ratios
     return None if h * n == i * m else False

@@ -1,7 +1,7 @@
-"""Does an answer decline: refuse, or say that it does not know? All that do mean one thing, and it answers no question.
+"""Recognises answers that refuse or say that they do not know; all of them count as one meaning, which is never right.
 
-By how a short English answer begins: a text that goes on to answer is no refusal. Precision before recall: a missed
-refusal is an answer like any other, an answer taken for a refusal ("I Can't Explain" is a song) would be lost.
+Decided by how a short English answer begins: a text that goes on to answer is not a refusal. Precision before recall: a
+missed refusal is an answer like any other, an answer taken for a refusal ("I Can't Explain" is a song) would be lost.
 """
 
 from __future__ import annotations

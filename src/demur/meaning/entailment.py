@@ -1,8 +1,8 @@
-"""What decides whether one answer entails another: exact match, an ONNX cross-encoder, an LLM; all the same callable.
+"""Decides whether one answer entails another: exact match, an ONNX cross-encoder, or an LLM, behind one callable.
 
-(premise, hypothesis) pairs in, probabilities of contradiction, neutral, entailment out, shape (n, 3). Which pairs are
-asked is clustering's business, how a cross-encoder runs is `cross_encoder`'s. Heavy libraries are imported when a model
-is opened, not before.
+It takes (premise, hypothesis) pairs and returns probabilities of contradiction, neutral and entailment, shape (n, 3).
+Pairs are chosen in `clusters`; cross-encoders run in `cross_encoder`. Heavy libraries are imported when a model is
+opened, not before.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ JUDGE_TEMPLATE = (
 class LLMEntailment:
     """Any OpenAI-compatible LLM as entailment judge: one request of one word a pair, many at a time.
 
-    ``yes`` is entailment, ``no`` contradiction, a word of doubt neutral (probabilities 0 or 1). Another reply says
-    nothing: a verdict that prefers none of the three, which is not kept (`cached`), and an error where they are many.
+    ``yes`` is entailment, ``no`` contradiction, a word of doubt neutral (probabilities 0 or 1). Another reply
+    prefers none of the three and is not stored; many of them are an error.
     """
 
     def __init__(self, client: EndpointClient, *, template: str = JUDGE_TEMPLATE) -> None:
@@ -81,7 +81,7 @@ class LLMEntailment:
         if len(unread) > UNREAD_SHARE * len(replies):
             raise EndpointError(
                 f"the entailment judge replied {unread[0][:40]!r} where yes or no was asked for ({len(unread)} of "
-                f"{len(replies)} pairs); use a model that answers without thinking aloud first"
+                f"{len(replies)} pairs); use a model that answers without reasoning first"
             )
         return np.array(verdicts).reshape(-1, 3)
 
@@ -91,7 +91,7 @@ class LLMEntailment:
             (reply,) = await self._client.complete(filled, self._settings, [0])
         except PromptRefusedError as error:
             if error.cause in ("prompt", "answer"):
-                return ""  # about this pair alone the judge says nothing
+                return ""  # the judge gave no usable reply for this pair
             raise
         return reply.text
 
@@ -99,7 +99,7 @@ class LLMEntailment:
 def cache_scores(entailment: Entailment, store: Store, identity: str) -> EntailmentModel:
     """The same entailment, asked once per pair: verdicts are kept in the store under ``identity``.
 
-    A verdict that says nothing (`NOTHING`) is not kept.
+    A score without a preference (`NOTHING`) is not stored.
     """
 
     def ask(pairs: Sequence[Pair]) -> FloatArray:
@@ -117,10 +117,10 @@ def cache_scores(entailment: Entailment, store: Store, identity: str) -> Entailm
 
 
 def at_share(entailment: Entailment, share: float) -> EntailmentModel:
-    """The same entailment where ``share`` of the pairs hold, and not the half that it was calibrated on: Bayes' rule.
+    """The same entailment with a prior of ``share`` instead of the one half that it was calibrated on, by Bayes' rule.
 
-    Sampled answers of a wavering model rarely mean the same: without this, what is hard to tell apart is merged, and a
-    model that guesses looks sure.
+    Sampled answers of an uncertain model rarely mean the same: without this, similar answers are merged, and a model
+    that guesses looks certain.
     """
     if not 0 < share < 1:
         raise InputError(f"share is {share}; of the pairs that are asked, the part that holds is between 0 and 1")
@@ -137,7 +137,7 @@ def at_share(entailment: Entailment, share: float) -> EntailmentModel:
 def shipped_entailment() -> OnnxEntailment:
     """The small entailment model that comes with demur, alone (no rules), calibrated for pairs of which half hold.
 
-    It was trained on English: of texts in other languages it says that neither follows from the other.
+    It was trained on English: for texts in other languages no entailment is reported.
     """
     return OnnxEntailment(*_shipped_files(), short=TRAINED_LENGTH, reads=is_english)
 
@@ -156,7 +156,7 @@ def _check_shipped(path: Path) -> None:
     """Once per process: the file is the one that was measured. Raises ModelError for another content."""
     (wanted,) = (one.sha256 for known in catalogue() for one in known.files if one.file == path.name)
     if sha256_of(path) != wanted:
-        raise ModelError(f"{path}: its content is not what the catalogue promises ({wanted[:16]}...); install again")
+        raise ModelError(f"{path}: its content does not match the catalogue ({wanted[:16]}...); install again")
 
 
 @contextmanager
@@ -165,14 +165,14 @@ def open_entailment(
 ) -> Iterator[EntailmentModel]:
     """The entailment that ``spec`` names, for sampled answers, its verdicts cached in ``store``.
 
-    As `open_plain`, but of the shipped model fewer pairs hold: sampled answers rarely mean the same (`at_share`).
+    As `open_plain`, but the shipped model gets a lower prior: sampled answers rarely mean the same (`at_share`).
     """
     with open_plain(spec, store, progress) as plain:
         yield for_samples(spec, plain)
 
 
 def for_samples(spec: str, plain: EntailmentModel) -> EntailmentModel:
-    """What a labelling run asks, given what ``spec`` names."""
+    """The entailment of a labelling run for ``spec``."""
     return at_share(plain, SAMPLED_SHARE) if spec == "shipped" else plain
 
 
@@ -183,13 +183,13 @@ def meaning_identity(spec: str) -> str:
 
 
 def own_name(entailment: Entailment) -> str:
-    """What a record keeps of an entailment of the user's own: where it is defined. No file can give it again."""
+    """The name of a user's own entailment in a record: where it is defined."""
     defined = entailment if hasattr(entailment, "__qualname__") else type(entailment)
     return f"{OWN}{defined.__module__}.{defined.__qualname__}"
 
 
 def entailment_identity(spec: str) -> str:
-    """What the verdicts of the entailment that ``spec`` names are kept under; it is not opened for that.
+    """The key of the stored scores of the entailment ``spec``, without opening it.
 
     By the model's content: another model in the same folder is another model; "" for one of the user's own, whose
     content is not known. Raises InputError, ModelError.
@@ -209,7 +209,7 @@ def _judge_identity(endpoint: Endpoint) -> str:
 
 @contextmanager
 def open_plain(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[EntailmentModel]:
-    """The entailment that ``spec`` names, as it decides about a pair asked alone; its verdicts cached in ``store``.
+    """The entailment that ``spec`` names, for single pairs; its scores cached in ``store``.
 
     ``exact``; ``shipped``; an ONNX file with tokenizer.json and config.json beside it, or a folder of these;
     ``hub:ORG/NAME``; ``llm:MODEL`` with a model as `demur sample` takes it. Raises InputError for anything else.

@@ -1,9 +1,9 @@
-"""What a long answer says in the end: its final answer, where one can be read off by rule.
+"""Reads the final answer of a long answer by rule, where it states one.
 
 A chain of thought, a derivation or a program ends in a result; whole texts differ in wording though their results are
 one. The marks are those that models and data sets use: a boxed result, a line ``#### 18``, ``answer = 18``, "the answer
 is ...", the option's letter, the value of a small program, the number of the last sentence where a quantity is asked.
-What has no such mark is not touched. Of an answer that is not English, what it says beside its question is read
+Texts without such a mark are not changed. Of an answer that is not English, the words of its question are removed
 (`languages`). Pure functions; which answers mean the same is decided elsewhere.
 """
 
@@ -62,7 +62,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。！？])(?=\s|$)|\n")
 
 @dataclass(frozen=True, slots=True)
 class FinalAnswer:
-    """What a text states in the end, and how that was read."""
+    """A final answer and the rule that read it."""
 
     text: str
     rule: str  # "boxed", "marked", "stated", "option", "program", "equation", "number", "thinking removed"

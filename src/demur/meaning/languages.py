@@ -1,7 +1,7 @@
-"""Languages: is a text English, and what of an answer does not merely repeat its question, in any language.
+"""Recognises English, and removes from an answer in any language the words that repeat its question.
 
-The shipped entailment model was trained on English. What is not English is compared by rule alone: by equality after
-the question's own words are taken off, so that "Die Hauptstadt von Australien ist Canberra." is "Canberra".
+The shipped entailment model was trained on English. Texts in other languages are compared by rule alone: by equality
+after the question's own words are taken off, so that "Die Hauptstadt von Australien ist Canberra." is "Canberra".
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _LEAD_INS = re.compile(
 _ARTICLES = re.compile(
     r"(?:(?:der|die|das|den|dem|am|im|le|la|les|el|los|las|il|lo|gli|o|os|de|het|en|em|in|au|aux|à|a|w|в)\s+|l['’])(?=[^\Wa-zà-ÿ_])"
 )
-_COMBINED = "\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e"  # vowel signs and tone marks, which are no letters
+_COMBINED = "\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e"  # vowel signs and tone marks, which are not letters
 _TOKEN = re.compile(rf"(?:[^\W_]|[{_COMBINED}])+(?:['’.,-](?:[^\W_]|[{_COMBINED}])+)*|[—=:：-]")
 _MONTHS = (
     "januar(?:y|i)?|janvier|enero|gennaio|janeiro|января|styczni[ae]",
@@ -187,7 +187,7 @@ def _month(name: str) -> int:
 
 
 def _chinese_number(text: str) -> str:
-    """The value of a number in Chinese characters; as it is where it is none."""
+    """The value of a number in Chinese characters; unchanged if it is not one."""
     total, group = 0, 0
     for letter in text.replace("零", "〇"):
         value = int(unicodedata.numeric(letter))

@@ -1,7 +1,7 @@
-"""What is kept of two long texts that are to be compared, in characters and in tokens: pure functions.
+"""Shortens two long texts that are to be compared, in characters and in tokens: pure functions.
 
-What both share goes first (the question, sentences that both have), then the middle of what differs: an answer's
-conclusion stands last. A small model compares short texts best: of a chain of thought it sees the steps that differ.
+Shared parts are removed first (the question, common sentences), then the middle of the parts that differ, since the
+conclusion comes last. A small model compares short texts best.
 """
 
 from __future__ import annotations

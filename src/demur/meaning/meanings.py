@@ -1,7 +1,7 @@
-"""Meanings that are kept: a list of answers is clustered once, however many stages want to know.
+"""Stores meanings, so that each list of answers is clustered once for all stages.
 
-Clusters are kept in the store by what was clustered (the question and its answers, which prompt, model, settings and n
-determine) and by what decided: the entailment model, the rules, and the code that applies them.
+Clusters are stored by the question and its answers, and by what decided: the entailment model, the rules, and a hash of
+the code that applies them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from demur.store import Answers, Store
 class Meanings:
     """Clusters answers by meaning (a `demur.meaning.clusters.Clustering`), and looks up those that it has clustered.
 
-    ``identity`` tells the entailment from others; "" for a function of the user's own, whose clusters are kept only as
+    ``identity`` identifies the entailment; "" for a function of the user's own, whose clusters are kept only as
     long as this object.
     """
 
@@ -40,7 +40,7 @@ class Meanings:
         self._known: dict[Answers, tuple[Sequence[int], int]] = {}
 
     def __call__(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> MeaningClusters:
-        """The clusters of every prompt's answers. ``calls`` counts those that were needed now."""
+        """The clusters of every prompt's answers. ``calls`` counts those that were made now."""
         asked = [(question, tuple(texts)) for question, texts in zip(questions, answers, strict=True)]
         missing = list(dict.fromkeys(one for one in asked if one not in self._known))
         if self._store is not None and missing:
@@ -66,6 +66,6 @@ class Meanings:
 
 @cache
 def deciding_code() -> str:
-    """A hash of the modules beside this one, which decide with the entailment model: a changed rule is another one."""
+    """A hash of this folder's modules, so that stored meanings are not used again after a rule has changed."""
     modules = {each.name: each for each in (files("demur") / "meaning").iterdir() if each.name.endswith(".py")}
     return content_hash([modules[name].read_text(encoding="utf-8") for name in sorted(modules)])

@@ -1,7 +1,7 @@
-"""The normalised text of an answer: two answers with the same one are the same, whatever was asked.
+"""Normalises answers: two answers with the same normalised text mean the same, whatever the question.
 
-Case, lead-ins, articles, quotes and loose punctuation go. What could change a meaning stays: signs, C against C++, n!
-against n, 10² against 102, mW against MW, "it is" and "it was". Linear in the text's length.
+Case, lead-ins, articles, quotes and loose punctuation are removed. What could change a meaning is kept: signs, C
+against C++, n! against n, 10² against 102, mW against MW, "it is" and "it was". Linear in the text's length.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ORDINAL_WORDS = (
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufe0e\ufe0f\ufeff]")
 _RAISED = re.compile("[⁰ⁱ⁴-⁾ⁿ¹²³ªº™]+")
 _LOWERED_AFTER_DIGIT = re.compile(r"(?<=\d)[₀-₉]+")
-_AS_WRITTEN = re.compile("([ℂℍℕℙℚℝℤ])")  # a set of numbers is no letter
+_AS_WRITTEN = re.compile("([ℂℍℕℙℚℝℤ])")  # symbols of number sets are not letters
 _SPELLED_OUT = re.compile(r"(?<![<>=])([<>])=(?![<>=])")  # >= and <=, and no arrow, shift or <=>
 _BOXED = re.compile(r"\A\s*\$*\s*\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\$*\s*\.?\s*\Z")
 _SPELLED = str.maketrans({"⁄": "/", "−": "-", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
@@ -37,8 +37,8 @@ _WRAPPED = re.compile(
     r"|(?<!\S)\((?P<aside>[^()]*)\)(?=[\s.,;:!?]|$)"
 )
 _LOOSE = re.compile(r"(?<![;:,.?!])[;:,.?!]++(?=\s|$)|(?<=\s)[-–—]++(?=\s)")
-_YEAR_NEXT = re.compile(r"\s(?:1\d|20)\d\d\b")  # 4 May, 1999 is no list
-# "a flat" is no "flat", "a few" are not "few", "a third" is no "third": the article belongs to these.
+_YEAR_NEXT = re.compile(r"\s(?:1\d|20)\d\d\b")  # 4 May, 1999 is not a list
+# The article changes the meaning of these: "a flat", "a few", "a third".
 _WITH_ARTICLE = (
     *("minor", "major", "flat", "sharp", "natural", "few", "little", "bit", "lot", "level", "levels", "priori", "la"),
     *("posteriori", "cappella", "an", "team", "star", "positive", "negative", "plus", "minus", "half", "quarter"),
@@ -48,7 +48,7 @@ _ARTICLE = re.compile(rf"(?:the|an?(?! (?:\d|(?:{'|'.join(_WITH_ARTICLE)})\b))) 
 
 
 def is_empty(text: str) -> bool:
-    """Nothing that could be seen."""
+    """True for a text without visible characters."""
     return not without_invisible(text).strip()
 
 
@@ -65,7 +65,7 @@ def is_symbols(key: str) -> bool:
 def exact_key(text: str) -> str:
     """The normalised text under which answers are identical.
 
-    What is nothing but punctuation stays as it is: it is not the empty answer.
+    What is nothing but punctuation stays as it is: it differs from the empty answer.
     """
     boxed = _BOXED.match(text) if "boxed" in text or "fbox" in text else None
     written = " ".join(_canonical(boxed.group(1) if boxed and boxed.group(1).strip() else text).split())

@@ -2,7 +2,7 @@
 
 Assignments, arithmetic, comparisons, ``if``, loops, functions of its own and a few built-in ones are evaluated on the
 syntax tree, within a bound of steps and of the numbers' size. Nothing else is: no import but ``math``, no attribute but
-its functions, no name that the program did not set. A program that needs more has no value here.
+its functions, no name that the program did not set. A program that needs more has no value (None).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _ReturnError(Exception):
 def program_value(text: str) -> float | None:
     """The number that a program sets last: ``ans`` or another result name, else what it prints, returns or ends with.
 
-    ``text`` is a program, or holds fenced blocks of code of which the last counts. None for what is no program, sets
+    ``text`` is a program, or holds fenced blocks of code of which the last counts. None if it is not a program, sets
     no number, or does more than arithmetic.
     """
     for tree in (_parse(code) for code in reversed(_FENCE.findall(text) or [text])):

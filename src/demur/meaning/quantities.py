@@ -1,6 +1,6 @@
 """Numbers and what they count: numerals, number words, fractions, powers, units, currencies; exact, no rounding.
 
-It reads normalised answers (`normalising.exact_key`). What could be read in two ways is no quantity: None.
+It reads normalised answers (`normalise.exact_key`). Ambiguous texts give None.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, log10
 
-LONGEST = 1100  # characters: longer is no number that anybody answers
+LONGEST = 1100  # characters; longer texts are not numbers
 ROUNDING = Fraction(5, 100)  # what a value in another unit may be off by: converted, and rounded to two figures
 
 _BELOW_20 = (
@@ -83,9 +83,9 @@ class Quantity:
 
     value: Fraction  # in the dimension's base unit
     dimension: str  # "" for a bare number; "number of ..." when the words are no known unit
-    digits: int = 0  # decimal places of `value` that were written (-5 for 2.5 million): a rounding is no difference
+    digits: int = 0  # decimal places of `value` that were written (-5 for 2.5 million): rounded values do not differ
     unit: str = ""  # names of the unit as it was written; "" for none
-    zeros: int = 0  # a bare number's last decimals that are 0: 3.10 may be a version, and no 3.1
+    zeros: int = 0  # a bare number's last decimals that are 0: 3.10 may be a version, not 3.1
 
     @property
     def meaning(self) -> tuple[str, Fraction, int]:
@@ -186,7 +186,7 @@ def _in_digits(numeral: str, rest: str) -> _Number | None:
     glued = rest.partition(" ")[0]
     if glued[:1].isalpha():
         if len(glued) == 1 and glued not in "gml":
-            rest = f"-{rest}"  # 1990s are no seconds, a 4G no grams: another unit than with a space between
+            rest = f"-{rest}"  # 1990s is not seconds, 4G not grams: without a space it is another unit
         elif glued not in _UNITS and glued not in _SHORT_SCALES and glued not in _MONEY_SCALES:
             return None  # 3rd
     elif glued and glued not in _UNITS and glued[0] != "+":

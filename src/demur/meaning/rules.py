@@ -57,7 +57,9 @@ def read_answer(answer: str) -> Reading:
 
 
 def same_meaning(a: str, b: str) -> bool | None:
-    """True: surely the same. False: surely different. None: ask the entailment model. Bare answers, no question."""
+    """True: certainly the same. False: certainly different. None: the entailment model decides. Bare answers, no
+    question.
+    """
     decided = ruling(a, b)
     return None if decided is None else decided[1]
 
@@ -114,7 +116,7 @@ def _measure(key: str) -> Quantity | Date | None:
 
 
 def _moment(key: str) -> Quantity | Date | None:
-    """What "in", "on" or "at" can stand before without meaning more; "in 5 minutes" is no "5 minutes"."""
+    """What "in", "on" or "at" can stand before without meaning more; "in 5 minutes" is not "5 minutes"."""
     year = _YEAR.match(key)
     return parse_date(key) or time_of_day(key) or (parse_quantity(year.group(1)) if year else None)
 
