@@ -98,7 +98,7 @@ def test_one_prompt_in_a_hundred_is_further_from_its_nearest_other_than_what_is_
     others = np.zeros((2, 101))
     others[:, 0] = 0.31, 0.29  # how much each is like the first prompt; nothing else is like them
     others[:, 100] = np.sqrt(1 - others[:, 0] ** 2)
-    assert router.familiar(others).tolist() == [True, False]
+    assert router.familiar(others, ["1", "2"]).tolist() == [True, False]
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def _certify(
     if needed is not None and len(graded.prompts) >= needed:  # fewer are refused without a look at them
         keep_promise(graded.prompts, promise, number, folder.parent)
     certificate = certify(
-        router.score_vectors(vectors),
+        router.score_vectors(vectors, graded.prompts),
         graded.weak_quality,
         graded.strong_quality,
         fixed_thresholds(router.training_scores),

@@ -24,6 +24,7 @@ from demur.models.encoder import encoder_identity, load_encoder, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
+from demur.routing.known_lengths import KnownLengths
 from demur.routing.recorded_pair import other_pair
 
 NEIGHBOURS = 3
@@ -64,7 +65,8 @@ class Decision:
     threshold: float  # strong iff score >= threshold
     reason: str
     neighbours: tuple[Neighbour, ...]  # nearest first
-    familiar: bool = True  # False: further from every training prompt than 99 % of those are from each other
+    # False: further from every training prompt than 99 % of those from each other, or over twice as long as 99 %
+    familiar: bool = True
     stage: Literal["prompt", "gate"] = "prompt"  # "gate": the weak answer is, or will be, part of the decision
     wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: the decision is final
     void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
@@ -119,7 +121,7 @@ class PromptRouter:
 
     def score(self, prompts: Sequence[str]) -> FloatArray:
         """P(the strong model is needed) of each prompt; shape (n,). Raises InputError for an empty prompt."""
-        return self.score_vectors(self._encode(prompts))
+        return self.score_vectors(self._encode(prompts), prompts)
 
     def embed_together(self, prompts: Sequence[str]) -> FloatArray:
         """(n, d) embeddings for `score_vectors`, for a service under load: in batches where the encoder has them.
@@ -129,27 +131,29 @@ class PromptRouter:
         together = getattr(self.encoder, "encode_together", None)
         return self._encode(prompts) if together is None or len(prompts) == 1 else np.asarray(together(prompts))
 
-    def score_vectors(self, vectors: FloatArray) -> FloatArray:
+    def score_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> FloatArray:
         """The same from the prompts' embeddings, (n, d)."""
-        return np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
+        scores = np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
+        return self._lengths.score(scores, prompts) if self._lengths else scores
 
     def score_with_familiarity(self, prompts: Sequence[str]) -> tuple[FloatArray, BoolArray]:
         """Scores (n,) and whether each prompt is like some training prompt, (n,) booleans."""
         vectors = self._encode(prompts)
-        return self.score_vectors(vectors), self.familiar(vectors)
+        return self.score_vectors(vectors, prompts), self.familiar(vectors, prompts)
 
-    def familiar(self, vectors: FloatArray) -> BoolArray:
-        """Whether each of some prompts, by their embeddings (n, d), is like a training prompt; shape (n,)."""
+    def familiar(self, vectors: FloatArray, prompts: Sequence[str]) -> BoolArray:
+        """Whether each of some prompts, by embedding (n, d) and length, is like a training prompt; shape (n,)."""
         if not len(self.vectors):
             return np.ones(len(vectors), dtype=bool)
-        return np.asarray((unit_rows(vectors) @ self.vectors.T).max(axis=1) >= self.familiar_similarity)
+        near = (unit_rows(vectors) @ self.vectors.T).max(axis=1) >= self.familiar_similarity
+        return np.asarray(near & self._lengths.known(prompts) if self._lengths else near)
 
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
         """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""
         vectors = self._encode([prompt])
         nearest = self._nearest(vectors[0], max(1, neighbours))
-        familiar = not nearest or nearest[0].similarity >= self.familiar_similarity
-        score = float(self.score_vectors(vectors)[0])
+        familiar = bool(self.familiar(vectors, [prompt])[0])
+        score = float(self.score_vectors(vectors, [prompt])[0])
         return self.decide(score, nearest[:neighbours], familiar=familiar, threshold=threshold)
 
     def decide(
@@ -163,7 +167,7 @@ class PromptRouter:
         """The decision that a score leads to, by the router's own threshold or another one."""
         used = self.threshold if threshold is None else threshold
         role: Role = "strong" if score >= used else "weak"
-        drift = "" if familiar else "; unlike any training prompt: the score is a guess"
+        drift = "" if familiar else "; unlike any training prompt, in meaning or length: the score is a guess"
         sign = ">=" if role == "strong" else "<"
         basis = "as asked" if threshold is not None else self._basis
         return Decision(
@@ -175,6 +179,10 @@ class PromptRouter:
             neighbours=neighbours,
             familiar=familiar,
         )
+
+    @cached_property
+    def _lengths(self) -> KnownLengths | None:
+        return KnownLengths.of([one.prompt for one in self.training], self.training_scores)
 
     @cached_property
     def _middle(self) -> float:

@@ -133,7 +133,7 @@ def _score_batch(router: PromptRouter, texts: Sequence[str]) -> Scored:
     start = time.perf_counter()
     vectors = router.embed_together(texts)
     embedded = time.perf_counter()
-    scores = list(map(float, router.score_vectors(vectors)))
+    scores = list(map(float, router.score_vectors(vectors, texts)))
     if not all(map(math.isfinite, scores)):
         raise ArtifactError("the router gave a score that is not finite; train it again")
-    return Scored(scores, router.familiar(vectors), embedded - start, time.perf_counter() - embedded)
+    return Scored(scores, router.familiar(vectors, texts), embedded - start, time.perf_counter() - embedded)
