@@ -82,7 +82,7 @@ def entail(
 def _by_rule(a: str, b: str, rules: bool) -> tuple[str, bool] | None:
     """The decision of a rule; None where no rule applies."""
     if is_empty(a) or is_empty(b):
-        return "an empty answer is a meaning of its own", is_empty(a) and is_empty(b)
+        return "an empty answer is its own meaning", is_empty(a) and is_empty(b)
     return ruling(a, b) if rules else None
 
 
