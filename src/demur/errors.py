@@ -43,7 +43,7 @@ class PromptRefusedError(EndpointError):
     """A prompt, or an answer to it, that a model endpoint cannot handle, though it may answer others.
 
     ``cause``: "prompt" (the endpoint names the prompt: filtered, or too long), "answer" (it came without a text),
-    "unknown" (refused for a reason that nobody can read), or "passing" (another try may succeed).
+    "unknown" (refused without a readable reason), or "passing" (another try may succeed).
     """
 
     def __init__(self, message: str, cause: RefusalCause) -> None:

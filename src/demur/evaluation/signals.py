@@ -113,7 +113,9 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
     """The card of an open run; both models are asked about their own answers where there is a budget for it."""
     prompts = run.complete([prompt for prompt in run.prompts if prompt.answers])
     if not prompts:
-        raise InputError(f"{run.config.prompts}: no prompt has gold answers, so right and wrong cannot be told")
+        raise InputError(
+            f"{run.config.prompts}: no prompt has gold answers, so right and wrong answers cannot be separated"
+        )
     sets = [prompt.source or Path(run.config.prompts).name for prompt in prompts]
     tables: list[SignalTable] = []
     for side, model, endpoint in (

@@ -23,7 +23,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """A key as it is kept: never the key itself."""
+    """A stored key: its hash, never the key itself."""
 
     name: str
     sha256: str  # of the key, 64 lower-case hexadecimal digits

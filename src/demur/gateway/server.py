@@ -158,7 +158,7 @@ async def _serve(
         loop.add_reader(lifeline, end_with_parent)
     async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, *addresses):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
-        reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
+        reloads: set[asyncio.Task[None]] = set()  # a task without a reference may be collected
 
         def reload() -> None:
             task = loop.create_task(_reload_and_say(gateway))

@@ -66,7 +66,7 @@ class JudgeReport:
     positions: Mapping[int, tuple[Interval, ...]]  # answers shown -> share chosen at each position; equal without bias
     shown: Mapping[int, int]  # answers shown -> items so shown and understood
     agreement: Interval | None  # share where exactly the correct answers were chosen; None: no item can tell
-    told: int  # items that can tell: asked, understood, some of the answers correct and some not
+    told: int  # items for the agreement: asked, understood, some of the answers correct and some not
     ties: float  # share of items where all were chosen
 
     @property

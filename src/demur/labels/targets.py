@@ -104,7 +104,7 @@ def label_warnings(
             "label with token log-probs (--definition predictive_entropy)"
         )
     if as_printed:
-        found.append("labels by Eq. 2 as printed cannot be told from chance on NQ-Open; use rao_blackwell")
+        found.append("routers on labels by Eq. 2 as printed are not better than chance on NQ-Open; use rao_blackwell")
     if len(targets) and len(np.unique(targets)) == 1:
         never = {0.5: "the models never differ", 1.0: "the strong model always wins", 0.0: "the weak model always wins"}
         value = float(targets[0])

@@ -123,7 +123,7 @@ def without_question(answer: str, question: str) -> str:
     """An answer without the run of words that it takes over from its question, and the copula beside it.
 
     Only where what is left begins with a capital, a digit or a letter of a script without case: a name, a number. The
-    answer as it is where nothing can be taken off.
+    unchanged answer if nothing can be removed.
     """
     text = _without_ending(answer.strip())
     if len(text) > LONGEST:

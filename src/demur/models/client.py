@@ -50,7 +50,7 @@ class EndpointClient:
         self._tries = tries
         self._refused: set[str] = set()  # request fields that this endpoint does not take
         self._one_by_one = False  # it ignores or refuses n
-        self._answered = False  # a request as it is sent now
+        self._answered = False  # a request in the form that is sent now
         self._thoughts = 0
         self._notes: dict[str, None] = {}
         self._slots = asyncio.Semaphore(endpoint.concurrency)

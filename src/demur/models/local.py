@@ -104,7 +104,7 @@ async def running_endpoint(
     max_tokens: int = 64,
     pooling: Literal["mean", "last"] | None = None,
 ) -> AsyncIterator[Endpoint]:
-    """An endpoint that answers: a remote one as it is, a local one started for as long as the block runs.
+    """An endpoint that answers: a remote one unchanged, a local one started for the duration of the block.
 
     ``parallel`` samples of a prompt, each of up to ``max_tokens``, are drawn at once and share the prompt's KV cache.
     More than one of ``threads`` is for a model that runs alone: on a busy two-core machine they stall each other. With

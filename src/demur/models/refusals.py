@@ -40,7 +40,7 @@ def refused_field(status: int, text: str, sent: Mapping[str, Any]) -> str | None
     """The field of a request that a refusal is about and that can be left out; None when it is about anything else."""
     said = text.replace("\\", "")  # before quotes within JSON
     unsupported = re.search(_UNSUPPORTED, said, re.IGNORECASE)
-    if status == 403:  # a model that gives nobody its log-probs
+    if status == 403:  # a model that does not give log-probs
         return "logprobs" if "logprobs" in sent and "logprobs" in said else None
     if status not in (400, 422) and not (status >= 500 and unsupported):
         return None

@@ -82,7 +82,7 @@ def sampled_pair(folder: Path) -> Training:
         "NQ-Open, gpt-3.5 / Llama-2-7b",
         [row.text("question") for row in rows],
         targets,
-        {"agreement": untold, "preference": f"{untold}, nobody compared them", "judge": untold},
+        {"agreement": untold, "preference": f"{untold}, the answers were not compared", "judge": untold},
         (weak.mean(axis=1), strong.mean(axis=1)),
         notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relax(*rouge)}, quality is ROUGE-L of ten samples.",),
     )
@@ -167,7 +167,7 @@ def local_pair(folder: Path) -> Training:
         "local, Qwen-1.5B / SmolLM2",
         [prompt.text for prompt in prompts],
         targets,
-        {"preference": "nobody compared the answers", "judge": _NO_JUDGE},
+        {"preference": "the answers were not compared", "judge": _NO_JUDGE},
         (graded[0].mean(axis=1), graded[1].mean(axis=1)),
         greedy[0],
         (low, high),

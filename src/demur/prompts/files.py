@@ -94,7 +94,9 @@ def _prompt(row: Row, where: str) -> Prompt:
 
 
 def with_choices(text: str, choices: Sequence[str]) -> str:
-    """The question with its options as lettered lines below, as the models are to see them; as it is if it has them."""
+    """The question with its options as lettered lines below, as the models see them; unchanged if it shows them
+    already.
+    """
     lettered = list(zip(LETTERS, choices, strict=False))
     if all(re.search(rf"\b{letter}\W{{1,3}}{re.escape(choice)}", text) for letter, choice in lettered):
         return text

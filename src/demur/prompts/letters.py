@@ -9,13 +9,13 @@ from demur.errors import InputError
 from demur.prompts.words import normalise_answer, plain_signs
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_BEFORE, _AFTER = r"(?<![A-Za-z0-9_À-ɏ])", r"(?![A-Za-z0-9_À-ɏ])"  # "是B" is a letter by itself, "Bé" is none
+_BEFORE, _AFTER = r"(?<![A-Za-z0-9_À-ɏ])", r"(?![A-Za-z0-9_À-ɏ])"  # "是B" is a letter by itself, "Bé" is not
 _NO_WORD = r"(?!['’]|\s+(?!(?:because|since|as|is)\b)[a-z])"  # "I think", "A mixture": a word of the sentence
 _BARE = re.compile(r"\W*([A-Za-z])\W*")  # "b", "(B)"
 _FIRST = re.compile(r"\(?([A-Za-z])[).:]\s.*", re.DOTALL)  # "B. the dog"
 _KEYWORD = rf"(?:{_BEFORE}(?i:answer|choice|option){_AFTER}|答案|选项|選項|选择|選擇|正解|答え)"
 _SMALL = r"([a-z])(?=\W*$|[).:,;])"  # a lower-case letter that ends its clause
-_NAMED = re.compile(  # "is A" within a sentence is no article, "Answer: A mixture" is one
+_NAMED = re.compile(  # "A" after "is" is a letter, in "Answer: A mixture" it is an article
     rf"{_KEYWORD}(?:(?i:\s+is){_AFTER}|[是为為は])\s*:?\s*\W{{0,3}}?(?:([A-HJ-Z]){_AFTER}|(I){_AFTER}{_NO_WORD}|{_SMALL})"
     rf"|{_KEYWORD}\s*:?\s*\W{{0,3}}?(?:([B-HJ-Z]){_AFTER}|([AI]){_AFTER}{_NO_WORD}|{_SMALL})"
 )
@@ -47,7 +47,7 @@ def said_letter(answer: str, letters: str, choices: Sequence[str] = ()) -> str:
 def choice_letter(gold: str | int, choices: Sequence[str]) -> str:
     """The letter of the right option, given as letter, as the option's text, or as its position from 0.
 
-    Raises InputError for what is none of these, or a whole number that may mean two options.
+    Raises InputError for anything else, or a whole number that may mean two options.
     """
     letters = LETTERS[: len(choices)]
     text = str(gold).strip()

@@ -36,7 +36,7 @@ _OPERATOR = re.compile(
 _ATTACHED = re.compile(r"(?<=[a-z])(?:\+\+?|#)(?!\w)|(?<=\W[a-z])-(?!\w)|(?<=\W[a-z][a-z])-(?!\w)|(?<!\w)-(?=\.?\d)")
 _ARTICLES = ("a", "an", "the")
 _ANY_ARTICLES = r"(?:(?:a|an|the) )*"
-# A sign that counts is written in its full-width form, which is no punctuation to what drops that.
+# A sign that counts is written in its full-width form, which is not removed with the punctuation.
 _KEPT = {ord(sign): chr(ord(sign) + 0xFEE0) for sign in "+-*/<>=!#^"} | {ord("≤"): "＜＝", ord("≥"): "＞＝"}
 
 
@@ -69,7 +69,7 @@ def currencies(text: str) -> frozenset[str]:
 
 
 def plain_signs(text: str) -> str:
-    """One form for each character (full width, digits) and one dash; an exponent is no digit."""
+    """One form for each character (full width, digits) and one dash; exponents are not digits."""
     decimal = _FRACTION.sub(lambda found: f"{unicodedata.numeric(found.group()):.6f}".lstrip("0"), _raise(text))
     return unicodedata.normalize("NFKC", _DASHES.sub("-", decimal))
 

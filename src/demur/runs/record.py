@@ -55,7 +55,7 @@ def begin_run(config: RunConfig, *, again: bool = False) -> RunConfig:
 
 
 def keep_sampling(config: RunConfig) -> None:
-    """Write what is sampled into the record; what an earlier labelling and training were asked stays as it is."""
+    """Write the sampling into the record; the settings of an earlier labelling and training are kept."""
     if (config.folder / RUN_RECORD).exists():
         there = load_run(config.run)
         config = replace(config, label=there.label, router=there.router)
@@ -98,7 +98,7 @@ def _absolute_model(model: ModelConfig) -> ModelConfig:
 
 
 def _absolute(name: str) -> str:
-    """A file's or folder's name with its directory; any other name as it is."""
+    """A file's or folder's name with its directory; any other name unchanged."""
     if is_known(name) or name in ("exact", "shipped"):
         return name
     try:

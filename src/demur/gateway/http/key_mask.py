@@ -54,7 +54,7 @@ class KeyMask:
 
 @lru_cache(16)
 def _spellings(key: str) -> tuple[tuple[bytes, ...], ...]:
-    """How JSON can spell each character: as it is, by its number, by its own escape."""
+    """How JSON can spell each character: literally, by its number, by its own escape."""
     return tuple(
         (letter.encode(), *([b"\\u%04x" % ord(letter)] if ord(letter) < 2**16 else ()))
         + ((_ESCAPED[letter],) if letter in _ESCAPED else ())

@@ -98,7 +98,7 @@ class Upstream:
         self._rests_until = 0.0  # of time.monotonic
         self._session: aiohttp.ClientSession | None = None
         self._down = False
-        self._said: set[int] = set()  # statuses of our account that the operator has been told
+        self._said: set[int] = set()  # statuses of our account that were reported to the operator
         self._asking = asyncio.Lock()
         self._alive, self._asked_again = False, 0.0  # until then the last reply holds, of time.monotonic
 
@@ -117,7 +117,7 @@ class Upstream:
     async def send(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST and return the answer, before any of it is sent to the client; raises UpstreamDown.
 
-        Connection failures and overload are tried again; the last answer is returned as it is, whatever its status.
+        Connection failures and overload are tried again; the last answer is returned, whatever its status.
         """
         self._admit()
         try:

@@ -151,7 +151,7 @@ def shared_folder() -> Iterator[Path]:
 
 
 def _remove_if_left(folder: Path) -> None:
-    """Remove a folder that nobody uses any more; raises OSError where it is in use."""
+    """Remove a folder that is no longer used; raises OSError where it is in use."""
     found = folder.lstat()
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
         return

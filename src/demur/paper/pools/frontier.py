@@ -89,7 +89,7 @@ def oracle_frontier(quality: FloatArray, cost: FloatArray) -> Frontier:
 
 
 def interval_of_aiq(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> tuple[float, float]:
-    """95 % bootstrap interval of AIQ over prompts; what is chosen at a price stays as it is on all of them."""
+    """95 % bootstrap interval of AIQ over prompts; the choices at each price are those on all prompts."""
     score, value, price = _check(scores, quality, cost)
     weights = np.array(list(draw_counts(len(score)))) / len(score)  # (resamples, n)
     chosen = _choices(score, price)
