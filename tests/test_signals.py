@@ -139,5 +139,5 @@ def test_without_logprobs_or_gold_it_says_so(tmp_path: Path) -> None:
     rows = rows_of(signals(run=run), "small")
     assert rows["rao_blackwell"].why_not == "the endpoint gave no log-probs"
     assert rows["discrete"].auroc is not None
-    with pytest.raises(InputError, match="right and wrong cannot be told"):
+    with pytest.raises(InputError, match="right and wrong answers cannot be separated"):
         signals(run=str(tmp_path / "other"))
