@@ -17,6 +17,7 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RouterConfig, RunConfig, read_run_file
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.router import Router
+from demur.labels.uncertainty import DEFINITIONS
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
@@ -86,6 +87,12 @@ def test_its_python_decides_as_the_product_does(
     assert made["stage"] == "gate"  # it is heard
     assert model == made["model"]
     assert float(score) == pytest.approx(made["score"])
+
+
+def test_the_run_file_page_lists_every_definition() -> None:
+    """The help of --definition refers to it."""
+    page = (ROOT / "docs" / "run-file.md").read_text(encoding="utf-8")
+    assert all(re.search(rf"\b{name}\b", page) for name in DEFINITIONS)
 
 
 def test_the_documented_run_file_is_one_and_shows_every_key(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class LabelConfig:
     kind: str | None = field(default=None, metadata={"help": _kinds_help()})
     definition: str = field(
         default="rao_blackwell",
-        metadata={"help": "entropy: of the entropy; discrete where log-probs are missing."},
+        metadata={"help": "entropy: its definition (docs/run-file.md lists all); discrete without log-probs."},
     )
     delta: Literal["symmetric", "paper"] = field(
         default="symmetric", metadata={"help": "entropy, kind hard: symmetric, or paper (Eq. 3)."}
@@ -145,7 +145,7 @@ class LabelConfig:
     )
     judge: str | None = field(default=None, metadata={"help": f"judge: {A_MODEL}."})
     max_usd: float | None = field(
-        default=None, metadata=_NOT_NEGATIVE | {"help": "judge: stop before it costs more than this."}
+        default=None, metadata=_NOT_NEGATIVE | {"help": "judge: stop before it costs more than this many USD."}
     )
     entailment: str = field(
         default="shipped",

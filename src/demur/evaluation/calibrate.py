@@ -52,16 +52,16 @@ def calibrate(
 ) -> Calibration:
     """Set a saved router's threshold on your own prompts, by one of four criteria.
 
-    ``strong_share`` (.3 when nothing else is asked) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
+    ``strong_share`` (.3 if none is given) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
     the strong model's, is estimated without labels from the strong model's samples, without a guarantee. ``risk`` needs
     graded prompts (see `demur.evaluation.graded_file`), writes certificate.json beside the router, holds for the
     router without its gate, and raises InputError where no guarantee can be given. ``encoder``, ``method`` and
     ``allow_endpoints``: as `demur.Router.load` takes them.
     """
-    wishes = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
-    asked = [name for name, value in wishes.items() if value is not None]
-    if len(asked) > 1:
-        raise InputError(f"{' and '.join(asked)} are different criteria; give one of them")
+    criteria = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
+    given = [name for name, value in criteria.items() if value is not None]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} are different criteria; give one of them")
     check_number(usd_per_1k, "usd_per_1k", at_least=0)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     prompt_router = loaded.prompt_router
