@@ -1,4 +1,4 @@
-"""What label teaches a prompt router most? NQ-Open, gpt-3.5-turbo (strong) and Llama-2-7b-chat (weak), 5-fold.
+"""Which labels train the best prompt router? NQ-Open, gpt-3.5-turbo (strong) and Llama-2-7b-chat (weak), 5-fold.
 
 A table of label kind x router x CPT50 / CPT80 / APGR, with 95 % bootstrap intervals of APGR. Quality is the
 mean correctness of the ten samples; it only measures (and labels the last two rows). Folds are fixed by seed. The

@@ -142,7 +142,7 @@ def test_routellm_protocol_by_hand() -> None:
 
 @pytest.mark.parametrize("metric", ["cpt50", "apgr"])
 def test_the_routellm_interval_is_of_its_own_eleven_thresholds(metric: str) -> None:
-    """The same draws, each sent through the protocol anew: what the interval must be."""
+    """The same draws, each sent through the protocol again: what the interval must be."""
     random = np.random.default_rng(3)
     score = random.choice(random.random(20), 60)  # with equal scores
     weak, strong = random.random(60), 0.2 + random.random(60)  # no two alike: np.interp's choice among equals is chance
@@ -188,7 +188,7 @@ def test_published_outcomes_come_out(name: str, n: int, weak: float, strong: flo
     ("given", "named"),
     [
         ({"scores": 0.5}, r"scores: shape \(\)"),
-        ({"scores": [[0.1], [0.9]]}, r"scores: shape \(2, 1\); give one value a prompt"),
+        ({"scores": [[0.1], [0.9]]}, r"scores: shape \(2, 1\); give one value per prompt"),
         ({"scores": ["low", "high"]}, "scores: not an array of numbers, found list"),
         ({"weak_cost": [1.0, 2.0]}, "weak_cost alone is not a cost; give both"),
         ({"strong_cost": 1.0}, "strong_cost alone is not a cost; give both"),

@@ -1,4 +1,6 @@
-"""The dashboard in a real browser: it fills, it follows the keyboard, it asks nobody else, light and dark."""
+"""The dashboard in a real browser: it fills, it follows the keyboard, it loads nothing from elsewhere, light and
+dark.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def alive(pid: int) -> bool:
 async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it never came about"
+        assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.05)
 
 

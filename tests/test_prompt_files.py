@@ -1,4 +1,4 @@
-"""Files of prompts as other people write them: shapes of rows, tables, compression, and what is no such file."""
+"""Files of prompts as other people write them: shapes of rows, tables, compression, and files of another kind."""
 
 from __future__ import annotations
 

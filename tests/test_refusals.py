@@ -1,4 +1,6 @@
-"""Refusals as real endpoints word them: what can be left out is, what is the prompt's fault is told apart, no loop."""
+"""Refusals as real endpoints word them: omissible fields are left out, refused prompts are recognised, and there is no
+loop.
+"""
 
 from __future__ import annotations
 

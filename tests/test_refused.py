@@ -1,4 +1,6 @@
-"""Prompts that a model refuses: the rest is sampled and labelled, each is asked once, and an outage is none of them."""
+"""Prompts that a model refuses: the rest is sampled and labelled, each is asked once, and an outage is not a
+refusal.
+"""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class _Peeling:
         self._answer_of = dict(zip(reversed(self._keys), reversed(answers), strict=True))  # the first of each key
         self._reading_of = {key: readings[answer] for key, answer in self._answer_of.items() if answer in readings}
         self._cluster_of: dict[object, int] = {}
-        self.left: list[object] = list(dict.fromkeys(self._keys))  # one key an answer that differs
+        self.left: list[object] = list(dict.fromkeys(self._keys))  # one key per distinct answer
         self._candidates: list[object] = []
         self.pairs = 0  # that the entailment model was asked about
 

@@ -61,7 +61,7 @@ JUDGE_TEMPLATE = (
 
 
 class LLMEntailment:
-    """Any OpenAI-compatible LLM as entailment judge: one request of one word a pair, many at a time.
+    """Any OpenAI-compatible LLM as entailment judge: one request per pair, one word in reply, many requests at a time.
 
     ``yes`` is entailment, ``no`` contradiction, a word of doubt neutral (probabilities 0 or 1). Another reply
     prefers none of the three and is not stored; many of them are an error.

@@ -224,7 +224,7 @@ def cost_quality_curve(
     score, weak, strong = arrays.values()
     if not len(score) == len(weak) == len(strong):
         lengths = ", ".join(f"{len(a)} {name}" for name, a in arrays.items())
-        raise InputError(f"arrays of unequal length: {lengths}; give one value a prompt")
+        raise InputError(f"arrays of unequal length: {lengths}; give one value per prompt")
     if (weak_cost is None) != (strong_cost is None):
         raise InputError(
             f"{'weak_cost' if strong_cost is None else 'strong_cost'} alone is not a cost; give both, or none"
@@ -245,7 +245,7 @@ def cost_quality_curve(
 
     group = np.arange(len(score)) if groups is None else np.asarray(groups)
     if group.shape != score.shape:
-        raise InputError(f"groups of shape {group.shape} for {len(score)} scores; give one number a prompt")
+        raise InputError(f"groups of shape {group.shape} for {len(score)} scores; give one number per prompt")
     kind, resampling = (_RouteLLMCurve, _DecileSamples) if by_deciles else (CostQualityCurve, _Samples)
     return kind(
         thresholds=levels,
@@ -304,7 +304,7 @@ def _finite(values: ArrayLike, name: str) -> FloatArray:
             f"{name}: not an array of numbers, found {type(values).__name__}; give one per prompt"
         ) from None
     if array.ndim != 1:
-        raise InputError(f"{name}: shape {array.shape}; give one value a prompt, (n,)")
+        raise InputError(f"{name}: shape {array.shape}; give one value per prompt, (n,)")
     if array.size == 0:
         raise InputError(f"{name}: no values; give one per prompt")
     if not np.isfinite(array).all():

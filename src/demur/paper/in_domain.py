@@ -31,7 +31,7 @@ def row_key(pair: str, source: str) -> str:
 
 
 def in_domain_table(lab: Laboratory) -> Content:
-    """All sources x all routers, a block a pair; what a pair lacks is said."""
+    """All sources x all routers, one block per pair; sources that a pair lacks are listed."""
     wanted = {pair: [s for s in SOURCES if lab.wants(row_key(pair, s))] for pair in PAIRS}
     rows = [
         row

@@ -1,8 +1,8 @@
-"""Prompts far longer than the training prompts: their score is ordered by length, and less and less by the method.
+"""Bounds the score of prompts far longer than the training prompts: it depends on length, and less on the method.
 
-Nothing that a method learned on short questions holds for long ones: routers of NQ-Open are worse than random on MMLU,
-while length alone is not (docs/method.md, "Prompts of another kind"). Which way is fixed beforehand: longer prompts are
-harder. Within the lengths that the labels are of nothing changes.
+What a method learned on short questions does not hold for long ones: routers of NQ-Open are worse than random on MMLU,
+while length alone is not (docs/method.md, "Prompts of another kind"). The direction is fixed beforehand: longer prompts
+are harder. Within the lengths of the training prompts nothing changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.records import BoolArray, FloatArray
 
-TOLD_FROM = 100  # training prompts: of fewer no longest one in a hundred can be told
+TOLD_FROM = 100  # training prompts; with fewer, the longest 1 % is not known
 LONGEST_SHARE = 0.99
 FAR = 2.0  # times the length that 99 % of the training prompts do not exceed
 LEAST_SPREAD = 0.1  # of log lengths, where all training prompts are of one length
