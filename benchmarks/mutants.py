@@ -296,7 +296,9 @@ def measure(mutants: list[Mutant], known: dict[str, str], record: Path, jobs: in
         tree = trees.get()
         for tests in dict.fromkeys(TESTS[mutant.module] for mutant in todo):
             started = time.monotonic()
-            if tree.run(tests, 600.0) != "survived":
+            if not any(
+                tree.run(tests, 600.0) == "survived" for _ in range(3)
+            ):  # a test of time fails on a busy machine
                 raise SystemExit(f"{', '.join(tests)} fail without any mutant; run them first")
             limits[tests] = 20.0 + 5 * (time.monotonic() - started)
         trees.put(tree)
