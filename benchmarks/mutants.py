@@ -248,7 +248,8 @@ def _test(folder: Path, tests: tuple[str, ...]) -> None:
     sys.dont_write_bytecode = True
     import pytest
 
-    options = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not shared")
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not shared"]
+    options += ["-p", "no:unraisableexception"]  # what the parent process left open is no fault of the tests
     os._exit(pytest.main([*options, "-W", "ignore::pytest.PytestAssertRewriteWarning", *(f"tests/{t}" for t in tests)]))
 
 
@@ -296,9 +297,7 @@ def measure(mutants: list[Mutant], known: dict[str, str], record: Path, jobs: in
         tree = trees.get()
         for tests in dict.fromkeys(TESTS[mutant.module] for mutant in todo):
             started = time.monotonic()
-            if not any(
-                tree.run(tests, 600.0) == "survived" for _ in range(3)
-            ):  # a test of time fails on a busy machine
+            if not any(tree.run(tests, 600.0) == "survived" for _ in range(2)):  # a test of time may fail once
                 raise SystemExit(f"{', '.join(tests)} fail without any mutant; run them first")
             limits[tests] = 20.0 + 5 * (time.monotonic() - started)
         trees.put(tree)
