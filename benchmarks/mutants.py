@@ -58,6 +58,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/self_report.py": ("test_signals.py",),
     "labels/sureness.py": ("test_sureness.py",),
     "labels/targets.py": ("test_preferences.py",),
+    "labels/token_scores.py": ("test_token_scores.py",),
     "labels/uncertainty.py": ("test_uncertainty.py",),
     "gate/drafts.py": ("test_gate.py",),
     "gate/extra_samples.py": ("test_gate.py",),

@@ -30,9 +30,9 @@ A_MODEL = (
 )
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
-DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty.DEFINITIONS`
+DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty`, `token_scores`
     *("rao_blackwell", "discrete", "paper", "paper_length_normalised", "meanings", "eigv", "degree"),
-    *("predictive_entropy", "perplexity"),
+    *("predictive_entropy", "perplexity", "mars", "lars"),
 )
 
 Need = Literal["samples", "joint meanings", "belief", "log-probs", "encoder", "gold answers", "file", "judge"]

@@ -15,10 +15,12 @@ import numpy as np
 from demur.config import load_run
 from demur.errors import InputError
 from demur.event_loop import run_to_end
+from demur.labels.from_samples import has_tokens
 from demur.labels.self_report import asked_about
-from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, uncertainty
+from demur.labels.token_scores import first_answer_doubt
+from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, OF_FIRST_ANSWER, uncertainty
 from demur.prompts.grading import grade
-from demur.records import FloatArray, IntArray, Progress, Sample, no_progress
+from demur.records import FloatArray, IntArray, Progress, Prompt, Sample, no_progress
 from demur.runs.run import Run, open_run
 from demur.sampling.budget import Budget
 from demur.statistics import auroc, bootstrap, percentile_interval
@@ -26,8 +28,9 @@ from demur.statistics import auroc, bootstrap, percentile_interval
 FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much
 ALL = "all sets"
 SHOWN = tuple(name for name in DEFINITIONS if name != "eigv")  # over hard clusters it is the number of meanings
-COST = {  # steps of work beside a run's samples: log-probs of one, of all; pairs of the entailment model; a call more
+COST = {  # beside a run's samples: log-probs of one, of all; pairs of the entailment model; a call more, or grades
     **{"perplexity": 0, "predictive_entropy": 1, "meanings": 2, "degree": 2, "discrete": 2, "rao_blackwell": 2},
+    **{"mars": 2, "lars": 3},
     **{"verbalised": 3, "p_true": 3},
 }  # Eq. 2 as printed is not among them: shown, never advised, since two models do not compare by it
 
@@ -124,7 +127,7 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
     ):
         answers = [side[prompt.id] for prompt in prompts]
         found = run.meanings([prompt.text for prompt in prompts], [[one.text for one in each] for each in answers])
-        values = measure_signals(found.ids, answers)
+        values = measure_signals(found.ids, answers) | first_answer_signals(run, prompts, answers, budget)
         if budget:
             about = asked_about(prompts, side, model, run.store, budget=budget, progress=run.progress)
             values |= run_to_end(about)
@@ -133,9 +136,24 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
     return UncertaintyCard(len(prompts), tuple(tables))
 
 
+def first_answer_signals(
+    run: Run, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]], budget: Budget | None = None
+) -> dict[str, FloatArray]:
+    """MARS and LARS (n,) of each prompt's first answer; nan throughout without log-probs.
+
+    MARS asks the run's entailment model about at most 32 pairs per prompt, kept in the store. A judge that may be paid
+    per pair is asked only where there is a budget; without one there is no such row.
+    """
+    free = budget is not None or not run.config.label.entailment.startswith("llm:")
+    names = [name for name in OF_FIRST_ANSWER if free or name != "mars"]
+    if not has_tokens(samples):
+        return {name: np.full(len(prompts), np.nan) for name in names}
+    return {name: first_answer_doubt(name, prompts, samples, run.meanings.entailment) for name in names}
+
+
 def measure_signals(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]]) -> dict[str, FloatArray]:
     """Definition -> (n,) uncertainty of each prompt; nan throughout where it needs log-probs that are not there."""
-    given = all(one.logprobs is not None or not one.text for answers in samples for one in answers)
+    given = has_tokens(samples)
     logprobs = [[one.logprobs or () for one in answers] for answers in samples]
     return {
         name: np.full(len(samples), np.nan)
@@ -189,7 +207,7 @@ def _to_use(point: Mapping[str, float], drawn: Mapping[str, FloatArray]) -> str 
 def _why_not(definition: str, values: FloatArray, right: FloatArray) -> str:
     """Why an AUROC cannot be computed; "" where it can."""
     told = ~np.isnan(values)
-    if definition in NEEDS_LOGPROBS and not told.any():
+    if definition in (*NEEDS_LOGPROBS, *OF_FIRST_ANSWER) and not told.any():
         return "the endpoint gave no log-probs"
     if told.sum() < len(values) / 2:
         return f"{(~told).sum()} of {len(values)} replies say nothing"

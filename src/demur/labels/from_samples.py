@@ -30,8 +30,10 @@ from demur.labels.targets import (
     margin_targets,
     winner_of,
 )
+from demur.labels.token_scores import first_answer_doubt
 from demur.labels.uncertainty import (
     AS_PRINTED,
+    OF_FIRST_ANSWER,
     agreement,
     consistency,
     coverage,
@@ -236,13 +238,17 @@ def _measure(
     answers = [[one.text for one in side] for side in (*weak, *strong)]
     found = meanings(questions, answers)
     n, tokens = len(prompts), has_tokens(weak) and has_tokens(strong)
-    sides = (
-        measure_sureness(found.ids[:n], weak, definition, tokens=tokens),
-        measure_sureness(found.ids[n:], strong, definition, tokens=tokens),
-    )
+    of_clusters = "discrete" if definition in OF_FIRST_ANSWER else definition
+    sides = [
+        measure_sureness(found.ids[:n], weak, of_clusters, tokens=tokens),
+        measure_sureness(found.ids[n:], strong, of_clusters, tokens=tokens),
+    ]
+    if definition in OF_FIRST_ANSWER:
+        doubts = [first_answer_doubt(definition, prompts, side, meanings.entailment) for side in (weak, strong)]
+        sides = [replace(side, entropy=doubt) for side, doubt in zip(sides, doubts, strict=True)]
     saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
     counts = [len(np.unique(ids)) for ids in found.ids]
-    return _Measured(*sides, counts[:n], counts[n:], saturated, found.pairs_scored)
+    return _Measured(sides[0], sides[1], counts[:n], counts[n:], saturated, found.pairs_scored)
 
 
 def has_tokens(samples: _Side) -> bool:

@@ -61,14 +61,22 @@ def usable_definition(definition: str, logprobs: LogProbs | None) -> str:
             f"{definition} is a model's report on one answer (`demur signals --ask`), not a measure of samples; "
             f"known: {', '.join(DEFINITIONS)}"
         )
-    if definition not in DEFINITIONS:
-        raise InputError(f"no uncertainty is called {definition!r}; known: {', '.join(DEFINITIONS)}")
-    return definition if logprobs is not None or definition not in NEEDS_LOGPROBS else "discrete"
+    if definition not in DEFINITIONS and definition not in OF_FIRST_ANSWER:
+        raise InputError(
+            f"no uncertainty is called {definition!r}; known: {', '.join((*DEFINITIONS, *OF_FIRST_ANSWER))}"
+        )
+    needs = definition in NEEDS_LOGPROBS or definition in OF_FIRST_ANSWER
+    return "discrete" if needs and logprobs is None else definition
 
 
 def uncertainty(clusters: Sequence[int] | IntArray, logprobs: LogProbs | None, definition: str) -> float:
     """One prompt's uncertainty by a definition (see DEFINITIONS). Raises InputError for inputs that do not match."""
     ids = _ids(clusters, "clusters")
+    if definition in OF_FIRST_ANSWER:
+        raise InputError(
+            f"{definition} is of one answer's tokens and meaning (`demur label --definition {definition}`), it is no "
+            f"measure of clusters; known: {', '.join(DEFINITIONS)}"
+        )
     if definition not in DEFINITIONS:
         raise InputError(f"no uncertainty is called {definition!r}; known: {', '.join(DEFINITIONS)}")
     if definition not in NEEDS_LOGPROBS:
@@ -191,6 +199,7 @@ DEFINITIONS: dict[str, Callable[[IntArray, FloatArray], float]] = {
     "predictive_entropy": _predictive_entropy,
     "perplexity": _perplexity,
 }
+OF_FIRST_ANSWER = ("mars", "lars")  # with log-probs, and more: see `demur.labels.token_scores`
 NEEDS_LOGPROBS = frozenset({"rao_blackwell", "paper", "paper_length_normalised", "predictive_entropy", "perplexity"})
 ASKED = ("p_true", "verbalised")  # not measured here: see `demur.labels.self_report`
 AS_PRINTED = frozenset({"paper", "paper_length_normalised"})  # may be negative

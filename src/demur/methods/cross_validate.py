@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.records import BoolArray, FloatArray, Method
 from demur.statistics import folds, held_out
 
 
-def held_out_scores(method: Method, X: FloatArray, y: FloatArray) -> FloatArray:
+def held_out_scores(method: Method, X: FloatArray, y: FloatArray, *, groups: ArrayLike | None = None) -> FloatArray:
     """(n,) scores of the training prompts by copies of the method that did not see them.
 
+    Rows of one of the ``groups`` (n,) are held out together; without groups every row is one of its own.
     A memorising method (SW, kNN) reproduces its own rows, so its in-sample scores do not apply to new prompts. Where
     the other folds teach nothing (one target only, fewer rows than k), a prompt's score is their mean target.
     """
@@ -28,4 +30,4 @@ def held_out_scores(method: Method, X: FloatArray, y: FloatArray) -> FloatArray:
         except InputError:  # such as k larger than the fold
             return constant
 
-    return held_out(folds(len(X)), predict)
+    return held_out(folds(len(X), groups=groups), predict)
