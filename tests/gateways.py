@@ -12,12 +12,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from demur.config import ModelConfig
 from demur.gate.gate import Gate
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.server import running
-from demur.gateway.settings import GatewaySettings
+from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import LetterEncoder
@@ -70,8 +69,8 @@ async def gateway(tmp_path: Path, *, gate: Gate | None = None, **settings: Any) 
         given = GatewaySettings(
             router=str(tmp_path / "router"),
             port=0,
-            weak=ModelConfig("small", weak.base_url, usd_per_million_input=0.0, usd_per_million_output=0.0),
-            strong=ModelConfig("large", strong.base_url, usd_per_million_input=1.0, usd_per_million_output=2.0),
+            weak=ServedModel("small", weak.base_url, usd_per_million_input=0.0, usd_per_million_output=0.0),
+            strong=ServedModel("large", strong.base_url, usd_per_million_input=1.0, usd_per_million_output=2.0),
             ledger=str(tmp_path / "ledger.sqlite"),
         )
         async with running(replace(given, **settings)) as (found, address, operator):

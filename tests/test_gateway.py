@@ -122,7 +122,7 @@ async def test_upstream_errors_keep_status_and_body(tmp_path: Path) -> None:
         found.weak.failures.append(web.Response(status=422, text='{"error": {"message": "bad tool"}}'))
         async with found.session.post(
             f"{found.address}/v1/chat/completions",
-            json={"model": "demur", "messages": [{"role": "user", "content": EASY}]},
+            json={"model": "small", "messages": [{"role": "user", "content": EASY}]},
         ) as answer:
             assert (answer.status, await answer.text()) == (422, '{"error": {"message": "bad tool"}}')
 

@@ -90,12 +90,12 @@ async def test_secrets_may_stand_in_files(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_an_upstream_key_that_is_not_there_is_said_at_the_start(tmp_path: Path) -> None:
-    from demur.config import ModelConfig
+    from demur.gateway.settings import ServedModel
 
     with pytest.raises(
         EndpointError, match="DEMUR_TEST_NOWHERE is not set or empty; export it, or DEMUR_TEST_NOWHERE_FILE"
     ):
-        async with gateway(tmp_path, weak=ModelConfig("small", "http://127.0.0.1:9/v1", "DEMUR_TEST_NOWHERE")):
+        async with gateway(tmp_path, weak=ServedModel("small", "http://127.0.0.1:9/v1", "DEMUR_TEST_NOWHERE")):
             pass
 
 

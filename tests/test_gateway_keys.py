@@ -13,12 +13,11 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from demur.config import ModelConfig
 from demur.errors import InputError
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
 from demur.gateway.operator.admin import admit
-from demur.gateway.settings import GatewaySettings
+from demur.gateway.settings import GatewaySettings, ServedModel
 from gateways import Running, gateway
 
 DIGITS = "0123456789abcdef" * 4
@@ -104,7 +103,7 @@ def test_a_full_disk_and_a_loose_mode_lose_no_key(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-UNKNOWN = ModelConfig("nobody-knows-its-price", "http://models.example/v1")  # on a private network it would be free
+UNKNOWN = ServedModel("nobody-knows-its-price", "http://models.example/v1")  # on a private network it would be free
 
 
 async def test_a_budget_that_could_never_be_spent_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_a_request_becomes_a_span_that_is_sent(exported: Any) -> None:
     [
         (200, "ok", None),
         (200, "fallback", None),
+        (200, "cannot", None),
         (400, "upstream_error", "400"),
         (404, "refused", "404"),
         (200, "upstream_error", "upstream_error"),

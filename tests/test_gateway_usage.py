@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.config import ModelConfig
+from demur.gateway.settings import ServedModel
 from demur.gateway.upstreams.events import data_of, is_error, split_events, with_data
 from demur.gateway.upstreams.token_counts import StreamCount, Tokens, whole_tokens
 from demur.models.prices import Price, price_of
@@ -131,7 +131,7 @@ async def test_cached_tokens_are_charged_and_kept(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 10_000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 9000}}
     data = answer(usage)
     said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
-    strong = ModelConfig("gpt-4o", "http://127.0.0.1:1/v1")
+    strong = ServedModel("gpt-4o", "http://127.0.0.1:1/v1")
     async with gateway(tmp_path, strong=strong) as found, wire(found, said, roles=("strong",)):
         _, headers, _ = await found.ask(HARD)
         assert float(headers["x-demur-cost-usd"]) == pytest.approx(1000 * 2.5e-6 + 9000 * 1.25e-6 + 100 * 1e-5)

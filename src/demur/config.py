@@ -380,9 +380,12 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if value is not None and records:  # a record or nothing
         hint = records[0]
     if is_dataclass(hint) and isinstance(hint, type):
-        return from_mapping(
-            hint, {"model": value} if hint is ModelConfig and isinstance(value, str) else value, where=where
-        )
+        short = issubclass(hint, ModelConfig) and isinstance(value, str)
+        return from_mapping(hint, {"model": value} if short else value, where=where)
+    if get_origin(hint) is dict:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where}: expected a table, found {value!r}")
+        return {str(name): _typed(get_args(hint)[1], item, f"{where}.{name}") for name, item in value.items()}
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{where}: expected a list, found {value!r}")

@@ -18,8 +18,10 @@ from functools import partial
 from aiohttp import web
 from multidict import CIMultiDict
 
+from demur.gateway.decision.abilities import Abilities
+from demur.gateway.decision.aliases import DEMUR, check_aliases, listed
 from demur.gateway.decision.check_draft import Outgoing
-from demur.gateway.decision.choose_model import ALIAS, Chooser, unknown_model
+from demur.gateway.decision.choose_model import Choice, Chooser, unknown_model
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question, read_question
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
@@ -73,7 +75,10 @@ class Gateway:
         self._held = HeldBytes()
         self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)
         self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
-        self._chooser = Chooser(decider, {up.endpoint.model: role for role, up in upstreams.items()})
+        direct = {up.endpoint.model: role for role, up in upstreams.items()}
+        check_aliases(settings.aliases, direct)
+        self.abilities = Abilities({"weak": settings.weak, "strong": settings.strong}, settings.cannot_seconds)
+        self._chooser = Chooser(decider, direct, settings.aliases, self.abilities)
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions and /v1/completions: routed."""
@@ -86,8 +91,8 @@ class Gateway:
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
         self._admit_client(request)
-        names = [ALIAS, *self._chooser.direct]
-        return web.Response(body=model_list(names, int(time.time())), content_type="application/json")
+        names = dict.fromkeys([DEMUR, *self._chooser.direct, *listed(self.settings.aliases)])
+        return web.Response(body=model_list(list(names), int(time.time())), content_type="application/json")
 
     async def model(self, request: web.Request) -> web.Response:
         """GET /v1/models/NAME."""
@@ -198,13 +203,14 @@ class Gateway:
         """The answer of the chosen model, or of the other one if that fails. Raises ApiError."""
         query = request.rel_url.raw_query_string
         path = request.path.removeprefix("/v1") + (f"?{query}" if query else "")
-        sent = Outgoing(path, question, request_headers(request.headers))
+        unproven = bool(self.abilities.unproven(question.kind))
+        sent = Outgoing(path, question, request_headers(request.headers), unproven)
         if routed:
             choice = await self._chooser.choose(self.settings, request.headers, question)
         else:
             choice = self._chooser.choose_for_embeddings(self.settings, question)
         exchange.choice = choice
-        fallback = self.settings.fallback and not choice.named
+        fallback = self._may_fall_back(choice, question)
         if not choice.to_check:
             return await first_answer(self.upstreams, choice, sent, exchange.calls, fallback=fallback)
         checked = exchange.checked = await checked_draft(
@@ -222,23 +228,42 @@ class Gateway:
             return Sent("weak", weak, checked.draft, checked.reason, checked.seconds)
         return await first_answer(self.upstreams, checked, sent, exchange.calls, fallback=fallback)
 
+    def _may_fall_back(self, choice: Choice, question: Question) -> bool:
+        """May the other model answer? Not instead of one that was named, nor what it cannot by the settings."""
+        other: Role = "weak" if choice.role == "strong" else "strong"
+        unable = self.abilities.stated_lack(other, question.kind, question.tokens)
+        return self.settings.fallback and not choice.named and not unable
+
+    def _learn(self, sent: Sent, question: Question, *, refused: bool) -> None:
+        """What an answer shows of the weak model: a request that the strong one refuses, too, shows nothing."""
+        if sent.answer.status >= 400:
+            return
+        if sent.role == "weak":
+            self.abilities.learn_answer(question.kind)
+        elif refused:
+            self.abilities.learn_refusal(question.kind)
+
     async def _answer(self, request: web.Request, exchange: Exchange, sent: Sent) -> web.StreamResponse:
-        answer, choice = sent.answer, exchange.choice
-        if answer.status < 400 and choice and exchange.question and not choice.named:
+        answer, choice, question = sent.answer, exchange.choice, exchange.question
+        refused = sent.refused or (exchange.checked is not None and exchange.checked.refused)
+        if question:
+            self._learn(sent, question, refused=refused)
+        if answer.status < 400 and choice and question and not choice.named:
             last = exchange.checked or choice
-            self._chooser.keep(exchange.question.turn, last.role, sent.role)
+            self._chooser.keep(question.turn, last.role, sent.role)
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
+        ok = "cannot" if refused else "fallback" if fallback else "ok"
         mask = self._mask()
         if answer.whole is None:
             if mask:
                 answer = replace(answer, pieces=mask.mask_pieces(answer.pieces))
             response, outcome = await send_pieces(request, answer, self._headers(exchange, sent, mask), exchange.passed)
             outcome = "upstream_error" if answer.status >= 400 and outcome == "ok" else outcome
-            exchange.ended = Ended(answer.status, "fallback" if fallback and outcome == "ok" else outcome)
+            exchange.ended = Ended(answer.status, ok if outcome == "ok" else outcome)
             return response
         data = mask.mask(answer.whole)
         exchange.passed.set_whole(data)
-        outcome = "upstream_error" if answer.status >= 400 else "fallback" if fallback else "ok"
+        outcome = "upstream_error" if answer.status >= 400 else ok
         exchange.ended = Ended(answer.status, outcome)
         return web.Response(body=data, status=answer.status, headers=self._headers(exchange, sent, mask))
 

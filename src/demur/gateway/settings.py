@@ -28,6 +28,16 @@ OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unle
 
 
 @dataclass(frozen=True, slots=True)
+class ServedModel(ModelConfig):
+    """One side of the pair as it is served. None: it is not known whether the model can, and refusals show it."""
+
+    images: bool | None = None
+    tools: bool | None = None
+    json_schema: bool | None = None
+    context_tokens: int | None = field(default=None, metadata={"at_least": 1})  # of a request, estimated
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """All settings of a gateway."""
 
@@ -37,8 +47,8 @@ class GatewaySettings:
     entailment: str = ""  # module:function of your own that its labels were made with
     host: str = "127.0.0.1"  # loopback by default
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
-    weak: ModelConfig | None = None  # None: the pair that the router was trained on
-    strong: ModelConfig | None = None
+    weak: ServedModel | None = None  # None: the pair that the router was trained on
+    strong: ServedModel | None = None
     pair_changed_anyway: bool = False  # a model of another name than the router was labelled with is not remarked on
     # HOST[:PORT][#KEY_VARIABLE] that the saved router may send prompts to, beside the two above.
     allow_endpoints: tuple[str, ...] = ()
@@ -48,6 +58,10 @@ class GatewaySettings:
     )  # of the conversation before the last user text that are routed with it
     sticky: bool = True  # a conversation stays with its model unless the router escalates
     fallback: bool = True  # weak <-> strong when one is down; only for requests that left the choice to demur
+    # So long a kind of request that the weak model refused goes to the strong one.
+    cannot_seconds: float = field(default=600.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
+    # Name, or pattern of names, that clients use -> demur, demur@THRESHOLD or a model's own name.
+    aliases: dict[str, str] = field(default_factory=dict)
     # Names that /v1/embeddings passes to the weak model's endpoint, beside the two models' own.
     embedding_models: tuple[str, ...] = ()
     headers: bool = True  # x-demur-* on responses

@@ -18,6 +18,7 @@ import aiohttp
 
 from demur.errors import EndpointError
 from demur.gate.gate import HEAD_TOKENS
+from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question
 from demur.gateway.http.json_edit import without_logprobs
@@ -48,6 +49,7 @@ class Outgoing:
     path: str  # below the upstream's base URL, with its query
     question: Question
     headers: Mapping[str, str]
+    unproven: bool = False  # the weak model may not be able to answer such a request
 
 
 class DraftChecker:
@@ -78,14 +80,15 @@ class DraftChecker:
 
     async def _send(self, changed: Mapping[str, object]) -> Answer:
         body = self._sent.question.body.replace_member(**changed)
-        return await self._upstream.send(self._sent.path, body, self._sent.headers)
+        return await self._upstream.send(self._sent.path, body, self._sent.headers, unproven=self._sent.unproven)
 
     def _refusal(self, answer: Answer) -> None:
         """A temporary failure counts as down; a refused request is tried again without log-probs."""
         answer.close()
         if is_temporary(answer.status):
             said = f"{self._upstream.endpoint.model} answered {answer.status}"
-            raise UpstreamDown(said, retry_after=retry_after(answer.headers.get("Retry-After")))
+            refused = is_refusal(answer.status, unproven=self._sent.unproven)
+            raise UpstreamDown(said, retry_after=retry_after(answer.headers.get("Retry-After")), refused=refused)
 
     async def _first_tokens(self, first: Decision, answer: Answer) -> Draft:
         tokens = self._sent.question.tokens

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from demur.errors import DemurError
+from demur.gateway.decision.abilities import Abilities
+from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
 from demur.gateway.decision.conversations import Conversations, Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.question import Question
@@ -13,8 +15,6 @@ from demur.gateway.http.openai_bodies import ApiError, threshold_header, thresho
 from demur.gateway.settings import GatewaySettings
 from demur.records import Role
 from demur.routing.prompt_router import Decision
-
-ALIAS = "demur"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Choice:
     role: Role
     reason: str
     named: bool = False  # by the client: no other model may answer instead
+    forced: bool = False  # by a header: the other model answers only where this one is down
     model: str = ""  # name that the upstream gets; empty: its model's own
     made: TimedDecision | None = None  # the router's; None where it was not asked
 
@@ -36,20 +37,27 @@ class Choice:
 class Chooser:
     """Chooses between the two models."""
 
-    def __init__(self, decider: Decider, direct: Mapping[str, Role]) -> None:
+    def __init__(
+        self, decider: Decider, direct: Mapping[str, Role], aliases: Mapping[str, str], abilities: Abilities
+    ) -> None:
         self._decider, self.direct = decider, direct  # direct: the real models' own names
+        self._aliases, self.abilities = aliases, abilities
         self._conversations = Conversations()
 
     async def choose(self, settings: GatewaySettings, headers: Mapping[str, str], question: Question) -> Choice:
         """The model that is asked first. Raises ApiError for a request that cannot be routed."""
-        if question.model in self.direct:
-            return Choice(self.direct[question.model], "the request names this model", named=True)
-        threshold = self._threshold(question.model, headers)
+        asked = self._resolve(question.model)
+        if asked in self.direct:
+            return Choice(self.direct[asked], "the request names this model", named=True)
+        threshold = self._threshold(asked, headers)
         if question.refused:
             raise question.refused
         forced = _force(headers)
         if forced:
-            return Choice(forced, "the request's header asks for it")
+            return Choice(forced, "the request's header asks for it", forced=True)
+        able = self.abilities.choose(question.kind, question.tokens)
+        if able:
+            return Choice(*able)
         if not question.text.strip():
             held = self._conversations.held(question.turn)
             return Choice(held or settings.default, "the request has no text to route")
@@ -60,12 +68,12 @@ class Chooser:
 
         Raises ApiError for another name.
         """
-        asked = question.model
+        asked = self._resolve(question.model)
         if asked in self.direct:
             return Choice(self.direct[asked], "the request names this model", named=True)
         if asked in settings.embedding_models:
             return Choice("weak", "the settings name this model", named=True, model=asked)
-        if asked == ALIAS:
+        if asked == DEMUR:
             return Choice("weak", "embeddings are the weak model's", named=True)
         raise unknown_model(asked, [*self.direct, *settings.embedding_models])
 
@@ -93,23 +101,27 @@ class Chooser:
 
     def routes(self, asked: str) -> bool:
         """Whether a model's name leaves the choice to demur."""
-        return asked not in self.direct
+        return self._resolve(asked) not in self.direct
+
+    def _resolve(self, asked: str) -> str:
+        return resolve(asked, self._aliases, self.direct)
 
     def _threshold(self, asked: str, headers: Mapping[str, str]) -> float | None:
         """The threshold that a request asks for; None for the router's own. Raises ApiError for unknown models."""
-        if not self.knows(asked):
+        if not is_routed(asked):
             raise unknown_model(asked, self.direct)
         given = headers.get("x-demur-threshold")
         return threshold_header(given) if given else threshold_of(asked)
 
     def knows(self, name: str) -> bool:
         """Whether a model of this name is known."""
-        return name in self.direct or name == ALIAS or threshold_of(name) is not None
+        found = self._resolve(name)
+        return found in self.direct or is_routed(found)
 
 
 def unknown_model(asked: str, direct: Iterable[str]) -> ApiError:
     """404, with the names that are known."""
-    names = ", ".join([ALIAS, f"{ALIAS}@0.5", *direct])
+    names = ", ".join([DEMUR, f"{DEMUR}@0.5", *direct])
     return ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
 
 

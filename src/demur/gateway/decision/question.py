@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from demur.gateway.decision.abilities import Kind, kind_of
 from demur.gateway.decision.conversations import Turn, turn_of
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, clean, parse_body, routed_text
@@ -32,6 +33,7 @@ class Question:
     seed: int | None
     tokens: int  # of the request, estimated
     most_tokens: int  # that its answers may have, or may be expected to have
+    kind: Kind = frozenset()  # what it needs of a model beside a short text
     text: str = ""  # that is routed; empty where the request names its model
     turn: Turn | None = None  # of its conversation
     refused: ApiError | None = None  # why it cannot be routed
@@ -45,6 +47,7 @@ def read_question(
     It needs no event loop: a large body is read in a thread.
     """
     body, fields = parse_body(raw)
+    tokens = request_tokens(fields)
     question = Question(
         body,
         model=clean(fields["model"]),
@@ -53,8 +56,9 @@ def read_question(
         one_text=is_one_text(fields),
         logprobs=not (fields.get("logprobs") is None or fields.get("logprobs") is False),
         seed=fields["seed"] if type(fields.get("seed")) is int else None,
-        tokens=request_tokens(fields),
+        tokens=tokens,
         most_tokens=_most_tokens(fields),
+        kind=kind_of(fields, tokens),
     )
     if not routed(question.model):
         return question

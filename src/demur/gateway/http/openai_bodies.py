@@ -35,7 +35,7 @@ BROWSER_PREFIXES = ("access-control-", "cross-origin-", "sec-", "x-demur-")
 # What is read of a request: an upstream must read the same.
 READ_MEMBERS = frozenset(
     {"model", "messages", "prompt", "input", "stream", "n", "best_of", "tools", "functions", "logprobs", "seed"}
-    | {"temperature", "top_p", "user", "max_tokens", "max_completion_tokens"}
+    | {"temperature", "top_p", "user", "max_tokens", "max_completion_tokens", "response_format"}
 )
 THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([-+.0-9eE]+)$")
 

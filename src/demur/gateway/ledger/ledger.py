@@ -61,7 +61,7 @@ class LedgerRecord:
     gate_seconds: float  # the weak model's draft and extra samples, until the gate had decided
     first_byte_seconds: float  # of the upstream
     total_seconds: float
-    outcome: str  # ok, upstream_error, fallback, client_gone, refused
+    outcome: str  # ok, upstream_error, fallback, cannot, client_gone, refused
     prompt: str  # empty unless record_prompts is on
     cached_tokens: int = 0  # of prompt_tokens, read from the upstream's prompt cache
 

@@ -77,7 +77,7 @@ def error_type(record: LedgerRecord) -> str | None:
     """Why a request failed, as the conventions name it: its status, or, where that says nothing, how it ended."""
     if record.status >= 400:
         return str(record.status)
-    return None if record.outcome in ("ok", "fallback") else record.outcome
+    return None if record.outcome in ("ok", "fallback", "cannot") else record.outcome
 
 
 def attributes(record: LedgerRecord) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.decision.check_draft import DraftChecker, Outgoing
 from demur.gateway.decision.choose_model import Choice, Chooser
 from demur.gateway.decision.decider import Decider
@@ -31,7 +32,9 @@ class Checked:
     extra_samples: int = 0
     void: bool = False  # the gate's signals were missing
     fallback: bool = False  # the weak model is down
+    refused: bool = False  # or cannot answer this kind of request
     model: str = ""  # as `Choice.model`
+    forced: bool = False  # as `Choice.forced`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +47,50 @@ class Sent:
     reason: str
     first_byte_seconds: float
     fallback: bool = False  # the other model answers than the one that was to
+    refused: bool = False  # because the weak one cannot
 
 
 async def first_answer(
     upstreams: Mapping[Role, Upstream], choice: Choice | Checked, sent: Outgoing, calls: list[Call], *, fallback: bool
 ) -> Sent:
-    """The answer of a model, or of the other one where it fails and may be replaced. Raises ApiError 502 or 429."""
+    """The answer of a model, or of the other one where it fails or cannot, and may be replaced.
+
+    Where the weak model refuses and the strong one is down, it is the weak one's refusal. Raises ApiError 502 or 429.
+    """
     role, reason = choice.role, choice.reason
     other: Role = "weak" if role == "strong" else "strong"
     order: list[Role | None] = [role, other, None] if fallback else [role, None]
+    refused, refusal = False, None
     for side, then in pairwise(order):
         assert side is not None, "None stands last"
         upstream, asked_at = upstreams[side], time.perf_counter()
         body = sent.question.body.replace_member(model=choice.model or upstream.endpoint.model)
+        unproven = side == "weak" and sent.unproven
         try:
             with charge_if_cut(calls, side, sent.question.tokens):
-                answer = await upstream.send(sent.path, body, sent.headers)
+                answer = await upstream.send(sent.path, body, sent.headers, unproven=unproven)
         except UpstreamDown as error:
+            if refusal:
+                return refusal
             if then is None:
                 raise no_model_left(error) from error
+            refused = error.refused
             reason += f"; {error}, so the {then} model answers"
             continue
-        if then and is_temporary(answer.status):
-            reason += f"; {upstream.endpoint.model} answered {answer.status}, so the {then} model does"
+        found = Sent(side, upstream.endpoint.model, answer, reason, answer.began - asked_at, side != role, refused)
+        refused = side == "weak" and not choice.forced and is_refusal(answer.status, unproven=unproven)
+        if then and (refused or is_temporary(answer.status)):
+            refusal = found if refused and answer.whole is not None else None
+            reason += f"; {_failure(found, refused)}, so the {then} model does"
             answer.close()
             continue
-        return Sent(side, upstream.endpoint.model, answer, reason, answer.began - asked_at, side != role)
+        return found
     raise AssertionError("unreachable")
+
+
+def _failure(found: Sent, refused: bool) -> str:
+    said = f"answered {found.answer.status}"
+    return f"{found.model} cannot answer this: it {said}" if refused else f"{found.model} {said}"
 
 
 def no_model_left(error: UpstreamDown) -> ApiError:
@@ -103,7 +123,8 @@ async def checked_draft(
         if not fallback:
             raise no_model_left(error) from error
         reason = f"{choice.reason}; {error}, so the strong model answers"
-        return Checked("strong", reason, first.score, time.perf_counter() - started, fallback=True)
+        seconds = time.perf_counter() - started
+        return Checked("strong", reason, first.score, seconds, fallback=True, refused=error.refused)
     seconds, turn = time.perf_counter() - started, sent.question.turn
     if draft is None:
         alone = decider.router.prompt_router.decide(first.score, threshold=first.threshold)

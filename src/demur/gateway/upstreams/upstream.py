@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from demur.errors import DemurError
+from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
@@ -30,9 +31,10 @@ BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway alone
     """The upstream cannot be reached, hangs, breaks off, asked to be left alone, or its circuit is open."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, refused: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after  # seconds, where it asked for them
+        self.refused = refused  # it is not down: it cannot answer this kind of request
 
 
 class Breaker:
@@ -114,14 +116,15 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def send(self, path: str, body: bytes, headers: Mapping[str, str], *, unproven: bool = False) -> Answer:
         """POST and return the answer, before any of it is sent to the client; raises UpstreamDown.
 
         Connection failures and overload are tried again; the last answer is returned, whatever its status.
+        ``unproven``: it may not be able to answer such a request, so that an error of its own is no outage.
         """
         self._admit()
         try:
-            return await self._try(path, body, headers)
+            return await self._try(path, body, headers, unproven=unproven)
         except BaseException:
             self.breaker.give_back()
             raise
@@ -133,19 +136,25 @@ class Upstream:
         if not self.breaker.admit():
             raise UpstreamDown(f"{self.endpoint.model}: not asked, its last {self.breaker.failures} requests failed")
 
-    async def _try(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _try(self, path: str, body: bytes, headers: Mapping[str, str], *, unproven: bool) -> Answer:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
                 answer = await self._post(path, body, headers)
             except BROKEN as error:
-                why = self._explain(error)
-                self._record(False, None if isinstance(error, aiohttp.ClientConnectionError) else hash(body), why)
+                why, refused = self._explain(error), unproven and isinstance(error, NoAnswerError)
+                if refused:
+                    self.breaker.give_back()
+                else:
+                    self._record(False, None if isinstance(error, aiohttp.ClientConnectionError) else hash(body), why)
                 if last or isinstance(error, TimeoutError):  # a second try would make the client wait twice as long
-                    raise UpstreamDown(f"{self.endpoint.model}: {why}") from error
+                    raise UpstreamDown(f"{self.endpoint.model}: {why}", refused=refused) from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
                 continue
-            self._record(answer.status < 500, hash(body), f"answered {answer.status}")
+            if answer.status >= 500 and is_refusal(answer.status, unproven=unproven):
+                self.breaker.give_back()
+            else:
+                self._record(answer.status < 500, hash(body), f"answered {answer.status}")
             self._note_account(answer.status)
             if answer.status not in RETRIED:
                 return answer

@@ -1,0 +1,117 @@
+"""What each model can do of what requests need: as the settings state it, else as the weak model's refusals show.
+
+A kind is the set of all that a request needs beside a short text: images, tools, a JSON schema, and each of `LENGTHS`
+that its prompt has. Whoever cannot answer a kind cannot answer one that needs more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.settings import ServedModel
+from demur.records import Role
+
+Kind = frozenset[str]
+
+LENGTHS = tuple(2**power for power in range(11, 25))  # tokens; a shorter prompt is of no kind of its own
+NEEDED = {"images": "images", "tools": "tools", "json_schema": "a JSON schema"}
+_IMAGES = ("image_url", "input_image", "image")
+_NOT_ABOUT_IT = frozenset({401, 402, 403, 404, 408, 409, 425, 429})  # our account, its name, or its load
+_OF_ITS_KIND = frozenset({500, 501})  # other 5xx are a proxy's, or say that it is down
+
+
+def kind_of(fields: Mapping[str, Any], tokens: int) -> Kind:
+    """The kind of a completion's request of so many tokens; empty for embeddings."""
+    if "messages" not in fields and "prompt" not in fields:
+        return frozenset()
+    wants = fields.get("response_format")
+    found = {
+        "images": _has_images(fields.get("messages")),
+        "tools": bool(fields.get("tools") or fields.get("functions")),
+        "json_schema": isinstance(wants, dict) and wants.get("type") == "json_schema",
+    }
+    return frozenset(name for name, needed in found.items() if needed) | _lengths(tokens)
+
+
+def _has_images(messages: object) -> bool:
+    contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    return any(part.get("type") in _IMAGES for part in parts)
+
+
+def _lengths(tokens: int) -> Kind:
+    return frozenset(f"{length} tokens" for length in LENGTHS if length <= tokens)
+
+
+def is_refusal(status: int, *, unproven: bool) -> bool:
+    """A status that says that a model cannot answer this request; ``unproven``: it never answered its kind."""
+    if unproven and status in _OF_ITS_KIND:
+        return True
+    return 400 <= status < 500 and status not in _NOT_ABOUT_IT
+
+
+class Abilities:
+    """What the settings state of both models, and which kinds the weak one refused lately or has answered."""
+
+    def __init__(self, stated: Mapping[Role, ServedModel | None], seconds: float) -> None:
+        self.stated, self._seconds = stated, seconds  # a refusal counts for so long
+        self._refused: dict[Kind, float] = {}  # until when, of time.monotonic
+        self._answered: set[str] = set()  # parts of kinds; a refusal takes them out
+
+    def choose(self, kind: Kind, tokens: int) -> tuple[Role, str] | None:
+        """The only model that can answer, and why; None where both may. Raises ApiError where none can."""
+        weak, strong = (self.stated_lack(role, kind, tokens) for role in ("weak", "strong"))
+        if weak and strong:
+            raise ApiError(400, f"No model can answer this request: {weak}; {strong}.", code="unsupported_request")
+        if strong:
+            return "weak", f"{strong}, so the weak model answers"
+        lack = weak or self._learned_lack(kind)
+        return ("strong", f"{lack}, so the strong model answers") if lack else None
+
+    def stated_lack(self, role: Role, kind: Kind, tokens: int) -> str:
+        """What the settings say that a model cannot do of it; empty without."""
+        model = self.stated.get(role)
+        if model is None:
+            return ""
+        lacks = [words for name, words in NEEDED.items() if name in kind and getattr(model, name) is False]
+        if lacks:
+            return f"{model.model} is set up without {' and '.join(lacks)}"
+        if model.context_tokens is not None and tokens > model.context_tokens:
+            return f"{model.model} reads {model.context_tokens} tokens, and the request has about {tokens}"
+        return ""
+
+    def unproven(self, kind: Kind) -> Kind:
+        """What of a kind the weak model may not be able to do: the settings do not say, and no answer shows it."""
+        model = self.stated.get("weak")
+        known = {name for name in NEEDED if model and getattr(model, name)}
+        known |= _lengths(model.context_tokens) if model and model.context_tokens else set()
+        return kind - known - self._answered
+
+    def learn_refusal(self, kind: Kind) -> None:
+        """The weak model refused a request that the strong one answered.
+
+        Not for a kind that it has answered before: then it is a matter of this request, unless it is refused again.
+        """
+        unproven = self.unproven(kind)
+        if unproven:
+            self._refused[unproven] = time.monotonic() + self._seconds
+        else:
+            self._answered -= kind
+
+    def learn_answer(self, kind: Kind) -> None:
+        """The weak model answered."""
+        self._answered |= kind
+        self._refused = {refused: until for refused, until in self._refused.items() if not refused <= kind}
+
+    def _learned_lack(self, kind: Kind) -> str:
+        now = time.monotonic()
+        found = next((refused for refused, until in self._refused.items() if refused <= kind and now < until), None)
+        return f"the weak model cannot: it refused a request with {_words(found)}" if found else ""
+
+
+def _words(kind: Kind) -> str:
+    longest = [f"{length} tokens or more" for length in LENGTHS if f"{length} tokens" in kind][-1:]
+    return " and ".join([words for name, words in NEEDED.items() if name in kind] + longest)
