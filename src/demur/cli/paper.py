@@ -1,4 +1,4 @@
-"""The paper's commands: reproduce, judge, signals; each calls one public function."""
+"""The paper's commands: reproduce, overhead, judge, signals; each calls one public function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 
 def add_commands(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (reproduce, judge, signals):
+    for command in (reproduce, overhead, judge, signals):
         app.command()(command)
 
 
@@ -47,6 +47,38 @@ def reproduce(
     with printing.progress_bar() as progress:
         found = reproduce(
             source, out=out, only=names, encoder=encoder, judge_model=judge, judged=judged, progress=progress
+        )
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+def overhead(
+    n: Annotated[
+        int, typer.Option("--n", help="Most training prompts; 1,000 and 12,000 are measured below it.")
+    ] = 12_000,
+    dimension: Annotated[int, typer.Option(help="Width of an embedding.")] = 384,
+    seconds: Annotated[float, typer.Option(help="Most seconds that one fit may take.")] = 60.0,
+    encoder: Annotated[str, typer.Option(help="Encoders to time: bge-small, minilm, MODEL@BASE_URL.")] = "bge-small",
+    run: Annotated[str, typer.Option(help="Folder of a run with graded test prompts: APGR and USD too.")] = "",
+    source: Annotated[str, typer.Option("--from", help="Folder of stored outcomes, as of reproduce: APGR too.")] = "",
+    picture: Annotated[str, typer.Option(help="PNG or SVG file: quality, or fit, against a decision's time.")] = "",
+    json: AsJson = False,
+) -> None:
+    """What every router architecture costs: fit, decision, throughput, memory, size, and how they grow."""
+    from demur.config import list_names
+    from demur.paper.overhead.report import SLOW_FROM, overhead
+
+    if n >= SLOW_FROM:
+        printing.err.print(f"--n {n:,}: slow fits; each is ended, or not begun, beyond {seconds:g} s", markup=False)
+    with printing.progress_bar() as progress:
+        found = overhead(
+            n=n,
+            dimension=dimension,
+            seconds=seconds,
+            encoders=list_names(encoder),
+            run=run,
+            source=source,
+            picture=picture,
+            progress=progress,
         )
     return printing.as_json(found) if json else printing.lines(found.lines)
 

@@ -16,11 +16,13 @@ from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.methods import LogisticRegression
 from demur.records import Encoder, FloatArray
 
+ALPHA = 3.0  # ridge penalty of the scorer
+
 
 class AnswerScorer:
     """g(question, answer): how likely the answer is right, (n,) in [0, 1]."""
 
-    def __init__(self, encoder: Encoder, alpha: float = 3.0) -> None:
+    def __init__(self, encoder: Encoder, alpha: float = ALPHA) -> None:
         self.encoder = encoder
         self.alpha = alpha
 

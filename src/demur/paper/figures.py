@@ -76,3 +76,20 @@ def frontier_figure(found: Mapping[str, tuple[Mapping[str, Frontier], Mapping[st
         axes.set_axis_off()
     figure.legend(list(shown.values()), list(shown), frameon=False, loc="outside lower center", ncols=7)
     return figure
+
+
+@in_style
+def overhead_figure(points: Mapping[str, tuple[float, float, float, float]], ylabel: str, log: bool) -> Any:
+    """A point a router: milliseconds of a decision, and a value with its low and high end (equal: no bar)."""
+    figure, axes = axes_of(8.6, 4.8)
+    for i, (name, (milliseconds, value, low, high)) in enumerate(points.items()):
+        colour, marker = PALETTE[i % len(PALETTE)], "os^D"[i // len(PALETTE) % 4]
+        bar = [[value - low], [high - value]]
+        axes.errorbar([milliseconds], [value], yerr=bar, color=colour, marker=marker, ls="", ms=6, label=name)
+    axes.set(xscale="log", xlabel="one decision (ms, p50, embedding given)", ylabel=ylabel)
+    if log:
+        axes.set_yscale("log")
+    else:
+        axes.axhline(0.5, color=INK, lw=1, ls="--")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

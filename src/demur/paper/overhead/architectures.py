@@ -1,0 +1,141 @@
+"""What is measured: every routing method, RouterDC, GraphRouter, the cascade's scorer and the gate's steps.
+
+On a planted world: unit vectors of which one direction tells how likely the strong model is needed. Costs hardly depend
+on what is learned, so no data are needed; quality is measured elsewhere (`demur.paper.overhead.quality`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from demur.gate.gate import SIGNALS, Gate, GateRows, fit_gate, read_signals
+from demur.meaning.clusters import meaning_clusters
+from demur.meaning.entailment import exact_match
+from demur.methods import BY_NAME, LogisticRegression
+from demur.methods.estimator import Estimator, sigmoid, unit_rows
+from demur.models.encoder import LetterEncoder
+from demur.paper.cascade import ALPHA
+from demur.paper.pools import GraphRouter, RouterDC
+from demur.paper.pools.pool import PoolRouter, pair_quality
+from demur.records import FloatArray
+from demur.routing.artifact import WEIGHTS
+from demur.routing.prompt_router import PromptRouter
+
+QUERIES = 512  # prompts that are decided on, over and over
+EXTRA_SAMPLES = 3  # most of the gate here
+DRAFTS = 2  # of a prompt, that the gate learns from
+ANSWERS = ("Paris", "Lyon", "the city of Paris", "It is Paris.", "Marseille", "I do not know")
+TOKENS = 8  # of an answer
+STEEPNESS = 2.0  # of the planted preference; a score has unit variance over prompts
+POOLS: dict[str, type[PoolRouter]] = {"routerdc": RouterDC, "graphrouter": GraphRouter}
+CASCADE = "cascade"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """Prompts as vectors, and which of them need the strong model."""
+
+    X: FloatArray  # (n, d) unit rows
+    y: FloatArray  # (n,) 0 or 1
+    queries: FloatArray  # (QUERIES, d) unit rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """An architecture that has learned."""
+
+    decide: Callable[[slice], FloatArray]  # scores of some of the world's queries
+    learned: object  # what holds its arrays
+    save: Callable[[Path], Path] | None = None  # writes it into a folder and names the file; None: it has no format
+
+
+Fit = Callable[[], Fitted]  # what is timed
+
+
+def planted_world(n: int, dimension: int, seed: int = 0) -> World:
+    """Unit vectors in ``dimension``, and targets by a logistic law along one direction of it."""
+    random = np.random.default_rng(seed)
+    direction = random.normal(size=dimension)
+    direction /= np.linalg.norm(direction)
+    rows = unit_rows(random.standard_normal((n + QUERIES, dimension), dtype=np.float32))
+    p = sigmoid(STEEPNESS * dimension**0.5 * (rows[:n] @ direction))
+    y = (random.random(n) < p).astype(float)
+    y[:2] = 0.0, 1.0  # both classes, however few prompts
+    return World(rows[:n], y, rows[n:])
+
+
+def _method(make: Callable[[], Estimator], world: World, *, saved: bool = True) -> Fit:
+    def fit() -> Fitted:
+        method = make().fit(world.X, world.y)
+        save = partial(_save_router, method, world) if saved else None
+        return Fitted(lambda rows: method.predict_proba(world.queries[rows])[:, 1], method, save)
+
+    return fit
+
+
+def _pool(make: Callable[[], PoolRouter], world: World) -> Fit:
+    quality = pair_quality(world.y)
+
+    def fit() -> Fitted:
+        router = make().fit(world.X, quality)
+        return Fitted(lambda rows: router.strong_score(world.queries[rows]), router)
+
+    return fit
+
+
+def _gate(extra: int, world: World) -> Fit:
+    """The gate after ``extra`` samples beside the draft: reading them, their meanings by rules and exact match."""
+    random = np.random.default_rng(1)
+    n = len(world.X)
+    signals = random.normal(size=(extra + 1, n, DRAFTS, len(SIGNALS)))
+    gains = signals[0, :, :, 0] / 10 + (world.y - 0.5)[:, None]
+    rows = GateRows(random.random(n), signals, gains)
+    texts = [list(random.choice(ANSWERS, extra + 1)) for _ in range(QUERIES)]
+    tokens = [tuple(-random.exponential(0.3, TOKENS)) for _ in range(extra + 1)]
+    scores = random.random(QUERIES)
+
+    def decide(gate: Gate, asked: slice) -> FloatArray:
+        meanings = meaning_clusters(None, texts[asked], entailment=exact_match)
+        seen = np.stack([read_signals(ids, tokens) for ids in meanings.ids])
+        return gate.confined(gate.steps[-1].score(scores[asked], seen), scores[asked])
+
+    def fit() -> Fitted:
+        gate, _ = fit_gate(rows)
+        return Fitted(partial(decide, gate), [np.array(step.weights) for step in gate.steps])
+
+    return fit
+
+
+def gate_name(extra: int) -> str:
+    """Of the row of the gate after so many samples."""
+    return f"gate, {extra} extra sample{'' if extra == 1 else 's'}"
+
+
+ARCHITECTURES: Mapping[str, Callable[[World], Fit]] = {
+    **{name: partial(_method, kind) for name, kind in BY_NAME.items()},
+    **{name: partial(_pool, kind) for name, kind in POOLS.items()},
+    CASCADE: partial(_method, partial(LogisticRegression, ALPHA), saved=False),
+    **{gate_name(extra): partial(_gate, extra) for extra in range(EXTRA_SAMPLES + 1)},
+}
+
+
+def saved_bytes(fitted: Fitted) -> int | None:
+    """Size of its arrays on disk; None where it cannot be saved."""
+    if fitted.save is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return fitted.save(Path(folder)).stat().st_size
+
+
+def _save_router(method: Estimator, world: World, folder: Path) -> Path:
+    """As `demur train` saves it: with the vectors of the training prompts, by which a decision names its neighbours."""
+    rows = getattr(method, "rows_", None)
+    vectors = rows if rows is not None and rows.shape == world.X.shape else world.X
+    PromptRouter(LetterEncoder(), method, "weak", "strong", (), vectors, world.y.astype(np.float32)).save(folder)
+    return folder / WEIGHTS

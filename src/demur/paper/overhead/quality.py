@@ -1,0 +1,102 @@
+"""APGR of the same architectures where answers are graded: on a run's test prompts, or held out on stored outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from demur.config import load_run
+from demur.errors import InputError
+from demur.evaluation.results import first_quality, grade_test_set
+from demur.gate.extra_samples import answer_tokens
+from demur.labels.preference_files import read_preferences
+from demur.measure.curve import cost_quality_curve
+from demur.methods import BY_NAME, LogisticRegression
+from demur.paper.cascade import ALPHA
+from demur.paper.measures import score_held_out
+from demur.paper.overhead.architectures import CASCADE, POOLS
+from demur.paper.systems import Scorer, by_method, by_pool
+from demur.paper.trainings import training
+from demur.prompts.grading import grade
+from demur.records import Encoder, FloatArray, Preference, Progress, no_progress
+from demur.runs.run import Run, open_run
+
+STORED_PAIR, STORED_SOURCE = "nq-open", "entropy margin"
+SCORERS: dict[str, Scorer] = {
+    **{name: partial(by_method, kind) for name, kind in BY_NAME.items()},
+    **{name: partial(by_pool, kind) for name, kind in POOLS.items()},
+}
+_cascade: Scorer = partial(by_method, partial(LogisticRegression, ALPHA))
+
+
+@dataclass(frozen=True, slots=True)
+class Apgr:
+    """Area with its 95 % bootstrap interval over prompts."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Qualities:
+    """What the architectures reach on graded prompts."""
+
+    about: str  # which prompts, which models
+    apgr: Mapping[str, Apgr]  # by architecture
+    usd_of_a_sample: float | None = None  # of the weak model, mean; None: its price is unknown
+
+
+def run_quality(folder: str, progress: Progress = no_progress) -> Qualities:
+    """Train on a run's preferences and measure on its graded test prompts. Raises InputError without any."""
+    with open_run(load_run(folder), progress=progress) as run:
+        tests = run.complete(run.test)
+        if not tests:
+            raise InputError(f"{folder}: no test prompt has gold answers; quality cannot be measured, leave out --run")
+        price, weak = run.pair.weak.price, list(run.samples.weak.values())
+        test = grade_test_set(tests, run.samples.weak, run.samples.strong, (price, run.pair.strong.price), grade)
+        preferences = read_preferences(run.config.preferences)
+        y, queries = np.array([row.target for row in preferences]), run.encoder.encode([p.text for p in tests])
+        X, quality = run.encoder.encode([row.prompt for row in preferences]), (test.weak_quality, test.strong_quality)
+        found = {}
+        for done, (name, score) in enumerate(SCORERS.items()):
+            progress("measuring quality", done, len(SCORERS))
+            found[name] = _apgr(score(X, y, queries), quality)
+        progress("measuring quality", len(SCORERS), len(SCORERS))
+        found |= _cascade_quality(run, preferences, y)
+        about = (
+            f"{folder}: {len(tests)} test prompts, {preferences[0].model_b} (strong) / {preferences[0].model_a} (weak)"
+        )
+        return Qualities(about, found, None if price is None else price.usd(*answer_tokens(weak)))
+
+
+def _cascade_quality(run: Run, preferences: list[Preference], y: FloatArray) -> dict[str, Apgr]:
+    """Of a scorer that reads the weak model's first answer beside the prompt; none where labels came without texts."""
+    if not all(row.response_a for row in preferences):
+        return {}
+    tests, weak = run.complete(run.test), run.samples.weak
+    X = run.encoder.encode([f"{row.prompt} {row.response_a}" for row in preferences])
+    queries = run.encoder.encode([f"{prompt.text} {weak[prompt.id][0].text}" for prompt in tests])
+    quality = first_quality(tests, weak), first_quality(tests, run.samples.strong)
+    return {CASCADE: _apgr(_cascade(X, y, queries), quality)}
+
+
+def stored_quality(folder: str, encoder: Encoder, progress: Progress = no_progress) -> Qualities:
+    """On the NQ-Open pair of a folder of outcomes, held out by folds. Raises InputError."""
+    found = training(Path(folder), STORED_PAIR)
+    X, y = encoder.encode(found.questions), found.targets[STORED_SOURCE]
+    measured = {}
+    for done, (name, score) in enumerate(SCORERS.items()):
+        progress("measuring quality", done, len(SCORERS))
+        measured[name] = _apgr(score_held_out(score, X, y), found.quality)
+    progress("measuring quality", len(SCORERS), len(SCORERS))
+    return Qualities(f"{found.name}: {len(X)} prompts, held out; labels: {STORED_SOURCE}", measured)
+
+
+def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> Apgr:
+    curve = cost_quality_curve(scores, *quality)
+    return Apgr(curve.apgr, *curve.interval("apgr"))

@@ -1,0 +1,271 @@
+"""`demur overhead`: every architecture at growing numbers of prompts, and encoders, as tables and a picture."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from demur.errors import DemurError, InputError
+from demur.evaluation import figures as curves
+from demur.models.catalogue import cache_folder
+from demur.models.encoder import CachedEncoder, load_encoder
+from demur.paper.figures import overhead_figure
+from demur.paper.overhead.architectures import ARCHITECTURES, EXTRA_SAMPLES, QUERIES, gate_name
+from demur.paper.overhead.measure import BATCH, Cost, decision_times, measure_within, with_times
+from demur.paper.overhead.quality import Qualities, run_quality, stored_quality
+from demur.paper.overhead.timing import extrapolate, slope
+from demur.paper.part import Cells, Content, Part, span_columns
+from demur.prompts import read_prompts
+from demur.records import Encoder, Progress, no_progress
+from demur.store import Store
+
+SIZES = (1_000, 12_000, 100_000)
+SLOW_FROM = 50_000  # training prompts, at which a user is warned
+FEWEST = 20  # training prompts: half of that is what a gate can be learned from
+COLUMNS = ("architecture", "fit s", "p50 ms", "p99 ms", f"per s, {BATCH} at once", "memory MB", "saved MB")
+GROWTH_COLUMNS = ("growth with N as N^a, a of", "fit", "decision", "memory")
+EXTRA = {gate_name(extra): extra for extra in range(EXTRA_SAMPLES + 1)}
+NOTES = (
+    "Planted unit vectors, one thread. A decision is timed from the embedding on; the encoder's own time is a row.",
+    "saved MB: weights.safetensors as `demur train` writes it, with the training prompts' vectors; - has no such file.",
+    "cascade: the scorer alone; it also waits for the weak answer and embeds prompt and answer together once more.",
+    "gate: the step after so many extra samples (signals, meanings by rules and exact match), without sampling them.",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overheads:
+    """All that was measured."""
+
+    dimension: int
+    costs: tuple[Cost, ...]  # by size, then by architecture
+    encoders: tuple[Cost, ...]
+    quality: Qualities | None
+    seconds: float  # that measuring took
+    picture: str = ""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of training prompts, growing."""
+        return tuple(dict.fromkeys(cost.n for cost in self.costs))
+
+    def of(self, name: str) -> tuple[Cost, ...]:
+        """An architecture at each size."""
+        return tuple(cost for cost in self.costs if cost.name == name)
+
+    @property
+    def growth(self) -> dict[str, tuple[float | None, ...]]:
+        """Exponents of fit, decision (p50) and memory by architecture; None with fewer than two values."""
+        found = {}
+        for name in dict.fromkeys(cost.name for cost in self.costs):
+            costs = self.of(name)
+            found[name] = tuple(
+                slope(self.sizes, values)
+                for values in (
+                    [cost.fit_seconds for cost in costs],
+                    [cost.p50 for cost in costs],
+                    [cost.memory for cost in costs],
+                )
+            )
+        return found
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """A table a size, one of growth, one of encoders."""
+        made = [
+            Part(f"n-{n}", f"N = {n:,} training prompts, d = {self.dimension}", Content(*self._table(n)))
+            for n in self.sizes
+        ]
+        if len(self.sizes) > 1:
+            rows = tuple((name, *map(_exponent, values)) for name, values in self.growth.items())
+            made.append(
+                Part("growth", f"from N = {self.sizes[0]:,} to {self.sizes[-1]:,}", Content(GROWTH_COLUMNS, rows))
+            )
+        if self.encoders:
+            shown = tuple(_cells(one) for one in self.encoders)
+            made.append(Part("encoders", "encoders, per prompt", Content(("encoder", *COLUMNS[1:]), shown)))
+        return tuple(made)
+
+    def _table(self, n: int) -> tuple[Cells, tuple[Cells, ...]]:
+        """Columns and rows at one size; quality stands beside the largest one, where it is known."""
+        quality = self.quality if n == self.sizes[-1] else None
+        rows = [(cost, _cells(cost)) for cost in self.costs if cost.n == n]
+        if quality is None:
+            return COLUMNS, tuple(cells for _, cells in rows)
+        return (*COLUMNS, "APGR [95 %]", "extra samples, USD/1,000"), tuple(
+            cells if cost.why_not else (*cells, _apgr(quality, cost.name), _usd(quality, cost.name))
+            for cost, cells in rows
+        )
+
+    @property
+    def lines(self) -> list[str]:
+        """As text."""
+        tables = [line for part in self.parts for line in ("", part.title, *part.lines[2:])]
+        about = [f"APGR: {self.quality.about}; the gate's own: `demur evaluate`"] if self.quality else []
+        wrote = [f"wrote {self.picture}"] if self.picture else []
+        return [*tables, "", *NOTES, *about, f"measured in {self.seconds:.0f} s", *wrote]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `demur overhead --json` prints it; seconds, bytes and USD."""
+        return {
+            "dimension": self.dimension,
+            "costs": self.costs,
+            "growth": {
+                name: dict(zip(("fit", "decision", "memory"), values, strict=True))
+                for name, values in self.growth.items()
+            },
+            "encoders": self.encoders,
+            "quality": self.quality,
+            "seconds": round(self.seconds, 1),
+            "picture": self.picture or None,
+        }
+
+    def draw(self) -> Any:
+        """Quality, or the fit's seconds where it is unknown, against the cost of a decision at the largest size."""
+        points = {}
+        for cost in self.costs:
+            if cost.n != self.sizes[-1] or cost.p50 is None or cost.fit_seconds is None:
+                continue
+            apgr = self.quality.apgr.get(cost.name) if self.quality else None
+            if self.quality is None:
+                points[cost.name] = (1000 * cost.p50, *(cost.fit_seconds,) * 3)
+            elif apgr is not None:
+                points[cost.name] = (1000 * cost.p50, apgr.value, apgr.low, apgr.high)
+        label = "APGR (bar: 95 % over prompts)" if self.quality else f"fit (s) at N = {self.sizes[-1]:,}"
+        return overhead_figure(points, label, self.quality is None)
+
+
+def overhead(
+    *,
+    n: int = 12_000,
+    dimension: int = 384,
+    seconds: float = 60.0,
+    encoders: Sequence[str] = ("bge-small",),
+    run: str = "",
+    source: str = "",
+    picture: str = "",
+    progress: Progress = no_progress,
+) -> Overheads:
+    """Measure every architecture on planted prompts, at the SIZES below ``n`` and at ``n``.
+
+    ``seconds``: most that one fit may take. ``run`` or ``source``: a run's folder, or a folder of stored outcomes, on
+    which APGR is measured too. ``picture``: file to draw (PNG or SVG). Raises InputError for values out of range,
+    MissingExtraError for a picture without matplotlib.
+    """
+    _check(n, dimension, seconds, run, source)
+    if picture:
+        curves.check_matplotlib()
+    start = time.perf_counter()
+    quality = _quality(run, source, encoders, progress)
+    costs: list[Cost] = []
+    sizes = sizes_up_to(n)
+    for size in sizes:
+        for done, name in enumerate(ARCHITECTURES):
+            progress(f"N = {size:,}", done, len(ARCHITECTURES))
+            costs.append(measure_or_estimate(name, size, dimension, seconds, [c for c in costs if c.name == name]))
+        progress(f"N = {size:,}", len(ARCHITECTURES), len(ARCHITECTURES))
+    measured = tuple(encoder_cost(one) for one in encoders)
+    found = Overheads(dimension, tuple(costs), measured, quality, time.perf_counter() - start, picture)
+    if picture:
+        curves.save(found.draw(), Path(picture))
+    return found
+
+
+def sizes_up_to(n: int) -> tuple[int, ...]:
+    """The SIZES below ``n``, and ``n``."""
+    return (*(size for size in SIZES if size < n), n)
+
+
+def measure_or_estimate(name: str, n: int, dimension: int, seconds: float, smaller: Sequence[Cost]) -> Cost:
+    """Measure, unless ``smaller`` sizes say that the fit would take longer; what it is expected to take is said."""
+    expected = extrapolate([cost.n for cost in smaller], [cost.fit_seconds for cost in smaller], n)
+    about = "" if expected is None else f"; by its growth about {expected:,.0f} s"
+    if expected is not None and expected > seconds:
+        return Cost(name, n, why_not=f"the fit is expected to take longer than {seconds:g} s{about}")
+    cost = measure_within(name, n, dimension, seconds)
+    return replace(cost, why_not=f"{cost.why_not}{about}") if cost.why_not else cost
+
+
+def encoder_cost(spec: str) -> Cost:
+    """Time of an encoder on the demo's questions, in this process."""
+    texts = [prompt.text for prompt in read_prompts(str(files("demur").joinpath("data/demo_questions.jsonl")))]
+    asked = [texts[i % len(texts)] for i in range(QUERIES)]
+    try:
+        encoder = load_encoder(spec)
+        return with_times(Cost(spec, 0), *decision_times(lambda rows: encoder.encode(asked[rows])))
+    except DemurError as error:
+        return Cost(spec, 0, why_not=" ".join(str(error).split()))
+
+
+def _quality(run: str, source: str, encoders: Sequence[str], progress: Progress) -> Qualities | None:
+    if run:
+        return run_quality(run, progress)
+    if not source:
+        return None
+    with _kept_encoder(encoders[0]) as encoder:
+        return stored_quality(source, encoder, progress)
+
+
+@contextmanager
+def _kept_encoder(spec: str) -> Iterator[Encoder]:
+    """An encoder whose vectors are kept where `demur reproduce` keeps them."""
+    with Store(cache_folder().parent / "reproduce.sqlite") as store:
+        yield CachedEncoder(load_encoder(spec), store)
+
+
+def _check(n: int, dimension: int, seconds: float, run: str, source: str) -> None:
+    if n < FEWEST:
+        raise InputError(f"--n {n}: give at least {FEWEST} training prompts")
+    if dimension < 1:
+        raise InputError(f"--dimension {dimension}: give at least 1")
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"--seconds {seconds:g}: give the most seconds that one fit may take, above 0")
+    if run and source:
+        raise InputError(f"--run {run} and --from {source}: quality is measured on one of them; give one")
+    if source and not Path(source).is_dir():
+        raise InputError(f"{source}: no such folder; it must hold samples/ as `demur reproduce --from` takes it")
+
+
+def _cells(cost: Cost) -> Cells:
+    if cost.why_not:
+        return (f"{cost.name}: not measured: {cost.why_not}",)
+    return (
+        cost.name,
+        _number(cost.fit_seconds, 1.0),
+        _number(cost.p50, 1e3),
+        _number(cost.p99, 1e3),
+        "-" if cost.per_second is None else f"{cost.per_second:,.0f}",
+        _number(cost.memory, 1e-6),
+        _number(cost.artifact, 1e-6),
+    )
+
+
+def _number(value: float | None, scale: float) -> str:
+    """Two digits, or whole from 100 on."""
+    if value is None:
+        return "-"
+    scaled = value * scale
+    return f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:.2g}"
+
+
+def _exponent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _apgr(quality: Qualities, name: str) -> str:
+    found = quality.apgr.get(name)
+    return "-" if found is None else span_columns(found.value, found.low, found.high, 3)
+
+
+def _usd(quality: Qualities, name: str) -> str:
+    """Of the samples that the gate asks for beside the answer."""
+    extra = EXTRA.get(name, 0)
+    if not extra:
+        return "none"
+    return "unknown" if quality.usd_of_a_sample is None else f"{1000 * extra * quality.usd_of_a_sample:.4f}"

@@ -1,0 +1,173 @@
+"""`demur overhead`: times by a clock of the test's own, growth of known power laws, a row for every architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from demur.errors import InputError
+from demur.methods import BY_NAME
+from demur.paper.overhead.architectures import ARCHITECTURES, CASCADE, POOLS, gate_name, planted_world
+from demur.paper.overhead.measure import BATCH, Cost, measure_fitted, measure_within, with_times
+from demur.paper.overhead.quality import Apgr, Qualities
+from demur.paper.overhead.report import Overheads, measure_or_estimate, overhead, sizes_up_to
+from demur.paper.overhead.timing import array_bytes, call_seconds, extrapolate, slope
+
+
+@dataclass
+class Ticks:
+    """A clock that a call moves on."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_first_call_is_not_counted_and_no_call_begins_after_the_limit() -> None:
+    clock, durations = Ticks(), iter([9.0, 1.0, 2.0, 3.0, 4.0])
+
+    def call(_: int) -> None:
+        clock.now += next(durations)
+
+    assert call_seconds(call, most=10, limit=5.5, clock=clock).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_no_more_calls_than_wanted() -> None:
+    assert len(call_seconds(lambda _: None, most=4, limit=1.0, clock=Ticks())) == 4
+
+
+def test_the_slope_of_a_power_law_is_its_exponent() -> None:
+    sizes = (1_000, 12_000, 100_000)
+    assert slope(sizes, [3e-7 * n**1.7 for n in sizes]) == pytest.approx(1.7)
+    assert slope(sizes, [5.0, 5.0, 5.0]) == pytest.approx(0.0, abs=1e-9)
+    assert slope(sizes, [5.0, None, None]) is None
+
+
+def test_a_larger_size_is_expected_by_the_power_law_of_the_two_below() -> None:
+    assert extrapolate((10, 20), [1.0, 4.0], 40) == pytest.approx(16.0)
+    assert extrapolate((10,), [1.0], 40) is None
+
+
+def test_arrays_are_counted_once_and_within_what_holds_them() -> None:
+    method = BY_NAME["logistic"]().fit(np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1.0]))
+    expected = sum(value.nbytes for value in vars(method).values() if isinstance(value, np.ndarray))
+    assert array_bytes(method) == expected
+    row = np.zeros(10)
+    assert array_bytes([row, row, (np.zeros(5),)]) == 8 * 15
+
+
+def test_every_method_and_system_has_a_row() -> None:
+    assert {*BY_NAME, *POOLS, CASCADE} <= {*ARCHITECTURES}
+    assert [name for name in ARCHITECTURES if name.startswith("gate")] == [gate_name(extra) for extra in range(4)]
+
+
+def ticking() -> Iterator[float]:
+    """Each reading of the clock is further from the one before it."""
+    now = 0.0
+    for step in range(100_000):
+        now += 1e-6 * step
+        yield now
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_learns_decides_and_is_measured(name: str) -> None:
+    fitted = ARCHITECTURES[name](planted_world(60, 8))()
+    single, several = fitted.decide(slice(3, 4)), fitted.decide(slice(0, BATCH))
+    assert (single.shape, several.shape) == ((1,), (BATCH,))
+    assert single[0] == pytest.approx(several[3], abs=1e-5)
+    readings = ticking()
+    cost = measure_fitted(Cost(name, 60, 1.0), fitted, lambda: next(readings))
+    assert cost.p50 is not None
+    assert cost.p99 is not None
+    assert 0 < cost.p50 <= cost.p99
+    assert (cost.memory or 0) > 0
+    assert (cost.artifact is not None) == (name in BY_NAME)
+
+
+@pytest.mark.parametrize("name", [*BY_NAME, *POOLS, CASCADE])
+def test_the_planted_preference_is_one_that_can_be_learned(name: str) -> None:
+    """Where nothing can be learned, some methods stop early and look cheap."""
+    world = planted_world(800, 8)
+    scores = ARCHITECTURES[name](world)().decide(slice(None))
+    direction = np.linalg.lstsq(world.X, world.y - world.y.mean(), rcond=None)[0]
+    assert np.corrcoef(scores, world.queries @ direction)[0, 1] > 0.5
+
+
+def test_p50_p99_and_throughput_of_known_times() -> None:
+    cost = with_times(Cost("sw", 10), np.arange(101) / 100, np.array([1.0, 2.0, 4.0]))
+    assert (cost.p50, cost.p99, cost.per_second) == pytest.approx((0.5, 0.99, BATCH / 2))
+
+
+def test_a_fit_that_takes_too_long_is_ended_and_said() -> None:
+    cost = measure_within("routerdc", 400, 16, 0.001)
+    assert cost.why_not == "the fit takes longer than 0.001 s"
+    assert cost.fit_seconds is None
+
+
+def test_a_fit_that_smaller_sizes_tell_to_be_slow_is_not_begun() -> None:
+    smaller = [Cost("kernel", 1_000, 1.0), Cost("kernel", 10_000, 100.0)]
+    cost = measure_or_estimate("kernel", 100_000, 384, 60.0, smaller)
+    assert cost.why_not == ("the fit is expected to take longer than 60 s; by its growth about 10,000 s")
+
+
+def test_sizes_end_with_the_one_that_is_asked_for() -> None:
+    assert sizes_up_to(500) == (500,)
+    assert sizes_up_to(12_000) == (1_000, 12_000)
+    assert sizes_up_to(100_000) == (1_000, 12_000, 100_000)
+
+
+FOUND = Overheads(
+    384,
+    (
+        Cost("sw", 1_000, 0.01, 1e-4, 2e-4, 1e4, 10**6, 10**6),
+        Cost("kernel", 1_000, 1.0, 1e-4, 2e-4, 1e4, 10**6, 10**6),
+        Cost(gate_name(2), 1_000, 1.0, 1e-4, 2e-4, 1e4, 100, None),
+        Cost("sw", 10_000, 0.1, 1e-3, 2e-3, 1e3, 10**7, 10**7),
+        Cost("kernel", 10_000, why_not="the fit takes longer than 60 s"),
+        Cost(gate_name(2), 10_000, 1.0, 1e-4, 2e-4, 1e4, 100, None),
+    ),
+    (),
+    Qualities("a run", {"sw": Apgr(0.6, 0.55, 0.65)}, usd_of_a_sample=0.002),
+    1.0,
+)
+
+
+def test_growth_stands_in_the_table_and_what_was_not_measured_is_said() -> None:
+    assert FOUND.growth["sw"] == pytest.approx((1.0, 1.0, 1.0))
+    assert FOUND.growth["kernel"] == (None, None, None)
+    text = "\n".join(FOUND.lines)
+    assert "kernel: not measured: the fit takes longer than 60 s" in text
+    assert ".600 [.550, .650]" in text
+
+
+def test_extra_samples_cost_their_tokens_and_an_unknown_price_is_no_zero() -> None:
+    largest = FOUND.parts[1].content.rows
+    assert [row[-1] for row in largest if len(row) > 1] == ["none", "4.0000"]  # 2 samples x 1,000 x $0.002
+    assert FOUND.quality is not None
+    unknown = replace(FOUND, quality=replace(FOUND.quality, usd_of_a_sample=None))
+    assert unknown.parts[1].content.rows[-1][-1] == "unknown"
+
+
+def test_a_picture_is_drawn_with_and_without_quality() -> None:
+    pytest.importorskip("matplotlib")
+    assert FOUND.draw().axes[0].get_ylabel().startswith("APGR")
+    assert replace(FOUND, quality=None).draw().axes[0].get_ylabel() == "fit (s) at N = 10,000"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"n": 5}, "--n 5: give at least 20"),
+        ({"seconds": 0.0}, "--seconds 0: give the most"),
+        ({"dimension": 0}, "--dimension 0"),
+        ({"run": "a", "source": "b"}, "give one"),
+        ({"source": "no/such/folder"}, "no such folder"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_anything_is_measured(given: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        overhead(**given)  # type: ignore[arg-type]
