@@ -289,13 +289,17 @@ def test_two_samplings_of_one_run_do_not_pay_twice(tmp_path: Path) -> None:
         prompts, run = write_questions(tmp_path / "p.jsonl", 20), str(tmp_path / "run")
         given = ["sample", str(prompts), "--weak", pair.names["weak"], "--strong", pair.names["strong"], "--run", run]
         command = [sys.executable, "-m", "demur", *given, "--n", "3"]
-        both = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in "12"]
-        ends = [(one.communicate()[1], one.returncode) for one in both]
+        first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        while not pair.weak.requests and first.poll() is None:
+            time.sleep(0.02)
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 1.0  # the first is at work for as long as the second asks
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.0
+        first.communicate()
         asked = sum(int(body["n"]) for body in (*pair.weak.requests, *pair.strong.requests))
     assert asked == 20 * 3 * 2
-    assert sorted(code for _, code in ends) == [0, 2]
-    refused = next(said for said, code in ends if code == 2)
-    assert re.search(r"`demur sample` \(process \d+\) is at work on this run", refused)
+    assert (first.returncode, second.returncode) == (0, 2)
+    assert re.search(rf"`demur sample` \(process {first.pid}\) is at work on this run", second.stderr)
 
 
 def test_ctrl_c_says_what_is_kept(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from demur.errors import InputError
 
 LOCK = "lock"
+NAMED_SECONDS = 2.0  # after which the holder of a lock has surely written its name
 
 
 @contextmanager
@@ -24,9 +26,8 @@ def locked(folder: Path, command: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             raise InputError(
-                f"{folder}: {file.read().strip() or 'another process'} is at work on this run, and `demur {command}` "
+                f"{folder}: {_holder(folder / LOCK) or 'another process'} is at work on this run, and `demur {command}` "
                 "would do the same work twice; wait for it to end, or name another folder with --run"
             ) from None
         except OSError:
@@ -35,3 +36,11 @@ def locked(folder: Path, command: str) -> Iterator[None]:
         file.write(f"`demur {command}` (process {os.getpid()})\n")
         file.flush()
         yield
+
+
+def _holder(path: Path) -> str:
+    """Who holds the lock, as it wrote itself; it takes the lock a moment before it writes. "" where it does not."""
+    end = time.monotonic() + NAMED_SECONDS
+    while not (name := path.read_text(encoding="utf-8").strip()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return name
