@@ -26,9 +26,10 @@ def locked(folder: Path, command: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = _holder(folder / LOCK) or "another process"
             raise InputError(
-                f"{folder}: {_holder(folder / LOCK) or 'another process'} is at work on this run, and `demur {command}` "
-                "would do the same work twice; wait for it to end, or name another folder with --run"
+                f"{folder}: {holder} is at work on this run, and `demur {command}` would do the same work twice; wait "
+                "for it to end, or name another folder with --run"
             ) from None
         except OSError:
             pass
