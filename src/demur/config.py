@@ -316,12 +316,8 @@ def read_run_file(path: str | Path) -> RunConfig:
 
 def read_mapping(path: Path) -> Mapping[str, Any]:
     """The keys and values of a .toml, .yaml, .yml or .json file; raises InputError."""
-    parse: dict[str, Callable[[str], Any]] = {
-        ".toml": tomllib.loads,
-        ".yaml": yaml.safe_load,
-        ".yml": yaml.safe_load,
-        ".json": json.loads,
-    }
+    parse: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": json.loads}
+    parse |= {".yaml": yaml.safe_load, ".yml": yaml.safe_load}
     if path.suffix not in parse:
         raise InputError(f"{path}: run files end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
     refuse_device(path)
@@ -376,9 +372,8 @@ def _value(hint: Any, value: Any, of: Field[Any], where: str) -> Any:
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
     """One value as its annotation wants it."""
-    records = [kind for kind in get_args(hint) if is_dataclass(kind)]
-    if value is not None and records:  # a record or nothing
-        hint = records[0]
+    if value is not None:  # a record or nothing
+        hint = next(filter(is_dataclass, get_args(hint)), hint)
     if is_dataclass(hint) and isinstance(hint, type):
         short = issubclass(hint, ModelConfig) and isinstance(value, str)
         return from_mapping(hint, {"model": value} if short else value, where=where)
