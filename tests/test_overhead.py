@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import demur
 from demur.errors import InputError
 from demur.methods import BY_NAME
 from demur.paper.overhead.architectures import ARCHITECTURES, CASCADE, POOLS, gate_name, planted_world
 from demur.paper.overhead.measure import BATCH, Cost, measure_fitted, measure_within, with_times
-from demur.paper.overhead.quality import Apgr, Qualities
+from demur.paper.overhead.quality import Apgr, Qualities, run_quality
 from demur.paper.overhead.report import Overheads, measure_or_estimate, overhead, sizes_up_to
 from demur.paper.overhead.timing import array_bytes, call_seconds, extrapolate, slope
+from pairs import running_pair, write_questions
 
 
 @dataclass
@@ -171,3 +174,16 @@ def test_a_picture_is_drawn_with_and_without_quality() -> None:
 def test_values_out_of_range_are_refused_before_anything_is_measured(given: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         overhead(**given)  # type: ignore[arg-type]
+
+
+def test_on_a_run_every_router_and_the_cascade_has_an_apgr(tmp_path: Path) -> None:
+    """Letters tell sums from colours, and so does the weak answer: all are far above random, .5."""
+    run = str(tmp_path / "run")
+    with running_pair() as pair:
+        demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=4)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, encoder="letters", methods=["logistic"])
+    found = run_quality(run)
+    assert {*found.apgr} == {*BY_NAME, *POOLS, CASCADE}
+    assert min(one.value for one in found.apgr.values()) > 0.6
+    assert found.usd_of_a_sample == 0.0  # loopback endpoints cost nothing
