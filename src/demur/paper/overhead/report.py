@@ -28,12 +28,12 @@ from demur.store import Store
 SIZES = (1_000, 12_000, 100_000)
 SLOW_FROM = 50_000  # training prompts, at which a user is warned
 FEWEST = 20  # training prompts: half of that is what a gate can be learned from
-COLUMNS = ("architecture", "fit s", "p50 ms", "p99 ms", f"per s, {BATCH} at once", "memory MB", "saved MB")
+COLUMNS = ("architecture", "fit s", "p50 ms", "p99 ms", f"per s, {BATCH} at once", "memory kB", "saved kB")
 GROWTH_COLUMNS = ("growth with N as N^a, a of", "fit", "decision", "memory")
 EXTRA = {gate_name(extra): extra for extra in range(EXTRA_SAMPLES + 1)}
 NOTES = (
     "Planted unit vectors, one thread. A decision is timed from the embedding on; the encoder's own time is a row.",
-    "saved MB: weights.safetensors as `demur train` writes it, with the training prompts' vectors; - has no such file.",
+    "saved kB: weights.safetensors as `demur train` writes it, with the training prompts' vectors; - has no such file.",
     "cascade: the scorer alone; it also waits for the weak answer and embeds prompt and answer together once more.",
     "gate: the step after so many extra samples (signals, meanings by rules and exact match), without sampling them.",
 )
@@ -241,8 +241,8 @@ def _cells(cost: Cost) -> Cells:
         _number(cost.p50, 1e3),
         _number(cost.p99, 1e3),
         "-" if cost.per_second is None else f"{cost.per_second:,.0f}",
-        _number(cost.memory, 1e-6),
-        _number(cost.artifact, 1e-6),
+        _number(cost.memory, 1e-3),
+        _number(cost.artifact, 1e-3),
     )
 
 
@@ -255,7 +255,7 @@ def _number(value: float | None, scale: float) -> str:
 
 
 def _exponent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"  # no -0.00
 
 
 def _apgr(quality: Qualities, name: str) -> str:
