@@ -22,7 +22,7 @@ from demur.config import METHOD_NAMES, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences
-from demur.labels.targets import saturated_rows
+from demur.labels.unknown import saturation_of
 from demur.methods import BY_NAME
 from demur.models.encoder import LetterEncoder
 from demur.records import FloatArray
@@ -195,9 +195,11 @@ def test_saturation_is_still_known_when_routers_are_measured(tmp_path: Path) -> 
         demur.sample(prompts, **pair.names, run=run, n=4)
         labels = demur.label(run=run, entailment="exact")
     rows = read_preferences(Path(run) / "preferences.jsonl")
-    assert saturated_rows(rows) == labels.saturated > 1 / 3  # the weak model guesses at every sum
+    assert saturation_of(rows, labels.unknown) == labels.saturation
+    assert labels.saturation.weak > 1 / 3  # the weak model guesses at every sum, which is no defect
+    assert labels.saturation.strong < 1 / 3
     demur.train(run=run, methods="logistic", gate="off")
-    assert any("prompts are saturated" in line for line in demur.evaluate(run=run).warnings)
+    assert not any("answers all differ" in line for line in demur.evaluate(run=run).warnings)
 
 
 def test_a_run_file_names_the_source_and_the_report_says_so(

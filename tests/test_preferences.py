@@ -15,9 +15,9 @@ from demur.labels.targets import (
     label_warnings,
     margin_targets,
     relative_difference,
-    saturated_rows,
     winner_of,
 )
+from demur.labels.unknown import CUT_OFF, NONE_EQUAL, UNMEASURED, Saturation, UnknownPrompt, saturation_of
 from demur.records import FloatArray, Preference
 
 entropies = arrays.arrays(float, 8, elements=st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.5, 2.3]))
@@ -72,11 +72,11 @@ def test_gain_targets_and_winners() -> None:
 
 
 def test_warnings_come_only_when_due() -> None:
-    assert label_warnings(np.array([0.0, 1.0, 0.2]), 0.1) == ()
-    said = " ".join(label_warnings(np.array([0.5, 0.5, 0.5]), 0.5, as_printed=True))
+    assert label_warnings(np.array([0.0, 1.0, 0.2]), Saturation(weak=1.0, strong=0.1)) == ()
+    said = " ".join(label_warnings(np.array([0.5, 0.5, 0.5]), Saturation(strong=0.5), as_printed=True))
     assert "--kind margin" not in said
     assert "(--kind margin)" in label_warnings(np.array([0.5, 0.5]), softer="--kind margin")[0]
-    for part in ("100% of the preferences are ties", "50% of the prompts are saturated", "Eq. 2", "never differ"):
+    for part in ("100% of the preferences are ties", "all differ on 50% of the prompts", "Eq. 2", "never differ"):
         assert part in said
 
 
@@ -86,11 +86,13 @@ def test_labels_of_one_side_say_which(target: float, said: str) -> None:
     assert said in warning
 
 
-def test_saturation_is_the_larger_share_of_both_models() -> None:
+def test_saturation_is_of_either_model_and_of_both_with_the_prompts_that_got_no_label() -> None:
     def row(meanings_a: int | None, meanings_b: int | None, n: int = 4) -> Preference:
         said = {"n": n, "meanings_a": meanings_a, "meanings_b": meanings_b}
         return Preference("1", "s", "l", "q", "a", "b", 0.5, "tie", "entropy margin", **said)  # type: ignore[arg-type]
 
-    assert saturated_rows([row(4, 1), row(4, 4), row(3, 1), row(4, 1)]) == 0.75
-    assert saturated_rows([row(None, None), row(1, 1, n=1)]) == 0.0  # one sample is always a meaning of its own
-    assert saturated_rows([]) == 0.0
+    rows = [row(4, 1), row(4, 4), row(3, 1), row(4, 1)]
+    assert saturation_of(rows) == Saturation(0.75, 0.25, 0.25)
+    assert saturation_of(rows, [UnknownPrompt("5", "q", NONE_EQUAL)]) == Saturation(0.8, 0.4, 0.4)
+    assert saturation_of(rows, [UnknownPrompt("5", "q", CUT_OFF)]) == Saturation(0.6, 0.2, 0.2)
+    assert saturation_of([row(None, None), row(1, 1, n=1)]) == UNMEASURED  # one sample is always a meaning of its own

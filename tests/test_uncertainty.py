@@ -17,7 +17,6 @@ from demur.labels.uncertainty import (
     NEEDS_LOGPROBS,
     agreement,
     consistency,
-    saturated_share,
     uncertainty,
     usable_definition,
 )
@@ -152,11 +151,6 @@ def test_the_correction_takes_off_what_sampling_adds() -> None:
     corrected = np.mean([agreement(w, s, corrected=True) for w, s in draws])
     assert plug_in == pytest.approx((1 - 1 / 3) / 10, abs=0.01)
     assert corrected == pytest.approx(0, abs=0.01)
-
-
-def test_saturation_needs_more_than_one_answer() -> None:
-    assert saturated_share([np.array([0, 1, 2]), np.array([0, 0, 1]), np.array([0])]) == pytest.approx(1 / 3)
-    assert saturated_share([]) == 0
 
 
 @pytest.mark.parametrize(

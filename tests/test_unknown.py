@@ -1,34 +1,215 @@
-"""Whether samples can tell at all: saturation, and noise as large as what there is to tell apart."""
+"""A prompt whose samples cannot tell gets no target, is remembered, and prompts like it go where the setting says."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from demur.labels.unknown import can_tell, gain_errors
+from demur.config import LabelConfig
+from demur.errors import ArtifactError, InputError
+from demur.evaluation.calibrate import calibrate, check_belief
+from demur.evaluation.replay import replay
+from demur.gate.router import Router
+from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.unknown import (
+    CUT_OFF,
+    FOREIGN,
+    NONE_EQUAL,
+    ONE_EQUAL,
+    Saturation,
+    UnknownPrompt,
+    read_unknown,
+    reads_any,
+    why_unknown,
+    write_unknown,
+)
+from demur.meaning.entailment import exact_match
+from demur.meaning.languages import is_english
+from demur.meaning.meanings import Meanings
+from demur.measure.threshold import Calibration, share_of_scored
+from demur.methods import BY_NAME
+from demur.records import FloatArray, IntArray, Prompt, Sample
+from demur.routing.prompt_router import PromptRouter, TrainingPrompt
+from demur.routing.train import train_router
+from demur.sampling.pair import PairSamples
 
-SATURATED = np.arange(8)
-SAME = np.zeros(8, dtype=int)
+SATURATED = np.arange(8)  # four strong answers, then four weak ones
 STRONG_SURE = np.array([0, 0, 0, 0, 1, 2, 3, 4])
-BY_CHANCE = np.array([0, 0, 1, 2, 3, 4, 5, 6])  # one pair of the strong model's six
+WEAK_SURE = np.array([1, 2, 3, 4, 0, 0, 0, 0])
+ACROSS = np.array([0, 1, 2, 3, 0, 4, 5, 6])
+WORDS = " ".join(f"word{i}" for i in range(30))
 
 
-def test_a_prompt_on_which_nothing_agrees_with_anything_cannot_be_told() -> None:
-    assert can_tell([SATURATED, SAME, STRONG_SURE], 4, 0.75).tolist() == [False, True, True]
-    across = np.array([0, 1, 2, 3, 0, 4, 5, 6])  # one weak answer is one of the strong model's
-    assert can_tell([across, SAME, STRONG_SURE], 4, 0.5)[0]
+def said(text: str, *, cut: bool = False, count: int = 4) -> list[Sample]:
+    return [Sample(k, text, None, "length" if cut else "stop", 1, 1) for k in range(count)]
 
 
-def test_errors_by_hand() -> None:
-    """lam 1/2, strong a a b c: SS is 1/6. Without an a it is 0, without b or c 1/3: jackknife variance 3 * 1/36."""
-    errors = gain_errors([BY_CHANCE, STRONG_SURE, SATURATED], 4, 0.5)
-    assert errors == pytest.approx([np.sqrt(3 / 36) / 2, 0.0, 0.0])
+def why(ids: IntArray, weak: list[Sample] | None = None, strong: list[Sample] | None = None) -> str:
+    return why_unknown(ids, weak or said("elm"), strong or said("oak"), "Which tree?", is_english)
 
 
-def test_agreement_by_chance_tells_nothing_where_prompts_differ_by_no_more() -> None:
-    assert not can_tell([BY_CHANCE, BY_CHANCE, SATURATED, SATURATED], 4, 0.5).any()
-    assert can_tell([BY_CHANCE, STRONG_SURE, SAME, np.array([1, 2, 3, 4, 0, 0, 0, 0])], 4, 0.5).all()
+def test_only_where_nothing_agrees_with_anything() -> None:
+    assert why(SATURATED) == NONE_EQUAL
+    assert why(STRONG_SURE) == why(WEAK_SURE) == why(ACROSS) == ""  # one sure model is the best label there is
 
 
-def test_with_two_samples_only_saturation_is_looked_at() -> None:
-    assert can_tell([np.arange(4), np.array([0, 0, 1, 2])], 2, 0.5).tolist() == [False, True]
+def test_one_sample_of_each_model_leaves_no_pair_to_look_at() -> None:
+    one = said("oak", count=1)
+    assert why(np.arange(2), one, one) == ""
+    two = said("oak", count=2)
+    assert why(np.arange(4), two, two) == NONE_EQUAL
+
+
+def test_one_pair_of_texts_agrees_by_chance_and_one_pair_of_short_answers_does_not() -> None:
+    assert why(ACROSS, said(WORDS), said(WORDS)) == ONE_EQUAL
+    assert why(np.array([0, 1, 2, 3, 0, 1, 5, 6]), said(WORDS), said(WORDS)) == ""
+
+
+def test_answers_cut_short_are_unknown_where_they_differ_in_both_models() -> None:
+    differing = np.array([0, 0, 1, 2, 3, 3, 4, 5])
+    cut = said("So I", cut=True)
+    assert why(differing, cut, cut) == CUT_OFF
+    assert why(differing, cut, said("oak")) == ""  # the strong model has finished its own
+    assert why(np.zeros(8, dtype=int), cut, cut) == ""  # cut, and all the same as far as they go
+
+
+def test_a_language_that_the_entailment_model_does_not_read_is_named_as_the_reason() -> None:
+    answers = said("東京は日本の首都です。京都ではありません。")
+    assert why(SATURATED, answers, answers) == FOREIGN
+    assert why_unknown(SATURATED, answers, answers, "首都?", reads_any) == NONE_EQUAL
+    assert why(STRONG_SURE, answers, answers) == ""
+
+
+def labelled(answers: Sequence[tuple[list[str], list[str]]]) -> Labels:
+    """Labels of prompts by these weak and strong answers, equal texts being equal meanings."""
+    prompts = [Prompt(str(i), f"question {i}") for i in range(len(answers))]
+    sides = [
+        {
+            prompt.id: [Sample(j, text, None, "stop", 1, 1) for j, text in enumerate(row[side])]
+            for prompt, row in zip(prompts, answers, strict=True)
+        }
+        for side in (0, 1)
+    ]
+    config = LabelConfig(entailment="exact")
+    return label_prompts(prompts, PairSamples(*sides), Meanings(exact_match), config, weak="w", strong="s")
+
+
+GUESSES = ["oak", "elm", "ash", "fir"]
+OTHERS = ["yew", "box", "may", "tea"]
+SURE = ["Rome"] * 4
+
+
+def test_an_unknown_prompt_is_left_out_and_counted() -> None:
+    found = labelled([(GUESSES, SURE), (GUESSES, OTHERS), (SURE, SURE)])
+    assert [row.id for row in found.preferences] == ["0", "2"]
+    assert found.unknown == (UnknownPrompt("1", "question 1", NONE_EQUAL),)
+    assert found.saturation == Saturation(weak=2 / 3, strong=1 / 3, both=1 / 3)
+    assert found.told == pytest.approx(2 / 3)
+    assert "told: 2 of 3 prompts (67%)" in found.verdict
+    assert "weak model 67%, strong 33%, both 33%" in found.verdict
+    assert any("1 prompts have no target" in line and "--from judge" in line for line in found.notes)
+    assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
+
+
+def test_labels_of_nothing_that_can_be_told_are_refused() -> None:
+    with pytest.raises(InputError, match=r"none of 2 prompts can be told.*--from judge"):
+        labelled([(GUESSES, OTHERS)] * 2)
+
+
+def test_unknown_prompts_are_kept_in_a_file(tmp_path: Path) -> None:
+    rows = (UnknownPrompt("1", "Schreib ein Gedicht\u2028über Tee", NONE_EQUAL), UnknownPrompt("2", "b", CUT_OFF))
+    write_unknown(tmp_path / "unknown.jsonl", rows)
+    assert read_unknown(tmp_path / "unknown.jsonl") == rows
+    write_unknown(tmp_path / "unknown.jsonl", ())
+    assert read_unknown(tmp_path / "unknown.jsonl") == read_unknown(tmp_path / "no.jsonl") == ()
+
+
+class Directions:
+    """Sums, poems, and what is neither, at right angles."""
+
+    identity = "directions"
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        rows = [[t.startswith("sum"), t.startswith("poem"), t.startswith("new")] for t in texts]
+        return np.array(rows, dtype=np.float32)
+
+
+TRAINING = [TrainingPrompt("sum" + "+" * i, float(i % 3 == 0), None, None) for i in range(60)]
+UNKNOWN = [UnknownPrompt("p", "poem", NONE_EQUAL)]
+
+
+def trained(**given: object) -> PromptRouter:
+    options = {"unknown": UNKNOWN, **given}
+    method = BY_NAME["kernel"]()
+    return train_router(Directions(), method, TRAINING, weak="small", strong="large", **options)  # type: ignore[arg-type]
+
+
+def test_what_is_nearest_to_an_unknown_prompt_goes_where_the_setting_says() -> None:
+    router = trained().calibrated(Calibration(0.0, 1.0, 60, "all strong"))
+    made = router.route("poem about tea", threshold=2.0)  # whatever threshold is asked for
+    assert (made.role, made.model, made.unknown, made.stage) == ("strong", "large", True, "unknown")
+    assert NONE_EQUAL in made.reason
+    assert "unknown = strong" in made.reason
+    assert replace(router, on_unknown="weak").route("poem about tea").role == "weak"
+    by_score = replace(router, on_unknown="score").route("poem about tea", threshold=2.0)
+    assert (by_score.role, by_score.unknown, by_score.stage) == ("weak", True, "prompt")
+    assert "score" in by_score.reason
+    assert NONE_EQUAL in by_score.reason
+
+
+@pytest.mark.parametrize("prompt", ["sum+++", "new thing"])
+def test_what_is_nearer_to_a_training_prompt_or_to_nothing_is_not_unknown(prompt: str) -> None:
+    assert not trained().route(prompt).unknown
+
+
+def test_a_saved_router_remembers_and_an_older_one_still_loads(tmp_path: Path) -> None:
+    trained(on_unknown="weak").save(tmp_path)
+    made = Router.load(tmp_path, encoder=Directions()).route("poem")
+    assert (made.role, made.unknown) == ("weak", True)
+    description = json.loads((tmp_path / "router.json").read_text())
+    (tmp_path / "unknown.jsonl").write_text("")
+    with pytest.raises(ArtifactError, match=r"unknown\.jsonl"):
+        PromptRouter.load(tmp_path, encoder=Directions())
+    del description["unknown"], description["sha256"]["unknown.jsonl"]
+    (tmp_path / "router.json").write_text(json.dumps(description))
+    (tmp_path / "unknown.jsonl").unlink()
+    assert not PromptRouter.load(tmp_path, encoder=Directions()).route("poem").unknown
+
+
+def test_a_share_is_counted_over_prompts_that_cannot_be_told_too() -> None:
+    assert share_of_scored(0.5, 6, 2, 0) == pytest.approx(2 / 6)  # 4 of 8 in all, 2 of them whatever their score
+    assert share_of_scored(0.1, 6, 2, 0) == 0.0  # not to be had
+    assert share_of_scored(0.9, 6, 0, 2) == 1.0
+    found = Calibration(0.5, 2 / 6, 6, "strong share 50%").beside(2, 0)
+    assert (found.strong_share, found.n, found.unknown) == (0.5, 8, 0.25)
+    assert "25% cannot be told" in found.sentence
+    with pytest.raises(InputError, match="none of 3 prompts can be told"):
+        share_of_scored(0.5, 0, 3, 0)
+
+
+def test_calibrate_and_replay_count_unknown_prompts_where_they_go(tmp_path: Path) -> None:
+    trained().save(tmp_path / "router")
+    prompts = [*(f"sum{'+' * i}" for i in range(6)), "poem one", "poem two"]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": one}) + "\n" for one in prompts))
+    given = {"router": str(tmp_path / "router"), "encoder": Directions()}
+    found = calibrate(tmp_path / "p.jsonl", strong_share=0.1, anyway=True, **given)  # type: ignore[arg-type]
+    assert (found.strong_share, found.unknown) == (0.25, 0.25)
+    again = replay(tmp_path / "p.jsonl", **given)  # type: ignore[arg-type]
+    assert (again.strong_share, again.unknown_share) == (0.25, 0.25)
+    assert any("25.0% cannot be told" in line for line in again.lines)
+
+
+def test_quality_is_not_estimated_where_belief_has_nothing_to_stand_on() -> None:
+    told = np.array([False] * 4)
+    check_belief({}, told)
+    with pytest.raises(InputError, match="25% of these prompts can be told"):
+        check_belief({}, np.array([True, True, True, False]))
+    with pytest.raises(InputError, match="40% of the prompts that were to be labelled"):
+        check_belief({"told": {"share": 0.4}}, told)
+    with pytest.raises(InputError, match="does not agree with itself on 60%"):
+        check_belief({"told": {"share": 1.0, "saturation": {"strong": 0.6}}}, told)

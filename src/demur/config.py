@@ -20,7 +20,7 @@ import yaml
 from demur.errors import InputError
 from demur.files import refuse_device, write_whole
 from demur.limits import check_field
-from demur.records import SamplingSettings
+from demur.records import OnUnknown, SamplingSettings
 
 RUN_RECORD = "run.json"
 A_MODEL = (
@@ -244,6 +244,7 @@ class RouterConfig:
         metadata={"at_least": 0, "at_most": MOST_EXTRA_SAMPLES}
         | {"help": "Most weak samples that the gate may request beside the answer."},
     )
+    unknown: OnUnknown = field(default="strong", metadata={"help": "What cannot be told goes: strong, weak, score."})
 
     @property
     def served(self) -> str:
@@ -268,8 +269,7 @@ class RunConfig:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     label: LabelConfig = field(default_factory=LabelConfig)
     router: RouterConfig = field(default_factory=RouterConfig)
-    # of the prompts with gold answers, kept for measuring; by hash of id; below 1, since some must train
-    test_share: float = field(default=0.5, metadata={"at_least": 0, "below": 1})
+    test_share: float = field(default=0.5, metadata={"at_least": 0, "below": 1})  # of gold ones, by hash; not trained
     strong_share: float = field(default=0.3, metadata=_FRACTION)  # the threshold's share of calls to the strong model
     max_usd: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # stop before sampling costs more
 

@@ -35,16 +35,18 @@ from demur.gate.train import train_gate
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run
 from demur.labels.preference_files import read_preferences, write_preferences
+from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import (
     Calibration,
+    share_of_scored,
     threshold_for_share,
 )
 from demur.methods.classifier import Classifier
 from demur.models.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
 from demur.prompts import why_untested
-from demur.records import Encoder, Entailment, Grader, Progress, SamplingSettings, no_progress
+from demur.records import Encoder, Entailment, Grader, OnUnknown, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_routers
@@ -121,6 +123,7 @@ def label_stage(run: Run) -> Labels:
     labels = label_run(run)
     notes = sampling_notes(run.config.sampling, run.pair, run.train, run.samples, run.store)
     labels = replace(labels, notes=(*notes_of(run), *notes, *labels.notes))
+    write_unknown(run.config.folder / UNKNOWN_FILE, labels.unknown)
     write_preferences(run.config.preferences, labels.preferences)
     keep_made(run.config.folder, "labels", hash_of_file(run.config.preferences), run.samples_hash)
     return labels
@@ -145,9 +148,17 @@ def train_stage(run: Run) -> PromptRouter:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
     config, served = run.config, run.config.router.served
     preferences = read_preferences(config.preferences)
+    remembered = read_unknown(config.folder / UNKNOWN_FILE)
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
+    record |= {"told": told_by(preferences, remembered)}
     methods = {name: run.own.methods.get(name, name) for name in config.router.methods}
-    routers = train_routers(preferences, run.encoder, methods, record=record, progress=run.progress)
+    routers = train_routers(
+        *(preferences, run.encoder, methods),
+        record=record,
+        unknown=remembered,
+        on_unknown=config.router.unknown,
+        progress=run.progress,
+    )
     for name, router in routers.items():
         router.save(config.routers / name)
     routers[served].save(config.served_router)
@@ -173,8 +184,13 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
 
 def calibrate_stage(run: Run, gated: Router) -> Calibration:
     """The router's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
-    calibration = threshold_for_share(gated.training_finals, run.config.strong_share, on="the training prompts")
-    calibration = replace(calibration, n=len(gated.prompt_router.training))  # each may count with several drafts
+    router, asked = gated.prompt_router, run.config.strong_share
+    lost = len(router.unknown.prompts) if router.unknown and router.forced_role else 0
+    strong, weak = (lost if router.forced_role == role else 0 for role in ("strong", "weak"))
+    share = share_of_scored(asked, len(router.training), strong, weak)
+    found = threshold_for_share(gated.training_finals, share, on="the training prompts")
+    found = replace(found, n=len(router.training), asked=f"strong share {asked:.0%}")  # each may have several drafts
+    calibration = found.beside(strong, weak)
     save_calibration(run.config.served_router, calibration)
     return calibration
 
@@ -291,13 +307,15 @@ def train(
     entailment: Entailment | None = None,
     gate: str = "auto",
     extra_samples: int = 3,
+    unknown: OnUnknown = "strong",
     progress: Progress = no_progress,
 ) -> Router:
     """Fit the routers and the gate on a run's preferences and samples; returns the served router, not yet calibrated.
 
     ``methods``: a list, names separated by commas, or a mapping from new names to scikit-learn classifiers of your own.
     ``encoder``: a name, or an object with ``encode``. ``entailment`` where the labels were made with your own. Objects
-    of your own must be given again to whatever loads the router. Raises InputError.
+    of your own must be given again to whatever loads the router. ``unknown``: where prompts go that are like those
+    whose samples cannot tell. Raises InputError.
     """
     own = Own(
         encoder=None if isinstance(encoder, str) else encoder,
@@ -307,7 +325,7 @@ def train(
     names = list(methods) if isinstance(methods, Mapping) else list_names(methods)
     spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
-    given |= {"gate": gate, "extra_samples": extra_samples}
+    given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown}
     config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
     with open_run(config, own, progress=progress) as opened:
         opened.lock("train")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AllowEndpoint, AsJson
+from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
 
 
 class Recorded(StrEnum):
@@ -44,6 +44,7 @@ def serve(
             help="Serve another pair of models than the router was labelled with, without a warning.",
         ),
     ] = False,
+    anyway: Anyway = False,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
 ) -> None:
     """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
@@ -64,6 +65,7 @@ def serve(
         record_prompts=True if record else None,
         allow_endpoints=allow_endpoint,
         pair_changed_anyway=pair_changed_anyway or None,
+        anyway=True if anyway or demo else None,
         ready=printing.serving,
     )
 

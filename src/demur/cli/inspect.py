@@ -15,6 +15,8 @@ AllowEndpoint = Annotated[
     typer.Option(help="HOST[:PORT][#KEY_VARIABLE] that a saved router may send prompts to; may be repeated."),
 ]
 
+Anyway = Annotated[bool, typer.Option("--anyway", help="Also with a router that was not told from random.")]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add models, doctor and entail to the command line."""

@@ -16,7 +16,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.gateway import add_commands as gateway_commands
-from demur.cli.inspect import AllowEndpoint, AsJson
+from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.options import with_options
 from demur.cli.paper import add_commands as paper_commands
@@ -190,6 +190,7 @@ def calibrate(
         str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
     ] = "missed",
     allow_endpoint: AllowEndpoint = None,
+    anyway: Anyway = False,
     json: AsJson = False,
 ) -> None:
     """Set a saved router's threshold by share, by budget (no labels needed), or with a guarantee on quality."""
@@ -207,6 +208,7 @@ def calibrate(
         confidence=confidence,
         loss=loss,  # type: ignore[arg-type]  # checked above
         allow_endpoints=allow_endpoint or (),
+        anyway=anyway,
     )
     if json:
         return printing.as_json(calibration)

@@ -211,8 +211,9 @@ def outdated(folder: Path) -> None:
 def labels(made: Labels) -> None:
     """Shares of the training targets."""
     out.print(made.sentence)
-    for line in (*made.notes, *made.warnings):
-        out.print(f"- {line}", markup=False)
+    for line in (*made.notes, *made.warnings, made.verdict):
+        if line:
+            out.print(f"- {line}", markup=False)
 
 
 def print_trained(router: Router, run: Path) -> None:

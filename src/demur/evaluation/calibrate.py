@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,12 @@ from demur.evaluation.graded_file import NEAR, GradedFile, read_graded, refuse_t
 from demur.evaluation.promises import keep_promise, promise_number
 from demur.files import write_whole
 from demur.gate.router import Router, believed_quality
+from demur.labels.unknown import LEAST_TOLD
 from demur.limits import check_number
 from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (
     Calibration,
+    share_of_scored,
     threshold_for_quality,
     threshold_for_share,
     threshold_for_usd,
@@ -29,9 +32,10 @@ from demur.measure.threshold import (
 )
 from demur.methods.estimator import unit_rows
 from demur.prompts import load_prompts
-from demur.records import Encoder, FloatArray, content_hash
+from demur.records import BoolArray, Encoder, FloatArray, content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
+from demur.routing.verdict import check_learned
 
 log = logging.getLogger("demur.calibrate")
 
@@ -49,6 +53,7 @@ def calibrate(
     allow_endpoints: Sequence[str] = (),
     encoder: Encoder | None = None,
     method: object | None = None,
+    anyway: bool = False,
 ) -> Calibration:
     """Set a saved router's threshold on your own prompts, by one of four criteria.
 
@@ -57,6 +62,10 @@ def calibrate(
     graded prompts (see `demur.evaluation.graded_file`), writes certificate.json beside the router, holds for the
     router without its gate, and raises InputError where no guarantee can be given. ``encoder``, ``method`` and
     ``allow_endpoints``: as `demur.Router.load` takes them.
+
+    Prompts that cannot be told count as where the router sends them. A router that was not told from random is refused
+    unless ``anyway``; quality is not estimated where too few prompts could be told, or the strong model does not agree
+    with itself.
     """
     criteria = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
     given = [name for name, value in criteria.items() if value is not None]
@@ -67,23 +76,64 @@ def calibrate(
     prompt_router = loaded.prompt_router
     if risk is not None:
         return _certify(prompt_router, Path(router), read_graded(prompts), risk, confidence, loss)
+    check_learned(prompt_router.record, router, anyway=anyway)
     texts = [prompt.text for prompt in load_prompts(prompts)]
     gate = loaded.gate if loaded.active else None
-    staged = loaded.expected(prompt_router.score(texts), gate)  # the very scores that the router will decide by
+    looked, forced = prompt_router.look_at(texts), prompt_router.forced_role
+    staged = loaded.expected(looked.scores, gate)  # the very scores that the router will decide by
+    told = ~looked.unknown if forced else np.ones(len(texts), dtype=bool)
+    strong, weak = (int((~told).sum()) if forced == role else 0 for role in ("strong", "weak"))
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
     if usd_per_1k is not None:
         costs = prompt_router.expected_usd(texts)
         if costs is None:
             raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
         found = threshold_for_usd(
-            staged.final, lambda t: float(staged.use(t).cost(*costs).mean()), usd_per_1k, float(costs[0].mean()), on=on
+            _some(staged.final, told),
+            lambda t: float(staged.use(t).sent(looked.unknown, forced).cost(*costs).mean()),
+            *(usd_per_1k, float(costs[0].mean())),
+            on=on,
         )
     elif keep_quality is not None:
-        found = threshold_for_quality(staged.final, *believed_quality(loaded, texts), keep_quality, on=on)
+        check_belief(prompt_router.record, looked.unknown)
+        known = [text for text, one in zip(texts, told, strict=True) if one]
+        found = threshold_for_quality(staged.final[told], *believed_quality(loaded, known), keep_quality, on=on)
     else:
-        found = threshold_for_share(staged.final, 0.3 if strong_share is None else strong_share, on=on)
+        share = share_of_scored(0.3 if strong_share is None else strong_share, int(told.sum()), strong, weak)
+        found = threshold_for_share(staged.final[told], share, on=on)
+        found = replace(found, asked=f"strong share {0.3 if strong_share is None else strong_share:.0%}")
+    found = found.beside(strong, weak)
     save_calibration(Path(router), found)
     return found
+
+
+def _some(scores: FloatArray, told: BoolArray) -> FloatArray:
+    """The scores that have a say. Raises InputError where none has."""
+    if not told.any():
+        raise InputError(f"none of {len(told)} prompts can be told, so no threshold has a say; give other prompts")
+    return np.asarray(scores[told])
+
+
+def check_belief(record: Mapping[str, Any], unknown: BoolArray) -> None:
+    """Raise InputError where belief has nothing to stand on: the labels', or on these prompts (``unknown``, (n,)).
+
+    Of records without these figures, which older routers have, nothing is refused.
+    """
+    told = record.get("told", {})
+    here, there = 1 - float(unknown.mean()), float(told.get("share", 1.0))
+    for share, where in ((here, "of these prompts"), (there, "of the prompts that were to be labelled")):
+        if share < LEAST_TOLD:
+            raise InputError(
+                f"quality cannot be estimated: only {share:.0%} {where} can be told by samples, and "
+                f"{LEAST_TOLD:.0%} are needed; ask for strong_share, or label with --from judge"
+            )
+    saturated = float(told.get("saturation", {}).get("strong", 0.0))
+    if saturated > 1 - LEAST_TOLD:
+        raise InputError(
+            f"quality cannot be estimated: the strong model does not agree with itself on {saturated:.0%} of the "
+            f"labelled prompts, at most {1 - LEAST_TOLD:.0%} may be so; ask for strong_share, or label with --from "
+            "judge"
+        )
 
 
 def _certify(

@@ -18,7 +18,8 @@ from demur.evaluation.results import (
 )
 from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences
-from demur.labels.targets import label_warnings, saturated_rows
+from demur.labels.targets import label_warnings
+from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.measure.threshold import payback
 from demur.models.allowed import run_endpoints, without_keys
 from demur.models.encoder import CachedEncoder
@@ -70,7 +71,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         warnings=(
             *outdated(config.folder),
             *quality_warnings(test),
-            *label_warnings(targets, saturated_rows(preferences)),
+            *label_warnings(targets, saturation_of(preferences, read_unknown(config.folder / UNKNOWN_FILE))),
         ),
         pricing=prices,
         payback=payback(spent.usd, *means, config.strong_share),

@@ -27,6 +27,7 @@ class Replayed:
     threshold: float
     strong_share: float
     unfamiliar_share: float  # of prompts unlike any training prompt
+    unknown_share: float  # of prompts nearest to one whose samples could not tell
     checked_share: float  # of prompts whose weak answer the gate would look at
     extra_samples: float  # of the weak model, expected a prompt
     usd: tuple[float, float, float] | None  # expected, low, high; None when a price is unknown
@@ -41,6 +42,8 @@ class Replayed:
             f"{self.prompts:,} prompts at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to the strong "
             f"model, {self.unfamiliar_share:.1%} are unlike any training prompt"
         ]
+        if self.unknown_share:
+            found.append(f"{self.unknown_share:.1%} cannot be told: they are like prompts whose samples could not")
         if self.checked_share:
             found.append(
                 f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
@@ -96,8 +99,8 @@ def replay(
     graded = read_graded(file) if _is_graded(Path(file)) else None
     texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]
     used = prompt_router.threshold if threshold is None else threshold
-    scores, familiar = prompt_router.score_with_familiarity(texts)
-    use = loaded.expected(scores, loaded.serving_gate).use(used)
+    looked, forced = prompt_router.look_at(texts), prompt_router.forced_role
+    use = loaded.expected(looked.scores, loaded.serving_gate).use(used).sent(looked.unknown, forced)
     strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
     quality = None
     if graded:
@@ -108,7 +111,8 @@ def replay(
         prompts=len(texts),
         threshold=used,
         strong_share=float(strong.mean()),
-        unfamiliar_share=1.0 - float(np.mean(familiar)),
+        unfamiliar_share=1.0 - float(np.mean(looked.familiar)),
+        unknown_share=float(np.mean(looked.unknown)),
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
         usd=None if costs is None else _with_interval(use.cost(*costs)),

@@ -35,6 +35,8 @@ class Explanation:
 
     @property
     def _turns(self) -> str:
+        if self.decision.stage == "unknown":
+            return "whatever the strong share: only the setting `unknown` sends it elsewhere"
         low, high = self.flips
         if low < high:
             return (

@@ -119,7 +119,7 @@ class Router:
     def first_stage(self, decision: Decision) -> Decision:
         """The prompt router's decision, or a decision that the weak model's answer is to be checked."""
         gate = self.serving_gate
-        if gate is None or abs(decision.score - decision.threshold) > gate.band:
+        if gate is None or decision.stage == "unknown" or abs(decision.score - decision.threshold) > gate.band:
             return decision
         reason = f"{decision.reason}; within {gate.band:.3f} of it, so the weak model's answer is checked"
         return replace(

@@ -14,7 +14,7 @@ from demur.gate.drafts import Drafts
 from demur.gate.gate import CERTAIN, Gate
 from demur.labels.believed_gain import area_interval
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
-from demur.records import BoolArray, FloatArray, IntArray
+from demur.records import BoolArray, FloatArray, IntArray, Role
 from demur.statistics import mean_ranks
 
 REHEARSED = 2000  # drafts that are kept of a rehearsal
@@ -68,6 +68,13 @@ class Use:
             f"checks {self.checked.mean():.0%} of the prompts, {self.extra.mean():.2f} extra weak samples per prompt; "
             f"{self.strong.mean():.0%} go to the strong model, {(self.strong & self.checked).mean():.0%} after a draft"
         )
+
+    def sent(self, prompts: BoolArray, role: Role | None) -> Use:
+        """The same where some of the prompts, (n,) booleans, go to one model whatever their scores; None: by scores."""
+        if role is None:
+            return self
+        rows = prompts[:, None]
+        return Use(np.where(rows, role == "strong", self.strong), self.checked & ~rows, np.where(rows, 0, self.extra))
 
     @property
     def weak_answers(self) -> IntArray:

@@ -117,7 +117,7 @@ def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt
         score=exchange.score,
         threshold=exchange.threshold,
         reason=exchange.reason,
-        stage="gate" if checked else "prompt",
+        stage="gate" if checked else made.decision.stage if made else "prompt",
         extra_samples=checked.extra_samples if checked else 0,
         calibration_void=bool(checked and checked.void),
         status=ended.status,

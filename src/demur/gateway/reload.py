@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from dataclasses import replace
 
 from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
@@ -12,6 +13,7 @@ from demur.gateway.app import Gateway
 from demur.gateway.keys import check_budgets, read_keys
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
+from demur.routing.verdict import check_learned
 
 OWN = ("encoder", "method", "entailment")  # settings that name objects of the user's own
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
@@ -26,6 +28,9 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Route
     own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
         router = _in_front_of(settings, Router.load(folder, **own, allow_endpoints=settings.endpoints))
+        if settings.unknown:
+            router = replace(router, prompt_router=replace(router.prompt_router, on_unknown=settings.unknown))
+        check_learned(router.prompt_router.record, folder, anyway=settings.anyway)
         score = float(router.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:

@@ -59,17 +59,20 @@ def serve(
     record_prompts: bool | None = None,
     allow_endpoints: Sequence[str] | None = None,
     pair_changed_anyway: bool | None = None,
+    anyway: bool | None = None,
     ready: Ready | None = None,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address of
     the service and that of the operator's routes.
 
-    ``config`` is a file of `GatewaySettings`; the other arguments override it. Raises InputError, ArtifactError.
+    A router that was not told from random is refused unless ``anyway``. ``config`` is a file of `GatewaySettings`; the
+    other arguments override it. Raises InputError, ArtifactError.
     """
 
     def read() -> GatewaySettings:
         given = {"router": router, "host": host, "port": port, "encoder": encoder, "record_prompts": record_prompts}
         given["pair_changed_anyway"] = pair_changed_anyway
+        given["anyway"] = anyway
         return read_settings(config, **given, allow_endpoints=list(allow_endpoints) if allow_endpoints else None)
 
     read()  # an invalid file is reported before anything is started

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from demur.config import ModelConfig, from_mapping, read_mapping
 from demur.errors import InputError
@@ -17,7 +17,18 @@ from demur.records import Role
 
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
-    {"default", "context_characters", "sticky", "fallback", "headers", "record_prompts", "keys", "admin_key_env"}
+    {
+        "default",
+        "unknown",
+        "anyway",
+        "context_characters",
+        "sticky",
+        "fallback",
+        "headers",
+        "record_prompts",
+        "keys",
+        "admin_key_env",
+    }
     | {"allow_endpoints", "allowed_origins", "embedding_models", "decide_seconds", "body_seconds", "max_in_flight"}
     | {"drain_seconds", "max_body_bytes", "max_inflated_bytes", "max_json_values"}
 )
@@ -45,6 +56,7 @@ class GatewaySettings:
     encoder: str = ""  # module:object of the encoder of your own that it was trained on
     method: str = ""  # module:object of the classifier of your own
     entailment: str = ""  # module:function of your own that its labels were made with
+    anyway: bool = False  # serve a router that was not told from random
     host: str = "127.0.0.1"  # loopback by default
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
     weak: ServedModel | None = None  # None: the pair that the router was trained on
@@ -52,6 +64,8 @@ class GatewaySettings:
     pair_changed_anyway: bool = False  # a model of another name than the router was labelled with is not remarked on
     # HOST[:PORT][#KEY_VARIABLE] that the saved router may send prompts to, beside the two above.
     allow_endpoints: tuple[str, ...] = ()
+    # Where prompts go that are like those whose samples could not tell: strong, weak, score; empty: as it was trained.
+    unknown: Literal["", "strong", "weak", "score"] = ""
     default: Role = "strong"  # where a prompt without any text goes: weak or strong
     context_characters: int = field(
         default=500, metadata={"at_least": 0}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 
@@ -37,14 +38,23 @@ from demur.labels.uncertainty import (
     agreement,
     consistency,
     coverage,
-    saturated_share,
     uncertainty,
     usable_definition,
+)
+from demur.labels.unknown import (
+    UNMEASURED,
+    Saturation,
+    UnknownPrompt,
+    check_told,
+    cut_share,
+    reader_of,
+    unknown_notes,
+    why_unknown,
 )
 from demur.meaning.clusters import MeaningClusters
 from demur.meaning.declined_answers import says_nothing
 from demur.meaning.meanings import Meanings
-from demur.records import Encoder, FloatArray, IntArray, Preference, Prompt, Sample
+from demur.records import BoolArray, Encoder, FloatArray, IntArray, Preference, Prompt, Sample
 from demur.sampling.pair import PairSamples
 
 _Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
@@ -58,8 +68,10 @@ class Labels:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()  # how the targets were made; warnings
     definition: str = ""  # of the entropies, as used; "" where none were measured, and all below is 0
-    saturated: float = 0.0  # share of prompts where every answer of the weak, or of the strong model is its own meaning
+    saturation: Saturation = UNMEASURED  # of all prompts, the unknown ones too
     pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
+    unknown: tuple[UnknownPrompt, ...] = ()  # prompts whose samples cannot tell: they have no target
+    cut: float = 0.0  # share of all answers that max_tokens ended
 
     @property
     def ties(self) -> float:
@@ -76,10 +88,22 @@ class Labels:
         )
         if not self.definition:
             return counted
-        return (
-            f"{counted}; SE {self.definition}, saturated {self.saturated:.0%}; the entailment model decided about "
-            f"{self.pairs_scored:,} pairs of answers"
-        )
+        decided = f"the entailment model decided about {self.pairs_scored:,} pairs of answers"
+        return f"{counted}; SE {self.definition}; {decided}"
+
+    @property
+    def told(self) -> float:
+        """Share of the prompts that could be labelled."""
+        return len(self.preferences) / max(1, len(self.preferences) + len(self.unknown))
+
+    @property
+    def verdict(self) -> str:
+        """How much the labels stand on, in one line; "" where they are not from samples."""
+        if not self.definition:
+            return ""
+        asked = len(self.preferences) + len(self.unknown)
+        cut = f"; {self.cut:.0%} of the answers were cut at max_tokens" if self.cut else ""
+        return f"told: {len(self.preferences)} of {asked} prompts ({self.told:.0%}); {self.saturation.sentence}{cut}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +112,33 @@ class _Measured:
 
     weak: Sureness
     strong: Sureness
-    weak_meanings: Sequence[int]
-    strong_meanings: Sequence[int]
-    saturated: float = 0.0
-    pairs: int = 0
+    weak_ids: Sequence[IntArray]  # clusters of each model's own answers
+    strong_ids: Sequence[IntArray]
     joint: Sequence[IntArray] = ()  # clusters over both models' answers of a prompt, the strong model's half first
     belief: Belief | None = None
+
+    def of(self, told: BoolArray) -> _Measured:
+        """The same of those prompts alone, (n,) booleans."""
+        weak_ids, strong_ids, joint = (
+            list(compress(each, told)) for each in (self.weak_ids, self.strong_ids, self.joint)
+        )
+        belief = self.belief and replace(self.belief, gains=self.belief.gains[told])
+        return _Measured(self.weak.of(told), self.strong.of(told), weak_ids, strong_ids, joint, belief)
+
+    @property
+    def weak_meanings(self) -> list[int]:
+        """How many the weak model's answers have, a prompt each."""
+        return [len(np.unique(ids)) for ids in self.weak_ids]
+
+    @property
+    def strong_meanings(self) -> list[int]:
+        """How many the strong model's answers have."""
+        return [len(np.unique(ids)) for ids in self.strong_ids]
+
+    def saturation(self, n: int) -> Saturation:
+        """Of either model with n samples; of one sample nothing is known."""
+        weak, strong = (np.array(each) == n for each in (self.weak_meanings, self.strong_meanings))
+        return Saturation.of(weak, strong) if n > 1 else UNMEASURED
 
     @property
     def gains(self) -> FloatArray:
@@ -142,23 +187,31 @@ def label_prompts(
     _check_equal_n(prompts, *sides)
     silent = _check_silence(sides, (weak, strong))
     definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
-    measured = _measure(prompts, sides[0], sides[1], meanings, definition)
-    pairs, name = measured.pairs, config.name
-    notes: tuple[str, ...] = ()
+    measured, pairs = _measure(prompts, sides[0], sides[1], meanings, definition)
+    saturation, cut = measured.saturation(len(sides[1][0])), cut_share([*sides[0], *sides[1]])
+    name, notes = config.name, []
     if "log-probs" in KINDS[name].needs and measured.weak.coverage is None:
-        name, notes = "agreement", ("targets agreement: without log-probs there is no coverage to combine it with",)
+        name = "agreement"
+        notes.append("targets agreement: without log-probs there is no coverage to combine it with")
     if "joint meanings" in KINDS[name].needs:
         found = joint_clusters(prompts, sides[0], sides[1], meanings)
         measured, pairs = replace(measured, joint=found.ids), pairs + found.pairs_scored
     belief = believe(measured.joint, sides) if "belief" in KINDS[name].needs else None
     measured = replace(measured, belief=belief)
+    reasons = _why_unknown(prompts, measured, sides, config)
+    told = np.array([not reason for reason in reasons])
+    unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
+    check_told(unknown, len(prompts))
+    measured, prompts = measured.of(told), list(compress(prompts, told))
+    sides = [list(compress(side, told)) for side in sides]
     if "encoder" in KINDS[name].needs:
         picked = _choose(prompts, measured, sides, encoder, config)
-        name, notes = picked.kind, (picked.sentence,)
+        name, notes = picked.kind, [*notes, picked.sentence]
     if "belief" not in KINDS[name].needs:
         belief = None
-    notes = (*notes, belief.sentence) if belief else notes
+    notes += [belief.sentence] if belief else []
     targets = TARGETS[name](measured, config)
+    meanings_of = measured.weak_meanings, measured.strong_meanings
     rows = tuple(
         Preference(
             id=prompt.id,
@@ -175,8 +228,8 @@ def label_prompts(
             definition=definition,
             margin=float(measured.weak.entropy[i] - measured.strong.entropy[i]),
             n=len(sides[0][i]),
-            meanings_a=measured.weak_meanings[i],
-            meanings_b=measured.strong_meanings[i],
+            meanings_a=meanings_of[0][i],
+            meanings_b=meanings_of[1][i],
             slope=belief.slope if belief else None,
             strong_weight=belief.strong_weight if belief else None,
         )
@@ -184,12 +237,28 @@ def label_prompts(
     )
     as_printed = definition in AS_PRINTED
     warnings = list(silent)
-    warnings += label_warnings(targets, measured.saturated, as_printed=as_printed, softer=KINDS[name].softer)
+    warnings += label_warnings(targets, saturation, as_printed=as_printed, softer=KINDS[name].softer)
     if definition != config.definition:
         warnings.insert(
             0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
         )
-    return Labels(rows, tuple(warnings), notes, definition, measured.saturated, pairs)
+    notes += unknown_notes(unknown)
+    return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, pairs, unknown, cut)
+
+
+def _why_unknown(
+    prompts: Sequence[Prompt], measured: _Measured, sides: Sequence[_Side], config: LabelConfig
+) -> list[str]:
+    """Why the samples of each prompt do not tell, "" where they do.
+
+    Where no clusters over both models were asked for, what is equal within either model has to do.
+    """
+    reads = reader_of(config.entailment)
+    apart = [np.concatenate([b, len(b) + a]) for a, b in zip(measured.weak_ids, measured.strong_ids, strict=True)]
+    return [
+        why_unknown(ids, weak, strong, prompt.text, reads)
+        for prompt, ids, weak, strong in zip(prompts, measured.joint or apart, *sides, strict=True)
+    ]
 
 
 def _check_equal_n(
@@ -232,8 +301,11 @@ def _measure(
     strong: Sequence[Sequence[Sample]],
     meanings: Meanings,
     definition: str,
-) -> _Measured:
-    """Cluster the answers of both models, each model's by themselves, in one go: their pairs share the batches."""
+) -> tuple[_Measured, int]:
+    """Cluster the answers of both models, each model's by themselves, in one go: their pairs share the batches.
+
+    With the number of pairs that the entailment model decided about.
+    """
     questions = [prompt.text for prompt in prompts] * 2
     answers = [[one.text for one in side] for side in (*weak, *strong)]
     found = meanings(questions, answers)
@@ -246,9 +318,7 @@ def _measure(
     if definition in OF_FIRST_ANSWER:
         doubts = [first_answer_doubt(definition, prompts, side, meanings.entailment) for side in (weak, strong)]
         sides = [replace(side, entropy=doubt) for side, doubt in zip(sides, doubts, strict=True)]
-    saturated = max(saturated_share(found.ids[:n]), saturated_share(found.ids[n:]))
-    counts = [len(np.unique(ids)) for ids in found.ids]
-    return _Measured(sides[0], sides[1], counts[:n], counts[n:], saturated, found.pairs_scored)
+    return _Measured(sides[0], sides[1], found.ids[:n], found.ids[n:]), found.pairs_scored
 
 
 def has_tokens(samples: _Side) -> bool:
@@ -323,7 +393,7 @@ def _choose(
     first = [np.concatenate([ids[:half], ids[n : n + half]]) for ids in joint]
     slope = measured.belief.slope if measured.belief else None
     belief = believe(first, [[answers[:half] for answers in side] for side in sides], slope=slope)
-    learned = _Measured(weak, strong, (), (), joint=first, belief=belief)
+    learned = _Measured(weak, strong, (), (), first, belief)
     candidates = {name: TARGETS[name](learned, config) for name in CANDIDATES}
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
     return choose_targets(candidates, judged, vectors)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.records import FloatArray
+from demur.records import BoolArray, FloatArray
 from demur.statistics import mean_ranks
 
 COVERAGE_WEIGHT = 2.0  # beside the entropy's rank; 1 and 3 give the same within a per cent
@@ -24,6 +24,11 @@ class Sureness:
     entropy: FloatArray  # (n,) of meanings, nats
     consistency: FloatArray  # (n,) share of pairs of answers that mean the same, in [0, 1]
     coverage: FloatArray | None = None  # (n,) nats, see `demur.labels.uncertainty.coverage`; None without log-probs
+
+    def of(self, chosen: BoolArray) -> Sureness:
+        """The same on those prompts alone, (n,) booleans."""
+        covered = None if self.coverage is None else self.coverage[chosen]
+        return Sureness(self.entropy[chosen], self.consistency[chosen], covered)
 
     @property
     def doubt(self) -> FloatArray:

@@ -8,17 +8,17 @@ are `demur.labels.preference_files`'.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 
 from demur.errors import InputError
-from demur.records import FloatArray, Preference, Winner
+from demur.labels.unknown import UNMEASURED, Saturation
+from demur.records import FloatArray, Winner
 from demur.statistics import mean_ranks
 
 Delta = Literal["symmetric", "paper"]
-WARNED_SHARE = 1 / 3  # of ties, or of saturated prompts
+WARNED_SHARE = 1 / 3  # of ties, or of prompts that the strong model is saturated on
 
 
 def relative_difference(entropy_weak: FloatArray, entropy_strong: FloatArray, delta: Delta = "symmetric") -> FloatArray:
@@ -75,17 +75,8 @@ def winner_of(target: float) -> Winner:
     return "tie" if target == 0.5 else "model_b" if target > 0.5 else "model_a"
 
 
-def saturated_rows(preferences: Sequence[Preference]) -> float:
-    """Share of rows where every sample of the weak, or of the strong model is a meaning of its own: the larger one."""
-    if not preferences:
-        return 0.0
-    sides = [[row.meanings_a for row in preferences], [row.meanings_b for row in preferences]]
-    counts = [row.n if row.n > 1 else -1 for row in preferences]
-    return max(float(np.mean([found == n for found, n in zip(side, counts, strict=True)])) for side in sides)
-
-
 def label_warnings(
-    targets: FloatArray, saturated: float = 0.0, *, as_printed: bool = False, softer: str = ""
+    targets: FloatArray, saturation: Saturation = UNMEASURED, *, as_printed: bool = False, softer: str = ""
 ) -> tuple[str, ...]:
     """Warnings about labels from which little can be learned: ties, saturation, one side only, Eq. 2 as printed.
 
@@ -98,10 +89,10 @@ def label_warnings(
             f": soft labels ({softer}) distinguish more prompts" if softer else ", from which little can be learned"
         )
         found.append(f"{ties:.0%} of the preferences are ties{remedy}")
-    if saturated > WARNED_SHARE:
+    if saturation.strong > WARNED_SHARE:  # a weak model that wavers beside a sure strong one is no defect
         found.append(
-            f"{saturated:.0%} of the prompts are saturated (every sample its own meaning): ask for shorter answers, or "
-            "label with token log-probs (--definition predictive_entropy)"
+            f"the strong model's answers all differ on {saturation.strong:.0%} of the prompts, so its belief tells "
+            "little there: ask for shorter answers, or label with --from judge"
         )
     if as_printed:
         found.append("routers on labels by Eq. 2 as printed are not better than chance on NQ-Open; use rao_blackwell")

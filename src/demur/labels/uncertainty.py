@@ -249,10 +249,3 @@ def coverage(texts: Sequence[str], logprobs: LogProbs) -> float:
     """
     distinct = {text: float(np.sum(tokens)) for text, tokens in zip(texts, logprobs, strict=True) if len(tokens)}
     return -float(np.logaddexp.reduce(list(distinct.values()))) if distinct else float("nan")
-
-
-def saturated_share(clusters: Sequence[IntArray]) -> float:
-    """Share of prompts where every answer is a meaning of its own: their entropies are all equal."""
-    if not clusters:
-        return 0.0
-    return float(np.mean([len(ids) > 1 and len(np.unique(ids)) == len(ids) for ids in clusters]))

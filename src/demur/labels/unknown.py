@@ -1,46 +1,174 @@
-"""Which prompts' samples are informative about the gain of escalating; label-free, not yet used by training or serving.
+"""Can a prompt's samples tell at all what escalating gains? One that they cannot tell of gets no target.
 
-Samples are not informative in two cases. No two answers mean the same, as on open-ended prompts, where g is 0 whatever
-the answers are worth. Or the answers agree by chance, so that g of the same prompt, sampled again, would vary as much
-as g varies between prompts.
+A prompt is unknown where its samples hold no agreement to stand on: no two answers mean the same, in either model or
+across them, as on open-ended prompts; only one pair of answers that are texts does, which chance does as well; or both
+models' answers were mostly cut at max_tokens, and what is there of them differs. A weak model that agrees with nothing
+beside a strong one that agrees with itself is not unknown: no samples tell more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from demur.labels.belief import believed_gains, pair_shares
-from demur.records import BoolArray, FloatArray, IntArray
+from demur.errors import InputError
+from demur.files import write_whole
+from demur.labels.uncertainty import consistency
+from demur.meaning.languages import is_english
+from demur.prompts.rows import read_rows
+from demur.records import BoolArray, IntArray, Preference, Sample
 
-FEWEST = 3  # samples: two leave one pair, whose absence cannot be looked at
+UNKNOWN_FILE = "unknown.jsonl"  # in a run's folder
+FEWEST = 2  # samples of each model: one leaves no pair whose absence could be looked at
+TEXT_WORDS = 20  # answers of more words on average are texts, of which one pair in so many is called equal by chance
+FEWEST_OF_TEXTS = 4  # samples of each model from which one equal pair is few
+CUT = "length"  # finish_reason of an answer that max_tokens ended
+MOST_CUT = 0.5  # share of a model's answers
+LEAST_TOLD = 0.5  # share of prompts that must be told before quality is estimated from belief
+
+NONE_EQUAL = "no two answers mean the same, within either model or across"
+ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
+CUT_OFF = "most answers of both models were cut at max_tokens, and differ"
+FOREIGN = "the entailment model was not made for its language, and no two answers are equal by rule"
 
 
-def can_tell(joint: Sequence[IntArray], n: int, weight: float) -> BoolArray:
-    """(m,) of m prompts: False where both models are saturated, or g's standard error exceeds its spread over prompts.
+@dataclass(frozen=True, slots=True)
+class UnknownPrompt:
+    """A prompt that was sampled and cannot be labelled."""
 
-    ``joint``: cluster ids of both models' answers in one labelling, the n strong ones first, and each answer that says
-    nothing a meaning of its own (`demur.labels.belief.without_silence`); ``weight``: lam. The spread is that of g over
-    prompts without what its errors add. With fewer than three samples only saturation is looked at.
+    id: str
+    prompt: str
+    reason: str  # why its samples do not tell
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """Shares of prompts where every answer is a meaning of its own."""
+
+    weak: float = 0.0
+    strong: float = 0.0
+    both: float = 0.0
+
+    @classmethod
+    def of(cls, weak: BoolArray, strong: BoolArray) -> Saturation:
+        """From which prompts each model is saturated on, (n,) booleans; zeros of no prompts."""
+        if not len(weak):
+            return cls()
+        return cls(float(weak.mean()), float(strong.mean()), float((weak & strong).mean()))
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        return (
+            f"every answer differs from all others: weak model {self.weak:.0%}, strong {self.strong:.0%}, both "
+            f"{self.both:.0%} of prompts"
+        )
+
+
+UNMEASURED = Saturation()
+
+
+def saturation_of(preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt] = ()) -> Saturation:
+    """From the rows of labels and the prompts that got none; those with one sample a model, or none, do not count."""
+    counted = [row for row in preferences if row.n > 1 and row.meanings_a is not None]
+    lost = [one.reason in (NONE_EQUAL, FOREIGN) for one in unknown]
+    weak, strong = ([found == row.n for row, found in zip(counted, side, strict=True)] for side in _meanings(counted))
+    return Saturation.of(np.array([*weak, *lost], dtype=bool), np.array([*strong, *lost], dtype=bool))
+
+
+def told_by(preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt]) -> dict[str, Any]:
+    """What a router's record keeps of how much its labels stand on."""
+    told = len(preferences) / max(1, len(preferences) + len(unknown))
+    return {"share": told, "saturation": asdict(saturation_of(preferences, unknown))}
+
+
+def _meanings(rows: Sequence[Preference]) -> tuple[list[int | None], list[int | None]]:
+    return [row.meanings_a for row in rows], [row.meanings_b for row in rows]
+
+
+def why_unknown(
+    ids: IntArray, weak: Sequence[Sample], strong: Sequence[Sample], question: str, reads: Callable[[str], bool]
+) -> str:
+    """Why the samples of one prompt do not tell, "" where they do.
+
+    ``ids``: clusters over both models' answers, the strong ones first. Refusals are one meaning: a model that always
+    declines tells that it does. ``reads``: is a text in a language of the entailment model?
     """
-    told = np.array([len(np.unique(ids)) < len(ids) for ids in joint])
+    n, answers = len(strong), [*strong, *weak]
+    meanings = len(np.unique(ids))
     if n < FEWEST:
-        return told
-    errors = gain_errors(joint, n, weight)
-    variance = float(np.var(believed_gains(pair_shares(joint, n), weight)))
-    spread = np.sqrt(max(variance - float(np.mean(errors**2)), 0.0))
-    return np.asarray(told & (errors <= spread))
+        return ""
+    if meanings == len(ids):
+        return NONE_EQUAL if all(reads(f"{question} {one.text}") for one in answers) else FOREIGN
+    if n >= FEWEST_OF_TEXTS and meanings == len(ids) - 1 and _words(answers) > TEXT_WORDS:
+        return ONE_EQUAL
+    cut = [np.array([one.finish_reason == CUT for one in side], dtype=bool) for side in (strong, weak)]
+    if min(float(side.mean()) for side in cut) > MOST_CUT and consistency(ids[np.concatenate(cut)]) < 0.5:
+        return CUT_OFF
+    return ""
 
 
-def gain_errors(joint: Sequence[IntArray], n: int, weight: float) -> FloatArray:
-    """(m,) standard error of each prompt's g, by leaving out one sample of either model at a time (jackknife; Efron and
-    Tibshirani 1993, section 11)."""
-    lacking_strong = [_gains([np.delete(ids, i) for ids in joint], n - 1, weight) for i in range(n)]
-    lacking_weak = [_gains([np.delete(ids, n + i) for ids in joint], n, weight) for i in range(n)]
-    both = np.array([lacking_strong, lacking_weak])  # (2, n, m)
-    return np.asarray(np.sqrt(((n - 1) * both.var(axis=1)).sum(axis=0)))
+def _words(answers: Sequence[Sample]) -> float:
+    return float(np.mean([len(one.text.split()) for one in answers]))
 
 
-def _gains(joint: Sequence[IntArray], n: int, weight: float) -> FloatArray:
-    return believed_gains(pair_shares(joint, n), weight)
+def reads_any(text: str) -> bool:
+    """Of an entailment model that is not known to be of one language."""
+    return True
+
+
+def reader_of(entailment: str) -> Callable[[str], bool]:
+    """Is a text in a language that the named entailment model was made for? Of the shipped one that is English."""
+    return is_english if entailment == "shipped" else reads_any
+
+
+def cut_share(samples: Iterable[Sequence[Sample]]) -> float:
+    """Share of answers that max_tokens ended."""
+    ends = [one.finish_reason == CUT for answers in samples for one in answers]
+    return float(np.mean(ends)) if ends else 0.0
+
+
+def check_told(unknown: Sequence[UnknownPrompt], asked: int) -> None:
+    """Raise InputError where no prompt could be told."""
+    if len(unknown) == asked:
+        raise InputError(
+            f"none of {asked} prompts can be told by its samples ({_most_common(unknown)}); "
+            "`demur label --from judge --judge MODEL` asks a model which answer is better"
+        )
+
+
+def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
+    """How many prompts have no target, why, and what would give them one; nothing where all have."""
+    if not unknown:
+        return []
+    counts = Counter(one.reason for one in unknown).most_common()
+    return [
+        f"unknown: {len(unknown)} prompts have no target ({'; '.join(f'{count} {why}' for why, count in counts)}); "
+        "they are in unknown.jsonl, and prompts like them go where `unknown` says, to the strong model by default; "
+        f"`--from judge` labels them, at {len(unknown):,} calls of the judge"
+    ]
+
+
+def _most_common(unknown: Sequence[UnknownPrompt]) -> str:
+    return Counter(one.reason for one in unknown).most_common(1)[0][0]
+
+
+def write_unknown(path: Path, unknown: Iterable[UnknownPrompt]) -> None:
+    """A JSON object per prompt."""
+    write_whole(path, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in unknown))
+
+
+def read_unknown(path: Path) -> tuple[UnknownPrompt, ...]:
+    """What `write_unknown` wrote; none where there is no such file, as before demur wrote one. Raises InputError."""
+    if not path.exists() or not path.stat().st_size:
+        return ()
+    try:
+        return tuple(UnknownPrompt(**row) for _, row in read_rows(path))
+    except TypeError as error:
+        raise InputError(f"{path}: not what `demur label` writes ({error}); label again") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,12 +30,36 @@ class Calibration:
     asked: str  # for example "strong share 30%"
     on: str = "your prompts"
     gate: bool = True  # False: set for the router's score alone, so the gate takes no part (see `gate.router`)
+    unknown: float = 0.0  # share of the prompts that cannot be told and go to one model whatever their score
 
     @property
     def sentence(self) -> str:
         """The result as one sentence."""
         alone = "" if self.gate else "; without the gate"
-        return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{alone}"
+        untold = f"; {self.unknown:.0%} cannot be told and go by the setting `unknown`" if self.unknown else ""
+        return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{untold}{alone}"
+
+    def beside(self, strong: int, weak: int) -> Calibration:
+        """The same counted over all prompts: so many more go to either model whatever their score."""
+        if not strong + weak:
+            return self
+        total = self.n + strong + weak
+        share = (self.strong_share * self.n + strong) / total
+        return replace(self, strong_share=share, n=total, unknown=(strong + weak) / total)
+
+
+def share_of_scored(share: float, scored: int, strong: int, weak: int) -> float:
+    """The strong share among the ``scored`` prompts that makes ``share`` of all, where so many more go to either model
+    whatever their score; the nearest one that can be had. Raises InputError as `threshold_for_share` does."""
+    _check_share(share)
+    if not scored:
+        raise InputError(f"none of {strong + weak} prompts can be told, so no threshold has a say; give other prompts")
+    return min(1.0, max(0.0, (share * (scored + strong + weak) - strong) / scored))
+
+
+def _check_share(strong_share: float) -> None:
+    if not 0 <= strong_share <= 1:
+        raise InputError(f"strong_share is {strong_share}; it is a fraction, from 0 to 1")
 
 
 def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "your prompts") -> Calibration:
@@ -44,8 +68,7 @@ def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "yo
     Scores (n,), or (n, r) of r drafts that each prompt may meet. Raises InputError for no scores, scores that are not
     finite, or a share outside [0, 1].
     """
-    if not 0 <= strong_share <= 1:
-        raise InputError(f"strong_share is {strong_share}; it is a fraction, from 0 to 1")
+    _check_share(strong_share)
     levels, shares = _levels(scores)
     best = int(np.argmin(np.abs(shares - strong_share)))
     return _between(levels, shares, best, f"strong share {strong_share:.0%}", len(np.asarray(scores)), on)

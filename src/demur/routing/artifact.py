@@ -26,6 +26,7 @@ from demur.records import FloatArray
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
+UNKNOWN = "unknown.jsonl"  # the prompts that could not be labelled; routers saved before demur knew them have none
 CERTIFICATE = "certificate.json"  # of the threshold in router.json; it goes with it
 GATE_FILE = "policy.json"  # the gate of the router beside it
 
@@ -37,6 +38,7 @@ class Artifact:
     description: Mapping[str, Any]  # router.json, but for the format, the version and the hashes, which writing adds
     arrays: Mapping[str, FloatArray]
     training: tuple[Mapping[str, Any], ...]  # a JSON object per training prompt
+    unknown: tuple[Mapping[str, Any], ...] = ()  # and per prompt that could not be labelled
 
 
 def write_artifact(folder: Path, artifact: Artifact) -> None:
@@ -46,17 +48,21 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
     from safetensors.numpy import save
 
     saved = save({name: np.ascontiguousarray(value) for name, value in artifact.arrays.items()})
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in artifact.training)
+    texts = {TRAINING: _lines(artifact.training)}
+    if artifact.unknown:
+        texts[UNKNOWN] = _lines(artifact.unknown)
     head = {"demur_format": FORMAT, "demur_version": version("demur")}
     with _writing(folder), ExitStack() as parts:  # it closes backwards: the description takes its place last
-        description, training, weights = (
-            parts.enter_context(replace_whole(folder / name)) for name in (DESCRIPTION, TRAINING, WEIGHTS)
-        )
+        description, *others = (parts.enter_context(replace_whole(folder / name)) for name in (DESCRIPTION, *texts))
+        weights = parts.enter_context(replace_whole(folder / WEIGHTS))
         weights.write_bytes(saved)
-        training.write_text(lines, encoding="utf-8")
-        hashes = {"sha256": {WEIGHTS: _sha256(weights), TRAINING: _sha256(training)}}
+        for path, text in zip(others, texts.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+        hashes = {"sha256": {WEIGHTS: _sha256(weights)} | dict(zip(texts, map(_sha256, others), strict=True))}
         description.write_text(_json(head | dict(artifact.description) | hashes), encoding="utf-8")
         (folder / CERTIFICATE).unlink(missing_ok=True)  # it was of another router
+        if not artifact.unknown:
+            (folder / UNKNOWN).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -75,11 +81,20 @@ def _writing(folder: Path) -> Iterator[None]:
 def read_artifact(folder: Path) -> Artifact:
     """Read a router's parts and check their hashes; raises ArtifactError, and KeyError for a missing hash."""
     description = read_description(folder)
-    for name in (WEIGHTS, TRAINING):
-        if _sha256(folder / name) != description["sha256"][name]:
+    hashes = description["sha256"]
+    for name in (WEIGHTS, TRAINING, *([UNKNOWN] if UNKNOWN in hashes else [])):
+        if _sha256(folder / name) != hashes[name]:
             raise ArtifactError(f"{folder / name}: its content does not match its hash in router.json; train again")
-    lines = (folder / TRAINING).read_text(encoding="utf-8").split("\n")
-    return Artifact(description, _arrays(folder / WEIGHTS), tuple(json.loads(line) for line in lines if line))
+    unknown = _rows(folder / UNKNOWN) if UNKNOWN in hashes else ()
+    return Artifact(description, _arrays(folder / WEIGHTS), _rows(folder / TRAINING), unknown)
+
+
+def _lines(rows: tuple[Mapping[str, Any], ...]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _rows(path: Path) -> tuple[Mapping[str, Any], ...]:
+    return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
 
 
 @contextmanager

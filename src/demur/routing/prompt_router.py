@@ -14,18 +14,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from demur.errors import ArtifactError, InputError
+from demur.errors import InputError
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
-from demur.methods.saved import learned_arrays, method_name, restore_classifier, restore_method
+from demur.methods.saved import learned_arrays, method_name
 from demur.models.allowed import AllowedEndpoints, without_keys
-from demur.models.encoder import encoder_identity, load_encoder, spec_of
+from demur.models.encoder import encoder_identity, spec_of
 from demur.models.prices import ServingCost
-from demur.records import BoolArray, Encoder, FloatArray, Method, Role
+from demur.records import BoolArray, Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
 from demur.routing.known_lengths import KnownLengths
 from demur.routing.recorded_pair import other_pair
+from demur.routing.remembered import VECTORS, Remembered, recall
+from demur.routing.restoring import restored_method, trained_on
 
 NEIGHBOURS = 3
 
@@ -67,9 +69,26 @@ class Decision:
     neighbours: tuple[Neighbour, ...]  # nearest first
     # False: further from every training prompt than 99 % of those from each other, or over twice as long as 99 %
     familiar: bool = True
-    stage: Literal["prompt", "gate"] = "prompt"  # "gate": the weak answer is, or will be, part of the decision
+    # "gate": the weak answer is, or will be, part of the decision; "unknown": the setting decides
+    stage: Literal["prompt", "gate", "unknown"] = "prompt"
     wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: the decision is final
     void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
+    unknown: bool = False  # True: nearest to a prompt whose samples could not tell
+    untold: str = ""  # why those could not
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """What a router sees of n prompts."""
+
+    scores: FloatArray  # (n,) P(the strong model is needed)
+    familiar: BoolArray  # (n,) like some training prompt
+    untold: list[str]  # why each cannot be told; "" where it can
+
+    @property
+    def unknown(self) -> BoolArray:
+        """(n,) those that cannot be told."""
+        return np.array([bool(why) for why in self.untold], dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +108,8 @@ class PromptRouter:
     endpoints: AllowedEndpoints | None = None  # that the record's endpoints are limited to; None: all, it was made here
     gate_unused: bool = False  # an active gate is saved with it; decisions of this stage alone say so
     other_pair: str = ""  # which served models are not those that it was labelled with; empty: none is known to differ
+    unknown: Remembered | None = None  # the prompts that could not be labelled
+    on_unknown: OnUnknown = "strong"  # where prompts like them go; score: by their scores, like all others
 
     @property
     def threshold(self) -> float:
@@ -136,25 +157,35 @@ class PromptRouter:
         scores = np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
         return self._lengths.score(scores, prompts) if self._lengths else scores
 
-    def score_with_familiarity(self, prompts: Sequence[str]) -> tuple[FloatArray, BoolArray]:
-        """Scores (n,) and whether each prompt is like some training prompt, (n,) booleans."""
-        vectors = self._encode(prompts)
-        return self.score_vectors(vectors, prompts), self.familiar(vectors, prompts)
+    def look_at(self, prompts: Sequence[str]) -> Looked:
+        """Scores of prompts, which of them are familiar, and which cannot be told. Raises InputError."""
+        return self.look_at_vectors(self._encode(prompts), prompts)
 
-    def familiar(self, vectors: FloatArray, prompts: Sequence[str]) -> BoolArray:
-        """Whether each of some prompts, by embedding (n, d) and length, is like a training prompt; shape (n,)."""
-        if not len(self.vectors):
-            return np.ones(len(vectors), dtype=bool)
-        near = (unit_rows(vectors) @ self.vectors.T).max(axis=1) >= self.familiar_similarity
-        return np.asarray(near & self._lengths.known(prompts) if self._lengths else near)
+    def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
+        """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, in length too."""
+        rows = unit_rows(vectors)
+        near = (rows @ self.vectors.T).max(axis=1) if len(self.vectors) else np.ones(len(rows))
+        familiar = near >= self.familiar_similarity
+        if self._lengths and len(self.vectors):
+            familiar = familiar & self._lengths.known(prompts)
+        untold = self.unknown.reasons(rows, near, self.familiar_similarity) if self.unknown else [""] * len(rows)
+        return Looked(self.score_vectors(vectors, prompts), np.asarray(familiar), untold)
+
+    @property
+    def forced_role(self) -> Role | None:
+        """Where prompts go that cannot be told, whatever their score; None where the score decides."""
+        return None if self.on_unknown == "score" else self.on_unknown
 
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
         """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""
         vectors = self._encode([prompt])
-        nearest = self._nearest(vectors[0], max(1, neighbours))
-        familiar = bool(self.familiar(vectors, [prompt])[0])
-        score = float(self.score_vectors(vectors, [prompt])[0])
-        return self.decide(score, nearest[:neighbours], familiar=familiar, threshold=threshold)
+        nearest, looked = self._nearest(vectors[0], max(1, neighbours)), self.look_at_vectors(vectors, [prompt])
+        return self.decide(
+            *(float(looked.scores[0]), nearest[:neighbours]),
+            familiar=bool(looked.familiar[0]),
+            threshold=threshold,
+            untold=looked.untold[0],
+        )
 
     def decide(
         self,
@@ -163,13 +194,44 @@ class PromptRouter:
         *,
         familiar: bool = True,
         threshold: float | None = None,
+        untold: str = "",
     ) -> Decision:
-        """The decision that a score leads to, by the router's own threshold or another one."""
+        """The decision that a score leads to, by the router's own threshold or another one.
+
+        ``untold``: why the prompt cannot be told; it goes where the setting for such prompts says.
+        """
         used = self.threshold if threshold is None else threshold
         role: Role = "strong" if score >= used else "weak"
+        made = self._by_score(role, score, used, neighbours, familiar, as_asked=threshold is not None)
+        if not untold:
+            return made
+        like = f"cannot tell: nearest to a prompt whose samples could not ({untold})"
+        forced = self.forced_role
+        if forced is None:
+            return replace(made, unknown=True, untold=untold, reason=f"{made.reason}; {like}")
+        return replace(
+            made,
+            model=self.strong if forced == "strong" else self.weak,
+            role=forced,
+            reason=f"{like}; such prompts go to the {forced} model (unknown = {forced}){self.pair_note}",
+            stage="unknown",
+            unknown=True,
+            untold=untold,
+        )
+
+    def _by_score(
+        self,
+        role: Role,
+        score: float,
+        used: float,
+        neighbours: tuple[Neighbour, ...],
+        familiar: bool,
+        *,
+        as_asked: bool,
+    ) -> Decision:
         drift = "" if familiar else "; unlike any training prompt, in meaning or length: the score is a guess"
         sign = ">=" if role == "strong" else "<"
-        basis = "as asked" if threshold is not None else self._basis
+        basis = "as asked" if as_asked else self._basis
         return Decision(
             model=self.strong if role == "strong" else self.weak,
             role=role,
@@ -234,6 +296,8 @@ class PromptRouter:
         if arrays.get("method.rows_") is not self.vectors:
             arrays["vectors"] = self.vectors
         arrays["training_scores"] = self.training_scores
+        if self.unknown:
+            arrays[VECTORS] = self.unknown.vectors
         own = {"classifier": self.method.kind} if isinstance(self.method, Classifier) else {}
         description = {
             "weak": self.weak,
@@ -244,11 +308,13 @@ class PromptRouter:
             "dimension": int(self.vectors.shape[1]),
             "encoder": {"spec": spec_of(self.encoder), "identity": encoder_identity(self.encoder)},
             "familiar_similarity": self.familiar_similarity,
+            "unknown": self.on_unknown,
             "calibration": asdict(self.calibration) if self.calibration else None,
             "n_train": len(self.training),
             "record": without_keys(self.record),
         }
-        write_artifact(Path(folder), Artifact(description, arrays, tuple(map(asdict, self.training))))
+        unknown = tuple(self.unknown.rows) if self.unknown else ()
+        write_artifact(Path(folder), Artifact(description, arrays, tuple(map(asdict, self.training)), unknown))
 
     def _method_arrays(self) -> dict[str, FloatArray]:
         """The learned arrays; for a user's own classifier its training data and its scores on them."""
@@ -275,13 +341,13 @@ class PromptRouter:
         with reading(folder):
             saved = read_artifact(folder)
             description, arrays = saved.description, saved.arrays
-            restored = _restored(saved, method, folder)
+            restored = restored_method(saved, method, folder)
             vectors = arrays["vectors"] if "vectors" in arrays else vars(restored)["rows_"]
             restored.predict_proba(np.ones((1, vectors.shape[1]), dtype=np.float32))  # it must be able to score at all
             if not len(saved.training) == len(vectors) == len(arrays["training_scores"]):
                 raise ValueError(f"{len(saved.training)} training prompts, {len(vectors)} vectors")
             return cls(
-                encoder=_trained_on(description["encoder"], encoder, endpoints, folder),
+                encoder=trained_on(description["encoder"], encoder, endpoints, folder),
                 method=restored,
                 weak=str(description["weak"]),
                 strong=str(description["strong"]),
@@ -293,6 +359,8 @@ class PromptRouter:
                 record=dict(description["record"]),
                 endpoints=endpoints,
                 gate_unused=gate_beside(folder),
+                unknown=recall(saved.unknown, arrays),
+                on_unknown=description.get("unknown", "strong"),
             )
 
     def _encode(self, prompts: Sequence[str]) -> FloatArray:
@@ -316,37 +384,3 @@ class PromptRouter:
         return tuple(
             Neighbour(self.training[i], float(similarities[i])) for i in nearest[np.argsort(-similarities[nearest])]
         )
-
-
-def _restored(saved: Artifact, given: object | None, folder: Path) -> Method:
-    """The method by its arrays, or the user's own classifier."""
-    description, arrays = saved.description, saved.arrays
-    name = str(description["method"])
-    if not description.get("classifier"):
-        if given is not None:
-            raise ArtifactError(f"{folder}: its method is demur's own {name!r}; load it without method=")
-        learned = {key.removeprefix("method."): value for key, value in arrays.items() if key.startswith("method.")}
-        return restore_method(name, description["params"], learned, dimension=int(description["dimension"]))
-    if given is None:
-        raise ArtifactError(
-            f"{folder}: trained with a method of your own, {name!r} ({description['classifier']}); "
-            "Router.load(..., method=)"
-        )
-    targets = np.array([float(row["target"]) for row in saved.training])
-    return restore_classifier(given, name, arrays["embeddings"], targets, arrays["scores"])
-
-
-def _trained_on(
-    wanted: Mapping[str, Any], encoder: Encoder | None, endpoints: AllowedEndpoints, folder: Path
-) -> Encoder:
-    """The encoder that the router was trained on, by name, or the caller's own; its identity must match."""
-    if encoder is None:
-        if not wanted["spec"]:
-            raise ArtifactError(
-                f"{folder}: trained on an encoder of your own ({wanted['identity']}); Router.load(..., encoder=)"
-            )
-        encoder = load_encoder(endpoints.spec(wanted["spec"], folder))
-    found = encoder_identity(encoder)
-    if found != wanted["identity"]:
-        raise ArtifactError(f"{folder}: trained on encoder {wanted['identity']!r}, this one is {found!r}; train again")
-    return encoder

@@ -15,13 +15,16 @@ from demur.config import METHOD_NAMES
 from demur.errors import InputError
 from demur.labels.targets import Delta, hard_targets
 from demur.labels.uncertainty import AS_PRINTED
+from demur.labels.unknown import UnknownPrompt
 from demur.methods import BY_NAME, SimilarityWeighted
 from demur.methods.classifier import Classifier
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.threads import one_thread
-from demur.records import Encoder, FloatArray, Method, Preference, Progress, no_progress
+from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
+from demur.routing.remembered import Remembered
+from demur.routing.verdict import verdict_of, with_verdict
 
 UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
 
@@ -34,8 +37,13 @@ def train_router(
     weak: str,
     strong: str,
     record: Mapping[str, Any] | None = None,
+    unknown: Sequence[UnknownPrompt] = (),
+    on_unknown: OnUnknown = "strong",
 ) -> PromptRouter:
-    """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError."""
+    """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError.
+
+    ``unknown``: prompts that no label could be made for; they are remembered, and prompts like them go ``on_unknown``.
+    """
     if not training:
         raise InputError("no training prompts; label some with `demur label`")
     X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
@@ -46,6 +54,7 @@ def train_router(
         rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
         vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
         familiar = _familiar_similarity(vectors)
+    known = with_verdict(record or {}, verdict_of(training_scores, y))
     return PromptRouter(
         encoder=encoder,
         method=fitted,
@@ -55,7 +64,9 @@ def train_router(
         vectors=vectors,
         training_scores=training_scores,
         familiar_similarity=familiar,
-        record=dict(record or {}),
+        record=known,
+        unknown=remember(encoder, unknown),
+        on_unknown=on_unknown,
     )
 
 
@@ -65,12 +76,15 @@ def train_routers(
     methods: Sequence[str] | Mapping[str, object] = METHOD_NAMES,
     *,
     record: Mapping[str, Any] | None = None,
+    unknown: Sequence[UnknownPrompt] = (),
+    on_unknown: OnUnknown = "strong",
     progress: Progress = no_progress,
 ) -> dict[str, PromptRouter]:
     """A router per method, by name; ``encoder`` should be cached, since each method embeds the prompts. Raises
     InputError.
 
-    ``methods``: names of demur's methods, or a mapping from new names to classifiers of your own.
+    ``methods``: names of demur's methods, or a mapping from new names to classifiers of your own; ``unknown`` and
+    ``on_unknown``: as `train_router` takes them.
     """
     chosen = methods_by_name(methods)
     if not preferences:
@@ -83,7 +97,14 @@ def train_routers(
     routers = {}
     for done, (name, method) in enumerate(chosen.items()):
         progress("training routers", done, len(methods))
-        routers[name] = train_router(encoder, method, training, weak=weak, strong=strong, record=record)
+        routers[name] = train_router(
+            *(encoder, method, training),
+            weak=weak,
+            strong=strong,
+            record=record,
+            unknown=unknown,
+            on_unknown=on_unknown,
+        )
     progress("training routers", len(methods), len(methods))
     return routers
 
@@ -123,6 +144,14 @@ def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> P
     training = [TrainingPrompt(row.prompt, float(y), None, None) for row, y in zip(preferences, targets, strict=True)]
     first = preferences[0]
     return train_router(encoder, SimilarityWeighted(), training, weak=first.model_a, strong=first.model_b)
+
+
+def remember(encoder: Encoder, unknown: Sequence[UnknownPrompt]) -> Remembered | None:
+    """Unknown prompts with their embeddings; None without any."""
+    if not unknown:
+        return None
+    vectors = np.asarray(encoder.encode([one.prompt for one in unknown]), dtype=np.float32)
+    return Remembered(tuple(unknown), unit_rows(vectors))
 
 
 def _familiar_similarity(vectors: FloatArray) -> float:

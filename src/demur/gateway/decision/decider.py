@@ -6,7 +6,6 @@ One thread with one BLAS and one ONNX thread: the event loop stays free, and two
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,10 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from demur.errors import ArtifactError, DemurError
 from demur.gate.router import Router
-from demur.records import BoolArray, Sample
-from demur.routing.prompt_router import Decision, PromptRouter
+from demur.records import Sample
+from demur.routing.prompt_router import Decision, Looked, PromptRouter
 
 LARGEST_BATCH = 32
 
@@ -78,7 +79,9 @@ class Decider:
             raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
         decision = made.decision
         if threshold is not None:
-            decision = self.router.prompt_router.decide(made.score, familiar=decision.familiar, threshold=threshold)
+            decision = self.router.prompt_router.decide(
+                made.score, familiar=decision.familiar, threshold=threshold, untold=decision.untold
+            )
         return replace(made, decision=self.router.first_stage(decision) if gate else decision)
 
     async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
@@ -102,9 +105,10 @@ class Decider:
         self._busy = False
         try:
             found = done.result()
-            for one, score, familiar in zip(batch, found.scores, found.familiar, strict=True):
+            looked = found.looked
+            for one, score, familiar, untold in zip(batch, looked.scores, looked.familiar, looked.untold, strict=True):
                 if not one.future.done():  # otherwise its client has disconnected
-                    decision = router.decide(score, familiar=bool(familiar))
+                    decision = router.decide(float(score), familiar=bool(familiar), untold=untold)
                     one.future.set_result(TimedDecision(decision, started - one.at, found.embedded, found.scored))
         except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, every request gets a result
             told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")
@@ -121,10 +125,9 @@ class Decider:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores of a batch, which of its texts are like some training prompt, and the seconds that it took."""
+    """What the router sees of a batch, and the seconds that it took."""
 
-    scores: list[float]
-    familiar: BoolArray
+    looked: Looked
     embedded: float
     scored: float
 
@@ -133,7 +136,7 @@ def _score_batch(router: PromptRouter, texts: Sequence[str]) -> Scored:
     start = time.perf_counter()
     vectors = router.embed_together(texts)
     embedded = time.perf_counter()
-    scores = list(map(float, router.score_vectors(vectors, texts)))
-    if not all(map(math.isfinite, scores)):
+    looked = router.look_at_vectors(vectors, texts)
+    if not np.isfinite(looked.scores).all():
         raise ArtifactError("the router gave a score that is not finite; train it again")
-    return Scored(scores, router.familiar(vectors, texts), embedded - start, time.perf_counter() - embedded)
+    return Scored(looked, embedded - start, time.perf_counter() - embedded)

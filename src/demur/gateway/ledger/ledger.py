@@ -45,7 +45,7 @@ class LedgerRecord:
     score: float | None  # P(the strong model is needed)
     threshold: float | None
     reason: str
-    stage: str  # prompt, or gate: the weak model's answer was looked at
+    stage: str  # prompt; gate: the weak model's answer was looked at; unknown: sent by the setting `unknown`
     extra_samples: int  # of the weak model, asked by the gate
     calibration_void: bool  # the gate's signals were missing
     status: int

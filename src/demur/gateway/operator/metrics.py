@@ -28,6 +28,7 @@ DESCRIBED = (
     ("demur_stage_seconds", "histogram", "Seconds by stage: queue, embed, score, gate, first_byte, total."),
     ("demur_checked_total", "counter", "Requests whose weak answer the gate has looked at."),
     ("demur_extra_samples_total", "counter", "Weak samples that the gate asked for beside the drafts."),
+    ("demur_unknown_total", "counter", "Requests that cannot be told and went by the setting `unknown`."),
     ("demur_in_flight", "gauge", "Requests under way."),
     ("demur_ledger_dropped_total", "counter", "Ledger records lost: the database was away too long, or refused them."),
     ("demur_ledger_failures_total", "counter", "Ledger commits that failed and were tried again."),
@@ -40,7 +41,7 @@ DESCRIBED = (
 )
 WITHOUT_LABELS = (
     *("demur_cost_usd_total", "demur_cost_always_strong_usd_total"),
-    *("demur_checked_total", "demur_extra_samples_total"),
+    *("demur_checked_total", "demur_extra_samples_total", "demur_unknown_total"),
 )
 
 
@@ -80,6 +81,8 @@ class Metrics:
         if record.stage == "gate":
             series["demur_checked_total"] += 1
             series["demur_extra_samples_total"] += record.extra_samples
+        if record.stage == "unknown":
+            series["demur_unknown_total"] += 1
         self.hour.add(record)
         self.recent.append(record)
 

@@ -1,0 +1,81 @@
+"""What a router has learned, in one line: does it catch more of the believed gain than chance, on prompts held out?
+
+The gain is the labels' own (2 y - 1): no truth is looked at. A router that is not told from random is kept, and
+whoever sets a threshold on it or serves it has to say that they want to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.labels.believed_gain import believed_area
+from demur.records import FloatArray
+from demur.statistics import interval, mean_ranks
+
+KEY = "verdict"  # in a router's record
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Gain caught per prompt over random order, averaged over all strong shares, with its 95 % interval."""
+
+    gain: float
+    low: float
+    high: float
+    n: int  # prompts
+
+    @property
+    def learned(self) -> bool:
+        """True where the interval lies above 0, what random scores catch."""
+        return self.low > 0
+
+    @property
+    def needed(self) -> int | None:
+        """Prompts at which an interval of a gain of this size would lie above 0; None where the gain is not positive.
+
+        An interval is as wide as one over the root of n: n (half-width / gain)^2.
+        """
+        half = (self.high - self.low) / 2
+        return math.ceil(self.n * (half / self.gain) ** 2) if self.gain > 0 else None
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        figures = f"{self.gain:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        if self.learned:
+            return f"the router catches {figures} of believed gain per prompt, held out"
+        few = f"{self.n} prompts show no gain"
+        if self.needed:
+            few = f"{self.n} prompts are too few; about {max(self.needed, self.n + 1):,} would show a gain of this size"
+        return f"NOT told from random: {figures} of believed gain per prompt, held out; {few}"
+
+
+def verdict_of(scores: FloatArray, targets: FloatArray) -> Verdict:
+    """From held-out scores and targets of the training prompts, (n,) each; n >= 1."""
+    gains = 2 * np.asarray(targets, dtype=float) - 1
+    low, high = interval((gains - gains.mean()) * (mean_ranks(scores) - 0.5))
+    return Verdict(believed_area(scores, gains), low, high, len(gains))
+
+
+def recorded(record: Mapping[str, Any]) -> Verdict | None:
+    """The verdict that a router was saved with; None of one saved before demur wrote it."""
+    found = record.get(KEY)
+    return Verdict(**found) if found else None
+
+
+def with_verdict(record: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """A router's record with its verdict."""
+    return {**record, KEY: asdict(verdict)}
+
+
+def check_learned(record: Mapping[str, Any], router: str, *, anyway: bool) -> None:
+    """Raise InputError for a router that was not told from random, unless it is wanted ``anyway``."""
+    found = recorded(record)
+    if found is not None and not found.learned and not anyway:
+        raise InputError(f"{router}: {found.sentence}; label more prompts, or use it with --anyway (anyway=True)")
