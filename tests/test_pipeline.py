@@ -157,7 +157,7 @@ def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, 
     demur.train(run=run, methods=("sw",))
     with pytest.raises(InputError, match="no prompt has gold answers"):
         demur.evaluate(run=run)
-    found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.5)
+    found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.5, anyway=True)
     assert found.strong_share == pytest.approx(0.5, abs=0.05)
     assert demur.Router.load(f"{run}/router").route("What is 3 plus 4?").role == "strong"
 
@@ -469,9 +469,11 @@ def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair, mo
     demur.evaluate(run=run, encoder=APART)
     router = f"{run}/router"
     with pytest.raises(InputError, match="a price is unknown"):
-        demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, usd_per_1k=1.0)
+        demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, usd_per_1k=1.0, anyway=True)
     with pytest.raises(InputError, match="different criteria"):
-        demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, usd_per_1k=1.0, strong_share=0.2)
+        demur.calibrate(
+            tmp_path / "prompts.jsonl", router=router, encoder=APART, usd_per_1k=1.0, strong_share=0.2, anyway=True
+        )
     graded = Path(run) / "graded.jsonl"
     with pytest.raises(InputError, match=r"graded prompts cannot certify a risk of 0\.05"):
         demur.calibrate(graded, router=router, encoder=APART, risk=0.05)
@@ -489,7 +491,7 @@ def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair, mo
     graded.write_text(twice)
     demur.calibrate(graded, router=router, encoder=APART, risk=0.3)
     assert json.loads(certificate.read_text())["m"] == promise["m"]  # a prompt twice is one prompt
-    demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, strong_share=0.5)
+    demur.calibrate(tmp_path / "prompts.jsonl", router=router, encoder=APART, strong_share=0.5, anyway=True)
     assert not certificate.exists()  # its threshold is gone
     with pytest.raises(InputError, match="trained this router"):
         rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
@@ -503,15 +505,17 @@ def test_quality_is_kept_by_the_strong_models_own_belief(tmp_path: Path, pair: P
     run = sampled(tmp_path, pair)
     demur.label(run=run)
     demur.train(run=run, methods=("logistic",))
-    found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=0.99)
+    found = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=0.99, anyway=True)
     assert "estimated without labels" in found.sentence
     assert 0.3 < found.strong_share < 0.8
-    all_of_it = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=1.0)
+    all_of_it = demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=1.0, anyway=True)
     assert all_of_it.strong_share >= found.strong_share
     with pytest.raises(InputError, match="strong_share and keep_quality"):
-        demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=0.9, strong_share=0.3)
+        demur.calibrate(
+            tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=0.9, strong_share=0.3, anyway=True
+        )
     with pytest.raises(InputError, match="keep_quality is 2"):
-        demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=2.0)
+        demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", keep_quality=2.0, anyway=True)
 
 
 def test_a_gate_switched_off_leaves_the_router_alone(tmp_path: Path, pair: Pair) -> None:

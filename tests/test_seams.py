@@ -79,7 +79,7 @@ def test_a_method_of_ones_own(run: str) -> None:
     demur.label(run=run, entailment="exact", encoder="letters")
     trained = demur.train(run=run, methods={"mine": mine(), "sw": "sw"}, encoder="letters")
     assert trained.route(HARD).role == "strong"
-    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5, method=mine())
+    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5, method=mine(), anyway=True)
     found = demur.evaluate(run=run, methods={"mine": mine()})
     assert [row.router for row in found.rows][:2] == ["mine", "sw"]
     assert found.rows[0].curve.apgr == found.rows[0].curve.oracle.apgr  # it tells sums from colours
@@ -102,7 +102,7 @@ def test_an_entailment_of_ones_own(run: str) -> None:
     assert [row.target for row in labels.preferences] == [row.target for row in by_name.preferences]
     demur.label(run=run, entailment=decides, rules=False, encoder="letters")
     demur.train(run=run, methods="logistic", encoder="letters", gate="on", entailment=decides)
-    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5)
+    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5, anyway=True)
     assert demur.evaluate(run=run, entailment=decides).rows[-1].router == "logistic + gate"
     router = demur.Router.load(f"{run}/router", entailment=decides)
     weak = [Sample(i, str(i), (-1.0,), "stop", 5, 1) for i in range(3)]
@@ -120,7 +120,7 @@ def test_an_encoder_of_ones_own(run: str) -> None:
     mine: Encoder = Lengths()
     demur.label(run=run, entailment="exact", encoder=mine)
     trained = demur.train(run=run, methods="logistic,sw", encoder=mine)
-    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5, encoder=mine)
+    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5, encoder=mine, anyway=True)
     curve = demur.evaluate(run=run, encoder=mine).rows[0].curve
     assert curve.apgr == curve.oracle.apgr  # digits tell sums from colours
     router = demur.Router.load(f"{run}/router", encoder=mine)
@@ -154,7 +154,7 @@ def test_a_grader_of_ones_own(run: str) -> None:
     assert {row.target for row in labels.preferences} == {0.5}  # both models' answers to a prompt are worth the same
     demur.label(run=run, entailment="exact", encoder="letters")
     demur.train(run=run, methods="logistic", encoder="letters")
-    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5)
+    demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5, anyway=True)
     found = demur.evaluate(run=run, grader=mine)
     assert {one.weak_quality for one in found.examples} == {0.5, 1.0}
     assert all(one.weak_quality == one.strong_quality for one in found.examples)
