@@ -120,7 +120,7 @@ async def test_a_router_that_cannot_score_is_refused_and_the_old_one_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any
 ) -> None:
     async with gateway(tmp_path) as found:
-        monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(rows))
+        monkeypatch.setattr("demur.routing.restoring.load_encoder", lambda spec: Wrong(rows))
         async with found.session.post(f"{found.operator}/admin/reload") as answer:
             assert answer.status == 409
             assert "the old stays" in (await answer.json())["error"]["message"]
@@ -131,10 +131,10 @@ def test_at_the_start_too_a_router_must_score_but_its_encoder_may_be_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_router(tmp_path / "router")
-    monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(ZeroDivisionError("no")))
+    monkeypatch.setattr("demur.routing.restoring.load_encoder", lambda spec: Wrong(ZeroDivisionError("no")))
     with pytest.raises(ArtifactError, match="cannot score a prompt"):
         usable_router(GatewaySettings(router=str(tmp_path / "router")), starting=True)
-    monkeypatch.setattr("demur.routing.prompt_router.load_encoder", lambda spec: Wrong(EndpointError("embedder: away")))
+    monkeypatch.setattr("demur.routing.restoring.load_encoder", lambda spec: Wrong(EndpointError("embedder: away")))
     assert usable_router(GatewaySettings(router=str(tmp_path / "router")), starting=True).prompt_router.weak == "small"
     assert "embedder: away; the strong model answers until it does" in capsys.readouterr().err
 
