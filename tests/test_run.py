@@ -26,7 +26,7 @@ from demur.meaning.meanings import Meanings
 from demur.models.encoder import LetterEncoder
 from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Entailment, FloatArray, Prompt, Sample
-from demur.routing import prompt_router
+from demur.routing import prompt_router, restoring
 from demur.runs import run as opened
 from demur.runs.lineage import outdated
 from demur.store import Store
@@ -37,7 +37,7 @@ from pairs import Pair, running_pair, write_questions
 def letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """No encoder is fetched: prompts are embedded by their letters."""
     monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
-    monkeypatch.setattr(prompt_router, "load_encoder", lambda spec: LetterEncoder())
+    monkeypatch.setattr(restoring, "load_encoder", lambda spec: LetterEncoder())
     monkeypatch.setattr(prompt_router, "spec_of", lambda encoder: "letters")
 
 
