@@ -27,6 +27,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from demur.evaluation.tables import COLUMNS, reference_rows, router_rows
+from demur.routing.verdict import recorded
 from demur.runs.lineage import outdated as outdated_stages
 
 if TYPE_CHECKING:
@@ -221,6 +222,9 @@ def print_trained(router: Router, run: Path) -> None:
     held_back = router.prompt_router.record.get("held_back", 0)
     kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
     out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts{kept}")
+    verdict = recorded(router.prompt_router.record)
+    if verdict:
+        out.print(verdict.sentence, markup=False)
 
 
 def calibration(found: Calibration, router: str) -> None:
