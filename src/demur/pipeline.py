@@ -50,6 +50,7 @@ from demur.records import Encoder, Entailment, Grader, OnUnknown, Progress, Samp
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_routers
+from demur.routing.verdict import Verdict, recorded
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import record_of, serving_costs
@@ -76,6 +77,7 @@ class Outcome:
     labels: Labels
     calibration: Calibration
     evaluation: Evaluation | None  # None when no prompt has gold answers
+    verdict: Verdict | None  # whether the router has learned anything, label-free
 
 
 # -- the stages, each a function of the open run ---------------------------------------------------------------------
@@ -99,7 +101,7 @@ def run_config(
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
     if evaluation:
         write_report(evaluation, config.folder)
-    return Outcome(config.run, spend, labels, calibration, evaluation)
+    return Outcome(config.run, spend, labels, calibration, evaluation, recorded(gated.prompt_router.record))
 
 
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:

@@ -241,6 +241,8 @@ def outcome(found: Outcome) -> None:
     else:
         out.print("no test prompt has gold answers: quality cannot be measured; the router is trained and calibrated")
     calibration(found.calibration, f"{found.folder}/router")
+    if found.verdict:
+        out.print(found.verdict.sentence, markup=False)
 
 
 def models(known: Sequence[CatalogueModel]) -> None:
