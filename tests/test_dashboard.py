@@ -68,4 +68,4 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
                 await page.screenshot(path=str(Path(SHOTS) / name), full_page=True)
         await browser.close()
     assert not faults
-    assert all(url.startswith(found.address) or url.endswith("/favicon.ico") for url in asked)
+    assert all(url.startswith(found.operator) or url.endswith("/favicon.ico") for url in asked)
