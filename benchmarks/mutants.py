@@ -81,6 +81,9 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "X.T @ (((targets) + (targets.mean())))) / scale": "the columns of X are centred: a constant drops out",
     "gate/staged.py: COSTED = 101 # thresholds at which a curve's cost is counted; between them it is interpolated -> "
     "COSTED = 102 # thresholds at which a curve's cost is counted; between them it is interpolated": "only how finely",
+    "gate/gate.py: return float(value) if value > 1e-12 else 1.0 -> return float(value) if (value >= 1e-12) else 1.0": (
+        ROUNDING
+    ),
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
 }

@@ -88,7 +88,7 @@ def bet(lost: list[float], risk: float, error: float) -> bool:
     return False
 
 
-@pytest.mark.parametrize("like", [[0.0], [0.0, 0.0, 0.0, 0.1], [-0.1, 0.1, 0.0]])
+@pytest.mark.parametrize("like", [[0.0], [0.0, 0.0, 0.0, 0.1], [-0.1, 0.1, 0.0], [-0.5, 0.4]])
 @pytest.mark.parametrize(("risk", "confidence"), [(0.05, 0.95), (0.1, 0.8)])
 def test_the_bet_is_won_with_as_many_prompts_as_the_formula_says(
     like: list[float], risk: float, confidence: float

@@ -400,3 +400,10 @@ class Even:
 def test_unknown_entailments_name_the_known() -> None:
     with pytest.raises(InputError, match="exact, shipped, a folder"), open_entailment("bert"):
         pass
+
+
+def test_long_texts_that_differ_in_their_first_letter_alone_still_do_when_shortened() -> None:
+    first, second, lost = shorten("x" + "a" * 9_000, "y" + "a" * 9_000)
+    assert first[0] + second[0] == "xy"
+    assert first[1:] == second[1:]
+    assert not lost
