@@ -16,11 +16,21 @@ from demur.gate.drafts import gate_rows, read_drafts
 from demur.gate.extra_samples import gain_for_the_money
 from demur.gate.gate import EMPTY_NLL, SIGNALS, Gate, GateRows, GateStep, GateVerdict, fit_gate, read_head, read_signals
 from demur.gate.router import Router, believed_quality, drafts_of
-from demur.gate.staged import Rehearsal, StagedScores, Use, rehearsal, staged_curve, staged_scores, without_gate
+from demur.gate.staged import (
+    Rehearsal,
+    StagedScores,
+    Use,
+    apgr_gain,
+    rehearsal,
+    staged_curve,
+    staged_scores,
+    without_gate,
+)
 from demur.gate.train import train_gate
 from demur.gate.weaker_groups import weaker_groups
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
+from demur.measure.curve import cost_quality_curve
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
 from demur.models.encoder import LetterEncoder
@@ -28,7 +38,7 @@ from demur.records import FloatArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
-from demur.statistics import folds
+from demur.statistics import folds, mean_ranks
 
 N, SAMPLES = 240, 8
 
@@ -335,11 +345,31 @@ def test_a_decision_is_settled_where_two_deviations_of_what_is_to_come_would_not
 def test_a_score_on_the_threshold_is_strong_and_each_threshold_costs_what_its_drafts_do() -> None:
     scores = StagedScores(np.array([0.2, 0.8]), np.array([[[0.3, 0.1], [0.8, 0.7]]]), np.zeros(1), 0.4)
     assert scores.use(0.8).strong.tolist() == [[False, False], [True, False]]
-    assert without_gate(np.array([0.5, 0.4])).use(0.5).strong.tolist() == [[True], [False]]
+    alone = without_gate(np.array([0.5, 0.4])).use(0.5)
+    assert (alone.strong.tolist(), alone.checked.any()) == ([[True], [False]], False)
     weak, strong = np.array([1.0, 2.0]), np.array([10.0, 20.0])
     curve = staged_curve(scores, np.zeros((2, 2)), np.ones(2), (weak, strong))
     assert curve.costs is not None
     assert curve.costs.tolist() == [scores.use(t).cost(weak, strong).mean() for t in curve.thresholds]
+
+
+def test_with_fewer_samples_the_last_one_left_decides_and_what_is_to_come_spreads_less() -> None:
+    scores = StagedScores(np.array([0.5]), np.array([[[0.0, 0.0]], [[1.0, 3.0]], [[9.0, 9.0]]]), np.full(3, 7.0), 1.0)
+    fewer = scores.at_most(1)
+    assert fewer.final.tolist() == [[1.0, 3.0]]
+    assert fewer.spreads.tolist() == [1.0, 0.0]  # of 1 and 3 that the next sample adds
+
+
+def test_the_gain_in_apgr_is_the_difference_of_both_curves_with_its_interval() -> None:
+    random = np.random.default_rng(0)
+    weak = (random.random(300) < 0.5).astype(float)
+    better, scores, strong = random.random(300) - weak, random.random(300), np.ones(300)
+    gain, low, high = apgr_gain(better, scores, weak, strong)
+    curves = [cost_quality_curve(one, weak, strong).apgr for one in (better, scores)]
+    assert gain == pytest.approx(curves[0] - curves[1], abs=0.005)  # its ranks put each prompt in the middle of its own
+    each = (strong - weak) * (mean_ranks(better) - mean_ranks(scores)) / np.mean(strong - weak)
+    width = 1.96 * each.std() / 300**0.5
+    assert (low, high) == pytest.approx((gain - width, gain + width), abs=0.1 * width)
 
 
 def test_a_rehearsal_keeps_2000_drafts_with_their_own_changes() -> None:
