@@ -10,6 +10,7 @@ from demur.evaluation.gate_rows import measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
 from demur.evaluation.results import (
     Evaluation,
+    chance_warnings,
     evaluate_router,
     examples,
     first_quality,
@@ -60,17 +61,19 @@ def evaluate_run(run: Run) -> Evaluation | None:
     prices = pricing(run.pair, config.label.entailment)
     spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
     means = _mean(test.weak_usd), _mean(test.strong_usd)
+    serves = staged[-1].router if loaded.active else config.router.served
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
         rows=(*rows, *staged),
-        served=staged[-1].router if loaded.active else config.router.served,
+        served=serves,
         threshold=served.threshold,
         preferences=tuple(preferences),
         examples=examples(served, test),
         warnings=(
             *outdated(config.folder),
             *quality_warnings(test),
+            *chance_warnings(next(row for row in (*rows, *staged) if row.router == serves), len(prompts)),
             *label_warnings(targets, saturation_of(preferences, read_unknown(config.folder / UNKNOWN_FILE))),
         ),
         pricing=prices,

@@ -162,6 +162,17 @@ def quality_warnings(test: TestSet) -> tuple[str, ...]:
     )
 
 
+def chance_warnings(row: EvaluationRow, n: int) -> tuple[str, ...]:
+    """A sentence where the interval of a router's APGR on ``n`` prompts holds .5, what random routing reaches."""
+    low, high = row.curve.interval("apgr")
+    if not low <= 0.5 <= high:
+        return ()
+    return (
+        f"{row.router} cannot be told from random here: its APGR is {row.curve.apgr:.3f} [{low:.3f}, {high:.3f}] on "
+        f"{n} prompts, and random routing reaches .500",
+    )
+
+
 def examples(router: PromptRouter, test: TestSet) -> tuple[Example, ...]:
     """Route every test prompt and set the decision beside both models' first answers."""
     weak, strong = (first_quality(test.prompts, side, test.grader) for side in (test.weak, test.strong))
