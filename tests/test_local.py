@@ -94,8 +94,8 @@ def test_doctor_finds_what_llama_cpp_supports() -> None:
 @pytest.mark.slow
 async def test_the_child_ends_with_us() -> None:
     code = (
-        "import asyncio, os\nfrom demur.config import ModelConfig\nfrom demur.models.local import opened\n"
-        "async def main():\n    async with opened(ModelConfig('smollm2-135m'), parallel=2) as endpoint:\n"
+        "import asyncio, os\nfrom demur.config import ModelConfig\nfrom demur.models.local import running_endpoint\n"
+        "async def main():\n    async with running_endpoint(ModelConfig('smollm2-135m'), parallel=2) as endpoint:\n"
         "        print(endpoint.base_url, flush=True)\n        os.kill(os.getpid(), 9)\nasyncio.run(main())\n"
     )
     import sys

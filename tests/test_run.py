@@ -302,13 +302,18 @@ def test_two_samplings_of_one_run_do_not_pay_twice(tmp_path: Path) -> None:
     assert re.search(rf"`demur sample` \(process {first.pid}\) is at work on this run", second.stderr)
 
 
+def _as_in_a_terminal() -> None:
+    """What runs in the background of a shell has Ctrl-C switched off, and so have its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_says_what_is_kept(tmp_path: Path) -> None:
     with running_pair() as pair:
         pair.weak.hang_seconds = pair.strong.hang_seconds = 0.2
         prompts = write_questions(tmp_path / "p.jsonl", 40)
         given = ["--weak", pair.names["weak"], "--strong", pair.names["strong"], "--run", str(tmp_path / "run")]
         command = [sys.executable, "-m", "demur", "sample", str(prompts), *given, "--n", "3"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_a_terminal) as child:
             while len(pair.weak.requests) < 8:
                 time.sleep(0.02)
             child.send_signal(signal.SIGINT)
