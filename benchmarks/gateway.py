@@ -23,11 +23,8 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
-from demur.methods import LogisticRegression
-from demur.models.encoder import load_encoder
-from demur.routing.prompt_router import TrainingPrompt
-from demur.routing.train import train_router
 from environment import describe, peer_python
+from served_gateway import demur_command
 from worst_requests import report_worst
 
 UPSTREAM, DEMUR, ROUTELLM, LITELLM, FLOOR = 8301, 8302, 8303, 8304, 8305
@@ -179,23 +176,6 @@ def wait_for(target: Target, seconds: float = 120) -> None:
     raise SystemExit(f"{target.name} did not answer within {seconds:.0f} s")
 
 
-def demur_command(folder: Path) -> list[str]:
-    """A router of usual size on real prompts, its settings, and the command that serves it."""
-    texts = [f"What is the {word} of number {i}?" for i in range(400) for word in ("name", "sum", "colour")]
-    y = np.random.default_rng(0).random(len(texts))
-    rows = [TrainingPrompt(text, float(t), 1.0, 0.5) for text, t in zip(texts, y, strict=True)]
-    train_router(load_encoder("bge-small"), LogisticRegression(), rows, weak="small", strong="large").save(
-        folder / "router"
-    )
-    sides = [
-        f'[{r}]\nmodel = "{n}"\nbase_url = "http://127.0.0.1:{UPSTREAM}/v1"'
-        for r, n in (("weak", "small"), ("strong", "large"))
-    ]
-    (folder / "gateway.toml").write_text(f'ledger = "{folder}/ledger.sqlite"\n' + "\n".join(sides))
-    serve = [sys.executable, "-m", "demur.cli.main", "serve", str(folder / "router"), "--port", str(DEMUR)]
-    return [*serve, "--config", str(folder / "gateway.toml")]
-
-
 def routellm_command(folder: Path, python: Path) -> list[str]:
     """The published server with an MF checkpoint of its own shape and random weights."""
     code = (
@@ -256,7 +236,7 @@ def main() -> None:
         folder = Path(name)
         stack.enter_context(process([sys.executable, "-c", UPSTREAM_CODE, str(UPSTREAM)], 0))
         stack.enter_context(process([sys.executable, "-c", FLOOR_CODE, str(UPSTREAM), str(FLOOR)], 1))
-        gateway = stack.enter_context(process(demur_command(folder), 1))
+        gateway = stack.enter_context(process(demur_command(folder, upstream=UPSTREAM, port=DEMUR), 1))
         if "routellm" in options.peers:
             python = peer_python("routellm-server", ROUTELLM_NEEDS)
             url = f"http://127.0.0.1:{UPSTREAM}/v1"

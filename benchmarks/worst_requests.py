@@ -21,6 +21,7 @@ from pathlib import Path
 
 from demur.gateway.settings import GatewaySettings
 from environment import describe
+from served_gateway import demur_command
 
 PORT, WIRE_BYTES, TIMES = 8306, 2**16, 9
 SAID = b'"model":"large","messages":[{"role":"user","content":"Why is the sky blue?"}]'
@@ -107,7 +108,7 @@ def requests() -> Iterator[tuple[str, bytes, bool]]:
 def measured_gateway(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A gateway with a heartbeat, before an upstream that answers at once; ``folder`` holds a router."""
     sides = [f'[{role}]\nmodel = "{name}"\nbase_url = "http://127.0.0.1:{PORT + 1}/v1"' for role, name in _PAIR]
-    head = f'router = "{folder}/router"\nport = {PORT}\nledger = ""\n'
+    head = f'router = "{folder}/router"\nport = {PORT}\nledger = ""\nanyway = true\n'
     (folder / "worst.toml").write_text(head + "\n".join(sides))
     single = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     upstream = subprocess.Popen([sys.executable, "-c", UPSTREAM_CODE % (PORT + 1)], env=single)
@@ -181,11 +182,9 @@ def report_worst(folder: Path) -> None:
 
 def main() -> None:
     """The rows, with a router of six prompts."""
-    from gateway import demur_command
-
     print(describe())
     with tempfile.TemporaryDirectory() as name:
-        demur_command(Path(name))
+        demur_command(Path(name), upstream=8301, port=8302)
         report_worst(Path(name))
 
 
