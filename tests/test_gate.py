@@ -342,6 +342,19 @@ def test_a_decision_is_settled_where_two_deviations_of_what_is_to_come_would_not
     assert gate.settled(1, 0.5, 0.5)  # no sample is left
 
 
+def test_a_prompt_costs_the_mean_of_what_its_drafts_meet() -> None:
+    """One draft is checked with 2 more samples and dropped: 3 weak answers and a strong one; the other is served."""
+    use = Use(np.array([[True, False]]), np.array([[True, False]]), np.array([[2, 0]]))
+    assert use.weak_answers.tolist() == [[3, 1]]
+    assert use.cost(np.array([1.0]), np.array([10.0])).tolist() == [7.0]
+
+
+def test_one_group_alone_needs_no_correction() -> None:
+    gains = np.tile([-1.0, 1.0], 20) - 2.1 / 39**0.5
+    (found,) = weaker_groups(np.ones((40, 1)), ["prompt"] * 40, gains)
+    assert found.high < 0
+
+
 def test_a_score_on_the_threshold_is_strong_and_each_threshold_costs_what_its_drafts_do() -> None:
     scores = StagedScores(np.array([0.2, 0.8]), np.array([[[0.3, 0.1], [0.8, 0.7]]]), np.zeros(1), 0.4)
     assert scores.use(0.8).strong.tolist() == [[False, False], [True, False]]

@@ -17,6 +17,7 @@ from demur.labels.uncertainty import (
     NEEDS_LOGPROBS,
     agreement,
     consistency,
+    mean_nll,
     uncertainty,
     usable_definition,
 )
@@ -54,6 +55,19 @@ def test_a_models_own_word_is_no_measure_of_its_samples() -> None:
 def test_consistency_is_the_share_of_pairs_that_agree_and_one_answer_agrees_with_itself() -> None:
     assert consistency(np.array([0, 0, 1])) == pytest.approx(1 / 3)
     assert consistency(np.array([0])) == 1.0
+
+
+def test_only_what_needs_log_probs_falls_back_to_discrete_without_them() -> None:
+    assert {name: usable_definition(name, None) for name in ("meanings", "degree", "discrete")} == {
+        name: name for name in ("meanings", "degree", "discrete")
+    }
+    assert usable_definition("rao_blackwell", None) == usable_definition("perplexity", None) == "discrete"
+    assert usable_definition("rao_blackwell", [[-1.0]]) == "rao_blackwell"
+
+
+def test_an_answer_without_tokens_has_no_likelihood() -> None:
+    assert mean_nll([-0.5, -1.5]) == 1.0
+    assert math.isnan(mean_nll(None))
 
 
 def test_discrete_is_the_formula() -> None:
