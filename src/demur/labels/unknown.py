@@ -64,7 +64,7 @@ class Saturation:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """How many prompts cannot be told, and why."""
         return (
             f"every answer differs from all others: weak model {self.weak:.0%}, strong {self.strong:.0%}, both "
             f"{self.both:.0%} of prompts"

@@ -46,7 +46,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """What the router has learned, as one line with its interval."""
         figures = f"{self.gain:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
         if self.learned:
             return f"the router catches {figures} of believed gain per prompt, held out"
