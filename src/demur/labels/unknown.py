@@ -64,7 +64,7 @@ class Saturation:
 
     @property
     def sentence(self) -> str:
-        """How many prompts cannot be told, and why."""
+        """The shares of prompts on which either model, and both, never repeat a meaning."""
         return (
             f"every answer differs from all others: weak model {self.weak:.0%}, strong {self.strong:.0%}, both "
             f"{self.both:.0%} of prompts"
