@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from aiohttp import web
 from demur.gate.gate import Gate
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
+from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.measure.threshold import Calibration
@@ -26,6 +28,26 @@ from demur.routing.train import train_router
 from demur.testing import FakeEndpoint, fake_endpoint
 
 HARD, EASY = "zzz zz zzzz?", "aaa aa aaaa?"
+RECORD = LedgerRecord(
+    *(
+        "id1",
+        time.time(),
+        "",
+        "/v1/chat/completions",
+        "demur",
+        "small",
+        "weak",
+        0.2,
+        0.5,
+        "score",
+        "gate",
+        2,
+        False,
+        200,
+        False,
+    ),
+    *(10, 20, True, 0.001, 0.01, 0.0, 0.0015, 0.0005, 0.05, 0.1, 0.2, "ok", ""),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,3 +153,9 @@ def test_two_options_are_never_one_meaning(names: list[str], one: str, other: st
     answers = [one, f"{one}) {texts[one]}", texts[one], other, f"{other}. {texts[other]}", texts[other]]
     ids = meaning_clusters([question], [answers], entailment=exact_match).ids[0].tolist()
     assert ids == ([0] * 6 if one == other else [0, 0, 0, 1, 1, 1])
+
+
+def test_two_options_are_enough_to_choose_from() -> None:
+    found = final_answer("B) no", "Is it open?\nA) yes\nB) no")
+    assert found is not None
+    assert found.text == "B"

@@ -19,7 +19,7 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.records import Role
 from gateways import EASY, HARD, Running, gateway
-from test_gateway_gate import by_draft
+from test_gateway_check_draft import by_draft
 
 Refusal = Callable[[Mapping[str, Any]], tuple[int, str] | None]
 

@@ -136,4 +136,9 @@ async def test_a_stream_that_runs_is_not_cut_by_the_end(tmp_path: Path) -> None:
     ],
 )
 def test_it_is_so_on_the_other_loop(tmp_path: Path, test: Callable[[Path], Coroutine[None, None, None]]) -> None:
-    needed("uvloop").run(test(tmp_path))
+    async def on_this_loop() -> None:
+        assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+        await test(tmp_path)
+
+    uvloop = needed("uvloop")
+    uvloop.run(on_this_loop())

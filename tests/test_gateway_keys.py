@@ -176,3 +176,35 @@ def test_the_operators_key_is_compared_in_constant_time(
         with pytest.raises(ApiError, match="admin key is wrong"):
             admit(settings, request)
     assert compared == [(given.encode(), b"right")]
+
+
+def test_keys_are_hashed_at_rest_and_admit_their_holder(tmp_path: Path) -> None:
+    secret = new_key(tmp_path / "keys.json", "ann", requests_per_minute=2)
+    assert secret not in (tmp_path / "keys.json").read_text()
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+    door = Doorkeeper(read_keys(tmp_path / "keys.json"))
+    assert door.admit({"Authorization": f"Bearer {secret}"}) == "ann"
+    for wrong in ("", "Bearer x", f"Bearer {secret}x"):
+        with pytest.raises(ApiError) as raised:
+            door.admit({"Authorization": wrong})
+        assert raised.value.status == 401
+    door.admit({"Authorization": f"Bearer {secret}"})
+    with pytest.raises(ApiError) as raised:
+        door.admit({"Authorization": f"Bearer {secret}"})
+    assert raised.value.status == 429
+    assert raised.value.retry_after
+    with pytest.raises(InputError, match="a key is called 'ann' already"):
+        new_key(tmp_path / "keys.json", "ann")
+
+
+def test_a_spent_budget_ends_a_key() -> None:
+    import hashlib
+
+    door = Doorkeeper([ClientKey("bob", hashlib.sha256(b"s").hexdigest(), usd=0.01)])
+    door.charge("bob", 0.009)
+    assert door.admit({"Authorization": "Bearer s"}) == "bob"
+    door.charge("bob", 0.002)
+    with pytest.raises(ApiError) as raised:
+        door.admit({"Authorization": "Bearer s"})
+    assert raised.value.code == "insufficient_quota"
+    assert Doorkeeper(None).admit({}) == ""

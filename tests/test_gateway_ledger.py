@@ -18,7 +18,7 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import ClientKey, Doorkeeper, bearer, read_keys
 from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord, SqliteBackend, read_ledger
-from test_gateway_parts import RECORD
+from gateways import RECORD
 
 HALF = "\ud800"  # half a character, which JSON can hold and no database takes
 
@@ -193,3 +193,35 @@ def test_a_ledger_is_its_owners_alone(tmp_path: Path) -> None:
         "l.sqlite-shm": 0o600,
     }
     backend.close()
+
+
+def test_records_come_back_as_they_went(tmp_path: Path) -> None:
+    book = Ledger(SqliteBackend(str(tmp_path / "l.sqlite")))
+    book.add(RECORD)
+    book.add(replace(RECORD, id="id2", score=None, usd=None, at=RECORD.at + 1, streamed=True))
+    book.close()
+    found = read_ledger(str(tmp_path / "l.sqlite"))
+    assert [record.id for record in found] == ["id2", "id1"]
+    assert found[1] == RECORD
+    assert found[0].usd is None
+    for ending in ("csv", "jsonl", "parquet"):
+        page = ledger(str(tmp_path / "l.sqlite"), export=tmp_path / f"out.{ending}")
+        assert "wrote 2 records" in page.lines[0]
+    assert (tmp_path / "out.csv").read_text().count("\n") == 3
+    with pytest.raises(StoreError, match="no ledger here"):
+        read_ledger(str(tmp_path / "none.sqlite"))
+    with pytest.raises(InputError, match=r"exports end in"):
+        ledger(str(tmp_path / "l.sqlite"), export=tmp_path / "out.xls")
+
+
+def test_a_database_that_is_away_loses_nothing(tmp_path: Path) -> None:
+    backend = Away(str(tmp_path / "l.sqlite"))
+    book = Ledger(backend)
+    for i in range(100):
+        book.add(replace(RECORD, id=str(i)))
+    while not book.failures:
+        time.sleep(0.01)
+    backend.away = False
+    book.close()
+    assert len(read_ledger(str(tmp_path / "l.sqlite"), last=1000)) == 100
+    assert book.dropped == 0

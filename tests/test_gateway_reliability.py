@@ -26,8 +26,7 @@ from demur.models.encoder import load_encoder
 from demur.quickstart import STRONG, WEAK, demo_config
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
-from gateways import EASY, HARD
-from test_gateway_parts import RECORD
+from gateways import EASY, HARD, RECORD
 from test_gateway_processes import ask, configured, fakes, served
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,7 @@ import pytest
 
 from conftest import needed
 from demur.gateway.operator.tracing import Tracer, attributes, operation
-from gateways import gateway
-from test_gateway_parts import RECORD
+from gateways import RECORD, gateway
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -109,3 +108,12 @@ async def test_a_request_brings_its_trace(tmp_path: Path, exported: Any) -> None
         await found.ask(headers={"traceparent": PARENT})
     (span,) = exported.get_finished_spans()
     assert f"{span.context.trace_id:032x}" == PARENT.split("-")[1]
+
+
+def test_spans_follow_the_genai_conventions() -> None:
+    found = attributes(replace(RECORD, score=None, usd=None))
+    assert found["gen_ai.request.model"] == "demur"
+    assert found["gen_ai.response.model"] == "small"
+    assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (10, 20)
+    assert "demur.score" not in found
+    assert "prompt" not in " ".join(found).replace("prompt_tokens", "")

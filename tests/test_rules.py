@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demur.meaning.dates import Date, parse_date
 from demur.meaning.rules import meaning_key, read_answer, ruling, same_meaning
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -286,3 +287,9 @@ def test_a_degree_of_either_scale_is_not_its_own_reading_on_the_other() -> None:
     assert same_meaning("20 °F", "20 °C") is False
     assert same_meaning("68 °F", "68 °C") is False
     assert same_meaning("68 °F", "20 °C") is True
+
+
+def test_dates_and_money_by_hand() -> None:
+    assert parse_date("4 sept 1999") == Date(1999, 9, 4)
+    assert same_meaning("$2b", "2 billion dollars") is True
+    assert same_meaning("$2b", "20 billion dollars") is False

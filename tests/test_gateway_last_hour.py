@@ -11,7 +11,7 @@ import pytest
 
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.workers.shared_state import SharedBuckets, map_file
-from test_gateway_parts import RECORD
+from gateways import RECORD
 
 PLAIN = replace(RECORD, stage="prompt", usd=1.0, usd_strong=4.0)
 

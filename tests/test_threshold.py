@@ -1,4 +1,4 @@
-"""Thresholds by share, ties and all; and when labelling is earned back."""
+"""Thresholds by share, ties included; and when labelling is earned back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.errors import InputError
-from demur.measure.threshold import payback, threshold_for_quality, threshold_for_share, threshold_for_usd
+from demur.measure.threshold import (
+    Calibration,
+    payback,
+    share_of_scored,
+    threshold_for_quality,
+    threshold_for_share,
+    threshold_for_usd,
+)
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.floats(0, 1))
@@ -71,3 +78,40 @@ def test_estimated_quality_is_kept_with_the_fewest_strong_calls() -> None:
     assert threshold_for_quality(scores, weak, strong, 1.0, on="x").strong_share == pytest.approx(0.5)
     with pytest.raises(InputError, match="keep_quality is 95"):
         threshold_for_quality(scores, weak, strong, 95, on="x")
+
+
+def test_prompts_that_go_whatever_their_score_count_in_the_share() -> None:
+    """Of 8 scored prompts 2 are strong; 1 more is always strong and 1 always weak: 3 of 10."""
+    found = Calibration(0.5, 0.25, 8, "strong share 30%").beside(1, 1)
+    assert (found.strong_share, found.n, found.unknown) == (0.3, 10, 0.2)
+    untouched = Calibration(0.5, 0.25, 8, "strong share 30%")
+    assert untouched.beside(0, 0) is untouched
+
+
+@pytest.mark.parametrize(
+    ("share", "scored", "strong", "weak", "wanted"),
+    [(0.3, 8, 1, 1, 0.25), (0.5, 10, 0, 0, 0.5), (0.1, 8, 2, 0, 0.0), (0.9, 5, 0, 5, 1.0)],
+)
+def test_the_scored_prompts_make_up_what_the_others_leave(
+    share: float, scored: int, strong: int, weak: int, wanted: float
+) -> None:
+    assert share_of_scored(share, scored, strong, weak) == pytest.approx(wanted)
+
+
+def test_without_a_scored_prompt_no_threshold_has_a_say() -> None:
+    with pytest.raises(InputError, match="none of 5 prompts can be told"):
+        share_of_scored(0.3, 0, 2, 3)
+
+
+def test_a_threshold_lies_halfway_between_scores_and_at_the_ends_on_them() -> None:
+    scores = [0.1, 0.3, 0.7]
+    assert threshold_for_share(scores, 1 / 3).threshold == pytest.approx(0.5)
+    assert threshold_for_share(scores, 2 / 3).threshold == pytest.approx(0.2)
+    assert threshold_for_share(scores, 1.0).threshold == 0.1
+    assert threshold_for_share(scores, 0.0).threshold == np.nextafter(0.7, math.inf)
+
+
+@pytest.mark.parametrize("scores", [[0.1, math.nan], [math.inf, 0.2]])
+def test_one_score_that_is_not_finite_is_refused(scores: list[float]) -> None:
+    with pytest.raises(InputError, match="2 scores, 1 not finite"):
+        threshold_for_share(scores, 0.3)

@@ -252,3 +252,16 @@ def test_promises_beside_a_run_count_where_the_users_are_gone(
     (tmp_path / "promises" / "broken.json").write_text("{")
     assert backed(["a b", "c d"], PROMISE | {"router": "r3"}, tmp_path) == 3
     assert "no promise can be read here" in caplog.text
+
+
+@pytest.mark.parametrize("scores", [[0.1, math.nan], [math.inf, 0.2]])
+def test_one_score_that_is_not_finite_is_refused(scores: list[float]) -> None:
+    with pytest.raises(InputError, match="scores must be finite"):
+        certify(scores, [0.0, 1.0], [1.0, 1.0], [0.5], risk=0.1, confidence=0.9)
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "95% confidence"), (2, "95% confidence as promise 2 on them")])
+def test_a_second_promise_is_numbered(number: int, said: str) -> None:
+    from demur.measure.certificate import _stated
+
+    assert _stated(0.95, number) == said

@@ -1,0 +1,55 @@
+"""The gateway's settings: every one documented, every number within a range, the command line over the file."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from demur.config import from_mapping
+from demur.errors import InputError
+from demur.gateway.settings import GatewaySettings, read_settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+    for field in fields(GatewaySettings):
+        assert f"`{field.name}`" in page, field.name
+
+
+def test_settings_from_a_file_with_the_command_line_over_them(tmp_path: Path) -> None:
+    (tmp_path / "g.toml").write_text(
+        'port = 9000\nhost = "0.0.0.0"\n[weak]\nmodel = "small"\nbase_url = "http://x/v1"\n'
+    )
+    found = read_settings(tmp_path / "g.toml", port=1, host=None)
+    assert (found.port, found.host, found.weak and found.weak.model) == (1, "0.0.0.0", "small")
+    (tmp_path / "g.toml").write_text("prt = 9000\n")
+    with pytest.raises(InputError, match="unknown key 'prt'"):
+        read_settings(tmp_path / "g.toml")
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(GatewaySettings) if one.metadata])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-5", "1" + "0" * 400])
+def test_no_number_of_the_settings_switches_a_limit_off(tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / "g.toml").write_text(f"{name} = {value}\n")
+    with pytest.raises(InputError, match=f"{name}"):
+        read_settings(tmp_path / "g.toml")
+
+
+def test_every_number_of_the_settings_has_a_range() -> None:
+    numbers = [one for one in fields(GatewaySettings) if one.type in ("int", "float", "int | None")]
+    assert len(numbers) == 17
+    assert all(one.metadata for one in numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("usd_per_million_input", -1), ("usd_per_million_output", float("nan")), ("concurrency", 0)]
+    + [("timeout_seconds", value) for value in (0.0, -1.0, float("nan"))],
+)
+def test_no_number_of_a_model_pays_or_waits_for_ever(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"weak: {name} is"):
+        from_mapping(GatewaySettings, {"weak": {"model": "small", name: value}}, where="serve")
