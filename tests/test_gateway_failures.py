@@ -389,7 +389,7 @@ async def test_a_fault_in_mid_stream_cuts_it(tmp_path: Path, monkeypatch: pytest
         assert (await last_record(found)).outcome == "failed"
 
 
-async def test_everything_that_is_refused_is_on_the_books(tmp_path: Path) -> None:
+async def test_admitted_requests_that_are_refused_are_on_the_books(tmp_path: Path) -> None:
     async with gateway(tmp_path, max_body_bytes=2000, body_seconds=0.2, max_in_flight=1) as found:
         assert (await post(found, b"x" * 5000))[0] == 413
         reader, writer = await asyncio.open_connection(*found.address.removeprefix("http://").split(":"))
@@ -398,8 +398,11 @@ async def test_everything_that_is_refused_is_on_the_books(tmp_path: Path) -> Non
         writer.close()
         found.weak.hang_seconds = 0.1
         statuses = [status for status, _, _ in await asyncio.gather(*(found.ask(EASY) for _ in range(3)))]
+        text = await (await found.session.get(f"{found.operator}/metrics")).text()
     records = read_ledger(str(tmp_path / "ledger.sqlite"))
-    assert sorted(record.status for record in records) == sorted([413, 408, *statuses]) == [200, 408, 413, 429, 429]
+    assert 'demur_refused_total{status="429"} 2' in text
+    assert sorted([413, 408, *statuses]) == [200, 408, 413, 429, 429]
+    assert sorted(record.status for record in records) == [200, 408, 413]
     assert {record.outcome for record in records if record.status != 200} == {"refused"}
 
 

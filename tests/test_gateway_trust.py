@@ -362,6 +362,28 @@ async def test_who_is_turned_away_is_counted_and_not_written_down(tmp_path: Path
     assert read_ledger(str(tmp_path / "ledger.sqlite")) == []
 
 
+@pytest.mark.parametrize("limit", ["rate", "budget spent", "budget under way", "load", "bodies"])
+async def test_a_flood_of_429_leaves_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Of each key's or the gateway's limits: one request is let in where any is, twenty more are counted alone."""
+    keys = tmp_path / "keys.json"
+    usd = {"budget spent": 0.0, "budget under way": 1e-9}.get(limit)
+    key = new_key(keys, "ann", requests_per_minute=1 if limit == "rate" else None, usd=usd)
+    async with gateway(tmp_path, keys=str(keys), max_in_flight=1 if limit == "load" else 2000) as found:
+        found.strong.hang_seconds = 0.3
+        if limit == "bodies":
+            monkeypatch.setattr("demur.gateway.http.read_body.LARGEST_HELD", 1)
+        held = {"Authorization": f"Bearer {key}"}
+        first = asyncio.ensure_future(found.ask("zzz", model="large", headers=held))
+        await asyncio.sleep(0.1)
+        assert {(await found.ask("zzz", model="large", headers=held))[0] for _ in range(20)} == {429}
+        let_in = int((await first)[0] == 200)
+        text = await (await found.session.get(f"{found.operator}/metrics")).text()
+        assert f'demur_refused_total{{status="429"}} {21 - let_in}' in text
+        assert len(await records(found, let_in)) == let_in
+    assert let_in == (limit not in ("budget spent", "bodies"))
+    assert [record.status for record in read_ledger(str(tmp_path / "ledger.sqlite"))] == [200] * let_in
+
+
 async def test_other_paths_and_methods_say_what_is_served(tmp_path: Path) -> None:
     async with gateway(tmp_path) as found:
         status, answer = await post(found, b"{}", "/v1/responses")

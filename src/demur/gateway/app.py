@@ -47,7 +47,7 @@ from demur.records import Role
 
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
 PARSED_AT_ONCE = 2  # of the larger ones
-NOT_ADMITTED = (401, 403)  # counted but not recorded: anybody can send as many as would fill a disk
+TURNED_AWAY = (401, 403, 429)  # if no model was chosen: counted, since as many records would fill a disk
 log = logging.getLogger("demur.gateway")
 
 
@@ -90,13 +90,13 @@ class Gateway:
 
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
-        self._admit_client(request)
+        self._admit_reader(request)
         names = dict.fromkeys([DEMUR, *self._chooser.direct, *listed(self.settings.aliases)])
         return web.Response(body=model_list(list(names), int(time.time())), content_type="application/json")
 
     async def model(self, request: web.Request) -> web.Response:
         """GET /v1/models/NAME."""
-        self._admit_client(request)
+        self._admit_reader(request)
         name = request.match_info["name"]
         if not self._chooser.knows(name):
             raise unknown_model(name, self._chooser.direct)
@@ -150,7 +150,9 @@ class Gateway:
         finally:
             self.in_flight -= 1
             hold.give_back()
-            if exchange.question or exchange.ended is None or exchange.ended.status not in NOT_ADMITTED:
+            if exchange.choice is None and exchange.ended and exchange.ended.status in TURNED_AWAY:
+                self.metrics.refuse(exchange.ended.status)
+            else:
                 asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
 
     async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold, *, routed: bool) -> web.StreamResponse:
@@ -173,13 +175,16 @@ class Gateway:
 
     def _admit_client(self, request: web.Request) -> str:
         """The name of a request's key; without keys only clients on this machine are admitted. Raises ApiError."""
+        if self.doorkeeper.keys is None:
+            refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
+        return self.doorkeeper.admit(request.headers)
+
+    def _admit_reader(self, request: web.Request) -> None:
+        """Admit a request that no model answers. Raises ApiError."""
         try:
-            if self.doorkeeper.keys is None:
-                refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
-            return self.doorkeeper.admit(request.headers)
+            self._admit_client(request)
         except ApiError as error:
-            if error.status in NOT_ADMITTED:
-                self.metrics.refuse(error.status)
+            self.metrics.refuse(error.status)
             raise
 
     async def _read(self, request: web.Request, key: str, hold: Hold, *, routed: bool) -> Question:

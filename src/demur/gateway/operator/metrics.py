@@ -21,7 +21,7 @@ KEPT = 100  # of the last requests
 # name, type, help; the table of docs/gateway.md says the same.
 DESCRIBED = (
     ("demur_requests_total", "counter", "Requests by role, model, status and outcome."),
-    ("demur_refused_total", "counter", "Requests turned away by status: no key, another site's page, no such route."),
+    ("demur_refused_total", "counter", "Requests turned away by status: key, rate, budget, load, another site, path."),
     ("demur_tokens_total", "counter", "Tokens by model and kind (prompt, completion)."),
     ("demur_cost_usd_total", "counter", "USD spent, where the price is known."),
     ("demur_cost_always_strong_usd_total", "counter", "USD that always-strong would have cost."),
@@ -87,7 +87,7 @@ class Metrics:
         self.recent.append(record)
 
     def refuse(self, status: int) -> None:
-        """Count a request that was turned away before it was read; it is not recorded otherwise."""
+        """Count a request that was turned away before a model was chosen; it is not recorded otherwise."""
         self.series[f'demur_refused_total{{status="{status}"}}'] += 1
 
 
