@@ -188,7 +188,7 @@ def _instead(node: ast.expr | ast.stmt) -> list[str]:
         case ast.Name(id=name) if name in ("min", "max", "any", "all"):
             return [RENAMED[name]]
         case ast.Attribute(value=value, attr=name) if name in RENAMED:
-            return [f"{ast.unparse(value)}.{RENAMED[name]}"]
+            return [f"({ast.unparse(value)}).{RENAMED[name]}"]
         case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper)) if lower or upper:
             parts = [(None, upper), (lower, None)] if lower and upper else [(None, None)]
             return [f"{ast.unparse(value)}[{':'.join(ast.unparse(x) if x else '' for x in part)}]" for part in parts]

@@ -70,3 +70,60 @@ def test_no_near_miss_is_the_same_meaning(name: str) -> None:
 def test_odd_literals_warn_nobody() -> None:
     """Python's parser warns of `1if`; an answer is read, not reviewed (warnings are errors in these tests)."""
     assert same_meaning("x = 1if y else 0", "x = 1if y else 2") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Just run `ls -a` right now", "ls -a"),  # four words beside it
+        ("You should just run `ls -a` now", None),  # five are an explanation
+        ("Run `now`.", None),
+        ("Use `a = 1` or `b = 2`.", None),
+        ("```\na\n```\nor\n```\nb\n```", "a\n\nb\n"),
+        ("f(x); g(y); red green blue", "f(x); g(y); red green blue"),  # three words of five parts
+        ("f(x); red green blue pink", None),  # four of five
+        ("f(x); g(y); the z", "f(x); g(y); the z"),  # one word of prose in four parts
+        ("f(x); g(y); the to", None),
+        ("ls the dir", "ls the dir"),  # a command: one word of prose in three parts
+        ("ls the to dir", None),
+        ("delete from users", "delete from users"),
+        ("from alpha import beta", "from alpha import beta"),
+        ("import os\nos.getcwd()", "import os\nos.getcwd()"),
+        ("docker ps", "docker ps"),
+        ("echo hello | cat", "echo hello | cat"),
+        ("echo", None),
+    ],
+)
+def test_an_answer_is_code_where_it_consists_of_it(text: str, code: str | None) -> None:
+    assert code_of(text) == code
+
+
+def test_a_text_without_fences_is_code_up_to_2000_characters() -> None:
+    assert code_of("x = " + "1" * 1996) == "x = " + "1" * 1996
+    assert code_of("x = " + "1" * 1997) is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("grep 'a' x.txt", 'grep "a" x.txt', True),
+        ("grep '' x.txt", 'grep "" x.txt', True),
+        ('echo " | cat', 'echo "" | cat', False),  # a quote that is not closed is not an empty text
+        ("grep 'a' x.txt", "grep a x.txt", False),
+        ('x = "a # b"', 'x = "a # c"', False),  # no comment
+        ("x = [1, 2] /* two */", "x = [1,2]", True),
+        ("x = 1  # one", "x = 1", True),
+        ("def f():\n    'Nothing.'", "def f():\n    pass", True),
+        ("async def f(a):\n    'Wait.'\n    return a", "async def f(a):\n    return a", True),
+        ("class A:\n    'A thing.'\n    x = 1", "class A:\n    x = 1", True),
+        ("for x in xs:\n    print(x)", "for y in xs:\n    print(y)", True),
+        ("y = [a for a in xs]", "y = [b for b in xs]", True),
+        ("y = [a for a in xs]", "y = [a for a in zs]", False),  # what it is asked about has a name
+        ("f = 1", "g = 1", False),
+        ("$ docker ps", "docker ps", True),
+        ("SELECT a FROM t", "SELECT A FROM T;", True),
+        ("docker ps -A", "docker ps -a", False),
+    ],
+)
+def test_layout_quotes_comments_and_own_names_make_no_difference(a: str, b: str, same: bool) -> None:
+    assert same_meaning(a, b) is same

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demur.meaning.clusters import meaning_clusters
-from demur.meaning.declined_answers import declines
+from demur.meaning.declined_answers import declines, says_nothing
 from demur.meaning.entailment import exact_match
 from demur.meaning.rules import ruling
 
@@ -53,3 +53,13 @@ def test_all_refusals_of_a_prompt_are_one_meaning_and_no_model_is_asked() -> Non
     assert found.pairs == (0,)  # Paris and the refusals: decided by rule
     assert ruling("I don't know.", "Paris") == ("an answer that declines is its own meaning", False)
     assert ruling("I don't know.", "I cannot answer that.") == ("answers that decline", True)
+
+
+def test_a_refusal_has_60_spaces_at_most() -> None:
+    assert declines("I don't know." + " x" * 58) is True
+    assert declines("I don't know." + " x" * 59) is False
+    assert declines("Paris") is False
+
+
+def test_an_empty_answer_and_a_refusal_say_nothing() -> None:
+    assert [says_nothing(text) for text in ("", " \u200b", "I don't know.", "Paris")] == [True, True, True, False]

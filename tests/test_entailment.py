@@ -407,3 +407,68 @@ def test_long_texts_that_differ_in_their_first_letter_alone_still_do_when_shorte
     assert first[0] + second[0] == "xy"
     assert first[1:] == second[1:]
     assert not lost
+
+
+def test_what_both_share_is_cut_before_what_differs() -> None:
+    """3,000 letters before and 1,000 after are shared: 200 of each stay beside the 500 that differ."""
+    first, second = (3000 * "s" + 500 * letter + 1000 * "e" for letter in "ab")
+    assert shorten(first, second) == (
+        200 * "s" + 500 * "a" + 200 * "e",
+        200 * "s" + 500 * "b" + 200 * "e",
+        False,
+    )
+
+
+def test_then_the_middle_of_what_differs_is_cut() -> None:
+    first, second = (100 * "s" + 4000 * letter + 100 * "e" for letter in "ab")
+    assert shorten(first, second) == (
+        100 * "s" + 1900 * "a" + " " + 1900 * "a" + 100 * "e",
+        100 * "s" + 1900 * "b" + " " + 1900 * "b" + 100 * "e",
+        True,
+    )
+    assert shorten(4000 * "a", 4000 * "b") == (4000 * "a", 4000 * "b", False)
+    assert shorten(4000 * "a", 5000 * "b") == (4000 * "a", 2000 * "b" + " " + 2000 * "b", True)
+
+
+def test_what_two_texts_share_is_counted_once() -> None:
+    assert shared("abcxde", "abcyyde") == (3, 2)
+    assert shared("aa", "aaa") == shared("aaa", "aa") == (2, 0)
+
+
+def kept(first: list[int], second: list[int], short: int, room: int) -> tuple[str, str, bool]:
+    """The masks as texts: x for a token that is kept."""
+    one, other, lost = kept_tokens(first, second, short=short, room=room)
+    return "".join(".x"[int(k)] for k in one), "".join(".x"[int(k)] for k in other), lost
+
+
+def test_tokens_that_both_share_are_cut_in_their_middle() -> None:
+    """A question of 20 tokens and an answer of one: four of the question stay at each end, more where there is room."""
+    asked = list(range(20))
+    one, other = [*asked, 100], [*asked, 101]
+    assert kept(one, other, 42, 100) == ("x" * 21, "x" * 21, False)
+    assert kept(one, other, 10, 100) == (f"xxxx{12 * '.'}xxxxx", f"xxxx{12 * '.'}xxxxx", False)
+    assert kept(one, other, 30, 100) == (f"xxxx{6 * '.'}{11 * 'x'}", f"xxxx{6 * '.'}{11 * 'x'}", False)
+    assert kept(one, other, 10, 10) == (f"xxx{16 * '.'}xx", f"xxx{16 * '.'}xx", True)
+    assert kept(one, other, 10, 18) == (f"xxxx{12 * '.'}xxxxx", f"xxxx{12 * '.'}xxxxx", False)
+
+
+def test_what_is_left_of_short_goes_to_the_question() -> None:
+    """Of a run of 30 at the end 22 go, so that there is room for all of the question."""
+    asked, end = list(range(10)), list(range(50, 80))
+    mask = 11 * "x" + f"xxxx{22 * '.'}xxxx"
+    assert kept([*asked, 100, *end], [*asked, 101, *end], 80, 100) == (mask, mask, False)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "room", "found"),
+    [
+        (3, 4, 7, (3, 4)),
+        (3, 4, 6, (3, 3)),
+        (10, 3, 9, (6, 3)),
+        (3, 10, 9, (3, 6)),
+        (4, 10, 9, (4, 5)),
+        (10, 10, 9, (5, 4)),
+    ],
+)
+def test_room_is_shared_by_hand(first: int, second: int, room: int, found: tuple[int, int]) -> None:
+    assert balance(first, second, room) == found

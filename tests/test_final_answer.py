@@ -159,3 +159,113 @@ def test_two_options_are_enough_to_choose_from() -> None:
     found = final_answer("B) no", "Is it open?\nA) yes\nB) no")
     assert found is not None
     assert found.text == "B"
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "found"),
+    [
+        ("We add up so the answer is 12", "", None),  # eight words are their own answer
+        ("We add them up so the answer is 12", "", ("12", "stated")),
+        ("It is \\boxed{5}", "", ("5", "boxed")),  # a box states a result however short the text
+        ("Paris", "", None),
+        ("<Think>Lyon?\nNo.</Think> Paris", "", ("Paris", "thinking removed")),
+        ("<think>Lyon?</think>", "", None),  # a thought without an answer
+        ("First \\boxed{3}, and then\nthe sum \\boxed{{4}}.", "", ("{4}", "boxed")),
+        ("A box that \\boxed{never ends, like\nthis one does", "", None),
+        ("#### 3\nNo, that was wrong.\n#### 4", "", ("4", "marked")),
+        ("The answer is 5. No, let me check that again.\nThe answer is 6.", "", ("6", "stated")),
+        ("The answer is " + "very " * 15 + "good", "", ("very " * 15 + "good", "stated")),  # 16 words
+        ("The answer is " + "very " * 16 + "good", "", None),
+        ("Mercury melts lowest of these metals, far below zero.\n(B)", OPTIONS, ("B", "option")),
+        ("D) because it melts lowest of all of these metals.", OPTIONS, None),  # not listed
+        ("A) because the doors are closed on every other day.", "Is it open?\nA) yes", None),  # one is no choice
+        ("A) because the doors are closed on every other day.", "Is it?\nA) yes\nB) no", ("A", "option")),
+        ("She had 16 eggs to begin with.\nSo 16 - 7 = <<16-7=9>>9", "", ("9", "equation")),
+        ("The two sides are known: x = 3, and y = 4", "", None),  # no quantity is asked
+        ("The first side is 3 + 4 = 7, so the second is 16 - 7 = 9", HOW_MANY, ("9", "equation")),
+        ("She eats 3 of them. So she sells 13 of her eggs.", "Who sells eggs?", None),
+        ("Here is how to compute it:\n```python\na = 2\nans = a * 3", "", ("6", "program")),  # cut before the fence
+        ("ans = 1\nresult = ans + 1", "Write Python code that adds one.", None),  # code was asked for
+        ("eggs = 3\nans = eggs * eels", "", None),  # a program without a value
+        ("First it is said in a few words here.\nThe answer is 12.", "Write a function", None),
+        ("ls -a\nls -b", "", None),  # code is compared as code
+    ],
+)
+def test_each_rule_reads_what_it_is_for(text: str, question: str, found: tuple[str, str] | None) -> None:
+    read = final_answer(text, question)
+    assert (read and (read.text, read.rule)) == found
+
+
+def test_a_result_is_looked_for_in_the_last_4000_characters() -> None:
+    text = "#### 9\n" + "x" * 3993
+    assert final_answer(text) is not None
+    assert final_answer(f"{text}x") is None
+
+
+def test_two_options_of_one_text_are_not_told_apart() -> None:
+    assert said("yes", "Which?\nA) yes\nB) yes") == "yes"
+
+
+@pytest.mark.parametrize(
+    ("program", "value"),
+    [
+        ("x = abs(-3)\nans = max(x, 2) + min(1, 5) + math.floor(2.5)", 6.0),
+        ("ans = round(2.6) + int(3.9) + len([1, 2]) + sum([4, 5]) + math.sqrt(16)", 21.0),
+        ("a, b = 2, 5\nans = a if a > b else b", 5.0),
+        ("ans = 1 if 2 < 1 and 1 < 2 else 2", 2.0),
+        ("ans = 1 if 2 < 1 or 1 < 2 else 2", 1.0),
+        ("ans = 1 if not 2 < 1 else 2", 1.0),
+        ("answer = 3\nans = 7\nx = 9", 7.0),  # the first of the names for results
+        ("x = 4\nprint('x')\nx", 4.0),
+        ("x = 4\nx + 1", 5.0),  # what it shows, before what it set last
+        ("x = 4\ny = 6", 6.0),
+        ("ans = True\nx = 5", 5.0),  # a truth is no number
+        ("def f():\n    return 2\ndef g():\n    return 3\nx = f() + g()", 5.0),
+        ("def f(x):\n    'Twice.'\n    y: int = 2 * x\n    return y\nans = f(f(3))", 12.0),
+        ("x = [3, 4, 5]\nans = x[1]", 4.0),
+        ("ans = 0\nfor x in [1, 2]:\n    ans += x", 3.0),
+        ("ans = -2 ** 2 + 7 % 4 + 7 // 2", 2.0),
+        ("ans = 1000000 ** 2", 1e12),
+        ("ans = 1.0 ** 64", 1.0),
+        ("ans = 1e15", 1e15),
+        ("ans = 1e14 * 10", 1e15),
+        ("x = 1\nif x > 1:\n    ans = 2\nelse:\n    ans = 3", 3.0),
+        ("```\nans = 1\n```\nNo:\n```\nans = 2\n```", 2.0),  # the last block counts
+        ("```\nans = 1\n```\nIn words:\n```\nno program\n```", 1.0),
+    ],
+)
+def test_what_a_program_sets_last_is_its_value(program: str, value: float) -> None:
+    assert program_value(program) == value
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def f():\n    return 2\ndef g():\n    return 3",  # which of them?
+        "def f(x):\n    return x",
+        "ans = 1 ** 65",
+        "ans = 1000001 ** 2",
+        "ans = 1e15 + 1",
+        "ans = (-8) ** .5",  # no real number
+        "ans = 2 ** 'a'",
+        "ans = 'a' + 'b'",
+        "a, b = 1, 2, 3",
+        "a, b = 3",
+        "for x in 'abc':\n    ans = 1",
+        "for x in 5:\n    ans = 1",
+        "for x in range(20001):\n    pass\nans = 1",
+        "ans = 'five'",
+        "x = 4\nx = y",
+        "ans = eval('1')",
+        "ans = math.exp(1)",
+        "with x:\n    ans = 1",
+    ],
+)
+def test_what_does_more_than_a_small_program_has_no_value(program: str) -> None:
+    assert program_value(program) is None
+
+
+def test_a_program_has_20000_steps() -> None:
+    """An assignment takes two, a pass one: the last but one program just ends, the last one does not."""
+    assert program_value("x = 1\n" + "pass\n" * 19_998) == 1.0
+    assert program_value("x = 1\n" + "pass\n" * 19_999) is None

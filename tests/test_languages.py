@@ -74,3 +74,88 @@ def test_the_shipped_model_says_nothing_of_other_languages() -> None:
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_what_is_left_stands_in_the_answer(answer: str, question: str) -> None:
     assert without_question(answer, question) in answer
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        ("été à l'école d", True),  # eleven letters are too few to tell
+        ("été à l'école du", False),  # twelve are enough
+        ("éèàçù", True),  # letters with accents are Latin as well
+        ("abc где", True),  # as many Latin letters as others: still too short to tell
+        ("abc гдеё", False),
+        ("La vie en rose, chanson de Piaf, is", False),  # one word that other languages have too
+        ("La vie en rose, chanson de Piaf, is by", True),
+        ("Blue birds fly over green hills", True),  # none: the detector tells
+    ],
+)
+def test_the_language_is_told_from_script_words_and_detector(text: str, english: bool) -> None:
+    assert is_english(text) is english
+
+
+def test_only_the_beginning_of_a_long_text_tells_its_language() -> None:
+    french, english = ("la maison est près de la rivière " * 40)[:1000], " the house stands near the river" * 200
+    assert is_english(french + english) is False
+    assert is_english(english[:1000] + "где это " * 1000) is True
+
+
+ASKED = "Was ist die Hauptstadt von Australien?"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "left"),
+    [
+        (ASKED, "Die Hauptstadt von Australien ist Canberra.", "Canberra"),
+        (ASKED, "Canberra ist die Hauptstadt von Australien", "Canberra"),  # from either end
+        (ASKED, "Die Hauptstadt von Australien ist Rio Grande.", "Rio Grande"),
+        (ASKED, "Die Hauptstadt von Australien", "Die Hauptstadt von Australien"),  # nothing would be left
+        ("Ist Canberra oder Sydney die Hauptstadt?", "Canberra oder Sydney", "Canberra oder Sydney"),
+        (ASKED, "Die Hauptstadt von Australien ist 1913 gegründet", "1913 gegründet"),
+        ("Seit wann ist die Hauptstadt von Australien geplant?", "Die Hauptstadt von Australien: 1908", "1908"),
+        ("Wer war Kanzler 1950?", "Kanzler 1950 Adenauer", "Adenauer"),  # two words are enough to be recognised
+        ("Wer war Kanzler?", "Kanzler war Adenauer", "Kanzler war Adenauer"),  # one is not
+        ("Anna ist wie alt?", "Anna ist 30", "30"),  # a copula that the question has too
+        ("Wo?", "Rome.", "Rome."),
+        ("한국의 수도는 어디입니까?", "한국의 수도는 서울입니다.", "서울"),
+        ("대한민국 수도 어디?", "대한민국 수도 서울", "서울"),  # Korean has spaces
+        ("日本の首都はどこですか?", "日本の首都東京", "日本の首都東京"),  # without a copula a word might be cut
+        ("ABC社の社長は誰ですか?", "ABC社の社長は田中です。", "田中"),
+        ("何ですか?", "です", "です"),  # an ending alone is all there is
+    ],
+)
+def test_what_is_left_beside_the_question(question: str, answer: str, left: str) -> None:
+    assert without_question(answer, question) == left
+
+
+@pytest.mark.parametrize(("rest", "most"), [("Rot ", 8), ("Grün ", 32)])
+def test_an_explanation_is_no_name(rest: str, most: int) -> None:
+    """At most eight words are left beside the question; of scripts that are not ASCII four times as many."""
+    asked = "Die Farben der Flagge sind"
+    for words, found in ((most, (rest * most).strip()), (most + 1, f"{asked} {rest * (most + 1)}".strip())):
+        assert without_question(f"{asked} {rest * words}", "Was sind die Farben der Flagge?") == found
+
+
+def test_a_long_answer_keeps_its_question() -> None:
+    asked = "Die Hauptstadt von Australien ist "
+    name = "C" + "a" * (999 - len(asked))
+    assert without_question(asked + name, ASKED) == name
+    assert without_question(f"{asked}{name}a", ASKED) == f"{asked}{name}a"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("二〇二四年", "2024年"),  # digit by digit
+        ("十二", "12"),
+        ("十二万", "120000"),
+        ("五千", "5000"),
+        ("สาม", "3"),  # words of a script without spaces
+        ("สิบสองเดือน", "12 เดือน"),
+        ("เก้าสิบเก้าปี", "99 ปี"),
+        ("3.1.2024", "2024-01-03"),
+        ("vingt et un ans", "21 ans"),
+        ("Rot.", "Rot"),
+    ],
+)
+def test_number_words_and_digits_of_other_scripts_are_read(text: str, plain: str) -> None:
+    assert numerals(text) == plain

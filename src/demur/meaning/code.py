@@ -62,6 +62,10 @@ _TOKEN = re.compile(
     r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`[^`]*`|\w+(?:\.\d+)?|--?\w[\w-]*|===|!==|==|!=|<=|>=|=>|->|::|\+\+|--|"
     r"&&|\|\||<<|>>|[-+*/%&|^]=|\S"
 )
+_STATEMENTS = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom),
+    *(ast.For, ast.While, ast.If, ast.With, ast.Assign),
+)
 _ARROW = re.compile(r"\(?\b([a-zA-Z_]\w*)\)?\s*=>")
 
 
@@ -112,18 +116,7 @@ def _looks_like_code(text: str) -> bool:
 def _is_python(text: str) -> bool:
     """Statements of Python that no sentence is: definitions, imports, loops, conditions, assignments."""
     tree = parse_python(text)
-    kinds = (
-        ast.FunctionDef,
-        ast.ClassDef,
-        ast.Import,
-        ast.ImportFrom,
-        ast.For,
-        ast.While,
-        ast.If,
-        ast.Assign,
-        ast.With,
-    )
-    return any(isinstance(statement, kinds) for statement in (tree.body if tree else ()))
+    return any(isinstance(statement, _STATEMENTS) for statement in (tree.body if tree else ()))
 
 
 def _python(code: str) -> str | None:

@@ -105,7 +105,7 @@ def is_long(text: str) -> bool:
 
 def without_thinking(text: str) -> str:
     """Without a leading block of thought (``<think>...</think>``), closed or only ended."""
-    return _THINKING.sub("", text, count=1) if "</think" in text.casefold() else text
+    return _THINKING.sub("", text) if "</think" in text.casefold() else text
 
 
 def _boxed(text: str, _: str) -> str:

@@ -20,24 +20,7 @@ MOST_KEPT = 4096  # texts whose language is remembered
 _ENGLISH = frozenset(("the", "what", "who", "whom", "whose", "which", "how", "when", "where", "why", "does", "did"))
 _ENGLISH_TOO = frozenset(  # words of other languages as well: two of them are needed
     (
-        *(
-            "of",
-            "is",
-            "are",
-            "was",
-            "were",
-            "do",
-            "has",
-            "have",
-            "had",
-            "to",
-            "and",
-            "it",
-            "its",
-            "for",
-            "with",
-            "that",
-        ),
+        *("of", "is", "are", "was", "were", "do", "has", "have", "had", "to", "and", "it", "its", "for", "with"),
         *("that", "this", "from", "by", "as", "an", "be", "been", "you", "your"),
     )
 )
@@ -45,22 +28,8 @@ _COPULAS = frozenset(
     (
         *("is", "was", "are", "were", "ist", "war", "sind", "waren", "est", "était", "sont", "es", "era", "son", "fue"),
         *("è", "sono", "é", "foi", "são", "eram", "zijn", "är", "var", "jest", "był", "była", "был", "была", "было"),
-        *(
-            "были",
-            "это",
-            "dir",
-            "dır",
-            "dur",
-            "idi",
-            "on",
-            "oli",
-            "hat",
-            "heißt",
-            "heet",
-            "heter",
-            "lautet",
-            "s'appelle",
-        ),
+        *("были", "это", "dir", "dır", "dur", "idi", "on", "oli", "hat", "heißt", "heet", "heter", "lautet"),
+        *("s'appelle",),
         *("nennt", "是", "は", "が", "就是", "है", "था", "হল", "হলো", "คือ", "هي", "هو", "는", "은", "이", "가"),
         *("—", "-", ":", "=", "："),
     )
@@ -129,6 +98,8 @@ def without_question(answer: str, question: str) -> str:
     if len(text) > LONGEST:
         return text
     tokens, asked = _tokens(text), [token for token, _, _ in _tokens(question.strip())]
+    if _stands_in([token for token, _, _ in tokens], asked):
+        return text  # "Canberra or Sydney" takes all its words from its question
     for length in range(len(tokens) - 1, 1, -1):
         for front in (True, False):
             run = tokens[:length] if front else tokens[len(tokens) - length :]
@@ -241,6 +212,4 @@ def _tokens(text: str) -> list[tuple[str, int, int]]:
 
 
 def _is_unspaced(letter: str) -> bool:
-    return letter > "\u0dff" and unicodedata.name(letter, "").startswith(
-        ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER")
-    )
+    return letter > "\u0dff" and unicodedata.name(letter, "").startswith(_UNSPACED)
