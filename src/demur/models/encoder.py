@@ -17,7 +17,7 @@ import numpy as np
 
 from demur.errors import InputError, ModelError
 from demur.event_loop import run_to_end
-from demur.models.catalogue import fetch, is_known, model
+from demur.models.catalogue import catalogue, fetch, is_known, model
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model
@@ -32,16 +32,20 @@ CHARACTERS_PER_TOKEN = 12  # more than any script needs on average: what lies be
 
 class OnnxEncoder:
     """A sentence encoder in ONNX, one thread per text; unit-length float32 rows.
-    ``folder`` holds model.onnx and tokenizer.json. Raises ModelError when they cannot be opened.
+    ``folder`` holds model.onnx and tokenizer.json; ``prefix`` is what the encoder was trained to see before every text.
+    Raises ModelError when they cannot be opened.
     """
 
-    def __init__(self, folder: Path, *, pooling: Literal["mean", "cls"] | str, window: int, identity: str) -> None:
+    def __init__(
+        self, folder: Path, *, pooling: Literal["mean", "cls"] | str, window: int, identity: str, prefix: str = ""
+    ) -> None:
         import onnxruntime
         import tokenizers
 
         self.pooling = pooling
         self.window = window
-        self.identity = f"{identity} {pooling} window {window} head+tail"
+        self.prefix = prefix
+        self.identity = f"{identity} {pooling} window {window} head+tail{' ' if prefix else ''}{prefix.strip()}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # the arena keeps the largest batch's memory for good
@@ -84,7 +88,7 @@ class OnnxEncoder:
         room = self.window - 2  # the special tokens at both ends
         reach = room * CHARACTERS_PER_TOKEN
         cut = text if len(text) <= 2 * reach else f"{text[:reach]} {text[-reach:]}"
-        ids = self._tokenizer.encode(cut).ids
+        ids = self._tokenizer.encode(self.prefix + cut).ids
         if len(ids) <= self.window:
             return list(ids)
         head = room - room // 2
@@ -189,12 +193,17 @@ def load_encoder(spec: str, *, progress: Progress = no_progress) -> OnnxEncoder 
     if is_known(spec):
         known = model(spec)
         if known.task != "encoder":
-            raise InputError(f"{spec} is a {known.task} model; encoders are minilm and bge-small")
-        folder = fetch(spec, progress=progress)
-        return OnnxEncoder(folder, pooling=known.pooling, window=known.window, identity=known.files[0].sha256[:16])
+            raise InputError(f"{spec} is a {known.task} model; encoders are {', '.join(encoder_names())}")
+        folder, identity = fetch(spec, progress=progress), known.files[0].sha256[:16]
+        return OnnxEncoder(folder, pooling=known.pooling, window=known.window, identity=identity, prefix=known.prefix)
     if "@" in spec:
         return EndpointEncoder(endpoint_of(parse_model(spec)))
-    raise InputError(f"{spec!r} is not an encoder; use minilm, bge-small, or MODEL@BASE_URL")
+    raise InputError(f"{spec!r} is not an encoder; use {', '.join(encoder_names())}, or MODEL@BASE_URL")
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Encoders of the catalogue."""
+    return tuple(known.name for known in catalogue() if known.task == "encoder")
 
 
 def spec_of(encoder: Any) -> str:
@@ -205,7 +214,5 @@ def spec_of(encoder: Any) -> str:
     if isinstance(inner, EndpointEncoder):
         return f"{inner.endpoint.model}@{inner.endpoint.base_url}"
     if isinstance(inner, OnnxEncoder):
-        return next(
-            (n for n in ("minilm", "bge-small") if inner.identity.startswith(model(n).files[0].sha256[:16])), ""
-        )
+        return next((n for n in encoder_names() if inner.identity.startswith(model(n).files[0].sha256[:16])), "")
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from demur.config import DEFINITION_NAMES, METHOD_NAMES, RunConfig
 from demur.errors import InputError
 from demur.models.catalogue import is_known, model
-from demur.models.encoder import LetterEncoder
+from demur.models.encoder import LetterEncoder, encoder_names
 from demur.models.local import parse_model
 from demur.prompts import split_prompts
 from demur.records import Prompt
@@ -47,7 +47,7 @@ def check_encoder(spec: str) -> None:
     elif spec == LetterEncoder.identity:
         return
     elif not is_known(spec) or model(spec).task != "encoder":
-        raise InputError(f"router.encoder is {spec!r}; use minilm, bge-small, or MODEL@BASE_URL")
+        raise InputError(f"router.encoder is {spec!r}; use {', '.join(encoder_names())}, or MODEL@BASE_URL")
 
 
 def check_entailment(spec: str) -> None:
