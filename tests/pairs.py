@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import Answerer, FakeEndpoint, fake_endpoint
 
 THINGS = ("sky", "grass", "blood", "snow", "coal", "gold", "rose", "sea", "leaf", "sun", "ash", "plum")
 
@@ -72,14 +72,16 @@ class Pair:
 
 
 @contextmanager
-def running_pair(weak_logprob: float | Callable[[str], float] | None = honest) -> Iterator[Pair]:
+def running_pair(
+    weak_logprob: float | Callable[[str], float] | None = honest, answers: tuple[Answerer, Answerer] = (weak, strong)
+) -> Iterator[Pair]:
     """Serve the pair as long as the block runs."""
     ready, stop = threading.Event(), asyncio.Event()
     found: list[Pair] = []
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        async with fake_endpoint(weak, logprob=weak_logprob) as a, fake_endpoint(strong) as b:
+        async with fake_endpoint(answers[0], logprob=weak_logprob) as a, fake_endpoint(answers[1]) as b:
             found.append(Pair(a, b))
             ready.set()
             await stop.wait()

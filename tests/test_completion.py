@@ -44,7 +44,10 @@ def with_logprobs(*tokens: tuple[str, Any]) -> dict[str, Any]:
         ({"content": [{"type": "text", "text": "Par"}, {"type": "text", "text": "is"}]}, "Paris"),
         ({"content": [{"type": "thinking", "thinking": "France..."}, {"type": "text", "text": "Paris"}]}, "Paris"),
         ({"content": [{"type": "text", "text": "Paris"}, {"type": "reference", "reference_ids": [1]}]}, "Paris"),
-        ({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, ""),
+        (
+            {"content": None, "function_call": {"name": "f", "arguments": "{}"}},
+            '{"tool_calls": [{"name": "f", "arguments": "{}"}]}',
+        ),
         ({"content": None, "tool_calls": [{"id": "1"}]}, ""),
         ({"content": "Paris", "reasoning_content": "France, so"}, "Paris"),
         ({"content": "<think>\nFrance, so\n</think>\n\nParis"}, "Paris"),

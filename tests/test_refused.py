@@ -17,7 +17,7 @@ from demur.errors import BudgetError, EndpointError, InputError, PromptRefusedEr
 from demur.models.endpoint import Endpoint, is_private
 from demur.models.local import endpoint_of, parse_model
 from demur.models.prices import LOCAL, PRIVATE
-from demur.records import Prompt, Sample, SamplingSettings
+from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
 from demur.sampling.pair import PairSamples, sample_pair, spend_of, stored_pair
@@ -40,8 +40,9 @@ class Refusing:
         self.asked: list[str] = []
 
     async def sample(
-        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+        self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
     ) -> AsyncIterator[list[Sample]]:
+        text = key_of(asked)
         self.asked.append(text)
         await asyncio.sleep(0)
         if text in self._refused:

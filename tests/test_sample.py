@@ -19,7 +19,7 @@ from demur.errors import BudgetError, EndpointError, StoreError
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of
 from demur.models.prices import usd_paid
-from demur.records import Prompt, Sample, SamplingSettings
+from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.budget import Budget
 from demur.sampling.cost import PairEndpoints, price_samples
 from demur.sampling.sample import estimate, sample_prompts, stored_samples
@@ -40,8 +40,9 @@ class Counting:
         self._fail_at = fail_at
 
     async def sample(
-        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+        self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
     ) -> AsyncIterator[list[Sample]]:
+        text = key_of(asked)
         self.asked.append((text, tuple(indices)))
         number = len(self.asked)
         await asyncio.sleep(0)
@@ -68,10 +69,10 @@ class OneByOne(Counting):
     """One request per sample; the money runs out after so many."""
 
     async def sample(
-        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+        self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
     ) -> AsyncIterator[list[Sample]]:
         for index in indices:
-            async for samples in super().sample(text, settings, [index]):
+            async for samples in super().sample(asked, settings, [index]):
                 yield samples
 
 
@@ -170,7 +171,7 @@ CHILD = """
 import asyncio, sys
 from demur.config import ModelConfig
 from demur.models.endpoint import Endpoint
-from demur.records import Prompt, Sample, SamplingSettings
+from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.sample import sample_prompts
 from demur.store import Store
 

@@ -61,6 +61,13 @@ def content_hash(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat request that is asked as it stands, rather than as a prompt in a template."""
+
+    body: str  # JSON: messages, and the tools or the response format that come with them
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt, with its gold answers, if any are known."""
 
@@ -70,6 +77,22 @@ class Prompt:
     choices: tuple[str, ...] = ()  # the options of a multiple-choice prompt, in order A, B, C, ...
     source: str = ""  # the set that it came from
     turns: tuple[tuple[str, str], ...] = ()  # of its conversation, before it: (role, text); the models do not see them
+    request: ChatRequest | None = None  # what the models are asked instead of the text; the router sees the text
+
+    @property
+    def asked(self) -> str | ChatRequest:
+        """What the models are asked."""
+        return self.request or self.text
+
+    @property
+    def key(self) -> str:
+        """Its samples are kept by this: prompts that are asked alike share them."""
+        return key_of(self.asked)
+
+
+def key_of(asked: str | ChatRequest) -> str:
+    """The text by which samples of what is asked are kept."""
+    return asked if isinstance(asked, str) else asked.body
 
 
 @dataclass(frozen=True, slots=True)

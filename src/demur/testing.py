@@ -1,19 +1,22 @@
 """A fake OpenAI-compatible endpoint on loopback, for tests of demur and of what is built on it. No model needed.
 
-It answers from a function, deterministically by seed, and can be configured to fail the way real endpoints do.
+It answers from a function, deterministically by seed, and can be configured to fail the way real endpoints do. An
+answer of `demur.prompts.tool_calls` to a request with tools is sent as tool calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from aiohttp import web
+
+from demur.prompts.tool_calls import calls_of
 
 # (prompt, seed) -> answer
 Answerer = Callable[[str, int], str]
@@ -60,8 +63,12 @@ class FakeEndpoint:
         tokens = self.tokens(text, body)
         if chat:
             logprobs = {"content": tokens} if tokens else None
-            message = {"role": "assistant", "content": text}
-            return {"index": index, "message": message, "finish_reason": "stop", "logprobs": logprobs}
+            calls = _calls(text, body)
+            message = {"role": "assistant", "content": None if calls else text} | (
+                {"tool_calls": calls} if calls else {}
+            )
+            reason = "tool_calls" if calls else "stop"
+            return {"index": index, "message": message, "finish_reason": reason, "logprobs": logprobs}
         legacy = {"token_logprobs": [token["logprob"] for token in tokens]} if tokens else None
         return {"index": index, "text": text, "finish_reason": "stop", "logprobs": legacy}
 
@@ -116,6 +123,12 @@ async def _stream(fake: FakeEndpoint, request: web.Request, body: Mapping[str, A
     await response.prepare(request)
     text = fake.answer(_text(body["messages"][-1]["content"]), int(body.get("seed", 0)))
     tokens = fake.tokens(text, body)
+    for place, call in enumerate(_calls(text, body)):
+        for part in _in_pieces(call | {"index": place}):
+            delta = {"index": 0, "delta": {"tool_calls": [part]}}
+            chunk = {**_head("chat.completion.chunk", body), "choices": [delta]}
+            await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        text = ""
     for i, word in enumerate(text.split()):
         choice: dict[str, Any] = {"index": 0, "delta": {"content": word + " "}}
         if tokens:
@@ -124,6 +137,24 @@ async def _stream(fake: FakeEndpoint, request: web.Request, body: Mapping[str, A
         await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
     await response.write(b"data: [DONE]\n\n")
     return response
+
+
+def _calls(text: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tool calls that a text of `demur.prompts.tool_calls` stands for, in an answer to a request with tools."""
+    found = calls_of(text) if body.get("tools") else None
+    if found is None or not found.native:
+        return []
+    parts = [{"name": call.name, "arguments": json.dumps(call.arguments)} for call in found.calls]
+    return [{"id": f"call_{i}", "type": "function", "function": part} for i, part in enumerate(parts)]
+
+
+def _in_pieces(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A call as a stream has it: its name first, then its arguments in two pieces."""
+    arguments = call["function"]["arguments"]
+    half = len(arguments) // 2
+    yield call | {"function": {"name": call["function"]["name"], "arguments": ""}}
+    for part in (arguments[:half], arguments[half:]):
+        yield {"index": call["index"], "function": {"arguments": part}}
 
 
 def _head(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:

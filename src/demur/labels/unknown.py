@@ -22,6 +22,7 @@ from demur.files import write_whole
 from demur.labels.uncertainty import consistency
 from demur.meaning.languages import is_english
 from demur.prompts.rows import read_rows
+from demur.prompts.tool_calls import calls_of
 from demur.records import BoolArray, IntArray, Preference, Sample
 
 UNKNOWN_FILE = "unknown.jsonl"  # in a run's folder
@@ -115,7 +116,8 @@ def why_unknown(
 
 
 def _words(answers: Sequence[Sample]) -> float:
-    return float(np.mean([len(one.text.split()) for one in answers]))
+    """Mean number of words of the answers; calls of tools have none, so that two equal ones are not chance."""
+    return float(np.mean([0 if calls_of(one.text) else len(one.text.split()) for one in answers]))
 
 
 def reads_any(text: str) -> bool:

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from demur.errors import InputError
 from demur.meaning.final_answer import said
 from demur.meaning.normalise import is_empty
-from demur.meaning.rules import decide, read_answer
+from demur.meaning.rules import calls_meaning, decide, read_answer
+from demur.prompts.tool_calls import calls_of
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
 
 BATCH_SIZE = 256  # pairs per call
@@ -58,6 +59,7 @@ def meaning_clusters(
     ``questions`` (or None) are put before both sides, one space between. With ``rules``, an answer of more than a few
     words is compared by the final answer that it states, where one can be read (`demur.meaning.final_answer`), and
     numbers, dates and units are decided by rule first; without, only identical answers are merged without the model.
+    Calls of tools are compared by structure either way: no language model reads them.
     Empty answers are one meaning of their own. Each round peels off one cluster per prompt: its leader is the first
     answer left, so exactly the pairs of first-fit are compared. Raises InputError for an entailment that returns
     anything but probabilities of shape (n, 3), or for questions and answers that are not texts.
@@ -107,7 +109,7 @@ class _Peeling:
         self._prefix, self._rules = prefix, rules
         readings = {answer: read_answer(answer) for answer in answers if not is_empty(answer)} if rules else {}
         self._keys: list[object] = [
-            "" if is_empty(answer) else readings[answer].meaning if rules else answer for answer in answers
+            "" if is_empty(answer) else readings[answer].meaning if rules else _plain_key(answer) for answer in answers
         ]
         self._answer_of = dict(zip(reversed(self._keys), reversed(answers), strict=True))  # the first of each key
         self._reading_of = {key: readings[answer] for key, answer in self._answer_of.items() if answer in readings}
@@ -145,10 +147,18 @@ class _Peeling:
         """True when only the model can decide; an empty answer differs in meaning from any other."""
         if leader == "" or key == "":
             return False
-        return not self._rules or decide(self._reading_of[leader], self._reading_of[key]) is None
+        if not self._rules:
+            return isinstance(leader, str) and isinstance(key, str)
+        return decide(self._reading_of[leader], self._reading_of[key]) is None
 
     def _pair(self, premise: object, hypothesis: object) -> Pair:
         return self._prefix + self._answer_of[premise], self._prefix + self._answer_of[hypothesis]
+
+
+def _plain_key(answer: str) -> object:
+    """Of an answer that no rule reads: itself, or its calls of tools."""
+    calls = calls_of(answer)
+    return answer if calls is None else calls_meaning(calls)
 
 
 class _Scorer:

@@ -9,10 +9,12 @@ recognised. Pure functions.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 
 from demur.meaning.programs import parse_python
+from demur.prompts.tool_calls import canonical_value
 
 _FENCE = re.compile(r"^[ \t]*```([\w+#-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.M)
 _SPAN = re.compile(r"`([^`\n]+)`")
@@ -84,7 +86,11 @@ def code_of(answer: str) -> str | None:
 
 
 def canonical_code(code: str) -> str:
-    """Equal for two pieces of code that differ by layout, comments, quotes or (in Python) by their own names alone."""
+    """Equal for two pieces of code that differ by layout, comments, quotes, (in Python) by their own names or (in JSON)
+    by the order of keys and the spelling of numbers alone.
+    """
+    if (value := _json(code)) is not None:
+        return value
     text = _COMMENT.sub(" ", re.sub(r"(?m)^[$>] ", "", code.strip())).strip()
     tree = _python(code) or _python(text)
     if tree is not None:
@@ -117,6 +123,15 @@ def _is_python(text: str) -> bool:
     """Statements of Python that no sentence is: definitions, imports, loops, conditions, assignments."""
     tree = parse_python(text)
     return any(isinstance(statement, _STATEMENTS) for statement in (tree.body if tree else ()))
+
+
+def _json(code: str) -> str | None:
+    """A JSON object or array in its canonical form; None if it is neither."""
+    try:
+        value = json.loads(code) if code.lstrip()[:1] in ("{", "[") else None
+        return None if value is None else "json " + json.dumps(canonical_value(value), sort_keys=True)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _python(code: str) -> str | None:

@@ -14,6 +14,7 @@ from demur.meaning.entailment import for_samples, open_plain
 from demur.meaning.final_answer import said
 from demur.meaning.normalise import is_empty
 from demur.meaning.rules import ruling
+from demur.prompts.tool_calls import calls_of
 from demur.records import Entailment
 from demur.store import EntailmentScores, Store
 
@@ -83,7 +84,7 @@ def _by_rule(a: str, b: str, rules: bool) -> tuple[str, bool] | None:
     """The decision of a rule; None where no rule applies."""
     if is_empty(a) or is_empty(b):
         return "an empty answer is its own meaning", is_empty(a) and is_empty(b)
-    return ruling(a, b) if rules else None
+    return ruling(a, b) if rules or calls_of(a) or calls_of(b) else None
 
 
 def _ask_model(question: str, a: str, b: str, ask: Entailment, spec: str) -> MeaningDecision:

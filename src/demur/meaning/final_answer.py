@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from demur.meaning.code import code_of
 from demur.meaning.languages import bare, is_english
 from demur.meaning.programs import is_program, program_value
+from demur.prompts.tool_calls import calls_of
 
 SHORT_WORDS = 8  # an answer of one line with no more words is its own final answer
 LONGEST = 4_000  # characters at a text's end in which its result is looked for
@@ -92,7 +93,12 @@ def final_answer(answer: str, question: str = "") -> FinalAnswer | None:
 
 
 def said(answer: str, question: str = "") -> str:
-    """The final answer of a text where one can be read, else the text; the bare answer where it is not English."""
+    """The final answer of a text where one can be read, else the text; the bare answer where it is not English.
+
+    Calls of tools are no text: they stay as they are.
+    """
+    if calls_of(answer) is not None:
+        return answer
     found = final_answer(answer, question)
     text = found.text if found else answer
     return text if is_english(f"{question} {text}") else bare(text, question)

@@ -1,4 +1,5 @@
-"""Meaning decided by rule, before any model is asked: code, normalised text, quantities, dates, times, ordinals.
+"""Meaning decided by rule, before any model is asked: calls of tools, code, normalised text, quantities, dates, times,
+ordinals.
 
 `same_meaning` says True or False only where that is certain; None means: ask the entailment model. A rule must never
 merge different meanings. How an answer is normalised is `normalising`'s, how it is read `quantities`' and `dates`'.
@@ -14,6 +15,7 @@ from demur.meaning.dates import CLOCK, Date, parse_date, same_date, same_time, t
 from demur.meaning.declined_answers import declines
 from demur.meaning.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
 from demur.meaning.quantities import Quantity, parse_quantity, same_quantity
+from demur.prompts.tool_calls import ToolCalls, calls_of
 
 __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruling", "same_meaning"]
 
@@ -33,10 +35,13 @@ class Reading:
     key: str  # normalised text; DECLINED for every refusal
     found: Quantity | Date | int | None  # the whole answer as a quantity, a date, an ordinal; None: other text
     code: str | None = None  # its canonical form, where the answer is code
+    calls: ToolCalls | None = None  # of tools, where the answer consists of them
 
     @property
     def meaning(self) -> object:
         """Equal for two answers exactly when the rules say True of them."""
+        if self.calls is not None:
+            return calls_meaning(self.calls)
         if self.code is not None:
             return "code", self.code
         if isinstance(self.found, Quantity):
@@ -46,6 +51,8 @@ class Reading:
 
 def read_answer(answer: str) -> Reading:
     """What the rules see in a bare answer."""
+    if (calls := calls_of(answer)) is not None:
+        return Reading("", None, calls=calls)
     if declines(answer):
         return Reading(DECLINED, None)
     key = exact_key(answer)
@@ -54,6 +61,13 @@ def read_answer(answer: str) -> Reading:
     if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
         return Reading(key, _measure(key[it_is.end() :]))
     return Reading(key, _ordinal(key) or _measure(key))
+
+
+def calls_meaning(calls: ToolCalls) -> object:
+    """Equal for the same tools with equal arguments, in whatever order; a call that is written as text runs nothing, so
+    it is another answer than one that the endpoint returned as a call.
+    """
+    return "calls", calls.native, calls.content
 
 
 def same_meaning(a: str, b: str) -> bool | None:
@@ -76,6 +90,8 @@ def meaning_key(text: str) -> object:
 
 def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
     """`ruling` of answers that have been read."""
+    if a.calls is not None or b.calls is not None:
+        return "calls of tools", a.meaning == b.meaning
     if a.code is not None and b.code is not None:
         return "code", a.code == b.code
     if a.code is not None or b.code is not None:

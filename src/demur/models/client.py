@@ -22,7 +22,7 @@ from demur.models.endpoint import Endpoint, authorization
 from demur.models.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
 from demur.models.request import first_group, request_body
 from demur.models.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, TIMEOUTS, backoff_seconds, retry_after
-from demur.records import FloatArray, Sample, SamplingSettings
+from demur.records import ChatRequest, FloatArray, Sample, SamplingSettings, key_of
 
 LARGEST_ANSWER = 32 * 2**20  # bytes, inflated
 
@@ -73,12 +73,14 @@ class EndpointClient:
         if self._session is not None:
             await self._session.close()
 
-    async def complete(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> list[Sample]:
+    async def complete(
+        self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
+    ) -> list[Sample]:
         """Sample a prompt: one sample for each of ``indices``, in that order. Raises EndpointError."""
-        return [sample async for samples in self.sample(text, settings, indices) for sample in samples]
+        return [sample async for samples in self.sample(asked, settings, indices) for sample in samples]
 
     async def sample(
-        self, text: str, settings: SamplingSettings, indices: Sequence[int]
+        self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
     ) -> AsyncIterator[list[Sample]]:
         """As `complete`, but yields the samples of each request as it ends, so that none is lost if a later request
         fails.
@@ -88,11 +90,12 @@ class EndpointClient:
         this prompt alone cannot be answered, EndpointError for any other failure, after what came with the same answer
         has been handed over.
         """
-        path = "/chat/completions" if settings.chat else "/completions"
+        path = "/chat/completions" if settings.chat or isinstance(asked, ChatRequest) else "/completions"
+        text = key_of(asked)
         left = sorted(indices)
         while left:
             group = first_group(left, alone=self._one_by_one)
-            answer = await self._post(path, request_body(self.endpoint.model, text, settings, group), text)
+            answer = await self._post(path, request_body(self.endpoint.model, asked, settings, group), text)
             samples, problem = self._read(answer, group, path, settings, text)
             yield samples
             if problem:

@@ -1,7 +1,7 @@
 """Reads an endpoint's completion: texts, log-probs, token counts. Pure functions.
 
 A malformed choice does not discard the other choices of the request. A model's thinking is removed from the answer and
-its log-probs, but its tokens are counted, since they are paid for.
+its log-probs, but its tokens are counted, since they are paid for. Calls of tools are part of the answer's text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from demur.errors import EndpointError
 from demur.models.prices import CHARACTERS_PER_TOKEN
+from demur.prompts.tool_calls import with_calls
 from demur.records import Sample
 
 MOST_TOKENS = 10**9  # larger counts are ignored
@@ -99,12 +100,15 @@ def _parse_choice(choice: Any, stop: Sequence[str]) -> _Choice | str:
     if start is None:
         return f"a choice has only thinking ({said[:60]!r}, finish_reason {reason!r}); {_LARGER}"
     tokens = _tokens(choice.get("logprobs"))
+    message = choice.get("message")
+    text = clean(said[start:end])
+    whole = clean(with_calls(text, message)) if isinstance(message, Mapping) else text
     return _Choice(
-        text=clean(said[start:end]),
+        text=whole,
         logprobs=_logprobs(tokens, said, (start, end)),
         finish_reason=reason,
         tokens=len(tokens),
-        characters=len(said) + len(_thinking_beside(choice)),
+        characters=len(said) + len(whole) - len(text) + len(_thinking_beside(choice)),
         thought=start > 0,
     )
 
@@ -122,7 +126,7 @@ def _text_of(choice: Mapping[str, Any], reason: str) -> Any:
         texts = [part for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
         return "".join(part["text"] for part in texts) if texts else None
     if content is None and (message.get("refusal") or message.get("tool_calls") or message.get("function_call")):
-        return message.get("refusal") or ""  # a refusal is an answer; a call of a tool has no text to compare
+        return message.get("refusal") or ""  # a refusal is an answer; calls of tools are added to the text
     if content is None and reason == "content_filter":
         return ""  # what was filtered away stays away however often it is asked
     return content

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from demur.records import SamplingSettings, content_hash
+from demur.records import ChatRequest, SamplingSettings, content_hash, key_of
 
 BASE_SEED_SPACING = 1024  # choice i is sampled with seed + i: bases lie further apart than any n
 
 
-def base_seed(text: str, settings: SamplingSettings) -> int:
+def base_seed(asked: str | ChatRequest, settings: SamplingSettings) -> int:
     """The seed of sample 0 of a prompt: spread by content, so that no two prompts share their draws."""
-    spread = int(content_hash([text, settings.seed])[:5], 16)  # 20 bits: the product stays below 2**31
+    spread = int(content_hash([key_of(asked), settings.seed])[:5], 16)  # 20 bits: the product stays below 2**31
     return spread * BASE_SEED_SPACING
 
 
-def request_body(model: str, text: str, settings: SamplingSettings, indices: Sequence[int]) -> dict[str, Any]:
-    """The request that asks for the samples with these consecutive indices of a prompt."""
-    filled = settings.template.replace("{prompt}", text)
+def request_body(
+    model: str, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
+) -> dict[str, Any]:
+    """The request that asks for the samples with these consecutive indices of a prompt.
+
+    A text is filled into the template; a chat request keeps its own messages.
+    """
     body: dict[str, Any] = {
         "model": model,
         "n": len(indices),
@@ -27,10 +32,13 @@ def request_body(model: str, text: str, settings: SamplingSettings, indices: Seq
         "top_k": settings.top_k,  # llama.cpp's own defaults would lower the entropy silently
         "min_p": settings.min_p,
         "max_tokens": settings.max_tokens,
-        "seed": base_seed(text, settings) + indices[0],
+        "seed": base_seed(asked, settings) + indices[0],
     }
     if settings.stop:
         body["stop"] = list(settings.stop)
+    if isinstance(asked, ChatRequest):
+        return {**body, **json.loads(asked.body), "logprobs": True}
+    filled = settings.template.replace("{prompt}", asked)
     if not settings.chat:
         return body | {"prompt": filled, "logprobs": 1}
     messages = [{"role": "system", "content": settings.system}] if settings.system else []

@@ -1,40 +1,75 @@
-"""What a row of a conversation asks: chat messages, OpenAI batch requests, ShareGPT, Alpaca.
+"""What a row of a conversation asks: chat messages, OpenAI batch requests, logs of gateways, ShareGPT, Alpaca.
 
 The last message of the user is the prompt; earlier turns are kept beside it. Answers in such rows are not gold answers.
+A request with tools or a response format means something only as it stands, so it is kept whole for the models.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from demur.errors import InputError
+from demur.records import ChatRequest
 
 MESSAGE_FIELDS = ("messages", "conversations", "conversation", "prompt")
+WRAPPERS = ("body", "request", "request_body", "input")  # a batch's request, and what gateways call theirs
+_BESIDE = ("model_parameters", "optional_params", "modelParameters", "invocation_params")  # where some log tools
+_MEANT_WHOLE = ("tools", "functions", "response_format")
+_CHOSEN = ("tool_choice", "parallel_tool_calls", "function_call")
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant"}  # ShareGPT's names
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A prompt's text and the turns before it, (role, text) each, the system message first."""
+    """A prompt's text and the turns before it, (role, text) each, the system message first.
+
+    ``request``: a request with tools or a response format, which the models are asked as it stands.
+    """
 
     text: str
     turns: tuple[tuple[str, str], ...] = ()
+    request: ChatRequest | None = None
 
 
 def conversation_of(row: Mapping[str, Any], where: str) -> Asked | None:
     """The prompt of a row that holds a conversation or an instruction; None for another row. Raises InputError."""
-    body = row.get("body")
-    if isinstance(body, Mapping):  # a request of an OpenAI batch
-        return conversation_of(body, f"{where}: body") or _plain_prompt(body)
     for field in MESSAGE_FIELDS:
         if isinstance(row.get(field), list):
-            return _last_question(row[field], f"{where}: field {field!r}")
+            asked = _last_question(row[field], f"{where}: field {field!r}")
+            return replace(asked, request=_whole_request(row, row[field], where))
+    for field in WRAPPERS:
+        if isinstance(row.get(field), Mapping):
+            return conversation_of(row[field], f"{where}: {field}") or _plain_prompt(row[field])
     if isinstance(row.get("instruction"), str):
         added = row.get("input")
         return Asked("\n\n".join(part for part in (row["instruction"], added) if isinstance(part, str) and part))
     return None
+
+
+def _whole_request(row: Mapping[str, Any], messages: Sequence[Any], where: str) -> ChatRequest | None:
+    """The request of a row that has tools or a response format; None for another row.
+
+    A log may hold the answer as last messages of the assistant: the request is what came before.
+    """
+    beside = [row[name] for name in _BESIDE if isinstance(row.get(name), Mapping)]
+    given: dict[str, Any] = {}
+    for fields in (*beside, row):
+        given |= {name: fields[name] for name in (*_MEANT_WHOLE, *_CHOSEN) if fields.get(name) is not None}
+    for name in ("tools", "functions"):
+        if not (isinstance(given.get(name, []), list) and all(isinstance(one, Mapping) for one in given.get(name, []))):
+            raise InputError(f"{where}: field {name!r} must be a list of objects, found {repr(given[name])[:80]}")
+    wanted = given.get("response_format")
+    is_text = not isinstance(wanted, Mapping) or wanted.get("type") in (None, "text")
+    if is_text and not given.get("tools") and not given.get("functions"):
+        return None
+    asked = list(messages)
+    while asked and asked[-1].get("role") == "assistant":
+        asked.pop()
+    kept = {name: value for name, value in given.items() if name != "response_format" or not is_text}
+    return ChatRequest(json.dumps({"messages": asked, **kept}, ensure_ascii=False))
 
 
 def _plain_prompt(body: Mapping[str, Any]) -> Asked | None:

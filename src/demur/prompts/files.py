@@ -13,6 +13,7 @@ from demur.errors import InputError
 from demur.prompts.conversations import Asked, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
 from demur.prompts.rows import Row, TableRow, read_rows
+from demur.prompts.tool_calls import calls_in, written_calls
 from demur.records import Progress, Prompt, content_hash, no_progress
 
 TEXT_FIELDS = ("prompt", "question", "text")
@@ -26,9 +27,10 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
 
     Fields: ``prompt`` (or question, text); optional ``id`` (else a hash of the text), ``answers`` (or answer, gold),
     ``choices``, ``source``. With choices, the answer is a letter, an option's text, or its position from 0, and the
-    options are put under the question unless it shows them. Rows of conversations are read as well: see
-    `demur.prompts.conversations`. A table writes several answers as ``a|b``. Prompts may repeat, ids may
-    not. Raises InputError naming file, line, field and value.
+    options are put under the question unless it shows them. Gold answers that are calls of tools are objects with name
+    and arguments: a list of them is one answer, a list of lists several of which any is right. Rows of conversations
+    are read as well: see `demur.prompts.conversations`. A table writes several answers as ``a|b``. Prompts may repeat,
+    ids may not. Raises InputError naming file, line, field and value.
     """
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
@@ -83,13 +85,15 @@ def _prompt(row: Row, where: str) -> Prompt:
     split = isinstance(row, TableRow)
     choices = _texts(row.get("choices") or (), "choices", where, split=split)
     text = with_choices(asked.text, choices) if choices else asked.text
+    known = _letters(answers, choices, where) if choices else _gold_calls(answers)
     return Prompt(
-        id=_id(row) or content_hash(text),
+        id=_id(row) or content_hash(asked.request.body if asked.request else text),
         text=text,
-        answers=_letters(answers, choices, where) if choices else _texts(answers, "answers", where, split=split),
+        answers=_texts(answers, "answers", where, split=split) if known is None else known,
         choices=choices,
         source=str(row.get("source") or ""),
         turns=asked.turns,
+        request=asked.request,
     )
 
 
@@ -112,6 +116,13 @@ def _letters(answers: Any, choices: Sequence[str], where: str) -> tuple[str, ...
         return tuple(choice_letter(gold if isinstance(gold, int) else str(gold), choices) for gold in golds)
     except InputError as error:
         raise InputError(f"{where}: field 'answers': {error}") from None
+
+
+def _gold_calls(answers: Any) -> tuple[str, ...] | None:
+    """Gold answers that are calls of tools, as an endpoint returns them; None where they are anything else."""
+    several = isinstance(answers, list) and answers and all(isinstance(one, list) for one in answers)
+    found = [calls_in(one) for one in (answers if several else [answers])]
+    return tuple(map(written_calls, filter(None, found))) if all(found) else None
 
 
 def _texts(value: Any, field: str, where: str, *, split: bool) -> tuple[str, ...]:

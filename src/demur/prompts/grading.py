@@ -1,4 +1,4 @@
-"""How good an answer is, against gold answers: exact, containing, numeric, multiple choice. All are Graders.
+"""How good an answer is, against gold answers: exact, containing, numeric, multiple choice, calls. All are Graders.
 
 It compares answers with gold answers; whether two answers mean the same is decided in `demur.meaning`. Texts, numbers
 and letters are read in `words`, `amounts` and `letters`.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from demur.errors import InputError
 from demur.prompts.amounts import dates_as_years, is_year, last_amount, only_amount
 from demur.prompts.letters import LETTERS, choice_letter, said_letter, shown_letters
+from demur.prompts.tool_calls import calls_of
 from demur.prompts.words import is_said_alone, says
 from demur.records import Grader, Prompt
 
@@ -53,10 +54,24 @@ def multiple_choice(prompt: Prompt, answer: str) -> float:
     return float(said in {choice_letter(gold, prompt.choices) for gold in prompt.answers})
 
 
+def tool_calls(prompt: Prompt, answer: str) -> float:
+    """1 when the answer makes the calls of a gold answer: the same tools with equal arguments, in whatever order.
+
+    Where the prompt is a request with tools, calls that the model writes as text are none: its client runs no text.
+    """
+    made = calls_of(answer)
+    if made is None or (prompt.request is not None and not made.native):
+        return 0.0
+    golds = filter(None, map(calls_of, prompt.answers))
+    return float(any(gold.content == made.content for gold in golds))
+
+
 def grade(prompt: Prompt, answer: str) -> float:
-    """Quality in {0, 1} by the kind of gold: multiple choice, a number, or text (containment)."""
+    """Quality in {0, 1} by the kind of gold: multiple choice, calls of tools, a number, or text (containment)."""
     if prompt.choices:
         return multiple_choice(prompt, answer)
+    if prompt.answers and all(map(calls_of, prompt.answers)):
+        return tool_calls(prompt, answer)
     golds = golds_of(prompt)
     if golds and all(only_amount(gold) for gold in golds):
         return numeric(prompt, answer)

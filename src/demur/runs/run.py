@@ -96,7 +96,7 @@ class Run:
     def samples_hash(self) -> str:
         """What the run's samples are: prompts, models, settings, and which prompts are complete."""
         settings, names = self.config.sampling, (self.pair.weak.name, self.pair.strong.name)
-        rows = [[prompt.id, prompt.text, list(prompt.answers), self.is_complete(prompt)] for prompt in self.prompts]
+        rows = [[prompt.id, prompt.key, list(prompt.answers), self.is_complete(prompt)] for prompt in self.prompts]
         return content_hash([rows, *names, settings.key, settings.n, self.config.test_share])
 
     def is_complete(self, prompt: Prompt) -> bool:

@@ -70,4 +70,4 @@ def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -
 
 def prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:
     """About how many tokens a filled prompt has."""
-    return (len(prompt.text) + len(settings.template) + len(settings.system)) // CHARACTERS_PER_TOKEN + 1
+    return (len(prompt.key) + len(settings.template) + len(settings.system)) // CHARACTERS_PER_TOKEN + 1

@@ -54,15 +54,15 @@ class Refusals:
             raise EndpointError(f"{self._endpoint.model} refused all {len(self.found)} prompts, such as: {first}")
 
     def _remember(self, prompt: Prompt, error: PromptRefusedError) -> None:
-        self._store.add_refusal(self._endpoint.name, prompt.text, self._settings.key, str(error))
+        self._store.add_refusal(self._endpoint.name, prompt.key, self._settings.key, str(error))
 
 
 def refused_prompts(
     prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store
 ) -> dict[str, str]:
     """Prompt id -> why a model refused it under these settings, of those that it is not asked again."""
-    reasons = store.refusals(endpoint.name, (prompt.text for prompt in prompts), settings.key)
-    return {prompt.id: reasons[prompt.text] for prompt in prompts if prompt.text in reasons}
+    reasons = store.refusals(endpoint.name, (prompt.key for prompt in prompts), settings.key)
+    return {prompt.id: reasons[prompt.key] for prompt in prompts if prompt.key in reasons}
 
 
 def refused_sentence(model: str, reasons: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from typing import Protocol
 from demur.errors import PromptRefusedError
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
-from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
+from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, prompt_tokens
 from demur.sampling.refused import Refusals, refused_prompts
 from demur.store import Store
@@ -28,7 +28,9 @@ Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
 class Completer(Protocol):
     """Anything that returns samples of a prompt: an EndpointClient, or a function of the user's own."""
 
-    def sample(self, text: str, settings: SamplingSettings, indices: Sequence[int]) -> AsyncIterator[list[Sample]]: ...
+    def sample(
+        self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int], /
+    ) -> AsyncIterator[list[Sample]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ def stored_samples(
     prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store
 ) -> dict[str, list[Sample]]:
     """The samples that are there already, at most n per prompt."""
-    found = store.samples_of(endpoint.name, (prompt.text for prompt in prompts), settings.key)
-    return {prompt.id: [one for one in found[prompt.text] if one.index < settings.n] for prompt in prompts}
+    found = store.samples_of(endpoint.name, (prompt.key for prompt in prompts), settings.key)
+    return {prompt.id: [one for one in found[prompt.key] if one.index < settings.n] for prompt in prompts}
 
 
 def estimate(
@@ -99,7 +101,7 @@ async def sample_prompts(
     known = refused_prompts(asked, endpoint, settings, store)
     waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n and prompt.id not in known)
     refusals = Refusals(endpoint, settings, store, answered=any(have[prompt.id] for prompt in asked))
-    fresh: dict[str, list[Sample]] = {}  # by text
+    fresh: dict[str, list[Sample]] = {}  # by key
 
     async def ask(prompt: Prompt) -> None:
         nonlocal done
@@ -107,10 +109,10 @@ async def sample_prompts(
         reserved = money.reserve(prompt, len(missing), endpoint, settings)
         came: list[Sample] = []
         try:
-            async for samples in completer.sample(prompt.text, settings, missing):
-                store.add_samples(endpoint.name, prompt.text, settings.key, samples)  # kept, then counted
+            async for samples in completer.sample(prompt.asked, settings, missing):
+                store.add_samples(endpoint.name, prompt.key, settings.key, samples)  # kept, then counted
                 came += samples
-                fresh.setdefault(prompt.text, []).extend(samples)
+                fresh.setdefault(prompt.key, []).extend(samples)
                 done += len(samples)
                 progress(stage, done, total)
                 if samples:
@@ -133,7 +135,7 @@ async def sample_prompts(
 
     raise_first(await asyncio.gather(*(work() for _ in range(endpoint.concurrency)), return_exceptions=True))
     refusals.finish()
-    return {prompt.id: _by_index(have[prompt.id], fresh.get(prompt.text, [])) for prompt in prompts}
+    return {prompt.id: _by_index(have[prompt.id], fresh.get(prompt.key, [])) for prompt in prompts}
 
 
 def _by_index(have: Sequence[Sample], fresh: Sequence[Sample]) -> list[Sample]:
@@ -143,8 +145,8 @@ def _by_index(have: Sequence[Sample], fresh: Sequence[Sample]) -> list[Sample]:
 
 
 def distinct_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """The first prompt of each text: samples are kept by text."""
-    return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
+    """The first of the prompts that are asked alike: they share their samples."""
+    return list({prompt.key: prompt for prompt in reversed(prompts)}.values())[::-1]
 
 
 def raise_first(results: Sequence[object]) -> None:
