@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -138,3 +139,36 @@ def test_a_model_that_always_refuses_is_not_taken_for_a_sure_one(silence: list[s
     assert refused == 0.5  # nothing is gained by a refusal
     assert same < needed
     assert refusing >= needed
+
+
+def by_tuples(joint: Sequence[np.ndarray], n: int) -> float:
+    """The slope from all tuples of distinct weak samples, one at a time."""
+    both, squares, own, across = [], [], [], []
+    for ids in joint:
+        strong, weak = ids[:n], ids[n:]
+        confirmed = [float(np.mean(strong == one)) for one in weak]
+        pairs = list(permutations(range(n), 2))
+        own.append(np.mean([weak[i] == weak[j] for i, j in pairs]))
+        across.append(np.mean(confirmed))
+        both.append(np.mean([(weak[i] == weak[j]) * confirmed[k] for i, j, k in permutations(range(n), 3)]))
+        four = permutations(range(n), 4)
+        squares.append(np.mean([weak[i] == weak[j] and weak[k] == weak[m] for i, j, k, m in four]))
+    return float((np.mean(both) - np.mean(own) * np.mean(across)) / (np.mean(squares) - np.mean(own) ** 2))
+
+
+@pytest.mark.parametrize("n", [4, 5, 6])
+def test_slope_is_over_tuples_of_distinct_samples(n: int) -> None:
+    joint = guesses(np.array([0.2, 0.9, 0.6, 1.0, 0.0]), n, 0.7, seed=n)
+    joint[2][n:] = joint[2][n] + np.arange(n) % 2  # two meanings that are both given more than once
+    assert confirmed_slope(joint, n) == pytest.approx(by_tuples(joint, n))
+
+
+def test_plain_slope_of_three_samples_by_hand() -> None:
+    """WW 1/3 and 0, SW 2/3 and 0: covariance 1/9 - 1/18 over variance 1/18 - 1/36."""
+    joint = [np.array([0, 0, 0, 0, 0, 1]), np.array([0, 1, 2, 3, 4, 5])]
+    assert confirmed_slope(joint, 3) == pytest.approx(2.0)
+
+
+def test_silence_gets_the_numbers_after_the_last_meaning() -> None:
+    assert without_silence(np.array([0, 0]), np.array([True, True])).tolist() == [1, 2]
+    assert without_silence(np.array([], dtype=int), np.array([], dtype=bool)).tolist() == []

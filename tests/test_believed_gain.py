@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.labels.believed_gain import area_interval, believed_area, choose_targets, halves
+from demur.labels.believed_gain import Choice, area_interval, believed_area, choose_targets, halves
 from worlds import planted
 
 
@@ -44,3 +44,18 @@ def test_another_kind_is_chosen_only_where_it_is_better_beyond_its_interval() ->
 def test_halves_need_two_samples_each() -> None:
     with pytest.raises(InputError, match="use n >= 4, or another kind"):
         halves([np.zeros(6, dtype=int)], 3)
+
+
+def test_halves_are_of_either_models_own_samples() -> None:
+    """Strong 0 0 | 1 2 2 and weak 0 3 | 2 2 2: G is 1 (1 - 1/2), then 1/3 (1/3 - 0) + 2/3 (2/3 - 1)."""
+    first, second = halves([np.array([0, 0, 1, 2, 2, 0, 3, 2, 2, 2])], 5)
+    assert (first.tolist(), second.tolist()) == ([0.5], pytest.approx([-1 / 9]))
+    first, second = halves([np.array([0, 0, 1, 1, 2, 2, 1, 1])], 4)  # four samples are just enough
+    assert (first.tolist(), second.tolist()) == ([1.0], [0.0])
+
+
+def test_the_choice_says_what_every_kind_captures() -> None:
+    said = Choice("margin", {"margin": 0.125, "hard": -0.5}).sentence
+    assert (
+        said == "targets margin: by the believed gain on held-out samples (margin 0.1250, hard -0.5000; no labels used)"
+    )

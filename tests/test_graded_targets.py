@@ -14,6 +14,7 @@ from demur.labels.graded_targets import (
     quality_gap_targets,
     sources_of,
 )
+from demur.records import FloatArray
 
 
 def test_accuracy_counts_who_is_right() -> None:
@@ -84,3 +85,69 @@ def test_what_is_missing_is_said() -> None:
     with pytest.raises(InputError, match="both of each"):
         preference_targets(np.ones(2), np.ones(3))
     assert sources_of() == {}
+
+
+def test_one_grade_a_prompt_will_do() -> None:
+    weak, strong = np.array([1.0, 0.0, 0.5]), np.array([0.0, 1.0, 0.5])
+    assert accuracy_targets(weak, strong).tolist() == [0.0, 1.0, 0.5]
+    assert quality_gap_targets(weak, strong, "prob").tolist() == [0.0, 1.0, 0.0]
+
+
+def test_a_score_that_differs_by_just_the_margin_is_a_tie() -> None:
+    weak, strong = np.array([0.5, 0.5, 0.75]), np.array([0.75, 1.0, 0.5])
+    assert preference_targets(weak, strong, tie_below=0.25).tolist() == [0.5, 1.0, 0.5]
+    assert preference_targets(weak, strong).tolist() == [1.0, 1.0, 0.0]
+    assert preference_targets(np.array([0.5]), np.array([0.5])).tolist() == [0.5]
+
+
+def test_the_gap_counts_pairs_that_are_worse_by_more_than_the_relaxation() -> None:
+    """.25 against .5 and 1: .25 and .75 apart; .75 against them: -.25 and .25 apart."""
+    weak, strong = np.array([[0.25, 0.75]]), np.array([[0.5, 1.0]])
+    for relaxation, share in ((0.0, 0.75), (0.25, 0.25), (0.75, 0.0)):
+        assert quality_gap_targets(weak, strong, "trans", relaxation=relaxation).tolist() == [share]
+    assert quality_gap_targets(np.array([[0.5, 0.1]]), np.array([[0.5, 0.9]]), "det").tolist() == [
+        0.0
+    ]  # the first ones
+
+
+def test_a_strong_model_that_never_wins_needs_no_relaxation() -> None:
+    assert best_relaxation(np.array([[0.9], [0.8]]), np.array([[0.1], [0.2]])) == 0.0
+
+
+def test_many_prompts_are_compared_in_parts() -> None:
+    weak = np.linspace(0, 1, 1100)[:, None]
+    assert quality_gap_targets(weak, np.full((1100, 1), 0.5)).tolist() == (weak[:, 0] < 0.5).astype(float).tolist()
+
+
+def test_every_source_has_its_own_rule() -> None:
+    """Entropies .9 and 1 lie .1 apart, which is a tie; .88 and 1 do not. Gains are halved around one half."""
+    entropy = np.array([1.0, 1.0, 0.5]), np.array([0.9, 0.88, 0.5])
+    found = sources_of(entropy=entropy, gains=np.array([0.5, -0.5, 0.0]))
+    assert {name: y.tolist() for name, y in found.items()} == {
+        "entropy hard": [0.5, 1.0, 0.5],
+        "entropy margin": [0.5, 1.0, 0.0],
+        "agreement": [0.75, 0.25, 0.5],
+    }
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "named"),
+    [
+        (np.ones((2, 0)), np.ones((2, 1)), r"weak quality has shape \(2, 0\)"),
+        (np.ones((2, 1)), np.ones((2, 1, 1)), r"strong quality has shape \(2, 1, 1\)"),
+        (np.ones((0, 1)), np.ones((2, 1)), r"weak quality has shape \(0, 1\)"),
+        (np.ones((1, 1)), np.ones((2, 1)), "1 prompts of the weak model and 2"),
+        (np.array([[1.0], [np.nan]]), np.ones((2, 1)), "missing"),
+        (np.ones((2, 1)), np.array([[1.0], [np.nan]]), "missing"),
+    ],
+)
+def test_bad_qualities_are_named(weak: FloatArray, strong: FloatArray, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        quality_gap_targets(weak, strong)
+
+
+def test_no_prompts_and_no_such_variant_are_named() -> None:
+    with pytest.raises(InputError, match="no prompts to label"):
+        accuracy_targets(np.array([]), np.array([]))
+    with pytest.raises(InputError, match="no quality gap is called 'half'"):
+        quality_gap_targets(np.ones((1, 1)), np.ones((1, 1)), "half")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import pytest
 
 from demur.errors import InputError
 from demur.labels.judge import judge_items, read_items
-from demur.labels.judge_replies import Interval, JudgeItem, fill, orders_of, parse_reply, report
+from demur.labels.judge_replies import Interval, JudgeItem, JudgeReport, fill, orders_of, parse_reply, report
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.store import Store
@@ -210,3 +210,59 @@ def test_bad_items_are_named(tmp_path: Path, row: dict[str, object], named: str)
         read_items(path)
     assert named in str(raised.value)
     assert "items.jsonl:2" in str(raised.value)
+
+
+def shown(positions: dict[int, tuple[Interval, ...]]) -> str:
+    """The last line of a report with these shares of each position."""
+    return JudgeReport("j", 9, 0, 0, {}, positions, dict.fromkeys(positions, 9), None, 0, 0.0).lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("most", "least", "biased"),
+    [
+        ((0.75, 0.6, 0.9), (0.25, 0.1, 0.4), True),  # half of the items apart, beyond both intervals
+        ((0.74, 0.6, 0.9), (0.25, 0.1, 0.4), False),
+        ((0.75, 0.4, 0.9), (0.25, 0.1, 0.4), False),  # the intervals touch
+        ((0.9, 0.3, 1.0), (0.1, 0.0, 0.4), False),  # far apart, perhaps by chance
+    ],
+)
+def test_positions_are_biased_where_they_lie_half_apart_and_beyond_chance(
+    most: Interval, least: Interval, biased: bool
+) -> None:
+    assert ("chooses by position" in shown({2: (least, most)})) is biased
+    assert ("chooses by position" in shown({2: (most, least), 3: ((0.3, 0.2, 0.4),) * 3})) is biased
+
+
+def test_a_report_in_words() -> None:
+    found = JudgeReport("j", 9, 2, 1, {"a": (50.0, 40.0, 60.0)}, {}, {}, (0.5, 0.25, 0.75), 4, 0.25)
+    assert found.lines == (
+        "j on 9 items, 2 of them with one and the same answer (not asked); 1 replies not understood, all chosen on 25%",
+        "  Score (95 % interval):",
+        f"  {'a':<28}  50.00  [40.00, 60.00]",
+        "  chosen by position: the judge was not asked; agreement with graded correctness: 50% [25%, 75%] of 4 items",
+    )
+    assert "33% (of 3 answers, 9 items)" in shown({3: ((1 / 3, 0.2, 0.4),)})
+    assert "agreement with graded correctness: unknown" in shown({})
+
+
+@pytest.mark.parametrize(("count", "word"), [(2, "Two"), (3, "Three"), (4, "Four"), (5, "5")])
+def test_the_prompt_says_how_many_answers_there_are(count: int, word: str) -> None:
+    names = [str(i) for i in range(count)]
+    text = fill(JudgeItem("q", "r", {name: f"x{name}" for name in names}), names, "answers")
+    assert f"3. {word} LLM-generated" in text
+    assert "LLM 1 Response: x0\n" in text
+    assert text.endswith(f"'LLM 1' or 'LLM 1 and LLM {count}'.")
+    assert "Ground Truth Answer: r" in text
+
+
+def test_a_half_right_answer_counts_as_right_and_scores_have_their_intervals() -> None:
+    """Of 8 items 2 are judged right; what is correct to a half is correct."""
+    items = [JudgeItem(f"q{i}", "r", {"a": "x", "b": "y"}, {"a": 0.5, "b": 0.4}) for i in range(8)]
+    replies = [f"LLM {1 + ((order[0] == 'a') != (i < 2))}" for i, order in enumerate(orders_of(items))]
+    found = report("judge", items, replies)
+    assert found.agreement is not None
+    assert (found.agreement[0], found.told, found.ties) == (0.25, 8, 0.0)
+    assert (found.scores["a"][0], found.scores["b"][0]) == (25.0, 75.0)
+    low, high = found.scores["a"][1:]
+    assert 0 <= low < 25 < high < 75
+    assert (100 - high, 100 - low) == found.scores["b"][1:]

@@ -141,3 +141,11 @@ def test_without_logprobs_or_gold_it_says_so(tmp_path: Path) -> None:
     assert rows["discrete"].auroc is not None
     with pytest.raises(InputError, match="right and wrong answers cannot be separated"):
         signals(run=str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [("100", 0.0), ("101", math.nan), ("12.5 %", 0.875), ("It is likely, some 70", 0.3), ("a" * 21 + "9", math.nan)],
+)
+def test_the_number_that_begins_the_reply_is_the_confidence(text: str, doubt: float) -> None:
+    assert verbalised_confidence(Sample(0, text, None, "stop", 9, 2)) == pytest.approx(doubt, nan_ok=True)

@@ -52,3 +52,21 @@ def test_agreement_and_doubt_count_equally_and_either_may_be_silent() -> None:
     assert combined_targets(gains, flat, flat).tolist() == [1.0, 0.5, 0.0]
     assert combined_targets(np.zeros(3), wavering, flat).tolist() == [0.0, 0.5, 1.0]
     assert combined_targets(gains, wavering, flat).tolist() == [0.5, 0.5, 0.5]  # they pull apart with one force
+
+
+def test_prompts_that_are_chosen_keep_their_own_values() -> None:
+    model = Sureness(np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.5, 0.0]), np.array([0.1, 0.2, 0.3]))
+    some = model.of(np.array([True, False, True]))
+    assert (some.entropy.tolist(), some.consistency.tolist()) == ([0.0, 2.0], [1.0, 0.0])
+    assert some.coverage is not None
+    assert some.coverage.tolist() == [0.1, 0.3]
+    assert Sureness(model.entropy, model.consistency).of(np.array([True, False, False])).coverage is None
+
+
+def test_coverage_weighs_twice_as_much_as_entropy() -> None:
+    """Ranks of entropy 1 .75 .25 .25 0... against 0 .25 ...: two ranks of entropy are worth one of coverage."""
+    model = Sureness(np.array([3.0, 0.0, 1.0, 2.0, 4.0]), np.ones(5), np.array([1.0, 3.0, 2.0, 0.0, 0.5]))
+    # entropy ranks .75 0 .25 .5 1; coverage ranks .5 1 .75 0 .25: sums 1.75 2 1.75 .5 1.5
+    assert model.doubt.tolist() == [0.625, 1.0, 0.625, 0.0, 0.25]
+    unknown = Sureness(model.entropy, model.consistency, np.full(5, math.nan))
+    assert unknown.doubt.tolist() == [0.75, 0.0, 0.25, 0.5, 1.0]

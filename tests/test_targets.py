@@ -96,3 +96,48 @@ def test_saturation_is_of_either_model_and_of_both_with_the_prompts_that_got_no_
     assert saturation_of(rows, [UnknownPrompt("5", "q", NONE_EQUAL)]) == Saturation(0.8, 0.4, 0.4)
     assert saturation_of(rows, [UnknownPrompt("5", "q", CUT_OFF)]) == Saturation(0.6, 0.2, 0.2)
     assert saturation_of([row(None, None), row(1, 1, n=1)]) == UNMEASURED  # one sample is always a meaning of its own
+
+
+def test_entropies_are_apart_beyond_tau_alone() -> None:
+    """.5 and 1 lie half apart; by default a tenth is enough. Of paper's delta the strong one's entropy is the unit."""
+    weak, strong = np.array([1.0, 0.5]), np.array([0.5, 1.0])
+    assert hard_targets(weak, strong, tau=0.5).tolist() == [0.5, 0.5]
+    assert hard_targets(weak, strong, tau=0.49).tolist() == [1.0, 0.0]
+    assert hard_targets(np.array([1.0, 1.0]), np.array([0.91, 0.87])).tolist() == [0.5, 1.0]
+    assert relative_difference(weak, strong, "paper").tolist() == [1.0, 0.5]
+
+
+def test_one_entropy_that_is_missing_negative_or_measured_otherwise_is_refused() -> None:
+    two, one = np.array([1.0, 1.0]), np.array([1.0, np.nan])
+    for pair in ((two, one), (one, two)):
+        with pytest.raises(InputError, match="1 entropies are NaN"):
+            relative_difference(*pair)
+    for pair in ((two, np.array([1.0, -0.5])), (np.array([1.0, -0.5]), two)):
+        with pytest.raises(InputError, match=r"an entropy is -0\.5"):
+            relative_difference(*pair)
+    with pytest.raises(InputError, match="delta 'half' is neither"):
+        relative_difference(two, two, "half")  # type: ignore[arg-type]
+    assert relative_difference(np.zeros(2), np.zeros(2)).tolist() == [0.0, 0.0]
+    assert relative_difference(np.array([]), np.array([])).tolist() == []
+
+
+def test_gains_beyond_their_range_are_cut() -> None:
+    assert gain_targets(np.array([-1.5, -1.0, 1.0, 1.5])).tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert [winner_of(y) for y in (0.4, 0.6)] == ["model_a", "model_b"]
+
+
+def test_a_third_of_ties_or_saturated_prompts_is_still_no_warning() -> None:
+    third = np.array([0.5, 0.0, 1.0])
+    assert label_warnings(third, Saturation(strong=1 / 3)) == ()
+    assert len(label_warnings(np.array([0.5, 0.5, 0.0, 1.0]))) == 1
+    (saturated,) = label_warnings(third, Saturation(strong=0.34))
+    assert "all differ on 34% of the prompts" in saturated
+    assert label_warnings(np.array([])) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.5, "every target is 0.5: the models never differ"), (0.25, "every target is 0.25: all alike")],
+)
+def test_targets_that_are_all_alike_are_said(value: float, said: str) -> None:
+    assert said in label_warnings(np.full(2, value))[-1]

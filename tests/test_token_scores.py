@@ -189,3 +189,55 @@ def test_without_logprobs_the_card_and_the_labels_say_so(tmp_path: Path) -> None
     assert found.warnings[0] == "a model gives no log-probs: SE discrete instead of lars, for both models"
     rows = {row.definition: row for row in signals(run=run).tables[0].rows}
     assert {rows[name].why_not for name in OF_FIRST_ANSWER} == {"the endpoint gave no log-probs"}
+
+
+def test_seventeen_words_are_sixteen_phrases() -> None:
+    words = [f"w{i}" for i in range(17)]
+    assert phrases(" ".join(words[:16])) == words[:16]
+    assert phrases(" ".join(words)) == ["w0 w1", *words[2:]]
+
+
+def test_without_a_phrase_or_beside_every_token_all_tokens_weigh_alike() -> None:
+    """One token of which the middle falls in the longer word, which carries nothing."""
+    assert token_weights([], np.ones(0), 2).tolist() == [0.5, 0.5]
+    assert token_weights(["abcdef", "gh"], np.array([0.0, 1.0]), 1).tolist() == [1.0]
+    assert token_weights(["ab", "cd"], np.array([1.0, 0.5]), 2) == pytest.approx([0.25 + 1 / 3, 0.25 + 1 / 6])
+
+
+def test_pairs_are_sent_in_batches_and_come_back_in_order() -> None:
+    """20 answers of 16 words take 640 pairs: three calls, of 256 at most."""
+    sizes = []
+
+    def first_word_matters(pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        sizes.append(len(pairs))
+        return np.array([HOLDS if ("w0 " in one) == ("w0 " in other) else NEITHER for one, other in pairs])
+
+    words = [f"w{i}" for i in range(16)]
+    found = meaning_carried([""] * 20, [words] * 20, first_word_matters)
+    assert sizes == [256, 256, 128]
+    assert [one.tolist() for one in found] == [[1.0, *[0.0] * 15]] * 20
+
+
+def test_the_less_sure_direction_counts() -> None:
+    """The whole entails the rest with .9, the rest the whole with .3: its meaning changes with .7."""
+
+    def one_way(pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        return np.array([[0, 0.1, 0.9] if len(one) > len(other) else [0, 0.7, 0.3] for one, other in pairs])
+
+    (found,) = meaning_carried(["Q"], [["a", "b"]], one_way)
+    assert found == pytest.approx([0.7, 0.7])
+
+
+def test_a_token_at_the_very_limit_is_not_unlikely() -> None:
+    assert token_features([np.log(0.1), np.log(0.5)])[-2:].tolist() == [0.0, 0.5]
+    assert token_features([-1.0] * 4)[:3] == pytest.approx([-1.0, 0.0, np.log(4)])
+
+
+def test_features_are_centred_scaled_and_constant_ones_are_nothing() -> None:
+    found = answer_features(["Q", "Q"], [answer("a", -1.0), answer("b", -3.0)])
+    count = 3 + 6 + 3 + 2
+    assert found.shape == (2, count)
+    spread, length, below_half = 1, 2, 13  # do not vary; -3 alone is below log .1
+    signs = [0 if i in (spread, length, below_half) else -1 if i == 12 else 1 for i in range(count)]
+    assert found[0] == pytest.approx([sign / np.sqrt(count) for sign in signs])
+    assert found[1] == pytest.approx(-found[0])

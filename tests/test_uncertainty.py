@@ -18,6 +18,7 @@ from demur.labels.uncertainty import (
     agreement,
     consistency,
     mean_nll,
+    sequence_logprobs,
     uncertainty,
     usable_definition,
 )
@@ -207,3 +208,57 @@ def test_probabilities_are_no_log_probs(tokens: list[float]) -> None:
         demur.semantic_entropy(["a", "b"], entailment=demur.exact_match, logprobs=[[-0.5], tokens])
     found = demur.semantic_entropy(["a", "b"], entailment=demur.exact_match, logprobs=[[-0.5], [1e-7]])  # rounded up
     assert found.definition == "rao_blackwell"
+
+
+def test_log_probs_above_zero_by_a_thousandth_were_rounded() -> None:
+    assert uncertainty([0], [[1e-3]], "perplexity") == -1e-3
+    with pytest.raises(InputError, match=r"log-prob of 0\.0011"):
+        uncertainty([0], [[0.0011]], "perplexity")
+
+
+def test_one_token_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(InputError, match="answer 0 has a log-prob that is not finite"):
+        uncertainty([0], [[-1.0, -math.inf]], "rao_blackwell")
+
+
+def test_only_one_of_several_answers_may_lack_tokens() -> None:
+    """The one without gets the others' means: of the sums -2 and -4, of the means -1 and -4."""
+    found = sequence_logprobs([[-1.0, -1.0], [], [-4.0]])
+    assert found.tolist() == [[-2.0, -3.0, -4.0], [-1.0, -2.5, -4.0]]
+    assert sequence_logprobs([[], []]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_a_sum_of_probabilities_is_of_each_clusters_own_answers() -> None:
+    """Cluster 0 holds 1/2 + 1/4, cluster 1 holds 1/4."""
+    half, quarter = [math.log(0.5)], [math.log(0.25)]
+    assert uncertainty([0, 1, 0], [half, quarter, quarter], "rao_blackwell") == pytest.approx(
+        -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    )
+    assert uncertainty([0, 1, 0], [half, quarter, quarter], "paper") == pytest.approx(
+        -(math.log(0.75) + math.log(0.25)) / 2
+    )
+
+
+@pytest.mark.parametrize(("weak", "strong"), [([], [0]), ([0], [])])
+def test_agreement_takes_an_answer_of_each(weak: list[int], strong: list[int]) -> None:
+    with pytest.raises(InputError, match=f"agreement of {len(weak)} weak and {len(strong)} strong"):
+        agreement(weak, strong)
+
+
+def test_one_strong_answer_cannot_be_corrected_and_two_can() -> None:
+    """p_strong 1/2 each: less (1 - 1/2) / 1."""
+    assert agreement([1], [0], corrected=True) == 1.0
+    assert agreement([2, 2], [0, 1], corrected=True) == pytest.approx(0.5 - 0.5)
+    assert agreement([2, 2], [0, 1]) == 0.5
+
+
+def test_consistency_of_no_answer_is_that_of_one() -> None:
+    assert consistency([]) == 1.0
+    assert consistency([0, 0]) == 1.0
+    assert consistency([0, 1]) == 0.0
+
+
+@pytest.mark.parametrize("name", ["shannon", "p_true"])
+def test_what_is_no_definition_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"no uncertainty is called '{name}'"):
+        uncertainty([0], [[-1.0]], name)

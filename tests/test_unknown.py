@@ -23,8 +23,13 @@ from demur.labels.unknown import (
     ONE_EQUAL,
     Saturation,
     UnknownPrompt,
+    check_told,
+    cut_share,
     read_unknown,
+    reader_of,
     reads_any,
+    told_by,
+    unknown_notes,
     why_unknown,
     write_unknown,
 )
@@ -213,3 +218,64 @@ def test_quality_is_not_estimated_where_belief_has_nothing_to_stand_on() -> None
         check_belief({"told": {"share": 0.4}}, told)
     with pytest.raises(InputError, match="does not agree with itself on 60%"):
         check_belief({"told": {"share": 1.0, "saturation": {"strong": 0.6}}}, told)
+
+
+def test_the_bounds_of_what_cannot_be_told() -> None:
+    """Four samples of each model, or three; texts of 21 words, or of 20; more than half cut, or half."""
+    texts, shorter = said(WORDS[:-1]), said(" ".join(["word"] * 20))
+    assert why(ACROSS, texts, texts) == ONE_EQUAL
+    assert why(ACROSS, shorter, shorter) == ""
+    three = said(WORDS, count=3)
+    assert why(np.array([0, 1, 2, 0, 3, 4]), three, three) == ""
+    differing = np.array([0, 0, 1, 2, 3, 3, 4, 5])
+    half = [*said("So I", cut=True, count=2), *said("oak", count=2)]
+    most = [*said("So I", cut=True, count=3), *said("oak", count=1)]
+    assert why(differing, half, most) == why(differing, most, half) == ""
+    assert why(differing, most, most) == CUT_OFF
+
+
+def test_cut_answers_that_agree_half_the_time_tell_something() -> None:
+    """Two strong and two weak answers, all cut: 0 0 0 1 agree in 3 of 6 pairs, 0 0 1 1 in 2 of 6."""
+    two = said("So I", cut=True, count=2)
+    assert why(np.array([0, 0, 0, 1]), two, two) == ""
+    assert why(np.array([0, 0, 1, 1]), two, two) == CUT_OFF
+
+
+def test_one_answer_in_another_language_is_enough_to_name_it() -> None:
+    mixed = [*said("It is the oak.", count=3), *said("東京は日本の首都です。", count=1)]
+    assert why(SATURATED, mixed, said("It is the elm.")) == FOREIGN
+
+
+def test_the_shipped_model_reads_english_and_others_are_not_judged() -> None:
+    assert reader_of("shipped")("東京は日本の首都です。") is False
+    assert reader_of("exact")("東京は日本の首都です。") is True
+    assert reader_of("shipped")("It is the capital of Japan.") is True
+
+
+def test_how_many_answers_were_cut_and_how_many_prompts_told() -> None:
+    assert cut_share([said("a", cut=True, count=1), said("a", count=3)]) == 0.25
+    assert cut_share([]) == 0.0
+    rows = [UnknownPrompt("1", "a", CUT_OFF), UnknownPrompt("2", "b", CUT_OFF), UnknownPrompt("3", "c", NONE_EQUAL)]
+    assert told_by([], rows) == {"share": 0.0, "saturation": {"weak": 1 / 3, "strong": 1 / 3, "both": 1 / 3}}
+    assert told_by([], ())["share"] == 0.0
+    with pytest.raises(InputError, match=r"none of 3 prompts can be told by its samples \(most answers of both"):
+        check_told(rows, 3)
+    check_told(rows, 4)
+    (note,) = unknown_notes(rows)
+    assert f"unknown: 3 prompts have no target (2 {CUT_OFF}; 1 {NONE_EQUAL})" in note
+    assert unknown_notes([]) == []
+
+
+def test_shares_of_saturated_prompts_are_of_each_model_and_of_both() -> None:
+    weak, strong = np.array([True, True, False, False]), np.array([True, False, False, False])
+    assert Saturation.of(weak, strong) == Saturation(0.5, 0.25, 0.25)
+    assert Saturation.of(weak[:0], strong[:0]) == Saturation(0.0, 0.0, 0.0)
+    assert Saturation(0.5, 0.25, 0.125).sentence == (
+        "every answer differs from all others: weak model 50%, strong 25%, both 12% of prompts"
+    )
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "unknown.jsonl").write_text('{"id": "1", "text": "a"}\n')
+    with pytest.raises(InputError, match=r"unknown\.jsonl: not what `demur label` writes"):
+        read_unknown(tmp_path / "unknown.jsonl")

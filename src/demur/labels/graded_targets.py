@@ -78,9 +78,9 @@ def _share_within(low: FloatArray, high: FloatArray, relaxation: float) -> Float
 
 
 def _spread(y: FloatArray) -> float:
-    """Mean absolute difference of all pairs, by sorting."""
+    """Sum of the absolute differences of all pairs, by sorting."""
     n = len(y)
-    return float(2 * np.sum((2 * np.arange(n) - n + 1) * np.sort(y)) / n**2)
+    return float(np.sum((2 * np.arange(n) - n + 1) * np.sort(y)))
 
 
 def _means(values: FloatArray) -> FloatArray:

@@ -106,7 +106,7 @@ def token_weights(divided: Sequence[str], carried: FloatArray, tokens: int) -> F
     middle falls. Phrases that carry equally much give equal weights: the mean log-prob.
     """
     equal = np.full(tokens, 1.0 / tokens)
-    if not len(divided) or carried.sum() == 0:
+    if not len(divided):
         return equal
     ends = np.cumsum([len(part) for part in divided])
     place = np.searchsorted(ends, (np.arange(tokens) + 0.5) / tokens * ends[-1], side="right")
