@@ -19,6 +19,7 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.records import Role
 from gateways import EASY, HARD, Running, gateway
+from test_gateway_breaker import until
 from test_gateway_check_draft import by_draft
 
 Refusal = Callable[[Mapping[str, Any]], tuple[int, str] | None]
@@ -167,9 +168,9 @@ async def test_a_refusal_is_forgotten_after_a_while_and_at_the_first_answer(tmp_
 async def test_an_outage_of_a_model_that_has_shown_that_it_can_opens_its_circuit(tmp_path: Path) -> None:
     async with gateway(tmp_path, sticky=False, retries=0, breaker_failures=1) as found:
         assert (await found.ask(**TOOLS))[2]["model"] == "small"
-        found.weak.refusal = refuses(500)
+        found.weak.refusal = lambda body: (500, "{}")
         assert (await found.ask(**TOOLS))[2]["model"] == "large"
-        assert found.gateway.upstreams["weak"].breaker.open
+        await until(lambda: found.gateway.upstreams["weak"].breaker.open)
 
 
 # -- stated in the settings --------------------------------------------------------------------------------------------

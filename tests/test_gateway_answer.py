@@ -14,8 +14,7 @@ import pytest
 from aiohttp import web
 
 from demur.gateway.ledger.ledger import read_ledger
-from demur.gateway.upstreams.upstream import Breaker
-from gateways import EASY, Running, gateway, upstream, wire
+from gateways import EASY, Running, gateway, wire
 
 JSON, SSE = b"Content-Type: application/json\r\n", b"Content-Type: text/event-stream\r\n"
 ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
@@ -142,47 +141,6 @@ async def test_what_may_pass_goes_to_the_other_model_where_the_choice_was_ours(t
         found.weak.failures += [web.Response(status=status, text="{}") for _ in range(2)]
         assert (await found.ask(EASY))[2]["model"] == "large"
         assert (await found.ask(EASY, model="small"))[0] == status
-
-
-def test_one_request_that_fails_again_and_again_opens_no_circuit() -> None:
-    circuit = Breaker(3, 10.0)
-    for _ in range(20):
-        circuit.record(False, "the same")
-    assert not circuit.open
-    circuit.record(False, "another")
-    circuit.record(False, None)  # unreachable: whatever was asked
-    assert circuit.open
-    assert circuit.failures == 3
-
-
-async def test_a_request_that_makes_both_models_fail_shuts_nobody_out(tmp_path: Path) -> None:
-    async def breaks(request: web.Request) -> web.Response:
-        poison = b"poison" in await request.read()
-        return web.json_response({"error": "template"} if poison else COMPLETION, status=500 if poison else 200)
-
-    async with gateway(tmp_path) as found, upstream(breaks, found):
-        for _ in range(6):
-            assert (await found.ask("poison"))[0] == 500
-        assert (await found.ask(EASY))[0] == 200
-
-
-async def test_the_operator_is_told_once_when_an_upstream_goes_and_when_it_returns(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    async with gateway(tmp_path, retries=0, breaker_failures=2, breaker_seconds=1.0) as found:
-        found.weak.failures += [web.Response(status=500) for _ in range(2)]
-        for i in range(3):
-            await found.ask(f"{EASY} {i}")
-        assert 'demur_upstream_up{model="small"} 0' in await metrics(found)
-        assert 'demur_upstream_up{model="large"} 1' in await metrics(found)
-        await asyncio.sleep(1.05)
-        await found.ask(EASY)
-        assert 'demur_upstream_up{model="small"} 1' in await metrics(found)
-    said = [line for line in capfd.readouterr().err.splitlines() if "upstream" in line]
-    assert said == [
-        "demur: upstream small is down: its last 2 requests failed, the last one because it answered 500",
-        "demur: upstream small answers again",
-    ]
 
 
 async def metrics(found: Running) -> str:

@@ -23,7 +23,7 @@ from demur.gateway.http.openai_bodies import (
     threshold_of,
 )
 from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, Tokens, request_tokens, whole_tokens
-from demur.gateway.upstreams.upstream import Breaker, retry_after
+from demur.gateway.upstreams.upstream import retry_after
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -207,25 +207,6 @@ def test_old_conversations_are_forgotten() -> None:
     assert held.held(Turn("c", "d")) == "strong"
     assert held.held(Turn("a", "d")) is None
     assert held.held(None) is None
-
-
-def test_the_circuit_lets_one_try_through_after_a_while_and_no_other() -> None:
-    circuit = Breaker(2, 0.05)
-    for _ in range(2):
-        assert circuit.admit()
-        circuit.record(False)
-    assert circuit.open
-    assert not circuit.admit()
-    time.sleep(0.06)
-    assert [circuit.admit() for _ in range(3)] == [True, False, False]
-    circuit.give_back()  # its client has gone: nothing was learned
-    assert [circuit.admit() for _ in range(2)] == [True, False]
-    circuit.record(False)
-    assert not circuit.admit()
-    time.sleep(0.06)
-    assert circuit.admit()
-    circuit.record(True)
-    assert [circuit.admit() for _ in range(3)] == [True, True, True]
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:

@@ -41,13 +41,17 @@ from demur.gateway.keys import Doorkeeper
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.settings import GatewaySettings
+from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
+from demur.gateway.upstreams.calls import Call
+from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
 from demur.records import Role
 
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
 PARSED_AT_ONCE = 2  # of the larger ones
 TURNED_AWAY = (401, 403, 429)  # if no model was chosen: counted, since as many records would fill a disk
+OF_OUR_OWN = "an ordinary request of demur's own: is the model down, or do requests fail by themselves?"
 log = logging.getLogger("demur.gateway")
 
 
@@ -75,6 +79,8 @@ class Gateway:
         self._held = HeldBytes()
         self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)
         self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
+        for role, up in upstreams.items():
+            up.charge_ordinary = partial(self._charge_ordinary, role)
         direct = {up.endpoint.model: role for role, up in upstreams.items()}
         check_aliases(settings.aliases, direct)
         self.abilities = Abilities({"weak": settings.weak, "strong": settings.strong}, settings.cannot_seconds)
@@ -126,14 +132,7 @@ class Gateway:
     # -- one request ---------------------------------------------------------------------------------------------
 
     async def _respond(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
-        arrived = Arrived(
-            f"{self._name}{next(self._count):012x}",
-            request.path,
-            time.perf_counter(),
-            time.time(),
-            request.headers.get("traceparent", ""),
-        )
-        exchange = Exchange(arrived)
+        exchange = Exchange(self._arrived(request.path, request.headers.get("traceparent", "")))
         hold = Hold(self._held)
         self.in_flight += 1
         try:
@@ -154,6 +153,10 @@ class Gateway:
                 self.metrics.refuse(exchange.ended.status)
             else:
                 asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
+
+    def _arrived(self, path: str, traceparent: str = "") -> Arrived:
+        name = f"{self._name}{next(self._count):012x}"
+        return Arrived(name, path, time.perf_counter(), time.time(), traceparent)
 
     async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold, *, routed: bool) -> web.StreamResponse:
         exchange.key = self._admit(request)
@@ -303,14 +306,24 @@ class Gateway:
         text = exchange.question.text if exchange.question else ""
         record = ledger_record(exchange, self.upstreams, self._kept_prompt(text))
         self.doorkeeper.charge(record.key, record.usd, reserved=exchange.reserved)
-        self.metrics.add(replace(record, prompt="") if record.prompt else record)
-        if self.ledger:
-            self.ledger.add(record)
+        self._keep(record)
         if self._trace:
             try:
                 self._trace(record, exchange.arrived.traceparent)
             except Exception as error:
                 failures.say("a request could not be traced", error)
+
+    def _keep(self, record: LedgerRecord) -> None:
+        self.metrics.add(replace(record, prompt="") if record.prompt else record)
+        if self.ledger:
+            self.ledger.add(record)
+
+    def _charge_ordinary(self, role: Role, path: str, answer: Answer) -> None:
+        """Record a request of our own, which told an outage from requests that fail."""
+        exchange = Exchange(self._arrived(f"/v1{path}"), ended=Ended(answer.status))
+        exchange.calls.append(Call(role, *whole_tokens(answer.whole or b"", 1)))
+        model = self.upstreams[role].endpoint.model
+        self._keep(replace(ledger_record(exchange, self.upstreams, ""), model=model, reason=OF_OUR_OWN))
 
     def _kept_prompt(self, text: str) -> str:
         """The prompt for the ledger; empty if redaction fails, since the error could show the prompt."""

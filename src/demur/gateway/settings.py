@@ -104,10 +104,8 @@ class GatewaySettings:
     max_json_values: int = field(default=50_000, metadata={"at_least": 1})
     # More are answered 429 at once, rather than kept in memory.
     max_in_flight: int = field(default=2000, metadata={"at_least": 1})
-    breaker_failures: int = field(default=5, metadata={"at_least": 1})  # in a row that open the circuit of an upstream
-    breaker_seconds: float = field(
-        default=10.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS}
-    )  # how long it stays open
+    breaker_failures: int = field(default=5, metadata={"at_least": 1})  # in a row that suspect an upstream's outage
+    breaker_seconds: float = field(default=10.0, metadata=_SECONDS)  # between two ordinary requests during one
     # Running streams may take this long to end after SIGTERM.
     drain_seconds: float = field(default=30.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
     local_slots: int = field(default=4, metadata={"at_least": 1})  # parallel slots of a local model

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -17,6 +18,7 @@ from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
+from demur.gateway.upstreams.breaker import Breaker, ordinary_request
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.retries import backoff_seconds
 
@@ -24,6 +26,8 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it
 LONGEST_REST = 60.0  # seconds that an upstream is left alone because it asked for it
 READY_SECONDS = 5.0  # seconds between two health checks of an upstream
+ORDINARY_SECONDS = 10.0  # an ordinary request that takes longer has failed
+UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # whatever is asked
 ACCOUNT_STATUSES = (401, 402, 403, 404)  # problems of our account or model there, which no client can solve
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -37,69 +41,26 @@ class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway a
         self.refused = refused  # it is not down: it cannot answer this kind of request
 
 
-class Breaker:
-    """Circuit breaker: opens after so many different requests failed in a row; after a while one request may try.
-
-    A request that is repeated and always fails counts once, so that it does not block other requests.
-    """
-
-    def __init__(self, failures: int, seconds: float) -> None:
-        self._limit, self._seconds = failures, seconds
-        self._failed: set[object] = set()
-        self._closed_again = 0.0
-        self._trying = False
-
-    @property
-    def failures(self) -> int:
-        """How many different requests have failed since one worked; counted up to the limit."""
-        return len(self._failed)
-
-    @property
-    def tripped(self) -> bool:
-        """True from the failure that opens it until a request works."""
-        return self.failures >= self._limit
-
-    @property
-    def open(self) -> bool:
-        """True while the upstream is not asked."""
-        return self.tripped and (self._trying or time.monotonic() < self._closed_again)
-
-    def admit(self) -> bool:
-        """Whether a request may be sent. After a failure one may, and must end in `record` or `give_back`."""
-        if self.open:
-            return False
-        self._trying = self.tripped
-        return True
-
-    def record(self, worked: bool, request: object = None) -> None:
-        """Count the result of an attempt; ``request`` identifies the request, None is a new one."""
-        self._trying = False
-        if worked:
-            self._failed.clear()
-            return
-        known = request is not None and request in self._failed
-        if not known and not self.tripped:
-            self._failed.add(object() if request is None else request)
-        if not known and self.tripped:
-            self._closed_again = time.monotonic() + self._seconds
-
-    def give_back(self) -> None:
-        """The request that was to try has ended without a result."""
-        self._trying = False
-
-
 class Upstream:
     """One model's endpoint; ``open`` and ``close`` within a running loop."""
 
     def __init__(self, endpoint: Endpoint, settings: GatewaySettings) -> None:
         self.endpoint, self._retries = endpoint, settings.retries
-        self.breaker = Breaker(settings.breaker_failures, settings.breaker_seconds)
+        self.breaker = Breaker(
+            settings.breaker_failures,
+            settings.breaker_seconds,
+            self._ask_ordinary,
+            lambda said: _say(f"{endpoint.model} {said}"),
+        )
+        self._path = "/chat/completions"  # of the last request that failed
+        self._ordinary_seconds = min(ORDINARY_SECONDS, settings.first_byte_seconds)
+        # Told of each ordinary request that was answered, which may cost: its path, the answer.
+        self.charge_ordinary: Callable[[str, Answer], None] | None = None
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_seconds, sock_read=settings.first_byte_seconds
         )
         self._rests_until = 0.0  # of time.monotonic
         self._session: aiohttp.ClientSession | None = None
-        self._down = False
         self._said: set[int] = set()  # statuses of our account that were reported to the operator
         self._asking = asyncio.Lock()
         self._alive, self._asked_again = False, 0.0  # until then the last reply holds, of time.monotonic
@@ -113,6 +74,7 @@ class Upstream:
 
     async def close(self) -> None:
         """Close the connection pool."""
+        await self.breaker.close()
         if self._session is not None:
             await self._session.close()
 
@@ -123,17 +85,13 @@ class Upstream:
         ``unproven``: it may not be able to answer such a request, so that an error of its own is no outage.
         """
         self._admit()
-        try:
-            return await self._try(path, body, headers, unproven=unproven)
-        except BaseException:
-            self.breaker.give_back()
-            raise
+        return await self._try(path, body, headers, unproven=unproven)
 
     def _admit(self) -> None:
         rest = self._rests_until - time.monotonic()
         if rest > 0:
             raise UpstreamDown(f"{self.endpoint.model}: not asked, Retry-After has {rest:.0f} s left", retry_after=rest)
-        if not self.breaker.admit():
+        if self.breaker.open:
             raise UpstreamDown(f"{self.endpoint.model}: not asked, its last {self.breaker.failures} requests failed")
 
     async def _try(self, path: str, body: bytes, headers: Mapping[str, str], *, unproven: bool) -> Answer:
@@ -142,31 +100,37 @@ class Upstream:
             try:
                 answer = await self._post(path, body, headers)
             except BROKEN as error:
-                why, refused = self._explain(error), unproven and isinstance(error, NoAnswerError)
-                if refused:
-                    self.breaker.give_back()
-                else:
-                    self._record(False, None if isinstance(error, aiohttp.ClientConnectionError) else hash(body), why)
                 if last or isinstance(error, TimeoutError):  # a second try would make the client wait twice as long
-                    raise UpstreamDown(f"{self.endpoint.model}: {why}", refused=refused) from error
+                    raise self._failed(path, error, unproven=unproven) from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
                 continue
-            if answer.status >= 500 and is_refusal(answer.status, unproven=unproven):
-                self.breaker.give_back()
-            else:
-                self._record(answer.status < 500, hash(body), f"answered {answer.status}")
             self._note_account(answer.status)
-            if answer.status not in RETRIED:
-                return answer
-            asked = retry_after(answer.headers.get("Retry-After"))
+            asked = retry_after(answer.headers.get("Retry-After")) if answer.status in RETRIED else None
             if asked is not None and asked > LONGEST_RETRY_AFTER:
                 self._rests_until = time.monotonic() + min(asked, LONGEST_REST)
-                return answer
-            if last:
+                last = True
+            if last or answer.status not in RETRIED:
+                self._count(path, answer.status, unproven=unproven)
                 return answer
             answer.close()
             await asyncio.sleep(backoff_seconds(attempt) / 2 if asked is None else asked)
         raise AssertionError("unreachable")
+
+    def _count(self, path: str, status: int, *, unproven: bool) -> None:
+        """Count a request that was answered."""
+        if status < 500:
+            self.breaker.record(True)
+        elif not is_refusal(status, unproven=unproven):
+            self._path = path
+            self.breaker.record(False, f"answered {status}")
+
+    def _failed(self, path: str, error: BaseException, *, unproven: bool) -> UpstreamDown:
+        """Count a request that was not answered; returns what to raise."""
+        why, refused = self._explain(error), unproven and isinstance(error, NoAnswerError)
+        if not refused:
+            self._path = path
+            self.breaker.record(False, why, certain=isinstance(error, UNREACHABLE))
+        return UpstreamDown(f"{self.endpoint.model}: {why}", refused=refused)
 
     async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
@@ -194,8 +158,8 @@ class Upstream:
 
     @property
     def healthy(self) -> bool:
-        """False while no requests are sent to it: too many failed, or it asked for a pause."""
-        return not self.breaker.tripped and time.monotonic() >= self._rests_until
+        """False while no requests are sent to it: it is down, or it asked for a pause."""
+        return not self.breaker.open and time.monotonic() >= self._rests_until
 
     async def alive(self) -> bool:
         """Whether it answers at all; checked every few seconds at most."""
@@ -216,19 +180,24 @@ class Upstream:
         except (*BROKEN, DemurError):
             return False
 
+    async def _ask_ordinary(self) -> bool:
+        """Whether an ordinary request is answered, be it refused: the last one's kind, as short as can be."""
+        body = json.dumps(ordinary_request(self._path, self.endpoint.model)).encode()
+        try:
+            async with asyncio.timeout(self._ordinary_seconds):
+                answer = await self._post(self._path, body, {"Content-Type": "application/json"})
+        except (*BROKEN, UpstreamDown):
+            return False
+        answer.close()
+        if answer.status < 400 and self.charge_ordinary:
+            self.charge_ordinary(self._path, answer)
+        return answer.status < 500
+
     def _explain(self, error: BaseException) -> str:
         """Why it did not answer: its own message without the key, or the kind of the failure."""
         if not isinstance(error, NoAnswerError):
             return type(error).__name__
         return KeyMask([self.key]).mask(str(error).encode()).decode()
-
-    def _record(self, worked: bool, request: object, why: str) -> None:
-        """Count the result of an attempt, and report to the operator when the upstream goes down or returns."""
-        self.breaker.record(worked, request)
-        if self._down != self.breaker.tripped:
-            self._down = self.breaker.tripped
-            state = f"is down: its last {self.breaker.failures} requests failed, the last one because it {why}"
-            _say(f"{self.endpoint.model} {state if self._down else 'answers again'}")
 
     def _note_account(self, status: int) -> None:
         """Report to the operator, once, a problem that no client can solve."""

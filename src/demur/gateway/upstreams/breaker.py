@@ -1,0 +1,94 @@
+"""When an upstream is left alone: in an outage, which is told from requests that fail by themselves.
+
+Failures in a row only suspect an outage: five requests that break a template fail at a model that is well. So an
+ordinary request decides, which any model can answer. In an outage it is repeated until it is answered; no request of a
+client is spent on that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+# path of a request -> members of the shortest one of its kind, beside the model
+_ORDINARY: dict[str, dict[str, object]] = {
+    "/completions": {"prompt": "Hello", "max_tokens": 1},
+    "/embeddings": {"input": ["Hello"]},
+}
+_ORDINARY_CHAT: dict[str, object] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+
+
+def ordinary_request(path: str, model: str) -> dict[str, object]:
+    """The body of a short request that any model can answer; ``path``: below the base URL, with its query."""
+    return {"model": model, **_ORDINARY.get(path.partition("?")[0], _ORDINARY_CHAT)}
+
+
+class Breaker:
+    """The circuit of one upstream: ``open`` while it is not asked.
+
+    ``ask`` sends the ordinary request and returns whether it was answered; ``say`` reports to the operator.
+    """
+
+    def __init__(
+        self, failures: int, seconds: float, ask: Callable[[], Awaitable[bool]], say: Callable[[str], None]
+    ) -> None:
+        self._limit, self._seconds, self._ask, self._say = failures, seconds, ask, say
+        self.failures = 0  # of requests, in a row
+        self.open = False
+        self._well_until = 0.0  # monotonic: the ordinary request was answered a moment ago
+        self._told = False  # that requests fail by themselves
+        self._watching: asyncio.Task[None] | None = None
+
+    def record(self, worked: bool, why: str = "", *, certain: bool = False) -> None:
+        """Count a request; ``why`` it failed. ``certain``: whatever is asked would have failed."""
+        if worked:
+            self.failures, self._told = 0, False
+            self._close()
+            return
+        self.failures += 1
+        if self.open or self.failures < self._limit:
+            return
+        if certain:
+            self._open(why)
+        if self._watching is None and (self.open or time.monotonic() >= self._well_until):
+            self._watching = asyncio.ensure_future(self._watch(why))
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _watch(self, why: str) -> None:
+        """Decide a suspected outage, and wait for the end of one."""
+        try:
+            if not self.open:
+                answered = await self._ask()
+                if answered or self.failures < self._limit:
+                    self._blame_requests(why)
+                    return
+                self._open(f"{why}; an ordinary request fails as well")
+            while self.open:
+                await asyncio.sleep(self._seconds)
+                if self.open and await self._ask():
+                    self._close()
+        finally:
+            self._watching = None
+
+    def _blame_requests(self, why: str) -> None:
+        self._well_until = time.monotonic() + self._seconds
+        if self.failures >= self._limit and not self._told:
+            self._told = True
+            self._say(f"fails at {self.failures} requests in a row ({why}) but not at an ordinary one: it is asked on")
+        self.failures = 0
+
+    def _open(self, why: str) -> None:
+        if not self.open:
+            self.open = True
+            self._say(f"is down: its last {self.failures} requests failed, the last one because it {why}")
+
+    def _close(self) -> None:
+        if self.open:
+            self.open, self.failures = False, 0
+            self._say("answers again")
