@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from demur.config import read_mapping, read_run_file
+from demur.config import read_run_file
 from demur.errors import DemurError, InputError
 from demur.evaluation.replay import replay
+from demur.files import read_mapping
 from demur.gate.router import Router
 from demur.gate.saved_gate import read_gate
 from demur.methods import LogisticRegression

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from demur.gate.router import Router
-from demur.gateway.ledger.ledger import read_ledger
+from demur.gateway.ledger.read import read_ledger
 from demur.measure.threshold import Calibration
 from demur.records import FloatArray
 from demur.routing.artifact import save_calibration

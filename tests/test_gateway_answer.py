@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from demur.gateway.ledger.ledger import read_ledger
+from demur.gateway.ledger.read import read_ledger
 from gateways import EASY, Running, gateway, wire
 
 JSON, SSE = b"Content-Type: application/json\r\n", b"Content-Type: text/event-stream\r\n"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from demur.gateway.ledger.ledger import read_ledger
+from demur.gateway.ledger.read import read_ledger
 from demur.gateway.upstreams.breaker import Breaker, ordinary_request
 from gateways import EASY, Running, gateway, point, upstream
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
 from demur.gateway.decision.question import is_one_text
 from demur.gateway.http.json_edit import without_logprobs
-from demur.gateway.ledger.ledger import read_ledger
+from demur.gateway.ledger.read import read_ledger
 from gateways import EASY, Running, gateway, point, upstream, wire
 
 SURE, WAVERING = -0.1, -3.0

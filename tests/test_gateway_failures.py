@@ -22,7 +22,8 @@ from demur.errors import EndpointError
 from demur.gateway import app
 from demur.gateway.http import read_body
 from demur.gateway.http import send as answering
-from demur.gateway.ledger.ledger import LedgerRecord, read_ledger
+from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.read import read_ledger
 from demur.gateway.upstreams.answer import WHOLE_BYTES
 from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, upstream, wire

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from conftest import EVERYTHING
-from demur.gateway.ledger.ledger import read_ledger
+from demur.gateway.ledger.read import read_ledger
 from test_gateway_processes import Address, configured, fakes, served
 
 BATCH, BATCHES = 50, 200 if EVERYTHING else 20

@@ -22,8 +22,9 @@ from demur.gateway.http.openai_bodies import (
     routed_text,
     threshold_of,
 )
-from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, Tokens, request_tokens, whole_tokens
+from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, request_tokens, whole_tokens
 from demur.gateway.upstreams.upstream import retry_after
+from demur.models.prices import Tokens
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -138,21 +139,21 @@ def stream_tokens(data: bytes, asked: int) -> Tokens:
 def test_usage_is_read_wherever_it_stands() -> None:
     answer = b'{"choices": [{"message": {"content": "\\"usage\\": {"}}], '
     whole = answer + b'"usage": {"prompt_tokens": 3, "completion_tokens": 5}}'
-    assert whole_tokens(whole, 9) == (3, 5, True, 0)
+    assert whole_tokens(whole, 9) == Tokens(3, 5, True, 0)
     before = b'{"usage": {"prompt_tokens": 1000, "completion_tokens": 5000}, "choices": ["' + b"x" * 20_000 + b'"]}'
-    assert whole_tokens(before, 9) == (1000, 5000, True, 0)
+    assert whole_tokens(before, 9) == Tokens(1000, 5000, True, 0)
     stream = (
         b'data: {"choices": []}\n\ndata: {"usage": {"prompt_tokens": 7, "completion_tokens": 1, "x": {"y": 1}}}\n\n'
     )
-    assert stream_tokens(stream + b'data: {"usage":null}\n\ndata: [DONE]\n\n', 9) == (7, 1, True, 0)
-    assert stream_tokens(b'data: {"usage": null}\n\n', 9) == (9, 0, False, 0)
-    assert stream_tokens(b"", 0) == (0, 0, False, 0)
+    assert stream_tokens(stream + b'data: {"usage":null}\n\ndata: [DONE]\n\n', 9) == Tokens(7, 1, True, 0)
+    assert stream_tokens(b'data: {"usage": null}\n\n', 9) == Tokens(9, 0, False, 0)
+    assert stream_tokens(b"", 0) == Tokens(0, 0, False, 0)
 
 
 @pytest.mark.parametrize("count", ['"many"', "[1]", "NaN", "1e999", "1e30", "-1", "true", "9007199254740993"])
 def test_what_is_no_count_is_no_usage(count: str) -> None:
     answer = f'{{"usage": {{"prompt_tokens": {count}, "completion_tokens": 2}}}}'
-    assert whole_tokens(answer.encode(), 9) == (9, 0, False, 0)
+    assert whole_tokens(answer.encode(), 9) == Tokens(9, 0, False, 0)
 
 
 def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer() -> None:
@@ -165,10 +166,10 @@ def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer(
     assert request_tokens({"prompt": [1, 2, 3]}) == 3
     assert request_tokens({"input": ["abcd", "efgh"]}) == 2
     answer = {"id": "i" * 500, "choices": [{"message": {"role": "assistant", "content": "c" * 80}}]}
-    assert whole_tokens(json.dumps(answer).encode(), 7) == (7, 20, False, 0)
-    assert whole_tokens(b"<html>", 7) == (7, 0, False, 0)
+    assert whole_tokens(json.dumps(answer).encode(), 7) == Tokens(7, 20, False, 0)
+    assert whole_tokens(b"<html>", 7) == Tokens(7, 0, False, 0)
     event = b'data: {"id": "' + b"i" * 100 + b'", "choices": [{"delta": {"content": "four"}}]}\n\n'
-    assert stream_tokens(event * 100, 7) == (7, 100, False, 0)
+    assert stream_tokens(event * 100, 7) == Tokens(7, 100, False, 0)
 
 
 def turn(*texts: str, key: str = "", after: tuple[dict[str, Any], ...] = (), **fields: object) -> Turn | None:

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import needed
 from databases import Postgres
-from demur.gateway.ledger.ledger import read_ledger
+from demur.gateway.ledger.read import read_ledger
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt

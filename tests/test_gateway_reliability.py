@@ -20,7 +20,8 @@ import pytest
 
 from conftest import needed
 from databases import Postgres
-from demur.gateway.ledger.ledger import Ledger, PostgresBackend, read_ledger
+from demur.gateway.ledger.ledger import Ledger, PostgresBackend
+from demur.gateway.ledger.read import read_ledger
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
 from demur.quickstart import STRONG, WEAK, demo_config

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from demur.gateway.settings import ServedModel
 from demur.gateway.upstreams.events import data_of, is_error, split_events, with_data
-from demur.gateway.upstreams.token_counts import StreamCount, Tokens, whole_tokens
-from demur.models.prices import Price, price_of
+from demur.gateway.upstreams.token_counts import StreamCount, whole_tokens
+from demur.models.prices import Price, Tokens, price_of
 from gateways import EASY, HARD, gateway, wire
 
 ASKED, TEXT = 100, "c" * 2000  # of the request, estimated; of the answer: 500 tokens, estimated
@@ -35,30 +35,33 @@ def passed(data: bytes, *cuts: int) -> Tokens:
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [
-        ({"prompt_tokens": 10120, "completion_tokens": 1499, "total_tokens": 14428}, (10120, 4308, True, 0)),
-        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}, (32, 103, True, 0)),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, (10, 5, True, 0)),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 9}, (10, 5, True, 0)),
-        ({"total_tokens": 1500}, (100, 1400, False, 0)),
-        ({"total_tokens": 550}, (50, 500, False, 0)),  # the text alone has 500
-        ({"completion_tokens": 5, "total_tokens": 15}, (10, 5, True, 0)),
-        ({"completion_tokens": 5}, (100, 5, False, 0)),
-        ({"prompt_tokens": 10}, (10, 500, False, 0)),
-        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, (100, 500, False, 0)),
-        ({"prompt_tokens": 1000.0, "completion_tokens": 500.0}, (1000, 500, True, 0)),
-        ({"input_tokens": 10, "output_tokens": 5}, (10, 5, True, 0)),
+        (
+            {"prompt_tokens": 10120, "completion_tokens": 1499, "total_tokens": 14428},
+            Tokens(10120, 4308, reasoning=2809),
+        ),
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}, Tokens(32, 103, reasoning=94)),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, Tokens(10, 5, True, 0)),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 9}, Tokens(10, 5, True, 0)),
+        ({"total_tokens": 1500}, Tokens(100, 1400, False, 0)),
+        ({"total_tokens": 550}, Tokens(50, 500, False, 0)),  # the text alone has 500
+        ({"completion_tokens": 5, "total_tokens": 15}, Tokens(10, 5, True, 0)),
+        ({"completion_tokens": 5}, Tokens(100, 5, False, 0)),
+        ({"prompt_tokens": 10}, Tokens(10, 500, False, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Tokens(100, 500, False, 0)),
+        ({"prompt_tokens": 1000.0, "completion_tokens": 500.0}, Tokens(1000, 500, True, 0)),
+        ({"input_tokens": 10, "output_tokens": 5}, Tokens(10, 5, True, 0)),
         (
             {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 9}},
-            (10, 5, True, 9),
+            Tokens(10, 5, True, 9),
         ),
         (
             {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 99}},
-            (10, 5, True, 10),
+            Tokens(10, 5, True, 10),
         ),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4}, (10, 5, True, 4)),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": None}, (10, 5, True, 0)),
-        (None, (100, 500, False, 0)),
-        ([], (100, 500, False, 0)),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4}, Tokens(10, 5, True, 4)),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": None}, Tokens(10, 5, True, 0)),
+        (None, Tokens(100, 500, False, 0)),
+        ([], Tokens(100, 500, False, 0)),
     ],
 )
 def test_every_shape_of_usage_whole_and_streamed(usage: object, tokens: Tokens) -> None:
@@ -70,7 +73,7 @@ def test_every_shape_of_usage_whole_and_streamed(usage: object, tokens: Tokens) 
 
 def test_an_embedding_has_no_completion() -> None:
     data = b'{"data": [{"embedding": [0.1]}], "usage": {"prompt_tokens": 8, "total_tokens": 8}}'
-    assert whole_tokens(data, ASKED) == (8, 0, True, 0)
+    assert whole_tokens(data, ASKED) == Tokens(8, 0, True, 0)
 
 
 def event(**chunk: object) -> bytes:
@@ -91,7 +94,7 @@ def test_an_answer_in_one_long_event_is_counted(characters: int) -> None:
 def test_usage_in_front_of_a_long_rest_of_its_event_is_read() -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 500}
     for padding in (8_050, 2_000_000):
-        assert passed(event(usage=usage, **said("x"), padding="p" * padding)) == (1000, 500, True, 0)
+        assert passed(event(usage=usage, **said("x"), padding="p" * padding)) == Tokens(1000, 500, True, 0)
 
 
 def test_small_events_before_a_long_one_are_counted_with_it() -> None:
@@ -121,8 +124,8 @@ def test_no_usage_breaks_the_count_or_costs_nothing(usage: dict[str, object], te
 
 def test_cached_tokens_have_their_own_price() -> None:
     price = Price(1e-6, 2e-6, "test", 1e-7)
-    assert price.usd(10_000, 100, 9_000) == pytest.approx(1_000e-6 + 9_000e-7 + 200e-6)
-    assert Price(1e-6, 2e-6, "test").usd(10_000, 100, 9_000) == pytest.approx(10_200e-6)
+    assert price.usd_of(Tokens(10_000, 100, cached=9_000)) == pytest.approx(1_000e-6 + 9_000e-7 + 200e-6)
+    assert Price(1e-6, 2e-6, "test").usd_of(Tokens(10_000, 100, cached=9_000)) == pytest.approx(10_200e-6)
     known = price_of("gpt-4o")
     assert known and known.usd_per_cached_token == pytest.approx(known.usd_per_input_token / 2)
 

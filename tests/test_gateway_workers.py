@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from demur.gateway.keys import new_key
-from demur.gateway.ledger.ledger import read_ledger
+from demur.gateway.ledger.read import read_ledger
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
 from gateways import EASY

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
-
 from demur.errors import InputError
-from demur.files import refuse_device, write_whole
+from demur.files import read_mapping, write_whole
 from demur.limits import check_field
 from demur.records import OnUnknown, SamplingSettings
 
@@ -110,6 +107,14 @@ class ModelConfig:
     priced_as: str | None = None  # look prices up under this model name
     usd_per_million_input: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # over the looked-up price
     usd_per_million_output: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    # Of tokens with a price of their own: read from and written to the provider's prompt cache (for minutes, for an
+    # hour), and reasoning. None: the looked-up price, else that of any other token.
+    usd_per_million_cached: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    usd_per_million_cache_write: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    usd_per_million_cache_write_hour: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    usd_per_million_reasoning: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    # What all prices are multiplied by at another service tier than the standard one, such as {flex = 0.5}.
+    service_tiers: dict[str, float] = field(default_factory=dict)
     concurrency: int = field(default=4, metadata={"at_least": 1})  # requests under way at once
     timeout_seconds: float = field(default=120.0, metadata={"above": 0})  # for one request and its whole answer
 
@@ -312,26 +317,6 @@ def read_run_file(path: str | Path) -> RunConfig:
     config = from_mapping(RunConfig, read_mapping(Path(path)), where=str(path))
     check_label(config.label, where=f"{path}: label")
     return config
-
-
-def read_mapping(path: Path) -> Mapping[str, Any]:
-    """The keys and values of a .toml, .yaml, .yml or .json file; raises InputError."""
-    parse: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": json.loads}
-    parse |= {".yaml": yaml.safe_load, ".yml": yaml.safe_load}
-    if path.suffix not in parse:
-        raise InputError(f"{path}: run files end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
-    refuse_device(path)
-    try:
-        values = parse[path.suffix](path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such run file; give the path of a .toml, .yaml or .json file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as a run file: {error.strerror}") from None
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
-    if not isinstance(values, Mapping):
-        raise InputError(f"{path}: expected keys and values, found {values!r}")
-    return values
 
 
 def load_run(run: str | Path) -> RunConfig:

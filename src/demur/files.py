@@ -1,11 +1,18 @@
-"""Writes files completely or not at all: after a full disk, a kill or an error the earlier file is unchanged."""
+"""Writes files completely or not at all: after a full disk, a kill or an error the earlier file is unchanged. Reads
+files of settings.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from demur.errors import InputError
 
@@ -49,3 +56,23 @@ def refuse_device(path: Path) -> None:
     """Raise InputError for a pipe, a socket or a device, which would be read for ever."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError(f"{path}: is not a regular file")
+
+
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """The keys and values of a .toml, .yaml, .yml or .json file; raises InputError."""
+    parse: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": json.loads}
+    parse |= {".yaml": yaml.safe_load, ".yml": yaml.safe_load}
+    if path.suffix not in parse:
+        raise InputError(f"{path}: run files end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
+    refuse_device(path)
+    try:
+        values = parse[path.suffix](path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such run file; give the path of a .toml, .yaml or .json file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a run file: {error.strerror}") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path}: expected keys and values, found {values!r}")
+    return values

@@ -53,7 +53,7 @@ from demur.routing.train import train_routers
 from demur.routing.verdict import Verdict, recorded
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
-from demur.runs.provenance import record_of, serving_costs
+from demur.runs.provenance import answer_lengths, record_of, serving_costs
 from demur.runs.record import (
     begin_run,
     check_same_run,
@@ -152,6 +152,7 @@ def train_stage(run: Run) -> PromptRouter:
     preferences = read_preferences(config.preferences)
     remembered = read_unknown(config.folder / UNKNOWN_FILE)
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
+    record |= {"answer_lengths": answer_lengths(run)}
     record |= {"told": told_by(preferences, remembered)}
     methods = {name: run.own.methods.get(name, name) for name in config.router.methods}
     routers = train_routers(

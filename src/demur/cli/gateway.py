@@ -10,6 +10,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
+from demur.errors import InputError
 
 
 class Recorded(StrEnum):
@@ -78,11 +79,20 @@ def ledger(
     export: Annotated[
         Path | None, typer.Option(help="Write the records to a .csv, .jsonl or .parquet file instead.")
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Add up what was paid and saved by key, conversation, model or day instead.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="With --by: from a day (2026-11-28, UTC) on, or 24h, 7d.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Print or export the gateway's decisions and what they cost."""
-    from demur.gateway.ledger.export import ledger
+    """Print or export the gateway's decisions and what they cost and saved."""
+    from demur.gateway.ledger.export import bill_page, ledger
 
+    if by is not None:
+        page = bill_page(url, by, since=since)
+        return printing.as_json(page) if json else printing.lines(page.lines)
+    if since is not None:
+        raise InputError("--since belongs to --by; give --by key, conversation, model or day")
     found = ledger(url, last=last, export=export)
     return printing.as_json(found) if json else printing.lines(found.lines)
 

@@ -46,6 +46,7 @@ from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_ans
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
+from demur.models.prices import LengthRatio
 from demur.records import Role
 
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
@@ -304,8 +305,12 @@ class Gateway:
     def _write_down(self, exchange: Exchange) -> None:
         """Count a request and keep its record, also if a user's hook raises."""
         text = exchange.question.text if exchange.question else ""
-        record = ledger_record(exchange, self.upstreams, self._kept_prompt(text))
-        self.doorkeeper.charge(record.key, record.usd, reserved=exchange.reserved)
+        router = self.decider.router.prompt_router
+        lengths = None if router.other_pair else router.record.get("answer_lengths")
+        ratio = LengthRatio(**lengths) if lengths else None
+        record = ledger_record(exchange, self.upstreams, self._kept_prompt(text), ratio)
+        usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
+        self.doorkeeper.charge(record.key, usd, reserved=exchange.reserved)
         self._keep(record)
         if self._trace:
             try:
@@ -321,7 +326,7 @@ class Gateway:
     def _charge_ordinary(self, role: Role, path: str, answer: Answer) -> None:
         """Record a request of our own, which told an outage from requests that fail."""
         exchange = Exchange(self._arrived(f"/v1{path}"), ended=Ended(answer.status))
-        exchange.calls.append(Call(role, *whole_tokens(answer.whole or b"", 1)))
+        exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", 1)))
         model = self.upstreams[role].endpoint.model
         self._keep(replace(ledger_record(exchange, self.upstreams, ""), model=model, reason=OF_OUR_OWN))
 

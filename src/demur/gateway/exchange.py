@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from demur.gateway.decision.choose_model import Choice
@@ -13,6 +13,7 @@ from demur.gateway.upstreams.ask_upstreams import Checked, Sent
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.passed import PassedAnswer
 from demur.gateway.upstreams.upstream import Upstream
+from demur.models.prices import LengthRatio, Tokens
 from demur.records import Role
 
 
@@ -82,7 +83,7 @@ class Exchange:
         status = self.ended.status if self.ended else 0
         if not self.sent or not self.question or status >= 400:
             return None
-        return Call(self.sent.role, *self.passed.tokens(self.question.tokens))
+        return Call(self.sent.role, self.passed.tokens(self.question.tokens))
 
     @property
     def billed(self) -> Call | None:
@@ -92,20 +93,52 @@ class Exchange:
 
     def usd(self, upstreams: Mapping[Role, Upstream]) -> float | None:
         """USD of all that was asked for this request; None when a price is unknown."""
-        paid = [*self.calls, *([self.answered] if self.answered else [])]
-        known = [(price, call) for call in paid if (price := upstreams[call.role].endpoint.price)]
-        found = sum(price.usd(call.prompt_tokens, call.completion_tokens, call.cached_tokens) for price, call in known)
-        return found if len(known) == len(paid) else None
+        return usd_of([*self.calls, *([self.answered] if self.answered else [])], upstreams)
 
 
-def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt: str) -> LedgerRecord:
-    """The ledger record of a finished request."""
+def usd_of(calls: Sequence[Call], upstreams: Mapping[Role, Upstream]) -> float | None:
+    """USD of these requests; None when the price of one is unknown."""
+    prices = [upstreams[call.role].endpoint.price for call in calls]
+    each = [price.usd_of(call.tokens) if price else None for call, price in zip(calls, prices, strict=True)]
+    known = [usd for usd in each if usd is not None]
+    return sum(known) if len(known) == len(each) else None
+
+
+def always_strong(
+    exchange: Exchange, upstreams: Mapping[Role, Upstream], ratio: LengthRatio | None
+) -> tuple[float | None, float | None, float | None]:
+    """USD that the request would have cost with the strong model alone, and two standard deviations of that guess:
+    the one that all requests share, and this answer's own (None: not known, because nothing was learned of lengths).
+
+    Nothing is guessed where the strong model answered, or where the client named its model: demur had no choice then.
+    """
+    billed, price = exchange.billed, upstreams["strong"].endpoint.price
+    if billed is None:
+        return 0.0, 0.0, 0.0
+    if exchange.role == "direct":
+        return exchange.usd(upstreams), 0.0, 0.0
+    if price is None:
+        return None, 0.0, 0.0
+    if billed.role == "strong":
+        return price.usd_of(billed.tokens), 0.0, 0.0
+    per_token = price.usd_per_output_token * billed.tokens.completion
+    asked = price.usd_of(Tokens(billed.tokens.prompt, 0, cached=billed.tokens.cached))
+    if asked is None or ratio is None:
+        return None if asked is None else asked + per_token, None, None
+    guess = ratio.ratio * per_token
+    return asked + guess, ratio.error * per_token, ratio.spread * guess
+
+
+def ledger_record(
+    exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt: str, ratio: LengthRatio | None = None
+) -> LedgerRecord:
+    """The ledger record of a finished request; ``ratio`` is of the two models' answers' lengths."""
     arrived, question, checked, sent = exchange.arrived, exchange.question, exchange.checked, exchange.sent
     ended, billed = exchange.ended or Ended(0, "failed"), exchange.billed
     made = exchange.choice.made if exchange.choice else None
-    strong = upstreams["strong"].endpoint.price
-    tokens = (billed.prompt_tokens, billed.completion_tokens, billed.cached_tokens) if billed else (0, 0, 0)
+    tokens = billed.tokens if billed else Tokens(0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
+    usd_strong, error, spread = always_strong(exchange, upstreams, ratio)
     return LedgerRecord(
         id=arrived.id,
         at=arrived.at,
@@ -122,11 +155,11 @@ def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt
         calibration_void=bool(checked and checked.void),
         status=ended.status,
         streamed=bool(question and question.streamed),
-        prompt_tokens=tokens[0],
-        completion_tokens=tokens[1],
-        tokens_counted=billed is None or billed.counted,
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
+        tokens_counted=tokens.counted,
         usd=exchange.usd(upstreams),
-        usd_strong=strong.usd(*tokens) if strong else None if billed else 0.0,
+        usd_strong=usd_strong,
         queue_seconds=made.queued if made else 0.0,
         embed_seconds=made.embedded if made else 0.0,
         score_seconds=made.scored if made else 0.0,
@@ -135,5 +168,12 @@ def ledger_record(exchange: Exchange, upstreams: Mapping[Role, Upstream], prompt
         total_seconds=time.perf_counter() - arrived.started,
         outcome=ended.outcome,
         prompt=prompt,
-        cached_tokens=tokens[2],
+        cached_tokens=tokens.cached,
+        cache_written_tokens=tokens.written,
+        reasoning_tokens=tokens.reasoning,
+        service_tier=tokens.tier,
+        conversation=question.conversation if question else "",
+        usd_checks=usd_of(exchange.calls, upstreams),
+        usd_strong_error=error,
+        usd_strong_spread=spread,
     )

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.config import ModelConfig, from_mapping, read_mapping
+from demur.config import ModelConfig, from_mapping
 from demur.errors import InputError
+from demur.files import read_mapping
 from demur.models.allowed import endpoint_names
 from demur.records import Role
 

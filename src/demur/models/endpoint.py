@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from demur.errors import EndpointError
@@ -24,6 +26,11 @@ class Endpoint:
     timeout_seconds: float = 120.0
     usd_per_million_input: float | None = None  # your own price, over the looked-up one
     usd_per_million_output: float | None = None
+    usd_per_million_cached: float | None = None
+    usd_per_million_cache_write: float | None = None
+    usd_per_million_cache_write_hour: float | None = None
+    usd_per_million_reasoning: float | None = None
+    service_tiers: Mapping[str, float] = field(default_factory=dict)  # tier -> what prices are multiplied by
     priced_as: str | None = None  # look the price up under this model name
     local: bool = False  # served by demur on this machine: costs nothing unless priced_as says otherwise
 
@@ -35,16 +42,26 @@ class Endpoint:
     @property
     def price(self) -> Price | None:
         """USD per token; None when unknown."""
+        found = self._base_price
+        if found is None:
+            return None
+        own = {
+            "usd_per_cached_token": self.usd_per_million_cached,
+            "usd_per_written_token": self.usd_per_million_cache_write,
+            "usd_per_hour_written_token": self.usd_per_million_cache_write_hour,
+            "usd_per_reasoning_token": self.usd_per_million_reasoning,
+        }
+        given: dict[str, Any] = {name: usd / 1e6 for name, usd in own.items() if usd is not None}
+        return replace(found, tiers=self.service_tiers, **given) if given or self.service_tiers else found
+
+    @property
+    def _base_price(self) -> Price | None:
+        """The price without what is given for single kinds of tokens."""
         if self.usd_per_million_input is not None and self.usd_per_million_output is not None:
             return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, "price from the run file")
         if self.priced_as:
             found = price_of(self.priced_as)
-            return found and Price(
-                found.usd_per_input_token,
-                found.usd_per_output_token,
-                f"priced as {self.priced_as}: {found.source}",
-                found.usd_per_cached_token,
-            )
+            return found and replace(found, source=f"priced as {self.priced_as}: {found.source}")
         if self.local:
             return Price(0.0, 0.0, LOCAL)
         return price_of(self.model) or (Price(0.0, 0.0, PRIVATE) if is_private(self.base_url) else None)

@@ -81,6 +81,11 @@ def endpoint_of(config: ModelConfig) -> Endpoint:
         timeout_seconds=config.timeout_seconds,
         usd_per_million_input=config.usd_per_million_input,
         usd_per_million_output=config.usd_per_million_output,
+        usd_per_million_cached=config.usd_per_million_cached,
+        usd_per_million_cache_write=config.usd_per_million_cache_write,
+        usd_per_million_cache_write_hour=config.usd_per_million_cache_write_hour,
+        usd_per_million_reasoning=config.usd_per_million_reasoning,
+        service_tiers=config.service_tiers,
         priced_as=config.priced_as,
         local=not base_url,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib.metadata import version
+from typing import Any, NamedTuple
 
 from demur.records import Sample
 
@@ -15,26 +17,70 @@ PRIVATE = "a private address, counted as $0 (MODEL@URL#usd=IN/OUT if it costs)"
 CHARACTERS_PER_TOKEN = 4  # of English text, about
 
 
+LIST_TIERS = frozenset({"", "auto", "default", "standard"})  # names of the service tier that list prices are of
+
+
+class Tokens(NamedTuple):
+    """The tokens of one answer, as far as they are priced apart."""
+
+    prompt: int  # all of them, with the cached and the written ones
+    completion: int  # all of them, with the reasoning
+    counted: bool = True  # by the upstream, both of them; else one is estimated
+    cached: int = 0  # of the prompt's, read from the provider's cache
+    written: int = 0  # of the prompt's, written to the provider's cache
+    written_hour: int = 0  # of those, for an hour: they cost more
+    reasoning: int = 0  # of the completion's
+    tier: str = ""  # service tier that answered, as the provider names it; empty: not said
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per token, and its source."""
+    """USD per token, and its source. A price that is None is that of any other token of its side."""
 
     usd_per_input_token: float
     usd_per_output_token: float
     source: str  # as text, with the date
-    usd_per_cached_token: float | None = None  # of a prompt, read from the provider's cache; None: as any other
+    usd_per_cached_token: float | None = None  # of a prompt, read from the provider's cache
+    usd_per_written_token: float | None = None  # of a prompt, written to the provider's cache
+    usd_per_hour_written_token: float | None = None  # the same, kept for an hour; None: as the others written
+    usd_per_reasoning_token: float | None = None
+    tiers: Mapping[str, float] = field(default_factory=dict)  # service tier -> what these prices are multiplied by
 
     @property
     def charges(self) -> bool:
         """False where tokens cost nothing."""
         return self.usd_per_input_token > 0 or self.usd_per_output_token > 0
 
-    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
-        """What this many tokens cost; ``cached_tokens`` of the input were read from the provider's cache."""
-        full = input_tokens * self.usd_per_input_token + output_tokens * self.usd_per_output_token
-        if self.usd_per_cached_token is None:
-            return full
-        return full - cached_tokens * (self.usd_per_input_token - self.usd_per_cached_token)
+    def usd(self, input_tokens: float, output_tokens: float) -> float:
+        """What this many tokens cost, none of them cached, at the standard service tier."""
+        return input_tokens * self.usd_per_input_token + output_tokens * self.usd_per_output_token
+
+    def usd_of(self, tokens: Tokens) -> float | None:
+        """What an answer costs, each kind of token at its own price; None at a service tier of unknown price."""
+        factor = 1.0 if tokens.tier in LIST_TIERS or not self.charges else self.tiers.get(tokens.tier)
+        if factor is None:
+            return None
+        extra = tokens.cached * _above(self.usd_per_cached_token, self.usd_per_input_token)
+        extra += tokens.written * _above(self.usd_per_written_token, self.usd_per_input_token)
+        extra += tokens.written_hour * _above(
+            self.usd_per_hour_written_token,
+            self.usd_per_input_token if self.usd_per_written_token is None else self.usd_per_written_token,
+        )
+        extra += tokens.reasoning * _above(self.usd_per_reasoning_token, self.usd_per_output_token)
+        return factor * (self.usd(tokens.prompt, tokens.completion) + extra)
+
+
+def _above(own: float | None, other: float) -> float:
+    """By how much a token of its own price costs more than another; negative where it costs less."""
+    return 0.0 if own is None else own - other
+
+
+_APART = {  # field of Price -> (kinds of token as genai-prices names them, the side that they are of)
+    "usd_per_cached_token": (("cache_read_tokens",), "input_price"),
+    "usd_per_written_token": (("cache_write_tokens",), "input_price"),
+    "usd_per_hour_written_token": (("cache_write_tokens", "cache_write_1h_tokens"), "input_price"),
+    "usd_per_reasoning_token": (("output_reasoning_tokens",), "output_price"),
+}
 
 
 @cache
@@ -44,22 +90,22 @@ def price_of(model: str) -> Price | None:
 
     provider, _, name = model.rpartition("/")
     tokens = 1000  # few enough that no long-context tier applies
+
+    def cost_of(**apart: int) -> Any:
+        usage = Usage(input_tokens=tokens, output_tokens=tokens, **apart)
+        return calc_price(usage, model_ref=name, provider_id=provider or None)
+
     try:
-        cost, cached = (
-            calc_price(
-                Usage(input_tokens=tokens, output_tokens=tokens, cache_read_tokens=read),
-                model_ref=name,
-                provider_id=provider or None,
-            )
-            for read in (0, tokens)
-        )
+        cost, apart = cost_of(), dict[str, Any]()
+        for field_name, (kinds, side) in _APART.items():
+            apart[field_name] = float(getattr(cost_of(**dict.fromkeys(kinds, tokens)), side)) / tokens
     except LookupError:
         return None
     return Price(
         float(cost.input_price) / tokens,
         float(cost.output_price) / tokens,
         f"{cost.provider.id}/{cost.model.id} list price on {date.today()}, genai-prices {version('genai-prices')}",
-        float(cached.input_price) / tokens,
+        **apart,
     )
 
 
@@ -98,6 +144,34 @@ def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -
     added = sum(one.prompt_tokens - len(text) / CHARACTERS_PER_TOKEN for text, one in counted) / len(counted)
     answer = sum(one.completion_tokens for _, one in counted) / len(counted)
     return ServingCost(price.usd_per_input_token, price.usd_per_output_token, max(0.0, added), answer, price.source)
+
+
+@dataclass(frozen=True, slots=True)
+class LengthRatio:
+    """Tokens of a strong answer per token of a weak answer to the same prompt, from the labelling samples."""
+
+    ratio: float  # sum of the strong answers' mean lengths over that of the weak ones'
+    error: float  # standard error of the ratio, by the spread over prompts
+    spread: float  # standard deviation of one strong answer's length about the ratio's guess, as a share of the mean
+    prompts: int
+
+
+def length_ratio(weak: Sequence[Sequence[int]], strong: Sequence[Sequence[int]]) -> LengthRatio | None:
+    """The ratio estimator and its error by linearisation (Cochran, Sampling Techniques, 1977, ch. 6), from the answer
+    lengths of each prompt's samples in tokens. None with fewer than two prompts that both models answered, or where an
+    endpoint does not count.
+    """
+    pairs = [(w, s) for w, s in zip(weak, strong, strict=True) if w and s]
+    means = [(sum(w) / len(w), sum(s) / len(s)) for w, s in pairs]
+    small, large = (sum(side) / max(len(means), 1) for side in (zip(*means, strict=True) if means else ((), ())))
+    if len(means) < 2 or small <= 0 or large <= 0:
+        return None
+    ratio = large / small
+    residuals = [s - ratio * w for w, s in means]
+    error = math.sqrt(sum(r * r for r in residuals) / (len(means) * (len(means) - 1))) / small
+    singles = [s - ratio * w for ws, ss in pairs for w, s in zip(ws, ss, strict=False)]
+    spread = math.sqrt(sum(r * r for r in singles) / len(singles)) / large
+    return LengthRatio(ratio, error, spread, len(means))
 
 
 def usd_of_serving(samples: Iterable[Sample], price: Price | None) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from demur.models.prices import serving_cost
+from demur.models.prices import length_ratio, serving_cost
 from demur.records import Preference
 from demur.runs.run import Run
 
@@ -44,3 +44,14 @@ def serving_costs(run: Run) -> dict[str, object]:
         cost = serving_cost({prompt.text: samples[prompt.id] for prompt in train}, model.price)
         found[role] = asdict(cost) if cost else None
     return found
+
+
+def answer_lengths(run: Run) -> dict[str, object] | None:
+    """How long strong answers are beside weak ones, from the samples; None where that cannot be told."""
+    train = run.complete(run.train)
+    weak, strong = (
+        [[one.completion_tokens for one in side[prompt.id]] for prompt in train]
+        for side in (run.samples.weak, run.samples.strong)
+    )
+    found = length_ratio(weak, strong)
+    return asdict(found) if found else None

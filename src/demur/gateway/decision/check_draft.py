@@ -28,6 +28,7 @@ from demur.gateway.upstreams.events import data_of, split_events, with_data
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import BROKEN, Upstream, UpstreamDown, retry_after
 from demur.models.completion import parse_completion
+from demur.models.prices import Tokens
 from demur.records import Sample
 from demur.routing.prompt_router import Decision
 
@@ -96,7 +97,7 @@ class DraftChecker:
         with charge_if_cut(self._calls, "weak", tokens):
             await stream.read_head()
         decision = self._decider.router.check_head(first, stream.logprobs)
-        call = Call("weak", tokens, stream.tokens, counted=False)
+        call = Call("weak", Tokens(tokens, stream.tokens, counted=False))
         return Draft(replace(answer, pieces=stream.chunks()), decision, call)
 
     async def _whole(self, first: Decision, answer: Answer) -> Draft:
@@ -109,7 +110,7 @@ class DraftChecker:
             alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold)
             return Draft(answer, alone, call)
         text, samples = self._sent.question.text, [draft]
-        with charge_if_cut(self._calls, "weak", call.prompt_tokens, call.completion_tokens):
+        with charge_if_cut(self._calls, "weak", call.tokens.prompt, call.tokens.completion):
             made = await self._decider.check(first, text, samples)
             while made.wants_samples:
                 extra = await self._extra_sample(len(samples))
@@ -132,7 +133,7 @@ class DraftChecker:
 
     def _call(self, data: bytes) -> Call:
         """The tokens of an answer of the weak model."""
-        return Call("weak", *whole_tokens(data, self._sent.question.tokens))
+        return Call("weak", whole_tokens(data, self._sent.question.tokens))
 
     def _draft(self) -> dict[str, object]:
         """The fields of the draft's request that differ from the client's."""

@@ -6,6 +6,7 @@ request repeats. Conversations that begin with the same texts are told apart whe
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,19 @@ def turn_of(fields: Mapping[str, Any], *, key: str, header: str | None) -> Turn 
     before = None if earlier is None else _said(messages[: earlier + 1], said)
     after = _said(messages[: last + 1], said) if earlier is None else _said(messages[earlier + 1 : last + 1], before)
     return Turn(after if last < len(messages) - 1 else before, after)
+
+
+def conversation_name(fields: Mapping[str, Any], *, key: str, header: str | None) -> str:
+    """A name under which a conversation's requests are added up: by the header, else by what the user said
+    first.
+
+    Two conversations of one key that begin with the same words have one name. Empty without either.
+    """
+    messages = fields.get("messages")
+    spoken = (one for one in messages if isinstance(one, dict)) if isinstance(messages, list) else ()
+    first = next((content_text(one.get("content")) for one in spoken if one.get("role") == "user"), "")
+    began = header or first
+    return hashlib.sha256(f"{key}\0{began}".encode("utf-8", "replace")).hexdigest()[:16] if began else ""
 
 
 def _said(messages: Sequence[Mapping[str, Any]], said: Hashable) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from demur.gateway.decision.abilities import Kind, kind_of
-from demur.gateway.decision.conversations import Turn, turn_of
+from demur.gateway.decision.conversations import Turn, conversation_name, turn_of
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, clean, parse_body, routed_text
 from demur.gateway.settings import GatewaySettings
@@ -36,6 +36,7 @@ class Question:
     kind: Kind = frozenset()  # what it needs of a model beside a short text
     text: str = ""  # that is routed; empty where the request names its model
     turn: Turn | None = None  # of its conversation
+    conversation: str = ""  # a name for it, the same in every process; empty without messages
     refused: ApiError | None = None  # why it cannot be routed
 
 
@@ -59,6 +60,7 @@ def read_question(
         tokens=tokens,
         most_tokens=_most_tokens(fields),
         kind=kind_of(fields, tokens),
+        conversation=conversation_name(fields, key=key, header=conversation),
     )
     if not routed(question.model):
         return question

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from demur.errors import InputError, require
-from demur.gateway.ledger.ledger import COLUMNS, LARGEST_INTEGER, LedgerRecord, read_ledger
+from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
+from demur.gateway.ledger.ledger import COLUMNS, LARGEST_INTEGER, LedgerRecord
+from demur.gateway.ledger.read import read_ledger
 
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
@@ -82,7 +85,35 @@ def _line(record: LedgerRecord) -> str:
 def _summary(records: Sequence[LedgerRecord]) -> str:
     routed = [record for record in records if record.score is not None]
     strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
-    spent = sum(record.usd or 0.0 for record in records)
-    always = sum(record.usd_strong or 0.0 for record in records)
-    money = f"${spent:.4f} against ${always:.4f} always strong"
-    return f"{len(records)} requests, {strong:.0%} of those routed strong, {money}"
+    return f"{len(records)} requests, {strong:.0%} of those routed strong; {bill_of(records).sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class BillPage:
+    """The bills of a ledger by key, conversation, model or day, and the whole."""
+
+    bills: tuple[Bill, ...]
+    whole: Bill
+    by: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The result as lines of text."""
+        width = max([len(self.by), *(len(_printable(one.name, 40)) for one in self.bills)], default=0)
+        head = f"{self.by:<{width}}  {'requests':>9}  {'paid':>12}  {'checks':>10}  {'always strong':>14}  saved"
+        return (head, *(_bill_line(one, width) for one in self.bills), f"in all: {self.whole.sentence}")
+
+
+def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
+    """What a ledger's requests cost and saved, ``since`` a day or a time ago; raises InputError, StoreError."""
+    start = 0.0 if since is None else parse_since(since, now=time.time())
+    return BillPage(tuple(bills(url, by=by, since=start)), bills(url, since=start)[0], by)
+
+
+def _bill_line(bill: Bill, width: int) -> str:
+    saved = f"{usd_words(bill.saved)}" + (f" +- {usd_words(bill.margin)}" if bill.margin else "")
+    unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
+    return (
+        f"{_printable(bill.name, 40) or '-':<{width}}  {bill.requests:>9,}  {usd_words(bill.usd):>12}  "
+        f"{usd_words(bill.usd_checks):>10}  {usd_words(bill.usd_strong):>14}  {saved}{unknown}"
+    )

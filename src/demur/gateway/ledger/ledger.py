@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
@@ -54,7 +54,7 @@ class LedgerRecord:
     completion_tokens: int
     tokens_counted: bool  # False: estimated from lengths, the upstream did not say
     usd: float | None  # drafts and extra samples included; None: the price is unknown
-    usd_strong: float | None  # what always-strong would have cost
+    usd_strong: float | None  # what always-strong would have cost; a guess where the weak model answered
     queue_seconds: float
     embed_seconds: float
     score_seconds: float
@@ -64,6 +64,15 @@ class LedgerRecord:
     outcome: str  # ok, upstream_error, fallback, cannot, client_gone, refused
     prompt: str  # empty unless record_prompts is on
     cached_tokens: int = 0  # of prompt_tokens, read from the upstream's prompt cache
+    cache_written_tokens: int = 0  # of prompt_tokens, written to it
+    reasoning_tokens: int = 0  # of completion_tokens
+    service_tier: str = ""  # that the upstream says it answered at
+    conversation: str = ""  # a name for the conversation; empty without one
+    usd_checks: float | None = 0.0  # of usd: drafts that were dropped, extra samples, requests that were cut
+    # Standard deviations of the guess in usd_strong: the one that all requests share, and this answer's own. Zero where
+    # the strong model answered; None: not known.
+    usd_strong_error: float | None = 0.0
+    usd_strong_spread: float | None = 0.0
 
 
 _SQL_TYPE = {
@@ -358,39 +367,3 @@ class Ledger:
 
 def _say(text: str) -> None:
     print(f"demur: ledger: {text}", file=sys.stderr)
-
-
-def read_ledger(url: str, *, last: int | None = 20) -> list[LedgerRecord]:
-    """The newest records, newest first, or all of them (None); raises StoreError."""
-    names = ", ".join(f'"{name}"' for name in COLUMNS)
-    query = f"select {names} from decisions order by at desc" + ("" if last is None else f" limit {int(last)}")
-    if url.startswith(("postgresql://", "postgres://")):
-        return _read_postgres(url, query)
-    if not Path(url).is_file():
-        raise StoreError(f"{url}: no ledger here; `demur serve` writes one")
-    try:
-        with closing(sqlite3.connect(f"{Path(url).absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return [_record(row) for row in db.execute(query)]
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"{url}: not a ledger that can be read ({error}); name the file that `demur serve` writes"
-        ) from None
-
-
-def _read_postgres(url: str, query: str) -> list[LedgerRecord]:
-    psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
-    try:
-        with psycopg.connect(url, connect_timeout=5) as db:
-            return [_record(row) for row in db.execute(query).fetchall()]
-    except psycopg.Error as error:  # its text may hold the URL's password
-        raise StoreError(
-            f"the PostgreSQL ledger cannot be read: {type(error).__name__}; is the URL right, does it run?"
-        ) from None
-
-
-_BOOLEANS = frozenset(field.name for field in fields(LedgerRecord) if field.type == "bool")
-
-
-def _record(row: Sequence[Any]) -> LedgerRecord:
-    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
-    return LedgerRecord(**(values | {name: bool(values[name]) for name in _BOOLEANS}))

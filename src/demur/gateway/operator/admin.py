@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -14,6 +15,7 @@ from demur.gateway.app import Gateway, as_json
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import host_name, is_loopback, is_own
 from demur.gateway.keys import bearer
+from demur.gateway.ledger.export import bill_page
 from demur.gateway.operator.dashboard import metrics_text, page, statistics
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.workers.shared_state import Board
@@ -55,6 +57,17 @@ def add_admin(
     async def stats(request: web.Request) -> web.Response:
         return as_json(statistics(gateway, board))
 
+    async def spent(request: web.Request) -> web.Response:
+        """What was paid and saved by ?by=key, conversation, model or day, ?since=2026-11-28 or 24h."""
+        if not gateway.settings.ledger:
+            raise ApiError(404, "There is no ledger; name one in the settings.")
+        by, since = request.query.get("by", "day"), request.query.get("since")
+        try:
+            found = await asyncio.to_thread(bill_page, gateway.settings.ledger, by, since=since)
+        except DemurError as error:
+            raise ApiError(400, str(error)) from None
+        return as_json({"bills": [one.as_dict() for one in found.bills], "whole": found.whole.as_dict()})
+
     async def take_over(request: web.Request) -> web.Response:
         try:
             return as_json({"threshold": await reload(), "router": gateway.settings.router})
@@ -64,6 +77,7 @@ def add_admin(
     app.router.add_get("/metrics", admin(metrics))
     app.router.add_get("/", admin(show))
     app.router.add_get("/admin/stats", admin(stats))
+    app.router.add_get("/admin/bills", admin(spent))
     app.router.add_post("/admin/reload", admin(take_over))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from demur.gateway.ledger.bills import SUMS, bill_of_sums, sums_of
 from demur.gateway.ledger.ledger import LedgerRecord
 from demur.records import FloatArray
 
@@ -24,7 +25,8 @@ BINS = PER_DECADE * DECADES
 SCORES = 1000  # bins of scores; the last holds 1 too
 
 # Columns of a minute: its number, sums, then bins.
-MINUTE, REQUESTS, USD, USD_STRONG, ERRORS, FALLBACKS, ROUTED, STRONG, UNPRICED, FIRST_STAGE = range(10)
+MINUTE, ERRORS, FALLBACKS, ROUTED, STRONG, UNPRICED, FIRST_SUM = range(7)
+FIRST_STAGE = FIRST_SUM + SUMS  # the sums are those of a `Bill`
 START_OF = {stage: FIRST_STAGE + i * BINS for i, stage in enumerate(STAGES)}
 FIRST_SCORE = FIRST_STAGE + len(STAGES) * BINS
 COUNT, WEAK_COUNT, WEAK_USD, ALWAYS_STRONG_USD, PER_SCORE = range(5)
@@ -49,9 +51,8 @@ class Hour:
     def add(self, record: LedgerRecord) -> None:
         """Count one request."""
         cells, row = self._cells, self._row()
-        cells[row + REQUESTS] += 1
-        cells[row + USD] += record.usd or 0.0
-        cells[row + USD_STRONG] += record.usd_strong or 0.0
+        for place, value in enumerate(sums_of(record), row + FIRST_SUM):
+            cells[place] += value
         cells[row + ERRORS] += record.status >= 500
         cells[row + FALLBACKS] += record.outcome == "fallback"
         for stage, seconds in stages_of(record):
@@ -103,16 +104,14 @@ def stages_of(record: LedgerRecord) -> list[tuple[str, float]]:
 
 def dashboard_figures(total: FloatArray) -> dict[str, Any]:
     """What the dashboard draws of an hour's sums."""
-    requests, routed = total[REQUESTS], total[ROUTED]
+    bill, routed = bill_of_sums(total[FIRST_SUM:FIRST_STAGE]), total[ROUTED]
     bins = total[FIRST_SCORE:].reshape(SCORES, PER_SCORE)
     return {
-        "requests": int(requests),
+        **bill.as_dict(),
         "routed": int(routed),
         "strong_share": _share(total[STRONG], routed),
-        "usd": float(total[USD]),
-        "usd_strong": float(total[USD_STRONG]),
-        "errors": _share(total[ERRORS], requests),
-        "fallbacks": _share(total[FALLBACKS], requests),
+        "errors": _share(total[ERRORS], bill.requests),
+        "fallbacks": _share(total[FALLBACKS], bill.requests),
         "latency_ms": {stage: _percentiles(_stage(total, stage)) for stage in STAGES},
         "priced": bool(total[UNPRICED] == 0),
         # [score, requests, of them answered weak, their USD, USD of always-strong]

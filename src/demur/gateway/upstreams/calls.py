@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from demur.models.prices import Tokens
 from demur.records import Role
 
 
@@ -15,10 +16,7 @@ class Call:
     """One request to a model, and its tokens."""
 
     role: Role
-    prompt_tokens: int
-    completion_tokens: int
-    counted: bool = True  # by the upstream; else estimated
-    cached_tokens: int = 0  # of the prompt's, read from the upstream's cache
+    tokens: Tokens
 
 
 @contextmanager
@@ -27,5 +25,5 @@ def charge_if_cut(calls: list[Call], role: Role, prompt_tokens: int, completion_
     try:
         yield
     except asyncio.CancelledError:
-        calls.append(Call(role, prompt_tokens, completion_tokens, counted=False))
+        calls.append(Call(role, Tokens(prompt_tokens, completion_tokens, counted=False)))
         raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from demur.gateway.upstreams.token_counts import StreamCount, Tokens, whole_tokens
+from demur.gateway.upstreams.token_counts import StreamCount, whole_tokens
+from demur.models.prices import Tokens
 
 END_BYTES = 1024  # of a stream, where it says that it is complete
 

@@ -7,11 +7,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from demur.gateway.http.openai_bodies import content_text
 from demur.gateway.upstreams.events import data_of, split_events
-from demur.models.prices import CHARACTERS_PER_TOKEN
+from demur.models.prices import CHARACTERS_PER_TOKEN, Tokens
 
 MOST_TOKENS = 2**53  # larger counts are ignored
 TAIL_BYTES = 8192  # of an answer: where its usage stands, if it has one
@@ -20,26 +20,21 @@ _TEXTS = ("text", "input_text", "refusal")
 LARGEST_EVENT = 2**20  # bytes; of a longer one every byte is counted as a character
 _DECODER = json.JSONDecoder()
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_TIER = re.compile(rb'"service_tier"\s*:\s*"([A-Za-z0-9_-]{1,40})"')
 _SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
-
-
-class Tokens(NamedTuple):
-    """The tokens of an answer."""
-
-    prompt: int
-    completion: int
-    counted: bool  # by the upstream, both of them; else one is estimated
-    cached: int = 0  # of the prompt's, read from the upstream's cache
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an upstream says about an answer's tokens; None where it does not say."""
+    """What an upstream says about an answer's tokens; None where it does not say. As `Tokens`, but for the total."""
 
     prompt: int | None = None
     completion: int | None = None
     total: int | None = None
     cached: int | None = None
+    written: int | None = None
+    written_hour: int | None = None
+    reasoning: int | None = None
 
     def updated_by(self, later: Usage) -> Usage:
         """This, with all that a later usage of the same stream says."""
@@ -48,12 +43,27 @@ class Usage:
 
 
 def read_usage(said: object) -> Usage | None:
-    """The counts of a usage object, as OpenAI's chat or its later APIs name them; None where one is not a count."""
+    """The counts of a usage object, as OpenAI's or Anthropic's APIs name them; None where one is not a count.
+
+    Anthropic's ``input_tokens`` leave out what was read from or written to its cache; `Usage.prompt` holds it.
+    """
     if not isinstance(said, Mapping):
         return None
+    prompts, answers = _details(said, "prompt", "input"), _details(said, "completion", "output")
     try:
         prompt, completion = (_count(said, *names) for names in (_PROMPT, _COMPLETION))
-        found = Usage(prompt, completion, _count(said, "total_tokens"), _cached(said))
+        read, written = _count(said, "cache_read_input_tokens"), _count(said, "cache_creation_input_tokens")
+        if prompt is not None and said.get("prompt_tokens") is None:
+            prompt += (read or 0) + (written or 0)
+        found = Usage(
+            prompt,
+            completion,
+            _count(said, "total_tokens"),
+            cached=_first(_count(prompts, "cached_tokens"), read, _count(said, "prompt_cache_hit_tokens")),
+            written=_first(written, _count(prompts, "cache_write_tokens", "cache_creation_tokens")),
+            written_hour=_count(_mapping(said.get("cache_creation")), "ephemeral_1h_input_tokens"),
+            reasoning=_count(answers, "reasoning_tokens"),
+        )
     except ValueError:
         return None
     return None if found == Usage() else found
@@ -72,23 +82,29 @@ def _count(said: Mapping[str, Any], *names: str) -> int | None:
     return math.ceil(value)
 
 
-def _cached(said: Mapping[str, Any]) -> int | None:
-    for name in ("prompt_tokens_details", "input_tokens_details"):
-        details = said.get(name)
-        if isinstance(details, Mapping):
-            return _count(details, "cached_tokens")
-    return _count(said, "prompt_cache_hit_tokens")  # DeepSeek's
+def _first(*counts: int | None) -> int | None:
+    return next((count for count in counts if count is not None), None)
 
 
-def settle_tokens(said: Usage | None, request_tokens: int, characters: int) -> Tokens:
+def _details(said: Mapping[str, Any], *sides: str) -> Mapping[str, Any]:
+    return next(filter(None, (_mapping(said.get(f"{side}_tokens_details")) for side in sides)), {})
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def settle_tokens(said: Usage | None, request_tokens: int, characters: int, tier: str = "") -> Tokens:
     """Tokens of an answer from what its upstream says and, where that is nothing or cannot be, from lengths.
 
-    ``request_tokens``: of the request, estimated; ``characters``: of the answer's text. A total above the sum of its
-    parts holds reasoning that the completion's count leaves out.
+    ``request_tokens``: of the request, estimated; ``characters``: of the answer's text; ``tier``: that answered. A
+    total above the sum of its parts holds reasoning that the completion's count leaves out.
     """
     usage, text = said or Usage(), max(1, characters // CHARACTERS_PER_TOKEN) if characters else 0
     prompt, completion, total = usage.prompt, usage.completion, usage.total
+    hidden = 0  # reasoning that is only in the total
     if total is not None and prompt is not None:
+        hidden = max(0, total - prompt - (completion or 0)) if completion else 0
         completion = max(completion or 0, total - prompt)
     elif total is not None and completion is not None:
         prompt = max(0, total - completion)
@@ -97,15 +113,18 @@ def settle_tokens(said: Usage | None, request_tokens: int, characters: int) -> T
         completion = min(total, max(text, total - request_tokens)) if text else 0
         prompt = total - completion
     prompt, completion = prompt or request_tokens, completion or text
-    return Tokens(prompt, completion, known, min(usage.cached or 0, prompt))
+    cached = min(usage.cached or 0, prompt)
+    written = min(usage.written or 0, prompt - cached)
+    reasoning = min(max(usage.reasoning or 0, hidden), completion)
+    return Tokens(prompt, completion, known, cached, written, min(usage.written_hour or 0, written), reasoning, tier)
 
 
 def whole_tokens(data: bytes, request_tokens: int) -> Tokens:
     """Tokens of a whole answer."""
-    said = _usage_of_whole(data)
+    said, tier = _usage_of_whole(data), _tier_in(data)
     if said and said.prompt and (said.completion or b'"choices"' not in data):
-        return settle_tokens(replace(said, completion=said.completion or 0), request_tokens, 0)
-    return settle_tokens(said, request_tokens, _characters_said(_parse(data)))
+        return settle_tokens(replace(said, completion=said.completion or 0), request_tokens, 0, tier)
+    return settle_tokens(said, request_tokens, _characters_said(_parse(data)), tier)
 
 
 class StreamCount:
@@ -113,6 +132,7 @@ class StreamCount:
 
     def __init__(self) -> None:
         self._usage = Usage()
+        self._tier = ""  # that the upstream says it answers at
         self._characters = 0
         self._rest = b""  # of an event that has not ended
         self._long = False  # it is too long to be kept: its end is
@@ -132,12 +152,14 @@ class StreamCount:
         """Tokens of all that has passed so far."""
         count = StreamCount()  # what has not ended stays as it is
         count._usage, count._characters, count._long = self._usage, self._characters, self._long
+        count._tier = self._tier
         if self._rest:
             count._end_event(self._rest)
         said = None if count._usage == Usage() else count._usage
-        return settle_tokens(said, request_tokens, count._characters)
+        return settle_tokens(said, request_tokens, count._characters, count._tier)
 
     def _end_event(self, event: bytes) -> None:
+        self._tier = _tier_in(event) or self._tier
         if self._long:
             self._learn(_usage_in(event))
             self._characters += len(event)
@@ -164,6 +186,16 @@ def _usage_in(data: bytes) -> Usage | None:
             if said:
                 return said
     return None
+
+
+def _tier_in(data: bytes) -> str:
+    """The last service tier that an answer or an event names outside its texts; empty when there is none."""
+    at = len(data)
+    while (at := data.rfind(b'"service_tier"', 0, at)) >= 0:
+        found = _TIER.match(data, at)
+        if found and data[at - 1 : at] != b"\\":
+            return found[1].decode()
+    return ""
 
 
 def _first_value(data: bytes) -> object:

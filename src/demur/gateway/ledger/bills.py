@@ -1,0 +1,175 @@
+"""What requests have cost and what they have saved, in all and by key, conversation, model or day.
+
+One sum for the command line, the dashboard and the operator's routes. Savings are signed: where checks of the weak
+model's answers cost more than they saved, it is a loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, get_args
+
+from demur.errors import InputError
+from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.read import query_ledger
+
+By = Literal["key", "conversation", "model", "day"]
+DAY_SECONDS = 86_400
+INTERVAL = 1.96  # standard deviations to either side: 95 %
+_GROUP = {
+    "key": '"key"',
+    "conversation": '"conversation"',
+    "model": '"model"',
+    "day": f'cast("at" as bigint) / {DAY_SECONDS}',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Sums over requests. Money is in USD; what is unknown is counted, and never $0."""
+
+    name: str  # of the key, conversation, model or day (UTC); empty for all
+    requests: int = 0
+    strong: int = 0  # answered by the strong model because demur chose it
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompts'
+    cache_written_tokens: int = 0  # of the prompts'
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0  # of the completions'
+    unpriced: int = 0  # requests of which a cost is not known; they are in no sum below but `usd`
+    usd: float = 0.0  # paid, as far as it is known
+    usd_checks: float = 0.0  # of it: drafts that were dropped, extra samples, requests that were cut
+    usd_compared: float = 0.0  # paid for requests of which always-strong's cost is known too
+    usd_strong: float = 0.0  # what always-strong would have cost for those
+    error: float = 0.0  # standard deviation of that which all guesses share, USD
+    variance: float = 0.0  # of the guesses' own deviations, USD squared
+    unguarded: int = 0  # guesses of always-strong's cost whose error is not known
+
+    @property
+    def saved(self) -> float:
+        """USD saved against always-strong; negative for a loss."""
+        return self.usd_strong - self.usd_compared
+
+    @property
+    def margin(self) -> float | None:
+        """Half of the 95 % interval of `saved`, in USD; None where the error of a guess is not known."""
+        return None if self.unguarded else INTERVAL * math.hypot(self.error, math.sqrt(self.variance))
+
+    @property
+    def saved_share(self) -> float | None:
+        """`saved` as a fraction of always-strong; None where that costs nothing."""
+        return self.saved / self.usd_strong if self.usd_strong > 0 else None
+
+    def as_dict(self) -> dict[str, object]:
+        """All sums with what follows from them, for JSON."""
+        sums = {one.name: getattr(self, one.name) for one in fields(self)}
+        return sums | {"saved": self.saved, "margin": self.margin, "saved_share": self.saved_share}
+
+    @property
+    def sentence(self) -> str:
+        """The result as one sentence."""
+        if not self.requests:
+            return "no requests"
+        margin = f" +- {usd_words(self.margin)}" if self.margin else ""
+        guess = "" if self.margin is not None else ", a guess of unknown error: the router was trained without samples"
+        word, share = ("saved", "saves") if self.saved >= 0 else ("lost", "loses")
+        part = "" if self.saved_share is None else f" ({share} {abs(self.saved_share):.0%})"
+        checks = f", {usd_words(self.usd_checks)} of it for checks" if self.usd_checks else ""
+        unknown = (
+            f"; the cost of {self.unpriced:,} of {self.requests:,} is unknown and left out" if self.unpriced else ""
+        )
+        return (
+            f"{usd_words(self.usd)} paid{checks}, {usd_words(self.usd_strong)} always strong: "
+            f"{usd_words(abs(self.saved))} {word}{margin}{part}{guess}{unknown}"
+        )
+
+
+SUMS = len(fields(Bill)) - 1
+_KINDS: tuple[Callable[[Any], Any], ...] = tuple(int if one.type == "int" else float for one in fields(Bill)[1:])
+
+
+def usd_words(usd: float) -> str:
+    """An amount in USD to four significant digits or to the cent, whichever shows more."""
+    shown = 2 if usd >= 100 or usd == 0 else min(10, 3 - math.floor(math.log10(abs(usd))))
+    return f"${usd:,.{max(2, shown)}f}"
+
+
+def bill_of(records: Iterable[LedgerRecord], name: str = "") -> Bill:
+    """The bill of these records."""
+    sums: tuple[Any, ...] = (0,) * SUMS
+    for record in records:
+        sums = tuple(a + b for a, b in zip(sums, sums_of(record), strict=True))
+    return Bill(name, *sums)
+
+
+def sums_of(record: LedgerRecord) -> tuple[float, ...]:
+    """What a record adds to each sum of `Bill`, in their order; its name is none."""
+    compared = record.usd is not None and record.usd_strong is not None
+    usd, strong, spread = record.usd or 0.0, record.usd_strong or 0.0, record.usd_strong_spread or 0.0
+    return (
+        *(1, record.role == "strong", record.prompt_tokens, record.cached_tokens, record.cache_written_tokens),
+        *(record.completion_tokens, record.reasoning_tokens, not compared, usd, record.usd_checks or 0.0),
+        *((usd, strong, record.usd_strong_error or 0.0, spread * spread) if compared else (0.0,) * 4),
+        compared and record.usd_strong_error is None,
+    )
+
+
+def bill_of_sums(sums: Iterable[float], name: str = "") -> Bill:
+    """A bill from the sums of what its records add."""
+    return Bill(name, *(kind(value or 0) for kind, value in zip(_KINDS, sums, strict=True)))
+
+
+_COMPARED = "case when usd is not null and usd_strong is not null then {} else 0 end"
+_SUMS = (  # in the order of the fields of `Bill`
+    "count(*)",
+    "sum(case when role = 'strong' then 1 else 0 end)",
+    *(f"sum({name}_tokens)" for name in ("prompt", "cached", "cache_written", "completion", "reasoning")),
+    "sum(case when usd is null or usd_strong is null then 1 else 0 end)",
+    "coalesce(sum(usd), 0)",
+    "coalesce(sum(usd_checks), 0)",
+    f"sum({_COMPARED.format('usd')})",
+    f"sum({_COMPARED.format('usd_strong')})",
+    f"sum({_COMPARED.format('coalesce(usd_strong_error, 0)')})",
+    f"sum({_COMPARED.format('coalesce(usd_strong_spread, 0) * coalesce(usd_strong_spread, 0)')})",
+    f"sum({_COMPARED.format('case when usd_strong_error is null then 1 else 0 end')})",
+)
+
+
+def bills(url: str, *, by: str | None = None, since: float = 0.0) -> list[Bill]:
+    """The bills of a ledger from a time on (seconds since 1970), the largest first, days in order; one without ``by``.
+
+    Raises InputError for another ``by``, StoreError for a ledger that cannot be read.
+    """
+    if by is not None and by not in get_args(By):
+        raise InputError(f"by is {by!r}; it can be {', '.join(get_args(By))}")
+    group = _GROUP[by] if by else "''"
+    query = f"select {group}, {', '.join(_SUMS)} from decisions where at >= {float(since)!r} group by 1"
+    found = [_bill(row, by) for row in query_ledger(url, query)]
+    if by is None and not found:
+        return [Bill("")]
+    return (
+        sorted(found, key=lambda one: one.name) if by == "day" else sorted(found, key=lambda one: (-one.usd, one.name))
+    )
+
+
+def _bill(row: Any, by: str | None) -> Bill:
+    return bill_of_sums(row[1:], day_name(int(row[0]) * DAY_SECONDS) if by == "day" else str(row[0]))
+
+
+def day_name(at: float) -> str:
+    """The day (UTC) of a time in seconds since 1970."""
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+def parse_since(text: str, *, now: float) -> float:
+    """Seconds since 1970 of a day (2026-11-28, UTC) or of a time that has passed (24h, 7d); raises InputError."""
+    number, unit = text[:-1], text[-1:]
+    if number.isdigit() and unit in ("h", "d"):
+        return now - timedelta(hours=int(number) * (24 if unit == "d" else 1)).total_seconds()
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise InputError(f"since is {text!r}; give a day such as 2026-11-28, or 24h, 7d") from None

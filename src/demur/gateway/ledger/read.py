@@ -1,0 +1,55 @@
+"""Reads a ledger: its records, or sums of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from demur.errors import StoreError, require
+from demur.gateway.ledger.ledger import COLUMNS, LedgerRecord
+
+
+def read_ledger(url: str, *, last: int | None = 20) -> list[LedgerRecord]:
+    """The newest records, newest first, or all of them (None); raises StoreError."""
+    names = ", ".join(f'"{name}"' for name in COLUMNS)
+    query = f"select {names} from decisions order by at desc" + ("" if last is None else f" limit {int(last)}")
+    return [_record(row) for row in query_ledger(url, query)]
+
+
+def query_ledger(url: str, query: str) -> list[Sequence[Any]]:
+    """The rows of a query of the table ``decisions``; raises StoreError, without a URL's password."""
+    if url.startswith(("postgresql://", "postgres://")):
+        return _query_postgres(url, query)
+    if not Path(url).is_file():
+        raise StoreError(f"{url}: no ledger here; `demur serve` writes one")
+    try:
+        with closing(sqlite3.connect(f"{Path(url).absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(query).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{url}: not a ledger that can be read ({error}); name the file that `demur serve` writes"
+        ) from None
+
+
+def _query_postgres(url: str, query: str) -> list[Sequence[Any]]:
+    psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
+    try:
+        with psycopg.connect(url, connect_timeout=5) as db:
+            rows: list[Sequence[Any]] = db.execute(query).fetchall()
+            return rows
+    except psycopg.Error as error:  # its text may hold the URL's password
+        raise StoreError(
+            f"the PostgreSQL ledger cannot be read: {type(error).__name__}; is the URL right, does it run?"
+        ) from None
+
+
+_BOOLEANS = frozenset(field.name for field in fields(LedgerRecord) if field.type == "bool")
+
+
+def _record(row: Sequence[Any]) -> LedgerRecord:
+    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
+    return LedgerRecord(**(values | {name: bool(values[name]) for name in _BOOLEANS}))
