@@ -23,6 +23,7 @@ from demur.config import (
     read_run_file,
 )
 from demur.errors import InputError
+from demur.evaluation.criterion import Criterion
 from demur.labels.from_samples import Labels
 from demur.records import SamplingSettings
 
@@ -139,7 +140,12 @@ def test_a_saved_run_is_found_again_where_it_was_moved_to(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("function", "record"),
-    [(demur.sample, SamplingSettings), (demur.label, LabelConfig), (demur.train, RouterConfig)],
+    [
+        (demur.sample, SamplingSettings),
+        (demur.label, LabelConfig),
+        (demur.train, RouterConfig),
+        (demur.calibrate, Criterion),
+    ],
 )
 def test_python_takes_the_options_of_the_command_with_the_same_defaults(
     function: Callable[..., object], record: type

@@ -6,7 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from demur.cli.main import app
 from demur.config import from_mapping
 from demur.errors import InputError
 from demur.gateway.settings import GatewaySettings, read_settings
@@ -53,3 +55,20 @@ def test_every_number_of_the_settings_has_a_range() -> None:
 def test_no_number_of_a_model_pays_or_waits_for_ever(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"weak: {name} is"):
         from_mapping(GatewaySettings, {"weak": {"model": "small", name: value}}, where="serve")
+
+
+def test_options_override_the_file_only_where_they_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr("demur.gateway.server.serve", lambda router, **options: given.update(options))
+    monkeypatch.chdir(tmp_path)
+    names = {one.name for one in fields(GatewaySettings) if "help" in one.metadata}
+    assert CliRunner().invoke(app, ["serve"]).exit_code == 0
+    assert {given[name] for name in names} == {None}
+    words = ["--host", "::1", "--port", "0", "--anyway", "--allow-endpoint", "a", "--allow-endpoint", "b"]
+    assert CliRunner().invoke(app, ["serve", *words]).exit_code == 0
+    assert {name: given[name] for name in names if given[name] is not None} == {
+        "host": "::1",
+        "port": 0,
+        "anyway": True,
+        "allow_endpoints": ["a", "b"],
+    }

@@ -25,6 +25,7 @@ A_MODEL = (
     "OpenAI-compatible endpoint: KEY_VARIABLE names the environment variable with its key, IN/OUT are USD per million "
     "tokens"
 )
+ANYWAY = "Also with a router that was not told from random."
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
 DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty`, `token_scores`

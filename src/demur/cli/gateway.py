@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
+from demur.cli.inspect import AsJson
+from demur.cli.options import with_options
 from demur.errors import InputError
+from demur.gateway.settings import GatewaySettings
 
 
 class Recorded(StrEnum):
@@ -25,28 +27,16 @@ def add_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@with_options(GatewaySettings, over_file=True)
 def serve(
     router: Annotated[str | None, typer.Argument(help="Folder of a saved router.  [default: run/router]")] = None,
     config: Annotated[str | None, typer.Option(help="Settings file; docs/gateway.md shows every key.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 is any free one.  [default: 8111]")] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="MODULE:OBJECT of the encoder of your own that the router was trained on.")
-    ] = None,
     workers: Annotated[int, typer.Option(help="Processes behind the port.")] = 1,
     record: Annotated[
         Recorded | None, typer.Option(help="Keep the prompts in the ledger; by default none are kept.")
     ] = None,
-    allow_endpoint: AllowEndpoint = None,
-    pair_changed_anyway: Annotated[
-        bool,
-        typer.Option(
-            "--pair-changed-anyway",
-            help="Serve another pair of models than the router was labelled with, without a warning.",
-        ),
-    ] = False,
-    anyway: Anyway = False,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
+    **given: Any,
 ) -> None:
     """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
     from demur.gateway.server import serve
@@ -55,20 +45,10 @@ def serve(
     if demo:
         with printing.progress_bar() as progress:
             router = demo_router(progress=progress)
+        given["anyway"] = True
     printing.outdated(Path(router or "run/router").parent)
-    serve(
-        router,
-        config=config,
-        host=host,
-        port=port,
-        encoder=encoder,
-        workers=workers,
-        record_prompts=True if record else None,
-        allow_endpoints=allow_endpoint,
-        pair_changed_anyway=pair_changed_anyway or None,
-        anyway=True if anyway or demo else None,
-        ready=printing.serving,
-    )
+    given["record_prompts"] = True if record else None
+    serve(router, config=config, workers=workers, ready=printing.serving, **given)
 
 
 def ledger(

@@ -7,15 +7,16 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
-from demur.config import A_MODEL
+from demur.config import A_MODEL, ANYWAY
+from demur.models.allowed import ALLOW_HELP
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
     list[str] | None,
-    typer.Option(help="HOST[:PORT][#KEY_VARIABLE] that a saved router may send prompts to; may be repeated."),
+    typer.Option(help=ALLOW_HELP),
 ]
 
-Anyway = Annotated[bool, typer.Option("--anyway", help="Also with a router that was not told from random.")]
+Anyway = Annotated[bool, typer.Option("--anyway", help=ANYWAY)]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -22,6 +22,7 @@ from demur.cli.options import with_options
 from demur.cli.paper import add_commands as paper_commands
 from demur.config import A_MODEL, LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
+from demur.evaluation.criterion import Criterion
 from demur.records import SamplingSettings
 
 HELP_NAMES = ["-h", "--help"]
@@ -176,40 +177,19 @@ def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
 
 
 @app.command()
+@with_options(Criterion)
 def calibrate(
     prompts: Annotated[str, typer.Argument(help="Your own prompts; graded ones for --risk, such as run/graded.jsonl.")],
     router: RouterFolder = "run/router",
-    strong_share: Annotated[float | None, typer.Option(help="Fraction of calls for the strong model.")] = None,
-    usd_per_1k: Annotated[float | None, typer.Option(help="Largest cost of 1,000 such prompts, in USD.")] = None,
-    keep_quality: Annotated[
-        float | None, typer.Option(help="Fraction of the strong model's quality, estimated without labels.")
-    ] = None,
-    risk: Annotated[float | None, typer.Option(help="Guarantee: at most this loss against always-strong ...")] = None,
-    confidence: Annotated[float, typer.Option(help="... with this confidence.")] = 0.95,
-    loss: Annotated[
-        str, typer.Option(help="missed (a better answer was missed) or difference (in quality).")
-    ] = "missed",
     allow_endpoint: AllowEndpoint = None,
     anyway: Anyway = False,
     json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Set a saved router's threshold by share, by budget (no labels needed), or with a guarantee on quality."""
     from demur.evaluation.calibrate import calibrate
 
-    if loss not in ("missed", "difference"):
-        raise InputError(f"loss {loss!r} is neither missed nor difference")
-    calibration = calibrate(
-        prompts,
-        router=router,
-        strong_share=strong_share,
-        usd_per_1k=usd_per_1k,
-        keep_quality=keep_quality,
-        risk=risk,
-        confidence=confidence,
-        loss=loss,  # type: ignore[arg-type]  # checked above
-        allow_endpoints=allow_endpoint or (),
-        anyway=anyway,
-    )
+    calibration = calibrate(prompts, router=router, allow_endpoints=allow_endpoint or (), anyway=anyway, **given)
     if json:
         return printing.as_json(calibration)
     printing.calibration(calibration, router)

@@ -13,33 +13,41 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
-LAST = ("max_usd", "again", "json")  # parameters of a command that are shown after a record's options
+# Parameters of a command that are shown after a record's options.
+LAST = ("max_usd", "allow_endpoint", "anyway", "again", "json")
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def with_options(record: type) -> Callable[[Command], Command]:
-    """Give a command the options of a record; it takes their values as ``**given``."""
+def with_options(record: type, *, over_file: bool = False) -> Callable[[Command], Command]:
+    """Give a command the options of a record; it takes their values as ``**given``.
+
+    ``over_file``: they override those of a file, so that an option that is not given is None.
+    """
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         ends = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name in LAST]
         starts = [one for one in own if one.name not in LAST]
-        parameters = [*starts, *options_of(record), *ends]
+        parameters = [*starts, *options_of(record, over_file=over_file), *ends]
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
-def options_of(record: type) -> Iterator[inspect.Parameter]:
+def options_of(record: type, *, over_file: bool = False) -> Iterator[inspect.Parameter]:
     """A parameter for every field of a record that has a help text."""
     hints = get_type_hints(record)
     for one in fields(record):
         if "help" in one.metadata:
             flags = [one.metadata["flag"]] if "flag" in one.metadata else []
             hint, default = _as_option(hints[one.name], one)
-            annotation: Any = Annotated[hint, typer.Option(*flags, help=one.metadata["help"])]
+            text = one.metadata["help"]
+            if over_file:
+                text += f"  [default: {default}]" if default else ""
+                hint, default = hint | None, None
+            annotation: Any = Annotated[hint, typer.Option(*flags, help=text)]
             yield inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from demur.config import from_mapping
 from demur.errors import InputError
+from demur.evaluation.criterion import Criterion, check_criterion
 from demur.evaluation.graded_file import NEAR, GradedFile, read_graded, refuse_training_prompts, unseen
 from demur.evaluation.promises import keep_promise, promise_number
 from demur.files import write_whole
 from demur.gate.router import Router, believed_quality
 from demur.labels.unknown import LEAST_TOLD
-from demur.limits import check_number
 from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (
     Calibration,
@@ -68,14 +69,14 @@ def calibrate(
     with itself.
     """
     criteria = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
-    given = [name for name, value in criteria.items() if value is not None]
-    if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} are different criteria; give one of them")
-    check_number(usd_per_1k, "usd_per_1k", at_least=0)
+    criterion = from_mapping(Criterion, {**criteria, "confidence": confidence, "loss": loss}, where="calibrate")
+    check_criterion(criterion)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     prompt_router = loaded.prompt_router
-    if risk is not None:
-        return _certify(prompt_router, Path(router), read_graded(prompts), risk, confidence, loss)
+    if criterion.risk is not None:
+        return _certify(
+            prompt_router, Path(router), read_graded(prompts), criterion.risk, criterion.confidence, criterion.loss
+        )
     check_learned(prompt_router.record, router, anyway=anyway)
     texts = [prompt.text for prompt in load_prompts(prompts)]
     gate = loaded.gate if loaded.active else None
@@ -84,24 +85,25 @@ def calibrate(
     told = ~looked.unknown if forced else np.ones(len(texts), dtype=bool)
     strong, weak = (int((~told).sum()) if forced == role else 0 for role in ("strong", "weak"))
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
-    if usd_per_1k is not None:
+    if criterion.usd_per_1k is not None:
         costs = prompt_router.expected_usd(texts)
         if costs is None:
             raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
         found = threshold_for_usd(
             _some(staged.final, told),
             lambda t: float(staged.use(t).sent(looked.unknown, forced).cost(*costs).mean()),
-            *(usd_per_1k, float(costs[0].mean())),
+            *(criterion.usd_per_1k, float(costs[0].mean())),
             on=on,
         )
-    elif keep_quality is not None:
+    elif criterion.keep_quality is not None:
         check_belief(prompt_router.record, looked.unknown)
         known = [text for text, one in zip(texts, told, strict=True) if one]
-        found = threshold_for_quality(staged.final[told], *believed_quality(loaded, known), keep_quality, on=on)
+        estimates = believed_quality(loaded, known)
+        found = threshold_for_quality(staged.final[told], *estimates, criterion.keep_quality, on=on)
     else:
-        share = share_of_scored(0.3 if strong_share is None else strong_share, int(told.sum()), strong, weak)
+        share = share_of_scored(criterion.share, int(told.sum()), strong, weak)
         found = threshold_for_share(staged.final[told], share, on=on)
-        found = replace(found, asked=f"strong share {0.3 if strong_share is None else strong_share:.0%}")
+        found = replace(found, asked=f"strong share {criterion.share:.0%}")
     found = found.beside(strong, weak)
     save_calibration(Path(router), found)
     return found
@@ -142,7 +144,7 @@ def _certify(
     graded, vectors = _unseen(router, given.distinct)
     promise = {"router": weights_hash(folder), "risk": risk, "confidence": confidence, "loss": loss}
     number = promise_number(graded.prompts, promise, folder.parent)
-    needed = prompts_needed(risk, confidence_of(number, confidence), loss) if 0 < risk < 1 > confidence > 0 else None
+    needed = prompts_needed(risk, confidence_of(number, confidence), loss)
     if needed is not None and len(graded.prompts) >= needed:  # fewer are refused without a look at them
         keep_promise(graded.prompts, promise, number, folder.parent)
     certificate = certify(

@@ -52,28 +52,19 @@ def serve(
     router: str | None = None,
     *,
     config: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    encoder: str | None = None,
     workers: int = 1,
-    record_prompts: bool | None = None,
-    allow_endpoints: Sequence[str] | None = None,
-    pair_changed_anyway: bool | None = None,
-    anyway: bool | None = None,
     ready: Ready | None = None,
+    **settings: object,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address of
     the service and that of the operator's routes.
 
-    A router that was not told from random is refused unless ``anyway``. ``config`` is a file of `GatewaySettings`; the
-    other arguments override it. Raises InputError, ArtifactError.
+    A router that was not told from random is refused unless ``anyway``. ``config`` is a file of `GatewaySettings`,
+    ``settings`` are those that override it, None for none. Raises InputError, ArtifactError.
     """
 
     def read() -> GatewaySettings:
-        given = {"router": router, "host": host, "port": port, "encoder": encoder, "record_prompts": record_prompts}
-        given["pair_changed_anyway"] = pair_changed_anyway
-        given["anyway"] = anyway
-        return read_settings(config, **given, allow_endpoints=list(allow_endpoints) if allow_endpoints else None)
+        return read_settings(config, router=router, **settings)
 
     read()  # an invalid file is reported before anything is started
     if workers < 1:

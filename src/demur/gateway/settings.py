@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.config import ModelConfig, from_mapping
+from demur.config import ANYWAY, ModelConfig, from_mapping
 from demur.errors import InputError
 from demur.files import read_mapping
-from demur.models.allowed import endpoint_names
+from demur.models.allowed import ALLOW_HELP, endpoint_names
 from demur.records import Role
 
 # What a reload takes over; whatever else differs, only a restart can change.
@@ -54,17 +54,24 @@ class GatewaySettings:
     """All settings of a gateway."""
 
     router: str = "run/router"  # folder of a saved router
-    encoder: str = ""  # module:object of the encoder of your own that it was trained on
+    encoder: str = field(
+        default="", metadata={"help": "MODULE:OBJECT of the encoder of your own that the router was trained on."}
+    )
     method: str = ""  # module:object of the classifier of your own
     entailment: str = ""  # module:function of your own that its labels were made with
-    anyway: bool = False  # serve a router that was not told from random
-    host: str = "127.0.0.1"  # loopback by default
-    port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535})
+    anyway: bool = field(default=False, metadata={"help": ANYWAY, "flag": "--anyway"})
+    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on."})  # loopback by default
+    port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535, "help": "Port; 0 is any free one."})
     weak: ServedModel | None = None  # None: the pair that the router was trained on
     strong: ServedModel | None = None
-    pair_changed_anyway: bool = False  # a model of another name than the router was labelled with is not remarked on
-    # HOST[:PORT][#KEY_VARIABLE] that the saved router may send prompts to, beside the two above.
-    allow_endpoints: tuple[str, ...] = ()
+    pair_changed_anyway: bool = field(
+        default=False,
+        metadata={"help": "Serve another pair of models than the router was labelled with, without a warning."}
+        | {"flag": "--pair-changed-anyway"},
+    )
+    allow_endpoints: tuple[str, ...] = field(  # beside the two models
+        default=(), metadata={"help": ALLOW_HELP, "flag": "--allow-endpoint", "repeated": True}
+    )
     # Where prompts go that are like those whose samples could not tell: strong, weak, score; empty: as it was trained.
     unknown: Literal["", "strong", "weak", "score"] = ""
     default: Role = "strong"  # where a prompt without any text goes: weak or strong

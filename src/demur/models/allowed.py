@@ -21,6 +21,7 @@ from demur.config import ModelConfig, RunConfig
 from demur.errors import ArtifactError, InputError
 from demur.models.local import OPENAI_HOST, OPENAI_KEY, parse_model
 
+ALLOW_HELP = "HOST[:PORT][#KEY_VARIABLE] that a saved router may send prompts to; may be repeated."
 _KEY_PART = re.compile(r"(@\w+://[^\s#]*)#\w*")
 log = logging.getLogger("demur.router")  # without a handler of the program's own, its warnings go to stderr
 
