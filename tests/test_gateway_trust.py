@@ -18,7 +18,7 @@ from demur.gateway.keys import new_key
 from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.ledger.read import read_ledger
 from demur.routing.prompt_router import Decision
-from gateways import EASY, Running, gateway, upstream
+from gateways import EASY, Running, gateway, point, upstream, wire
 
 
 @pytest.fixture(autouse=True)
@@ -106,15 +106,75 @@ async def test_what_leaves_for_embeddings(tmp_path: Path, name: str, leaves: str
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_hangs_up_is_charged_for_what_it_sent(tmp_path: Path, stream: bool) -> None:
-    """4,000 characters to a model of $1 a million tokens: 1,000 tokens, estimated, $0.001."""
+    """4,000 characters to a model of $1 and $2 a million tokens: 1,000 tokens, and 100 a second that it was at work."""
     async with gateway(tmp_path) as found:
         found.strong.hang_seconds = 3.0
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(found.ask("z" * 4000, model="large", stream=stream), 0.2)
         (record,) = await records(found, 1)
         assert (record.outcome, record.model, record.prompt_tokens) == ("client_gone", "large", 1000)
+        assert 18 <= record.completion_tokens <= 100
         assert not record.tokens_counted
-        assert record.usd == pytest.approx(0.001)
+        assert record.usd == pytest.approx((1000 * 1.0 + record.completion_tokens * 2.0) / 1e6)
+
+
+async def test_a_call_that_times_out_upstream_is_charged_as_an_estimate(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    held = {"Authorization": f"Bearer {new_key(keys, 'ann', usd=1.0)}"}
+    async with gateway(tmp_path, keys=str(keys), first_byte_seconds=0.3) as found:
+        found.strong.hang_seconds = 3.0
+        assert (await found.ask("z" * 4000, model="large", headers=held))[0] == 502
+        assert (await found.ask("z" * 4000, model="large", headers=held, max_tokens=7))[0] == 502
+        long, short = await records(found, 2)
+        for record in (long, short):
+            assert (record.outcome, record.model, record.prompt_tokens) == ("upstream_error", "large", 1000)
+            assert not record.tokens_counted
+            assert record.usd == pytest.approx((1000 * 1.0 + record.completion_tokens * 2.0) / 1e6)
+        assert 28 <= long.completion_tokens <= 150
+        assert short.completion_tokens == 7
+        assert found.gateway.doorkeeper.spent["ann"] == pytest.approx((long.usd or 0) + (short.usd or 0))
+
+
+async def test_what_the_first_model_may_cost_is_charged_beside_the_others_answer(tmp_path: Path) -> None:
+    """The strong model hangs, so the weak one answers, which is free: what is paid is the strong one's estimate."""
+    async with gateway(tmp_path, first_byte_seconds=0.1) as found:
+        found.strong.hang_seconds = 3.0
+        assert (await found.ask("z" * 4000, headers={"x-demur-route": "strong"}))[1]["x-demur-model"] == "small"
+        (record,) = await records(found, 1)
+        assert (record.model, record.tokens_counted, record.outcome) == ("small", False, "fallback")
+        assert record.usd == pytest.approx(0.00103, abs=0.00003)
+
+
+HEADED = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "times"),
+    [
+        ((), 2),  # it takes the request and hangs up, twice
+        ((HEADED + b'Content-Length: 100\r\n\r\n{"half',), 2),
+        ((HEADED + b'Connection: close\r\n\r\n{"half',), 2),
+        ((b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}",), 0),  # it says that it failed
+        ((HEADED + b'Content-Length: 16\r\n\r\n{"error":"full"}',), 0),
+    ],
+    ids=["nothing", "cut", "cut at its end", "error", "error inside a 200"],
+)
+async def test_an_answer_that_breaks_off_is_charged_and_an_error_is_not(
+    tmp_path: Path, said: tuple[bytes, ...], times: int
+) -> None:
+    async with gateway(tmp_path, retries=1) as found, wire(found, *said):
+        assert (await found.ask("z" * 4000, model="large"))[0] in (500, 502)
+        (record,) = await records(found, 1)
+        assert record.usd == pytest.approx(0.001 * times, abs=0.0001)
+        assert record.tokens_counted is (times == 0)
+
+
+async def test_what_cannot_be_reached_costs_nothing(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        point(found, "127.0.0.1:9")
+        assert (await found.ask("z" * 4000, model="large"))[0] == 502
+        (record,) = await records(found, 1)
+        assert (record.usd, record.prompt_tokens) == (0.0, 0)
 
 
 async def test_a_client_that_hangs_up_before_anything_was_sent_is_not_charged(tmp_path: Path) -> None:

@@ -327,8 +327,9 @@ class Gateway:
         """Record a request of our own, which told an outage from requests that fail."""
         exchange = Exchange(self._arrived(f"/v1{path}"), ended=Ended(answer.status))
         exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", 1)))
-        model = self.upstreams[role].endpoint.model
-        self._keep(replace(ledger_record(exchange, self.upstreams, ""), model=model, reason=OF_OUR_OWN))
+        record = ledger_record(exchange, self.upstreams, "")  # no client asked: nothing would have cost always-strong
+        alone = replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0)
+        self._keep(replace(alone, reason=OF_OUR_OWN))
 
     def _kept_prompt(self, text: str) -> str:
         """The prompt for the ledger; empty if redaction fails, since the error could show the prompt."""

@@ -87,13 +87,23 @@ class Exchange:
 
     @property
     def billed(self) -> Call | None:
-        """The same, or, where the client hung up before it had an answer, the request that was cut."""
-        gone = self.ended is not None and self.ended.outcome == "client_gone"
-        return self.answered or (self.calls[-1] if gone and self.calls and not self.sent else None)
+        """The same, or, where nothing was answered, the last request that may have to be paid for."""
+        return self.answered or (self.calls[-1] if self.calls and not self.sent else None)
+
+    @property
+    def counted(self) -> bool:
+        """False where a part of what is paid for is an estimate."""
+        return all(call.tokens.counted for call in self.paid)
+
+    @property
+    def paid(self) -> list[Call]:
+        """Every request to a model that has to be paid for."""
+        answered = self.answered
+        return [*self.calls, answered] if answered else self.calls
 
     def usd(self, upstreams: Mapping[Role, Upstream]) -> float | None:
         """USD of all that was asked for this request; None when a price is unknown."""
-        return usd_of([*self.calls, *([self.answered] if self.answered else [])], upstreams)
+        return usd_of(self.paid, upstreams)
 
 
 def usd_of(calls: Sequence[Call], upstreams: Mapping[Role, Upstream]) -> float | None:
@@ -157,7 +167,7 @@ def ledger_record(
         streamed=bool(question and question.streamed),
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
-        tokens_counted=tokens.counted,
+        tokens_counted=exchange.counted,
         usd=exchange.usd(upstreams),
         usd_strong=usd_strong,
         queue_seconds=made.queued if made else 0.0,

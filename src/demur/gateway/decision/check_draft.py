@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -23,13 +24,13 @@ from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question
 from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer, is_temporary
-from demur.gateway.upstreams.calls import Call, charge_if_cut
+from demur.gateway.upstreams.calls import Call, charge_if_cut, charge_unanswered
 from demur.gateway.upstreams.events import data_of, split_events, with_data
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import BROKEN, Upstream, UpstreamDown, retry_after
 from demur.models.completion import parse_completion
 from demur.models.prices import Tokens
-from demur.records import Sample
+from demur.records import Role, Sample
 from demur.routing.prompt_router import Decision
 
 
@@ -52,6 +53,11 @@ class Outgoing:
     headers: Mapping[str, str]
     unproven: bool = False  # the weak model may not be able to answer such a request
 
+    def charge_unanswered(self, calls: list[Call], role: Role) -> Callable[[float], None]:
+        """Takes the seconds of a request that was sent to a model and not answered, and records what it may cost."""
+        written = 0 if self.path.startswith("/embeddings") else self.question.most_tokens
+        return partial(charge_unanswered, calls, role, self.question.tokens, written)
+
 
 class DraftChecker:
     """Asks the weak upstream for a draft and, where they may turn the decision, for extra samples.
@@ -64,9 +70,7 @@ class DraftChecker:
 
     async def check(self, first: Decision) -> Draft | None:
         """The draft and the final decision; None when the upstream refuses. Raises UpstreamDown."""
-        question = self._sent.question
-        with charge_if_cut(self._calls, "weak", question.tokens):
-            answer = await self._send(self._draft())
+        answer = await self._send(self._draft())
         try:
             if answer.status != 200:
                 self._refusal(answer)
@@ -81,7 +85,9 @@ class DraftChecker:
 
     async def _send(self, changed: Mapping[str, object]) -> Answer:
         body = self._sent.question.body.replace_member(**changed)
-        return await self._upstream.send(self._sent.path, body, self._sent.headers, unproven=self._sent.unproven)
+        sent = self._sent
+        unanswered = sent.charge_unanswered(self._calls, "weak")
+        return await self._upstream.send(sent.path, body, sent.headers, unanswered, unproven=sent.unproven)
 
     def _refusal(self, answer: Answer) -> None:
         """A temporary failure counts as down; a refused request is tried again without log-probs."""
@@ -94,7 +100,7 @@ class DraftChecker:
     async def _first_tokens(self, first: Decision, answer: Answer) -> Draft:
         tokens = self._sent.question.tokens
         stream = HeldStream(answer.pieces, strip=self._strips)
-        with charge_if_cut(self._calls, "weak", tokens):
+        with charge_if_cut(self._calls, "weak", tokens, lambda: stream.tokens):
             await stream.read_head()
         decision = self._decider.router.check_head(first, stream.logprobs)
         call = Call("weak", Tokens(tokens, stream.tokens, counted=False))
@@ -110,7 +116,7 @@ class DraftChecker:
             alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold)
             return Draft(answer, alone, call)
         text, samples = self._sent.question.text, [draft]
-        with charge_if_cut(self._calls, "weak", call.tokens.prompt, call.tokens.completion):
+        with charge_if_cut(self._calls, "weak", call.tokens.prompt, lambda: call.tokens.completion):
             made = await self._decider.check(first, text, samples)
             while made.wants_samples:
                 extra = await self._extra_sample(len(samples))
@@ -121,8 +127,7 @@ class DraftChecker:
     async def _extra_sample(self, index: int) -> Sample | None:
         """One more sample of the weak model, drawn as the gate's training samples were; None when there is none."""
         try:
-            with charge_if_cut(self._calls, "weak", self._sent.question.tokens):
-                answer = await self._send(self._extra(index))
+            answer = await self._send(self._extra(index))
         except UpstreamDown:
             return None
         answer.close()

@@ -52,7 +52,7 @@ class LedgerRecord:
     streamed: bool
     prompt_tokens: int
     completion_tokens: int
-    tokens_counted: bool  # False: estimated from lengths, the upstream did not say
+    tokens_counted: bool  # False: a part of tokens or USD is an estimate, the upstream did not say
     usd: float | None  # drafts and extra samples included; None: the price is unknown
     usd_strong: float | None  # what always-strong would have cost; a guess where the weak model answered
     queue_seconds: float

@@ -163,7 +163,8 @@ def _check_whole(data: bytes, response: aiohttp.ClientResponse) -> None:
         return
     value = _parse(data)
     if not isinstance(value, dict | list):
-        raise NoAnswerError(f"answered {response.status} with {len(data)} bytes that are not JSON")
+        said = f"answered {response.status} with {len(data)} bytes that are not JSON"
+        raise NoAnswerError(said) if whole else aiohttp.ClientPayloadError(said)  # or with a part of them
     if response.status < 400 and _failure(value):
         raise NoAnswerError(f"answered with an error: {_failure(value)}")
 

@@ -14,7 +14,7 @@ from demur.gateway.decision.choose_model import Choice, Chooser
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.upstreams.answer import Answer, is_temporary
-from demur.gateway.upstreams.calls import Call, charge_if_cut
+from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.upstream import Upstream, UpstreamDown
 from demur.records import Role
 from demur.routing.prompt_router import Decision
@@ -67,8 +67,9 @@ async def first_answer(
         body = sent.question.body.replace_member(model=choice.model or upstream.endpoint.model)
         unproven = side == "weak" and sent.unproven
         try:
-            with charge_if_cut(calls, side, sent.question.tokens):
-                answer = await upstream.send(sent.path, body, sent.headers, unproven=unproven)
+            answer = await upstream.send(
+                sent.path, body, sent.headers, sent.charge_unanswered(calls, side), unproven=unproven
+            )
         except UpstreamDown as error:
             if refusal:
                 return refusal

@@ -78,14 +78,23 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, path: str, body: bytes, headers: Mapping[str, str], *, unproven: bool = False) -> Answer:
+    async def send(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        unanswered: Callable[[float], None],
+        *,
+        unproven: bool = False,
+    ) -> Answer:
         """POST and return the answer, before any of it is sent to the client; raises UpstreamDown.
 
         Connection failures and overload are tried again; the last answer is returned, whatever its status.
+        ``unanswered`` is told the seconds of each attempt that was sent, and then timed out, broke off or was cut.
         ``unproven``: it may not be able to answer such a request, so that an error of its own is no outage.
         """
         self._admit()
-        return await self._try(path, body, headers, unproven=unproven)
+        return await self._try(path, body, headers, unanswered, unproven=unproven)
 
     def _admit(self) -> None:
         rest = self._rests_until - time.monotonic()
@@ -94,12 +103,25 @@ class Upstream:
         if self.breaker.open:
             raise UpstreamDown(f"{self.endpoint.model}: not asked, its last {self.breaker.failures} requests failed")
 
-    async def _try(self, path: str, body: bytes, headers: Mapping[str, str], *, unproven: bool) -> Answer:
+    async def _try(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        unanswered: Callable[[float], None],
+        *,
+        unproven: bool,
+    ) -> Answer:
         for attempt in range(self._retries + 1):
-            last = attempt == self._retries
+            last, started = attempt == self._retries, time.monotonic()
             try:
                 answer = await self._post(path, body, headers)
+            except asyncio.CancelledError:
+                unanswered(time.monotonic() - started)
+                raise
             except BROKEN as error:
+                if not isinstance(error, (NoAnswerError, *UNREACHABLE)):
+                    unanswered(time.monotonic() - started)
                 if last or isinstance(error, TimeoutError):  # a second try would make the client wait twice as long
                     raise self._failed(path, error, unproven=unproven) from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
