@@ -23,8 +23,9 @@ class Recorded(StrEnum):
 
 def add_commands(app: typer.Typer) -> None:
     """Add the gateway's commands to the command line."""
-    for command in (serve, ledger, key):
+    for command in (serve, ledger):
         app.command()(command)
+    app.add_typer(keys_app, name="key")
 
 
 @with_options(GatewaySettings, over_file=True)
@@ -77,13 +78,64 @@ def ledger(
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
-def key(
+KeyFile = Annotated[Path, typer.Option(help="File of hashed keys.")]
+keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list or remove client keys.")
+DEFAULT_KEYS = Path("run/keys.json")
+
+
+@keys_app.command("add")
+def add_key(
     name: Annotated[str, typer.Argument(help="Name of the client that gets the key.")],
-    file: Annotated[Path, typer.Option(help="File of hashed keys.")] = Path("run/keys.json"),
+    file: KeyFile = DEFAULT_KEYS,
     requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
     usd: Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")] = None,
+    usd_per_day: Annotated[float | None, typer.Option(help="Budget of a day (UTC); it tapers from 90 % on.")] = None,
+    usd_per_month: Annotated[float | None, typer.Option(help="Budget of a month (UTC); it tapers, too.")] = None,
 ) -> None:
     """Make a client key for the gateway; it is shown once and stored as a hash."""
     from demur.gateway.keys import new_key
 
-    typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, usd=usd))
+    limits = {"usd": usd, "usd_per_day": usd_per_day, "usd_per_month": usd_per_month}
+    typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, **limits))
+    printing.err.print(
+        f'demur: kept as a hash in {file}; serve with keys = "{file}" in the settings, or reload', markup=False
+    )
+
+
+@keys_app.command("list")
+def list_keys(file: KeyFile = DEFAULT_KEYS, json: AsJson = False) -> None:
+    """List the keys' names and limits."""
+    from demur.gateway.keys import read_keys
+
+    keys = read_keys(file)
+    limits: list[dict[str, object]] = [
+        {name: getattr(key, name) for name in ("name", "requests_per_minute", "usd", "usd_per_day", "usd_per_month")}
+        for key in keys
+    ]
+    return printing.as_json(limits) if json else printing.table(limits)
+
+
+@keys_app.command("remove")
+def remove_key(
+    name: Annotated[str, typer.Argument(help="Name of the key.")],
+    file: KeyFile = DEFAULT_KEYS,
+) -> None:
+    """Take a key out of the file; a gateway that runs admits it until it is reloaded."""
+    from demur.gateway.keys import remove_key
+
+    remove_key(file, name)
+    typer.echo(f"{file}: {name} is removed; reload a running gateway (kill -HUP, or POST /admin/reload)")
+
+
+@keys_app.command("spend")
+def key_spend(
+    name: Annotated[str | None, typer.Argument(help="One key; all of them by default.")] = None,
+    file: KeyFile = DEFAULT_KEYS,
+    ledger: Annotated[str, typer.Option(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
+    json: AsJson = False,
+) -> None:
+    """Show what keys have spent today, this month and in all (UTC), beside their budgets."""
+    from demur.gateway.ledger.key_spend import key_spend
+
+    found = [one.as_dict() for one in key_spend(file, ledger, name=name)]
+    return printing.as_json(found) if json else printing.table(found)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +243,22 @@ def outcome(found: Outcome) -> None:
     calibration(found.calibration, f"{found.folder}/router")
     if found.verdict:
         out.print(found.verdict.sentence, markup=False)
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows of the same columns as a table; None is shown as a dash."""
+    found = Table()
+    for name in rows[0] if rows else ():
+        found.add_column(name.replace("_", " "), justify="left" if name == "name" else "right")
+    for row in rows:
+        found.add_row(*(_cell(value) for value in row.values()))
+    out.print(found if rows else "none")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else _escape(str(value))
 
 
 def models(known: Sequence[CatalogueModel]) -> None:

@@ -18,6 +18,7 @@ from functools import partial
 from aiohttp import web
 from multidict import CIMultiDict
 
+from demur.gateway.budgets import kept_share
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, check_aliases, listed
 from demur.gateway.decision.check_draft import Outgoing
@@ -163,13 +164,15 @@ class Gateway:
         exchange.key = self._admit(request)
         exchange.question = await self._read(request, exchange.key, hold, routed=routed)
         exchange.reserved = self.doorkeeper.reserve(exchange.key, self._expected_usd(exchange.question))
+        exchange.strained = self.doorkeeper.strained(exchange.key)
+        exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
         exchange.sent = await self._ask(request, exchange, exchange.question, routed=routed)
         return await self._answer(request, exchange, exchange.sent)
 
     def _expected_usd(self, question: Question) -> float:
         """The most that a request may cost, by the more expensive model; a model of unknown price is not counted."""
         prices = [upstream.endpoint.price for upstream in self.upstreams.values()]
-        return max((price.usd(question.tokens, question.most_tokens) for price in prices if price), default=0.0)
+        return max((price.most_usd(question.tokens, question.most_tokens) for price in prices if price), default=0.0)
 
     def _admit(self, request: web.Request) -> str:
         """Admit a request; returns the name of its key. Raises ApiError."""
@@ -296,6 +299,8 @@ class Gateway:
             found["x-demur-upstream-error"] = sent.model  # not the gateway's own
         if exchange.checked:
             found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
+        if exchange.strained:
+            found["x-demur-budget"] = f"{exchange.strained.share:.0%} of {exchange.strained.words}"
         # A stream's cost is known at its end: the ledger has it.
         cost = exchange.usd(self.upstreams) if exchange.passed.sent_bytes else None
         return found | ({} if cost is None else {"x-demur-cost-usd": f"{cost:.8f}"})

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from demur.gateway.budgets import Use
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.question import Question
 from demur.gateway.ledger.ledger import LedgerRecord
@@ -43,6 +44,7 @@ class Exchange:
     arrived: Arrived
     key: str = ""  # name of the client's key
     reserved: float = 0.0  # USD of the key's budget, until it is known what the request costs
+    strained: Use | None = None  # a budget of the key that is nearly used up
     question: Question | None = None
     choice: Choice | None = None
     checked: Checked | None = None

@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from demur.config import from_mapping
 from demur.errors import InputError
 from demur.files import locked, write_whole
+from demur.gateway.budgets import TAPER, WARN, Spent, Use, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
 from demur.limits import check_limits
 
@@ -30,21 +32,45 @@ class ClientKey:
     requests_per_minute: int | None = field(default=None, metadata={"at_least": 0})
     # Budget over the whole ledger; without a ledger, over the life of the process.
     usd: float | None = field(default=None, metadata={"at_least": 0})
+    usd_per_day: float | None = field(default=None, metadata={"at_least": 0})  # UTC
+    usd_per_month: float | None = field(default=None, metadata={"at_least": 0})  # UTC
 
 
-def new_key(file: str | Path, name: str, *, requests_per_minute: int | None = None, usd: float | None = None) -> str:
+def new_key(
+    file: str | Path,
+    name: str,
+    *,
+    requests_per_minute: int | None = None,
+    usd: float | None = None,
+    usd_per_day: float | None = None,
+    usd_per_month: float | None = None,
+) -> str:
     """Add a key to the file and return it; it is shown this once and kept nowhere. Raises InputError."""
     path = Path(file).resolve()
     secret = f"demur-{secrets.token_urlsafe(32)}"
-    made = ClientKey(name, hashlib.sha256(secret.encode()).hexdigest(), requests_per_minute, usd)
+    hashed = hashlib.sha256(secret.encode()).hexdigest()
+    made = ClientKey(name, hashed, requests_per_minute, usd, usd_per_day, usd_per_month)
     check_key(made, str(file))
     with locked(path):
         known = read_keys(path) if path.exists() else []
         if any(key.name == name for key in known):
-            raise InputError(f"{path}: a key is called {name!r} already; choose another name, or take its row out")
-        rows = [asdict(key) for key in (*known, made)]
-        write_whole(path, json.dumps(rows, indent=2) + "\n", mode=0o600)
+            raise InputError(f"{path}: a key is called {name!r} already; choose another name, or `demur key remove` it")
+        _write(path, [*known, made])
     return secret
+
+
+def remove_key(file: str | Path, name: str) -> None:
+    """Take a key out of the file; a gateway that runs admits it until it is reloaded. Raises InputError."""
+    path = Path(file).resolve()
+    with locked(path):
+        known = read_keys(path)
+        if all(key.name != name for key in known):
+            raise InputError(f"{path}: no key is called {name!r}; `demur key list` shows them")
+        _write(path, [key for key in known if key.name != name])
+
+
+def _write(path: Path, keys: Sequence[ClientKey]) -> None:
+    write_whole(path, json.dumps([asdict(key) for key in keys], indent=2) + "\n", mode=0o600)
 
 
 def check_key(key: ClientKey, where: str) -> None:
@@ -56,7 +82,7 @@ def check_key(key: ClientKey, where: str) -> None:
     if not SHA256.fullmatch(key.sha256):
         raise InputError(
             f"{where}: sha256 of {key.name!r} is {key.sha256[:70]!r}; it must be 64 digits of 0-9 and a-f, as "
-            "`demur key NAME` writes them"
+            "`demur key add NAME` writes them"
         )
     check_limits(key, f"{where}: ")
 
@@ -66,7 +92,7 @@ def read_keys(file: str | Path) -> list[ClientKey]:
     try:
         rows = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); make one with `demur key NAME`") from None
+        raise InputError(f"{file}: cannot be read ({error.strerror}); make one with `demur key add NAME`") from None
     except ValueError as error:
         raise InputError(f"{file}: not valid JSON: {error}") from None
     if not isinstance(rows, list):
@@ -78,7 +104,7 @@ def check_budgets(keys: Sequence[ClientKey] | None, unpriced: Sequence[str]) -> 
     """Raise InputError where a key has a budget in USD and a model is served whose price is ``unpriced``: it would
     never be spent.
     """
-    names = [key.name for key in keys or () if key.usd is not None]
+    names = [key.name for key in keys or () if has_budget(key)]
     if names and unpriced:
         raise InputError(
             f"key {names[0]!r} has a budget in USD, and the price of {unpriced[0]!r} is unknown; give "
@@ -112,9 +138,11 @@ def draw_from_bucket(held: tuple[float, float] | None, per_minute: int, now: flo
     return left, (1 - left) * 60 / most if most else 60.0
 
 
-def _spent(usd: float, how: str = "") -> ApiError:
-    said = f"The budget of this key (${usd:g}) is spent{how}."
-    return ApiError(429, said, "insufficient_quota", "insufficient_quota")
+def _spent(use: Use, at: float, how: str = "") -> ApiError:
+    wait = seconds_left(use.period, at)
+    again = "" if wait is None else f" It begins again in {wait / 3600:.1f} h."
+    said = f"The budget of this key ({use.words}) is spent{how}.{again}"
+    return ApiError(429, said, "insufficient_quota", "insufficient_quota", retry_after=wait)
 
 
 class Buckets:
@@ -134,11 +162,14 @@ class Buckets:
 class Doorkeeper:
     """Checks keys, rates and budgets. ``keys`` None: every request is admitted; a file without a key: none is."""
 
-    def __init__(self, keys: list[ClientKey] | None, take: Take | None = None) -> None:
+    def __init__(
+        self, keys: list[ClientKey] | None, take: Take | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.keys = keys
-        self._take = take or Buckets().take
-        self.spent: dict[str, float] = {}  # name -> USD
+        self._take, self._clock = take or Buckets().take, clock
+        self.spent: dict[str, Spent] = {}  # by the name of a key
         self.reserved: dict[str, float] = {}  # name -> USD of requests under way
+        self._warned: set[tuple[str, str, float, bool]] = set()
 
     def admit(self, headers: Mapping[str, str]) -> str:
         """The name of the key that a request carries (empty without keys); raises ApiError 401 or 429."""
@@ -147,8 +178,7 @@ class Doorkeeper:
         key = self._find_key(bearer(headers))
         if key is None:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-        if key.usd is not None and self.spent.get(key.name, 0.0) >= key.usd:
-            raise _spent(key.usd)
+        self._refuse_spent(key)
         wait = self._take(key.name, key.requests_per_minute) if key.requests_per_minute is not None else 0.0
         if wait > 0:
             raise ApiError(
@@ -162,31 +192,57 @@ class Doorkeeper:
         Raises ApiError 429 where a key's budget is taken up by what it has spent and by its requests under way: of
         all that are under way together at most one goes beyond it.
         """
-        key = next((key for key in self.keys or () if key.name == name and key.usd is not None), None)
-        if key is None or key.usd is None:
+        key = self._budgeted(name)
+        if key is None:
             return 0.0
         under_way = self.reserved.get(name, 0.0)
-        if self.spent.get(name, 0.0) + under_way >= key.usd:
-            raise _spent(key.usd, " or reserved by its requests under way" if under_way else "")
+        self._refuse_spent(key, under_way)
         self.reserved[name] = under_way + usd
         return usd
+
+    def _refuse_spent(self, key: ClientKey, under_way: float = 0.0) -> None:
+        now = self._clock()
+        for use in uses(key, self.spent.get(key.name, Spent()).now(now), under_way):
+            if use.share >= 1:
+                raise _spent(use, now, " or reserved by its requests under way" if under_way else "")
+
+    def strained(self, name: str) -> Use | None:
+        """The budget for a day or a month of a key that is used most, if from `WARN` on; said on stderr once."""
+        key = self._budgeted(name)
+        if key is None:
+            return None
+        now = self._clock()
+        found = [use for use in uses(key, self.spent.get(name, Spent()).now(now)) if use.period != "ever"]
+        use = max(found, key=lambda one: one.share, default=None)
+        if use is None or use.share < WARN:
+            return None
+        tapers = use.share >= TAPER
+        said = (name, use.period, start_of(use.period, now), tapers)
+        if said not in self._warned:
+            self._warned.add(said)
+            then = "fewer of its requests go to the strong model" if tapers else f"from {TAPER:.0%} on it tapers"
+            print(f"demur: key {name!r} has used {use.share:.0%} of {use.words}; {then}", file=sys.stderr)
+        return use
+
+    def _budgeted(self, name: str) -> ClientKey | None:
+        return next((key for key in self.keys or () if key.name == name and has_budget(key)), None)
 
     def charge(self, name: str, usd: float | None, *, reserved: float = 0.0) -> None:
         """Count what a request of a key has cost; the amount reserved for it is released."""
         if reserved:
             self.reserved[name] = max(0.0, self.reserved.get(name, 0.0) - reserved)
         if name and usd:
-            self.spent[name] = self.spent.get(name, 0.0) + usd
+            self.spent[name] = self.spent.get(name, Spent()).plus(usd, self._clock())
 
     @property
     def limited(self) -> list[str]:
         """Names of the keys that have a budget."""
-        return [key.name for key in self.keys or () if key.usd is not None]
+        return [key.name for key in self.keys or () if has_budget(key)]
 
-    def learn(self, spent: Mapping[str, float]) -> None:
+    def learn(self, spent: Mapping[str, Spent]) -> None:
         """Take over what keys have spent by the ledger, in other processes and before this one began."""
-        for name, usd in spent.items():
-            self.spent[name] = max(self.spent.get(name, 0.0), usd)
+        for name, found in spent.items():
+            self.spent[name] = self.spent.get(name, Spent()).at_least(found, self._clock())
 
     def _find_key(self, secret: str) -> ClientKey | None:
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()  # a header may hold any byte

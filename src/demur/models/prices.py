@@ -55,6 +55,13 @@ class Price:
         """What this many tokens cost, none of them cached, at the standard service tier."""
         return input_tokens * self.usd_per_input_token + output_tokens * self.usd_per_output_token
 
+    def most_usd(self, input_tokens: float, output_tokens: float) -> float:
+        """The most that this many tokens may cost, of whatever kind they are and at whatever service tier."""
+        kinds = (self.usd_per_written_token, self.usd_per_hour_written_token)
+        dearest = max(self.usd_per_input_token, *(usd or 0.0 for usd in kinds))
+        answer = max(self.usd_per_output_token, self.usd_per_reasoning_token or 0.0)
+        return max([1.0, *self.tiers.values()]) * (input_tokens * dearest + output_tokens * answer)
+
     def usd_of(self, tokens: Tokens) -> float | None:
         """What an answer costs, each kind of token at its own price; None at a service tier of unknown price."""
         factor = 1.0 if tokens.tier in LIST_TIERS or not self.charges else self.tiers.get(tokens.tier)

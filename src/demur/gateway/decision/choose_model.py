@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from demur.errors import DemurError
 from demur.gateway.decision.abilities import Abilities
@@ -49,7 +52,7 @@ class Chooser:
         asked = self._resolve(question.model)
         if asked in self.direct:
             return Choice(self.direct[asked], "the request names this model", named=True)
-        threshold = self._threshold(asked, headers)
+        threshold = self._tapered(self._threshold(asked, headers), question.kept_share)
         if question.refused:
             raise question.refused
         forced = _force(headers)
@@ -112,6 +115,15 @@ class Chooser:
             raise unknown_model(asked, self.direct)
         given = headers.get("x-demur-threshold")
         return threshold_header(given) if given else threshold_of(asked)
+
+    def _tapered(self, threshold: float | None, kept_share: float) -> float | None:
+        """The threshold at which only this fraction of the strong share is left, by the training prompts' scores."""
+        if kept_share >= 1:
+            return threshold
+        router = self._decider.router
+        scores, own = router.training_finals, router.threshold if threshold is None else threshold
+        left = kept_share * float(np.mean(scores >= own))
+        return max(own, float(np.quantile(scores, 1 - left, method="higher")) if left else math.inf)
 
     def knows(self, name: str) -> bool:
         """Whether a model of this name is known."""

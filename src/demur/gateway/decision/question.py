@@ -37,6 +37,7 @@ class Question:
     text: str = ""  # that is routed; empty where the request names its model
     turn: Turn | None = None  # of its conversation
     conversation: str = ""  # a name for it, the same in every process; empty without messages
+    kept_share: float = 1.0  # of the strong share: less while a budget of its key tapers
     refused: ApiError | None = None  # why it cannot be routed
 
 

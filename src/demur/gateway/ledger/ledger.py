@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from demur.errors import StoreError, require
+from demur.gateway.budgets import Spent, start_of
 from demur.gateway.keys import Doorkeeper
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
@@ -113,7 +114,8 @@ def _prepare(execute: Callable[[str], Any]) -> None:
     """Create the table, or add the columns that a ledger of an earlier version lacks."""
     execute(f"create table if not exists decisions ({', '.join(map(_column, COLUMNS))}, primary key (id))")
     execute("create index if not exists decisions_at on decisions (at)")
-    execute('create index if not exists decisions_spent on decisions ("key", usd) where "key" <> \'\'')
+    execute("drop index if exists decisions_spent")  # of earlier versions: it had no time
+    execute('create index if not exists decisions_spent_at on decisions ("key", at, usd) where "key" <> \'\'')
     there = {column[0] for column in execute("select * from decisions limit 0").description}
     for name in COLUMNS:
         if name not in there:
@@ -127,7 +129,18 @@ def _insert(mark: str) -> str:
 
 def _sums(mark: str, count: int) -> str:
     marks = ", ".join([mark] * count)
-    return f"""select "key", sum(usd) from decisions where "key" <> '' and "key" in ({marks}) group by "key\""""
+    since = f"sum(case when at >= {mark} then usd else 0 end)"  # a month's, a day's
+    return f"""select "key", sum(usd), {since}, {since} from decisions where "key" <> '' and "key" in ({marks}) group by
+        "key\""""
+
+
+def _periods(at: float) -> tuple[float, float]:
+    """When this month and this day began."""
+    return start_of("month", at), start_of("day", at)
+
+
+def _spent_of(rows: Iterable[Sequence[Any]], at: float) -> dict[str, Spent]:
+    return {key: Spent(ever or 0.0, month or 0.0, day or 0.0, at) for key, ever, month, day in rows}
 
 
 class Backend(Protocol):
@@ -139,7 +152,7 @@ class Backend(Protocol):
 
     def write(self, records: Sequence[LedgerRecord]) -> None: ...
 
-    def spent(self, keys: Sequence[str]) -> dict[str, float]: ...
+    def spent(self, keys: Sequence[str]) -> dict[str, Spent]: ...
 
     def close(self) -> None: ...
 
@@ -179,9 +192,10 @@ class SqliteBackend:
         with self._db:
             self._db.executemany(_insert("?"), list(map(_row, records)))
 
-    def spent(self, keys: Sequence[str]) -> dict[str, float]:
+    def spent(self, keys: Sequence[str]) -> dict[str, Spent]:
         """USD of each key's requests so far."""
-        return {key: usd or 0.0 for key, usd in self._db.execute(_sums("?", len(keys)), list(keys))}
+        now = time.time()
+        return _spent_of(self._db.execute(_sums("?", len(keys)), [*_periods(now), *keys]), now)
 
     def close(self) -> None:
         """Close the file."""
@@ -229,11 +243,12 @@ class PostgresBackend:
         with self._with_connection() as db, db.transaction(), db.cursor() as cursor:
             cursor.executemany(_insert("%s"), list(map(_row, records)))
 
-    def spent(self, keys: Sequence[str]) -> dict[str, float]:
+    def spent(self, keys: Sequence[str]) -> dict[str, Spent]:
         """USD of each key's requests so far."""
+        now = time.time()
         with self._with_connection() as db, db.transaction():
-            rows = db.execute(_sums("%s", len(keys)), list(keys)).fetchall()
-        return {key: usd or 0.0 for key, usd in rows}
+            rows = db.execute(_sums("%s", len(keys)), [*_periods(now), *keys]).fetchall()
+        return _spent_of(rows, now)
 
     @contextmanager
     def _with_connection(self) -> Iterator[Any]:
