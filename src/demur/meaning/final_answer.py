@@ -14,9 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from demur.meaning.code import code_of
+from demur.meaning.declined_answers import declines
 from demur.meaning.languages import bare, is_english
+from demur.meaning.lists import without_order
 from demur.meaning.programs import is_program, program_value
 from demur.prompts.tool_calls import calls_of
+from demur.prompts.words import says
 
 SHORT_WORDS = 8  # an answer of one line with no more words is its own final answer
 LONGEST = 4_000  # characters at a text's end in which its result is looked for
@@ -93,7 +96,8 @@ def final_answer(answer: str, question: str = "") -> FinalAnswer | None:
 
 
 def said(answer: str, question: str = "") -> str:
-    """The final answer of a text where one can be read, else the text; the bare answer where it is not English.
+    """The final answer of a text where one can be read, else the text; the bare answer where it is not English, and a
+    list in one order where the question asks for one.
 
     Calls of tools are no text: they stay as they are.
     """
@@ -101,12 +105,27 @@ def said(answer: str, question: str = "") -> str:
         return answer
     found = final_answer(answer, question)
     text = found.text if found else answer
-    return text if is_english(f"{question} {text}") else bare(text, question)
+    return without_order(text, question) if is_english(f"{question} {text}") else bare(text, question)
 
 
 def is_long(text: str) -> bool:
     """More than one line, or more words than a bare answer has."""
     return "\n" in text.strip() or len(text.split()) > SHORT_WORDS or "\\boxed" in text
+
+
+def is_unread(answer: str, question: str = "") -> bool:
+    """A text of more than a few words whose final answer no rule reads: its model may state it."""
+    text = without_thinking(answer).strip()
+    if not text or not is_long(text) or calls_of(answer) or final_answer(answer, question) or declines(answer):
+        return False
+    return not (_CODE_ASKED.search(question) or code_of(text) is not None or is_program(text[:LONGEST]))
+
+
+def stands_in(statement: str, answer: str) -> str:
+    """A statement of the final answer of a text, bare, where it is short and stands in the text; else ""."""
+    stated = _bare(statement.strip().split("\n", 1)[0])
+    short = stated and len(stated.split()) <= LONGEST_STATED
+    return stated if short and says(without_thinking(answer), stated) else ""
 
 
 def without_thinking(text: str) -> str:
