@@ -11,6 +11,7 @@ import pytest
 
 from demur.errors import InputError
 from demur.gateway.decision.choose_model import Choice
+from demur.gateway.decision.conversations import Identity
 from demur.gateway.decision.question import read_question
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
@@ -114,7 +115,7 @@ PAID, ALWAYS_STRONG = 54_648, 66_160  # the sums of the two columns without the 
 def record_of(case: Case, number: int = 0) -> LedgerRecord:
     asked = {"model": "demur", "messages": [{"role": "user", "content": "q" * 100}]}
     question = read_question(
-        json.dumps(asked).encode(), lambda name: True, GatewaySettings(), key="team", conversation=None
+        json.dumps(asked).encode(), lambda name: True, GatewaySettings(), key="team", identity=Identity()
     )
     exchange = Exchange(Arrived(f"id{number}", "/v1/chat/completions", 0.0, 86_400.0 * number, ""), key="team")
     exchange.question, exchange.choice = question, Choice(case.role, "", named=case.named)

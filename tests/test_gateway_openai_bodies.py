@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from email.utils import formatdate
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.gateway.decision.conversations import Conversations, Turn, turn_of
 from demur.gateway.http.json_edit import body_of, without_logprobs
 from demur.gateway.http.openai_bodies import (
     ApiError,
@@ -170,44 +167,6 @@ def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer(
     assert whole_tokens(b"<html>", 7) == Tokens(7, 0, False, 0)
     event = b'data: {"id": "' + b"i" * 100 + b'", "choices": [{"delta": {"content": "four"}}]}\n\n'
     assert stream_tokens(event * 100, 7) == Tokens(7, 100, False, 0)
-
-
-def turn(*texts: str, key: str = "", after: tuple[dict[str, Any], ...] = (), **fields: object) -> Turn | None:
-    roles = ("user", "assistant")
-    messages: list[Mapping[str, Any]] = [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
-    return turn_of({"messages": [*messages, *after], **fields}, key=key, header=None)
-
-
-def test_a_turn_names_the_one_before_it() -> None:
-    first, second, third = turn("hi"), turn("hi", "yes", "more"), turn("hi", "yes", "more", "so", "end")
-    assert first and second and third
-    assert (first.before, second.before, third.before) == (None, first.after, second.after)
-    other = turn("hi", "no", "more")
-    assert other
-    assert (other.before, other.after != second.after) == (first.after, True)
-
-
-def test_keys_and_users_have_conversations_of_their_own() -> None:
-    names = {found.after for found in (turn("hi"), turn("hi", key="ann"), turn("hi", user="u")) if found}
-    assert len(names) == 3
-    assert turn_of({}, key="ann", header="c1") != turn_of({}, key="bob", header="c1")
-    assert turn_of({"prompt": "x"}, key="", header=None) is None
-
-
-def test_a_turn_with_tool_results_goes_on() -> None:
-    result = ({"role": "assistant", "tool_calls": []}, {"role": "tool", "content": "7"})
-    begun, goes_on = turn("hi"), turn("hi", after=result)
-    assert begun and goes_on
-    assert goes_on.before == begun.after == goes_on.after
-
-
-def test_old_conversations_are_forgotten() -> None:
-    held = Conversations(largest=2)
-    for name in ("a", "b", "c"):
-        held.keep(Turn(None, name), "strong")
-    assert held.held(Turn("c", "d")) == "strong"
-    assert held.held(Turn("a", "d")) is None
-    assert held.held(None) is None
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:

@@ -18,7 +18,7 @@ from demur.gateway.keys import new_key
 from demur.gateway.ledger.read import read_ledger
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
-from gateways import EASY
+from gateways import EASY, HARD
 from test_gateway_processes import configured, fakes, served
 
 pytestmark = pytest.mark.slow
@@ -211,3 +211,21 @@ async def test_a_spent_budget_stays_spent_for_every_worker_and_after_a_restart(t
                 child.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(child.wait(), 20) == 0
             assert statuses.count(200) == answered
+
+
+async def test_a_named_conversation_is_the_same_in_every_worker(tmp_path: Path) -> None:
+    """Twelve conversations that begin at the strong model; the second turn is on a connection of its own."""
+
+    async def model_of(address: str, text: str, name: str) -> str:
+        body = {"model": "demur", "messages": [{"role": "user", "content": text}]}
+        url, headers = f"{address}/v1/chat/completions", {"x-demur-conversation": name}
+        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+            return answer.headers["x-demur-model"]
+
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        async with served([*command, "--workers", "2"]) as (_, address):
+            names = [f"c{number}" for number in range(12)]
+            assert {await model_of(address, HARD, name) for name in names} == {"large"}
+            assert {await model_of(address, EASY, name) for name in names} == {"large"}
+            assert await model_of(address, EASY, "another") == "small"

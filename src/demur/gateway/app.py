@@ -23,6 +23,7 @@ from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, check_aliases, listed
 from demur.gateway.decision.check_draft import Outgoing
 from demur.gateway.decision.choose_model import Choice, Chooser, unknown_model
+from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question, read_question
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
@@ -39,6 +40,7 @@ from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
 from demur.gateway.http.send import send_pieces
 from demur.gateway.keys import Doorkeeper
+from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.settings import GatewaySettings
@@ -67,6 +69,7 @@ class Gateway:
         upstreams: Mapping[Role, Upstream],
         doorkeeper: Doorkeeper,
         ledger: Ledger | None,
+        conversations: HeldConversations,
         *,
         redact: Callable[[str], str] = str,
         trace: Callable[[LedgerRecord, str], None] | None = None,
@@ -86,7 +89,10 @@ class Gateway:
         direct = {up.endpoint.model: role for role, up in upstreams.items()}
         check_aliases(settings.aliases, direct)
         self.abilities = Abilities({"weak": settings.weak, "strong": settings.strong}, settings.cannot_seconds)
-        self._chooser = Chooser(decider, direct, settings.aliases, self.abilities)
+        self._chooser = Chooser(
+            *(decider, direct, settings.aliases, self.abilities, conversations),
+            lambda role: upstreams[role].endpoint.price,
+        )
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions and /v1/completions: routed."""
@@ -198,8 +204,8 @@ class Gateway:
         """What the request asks, read once; raises ApiError."""
         raw = await read_body(request, self.settings, hold)
         routes = self._chooser.routes if routed else lambda name: False
-        conversation = request.headers.get("x-demur-conversation")
-        read = partial(read_question, raw, routes, self.settings, key=key, conversation=conversation)
+        identity = identity_in(request.headers, self.settings.conversation_headers)
+        read = partial(read_question, raw, routes, self.settings, key=key, identity=identity)
         if len(raw) <= LARGEST_IN_LOOP:
             check_structure(raw, self.settings.max_json_values)
             question = read()
@@ -228,7 +234,6 @@ class Gateway:
         checked = exchange.checked = await checked_draft(
             self.decider,
             self.upstreams,
-            self._chooser,
             choice,
             choice.to_check,
             sent,
@@ -262,7 +267,7 @@ class Gateway:
             self._learn(sent, question, refused=refused)
         if answer.status < 400 and choice and question and not choice.named:
             last = exchange.checked or choice
-            self._chooser.keep(question.turn, last.role, sent.role)
+            await self._chooser.keep(question, choice, last.role, sent.role)
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
         ok = "cannot" if refused else "fallback" if fallback else "ok"
         mask = self._mask()

@@ -21,6 +21,7 @@ from demur.gateway.app import Gateway
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bound, port_of
 from demur.gateway.keys import Doorkeeper, check_budgets, read_keys
+from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.operator.dashboard import count_with_noun
 from demur.gateway.operator.last_hour import BYTES, Hour
@@ -218,6 +219,8 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
     if ledger:
         stack.callback(ledger.close)
+    conversations = HeldConversations(open_table(settings.ledger, board.folder if board else None))
+    stack.callback(conversations.close)
     decider = Decider(router, settings.decide_seconds)
     stack.callback(decider.close)
     trace = Tracer() if settings.otel else None
@@ -229,6 +232,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         upstreams,
         doorkeeper,
         ledger,
+        conversations,
         redact=import_object(settings.redact, "redact") if settings.redact else str,
         trace=trace,
     )

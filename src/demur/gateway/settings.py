@@ -24,6 +24,8 @@ RELOADED = frozenset(
         "anyway",
         "context_characters",
         "sticky",
+        "conversation_headers",
+        "prompt_cache_seconds",
         "fallback",
         "headers",
         "record_prompts",
@@ -79,6 +81,10 @@ class GatewaySettings:
         default=500, metadata={"at_least": 0}
     )  # of the conversation before the last user text that are routed with it
     sticky: bool = True  # a conversation stays with its model unless the router escalates
+    # Headers that name a conversation by themselves; the first that a request has counts.
+    conversation_headers: tuple[str, ...] = ("x-demur-conversation",)
+    # So long a provider keeps a conversation's prompt in its cache.
+    prompt_cache_seconds: float = field(default=300.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
     fallback: bool = True  # weak <-> strong when one is down; only for requests that left the choice to demur
     # So long a kind of request that the weak model refused goes to the strong one.
     cannot_seconds: float = field(default=600.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demur.errors import DemurError
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
-from demur.gateway.decision.conversations import Conversations, Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
+from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays
 from demur.gateway.decision.question import Question
 from demur.gateway.http.openai_bodies import ApiError, threshold_header, threshold_of
+from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.settings import GatewaySettings
+from demur.models.prices import Price
 from demur.records import Role
 from demur.routing.prompt_router import Decision
+
+BOTH: tuple[Role, Role] = ("weak", "strong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Choice:
     forced: bool = False  # by a header: the other model answers only where this one is down
     model: str = ""  # name that the upstream gets; empty: its model's own
     made: TimedDecision | None = None  # the router's; None where it was not asked
+    found: Found | None = None  # its conversation's record
+    stays: str = ""  # why the conversation stays with the strong model; empty: it need not
 
     @property
     def to_check(self) -> Decision | None:
@@ -38,14 +45,20 @@ class Choice:
 
 
 class Chooser:
-    """Chooses between the two models."""
+    """Chooses between the two models; ``price`` is of a model's tokens, None where it is unknown."""
 
     def __init__(
-        self, decider: Decider, direct: Mapping[str, Role], aliases: Mapping[str, str], abilities: Abilities
+        self,
+        decider: Decider,
+        direct: Mapping[str, Role],
+        aliases: Mapping[str, str],
+        abilities: Abilities,
+        conversations: HeldConversations,
+        price: Callable[[Role], Price | None],
     ) -> None:
         self._decider, self.direct = decider, direct  # direct: the real models' own names
         self._aliases, self.abilities = aliases, abilities
-        self._conversations = Conversations()
+        self._conversations, self._price = conversations, price
 
     async def choose(self, settings: GatewaySettings, headers: Mapping[str, str], question: Question) -> Choice:
         """The model that is asked first. Raises ApiError for a request that cannot be routed."""
@@ -55,16 +68,31 @@ class Chooser:
         threshold = self._tapered(self._threshold(asked, headers), question.kept_share)
         if question.refused:
             raise question.refused
-        forced = _force(headers)
+        found = await self._conversations.find(question.turn.known) if question.turn else None
+        return replace(await self._choose(settings, _force(headers), question, found, threshold), found=found)
+
+    async def _choose(
+        self,
+        settings: GatewaySettings,
+        forced: Role | None,
+        question: Question,
+        found: Found | None,
+        threshold: float | None,
+    ) -> Choice:
+        """The choice for a request that leaves it to demur."""
         if forced:
             return Choice(forced, "the request's header asks for it", forced=True)
         able = self.abilities.choose(question.kind, question.tokens)
         if able:
             return Choice(*able)
+        role = locked(question.turn, found)
+        if role:
+            return Choice(role, "a tool loop stays with the model that it began with")
         if not question.text.strip():
-            held = self._conversations.held(question.turn)
-            return Choice(held or settings.default, "the request has no text to route")
-        return await self._decide(question, threshold)
+            return Choice(found.held.role if found else settings.default, "the request has no text to route")
+        asks_anew = threshold is not None and question.turn is not None and question.turn.begins
+        why = "" if asks_anew else stays(question.turn, found, self._costs(settings, question), time.time())
+        return await self._decide(question, threshold, why)
 
     def choose_for_embeddings(self, settings: GatewaySettings, question: Question) -> Choice:
         """The model that a request names; the weak model's endpoint for `demur` and for the names of the settings.
@@ -80,27 +108,35 @@ class Chooser:
             return Choice("weak", "embeddings are the weak model's", named=True)
         raise unknown_model(asked, [*self.direct, *settings.embedding_models])
 
-    async def _decide(self, question: Question, threshold: float | None) -> Choice:
+    async def _decide(self, question: Question, threshold: float | None, stays: str) -> Choice:
         # A stream waits for its first tokens only where looking at them was found to pay.
         waits = not question.streamed or self._decider.router.checks_streams
-        gate = waits and question.one_text and self._conversations.held(question.turn) != "strong"
+        gate = waits and question.one_text and not stays
         try:
             made = await self._decider.decide(question.text, threshold, gate=gate)
         except (DemurError, RuntimeError) as error:  # a failing router must not stop the service
             return Choice("strong", f"the router failed ({type(error).__name__})")  # its text may hold a key
         if made.decision.wants_samples:
             return Choice("weak", made.decision.reason, made=made)
-        return Choice(*self.settle(question.turn, made.decision.role, made.decision.reason), made=made)
+        return Choice(*settle(made.decision.role, made.decision.reason, stays), made=made, stays=stays)
 
-    def settle(self, turn: Turn | None, decided: Role, reason: str) -> tuple[Role, str]:
-        """What was decided, unless the strong model has the conversation already; and the reason."""
-        if decided == "weak" and self._conversations.held(turn) == "strong":
-            return "strong", f"{reason}; the conversation stays with its model"
-        return decided, reason
+    def _costs(self, settings: GatewaySettings, question: Question) -> Costs:
+        router = self._decider.router.prompt_router
+        known = {role: cost.answer_tokens if (cost := router.cost(role)) else ANSWER_TOKENS for role in BOTH}
+        return Costs(
+            *(self._price("weak"), self._price("strong"), question.tokens, known["weak"], known["strong"]),
+            settings.prompt_cache_seconds,
+        )
 
-    def keep(self, turn: Turn | None, chosen: Role, served: Role) -> None:
+    async def keep(self, question: Question, choice: Choice, chosen: Role, served: Role) -> None:
         """A conversation stays with the model that answered, or was to answer, whichever is the stronger."""
-        self._conversations.keep(turn, "strong" if "strong" in (chosen, served) else "weak")
+        turn = question.turn
+        if turn is None:
+            return
+        role: Role = "strong" if "strong" in (chosen, served) else "weak"
+        own = choice.made is not None and chosen == served
+        held: Held = kept(turn, choice.found, role, chosen=own, tokens=question.tokens, now=time.time())
+        await self._conversations.keep(turn.names, held)
 
     def routes(self, asked: str) -> bool:
         """Whether a model's name leaves the choice to demur."""
@@ -129,6 +165,11 @@ class Chooser:
         """Whether a model of this name is known."""
         found = self._resolve(name)
         return found in self.direct or is_routed(found)
+
+
+def settle(decided: Role, reason: str, stays: str) -> tuple[Role, str]:
+    """What was decided, unless the conversation stays with the strong model; and the reason."""
+    return ("strong", f"{reason}; {stays}") if decided == "weak" and stays else (decided, reason)
 
 
 def unknown_model(asked: str, direct: Iterable[str]) -> ApiError:

@@ -1,86 +1,161 @@
-"""Conversations stay with their model (prompt cache, style) unless the router escalates; the oldest are forgotten.
+"""Which conversation a request belongs to, and the names that it goes by. Pure functions.
 
-The protocol has no conversation ids, only growing histories: a turn is identified by the texts up to it, which the next
-request repeats. Conversations that begin with the same texts are told apart where their texts differ.
+The protocols have no conversation ids, only histories, and clients change these: clocks in the system prompt, sliding
+windows, summaries, cleared tool results, other answers. So a conversation goes by several names, each a digest of a few
+neighbouring texts of its person, of its last answer, or of the ids of its tool calls; system and developer texts are in
+none. A header of the settings names a conversation by itself. Session ids of known clients come last, because their
+sub-agents share them.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
-from demur.gateway.http.openai_bodies import content_text, last_user
-from demur.records import Role
+from demur.gateway.decision.messages import Message, messages_of
 
-LARGEST = 20_000
+# Session ids that clients send: Claude Code; Codex; opencode; Open WebUI; LiteLLM; Helicone.
+SESSION_HEADERS = (
+    "x-claude-code-session-id",
+    "session_id",
+    "session-id",
+    "x-session-id",
+    "x-session-affinity",
+    "x-openwebui-chat-id",
+    "x-litellm-session-id",
+    "helicone-session-id",
+)
+SESSION_FIELDS = ("prompt_cache_key", "session_id", "conversation")
+METADATA_FIELDS = ("session_id", "conversation_id", "thread_id", "chat_id")
+_SESSION_OF_USER = re.compile(r"_session_(.+)$")  # Claude Code's metadata.user_id
+_UNIQUE_CALL = re.compile(r"(?=.*\d)[\w-]{9,}")  # call_0 and functions.search:1 are of many conversations
+DISTINCT = 40  # characters from which a text alone names a conversation
+LAST_ASKS, LAST_CALLS = 6, 8  # of a history that are compared
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The names of a conversation before this turn and after it; ``before`` is None where it begins."""
+    """What a request is in its conversation. Names are digests, so they tell nothing of the texts."""
 
-    before: Hashable
-    after: Hashable
+    names: tuple[str, ...]  # it is kept under these
+    known: tuple[str, ...]  # it may have been kept under these, the most certain first
+    ask: str = ""  # digest of what the person said last
+    ongoing: frozenset[str] = frozenset()  # names in ``known`` under which this very ask was kept
+    begins: bool = False  # nobody has answered yet, and no header names the conversation
+    loops: bool = False  # the model has called tools since the person spoke
 
 
-def turn_of(fields: Mapping[str, Any], *, key: str, header: str | None) -> Turn | None:
-    """The turn that a request is, among those of the client's key: by the header, else by what was said so far.
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a request's headers say of its conversation."""
 
-    None for a request without messages. While a turn continues (tool results after the user's text) it keeps its name.
-    """
-    if header:
-        name = hash((key, header))  # a client may send 16 KiB of it, and it is kept
-        return Turn(name, name)
-    messages = fields.get("messages")
-    last = last_user(messages) if isinstance(messages, list) else None
-    if not isinstance(messages, list) or last is None:
+    named: str = ""  # by a header of the settings
+    sessions: tuple[str, ...] = ()  # of known clients
+
+
+def identity_in(headers: Mapping[str, str], named_by: Sequence[str]) -> Identity:
+    """The identity that a request's headers give; ``named_by``: the headers of the settings, the first one counts."""
+    named = next((value for name in named_by if (value := headers.get(name))), "")
+    return Identity(named, tuple(value for name in SESSION_HEADERS if (value := headers.get(name))))
+
+
+def turn_of(fields: Mapping[str, Any], *, key: str, identity: Identity) -> Turn | None:
+    """The turn that a request is, among those of the client's key; None for one without messages or a name."""
+    messages = messages_of(fields)
+    user = fields.get("user")
+    scope = _digest(key, user if isinstance(user, str) else "")
+    asks = [i for i, one in enumerate(messages) if one.speaker == "user" and one.text.strip()]
+    ask = _digest(messages[asks[-1]].text) if asks else ""
+    loops = bool(asks) and any(one.speaker == "tool" or one.calls for one in messages[asks[-1] + 1 :])
+    if identity.named:
+        name = _digest("named", key, identity.named)
+        return Turn((name,), (name,), ask, loops=loops)
+    if not messages:
         return None
-    earlier = last_user(messages[:last])
-    said = hash((key, fields.get("user") if isinstance(fields.get("user"), str) else ""))
-    before = None if earlier is None else _said(messages[: earlier + 1], said)
-    after = _said(messages[: last + 1], said) if earlier is None else _said(messages[earlier + 1 : last + 1], before)
-    return Turn(after if last < len(messages) - 1 else before, after)
+    sessions = [_digest(scope, "session", one) for one in (*identity.sessions, *_sessions(fields))]
+    calls = [_digest(scope, "call", one) for one in _last_calls(messages)]
+    begins = bool(asks) and all(one.speaker in ("user", "system") for one in messages)
+    own = _names_of(messages, asks, len(asks) - 1, scope) if asks else []
+    earlier = [
+        name
+        for at in range(len(asks) - 2, max(-1, len(asks) - 2 - LAST_ASKS), -1)
+        for name in _names_of(messages, asks, at, scope, cut=True)
+    ]
+    known = own if begins else [*own, *calls, *earlier, *sessions]
+    cut = [] if begins or not asks else [_digest(scope, "cut", messages[asks[-1]].text)]
+    names = (*own, *cut, *calls[: LAST_CALLS // 2], *sessions)
+    return Turn(names, tuple(known), ask, frozenset([*own, *calls]), begins, loops)
 
 
-def conversation_name(fields: Mapping[str, Any], *, key: str, header: str | None) -> str:
-    """A name under which a conversation's requests are added up: by the header, else by what the user said
-    first.
+def conversation_name(fields: Mapping[str, Any], *, key: str, identity: Identity) -> str:
+    """A name under which a conversation's requests are added up: a header's, a session's, else what was said first.
 
-    Two conversations of one key that begin with the same words have one name. Empty without either.
+    Two conversations of one key that begin with the same words have one name. Empty without any.
     """
-    messages = fields.get("messages")
-    spoken = (one for one in messages if isinstance(one, dict)) if isinstance(messages, list) else ()
-    first = next((content_text(one.get("content")) for one in spoken if one.get("role") == "user"), "")
-    began = header or first
-    return hashlib.sha256(f"{key}\0{began}".encode("utf-8", "replace")).hexdigest()[:16] if began else ""
+    named = next(filter(None, (identity.named, *identity.sessions, *_sessions(fields))), "")
+    began = named or next((one.text for one in messages_of(fields) if one.speaker == "user" and one.text), "")
+    return _digest(key, began)[:16] if began else ""
 
 
-def _said(messages: Sequence[Mapping[str, Any]], said: Hashable) -> int:
-    """A hash of the messages' texts; images would take long to hash and add nothing."""
-    for message in messages:
-        said = hash((said, str(message.get("role")), content_text(message.get("content"))))
-    return hash(said)
+def _names_of(messages: Sequence[Message], asks: Sequence[int], at: int, scope: str, *, cut: bool = False) -> list[str]:
+    """The names of an ask: by the ask before it, by the answer before it, by itself.
+
+    ``cut``: the history may begin here because earlier messages were cut off.
+    """
+    place = asks[at]
+    text = messages[place].text
+    answers = [one.text for one in messages[:place] if one.speaker == "assistant" and one.text]
+    alone = [_digest(scope, "alone", text)] if len(text) >= DISTINCT else []
+    if not any(one.speaker in ("assistant", "tool") for one in messages[:place]):
+        return [_digest(scope, "begin", text), *([_digest(scope, "cut", text)] if cut else []), *alone]
+    beside = [_digest(scope, "asks", messages[asks[at - 1]].text, text)] if at else []
+    after = [_digest(scope, "after", answers[-1], text)] if answers else []
+    return [*beside, *after, *alone]
 
 
-class Conversations:
-    """Conversation -> the model that has it."""
+def _last_calls(messages: Sequence[Message]) -> list[str]:
+    """Ids of the last tool calls that no other conversation is likely to have, newest first."""
+    found = dict.fromkeys(
+        call for one in reversed(messages) for call in reversed(one.calls) if _UNIQUE_CALL.fullmatch(call)
+    )
+    return list(found)[:LAST_CALLS]
 
-    def __init__(self, largest: int = LARGEST) -> None:
-        self._role_of: OrderedDict[Hashable, Role] = OrderedDict()
-        self._largest = largest
 
-    def held(self, turn: Turn | None) -> Role | None:
-        """The model that has had a turn's conversation so far."""
-        return self._role_of.get(turn.before) if turn is not None and turn.before is not None else None
+def _sessions(fields: Mapping[str, Any]) -> list[str]:
+    """Session ids in a request's body."""
+    metadata = fields.get("metadata")
+    known = metadata if isinstance(metadata, dict) else {}
+    conversation = fields.get("conversation")
+    found = [conversation.get("id") if isinstance(conversation, dict) else conversation]
+    found += [fields.get(name) for name in SESSION_FIELDS if name != "conversation"]
+    found += [known.get(name) for name in METADATA_FIELDS]
+    found.append(_session_of_user(known.get("user_id")))
+    return [one for one in found if isinstance(one, str) and one]
 
-    def keep(self, turn: Turn | None, role: Role) -> None:
-        """Remember which model has the conversation from now on."""
-        if turn is None:
-            return
-        self._role_of[turn.after] = role
-        self._role_of.move_to_end(turn.after)
-        if len(self._role_of) > self._largest:
-            self._role_of.popitem(last=False)
+
+def _session_of_user(user: object) -> object:
+    """The session in Claude Code's ``metadata.user_id``, which names its user and its session together."""
+    if not isinstance(user, str):
+        return None
+    found = _SESSION_OF_USER.search(user)
+    if found:
+        return found.group(1)
+    try:
+        parsed = json.loads(user)
+    except (ValueError, RecursionError):
+        return None
+    return parsed.get("session_id") if isinstance(parsed, dict) else None
+
+
+def _digest(*parts: str) -> str:
+    """32 hexadecimal digits; parts are separated, so that they cannot run into each other."""
+    hashed = blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        hashed.update(len(data).to_bytes(8, "little"))
+        hashed.update(data)
+    return hashed.hexdigest()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from demur.gateway.decision.abilities import Kind, kind_of
-from demur.gateway.decision.conversations import Turn, conversation_name, turn_of
+from demur.gateway.decision.conversations import Identity, Turn, conversation_name, turn_of
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, clean, parse_body, routed_text
 from demur.gateway.settings import GatewaySettings
@@ -42,7 +42,7 @@ class Question:
 
 
 def read_question(
-    raw: bytes, routed: Callable[[str], bool], settings: GatewaySettings, *, key: str, conversation: str | None
+    raw: bytes, routed: Callable[[str], bool], settings: GatewaySettings, *, key: str, identity: Identity
 ) -> Question:
     """A request's body. ``routed`` tells whether a model's name leaves the choice to demur. Raises ApiError.
 
@@ -61,7 +61,7 @@ def read_question(
         tokens=tokens,
         most_tokens=_most_tokens(fields),
         kind=kind_of(fields, tokens),
-        conversation=conversation_name(fields, key=key, header=conversation),
+        conversation=conversation_name(fields, key=key, identity=identity),
     )
     if not routed(question.model):
         return question
@@ -69,7 +69,7 @@ def read_question(
         text = routed_text(fields, settings.context_characters)
     except ApiError as error:  # raised when a model is chosen: the record of the request names its model
         return replace(question, refused=error)
-    return replace(question, text=text, turn=turn_of(fields, key=key, header=conversation) if settings.sticky else None)
+    return replace(question, text=text, turn=turn_of(fields, key=key, identity=identity) if settings.sticky else None)
 
 
 def _most_tokens(fields: Mapping[str, Any]) -> int:

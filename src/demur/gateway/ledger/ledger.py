@@ -6,7 +6,6 @@ second is missing and nothing is torn. SQLite by default; PostgreSQL by URL, for
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import queue
@@ -14,16 +13,17 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-from demur.errors import StoreError, require
+from demur.errors import StoreError
 from demur.gateway.budgets import Spent, start_of
 from demur.gateway.keys import Doorkeeper
+from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
 COMMIT_SECONDS, LARGEST_COMMIT = 0.5, 2_000
@@ -222,59 +222,30 @@ class PostgresBackend:
     """A PostgreSQL database, reconnected after a failure."""
 
     def __init__(self, url: str) -> None:
-        self._psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
-        logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings show whole rows
-        errors = self._psycopg.errors
-        self.unfit: tuple[type[Exception], ...] = (errors.DataError, errors.IntegrityError, errors.DatatypeMismatch)
-        self.unfit += (ValueError, TypeError, OverflowError)
-        self._url = url
-        self._db: Any = None
-        self._connect()
-
-    def _connect(self) -> None:
-        # tcp_user_timeout, in ms: a server that vanished without closing is given up as well
-        self._db = self._psycopg.connect(self._url, connect_timeout=5, tcp_user_timeout=10_000)
-        with self._db.transaction():
-            self._db.execute("select pg_advisory_xact_lock(60311)")  # replicas start together
-            _prepare(self._db.execute)
+        self._connection = PostgresConnection(url, _prepare)
+        self.unfit: tuple[type[Exception], ...] = self._connection.unfit
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; existing records stay unchanged."""
-        with self._with_connection() as db, db.transaction(), db.cursor() as cursor:
+        with self._connection.transaction() as db, db.cursor() as cursor:
             cursor.executemany(_insert("%s"), list(map(_row, records)))
 
     def spent(self, keys: Sequence[str]) -> dict[str, Spent]:
         """USD of each key's requests so far."""
         now = time.time()
-        with self._with_connection() as db, db.transaction():
+        with self._connection.transaction() as db:
             rows = db.execute(_sums("%s", len(keys)), [*_periods(now), *keys]).fetchall()
         return _spent_of(rows, now)
 
-    @contextmanager
-    def _with_connection(self) -> Iterator[Any]:
-        """The connection; after an error it is closed, and opened again at the next use."""
-        if self._db is None or self._db.closed:
-            self._connect()
-        try:
-            yield self._db
-        except self.unfit:
-            raise
-        except Exception as error:
-            if type(error) is self._psycopg.ProgrammingError:  # not the server's: a value that cannot be sent
-                raise TypeError(str(error)) from None
-            self._db.close()
-            raise
-
     def close(self) -> None:
         """Close the connection."""
-        if self._db is not None:
-            self._db.close()
+        self._connection.close()
 
 
 def open_backend(url: str) -> Backend:
     """SQLite file or postgresql://... URL; raises StoreError that does not show the URL's password."""
     try:
-        return PostgresBackend(url) if url.startswith(("postgresql://", "postgres://")) else SqliteBackend(url)
+        return PostgresBackend(url) if url.startswith(SCHEMES) else SqliteBackend(url)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"ledger {url}: {error}; name a file in a folder that can be written") from error
     except Exception as error:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.decision.check_draft import DraftChecker, Outgoing
-from demur.gateway.decision.choose_model import Choice, Chooser
+from demur.gateway.decision.choose_model import Choice, settle
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.upstreams.answer import Answer, is_temporary
@@ -106,7 +106,6 @@ def no_model_left(error: UpstreamDown) -> ApiError:
 async def checked_draft(
     decider: Decider,
     upstreams: Mapping[Role, Upstream],
-    chooser: Chooser,
     choice: Choice,
     first: Decision,
     sent: Outgoing,
@@ -126,13 +125,13 @@ async def checked_draft(
         reason = f"{choice.reason}; {error}, so the strong model answers"
         seconds = time.perf_counter() - started
         return Checked("strong", reason, first.score, seconds, fallback=True, refused=error.refused)
-    seconds, turn = time.perf_counter() - started, sent.question.turn
+    seconds = time.perf_counter() - started
     if draft is None:
         alone = decider.router.prompt_router.decide(first.score, threshold=first.threshold)
         reason = f"{alone.reason}; the weak model refused a draft that can be checked: the gate is void"
-        return Checked(*chooser.settle(turn, alone.role, reason), first.score, seconds, void=True)
+        return Checked(*settle(alone.role, reason, choice.stays), first.score, seconds, void=True)
     made, extra = draft.decision, draft.extra_samples
-    role, reason = chooser.settle(turn, made.role, made.reason)
+    role, reason = settle(made.role, made.reason, choice.stays)
     if role == "weak":
         return Checked(role, reason, made.score, seconds, draft.answer, extra, made.void)
     draft.answer.close()

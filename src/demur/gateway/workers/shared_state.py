@@ -90,17 +90,17 @@ class Board:
     """A folder in which each worker writes its counts, so that any of them can report the sum."""
 
     def __init__(self, folder: Path, number: int) -> None:
-        self._folder, self._number = folder, number
+        self.folder, self._number = folder, number
         self.buckets = SharedBuckets(folder / "rates")
         self._beats = beats_of(folder)
 
     def hour_file(self) -> Path:
         """The file of this worker's last hour."""
-        return self._folder / f"{self._number}.hour"
+        return self.folder / f"{self._number}.hour"
 
     def hours(self) -> list[Path]:
         """The files of every worker's last hour."""
-        return sorted(self._folder.glob("*.hour"))
+        return sorted(self.folder.glob("*.hour"))
 
     def beat(self) -> None:
         """Record a sign of life of this worker."""
@@ -108,9 +108,9 @@ class Board:
 
     def put(self, counted: dict[str, Any]) -> None:
         """Write this worker's counts so far."""
-        part = self._folder / f"{self._number}.part"
+        part = self.folder / f"{self._number}.part"
         part.write_text(json.dumps(counted), encoding="utf-8")
-        part.replace(self._folder / f"{self._number}.json")
+        part.replace(self.folder / f"{self._number}.json")
 
     def before(self) -> dict[str, Any] | None:
         """The counts of the previous worker of this number."""
@@ -118,11 +118,11 @@ class Board:
 
     def others(self) -> list[dict[str, Any]]:
         """The counts of the other workers."""
-        names = (file.name for file in self._folder.glob("*.json"))
+        names = (file.name for file in self.folder.glob("*.json"))
         return [found for name in names if name != f"{self._number}.json" for found in self._read(name)]
 
     def _read(self, name: str) -> Iterator[dict[str, Any]]:
-        file = self._folder / name
+        file = self.folder / name
         if file.is_file():
             yield json.loads(file.read_text(encoding="utf-8"))
 

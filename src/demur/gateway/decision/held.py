@@ -1,0 +1,116 @@
+"""Which model a conversation stays with, and when it may leave the strong one. Pure functions.
+
+Inside a tool loop the model never changes. At a new ask a weak decision is followed only where the ask is expected to
+save more at the weak model than reading the conversation again at the strong one costs, once its prompt cache is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from demur.gateway.decision.conversations import Turn
+from demur.models.prices import Price
+from demur.records import Role
+
+ANSWER_TOKENS = 300  # of an answer, where the router's record does not know
+REPEATED_SECONDS = 600.0  # the same beginning again within this time is another try, after it another conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is known of a conversation after its last request."""
+
+    role: Role  # that answered, or was to
+    ask: str  # `Turn.ask` that demur chose this model for; empty where the client or an outage did
+    at: float  # seconds since 1970
+    tokens: int = 0  # of the last request, estimated: so many a prompt cache may hold
+    asks: int = 1
+    requests: int = 1
+    mixed: bool = False  # both models have answered in it
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A conversation's record, and the name of the turn under which it was found."""
+
+    held: Held
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What the models' next answer in a conversation costs."""
+
+    weak: Price | None
+    strong: Price | None
+    tokens: int  # of the request
+    weak_answer: float = ANSWER_TOKENS  # tokens
+    strong_answer: float = ANSWER_TOKENS
+    cache_seconds: float = 300.0  # that the strong model's prompt cache lasts
+
+
+def locked(turn: Turn | None, found: Found | None) -> Role | None:
+    """The model that a tool loop has begun with; None outside of one."""
+    if turn is None or found is None or not turn.loops:
+        return None
+    return found.held.role if found.name in turn.ongoing or _same_ask(turn, found.held) else None
+
+
+def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> str:
+    """Why a conversation stays with the strong model whatever the router says; empty where it need not."""
+    if turn is None or found is None or found.held.role != "strong":
+        return ""
+    held = found.held
+    if turn.begins:  # of a beginning it is not known whether it is another try or another conversation
+        again = _same_ask(turn, held) and now - held.at < REPEATED_SECONDS
+        return "the conversation stays with its model, for the same words again" if again else ""
+    if turn.loops or _same_ask(turn, held):
+        return "the conversation stays with its model"
+    if costs.weak is None or costs.strong is None or costs.strong.usd_per_cached_token is None:
+        return "the conversation stays with its model: what its prompt cache is worth is unknown"
+    saved, lost = _saving(held, costs, now)
+    if saved > lost:
+        return ""
+    return f"the conversation stays with its model: ${saved:.4f} less for this ask, ${lost:.4f} of prompt cache"
+
+
+def _saving(held: Held, costs: Costs, now: float) -> tuple[float, float]:
+    """USD that an ask of the conversation's usual length saves at the weak model, and what the strong one's prompt
+    cache is worth."""
+    assert costs.weak is not None and costs.strong is not None and costs.strong.usd_per_cached_token is not None
+    cached = min(held.tokens, costs.tokens) if now - held.at < costs.cache_seconds else 0
+    more = held.requests / held.asks - 1  # requests of the ask after its first, whose cache is warm
+    at_strong = _usd(costs.strong, costs.tokens, costs.strong_answer, cached)
+    at_strong += more * _usd(costs.strong, costs.tokens, costs.strong_answer, costs.tokens)
+    at_weak = _usd(costs.weak, costs.tokens, costs.weak_answer, 0)
+    at_weak += more * _usd(costs.weak, costs.tokens, costs.weak_answer, costs.tokens)
+    return at_strong - at_weak, cached * (costs.strong.usd_per_input_token - costs.strong.usd_per_cached_token)
+
+
+def _usd(price: Price, tokens: int, answer: float, cached: int) -> float:
+    """Of one request whose cached tokens have a price of their own."""
+    full = price.usd_per_input_token
+    read = full if price.usd_per_cached_token is None else price.usd_per_cached_token
+    return (tokens - cached) * full + cached * read + answer * price.usd_per_output_token
+
+
+def kept(turn: Turn, before: Found | None, role: Role, *, chosen: bool, tokens: int, now: float) -> Held:
+    """A conversation's record after this turn. ``chosen``: demur chose the model for what the ask says."""
+    held = before.held if before else None
+    if held is None or (turn.begins and not _same_ask(turn, held)):
+        return Held(role, turn.ask if chosen else "", now, tokens)
+    goes_on = turn.loops or _same_ask(turn, held)
+    return replace(
+        held,
+        role=role,
+        ask=turn.ask if chosen or _same_ask(turn, held) else "",
+        at=now,
+        tokens=tokens,
+        asks=held.asks + (not goes_on),
+        requests=held.requests + 1,
+        mixed=held.mixed or held.role != role,
+    )
+
+
+def _same_ask(turn: Turn, held: Held) -> bool:
+    return bool(turn.ask) and turn.ask == held.ask

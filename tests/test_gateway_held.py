@@ -1,0 +1,92 @@
+"""When a conversation stays with its model: inside a tool loop always, else as long as its prompt cache is worth it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from demur.gateway.decision.conversations import Turn
+from demur.gateway.decision.held import Costs, Found, Held, kept, locked, stays
+from demur.models.prices import Price
+from demur.records import Role
+
+NOW = 1_000_000.0
+NEW, LOOP = Turn(("n",), ("n",), ask="new"), Turn(("n",), ("n",), ask="old", loops=True)
+FREE, CLOUD = Price(0.0, 0.0, "free"), Price(3e-6, 15e-6, "list", 0.3e-6)
+
+
+def found(role: Role = "strong", **more: object) -> Found:
+    return Found(replace(Held(role, "old", NOW - 10, tokens=1000), **more), "n")  # type: ignore[arg-type]
+
+
+def costs(tokens: int = 1000, **more: object) -> Costs:
+    return replace(Costs(FREE, CLOUD, tokens, 100, 100), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ["weak", "strong"])
+def test_a_tool_loop_keeps_its_model(role: Role) -> None:
+    assert locked(LOOP, found(role)) == role
+    assert locked(replace(LOOP, ask="reminded", ongoing=frozenset("n")), found(role)) == role  # found by a call
+    assert locked(replace(LOOP, ask="another"), found(role)) is None
+    assert locked(NEW, found(role)) is None
+    assert locked(LOOP, None) is None
+
+
+def test_a_new_ask_leaves_the_strong_model_where_that_saves_more_than_the_cache_is_worth() -> None:
+    """1,000 tokens cached: staying costs .0003 + .0015; the cache is worth .0027. A longer ask saves more."""
+    assert "$0.0018 less for this ask, $0.0027 of prompt cache" in stays(NEW, found(), costs(), NOW)
+    assert stays(NEW, found(requests=4, asks=2), costs(), NOW) == ""  # two requests an ask save .0036
+    assert stays(NEW, found(), costs(strong_answer=200), NOW) == ""  # .0003 + .0030
+
+
+def test_a_cache_that_has_expired_holds_nothing() -> None:
+    """Reading 1,000 tokens costs .0030 either way."""
+    assert stays(NEW, found(at=NOW - 301), costs(), NOW) == ""
+    assert stays(NEW, found(at=NOW - 299), costs(), NOW)
+
+
+def test_what_the_weak_model_costs_counts_against_leaving() -> None:
+    """A cache of 100 tokens is worth .00027; staying costs .0027 + .00003 + .0015, the weak model .005."""
+    dear = Price(5e-6, 0.0, "list")
+    assert stays(NEW, found(tokens=100), costs(), NOW) == ""
+    assert stays(NEW, found(tokens=100), costs(weak=dear), NOW)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [{"weak": None}, {"strong": None}, {"strong": Price(3e-6, 15e-6, "list")}],
+    ids=["weak", "strong", "cache"],
+)
+def test_an_unknown_price_keeps_the_conversation_where_it_is(unknown: dict[str, Any]) -> None:
+    said = stays(NEW, found(tokens=0), costs(**unknown), NOW)
+    assert "unknown" in said
+
+
+def test_the_same_ask_is_answered_by_the_same_model() -> None:
+    again = Turn(("n",), ("n",), ask="old")
+    assert stays(again, found(at=NOW - 10_000), costs(strong_answer=10_000), NOW)
+    assert stays(again, found("weak"), costs(), NOW) == ""  # and may escalate
+    assert stays(LOOP, found(), costs(strong_answer=10_000), NOW)
+
+
+def test_a_beginning_is_held_only_by_the_same_words_lately() -> None:
+    begins = Turn(("n",), ("n",), ask="old", begins=True)
+    assert stays(begins, found(), costs(), NOW)
+    assert stays(begins, found(at=NOW - 700), costs(), NOW) == ""
+    assert stays(begins, found(ask=""), costs(), NOW) == ""  # the client forced it
+    assert stays(replace(begins, ask="new"), found(), costs(), NOW) == ""
+
+
+def test_what_is_kept_of_a_turn() -> None:
+    first = kept(NEW, None, "weak", chosen=True, tokens=50, now=NOW)
+    assert first == Held("weak", "new", NOW, 50, asks=1, requests=1)
+    looped = kept(replace(LOOP, ask="new"), Found(first, "n"), "weak", chosen=False, tokens=60, now=NOW + 1)
+    assert looped == Held("weak", "new", NOW + 1, 60, asks=1, requests=2)
+    then = kept(replace(NEW, ask="other"), Found(looped, "n"), "strong", chosen=True, tokens=70, now=NOW + 2)
+    assert then == Held("strong", "other", NOW + 2, 70, asks=2, requests=3, mixed=True)
+    forced = kept(replace(NEW, ask="last"), Found(then, "n"), "strong", chosen=False, tokens=80, now=NOW + 3)
+    assert (forced.ask, forced.mixed) == ("", True)
+    again = kept(Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW)
+    assert again == Held("weak", "x", NOW, 5)

@@ -1,0 +1,85 @@
+"""Conversations kept in a database: by several processes in one file, by several machines in PostgreSQL."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from demur.gateway.decision.held import Found, Held
+from demur.gateway.ledger import held_conversations
+from demur.gateway.ledger.held_conversations import HeldConversations, SqliteTable, open_table
+
+ONE, OTHER = Held("strong", "a", 1.5, 70, 2, 3, True), Held("weak", "b", 2.5)
+
+
+async def test_what_one_process_keeps_another_finds(tmp_path: Path) -> None:
+    path = str(tmp_path / "run" / "l.sqlite")
+    mine, others = (HeldConversations(open_table(path, None)) for _ in range(2))
+    await mine.keep(["x", "y"], ONE)
+    await mine.keep(["y", "z"], OTHER)
+    assert await others.find(["nothing", "x", "y"]) == Found(ONE, "x")
+    assert await others.find(["y", "x"]) == Found(OTHER, "y")
+    assert await others.find(["nothing"]) is None
+    assert await others.find([]) is None
+    mine.close()
+    others.close()
+    again = HeldConversations(open_table(path, None))  # after a restart
+    assert await again.find(["z"]) == Found(OTHER, "z")
+    again.close()
+    file = tmp_path / "run" / "l-conversations.sqlite"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_without_a_ledger_workers_share_a_file_and_a_process_alone_none(tmp_path: Path) -> None:
+    mine, others, alone = (HeldConversations(open_table("", folder)) for folder in (tmp_path, tmp_path, None))
+    await mine.keep(["x"], ONE)
+    assert await others.find(["x"]) == Found(ONE, "x")
+    assert await alone.find(["x"]) is None
+    for one in (mine, others, alone):
+        one.close()
+
+
+class Away(SqliteTable):
+    """A database that fails when it is told to."""
+
+    away = False
+
+    def execute(self, statement: str, values: object = ()) -> list[object]:
+        if self.away:
+            raise OSError("secret-password")
+        return super().execute(statement, values)  # type: ignore[arg-type]
+
+
+async def test_while_the_database_is_away_a_process_knows_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Away(str(tmp_path / "c.sqlite"))
+    held = HeldConversations(table)
+    await held.keep(["x"], ONE)
+    table.away = True
+    await held.keep(["y"], OTHER)
+    assert await held.find(["y"]) == Found(OTHER, "y")
+    assert await held.find(["x"]) == Found(ONE, "x")
+    table.away = False
+    monkeypatch.setattr(held_conversations, "REST_SECONDS", 0.0)
+    held._ask_again = 0.0
+    assert await held.find(["x"]) == Found(ONE, "x")
+    held.close()
+    assert capsys.readouterr().err == "demur: conversations: the database is away (OSError)\n"
+
+
+async def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_conversations, "LARGEST", 2)
+    monkeypatch.setattr(held_conversations, "SWEEP_EVERY", 4)
+    table = SqliteTable(str(tmp_path / "c.sqlite"))
+    monkeypatch.setattr(
+        held_conversations, "_SWEEP", held_conversations._SWEEP.replace(str(held_conversations.MOST_ROWS), "1")
+    )
+    held = HeldConversations(table)
+    for at in range(4):
+        await held.keep([f"n{at}"], Held("weak", "", float(at)))
+    assert [row[0] for row in table.execute("select name from conversations order by name")] == ["n2", "n3"]
+    assert list(held._own) == ["n2", "n3"]
+    held.close()
