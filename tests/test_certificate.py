@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import GradedFile, plain_text, refuse_training_prompts, unseen
 from demur.evaluation.promises import keep_promise, promise_number, state_folder
 from demur.measure.certificate import (
+    Certificate,
     Loss,
     certify,
     confidence_of,
@@ -89,7 +91,7 @@ def bet(lost: list[float], risk: float, error: float) -> bool:
 
 
 @pytest.mark.parametrize("like", [[0.0], [0.0, 0.0, 0.0, 0.1], [-0.1, 0.1, 0.0], [-0.5, 0.4]])
-@pytest.mark.parametrize(("risk", "confidence"), [(0.05, 0.95), (0.1, 0.8)])
+@pytest.mark.parametrize(("risk", "confidence"), [(0.05, 0.95), (0.1, 0.8), (0.2, 0.6)])
 def test_the_bet_is_won_with_as_many_prompts_as_the_formula_says(
     like: list[float], risk: float, confidence: float
 ) -> None:
@@ -265,3 +267,90 @@ def test_a_second_promise_is_numbered(number: int, said: str) -> None:
     from demur.measure.certificate import _stated
 
     assert _stated(0.95, number) == said
+
+
+def stated(**changed: Any) -> Certificate:
+    given: dict[str, Any] = {"threshold": 0.5, "risk": 0.05, "confidence": 0.9, "loss": "missed", "measured_loss": 0.02}
+    given |= {"strong_share": 0.25, "m": 1200, "method": "a test", "data_hash": "h"}
+    return Certificate(**given | changed)
+
+
+def test_a_certificate_says_what_it_promises_and_beside_how_many() -> None:
+    assert stated().sentence == (
+        "the weak model served and the strong one would have been better: at most 5.0% with 90% confidence (measured "
+        "2.0% on 1,200 graded prompts, of which 25% go to the strong model; a test)"
+    )
+    third = stated(number=3)
+    assert third.tested_at == pytest.approx(1 - 0.1 / 12)
+    assert "a test; promise 3 on these prompts, tested at 99.17% so that all hold together)" in third.sentence
+
+
+@pytest.mark.parametrize(("number", "error"), [(1, 0.05), (2, 0.1 / 6), (3, 0.1 / 12)])
+def test_each_promise_may_err_a_smaller_share_of_the_time(number: int, error: float) -> None:
+    assert 1 - confidence_of(number, 0.9) == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    ("risk", "confidence", "needed"),
+    [
+        *((0.05, 0.95, 59), (0.1, 0.95, 29), (0.2, 0.95, 14), (0.3, 0.95, 9), (0.01, 0.95, 299), (0.96, 0.95, 1)),
+        *((0.5, 0.5, 1), (0.5, 0.75, 2)),
+    ],
+)
+def test_prompts_needed_without_a_loss_by_hand(risk: float, confidence: float, needed: int) -> None:
+    """The least m with (1 - risk)^m <= 1 - confidence."""
+    assert prompts_needed(risk, confidence) == needed
+
+
+def test_a_promise_that_would_take_millions_says_so() -> None:
+    with pytest.raises(InputError, match="more than 4,194,304 are needed"):
+        certify([0.5], [1.0], [1.0], [0.5], risk=1e-7)
+
+
+def test_a_loss_is_a_better_answer_missed_or_the_quality_lost_below_the_threshold() -> None:
+    scores, weak, strong = np.array([0.4, 0.4, 0.4, 0.5]), np.array([0, 1, 0.5, 0]), np.array([1, 0, 0.5, 1])
+    assert losses_at(0.5, scores, weak, strong, "missed").tolist() == [1, 0, 0, 0]
+    assert losses_at(0.5, scores, weak, strong, "difference").tolist() == [1, -1, 0, 0]
+
+
+def test_the_first_threshold_that_fails_ends_the_sequence() -> None:
+    """At .3 sixty of 200 answers are missed; at .6 the others gain more than that, which is too late."""
+    scores = np.repeat([0.2, 0.5], [60, 140])
+    weak, strong = np.repeat([0.0, 1.0], [60, 140]), np.repeat([1.0, 0.0], [60, 140])
+    with pytest.raises(InputError, match=r"30\.0% are lost"):
+        certify(scores, weak, strong, [0.3, 0.6], risk=0.05, loss="difference")
+
+
+def test_a_threshold_that_keeps_nothing_on_the_weak_model_is_no_promise() -> None:
+    """At .5, the least score, every prompt is still strong; at .7 all are lost."""
+    scores = np.repeat([0.5, 0.6], 50)
+    with pytest.raises(InputError, match=r"100\.0% are lost"):
+        certify(scores, np.zeros(100), np.ones(100), [0.5, 0.7], risk=0.05)
+
+
+def test_what_was_measured_is_counted_at_the_threshold() -> None:
+    """Of 400 prompts the lower 300 are weak, two of them missed."""
+    scores, weak = np.repeat([0.1, 0.5, 0.9], [300, 50, 50]), np.ones(400)
+    weak[:2] = 0
+    found = certify(scores, weak, np.ones(400), [0.1, 0.5], risk=0.05)
+    assert (found.threshold, found.strong_share, found.measured_loss) == (0.5, 0.25, 2 / 400)
+    assert (found.m, found.number, found.confidence, len(found.data_hash)) == (400, 0, 0.95, 32)
+
+
+@pytest.mark.parametrize(("risk", "confidence"), [(0.0, 0.9), (1.0, 0.9), (0.05, 0.0), (0.05, 1.0)])
+def test_risk_and_confidence_lie_between_0_and_1(risk: float, confidence: float) -> None:
+    with pytest.raises(InputError, match="must both lie between 0 and 1"):
+        certify([0.5], [1.0], [1.0], [0.5], risk=risk, confidence=confidence)
+
+
+@pytest.mark.parametrize("weak", [[0.5, math.nan], [0.5, math.inf]])
+def test_one_quality_that_is_not_finite_is_refused(weak: list[float]) -> None:
+    with pytest.raises(InputError, match="qualities lie in"):
+        certify([0.1, 0.2], weak, [1.0, 1.0], [0.5], risk=0.1)
+
+
+def test_the_sequence_is_the_200_quantiles_of_the_training_scores_and_one_above() -> None:
+    grid = fixed_thresholds(np.arange(1000))
+    assert (len(grid), grid[0], grid[-2]) == (201, 0, 999)
+    assert grid[-1] == np.nextafter(999.0, math.inf)
+    assert grid[1] == pytest.approx(999 / 199)

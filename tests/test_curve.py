@@ -232,3 +232,59 @@ def test_the_band_stays_where_quality_can_be() -> None:
     np.testing.assert_allclose(band[:, -1], 1)  # always strong is always right
     weak_band = cost_quality_curve(random.random(40), weak, weak).band(np.array([0.0, 1.0]))
     assert weak_band[1, 0] - weak_band[0, 0] > 0.2  # always weak is as uncertain as 40 coins
+
+
+def test_without_a_gap_there_is_no_interval() -> None:
+    for strong in ([1, 0], [0, 0]):  # equal in mean, and worse
+        curve = cost_quality_curve([2, 1], [0, 1], strong)
+        assert all(math.isnan(bound) for bound in curve.interval("cpt50"))
+        assert math.isnan(curve.pgr(0.5))
+        assert math.isnan(curve.apgr)
+
+
+@pytest.mark.parametrize("metric", ["xyz50", "cptx", "cpt", "50"])
+def test_only_apgr_and_percentages_have_intervals(metric: str) -> None:
+    with pytest.raises(InputError, match=f"no interval is called '{metric}'"):
+        cost_quality_curve([1, 2], [0, 0], [0, 1]).interval(metric)
+
+
+def test_every_percentage_has_its_own_interval() -> None:
+    """All prompts gain alike: whichever are drawn, p % of the gap takes p % of the calls."""
+    curve = cost_quality_curve(np.arange(20), np.zeros(20), np.ones(20))
+    for percentage in (20, 50, 80):
+        assert curve.interval(f"cpt{percentage}") == pytest.approx((percentage / 100, percentage / 100))
+        assert curve.cpt(percentage / 100) == pytest.approx(percentage / 100)
+    assert curve.interval("apgr") == pytest.approx((0.5, 0.5))
+    assert curve.cpt(0.0) == 0.0
+
+
+def test_a_resample_that_never_recovers_so_much_counts_as_all_calls() -> None:
+    """Twenty prompts gain, one loses: before it 105 % are recovered, unless it is not drawn, so one time in three."""
+    gains = np.repeat([1.0, 0.0, -1.0], [20, 19, 1])
+    curve = cost_quality_curve(gains, (gains < 0).astype(float), (gains > 0).astype(float))
+    assert curve.cpt(1.04) == pytest.approx(0.494)
+    assert curve.interval("cpt104")[1] == 1.0
+
+
+def test_one_prompt_has_a_curve_under_both_protocols() -> None:
+    assert cost_quality_curve([0.5], [0], [1]).strong_shares.tolist() == [0, 1]
+    assert cost_quality_curve([0.5], [0], [1], protocol="routellm").strong_shares.tolist() == [0] + [1] * 10
+
+
+def test_deciles_lie_between_scores_as_numpys_quantiles_do() -> None:
+    scores = np.random.default_rng(0).random(23)
+    curve = cost_quality_curve(scores, np.zeros(23), np.ones(23), protocol="routellm")
+    assert curve.thresholds[1:] == pytest.approx(np.quantile(scores, np.arange(10) / 10)[::-1])
+    assert curve.thresholds[0] == np.nextafter(scores.max(), math.inf)
+
+
+def test_prompts_of_one_group_are_drawn_together() -> None:
+    """Both drafts of a prompt gain alike: as wide an interval as of the prompts alone, and wider than of 80."""
+    random = np.random.default_rng(0)
+    score, gains = random.random(40), (random.random(40) < 0.5).astype(float)
+    alone = cost_quality_curve(score, np.zeros(40), gains).interval("apgr")
+    pairs = [np.repeat(values, 2) for values in (score, np.zeros(40), gains)]
+    grouped = cost_quality_curve(*pairs, groups=np.repeat(np.arange(40), 2)).interval("apgr")
+    loose = cost_quality_curve(*pairs).interval("apgr")
+    assert grouped == pytest.approx(alone)
+    assert loose[1] - loose[0] < 0.85 * (alone[1] - alone[0])

@@ -7,14 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from demur.errors import ArtifactError, InputError
 from demur.gate.drafts import gate_rows, read_drafts
-from demur.gate.extra_samples import gain_for_the_money
-from demur.gate.gate import EMPTY_NLL, SIGNALS, Gate, GateRows, GateStep, GateVerdict, fit_gate, read_head, read_signals
+from demur.gate.extra_samples import ExtraSamplesTrial, answer_tokens, gain_for_the_money, trials
+from demur.gate.gate import (
+    EMPTY_NLL,
+    SIGNALS,
+    Gate,
+    GateRows,
+    GateStep,
+    GateVerdict,
+    fit_gate,
+    gate_verdict,
+    read_head,
+    read_signals,
+)
 from demur.gate.router import Router, believed_quality, drafts_of
 from demur.gate.staged import (
     Rehearsal,
@@ -415,3 +427,177 @@ def test_a_drafts_gain_is_the_strong_models_belief_in_itself_less_that_in_this_d
     assert heads[:, 0].tolist() == pytest.approx([0.1, 0.1, 0.7, 0.1])  # of each order's own draft
     assert rows.gains[0].tolist() == [0.5 - 0.75, 0.5 - 0.75, 0.5, 0.5]
     assert rows.gains[1].tolist() == [0.0, 0.0, 1.0, 1.0]  # two strong answers only: they need not be as many
+
+
+def gate_of(*steps: GateStep, head: GateStep | None = None, verdict: GateVerdict | None = None) -> Gate:
+    return Gate(steps or (GateStep(0.0, 1.0, ()),), head, 0.25, GateVerdict(0.0, 0.0, 0.0, 0.0), verdict)
+
+
+def test_a_gate_pays_where_its_whole_interval_lies_above_zero() -> None:
+    none, some = GateVerdict(0.1, 0.2, 0.0, 0.4), GateVerdict(0.1, 0.2, 0.05, 0.4)
+    assert (none.pays, some.pays) == (False, True)
+    assert "does not pay: +0.2000 [+0.0000, +0.4000] of believed gain beside the prompt's own 0.1000" in none.sentence
+    step = GateStep(0.0, 1.0, ())
+    streams = [
+        gate_of(head=head, verdict=verdict).checks_streams
+        for head, verdict in ((None, None), (None, some), (step, None), (step, none), (step, some))
+    ]
+    assert streams == [False, False, True, False, True]
+    assert [gate_of(head=head).needs_logprobs for head in (None, step)] == [False, True]
+    assert gate_of(step, step, step).samples == 2
+
+
+def test_what_a_gate_captures_is_beyond_what_the_prompt_does() -> None:
+    """Of two prompts one gains 1: last by the prompt's score, first after the draft."""
+    gains, before, after = np.array([[1.0], [0.0]]), np.array([[0.1], [0.9]]), np.array([[0.9], [0.1]])
+    found = gate_verdict(after, before, gains)
+    assert (found.prompt_only, found.gain) == (-0.25, 0.5)
+
+
+def test_a_score_moves_by_the_band_at_most() -> None:
+    moved = gate_of().confined(np.array([0.0, 0.5, 0.6, 1.0]), np.full(4, 0.5))
+    assert moved.tolist() == [0.25, 0.5, 0.6, 0.75]
+    gate = gate_of(GateStep(0.0, 1.0, (), spread=0.125), GateStep(0.0, 1.0, ()))
+    assert not gate.settled(0, 0.75, 0.5)  # just two deviations away
+    assert gate.settled(0, 0.76, 0.5)
+
+
+def test_a_draft_that_is_sure_of_every_token_has_the_log_of_a_thousandth() -> None:
+    assert read_signals([0, 1], [(0.0,), (-0.5,)])[1] == pytest.approx(np.log(1e-3))
+    assert read_signals([0, 1], [(-1.0,), (0.0,)])[1] == pytest.approx(np.log(1.001))
+
+
+def test_a_gate_takes_eight_extra_samples_and_no_step_spreads_that_changes_nothing() -> None:
+    random = np.random.default_rng(0)
+    signals = np.broadcast_to(random.normal(size=(1, 40, 2, 3)), (9, 40, 2, 3))
+    prompt = random.random(40)
+    gains = random.normal(size=(40, 2)) + signals[0, :, :, 0]
+    gate, held = fit_gate(GateRows(prompt, signals, gains))
+    assert gate.samples == 8
+    assert [step.spread for step in gate.steps] == [0.0] * 9
+    changes = held[-1] - prompt[:, None]
+    assert (np.abs(changes) <= gate.band + 1e-12).all()
+    assert np.mean(np.abs(changes) > gate.band - 1e-12) == pytest.approx(0.2, abs=0.02)  # a fifth is cut, on both sides
+    assert changes.max() == pytest.approx(gate.band)
+    assert changes.min() == pytest.approx(-gate.band)
+
+
+def test_first_tokens_that_tell_the_gain_are_worth_a_head() -> None:
+    random = np.random.default_rng(0)
+    gains = random.normal(size=(60, 2))
+    nothing = random.normal(size=(1, 60, 2, 3))
+    gate, _ = fit_gate(GateRows(random.random(60), nothing, gains, np.stack([gains, gains], axis=2)))
+    assert gate.head_verdict is not None
+    assert gate.head_verdict.pays
+    assert not gate.verdict.pays
+
+
+def test_a_prompt_on_the_edge_of_the_band_is_checked_and_asks_on_while_two_deviations_could_turn_it() -> None:
+    """Band .25, spread .125: at threshold .5 the drafts lie .25 away, which is not certain, or further, which is."""
+    steps = np.array([[[0.75, 0.8]], [[0.1, 0.2]], [[0.9, 0.4]]])
+    scores = StagedScores(np.array([0.25]), steps, np.array([0.125, 0.25, 0.0]), 0.25)
+    use = scores.use(0.5)
+    assert use.checked.tolist() == [[True, True]]
+    assert use.extra.tolist() == [[2, 0]]
+    assert use.strong.tolist() == [[True, True]]
+    assert not scores.use(0.51).checked.any()
+    assert scores.use(0.51).extra.tolist() == [[0, 0]]
+
+
+def test_prompts_that_go_to_one_model_are_neither_checked_nor_sampled_again() -> None:
+    use = Use(np.array([[True], [False], [False]]), np.ones((3, 1), dtype=bool), np.full((3, 1), 2))
+    some = np.array([True, True, False])
+    for role, strong in (("strong", [True, True, False]), ("weak", [False, False, False])):
+        sent = use.sent(some, role)  # type: ignore[arg-type]
+        assert sent.strong[:, 0].tolist() == strong
+        assert sent.checked[:, 0].tolist() == [False, False, True]
+        assert sent.extra[:, 0].tolist() == [0, 0, 2]
+    assert use.sent(some, None) is use
+    assert use.sentence == (
+        "checks 100% of the prompts, 2.00 extra weak samples per prompt; 33% go to the strong model, 33% after a draft"
+    )
+
+
+def test_the_same_money_by_hand() -> None:
+    """Strong answers cost .9 and 1.9 more than weak ones. The first use spends .375 a prompt, .275 over always-weak:
+    .275 / .45 of the first strong answer. The second sends all, and so does the router alone for the same money."""
+    scores, gains = np.array([0.9, 0.1]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    first = Use(
+        np.array([[True, False], [False, False]]),
+        np.array([[True, True], [False, False]]),
+        np.array([[1, 0], [0, 0]]),
+    )
+    every = Use(np.ones((2, 2), dtype=bool), np.zeros((2, 2), dtype=bool), np.zeros((2, 2), dtype=int))
+    costs = np.array([0.1, 0.1]), np.array([1.0, 2.0])
+    alone = 0.275 / 0.45
+    assert gain_for_the_money([first], scores, gains, *costs)[0] == pytest.approx((1 - alone) / 2 / 2)
+    assert gain_for_the_money([every], scores, gains, *costs)[0] == pytest.approx(0.0)
+    assert gain_for_the_money([first, every], scores, gains, *costs)[0] == pytest.approx((1 - alone) / 2 / 2 / 2)
+
+
+def test_a_trial_is_averaged_over_nine_shares_and_says_what_it_found() -> None:
+    random = np.random.default_rng(0)
+    prompt, held, gains = random.random(30), random.random((2, 30, 2)), random.normal(size=(30, 2))
+    gate = gate_of(GateStep(0.0, 1.0, (), spread=0.1), GateStep(0.0, 1.0, ()))
+    usd = np.full(30, 0.001), np.full(30, 0.01)
+    found = trials(gate, prompt, held, gains, (10.0, 100.0), usd)
+    assert [one.samples for one in found] == [0, 1]
+    scores = StagedScores(prompt, held, np.array([0.1, 0.0]), 0.25)
+    spread = scores.at_most(1).spreads
+    uses = [replace(scores, spreads=spread).use(float(np.quantile(held[1], k / 10))) for k in range(1, 10)]
+    last = found[1]
+    assert last.checked == pytest.approx(np.mean([use.checked.mean() for use in uses]))
+    assert last.extra == pytest.approx(np.mean([use.extra.mean() for use in uses]))
+    assert last.dropped == pytest.approx(np.mean([(use.checked & use.strong).mean() for use in uses]))
+    assert last.tokens == pytest.approx((10 * (last.extra + last.dropped), 100 * (last.extra + last.dropped)))
+    assert last.for_the_money == gain_for_the_money(uses, prompt, gains, *usd)
+    assert trials(gate, prompt, held, gains, (10.0, 100.0))[1].for_the_money is None
+    shown = ExtraSamplesTrial(1, GateVerdict(0.1, 0.2, 0.1, 0.3), 0.5, 0.25, 0.125, (20.0, 3.0))
+    assert shown.line == (
+        "at most 1 extra: +0.2000 [+0.1000, +0.3000] believed gain; checks 50%, 0.25 extra samples and 0.12 answers "
+        "dropped per prompt (20 tokens read, 3 written), 2 weak calls in a row at most"
+    )
+    paid = replace(shown, for_the_money=(0.01, -0.02, 0.03))
+    assert paid.line.endswith("at most; +0.0100 [-0.0200, +0.0300] if the prompt router may spend as many USD")
+
+
+def test_tokens_of_an_answer_are_means_over_all_answers() -> None:
+    one, other = Sample(0, "a", None, "stop", 10, 1), Sample(1, "b", None, "stop", 20, 4)
+    assert answer_tokens([[one, other], [other, other]]) == (17.5, 3.25)
+
+
+def test_drafts_are_read_from_as_many_samples_as_every_prompt_has() -> None:
+    """Eight samples are read from four places on, of four prompts' worth that all have; the draft is the first."""
+    answers = [sample(i, "a", 0.1 * i) for i in range(8)]
+    drafts = read_drafts([np.arange(8) % 2, np.arange(10) % 2], [answers, [*answers, *answers[:2]]], 2)
+    assert drafts.orders.shape == (2, 4, 8)
+    assert drafts.orders[1, :, 0].tolist() == [0, 2, 4, 6]
+    assert drafts.orders[0, 3].tolist() == [6, 7, 0, 1, 2, 3, 4, 5]
+    share = SIGNALS.index("share with the draft's meaning")
+    assert drafts.signals[:, 0, 0, share].tolist() == pytest.approx([1.0, 1 / 2, 2 / 3])
+    assert drafts.signals[1, 0, 1, :3].tolist() == pytest.approx([0.2, np.log(0.201), 0.25])  # the draft 2 and 3
+
+
+def test_an_empty_answer_needs_no_log_probs() -> None:
+    silent = replace(sample(1, "", None), text="")
+    some = read_drafts([np.array([0, 1])], [[sample(0, "a", 0.5), silent]], 0)
+    assert some.heads is not None
+    assert some.heads[0].tolist() == [[0.5, 0.5], [EMPTY_NLL, EMPTY_NLL]]
+    none = read_drafts([np.array([0, 1])], [[sample(0, "a", 0.5), sample(1, "b", None)]], 0)
+    assert none.heads is None
+    assert none.signals[0, 0, :, 0].tolist() == [0.0, 0.0]
+
+
+def test_groups_of_twenty_are_judged_and_the_most_are_twelve() -> None:
+    lower = np.full(20, -1.0) + np.tile([0.1, -0.1], 10)
+    (found,) = weaker_groups(np.ones((20, 1)), ["p"] * 20, lower)
+    assert found.prompts == 20
+    assert found.gain == pytest.approx(-1.0)
+    assert found.sentence.startswith(
+        "the weak model is believed better on 20 training prompts like 'p': the strong one"
+    )
+    assert weaker_groups(np.ones((19, 1)), ["p"] * 19, lower[:19]) == ()
+    assert weaker_groups(np.ones((30, 1)), ["p"] * 30, np.zeros(30)) == ()  # neither better nor worse
+    many = weaker_groups(np.repeat(np.eye(13), 40, axis=0), ["p"] * 520, np.tile(lower, 26))
+    one = next(one for one in many if one.prompts == 40)
+    assert one.low == pytest.approx(-1 - norm.ppf(1 - 0.025 / 12) * 0.1 / 39**0.5, abs=1e-5)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.errors import InputError
+from demur.measure.certificate import Certificate
 from demur.measure.threshold import (
     Calibration,
     payback,
@@ -17,6 +18,7 @@ from demur.measure.threshold import (
     threshold_for_quality,
     threshold_for_share,
     threshold_for_usd,
+    threshold_from_certificate,
 )
 
 
@@ -115,3 +117,65 @@ def test_a_threshold_lies_halfway_between_scores_and_at_the_ends_on_them() -> No
 def test_one_score_that_is_not_finite_is_refused(scores: list[float]) -> None:
     with pytest.raises(InputError, match="2 scores, 1 not finite"):
         threshold_for_share(scores, 0.3)
+
+
+def test_a_calibration_says_what_it_was_set_on() -> None:
+    found = Calibration(0.5, 0.25, 1200, "strong share 30%")
+    assert found.sentence == "strong share 30% asked; strong share 25% of 1,200 of your prompts"
+    alone = Calibration(0.5, 0.25, 8, "x", on="them", gate=False, unknown=0.1)
+    assert alone.sentence == (
+        "x asked; strong share 25% of 8 of them; 10% cannot be told and go by the setting `unknown`; without the gate"
+    )
+
+
+def test_prompts_of_either_side_are_counted_by_themselves() -> None:
+    """Two of eight are strong; with three more that are always strong five of eleven, with three weak two of eleven."""
+    found = Calibration(0.5, 0.25, 8, "x")
+    assert (found.beside(3, 0).strong_share, found.beside(3, 0).n) == (5 / 11, 11)
+    assert (found.beside(0, 3).strong_share, found.beside(0, 3).unknown) == (2 / 11, 3 / 11)
+
+
+def test_a_certificate_sets_its_threshold_without_the_gate() -> None:
+    given = (0.5, 0.05, 0.9, "missed", 0.02, 0.25, 1200, "a test", "h")
+    found = threshold_from_certificate(Certificate(*given))  # type: ignore[arg-type]
+    assert found == Calibration(
+        0.5, 0.25, 1200, "risk 5.0% with 90% confidence (missed)", "the graded prompts", gate=False
+    )
+    second = threshold_from_certificate(Certificate(*given, number=2))  # type: ignore[arg-type]
+    assert second.on == "the graded prompts, promise 2 on them"
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.1, -0.5])
+def test_a_quality_to_keep_is_a_fraction(keep: float) -> None:
+    with pytest.raises(InputError, match="it is a fraction of the strong model's quality"):
+        threshold_for_quality([0.1], [1.0], [1.0], keep, on="x")
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_a_fraction(share: float) -> None:
+    with pytest.raises(InputError, match="it is a fraction, from 0 to 1"):
+        threshold_for_share([0.1], share)
+
+
+def test_quality_is_estimated_over_all_drafts() -> None:
+    """Prompts of weak 0 and strong 1; three of the four drafts lie at .3 or above, so that many keep .75."""
+    found = threshold_for_quality([[0.1, 0.3], [0.5, 0.7]], [0, 0], [1, 1], 0.75, on="x")
+    assert (found.strong_share, found.n) == (0.75, 2)
+
+
+def test_where_the_weak_model_is_as_good_no_prompt_goes_to_the_strong_one() -> None:
+    assert threshold_for_quality([0.1, 0.2, 0.3], [1, 1, 1], [1, 1, 1], 1.0, on="x").strong_share == 0
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ((2.0, 0.01, 0.01), "never: a call costs $0.010000 on the weak and $0.010000 on"),
+        ((2.0, None, 0.01), "a price is unknown"),
+        ((2.0, 0.0, None), "a price is unknown"),
+        ((0.7, 0.002, 0.012), "at a strong share of 30% a call saves $0.007000 against always-strong, so it is earned"),
+    ],
+)
+def test_payback_in_words(costs: tuple[float | None, float | None, float | None], said: str) -> None:
+    assert said in payback(*costs, 0.3)
+    assert "after 101 calls" in payback(0.701, 0.002, 0.012, 0.3)

@@ -103,7 +103,7 @@ class Rehearsal:
         scores.
         """
         m = len(self.scores)
-        width = max(1, round(m**0.5))
+        width = round(m**0.5)
         start = np.clip(np.searchsorted(self.scores, prompt_scores) - width // 2, 0, m - width)
         steps = prompt_scores[:, None] + self.changes[:, start[:, None] + np.arange(width)]
         return StagedScores(prompt_scores, np.asarray(steps), np.array([s.spread for s in gate.steps]), gate.band)

@@ -97,9 +97,10 @@ def certify(
     tested_at = confidence_of(number, confidence)
     needed = prompts_needed(risk, tested_at, loss)
     if needed is None or len(score) < needed:
+        enough = f"more than {MOST_PROMPTS:,}" if needed is None else f"at least {needed}"
         raise InputError(
-            f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}; at least "
-            f"{needed} are needed, even if not one of them is lost"
+            f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}; {enough} "
+            "are needed, even if not one of them is lost"
         )
     order = np.random.default_rng(0).permutation(
         len(score)

@@ -274,7 +274,7 @@ def _cpt(shares: FloatArray, qualities: FloatArray, target: float) -> float:
     if not len(reached):
         return math.nan
     at = int(reached[0])
-    if at == 0 or qualities[at] == qualities[at - 1]:
+    if at == 0:
         return float(shares[at])
     part = (target - qualities[at - 1]) / (qualities[at] - qualities[at - 1])
     return float(shares[at - 1] + min(1.0, max(0.0, part)) * (shares[at] - shares[at - 1]))

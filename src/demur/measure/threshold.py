@@ -150,7 +150,7 @@ def payback(labelling_usd: float | None, weak_usd: float | None, strong_usd: flo
     """
     if labelling_usd is None or weak_usd is None or strong_usd is None:
         return "payback: a price is unknown, so what routing saves cannot be counted"
-    saved = strong_usd - (strong_share * strong_usd + (1 - strong_share) * weak_usd)
+    saved = (1 - strong_share) * (strong_usd - weak_usd)
     if saved <= 0:
         return f"payback: never: a call costs ${weak_usd:.6f} on the weak and ${strong_usd:.6f} on the strong model"
     calls = math.ceil(labelling_usd / saved)
