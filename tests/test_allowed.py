@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 
 import demur
 from demur.config import ModelConfig
-from demur.errors import ArtifactError, DemurError, InputError
+from demur.errors import ArtifactError, DemurError, EndpointError, InputError
+from demur.evaluation.signals import signals
 from demur.gate.answer import asking_the_pair
 from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, read_settings
@@ -25,8 +27,10 @@ from demur.methods import LogisticRegression
 from demur.models import allowed
 from demur.models.allowed import AllowedEndpoints, endpoint_names, without_keys
 from demur.models.encoder import load_encoder
+from demur.paper.overhead.quality import run_quality
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
+from pairs import Pair, running_pair, write_questions
 
 SECRET = "MY_CLOUD_SECRET"
 
@@ -119,7 +123,7 @@ def test_a_key_that_a_folder_names_is_not_sent(
         demur.Router.load(folder).route("zzz")
     assert (embedder.keys, embedder.prompts) == ([None], ["zzz"])
     assert f"prompts go to {embedder.host} (m)" in caplog.text
-    assert f"names the key {SECRET}, which is not read from a router; --allow-endpoint {embedder.host}#" in caplog.text
+    assert f"names the key {SECRET}, which is not read from a folder; --allow-endpoint {embedder.host}#" in caplog.text
 
 
 def test_a_key_that_the_user_names_goes_to_its_host_alone(folder: Path, embedder: Embedder) -> None:
@@ -202,3 +206,102 @@ def test_no_url_of_a_folder_passes_for_loopback_that_is_none(text: str, form: st
 def test_keys_are_cut_from_whatever_a_record_holds() -> None:
     record = {"a": [{"api_key_env": "K", "x": "llm:m@http://h/v1#K"}], "b": "no # key", "c": ("m@https://h#K",)}
     assert without_keys(record) == {"a": [{"x": "llm:m@http://h/v1"}], "b": "no # key", "c": ["m@https://h"]}
+
+
+# -- a run's folder ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> Path:
+    """A run as its owner left it: sampled, labelled and trained without any endpoint but the pair's."""
+    made = tmp_path_factory.mktemp("run")
+    prompts = write_questions(made / "q.jsonl", 24)
+    demur.sample(prompts, **pair.names, run=str(made / "run"), n=4)
+    demur.label(run=str(made / "run"), entailment="exact")
+    demur.train(run=str(made / "run"), encoder="letters", methods="logistic", gate="off")
+    return made / "run"
+
+
+@pytest.fixture
+def foreign(sampled: Path, tmp_path: Path) -> Path:
+    shutil.copytree(sampled, tmp_path / "foreign")
+    return tmp_path / "foreign"
+
+
+def recorded(run: Path, change: Callable[[dict[str, Any]], object]) -> str:
+    record = json.loads((run / "run.json").read_text())
+    change(record)
+    (run / "run.json").write_text(json.dumps(record))
+    return str(run)
+
+
+def names_an_encoder(url: str) -> Callable[[dict[str, Any]], object]:
+    return lambda record: record["router"].update(encoder=f"m@{url}#{SECRET}")
+
+
+def names_a_judge(url: str) -> Callable[[dict[str, Any]], object]:
+    return lambda record: record["label"].update(entailment=f"llm:j@{url}#{SECRET}", rules=False)
+
+
+READERS: dict[str, tuple[Callable[[str], Callable[[dict[str, Any]], object]], Callable[..., object]]] = {
+    "label": (names_an_encoder, lambda run: demur.label(run=run, kind="auto", entailment="exact")),
+    "train": (names_a_judge, lambda run: demur.train(run=run, encoder="letters", methods="logistic", gate="on")),
+    "signals": (names_a_judge, lambda run: signals(run=run)),
+    "overhead": (names_an_encoder, run_quality),
+}
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_a_host_that_only_a_runs_record_names_gets_no_prompts(foreign: Path, command: str) -> None:
+    names, read = READERS[command]
+    run = recorded(foreign, names("https://evil.example/v1"))
+    with pytest.raises(ArtifactError, match=r"run\.json: it would send prompts to evil\.example .* not allowed"):
+        read(run)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_a_runs_router_is_no_more_trusted_than_another(
+    foreign: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What run.json names does not speak for the routers beside it."""
+    run = recorded(foreign, names_an_encoder("https://evil.example/v1"))
+    edited(foreign / "router", lambda found: found["encoder"].update(spec=f"m@https://evil.example/v1#{SECRET}"))
+    with pytest.raises(ArtifactError, match=r"it would send prompts to evil\.example"):
+        getattr(demur, command)(run=run)
+
+
+def test_a_key_that_only_a_runs_record_names_is_not_sent(foreign: Path, embedder: Embedder) -> None:
+    run = recorded(foreign, names_an_encoder(f"http://{embedder.host}/v1"))
+    demur.label(run=run, kind="auto", entailment="exact")
+    assert set(embedder.keys) == {None}
+    assert embedder.prompts
+
+
+def test_a_key_that_the_user_names_for_a_run_is_sent(foreign: Path, embedder: Embedder) -> None:
+    run = recorded(foreign, names_an_encoder(f"http://{embedder.host}/v1"))
+    demur.label(run=run, kind="auto", entailment="exact", allow_endpoints=[f"{embedder.host}#{SECRET}"])
+    assert set(embedder.keys) == {"Bearer swordfish"}
+
+
+def test_what_the_command_names_needs_no_second_permission(foreign: Path, embedder: Embedder) -> None:
+    spec = f"m@http://{embedder.host}/v1#{SECRET}"
+    demur.train(run=str(foreign), encoder=spec, methods="logistic", gate="off")
+    assert set(embedder.keys) == {"Bearer swordfish"}
+
+
+def test_the_pair_of_a_runs_record_is_not_asked_with_a_key_that_it_names(foreign: Path, pair: Pair) -> None:
+    run = recorded(foreign, lambda record: [record[side].update(api_key_env=SECRET) for side in ("weak", "strong")])
+    pair.weak.key = pair.strong.key = "swordfish"
+    try:
+        with pytest.raises(EndpointError, match="401"):
+            signals(run=run, ask=True)
+        hosts = [one.base_url.removeprefix("http://").partition("/")[0] for one in (pair.weak, pair.strong)]
+        signals(run=run, ask=True, allow_endpoints=[f"{host}#{SECRET}" for host in hosts])
+    finally:
+        pair.weak.key = pair.strong.key = None

@@ -43,6 +43,7 @@ from demur.measure.threshold import (
     threshold_for_share,
 )
 from demur.methods.classifier import Classifier
+from demur.models.allowed import endpoint_names
 from demur.models.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
 from demur.prompts import why_untested
@@ -273,12 +274,14 @@ def label(
     rules: bool = True,
     grader: Grader | None = None,
     encoder: str | Encoder | None = None,
+    allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Labels:
     """Make a run's preferences (run/preferences.jsonl) from a ``source``; `demur.config.LabelConfig` says what each is.
 
     ``entailment``: a name, or a function of your own, which later stages must then be given again; ``grader`` is of
-    sources accuracy and quality-gap. ``encoder`` is the one that kind auto tries labels with; None: the run's.
+    sources accuracy and quality-gap. ``encoder`` is the one that kind auto tries labels with; None: the run's, whose
+    host, if it has one, is among ``allow_endpoints`` (see `evaluate`).
 
     Raises InputError for an option that does not belong to the source, or a source without what it needs;
     EndpointError and BudgetError of a judge.
@@ -294,7 +297,8 @@ def label(
         grader=grader,
     )
     config = replace(load_run(run), label=with_absolute_files(wanted))
-    with open_run(config, own, progress=progress) as opened:
+    allowed = (*endpoint_names((decides,)), *allow_endpoints)
+    with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:
         opened.lock("label")
         labels = label_stage(opened)
     config.save()  # only now: the record must not name a source that failed
@@ -311,6 +315,7 @@ def train(
     gate: str = "auto",
     extra_samples: int = 3,
     unknown: OnUnknown = "strong",
+    allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Router:
     """Fit the routers and the gate on a run's preferences and samples; returns the served router, not yet calibrated.
@@ -318,7 +323,7 @@ def train(
     ``methods``: a list, names separated by commas, or a mapping from new names to scikit-learn classifiers of your own.
     ``encoder``: a name, or an object with ``encode``. ``entailment`` where the labels were made with your own. Objects
     of your own must be given again to whatever loads the router. ``unknown``: where prompts go that are like those
-    whose samples cannot tell. Raises InputError.
+    whose samples cannot tell. ``allow_endpoints``: see `evaluate`. Raises InputError.
     """
     own = Own(
         encoder=None if isinstance(encoder, str) else encoder,
@@ -330,8 +335,11 @@ def train(
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown}
     config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
-    with open_run(config, own, progress=progress) as opened:
+    allowed = (*endpoint_names((spec,)), *allow_endpoints)
+    with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:
         opened.lock("train")
+        if entailment is None:
+            opened.allowed(config.label.entailment)  # before anything is written
         router = train_stage(opened)
         config.save()  # now that the routers are there
         gate_stage(opened, router)
@@ -346,16 +354,19 @@ def evaluate(
     entailment: Entailment | None = None,
     methods: Mapping[str, object] | None = None,
     grader: Grader | None = None,
+    allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Measure cost against quality on the run's test prompts, by ``grader`` where you have one of your own.
 
-    ``encoder``, ``entailment`` and ``methods`` only where the routers were made with objects of your own. Raises
-    InputError when no prompt has gold answers.
+    ``encoder``, ``entailment`` and ``methods`` only where the routers were made with objects of your own.
+    ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that the run's encoder and entailment may send prompts to: a
+    folder, which may be another person's, names no host and no key by itself. Raises InputError when no prompt has gold
+    answers, ArtifactError for a host that is not allowed.
     """
     config = load_run(run)
     own = Own(encoder, entailment, grader, methods or {})
-    with open_run(config, own, progress=progress) as opened:
+    with open_run(config, own, allow_endpoints=allow_endpoints, progress=progress) as opened:
         found = evaluate_run(opened)
         if found is None:
             raise InputError(f"{config.prompts}: {why_untested(opened.prompts, config.test_share)}")
@@ -369,11 +380,20 @@ def report(
     entailment: Entailment | None = None,
     methods: Mapping[str, object] | None = None,
     grader: Grader | None = None,
+    allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Path:
     """Write report.html and the pictures of the curve into the run folder; returns the report's path.
 
     It shows what `evaluate` finds, and takes the same objects of your own.
     """
-    found = evaluate(run=run, encoder=encoder, entailment=entailment, methods=methods, grader=grader, progress=progress)
+    found = evaluate(
+        run=run,
+        encoder=encoder,
+        entailment=entailment,
+        methods=methods,
+        grader=grader,
+        allow_endpoints=allow_endpoints,
+        progress=progress,
+    )
     return write_report(found, Path(run))

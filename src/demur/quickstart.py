@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
 
-from demur.config import LabelConfig, ModelConfig, RunConfig, load_run
+from demur.config import LabelConfig, ModelConfig, RunConfig
 from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask
 from demur.gate.router import Router
@@ -60,7 +60,7 @@ def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> s
 
 def answer_examples(run: str = "run/demo") -> list[Answered]:
     """New prompts, answered live by the demo's router; what was answered before is read from the store."""
-    config = load_run(run)
+    config = demo_config(run)
     router = Router.load(config.served_router)
 
     async def work() -> list[Answered]:

@@ -136,13 +136,13 @@ def sample(
 
 @app.command()
 @with_options(LabelConfig)
-def label(run: RunFolder = "run", json: AsJson = False, **given: Any) -> None:
+def label(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False, **given: Any) -> None:
     """Make preferences, by default from samples: meaning clusters, semantic entropy, targets."""
     from demur.pipeline import label
 
     given["models"] = given["models"] or ()
     with printing.progress_bar() as progress:
-        labels = label(run=run, progress=progress, **given)
+        labels = label(run=run, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(labels)
     printing.labels(labels)
@@ -151,12 +151,12 @@ def label(run: RunFolder = "run", json: AsJson = False, **given: Any) -> None:
 
 @app.command()
 @with_options(RouterConfig)
-def train(run: RunFolder = "run", json: AsJson = False, **given: Any) -> None:
+def train(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False, **given: Any) -> None:
     """Fit the routers and the gate on the preferences and save them."""
     from demur.pipeline import train
 
     with printing.progress_bar() as progress:
-        router = train(run=run, progress=progress, **given)
+        router = train(run=run, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(router.describe())
     printing.print_trained(router, Path(run))
@@ -165,12 +165,12 @@ def train(run: RunFolder = "run", json: AsJson = False, **given: Any) -> None:
 
 
 @app.command()
-def evaluate(run: RunFolder = "run", json: AsJson = False) -> None:
+def evaluate(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False) -> None:
     """Measure cost against quality on the test prompts, which need gold answers."""
     from demur.pipeline import evaluate
 
     with printing.progress_bar() as progress:
-        evaluation = evaluate(run=run, progress=progress)
+        evaluation = evaluate(run=run, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(evaluation)
     return printing.evaluation(evaluation)
@@ -246,12 +246,12 @@ def replay(
 
 
 @app.command()
-def report(run: RunFolder = "run", json: AsJson = False) -> None:
+def report(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False) -> None:
     """Write report.html and the curve as a picture into the run folder."""
     from demur.pipeline import report
 
     printing.outdated(Path(run))
-    page = report(run=run)
+    page = report(run=run, allow_endpoints=allow_endpoint or ())
     return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
 
 

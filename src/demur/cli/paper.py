@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AsJson
+from demur.cli.inspect import AllowEndpoint, AsJson
 from demur.config import A_MODEL
 from demur.errors import InputError
 
@@ -61,6 +61,7 @@ def overhead(
     run: Annotated[str, typer.Option(help="Folder of a run with graded test prompts: APGR and USD too.")] = "",
     source: Annotated[str, typer.Option("--from", help="Folder of stored outcomes, as of reproduce: APGR too.")] = "",
     picture: Annotated[str, typer.Option(help="PNG or SVG file: quality, or fit, against a decision's time.")] = "",
+    allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """What every router architecture costs: fit, decision, throughput, memory, size, and how they grow."""
@@ -78,6 +79,7 @@ def overhead(
             run=run,
             source=source,
             picture=picture,
+            allow_endpoints=allow_endpoint or (),
             progress=progress,
         )
     return printing.as_json(found) if json else printing.lines(found.lines)
@@ -105,12 +107,13 @@ def signals(
     max_usd: Annotated[
         float | None, typer.Option(help="Stop before the questions cost more than this many USD.")
     ] = None,
+    allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """Measure how well each definition of uncertainty separates a run's right answers from wrong ones."""
     from demur.evaluation.signals import signals
 
     with printing.progress_bar() as progress:
-        found = signals(run=run, ask=ask, max_usd=max_usd, progress=progress)
+        found = signals(run=run, ask=ask, max_usd=max_usd, allow_endpoints=allow_endpoint or (), progress=progress)
     printing.outdated(Path(run))
     return printing.as_json(found) if json else printing.lines(found.lines)

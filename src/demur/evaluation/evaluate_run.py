@@ -22,7 +22,7 @@ from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.measure.threshold import payback
-from demur.models.allowed import run_endpoints, without_keys
+from demur.models.allowed import without_keys
 from demur.models.encoder import CachedEncoder
 from demur.prompts.grading import grade
 from demur.records import FloatArray
@@ -92,7 +92,7 @@ def load_served(run: Run, method: object | None) -> Router:
         encoder=own.encoder,
         entailment=own.entailment,
         method=method,
-        allow_endpoints=run_endpoints(config),
+        allow_endpoints=run.allow_endpoints,
     )
 
 

@@ -102,13 +102,19 @@ class UncertaintyCard:
 
 
 def signals(
-    *, run: str = "run", ask: bool = False, max_usd: float | None = None, progress: Progress = no_progress
+    *,
+    run: str = "run",
+    ask: bool = False,
+    max_usd: float | None = None,
+    allow_endpoints: Sequence[str] = (),
+    progress: Progress = no_progress,
 ) -> UncertaintyCard:
     """The card of a run; ``ask`` adds P(true) and verbalised confidence, two short calls per prompt and model.
 
+    ``allow_endpoints``: as `demur.pipeline.evaluate` takes them; a model that is asked is one of them, or on loopback.
     Raises InputError when no prompt has gold answers or samples are missing; EndpointError, BudgetError where asked.
     """
-    with open_run(load_run(run), progress=progress) as opened:
+    with open_run(load_run(run), allow_endpoints=allow_endpoints, progress=progress) as opened:
         return uncertainty_card(opened, Budget(max_usd) if ask else None)
 
 
@@ -129,7 +135,9 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
         found = run.meanings([prompt.text for prompt in prompts], [[one.text for one in each] for each in answers])
         values = measure_signals(found.ids, answers) | first_answer_signals(run, prompts, answers, budget)
         if budget:
-            about = asked_about(prompts, side, model, run.store, budget=budget, progress=run.progress)
+            about = asked_about(
+                prompts, side, run.allowed_model(model), run.store, budget=budget, progress=run.progress
+            )
             values |= run_to_end(about)
         right = np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
         tables += tables_by_set(endpoint.model, sets, values, right)

@@ -1,7 +1,7 @@
-"""Which endpoints a saved router may use: those that the user names, each with the user's own key.
+"""Which endpoints a saved router or run may use: those that the user names, each with the user's own key.
 
-A router's folder may come from an untrusted source. It names models and hosts but no key. A host is used only if the
-run file, the gateway's settings or ``--allow-endpoint`` name it as well. Loopback needs no permission and gets no key.
+A folder may come from an untrusted source. It names models and hosts but no key. A host is used only if the run file,
+the command line or the gateway's settings name it as well. Loopback needs no permission and gets no key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from demur.config import ModelConfig, RunConfig
 from demur.errors import ArtifactError, InputError
 from demur.models.local import OPENAI_HOST, OPENAI_KEY, parse_model
 
-ALLOW_HELP = "HOST[:PORT][#KEY_VARIABLE] that a saved router may send prompts to; may be repeated."
+ALLOW_HELP = "HOST[:PORT][#KEY_VARIABLE] that a saved router or run may send prompts to; may be repeated."
 _KEY_PART = re.compile(r"(@\w+://[^\s#]*)#\w*")
 log = logging.getLogger("demur.router")  # without a handler of the program's own, its warnings go to stderr
 
@@ -98,11 +98,11 @@ def without_keys(record: Any) -> Any:
 
 @cache
 def _tell(where: str, host: str, model: str, ignored: str | None) -> None:
-    """Log, once per process, which host a loaded router uses."""
+    """Log, once per process, which host a loaded router or run uses."""
     log.warning("%s: prompts go to %s (%s)", where, host, model)
     if ignored:
         advice = f"--allow-endpoint {host}#{ignored} gives it"
-        log.warning("%s: names the key %s, which is not read from a router; %s", where, ignored, advice)
+        log.warning("%s: names the key %s, which is not read from a folder; %s", where, ignored, advice)
 
 
 def _split(url: str, named: str) -> SplitResult:

@@ -13,11 +13,12 @@ from functools import cached_property
 
 from numpy.typing import ArrayLike
 
-from demur.config import RunConfig
+from demur.config import RUN_RECORD, ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.meaning.entailment import meaning_identity, open_entailment, own_name
 from demur.meaning.meanings import Meanings
 from demur.methods.estimator import Estimator
+from demur.models.allowed import AllowedEndpoints, run_endpoints
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
@@ -47,9 +48,34 @@ class Own:
 class Run:
     """An open run; `open_run` makes one."""
 
-    def __init__(self, config: RunConfig, own: Own, *, progress: Progress, closing: ExitStack) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        own: Own,
+        *,
+        allow_endpoints: Sequence[str] | None,
+        progress: Progress,
+        closing: ExitStack,
+    ) -> None:
         self.config, self.own, self.progress = config, own, progress
-        self._closing = closing
+        self._allowed, self._closing = allow_endpoints, closing
+
+    @property
+    def allow_endpoints(self) -> Sequence[str]:
+        """Endpoints that the run's routers may send prompts to."""
+        return run_endpoints(self.config) if self._allowed is None else self._allowed
+
+    def allowed(self, spec: str) -> str:
+        """A model that the record names, with its user's key. Raises ArtifactError for a host not allowed."""
+        if self._allowed is None:
+            return spec
+        return AllowedEndpoints.named(self._allowed).spec(spec, self.config.folder / RUN_RECORD)
+
+    def allowed_model(self, model: ModelConfig) -> ModelConfig:
+        """The same of one side of the pair."""
+        if self._allowed is None:
+            return model
+        return AllowedEndpoints.named(self._allowed).model(model, self.config.folder / RUN_RECORD)
 
     @cached_property
     def store(self) -> Store:
@@ -152,7 +178,9 @@ class Run:
 
         def ask(pairs: Sequence[Pair]) -> ArrayLike:
             if not opened:
-                opened.append(self._closing.enter_context(open_entailment(spec, self.store, self.progress)))
+                opened.append(
+                    self._closing.enter_context(open_entailment(self.allowed(spec), self.store, self.progress))
+                )
             return opened[0](pairs)
 
         return ask
@@ -160,12 +188,22 @@ class Run:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder, through the store."""
-        found = self.own.encoder or load_encoder(self.config.router.encoder, progress=self.progress)
+        found = self.own.encoder or load_encoder(self.allowed(self.config.router.encoder), progress=self.progress)
         return CachedEncoder(found, self.store, progress=self.progress)
 
 
 @contextmanager
-def open_run(config: RunConfig, own: Own = Own(), *, progress: Progress = no_progress) -> Iterator[Run]:
-    """Open a run for as long as the block lasts."""
+def open_run(
+    config: RunConfig,
+    own: Own = Own(),
+    *,
+    allow_endpoints: Sequence[str] | None = None,
+    progress: Progress = no_progress,
+) -> Iterator[Run]:
+    """Open a run for as long as the block lasts.
+
+    ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that the run may send prompts to, where its record comes from a
+    folder, which may be another person's; None: the record was given by the user, and so were its endpoints and keys.
+    """
     with ExitStack() as closing:
-        yield Run(config, own, progress=progress, closing=closing)
+        yield Run(config, own, allow_endpoints=allow_endpoints, progress=progress, closing=closing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,9 +51,12 @@ class Qualities:
     usd_of_a_sample: float | None = None  # of the weak model, mean; None: its price is unknown
 
 
-def run_quality(folder: str, progress: Progress = no_progress) -> Qualities:
-    """Train on a run's preferences and measure on its graded test prompts. Raises InputError without any."""
-    with open_run(load_run(folder), progress=progress) as run:
+def run_quality(folder: str, progress: Progress = no_progress, allow_endpoints: Sequence[str] = ()) -> Qualities:
+    """Train on a run's preferences and measure on its graded test prompts. Raises InputError without any.
+
+    ``allow_endpoints``: as `demur.pipeline.evaluate` takes them.
+    """
+    with open_run(load_run(folder), allow_endpoints=allow_endpoints, progress=progress) as run:
         tests = run.complete(run.test)
         if not tests:
             raise InputError(f"{folder}: no test prompt has gold answers; quality cannot be measured, leave out --run")

@@ -150,19 +150,21 @@ def overhead(
     run: str = "",
     source: str = "",
     picture: str = "",
+    allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Overheads:
     """Measure every architecture on planted prompts, at the SIZES below ``n`` and at ``n``.
 
     ``seconds``: most that one fit may take. ``run`` or ``source``: a run's folder, or a folder of stored outcomes, on
-    which APGR is measured too. ``picture``: file to draw (PNG or SVG). Raises InputError for values out of range,
-    MissingExtraError for a picture without matplotlib.
+    which APGR is measured too. ``picture``: file to draw (PNG or SVG). ``allow_endpoints``: as
+    `demur.pipeline.evaluate` takes them. Raises InputError for values out of range, MissingExtraError for a picture
+    without matplotlib.
     """
     _check(n, dimension, seconds, run, source)
     if picture:
         curves.check_matplotlib()
     start = time.perf_counter()
-    quality = _quality(run, source, encoders, progress)
+    quality = _quality(run, source, encoders, progress, allow_endpoints)
     costs: list[Cost] = []
     sizes = sizes_up_to(n)
     for size in sizes:
@@ -203,9 +205,11 @@ def encoder_cost(spec: str) -> Cost:
         return Cost(spec, 0, why_not=" ".join(str(error).split()))
 
 
-def _quality(run: str, source: str, encoders: Sequence[str], progress: Progress) -> Qualities | None:
+def _quality(
+    run: str, source: str, encoders: Sequence[str], progress: Progress, allow_endpoints: Sequence[str]
+) -> Qualities | None:
     if run:
-        return run_quality(run, progress)
+        return run_quality(run, progress, allow_endpoints)
     if not source:
         return None
     with _kept_encoder(encoders[0]) as encoder:
