@@ -26,14 +26,12 @@ from demur.labels.unknown import (
     check_told,
     cut_share,
     read_unknown,
-    reader_of,
-    reads_any,
     told_by,
     unknown_notes,
     why_unknown,
     write_unknown,
 )
-from demur.meaning.entailment import exact_match
+from demur.meaning.entailment import exact_match, reader_of, reads_any
 from demur.meaning.languages import is_english
 from demur.meaning.meanings import Meanings
 from demur.measure.threshold import Calibration, share_of_scored

@@ -47,12 +47,12 @@ from demur.labels.unknown import (
     UnknownPrompt,
     check_told,
     cut_share,
-    reader_of,
     unknown_notes,
     why_unknown,
 )
 from demur.meaning.clusters import MeaningClusters
 from demur.meaning.declined_answers import says_nothing
+from demur.meaning.entailment import reader_of
 from demur.meaning.meanings import Meanings
 from demur.records import BoolArray, Encoder, FloatArray, IntArray, Preference, Prompt, Sample
 from demur.sampling.pair import PairSamples

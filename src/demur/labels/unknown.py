@@ -20,7 +20,6 @@ import numpy as np
 from demur.errors import InputError
 from demur.files import write_whole
 from demur.labels.uncertainty import consistency
-from demur.meaning.languages import is_english
 from demur.prompts.rows import read_rows
 from demur.prompts.tool_calls import calls_of
 from demur.records import BoolArray, IntArray, Preference, Sample
@@ -118,16 +117,6 @@ def why_unknown(
 def _words(answers: Sequence[Sample]) -> float:
     """Mean number of words of the answers; calls of tools have none, so that two equal ones are not chance."""
     return float(np.mean([0 if calls_of(one.text) else len(one.text.split()) for one in answers]))
-
-
-def reads_any(text: str) -> bool:
-    """Of an entailment model that is not known to be of one language."""
-    return True
-
-
-def reader_of(entailment: str) -> Callable[[str], bool]:
-    """Is a text in a language that the named entailment model was made for? Of the shipped one that is English."""
-    return is_english if entailment == "shipped" else reads_any
 
 
 def cut_share(samples: Iterable[Sequence[Sample]]) -> float:

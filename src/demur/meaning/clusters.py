@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from demur.errors import InputError
-from demur.meaning.final_answer import said
+from demur.meaning.final_answer import said_together
 from demur.meaning.normalise import is_empty
 from demur.meaning.rules import calls_meaning, decide, read_answer
 from demur.prompts.tool_calls import calls_of
@@ -72,7 +72,7 @@ def meaning_clusters(
         raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
     given = questions or [""] * len(lists)
     if rules:
-        lists = [[said(text, question) for text in texts] for question, texts in zip(given, lists, strict=True)]
+        lists = [said_together(texts, question) for question, texts in zip(given, lists, strict=True)]
     prefixes = [f"{question} " if question else "" for question in given]
     tasks = [_Peeling(prefix, texts, rules) for prefix, texts in zip(prefixes, lists, strict=True)]
     scorer = _Scorer(entailment, batch_size)

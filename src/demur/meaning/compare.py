@@ -10,8 +10,8 @@ from pathlib import Path
 
 from demur.config import LabelConfig
 from demur.meaning.clusters import checked_probabilities, strictly_entails
-from demur.meaning.entailment import for_samples, open_plain
-from demur.meaning.final_answer import said
+from demur.meaning.entailment import for_samples, open_plain, reader_of
+from demur.meaning.final_answer import said, said_together
 from demur.meaning.normalise import is_empty
 from demur.meaning.rules import ruling
 from demur.prompts.tool_calls import calls_of
@@ -31,10 +31,13 @@ class MeaningDecision:
     forward: EntailmentScores | None  # contradiction, neutral, entailment of a -> b; None when a rule decided
     backward: EntailmentScores | None  # of b -> a
     same_when_sampled: bool  # what a labelling run decides about these two among a prompt's sampled answers
+    unknown: bool = False  # no rule decided, and the model was not made for their language: they count as different
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
+        if self.unknown:
+            return ("unknown: no rule decides, and the model was not made for this language; they count as different",)
         said = f"{'same' if self.same else 'different'} meaning, decided by {self.decided_by}"
         ways = (("a entails b", self.forward), ("b entails a", self.backward))
         lines = (said, *(_probabilities(way, verdict) for way, verdict in ways if verdict is not None))
@@ -68,9 +71,13 @@ def entail(
     ``store`` is a file in which entailment scores are kept. Raises InputError, ModelError.
     """
     spec = entailment or LabelConfig().entailment
+    alike = False
     if rules:
+        first, second = said_together([answer_a, answer_b], question)
+        alike = first == second
         answer_a, answer_b = said(answer_a, question), said(answer_b, question)
-    if ruled := _by_rule(answer_a, answer_b, rules):
+    ruled = _by_rule(answer_a, answer_b, rules) or (("the same words beside the question's", True) if alike else None)
+    if ruled:
         rule, same = ruled
         return MeaningDecision(question, answer_a, answer_b, same, f"rule: {rule}", None, None, same)
     if store is None:
@@ -93,4 +100,5 @@ def _ask_model(question: str, a: str, b: str, ask: Entailment, spec: str) -> Mea
     sampled = for_samples(spec, lambda pairs: scores)([(first, second), (second, first)])
     forward, backward = ((float(c), float(n), float(e)) for c, n, e in scores)
     plain, weighed = (bool(strictly_entails(found).all()) for found in (scores, sampled))
-    return MeaningDecision(question, a, b, plain, f"model: {spec}", forward, backward, weighed)
+    read = all(map(reader_of(spec), (first, second)))
+    return MeaningDecision(question, a, b, plain, f"model: {spec}", forward, backward, weighed, unknown=not read)

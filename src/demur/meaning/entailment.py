@@ -7,7 +7,7 @@ opened, not before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -140,6 +140,16 @@ def shipped_entailment() -> OnnxEntailment:
     It was trained on English: for texts in other languages no entailment is reported.
     """
     return OnnxEntailment(*_shipped_files(), short=TRAINED_LENGTH, reads=is_english)
+
+
+def reads_any(text: str) -> bool:
+    """Of an entailment model that is not known to be of one language."""
+    return True
+
+
+def reader_of(entailment: str) -> Callable[[str], bool]:
+    """Is a text in a language that the named entailment model was made for? Of the shipped one that is English."""
+    return is_english if entailment == "shipped" else reads_any
 
 
 def _shipped_files() -> Files:

@@ -10,10 +10,11 @@ Texts without such a mark are not changed. Of an answer that is not English, the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from demur.meaning.code import code_of
+from demur.meaning.content import unify
 from demur.meaning.declined_answers import declines
 from demur.meaning.languages import bare, is_english
 from demur.meaning.lists import without_order
@@ -101,11 +102,32 @@ def said(answer: str, question: str = "") -> str:
 
     Calls of tools are no text: they stay as they are.
     """
+    return _said(_final_text(answer, question), question)
+
+
+def said_together(answers: Sequence[str], question: str = "") -> list[str]:
+    """As `said`; those that are not English and say the same by their words (`content`) are given as the first one."""
+    finals = [_final_text(answer, question) for answer in answers]
+    foreign = [text for text in dict.fromkeys(finals) if _is_foreign(text, question)]
+    first = {text: foreign[i] for text, i in zip(foreign, unify(foreign, question), strict=True)}
+    return [_said(first.get(text, text), question) for text in finals]
+
+
+def _final_text(answer: str, question: str) -> str:
     if calls_of(answer) is not None:
         return answer
     found = final_answer(answer, question)
-    text = found.text if found else answer
-    return without_order(text, question) if is_english(f"{question} {text}") else bare(text, question)
+    return found.text if found else answer
+
+
+def _said(text: str, question: str) -> str:
+    if calls_of(text) is not None:
+        return text
+    return bare(text, question) if _is_foreign(text, question) else without_order(text, question)
+
+
+def _is_foreign(text: str, question: str) -> bool:
+    return calls_of(text) is None and not is_english(f"{question} {text}")
 
 
 def is_long(text: str) -> bool:

@@ -43,8 +43,8 @@ _LEAD_INS = re.compile(
 _ARTICLES = re.compile(
     r"(?:(?:der|die|das|den|dem|am|im|le|la|les|el|los|las|il|lo|gli|o|os|de|het|en|em|in|au|aux|à|a|w|в)\s+|l['’])(?=[^\Wa-zà-ÿ_])"
 )
-_COMBINED = "\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e"  # vowel signs and tone marks, which are not letters
-_TOKEN = re.compile(rf"(?:[^\W_]|[{_COMBINED}])+(?:['’.,-](?:[^\W_]|[{_COMBINED}])+)*|[—=:：-]")
+COMBINED = "\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e"  # vowel signs and tone marks, which are not letters
+_TOKEN = re.compile(rf"(?:[^\W_]|[{COMBINED}])+(?:['’.,-](?:[^\W_]|[{COMBINED}])+)*|[—=:：-]")
 _MONTHS = (
     "januar(?:y|i)?|janvier|enero|gennaio|janeiro|января|styczni[ae]",
     "februar(?:y|i)?|février|febrero|febbraio|fevereiro|февраля|lutego",
@@ -142,11 +142,19 @@ def numerals(text: str) -> str:
     for length in range(min(4, len(parts)), 0, -1):
         word = " ".join(parts[:length]).casefold().rstrip(".")
         if word in words:
-            return " ".join([str(words[word]), *parts[length:]])
+            return _with_lower_places(words[word], parts[length:])
     for word in (plain[:length] for length in range(min(16, len(plain)), 2, -1) if _is_unspaced(plain[0])):
         if word in words:
             return f"{words[word]} {plain[len(word) :].strip()}".strip()
     return plain
+
+
+def _with_lower_places(number: int, rest: list[str]) -> str:
+    """A number and what follows it; number words that fill its zeros are added, as in "hundred twenty"."""
+    words = _number_words()
+    while rest and (more := words.get(rest[0].casefold(), 0)) and number % 10 ** len(str(more)) == 0:
+        number, rest = number + more, rest[1:]
+    return " ".join([str(number), *rest])
 
 
 def _iso(year: str, month: int, day: str) -> str:

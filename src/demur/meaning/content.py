@@ -1,0 +1,225 @@
+"""Decides by rule whether two answers in a language other than English say the same beside their question.
+
+The words of an answer that stand in its question (also inflected), function words, and words for yes are removed; what
+is left must be the same, in the same order. Negation, prepositions, numbers and the order of the words that both share
+must agree. A person may be named in part where the question asks for one. Precision before recall: where the rule does
+not hold, nothing is known. Word lists are in function_words.json; they are of all languages together.
+
+An encoder's similarity cannot do this: near misses are more similar than paraphrases (docs/method.md, "Languages").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+
+from demur.meaning.languages import COMBINED, LONGEST, numerals
+
+MOST_READ = 4096  # answers that are remembered as read
+FEWEST_SHARED = 3  # letters that two forms of a word begin with
+SHARED = 0.6  # of the shorter form
+SHORTEST_STEM = 4  # letters before a case ending
+_WORD = re.compile(rf"(?:[^\W_]|[{COMBINED}])+(?:[.,](?=\d)\d+)*")
+_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")  # kana, Chinese characters, Thai
+_ENDINGS = tuple(
+    sorted(
+        (
+            *("e", "ie", "u", "ě", "y", "i", "a", "ou", "em", "ach", "ssa", "ssä", "sta", "stä", "lla", "llä"),
+            *("е", "и", "у", "ы", "а", "я", "ой", "ом", "ах", "ю", "ью", "ии"),
+        ),
+        key=len,
+        reverse=True,
+    )
+)
+_POLITE = re.compile(r"(?:습니다|입니다|어요|아요|이에요|예요)\Z")  # endings of one Korean verb
+_AFTERNOON = re.compile(r"(?:午後|下午)(\d{1,2})(?=[時时点點])")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an answer says beside its question."""
+
+    own: tuple[str, ...]  # words that neither the question nor grammar explains
+    words: tuple[str, ...]  # the same and the question's
+    negated: bool
+    prepositions: frozenset[str]
+
+
+def unify(answers: Sequence[str], question: str) -> list[int]:
+    """For each answer, the place of the first one that says the same by this rule; its own where none does."""
+    leaders: list[int] = []
+    found = []
+    for i, answer in enumerate(answers):
+        same = next((j for j in leaders if says_the_same(answers[j], answer, question)), None)
+        found.append(i if same is None else same)
+        if same is None:
+            leaders.append(i)
+    return found
+
+
+def says_the_same(a: str, b: str, question: str) -> bool:
+    """True only where the rule holds; False says nothing."""
+    if max(len(a), len(b)) > LONGEST or not question or _has(question.casefold(), "two-sided"):
+        return False
+    if _UNSPACED.search(a + b):
+        short, long = sorted((_plain(a), _plain(b)), key=len)
+        return short == long or _contained(short, long, _plain(question))
+    first, second = content(a, question), content(b, question)
+    if first.negated != second.negated:
+        return False
+    if not (first.prepositions <= second.prepositions or second.prepositions <= first.prepositions):
+        return False
+    if not (first.own and second.own):
+        return _only_polar(a, b)
+    if _in_order(first.words, second.words):
+        own = _agree(first.own, second.own, inflected=first.prepositions != second.prepositions)
+        return own or (_asks_who(question) and _named_in_part(first.own, second.own))
+    return False
+
+
+@lru_cache(MOST_READ)
+def content(answer: str, question: str) -> Content:
+    """See `Content`; of a language whose words are written apart."""
+    asked = {word.casefold() for word in _words(question)} - _list("function") - _list("who")
+    words, own = [], []
+    negated, prepositions = False, set[str]()
+    for written in _words(answer):
+        word = written.casefold()
+        negated = negated or word in _list("negation") or word in _list("no")
+        if word in _list("preposition"):
+            prepositions.add(word)
+        if word in _list("negation") or word in _list("function") or word in _list("yes") or word in _list("no"):
+            continue
+        words.append(word)
+        if not any(_explains(other, word) for other in asked):
+            own.append(word)
+    return Content(tuple(own), tuple(words), negated, frozenset(prepositions))
+
+
+def _words(text: str) -> list[str]:
+    """Words with number words as numerals; ``l'eau`` is two words."""
+    plain = _APOSTROPHE.sub(" ", unicodedata.normalize("NFC", text))
+    return _WORD.findall(numerals(plain))
+
+
+def _explains(asked: str, word: str) -> bool:
+    """Whether a word of an answer is one of its question, perhaps in another form."""
+    if asked == word:
+        return True
+    if asked[:1].isdigit() or word[:1].isdigit():
+        return False
+    least = max(FEWEST_SHARED, SHARED * min(len(asked), len(word)))
+    return len(_common_start(asked, word)) >= least
+
+
+def _common_start(a: str, b: str) -> str:
+    length = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return a[:length]
+
+
+def _agree(a: Sequence[str], b: Sequence[str], *, inflected: bool) -> bool:
+    """The same words in the same order; ``inflected``: in another case, too."""
+    if len(a) != len(b):
+        return False
+    return all(
+        _POLITE.sub("", x) == _POLITE.sub("", y) or (inflected and _stem(x) == _stem(y))
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _stem(word: str) -> str:
+    """Without accents and a case ending."""
+    letters = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+    for ending in _ENDINGS:
+        if letters.endswith(ending) and len(letters) - len(ending) >= SHORTEST_STEM:
+            return letters[: -len(ending)]
+    return letters
+
+
+def _in_order(a: Sequence[str], b: Sequence[str]) -> bool:
+    """Whether the words that both have stand in one order."""
+    return [word for word in a if word in b] == [word for word in b if word in a]
+
+
+def _named_in_part(a: Sequence[str], b: Sequence[str]) -> bool:
+    """One name is the beginning or the end of the other, or has its initials."""
+    short, long = sorted((tuple(a), tuple(b)), key=len)
+    if len(short) < len(long) and short in (long[: len(short)], long[-len(short) :]):
+        return max(map(len, short)) > 1
+    if short[-1] != long[-1] or len(short) < 2:
+        return False
+    given = zip(short[:-1], long[:-1], strict=False)
+    return all(x == y or (min(len(x), len(y)) == 1 and x[0] == y[0]) for x, y in given)
+
+
+def _only_polar(a: str, b: str) -> bool:
+    """Both begin with the same yes or no, one of them says nothing else, and the other makes no exception."""
+    first, second = sorted(([word.casefold() for word in _words(text)] for text in (a, b)), key=len)
+    if len(first) != 1 or first[0] not in _list("yes") | _list("no") or second[:1] != first:
+        return False
+    return not any(word in _list("contrast") for word in second)
+
+
+def _contained(short: str, long: str, question: str) -> bool:
+    """Of languages without spaces: the shorter answer stands in the longer, and the question explains the rest."""
+    if len(short) < 2 or short in question or short not in long or _denies(short) != _denies(long):
+        return False
+    if _asks_who(question) and long.endswith(f"・{short}"):
+        return True
+    start = long.index(short)
+    end = start + len(short)
+    if _splits_number(long, start) or _splits_number(long, end):
+        return False  # 3 in 13
+    return all(_explained(part, question) for part in (long[:start], long[end:]))
+
+
+def _splits_number(text: str, place: int) -> bool:
+    return 0 < place < len(text) and text[place - 1 : place + 1].isdigit()
+
+
+def _explained(text: str, question: str) -> bool:
+    """Whether a text is made of runs of the question, of two letters or more, and function words."""
+    functions = _list("unspaced function")
+    reached = {0}
+    for i in range(len(text)):
+        if i in reached:
+            longest = next((n for n in range(len(text) - i, 1, -1) if text[i : i + n] in question), 0)
+            reached |= set(range(i + 2, i + longest + 1))
+            reached |= {i + len(word) for word in functions if text.startswith(word, i)}
+    return len(text) in reached
+
+
+def _denies(text: str) -> bool:
+    return any(word in text for word in _list("unspaced negation"))
+
+
+def _plain(text: str) -> str:
+    """Without spaces and the sentence's end; hours of the afternoon counted from midnight."""
+    found = re.sub(r"\s+", "", numerals(unicodedata.normalize("NFKC", text))).strip("。.!?,、").replace("没有", "没")
+    return _AFTERNOON.sub(lambda hour: str(int(hour.group(1)) % 12 + 12), found)
+
+
+def _asks_who(question: str) -> bool:
+    words = {word.casefold() for word in _words(question)}
+    return bool(words & _list("who")) or any(word in question for word in _list("who") if _UNSPACED.search(word))
+
+
+def _has(text: str, role: str) -> bool:
+    padded = f" {text} "
+    return any(
+        (f" {word} " if len(word) < 5 and not _UNSPACED.search(word) else word) in padded for word in _list(role)
+    )
+
+
+@cache
+def _list(role: str) -> frozenset[str]:
+    """Words that have a role in some language."""
+    known = json.loads((files("demur") / "meaning" / "function_words.json").read_text(encoding="utf-8"))[role]
+    texts = (word for line in known.values() for word in line.split()) if isinstance(known, dict) else known
+    return frozenset(texts)
