@@ -22,6 +22,8 @@ from demur.meaning.final_answer import said_together
         ("Кто написал «Евгения Онегина»?", "Александр Сергеевич Пушкин", "А. С. Пушкин"),
         ("Quem escreveu Os Maias?", "Eça de Queirós", "Queirós"),
         ("Ist die Erde eine Scheibe?", "Nein.", "Nein, sie ist annähernd eine Kugel."),
+        ("¿En qué año terminó la guerra?", "1939", "La guerra terminó en 1939."),
+        ("Wie viele Länder sind es?", "16", "Es sind sechzehn Länder."),
         ("造纸术是谁发明的?", "蔡伦", "造纸术是蔡伦发明的。"),
         ("会议几点开始?", "下午三点", "15点"),
         ("相対性理論を提唱したのは誰ですか?", "アインシュタイン", "アルベルト・アインシュタイン"),
@@ -44,6 +46,7 @@ def test_the_same_beside_the_question(question: str, a: str, b: str) -> None:
         ("日本の首都はどこですか?", "京都", "東京都"),  # it stands in it, and says another thing
         ("会議は何時ですか?", "3時", "13時"),
         ("可以退货吗?", "可以退货。", "不可以退货。"),
+        ("Ai là tác giả Truyện Kiều?", "Nguyễn Du", "Nguyễn Trãi"),  # "du" is an article elsewhere
         ("Ist der Laden offen?", "Der Laden ist offen.", "Der Laden ist nicht offen."),
         ("Wohin fährt der Zug?", "nach Köln", "aus Köln"),
         ("¿Quién ganó a España?", "Francia", "España ganó a Francia."),

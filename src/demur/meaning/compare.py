@@ -37,7 +37,7 @@ class MeaningDecision:
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
         if self.unknown:
-            return ("unknown: no rule decides, and the model was not made for this language; they count as different",)
+            return (f"unknown, decided by {self.decided_by}; they count as different",)
         said = f"{'same' if self.same else 'different'} meaning, decided by {self.decided_by}"
         ways = (("a entails b", self.forward), ("b entails a", self.backward))
         lines = (said, *(_probabilities(way, verdict) for way, verdict in ways if verdict is not None))
@@ -101,4 +101,5 @@ def _ask_model(question: str, a: str, b: str, ask: Entailment, spec: str) -> Mea
     forward, backward = ((float(c), float(n), float(e)) for c, n, e in scores)
     plain, weighed = (bool(strictly_entails(found).all()) for found in (scores, sampled))
     read = all(map(reader_of(spec), (first, second)))
-    return MeaningDecision(question, a, b, plain, f"model: {spec}", forward, backward, weighed, unknown=not read)
+    decided_by = f"model: {spec}" if read else "nothing: the model was not made for this language"
+    return MeaningDecision(question, a, b, plain, decided_by, forward, backward, weighed, unknown=not read)

@@ -38,6 +38,7 @@ _ENDINGS = tuple(
     )
 )
 _POLITE = re.compile(r"(?:습니다|입니다|어요|아요|이에요|예요)\Z")  # endings of one Korean verb
+_POLITE_FORMS = ("Sie", "Ihnen", "Ihr", "Ihre")  # capitals of German that name nobody
 _AFTERNOON = re.compile(r"(?:午後|下午)(\d{1,2})(?=[時时点點])")
 
 
@@ -89,23 +90,31 @@ def content(answer: str, question: str) -> Content:
     asked = {word.casefold() for word in _words(question)} - _list("function") - _list("who")
     words, own = [], []
     negated, prepositions = False, set[str]()
-    for written in _words(answer):
+    for i, written in enumerate(_words(answer)):
         word = written.casefold()
-        negated = negated or word in _list("negation") or word in _list("no")
-        if word in _list("preposition"):
+        is_name = _is_name(written, answer, first=i == 0)
+        if not is_name and word in _list("negation") | _list("no"):
+            negated = True
+        elif not is_name and word in _list("preposition"):
             prepositions.add(word)
-        if word in _list("negation") or word in _list("function") or word in _list("yes") or word in _list("no"):
-            continue
-        words.append(word)
-        if not any(_explains(other, word) for other in asked):
-            own.append(word)
+        elif is_name or word not in _list("function") | _list("yes"):
+            words.append(word)
+            if not any(_explains(other, word) for other in asked):
+                own.append(word)
     return Content(tuple(own), tuple(words), negated, frozenset(prepositions))
+
+
+def _is_name(written: str, answer: str, *, first: bool) -> bool:
+    """Whether a word's capital makes it a name, whatever it means in small letters: "Nguyễn Du", "A. Einstein"."""
+    if written[0] == written[0].casefold() or written in _POLITE_FORMS:
+        return False
+    return not first or (len(written) == 1 and f"{written}." in answer)
 
 
 def _words(text: str) -> list[str]:
     """Words with number words as numerals; ``l'eau`` is two words."""
     plain = _APOSTROPHE.sub(" ", unicodedata.normalize("NFC", text))
-    return _WORD.findall(numerals(plain))
+    return [numerals(word) for word in _WORD.findall(numerals(plain))]
 
 
 def _explains(asked: str, word: str) -> bool:
