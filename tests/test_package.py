@@ -39,7 +39,7 @@ STAGES = (
         "prompts",
     ),
     *("models", "sampling", "meaning", "runs", "labels", "routing", "gate", "evaluation", "pipeline", "quickstart"),
-    *("paper", "gateway", "testing", "cli"),
+    *("paper", "gateway", "learning", "testing", "cli"),
 )
 NEVER_FROM = {"gateway": {"paper", "quickstart", "pipeline", "runs", "evaluation"}}  # what serves needs none of these
 

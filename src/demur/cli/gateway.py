@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from demur.cli import printing
 from demur.cli.inspect import AsJson
 from demur.cli.options import with_options
+from demur.config import A_MODEL
 from demur.errors import InputError
 from demur.gateway.settings import GatewaySettings
 
@@ -37,19 +39,29 @@ def serve(
         Recorded | None, typer.Option(help="Keep the prompts in the ledger; by default none are kept.")
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Learn from the traffic: begin without a router, all to the strong model.")
+    ] = False,
+    weak: Annotated[str | None, typer.Option(help=f"The weak model: {A_MODEL}.")] = None,
+    strong: Annotated[str | None, typer.Option(help="The strong model, likewise.")] = None,
     **given: Any,
 ) -> None:
     """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
     from demur.gateway.server import serve
-    from demur.quickstart import demo_router
+    from demur.learning.process import learning_beside
+    from demur.models.local import parse_model
+    from demur.quickstart import STRONG, WEAK, demo_router
 
-    if demo:
+    if demo and learn:
+        weak, strong = weak or WEAK, strong or STRONG
+    elif demo:
         with printing.progress_bar() as progress:
             router = demo_router(progress=progress)
         given["anyway"] = True
     printing.outdated(Path(router or "run/router").parent)
-    given["record_prompts"] = True if record else None
-    serve(router, config=config, workers=workers, ready=printing.serving, **given)
+    given |= {"record_prompts": True if record else None, "learn": {} if learn else None}
+    given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
+    serve(router, config=config, workers=workers, beside=learning_beside, ready=printing.serving, **given)
 
 
 def ledger(

@@ -18,6 +18,7 @@ from demur.cli import printing
 from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
 from demur.cli.inspect import add_commands as inspect_commands
+from demur.cli.learning import add_commands as learning_commands
 from demur.cli.options import with_options
 from demur.cli.paper import add_commands as paper_commands
 from demur.config import A_MODEL, LabelConfig, RouterConfig
@@ -257,6 +258,7 @@ def report(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: A
 
 inspect_commands(app)
 gateway_commands(app)
+learning_commands(app)
 paper_commands(app)
 
 

@@ -39,6 +39,7 @@ from demur.gateway.http.openai_bodies import (
 from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
 from demur.gateway.http.send import send_pieces
+from demur.gateway.kept_prompts import kept_prompt
 from demur.gateway.keys import Doorkeeper
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
@@ -318,7 +319,8 @@ class Gateway:
         router = self.decider.router.prompt_router
         lengths = None if router.other_pair else router.record.get("answer_lengths")
         ratio = LengthRatio(**lengths) if lengths else None
-        record = ledger_record(exchange, self.upstreams, self._kept_prompt(text), ratio)
+        kept = kept_prompt(text, exchange.key, self.settings, self._redact)
+        record = ledger_record(exchange, self.upstreams, kept, ratio)
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
         self.doorkeeper.charge(record.key, usd, reserved=exchange.reserved)
         self._keep(record)
@@ -340,16 +342,6 @@ class Gateway:
         record = ledger_record(exchange, self.upstreams, "")  # no client asked: nothing would have cost always-strong
         alone = replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0)
         self._keep(replace(alone, reason=OF_OUR_OWN))
-
-    def _kept_prompt(self, text: str) -> str:
-        """The prompt for the ledger; empty if redaction fails, since the error could show the prompt."""
-        if not self.settings.record_prompts:
-            return ""
-        try:
-            return self._redact(text)
-        except Exception as error:
-            log.error("redact raised %s: the prompt is not kept", type(error).__name__)
-            return ""
 
 
 def as_json(value: object) -> web.Response:

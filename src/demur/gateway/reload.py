@@ -10,6 +10,7 @@ from dataclasses import replace
 from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
+from demur.gateway.cold_start import cold_router, router_in_force
 from demur.gateway.keys import check_budgets, read_keys
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
@@ -24,7 +25,10 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Route
 
     At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
     """
-    folder = settings.router
+    folder = router_in_force(settings)
+    if folder is None:
+        assert settings.weak is not None and settings.strong is not None, "settings that learn name both models"
+        return cold_router(settings.weak.model, settings.strong.model)
     own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
         router = _in_front_of(settings, Router.load(folder, **own, allow_endpoints=settings.endpoints))

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from socket import socket
 from typing import Any
@@ -18,6 +18,7 @@ from demur.config import ModelConfig, from_mapping
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
+from demur.gateway.cold_start import check_learning, promoted_file
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bound, port_of
 from demur.gateway.keys import Doorkeeper, check_budgets, read_keys
@@ -41,12 +42,15 @@ from demur.routing.prompt_router import PromptRouter
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
+FOLLOWED_SECONDS = 1.0  # between two looks for a router that was promoted
 GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of local models
 
 # A worker's sockets: of the service, and of the operator where that has its own.
 Sockets = tuple[socket, socket | None]
 # (address of the service, address of the operator's routes)
 Ready = Callable[[str, str], None]
+# What runs as long as the gateway does, from its settings.
+Beside = Callable[[GatewaySettings], AbstractContextManager[Any]]
 
 
 def serve(
@@ -54,11 +58,15 @@ def serve(
     *,
     config: str | None = None,
     workers: int = 1,
+    beside: Beside = nullcontext,
     ready: Ready | None = None,
     **settings: object,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address of
     the service and that of the operator's routes.
+
+    With settings that learn no router is needed: the strong model answers until one is learned, by what runs
+    ``beside``.
 
     A router that was not told from random is refused unless ``anyway``. ``config`` is a file of `GatewaySettings`,
     ``settings`` are those that override it, None for none. Raises InputError, ArtifactError.
@@ -67,12 +75,15 @@ def serve(
     def read() -> GatewaySettings:
         return read_settings(config, router=router, **settings)
 
-    read()  # an invalid file is reported before anything is started
+    first = read()  # an invalid file is reported before anything is started
+    check_learning(first)
     if workers < 1:
         raise InputError(f"workers is {workers}; at least one process serves")
-    if workers > 1:
-        return _serve_workers(read, workers, ready)
-    return _run(_serve(read, ready))
+    with beside(first) if first.learn else nullcontext():
+        if workers > 1:
+            _serve_workers(read, workers, ready)
+        else:
+            _run(_serve(read, ready))
 
 
 def _run(main: Any) -> None:
@@ -201,6 +212,9 @@ async def running(
             await listener.open(one)
             stack.push_async_callback(listener.close)
         stack.push_async_callback(_drain, gateway, listeners)
+        if settings.learn:
+            followed = asyncio.ensure_future(_follow_promotions(gateway))
+            stack.callback(followed.cancel)
         yield gateway, *_addresses(settings, sockets)
 
 
@@ -291,6 +305,17 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     await upstream.open()
     stack.push_async_callback(upstream.close)
     return upstream
+
+
+async def _follow_promotions(gateway: Gateway) -> None:
+    """Take over every router that learning promotes, as soon as it serves."""
+    held = promoted_file(gateway.settings)
+    while True:
+        await asyncio.sleep(FOLLOWED_SECONDS)
+        found = promoted_file(gateway.settings)
+        if found != held:
+            held = found
+            await _reload_and_say(gateway)
 
 
 async def _reload_and_say(gateway: Gateway) -> None:

@@ -52,6 +52,25 @@ class ServedModel(ModelConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class LearnSettings:
+    """How `demur learn` learns from the prompts that are served."""
+
+    folder: str = "run/learn"  # samples, labels and routers
+    usd_per_day: float = field(default=1.0, metadata={"at_least": 0})  # for samples, by UTC day; of known prices
+    share_of_traffic: float = field(default=1.0, metadata={"at_least": 0, "at_most": 1})  # of new prompts, sampled
+    samples: int = field(default=4, metadata={"at_least": 2, "at_most": 20})  # per prompt, of each model
+    max_tokens: int = field(default=256, metadata={"at_least": 1})  # of a sample
+    every: int = field(default=50, metadata={"at_least": 1})  # new labels between two candidates
+    every_seconds: float = field(default=60.0, metadata={"above": 0, "at_most": LONGEST_SECONDS})  # between two rounds
+    strong_share: float = field(default=0.3, metadata={"at_least": 0, "at_most": 1})  # of a promoted router
+    encoder: str = "bge-small"
+    retain_days: float = field(default=30.0, metadata={"above": 0})  # prompts are erased after so long
+    never: tuple[str, ...] = ()  # regular expressions: a prompt in which one is found is not kept
+    never_keys: tuple[str, ...] = ()  # names of client keys whose prompts are not kept
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """All settings of a gateway."""
 
@@ -95,6 +114,8 @@ class GatewaySettings:
     headers: bool = True  # x-demur-* on responses
     ledger: str = "run/ledger.sqlite"  # SQLite file, postgresql://... URL, or empty for none
     record_prompts: bool = False  # keep prompts in the ledger
+    # Learn from the traffic: prompts are kept in the ledger, and `demur learn` makes routers of them. None: off.
+    learn: LearnSettings | None = None
     redact: str = ""  # module:function that a prompt passes before it is kept
     keys: str = ""  # file of hashed client keys; empty: no key is asked
     admin_key_env: str = ""  # NAME of the variable with the key of the operator's routes; empty: this machine only

@@ -13,10 +13,11 @@ from demur.errors import StoreError, require
 from demur.gateway.ledger.ledger import COLUMNS, LedgerRecord
 
 
-def read_ledger(url: str, *, last: int | None = 20) -> list[LedgerRecord]:
-    """The newest records, newest first, or all of them (None); raises StoreError."""
+def read_ledger(url: str, *, last: int | None = 20, since: float = 0.0) -> list[LedgerRecord]:
+    """The newest records, newest first, or all (None), after ``since`` (seconds since 1970). Raises StoreError."""
     names = ", ".join(f'"{name}"' for name in COLUMNS)
-    query = f"select {names} from decisions order by at desc" + ("" if last is None else f" limit {int(last)}")
+    query = f"select {names} from decisions where at > {float(since)!r} order by at desc"
+    query += "" if last is None else f" limit {int(last)}"
     return [_record(row) for row in query_ledger(url, query)]
 
 

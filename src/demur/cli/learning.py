@@ -1,0 +1,64 @@
+"""The commands of learning from traffic: learn, routers, rollback, forget."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from demur.cli import printing
+
+Folder = Annotated[str, typer.Option("--folder", help="Folder of what is learned.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add them to the command line."""
+    for command in (learn, routers, rollback, forget):
+        app.command()(command)
+
+
+def learn(
+    settings: Annotated[
+        str | None, typer.Argument(help="The gateway's settings file.  [default: that of `demur serve --learn`]")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Do one round and end.")] = False,
+    beside: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Learn a router from the prompts that a gateway serves; `demur serve --learn` starts it by itself."""
+    from demur.learning.process import learn
+
+    learn(settings, once=once, beside=beside, told=lambda status: printing.lines([f"learning: {status.sentence}"]))
+
+
+def routers(folder: Folder = "run/learn") -> None:
+    """List the routers that learning has tried, what each reached, and which one serves."""
+    from demur.learning.process import tried_routers
+
+    found, now = tried_routers(folder)
+    printing.lines([one.line(one.number == now) for one in found] or [f"{folder}: no router was learned yet"])
+
+
+def rollback(
+    version: Annotated[
+        int | None, typer.Argument(help="A version's number.  [default: the promoted one before]")
+    ] = None,
+    folder: Folder = "run/learn",
+) -> None:
+    """Let an earlier version serve; a running gateway takes it over within a second."""
+    from demur.learning.process import rollback
+
+    printing.lines([f"version {rollback(folder, version)} serves now"])
+
+
+def forget(
+    ledger: Annotated[str, typer.Option(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
+    key: Annotated[str | None, typer.Option(help="Name of a client's key.")] = None,
+    older_than: Annotated[float | None, typer.Option(help="Days.", min=0)] = None,
+    folder: Folder = "run/learn",
+) -> None:
+    """Erase kept prompts by client key or age, in the ledger and among those that are learned from."""
+    from demur.learning.process import DAY_SECONDS, forget
+
+    before = None if older_than is None else time.time() - older_than * DAY_SECONDS
+    printing.lines([f"{forget(folder, ledger, before=before, key=key):,} prompts erased"])

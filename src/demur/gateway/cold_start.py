@@ -1,0 +1,87 @@
+"""Before the first router is learned: everything goes to the strong model, and the reason says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.gate.router import Router
+from demur.gateway.settings import GatewaySettings
+from demur.measure.threshold import Calibration
+from demur.records import FloatArray
+from demur.routing.prompt_router import PromptRouter
+
+ASKED = "learning from traffic: no router is told from random yet, so the strong model answers"
+
+
+SERVING = "serving"  # in a learning folder: a symbolic link to the router that was promoted last
+
+
+def router_in_force(settings: GatewaySettings) -> str | None:
+    """Folder of the router that serves: the one that learning has promoted, else the settings' own.
+
+    None where neither is there yet and the settings say that one is to be learned.
+    """
+    if settings.learn is None:
+        return settings.router
+    promoted = Path(settings.learn.folder) / SERVING
+    if promoted.exists():
+        return str(promoted)
+    return settings.router if (Path(settings.router) / "router.json").is_file() else None
+
+
+def promoted_file(settings: GatewaySettings) -> str:
+    """What the link to the promoted router names; empty where nothing was promoted."""
+    learn = settings.learn
+    try:
+        return str((Path(learn.folder) / SERVING).readlink()) if learn else ""
+    except OSError:
+        return ""
+
+
+def check_learning(settings: GatewaySettings) -> None:
+    """Raise InputError for settings under which nothing could be learned from the traffic."""
+    learn = settings.learn
+    if learn is None:
+        return
+    if settings.weak is None or settings.strong is None:
+        raise InputError("learning needs both models: name them by --weak and --strong, or [weak] and [strong]")
+    if not settings.ledger:
+        raise InputError("learning reads its prompts from the ledger, and ledger is empty; name a file")
+    for pattern in learn.never:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"learn: never: {pattern!r} is not a regular expression: {error}") from None
+
+
+class OneVector:
+    """An encoder that tells no two texts apart."""
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        """(n, 1) ones."""
+        return np.ones((len(texts), 1), dtype=np.float32)
+
+
+class AlwaysStrong:
+    """A method that says of every prompt that the strong model is needed."""
+
+    def fit(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> AlwaysStrong:
+        """Learns nothing."""
+        return self
+
+    def predict_proba(self, X: FloatArray) -> FloatArray:
+        """(n, 2) certainty."""
+        return np.tile([0.0, 1.0], (len(X), 1))
+
+
+def cold_router(weak: str, strong: str) -> Router:
+    """A router of these models that has learned nothing, as an ordinary one."""
+    nothing = np.empty((0, 1), dtype=np.float32)
+    calibration = Calibration(0.5, 1.0, 0, ASKED)
+    first = PromptRouter(OneVector(), AlwaysStrong(), weak, strong, (), nothing, np.empty(0), calibration=calibration)
+    return Router(first, about=ASKED)

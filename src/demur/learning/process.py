@@ -1,0 +1,111 @@
+"""`demur learn`: rounds of learning, one after another, in a process of its own beside the gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from demur.errors import DemurError, InputError
+from demur.files import write_whole
+from demur.gateway.cold_start import check_learning
+from demur.gateway.ledger.erase import erase_prompts
+from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
+from demur.learning.round import Status, learn_round
+from demur.learning.traffic import taken_prompts, write_taken
+from demur.learning.versions import Version, promote, serving, version_before, versions
+from demur.records import Progress, no_progress
+
+SETTINGS = "settings.json"  # of the gateway beside which it learns
+DAY_SECONDS = 86_400
+NICE = 10  # lower priority than the gateway's
+ASKED_SECONDS = 0.5  # between two looks whether the gateway is still there
+
+
+def learn(
+    config: str | Path | None = None,
+    *,
+    once: bool = False,
+    beside: int | None = None,
+    told: Callable[[Status], None] = lambda status: None,
+    progress: Progress = no_progress,
+) -> Status:
+    """Learn from a gateway's traffic by its settings file until interrupted, or for one round (``once``).
+
+    ``config``: None is the file that ``demur serve --learn`` left; ``beside``: the process with which it ends. Returns
+    the last status. Raises InputError for settings that cannot be learned with; what fails in a later round is said and
+    tried again.
+    """
+    settings = read_settings(config or Path(LearnSettings().folder) / SETTINGS)
+    settings = replace(settings, learn=settings.learn or LearnSettings())
+    check_learning(settings)
+    assert settings.learn is not None
+    while True:
+        try:
+            status = _round(settings, settings.learn, progress)
+        except DemurError as error:
+            if once:
+                raise
+            print(f"demur: learning: {error}", file=sys.stderr)
+        else:
+            told(status)
+            if once:
+                return status
+        until = time.monotonic() + settings.learn.every_seconds
+        while time.monotonic() < until:
+            if beside is not None and os.getppid() != beside:
+                raise SystemExit(0)
+            time.sleep(min(ASKED_SECONDS, settings.learn.every_seconds))
+
+
+def _round(settings: GatewaySettings, learn: LearnSettings, progress: Progress) -> Status:
+    forget(learn.folder, settings.ledger, before=time.time() - learn.retain_days * DAY_SECONDS)
+    return learn_round(settings, progress=progress)
+
+
+def forget(folder: str, ledger: str, *, before: float | None = None, key: str | None = None) -> int:
+    """Erase kept prompts by age (before a time, seconds since 1970) or client key, in the ledger and among those that
+    are learned from; returns how many. Routers that learned from them stay until the next refit."""
+    if before is None and key is None:
+        raise InputError("nothing to forget is named; give --key or --older-than")
+    erased = erase_prompts(ledger, before=before, key=key) if ledger else 0
+    taken = taken_prompts(Path(folder))
+    kept = [one for one in taken if not ((before is None or one.at < before) and (key is None or one.key == key))]
+    if len(kept) < len(taken):
+        write_taken(Path(folder), kept)
+    return erased
+
+
+@contextmanager
+def learning_beside(settings: GatewaySettings) -> Iterator[None]:
+    """`demur learn` in a process of lower priority for as long as the block lasts."""
+    assert settings.learn is not None
+    file = Path(settings.learn.folder) / SETTINGS
+    write_whole(file, json.dumps(asdict(settings), indent=2) + "\n", mode=0o600)
+    command = [sys.executable, "-m", "demur", "learn", str(file), "--beside", str(os.getpid())]
+    child = subprocess.Popen(command, preexec_fn=lambda: os.nice(NICE))
+    try:
+        yield
+    finally:
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=10)
+        child.kill()
+
+
+def tried_routers(folder: str) -> tuple[list[Version], int | None]:
+    """Every version that learning has tried, oldest first, and the number of the one that serves."""
+    return versions(Path(folder)), serving(Path(folder))
+
+
+def rollback(folder: str, number: int | None = None) -> int:
+    """Let an earlier version serve, the promoted one before or the one named; returns which. Raises InputError."""
+    chosen = version_before(Path(folder)) if number is None else number
+    promote(Path(folder), chosen)
+    return chosen

@@ -1,0 +1,237 @@
+"""One round of learning from traffic, in the order of its steps; `demur learn` repeats it.
+
+    seen -> choose -> sample -> label -> candidate -> compare -> promote
+
+Every step leaves what it made in the learning folder before the next begins, so a round that is killed anywhere goes on
+from there: what was sampled is in the store, and the router that serves is replaced in one step or not at all. The
+folder is a run's folder (`demur.config.RunConfig`) and takes every command that a run does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from demur.config import ModelConfig, RouterConfig, RunConfig, from_mapping
+from demur.errors import BudgetError, DemurError, InputError
+from demur.files import read_mapping, write_whole
+from demur.gate.router import Router
+from demur.gateway.settings import GatewaySettings, LearnSettings
+from demur.labels.from_samples import Labels
+from demur.learning.choice import choose
+from demur.learning.promotion import Comparison, compare
+from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
+from demur.learning.versions import Version, keep_version, next_number, promote, router_folder, serving
+from demur.methods.estimator import unit_rows
+from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
+from demur.records import FloatArray, Progress, SamplingSettings, no_progress
+from demur.routing.prompt_router import PromptRouter
+from demur.runs.run import Run, open_run
+from demur.sampling.budget import spent_before
+from demur.sampling.pair import check_pair, sample_pair
+
+STATUS, STATE = "status.json", "state.json"
+LARGEST_CHOICE = 2_000  # prompts that are compared with each other at once
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far learning is, for the dashboard and the command line."""
+
+    at: float  # seconds since 1970
+    seen: int  # prompts that may be learned from, since learning began
+    sampled: int  # of them, with all samples of both models
+    told: int  # of those, whose samples tell which model is needed
+    serving: int | None  # version that serves
+    usd_today: float
+    said: str  # what the last step came to
+
+    @property
+    def sentence(self) -> str:
+        """The status as one sentence."""
+        share = f", {self.told / self.sampled:.0%} could be told" if self.sampled else ""
+        now = f"version {self.serving} serves" if self.serving else "no router serves yet, the strong model answers"
+        return f"{self.seen:,} prompts seen, {self.sampled:,} sampled{share}; {now}; {self.said}"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a round remembers of those before it."""
+
+    until: float = 0.0  # seconds since 1970: up to here the ledger was read
+    seen: int = 0
+    compared: int = 0  # labels that the last candidate had
+    told: int = 0
+    day: str = ""  # of `spent_before`
+    spent_before: float = 0.0  # USD that this folder's samples had cost when the day began
+
+
+def learn_round(
+    settings: GatewaySettings,
+    *,
+    now: Callable[[], float] = time.time,
+    progress: Progress = no_progress,
+) -> Status:
+    """Do one round; returns how far learning is. Raises InputError for settings with which it cannot be done."""
+    learn = settings.learn or LearnSettings()
+    folder, config = Path(learn.folder), learning_run(settings, learn)
+    state = _read_state(folder)
+    with open_run(config, progress=progress) as run:
+        run.lock("learn")
+        taken, state = _take(run, settings, learn, state)
+        if not taken:
+            return _tell(folder, state, 0, 0.0, "waiting for prompts", now())
+        config.save()
+        state, spent, stopped = _sample(run, learn, state, now())
+        complete = sum(map(run.is_complete, run.prompts))
+        said = stopped or f"{complete - state.compared} new labels of {learn.every} that a refit waits for"
+        if complete - state.compared >= learn.every:
+            said, state = _refit(run, settings, replace(state, compared=complete), now())
+        _write_state(folder, state)
+    return _tell(folder, state, complete, spent, said, now())
+
+
+def learning_run(settings: GatewaySettings, learn: LearnSettings) -> RunConfig:
+    """The run whose prompts are those of the traffic: both models as they are served. Raises InputError."""
+    if settings.weak is None or settings.strong is None:
+        raise InputError("learning needs both models in the settings: [weak] and [strong], or --weak and --strong")
+    names = set(ModelConfig.__dataclass_fields__)
+    weak, strong = (
+        from_mapping(ModelConfig, {name: value for name, value in asdict(one).items() if name in names}, where="learn")
+        for one in (settings.weak, settings.strong)
+    )
+    folder = Path(learn.folder)
+    config = RunConfig(
+        str((folder / "prompts.jsonl").absolute()),
+        *(weak, strong),
+        run=learn.folder,
+        sampling=SamplingSettings(n=learn.samples, max_tokens=learn.max_tokens, seed=learn.seed),
+        router=RouterConfig(methods=("kernel",), encoder=learn.encoder),
+        test_share=0.0,
+        strong_share=learn.strong_share,
+    )
+    check_pair(config)
+    return config
+
+
+# -- the steps --------------------------------------------------------------------------------------------------------
+
+
+def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: State) -> tuple[list[SeenPrompt], State]:
+    """Choose among the prompts that were served since the last round, and keep the choice."""
+    folder = run.config.folder
+    taken = taken_prompts(folder)
+    known = {one.id for one in taken}
+    served = seen_prompts(settings.ledger, learn, state.until) if Path(settings.ledger).exists() else []
+    fresh = [one for one in served if one.id not in known][-LARGEST_CHOICE:]
+    wanted = round(learn.share_of_traffic * len(fresh))
+    if wanted:
+        seen, learned = (
+            unit_rows(np.asarray(run.encoder.encode([one.prompt for one in each]), dtype=np.float32))
+            if each
+            else np.empty((0, 0), dtype=np.float32)
+            for each in (fresh, taken[-LARGEST_CHOICE:])
+        )
+        random = np.random.default_rng([learn.seed, len(taken)])
+        taken += [fresh[i] for i in choose(seen, learned, wanted, random)]
+        write_taken(folder, taken)
+    until = max((one.at for one in served), default=state.until)
+    state = replace(state, until=until, seen=state.seen + len(fresh))
+    _write_state(folder, state)
+    return taken, state
+
+
+def _sample(run: Run, learn: LearnSettings, state: State, now: float) -> tuple[State, float, str]:
+    """Both models' samples of the chosen prompts, within the day's budget; the state, USD of today, and what stopped
+    it ("" for nothing)."""
+    day = datetime.fromtimestamp(now, UTC).date().isoformat()
+    before = _spent(run)
+    if day != state.day:
+        state = replace(state, day=day, spent_before=before)
+        _write_state(run.config.folder, state)
+    limit = state.spent_before + learn.usd_per_day
+    priced = any(endpoint.price is not None for endpoint in (run.pair.weak, run.pair.strong))
+    config = replace(run.config, max_usd=limit if priced else None)
+    stopped = ""
+    try:
+        sample_pair(config, run.pair, run.prompts, run.samples, run.store, progress=run.progress)
+    except BudgetError:
+        stopped = f"today's ${learn.usd_per_day:g} for learning are spent; it goes on tomorrow (UTC)"
+    except DemurError as error:  # a model is away: what is there can be learned from, the rest is asked later
+        stopped = str(error)
+    run.read_samples()
+    return state, _spent(run) - state.spent_before, stopped
+
+
+def _spent(run: Run) -> float:
+    """USD that the samples of this folder have cost, of models whose price is known."""
+    return sum(spent_before(one, run.config.sampling, run.store) for one in (run.pair.weak, run.pair.strong))
+
+
+def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tuple[str, State]:
+    """Label what is complete, train a candidate, and promote it where it is better than the router in force."""
+    folder = run.config.folder
+    try:
+        labels = label_stage(run)
+        state = replace(state, told=len(labels.preferences))
+        candidate = train_stage(run)
+    except InputError as error:  # none can be told, or all are told alike
+        return str(error), state
+    gated = gate_stage(run, candidate)
+    calibration = calibrate_stage(run, gated)
+    found = compare_with_serving(folder, candidate, labels, settings.endpoints)
+    number = next_number(folder)
+    version = Version(
+        *(number, now, len(labels.preferences), found.better, found.sentence),
+        *(calibration.threshold, calibration.strong_share),
+    )
+    keep_version(folder, run.config.served_router, version)
+    if found.better:
+        promote(folder, number)
+    return f"version {number} is {found.sentence}", state
+
+
+def compare_with_serving(
+    folder: Path, candidate: PromptRouter, labels: Labels, endpoints: Sequence[str] = ()
+) -> Comparison:
+    """The candidate beside the router that serves, on the candidate's training prompts, each scored by fits that did
+    not see it."""
+    gains = np.array([2 * row.target - 1 for row in labels.preferences])
+    now = serving(folder)
+    if now is None:
+        return compare(candidate.training_scores, None, gains)
+    in_force = Router.load(router_folder(folder, now), allow_endpoints=endpoints).prompt_router
+    texts = [one.prompt for one in candidate.training]
+    return compare(candidate.training_scores, held_out_scores_of(in_force, texts), gains)
+
+
+def held_out_scores_of(router: PromptRouter, texts: list[str]) -> FloatArray:
+    """(n,) a router's scores of texts; of those that it was trained on, the scores of fits that did not see them."""
+    known = {one.prompt: score for one, score in zip(router.training, router.training_scores, strict=True)}
+    new = [text for text in texts if text not in known]
+    scored = dict(zip(new, router.score(new), strict=True)) if new else {}
+    return np.array([known.get(text, scored.get(text, 0.5)) for text in texts])
+
+
+# -- what is kept between rounds ---------------------------------------------------------------------------------------
+
+
+def _read_state(folder: Path) -> State:
+    path = folder / STATE
+    return from_mapping(State, read_mapping(path), where=str(path)) if path.exists() else State()
+
+
+def _write_state(folder: Path, state: State) -> None:
+    write_whole(folder / STATE, json.dumps(asdict(state)) + "\n")
+
+
+def _tell(folder: Path, state: State, sampled: int, usd: float, said: str, at: float) -> Status:
+    found = Status(at, state.seen, sampled, state.told, serving(folder), usd, said)
+    write_whole(folder / STATUS, json.dumps(asdict(found)) + "\n")
+    return found

@@ -1,0 +1,103 @@
+"""The routers that learning has made, numbered, and which of them serves; nothing is ever half in place.
+
+A version is written whole before it is named; the one that serves is named by a symbolic link, which is replaced in
+one step. Deleting a version's folder is up to the operator.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from demur.config import from_mapping
+from demur.errors import InputError
+from demur.files import read_mapping, write_whole
+from demur.gateway.cold_start import SERVING
+
+VERSIONS = "versions"
+ABOUT = "version.json"
+KEPT = 50  # folders of routers; of older ones only the line remains
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One router that was tried."""
+
+    number: int
+    at: float  # seconds since 1970
+    prompts: int  # that it learned from
+    promoted: bool
+    why: str  # what it reached beside the router that was in force
+    threshold: float
+    strong_share: float
+
+    def line(self, serving: bool) -> str:
+        """The version as one line."""
+        state = "serves" if serving else "was promoted" if self.promoted else "not promoted"
+        return f"{self.number:>4}  {state:<13} {self.prompts:>6,} prompts  {self.why}"
+
+
+def versions(folder: Path) -> list[Version]:
+    """All versions in a learning folder, oldest first. Raises InputError for one that cannot be read."""
+    found = (path / ABOUT for path in sorted((folder / VERSIONS).glob("[0-9]*")) if not path.name.endswith(".part"))
+    return [from_mapping(Version, read_mapping(path), where=str(path)) for path in found if path.exists()]
+
+
+def serving(folder: Path) -> int | None:
+    """Number of the version that serves; None without one."""
+    try:
+        return int((folder / SERVING).readlink().parent.name)
+    except (OSError, ValueError):
+        return None
+
+
+def router_folder(folder: Path, number: int) -> Path:
+    """Where a version's router is."""
+    return folder / VERSIONS / f"{number:06d}" / "router"
+
+
+def next_number(folder: Path) -> int:
+    """The number of the next version."""
+    return max((one.number for one in versions(folder)), default=0) + 1
+
+
+def keep_version(folder: Path, router: Path, version: Version) -> None:
+    """Copy a saved router as a version; it is complete or not there at all."""
+    place = router_folder(folder, version.number).parent
+    part = place.with_name(place.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)  # that a kill has left
+    shutil.copytree(router, part / "router")
+    write_whole(part / ABOUT, json.dumps(asdict(version), indent=2) + "\n")
+    part.rename(place)
+    _drop_oldest(folder)
+
+
+def promote(folder: Path, number: int) -> None:
+    """Let a version serve, in one step. Raises InputError for one that is not there."""
+    router = router_folder(folder, number)
+    if not (router / "router.json").is_file():
+        there = ", ".join(str(one.number) for one in versions(folder)) or "none"
+        raise InputError(f"{folder}: no router of version {number} is there; versions: {there}")
+    link, part = folder / SERVING, folder / f"{SERVING}.part"
+    part.unlink(missing_ok=True)
+    part.symlink_to(router.relative_to(folder))
+    part.replace(link)
+
+
+def version_before(folder: Path) -> int:
+    """The promoted version before the one that serves. Raises InputError where there is none."""
+    now = serving(folder)
+    earlier = [one.number for one in versions(folder) if one.promoted and now is not None and one.number < now]
+    if not earlier:
+        raise InputError(f"{folder}: no version was promoted before {'the one that serves' if now else 'any served'}")
+    return earlier[-1]
+
+
+def _drop_oldest(folder: Path) -> None:
+    """Remove the routers of versions that are old and do not serve; their lines stay."""
+    now = serving(folder)
+    for one in versions(folder)[:-KEPT]:
+        if one.number != now:
+            shutil.rmtree(router_folder(folder, one.number), ignore_errors=True)
