@@ -266,9 +266,11 @@ async def test_the_days_budget_ends_sampling_and_the_next_day_goes_on(tmp_path: 
     assert next_day.sampled > same_day.sampled
 
 
-async def test_samples_that_none_can_tell_promote_nothing(tmp_path: Path) -> None:
-    unlike = lambda prompt, seed: " ".join(np.random.default_rng([seed, len(prompt)]).permutation(list("bcdefghijk")))  # noqa: E731
-    async with fake_endpoint(unlike) as weak, fake_endpoint(unlike) as strong:
+async def test_models_that_never_differ_promote_nothing_and_the_status_says_why(tmp_path: Path) -> None:
+    async with (
+        fake_endpoint(lambda prompt, seed: "right") as weak,
+        fake_endpoint(lambda prompt, seed: "right") as strong,
+    ):
         settings = settings_of(tmp_path, weak, strong)
         write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i), "at": NOW + i} for i in range(50)))
         status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
