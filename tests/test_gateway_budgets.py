@@ -59,7 +59,7 @@ def test_below_its_budgets_a_key_is_served_and_what_is_under_way_counts() -> Non
     with pytest.raises(ApiError, match="or reserved by its requests under way"):
         found.reserve("ann", 0.5)
     found.charge("ann", 0.25, reserved=0.5)
-    assert found.spent["ann"] == Spent(5.25, 3.25, 1.25, NOON)
+    assert found.accounts.read("ann")[0] == Spent(5.25, 3.25, 1.25, NOON)
     assert found.reserve("ann", 0.5) == 0.5
 
 
@@ -69,7 +69,7 @@ def test_a_new_day_and_a_new_month_begin_at_nothing() -> None:
     now[0] += 13 * 3600
     assert found.reserve("ann", 0.0) == 0.0
     found.charge("ann", 0.25)
-    assert found.spent["ann"] == Spent(5.25, 0.25, 0.25, now[0])
+    assert found.accounts.read("ann")[0] == Spent(5.25, 0.25, 0.25, now[0])
 
 
 def test_a_budget_warns_then_tapers(capsys: pytest.CaptureFixture[str]) -> None:

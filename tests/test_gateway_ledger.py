@@ -129,15 +129,15 @@ def test_a_budget_outlives_the_process_and_is_shared_with_others(
 
     second = Doorkeeper([key])
     other = Ledger(SqliteBackend(path), second)
-    assert second.spent["bob"].ever == 0.75
+    assert second.accounts.read("bob")[0].ever == 0.75
     backend = SqliteBackend(path)  # a third process
     backend.write([replace(RECORD, id="id3", key="bob", usd=0.5)])
     backend.close()
     deadline = time.monotonic() + 5
-    while second.spent["bob"].ever < 1.25 and time.monotonic() < deadline:
+    while second.accounts.read("bob")[0].ever < 1.25 and time.monotonic() < deadline:
         time.sleep(0.01)
     other.close()
-    assert second.spent["bob"].ever == 1.25
+    assert second.accounts.read("bob")[0].ever == 1.25
 
 
 def test_a_key_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:

@@ -194,20 +194,46 @@ async def test_what_is_wrong_with_the_first_worker_is_said_once(tmp_path: Path) 
     assert complaint.decode().count("no saved router here") == 1
 
 
+def priced(folder: Path) -> None:
+    """Both models cost $1 a million tokens."""
+    toml, price = folder / "gateway.toml", "\nusd_per_million_input = 1.0\nusd_per_million_output = 1.0\n"
+    toml.write_text(toml.read_text().replace("\n[strong]", f"{price}[strong]") + price)
+
+
+async def test_what_is_under_way_in_all_workers_takes_up_one_budget(tmp_path: Path) -> None:
+    """Forty requests at once, each $0.025 and more, of a key with $0.01: one is let in, whichever worker it reaches."""
+    key = new_key(tmp_path / "keys.json", "ann", usd=0.01)
+    body = {"model": "large", "messages": [{"role": "user", "content": "z" * 100_000}]}
+    async with fakes() as (weak, strong):
+        strong.hang_seconds = 3.0
+        command = await asyncio.to_thread(
+            configured, tmp_path, weak, strong, ledger="", keys=str(tmp_path / "keys.json")
+        )
+        priced(tmp_path)
+        async with served([*command, "--workers", "2"]) as (_, address):
+
+            async def one() -> int:
+                headers = {"Authorization": f"Bearer {key}"}
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.post(f"{address}/v1/chat/completions", json=body, headers=headers) as answer,
+                ):
+                    return answer.status
+
+            statuses = await asyncio.gather(*(one() for _ in range(40)))
+    assert (statuses.count(200), statuses.count(429), len(strong.requests)) == (1, 39, 1)
+
+
 async def test_a_spent_budget_stays_spent_for_every_worker_and_after_a_restart(tmp_path: Path) -> None:
     key = new_key(tmp_path / "keys.json", "ann", usd=3e-6)
     async with fakes() as (weak, strong):
         command = await asyncio.to_thread(
             configured, tmp_path, weak, strong, ledger=str(tmp_path / "l.sqlite"), keys=str(tmp_path / "keys.json")
         )
-        toml = tmp_path / "gateway.toml"  # an answer is six tokens in and out: $0.000006
-        price = "\nusd_per_million_input = 1.0\nusd_per_million_output = 1.0\n"
-        toml.write_text(toml.read_text().replace("\n[strong]", f"{price}[strong]") + price)
+        priced(tmp_path)  # an answer is six tokens in and out: $0.000006
         for answered in (1, 0):
             async with served([*command, "--workers", "2"]) as (child, address):
-                statuses = [await once(address, key)]
-                await asyncio.sleep(3.5)  # committed, and read by the other worker
-                statuses += [await once(address, key) for _ in range(10)]
+                statuses = [await once(address, key) for _ in range(11)]  # known to the other worker at once
                 child.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(child.wait(), 20) == 0
             assert statuses.count(200) == answered

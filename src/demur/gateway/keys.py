@@ -16,6 +16,7 @@ from pathlib import Path
 from demur.config import from_mapping
 from demur.errors import InputError
 from demur.files import locked, write_whole
+from demur.gateway.accounts import Accounts, OwnAccounts
 from demur.gateway.budgets import TAPER, WARN, Spent, Use, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
 from demur.limits import check_limits
@@ -163,12 +164,15 @@ class Doorkeeper:
     """Checks keys, rates and budgets. ``keys`` None: every request is admitted; a file without a key: none is."""
 
     def __init__(
-        self, keys: list[ClientKey] | None, take: Take | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        keys: list[ClientKey] | None,
+        take: Take | None = None,
+        accounts: Accounts | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = keys
-        self._take, self._clock = take or Buckets().take, clock
-        self.spent: dict[str, Spent] = {}  # by the name of a key
-        self.reserved: dict[str, float] = {}  # name -> USD of requests under way
+        self._take, self.accounts, self._clock = take or Buckets().take, accounts or OwnAccounts(), clock
         self._warned: set[tuple[str, str, float, bool]] = set()
 
     def admit(self, headers: Mapping[str, str]) -> str:
@@ -178,7 +182,7 @@ class Doorkeeper:
         key = self._find_key(bearer(headers))
         if key is None:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-        self._refuse_spent(key)
+        self._refuse_spent(key, self.accounts.read(key.name)[0])
         wait = self._take(key.name, key.requests_per_minute) if key.requests_per_minute is not None else 0.0
         if wait > 0:
             raise ApiError(
@@ -195,14 +199,17 @@ class Doorkeeper:
         key = self._budgeted(name)
         if key is None:
             return 0.0
-        under_way = self.reserved.get(name, 0.0)
-        self._refuse_spent(key, under_way)
-        self.reserved[name] = under_way + usd
+
+        def step(spent: Spent, under_way: float) -> tuple[Spent, float]:
+            self._refuse_spent(key, spent, under_way)
+            return spent, usd
+
+        self.accounts.change(name, step)
         return usd
 
-    def _refuse_spent(self, key: ClientKey, under_way: float = 0.0) -> None:
+    def _refuse_spent(self, key: ClientKey, spent: Spent, under_way: float = 0.0) -> None:
         now = self._clock()
-        for use in uses(key, self.spent.get(key.name, Spent()).now(now), under_way):
+        for use in uses(key, spent.now(now), under_way):
             if use.share >= 1:
                 raise _spent(use, now, " or reserved by its requests under way" if under_way else "")
 
@@ -212,7 +219,7 @@ class Doorkeeper:
         if key is None:
             return None
         now = self._clock()
-        found = [use for use in uses(key, self.spent.get(name, Spent()).now(now)) if use.period != "ever"]
+        found = [use for use in uses(key, self.accounts.read(name)[0].now(now)) if use.period != "ever"]
         use = max(found, key=lambda one: one.share, default=None)
         if use is None or use.share < WARN:
             return None
@@ -229,10 +236,9 @@ class Doorkeeper:
 
     def charge(self, name: str, usd: float | None, *, reserved: float = 0.0) -> None:
         """Count what a request of a key has cost; the amount reserved for it is released."""
-        if reserved:
-            self.reserved[name] = max(0.0, self.reserved.get(name, 0.0) - reserved)
-        if name and usd:
-            self.spent[name] = self.spent.get(name, Spent()).plus(usd, self._clock())
+        if name and (usd or reserved):
+            now = self._clock()
+            self.accounts.change(name, lambda spent, _: (spent.plus(usd, now) if usd else spent, -reserved))
 
     @property
     def limited(self) -> list[str]:
@@ -242,7 +248,11 @@ class Doorkeeper:
     def learn(self, spent: Mapping[str, Spent]) -> None:
         """Take over what keys have spent by the ledger, in other processes and before this one began."""
         for name, found in spent.items():
-            self.spent[name] = self.spent.get(name, Spent()).at_least(found, self._clock())
+            self._learn(name, found)
+
+    def _learn(self, name: str, found: Spent) -> None:
+        now = self._clock()
+        self.accounts.change(name, lambda spent, _: (spent.at_least(found, now), 0.0))
 
     def _find_key(self, secret: str) -> ClientKey | None:
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()  # a header may hold any byte

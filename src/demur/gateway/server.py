@@ -33,7 +33,7 @@ from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
-from demur.gateway.workers.shared_state import Board, beats_of, map_file, shared_folder
+from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
 from demur.models.allowed import AllowedEndpoints
 from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint
@@ -100,14 +100,17 @@ def _run(main: Any) -> None:
 def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready | None) -> None:
     """So many processes on one port. A local model would be loaded once per process."""
     settings = read()
-    if not settings.ledger and settings.keys and any(key.usd is not None for key in read_keys(settings.keys)):
-        raise InputError("budgets of several workers are added up in the ledger; name one, or serve with one worker")
+    keys = len(read_keys(settings.keys)) if settings.keys else 0
+    if keys > SLOTS:
+        raise InputError(
+            f"{settings.keys}: {keys} keys, and several workers share {SLOTS} at most; serve with one worker"
+        )
     every = _bind_all(settings, count)  # held by the parent: who connects while a worker is started again waits for it
     with shared_folder() as folder:
 
         def work(number: int, tell: Callable[[], None], lifeline: int) -> None:
             _close([others for i, others in enumerate(every) if i != number])
-            board = Board(folder, number)
+            board = Board(folder, number, count)
             _run(_serve(read, lambda *addresses: tell(), sockets=every[number], board=board, lifeline=lifeline))
 
         end_seconds = settings.drain_seconds + GRACE_SECONDS
@@ -229,7 +232,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in ROLES}
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(upstreams.values()))
-    doorkeeper = Doorkeeper(keys, board.buckets.take if board else None)
+    doorkeeper = Doorkeeper(keys, board.buckets.take, board.accounts) if board else Doorkeeper(keys)
     ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
     if ledger:
         stack.callback(ledger.close)

@@ -40,7 +40,7 @@ READ_MEMBERS = frozenset(
 THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([-+.0-9eE]+)$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)  # not frozen: Python writes an exception's traceback
 class ApiError(Exception):
     """An error in OpenAI's format."""
 

@@ -1,6 +1,8 @@
-"""State that the workers of one service share, in files of a temporary folder: rates of keys, and each worker's counts.
+"""State that the workers of one service share, in files of a temporary folder: rates and accounts of keys, and each
+worker's counts.
 
-If a worker is killed, at most its last second is lost; its successor continues its counts.
+If a worker is killed, at most the last second of its counts is lost, and its successor continues them; what was
+reserved for its requests is released.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ import shutil
 import stat
 import struct
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from demur.gateway.accounts import Step
+from demur.gateway.budgets import Spent
 from demur.gateway.keys import draw_from_bucket
 
-SLOT, SLOTS = struct.Struct("<16sdd"), 4096  # hash of a key's name, requests left, when that was (monotonic seconds)
-NOBODY = bytes(16)
+SLOTS, NOBODY = 2**14, bytes(16)  # keys at most
+BUCKET = "dd"  # requests left, when that was (monotonic seconds)
+ACCOUNT = "dddd"  # USD that a key has spent: ever, this month, today; and when that was (seconds since 1970)
 BEAT, MOST_WORKERS = struct.Struct("<d"), 4096
 FOLDER, HELD = "demur-workers-", "held"
 NEW_SECONDS = 60.0  # a folder without its lock may just have been made
@@ -51,47 +57,115 @@ class Beats:
         return float(BEAT.unpack_from(self._all, number % MOST_WORKERS * BEAT.size)[0])
 
 
+class SharedTable:
+    """A row of numbers per key, zeros at first, for all processes that open the same file."""
+
+    def __init__(self, file: Path, row: str) -> None:
+        self._row = struct.Struct(f"<16s{row}")  # the hash of a key's name before its numbers
+        self._rows = map_file(file, SLOTS * self._row.size)
+        self._file = os.open(file, os.O_RDONLY)  # flock is released by the system when its holder is killed
+        self._thread = threading.Lock()  # flock does not hold between the threads of a process
+
+    def read(self, name: str) -> tuple[float, ...]:
+        """The numbers of a key."""
+        with self._alone():
+            return self._found(name)[1]
+
+    def change(self, name: str, step: Callable[[tuple[float, ...]], tuple[float, ...]]) -> None:
+        """Replace the numbers of a key while no other process reads or changes any; not if the step raises."""
+        with self._alone():
+            at, numbers = self._found(name)
+            self._row.pack_into(self._rows, at, _hash(name), *step(numbers))
+
+    def change_all(self, step: Callable[[tuple[float, ...]], tuple[float, ...]]) -> None:
+        """The same of every key."""
+        with self._alone():
+            for at in range(0, SLOTS * self._row.size, self._row.size):
+                owner, *numbers = self._row.unpack_from(self._rows, at)
+                if owner != NOBODY:
+                    self._row.pack_into(self._rows, at, owner, *step(tuple(numbers)))
+
+    def _found(self, name: str) -> tuple[int, tuple[float, ...]]:
+        """The place of a key's row and its numbers: at its hash or the next free place; at its hash if none is free."""
+        wanted = _hash(name)
+        first = int.from_bytes(wanted[:4], "little")
+        for i in range(SLOTS):
+            at = (first + i) % SLOTS * self._row.size
+            owner, *numbers = self._row.unpack_from(self._rows, at)
+            if owner in (wanted, NOBODY):
+                return at, tuple(numbers)
+        return first % SLOTS * self._row.size, tuple(0.0 for _ in numbers)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._thread:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()[:16]
+
+
 class SharedBuckets:
     """A bucket of requests per key, for all processes that open the same file."""
 
     def __init__(self, file: Path) -> None:
-        self._slots = map_file(file, SLOTS * SLOT.size)
-        self._lock = os.open(file, os.O_RDONLY)  # flock is released by the system when its holder is killed
+        self._table = SharedTable(file, BUCKET)
 
     def take(self, name: str, per_minute: int) -> float:
         """See `keys.Take`."""
-        wanted = hashlib.sha256(name.encode()).digest()[:16]
-        with self._alone():
-            now, at = time.monotonic(), self._place(wanted)
-            found, left, since = SLOT.unpack_from(self._slots, at)
-            left, wait = draw_from_bucket((left, since) if found == wanted else None, per_minute, now)
-            SLOT.pack_into(self._slots, at, wanted, left, now)
-        return wait
+        waits = []
 
-    def _place(self, wanted: bytes) -> int:
-        """The place of a key's bucket: at its hash or the next free place; at its hash if none is free."""
-        first = int.from_bytes(wanted[:4], "little")
-        for i in range(SLOTS):
-            at = (first + i) % SLOTS * SLOT.size
-            if self._slots[at : at + 16] in (wanted, NOBODY):
-                return at
-        return first % SLOTS * SLOT.size
+        def step(held: tuple[float, ...]) -> tuple[float, ...]:
+            now, (left, since) = time.monotonic(), held
+            left, wait = draw_from_bucket((left, since) if since else None, per_minute, now)
+            waits.append(wait)
+            return left, now
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._table.change(name, step)
+        return waits[0]
+
+
+class SharedAccounts:
+    """Accounts of keys, for the ``count`` processes that open the same file, each by its ``number``; see `Accounts`."""
+
+    def __init__(self, file: Path, number: int, count: int) -> None:
+        self._table, self._own = SharedTable(file, ACCOUNT + "d" * count), len(ACCOUNT) + number
+        self._table.change_all(lambda row: self._with_reserved(row, 0.0))  # of the process that had this number before
+
+    def read(self, name: str) -> tuple[Spent, float]:
+        """See `Accounts`."""
+        return _account(self._table.read(name))
+
+    def change(self, name: str, step: Step) -> None:
+        """See `Accounts`."""
+
+        def change_row(row: tuple[float, ...]) -> tuple[float, ...]:
+            spent, more = step(*_account(row))
+            after = (spent.ever, spent.month, spent.day, spent.at, *row[len(ACCOUNT) :])
+            return self._with_reserved(after, max(0.0, row[self._own] + more))
+
+        self._table.change(name, change_row)
+
+    def _with_reserved(self, row: tuple[float, ...], usd: float) -> tuple[float, ...]:
+        return (*row[: self._own], usd, *row[self._own + 1 :])
+
+
+def _account(row: tuple[float, ...]) -> tuple[Spent, float]:
+    return Spent(*row[: len(ACCOUNT)]), sum(row[len(ACCOUNT) :])
 
 
 class Board:
-    """A folder in which each worker writes its counts, so that any of them can report the sum."""
+    """A folder in which each of ``count`` workers writes its counts, so that any of them can report the sum."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, count: int) -> None:
         self.folder, self._number = folder, number
         self.buckets = SharedBuckets(folder / "rates")
+        self.accounts = SharedAccounts(folder / "accounts", number, count)
         self._beats = beats_of(folder)
 
     def hour_file(self) -> Path:
