@@ -45,3 +45,7 @@ def test_its_types_are_strict(tmp_path: Path) -> None:
     command = ["-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), str(tmp_path / "script.py")]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_it_is_short() -> None:
+    assert sum(bool(line.strip()) for line in WHOLE.splitlines()) <= 25
