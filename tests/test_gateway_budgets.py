@@ -16,7 +16,7 @@ from demur.cli.main import app
 from demur.errors import InputError
 from demur.gateway.budgets import Spent, kept_share, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys, remove_key
+from demur.gateway.keys import Admission, ClientKey, new_key, read_keys, remove_key
 from demur.gateway.ledger.ledger import SqliteBackend
 from demur.models.prices import Price
 from gateways import HARD, RECORD, gateway
@@ -26,13 +26,13 @@ DIGITS = "0123456789abcdef" * 4
 RUNNER = CliRunner()
 
 
-def door(*, at: Callable[[], float] = lambda: NOON, **budgets: float) -> Doorkeeper:
+def admission(*, at: Callable[[], float] = lambda: NOON, **budgets: float) -> Admission:
     return of_key(ClientKey("ann", DIGITS, **budgets), at)  # type: ignore[arg-type]  # of USD alone
 
 
-def of_key(key: ClientKey, at: Callable[[], float] = lambda: NOON) -> Doorkeeper:
-    """The door with one key, which has spent $5, $3 of it this month and $1 of that today."""
-    found = Doorkeeper([key], clock=at)
+def of_key(key: ClientKey, at: Callable[[], float] = lambda: NOON) -> Admission:
+    """Admission by one key, which has spent $5, $3 of it this month and $1 of that today."""
+    found = Admission([key], clock=at)
     found.learn({"ann": Spent(ever=5.0, month=3.0, day=1.0, at=NOON)})
     return found
 
@@ -54,7 +54,7 @@ def test_a_spent_budget_refuses_and_says_when_it_begins_again(budgets: dict[str,
 
 
 def test_below_its_budgets_a_key_is_served_and_what_is_under_way_counts() -> None:
-    found = door(usd=5.5, usd_per_day=1.5, usd_per_month=3.5)
+    found = admission(usd=5.5, usd_per_day=1.5, usd_per_month=3.5)
     assert found.reserve("ann", 0.5) == 0.5
     with pytest.raises(ApiError, match="or reserved by its requests under way"):
         found.reserve("ann", 0.5)
@@ -65,7 +65,7 @@ def test_below_its_budgets_a_key_is_served_and_what_is_under_way_counts() -> Non
 
 def test_a_new_day_and_a_new_month_begin_at_nothing() -> None:
     now = [NOON]
-    found = door(at=lambda: now[0], usd_per_day=1.0, usd_per_month=100.0)
+    found = admission(at=lambda: now[0], usd_per_day=1.0, usd_per_month=100.0)
     now[0] += 13 * 3600
     assert found.reserve("ann", 0.0) == 0.0
     found.charge("ann", 0.25)
@@ -73,8 +73,8 @@ def test_a_new_day_and_a_new_month_begin_at_nothing() -> None:
 
 
 def test_a_budget_warns_then_tapers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert door(usd_per_day=1.26).strained("ann") is None  # 79 %
-    warned = door(usd_per_day=1.2)
+    assert admission(usd_per_day=1.26).strained("ann") is None  # 79 %
+    warned = admission(usd_per_day=1.2)
     use = warned.strained("ann")
     assert use
     assert use.period == "day"
@@ -82,7 +82,7 @@ def test_a_budget_warns_then_tapers(capsys: pytest.CaptureFixture[str]) -> None:
     assert kept_share(use) == 1
     warned.strained("ann")
     assert capsys.readouterr().err == "demur: key 'ann' has used 83% of $1.2 per day; from 90% on it tapers\n"
-    tapered = door(usd_per_day=1.05).strained("ann")
+    tapered = admission(usd_per_day=1.05).strained("ann")
     assert kept_share(tapered) == pytest.approx((1 - 1 / 1.05) / 0.1)
     assert "fewer of its requests go to the strong model" in capsys.readouterr().err
 
@@ -90,7 +90,7 @@ def test_a_budget_warns_then_tapers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_budget_for_ever_does_not_taper() -> None:
     (use,) = uses(ClientKey("ann", DIGITS, usd=5.01), Spent(ever=5.0))
     assert kept_share(use) == 1
-    assert door(usd=5.01).strained("ann") is None
+    assert admission(usd=5.01).strained("ann") is None
 
 
 def test_months_and_days_are_those_of_utc() -> None:
@@ -117,7 +117,7 @@ async def test_a_tapering_budget_raises_the_threshold_and_says_so(tmp_path: Path
         status, said, _ = await found.ask(HARD, headers=headers)
         assert status == 200
         assert "x-demur-budget" not in said
-        found.gateway.doorkeeper.charge("ann", 0.98)
+        found.gateway.admission.charge("ann", 0.98)
         status, later, _ = await found.ask(HARD, headers=headers)
         assert later["x-demur-budget"] == "98% of $1 per day"
         router = found.gateway.decider.router
@@ -125,7 +125,7 @@ async def test_a_tapering_budget_raises_the_threshold_and_says_so(tmp_path: Path
         assert float(later["x-demur-threshold"]) > router.threshold
         left = (router.training_finals >= float(later["x-demur-threshold"])).mean()
         assert left <= 0.2 * (router.training_finals >= router.threshold).mean() + 1 / len(router.training_finals)
-        found.gateway.doorkeeper.charge("ann", 0.02)
+        found.gateway.admission.charge("ann", 0.02)
         status, _, body = await found.ask(HARD, headers=headers)
         assert status == 429
         assert "per day" in body["error"]["message"]

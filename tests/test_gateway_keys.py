@@ -15,7 +15,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from demur.errors import InputError
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import ClientKey, Doorkeeper, new_key, read_keys
+from demur.gateway.keys import Admission, ClientKey, new_key, read_keys
 from demur.gateway.operator.admin import admit
 from demur.gateway.settings import GatewaySettings, ServedModel
 from gateways import Running, gateway
@@ -72,10 +72,10 @@ def test_a_key_that_could_not_be_read_again_is_not_made(tmp_path: Path, limits: 
 
 
 def test_any_byte_of_a_header_is_only_a_wrong_key() -> None:
-    door = Doorkeeper([ClientKey("ann", DIGITS)])
+    admission = Admission([ClientKey("ann", DIGITS)])
     for secret in ("\udcff", "\u00e9"):  # aiohttp reads bytes that are no UTF-8 as half characters
         with pytest.raises(ApiError, match="401"):
-            door.admit({"Authorization": f"Bearer {secret}"})
+            admission.admit({"Authorization": f"Bearer {secret}"})
 
 
 def test_eight_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_full_disk_and_a_loose_mode_lose_no_key(tmp_path: Path) -> None:
     )
     assert full.returncode != 0
     assert file.read_bytes() == before
-    assert Doorkeeper(read_keys(file)).admit({"Authorization": f"Bearer {secret}"}) == "ann"
+    assert Admission(read_keys(file)).admit({"Authorization": f"Bearer {secret}"}) == "ann"
     new_key(file, "bob")
     assert file.stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob("*.part"))
@@ -152,7 +152,7 @@ def test_a_key_is_compared_with_every_known_one_in_constant_time(
 ) -> None:
     """Whether the first fits, the last or none: an early end would tell how far a guess came."""
     hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("first", "second", "last")}
-    keys = Doorkeeper([ClientKey(name, hashed) for name, hashed in hashes.items()])
+    keys = Admission([ClientKey(name, hashed) for name, hashed in hashes.items()])
     headers = {"Authorization": f"Bearer {secret}"}
     if secret in hashes:
         assert keys.admit(headers) == secret
@@ -182,15 +182,15 @@ def test_keys_are_hashed_at_rest_and_admit_their_holder(tmp_path: Path) -> None:
     secret = new_key(tmp_path / "keys.json", "ann", requests_per_minute=2)
     assert secret not in (tmp_path / "keys.json").read_text()
     assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
-    door = Doorkeeper(read_keys(tmp_path / "keys.json"))
-    assert door.admit({"Authorization": f"Bearer {secret}"}) == "ann"
+    admission = Admission(read_keys(tmp_path / "keys.json"))
+    assert admission.admit({"Authorization": f"Bearer {secret}"}) == "ann"
     for wrong in ("", "Bearer x", f"Bearer {secret}x"):
         with pytest.raises(ApiError) as raised:
-            door.admit({"Authorization": wrong})
+            admission.admit({"Authorization": wrong})
         assert raised.value.status == 401
-    door.admit({"Authorization": f"Bearer {secret}"})
+    admission.admit({"Authorization": f"Bearer {secret}"})
     with pytest.raises(ApiError) as raised:
-        door.admit({"Authorization": f"Bearer {secret}"})
+        admission.admit({"Authorization": f"Bearer {secret}"})
     assert raised.value.status == 429
     assert raised.value.retry_after
     with pytest.raises(InputError, match="a key is called 'ann' already"):
@@ -200,11 +200,11 @@ def test_keys_are_hashed_at_rest_and_admit_their_holder(tmp_path: Path) -> None:
 def test_a_spent_budget_ends_a_key() -> None:
     import hashlib
 
-    door = Doorkeeper([ClientKey("bob", hashlib.sha256(b"s").hexdigest(), usd=0.01)])
-    door.charge("bob", 0.009)
-    assert door.admit({"Authorization": "Bearer s"}) == "bob"
-    door.charge("bob", 0.002)
+    admission = Admission([ClientKey("bob", hashlib.sha256(b"s").hexdigest(), usd=0.01)])
+    admission.charge("bob", 0.009)
+    assert admission.admit({"Authorization": "Bearer s"}) == "bob"
+    admission.charge("bob", 0.002)
     with pytest.raises(ApiError) as raised:
-        door.admit({"Authorization": "Bearer s"})
+        admission.admit({"Authorization": "Bearer s"})
     assert raised.value.code == "insufficient_quota"
-    assert Doorkeeper(None).admit({}) == ""
+    assert Admission(None).admit({}) == ""

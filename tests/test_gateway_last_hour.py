@@ -79,7 +79,7 @@ def test_a_file_of_an_hour_outlives_who_wrote_it(tmp_path: Path) -> None:
 
 def test_two_processes_draw_from_one_bucket_and_keys_do_not_mix(tmp_path: Path) -> None:
     one, other = SharedBuckets(tmp_path / "rates"), SharedBuckets(tmp_path / "rates")
-    assert [door.take("ann", 3) == 0.0 for door in (one, other, one, other)] == [True, True, True, False]
+    assert [buckets.take("ann", 3) == 0.0 for buckets in (one, other, one, other)] == [True, True, True, False]
     names = [f"key {i}" for i in range(300)]  # some of them fall on the same place
     assert all(one.take(name, 1) == 0.0 for name in names)
     assert all(other.take(name, 1) > 0.0 for name in names)

@@ -15,7 +15,7 @@ import pytest
 from conftest import needed
 from demur.errors import InputError, StoreError
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import ClientKey, Doorkeeper, bearer, read_keys
+from demur.gateway.keys import Admission, ClientKey, bearer, read_keys
 from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord, SqliteBackend
 from demur.gateway.ledger.read import read_ledger
@@ -121,13 +121,13 @@ def test_a_budget_outlives_the_process_and_is_shared_with_others(
     monkeypatch.setattr("demur.gateway.ledger.ledger.COMMIT_SECONDS", 0.01)
     path = str(tmp_path / "l.sqlite")
     key = ClientKey("bob", "x", usd=1.0)
-    first = Doorkeeper([key, ClientKey("ann", "y")])
+    first = Admission([key, ClientKey("ann", "y")])
     book = Ledger(SqliteBackend(path), first)
     book.add(replace(RECORD, key="bob", usd=0.75))
     book.add(replace(RECORD, id="id2", key="ann", usd=9.0))
     book.close()
 
-    second = Doorkeeper([key])
+    second = Admission([key])
     other = Ledger(SqliteBackend(path), second)
     assert second.accounts.read("bob")[0].ever == 0.75
     backend = SqliteBackend(path)  # a third process
@@ -143,7 +143,7 @@ def test_a_budget_outlives_the_process_and_is_shared_with_others(
 def test_a_key_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "k.json").write_text("[]")
     with pytest.raises(ApiError):
-        Doorkeeper(read_keys(tmp_path / "k.json")).admit({"Authorization": "Bearer x"})
+        Admission(read_keys(tmp_path / "k.json")).admit({"Authorization": "Bearer x"})
 
 
 def test_the_bearer_scheme_has_no_case() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.read_body import check_structure, count_structure
-from demur.gateway.keys import ClientKey, Doorkeeper, new_key
+from demur.gateway.keys import Admission, ClientKey, new_key
 from gateways import EASY, Running, gateway, upstream
 from test_gateway_trust import post, records
 
@@ -181,15 +181,15 @@ async def test_too_much_is_refused_before_it_comes(tmp_path: Path) -> None:
 
 def test_requests_under_way_take_up_a_budget() -> None:
     """A budget of $0.01 and requests of $0.006: two at once would spend $0.012, three are not let in."""
-    door = Doorkeeper([ClientKey("ann", "0" * 64, usd=0.01), ClientKey("bob", "1" * 64)])
-    assert door.reserve("ann", 0.006) == 0.006
-    assert door.reserve("ann", 0.006) == 0.006
+    admission = Admission([ClientKey("ann", "0" * 64, usd=0.01), ClientKey("bob", "1" * 64)])
+    assert admission.reserve("ann", 0.006) == 0.006
+    assert admission.reserve("ann", 0.006) == 0.006
     with pytest.raises(ApiError) as error:
-        door.reserve("ann", 0.006)
+        admission.reserve("ann", 0.006)
     assert (error.value.status, error.value.code) == (429, "insufficient_quota")
-    door.charge("ann", 0.002, reserved=0.006)
-    assert door.reserve("ann", 0.001) == 0.001  # $0.002 spent, $0.006 under way
-    assert door.reserve("bob", 5.0) == 0.0  # no budget, nothing to keep
+    admission.charge("ann", 0.002, reserved=0.006)
+    assert admission.reserve("ann", 0.001) == 0.001  # $0.002 spent, $0.006 under way
+    assert admission.reserve("bob", 5.0) == 0.0  # no budget, nothing to keep
 
 
 async def test_a_budget_bounds_what_is_asked_at_once_and_hung_up(tmp_path: Path) -> None:
@@ -203,15 +203,15 @@ async def test_a_budget_bounds_what_is_asked_at_once_and_hung_up(tmp_path: Path)
         while len(refused) < 59 or not found.strong.requests:
             refused, under_way = await asyncio.wait(asked, timeout=0.05)
         assert {one.result()[0] for one in refused} == {429}
-        assert found.gateway.doorkeeper.accounts.read("ann")[1] == pytest.approx(
+        assert found.gateway.admission.accounts.read("ann")[1] == pytest.approx(
             0.027, rel=0.01
         )  # with 1,000 tokens of answer
         for one in under_way:
             one.cancel()
         await records(found, 60)
         assert len(found.strong.requests) == 1
-        assert found.gateway.doorkeeper.accounts.read("ann")[0].ever == pytest.approx(0.025, rel=0.01)
-        assert found.gateway.doorkeeper.accounts.read("ann")[1] == 0.0
+        assert found.gateway.admission.accounts.read("ann")[0].ever == pytest.approx(0.025, rel=0.01)
+        assert found.gateway.admission.accounts.read("ann")[1] == 0.0
         assert (await found.ask(EASY, headers=held))[0] == 429
 
 

@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 from demur.gateway.accounts import OwnAccounts
 from demur.gateway.budgets import Spent
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import ClientKey, Doorkeeper
+from demur.gateway.keys import Admission, ClientKey
 from demur.gateway.workers.shared_state import SharedAccounts
 
 KEYS = [ClientKey("ann", "0" * 64, usd=0.01), ClientKey("bob", "1" * 64, usd=1.0)]
 
 
-def doors(file: Path, count: int) -> list[Doorkeeper]:
-    return [Doorkeeper(KEYS, accounts=SharedAccounts(file, number, count)) for number in range(count)]
+def doors(file: Path, count: int) -> list[Admission]:
+    return [Admission(KEYS, accounts=SharedAccounts(file, number, count)) for number in range(count)]
 
 
 def test_what_is_under_way_in_one_worker_takes_up_the_budget_in_the_other(tmp_path: Path) -> None:
     """A budget of $0.01 and requests of $0.006: two at once, one in each worker; a third is let in nowhere."""
     one, other = doors(tmp_path / "accounts", 2)
     assert one.reserve("ann", 0.006) == other.reserve("ann", 0.006) == 0.006
-    for door in (one, other):
+    for admission in (one, other):
         with pytest.raises(ApiError, match="or reserved by its requests under way"):
-            door.reserve("ann", 0.006)
+            admission.reserve("ann", 0.006)
     other.charge("ann", 0.002, reserved=0.006)  # known to the first at once, before it is in any ledger
     assert one.accounts.read("ann")[0].ever == 0.002
     assert one.reserve("ann", 0.003) == 0.003
@@ -96,17 +96,17 @@ def _spend(file: Path, number: int, told: Path) -> int:
         return pid
     code = 1
     try:
-        door, draw = Doorkeeper(KEYS, accounts=SharedAccounts(file, number, 4)), random.Random(number)
+        admission, draw = Admission(KEYS, accounts=SharedAccounts(file, number, 4)), random.Random(number)
         under_way, charged = [], 0.0
         for _ in range(300):
             with suppress(ApiError):
-                under_way.append(door.reserve("bob", draw.choice((0.001, 0.002, 0.004))))
+                under_way.append(admission.reserve("bob", draw.choice((0.001, 0.002, 0.004))))
             while len(under_way) > 3 or (under_way and draw.random() < 0.3):
                 usd = under_way.pop(0)
-                door.charge("bob", usd, reserved=usd)
+                admission.charge("bob", usd, reserved=usd)
                 charged += usd
         for usd in under_way:
-            door.charge("bob", usd, reserved=usd)
+            admission.charge("bob", usd, reserved=usd)
             charged += usd
         told.write_text(repr(charged))
         code = 0

@@ -132,9 +132,7 @@ async def test_a_call_that_times_out_upstream_is_charged_as_an_estimate(tmp_path
             assert record.usd == pytest.approx((1000 * 1.0 + record.completion_tokens * 2.0) / 1e6)
         assert 28 <= long.completion_tokens <= 150
         assert short.completion_tokens == 7
-        assert found.gateway.doorkeeper.accounts.read("ann")[0].ever == pytest.approx(
-            (long.usd or 0) + (short.usd or 0)
-        )
+        assert found.gateway.admission.accounts.read("ann")[0].ever == pytest.approx((long.usd or 0) + (short.usd or 0))
 
 
 async def test_what_the_first_model_may_cost_is_charged_beside_the_others_answer(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_call_is_checked_against_its_own_parameters(arguments: str, problem: s
 def test_calls_that_no_tool_can_take() -> None:
     assert form_problem(calling("wether", "{}"), REQUEST) == "it calls 'wether', which the request does not offer"
     broken = calling("weather", '{"city": "Par')
-    assert form_problem(broken, REQUEST) == "it calls 'weather' with arguments that are no JSON object"
+    assert form_problem(broken, REQUEST) == "it calls 'weather' with arguments that are not a JSON object"
     as_text = '<tool_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool_call>'
     assert form_problem(as_text, REQUEST) == "it writes a call of 'weather' as text, which no client runs"
 
@@ -85,8 +85,8 @@ def test_more_arguments_where_the_schema_allows_them() -> None:
     [
         ('{"n": 1}', ""),
         ('{"n": "1"}', 'it does not fit the response format (n: "1" is no integer)'),
-        ("Sure: 1", "it is no JSON, and the request asks for JSON"),
-        ('```json\n{"n": 1}\n```', "it is no JSON, and the request asks for JSON"),
+        ("Sure: 1", "it is not JSON, and the request asks for JSON"),
+        ('```json\n{"n": 1}\n```', "it is not JSON, and the request asks for JSON"),
     ],
 )
 def test_an_answer_in_json_is_checked_against_the_response_format(answer: str, problem: str) -> None:
@@ -94,7 +94,7 @@ def test_an_answer_in_json_is_checked_against_the_response_format(answer: str, p
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     assert form_problem(answer, {"response_format": wanted}) == problem
     assert form_problem("Sure: 1", {"response_format": {"type": "text"}}) == ""
-    assert form_problem("[1]", {"response_format": {"type": "json_object"}}).startswith("it is no JSON object")
+    assert form_problem("[1]", {"response_format": {"type": "json_object"}}).startswith("it is not a JSON object")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def call_problem(call: ToolCall, tools: Mapping[str, Any]) -> str:
     if not isinstance(schema, Mapping):
         return ""
     if not isinstance(call.arguments, Mapping):
-        return f"it calls {call.name!r} with arguments that are no JSON object"
+        return f"it calls {call.name!r} with arguments that are not a JSON object"
     declared = schema.get("properties")
     if isinstance(declared, Mapping) and not {"additionalProperties", "patternProperties", "$ref"} & set(schema):
         schema = {**schema, "additionalProperties": bool(_combined(schema))}
@@ -76,9 +76,9 @@ def _response_problem(answer: str, wanted: Any) -> str:
     try:
         value = json.loads(answer)
     except (ValueError, RecursionError):
-        return "it is no JSON, and the request asks for JSON"
+        return "it is not JSON, and the request asks for JSON"
     if kind == "json_object":
-        return "" if isinstance(value, Mapping) else "it is no JSON object, and the request asks for one"
+        return "" if isinstance(value, Mapping) else "it is not a JSON object, and the request asks for one"
     described = wanted.get("json_schema")
     found = schema_problem(value, described.get("schema") if isinstance(described, Mapping) else None)
     return f"it does not fit the response format ({found})" if found else ""

@@ -40,7 +40,7 @@ from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
 from demur.gateway.http.send import send_pieces
 from demur.gateway.kept_prompts import kept_prompt
-from demur.gateway.keys import Doorkeeper
+from demur.gateway.keys import Admission
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
@@ -68,7 +68,7 @@ class Gateway:
         settings: GatewaySettings,
         decider: Decider,
         upstreams: Mapping[Role, Upstream],
-        doorkeeper: Doorkeeper,
+        admission: Admission,
         ledger: Ledger | None,
         conversations: HeldConversations,
         *,
@@ -76,7 +76,7 @@ class Gateway:
         trace: Callable[[LedgerRecord, str], None] | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
-        self.doorkeeper, self.ledger, self._redact, self._trace = doorkeeper, ledger, redact, trace
+        self.admission, self.ledger, self._redact, self._trace = admission, ledger, redact, trace
         self.metrics = Metrics()
         self.in_flight = 0
         self.draining = False
@@ -170,8 +170,8 @@ class Gateway:
     async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold, *, routed: bool) -> web.StreamResponse:
         exchange.key = self._admit(request)
         exchange.question = await self._read(request, exchange.key, hold, routed=routed)
-        exchange.reserved = self.doorkeeper.reserve(exchange.key, self._expected_usd(exchange.question))
-        exchange.strained = self.doorkeeper.strained(exchange.key)
+        exchange.reserved = self.admission.reserve(exchange.key, self._expected_usd(exchange.question))
+        exchange.strained = self.admission.strained(exchange.key)
         exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
         exchange.sent = await self._ask(request, exchange, exchange.question, routed=routed)
         return await self._answer(request, exchange, exchange.sent)
@@ -189,9 +189,9 @@ class Gateway:
 
     def _admit_client(self, request: web.Request) -> str:
         """The name of a request's key; without keys only clients on this machine are admitted. Raises ApiError."""
-        if self.doorkeeper.keys is None:
+        if self.admission.keys is None:
             refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
-        return self.doorkeeper.admit(request.headers)
+        return self.admission.admit(request.headers)
 
     def _admit_reader(self, request: web.Request) -> None:
         """Admit a request that no model answers. Raises ApiError."""
@@ -322,7 +322,7 @@ class Gateway:
         kept = kept_prompt(text, exchange.key, self.settings, self._redact)
         record = ledger_record(exchange, self.upstreams, kept, ratio)
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
-        self.doorkeeper.charge(record.key, usd, reserved=exchange.reserved)
+        self.admission.charge(record.key, usd, reserved=exchange.reserved)
         self._keep(record)
         if self._trace:
             try:

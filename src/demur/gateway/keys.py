@@ -160,7 +160,7 @@ class Buckets:
         return wait
 
 
-class Doorkeeper:
+class Admission:
     """Checks keys, rates and budgets. ``keys`` None: every request is admitted; a file without a key: none is."""
 
     def __init__(

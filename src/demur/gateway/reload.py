@@ -80,6 +80,6 @@ async def _take_over(gateway: Gateway) -> float:
         raise ArtifactError(
             f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
         )
-    gateway.settings, gateway.decider.router, gateway.doorkeeper.keys = settings, router, keys
+    gateway.settings, gateway.decider.router, gateway.admission.keys = settings, router, keys
     gateway.decider.seconds = settings.decide_seconds
     return fresh.threshold

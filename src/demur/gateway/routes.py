@@ -106,7 +106,7 @@ def attend_to_end(gateway: Gateway) -> Middleware:
     @web.middleware
     async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
         if isinstance(request.protocol, Connection):
-            request.protocol.heard()
+            request.protocol.header_read()
         if gateway.draining and request.method == "POST":
             said = "The gateway is shutting down; try again on another connection."
             response: web.StreamResponse = _error(

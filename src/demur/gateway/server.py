@@ -21,7 +21,7 @@ from demur.gateway.app import Gateway
 from demur.gateway.cold_start import check_learning, promoted_file
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bound, port_of
-from demur.gateway.keys import Doorkeeper, check_budgets, read_keys
+from demur.gateway.keys import Admission, check_budgets, read_keys
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.operator.dashboard import count_with_noun
@@ -98,7 +98,7 @@ def _run(main: Any) -> None:
 
 
 def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready | None) -> None:
-    """So many processes on one port. A local model would be loaded once per process."""
+    """Runs ``count`` processes on one port. A local model would be loaded once per process."""
     settings = read()
     keys = len(read_keys(settings.keys)) if settings.keys else 0
     if keys > SLOTS:
@@ -136,7 +136,7 @@ def _bind_all(settings: GatewaySettings, count: int) -> list[Sockets]:
 
 
 def _addresses(settings: GatewaySettings, sockets: Sockets) -> tuple[str, str]:
-    """Of the service, and of the operator's routes."""
+    """Addresses of the service and of the operator's routes."""
     main = f"http://{settings.host}:{port_of(sockets[0])}"
     return main, f"http://{settings.admin_host}:{port_of(sockets[1])}" if sockets[1] else main
 
@@ -232,8 +232,8 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in ROLES}
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(upstreams.values()))
-    doorkeeper = Doorkeeper(keys, board.buckets.take, board.accounts) if board else Doorkeeper(keys)
-    ledger = Ledger(open_backend(settings.ledger), doorkeeper) if settings.ledger else None
+    admission = Admission(keys, board.buckets.take, board.accounts) if board else Admission(keys)
+    ledger = Ledger(open_backend(settings.ledger), admission) if settings.ledger else None
     if ledger:
         stack.callback(ledger.close)
     conversations = HeldConversations(open_table(settings.ledger, board.folder if board else None))
@@ -247,7 +247,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         settings,
         decider,
         upstreams,
-        doorkeeper,
+        admission,
         ledger,
         conversations,
         redact=import_object(settings.redact, "redact") if settings.redact else str,

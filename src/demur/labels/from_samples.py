@@ -302,7 +302,7 @@ def _measure(
     meanings: Meanings,
     definition: str,
 ) -> tuple[_Measured, int]:
-    """Cluster the answers of both models, each model's by themselves, in one go: their pairs share the batches.
+    """Cluster each model's answers by themselves, both models' in one call, so that their pairs share batches.
 
     With the number of pairs that the entailment model decided about.
     """

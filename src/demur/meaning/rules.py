@@ -2,7 +2,7 @@
 ordinals.
 
 `same_meaning` says True or False only where that is certain; None means: ask the entailment model. A rule must never
-merge different meanings. How an answer is normalised is `normalising`'s, how it is read `quantities`' and `dates`'.
+merge different meanings. `normalise` normalises an answer; `quantities` and `dates` read it.
 """
 
 from __future__ import annotations

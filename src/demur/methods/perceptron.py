@@ -48,7 +48,7 @@ class MLP(Estimator):
 
 
 def _batches(n: int, steps: int, random: np.random.Generator) -> Iterator[IntArray]:
-    """Row numbers of so many steps: all rows in a new order, again and again."""
+    """Row numbers for each of the steps: all rows in a new random order, epoch after epoch."""
     while steps > 0:
         order = random.permutation(n)
         for start in range(0, n, BATCH_ROWS)[:steps]:
@@ -59,7 +59,7 @@ def _batches(n: int, steps: int, random: np.random.Generator) -> Iterator[IntArr
 def _gradients(
     X: FloatArray, y: FloatArray, share: FloatArray, first: FloatArray, second: FloatArray, biases: list[FloatArray]
 ) -> list[FloatArray]:
-    """Of the weighted cross-entropy, for first, its bias, second, its bias."""
+    """Gradients of the weighted cross-entropy: first layer, its bias, second layer, its bias."""
     hidden = np.maximum(X @ first + biases[0], 0.0)
     logits = hidden @ second + biases[1]
     error = (share * (sigmoid(logits[:, 1] - logits[:, 0]) - y) / len(X)).astype(X.dtype)

@@ -74,7 +74,7 @@ def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
 
 
 def _measure(found: Training, source: str, X: FloatArray, with_answers: FloatArray | None) -> Cells:
-    """A cell a router."""
+    """One cell per router."""
     if source in found.lacking:
         raise InputError(found.lacking[source])
     y = found.targets[source]

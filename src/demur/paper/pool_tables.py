@@ -190,7 +190,7 @@ def _single(pool: Pool) -> Cells:
 
 
 def _apgr(pool: Pool, scores: FloatArray) -> str:
-    """Of the pair of the cheapest and the best single model."""
+    """APGR of the pair of the cheapest and the best single model."""
     if pool.best == 0:
         return "the cheapest is best"
     ends = pool.quality[:, 0], pool.quality[:, pool.best]

@@ -196,7 +196,7 @@ def _alone(lab: Laboratory, name: str, which: str) -> str:
 
 
 def _usd(lab: Laboratory, name: str, system: System | None) -> str:
-    """Of a system, or of the chord."""
+    """USD of a system, or of the chord."""
     asked = lab.benchmark(name)
     costs = _costs(asked)
     scores = np.zeros(len(asked.weak)) if system is None else lab.scores(system, asked)

@@ -88,7 +88,7 @@ def _stated_text(text: str, letters: str, choices: Sequence[str]) -> list[str]:
 
 
 def _lists_options(text: str, letters: str) -> bool:
-    """An answer that repeats the options chooses none of them by its first line."""
+    """True for an answer that repeats the options; its first line then chooses none of them."""
     firsts = re.findall(r"^\W*([A-Za-z])[).:]\s", text, re.M)
     return len({letter.upper() for letter in firsts} & set(letters)) > 1
 

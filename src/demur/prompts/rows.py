@@ -136,7 +136,7 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[str]:
 
 
 def _is_table(path: Path, head: bytes) -> bool:
-    """By the name, whatever its case; a name that says nothing leaves it to the first character."""
+    """Whether a file is a table: by its ending, in any case; else by its first character."""
     endings = [ending.lower() for ending in path.suffixes]
     if endings[-1:] == [".gz"]:
         endings.pop()

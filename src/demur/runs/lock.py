@@ -40,7 +40,7 @@ def locked(folder: Path, command: str) -> Iterator[None]:
 
 
 def _holder(path: Path) -> str:
-    """Who holds the lock, as it wrote itself; it takes the lock a moment before it writes. "" where it does not."""
+    """The process that holds the lock, as it recorded itself a moment after it took it; "" where it has not."""
     end = time.monotonic() + NAMED_SECONDS
     while not (name := path.read_text(encoding="utf-8").strip()) and time.monotonic() < end:
         time.sleep(0.02)

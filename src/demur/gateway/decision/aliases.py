@@ -25,7 +25,7 @@ def resolve(asked: str, aliases: Mapping[str, str], direct: Collection[str]) -> 
 
 
 def is_routed(name: str) -> bool:
-    """`demur`, or a name with a threshold in it. Raises ApiError for a threshold that is no number."""
+    """`demur`, or a name with a threshold in it. Raises ApiError for a threshold that is not a number."""
     return name == DEMUR or threshold_of(name) is not None
 
 
@@ -41,7 +41,7 @@ def check_aliases(aliases: Mapping[str, str], direct: Collection[str]) -> None:
             raise InputError(f"aliases: {name!r} has a meaning of its own; choose another name for {target!r}")
         if target not in direct and not _means_something(target):
             known = ", ".join([DEMUR, f"{DEMUR}@0.5", *direct])
-            raise InputError(f"aliases: {name!r} stands for {target!r}, which is no model here; known: {known}")
+            raise InputError(f"aliases: {name!r} stands for {target!r}, which is not a model here; known: {known}")
 
 
 def _means_something(name: str) -> bool:

@@ -47,7 +47,7 @@ def port_of(listening: socket.socket) -> int:
 
 
 class Connection(web.RequestHandler):
-    """One client. The middleware calls `heard` when a request's header is complete."""
+    """One client. The middleware calls `header_read` when a request's header is complete."""
 
     __slots__ = ("_all", "_header", "_slow_seconds", "_stall", "_wire", "answering")
 
@@ -72,7 +72,7 @@ class Connection(web.RequestHandler):
         """True until the answer's last byte has been handed to the system."""
         return self.answering or (self._wire is not None and self._wire.get_write_buffer_size() > 0)
 
-    def heard(self) -> None:
+    def header_read(self) -> None:
         """A request's header is complete."""
         self.answering = True
         _cancel(self._header)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from demur.errors import StoreError
 from demur.gateway.budgets import Spent, start_of
-from demur.gateway.keys import Doorkeeper
+from demur.gateway.keys import Admission
 from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
@@ -259,8 +259,8 @@ def open_backend(url: str) -> Backend:
 class Ledger:
     """Takes records without waiting and writes them in a thread; reports what each key has spent."""
 
-    def __init__(self, backend: Backend, door: Doorkeeper | None = None) -> None:
-        self._backend, self._door = backend, door
+    def __init__(self, backend: Backend, admission: Admission | None = None) -> None:
+        self._backend, self._admission = backend, admission
         self._queue: queue.Queue[LedgerRecord] = queue.Queue(LARGEST_QUEUE)
         self._ending = threading.Event()
         self._away = False
@@ -339,12 +339,12 @@ class Ledger:
             _say(f"the database is away ({type(error).__name__}); records wait" if error else "the database is back")
 
     def _tell_spent(self) -> None:
-        names = self._door.limited if self._door else []
+        names = self._admission.limited if self._admission else []
         start = time.monotonic()
-        if self._door is None or not names or start < self._spent_again:
+        if self._admission is None or not names or start < self._spent_again:
             return
         try:
-            self._door.learn(self._backend.spent(names))
+            self._admission.learn(self._backend.spent(names))
         except Exception as error:  # away: what this process has counted holds until it is back
             self._note(error)
         taken = time.monotonic() - start

@@ -59,7 +59,7 @@ class Upstream:
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_seconds, sock_read=settings.first_byte_seconds
         )
-        self._rests_until = 0.0  # of time.monotonic
+        self._retry_at = 0.0  # of time.monotonic
         self._session: aiohttp.ClientSession | None = None
         self._said: set[int] = set()  # statuses of our account that were reported to the operator
         self._asking = asyncio.Lock()
@@ -91,13 +91,13 @@ class Upstream:
 
         Connection failures and overload are tried again; the last answer is returned, whatever its status.
         ``unanswered`` is told the seconds of each attempt that was sent, and then timed out, broke off or was cut.
-        ``unproven``: it may not be able to answer such a request, so that an error of its own is no outage.
+        ``unproven``: it may be unable to answer such a request, so an error of its own does not count as an outage.
         """
         self._admit()
         return await self._try(path, body, headers, unanswered, unproven=unproven)
 
     def _admit(self) -> None:
-        rest = self._rests_until - time.monotonic()
+        rest = self._retry_at - time.monotonic()
         if rest > 0:
             raise UpstreamDown(f"{self.endpoint.model}: not asked, Retry-After has {rest:.0f} s left", retry_after=rest)
         if self.breaker.open:
@@ -129,7 +129,7 @@ class Upstream:
             self._note_account(answer.status)
             asked = retry_after(answer.headers.get("Retry-After")) if answer.status in RETRIED else None
             if asked is not None and asked > LONGEST_RETRY_AFTER:
-                self._rests_until = time.monotonic() + min(asked, LONGEST_REST)
+                self._retry_at = time.monotonic() + min(asked, LONGEST_REST)
                 last = True
             if last or answer.status not in RETRIED:
                 self._count(path, answer.status, unproven=unproven)
@@ -181,7 +181,7 @@ class Upstream:
     @property
     def healthy(self) -> bool:
         """False while no requests are sent to it: it is down, or it asked for a pause."""
-        return not self.breaker.open and time.monotonic() >= self._rests_until
+        return not self.breaker.open and time.monotonic() >= self._retry_at
 
     async def alive(self) -> bool:
         """Whether it answers at all; checked every few seconds at most."""

@@ -268,7 +268,7 @@ def _apgr(quality: Qualities, name: str) -> str:
 
 
 def _usd(quality: Qualities, name: str) -> str:
-    """Of the samples that the gate asks for beside the answer."""
+    """USD of the samples that the gate requests beside the answer."""
     extra = EXTRA.get(name, 0)
     if not extra:
         return "none"
