@@ -6,6 +6,10 @@ Qwen2.5-Coder-1.5B (strong), 5 samples, 80 tokens at most; they are in `data/lon
 was cut. No rule was chosen on them: labels are the default kind's, on whole texts. The first 90 questions were kept for
 choosing among ways of sentence support (``--support``), the other 150 are what is reported.
 
+Beside whole texts: each model states the final answer of its own texts in a few words (`demur.sampling.statements`, as
+`demur label --state-answers on` asks), and what stands in its text is compared instead. The statements are in
+`data/long_answers_stated.jsonl.gz`; ``--ask`` asks for those that are missing, with the two local models.
+
 Support of a sentence is its largest entailment by a sentence of another sample, averaged over an answer's sentences
 (SelfCheckGPT-NLI, Manakul et al. 2023, between samples); it takes some eight minutes of the entailment model.
 """
@@ -13,27 +17,38 @@ Support of a sentence is its largest entailment by a sentence of another sample,
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gzip
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from demur import cost_quality_curve
+from demur.config import ModelConfig
 from demur.labels.belief import PairShares, belief_weight, believed_gains, confirmed_slope, pair_shares
 from demur.labels.targets import gain_targets
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
+from demur.meaning.final_answer import is_unread, said, stands_in
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
+from demur.models.catalogue import cache_folder
+from demur.models.client import EndpointClient
+from demur.models.local import endpoint_of, running_endpoint
 from demur.prompts.grading import grade
 from demur.records import BoolArray, FloatArray, Prompt
+from demur.sampling.statements import STATED_TOKENS, ask_statements, stored_statements
 from demur.statistics import auroc
+from demur.store import Store
 from environment import ROOT, describe, on_one_thread, shared_rows
 from nq_open import embeddings
 
 ANSWERS = ROOT / "benchmarks" / "data" / "long_answers.jsonl.gz"
+STATED = ROOT / "benchmarks" / "data" / "long_answers_stated.jsonl.gz"
+ASKED = {"weak": "smollm2-135m", "strong": "qwen2.5-coder-1.5b"}  # names of the catalogue
 WEAK, STRONG = "smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct"
 FOR_CHOOSING, N, NEAREST = 90, 5, 2
 _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(*-])|\n+")
@@ -54,6 +69,53 @@ def shares_of(prompts: Sequence[Prompt], strong: Answers, weak: Answers) -> tupl
     entailment = at_share(shipped_entailment(), SAMPLED_SHARE)
     ids = meaning_clusters([p.text for p in prompts], joint, entailment=entailment).ids
     return pair_shares(ids, n), confirmed_slope(ids, n)
+
+
+def read_stated(rows: Sequence[dict[str, Any]], questions: Sequence[str], side: str) -> Answers:
+    """The final answer that a model states of each of its texts; the text where it states none that stands in it."""
+    known = {row["id"]: row for row in map(json.loads, gzip.decompress(STATED.read_bytes()).splitlines())}
+    return [
+        [
+            stands_in(stated or "", text) or said(text, question)
+            for (text, _), stated in zip(row[side], known[row["id"]][side], strict=True)
+        ]
+        for row, question in zip(rows, questions, strict=True)
+    ]
+
+
+async def ask_side(rows: Sequence[dict[str, Any]], questions: Sequence[str], side: str, store: Store) -> None:
+    """Ask one model for the final answers of its texts that no rule reads."""
+    texts = [
+        (question, text)
+        for row, question in zip(rows, questions, strict=True)
+        for text, _ in row[side]
+        if is_unread(text, question)
+    ]
+    config = ModelConfig(ASKED[side], timeout_seconds=600)
+    async with (
+        running_endpoint(config, parallel=1, max_tokens=STATED_TOKENS) as endpoint,
+        EndpointClient(endpoint) as client,
+    ):
+        await ask_statements(texts, client, endpoint, store)
+
+
+def ask(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> None:
+    """Ask both models, through a store in demur's cache, and write what they stated beside the answers."""
+    with Store(cache_folder().parent / "long_answers.sqlite") as store:
+
+        async def both() -> None:
+            await asyncio.gather(*(ask_side(rows, questions, side, store) for side in ASKED))
+
+        asyncio.run(both())
+        lines = []
+        for row, question in zip(rows, questions, strict=True):
+            stated = {}
+            for side, model in ASKED.items():
+                texts = [(question, text) for text, _ in row[side]]
+                found = stored_statements(texts, endpoint_of(ModelConfig(model)), store)
+                stated[side] = [found.get(text) for text in texts]
+            lines.append(json.dumps({"id": row["id"], **stated}, ensure_ascii=False) + "\n")
+    STATED.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
 
 
 def sentences(answer: str, *, cut: bool) -> list[str]:
@@ -101,6 +163,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--support", action="store_true", help="sentence support as well (some eight minutes)")
+    parser.add_argument("--ask", action="store_true", help="ask the local pair for statements that are missing")
     wanted = parser.parse_args()
     print(describe())
     rows = [json.loads(line) for line in gzip.decompress(ANSWERS.read_bytes()).decode().splitlines()]
@@ -111,13 +174,25 @@ def main() -> None:
         side: [[one["text"] for one in known[row["id"]]["models"][model]["samples"]] for row in rows]
         for side, model in (("weak", WEAK), ("strong", STRONG))
     }
-    X = embeddings([prompt.text for prompt in prompts], "bge-small")
+    questions = [prompt.text for prompt in prompts]
+    if wanted.ask:
+        ask(rows, questions)
+    stated = {side: read_stated(rows, questions, side) for side in ASKED}
+    X = embeddings(questions, "bge-small")
     held = np.arange(len(rows)) >= FOR_CHOOSING
     print(f"{'5-fold, label-free':<44}{'APGR':>7}{'95 %':>17}{'AUROC of consistency: strong':>12}{'weak':>8}")
-    for name, answers in (("in sentences, whole texts", long), ("in a few words", short)):
-        low, high = (qualities(prompts, answers[side]) for side in ("weak", "strong"))
+    for name, answers, given in (
+        ("in sentences, whole texts", long, long),
+        ("in sentences, final answers stated", stated, long),
+        ("in a few words", short, short),
+    ):
+        low, high = (qualities(prompts, given[side]) for side in ("weak", "strong"))
         shares, slope = shares_of(prompts, answers["strong"], answers["weak"])
-        for part, which in (("150 questions", held), ("all 240", np.ones(len(rows), dtype=bool))):
+        for part, which in (
+            ("90 for choosing", ~held),
+            ("150 questions", held),
+            ("all 240", np.ones(len(rows), dtype=bool)),
+        ):
             report(f"{name}, {part}", X, which, shares, slope, low, high)
             curve = cost_quality_curve(
                 held_out_scores(KernelRidge(), X[which], np.clip(0.5 + (high - low) / 2, 0, 1)[which]),

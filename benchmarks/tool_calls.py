@@ -122,7 +122,7 @@ def main() -> None:
             invalid = np.array([is_invalid(row, weak, strict=strict) for row in rows])
             escalate = (right[strong] > right[weak]).astype(float)
             print(
-                f"{_short(weak)} -> {_short(strong):<24}".ljust(46)
+                f"{_short(weak)} -> {_short(strong)}".ljust(46)
                 + f"{right[weak].mean():>6.3f} {right[strong].mean():.3f}  {auroc_line(differs, escalate):<22}"
                 + recovered_line(invalid, right[weak], right[strong], texts),
                 flush=True,
@@ -136,13 +136,13 @@ def main() -> None:
             for gains in (differs, right[strong] - right[weak])
         ]
         print(
-            f"{_short(weak)} -> {_short(strong):<24}".ljust(46) + apgr_line(learned, right[weak], right[strong], texts),
+            f"{_short(weak)} -> {_short(strong)}".ljust(46) + apgr_line(learned, right[weak], right[strong], texts),
             flush=True,
         )
 
 
 def _short(model: str) -> str:
-    return model.removeprefix("Meta-").removesuffix("-Instruct")[:22]
+    return model.removeprefix("Meta-").removesuffix("-Instruct")[:20]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demur.testing import Answerer, FakeEndpoint, fake_endpoint
+from demur.testing import Answerer as Answerer
+from demur.testing import FakeEndpoint, fake_endpoint
 
 THINGS = ("sky", "grass", "blood", "snow", "coal", "gold", "rose", "sea", "leaf", "sun", "ash", "plum")
 

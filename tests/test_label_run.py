@@ -47,7 +47,13 @@ def test_every_kind_of_labels_has_what_makes_its_targets_and_no_other() -> None:
     assert {name for name, kind in KINDS.items() if "gold answers" in kind.needs} == set(FROM_GRADES)
     assert set(CANDIDATES) <= set(TARGETS)
     own = {option for kind in KINDS.values() for option in kind.options}
-    assert {each.name for each in fields(LabelConfig)} - own == {"source", "kind", "entailment", "rules"}
+    assert {each.name for each in fields(LabelConfig)} - own == {
+        "source",
+        "kind",
+        "entailment",
+        "rules",
+        "state_answers",
+    }
 
 
 def test_prompts_without_gold_are_refused() -> None:

@@ -158,6 +158,10 @@ class LabelConfig:
         metadata={"help": "What decides same meaning: exact, shipped, a folder, hub:NAME, llm:MODEL."},
     )
     rules: bool = field(default=True, metadata={"help": "Decide numbers, dates and units by rule first."})
+    state_answers: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata={"help": "Each model states the final answer of its long texts: auto (where that is free), on, off."},
+    )
 
     @property
     def chosen_kind(self) -> str:

@@ -27,9 +27,7 @@ from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.figures import check_matplotlib
 from demur.evaluation.page import write_report
-from demur.evaluation.results import (
-    Evaluation,
-)
+from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
 from demur.gate.train import train_gate
 from demur.labels.from_samples import Labels
@@ -37,11 +35,7 @@ from demur.labels.label_run import label_run
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.meaning.entailment import own_name
-from demur.measure.threshold import (
-    Calibration,
-    share_of_scored,
-    threshold_for_share,
-)
+from demur.measure.threshold import Calibration, share_of_scored, threshold_for_share
 from demur.methods.classifier import Classifier
 from demur.models.allowed import endpoint_names
 from demur.models.encoder import encoder_identity, load_encoder
@@ -179,7 +173,8 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
     else:
         trained = {one.prompt for one in router.training}
         prompts = [prompt for prompt in run.complete(run.train) if prompt.text in trained]
-        gated = train_gate(router, prompts, run.samples, run.meanings, extra=run.config.router.extra_samples)
+        extra = run.config.router.extra_samples
+        gated = train_gate(router, prompts, run.samples, run.meanings, extra=extra, stated=run.stated)
     if wanted == "on" and gated.gate:
         gated = replace(gated, active=True)
     gated.save_gate(run.config.served_router)
@@ -272,6 +267,7 @@ def label(
     max_usd: float | None = None,
     entailment: str | Entailment = "shipped",
     rules: bool = True,
+    state_answers: str = "auto",
     grader: Grader | None = None,
     encoder: str | Encoder | None = None,
     allow_endpoints: Sequence[str] = (),
@@ -289,7 +285,9 @@ def label(
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
     given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
     decides = entailment if isinstance(entailment, str) else own_name(entailment)
-    wanted = from_mapping(LabelConfig, given | {"entailment": decides, "rules": rules}, where="label")
+    wanted = from_mapping(
+        LabelConfig, given | {"entailment": decides, "rules": rules, "state_answers": state_answers}, where="label"
+    )
     check_label(wanted)
     own = Own(
         encoder=load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder,

@@ -136,10 +136,10 @@ class _Check:
             if found := self.problem(value, part, where):
                 return found
         for name in ("anyOf", "oneOf"):
-            all_found = [self.problem(value, part, where) for part in _list(schema.get(name))]
-            if all_found and all(all_found):
-                several = f"{_short(value)} fits none of {len(all_found)} forms"
-                return all_found[0] if len(all_found) == 1 else _said(where, several)
+            problems = [self.problem(value, part, where) for part in _list(schema.get(name))]
+            if problems and all(problems):
+                several = f"{_short(value)} fits none of {len(problems)} forms"
+                return problems[0] if len(problems) == 1 else _said(where, several)
         return ""
 
 

@@ -6,7 +6,8 @@ each extra sample, and the groups of prompts where the weak model is believed to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -32,12 +33,14 @@ def train_gate(
     meanings: Meanings,
     *,
     extra: int = 3,
+    stated: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Router:
     """Returns the router with a gate, learned from both models' samples of its training prompts, without labels.
 
     The gate is active where its verdict says that it pays; ``extra`` is the largest number of extra weak samples it may
-    request. With too few prompts, or other prompts than the router was trained on, the result has no gate and ``about``
-    says why.
+    request. What escalating gains is believed by the final answers that the models ``stated``; the signals are of whole
+    texts, as in serving. With too few prompts, or other prompts than the router was trained on, the result has no gate
+    and ``about`` says why.
     """
     weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
     texts = [prompt.text for prompt in prompts]
@@ -45,7 +48,7 @@ def train_gate(
         return Router(router, about="no gate was trained: the router learned from other prompts")
     answers = [[one.text for one in each] for each in weak]
     own = meanings(texts, answers).ids
-    joint = joint_clusters(prompts, weak, strong, meanings).ids
+    joint = joint_clusters(prompts, weak, strong, meanings.stating(stated)).ids
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
     weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])

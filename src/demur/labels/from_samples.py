@@ -198,7 +198,7 @@ def label_prompts(
         measured, pairs = replace(measured, joint=found.ids), pairs + found.pairs_scored
     belief = believe(measured.joint, sides) if "belief" in KINDS[name].needs else None
     measured = replace(measured, belief=belief)
-    reasons = _why_unknown(prompts, measured, sides, config)
+    reasons = _why_unknown(prompts, measured, sides, config, meanings)
     told = np.array([not reason for reason in reasons])
     unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
     check_told(unknown, len(prompts))
@@ -247,7 +247,7 @@ def label_prompts(
 
 
 def _why_unknown(
-    prompts: Sequence[Prompt], measured: _Measured, sides: Sequence[_Side], config: LabelConfig
+    prompts: Sequence[Prompt], measured: _Measured, sides: Sequence[_Side], config: LabelConfig, meanings: Meanings
 ) -> list[str]:
     """Why the samples of each prompt do not tell, "" where they do.
 
@@ -256,8 +256,8 @@ def _why_unknown(
     reads = reader_of(config.entailment)
     apart = [np.concatenate([b, len(b) + a]) for a, b in zip(measured.weak_ids, measured.strong_ids, strict=True)]
     return [
-        why_unknown(ids, weak, strong, prompt.text, reads)
-        for prompt, ids, weak, strong in zip(prompts, measured.joint or apart, *sides, strict=True)
+        why_unknown(ids, *(meanings.compared(p.text, weak), meanings.compared(p.text, strong)), p.text, reads)
+        for p, ids, weak, strong in zip(prompts, measured.joint or apart, *sides, strict=True)
     ]
 
 

@@ -20,6 +20,7 @@ from demur.labels.graded_targets import accuracy_targets, best_relaxation, quali
 from demur.labels.judge import ask_judge
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
 from demur.labels.preference_files import read_pair
+from demur.labels.state_answers import state_answers
 from demur.labels.targets import label_warnings, winner_of
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt
@@ -77,12 +78,14 @@ def label_run(run: Run) -> Labels:
         return _from_judge(run, sampled)
     if label.needs("gold answers"):
         return from_grades(sampled, label.name, run.own.grader)
-    return label_prompts(
-        *(sampled.prompts, sampled.samples, run.meanings, label),
+    notes = state_answers(run)
+    found = label_prompts(
+        *(sampled.prompts, sampled.samples, run.meanings.stating(run.stated), label),
         weak=sampled.weak,
         strong=sampled.strong,
         encoder=run.encoder if label.needs("encoder") else None,  # a small router is trained to choose by
     )
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> Labels:

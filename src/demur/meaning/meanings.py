@@ -6,14 +6,16 @@ the code that applies them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 
 from demur.meaning.clusters import MeaningClusters, meaning_clusters
-from demur.records import Entailment, Progress, content_hash, no_progress
+from demur.records import Entailment, Progress, Sample, content_hash, no_progress
 from demur.store import Answers, Store
 
 
@@ -38,10 +40,28 @@ class Meanings:
         self._store = store if identity else None
         self._progress = progress
         self._known: dict[Answers, tuple[Sequence[int], int]] = {}
+        self._stated: Mapping[tuple[str, str], str] = {}
+
+    def stating(self, stated: Mapping[tuple[str, str], str]) -> Meanings:
+        """The same, with answers compared by what their model ``stated`` of them, by question and answer."""
+        found = copy.copy(self)
+        found._stated = stated
+        return found
+
+    def said(self, question: str, answer: str) -> str:
+        """What is compared of an answer: the final answer that its model stated, or all of it."""
+        return self._stated.get((question, answer), answer)
+
+    def compared(self, question: str, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples with what is compared of each as their text."""
+        return [replace(one, text=self.said(question, one.text)) for one in samples]
 
     def __call__(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> MeaningClusters:
         """The clusters of every prompt's answers. ``calls`` counts those that were made now."""
-        asked = [(question, tuple(texts)) for question, texts in zip(questions, answers, strict=True)]
+        asked = [
+            (question, tuple(self.said(question, text) for text in texts))
+            for question, texts in zip(questions, answers, strict=True)
+        ]
         missing = list(dict.fromkeys(one for one in asked if one not in self._known))
         if self._store is not None and missing:
             self._known |= self._store.meanings(self._decided_by, missing)

@@ -17,6 +17,7 @@ from demur.config import RUN_RECORD, ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.meaning.entailment import meaning_identity, open_entailment, own_name
 from demur.meaning.meanings import Meanings
+from demur.meaning.stated import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
 from demur.models.allowed import AllowedEndpoints, run_endpoints
 from demur.models.encoder import CachedEncoder, load_encoder
@@ -27,6 +28,7 @@ from demur.sampling.cost import PairEndpoints
 from demur.sampling.pair import PairSamples, endpoints_of, stored_pair
 from demur.sampling.refused import refused_prompts
 from demur.sampling.sample import distinct_prompts
+from demur.sampling.statements import Text
 from demur.store import Pair, Store
 
 
@@ -171,6 +173,18 @@ class Run:
                 f"{own_name(self.own.entailment)}; label again with it, or leave entailment= out"
             )
         return Meanings(asked, identity, rules=rules, store=self.store, progress=self.progress)
+
+    @cached_property
+    def stated(self) -> Mapping[Text, str]:
+        """Final answers that the models stated of their own texts of the train prompts, as the labels ask for them."""
+        found: dict[Text, str] = {}
+        if self.config.label.state_answers == "off":
+            return found
+        prompts = self.complete(self.train)
+        for endpoint, samples in ((self.pair.weak, self.samples.weak), (self.pair.strong, self.samples.strong)):
+            texts = unread_texts(prompts, samples)
+            found |= stated_answers(texts, endpoint, self.store, chat=self.config.sampling.chat)
+        return found
 
     def _entailment(self, spec: str) -> Entailment:
         """The entailment that ``spec`` names, opened when it is first asked: known meanings need none."""

@@ -1,0 +1,136 @@
+"""Models state the final answers of their own long texts: what is asked, what counts, what it costs and changes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import demur
+import pairs
+from demur.errors import EndpointError, InputError
+from demur.meaning.final_answer import is_unread, stands_in
+from demur.models.request import request_body
+from demur.sampling.statements import STATED_TOKENS, statement_prompt, statement_settings
+
+LONG = "The sky in that picture is painted in a colour that I would call light blue."
+
+
+@pytest.mark.parametrize(
+    ("statement", "stands"),
+    [
+        ("light blue", "light blue"),
+        (" Light blue.\nQuestion: and", "Light blue"),
+        ("**light blue**", "light blue"),
+        ("green", ""),  # it answers by itself
+        ("blue light", ""),
+        ("", ""),
+        (LONG + " " + LONG, ""),
+    ],
+)
+def test_a_statement_counts_where_it_stands_in_its_text(statement: str, stands: str) -> None:
+    assert stands_in(statement, LONG) == stands
+
+
+@pytest.mark.parametrize(
+    ("answer", "unread"),
+    [
+        (LONG, True),
+        ("light blue", False),  # is its own final answer
+        (f"{LONG} The answer is blue.", False),  # a rule reads it
+        ("I'm sorry, but I can't help with questions about pictures at all.", False),
+        ('{"tool_calls": [{"name": "look", "arguments": "the sky in that picture there on the wall"}]}', False),
+        ("```python\nfor colour in picture:\n    print(colour)\n```", False),
+        ("", False),
+    ],
+)
+def test_only_long_texts_without_a_final_answer_need_a_statement(answer: str, unread: bool) -> None:
+    assert is_unread(answer, "Which colour has the sky?") is unread
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_statement_is_asked_for_once_greedily_after_three_examples(chat: bool) -> None:
+    prompt = statement_prompt("Which\ncolour?", "Light\nblue.", chat=chat)
+    body = request_body("m", prompt.asked, statement_settings(chat=chat), [0])
+    assert (body["n"], body["temperature"], body["max_tokens"], body["stop"]) == (1, 0.0, STATED_TOKENS, ["\n"])
+    texts = [turn["content"] for turn in body["messages"]] if chat else [body["prompt"]]
+    assert "\n".join(texts).count("Final answer:") == 4
+    assert texts[-1].endswith("Question: Which colour?\nText: Light blue.\nFinal answer:")
+    if chat:
+        assert [turn["role"] for turn in body["messages"]] == ["system", *["user", "assistant"] * 3, "user"]
+
+
+# -- a whole run: both models wrap what they say into sentences of ever other words ------------------------------------
+
+
+def wrapped(answer: pairs.Answerer, salt: int) -> pairs.Answerer:
+    """What a model would say, in a sentence of many forms; asked to state it, it copies it."""
+
+    def answered(prompt: str, seed: int) -> str:
+        if prompt.endswith("Final answer:"):
+            return prompt.rpartition("Text: ")[2].partition("<<")[2].partition(">>")[0].strip()
+        told = random.Random(seed + salt)
+        words = [told.choice(["indeed", "surely", "perhaps", "well", "truly", "then", "here", "now"]) for _ in range(9)]
+        return f"{' '.join(words)} << {answer(prompt, seed)} >> {' '.join(reversed(words))}"
+
+    return answered
+
+
+@pytest.fixture(scope="module")
+def writers() -> Iterator[pairs.Pair]:
+    with pairs.running_pair(None, (wrapped(pairs.weak, 1), wrapped(pairs.strong, 10**9))) as found:
+        yield found
+
+
+def statements(pair: pairs.Pair) -> int:
+    """How often both models were asked for one."""
+    asked = [body["messages"][-1]["content"] for side in (pair.weak, pair.strong) for body in side.requests]
+    return sum(text.endswith("Final answer:") for text in asked)
+
+
+def sampled(tmp_path: Path, pair: pairs.Pair, prices: str = "") -> str:
+    prompts = pairs.write_questions(tmp_path / "prompts.jsonl", 24, gold=False)
+    run = str(tmp_path / "run")
+    names = {side: name + prices for side, name in pair.names.items()}
+    demur.sample(prompts, **names, run=run, n=4)
+    return run
+
+
+def test_labels_on_texts_need_what_the_models_state(tmp_path: Path, writers: pairs.Pair) -> None:
+    run, before = sampled(tmp_path, writers), statements(writers)
+    with pytest.raises(InputError, match="none of 24 prompts can be told"):
+        demur.label(run=run, entailment="exact", state_answers="off")
+    assert statements(writers) == before
+    labels = demur.label(run=run, entailment="exact")  # auto: these endpoints cost nothing
+    assert statements(writers) == before + 2 * 24 * 4
+    targets = {row.id: row.target for row in labels.preferences}
+    assert min(y for name, y in targets.items() if name.startswith("sum")) > max(
+        y for name, y in targets.items() if name.startswith("colour")
+    )
+    assert all("<<" in row.response_a for row in labels.preferences)  # the whole text is kept
+    said = "no rule reads the final answer of 192 texts: 192 are compared"
+    assert any(note.startswith(said) for note in labels.notes)
+    again = demur.label(run=run, entailment="exact", state_answers="on")
+    assert statements(writers) == before + 2 * 24 * 4  # nothing is asked twice
+    assert [row.target for row in again.preferences] == [row.target for row in labels.preferences]
+
+
+def test_models_that_cost_money_are_not_asked_unless_told_to(tmp_path: Path, writers: pairs.Pair) -> None:
+    run, before = sampled(tmp_path, writers, "#usd=1/2"), statements(writers)
+    with pytest.raises(InputError, match="none of 24 prompts can be told"):
+        demur.label(run=run, entailment="exact")
+    assert statements(writers) == before
+    labels = demur.label(run=run, entailment="exact", state_answers="on")
+    assert statements(writers) == before + 2 * 24 * 4
+    assert any("192 asked now, at most $" in note for note in labels.notes)
+
+
+def test_an_endpoint_that_is_gone_stops_only_who_insists(tmp_path: Path) -> None:
+    with pairs.running_pair(None, (wrapped(pairs.weak, 1), pairs.strong)) as found:
+        run = sampled(tmp_path, found)
+    labels = demur.label(run=run, entailment="exact")
+    assert any(note.startswith("final answers of long texts are not stated: small at") for note in labels.notes)
+    with pytest.raises(EndpointError):
+        demur.label(run=run, entailment="exact", state_answers="on")
