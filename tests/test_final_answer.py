@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
-from demur.meaning.final_answer import final_answer, said, without_thinking
+from demur.meaning.final_answer import final_answer, is_unread, said, stands_in, without_thinking
 from demur.meaning.programs import program_value
 
 HOW_MANY = "How many eggs does she sell?"
@@ -269,3 +269,39 @@ def test_a_program_has_20000_steps() -> None:
     """An assignment takes two, a pass one: the last but one program just ends, the last one does not."""
     assert program_value("x = 1\n" + "pass\n" * 19_998) == 1.0
     assert program_value("x = 1\n" + "pass\n" * 19_999) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "unread"),
+    [
+        ("It lies on the Seine, and many people visit it every single year.", "", True),
+        ("<think>Which city?</think>It lies on the Seine, and many people visit it every single year.", "", True),
+        ("It lies on the Seine", "", False),  # short
+        ("", "", False),
+        ("<think>Which city?</think>", "", False),
+        ("It lies on the Seine, and many people visit it.\nThe answer is Paris.", "", False),
+        ("I don't know. It lies on the Seine or on some other river of that land.", "", False),
+        ("It lies on the Seine, and many people visit it every single year.", "Write a function.", False),
+        ("import os\nos.remove('a')", "", False),
+        ("x = girls / 2\nans = x", "", False),  # a program, if one without a value
+    ],
+)
+def test_a_text_whose_result_no_rule_reads_is_left_to_a_model(text: str, question: str, unread: bool) -> None:
+    assert is_unread(text, question) is unread
+
+
+@pytest.mark.parametrize(
+    ("statement", "kept"),
+    [
+        ("Paris.", "Paris"),
+        ("**Paris**\nThe text says so.", "Paris"),
+        ("Lyon", ""),
+        ("", ""),
+        (" ".join(["very"] * 16), " ".join(["very"] * 16)),
+        (" ".join(["very"] * 17), ""),
+    ],
+)
+def test_a_model_states_only_what_stands_in_the_text(statement: str, kept: str) -> None:
+    text = "They say that it is Paris, which is " + "very " * 20 + "large."
+    assert stands_in(statement, text) == kept
+    assert stands_in("Lyon", f"<think>Lyon?</think>{text}") == ""

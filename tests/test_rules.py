@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.meaning.dates import Date, parse_date
+from demur.meaning.dates import CLOCK, TIME_OF_DAY, Date, parse_date, same_date, time_of_day
 from demur.meaning.rules import meaning_key, read_answer, ruling, same_meaning
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -293,3 +293,139 @@ def test_dates_and_money_by_hand() -> None:
     assert parse_date("4 sept 1999") == Date(1999, 9, 4)
     assert same_meaning("$2b", "2 billion dollars") is True
     assert same_meaning("$2b", "20 billion dollars") is False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("$5k", "5000 dollars"), ("$5m", "5 million dollars"), ("$5mm", "5 million dollars"),
+        ("$5mn", "5 million dollars"), ("$5mln", "5 million dollars"), ("£3tn", "3 trillion pounds sterling"),
+        ("$5b", "5 billion dollars"), ("1 hour 0 minutes", "60 minutes"), ("0 hours 30 minutes", "30 minutes"),
+        ("5 x 10^3 m", "5 km"), ("10^3 m", "1 km"), ("2^10 boats", "1024 boats"), ("10^-2 km", "10 m"),
+        ("2.5 x 10^6", "2500000"), ("1/3 mile", "2/6 mile"), ("3/4 miles", "0.75 miles"), ("3/4 million", "750000"),
+        ("half a mile", "0.5 miles"), ("half of a mile", "0.5 miles"), ("a quarter of an hour", "15 minutes"),
+        ("half a million", "500,000"), ("half a dozen eggs", "6 eggs"), ("one half a mile", "0.5 mile"),
+        ("5m", "5 metres"), ("5g", "5 grams"), ("5l", "5 litres"), ("5km", "5 km"), ("5bn", "5 billion"),
+        ("5+", "5+"), ("1.2345", "1.2345"), ("0.5", ".5"), ("-.5", "-0.5"), ("2 and a half", "2.5"),
+        ("two and a half", "2.5"), ("two and a half miles", "2.5 miles"), ("0 and a half", "0.5"),
+        ("2.5 million dollars", "$2,500,000"), ("3.10 million", "3.1 million"), ("$3.10", "$3.1"),
+        ("3.10 km", "3.1 km"), ("an hour", "1 hour"), ("a mile", "1 mile"), ("a million", "1,000,000"),
+        ("a hundred", "100"), ("twenty-one", "21"), ("twenty one", "21"), ("two hundred and five", "205"),
+        ("nineteen hundred", "1900"), ("ninety hundred", "9000"), ("one hundred and one", "101"),
+        ("five dozen", "60"), ("dozen", "12"), ("one million two hundred thousand", "1,200,000"),
+        ("ten and a half", "10.5"), ("five thousand and one", "5001"), ("$5 and 30 cents", "$5.30"),
+        ("£5 pounds sterling", "£5"), ("$5 dollars", "$5"), ("$ 5", "$5"), ("-$5", "$-5"), ("-$5", "-5 dollars"),
+        ("us$5", "$5"), ("A$5", "5 australian dollars"), ("5 m", "500 cm"), ("5 foot", "5 feet"),
+        ("5 hrs", "300 mins"), ("1 week", "7 days"), ("1 century", "100 years"), ("32 °F", "0 °C"),
+        ("5 degrees", "5°"), ("50%", "50 pct"), ("44 bc", "-44 ad"), ("8 Mb", "1 MB"), ("1 m^2", "1 sq m"),
+        ("1 kg", "1000 g"), ("1 lb", "453.59237 g"),
+    ],
+)  # fmt: skip
+def test_an_amount_in_another_form_is_the_same(a: str, b: str) -> None:
+    assert same_meaning(a, b) is True
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("1.00 km", "1053 m"), ("c$5", "$5"), ("$100", "€100"), ("3.14", "3.2"), ("3 km", "3.6 km"),
+        ("2.5 million", "2.56 million"), ("1 ft", "0.36 m"),
+    ],
+)  # fmt: skip
+def test_another_amount_is_another_meaning(a: str, b: str) -> None:
+    assert same_meaning(a, b) is False
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("1.00 km", "1052 m"), ("1 hour 60 minutes", "120 minutes"), ("-1 hour 30 minutes", "-90 minutes"),
+        ("1.5 hours 30 minutes", "2 hours"), ("3/4", "0.75"), ("5s", "5 seconds"), ("5C", "5 c"), ("3rd", "3"),
+        ("5+", "5"), ("1.234", "1234"), ("01", "1"), ("0.5", "0.50"), ("1.5 and a half", "2"),
+        ("-1 and a half", "-0.5"), ("5 k dollars", "5000 dollars"), ("5 m dollars", "5000000 dollars"),
+        ("$5-million", "5 million dollars"), ("a boat", "1 boat"), ("twenty eleven", "31"), ("one twenty", "120"),
+        ("two hundred and a half", "200.5"), ("two hundred and", "200"), ("hundred", "100"),
+        ("hundred hundred", "10000"), ("dozen dozen", "144"), ("two point five", "2.5"), ("two or three", "2"),
+        ("five half", "5.5"), ("one and two", "1"), ("two and eggs", "2"), ("$5 30 cents", "$5.30"),
+        ("$5 and 30 euros", "$5.30"), ("$5 apples", "$5"), ("5 cats", "5 cat"), ("5 boats", "5"), ("50%", "0.5"),
+        ("1 kg", "1001 g"), ("5 km 30 kg", "5.03 km"), ("5 kg", "5 m"), ("3.14", "3.1"), ("3.14 km", "3.1 km"),
+        ("3 km", "3.4 km"), ("2.5 million", "2.54 million"), ("1 ft", "0.35 m"),
+    ],
+)  # fmt: skip
+def test_what_no_rule_can_decide_of_amounts(a: str, b: str) -> None:
+    assert same_meaning(a, b) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("1999-09-04", Date(1999, 9, 4)),
+        ("13/4/1999", Date(1999, 4, 13)),
+        ("4/13/1999", Date(1999, 4, 13)),
+        ("4/12/1999", None),  # April or December?
+        ("4th of september 1999", Date(1999, 9, 4)),
+        ("september 4, 1999", Date(1999, 9, 4)),
+        ("sep 1999", Date(1999, 9, None)),
+        ("4 september", Date(None, 9, 4)),
+        ("september 4th", Date(None, 9, 4)),
+        ("january 31", Date(None, 1, 31)),
+        ("december 1", Date(None, 12, 1)),
+        ("december 32", None),
+        ("december 0", None),
+        ("1999-13-04", None),
+        ("1999-00-04", None),
+        ("spring 1999", None),
+        ("januar 1999", None),
+    ],
+)
+def test_dates_by_hand(text: str, date: Date | None) -> None:
+    assert parse_date(text) == date
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        (Date(1999, 9, 4), Date(1999, 9, 4), True),
+        (Date(1999, 9, 4), Date(1999, 9, 5), False),
+        (Date(1999, 9, 4), Date(None, 9, 4), None),  # one says more
+        (Date(1999, 9, None), Date(None, 9, 4), None),
+        (Date(1999, 9, None), Date(2000, 9, 4), False),
+        (Date(None, 9, 4), Date(None, 10, 4), False),
+    ],
+)
+def test_dates_differ_where_both_name_a_part(a: Date, b: Date, same: bool | None) -> None:
+    assert same_date(a, b) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes", "dimension", "digits"),
+    [
+        ("noon", 720, TIME_OF_DAY, 0),
+        ("midday", 720, TIME_OF_DAY, 0),
+        ("midnight", 0, TIME_OF_DAY, 0),
+        ("15:07", 907, TIME_OF_DAY, 0),
+        ("3:07", 187, CLOCK, 0),
+        ("12:07", 7, CLOCK, 0),
+        ("3:07 pm", 907, TIME_OF_DAY, 0),
+        ("3:07 in the afternoon", 907, TIME_OF_DAY, 0),
+        ("7 in the evening", 1140, TIME_OF_DAY, -1),
+        ("3 a.m", 180, TIME_OF_DAY, -1),
+        ("12 am", 0, TIME_OF_DAY, -1),
+        ("12 pm", 720, TIME_OF_DAY, -1),
+        ("three o'clock", 180, CLOCK, 0),
+        ("half past three", 210, CLOCK, 0),
+        ("quarter to three", 165, CLOCK, 0),
+        ("a quarter past twelve in the morning", None, "", 0),  # after midnight or after noon?
+        ("quarter to one pm", 765, TIME_OF_DAY, 0),
+        ("quarter to twelve am", 1425, TIME_OF_DAY, 0),
+        ("half to three", None, "", 0),
+        ("three", None, "", 0),
+        ("13 pm", None, "", 0),
+    ],
+)
+def test_times_by_hand(text: str, minutes: int | None, dimension: str, digits: int) -> None:
+    found = time_of_day(text)
+    read = None if found is None else (found.value, found.dimension, found.digits)
+    assert read == (None if minutes is None else (Fraction(minutes), dimension, digits))
+    assert same_meaning("10:20", "5:10") is None  # as ratios they are equal
+    assert same_meaning("10:20", "5:11") is False

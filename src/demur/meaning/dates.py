@@ -27,7 +27,6 @@ _DATES = (
     re.compile(r"(?P<d>\d{1,2})(?:st|nd|rd|th)?(?: of)? (?P<m>[a-z]+)$"),
     re.compile(r"(?P<m>[a-z]+) (?P<d>\d{1,2})(?:st|nd|rd|th)?$"),
 )
-_LONGEST = 40  # characters of a date or a time
 
 _WHOLE_DAY = re.compile(r"(1[3-9]|2[0-3]):([0-5]\d)$")
 _HOUR = rf"(?P<hour>[1-9]|1[0-2]|{'|'.join(word for word, value in SMALL.items() if 1 <= value <= 12)})"
@@ -47,8 +46,6 @@ class Date:
 
 def parse_date(key: str) -> Date | None:
     """The answer as a date."""
-    if len(key) > _LONGEST:
-        return None
     for pattern in _DATES:
         if found := pattern.match(key):
             parts = found.groupdict()
@@ -69,8 +66,6 @@ def same_date(a: Date, b: Date) -> bool | None:
 
 def time_of_day(key: str) -> Quantity | None:
     """``3:05 p.m.``, ``15:05``, ``noon``, ``half past six``; without a half of the day on the clock's face (CLOCK)."""
-    if len(key) > _LONGEST:
-        return None
     if key in ("noon", "midday", "midnight"):
         return Quantity(Fraction(0 if key == "midnight" else 720), TIME_OF_DAY)
     if found := _WHOLE_DAY.match(key):
