@@ -241,7 +241,7 @@ def test_the_abilities_stand_in_the_settings_of_a_model(tmp_path: Path) -> None:
 
 
 def can(abilities: Abilities, *kind: str) -> bool:
-    return abilities.choose(frozenset(kind), 0) is None
+    return abilities.choose(frozenset(kind), 0, {}) is None
 
 
 def test_a_refused_kind_bars_all_that_need_more_and_nothing_else() -> None:
@@ -278,7 +278,7 @@ def test_a_plain_short_prompt_is_never_barred() -> None:
     assert can(abilities)
     with pytest.raises(ApiError):
         Abilities({role: ServedModel("x", context_tokens=9) for role in ("weak", "strong")}, 600).choose(
-            frozenset(), 10
+            frozenset(), 10, {}
         )
 
 

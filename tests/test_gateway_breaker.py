@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 
 from demur.gateway.ledger.read import read_ledger
-from demur.gateway.upstreams.breaker import Breaker, ordinary_request
+from demur.gateway.protocols.served import PROTOCOLS
+from demur.gateway.upstreams.breaker import Breaker
 from gateways import EASY, Running, gateway, point, upstream
 
 COMPLETION = {"choices": [{"message": {"content": "an answer"}}], "usage": {"prompt_tokens": 8, "completion_tokens": 1}}
@@ -167,16 +168,17 @@ async def metrics(found: Running) -> str:
     ("path", "member"),
     [
         ("/chat/completions", "messages"),
-        ("/chat/completions?api-version=1", "messages"),
         ("/completions", "prompt"),
         ("/embeddings", "input"),
+        ("/messages", "messages"),
+        ("/messages/count_tokens", "messages"),
+        ("/responses", "input"),
     ],
 )
 def test_an_ordinary_request_is_of_its_paths_kind_and_short(path: str, member: str) -> None:
-    made = ordinary_request(path, "small")
-    assert {"model", member} <= made.keys()
-    assert made["model"] == "small"
-    assert len(json.dumps(made)) < 120
+    (protocol,) = [one for one in PROTOCOLS if one.path == path]
+    assert member in protocol.ordinary
+    assert len(json.dumps(protocol.ordinary)) < 100
 
 
 async def test_failures_in_a_row_are_those_without_one_that_works_between() -> None:

@@ -21,10 +21,10 @@ from yarl import URL
 from demur.errors import EndpointError
 from demur.gateway import app
 from demur.gateway.http import read_body
-from demur.gateway.http import send as answering
 from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.upstreams.answer import WHOLE_BYTES
+from demur.gateway.upstreams.passed import PassedAnswer
 from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, upstream, wire
 
@@ -373,7 +373,7 @@ async def test_what_we_did_not_think_of_is_an_error_in_openais_format_and_on_the
 
 async def test_a_fault_in_mid_stream_cuts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with gateway(tmp_path) as found, wire(found, OK, SSE, CLOSING, EVENT, 0.05):
-        monkeypatch.setattr(answering, "STREAM_END", None)
+        monkeypatch.delattr(PassedAnswer, "ended")
         with pytest.raises(aiohttp.ClientPayloadError):
             await found.ask(EASY, stream=True)
         assert (await last_record(found)).outcome == "failed"

@@ -17,6 +17,7 @@ from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.gateway.ledger.export import bill_page
 from demur.gateway.ledger.ledger import LedgerRecord, SqliteBackend
+from demur.gateway.protocols.openai import CHAT
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.ask_upstreams import Sent
 from demur.gateway.upstreams.calls import Call
@@ -115,9 +116,9 @@ PAID, ALWAYS_STRONG = 54_648, 66_160  # the sums of the two columns without the 
 def record_of(case: Case, number: int = 0) -> LedgerRecord:
     asked = {"model": "demur", "messages": [{"role": "user", "content": "q" * 100}]}
     question = read_question(
-        json.dumps(asked).encode(), lambda name: True, GatewaySettings(), key="team", identity=Identity()
+        *(json.dumps(asked).encode(), CHAT, lambda name: True, GatewaySettings()), key="team", identity=Identity()
     )
-    exchange = Exchange(Arrived(f"id{number}", "/v1/chat/completions", 0.0, 86_400.0 * number, ""), key="team")
+    exchange = Exchange(Arrived(f"id{number}", "/v1/chat/completions", 0.0, 86_400.0 * number, ""), CHAT, key="team")
     exchange.question, exchange.choice = question, Choice(case.role, "", named=case.named)
     exchange.sent = Sent(case.role, UPSTREAMS[case.role].endpoint.model, None, "", 0.0)  # type: ignore[arg-type]
     exchange.calls = [Call("weak", tokens) for tokens in case.beside]

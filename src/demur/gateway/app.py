@@ -44,10 +44,12 @@ from demur.gateway.keys import Admission
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.calls import Call
+from demur.gateway.upstreams.spoken import SpokenApis
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.prices import LengthRatio
@@ -90,18 +92,11 @@ class Gateway:
         direct = {up.endpoint.model: role for role, up in upstreams.items()}
         check_aliases(settings.aliases, direct)
         self.abilities = Abilities({"weak": settings.weak, "strong": settings.strong}, settings.cannot_seconds)
+        self._spoken = SpokenApis(self.abilities.stated, upstreams)
         self._chooser = Chooser(
             *(decider, direct, settings.aliases, self.abilities, conversations),
             lambda role: upstreams[role].endpoint.price,
         )
-
-    async def complete(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions and /v1/completions: routed."""
-        return await self._respond(request, routed=True)
-
-    async def pass_on(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/embeddings: passed to the upstream that the model names."""
-        return await self._respond(request, routed=False)
 
     async def models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
@@ -140,12 +135,13 @@ class Gateway:
 
     # -- one request ---------------------------------------------------------------------------------------------
 
-    async def _respond(self, request: web.Request, *, routed: bool) -> web.StreamResponse:
-        exchange = Exchange(self._arrived(request.path, request.headers.get("traceparent", "")))
+    async def respond(self, protocol: Protocol, request: web.Request) -> web.StreamResponse:
+        """POST to an API's path: routed, or passed to the model that it names."""
+        exchange = Exchange(self._arrived(request.path, request.headers.get("traceparent", "")), protocol)
         hold = Hold(self._held)
         self.in_flight += 1
         try:
-            return await self._serve(request, exchange, hold, routed=routed)
+            return await self._serve(request, exchange, hold)
         except (ApiError, web.HTTPException) as error:
             exchange.ended = Ended(error.status, getattr(error, "outcome", "refused"))
             raise
@@ -167,13 +163,14 @@ class Gateway:
         name = f"{self._name}{next(self._count):012x}"
         return Arrived(name, path, time.perf_counter(), time.time(), traceparent)
 
-    async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold, *, routed: bool) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold) -> web.StreamResponse:
         exchange.key = self._admit(request)
-        exchange.question = await self._read(request, exchange.key, hold, routed=routed)
-        exchange.reserved = self.admission.reserve(exchange.key, self._expected_usd(exchange.question))
+        exchange.question = await self._read(request, exchange, hold)
+        if not exchange.protocol.free:
+            exchange.reserved = self.admission.reserve(exchange.key, self._expected_usd(exchange.question))
         exchange.strained = self.admission.strained(exchange.key)
         exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
-        exchange.sent = await self._ask(request, exchange, exchange.question, routed=routed)
+        exchange.sent = await self._ask(request, exchange, exchange.question)
         return await self._answer(request, exchange, exchange.sent)
 
     def _expected_usd(self, question: Question) -> float:
@@ -201,12 +198,13 @@ class Gateway:
             self.metrics.refuse(error.status)
             raise
 
-    async def _read(self, request: web.Request, key: str, hold: Hold, *, routed: bool) -> Question:
+    async def _read(self, request: web.Request, exchange: Exchange, hold: Hold) -> Question:
         """What the request asks, read once; raises ApiError."""
         raw = await read_body(request, self.settings, hold)
-        routes = self._chooser.routes if routed else lambda name: False
+        key, protocol = exchange.key, exchange.protocol
+        routes = self._chooser.routes if protocol.routed else lambda name: False
         identity = identity_in(request.headers, self.settings.conversation_headers)
-        read = partial(read_question, raw, routes, self.settings, key=key, identity=identity)
+        read = partial(read_question, raw, protocol, routes, self.settings, key=key, identity=identity)
         if len(raw) <= LARGEST_IN_LOOP:
             check_structure(raw, self.settings.max_json_values)
             question = read()
@@ -218,18 +216,20 @@ class Gateway:
         hold.set(len(raw) + len(question.text))
         return question
 
-    async def _ask(self, request: web.Request, exchange: Exchange, question: Question, *, routed: bool) -> Sent:
+    async def _ask(self, request: web.Request, exchange: Exchange, question: Question) -> Sent:
         """The answer of the chosen model, or of the other one if that fails. Raises ApiError."""
         query = request.rel_url.raw_query_string
-        path = request.path.removeprefix("/v1") + (f"?{query}" if query else "")
+        protocol = exchange.protocol
+        path = protocol.path + (f"?{query}" if query else "")
+        unspoken = await self._spoken.unspoken(protocol)
         unproven = bool(self.abilities.unproven(question.kind))
-        sent = Outgoing(path, question, request_headers(request.headers), unproven)
-        if routed:
-            choice = await self._chooser.choose(self.settings, request.headers, question)
+        sent = Outgoing(path, question, request_headers(request.headers), protocol, unproven)
+        if protocol.routed:
+            choice = await self._chooser.choose(self.settings, request.headers, question, unspoken)
         else:
-            choice = self._chooser.choose_for_embeddings(self.settings, question)
+            choice = self._chooser.choose_unrouted(self.settings, question, unspoken)
         exchange.choice = choice
-        fallback = self._may_fall_back(choice, question)
+        fallback = self._may_fall_back(choice, question, unspoken)
         if not choice.to_check:
             return await first_answer(self.upstreams, choice, sent, exchange.calls, fallback=fallback)
         checked = exchange.checked = await checked_draft(
@@ -246,10 +246,10 @@ class Gateway:
             return Sent("weak", weak, checked.draft, checked.reason, checked.seconds)
         return await first_answer(self.upstreams, checked, sent, exchange.calls, fallback=fallback)
 
-    def _may_fall_back(self, choice: Choice, question: Question) -> bool:
+    def _may_fall_back(self, choice: Choice, question: Question, unspoken: Mapping[Role, str]) -> bool:
         """May the other model answer? Not instead of one that was named, nor what it cannot by the settings."""
         other: Role = "weak" if choice.role == "strong" else "strong"
-        unable = self.abilities.stated_lack(other, question.kind, question.tokens)
+        unable = unspoken.get(other) or self.abilities.stated_lack(other, question.kind, question.tokens)
         return self.settings.fallback and not choice.named and not unable
 
     def _learn(self, sent: Sent, question: Question, *, refused: bool) -> None:
@@ -266,9 +266,10 @@ class Gateway:
         refused = sent.refused or (exchange.checked is not None and exchange.checked.refused)
         if question:
             self._learn(sent, question, refused=refused)
-        if answer.status < 400 and choice and question and not choice.named:
+        if answer.status < 400 and choice and question:
             last = exchange.checked or choice
-            await self._chooser.keep(question, choice, last.role, sent.role)
+            kept_as = exchange.protocol.id_of(answer.start if answer.whole is None else answer.whole)
+            await self._chooser.keep(question, choice, last.role, sent.role, kept_as)
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
         ok = "cannot" if refused else "fallback" if fallback else "ok"
         mask = self._mask()
@@ -335,10 +336,10 @@ class Gateway:
         if self.ledger:
             self.ledger.add(record)
 
-    def _charge_ordinary(self, role: Role, path: str, answer: Answer) -> None:
+    def _charge_ordinary(self, role: Role, protocol: Protocol, answer: Answer) -> None:
         """Record a request of our own, which told an outage from requests that fail."""
-        exchange = Exchange(self._arrived(f"/v1{path}"), ended=Ended(answer.status))
-        exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", 1)))
+        exchange = Exchange(self._arrived(f"/v1{protocol.path}"), protocol, ended=Ended(answer.status))
+        exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", 1, protocol)))
         record = ledger_record(exchange, self.upstreams, "")  # no client asked: nothing would have cost always-strong
         alone = replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0)
         self._keep(replace(alone, reason=OF_OUR_OWN))

@@ -10,6 +10,7 @@ from demur.gateway.budgets import Use
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.question import Question
 from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.passed import PassedAnswer
@@ -42,6 +43,7 @@ class Exchange:
     """The steps of one request so far. The gateway sets each of them once."""
 
     arrived: Arrived
+    protocol: Protocol
     key: str = ""  # name of the client's key
     reserved: float = 0.0  # USD of the key's budget, until it is known what the request costs
     strained: Use | None = None  # a budget of the key that is nearly used up
@@ -51,7 +53,10 @@ class Exchange:
     sent: Sent | None = None
     ended: Ended | None = None
     calls: list[Call] = field(default_factory=list)  # paid beside the answer
-    passed: PassedAnswer = field(default_factory=PassedAnswer)
+    passed: PassedAnswer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.passed = PassedAnswer(self.protocol)
 
     @property
     def score(self) -> float | None:
@@ -83,7 +88,7 @@ class Exchange:
     def answered(self) -> Call | None:
         """The request that the client's answer comes from; None where it got none, or an error."""
         status = self.ended.status if self.ended else 0
-        if not self.sent or not self.question or status >= 400:
+        if not self.sent or not self.question or status >= 400 or self.protocol.free:
             return None
         return Call(self.sent.role, self.passed.tokens(self.question.tokens))
 

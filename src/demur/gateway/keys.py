@@ -125,6 +125,11 @@ def bearer(headers: Mapping[str, str]) -> str:
     return secret.strip() if scheme.casefold() == "bearer" else ""
 
 
+def client_key(headers: Mapping[str, str]) -> str:
+    """The key of a client: as bearer token, or as Anthropic's clients send it; empty without one."""
+    return bearer(headers) or headers.get("x-api-key", "").strip()
+
+
 # (name, requests per minute) -> seconds until that key may ask again; 0: now, and one request is taken
 Take = Callable[[str, int], float]
 
@@ -179,7 +184,7 @@ class Admission:
         """The name of the key that a request carries (empty without keys); raises ApiError 401 or 429."""
         if self.keys is None:
             return ""
-        key = self._find_key(bearer(headers))
+        key = self._find_key(client_key(headers))
         if key is None:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
         self._refuse_spent(key, self.accounts.read(key.name)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
@@ -13,24 +14,24 @@ from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import cors_headers, is_allowed, preflight_headers
 from demur.gateway.operator.admin import add_admin
+from demur.gateway.protocols.served import PROTOCOLS, SERVED, protocol_of
 from demur.gateway.workers.shared_state import Board
 
-SERVED = "POST /v1/chat/completions, /v1/completions, /v1/embeddings, GET /v1/models"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Reload = Callable[[], Awaitable[float]]
 
 
 def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin: bool) -> web.Application:
     """The routes of a gateway; ``admin`` adds dashboard, metrics and reload."""
-    app = web.Application(middlewares=[errors_as_openai(gateway), attend_to_end(gateway)])
+    app = web.Application(middlewares=[errors_as_json(gateway), attend_to_end(gateway)])
     for prefix in ("/v1", ""):
-        app.router.add_post(f"{prefix}/chat/completions", gateway.complete, expect_handler=answer_expect)
-        app.router.add_post(f"{prefix}/completions", gateway.complete, expect_handler=answer_expect)
-        app.router.add_post(f"{prefix}/embeddings", gateway.pass_on, expect_handler=answer_expect)
+        for protocol in PROTOCOLS:
+            handler = partial(gateway.respond, protocol)
+            app.router.add_post(f"{prefix}{protocol.path}", handler, expect_handler=answer_expect)
         app.router.add_get(f"{prefix}/models", gateway.models)
         app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
-        for path in ("chat/completions", "completions", "embeddings", "models", "models/{name:.+}"):
-            app.router.add_options(f"{prefix}/{path}", preflight(gateway))
+        for path in (*(protocol.path for protocol in PROTOCOLS), "/models", "/models/{name:.+}"):
+            app.router.add_options(f"{prefix}{path}", preflight(gateway))
     app.router.add_get("/health", gateway.live)
     app.router.add_get("/health/ready", gateway.ready)
     if admin:
@@ -50,13 +51,16 @@ async def answer_expect(request: web.Request) -> web.StreamResponse | None:
 
 def admin_application(gateway: Gateway, board: Board | None, reload: Reload) -> web.Application:
     """Dashboard, metrics and reload alone."""
-    app = web.Application(middlewares=[errors_as_openai(gateway), attend_to_end(gateway)])
+    app = web.Application(middlewares=[errors_as_json(gateway), attend_to_end(gateway)])
     add_admin(app, gateway, board, reload)
     return app
 
 
-def errors_as_openai(gateway: Gateway) -> Middleware:
-    """Every error of ours in OpenAI's format, and no traceback to a client; what never was a request is counted."""
+def errors_as_json(gateway: Gateway) -> Middleware:
+    """Every error of ours in the format of the API that was asked, and no traceback to a client.
+
+    What never was a request is counted.
+    """
 
     @web.middleware
     async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -84,7 +88,8 @@ def errors_as_openai(gateway: Gateway) -> Middleware:
 def _as_api_error(request: web.Request, error: web.HTTPException) -> ApiError:
     asked = f"{request.method[:20]} {request.path[:200]}"
     if error.status == 404:
-        return ApiError(404, f"{asked} is not served here; what is: {SERVED}.", code="unknown_url")
+        hint = " Your client adds /v1 to its base URL: leave it out there." if "/v1/v1/" in request.path else ""
+        return ApiError(404, f"{asked} is not served here; what is: {SERVED}.{hint}", code="unknown_url")
     if error.status == 405:
         return ApiError(405, f"{asked}: this path takes {error.headers.get(hdrs.ALLOW, 'another method')}.")
     return ApiError(error.status, error.reason or "error")
@@ -93,7 +98,8 @@ def _as_api_error(request: web.Request, error: web.HTTPException) -> ApiError:
 def _error(request: web.Request, error: ApiError, *, allow: str | None = None) -> web.Response:
     headers = {hdrs.RETRY_AFTER: str(error.retry_after)} if error.retry_after else {}
     headers |= {hdrs.ALLOW: allow} if allow else {}
-    response = web.Response(body=error.body, status=error.status, headers=headers, content_type="application/json")
+    body = protocol_of(request.path, request.headers).error_body(error)
+    response = web.Response(body=body, status=error.status, headers=headers, content_type="application/json")
     if request.content.exception() is not None:  # where the next request would begin is not known
         request.content.feed_eof()
         response.force_close()

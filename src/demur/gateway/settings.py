@@ -36,6 +36,8 @@ RELOADED = frozenset(
     | {"drain_seconds", "max_body_bytes", "max_inflated_bytes", "max_json_values"}
 )
 LONGEST_SECONDS = 1e6  # of any wait: eleven days
+# The APIs that an endpoint can speak.
+Api = Literal["chat", "completions", "embeddings", "messages", "count_tokens", "responses"]
 _SECONDS = {"above": 0, "at_most": LONGEST_SECONDS}
 
 OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unless the settings name one
@@ -48,7 +50,10 @@ class ServedModel(ModelConfig):
     images: bool | None = None
     tools: bool | None = None
     json_schema: bool | None = None
+    other_tools: bool | None = None  # that are not functions: web search and others that the endpoint runs, grammars
+    files: bool | None = None  # documents and recordings
     context_tokens: int | None = field(default=None, metadata={"at_least": 1})  # of a request, estimated
+    speaks: tuple[Api, ...] = ()  # the APIs of its endpoint; empty: it is found out
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,15 @@ from demur.records import Role
 Kind = frozenset[str]
 
 LENGTHS = tuple(2**power for power in range(11, 25))  # tokens; a shorter prompt is of no kind of its own
-NEEDED = {"images": "images", "tools": "tools", "json_schema": "a JSON schema"}
+NEEDED = {
+    "images": "images",
+    "files": "files",
+    "tools": "tools",
+    "other_tools": "tools that are not functions",
+    "json_schema": "a JSON schema",
+}
 _IMAGES = ("image_url", "input_image", "image")
+_FILES = ("file", "input_file", "input_audio", "document")
 _NOT_ABOUT_IT = frozenset({401, 402, 403, 404, 408, 409, 425, 429})  # our account, its name, or its load
 _OF_ITS_KIND = frozenset({500, 501})  # other 5xx are a proxy's, or say that it is down
 
@@ -27,19 +34,24 @@ def kind_of(fields: Mapping[str, Any], tokens: int) -> Kind:
     """The kind of a completion's request of so many tokens; empty for embeddings."""
     if "messages" not in fields and "prompt" not in fields:
         return frozenset()
-    wants = fields.get("response_format")
+    wants, tools = fields.get("response_format"), fields.get("tools")
+    types = _types(fields.get("messages"))
+    others = [one for one in tools if isinstance(one, dict)] if isinstance(tools, list) else []
     found = {
-        "images": _has_images(fields.get("messages")),
-        "tools": bool(fields.get("tools") or fields.get("functions")),
+        "images": not types.isdisjoint(_IMAGES),
+        "files": not types.isdisjoint(_FILES),
+        "other_tools": any(one.get("type", "function") != "function" for one in others),
+        "tools": bool(tools or fields.get("functions")),
         "json_schema": isinstance(wants, dict) and wants.get("type") == "json_schema",
     }
     return frozenset(name for name, needed in found.items() if needed) | _lengths(tokens)
 
 
-def _has_images(messages: object) -> bool:
+def _types(messages: object) -> set[str]:
+    """The types of all parts of all messages."""
     contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
     parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
-    return any(part.get("type") in _IMAGES for part in parts)
+    return {str(part.get("type")) for part in parts}
 
 
 def _lengths(tokens: int) -> Kind:
@@ -61,9 +73,13 @@ class Abilities:
         self._refused: dict[Kind, float] = {}  # until when, of time.monotonic
         self._answered: set[str] = set()  # parts of kinds; a refusal takes them out
 
-    def choose(self, kind: Kind, tokens: int) -> tuple[Role, str] | None:
-        """The only model that can answer, and why; None where both may. Raises ApiError where none can."""
-        weak, strong = (self.stated_lack(role, kind, tokens) for role in ("weak", "strong"))
+    def choose(self, kind: Kind, tokens: int, unspoken: Mapping[Role, str]) -> tuple[Role, str] | None:
+        """The only model that can answer, and why; None where both may. ``unspoken``: who does not speak the API.
+
+        Raises ApiError where none can.
+        """
+        roles: tuple[Role, Role] = ("weak", "strong")
+        weak, strong = (unspoken.get(role) or self.stated_lack(role, kind, tokens) for role in roles)
         if weak and strong:
             raise ApiError(400, f"No model can answer this request: {weak}; {strong}.", code="unsupported_request")
         if strong:

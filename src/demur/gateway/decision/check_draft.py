@@ -23,6 +23,7 @@ from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question
 from demur.gateway.http.json_edit import without_logprobs
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer, is_temporary
 from demur.gateway.upstreams.calls import Call, charge_if_cut, charge_unanswered
 from demur.gateway.upstreams.events import data_of, split_events, with_data
@@ -51,11 +52,12 @@ class Outgoing:
     path: str  # below the upstream's base URL, with its query
     question: Question
     headers: Mapping[str, str]
+    protocol: Protocol
     unproven: bool = False  # the weak model may not be able to answer such a request
 
     def charge_unanswered(self, calls: list[Call], role: Role) -> Callable[[float], None]:
         """Takes the seconds of a request that was sent to a model and not answered, and records what it may cost."""
-        written = 0 if self.path.startswith("/embeddings") else self.question.most_tokens
+        written = self.question.most_tokens if self.protocol.writes else 0
         return partial(charge_unanswered, calls, role, self.question.tokens, written)
 
 
@@ -87,7 +89,9 @@ class DraftChecker:
         body = self._sent.question.body.replace_member(**changed)
         sent = self._sent
         unanswered = sent.charge_unanswered(self._calls, "weak")
-        return await self._upstream.send(sent.path, body, sent.headers, unanswered, unproven=sent.unproven)
+        return await self._upstream.send(
+            *(sent.path, body, sent.headers, sent.protocol, unanswered), unproven=sent.unproven
+        )
 
     def _refusal(self, answer: Answer) -> None:
         """A temporary failure counts as down; a refused request is tried again without log-probs."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 
@@ -60,16 +62,24 @@ class Chooser:
         self._aliases, self.abilities = aliases, abilities
         self._conversations, self._price = conversations, price
 
-    async def choose(self, settings: GatewaySettings, headers: Mapping[str, str], question: Question) -> Choice:
-        """The model that is asked first. Raises ApiError for a request that cannot be routed."""
+    async def choose(
+        self, settings: GatewaySettings, headers: Mapping[str, str], question: Question, unspoken: Mapping[Role, str]
+    ) -> Choice:
+        """The model that is asked first; ``unspoken``: who does not speak the request's API.
+
+        Raises ApiError for a request that cannot be routed.
+        """
         asked = self._resolve(question.model)
         if asked in self.direct:
+            must_speak(self.direct[asked], unspoken)
             return Choice(self.direct[asked], "the request names this model", named=True)
         threshold = self._tapered(self._threshold(asked, headers), question.kept_share)
         if question.refused:
             raise question.refused
+        if question.continues:
+            return await self._continue(question, unspoken)
         found = await self._conversations.find(question.turn.known) if question.turn else None
-        return replace(await self._choose(settings, _force(headers), question, found, threshold), found=found)
+        return replace(await self._choose(settings, _force(headers), question, found, threshold, unspoken), found=found)
 
     async def _choose(
         self,
@@ -78,11 +88,13 @@ class Chooser:
         question: Question,
         found: Found | None,
         threshold: float | None,
+        unspoken: Mapping[Role, str],
     ) -> Choice:
         """The choice for a request that leaves it to demur."""
         if forced:
+            must_speak(forced, unspoken)
             return Choice(forced, "the request's header asks for it", forced=True)
-        able = self.abilities.choose(question.kind, question.tokens)
+        able = self.abilities.choose(question.kind, question.tokens, unspoken)
         if able:
             return Choice(*able)
         role = locked(question.turn, found)
@@ -94,18 +106,31 @@ class Chooser:
         why = "" if asks_anew else stays(question.turn, found, self._costs(settings, question), time.time())
         return await self._decide(question, threshold, why)
 
-    def choose_for_embeddings(self, settings: GatewaySettings, question: Question) -> Choice:
-        """The model that a request names; the weak model's endpoint for `demur` and for the names of the settings.
+    async def _continue(self, question: Question, unspoken: Mapping[Role, str]) -> Choice:
+        """The model that gave the answer which a request continues. Raises ApiError where that is not known."""
+        found = await self._conversations.find([answer_name(question.key, question.continues)])
+        if found is None:
+            said = f"no answer {question.continues[:80]!r} was given here lately; send all of the input instead"
+            raise ApiError(400, f"previous_response_id: {said}.", code="previous_response_not_found")
+        role = found.held.role
+        must_speak(role, unspoken)
+        return Choice(role, "the request continues this model's answer", named=True)
+
+    def choose_unrouted(self, settings: GatewaySettings, question: Question, unspoken: Mapping[Role, str]) -> Choice:
+        """The model that a request names; for `demur` the weak model's endpoint, as for the names of the settings,
+        or the strong one's if that alone speaks the API.
 
         Raises ApiError for another name.
         """
         asked = self._resolve(question.model)
         if asked in self.direct:
+            must_speak(self.direct[asked], unspoken)
             return Choice(self.direct[asked], "the request names this model", named=True)
         if asked in settings.embedding_models:
             return Choice("weak", "the settings name this model", named=True, model=asked)
-        if asked == DEMUR:
-            return Choice("weak", "embeddings are the weak model's", named=True)
+        if is_routed(asked):
+            role: Role = "strong" if "weak" in unspoken else "weak"
+            return Choice(role, unspoken.get("weak") or "what is not routed is the weak model's", named=True)
         raise unknown_model(asked, [*self.direct, *settings.embedding_models])
 
     async def _decide(self, question: Question, threshold: float | None, stays: str) -> Choice:
@@ -128,15 +153,22 @@ class Chooser:
             settings.prompt_cache_seconds,
         )
 
-    async def keep(self, question: Question, choice: Choice, chosen: Role, served: Role) -> None:
-        """A conversation stays with the model that answered, or was to answer, whichever is the stronger."""
-        turn = question.turn
+    async def keep(self, question: Question, choice: Choice, chosen: Role, served: Role, kept_as: str) -> None:
+        """A conversation stays with the model that answered, or was to answer, whichever is the stronger.
+
+        ``kept_as``: the id under which the upstream keeps the answer, empty without one; only its model can go on.
+        """
+        turn = None if choice.named else question.turn
+        name = [answer_name(question.key, kept_as)] if kept_as else []
+        if name and (turn is None or chosen != served):
+            await self._conversations.keep(name, Held(served, "", time.time()))
+            name = []
         if turn is None:
             return
         role: Role = "strong" if "strong" in (chosen, served) else "weak"
         own = choice.made is not None and chosen == served
         held: Held = kept(turn, choice.found, role, chosen=own, tokens=question.tokens, now=time.time())
-        await self._conversations.keep(turn.names, held)
+        await self._conversations.keep([*turn.names, *name], held)
 
     def routes(self, asked: str) -> bool:
         """Whether a model's name leaves the choice to demur."""
@@ -170,6 +202,17 @@ class Chooser:
 def settle(decided: Role, reason: str, stays: str) -> tuple[Role, str]:
     """What was decided, unless the conversation stays with the strong model; and the reason."""
     return ("strong", f"{reason}; {stays}") if decided == "weak" and stays else (decided, reason)
+
+
+def answer_name(key: str, answer_id: str) -> str:
+    """The name under which the model of an answer is kept, for a client's key."""
+    return f"answer {blake2b(json.dumps([key, answer_id]).encode(), digest_size=16).hexdigest()}"
+
+
+def must_speak(role: Role, unspoken: Mapping[Role, str]) -> None:
+    """Raise ApiError where a model that was asked for does not speak the request's API."""
+    if role in unspoken:
+        raise ApiError(400, f"{unspoken[role]}; ask for demur, or for the other model.", code="unsupported_api")
 
 
 def unknown_model(asked: str, direct: Iterable[str]) -> ApiError:

@@ -13,6 +13,7 @@ from demur.gateway.decision.abilities import Kind, kind_of
 from demur.gateway.decision.conversations import Identity, Turn, conversation_name, turn_of
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, clean, parse_body, routed_text
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_tokens
 
@@ -38,34 +39,47 @@ class Question:
     turn: Turn | None = None  # of its conversation
     conversation: str = ""  # a name for it, the same in every process; empty without messages
     kept_share: float = 1.0  # of the strong share: less while a budget of its key tapers
+    key: str = ""  # name of the client's key
+    continues: str = ""  # the id of an earlier answer, which an upstream keeps
     refused: ApiError | None = None  # why it cannot be routed
 
 
 def read_question(
-    raw: bytes, routed: Callable[[str], bool], settings: GatewaySettings, *, key: str, identity: Identity
+    raw: bytes,
+    protocol: Protocol,
+    routed: Callable[[str], bool],
+    settings: GatewaySettings,
+    *,
+    key: str,
+    identity: Identity,
 ) -> Question:
-    """A request's body. ``routed`` tells whether a model's name leaves the choice to demur. Raises ApiError.
+    """A request's body, of that API. ``routed`` tells whether a model's name leaves the choice to demur.
 
-    It needs no event loop: a large body is read in a thread.
+    Raises ApiError. It needs no event loop: a large body is read in a thread.
     """
-    body, fields = parse_body(raw)
+    body, given = parse_body(raw, protocol.members)
+    fields = protocol.as_chat(given)
     tokens = request_tokens(fields)
+    continues = given.get(protocol.continues)
     question = Question(
         body,
         model=clean(fields["model"]),
         streamed=bool(fields.get("stream")),
         chat="messages" in fields,
-        one_text=is_one_text(fields),
+        one_text=protocol.checked and is_one_text(fields),
         logprobs=not (fields.get("logprobs") is None or fields.get("logprobs") is False),
         seed=fields["seed"] if type(fields.get("seed")) is int else None,
         tokens=tokens,
         most_tokens=_most_tokens(fields),
         kind=kind_of(fields, tokens),
         conversation=conversation_name(fields, key=key, identity=identity),
+        key=key,
+        continues=continues if isinstance(continues, str) else "",
     )
     if not routed(question.model):
         return question
     try:
+        protocol.check(given)
         text = routed_text(fields, settings.context_characters)
     except ApiError as error:  # raised when a model is chosen: the record of the request names its model
         return replace(question, refused=error)

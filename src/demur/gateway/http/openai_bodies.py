@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,6 +26,7 @@ HOP_HEADERS = frozenset(
 # Whose account it is: a client's keys are for this gateway, an upstream's answer names our own account there.
 ACCOUNT_HEADERS = frozenset(
     {"authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project"}
+    | {"anthropic-organization-id"}
 )
 # Headers between a browser and its host concern this gateway alone.
 BROWSER_HEADERS = frozenset(
@@ -85,19 +86,19 @@ def _passes(header: str) -> bool:
     return not mine and not name.startswith(BROWSER_PREFIXES)
 
 
-def parse_body(raw: bytes) -> tuple[Body, dict[str, Any]]:
-    """The request, read once, and its values; raises ApiError 400."""
+def parse_body(raw: bytes, read: Collection[str] = READ_MEMBERS) -> tuple[Body, dict[str, Any]]:
+    """The request, read once, and its values; ``read``: members that are read of it. Raises ApiError 400."""
     try:
         body, fields = body_of(raw)
     except (ValueError, RecursionError):
         raise ApiError(400, "The body must be a JSON object, in UTF-8.") from None
-    _check_names(body)
+    _check_names(body, read)
     if not isinstance(fields.get("model"), str) or not fields["model"]:
         raise ApiError(400, "You must provide a model parameter, a string.")
     return body, fields
 
 
-def _check_names(body: Body) -> None:
+def _check_names(body: Body, read: Collection[str]) -> None:
     """Raise ApiError where an upstream could read another model or text than was decided on here.
 
     Of a repeated name some take the first value and some the last, some ignore case, and some do not undo escapes.
@@ -105,7 +106,7 @@ def _check_names(body: Body) -> None:
     seen: set[str] = set()
     for span in body.spans:
         name = span.name.casefold()
-        if name not in READ_MEMBERS:
+        if name not in read:
             continue
         if name in seen:
             raise ApiError(400, f"{name!r} stands twice in the body; give it once.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, web
@@ -10,8 +9,6 @@ from aiohttp import HttpVersion11, web
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.passed import PassedAnswer
 from demur.gateway.upstreams.upstream import BROKEN
-
-STREAM_END = re.compile(rb'data: *\[DONE\]|"finish_reason" *: *"')
 
 
 class ClientGoneError(Exception):
@@ -53,7 +50,7 @@ async def _pass_on(request: web.Request, response: web.StreamResponse, answer: A
         except ConnectionError as error:
             raise ClientGoneError from error
         passed.add(piece)
-    if not answer.says_its_end and not (answer.is_stream and STREAM_END.search(passed.tail)):
+    if not answer.says_its_end and not (answer.is_stream and passed.ended):
         raise ConnectionError("the answer ended with its connection, and did not say that it is complete")
     await response.write_eof()
 

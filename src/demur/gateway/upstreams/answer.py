@@ -15,12 +15,12 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDict
 
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.events import data_of, is_error, split_events
 
 WHOLE_BYTES = 2**20  # a longer answer is sent on as it comes
 UNENDING_BYTES = 2**24  # one that ends with its connection is read whole up to here: its end must be checked
 HELD_BYTES, HELD_SECONDS = 2**16, 2.0  # of a stream that has not begun to answer: then it is let go
-LONGEST_REASON = 200  # characters
 _TEMPORARY = frozenset({408, 409, 425, 429})
 
 
@@ -41,6 +41,7 @@ class Answer:
     began: float  # when its first byte came, of perf_counter
     whole: bytes | None
     pieces: AsyncIterator[bytes]  # all of it; empty where it was read whole
+    start: bytes = b""  # the first of them
 
     @property
     def status(self) -> int:
@@ -75,7 +76,7 @@ def _says_its_end(response: aiohttp.ClientResponse) -> bool:
     return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
 
 
-async def read_answer(response: aiohttp.ClientResponse) -> Answer:
+async def read_answer(response: aiohttp.ClientResponse, protocol: Protocol) -> Answer:
     """The answer as soon as all of it is there, or a stream as soon as it begins to answer.
 
     Raises NoAnswerError if it is not an answer, and aiohttp's errors for one that breaks off.
@@ -84,14 +85,14 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
     if not (200 <= status < 300 or 400 <= status < 600) or status in (204, 205):
         raise NoAnswerError(f"answered {status}, which is not an answer to a request")
     if status < 400 and "text/event-stream" in response.headers.get("Content-Type", ""):
-        start = await _read_start(response.content)
-        return Answer(response, time.perf_counter(), None, _pieces(start, response))
+        start = await _read_start(response.content, protocol)
+        return Answer(response, time.perf_counter(), None, _pieces(start, response), start)
     content, data = response.content, bytearray()
     most = WHOLE_BYTES if _says_its_end(response) else UNENDING_BYTES
     while len(data) <= most:
         data += await content.readany()
         if content.at_eof():
-            _check_whole(bytes(data), response)
+            _check_whole(bytes(data), response, protocol)
             return Answer(response, began, bytes(data), _pieces(b"", response))
     return Answer(response, began, None, _pieces(bytes(data), response))
 
@@ -102,18 +103,18 @@ async def _pieces(start: bytes, response: aiohttp.ClientResponse) -> AsyncIterat
         yield piece
 
 
-async def _read_start(content: aiohttp.StreamReader) -> bytes:
+async def _read_start(content: aiohttp.StreamReader, protocol: Protocol) -> bytes:
     """The start of a stream, until it has begun to answer, or is so long or slow that the client must have it."""
     start = rest = await content.readany()
     until, begun = time.monotonic() + HELD_SECONDS, False
     while start and len(start) <= HELD_BYTES:
         events, rest = split_events(rest)
-        begun = any(map(_begins, events))
+        begun = any(_begins(event, protocol) for event in events)
         if begun or (left := until - time.monotonic()) <= 0:
             return start
         piece = await _next_piece(content, left)
         if piece == b"":  # the end
-            begun = bool(rest) and _begins(rest)
+            begun = bool(rest) and _begins(rest, protocol)
             break
         start, rest = start + (piece or b""), rest + (piece or b"")
     if not begun and len(start) <= HELD_BYTES:
@@ -132,54 +133,33 @@ async def _next_piece(content: aiohttp.StreamReader, seconds: float) -> bytes | 
         raise
 
 
-def _begins(event: bytes) -> bool:
+def _begins(event: bytes, protocol: Protocol) -> bool:
     """True for an event with content. Raises NoAnswerError for one that reports a failure."""
     data = data_of(event)
     value = _parse(data) if data is not None else None
-    if is_error(event) or _failure(value):
-        raise NoAnswerError(f"answered with an error: {_failure(value) or 'without a reason'}")
+    failed = protocol.failure(value)
+    if failed or is_error(event):
+        raise NoAnswerError(f"answered with an error: {failed or 'without a reason'}")
     if data is None or data.strip() in (b"", b"[DONE]"):
         return False
-    choices = value.get("choices") if isinstance(value, dict) else None
-    return not isinstance(choices, list) or any(map(_says, choices))
+    return protocol.begins(value)
 
 
-def _says(choice: object) -> bool:
-    """True for a choice of a stream that holds more than its role."""
-    if not isinstance(choice, dict):
-        return False
-    delta = choice.get("delta")
-    parts = [value for name, value in delta.items() if name != "role"] if isinstance(delta, dict) else []
-    return any([choice.get("finish_reason"), choice.get("text"), *parts])
-
-
-def _check_whole(data: bytes, response: aiohttp.ClientResponse) -> None:
+def _check_whole(data: bytes, response: aiohttp.ClientResponse, protocol: Protocol) -> None:
     """Raise NoAnswerError for a failure with a status that says success, and for an answer that may be incomplete."""
     whole = _says_its_end(response)
     if response.status >= 400 and (whole or "json" not in response.headers.get("Content-Type", "")):
         return
     framed = data.lstrip()[:1] == b"{" and data.rstrip()[-1:] == b"}" and b'"error"' not in data
-    if whole and framed and (b'"choices"' in data or b'"data"' in data):  # not parsed: it may be long
+    if whole and framed and protocol.answer_mark in data:  # not parsed: it may be long
         return
     value = _parse(data)
     if not isinstance(value, dict | list):
         said = f"answered {response.status} with {len(data)} bytes that are not JSON"
         raise NoAnswerError(said) if whole else aiohttp.ClientPayloadError(said)  # or with a part of them
-    if response.status < 400 and _failure(value):
-        raise NoAnswerError(f"answered with an error: {_failure(value)}")
-
-
-def _failure(value: Any) -> str:
-    """What an answer, or a part of one, says has failed; empty where it says nothing of the kind."""
-    if not isinstance(value, dict):
-        return ""
-    choices = value.get("choices")
-    parts = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
-    error = value.get("error") if not parts else next(filter(None, (one.get("error") for one in parts)), None)
-    if not error:
-        return ""
-    said = str(error.get("message") or error) if isinstance(error, dict) else str(error)
-    return "".join(letter if letter.isprintable() else " " for letter in said[:LONGEST_REASON])
+    failed = protocol.failure(value)
+    if response.status < 400 and failed:
+        raise NoAnswerError(f"answered with an error: {failed}")
 
 
 def _parse(data: bytes) -> Any:

@@ -67,9 +67,8 @@ async def first_answer(
         body = sent.question.body.replace_member(model=choice.model or upstream.endpoint.model)
         unproven = side == "weak" and sent.unproven
         try:
-            answer = await upstream.send(
-                sent.path, body, sent.headers, sent.charge_unanswered(calls, side), unproven=unproven
-            )
+            unanswered = sent.charge_unanswered(calls, side)
+            answer = await upstream.send(*(sent.path, body, sent.headers, sent.protocol, unanswered), unproven=unproven)
         except UpstreamDown as error:
             if refusal:
                 return refusal

@@ -11,18 +11,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-# path of a request -> members of the shortest one of its kind, beside the model
-_ORDINARY: dict[str, dict[str, object]] = {
-    "/completions": {"prompt": "Hello", "max_tokens": 1},
-    "/embeddings": {"input": ["Hello"]},
-}
-_ORDINARY_CHAT: dict[str, object] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-
-
-def ordinary_request(path: str, model: str) -> dict[str, object]:
-    """The body of a short request that any model can answer; ``path``: below the base URL, with its query."""
-    return {"model": model, **_ORDINARY.get(path.partition("?")[0], _ORDINARY_CHAT)}
-
 
 class Breaker:
     """The circuit of one upstream: ``open`` while it is not asked.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.token_counts import StreamCount, whole_tokens
 from demur.models.prices import Tokens
 
 END_BYTES = 1024  # of a stream, where it says that it is complete
+_JSON_END = re.compile(rb"(?:\}|\[DONE\])\s*\Z")
 
 
 class PassedAnswer:
     """An answer on its way to the client: whole at once, or piece by piece, each of which is counted as it passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
         self.sent_bytes = 0
+        self._end_seen = False  # of a stream whose last event may be long
         self._whole: bytes | None = None
         self._tail = bytearray()
-        self._count = StreamCount()
+        self._count = StreamCount(protocol)
         self._tokens: Tokens | None = None
 
     def set_whole(self, data: bytes) -> None:
@@ -26,18 +32,22 @@ class PassedAnswer:
         """Another piece of a stream has been sent on."""
         self.sent_bytes += len(piece)
         self._tail += piece
+        if self._protocol.long_end and not self._end_seen:
+            self._end_seen = self._protocol.stream_end.search(self._tail) is not None
         del self._tail[:-END_BYTES]
         self._count.add(piece)
 
     @property
-    def tail(self) -> bytes:
-        """The end of what was sent on in pieces."""
-        return bytes(self._tail)
+    def ended(self) -> bool:
+        """Whether what was sent on in pieces is a stream that says it is complete."""
+        if self._protocol.long_end:
+            return self._end_seen and _JSON_END.search(self._tail) is not None
+        return self._protocol.stream_end.search(self._tail) is not None
 
     def tokens(self, request_tokens: int) -> Tokens:
         """Tokens of the answer; ``request_tokens``: of the request, estimated, where the upstream does not say."""
         if self._whole is None:  # they change as it comes
             return self._count.tokens(request_tokens)
         if self._tokens is None:
-            self._tokens = whole_tokens(self._whole, request_tokens)
+            self._tokens = whole_tokens(self._whole, request_tokens, self._protocol)
         return self._tokens

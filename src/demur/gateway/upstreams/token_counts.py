@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from demur.gateway.http.openai_bodies import content_text
+from demur.gateway.protocols.openai import CHAT
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.events import data_of, split_events
 from demur.models.prices import CHARACTERS_PER_TOKEN, Tokens
 
@@ -21,7 +23,6 @@ LARGEST_EVENT = 2**20  # bytes; of a longer one every byte is counted as a chara
 _DECODER = json.JSONDecoder()
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _TIER = re.compile(rb'"service_tier"\s*:\s*"([A-Za-z0-9_-]{1,40})"')
-_SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +120,19 @@ def settle_tokens(said: Usage | None, request_tokens: int, characters: int, tier
     return Tokens(prompt, completion, known, cached, written, min(usage.written_hour or 0, written), reasoning, tier)
 
 
-def whole_tokens(data: bytes, request_tokens: int) -> Tokens:
+def whole_tokens(data: bytes, request_tokens: int, protocol: Protocol = CHAT) -> Tokens:
     """Tokens of a whole answer."""
     said, tier = _usage_of_whole(data), _tier_in(data)
-    if said and said.prompt and (said.completion or b'"choices"' not in data):
+    if said and said.prompt and (said.completion or CHAT.answer_mark not in data):
         return settle_tokens(replace(said, completion=said.completion or 0), request_tokens, 0, tier)
-    return settle_tokens(said, request_tokens, _characters_said(_parse(data)), tier)
+    return settle_tokens(said, request_tokens, _characters_said(_parse(data), protocol), tier)
 
 
 class StreamCount:
     """Counts an answer that passes in pieces: a stream of events, or a long whole one."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Protocol = CHAT) -> None:
+        self._protocol = protocol
         self._usage = Usage()
         self._tier = ""  # that the upstream says it answers at
         self._characters = 0
@@ -150,7 +152,7 @@ class StreamCount:
 
     def tokens(self, request_tokens: int) -> Tokens:
         """Tokens of all that has passed so far."""
-        count = StreamCount()  # what has not ended stays as it is
+        count = StreamCount(self._protocol)  # what has not ended stays as it is
         count._usage, count._characters, count._long = self._usage, self._characters, self._long
         count._tier = self._tier
         if self._rest:
@@ -167,7 +169,7 @@ class StreamCount:
             return
         data = data_of(event)
         value = _parse(event if data is None else data)
-        self._characters += _characters_said(value)
+        self._characters += _characters_said(value, self._protocol)
         if b'"usage"' in event:
             self._learn(_usage_in(event if data is None else data))
 
@@ -225,17 +227,9 @@ def _count_media(content: object) -> int:
     return sum(isinstance(part, dict) and part.get("type") not in _TEXTS for part in parts)
 
 
-def _characters_said(answer: object) -> int:
-    """Characters of text and tool calls in a completion or a chunk of one."""
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    parts = [
-        part
-        for choice in (choices if isinstance(choices, list) else [])
-        if isinstance(choice, dict)
-        for part in (choice, choice.get("message"), choice.get("delta"))
-        if isinstance(part, dict)
-    ]
-    return sum(_characters(part.get(name)) for part in parts for name in _SAID)
+def _characters_said(answer: object, protocol: Protocol) -> int:
+    """Characters of text and tool calls in an answer or an event of one."""
+    return sum(map(_characters, protocol.texts(answer)))
 
 
 def _characters(value: object) -> int:

@@ -16,9 +16,11 @@ from yarl import URL
 from demur.errors import DemurError
 from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.http.key_mask import KeyMask
+from demur.gateway.protocols.openai import CHAT
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
-from demur.gateway.upstreams.breaker import Breaker, ordinary_request
+from demur.gateway.upstreams.breaker import Breaker
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.retries import backoff_seconds
 
@@ -29,6 +31,8 @@ READY_SECONDS = 5.0  # seconds between two health checks of an upstream
 ORDINARY_SECONDS = 10.0  # an ordinary request that takes longer has failed
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # whatever is asked
 ACCOUNT_STATUSES = (401, 402, 403, 404)  # problems of our account or model there, which no client can solve
+PROBE_SECONDS, LONGEST_PROBE = 5.0, 4096  # of an answer to an empty request, in bytes
+ANTHROPIC = "anthropic.com"
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -52,10 +56,10 @@ class Upstream:
             self._ask_ordinary,
             lambda said: _say(f"{endpoint.model} {said}"),
         )
-        self._path = "/chat/completions"  # of the last request that failed
+        self._path, self._protocol = CHAT.path, CHAT  # of the last request that failed
         self._ordinary_seconds = min(ORDINARY_SECONDS, settings.first_byte_seconds)
-        # Told of each ordinary request that was answered, which may cost: its path, the answer.
-        self.charge_ordinary: Callable[[str, Answer], None] | None = None
+        # Told of each ordinary request that was answered, which may cost: its API, the answer.
+        self.charge_ordinary: Callable[[Protocol, Answer], None] | None = None
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_seconds, sock_read=settings.first_byte_seconds
         )
@@ -83,6 +87,7 @@ class Upstream:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
+        protocol: Protocol,
         unanswered: Callable[[float], None],
         *,
         unproven: bool = False,
@@ -94,7 +99,7 @@ class Upstream:
         ``unproven``: it may be unable to answer such a request, so an error of its own does not count as an outage.
         """
         self._admit()
-        return await self._try(path, body, headers, unanswered, unproven=unproven)
+        return await self._try(path, body, headers, protocol, unanswered, unproven=unproven)
 
     def _admit(self) -> None:
         rest = self._retry_at - time.monotonic()
@@ -108,6 +113,7 @@ class Upstream:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
+        protocol: Protocol,
         unanswered: Callable[[float], None],
         *,
         unproven: bool,
@@ -115,7 +121,7 @@ class Upstream:
         for attempt in range(self._retries + 1):
             last, started = attempt == self._retries, time.monotonic()
             try:
-                answer = await self._post(path, body, headers)
+                answer = await self._post(path, body, headers, protocol)
             except asyncio.CancelledError:
                 unanswered(time.monotonic() - started)
                 raise
@@ -123,7 +129,7 @@ class Upstream:
                 if not isinstance(error, (NoAnswerError, *UNREACHABLE)):
                     unanswered(time.monotonic() - started)
                 if last or isinstance(error, TimeoutError):  # a second try would make the client wait twice as long
-                    raise self._failed(path, error, unproven=unproven) from error
+                    raise self._failed(path, protocol, error, unproven=unproven) from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
                 continue
             self._note_account(answer.status)
@@ -132,32 +138,32 @@ class Upstream:
                 self._retry_at = time.monotonic() + min(asked, LONGEST_REST)
                 last = True
             if last or answer.status not in RETRIED:
-                self._count(path, answer.status, unproven=unproven)
+                self._count(path, protocol, answer.status, unproven=unproven)
                 return answer
             answer.close()
             await asyncio.sleep(backoff_seconds(attempt) / 2 if asked is None else asked)
         raise AssertionError("unreachable")
 
-    def _count(self, path: str, status: int, *, unproven: bool) -> None:
+    def _count(self, path: str, protocol: Protocol, status: int, *, unproven: bool) -> None:
         """Count a request that was answered."""
         if status < 500:
             self.breaker.record(True)
         elif not is_refusal(status, unproven=unproven):
-            self._path = path
+            self._path, self._protocol = path, protocol
             self.breaker.record(False, f"answered {status}")
 
-    def _failed(self, path: str, error: BaseException, *, unproven: bool) -> UpstreamDown:
+    def _failed(self, path: str, protocol: Protocol, error: BaseException, *, unproven: bool) -> UpstreamDown:
         """Count a request that was not answered; returns what to raise."""
         why, refused = self._explain(error), unproven and isinstance(error, NoAnswerError)
         if not refused:
-            self._path = path
+            self._path, self._protocol = path, protocol
             self.breaker.record(False, why, certain=isinstance(error, UNREACHABLE))
         return UpstreamDown(f"{self.endpoint.model}: {why}", refused=refused)
 
-    async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _post(self, path: str, body: bytes, headers: Mapping[str, str], protocol: Protocol) -> Answer:
         try:
             sent = CIMultiDict(headers)
-            sent.update({**authorization(self.endpoint), "Accept-Encoding": "identity"})
+            sent.update({**self._authorization(), "Accept-Encoding": "identity"})
         except DemurError as error:
             raise UpstreamDown(f"{self.endpoint.model}: its key is missing") from error
         response = await self._pool.post(
@@ -167,10 +173,32 @@ class Upstream:
             allow_redirects=False,
         )
         try:
-            return await read_answer(response)
+            return await read_answer(response, protocol)
         except BaseException:  # the client has gone: the answer goes too
             response.close()
             raise
+
+    def _authorization(self) -> dict[str, str]:
+        """The header with its key; Anthropic's own API takes it under another name. Raises DemurError."""
+        found = authorization(self.endpoint)
+        host = URL(self.endpoint.base_url).host or ""
+        if found and (host == ANTHROPIC or host.endswith(f".{ANTHROPIC}")):
+            return {"x-api-key": found["Authorization"].removeprefix("Bearer ")}
+        return found
+
+    async def probe(self, protocol: Protocol) -> tuple[int, bytes] | None:
+        """Status and body of its answer to an empty request; None where it does not answer."""
+        try:
+            async with self._pool.post(
+                self.endpoint.base_url + protocol.path,
+                data=b"{}",
+                headers={**protocol.own_headers, **self._authorization()},
+                timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS),
+                allow_redirects=False,
+            ) as response:
+                return response.status, await response.content.read(LONGEST_PROBE)
+        except (*BROKEN, DemurError):
+            return None
 
     @property
     def _pool(self) -> aiohttp.ClientSession:
@@ -195,7 +223,7 @@ class Upstream:
         try:
             async with self._pool.get(
                 self.endpoint.base_url + "/models",
-                headers=authorization(self.endpoint),
+                headers=self._authorization(),
                 timeout=aiohttp.ClientTimeout(total=2),
             ) as response:
                 return response.status < 500
@@ -204,15 +232,16 @@ class Upstream:
 
     async def _ask_ordinary(self) -> bool:
         """Whether an ordinary request is answered, be it refused: the last one's kind, as short as can be."""
-        body = json.dumps(ordinary_request(self._path, self.endpoint.model)).encode()
+        protocol = self._protocol
+        body = json.dumps({"model": self.endpoint.model, **protocol.ordinary}).encode()
         try:
             async with asyncio.timeout(self._ordinary_seconds):
-                answer = await self._post(self._path, body, {"Content-Type": "application/json"})
+                answer = await self._post(self._path, body, protocol.own_headers, protocol)
         except (*BROKEN, UpstreamDown):
             return False
         answer.close()
         if answer.status < 400 and self.charge_ordinary:
-            self.charge_ordinary(self._path, answer)
+            self.charge_ordinary(protocol, answer)
         return answer.status < 500
 
     def _explain(self, error: BaseException) -> str:

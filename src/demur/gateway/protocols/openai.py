@@ -1,0 +1,92 @@
+"""OpenAI's chat completions, legacy completions and embeddings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
+from demur.gateway.protocols.protocol import JSON, Protocol, as_it_is, no_check, quoted
+
+_SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
+
+
+def openai_error(error: ApiError) -> bytes:
+    """An error of ours as OpenAI's clients read it."""
+    return error.body
+
+
+def begins(value: Any) -> bool:
+    """True for a chunk with a choice that holds more than its role, and for anything that is no chunk."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return not isinstance(choices, list) or any(map(_says, choices))
+
+
+def _says(choice: object) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    delta = choice.get("delta")
+    parts = [value for name, value in delta.items() if name != "role"] if isinstance(delta, dict) else []
+    return any([choice.get("finish_reason"), choice.get("text"), *parts])
+
+
+def failure(value: Any) -> str:
+    """The error in a completion or a chunk, or in one of its choices."""
+    if not isinstance(value, dict):
+        return ""
+    choices = value.get("choices")
+    parts = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    error = value.get("error") if not parts else next(filter(None, (one.get("error") for one in parts)), None)
+    return said_by(error)
+
+
+def said_by(error: object) -> str:
+    """The message of an upstream's error; empty where there is none."""
+    if not error:
+        return ""
+    return quoted(error.get("message") or error if isinstance(error, dict) else error)
+
+
+def texts(answer: Any) -> Iterable[object]:
+    """Texts and tool calls in a completion or a chunk of one."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    return [
+        part.get(name)
+        for choice in (choices if isinstance(choices, list) else [])
+        if isinstance(choice, dict)
+        for part in (choice, choice.get("message"), choice.get("delta"))
+        if isinstance(part, dict)
+        for name in _SAID
+    ]
+
+
+CHAT = Protocol(
+    "chat",
+    "/chat/completions",
+    READ_MEMBERS,
+    as_chat=as_it_is,
+    check=no_check,
+    begins=begins,
+    failure=failure,
+    texts=texts,
+    stream_end=re.compile(rb'data: *\[DONE\]|"finish_reason" *: *"'),
+    long_end=False,
+    answer_mark=b'"choices"',
+    error_body=openai_error,
+    ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
+    own_headers=JSON,
+    checked=True,
+)
+COMPLETIONS = replace(CHAT, name="completions", path="/completions", ordinary={"prompt": "Hello", "max_tokens": 1})
+EMBEDDINGS = replace(
+    CHAT,
+    name="embeddings",
+    path="/embeddings",
+    answer_mark=b'"data"',
+    ordinary={"input": ["Hello"]},
+    routed=False,
+    writes=False,
+    checked=False,
+)

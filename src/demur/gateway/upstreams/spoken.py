@@ -1,0 +1,73 @@
+"""Which APIs each model's endpoint speaks: as the settings state it, else as its answer to an empty request shows.
+
+An empty request costs nothing: whoever serves the path refuses it, whoever does not says that there is no such path.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+
+from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.protocols.openai import CHAT
+from demur.gateway.protocols.protocol import Protocol
+from demur.gateway.settings import ServedModel
+from demur.gateway.upstreams.upstream import Upstream
+from demur.records import Role
+
+HELD_SECONDS = 600.0  # an endpoint is asked again after so long: it may have been updated
+NO_SUCH_PATH = frozenset({404, 405, 501})
+_ALWAYS = frozenset({"chat", "completions", "embeddings"})  # are taken to be spoken where the settings do not say
+
+
+class SpokenApis:
+    """Both models' APIs."""
+
+    def __init__(self, stated: Mapping[Role, ServedModel | None], upstreams: Mapping[Role, Upstream]) -> None:
+        self._stated, self._upstreams = stated, upstreams
+        self._found: dict[tuple[Role, str], tuple[bool, float]] = {}  # and until when, of time.monotonic
+
+    async def unspoken(self, protocol: Protocol) -> dict[Role, str]:
+        """The models that do not speak an API, each with words that say so. Raises ApiError if no model does."""
+        found = {role: f"{up.endpoint.model} does not speak {protocol.name}" for role, up in self._upstreams.items()}
+        lacks = {role: said for role, said in found.items() if not await self._speaks(role, protocol)}
+        if len(lacks) == len(self._upstreams):
+            raise ApiError(400, f"POST /v1{protocol.path}: {no_one(lacks, protocol)}", code="unsupported_api")
+        return lacks
+
+    async def _speaks(self, role: Role, protocol: Protocol) -> bool:
+        stated = self._stated.get(role)
+        if stated is not None and stated.speaks:
+            return protocol.name in stated.speaks
+        if protocol.name in _ALWAYS:
+            return True
+        known, until = self._found.get((role, protocol.name), (True, 0.0))
+        if time.monotonic() >= until:
+            answer = await self._upstreams[role].probe(protocol)
+            if answer is None:  # it is down: the request finds out
+                return known
+            known = speaks(*answer)
+            self._found[role, protocol.name] = known, time.monotonic() + HELD_SECONDS
+        return known
+
+
+def speaks(status: int, body: bytes) -> bool:
+    """Whether this answer to an empty request is that of an endpoint which serves the path."""
+    return status not in NO_SUCH_PATH and not (200 <= status < 300 and is_error_body(body))
+
+
+def is_error_body(body: bytes) -> bool:
+    """True for JSON with an error in it: some endpoints report an unknown path with status 200."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and bool(value.get("error"))
+
+
+def no_one(lacks: Mapping[Role, str], protocol: Protocol) -> str:
+    """What to do where no model speaks an API."""
+    advice = f"ask /v1{CHAT.path} or serve a model that speaks it"
+    where = "`demur doctor` lists what an endpoint speaks, `speaks` in [weak] and [strong] overrules"
+    return f"{'; '.join(lacks.values())}; {advice} ({where})."
