@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from demur.errors import ArtifactError, InputError
 from demur.gate.drafts import gate_rows, read_drafts
-from demur.gate.extra_samples import ExtraSamplesTrial, answer_tokens, gain_for_the_money, trials
+from demur.gate.extra_samples import COLUMNS, ExtraSamplesTrial, answer_tokens, gain_for_the_money, trials
 from demur.gate.gate import (
     EMPTY_NLL,
     SIGNALS,
@@ -177,7 +177,7 @@ def test_each_number_of_extra_samples_has_its_worth_and_its_cost() -> None:
     assert none.tokens == pytest.approx((5 * none.dropped, 2 * none.dropped))  # read and written by each answer
     assert all(0 <= trial.extra <= trial.samples * trial.checked for trial in more)
     assert router.trials[-1].verdict == router.gate.verdict if router.gate else False
-    assert any("at most 3 extra" in line for line in router.lines)
+    assert router.trials[-1].cells[0] == "3"
 
 
 def test_the_same_money_may_buy_more_than_a_look_at_the_draft() -> None:
@@ -436,7 +436,7 @@ def gate_of(*steps: GateStep, head: GateStep | None = None, verdict: GateVerdict
 def test_a_gate_pays_where_its_whole_interval_lies_above_zero() -> None:
     none, some = GateVerdict(0.1, 0.2, 0.0, 0.4), GateVerdict(0.1, 0.2, 0.05, 0.4)
     assert (none.pays, some.pays) == (False, True)
-    assert "does not pay: +0.2000 [+0.0000, +0.4000] of believed gain beside the prompt's own 0.1000" in none.sentence
+    assert "does not pay: +20.00 [+0.00, +40.00] right answers per 100 prompts beside the 10.00 that" in none.sentence
     step = GateStep(0.0, 1.0, ())
     streams = [
         gate_of(head=head, verdict=verdict).checks_streams
@@ -553,12 +553,10 @@ def test_a_trial_is_averaged_over_nine_shares_and_says_what_it_found() -> None:
     assert last.for_the_money == gain_for_the_money(uses, prompt, gains, *usd)
     assert trials(gate, prompt, held, gains, (10.0, 100.0))[1].for_the_money is None
     shown = ExtraSamplesTrial(1, GateVerdict(0.1, 0.2, 0.1, 0.3), 0.5, 0.25, 0.125, (20.0, 3.0))
-    assert shown.line == (
-        "at most 1 extra: +0.2000 [+0.1000, +0.3000] believed gain; checks 50%, 0.25 extra samples and 0.12 answers "
-        "dropped per prompt (20 tokens read, 3 written), 2 weak calls in a row at most"
-    )
+    assert shown.cells == ("1", "+20.00 [+10.00, +30.00]", "-", "50%", "0.25", "0.12", "20 / 3")
     paid = replace(shown, for_the_money=(0.01, -0.02, 0.03))
-    assert paid.line.endswith("at most; +0.0100 [-0.0200, +0.0300] if the prompt router may spend as many USD")
+    assert paid.cells[2] == "+1.00 [-2.00, +3.00]"
+    assert len(paid.cells) == len(COLUMNS)
 
 
 def test_tokens_of_an_answer_are_means_over_all_answers() -> None:

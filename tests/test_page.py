@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from demur.evaluation.figures import curve_figure
+from demur.evaluation.headline import Headline
 from demur.evaluation.page import page
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.evaluation.tables import reference_rows
@@ -17,6 +18,9 @@ from demur.records import Preference
 from demur.routing.prompt_router import Neighbour, TrainingPrompt
 
 NASTY = '<script>alert("x")</script> & so'
+
+
+HEADLINE = Headline(0.5, True, 30, "test prompts", 0.3, (0.8, 0.7, 0.9), 0.9, False, 0.07, 0.22, 0.05)
 
 
 def evaluation(strong_is_better: bool = True) -> Evaluation:
@@ -35,9 +39,9 @@ def evaluation(strong_is_better: bool = True) -> Evaluation:
         definition="discrete",
     )
     return Evaluation(
-        weak="small", strong=NASTY, rows=(EvaluationRow("sw", curve),), served="sw", threshold=0.5, preferences=(row,),
+        weak="small", strong=NASTY, rows=(EvaluationRow("sw", curve),), served="sw", preferences=(row,),
         examples=(example,) * 30, warnings=(NASTY,), pricing="", payback="", usd_alone=(None, 1.5), findings=(NASTY,),
-        notes={"x": NASTY},
+        headline=HEADLINE, notes={"x": NASTY},
     )  # fmt: skip
 
 
@@ -85,7 +89,7 @@ def test_every_router_is_drawn_and_the_served_one_wherever_it_stands() -> None:
     rows = tuple(EvaluationRow(name, found.rows[0].curve) for name in names)
     drawn = curve_figure(replace(found, rows=rows, served=names[-1]))
     shown = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
-    assert shown == ["oracle", "random", *names[:-1], f"{names[-1]} (served)"]
+    assert shown == ["oracle", "random", *names[:-1], f"{names[-1]} (served)", "served at its threshold"]
     looks = {(line.get_color(), line.get_linestyle()) for line in drawn.axes[0].get_lines()[2:11]}
     assert len(looks) == 9
 

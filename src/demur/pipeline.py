@@ -23,9 +23,10 @@ from demur.config import (
     load_run,
     read_run_file,
 )
-from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.figures import check_matplotlib
+from demur.evaluation.headline import Headline, training_headline
+from demur.evaluation.held_out import evaluate_measured, evaluate_or_believe
 from demur.evaluation.page import write_report
 from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
@@ -40,7 +41,6 @@ from demur.methods.classifier import Classifier
 from demur.models.allowed import endpoint_names
 from demur.models.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
-from demur.prompts import why_untested
 from demur.records import Encoder, Entailment, Grader, OnUnknown, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
@@ -73,6 +73,7 @@ class Outcome:
     calibration: Calibration
     evaluation: Evaluation | None  # None when no prompt has gold answers
     verdict: Verdict | None  # whether the router has learned anything, label-free
+    headline: Headline  # the router at its threshold, on the test prompts or, without gold, on the training prompts
 
 
 # -- the stages, each a function of the open run ---------------------------------------------------------------------
@@ -94,9 +95,11 @@ def run_config(
         gated = gate_stage(run, router)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(run, gated)  # the threshold that sends strong_share to the strong model
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
-    if evaluation:
-        write_report(evaluation, config.folder)
-    return Outcome(config.run, spend, labels, calibration, evaluation, recorded(gated.prompt_router.record))
+        if evaluation or gated.beliefs is not None:
+            write_report(evaluation or evaluate_or_believe(run), config.folder)
+        served = load_served(run, run.own.classifier(config.router.served))
+    in_line = evaluation.headline if evaluation else training_headline(served)
+    return Outcome(config.run, spend, labels, calibration, evaluation, recorded(gated.prompt_router.record), in_line)
 
 
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
@@ -365,10 +368,7 @@ def evaluate(
     config = load_run(run)
     own = Own(encoder, entailment, grader, methods or {})
     with open_run(config, own, allow_endpoints=allow_endpoints, progress=progress) as opened:
-        found = evaluate_run(opened)
-        if found is None:
-            raise InputError(f"{config.prompts}: {why_untested(opened.prompts, config.test_share)}")
-    return found
+        return evaluate_measured(opened)
 
 
 def report(
@@ -383,15 +383,10 @@ def report(
 ) -> Path:
     """Write report.html and the pictures of the curve into the run folder; returns the report's path.
 
-    It shows what `evaluate` finds, and takes the same objects of your own.
+    It shows what `evaluate` finds, or, where no prompt is graded, what the strong model's samples believe; it takes the
+    same objects of your own.
     """
-    found = evaluate(
-        run=run,
-        encoder=encoder,
-        entailment=entailment,
-        methods=methods,
-        grader=grader,
-        allow_endpoints=allow_endpoints,
-        progress=progress,
-    )
+    own = Own(encoder, entailment, grader, methods or {})
+    with open_run(load_run(run), own, allow_endpoints=allow_endpoints, progress=progress) as opened:
+        found = evaluate_or_believe(opened)
     return write_report(found, Path(run))

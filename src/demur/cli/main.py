@@ -16,6 +16,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.gateway import add_commands as gateway_commands
+from demur.cli.grade import add_commands as grade_commands
 from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.learning import add_commands as learning_commands
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Also the gate's table, and what the words mean.")]
 Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
 
 
@@ -152,7 +154,13 @@ def label(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: As
 
 @app.command()
 @with_options(RouterConfig)
-def train(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False, **given: Any) -> None:
+def train(
+    run: RunFolder = "run",
+    allow_endpoint: AllowEndpoint = None,
+    verbose: Verbose = False,
+    json: AsJson = False,
+    **given: Any,
+) -> None:
     """Fit the routers and the gate on the preferences and save them."""
     from demur.pipeline import train
 
@@ -160,21 +168,22 @@ def train(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: As
         router = train(run=run, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(router.describe())
-    printing.print_trained(router, Path(run))
-    printing.lines(router.lines)
+    printing.print_trained(router, Path(run), verbose=verbose)
     return printing.outdated(Path(run))
 
 
 @app.command()
-def evaluate(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False) -> None:
-    """Measure cost against quality on the test prompts, which need gold answers."""
+def evaluate(
+    run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, verbose: Verbose = False, json: AsJson = False
+) -> None:
+    """Measure cost against quality on the test prompts, which need gold answers, or on what `demur grade` graded."""
     from demur.pipeline import evaluate
 
     with printing.progress_bar() as progress:
         evaluation = evaluate(run=run, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(evaluation)
-    return printing.evaluation(evaluation)
+    return printing.evaluation(evaluation, verbose=verbose)
 
 
 @app.command()
@@ -189,11 +198,13 @@ def calibrate(
 ) -> None:
     """Set a saved router's threshold by share, by budget (no labels needed), or with a guarantee on quality."""
     from demur.evaluation.calibrate import calibrate
+    from demur.evaluation.replay import replay as replay_prompts
 
     calibration = calibrate(prompts, router=router, allow_endpoints=allow_endpoint or (), anyway=anyway, **given)
     if json:
         return printing.as_json(calibration)
     printing.calibration(calibration, router)
+    typer.echo(replay_prompts(prompts, router=router, allow_endpoints=allow_endpoint or ()).headline.sentence)
     return printing.outdated(Path(router).parent)
 
 
@@ -257,6 +268,7 @@ def report(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: A
 
 
 inspect_commands(app)
+grade_commands(app)
 gateway_commands(app)
 learning_commands(app)
 paper_commands(app)

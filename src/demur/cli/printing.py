@@ -26,13 +26,16 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from demur.evaluation.tables import COLUMNS, reference_rows, router_rows
+from demur.evaluation.headline import training_headline
+from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
+from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded
 from demur.runs.lineage import outdated as outdated_stages
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation
     from demur.gate.answer import Answered
+    from demur.gate.extra_samples import ExtraSamplesTrial
     from demur.gate.router import Router
     from demur.labels.from_samples import Labels
     from demur.measure.threshold import Calibration
@@ -136,8 +139,9 @@ def as_json(value: Any) -> None:
     out.print_json(text) if out.is_terminal else print(text)
 
 
-def evaluation(found: Evaluation, folder: Path | None = None) -> None:
-    """The table of routers, the findings, and the path of the report."""
+def evaluation(found: Evaluation, folder: Path | None = None, *, verbose: bool = False) -> None:
+    """The headline, the table of routers, the findings, and the path of the report."""
+    out.print(found.headline.sentence, markup=False)
     table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
@@ -151,9 +155,24 @@ def evaluation(found: Evaluation, folder: Path | None = None) -> None:
     out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
     for line in (*found.warnings, *found.findings, found.pricing, found.payback):
         if line:
-            out.print(f"- {line}")
+            out.print(f"- {line}", markup=False)
+    if verbose:
+        gate_trials(found.trials, found.remarks)
+        lines(terms(found))
     if folder is not None:
         out.print(f"report: {folder / 'report.html'}   picture: {folder / 'curve.png'}")
+
+
+def gate_trials(trials: Sequence[ExtraSamplesTrial], remarks: Sequence[str]) -> None:
+    """What the gate was found to be worth with each number of extra samples, and beside that."""
+    table = Table(title="the gate (believed gain, held out; per prompt)")
+    for name in GATE_COLUMNS:
+        table.add_column(name, justify="right")
+    for trial in trials:
+        table.add_row(*trial.cells)
+    if trials:
+        out.print(table)
+    lines(remarks)
 
 
 def decision(prompt: str, made: Decision) -> None:
@@ -217,14 +236,18 @@ def labels(made: Labels) -> None:
             out.print(f"- {line}", markup=False)
 
 
-def print_trained(router: Router, run: Path) -> None:
-    """What was saved where."""
+def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
+    """What was saved where, whether it has learned anything, what it does at its threshold, what its gate is worth."""
     held_back = router.prompt_router.record.get("held_back", 0)
     kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
     out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts{kept}")
     verdict = recorded(router.prompt_router.record)
     if verdict:
         out.print(verdict.sentence, markup=False)
+    out.print(training_headline(router).sentence, markup=False)
+    lines([router.sentence])
+    if verbose:
+        gate_trials(router.trials, router.lines[1:])
 
 
 def calibration(found: Calibration, router: str) -> None:
@@ -239,7 +262,8 @@ def outcome(found: Outcome) -> None:
     if found.evaluation is not None:
         evaluation(found.evaluation, folder=Path(found.folder))
     else:
-        out.print("no test prompt has gold answers: quality cannot be measured; the router is trained and calibrated")
+        out.print(found.headline.sentence, markup=False)
+        out.print("no test prompt has gold answers: the quality is believed; grade some by hand with `demur grade`")
     calibration(found.calibration, f"{found.folder}/router")
     if found.verdict:
         out.print(found.verdict.sentence, markup=False)

@@ -8,8 +8,10 @@ import numpy as np
 
 from demur.evaluation.gate_rows import measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
+from demur.evaluation.headline import headline
 from demur.evaluation.results import (
     Evaluation,
+    TestSet,
     chance_warnings,
     evaluate_router,
     examples,
@@ -42,8 +44,11 @@ def evaluate_run(run: Run) -> Evaluation | None:
     config, samples, weak, strong = run.config, run.samples, run.pair.weak, run.pair.strong
     test = grade_test_set(prompts, samples.weak, samples.strong, (weak.price, strong.price), run.own.grader or grade)
     texts = [prompt.text for prompt in prompts]
-    firsts = (first_quality(prompts, side, test.grader) for side in (samples.weak, samples.strong))
-    write_graded(config.graded, GradedFile(tuple(texts), *firsts))  # of one answer per model: that is what is served
+    first_weak, first_strong = (first_quality(prompts, side, test.grader) for side in (samples.weak, samples.strong))
+    graded = GradedFile(
+        tuple(texts), first_weak, first_strong, measured_by(test)
+    )  # of one answer per model: that is what is served
+    write_graded(config.graded, graded)
     loaded = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
     served, encoder = loaded.prompt_router, loaded.prompt_router.encoder
     rows = []
@@ -61,13 +66,15 @@ def evaluate_run(run: Run) -> Evaluation | None:
     prices = pricing(run.pair, config.label.entailment)
     spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
     means = _mean(test.weak_usd), _mean(test.strong_usd)
+    looked = served.look_at(texts)
+    in_line = headline(loaded, looked, texts, on="test prompts", quality=graded.means, usd=graded.usd)
     serves = staged[-1].router if loaded.active else config.router.served
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
         rows=(*rows, *staged),
         served=serves,
-        threshold=served.threshold,
+        headline=in_line,
         preferences=tuple(preferences),
         examples=examples(served, test),
         warnings=(
@@ -81,7 +88,16 @@ def evaluate_run(run: Run) -> Evaluation | None:
         usd_alone=(None if means[0] is None else 1000 * means[0], None if means[1] is None else 1000 * means[1]),
         findings=findings,
         notes=record_of(run, preferences),
+        trials=loaded.trials,
+        remarks=loaded.lines[1:],
     )
+
+
+def measured_by(test: TestSet) -> dict[str, FloatArray]:
+    """What the test prompts were measured by, beside the one answer that is served: all samples, and their tokens."""
+    found = {"weak_mean_quality": test.weak_quality, "strong_mean_quality": test.strong_quality}
+    costs = {"weak_usd": test.weak_usd, "strong_usd": test.strong_usd}
+    return found | {name: usd for name, usd in costs.items() if usd is not None and np.isfinite(usd).all()}
 
 
 def load_served(run: Run, method: object | None) -> Router:

@@ -65,8 +65,10 @@ def curve_figure(found: Evaluation) -> Any:
         _draw_router(axes, row, colour, line, shares, served=row.router == found.served)
     _mark(axes, 0, curve.weak_quality, "always weak", (8, -12), "left")
     _mark(axes, 100, curve.strong_quality, "always strong", (0, 8), "right")
+    _mark_operating_point(axes, found)
     axes.margins(y=0.1)
-    axes.set(xlabel="calls to the strong model (%)", ylabel="mean quality", xlim=(-2, 102))
+    quality = "believed quality" if found.believed else "mean quality"
+    axes.set(xlabel="calls to the strong model (%)", ylabel=quality, xlim=(-2, 102))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -74,6 +76,15 @@ def curve_figure(found: Evaluation) -> Any:
 def _mark(axes: Any, share: float, quality: float, name: str, offset: tuple[int, int], side: str) -> None:
     axes.plot([share], [quality], "o", color=INK, ms=6)
     axes.annotate(name, (share, quality), offset, textcoords="offset points", ha=side)
+
+
+def _mark_operating_point(axes: Any, found: Evaluation) -> None:
+    """Where the served router stands at its threshold, as the headline says it."""
+    headline = found.headline
+    if headline.quality is None:
+        return
+    share, quality = 100 * headline.strong_share, headline.quality[0]
+    axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=9, zorder=5, label="served at its threshold")
 
 
 def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:

@@ -24,7 +24,7 @@ def measure_gate(
     """
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
-    findings = list(router.lines)
+    findings = [router.sentence]
     scores = router.prompt_router.score(texts)
     quality, best = test.weak_quality, scores
     costs = None if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
@@ -42,7 +42,9 @@ def measure_gate(
         drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
         rows.append(EvaluationRow(f"{served} + gate", staged_curve(staged, drafted, test.strong_quality, costs)))
         if router.active:
-            findings.append(f"at its threshold the router {staged.use(router.threshold).sentence}")
+            findings.append(
+                f"on the answers that were sampled, at its threshold, it {staged.use(router.threshold).sentence}"
+            )
             quality, best = drafted, staged.final
     if paper is not None and test.strong_quality.mean() > test.weak_quality.mean():
         findings.append(_gain_over_paper(best, paper.score(texts), quality, test.strong_quality))

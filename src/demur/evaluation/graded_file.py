@@ -1,16 +1,18 @@
 """Graded prompts on disk: the quality of each model's answer to a prompt, by gold answers, a judge or people.
 
 JSON lines with ``prompt``, ``weak_quality`` and ``strong_quality`` in [0, 1]; `demur evaluate` writes them from gold
-answers. Certificates and replay read them.
+answers, `demur grade` from a person's verdicts. Certificates and replay read them. Beside the quality of the one answer
+that is served may stand what `demur evaluate` measures with: the mean over all samples, and an answer's cost.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ _COUNTED_BEHIND = re.compile(
 )
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
+MEASURED = ("weak_mean_quality", "strong_mean_quality", "weak_usd", "strong_usd")  # optional
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,19 @@ class GradedFile:
     prompts: tuple[str, ...]
     weak_quality: FloatArray  # of the one answer that would have been served
     strong_quality: FloatArray
+    measured: Mapping[str, FloatArray] = field(default_factory=dict)  # of MEASURED those that every row has, (n,)
+
+    @property
+    def means(self) -> tuple[FloatArray, FloatArray]:
+        """Quality of both models' answers over all samples; of the one answer where that alone is known."""
+        weak, strong = (self.measured.get(name) for name in MEASURED[:2])
+        return (self.weak_quality, self.strong_quality) if weak is None or strong is None else (weak, strong)
+
+    @property
+    def usd(self) -> tuple[FloatArray | None, FloatArray | None] | None:
+        """USD of one answer of each model, None of one that is unknown; None where neither is."""
+        weak, strong = self.measured.get("weak_usd"), self.measured.get("strong_usd")
+        return None if weak is None and strong is None else (weak, strong)
 
     @property
     def distinct(self) -> GradedFile:
@@ -50,7 +66,8 @@ class GradedFile:
     def take(self, rows: Sequence[int]) -> GradedFile:
         """Some of the prompts, by position."""
         at = np.asarray(rows, dtype=int)
-        return GradedFile(tuple(self.prompts[i] for i in at), self.weak_quality[at], self.strong_quality[at])
+        measured = {name: values[at] for name, values in self.measured.items()}
+        return GradedFile(tuple(self.prompts[i] for i in at), self.weak_quality[at], self.strong_quality[at], measured)
 
 
 def plain_text(prompt: str) -> str:
@@ -91,29 +108,39 @@ def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> 
 
 def write_graded(path: Path, graded: GradedFile) -> None:
     """Write graded prompts as JSON lines."""
-    rows = zip(graded.prompts, graded.weak_quality.tolist(), graded.strong_quality.tolist(), strict=True)
-    lines = (json.dumps(dict(zip(("prompt", *FIELDS), row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    columns = {"weak_quality": graded.weak_quality, "strong_quality": graded.strong_quality, **graded.measured}
+    rows = zip(graded.prompts, *(values.tolist() for values in columns.values()), strict=True)
+    lines = (json.dumps(dict(zip(("prompt", *columns), row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
     write_whole(path, "".join(lines))
 
 
 def read_graded(path: str | Path) -> GradedFile:
     """Read graded prompts; raises InputError naming file, line and field."""
-    rows = [(asked_by(row, where).text, *_qualities(row, where)) for where, row in read_rows(Path(path))]
-    texts, weak, strong = zip(*rows, strict=True) if rows else ((), (), ())
-    return GradedFile(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float))
+    rows = [(asked_by(row, where).text, *_qualities(row, where), row) for where, row in read_rows(Path(path))]
+    texts, weak, strong, whole = zip(*rows, strict=True) if rows else ((), (), (), ())
+    measured = {
+        name: np.array([row[name] for row in whole], dtype=float)
+        for name in MEASURED
+        if whole and all(_is_number(row.get(name)) for row in whole)
+    }
+    return GradedFile(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float), measured)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
     found = []
-    for field in FIELDS:
-        value = row.get(field)
+    for name in FIELDS:
+        value = row.get(name)
         try:
             quality = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             quality = float("nan")
         if not 0 <= quality <= 1:
             raise InputError(
-                f"{where}: field {field!r} must be a quality from 0 to 1, found {value!r}; `demur evaluate` writes "
+                f"{where}: field {name!r} must be a quality from 0 to 1, found {value!r}; `demur evaluate` writes "
                 "such rows into run/graded.jsonl"
             )
         found.append(quality)

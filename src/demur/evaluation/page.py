@@ -9,8 +9,9 @@ from pathlib import Path
 
 from demur.evaluation import figures
 from demur.evaluation.results import Evaluation, Example
-from demur.evaluation.tables import COLUMNS, reference_rows, router_rows
+from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.files import write_whole
+from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
 
 PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
 SHOWN_EXAMPLES = 12  # right, and as many wrong
@@ -24,6 +25,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 p, figcaption, pre { max-width: 60rem; }
+p.headline { font-size: 1.15rem; font-weight: 600; }
 p.lead, figcaption, .faint { color: var(--faint); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
@@ -55,17 +57,20 @@ def page(found: Evaluation) -> str:
     title = f"demur: {found.strong} and {found.weak}"
     parts = [
         f"<h1>{escape(title)}</h1>",
+        f'<p class="headline">{escape(found.headline.sentence)}.</p>',
         f'<p class="lead">{escape(_lead(found))}</p>',
         figure_html(
             figures.curve_figure(found),
-            "Quality against calls to the strong model; the band is the served router's 95 % interval.",
+            f"{'Believed quality' if found.believed else 'Quality'} against calls to the strong model; the band is the "
+            "served router's 95 % interval, the diamond where it stands at its threshold.",
         ),
-        "<h2>Routers</h2>" + _routers(found),
+        "<h2>Routers</h2>" + _routers(found) + _terms(found),
         "".join(
             f"<p>{escape(line)}</p>"
             for line in (*found.warnings, *found.findings, found.pricing, found.payback)
             if line
         ),
+        _gate(found),
         "<h2>What they learned from</h2>",
         f'<div class="pair">{_entropies(found)}'
         f"{figure_html(figures.target_figure(found.preferences), _balance(found))}</div>",
@@ -88,12 +93,31 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 def _lead(found: Evaluation) -> str:
     curve = found.rows[0].curve
+    about = (
+        f"No prompt is graded, so quality is believed: how often an answer means the same as the strong model's own "
+        f"samples say. On {found.n_test} training prompts, each scored by a fit that did not see it,"
+        if found.believed
+        else f"On {found.n_test} {found.headline.on}"
+    )
     return (
-        f"On {found.n_test} test prompts the weak model scores {curve.weak_quality:.3f} alone, the strong one "
+        f"{about} the weak model scores {curve.weak_quality:.3f} alone, the strong one "
         f"{curve.strong_quality:.3f}. The served router ({found.served}) was trained on {len(found.preferences)} "
         f"prompts {_labelled_by(found.preferences[0].kind)}; it calls the strong model where its score is at least "
         f"{found.threshold:.3f}."
     )
+
+
+def _terms(found: Evaluation) -> str:
+    return "".join(f'<p class="faint">{escape(line)}</p>' for line in terms(found))
+
+
+def _gate(found: Evaluation) -> str:
+    """What the gate on the weak model's answers was found to be worth, folded."""
+    if not found.trials and not found.remarks:
+        return ""
+    rows = table(COLUMNS_OF_GATE, [trial.cells for trial in found.trials]) if found.trials else ""
+    remarks = "".join(f"<p>{escape(line)}</p>" for line in found.remarks)
+    return f"<details><summary>The gate: what checking weak answers is worth</summary>{rows}{remarks}</details>"
 
 
 def _labelled_by(kind: str) -> str:
@@ -149,17 +173,30 @@ def _balance(found: Evaluation) -> str:
 
 
 def _decisions(found: Evaluation) -> str:
-    wrong = [one for one in found.examples if not one.right]
-    right = [one for one in found.examples if one.right]
-    parts = [
-        f"<p>By the prompt alone, before any gate: {len(right)} of {len(found.examples)} right, the other answer shown "
-        "would not have been the better choice (at equal quality the weak one is).</p>"
-    ]
-    for name, group in (("Wrong", wrong), ("Right", right)):
-        chosen = sorted(group, key=lambda one: -abs(one.score - found.threshold))[:SHOWN_EXAMPLES]
+    if found.believed:
+        by_distance = sorted(found.examples, key=lambda one: -abs(one.score - found.threshold))
+        about = "By the prompt alone, before any gate; qualities are believed."
+        groups = {
+            "Furthest from the threshold": by_distance[:SHOWN_EXAMPLES],
+            "Nearest to the threshold": by_distance[SHOWN_EXAMPLES:][-SHOWN_EXAMPLES:],
+        }
+    else:
+        sides = {right: [one for one in found.examples if one.right is right] for right in (False, True)}
+        about = (
+            f"For {len(sides[True])} of {len(found.examples)} prompts the right model was chosen: the strong one where "
+            "its first answer is better than the weak one's, else the weak one (by the prompt alone, before any gate)."
+        )
+        groups = {
+            f"{name}, furthest from the threshold first": sorted(
+                sides[right], key=lambda one: -abs(one.score - found.threshold)
+            )[:SHOWN_EXAMPLES]
+            for name, right in (("Wrong", False), ("Right", True))
+        }
+    parts = [f"<p>{escape(about)}</p>"]
+    for name, chosen in groups.items():
         rows = "".join(_example(one) for one in chosen)
         parts.append(
-            f'<h3>{name}, furthest from the threshold first</h3><div class="scroll"><table><thead><tr><th>prompt</th>'
+            f'<h3>{escape(name)}</h3><div class="scroll"><table><thead><tr><th>prompt</th>'
             '<th class="n">score</th><th>went to</th><th>weak said (quality)</th><th>strong said (quality)</th></tr>'
             f"</thead><tbody>{rows}</tbody></table></div>"
         )

@@ -10,10 +10,10 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
+from demur.evaluation.headline import Headline, expected_costs, expected_use, headline
 from demur.gate.router import Router
 from demur.limits import check_number
-from demur.models.prices import ServingCost
-from demur.prompts.files import read_prompts
+from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
 from demur.records import Encoder, FloatArray
 from demur.statistics import interval
@@ -34,13 +34,15 @@ class Replayed:
     usd_weak: float | None  # always weak
     usd_strong: float | None  # always strong
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
+    headline: Headline
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
         found = [
+            self.headline.sentence,
             f"{self.prompts:,} prompts at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to the strong "
-            f"model, {self.unfamiliar_share:.1%} are unlike any training prompt"
+            f"model, {self.unfamiliar_share:.1%} are unlike any training prompt",
         ]
         if self.unknown_share:
             found.append(f"{self.unknown_share:.1%} cannot be told: they are like prompts whose samples could not")
@@ -96,17 +98,18 @@ def replay(
     check_number(threshold, "threshold")
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     prompt_router = loaded.prompt_router
-    graded = read_graded(file) if _is_graded(Path(file)) else None
-    texts = list(graded.prompts) if graded else [prompt.text for prompt in read_prompts(file)]
+    graded = read_graded(file) if Path(file).is_file() and _is_graded(Path(file)) else None
+    texts = list(graded.prompts) if graded else [prompt.text for prompt in load_prompts(file)]
     used = prompt_router.threshold if threshold is None else threshold
-    looked, forced = prompt_router.look_at(texts), prompt_router.forced_role
-    use = loaded.expected(looked.scores, loaded.serving_gate).use(used).sent(looked.unknown, forced)
+    looked = prompt_router.look_at(texts)
+    use = expected_use(loaded, looked, used)
     strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
     quality = None
     if graded:
-        routed = strong * graded.strong_quality + (1 - strong) * graded.weak_quality
-        quality = (float(routed.mean()), float(graded.weak_quality.mean()), float(graded.strong_quality.mean()))
-    costs = prompt_router.expected_usd(texts)
+        weak_quality, strong_quality = graded.means
+        routed = strong * strong_quality + (1 - strong) * weak_quality
+        quality = (float(routed.mean()), float(weak_quality.mean()), float(strong_quality.mean()))
+    usd = (graded.usd if graded else None) or expected_costs(loaded, texts)
     return Replayed(
         prompts=len(texts),
         threshold=used,
@@ -115,15 +118,18 @@ def replay(
         unknown_share=float(np.mean(looked.unknown)),
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
-        usd=None if costs is None else _with_interval(use.cost(*costs)),
-        usd_weak=_total(prompt_router.cost("weak"), texts),
-        usd_strong=_total(prompt_router.cost("strong"), texts),
+        usd=None if usd[0] is None or usd[1] is None else _with_interval(use.cost(usd[0], usd[1])),
+        usd_weak=None if usd[0] is None else float(usd[0].sum()),
+        usd_strong=None if usd[1] is None else float(usd[1].sum()),
         quality=quality,
+        headline=headline(
+            *(loaded, looked, texts),
+            on="prompts with their grades" if graded else "prompts",
+            threshold=threshold,
+            quality=graded.means if graded else None,
+            usd=usd,
+        ),
     )
-
-
-def _total(cost: ServingCost | None, texts: Sequence[str]) -> float | None:
-    return None if cost is None else float(sum(cost.usd(text) for text in texts))
 
 
 def _is_graded(path: Path) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from demur.evaluation.headline import Headline
+from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade, quality
@@ -59,7 +61,7 @@ class Evaluation:
     strong: str
     rows: tuple[EvaluationRow, ...]  # a router each; always-weak, always-strong and random are ends and chord of any
     served: str  # name of the router that is saved and serves
-    threshold: float  # of the served router
+    headline: Headline  # the served router at its threshold
     preferences: tuple[Preference, ...]  # the training rows: entropies, targets, winners
     examples: tuple[Example, ...]  # of the served router, all test prompts
     warnings: tuple[str, ...]  # plain sentences: saturation, ties, a strong model that is not better
@@ -68,6 +70,14 @@ class Evaluation:
     findings: tuple[str, ...]  # plain sentences: what the gate is worth, the gain over the paper's recipe
     usd_alone: tuple[float | None, float | None]  # USD per 1,000 prompts of always weak, always strong; None: unknown
     notes: Mapping[str, Any]  # sampling settings, encoder, versions: printed at the foot of the report
+    trials: tuple[ExtraSamplesTrial, ...] = ()  # the gate with each number of extra samples
+    remarks: tuple[str, ...] = ()  # on streams, and groups of prompts where the weak model is better
+    believed: bool = False  # no prompt is graded: quality is what the strong model's own samples believe
+
+    @property
+    def threshold(self) -> float:
+        """Of the served router."""
+        return self.headline.threshold
 
     @property
     def n_test(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from demur.config import load_run
 from demur.errors import InputError
 from demur.event_loop import run_to_end
-from demur.labels.from_samples import has_tokens
+from demur.labels.from_samples import has_tokens, joint_clusters
 from demur.labels.self_report import asked_about
 from demur.labels.token_scores import first_answer_doubt
 from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, OF_FIRST_ANSWER, uncertainty
@@ -93,12 +93,22 @@ class UncertaintyCard:
 
     prompts: int
     tables: tuple[SignalTable, ...]
+    believed: bool = False  # there are no gold answers: what is right is what most of the strong model's samples say
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
-        head = f"AUROC of wrong against right first answers (95 % interval), {self.prompts} prompts with gold answers"
-        return (head, *(line for table in self.tables for line in table.lines))
+        by = (
+            "without gold answers: right is what most of the strong model's (other) samples say"
+            if self.believed
+            else ""
+        )
+        head = "AUROC of wrong against right first answers (95 % interval), "
+        head += f"{self.prompts} prompts {by or 'with gold answers'}"
+        circular = (
+            "the strong model's own entropies are measured by its own samples here: they look better than they are"
+        )
+        return (head, *([circular] if self.believed else []), *(line for table in self.tables for line in table.lines))
 
 
 def signals(
@@ -111,8 +121,9 @@ def signals(
 ) -> UncertaintyCard:
     """The card of a run; ``ask`` adds P(true) and verbalised confidence, two short calls per prompt and model.
 
+    Without gold answers, an answer counts as right where most of the strong model's other samples mean the same.
     ``allow_endpoints``: as `demur.pipeline.evaluate` takes them; a model that is asked is one of them, or on loopback.
-    Raises InputError when no prompt has gold answers or samples are missing; EndpointError, BudgetError where asked.
+    Raises InputError when samples are missing; EndpointError, BudgetError where asked.
     """
     with open_run(load_run(run), allow_endpoints=allow_endpoints, progress=progress) as opened:
         return uncertainty_card(opened, Budget(max_usd) if ask else None)
@@ -120,11 +131,9 @@ def signals(
 
 def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
     """The card of an open run; both models are asked about their own answers where there is a budget for it."""
-    prompts = run.complete([prompt for prompt in run.prompts if prompt.answers])
-    if not prompts:
-        raise InputError(
-            f"{run.config.prompts}: no prompt has gold answers, so right and wrong answers cannot be separated"
-        )
+    gold = run.complete([prompt for prompt in run.prompts if prompt.answers])
+    prompts = gold or run.complete(run.prompts)
+    rights = None if gold else believed_right(run, prompts)
     sets = [prompt.source or Path(run.config.prompts).name for prompt in prompts]
     tables: list[SignalTable] = []
     for side, model, endpoint in (
@@ -139,9 +148,31 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
                 prompts, side, run.allowed_model(model), run.store, budget=budget, progress=run.progress
             )
             values |= run_to_end(about)
-        right = np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
+        right = (
+            np.array([grade(prompt, each[0].text) for prompt, each in zip(prompts, answers, strict=True)])
+            if rights is None
+            else rights[side is run.samples.strong]
+        )
         tables += tables_by_set(endpoint.model, sets, values, right)
-    return UncertaintyCard(len(prompts), tuple(tables))
+    return UncertaintyCard(len(prompts), tuple(tables), believed=not gold)
+
+
+def believed_right(run: Run, prompts: Sequence[Prompt]) -> tuple[FloatArray, FloatArray]:
+    """(n,) whether either model's first answer means the same as most of the strong one's other samples: weak, strong.
+
+    Raises InputError for one sample per prompt, beside which there is no other.
+    """
+    weak, strong = ([side[prompt.id] for prompt in prompts] for side in (run.samples.weak, run.samples.strong))
+    if min(map(len, strong)) < 2:
+        raise InputError(
+            f"{run.config.run}: without gold answers it takes 2 samples per prompt; sample with --n 2 or more"
+        )
+    ids = joint_clusters(prompts, weak, strong, run.meanings).ids
+    of_weak = [
+        float(np.mean(each[1 : len(own)] == each[len(own)]) > 0.5) for each, own in zip(ids, strong, strict=True)
+    ]
+    of_strong = [float(np.mean(each[1 : len(own)] == each[0]) > 0.5) for each, own in zip(ids, strong, strict=True)]
+    return np.array(of_weak), np.array(of_strong)
 
 
 def first_answer_signals(
@@ -153,7 +184,8 @@ def first_answer_signals(
     per pair is asked only where there is a budget; without one there is no such row.
     """
     free = budget is not None or not run.config.label.entailment.startswith("llm:")
-    names = [name for name in OF_FIRST_ANSWER if free or name != "mars"]
+    graded = all(prompt.answers for prompt in prompts)  # lars learns from gold answers
+    names = [name for name in OF_FIRST_ANSWER if (free or name != "mars") and (graded or name != "lars")]
     if not has_tokens(samples):
         return {name: np.full(len(prompts), np.nan) for name in names}
     return {name: first_answer_doubt(name, prompts, samples, run.meanings.entailment) for name in names}

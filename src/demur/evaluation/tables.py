@@ -26,6 +26,17 @@ def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
     ]
 
 
+def terms(found: Evaluation) -> tuple[str, ...]:
+    """What the table's words mean, and by what its figures were measured."""
+    over = "believed quality" if found.believed else "the mean over all samples of a prompt"
+    return (
+        "APGR: share of the quality gap between the models that is recovered, averaged over all shares of calls to the "
+        "strong model; .500 for random routing. CPT50, CPT80: share of calls that recovers 50 %, 80 % of the gap.",
+        f"Quality is {over}. The oracle knows each prompt's quality; a router with a gate looks at the answer itself "
+        "and can do better.",
+    )
+
+
 def _router_row(row: EvaluationRow, *, served: bool) -> tuple[str, ...]:
     low, high = row.curve.interval("apgr")
     apgr = "-" if math.isnan(row.curve.apgr) else f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"

@@ -31,19 +31,28 @@ class ExtraSamplesTrial:
     for_the_money: tuple[float, float, float] | None = None  # believed gain at equal USD, 95 %; None: no prices
 
     @property
-    def line(self) -> str:
-        """One sentence. Samples are requested one after another, so each adds the latency of one weak answer."""
-        money = ""
-        if self.for_the_money is not None:
-            gain, least, most = self.for_the_money
-            money = f"; {gain:+.4f} [{least:+.4f}, {most:+.4f}] if the prompt router may spend as many USD"
-        low, high = self.verdict.low, self.verdict.high
+    def cells(self) -> tuple[str, ...]:
+        """A row of the table of `COLUMNS`. Samples are requested one after another, each takes a weak answer's time."""
+        verdict, money = self.verdict, self.for_the_money
         return (
-            f"at most {self.samples} extra: {self.verdict.gain:+.4f} [{low:+.4f}, {high:+.4f}] believed gain; checks "
-            f"{self.checked:.0%}, {self.extra:.2f} extra samples and {self.dropped:.2f} answers dropped per prompt "
-            f"({self.tokens[0]:.0f} tokens read, {self.tokens[1]:.0f} written), {self.samples + 1} weak calls in a row "
-            f"at most{money}"
+            str(self.samples),
+            _per_100(verdict.gain, verdict.low, verdict.high),
+            _per_100(*money) if money else "-",
+            f"{self.checked:.0%}",
+            f"{self.extra:.2f}",
+            f"{self.dropped:.2f}",
+            f"{self.tokens[0]:.0f} / {self.tokens[1]:.0f}",
         )
+
+
+COLUMNS = (  # all per prompt but the first three
+    *("extra samples at most", "right answers more per 100", "the same at equal USD", "answers checked"),
+    *("extra samples", "answers dropped", "tokens read / written"),
+)
+
+
+def _per_100(gain: float, low: float, high: float) -> str:
+    return f"{100 * gain:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def trials(

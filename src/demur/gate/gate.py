@@ -67,10 +67,10 @@ class GateVerdict:
     @property
     def sentence(self) -> str:
         """The result as one sentence."""
-        interval = f"[{self.low:+.4f}, {self.high:+.4f}]"
+        more = f"{100 * self.gain:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
         return (
-            f"the gate {'pays' if self.pays else 'does not pay'}: {self.gain:+.4f} {interval} of believed gain beside "
-            f"the prompt's own {self.prompt_only:.4f} (no labels used)"
+            f"the gate {'pays' if self.pays else 'does not pay'}: {more} right answers per 100 prompts beside the "
+            f"{100 * self.prompt_only:.2f} that the prompt alone gains (believed without labels, mean over all shares)"
         )
 
 

@@ -211,13 +211,10 @@ class Router:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """`sentence`, the value and cost of each number of extra samples, streams, and groups where the weak model is
-        better.
-        """
+        """`sentence`, streams, and groups where the weak model is better; `trials` has each number of extra samples."""
         return (
             self.sentence,
             *([self.about] if self.gate and self.about else []),
-            *(trial.line for trial in self.trials),
             *([self._streams] if self.gate else []),
             *(one.sentence for one in self.weaker),
         )
@@ -228,7 +225,8 @@ class Router:
         if found is None:
             return "streams: routed by their prompts, since there are no log-probs"
         decides = f"the first {HEAD_TOKENS} tokens decide" if found.pays else "routed by their prompts"
-        return f"streams: {decides}; first tokens catch {found.gain:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+        more = f"{100 * found.gain:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+        return f"streams: {decides}; first tokens gain {more} right answers per 100 prompts (believed)"
 
     def explain(self, prompt: str) -> Explanation:
         """A prompt's decision, the strong shares at which it changes, its expected cost, and similar training prompts.
@@ -291,7 +289,7 @@ class Router:
 
     def describe(self) -> dict[str, Any]:
         """A description as a JSON-like mapping."""
-        return self.prompt_router.describe() | {"gate": self.lines}
+        return self.prompt_router.describe() | {"gate": self.lines, "trials": self.trials}
 
     def save(self, folder: str | Path) -> None:
         """Write the prompt router, and its gate as policy.json beside it. Raises ArtifactError."""
@@ -341,9 +339,13 @@ def believed_quality(router: Router, prompts: Sequence[str]) -> tuple[FloatArray
 
     The mean over the training prompts with the nearest held-out scores. Raises InputError without samples.
     """
+    return believed_at(router, router.prompt_router.score(list(prompts)))
+
+
+def believed_at(router: Router, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same of prompts with these scores, (n,)."""
     if router.beliefs is None:
         raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
-    scores = router.prompt_router.score(list(prompts))
     known = router.prompt_router.training_scores
     order = np.argsort(known, kind="stable")
     width = max(1, round(len(known) ** 0.5))

@@ -33,7 +33,8 @@ class WeakerGroup:
         """The result as one sentence."""
         return (
             f"the weak model is believed better on {self.prompts} training prompts like {self.example[:70]!r}: the "
-            f"strong one gains {self.gain:+.3f} [{self.low:+.3f}, {self.high:+.3f}] there (no labels used)"
+            f"strong one gains {100 * self.gain:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}] right answers "
+            "per 100 there (no labels used)"
         )
 
 

@@ -1,0 +1,75 @@
+"""`demur grade`: shows a prompt and two answers, and takes one key per verdict."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from demur.cli import printing
+from demur.evaluation.grades import USUAL_GRADES, VERDICTS, Grading
+
+KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"
+LONGEST = 3000  # characters of a text that are shown
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command()(grade)
+
+
+def grade(
+    run: Annotated[str, typer.Option(help="Folder of the run.")] = "run",
+    number: Annotated[int, typer.Option(help="How many prompts to grade in all.")] = USUAL_GRADES,
+) -> None:
+    """Grade answers by hand, one key per verdict, without knowing whose they are; `demur evaluate` measures by them."""
+    from demur.evaluation.grades import open_grading, read_grades, shares
+
+    grading = open_grading(run, number=number)
+    stopped = _ask(grading)
+    typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
+    more = "the same command goes on; " if stopped else ""
+    typer.echo(f"next: {more}demur evaluate --run {run}")
+
+
+def _ask(grading: Grading) -> bool:
+    """Ask for every verdict that is missing; True where the person stopped before the end."""
+    at, done = 0, list[int]()  # done: places of the verdicts of this session
+    while at < len(grading.waiting):
+        one = grading.waiting[at]
+        _show(f"{grading.graded + len(done) + 1} of {grading.graded + len(grading.waiting)}", one.prompt, one.answers)
+        key = _key()
+        if key == "q":
+            return True
+        if key in VERDICTS:
+            grading.keep(one, key)
+            done.append(at)
+            at += 1
+        elif key == "s":
+            at += 1
+        elif key == "u" and done:
+            grading.take_back()
+            at = done.pop()
+    return False
+
+
+def _show(number: str, prompt: str, answers: tuple[str, str]) -> None:
+    if printing.out.is_terminal:
+        printing.out.clear()
+    for title, text in ((f"Prompt {number}", prompt), ("First answer", answers[0]), ("Second answer", answers[1])):
+        printing.out.rule(title, align="left")
+        cut = " ..." if len(text) > LONGEST else ""
+        printing.out.print(f"{text[:LONGEST].strip() or '(empty)'}{cut}", markup=False)
+    printing.out.rule()
+    printing.out.print(KEYS, markup=False)
+
+
+def _key() -> str:
+    """One key; the end of the input, Ctrl-C and Escape stop."""
+    try:
+        key = click.getchar() if sys.stdin.isatty() else sys.stdin.read(1)
+    except (EOFError, KeyboardInterrupt):
+        return "q"
+    return "q" if key in ("", "\x03", "\x04", "\x1b") else key.lower()

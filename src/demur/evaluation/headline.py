@@ -1,0 +1,178 @@
+"""What a router does at its threshold, in one line: how many calls stay local, what that costs, what quality is kept.
+
+One function for every command that prints it, so that they agree on the same prompts. Of a router with a gate it is
+what the gate is expected to do before any answer is seen; `demur evaluate` also shows what it did on sampled answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.evaluation.calibrate import check_belief
+from demur.gate.router import Router, believed_at
+from demur.gate.staged import Use
+from demur.records import FloatArray, IntArray
+from demur.routing.prompt_router import Looked
+from demur.statistics import interval
+
+Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
+Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A router at a threshold on some prompts. Money is in USD per 1,000 prompts, None where a price is unknown."""
+
+    threshold: float
+    calibrated: bool  # False: the threshold is the one that a router has before anybody has set one
+    prompts: int
+    on: str  # which prompts, such as "test prompts"
+    strong_share: float
+    quality: tuple[float, float, float] | None  # routed, with its 95 % interval over prompts; None: not known
+    strong_quality: float | None  # of always-strong, in [0, 1]
+    believed: bool  # the quality is believed by the strong model's own samples, without labels
+    usd: float | None
+    usd_strong: float | None  # of always-strong
+    usd_strong_part: float | None  # what the strong model's answers cost of it
+    unpriced: tuple[str, ...] = ()  # models whose price is unknown
+
+    @property
+    def saved(self) -> float | None:
+        """Fraction of always-strong's cost that is saved; negative for a loss, None where it is unknown or nothing."""
+        return 1 - self.usd / self.usd_strong if self.usd is not None and self.usd_strong else None
+
+    @property
+    def sentence(self) -> str:
+        """The result as one sentence."""
+        name = "this threshold" if self.calibrated else "the threshold before calibration"
+        local = f"At {name} {1 - self.strong_share:.0%} of calls stay local"
+        return f"{local}, {self._quality}, {self._cost} ({self.prompts:,} {self.on})"
+
+    @property
+    def _quality(self) -> str:
+        if self.quality is None or self.strong_quality is None:
+            return "quality not known"
+        routed, low, high = map(short, self.quality)
+        believed = "believed " if self.believed else ""
+        return f"{believed}quality {routed} of {short(self.strong_quality)} always-strong [{low}, {high}]"
+
+    @property
+    def _cost(self) -> str:
+        if self.usd is None:
+            missing = f"no price of {' and '.join(self.unpriced)} is known"
+            if self.usd_strong is None or self.usd_strong_part is None:
+                return f"cost unknown: {missing}"
+            part = (
+                f"{dollars(self.usd_strong_part)} for the strong model instead of {dollars(self.usd_strong)} per 1,000"
+            )
+            return f"{part} ({missing})"
+        if self.saved is None:
+            return f"{dollars(self.usd)} per 1,000"
+        change = f"saves {self.saved:.0%}" if self.saved >= 0 else f"costs {-self.saved:.0%} more"
+        return f"{dollars(self.usd)} instead of {dollars(self.usd_strong or 0.0)} per 1,000 ({change})"
+
+
+def short(quality: float) -> str:
+    """A quality in two digits, such as .81."""
+    return f"{quality:.2f}".removeprefix("0")
+
+
+def dollars(usd: float) -> str:
+    """An amount in cents, or in two significant digits where it is less than ten cents."""
+    return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
+
+
+def headline(
+    router: Router,
+    looked: Looked,
+    texts: Sequence[str],
+    *,
+    on: str,
+    threshold: float | None = None,
+    quality: Pair | None = None,
+    usd: Costs | None = None,
+) -> Headline:
+    """A router on new prompts, which it has ``looked`` at.
+
+    ``quality`` in [0, 1] where the prompts are graded, else it is believed, and not known where belief has nothing to
+    stand on; ``usd`` of one answer where it is known for each prompt, else as the labelling samples let expect.
+    """
+    use = expected_use(router, looked, threshold)
+    found = quality or _believed(router, looked)
+    costs = usd or expected_costs(router, texts)
+    return _headline(router, use, found, costs, believed=quality is None, on=on, threshold=threshold)
+
+
+def expected_use(router: Router, looked: Looked, threshold: float | None = None) -> Use:
+    """Which of new prompts are expected to go to the strong model, and which answers to be checked."""
+    prompts = router.prompt_router
+    at = prompts.threshold if threshold is None else threshold
+    return router.expected(looked.scores, router.serving_gate).use(at).sent(looked.unknown, prompts.forced_role)
+
+
+def training_headline(
+    router: Router, *, rows: IntArray | None = None, quality: Pair | None = None, on: str = "training prompts, held out"
+) -> Headline:
+    """A router on its training prompts (or those ``rows`` of them), each by a fit that did not see it.
+
+    ``quality`` where these are graded; else it is the believed one.
+    """
+    prompts = router.prompt_router
+    at = np.arange(len(prompts.training)) if rows is None else rows
+    use = router.expected(prompts.training_scores[at], router.serving_gate).use(router.threshold)
+    believed = quality is None
+    if quality is None and router.beliefs is not None:
+        quality = (router.beliefs[0][at], router.beliefs[1][at])
+    costs = expected_costs(router, [prompts.training[i].prompt for i in at])
+    return _headline(router, use, quality, costs, believed=believed, on=on, threshold=None)
+
+
+def _headline(
+    router: Router,
+    use: Use,
+    quality: Pair | None,
+    usd: Costs,
+    *,
+    believed: bool,
+    on: str,
+    threshold: float | None,
+) -> Headline:
+    """From what happens to each of n prompts at a threshold."""
+    prompts, strong = router.prompt_router, use.strong.mean(axis=1)
+    routed = None if quality is None else strong * quality[1] + (1 - strong) * quality[0]
+    weak_usd, strong_usd = usd
+    known = weak_usd is not None and strong_usd is not None
+    return Headline(
+        threshold=prompts.threshold if threshold is None else threshold,
+        calibrated=threshold is not None or prompts.calibration is not None,
+        prompts=len(strong),
+        on=on,
+        strong_share=float(strong.mean()),
+        quality=None if routed is None else (float(routed.mean()), *interval(routed)),
+        strong_quality=None if quality is None else float(quality[1].mean()),
+        believed=believed,
+        usd=1000 * float(use.cost(weak_usd, strong_usd).mean()) if known else None,  # type: ignore[arg-type]
+        usd_strong=None if strong_usd is None else 1000 * float(strong_usd.mean()),
+        usd_strong_part=None if strong_usd is None else 1000 * float((strong * strong_usd).mean()),
+        unpriced=tuple(name for name, cost in ((prompts.weak, weak_usd), (prompts.strong, strong_usd)) if cost is None),
+    )
+
+
+def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
+    """USD of one answer of each model to each prompt, as the labelling samples let expect."""
+    costs = (router.prompt_router.cost("weak"), router.prompt_router.cost("strong"))
+    weak, strong = (None if cost is None else np.array([cost.usd(text) for text in texts]) for cost in costs)
+    return weak, strong
+
+
+def _believed(router: Router, looked: Looked) -> Pair | None:
+    """Both models' believed quality; None where belief has nothing to stand on."""
+    try:
+        check_belief(router.prompt_router.record, looked.unknown)
+        return believed_at(router, looked.scores)
+    except InputError:
+        return None

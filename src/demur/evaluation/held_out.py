@@ -1,0 +1,176 @@
+"""Measures a run's routers on their own training prompts, each scored by a fit that did not see it.
+
+Without gold answers quality is what the strong model's samples believe; where a person has graded some prompts
+(`demur grade`), it is their verdict on those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_served
+from demur.evaluation.grades import GRADES_FILE, read_grades
+from demur.evaluation.headline import Pair, expected_costs, training_headline
+from demur.evaluation.results import Evaluation, EvaluationRow, Example, chance_warnings
+from demur.gate.router import Router
+from demur.labels.preference_files import read_preferences
+from demur.labels.targets import label_warnings
+from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
+from demur.measure.curve import cost_quality_curve
+from demur.measure.threshold import payback
+from demur.prompts import why_untested
+from demur.records import IntArray
+from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
+from demur.routing.verdict import recorded
+from demur.runs.lineage import outdated
+from demur.runs.provenance import record_of
+from demur.runs.run import Run
+from demur.sampling.cost import price_samples, pricing
+
+FEWEST_GRADED = 20  # with fewer no interval means anything
+
+
+def evaluate_measured(run: Run) -> Evaluation:
+    """By gold answers, or else by a person's grades; raises InputError, with what to do, where there are neither."""
+    if not run.test and not has_grades(run):
+        raise InputError(f"{run.config.prompts}: {why_untested(run.prompts, run.config.test_share)}")
+    return evaluate_run(run) or evaluate_held_out(run, graded=True)
+
+
+def evaluate_or_believe(run: Run) -> Evaluation:
+    """The same, or else what the strong model's samples believe."""
+    return evaluate_run(run) or evaluate_held_out(run, graded=has_grades(run))
+
+
+def has_grades(run: Run) -> bool:
+    """Whether a person has graded prompts of this run."""
+    return (run.config.folder / GRADES_FILE).is_file()
+
+
+def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
+    """All routers on the training prompts, by belief; with ``graded`` on those that a person has graded.
+
+    Raises InputError where the router was trained without samples or gate, or too few prompts are graded.
+    """
+    config = run.config
+    loaded = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
+    served = loaded.prompt_router
+    rows, quality = _graded(run, served) if graded else _believed(run, loaded)
+    texts = [served.training[i].prompt for i in rows]
+    costs = expected_costs(loaded, texts)
+    weak_usd, strong_usd = (None, None) if costs[0] is None or costs[1] is None else costs
+    curves = [
+        EvaluationRow(
+            name,
+            cost_quality_curve(router.training_scores[rows], *quality, weak_cost=weak_usd, strong_cost=strong_usd),
+        )
+        for name, router in _routers(run, served)
+    ]
+    preferences, remembered = read_preferences(config.preferences), read_unknown(config.folder / UNKNOWN_FILE)
+    spent = price_samples(run.pair, run.prompts, run.samples.weak, run.samples.strong, "", ())
+    means = [None if cost is None else float(cost.mean()) for cost in costs]
+    row = next(one for one in curves if one.router == config.router.served)
+    verdict = recorded(served.record)
+    told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be told by their samples"
+    return Evaluation(
+        weak=served.weak,
+        strong=served.strong,
+        rows=tuple(curves),
+        served=config.router.served,
+        headline=training_headline(
+            loaded,
+            rows=rows,
+            quality=quality if graded else None,
+            on="training prompts graded by hand, held out" if graded else "training prompts, held out",
+        ),
+        preferences=tuple(preferences),
+        examples=_examples(run, served, rows, quality),
+        warnings=(
+            *outdated(config.folder),
+            *(chance_warnings(row, len(rows)) if quality[1].mean() > quality[0].mean() else _no_gap(quality)),
+            *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
+        ),
+        pricing=pricing(run.pair, config.label.entailment),
+        payback=payback(spent.usd, means[0], means[1], config.strong_share),
+        usd_alone=(_per_1000(means[0]), _per_1000(means[1])),
+        findings=(*([verdict.sentence] if verdict else []), told, loaded.sentence),
+        notes=record_of(run, preferences),
+        trials=loaded.trials,
+        remarks=loaded.lines[1:],
+        believed=not graded,
+    )
+
+
+def _believed(run: Run, router: Router) -> tuple[IntArray, Pair]:
+    """All training prompts, and both models' believed quality."""
+    if router.beliefs is None:
+        raise InputError(
+            f"{run.config.prompts}: no prompt has gold answers, and nothing is believed of a router that was trained "
+            "without samples or with --gate off; grade some answers by hand: demur grade"
+        )
+    return np.arange(len(router.prompt_router.training)), (router.beliefs[0], router.beliefs[1])
+
+
+def _graded(run: Run, router: PromptRouter) -> tuple[IntArray, Pair]:
+    """The training prompts that a person has graded, and both answers' quality."""
+    grades = read_grades(run.config.folder / GRADES_FILE)
+    rows = [i for i, one in enumerate(router.training) if one.prompt in grades]
+    if len(rows) < FEWEST_GRADED:
+        raise InputError(
+            f"{run.config.folder / GRADES_FILE}: {len(rows)} of the router's prompts are graded; {FEWEST_GRADED} are "
+            f"needed, 100 are better: demur grade --run {run.config.run}"
+        )
+    found = np.array([grades[router.training[i].prompt] for i in rows], dtype=float)
+    return np.array(rows), (found[:, 0], found[:, 1])
+
+
+def _routers(run: Run, served: PromptRouter) -> list[tuple[str, PromptRouter]]:
+    """Every method's router; one that learned from other prompts than the served one cannot be set beside it."""
+    found = []
+    for name in run.config.router.methods:
+        router = PromptRouter.load(run.config.routers / name, encoder=served.encoder, method=run.own.classifier(name))
+        if [one.prompt for one in router.training] == [one.prompt for one in served.training]:
+            found.append((name, router))
+    return found
+
+
+def _no_gap(quality: Pair) -> tuple[str, ...]:
+    weak, strong = (float(side.mean()) for side in quality)
+    return (
+        f"the strong model is no better than the weak one here ({strong:.3f} against {weak:.3f}): CPT and APGR have no "
+        "meaning",
+    )
+
+
+def _per_1000(usd: float | None) -> float | None:
+    return None if usd is None else 1000 * usd
+
+
+def _examples(run: Run, router: PromptRouter, rows: IntArray, quality: Pair) -> tuple[Example, ...]:
+    """The decision on each prompt by its held-out score, beside both first answers and other training prompts."""
+    ids = {prompt.text: prompt.id for prompt in run.prompts}
+    found = []
+    for i, weak, strong in zip(rows, *quality, strict=True):
+        text, score = router.training[i].prompt, float(router.training_scores[i])
+        near = router.route(text, neighbours=NEIGHBOURS + 1).neighbours
+        found.append(
+            Example(
+                prompt=text,
+                score=score,
+                role="strong" if score >= router.threshold else "weak",
+                weak_answer=_first(run.samples.weak, ids.get(text)),
+                strong_answer=_first(run.samples.strong, ids.get(text)),
+                weak_quality=float(weak),
+                strong_quality=float(strong),
+                neighbours=tuple(one for one in near if one.prompt != text)[:NEIGHBOURS],
+            )
+        )
+    return tuple(found)
+
+
+def _first(samples: Mapping[str, Sequence[object]], prompt: str | None) -> str:
+    answers = samples.get(prompt or "", ())
+    return str(getattr(answers[0], "text", "")) if answers else ""

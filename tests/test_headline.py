@@ -1,0 +1,214 @@
+"""The headline: what a router does at its threshold, the same wherever it is printed, with gold answers or without."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import demur
+from demur.cli.main import app
+from demur.config import load_run
+from demur.errors import InputError
+from demur.evaluation.evaluate_run import evaluate_run
+from demur.evaluation.figures import curve_figure
+from demur.evaluation.graded_file import read_graded
+from demur.evaluation.grades import GRADES_FILE, open_grading, read_grades
+from demur.evaluation.headline import Headline, dollars, training_headline
+from demur.evaluation.held_out import evaluate_held_out
+from demur.evaluation.page import page
+from demur.evaluation.signals import signals
+from demur.gate.router import Router
+from demur.models.encoder import LetterEncoder
+from demur.runs import run as opened
+from pairs import Pair, running_pair, write_questions
+
+RUNNER = CliRunner()
+SAID = Headline(0.5, True, 86, "test prompts", 0.31, (0.812, 0.741, 0.868), 0.899, False, 0.0704, 0.22, 0.06)
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No encoder is fetched: prompts are embedded by their letters."""
+    monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
+    monkeypatch.setattr("demur.routing.restoring.load_encoder", lambda spec: LetterEncoder(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+def trained(tmp_path: Path, pair: Pair, *, gold: bool) -> str:
+    prompts = write_questions(tmp_path / "prompts.jsonl", gold=gold)
+    run = str(tmp_path / "run")
+    demur.sample(prompts, **pair.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic", "sw"), serve="logistic")
+    return run
+
+
+def test_the_headline_in_words() -> None:
+    assert SAID.sentence == (
+        "At this threshold 69% of calls stay local, quality .81 of .90 always-strong [.74, .87], $0.07 instead of "
+        "$0.22 per 1,000 (saves 68%) (86 test prompts)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"calibrated": False}, "At the threshold before calibration 69%"),
+        ({"believed": True}, "believed quality .81 of .90"),
+        ({"quality": None}, r"quality not known, \$0.07"),
+        ({"usd": 0.275}, r"\$0.28 instead of \$0.22 per 1,000 \(costs 25% more\)"),
+        ({"usd": 0.0, "usd_strong": 0.0}, r"\$0.00 per 1,000"),
+        (
+            {"usd": None, "unpriced": ("small",)},
+            r"\$0.06 for the strong model instead of \$0.22 per 1,000 \(no price of small is known\)",
+        ),
+        ({"usd": None, "usd_strong": None, "unpriced": ("large",)}, "cost unknown: no price of large is known"),
+    ],
+)
+def test_what_is_not_known_is_said(changed: dict[str, object], says: str) -> None:
+    assert re.search(says, replace(SAID, **changed).sentence)  # type: ignore[arg-type]  # each of its field's type
+
+
+def test_small_amounts_keep_two_digits() -> None:
+    assert [dollars(usd) for usd in (0.0, 0.00123, 0.0704, 0.105, 1234.5)] == [
+        *("$0.00", "$0.0012", "$0.07", "$0.10", "$1,234.50")
+    ]
+
+
+def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=True)
+    demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.4, anyway=True)
+    found = demur.evaluate(run=run)
+    again = demur.replay(f"{run}/graded.jsonl", router=f"{run}/router")
+    assert replace(again.headline, on="") == replace(found.headline, on="")
+    assert again.quality is not None
+    assert again.quality[2] == pytest.approx(found.rows[0].curve.strong_quality)
+    assert again.usd_strong is not None
+    assert found.usd_alone[1] == pytest.approx(1000 * again.usd_strong / again.prompts)
+    assert found.headline.usd_strong == pytest.approx(found.usd_alone[1])
+    # Half the prompts are sums, which the weak model does not know; about .4 go to the strong one.
+    assert found.headline.quality
+    assert found.headline.quality[0] == pytest.approx(0.5 + found.headline.strong_share, abs=0.1)
+    assert found.headline.sentence in page(found)
+
+
+def test_the_operating_point_is_marked_on_the_curve(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=True)
+    found = demur.evaluate(run=run)
+    marks = [line for line in curve_figure(found).axes[0].get_lines() if line.get_marker() == "D"]
+    assert len(marks) == 1
+    assert found.headline.quality
+    assert marks[0].get_xdata() == pytest.approx([100 * found.headline.strong_share])
+    assert marks[0].get_ydata() == pytest.approx([found.headline.quality[0]])
+
+
+def test_a_run_without_gold_has_a_report_of_what_is_believed(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    shown = demur.report(run=run).read_text()
+    assert "No prompt is graded, so quality is believed" in shown
+    assert "believed quality" in shown
+    assert "0 of 60 prompts could not be told" in shown
+    assert "payback" in shown
+    assert "nearest training prompts" in shown
+    with opened.open_run(load_run(run)) as found:
+        evaluation = evaluate_held_out(found)
+    assert evaluation.believed
+    # The strong model never contradicts itself; the weak one agrees with it on colours, which are half of the prompts.
+    assert evaluation.rows[0].curve.strong_quality == pytest.approx(1.0)
+    assert evaluation.rows[0].curve.weak_quality == pytest.approx(0.5, abs=0.02)
+    assert evaluation.headline == training_headline(Router.load(f"{run}/router"))
+    own = {one.prompt: [near.prompt for near in one.neighbours] for one in evaluation.examples}
+    assert all(prompt not in near for prompt, near in own.items())
+
+
+def test_signals_without_gold_are_measured_by_belief(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    card = signals(run=run)
+    assert card.believed
+    assert "without gold answers" in card.lines[0]
+    small = next(table for table in card.tables if table.model == "small")
+    assert small.n == 60
+    assert small.right == pytest.approx(0.5, abs=0.02)
+    discrete = next(row for row in small.rows if row.definition == "discrete")
+    assert discrete.auroc is not None
+    assert discrete.auroc > 0.95
+
+
+def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    with pytest.raises(InputError, match=r"`demur grade`.*`demur report` shows what is believed"):
+        demur.evaluate(run=run)
+    grading = open_grading(run, number=30)
+    assert (len(grading.waiting), grading.graded) == (30, 0)
+    # What a person would say: a right answer names a colour or the sum.
+    keys = "".join(_verdict(one.prompt, one.answers) for one in grading.waiting)
+    first = RUNNER.invoke(app, ["grade", "--run", run, "--number", "30"], input=keys[:10] + "q")
+    assert first.exit_code == 0, first.output
+    assert "10 graded" in first.output
+    assert "the same command goes on" in first.output
+    with pytest.raises(InputError, match="10 of the router's prompts are graded; 20 are needed"):
+        demur.evaluate(run=run)
+    second = RUNNER.invoke(app, ["grade", "--run", run, "--number", "30"], input=keys[10:])
+    assert "30 graded" in second.output
+    grades = read_grades(Path(run) / GRADES_FILE)
+    assert all(grade == ((0.0, 1.0) if "plus" in prompt else (1.0, 1.0)) for prompt, grade in grades.items())
+    found = demur.evaluate(run=run)
+    assert not found.believed
+    assert found.headline.on == "training prompts graded by hand, held out"
+    assert found.n_test == 30
+    sums = sum("plus" in prompt for prompt in grades)
+    assert found.rows[0].curve.weak_quality == pytest.approx(1 - sums / 30)
+
+
+def _verdict(prompt: str, answers: tuple[str, str]) -> str:
+    right = [one.startswith("colour of") or one == _sum(prompt) for one in answers]
+    return {(True, True): "b", (True, False): "1", (False, True): "2", (False, False): "n"}[right[0], right[1]]
+
+
+def _sum(prompt: str) -> str:
+    return str(sum(map(int, re.findall(r"\d+", prompt)))) if "plus" in prompt else ""
+
+
+def test_a_verdict_is_undone_and_a_prompt_skipped(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    done = RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="bsu2q")
+    assert done.exit_code == 0, done.output
+    (first, *_) = open_grading(run, number=100).waiting  # the prompt that was skipped waits
+    rows = [json.loads(line) for line in (Path(run) / GRADES_FILE).read_text().splitlines()]
+    assert len(rows) == 1
+    assert sorted((rows[0]["weak_quality"], rows[0]["strong_quality"])) == [0.0, 1.0]
+    assert first.prompt != rows[0]["prompt"]
+
+
+def test_answers_are_shown_in_an_order_that_tells_nothing(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    waiting = open_grading(run, number=60).waiting
+    assert 0.3 < sum(one.weak_first for one in waiting) / len(waiting) < 0.7
+    assert waiting == open_grading(run, number=60).waiting
+    one = waiting[0]
+    assert one.qualities("1") == ((1.0, 0.0) if one.weak_first else (0.0, 1.0))
+
+
+def test_what_is_graded_by_gold_keeps_what_it_was_measured_by(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=True)
+    with opened.open_run(load_run(run)) as found:
+        evaluation = evaluate_run(found)
+    assert evaluation
+    graded = read_graded(Path(run) / "graded.jsonl")
+    assert graded.means[0].mean() == pytest.approx(evaluation.rows[0].curve.weak_quality)
+    assert graded.usd
+    assert graded.usd[1] is not None
+    assert 1000 * graded.usd[1].mean() == pytest.approx(evaluation.usd_alone[1])
+    some = graded.take([2, 0])
+    assert some.measured["strong_usd"].tolist() == graded.measured["strong_usd"][[2, 0]].tolist()
