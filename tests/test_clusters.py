@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import demur
 from demur.errors import InputError
+from demur.meaning.clusters import checked_probabilities, strictly_entails
 from demur.records import Entailment, FloatArray
 
 YES, NO = (0.1, 0.1, 0.8), (0.8, 0.1, 0.1)
@@ -135,3 +136,49 @@ def test_many_prompts_come_in_any_iterable_but_not_as_texts() -> None:
     for questions, answers in (("q", [["a"]]), (["q"], "a"), (["q"], ["a"])):
         with pytest.raises(InputError, match="list of"):
             demur.meaning_clusters(questions, answers, entailment=demur.exact_match)
+
+
+def test_calls_and_pairs_are_counted() -> None:
+    """ab > a, ab > cd, a > b; then a > ab, since that held forward; then a > cd: in batches of two pairs."""
+    sizes = []
+
+    def count(pairs: Pairs) -> FloatArray:
+        sizes.append(len(pairs))
+        return subset(pairs)
+
+    found = demur.meaning_clusters(None, [["ab", "a", "cd"], ["a", "b"]], entailment=count, rules=False, batch_size=2)
+    assert sizes == [2, 1, 1, 1]
+    assert (found.calls, found.pairs, found.pairs_scored) == (4, (4, 1), 5)
+
+
+def test_progress_counts_the_prompts_that_are_done() -> None:
+    told: list[tuple[int, int]] = []
+    demur.meaning_clusters(
+        None,
+        [["ab", "a", "cd"], ["a", "b"], ["", "x"], []],
+        entailment=subset,
+        rules=False,
+        progress=lambda _, done, total: told.append((done, total)),
+    )
+    assert told == [(1, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("off", [0.009, -0.009])
+def test_probabilities_may_be_rounded_by_a_hundredth_together(off: float) -> None:
+    assert checked_probabilities([[0.2, 0.3, 0.5 + off]], 1).shape == (1, 3)
+    with pytest.raises(InputError, match="three probabilities that sum to 1"):
+        checked_probabilities([[0.2, 0.3, 0.5 + 1.3 * off]], 1)
+
+
+def test_entailment_must_be_likelier_than_both_others() -> None:
+    rows = np.array([[0.2, 0.4, 0.4], [0.4, 0.2, 0.4], [0.1, 0.4, 0.5], [0.0, 1.0, 0.0], [0.5, 0.1, 0.4]])
+    assert strictly_entails(rows).tolist() == [False, False, True, False, False]
+    assert checked_probabilities([[0.0, 0.0, 1.0]], 1).tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_of_two_pairs_one_that_is_no_number_is_enough() -> None:
+    with pytest.raises(InputError, match="NaN for 1 of 2 pairs"):
+        checked_probabilities([[0.0, 0.0, 1.0], [0.5, np.nan, 0.5]], 2)
+    with pytest.raises(InputError, match="1 questions for 2 lists"):
+        demur.meaning_clusters(["q"], [["a"], ["b"]], entailment=demur.exact_match)
+    assert [ids.tolist() for ids in demur.meaning_clusters([], [], entailment=demur.exact_match).ids] == []

@@ -221,14 +221,14 @@ def _in_words(key: str) -> _Number | None:
     if words[:1] in (["a"], ["an"]) and words[1:2] and words[1] in ONE_OF:
         words[0] = "one"
     total, group, used, last = 0, 0, 0, ""
-    for place, word in enumerate(words):
+    for word in words:
         if word in SMALL and (last == "" or last in SCALES or last == "and" or (last in _TENS and SMALL[word] < 10)):
             group += SMALL[word]
         elif word == "hundred" and 0 < group < 100 and group % 10:  # nineteen hundred
             group *= 100
         elif word in SCALES and (group or (word == "dozen" and not used)):
             total, group = total + (group or 1) * SCALES[word], 0
-        elif not (word == "and" and last in SCALES and words[place + 1 : place + 2] not in (["a"], ["half"])):
+        elif not (word == "and" and last in SCALES):
             break
         used, last = used + 1, word
     if not used or last == "and":
