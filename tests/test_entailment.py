@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,28 @@ def test_the_shipped_files_are_what_the_catalogue_and_the_card_promise() -> None
         assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == promise
         assert promise in card
     assert sum((WEIGHTS / name).stat().st_size for name in SHIPPED) <= 25e6
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("use", [demur.shipped_entailment, lambda: entail("Who?", "a", "b", entailment="shipped")])
+def test_a_shipped_file_that_was_changed_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, use: Callable[[], object]
+) -> None:
+    """One byte of it, as a disk or another hand may change it; the length stays."""
+    folder = tmp_path / "meaning" / "weights"
+    folder.mkdir(parents=True)
+    for one in SHIPPED:
+        (folder / one).symlink_to(WEIGHTS / one)
+    data = bytearray((WEIGHTS / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).unlink()
+    (folder / name).write_bytes(data)
+    monkeypatch.setattr("demur.meaning.entailment.files", lambda package: tmp_path)
+    with pytest.raises(ModelError) as refused:
+        use()
+    found = hashlib.sha256(data).hexdigest()[:16]
+    assert str(refused.value).startswith(f"{folder / name}: sha256 is {found}..., the catalogue has ")
+    assert "\n" not in str(refused.value)
 
 
 def test_where_few_pairs_hold_more_is_asked_for() -> None:

@@ -165,8 +165,9 @@ def _shipped_files() -> Files:
 def _check_shipped(path: Path) -> None:
     """Once per process: the file is the one that was measured. Raises ModelError for another content."""
     (wanted,) = (one.sha256 for known in catalogue() for one in known.files if one.file == path.name)
-    if sha256_of(path) != wanted:
-        raise ModelError(f"{path}: its content does not match the catalogue ({wanted[:16]}...); install again")
+    found = sha256_of(path)
+    if found != wanted:
+        raise ModelError(f"{path}: sha256 is {found[:16]}..., the catalogue has {wanted[:16]}...; install demur again")
 
 
 @contextmanager
