@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AsJson
+from demur.cli.inspect import Anyway, AsJson
 from demur.cli.options import with_options
 from demur.config import A_MODEL
 from demur.errors import InputError
@@ -25,7 +25,7 @@ class Recorded(StrEnum):
 
 def add_commands(app: typer.Typer) -> None:
     """Add the gateway's commands to the command line."""
-    for command in (serve, ledger):
+    for command in (serve, launch, ledger):
         app.command()(command)
     app.add_typer(keys_app, name="key")
 
@@ -62,6 +62,30 @@ def serve(
     given |= {"record_prompts": True if record else None, "learn": {} if learn else None}
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
     serve(router, config=config, workers=workers, beside=learning_beside, ready=printing.serving, **given)
+
+
+def launch(
+    client: Annotated[str, typer.Argument(help="claude, codex or aider.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="The client's own arguments, after --.")] = None,
+    router: Annotated[str | None, typer.Option(help="Folder of a saved router.  [default: run/router]")] = None,
+    config: Annotated[str | None, typer.Option(help="Settings file of the gateway.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="With the demo's two local models and its router.")] = False,
+    anyway: Anyway = False,
+) -> None:
+    """Run a coding agent against the gateway, which is started for it where none runs; print what it cost and saved.
+
+    A gateway with keys takes the client's from DEMUR_KEY.
+    """
+    from demur.gateway.launch import launch
+    from demur.quickstart import demo_router
+
+    if demo:
+        with printing.progress_bar() as progress:
+            router = demo_router(progress=progress)
+    done = launch(client, arguments or (), router=router, config=config, anyway=True if anyway or demo else None)
+    for line in done.lines:
+        typer.echo(f"demur: {line}", err=True)
+    raise typer.Exit(done.status)
 
 
 def ledger(
