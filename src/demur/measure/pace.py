@@ -1,87 +1,100 @@
-"""A target held while requests arrive: the threshold is the dual variable of the budget.
+"""A target held while requests arrive: a price of a unit of cost, set anew as they come.
 
-The threshold is set from the scores and costs of the latest requests, so it follows the traffic. What was spent over
-or under the target so far is paid back over the next requests; a request that would break the target's limit goes to
-the weak model. Pure: no clock, no I/O; one object belongs to one gateway process.
+Every request goes to the model with the largest value less price times cost. The price is the dual variable of the
+budget: the lowest at which the latest requests would have cost what may be spent. So it follows the traffic, and what
+was spent over or under the target so far is made up over the next requests. A request that would take the sum over its
+limit goes to the cheapest model. Pure: no clock, no I/O; one object belongs to one gateway process.
 
-Source: the Lagrangian of a knapsack with one constraint, re-solved on a window (Agrawal and Devanur 2014); a limit that
-is never passed, as in ParetoBandit (arXiv 2604.00136).
+Source: online linear programming by dual prices that are re-solved (Agrawal, Wang and Ye 2014).
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from demur.records import FloatArray
 
-WINDOW = 512  # latest requests that the threshold is set on
-PAID_BACK_OVER = 256  # requests over which a deviation from the target is made up
-SET_EVERY = 8  # requests between two settings of the threshold
-OVERSHOOT = 0.005  # of the target, which the sum over all requests never passes by more
-ALLOWANCE = 32.0  # requests' worth of target that may be spent ahead, so that a target can be met at the beginning
+WINDOW = 512  # latest requests that the price is set on
+MADE_UP_OVER = 256  # requests over which a deviation from the target is made up
+SET_EVERY = 8  # requests between two settings of the price
+OVERSHOOT = 0.005  # of the target, which the sum over all requests never passes by more than this ...
+ALLOWANCE = 32.0  # ... and so many requests' worth, without which nothing dear could be asked at the beginning
+HALVINGS = 40  # of the interval in which the price is looked for
+
+Arms = tuple[Sequence[float], Sequence[float]]  # of one request: every model's value and cost, cheapest model first
 
 
 @dataclass(slots=True)
 class Pace:
-    """Holds a mean cost per request at ``target`` (in any unit: USD, or 1 per strong call for a share).
+    """Holds a mean cost per request at ``target``, in any unit: USD, or 1 per strong call for a share.
 
-    ``seen``: (score, cost of weak, cost of strong) of earlier prompts, to begin with; those of the training prompts.
+    A pair has the values (0, score): with costs (0, 1) the price is the threshold.
     """
 
     target: float  # mean cost per request
-    seen: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    seen: deque[Arms] = field(default_factory=lambda: deque(maxlen=WINDOW))
     requests: int = 0
     spent: float = 0.0
-    threshold: float = math.inf  # strong iff score >= threshold
+    price: float = 0.0  # in value per unit of cost
 
     @classmethod
-    def begin(cls, target: float, seen: Iterable[tuple[float, float, float]] = ()) -> Pace:
-        """A pace that begins with the scores and costs of earlier prompts, of which the latest are kept."""
+    def begin(cls, target: float, seen: Iterable[Arms] = ()) -> Pace:
+        """A pace that begins with what earlier prompts would have been worth and cost, of which the latest count."""
         pace = cls(target, deque(seen, maxlen=WINDOW))
-        pace.threshold = pace._solved()
+        pace.price = pace._solved()
         return pace
 
     @property
-    def allowed(self) -> float:
-        """What may have been spent by now and is never passed."""
+    def limit(self) -> float:
+        """What may have been spent by now and is never passed, unless by the cheapest model alone."""
         return self.target * (self.requests * (1 + OVERSHOOT) + ALLOWANCE)
 
-    def chooses_strong(self, score: float, weak_cost: float, strong_cost: float) -> bool:
-        """Does this request go to the strong model? By its score and, where that is too dear by now, not at all."""
+    def choose(self, values: Sequence[float], costs: Sequence[float]) -> int:
+        """The model that gets a request, by every model's value and expected cost, the cheapest model first."""
         self.requests += 1
-        self.seen.append((score, weak_cost, strong_cost))
-        if self.requests % SET_EVERY == 0 or not math.isfinite(self.threshold):
-            self.threshold = self._solved()
-        return score >= self.threshold and self.spent + strong_cost <= self.allowed
+        self.seen.append((values, costs))
+        if self.requests % SET_EVERY == 0 or len(self.seen) == 1:
+            self.price = self._solved()
+        best = max(range(len(values)), key=lambda arm: values[arm] - self.price * costs[arm])
+        return best if self.spent + costs[best] <= self.limit else 0
 
     def pay(self, cost: float) -> None:
-        """Count what a request cost."""
+        """Count what a request has cost."""
         self.spent += cost
 
     @property
     def rate(self) -> float:
         """The mean cost at which the next requests make up for what was spent over or under the target."""
-        return max(0.0, self.target + (self.target * self.requests - self.spent) / PAID_BACK_OVER)
+        return max(0.0, self.target + (self.target * self.requests - self.spent) / MADE_UP_OVER)
 
     def _solved(self) -> float:
-        """The lowest threshold whose mean cost over the window is at most `rate`."""
         if not self.seen:
-            return math.inf
-        scores, weak, strong = np.array(self.seen).T
-        return lowest_affordable(scores, weak, strong, self.rate)
+            return 0.0
+        values, costs = (np.array(each, dtype=float) for each in zip(*self.seen, strict=True))
+        return lowest_price(values, costs, self.rate)
 
 
-def lowest_affordable(scores: FloatArray, weak: FloatArray, strong: FloatArray, rate: float) -> float:
-    """The lowest threshold at which these prompts cost ``rate`` on average, or less; inf where even the weak model
-    alone costs more. Arrays (n,) of scores and of each prompt's cost on either model."""
-    order = np.argsort(-scores, kind="stable")
-    levels = scores[order]
-    costs = (weak.sum() + np.cumsum((strong - weak)[order])) / len(scores)
-    last = np.append(levels[1:] != levels[:-1], True)  # equal scores go together
-    affordable = np.flatnonzero(last & (costs <= rate + 1e-15))
-    return float(levels[affordable[-1]]) if len(affordable) else math.inf
+def lowest_price(values: FloatArray, costs: FloatArray, rate: float) -> float:
+    """The lowest price >= 0 at which requests cost ``rate`` on average, or less; values and costs (n, models).
+
+    A price too high for any but the cheapest model where even that is not enough.
+    """
+    dearer = costs[:, 1:] - costs[:, :1]
+    worth = (values[:, 1:] - values[:, :1]) / np.where(dearer > 0, dearer, np.inf)
+    low, high = 0.0, 2.0 * max(float(worth.max(initial=0.0)), 1e-12)
+    if mean_cost(values, costs, low) <= rate:
+        return low
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if mean_cost(values, costs, middle) <= rate else (middle, high)
+    return high
+
+
+def mean_cost(values: FloatArray, costs: FloatArray, price: float) -> float:
+    """What requests cost on average at a price, (n, models) each."""
+    chosen = np.argmax(values - price * costs, axis=1)
+    return float(costs[np.arange(len(costs)), chosen].mean())
