@@ -121,7 +121,7 @@ class Learner:
         if self.serving is not None:
             now = self.serving.predict_proba(X)[:, 1]
             now[: self.trained_on] = self.held_out
-        if compare(scores, now, 2 * y - 1).better:
+        if compare(scores, now, 2 * y - 1, np.arange(len(y)) >= self.trained_on).better:
             self.serving = KernelRidge().fit(X, y)
             self.trained_on, self.held_out = len(chosen), scores
 
@@ -131,7 +131,7 @@ class Learner:
 
 def shown(values: Sequence[float]) -> str:
     low, high = interval(np.array(values))
-    return f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]"
+    return f"{np.mean(values):.4f} [{low:.4f}, {high:.4f}]"
 
 
 def from_nothing(stream: Stream, runs: int, looks: Sequence[int]) -> None:
@@ -159,7 +159,7 @@ def shift(stream: Stream, runs: int) -> None:
     """Facts, then arithmetic, then facts again: the share asked for, the alarm, and what is learned anew."""
     facts = np.array([i for i, group in enumerate(stream.groups) if group != ARITHMETIC])
     sums = np.array([i for i, group in enumerate(stream.groups) if group == ARITHMETIC])
-    after, alarmed, relearned, false = [], [], [], 0
+    after, alarmed, relearned, own, false = [], [], [], [], 0
     for seed in range(runs):
         random = np.random.default_rng(seed)
         first = random.permutation(facts)[:400]
@@ -169,7 +169,7 @@ def shift(stream: Stream, runs: int) -> None:
         router = learner.serving or KernelRidge().fit(stream.vectors[first], stream.targets(first))
         known = router.predict_proba(stream.vectors[first])[:, 1]
         pace = Pace.begin(0.3, [((0.0, float(x)), (0.0, 1.0)) for x in known])
-        watch = Watch.beside(held_out_scores(KernelRidge(), stream.vectors[first], stream.targets(first)), seed=seed)
+        watch = Watch()
         for prompt in random.choice(np.setdiff1d(facts, first), 600):
             score = float(router.predict_proba(stream.vectors[[prompt]])[0, 1])
             strong = pace.choose((0.0, score), (0.0, 1.0))
@@ -194,12 +194,14 @@ def shift(stream: Stream, runs: int) -> None:
         best = KernelRidge().fit(stream.vectors[taken], stream.targets(taken))
         most = believed_area(best.predict_proba(stream.vectors[asked])[:, 1], stream.gains[asked])
         scores = learner.scores(asked)
-        relearned.append(0.0 if scores is None else believed_area(scores, stream.gains[asked]) / most)
+        relearned.append(0.0 if scores is None else believed_area(scores, stream.gains[asked]))
+        own.append(most)
     print(f"  share 500 requests after the shift (asked: .300): {shown(after)}")
     print(f"  requests until the alarm on scores: median {np.median(alarmed):g}, largest {np.max(alarmed):g}")
     print(f"  false alarms in {600 * runs:,} requests before it: {false}")
     print(
-        f"  believed gain on the new domain after {len(taken)} of its prompts, of a router of its own: {shown(relearned)}"
+        f"  believed gain on the new domain after {len(taken)} of its prompts: {shown(relearned)}, of a router of its "
+        f"own: {shown(own)}"
     )
 
 
@@ -212,7 +214,7 @@ def stationary(stream: Stream, runs: int) -> None:
         chosen = order[:400]
         y = stream.targets(chosen)
         router = KernelRidge().fit(stream.vectors[chosen], y)
-        watch = Watch.beside(held_out_scores(KernelRidge(), stream.vectors[chosen], y), seed=seed)
+        watch = Watch()
         found = 0
         for score in router.predict_proba(stream.vectors[random.choice(order[400:], 10_000)])[:, 1]:
             if watch.add(float(score)):
@@ -305,7 +307,8 @@ def promises(runs: int) -> None:
         lost = (i for i, loss in enumerate(random.random(5000) < 0.15) if not promise.add(float(loss)))
         taken_back.append(next(lost, 5000) + 1)
     print(
-        f"  in force though broken, at any of 2,000 looks: {broken} of {runs:,} runs ({broken / runs:.1%}; promised 5 %)"
+        f"  in force though broken, at any of 2,000 looks: {broken} of {runs:,} runs ({broken / runs:.1%}; "
+        "promised: 5 %)"
     )
     print(f"  at a true risk of 2 % it is shown after a median of {np.median(shown_after):g} graded prompts")
     print(f"  at 15 % afterwards it is taken back after a median of {np.median(taken_back):g}")

@@ -137,6 +137,18 @@ def test_a_candidate_is_not_promoted_over_one_that_knows_more() -> None:
     assert compare(known, worse, gains).better
 
 
+def test_after_a_change_of_the_traffic_the_recent_prompts_alone_can_promote() -> None:
+    gains, known = gains_and_scores(600, 0)
+    recent = np.arange(600) >= 500
+    noise = np.random.default_rng(1).normal(size=600)
+    in_force = np.where(recent, noise, known)  # knows the earlier traffic alone
+    candidate = np.where(recent, known, known + 0.5 * noise)  # is a little worse there
+    assert not compare(candidate[~recent], in_force[~recent], gains[~recent]).better
+    found = compare(candidate, in_force, gains, recent)
+    assert found.better
+    assert "on 100 recent prompts" in found.sentence
+
+
 def test_few_prompts_promote_nothing_however_clear_they_are() -> None:
     gains = np.linspace(-1, 1, 39)
     assert not compare(gains, None, gains).better

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import logging
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from demur.gateway.budgets import kept_share
+from demur.gateway.changes import Changes
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, check_aliases, listed
 from demur.gateway.decision.check_draft import Outgoing
@@ -80,6 +82,7 @@ class Gateway:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
         self.admission, self.ledger, self._redact, self._trace = admission, ledger, redact, trace
         self.metrics = Metrics()
+        self.changes = Changes()
         self.in_flight = 0
         self.draining = False
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
@@ -332,6 +335,9 @@ class Gateway:
                 failures.say("a request could not be traced", error)
 
     def _keep(self, record: LedgerRecord) -> None:
+        for change in self.changes.add(record):
+            self.metrics.series["demur_changes_total"] += 1
+            print(f"demur: {change}", file=sys.stderr)
         self.metrics.add(replace(record, prompt="") if record.prompt else record)
         if self.ledger:
             self.ledger.add(record)

@@ -82,4 +82,5 @@ async def _take_over(gateway: Gateway) -> float:
         )
     gateway.settings, gateway.decider.router, gateway.admission.keys = settings, router, keys
     gateway.decider.seconds = settings.decide_seconds
+    gateway.changes.begin_again()
     return fresh.threshold

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.records import FloatArray
+from demur.records import BoolArray, FloatArray
 from demur.statistics import mean_ranks
 
 # Standard errors on either side of a gain. The first router is compared with random order, and cross-validated scores
@@ -30,6 +30,7 @@ class Comparison:
     high: float
     n: int  # prompts
     beside: str  # what the candidate was compared with
+    what: str = "prompts"
 
     @property
     def better(self) -> bool:
@@ -42,19 +43,31 @@ class Comparison:
         figures = f"{self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
         said = "better than" if self.better else "NOT told from"
         few = f"; at least {FEWEST} prompts are needed" if self.n < FEWEST else ""
-        return f"{said} {self.beside}: {figures} of believed gain per prompt on {self.n} prompts{few}"
+        return f"{said} {self.beside}: {figures} of believed gain per prompt on {self.n} {self.what}{few}"
 
 
-def compare(candidate: FloatArray, in_force: FloatArray | None, gains: FloatArray) -> Comparison:
+def compare(
+    candidate: FloatArray, in_force: FloatArray | None, gains: FloatArray, recent: BoolArray | None = None
+) -> Comparison:
     """Compare two routers' scores, (n,) each, by what escalating is believed to gain on each prompt, (n,).
 
-    Without a router ``in_force`` the candidate is compared with random order.
+    On all prompts and on the ``recent`` ones alone, (n,) booleans: those that the router in force was not trained on.
+    After a change of the traffic only they tell. The clearer of both counts. Without a router ``in_force`` the
+    candidate is compared with random order.
     """
+    on_all = _compare(candidate, in_force, gains, "prompts")
+    if in_force is None or recent is None or recent.sum() < FEWEST:
+        return on_all
+    on_recent = _compare(candidate[recent], in_force[recent], gains[recent], "recent prompts")
+    return max(on_all, on_recent, key=lambda one: one.low)
+
+
+def _compare(candidate: FloatArray, in_force: FloatArray | None, gains: FloatArray, what: str) -> Comparison:
     beside = "the router in force" if in_force is not None else "random"
     if len(gains) < 2:
-        return Comparison(0.0, 0.0, 0.0, len(gains), beside)
+        return Comparison(0.0, 0.0, 0.0, len(gains), beside, what)
     other = 0.5 if in_force is None else mean_ranks(in_force)
     each = (gains - gains.mean()) * (mean_ranks(candidate) - other)
     gain, error = float(np.mean(each)), float(np.std(each, ddof=1)) / math.sqrt(len(each))
     width = error * (FIRST_ERRORS if in_force is None else LATER_ERRORS)
-    return Comparison(gain, gain - width, gain + width, len(gains), beside)
+    return Comparison(gain, gain - width, gain + width, len(gains), beside, what)

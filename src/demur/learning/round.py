@@ -208,7 +208,9 @@ def compare_with_serving(
         return compare(candidate.training_scores, None, gains)
     in_force = Router.load(router_folder(folder, now), allow_endpoints=endpoints).prompt_router
     texts = [one.prompt for one in candidate.training]
-    return compare(candidate.training_scores, held_out_scores_of(in_force, texts), gains)
+    trained_on = {one.prompt for one in in_force.training}
+    recent = np.array([text not in trained_on for text in texts])
+    return compare(candidate.training_scores, held_out_scores_of(in_force, texts), gains, recent)
 
 
 def held_out_scores_of(router: PromptRouter, texts: list[str]) -> FloatArray:

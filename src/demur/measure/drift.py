@@ -11,37 +11,43 @@ of values until a false alarm is at least the level (Shin, Ramdas and Rinaldo 20
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from random import Random
 
 import numpy as np
-
-from demur.records import FloatArray
 
 BINS = 8  # in which ranks are counted for the bet
 LATEST = 60  # ranks that a bet is made on
 PRIOR = 12.0  # values that a bet counts as uniform beside the latest
 LEVELS = 64  # in which earlier values are counted
 FEWEST = 50  # earlier values before anything is bet
+LEVEL = 100_000.0  # values until a false alarm, on average, at least
+MOST_EVIDENCE = 1e300
 
 
 @dataclass(slots=True)
 class Watch:
-    """One watched quantity. ``level``: values until a false alarm, on average, at least."""
+    """One watched quantity; what comes first is what is usual. ``level``: values until a false alarm, on average.
 
-    level: float = 100_000.0
-    edges: FloatArray | None = None  # (LEVELS - 1,) of the bins in which earlier values are counted
-    counts: FloatArray = field(default_factory=lambda: np.zeros(LEVELS))
+    Plain Python: a request pays for a few of these, and calls of numpy would take ten times as long.
+    """
+
+    level: float = LEVEL
+    random: Random = field(default_factory=lambda: Random(0))
+    edges: list[float] = field(default_factory=list)  # of the bins in which earlier values are counted
+    counts: list[int] = field(default_factory=list)
     evidence: float = 0.0  # the e-detector's value
     latest: deque[int] = field(default_factory=lambda: deque(maxlen=LATEST))  # bins of the latest ranks
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    crowd: Counter[int] = field(default_factory=Counter)  # how many of the latest are in each
     first: list[float] = field(default_factory=list)  # until there are enough of them for edges
 
     @classmethod
-    def beside(cls, reference: Sequence[float] | FloatArray, level: float = 100_000.0, seed: int = 0) -> Watch:
-        """A watch for values that should be like those of ``reference`` (n,)."""
-        watch = cls(level=level, random=np.random.default_rng(seed))
+    def beside(cls, reference: Iterable[float], level: float = LEVEL, seed: int = 0) -> Watch:
+        """A watch for values that should be like those of ``reference``."""
+        watch = cls(level=level, random=Random(seed))
         for value in reference:
             watch._keep(float(value))
         return watch
@@ -53,45 +59,41 @@ class Watch:
 
     def add(self, value: float) -> bool:
         """Take one value; True where the alarm is on. Values that are not finite are left out."""
-        if not math.isfinite(value):
-            return self.alarmed
-        rank = self._rank(value)
-        if rank is not None:
-            self._bet(rank)
-        self._keep(value)
+        if math.isfinite(value):
+            if self.counts:
+                self._bet(self._rank(value))
+            self._keep(value)
         return self.alarmed
 
     def begin_again(self) -> None:
         """Take what arrives now as what is usual; after an alarm was answered."""
-        self.evidence, self.edges = 0.0, None
-        self.counts[:] = 0
-        self.latest.clear()
-        self.first.clear()
+        self.evidence = 0.0
+        for kept in (self.edges, self.counts, self.latest, self.crowd, self.first):
+            kept.clear()
 
-    def _rank(self, value: float) -> float | None:
-        """Its rank among the values before it, in [0, 1], ties broken at random; None while there are too few."""
-        total = self.counts.sum()
-        if self.edges is None or total < FEWEST:
-            return None
-        at = int(np.searchsorted(self.edges, value, side="right"))
-        below, beside = self.counts[:at].sum(), self.counts[at] + 1
-        return float((below + self.random.random() * beside) / (total + 1))
+    def _rank(self, value: float) -> float:
+        """Its rank among the values before it and itself, in [0, 1], ties broken at random."""
+        at = bisect_right(self.edges, value)
+        within = self.random.random() * (self.counts[at] + 1)
+        return (sum(self.counts[:at]) + within) / (sum(self.counts) + 1)
 
     def _bet(self, rank: float) -> None:
         at = min(BINS - 1, int(rank * BINS))
-        crowd = np.bincount(np.array(self.latest, dtype=int), minlength=BINS) if self.latest else np.zeros(BINS)
-        density = BINS * (crowd[at] + PRIOR / BINS) / (len(self.latest) + PRIOR)
-        self.evidence = min((self.evidence + 1) * float(density), 1e300)
+        density = BINS * (self.crowd[at] + PRIOR / BINS) / (len(self.latest) + PRIOR)
+        self.evidence = min((self.evidence + 1) * density, MOST_EVIDENCE)
+        if len(self.latest) == LATEST:
+            self.crowd[self.latest[0]] -= 1
         self.latest.append(at)
+        self.crowd[at] += 1
 
     def _keep(self, value: float) -> None:
-        if self.edges is None:
-            self.first.append(value)
-            if len(self.first) < FEWEST:
-                return
-            self.edges = np.unique(np.quantile(self.first, np.linspace(0, 1, LEVELS + 1)[1:-1]))
-            kept, self.first = self.first, []
-            for one in kept:
-                self._keep(one)
+        if self.counts:
+            self.counts[bisect_right(self.edges, value)] += 1
             return
-        self.counts[int(np.searchsorted(self.edges, value, side="right"))] += 1
+        self.first.append(value)
+        if len(self.first) == FEWEST:
+            self.edges = np.unique(np.quantile(self.first, np.linspace(0, 1, LEVELS + 1)[1:-1])).tolist()
+            self.counts = [0] * (len(self.edges) + 1)
+            for one in self.first:
+                self.counts[bisect_right(self.edges, one)] += 1
+            self.first.clear()

@@ -29,6 +29,7 @@ DESCRIBED = (
     ("demur_checked_total", "counter", "Requests whose weak answer the gate has looked at."),
     ("demur_extra_samples_total", "counter", "Weak samples that the gate asked for beside the drafts."),
     ("demur_unknown_total", "counter", "Requests that cannot be told and went by the setting `unknown`."),
+    ("demur_changes_total", "counter", "Alarms: scores, lengths of answers or seconds are not what they were."),
     ("demur_in_flight", "gauge", "Requests under way."),
     ("demur_ledger_dropped_total", "counter", "Ledger records lost: the database was away too long, or refused them."),
     ("demur_ledger_failures_total", "counter", "Ledger commits that failed and were tried again."),
@@ -41,7 +42,7 @@ DESCRIBED = (
 )
 WITHOUT_LABELS = (
     *("demur_cost_usd_total", "demur_cost_always_strong_usd_total"),
-    *("demur_checked_total", "demur_extra_samples_total", "demur_unknown_total"),
+    *("demur_checked_total", "demur_extra_samples_total", "demur_unknown_total", "demur_changes_total"),
 )
 
 

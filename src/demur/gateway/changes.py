@@ -1,0 +1,58 @@
+"""Notices when the traffic or a model changes: alarms on what each finished request shows.
+
+What arrives after a start or a reload is what is usual. After an alarm is said, what arrives next is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from demur.gateway.ledger.ledger import LedgerRecord
+from demur.measure.drift import LEVEL, Watch
+
+OF_PROMPTS = "the scores of the prompts"
+REMEDY = {
+    OF_PROMPTS: "are the prompts of another kind than those that the router was trained on? sample and label new ones",
+    "length": "has the provider changed the model? compare its answers, and label again",
+    "seconds": "is its endpoint under another load?",
+}
+
+
+class Changes:
+    """What is watched: scores of prompts; each model's lengths of answers and seconds to the first byte."""
+
+    def __init__(self) -> None:
+        self._watches: defaultdict[tuple[str, str], Watch] = defaultdict(Watch)
+
+    def add(self, record: LedgerRecord) -> list[str]:
+        """Take a finished request; returns a sentence for each alarm that it raises."""
+        return [_said(*name) for name, value in _watched(record) if self._alarms(name, value)]
+
+    def begin_again(self) -> None:
+        """Take what arrives now as what is usual: another router serves."""
+        self._watches.clear()
+
+    def _alarms(self, name: tuple[str, str], value: float) -> bool:
+        watch = self._watches[name]
+        alarmed = watch.add(value)
+        if alarmed:
+            watch.begin_again()
+        return alarmed
+
+
+def _watched(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], float]]:
+    if record.stage == "prompt" and record.score is not None:  # the gate's score is of another kind
+        yield (OF_PROMPTS, ""), record.score
+    if record.outcome == "ok" and record.model:
+        if record.completion_tokens and record.tokens_counted:
+            yield ("length", record.model), record.completion_tokens
+        yield ("seconds", record.model), record.first_byte_seconds
+
+
+def _said(watched: str, model: str) -> str:
+    of = {"length": f"the lengths of {model}'s answers", "seconds": f"{model}'s seconds to the first byte"}
+    return (
+        f"a change: {of.get(watched, watched)} are not what they were ({REMEDY[watched]}); by chance this is said once "
+        f"in {LEVEL:,.0f} requests"
+    )
