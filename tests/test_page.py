@@ -14,6 +14,7 @@ from demur.evaluation.page import page
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.evaluation.tables import reference_rows
 from demur.measure.curve import cost_quality_curve
+from demur.measure.reliability import reliability
 from demur.records import Preference
 from demur.routing.prompt_router import Neighbour, TrainingPrompt
 
@@ -97,3 +98,12 @@ def test_every_router_is_drawn_and_the_served_one_wherever_it_stands() -> None:
 def test_one_unknown_price_does_not_hide_what_the_other_model_costs_alone() -> None:
     rows = {row[0]: row[-1] for row in reference_rows(evaluation())}
     assert (rows["always weak"], rows["always strong"]) == ("unknown", "$1.50")
+
+
+def test_the_reliability_of_scores_is_drawn_where_they_are_probabilities() -> None:
+    assert "What a score means" not in page(evaluation())
+    known = reliability(np.linspace(0, 1, 30), np.linspace(0, 1, 30))
+    shown = page(replace(evaluation(), reliability=known))
+    assert "What a score means" in shown
+    assert "ECE 0.000" in shown
+    assert "strong right and weak wrong (share)" in shown

@@ -21,7 +21,7 @@ from demur.cli import printing
 from demur.config import METHOD_NAMES, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
 from demur.gate.router import Router
-from demur.labels.preference_files import read_preferences
+from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.unknown import saturation_of
 from demur.methods import BY_NAME
 from demur.models.encoder import LetterEncoder
@@ -133,6 +133,22 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     page = (tmp_path / "run" / "report.html").read_text()
     assert "gpt-4o" in page
     assert (tmp_path / "run" / "curve.png").stat().st_size > 5000
+
+
+def test_scores_of_a_run_are_probabilities_where_its_samples_tell(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    router = demur.train(run=run, methods="sw", gate="off").prompt_router
+    preferences = read_preferences(Path(run) / "preferences.jsonl")
+    needed = [row.response_a != row.response_b for row in preferences]  # the planted strong model is always right
+    assert router.curve is not None
+    assert router.training_scores.mean() == pytest.approx(np.mean(needed), abs=0.06)
+    found = demur.evaluate(run=run)
+    assert found.reliability is not None
+    assert found.reliability.ece < 0.3
+    write_preferences(tmp_path / "battles.jsonl", preferences)
+    demur.label(run=run, source="preference", file=str(tmp_path / "battles.jsonl"))
+    assert demur.train(run=run, methods="sw", gate="off").prompt_router.curve is None
 
 
 def test_a_judge_labels_without_gold_and_is_asked_once(tmp_path: Path, pair: Pair) -> None:

@@ -32,7 +32,7 @@ from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
 from demur.gate.train import train_gate
 from demur.labels.from_samples import Labels
-from demur.labels.label_run import label_run
+from demur.labels.label_run import believed_needs, label_run
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.meaning.entailment import own_name
@@ -44,7 +44,7 @@ from demur.models.local import parse_model, with_price
 from demur.records import Encoder, Entailment, Grader, OnUnknown, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
-from demur.routing.train import train_routers
+from demur.routing.train import train_routers, with_probabilities
 from demur.routing.verdict import Verdict, recorded
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
@@ -160,6 +160,9 @@ def train_stage(run: Run) -> PromptRouter:
         on_unknown=config.router.unknown,
         progress=run.progress,
     )
+    believed = believed_needs(run, [row.prompt for row in preferences])
+    if believed is not None:
+        routers = {name: with_probabilities(router, believed) for name, router in routers.items()}
     for name, router in routers.items():
         router.save(config.routers / name)
     routers[served].save(config.served_router)

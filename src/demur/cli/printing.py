@@ -153,7 +153,8 @@ def evaluation(found: Evaluation, folder: Path | None = None, *, verbose: bool =
     out.print(table)
     curve = found.rows[0].curve
     out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
-    for line in (*found.warnings, *found.findings, found.pricing, found.payback):
+    meant = [found.reliability.sentence] if found.reliability else []
+    for line in (*found.warnings, *found.findings, *meant, found.pricing, found.payback):
         if line:
             out.print(f"- {line}", markup=False)
     if verbose:

@@ -18,6 +18,7 @@ from demur.evaluation.results import (
     first_quality,
     grade_test_set,
     quality_warnings,
+    reliability_of,
 )
 from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences
@@ -90,6 +91,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         notes=record_of(run, preferences),
         trials=loaded.trials,
         remarks=loaded.lines[1:],
+        reliability=reliability_of(served, test),
     )
 
 

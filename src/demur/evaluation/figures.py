@@ -16,6 +16,7 @@ import numpy as np
 
 from demur.errors import require
 from demur.evaluation.results import Evaluation, EvaluationRow
+from demur.measure.reliability import Reliability
 from demur.records import Preference
 
 INK = "#7a7a7b"  # a grey that no palette uses
@@ -117,6 +118,18 @@ def target_figure(preferences: Sequence[Preference]) -> Any:
     figure, axes = axes_of(4.6, 2.8)
     axes.hist([row.target for row in preferences], bins=np.linspace(0, 1, 12), color=PALETTE[2])
     axes.set(xlabel="target (0 weak is enough, 1 strong is needed)", ylabel="prompts")
+    return figure
+
+
+@in_style
+def reliability_figure(found: Reliability) -> Any:
+    """How often prompts of similar score came true, with 95 % intervals; right scores lie on the line."""
+    figure, axes = axes_of(4.6, 4.2)
+    end = 1.05 * float(max(found.said.max(), found.high.max(), 1e-6))
+    axes.plot([0, end], [0, end], color=INK, lw=1, ls="--")
+    spread = np.abs(np.array([found.came - found.low, found.high - found.came]))
+    axes.errorbar(found.said, found.came, yerr=spread, fmt="o", color=PALETTE[0], ms=5, lw=1)
+    axes.set(xlabel="score", ylabel="strong right and weak wrong (share)", xlim=(0, end), ylim=(0, end))
     return figure
 
 

@@ -74,6 +74,7 @@ def page(found: Evaluation) -> str:
         "<h2>What they learned from</h2>",
         f'<div class="pair">{_entropies(found)}'
         f"{figure_html(figures.target_figure(found.preferences), _balance(found))}</div>",
+        _reliability(found),
         "<h2>Decisions of the served router</h2>" + _decisions(found),
         "<h2>How this was made</h2>",
         f"<pre>{escape(json.dumps(dict(found.notes), indent=2, ensure_ascii=False))}</pre>",
@@ -89,6 +90,14 @@ def document(title: str, parts: Sequence[str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
+
+
+def _reliability(found: Evaluation) -> str:
+    """The reliability diagram of the served router's scores; empty where they are not probabilities."""
+    if found.reliability is None:
+        return ""
+    caption = f"{found.reliability.sentence}; a point per tenth of the prompts."
+    return "<h2>What a score means</h2>" + figure_html(figures.reliability_figure(found.reliability), caption)
 
 
 def _lead(found: Evaluation) -> str:

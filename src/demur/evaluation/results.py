@@ -15,6 +15,7 @@ import numpy as np
 from demur.evaluation.headline import Headline
 from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
+from demur.measure.reliability import Reliability, reliability
 from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
@@ -73,6 +74,7 @@ class Evaluation:
     trials: tuple[ExtraSamplesTrial, ...] = ()  # the gate with each number of extra samples
     remarks: tuple[str, ...] = ()  # on streams, and groups of prompts where the weak model is better
     believed: bool = False  # no prompt is graded: quality is what the strong model's own samples believe
+    reliability: Reliability | None = None  # of the served router's scores; None: they are not probabilities
 
     @property
     def threshold(self) -> float:
@@ -152,6 +154,15 @@ def evaluate_router(name: str, scores: FloatArray, test: TestSet) -> EvaluationR
     costs = (None, None) if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
     curve = cost_quality_curve(scores, test.weak_quality, test.strong_quality, weak_cost=costs[0], strong_cost=costs[1])
     return EvaluationRow(name, curve)
+
+
+def reliability_of(router: PromptRouter, test: TestSet) -> Reliability | None:
+    """Whether a router's scores are P(strong right and weak wrong) on the test set; None where they are not meant to
+    be. A prompt's outcome is the share of pairs of its samples that are so."""
+    if router.curve is None:
+        return None
+    scores = router.score([prompt.text for prompt in test.prompts])
+    return reliability(scores, test.strong_quality * (1 - test.weak_quality))
 
 
 def usd_at_share(curve: CostQualityCurve, strong_share: float) -> float | None:

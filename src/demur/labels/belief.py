@@ -100,3 +100,15 @@ def believed_gains(shares: PairShares, weight: float) -> FloatArray:
     """g of every prompt, (n,) in [-1, 1]; ``weight`` is lam. Identical models give 0 on average."""
     own = weight * shares.strong - (1 - weight) * shares.weak
     return np.asarray(own - (2 * weight - 1) * shares.across)
+
+
+def believed_need(strong: IntArray, weak: IntArray) -> float:
+    """P(strong right and weak wrong) of one prompt, by the strong model's own belief: sum_c p_s(c)^2 (1 - p_w(c)).
+
+    Cluster ids in one shared labelling. The truth and the strong answer are two samples, so no answer confirms itself
+    (of a single one it does).
+    """
+    labels, counts = np.unique(strong, return_counts=True)
+    n = len(strong)
+    sure = counts * (counts - 1) / (n * (n - 1)) if n > 1 else counts / n
+    return float((sure * (1 - (weak[:, None] == labels).mean(axis=0))).sum())

@@ -15,13 +15,15 @@ import numpy as np
 
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
-from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.belief import believed_need, without_silence
+from demur.labels.from_samples import Labels, joint_clusters, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge import ask_judge
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
 from demur.labels.preference_files import read_pair
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import label_warnings, winner_of
+from demur.meaning.declined_answers import says_nothing
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt
 from demur.runs.run import Run
@@ -113,6 +115,25 @@ def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> La
 def _relaxation_note(low: FloatArray, high: FloatArray) -> str:
     t = best_relaxation(low, high)
     return f"relaxation t = {t:.3g}" if t else "relaxation t = 0: none spreads the labels more, so they equal kind prob"
+
+
+def believed_needs(run: Run, texts: Sequence[str]) -> FloatArray | None:
+    """(n,) P(strong right and weak wrong) of labelled prompts, as both models' samples let one believe it.
+
+    None where the labels are of another source: then nobody has decided which samples mean the same.
+    """
+    if not run.config.label.needs("samples"):
+        return None
+    known = {prompt.text: prompt for prompt in run.complete(run.train)}
+    if any(text not in known for text in texts):
+        return None
+    prompts = [known[text] for text in texts]
+    weak, strong = ([side[prompt.id] for prompt in prompts] for side in (run.samples.weak, run.samples.strong))
+    found = []
+    for ids, w, s in zip(joint_clusters(prompts, weak, strong, run.meanings).ids, weak, strong, strict=True):
+        apart = without_silence(ids, np.array([says_nothing(one.text) for one in (*s, *w)]))
+        found.append(believed_need(apart[: len(s)], apart[len(s) :]))
+    return np.array(found)
 
 
 def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> Labels:

@@ -24,7 +24,7 @@ from demur.measure.threshold import Calibration
 from demur.methods import BY_NAME
 from demur.records import FloatArray
 
-FORMAT = 1
+FORMAT = 2  # 1: scores are the method's own, without a probability curve
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
 UNKNOWN = "unknown.jsonl"  # the prompts that could not be labelled; routers saved before demur knew them have none
 CERTIFICATE = "certificate.json"  # of the threshold in router.json; it goes with it

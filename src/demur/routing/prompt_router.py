@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from demur.errors import InputError
+from demur.measure.probability import ProbabilityCurve, saved_curve
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
@@ -30,6 +31,7 @@ from demur.routing.remembered import VECTORS, Remembered, recall
 from demur.routing.restoring import restored_method, trained_on
 
 NEIGHBOURS = 3
+SCORES = "P(strong right and weak wrong), as the samples let one believe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class PromptRouter:
     other_pair: str = ""  # which served models are not those that it was labelled with; empty: none is known to differ
     unknown: Remembered | None = None  # the prompts that could not be labelled
     on_unknown: OnUnknown = "strong"  # where prompts like them go; score: by their scores, like all others
+    # From the method's scores to P(strong right and weak wrong); None: the scores are the method's own.
+    curve: ProbabilityCurve | None = None
 
     @property
     def threshold(self) -> float:
@@ -138,6 +142,7 @@ class PromptRouter:
             "dimension": int(self.vectors.shape[1]),
             "threshold": self.threshold,
             "calibration": self.calibration.sentence if self.calibration else None,
+            "scores": SCORES if self.curve else "the method's own: P(strong right and weak wrong) is not known",
         }
 
     def score(self, prompts: Sequence[str]) -> FloatArray:
@@ -155,6 +160,7 @@ class PromptRouter:
     def score_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> FloatArray:
         """The same from the prompts' embeddings, (n, d)."""
         scores = np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
+        scores = self.curve(scores) if self.curve else scores
         return self._lengths.score(scores, prompts) if self._lengths else scores
 
     def look_at(self, prompts: Sequence[str]) -> Looked:
@@ -310,6 +316,7 @@ class PromptRouter:
             "familiar_similarity": self.familiar_similarity,
             "unknown": self.on_unknown,
             "calibration": asdict(self.calibration) if self.calibration else None,
+            **({"curve": asdict(self.curve)} if self.curve else {}),
             "n_train": len(self.training),
             "record": without_keys(self.record),
         }
@@ -356,6 +363,7 @@ class PromptRouter:
                 training_scores=arrays["training_scores"],
                 familiar_similarity=float(description["familiar_similarity"]),
                 calibration=saved_calibration(saved, folder),
+                curve=saved_curve(description.get("curve")),
                 record=dict(description["record"]),
                 endpoints=endpoints,
                 gate_unused=gate_beside(folder),

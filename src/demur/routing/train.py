@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from demur.errors import InputError
 from demur.labels.targets import Delta, hard_targets
 from demur.labels.uncertainty import AS_PRINTED
 from demur.labels.unknown import UnknownPrompt
+from demur.measure.probability import fit_curve
 from demur.methods import BY_NAME, SimilarityWeighted
 from demur.methods.classifier import Classifier
 from demur.methods.cross_validate import held_out_scores
@@ -162,3 +164,10 @@ def _familiar_similarity(vectors: FloatArray) -> float:
     similarities = vectors[chosen] @ vectors.T
     similarities[np.arange(len(chosen)), chosen] = -np.inf
     return float(np.quantile(similarities.max(axis=1), UNFAMILIAR_SHARE))
+
+
+def with_probabilities(router: PromptRouter, believed: Sequence[float] | FloatArray) -> PromptRouter:
+    """The same router, whose scores are P(strong right and weak wrong); ``believed`` (n,): that of its training
+    prompts, as both models' samples let one believe it. The order of prompts stays as it was."""
+    curve = fit_curve(router.training_scores, np.asarray(believed, dtype=float))
+    return replace(router, curve=curve, training_scores=curve(router.training_scores))
