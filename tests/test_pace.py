@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from demur.measure.pace import ALLOWANCE, OVERSHOOT, Arms, Pace, lowest_price, mean_cost
 
-Share = list[Arms]
+Share = Sequence[Arms]
 
 
 def by_score(scores: np.ndarray) -> Share:
