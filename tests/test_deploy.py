@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,25 @@ def test_only_what_is_named_reaches_an_image() -> None:
         recipe = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
         copied = {word for line in re.findall(r"^COPY (.+)$", recipe, re.M) for word in line.split()[:-1]}
         assert copied == let_in
+
+
+@pytest.mark.parametrize(
+    ("base", "code"),
+    [
+        ("python:3.11-slim@sha256:" + "0" * 64, 0),
+        ("localhost/base@sha256:" + "0" * 64, 0),
+        ("python:3.11-slim", 1),
+        ("python", 1),
+        ("", 1),
+    ],
+)
+def test_a_base_without_a_digest_is_refused_by_the_build(base: str, code: int) -> None:
+    recipe = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
+    first = re.search(r"^FROM \$BASE\nARG BASE\nRUN (.+)$", recipe, re.M)
+    assert first is not None
+    done = subprocess.run(["sh", "-c", first.group(1)], env={"BASE": base}, capture_output=True, check=False)
+    assert done.returncode == code
+    assert (b"has no digest" in done.stderr) is (code == 1)
 
 
 @pytest.mark.parametrize("name", ["run", "dev", "serve"])
