@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from demur.errors import ArtifactError, InputError
+from demur.gate.believed_quality import believed_quality
 from demur.gate.drafts import gate_rows, read_drafts
 from demur.gate.extra_samples import COLUMNS, ExtraSamplesTrial, answer_tokens, gain_for_the_money, trials
 from demur.gate.gate import (
@@ -27,7 +28,7 @@ from demur.gate.gate import (
     read_head,
     read_signals,
 )
-from demur.gate.router import Router, believed_quality, drafts_of
+from demur.gate.router import Router, drafts_of
 from demur.gate.staged import (
     Rehearsal,
     StagedScores,
@@ -46,8 +47,9 @@ from demur.measure.curve import cost_quality_curve
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
 from demur.models.encoder import LetterEncoder
+from demur.prompts.tool_calls import with_calls
 from demur.records import FloatArray, Prompt, Sample
-from demur.routing.prompt_router import PromptRouter, TrainingPrompt
+from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
 from demur.statistics import folds, mean_ranks
@@ -99,6 +101,22 @@ def test_it_says_that_it_does_not_pay_where_wavering_tells_nothing() -> None:
     assert not router.active
     assert "does not pay" in router.sentence
     assert router.route("question 7").wants_samples == 0
+
+
+def test_a_weak_answer_without_the_requested_form_is_of_no_use_whatever_its_score() -> None:
+    router = trained(*world(tells=False))
+    decision = replace(router.route("question 7"), role="weak", model="small")
+    parameters = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    request = {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
+
+    def checked(arguments: str) -> Decision:
+        text = with_calls("", {"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]})
+        return router.check(decision, "question 7", [sample(0, text, None)], request=request)
+
+    assert checked('{"x": 1}') == replace(decision, wants_samples=0)
+    found = checked("{}")
+    assert (found.role, found.model, found.score, found.wants_samples) == ("strong", "large", decision.score, 0)
+    assert found.reason == "the weak answer is of no use: it calls 'f' wrongly ('x' is missing)"
 
 
 def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
-from demur.gateway.decision.question import is_one_text
+from demur.gateway.decision.question import is_one_answer
 from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.ledger.read import read_ledger
 from gateways import EASY, Running, gateway, point, upstream, wire
@@ -222,10 +222,11 @@ async def test_a_client_that_goes_takes_its_held_stream_along(tmp_path: Path) ->
         assert found.gateway.in_flight == 0
 
 
-def test_what_is_one_text() -> None:
-    assert is_one_text({"messages": [], "n": 1})
-    assert not is_one_text({"prompt": ["a", "b"]})
-    assert not is_one_text({"messages": [], "functions": [{}]})
+def test_what_is_one_answer() -> None:
+    assert is_one_answer({"messages": [], "n": 1, "tools": [{}]})
+    assert not is_one_answer({"prompt": ["a", "b"]})
+    assert not is_one_answer({"messages": [], "n": 2})
+    assert not is_one_answer({"prompt": "a", "best_of": 3})
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"choices": 3}', b'{"choices": [4]}'])

@@ -13,7 +13,8 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.calibrate import check_belief
-from demur.gate.router import Router, believed_at
+from demur.gate.believed_quality import believed_at
+from demur.gate.router import Router
 from demur.gate.staged import Use
 from demur.records import FloatArray, IntArray
 from demur.routing.prompt_router import Looked

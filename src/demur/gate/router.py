@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import atexit
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from demur.gate.drafts import Drafts, read_drafts
 from demur.gate.explanation import Explanation
 from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
+from demur.gate.requested_form import form_problem
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.gate.staged import Rehearsal, StagedScores, without_gate
 from demur.gate.weaker_groups import WeakerGroup
@@ -126,17 +128,28 @@ class Router:
             decision, role="weak", model=self.prompt_router.weak, reason=reason, wants_samples=1, stage="gate"
         )
 
-    def check(self, decision: Decision, prompt: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
+    def check(
+        self,
+        decision: Decision,
+        prompt: str,
+        samples: Sequence[Sample],
+        *,
+        request: Mapping[str, Any] = MappingProxyType({}),
+        final: bool = False,
+    ) -> Decision:
         """The second stage, from the draft (first) and the extra samples so far.
 
-        Requests one more sample if that may reverse the decision, unless ``final``: no more are available. ``void``
-        means that the calibration does not hold, because a requested sample did not arrive, or because the endpoint
-        gives no log-probs although the gate needs them (the prompt's score decides then). Raises InputError for no
-        samples.
+        A draft without the form that its ``request`` asks for (tools, response format: `demur.gate.requested_form`) is
+        no answer, whatever its score. Requests one more sample if that may reverse the decision, unless ``final``: no
+        more are available. ``void`` means that the calibration does not hold, because a requested sample did not
+        arrive, or because the endpoint gives no log-probs although the gate needs them (the prompt's score decides
+        then). Raises InputError for no samples.
         """
         gate = self.serving_gate
         if not samples:
             raise InputError("no weak answer to check; hand in the draft and the extra samples")
+        if problem := form_problem(samples[0].text, request):
+            return self.without_use(decision, problem)
         if gate is None or not decision.wants_samples:
             return replace(decision, wants_samples=0)
         logprobs = [one.logprobs or () if gate.needs_logprobs else None for one in samples]
@@ -152,6 +165,11 @@ class Router:
         beside = f" and {step} extra sample{'s' if step > 1 else ''}" if step else ""
         lacking = "" if certain else "; a further sample did not arrive, so the calibration is void"
         return replace(self._final_decision(decision, score, f"weak answer{beside} checked{lacking}"), void=not certain)
+
+    def without_use(self, decision: Decision, problem: str) -> Decision:
+        """The strong model's, since the weak model's answer is of no use to the client; the score stays."""
+        reason = f"the weak answer is of no use: {problem}"
+        return replace(decision, role="strong", model=self.prompt_router.strong, reason=reason, wants_samples=0)
 
     def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:
         """The second stage for a stream, from the draft's first tokens: pass it on or escalate, before anything is
@@ -332,33 +350,6 @@ class Router:
             *(first, saved.gate, saved.active, decides, saved.rules, saved.about),
             *(saved.beliefs, saved.rehearsal, saved.trials, saved.weaker),
         )
-
-
-def believed_quality(router: Router, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-    """(n,) believed accuracy of the weak and of the strong model's answers, by the strong model's samples; label-free.
-
-    The mean over the training prompts with the nearest held-out scores. Raises InputError without samples.
-    """
-    return believed_at(router, router.prompt_router.score(list(prompts)))
-
-
-def believed_at(router: Router, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The same of prompts with these scores, (n,)."""
-    if router.beliefs is None:
-        raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
-    known = router.prompt_router.training_scores
-    order = np.argsort(known, kind="stable")
-    width = max(1, round(len(known) ** 0.5))
-    weak, strong = (
-        np.interp(scores, _running_mean(known[order], width), _running_mean(side[order], width))
-        for side in router.beliefs
-    )
-    return weak, strong
-
-
-def _running_mean(values: FloatArray, width: int) -> FloatArray:
-    """Means of ``width`` neighbouring values, (n - width + 1,)."""
-    return np.convolve(values, np.full(width, 1.0 / width), mode="valid")
 
 
 def drafts_of(

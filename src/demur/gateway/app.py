@@ -54,6 +54,7 @@ from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.spoken import SpokenApis
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
+from demur.gateway.upstreams.usable_answer import usable_answer
 from demur.models.prices import LengthRatio
 from demur.records import Role
 
@@ -233,6 +234,13 @@ class Gateway:
             choice = self._chooser.choose_unrouted(self.settings, question, unspoken)
         exchange.choice = choice
         fallback = self._may_fall_back(choice, question, unspoken)
+        found = await self._first_answer(exchange, choice, sent, fallback=fallback)
+        if fallback and not choice.forced and question.one_answer and found.role == "weak":
+            return await usable_answer(self.upstreams, found, sent, exchange.calls)
+        return found
+
+    async def _first_answer(self, exchange: Exchange, choice: Choice, sent: Outgoing, *, fallback: bool) -> Sent:
+        """The answer of the chosen model, after the gate has looked at it where it is to."""
         if not choice.to_check:
             return await first_answer(self.upstreams, choice, sent, exchange.calls, fallback=fallback)
         checked = exchange.checked = await checked_draft(

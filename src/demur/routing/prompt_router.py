@@ -178,6 +178,11 @@ class PromptRouter:
         return Looked(self.score_vectors(vectors, prompts), np.asarray(familiar), untold)
 
     @property
+    def learned_calls(self) -> bool:
+        """Was it trained on requests with tools?"""
+        return bool(self.record.get("calls"))
+
+    @property
     def forced_role(self) -> Role | None:
         """Where prompts go that cannot be told, whatever their score; None where the score decides."""
         return None if self.on_unknown == "score" else self.on_unknown

@@ -22,6 +22,7 @@ def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
         "prompts": Path(config.prompts).name,
         "labels": asdict(config.label) | used | _belief(preferences[0]),
         "held_back": len(run.test),
+        "calls": any(prompt.request for prompt in run.train),
         "sampling": asdict(config.sampling),
         "encoder": config.router.encoder,
         "strong_share": config.strong_share,

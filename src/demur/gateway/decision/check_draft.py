@@ -20,6 +20,7 @@ import aiohttp
 from demur.errors import EndpointError
 from demur.gate.gate import HEAD_TOKENS
 from demur.gateway.decision.abilities import is_refusal
+from demur.gateway.decision.check_form import requested_form
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question
 from demur.gateway.http.json_edit import without_logprobs
@@ -120,12 +121,13 @@ class DraftChecker:
             alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold)
             return Draft(answer, alone, call)
         text, samples = self._sent.question.text, [draft]
+        form = requested_form(self._sent.question.body)
         with charge_if_cut(self._calls, "weak", call.tokens.prompt, lambda: call.tokens.completion):
-            made = await self._decider.check(first, text, samples)
+            made = await self._decider.check(first, text, samples, form)
             while made.wants_samples:
                 extra = await self._extra_sample(len(samples))
                 samples += [extra] if extra else []
-                made = await self._decider.check(made, text, samples, final=extra is None)
+                made = await self._decider.check(made, text, samples, form, final=extra is None)
         return Draft(answer, made, call, len(samples) - 1)
 
     async def _extra_sample(self, index: int) -> Sample | None:

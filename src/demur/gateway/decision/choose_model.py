@@ -135,8 +135,10 @@ class Chooser:
 
     async def _decide(self, question: Question, threshold: float | None, stays: str) -> Choice:
         # A stream waits for its first tokens only where looking at them was found to pay.
-        waits = not question.streamed or self._decider.router.checks_streams
-        gate = waits and question.one_text and not stays
+        router = self._decider.router
+        waits = not question.streamed or (router.checks_streams and "tools" not in question.kind)
+        learned = "tools" not in question.kind or router.prompt_router.learned_calls
+        gate = waits and learned and question.one_answer and not stays
         try:
             made = await self._decider.decide(question.text, threshold, gate=gate)
         except (DemurError, RuntimeError) as error:  # a failing router must not stop the service

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -84,9 +85,12 @@ class Decider:
             )
         return replace(made, decision=self.router.first_stage(decision) if gate else decision)
 
-    async def check(self, decision: Decision, text: str, samples: Sequence[Sample], *, final: bool = False) -> Decision:
-        """The second stage, in the worker thread: comparing meanings may ask a model."""
-        work = partial(self.router.check, decision, text, samples, final=final)
+    async def check(
+        self, decision: Decision, text: str, samples: Sequence[Sample], form: Mapping[str, Any], *, final: bool = False
+    ) -> Decision:
+        """The second stage, in the worker thread: comparing meanings may ask a model. ``form``: that the request asks
+        for."""
+        work = partial(self.router.check, decision, text, samples, request=form, final=final)
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def _start(self) -> None:

@@ -29,7 +29,7 @@ class Question:
     model: str  # that the client named
     streamed: bool
     chat: bool  # messages, rather than a prompt
-    one_text: bool  # one answer in text: the gate can look at it
+    one_answer: bool  # one, of an API that the gate can read
     logprobs: bool  # the client asks for them
     seed: int | None
     tokens: int  # of the request, estimated
@@ -66,7 +66,7 @@ def read_question(
         model=clean(fields["model"]),
         streamed=bool(fields.get("stream")),
         chat="messages" in fields,
-        one_text=protocol.checked and is_one_text(fields),
+        one_answer=protocol.checked and is_one_answer(fields),
         logprobs=not (fields.get("logprobs") is None or fields.get("logprobs") is False),
         seed=fields["seed"] if type(fields.get("seed")) is int else None,
         tokens=tokens,
@@ -94,8 +94,7 @@ def _most_tokens(fields: Mapping[str, Any]) -> int:
     return most * (count if type(count) is int and 0 < count <= MOST_ANSWERS else 1)
 
 
-def is_one_text(fields: Mapping[str, Any]) -> bool:
-    """One answer in text: what asks for several, or for tools, is routed by its prompt alone."""
+def is_one_answer(fields: Mapping[str, Any]) -> bool:
+    """One answer: what asks for several is routed by its prompt alone."""
     one = fields.get("n") in (None, 1) and fields.get("best_of") in (None, 1)
-    text = isinstance(fields.get("prompt", ""), str)
-    return one and text and not fields.get("tools") and not fields.get("functions")
+    return one and isinstance(fields.get("prompt", ""), str)

@@ -1,0 +1,38 @@
+"""How good both models' answers to prompts are believed to be, by the samples that a router was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from demur.errors import InputError
+from demur.gate.router import Router
+from demur.records import FloatArray
+
+
+def believed_quality(router: Router, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """(n,) believed accuracy of the weak and of the strong model's answers, by the strong model's samples; label-free.
+
+    The mean over the training prompts with the nearest held-out scores. Raises InputError without samples.
+    """
+    return believed_at(router, router.prompt_router.score(list(prompts)))
+
+
+def believed_at(router: Router, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same of prompts with these scores, (n,)."""
+    if router.beliefs is None:
+        raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
+    known = router.prompt_router.training_scores
+    order = np.argsort(known, kind="stable")
+    width = max(1, round(len(known) ** 0.5))
+    weak, strong = (
+        np.interp(scores, _running_mean(known[order], width), _running_mean(side[order], width))
+        for side in router.beliefs
+    )
+    return weak, strong
+
+
+def _running_mean(values: FloatArray, width: int) -> FloatArray:
+    """Means of ``width`` neighbouring values, (n - width + 1,)."""
+    return np.convolve(values, np.full(width, 1.0 / width), mode="valid")

@@ -1,0 +1,58 @@
+"""The strong model's answer in place of a weak one that its client could not use: a call that does not fit the tools of
+its request, JSON that does not fit the response format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from demur.gateway.decision.check_draft import Outgoing
+from demur.gateway.decision.check_form import check_form, requested_form
+from demur.gateway.decision.choose_model import Choice
+from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.upstreams.answer import is_temporary
+from demur.gateway.upstreams.ask_upstreams import Sent, first_answer
+from demur.gateway.upstreams.calls import Call, charge_if_cut
+from demur.gateway.upstreams.passed import PassedAnswer
+from demur.gateway.upstreams.upstream import BROKEN, Upstream
+from demur.records import Role
+
+
+async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: Outgoing, calls: list[Call]) -> Sent:
+    """The weak model's answer if it has the requested form, as far as that can be told; else the strong model's.
+
+    Where the strong model cannot be asked, the weak one's answer stays. ``calls`` takes what is paid beside the answer.
+    Raises ApiError where the weak model breaks off and the strong one is down.
+    """
+    form = requested_form(sent.question.body)
+    if not form or found.answer.status != 200:
+        return found
+    read = PassedAnswer(sent.protocol)
+    try:
+        with charge_if_cut(calls, "weak", sent.question.tokens, lambda: read.tokens(sent.question.tokens).completion):
+            formed = await check_form(found.answer, form, read)
+    except BROKEN:
+        found.answer.close()
+        reason = f"{found.reason}; {found.model} broke off its answer, so the strong model answers"
+        return replace(await _strong(upstreams, reason, sent, calls), fallback=True)
+    except BaseException:  # the client has disconnected
+        found.answer.close()
+        raise
+    found = replace(found, answer=formed.answer)
+    if not formed.problem:
+        return found
+    reason = f"{found.reason}; the weak answer is of no use: {formed.problem}"
+    try:
+        strong = await _strong(upstreams, f"{reason}, so the strong model answers", sent, calls)
+    except ApiError as error:
+        return replace(found, reason=f"{reason}; {error.message}")
+    if is_temporary(strong.answer.status):
+        strong.answer.close()
+        return replace(found, reason=f"{reason}; {strong.model} answered {strong.answer.status}")
+    calls.append(Call("weak", read.tokens(sent.question.tokens)))
+    return strong
+
+
+async def _strong(upstreams: Mapping[Role, Upstream], reason: str, sent: Outgoing, calls: list[Call]) -> Sent:
+    return await first_answer(upstreams, Choice("strong", reason), sent, calls, fallback=False)
