@@ -16,6 +16,7 @@ import pytest
 
 from demur.errors import InputError
 from demur.gateway.cold_start import ASKED, check_learning, cold_router
+from demur.gateway.ledger.feedback import Feedback, keep_feedback, losses
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.server import running
@@ -23,11 +24,11 @@ from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel
 from demur.learning.choice import DUPLICATE, choose
 from demur.learning.process import forget, rollback, tried_routers
 from demur.learning.promotion import compare
-from demur.learning.round import learn_round
+from demur.learning.round import learn_round, watched
 from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
 from demur.testing import FakeEndpoint, fake_endpoint
-from gateways import RECORD, gateway, save_router
+from gateways import EASY, RECORD, gateway, save_router
 
 NOW = 1_800_000_000.0
 
@@ -213,6 +214,52 @@ async def test_prompts_are_kept_only_while_learning_is_on(tmp_path: Path) -> Non
             await found.ask("a secret aa?")
         kept = sorted(one.prompt for one in read_ledger(str(tmp_path / name / "ledger.sqlite")))
         assert kept == (["", ""] if learn is None else ["", "aaa aa?"])
+
+
+# -- feedback --------------------------------------------------------------------------------------------------------
+
+
+async def test_feedback_is_kept_and_the_last_verdict_of_a_client_counts(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        _, headers, _ = await found.ask(EASY)
+        body = {"id": headers["x-demur-decision-id"], "verdict": "good"}
+        url = f"{found.address}/v1/feedback"
+        async with found.session.post(url, json=body) as answer:
+            assert answer.status == 200
+        async with found.session.post(url, json=body | {"verdict": "bad"}) as answer:
+            assert answer.status == 200
+    assert headers["x-demur-model"] == "small"
+    assert losses(str(tmp_path / "ledger.sqlite")) == [1.0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{", b'{"id": 1, "verdict": "good"}', b'{"id": "x", "verdict": "good"}', b" " * 5000]
+    + [json.dumps({"id": "0" * 32, "verdict": verdict}).encode() for verdict in ("", None, "GOOD", 1)],
+)
+async def test_feedback_that_names_no_decision_or_no_verdict_is_refused(tmp_path: Path, body: bytes) -> None:
+    async with gateway(tmp_path) as found, found.session.post(f"{found.address}/v1/feedback", data=body) as answer:
+        assert answer.status == 400
+        assert "error" in await answer.json()
+
+
+def test_only_the_client_that_asked_can_judge_and_only_what_was_demurs_choice(tmp_path: Path) -> None:
+    ledger = write_records(
+        tmp_path / "ledger.sqlite",
+        {"key": "anna", "role": "weak"},
+        {"key": "anna", "role": "strong", "at": NOW},
+        {"key": "anna", "role": "direct"},
+    )
+    assert losses(ledger) == []
+    for id, key in (("id0", "anna"), ("id0", "ben"), ("id1", "anna"), ("id2", "anna"), ("id9", "anna")):
+        keep_feedback(ledger, Feedback(id, key, NOW, "bad"))
+    assert losses(ledger) == [1.0, 0.0]
+
+
+def test_what_is_watched_is_said_only_where_something_was_judged() -> None:
+    assert watched([], 0.05) == ""
+    assert "in force (0 lost of 100" in watched([0.0] * 100, 0.05)
+    assert "not shown (10 lost of 100" in watched([1.0] * 10 + [0.0] * 90, 0.05)
 
 
 # -- the whole -------------------------------------------------------------------------------------------------------

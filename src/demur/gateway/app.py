@@ -186,9 +186,9 @@ class Gateway:
         """Admit a request; returns the name of its key. Raises ApiError."""
         if self.in_flight > self.settings.max_in_flight:
             raise ApiError(429, "The gateway is full; try again.", "overloaded", "overloaded", retry_after=1)
-        return self._admit_client(request)
+        return self.admit_client(request)
 
-    def _admit_client(self, request: web.Request) -> str:
+    def admit_client(self, request: web.Request) -> str:
         """The name of a request's key; without keys only clients on this machine are admitted. Raises ApiError."""
         if self.admission.keys is None:
             refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
@@ -197,7 +197,7 @@ class Gateway:
     def _admit_reader(self, request: web.Request) -> None:
         """Admit a request that no model answers. Raises ApiError."""
         try:
-            self._admit_client(request)
+            self.admit_client(request)
         except ApiError as error:
             self.metrics.refuse(error.status)
             raise

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from demur.gateway.app import Gateway
+from demur.gateway.feedback import take_feedback
 from demur.gateway.http.connections import Connection
 from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError
@@ -32,6 +33,7 @@ def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin:
         app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
         for path in (*(protocol.path for protocol in PROTOCOLS), "/models", "/models/{name:.+}"):
             app.router.add_options(f"{prefix}{path}", preflight(gateway))
+    app.router.add_post("/v1/feedback", partial(take_feedback, gateway), expect_handler=answer_expect)
     app.router.add_get("/health", gateway.live)
     app.router.add_get("/health/ready", gateway.ready)
     if admin:

@@ -68,7 +68,10 @@ class LearnSettings:
     every: int = field(default=50, metadata={"at_least": 1})  # new labels between two candidates
     every_seconds: float = field(default=60.0, metadata={"above": 0, "at_most": LONGEST_SECONDS})  # between two rounds
     strong_share: float = field(default=0.3, metadata={"at_least": 0, "at_most": 1})  # of a promoted router
+    system: str = ""  # system message that prompts are sampled with: what your clients send
     encoder: str = "bge-small"
+    # Watched by the feedback of clients: the share of answers for which the strong model would have been better.
+    missed_at_most: float = field(default=0.05, metadata={"above": 0, "below": 1})
     retain_days: float = field(default=30.0, metadata={"above": 0})  # prompts are erased after so long
     never: tuple[str, ...] = ()  # regular expressions: a prompt in which one is found is not kept
     never_keys: tuple[str, ...] = ()  # names of client keys whose prompts are not kept

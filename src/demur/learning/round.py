@@ -22,12 +22,14 @@ from demur.config import ModelConfig, RouterConfig, RunConfig, from_mapping
 from demur.errors import BudgetError, DemurError, InputError
 from demur.files import read_mapping, write_whole
 from demur.gate.router import Router
+from demur.gateway.ledger.feedback import losses
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.labels.from_samples import Labels
 from demur.learning.choice import choose
 from demur.learning.promotion import Comparison, compare
 from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
 from demur.learning.versions import Version, keep_version, next_number, promote, router_folder, serving
+from demur.measure.watched_promise import WatchedPromise
 from demur.methods.estimator import unit_rows
 from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
 from demur.records import FloatArray, Progress, SamplingSettings, no_progress
@@ -51,13 +53,15 @@ class Status:
     serving: int | None  # version that serves
     usd_today: float
     said: str  # what the last step came to
+    promise: str = ""  # what clients' feedback shows of answers that were missed; empty without any
 
     @property
     def sentence(self) -> str:
         """The status as one sentence."""
         share = f", {self.told / self.sampled:.0%} could be told" if self.sampled else ""
         now = f"version {self.serving} serves" if self.serving else "no router serves yet, the strong model answers"
-        return f"{self.seen:,} prompts seen, {self.sampled:,} sampled{share}; {now}; {self.said}"
+        promised = f"; {self.promise}" if self.promise else ""
+        return f"{self.seen:,} prompts seen, {self.sampled:,} sampled{share}; {now}; {self.said}{promised}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def learn_round(
         run.lock("learn")
         taken, state = _take(run, settings, learn, state)
         if not taken:
-            return _tell(folder, state, 0, 0.0, "waiting for prompts", now())
+            return _tell(settings, state, 0, 0.0, "waiting for prompts", now())
         config.save()
         state, spent, stopped = _sample(run, learn, state, now())
         complete = sum(map(run.is_complete, run.prompts))
@@ -94,7 +98,7 @@ def learn_round(
         if complete - state.compared >= learn.every:
             said, state = _refit(run, settings, replace(state, compared=complete), now())
         _write_state(folder, state)
-    return _tell(folder, state, complete, spent, said, now())
+    return _tell(settings, state, complete, spent, said, now())
 
 
 def learning_run(settings: GatewaySettings, learn: LearnSettings) -> RunConfig:
@@ -111,7 +115,7 @@ def learning_run(settings: GatewaySettings, learn: LearnSettings) -> RunConfig:
         str((folder / "prompts.jsonl").absolute()),
         *(weak, strong),
         run=learn.folder,
-        sampling=SamplingSettings(n=learn.samples, max_tokens=learn.max_tokens, seed=learn.seed),
+        sampling=SamplingSettings(n=learn.samples, max_tokens=learn.max_tokens, seed=learn.seed, system=learn.system),
         router=RouterConfig(methods=("kernel",), encoder=learn.encoder),
         test_share=0.0,
         strong_share=learn.strong_share,
@@ -233,7 +237,18 @@ def _write_state(folder: Path, state: State) -> None:
     write_whole(folder / STATE, json.dumps(asdict(state)) + "\n")
 
 
-def _tell(folder: Path, state: State, sampled: int, usd: float, said: str, at: float) -> Status:
-    found = Status(at, state.seen, sampled, state.told, serving(folder), usd, said)
+def _tell(settings: GatewaySettings, state: State, sampled: int, usd: float, said: str, at: float) -> Status:
+    learn = settings.learn or LearnSettings()
+    folder = Path(learn.folder)
+    promised = watched(losses(settings.ledger), learn.missed_at_most)
+    found = Status(at, state.seen, sampled, state.told, serving(folder), usd, said, promised)
     write_whole(folder / STATUS, json.dumps(asdict(found)) + "\n")
     return found
+
+
+def watched(lost: Sequence[float], risk: float) -> str:
+    """What judged answers show of a promise that at most a share ``risk`` of better answers is missed."""
+    promise = WatchedPromise(risk)
+    for loss in lost:
+        promise.add(loss)
+    return promise.sentence if lost else ""

@@ -1,0 +1,67 @@
+"""What clients said of answers, beside the decisions in the ledger; and the losses that a promise is watched by."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from demur.errors import StoreError
+from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
+from demur.gateway.ledger.read import query_ledger
+
+Verdict = Literal["good", "bad"]
+TABLE = (
+    "create table if not exists feedback (id text not null, \"key\" text not null default '', "
+    'at double precision not null, verdict text not null, primary key (id, "key"))'
+)
+INSERT = 'insert into feedback (id, "key", at, verdict) values ({}) on conflict (id, "key") do update set {}'
+CHANGED = "verdict = excluded.verdict, at = excluded.at"
+# Only of decisions that the client's own key asked for, and that were demur's to make.
+LOSSES = (
+    "select decisions.role, feedback.verdict from feedback join decisions on decisions.id = feedback.id "
+    "and decisions.\"key\" = feedback.\"key\" where decisions.role in ('weak', 'strong') order by decisions.at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A verdict on one answer; a later one of the same client replaces it."""
+
+    id: str  # of the decision: the header x-demur-decision-id
+    key: str  # name of the client's key
+    at: float  # seconds since 1970
+    verdict: Verdict
+
+
+def keep_feedback(url: str, given: Feedback) -> None:
+    """Write a verdict; raises StoreError."""
+    values = (given.id, given.key, given.at, given.verdict)
+    if url.startswith(SCHEMES):
+        _write_postgres(url, values)
+        return
+    try:
+        with closing(sqlite3.connect(url, timeout=10)) as db, db:
+            db.execute(TABLE)
+            db.execute(INSERT.format("?, ?, ?, ?", CHANGED), values)
+    except sqlite3.Error as error:
+        raise StoreError(f"{url}: feedback cannot be kept ({error})") from None
+
+
+def _write_postgres(url: str, values: tuple[object, ...]) -> None:
+    prepare: Callable[[Callable[[str], Any]], None] = lambda execute: execute(TABLE)  # noqa: E731
+    with closing(PostgresConnection(url, prepare)) as connection, connection.transaction() as db:
+        db.execute(INSERT.format("%s, %s, %s, %s", CHANGED), values)
+
+
+def losses(url: str) -> list[float]:
+    """1 for every answer of the weak model that was called bad, 0 for every other that was judged; in order of time.
+
+    A bad answer of the weak model counts as a better one that was missed, whatever the strong model would have said.
+    """
+    try:
+        return [float(role == "weak" and verdict == "bad") for role, verdict in query_ledger(url, LOSSES)]
+    except StoreError:  # no feedback was given yet
+        return []
