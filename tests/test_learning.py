@@ -19,6 +19,7 @@ from demur.gateway.cold_start import ASKED, check_learning, cold_router
 from demur.gateway.ledger.feedback import Feedback, keep_feedback, losses
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.operator.dashboard import statistics
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel
 from demur.learning.choice import DUPLICATE, choose
@@ -297,6 +298,7 @@ async def test_a_gateway_without_a_router_learns_one_from_its_traffic_and_serves
             assert (await found.decider.decide("aaa aa?")).decision.role == "strong"
             status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
             assert (status.seen, status.serving) == (80, 1), status.sentence
+            assert statistics(found, None)["learning"] == status.sentence
             asked, until = len(weak.requests), time.monotonic() + 10
             while (easy := await found.decider.decide(planted_prompt(1000))).decision.role == "strong":
                 assert time.monotonic() < until, easy.decision.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,19 @@ ASKED = "learning from traffic: no router is told from random yet, so the strong
 
 
 SERVING = "serving"  # in a learning folder: a symbolic link to the router that was promoted last
+
+STATUS = "status.json"  # in a learning folder: how far learning is
+
+
+def learning_sentence(settings: GatewaySettings) -> str:
+    """How far learning is, as its last round said; empty where nothing is learned, or nothing said yet."""
+    if settings.learn is None:
+        return ""
+    try:
+        found = json.loads((Path(settings.learn.folder) / STATUS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("sentence", "")) if isinstance(found, dict) else ""
 
 
 def router_in_force(settings: GatewaySettings) -> str | None:

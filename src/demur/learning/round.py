@@ -22,6 +22,7 @@ from demur.config import ModelConfig, RouterConfig, RunConfig, from_mapping
 from demur.errors import BudgetError, DemurError, InputError
 from demur.files import read_mapping, write_whole
 from demur.gate.router import Router
+from demur.gateway.cold_start import STATUS
 from demur.gateway.ledger.feedback import losses
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.labels.from_samples import Labels
@@ -38,7 +39,7 @@ from demur.runs.run import Run, open_run
 from demur.sampling.budget import spent_before
 from demur.sampling.pair import check_pair, sample_pair
 
-STATUS, STATE = "status.json", "state.json"
+STATE = "state.json"
 LARGEST_CHOICE = 2_000  # prompts that are compared with each other at once
 
 
@@ -242,7 +243,7 @@ def _tell(settings: GatewaySettings, state: State, sampled: int, usd: float, sai
     folder = Path(learn.folder)
     promised = watched(losses(settings.ledger), learn.missed_at_most)
     found = Status(at, state.seen, sampled, state.told, serving(folder), usd, said, promised)
-    write_whole(folder / STATUS, json.dumps(asdict(found)) + "\n")
+    write_whole(folder / STATUS, json.dumps(asdict(found) | {"sentence": found.sentence}) + "\n")
     return found
 
 

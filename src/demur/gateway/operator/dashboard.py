@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from demur.gateway.cold_start import learning_sentence
 from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.operator.metrics import Gauges, prometheus, sum_series
@@ -60,6 +61,7 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
         "threshold": gateway.decider.router.threshold,
+        "learning": learning_sentence(gateway.settings),
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
     }
