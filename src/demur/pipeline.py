@@ -46,6 +46,7 @@ from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_routers, with_probabilities
 from demur.routing.verdict import Verdict, recorded
+from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import answer_lengths, record_of, serving_costs
@@ -233,6 +234,7 @@ def sample(
     concurrency: int | None = None,
     ask_refused: bool = False,
     again: bool = False,
+    dry_run: bool = False,
     announce: Announce | None = None,
     progress: Progress = no_progress,
 ) -> PairSpend:
@@ -241,7 +243,8 @@ def sample(
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
     million tokens; ``concurrency`` is of requests to each model. Prompts that a model refused before are left out,
     unless ``ask_refused``. A folder that holds a run with other samples is refused, unless that is to be begun
-    ``again``. Raises InputError, EndpointError, BudgetError, StoreError.
+    ``again``. A ``dry_run`` announces the estimate and asks nothing. Raises InputError, EndpointError, BudgetError,
+    StoreError.
     """
     settings = SamplingSettings(
         n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
@@ -252,6 +255,8 @@ def sample(
     config = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd)
     config = with_absolute_paths(config)
     check_pair(config)
+    if dry_run:
+        return sample_dry(begin_run(config, again=again), announce, progress)
     with open_run(begin_run(config, again=again), progress=progress) as opened:
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)

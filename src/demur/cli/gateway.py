@@ -107,11 +107,17 @@ def ledger(
 
     if by is not None:
         page = bill_page(url, by, since=since)
-        return printing.as_json(page) if json else printing.lines(page.lines)
+        if json:
+            return printing.as_json(page)
+        printing.lines(page.lines)
+        return printing.next_step("demur ledger --export prompts.jsonl, then demur replay prompts.jsonl")
     if since is not None:
         raise InputError("--since belongs to --by; give --by key, conversation, model or day")
     found = ledger(url, last=last, export=export)
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur ledger {url} --by day")
 
 
 KeyFile = Annotated[Path, typer.Option(help="File of hashed keys.")]

@@ -40,7 +40,8 @@ def models(context: typer.Context, json: AsJson = False) -> None:
 
     if json:
         return printing.as_json(catalogue())
-    return printing.models(catalogue())
+    printing.models(catalogue())
+    return printing.next_step("demur models fetch NAME")
 
 
 @models_app.command("fetch")
@@ -66,7 +67,8 @@ def doctor(
     found = doctor(endpoint)
     if json:
         return printing.as_json(found)
-    return printing.lines(found.lines)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur sample prompts.jsonl --weak MODEL@URL --strong {endpoint}")
 
 
 def entail(
@@ -91,4 +93,5 @@ def entail(
     found = entail(question, answer_a, answer_b, entailment=entailment, rules=rules, store=store)
     if json:
         return printing.as_json(found)
-    return printing.lines(found.lines)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur label --entailment {entailment or 'shipped'}")

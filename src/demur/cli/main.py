@@ -7,6 +7,7 @@ It computes nothing.
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ import typer
 from demur.cli import printing
 from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.grade import add_commands as grade_commands
+from demur.cli.groups import CommandGroups, show_path
 from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.learning import add_commands as learning_commands
@@ -24,13 +26,15 @@ from demur.cli.options import with_options
 from demur.cli.paper import add_commands as paper_commands
 from demur.config import A_MODEL, LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
-from demur.evaluation.criterion import Criterion
+from demur.evaluation.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.records import SamplingSettings
+from demur.runs.steps import current_threshold, is_router
 
 HELP_NAMES = ["-h", "--help"]
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
+    cls=CommandGroups,
+    invoke_without_command=True,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": HELP_NAMES},
@@ -39,6 +43,7 @@ app = typer.Typer(
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Also the gate's table, and what the words mean.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would come of it, and change nothing.")]
 Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
 
 
@@ -53,11 +58,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """The small model answers unless it demurs; then the large one does."""
+    if context.invoked_subcommand is None:
+        show_path()
 
 
 @app.command()
@@ -72,7 +80,7 @@ def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
     printing.outcome(outcome)
     for answered in answer_examples(run):
         printing.print_answered(answered)
-    return None
+    return printing.next_step("demur serve --demo")
 
 
 @app.command()
@@ -88,7 +96,8 @@ def run(
         outcome = run(file, again=again, announce=None if json else printing.estimate, progress=progress)
     if json:
         return printing.as_json(outcome)
-    return printing.outcome(outcome)
+    printing.outcome(outcome)
+    return printing.next_in(outcome.folder)
 
 
 @app.command()
@@ -111,13 +120,14 @@ def sample(
     concurrency: Annotated[int | None, typer.Option(help="Concurrent requests per model.  [default: 4]")] = None,
     ask_refused: Annotated[bool, typer.Option(help="Request again the prompts that a model refused before.")] = False,
     again: Again = False,
+    dry_run: DryRun = False,
     json: AsJson = False,
     **given: Any,
 ) -> None:
     """Sample both models n times per prompt; stored answers are never requested again."""
     from demur.pipeline import sample
 
-    show = None if json else printing.estimate
+    show = printing.dry_estimate if dry_run else None if json else printing.estimate
     with printing.progress_bar() as progress:
         spend = sample(
             *(prompts, weak, strong),
@@ -128,13 +138,17 @@ def sample(
             concurrency=concurrency,
             ask_refused=ask_refused,
             again=again,
+            dry_run=dry_run,
             announce=show,
             progress=progress,
             **given,
         )
+    if dry_run:
+        return printing.next_step("the same command without --dry-run")
     if json:
         return printing.as_json(spend)
-    return printing.spend(spend)
+    printing.spend(spend)
+    return printing.next_in(run)
 
 
 @app.command()
@@ -149,7 +163,8 @@ def label(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: As
     if json:
         return printing.as_json(labels)
     printing.labels(labels)
-    return printing.outdated(Path(run))
+    printing.outdated(Path(run))
+    return printing.next_in(run)
 
 
 @app.command()
@@ -169,7 +184,7 @@ def train(
     if json:
         return printing.as_json(router.describe())
     printing.print_trained(router, Path(run), verbose=verbose)
-    return printing.outdated(Path(run))
+    return printing.next_in(run)
 
 
 @app.command()
@@ -183,7 +198,9 @@ def evaluate(
         evaluation = evaluate(run=run, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(evaluation)
-    return printing.evaluation(evaluation, verbose=verbose)
+    printing.evaluation(evaluation, verbose=verbose)
+    printing.outdated(Path(run))
+    return printing.next_in(run)
 
 
 @app.command()
@@ -193,6 +210,7 @@ def calibrate(
     router: RouterFolder = "run/router",
     allow_endpoint: AllowEndpoint = None,
     anyway: Anyway = False,
+    dry_run: DryRun = False,
     json: AsJson = False,
     **given: Any,
 ) -> None:
@@ -200,12 +218,22 @@ def calibrate(
     from demur.evaluation.calibrate import calibrate
     from demur.evaluation.replay import replay as replay_prompts
 
-    calibration = calibrate(prompts, router=router, allow_endpoints=allow_endpoint or (), anyway=anyway, **given)
+    if all(given[name] is None for name in CRITERIA) and is_router(Path(router)):  # else its own error is raised
+        given["strong_share"] = _ask_share(router, prompts)
+    calibration = calibrate(
+        prompts, router=router, allow_endpoints=allow_endpoint or (), anyway=anyway, dry_run=dry_run, **given
+    )
     if json:
         return printing.as_json(calibration)
-    printing.calibration(calibration, router)
-    typer.echo(replay_prompts(prompts, router=router, allow_endpoints=allow_endpoint or ()).headline.sentence)
-    return printing.outdated(Path(router).parent)
+    printing.calibration(calibration, router, dry_run=dry_run)
+    found = replay_prompts(
+        prompts, router=router, threshold=calibration.threshold, allow_endpoints=allow_endpoint or ()
+    )
+    typer.echo(found.headline.sentence)
+    if dry_run:
+        return printing.next_step("the same command without --dry-run")
+    printing.outdated(Path(router).parent)
+    return printing.next_in(Path(router).parent)
 
 
 @app.command()
@@ -223,7 +251,8 @@ def route(
     decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
     if json:
         return printing.as_json(decision)
-    return printing.decision(text, decision)
+    printing.decision(text, decision)
+    return printing.next_step(f"demur explain {shlex.quote(text[:200])}")
 
 
 @app.command()
@@ -238,7 +267,10 @@ def explain(
 
     printing.outdated(Path(router).parent)
     found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(_read_prompt(prompt))
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur serve {router}")
 
 
 @app.command()
@@ -254,7 +286,12 @@ def replay(
 
     printing.outdated(Path(router).parent)
     found = replay(file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or ())
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(
+        f"demur calibrate {shlex.quote(str(file))} --strong-share 0.3 --router {router} --dry-run"
+    )
 
 
 @app.command()
@@ -264,7 +301,12 @@ def report(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: A
 
     printing.outdated(Path(run))
     page = report(run=run, allow_endpoints=allow_endpoint or ())
-    return printing.as_json({"page": page}) if json else typer.echo(f"wrote {page}")
+    return printing.as_json({"page": page}) if json else _report_written(page, run)
+
+
+def _report_written(page: Path, run: str) -> None:
+    typer.echo(f"wrote {page}")
+    printing.next_in(run)
 
 
 inspect_commands(app)
@@ -272,6 +314,19 @@ grade_commands(app)
 gateway_commands(app)
 learning_commands(app)
 paper_commands(app)
+
+
+def _ask_share(router: str, prompts: str) -> float:
+    """The strong share that a person at a terminal asks for. Raises InputError elsewhere, with what is there now."""
+    now = current_threshold(Path(router))
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"{router}: {now}; say what you wish, such as demur calibrate {prompts} --strong-share 0.3, --usd-per-1k, "
+            "--keep-quality or --risk"
+        )
+    typer.echo(f"{router}: {now}")
+    share: float = typer.prompt("Share of calls for the strong model", default=USUAL_SHARE, type=float)
+    return share
 
 
 def _read_prompt(prompt: str) -> str:

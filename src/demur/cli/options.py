@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 import typer
 
 # Parameters of a command that are shown after a record's options.
-LAST = ("max_usd", "allow_endpoint", "anyway", "again", "verbose", "json")
+LAST = ("max_usd", "allow_endpoint", "anyway", "again", "dry_run", "verbose", "json")
 Command = TypeVar("Command", bound=Callable[..., None])
 
 

@@ -116,4 +116,7 @@ def signals(
     with printing.progress_bar() as progress:
         found = signals(run=run, ask=ask, max_usd=max_usd, allow_endpoints=allow_endpoint or (), progress=progress)
     printing.outdated(Path(run))
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step("demur label --definition NAME, with the one that tells best")

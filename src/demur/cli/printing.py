@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded
 from demur.runs.lineage import outdated as outdated_stages
+from demur.runs.steps import next_command
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation
@@ -81,6 +83,20 @@ class _Rate(TextColumn):
         return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
 
 
+QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
+
+
+def next_step(command: str) -> None:
+    """The command that comes next, to be copied; on stderr, so that results can be piped."""
+    if not QUIET.get():
+        err.print(f"next: {printable(command)}", markup=False, soft_wrap=True)
+
+
+def next_in(folder: str | Path) -> None:
+    """The command that comes next in a run's folder."""
+    next_step(next_command(Path(folder)))
+
+
 def _whole() -> Column:
     return Column(no_wrap=True, overflow="fold")
 
@@ -96,21 +112,26 @@ def progress_bar() -> Iterator[Progress]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=_whole()),
         TextColumn("{task.fields[time]}"),
     )
-    with Bar(*columns, console=err) as bar:
-        stages: dict[str, Any] = {}
+    bar, stages = Bar(*columns, console=err, disable=QUIET.get()), dict[str, Any]()
 
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bar.add_task(stage, total=total or None, time="left")  # 0: unknown
-            bar.update(stages[stage], completed=done, total=total or None, time="taken" if done >= total else "left")
+    def show(stage: str, done: int, total: int) -> None:
+        if not stages:  # an empty bar would leave an empty line, such as before an error
+            bar.start()
+        if stage not in stages:
+            stages[stage] = bar.add_task(stage, total=total or None, time="left")  # 0: unknown
+        bar.update(stages[stage], completed=done, total=total or None, time="taken" if done >= total else "left")
 
-        try:
-            yield show
-        except KeyboardInterrupt as stopped:
+    try:
+        yield show
+    except KeyboardInterrupt as stopped:
+        if stages:
             bar.stop()
-            kept = str(stopped) or "answers that were paid for are kept, and the same command continues from there"
-            err.print(f"demur: stopped; {kept}", markup=False)
-            raise
+        kept = str(stopped) or "answers that were paid for are kept, and the same command continues from there"
+        err.print(f"demur: stopped; {kept}", markup=False)
+        raise
+    finally:
+        if stages:
+            bar.stop()
 
 
 def plain(value: Any) -> Any:
@@ -215,7 +236,13 @@ def _escape(text: str) -> str:
 
 def estimate(expected: PairEstimate) -> None:
     """What sampling will cost, before it begins."""
-    err.print(expected.sentence)
+    if not QUIET.get():
+        err.print(expected.sentence, markup=False)
+
+
+def dry_estimate(expected: PairEstimate) -> None:
+    """The same, as the result of a dry run."""
+    out.print(f"dry run; {expected.sentence}", markup=False)
 
 
 def spend(spent: PairSpend) -> None:
@@ -251,9 +278,10 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
         gate_trials(router.trials, router.lines[1:])
 
 
-def calibration(found: Calibration, router: str) -> None:
-    """The threshold that was set, and the share that it reached."""
-    out.print(f"{router}: threshold {found.threshold:.4f}; {found.sentence}")
+def calibration(found: Calibration, router: str, *, dry_run: bool = False) -> None:
+    """The threshold that was set, or would be, and the share that it reached."""
+    dry = "dry run; " if dry_run else ""
+    out.print(f"{dry}{router}: threshold {found.threshold:.4f}; {found.sentence}", markup=False)
 
 
 def outcome(found: Outcome) -> None:

@@ -56,6 +56,7 @@ def calibrate(
     encoder: Encoder | None = None,
     method: object | None = None,
     anyway: bool = False,
+    dry_run: bool = False,
 ) -> Calibration:
     """Set a saved router's threshold on your own prompts, by one of four criteria.
 
@@ -66,14 +67,17 @@ def calibrate(
     ``allow_endpoints``: as `demur.Router.load` takes them.
 
     Prompts that cannot be told count as where the router sends them. A router that was not told from random is refused
-    unless ``anyway``; quality is not estimated where too few prompts could be told, or the strong model does not agree
-    with itself.
+    unless ``anyway``. A ``dry_run`` does not save the threshold; with ``risk`` it is refused, since each look at graded
+    prompts counts as a promise. Quality is not estimated where too few prompts could be told, or the strong model does
+    not agree with itself.
     """
     criteria = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
     criterion = from_mapping(Criterion, {**criteria, "confidence": confidence, "loss": loss}, where="calibrate")
     check_criterion(criterion)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     prompt_router = loaded.prompt_router
+    if criterion.risk is not None and dry_run:
+        raise InputError("a dry run with risk is a look at the graded prompts, which counts as a promise; leave it out")
     if criterion.risk is not None:
         return _certify(
             prompt_router, Path(router), read_graded(prompts), criterion.risk, criterion.confidence, criterion.loss
@@ -106,7 +110,8 @@ def calibrate(
         found = threshold_for_share(staged.final[told], share, on=on)
         found = replace(found, asked=f"strong share {criterion.share:.0%}")
     found = found.beside(strong, weak)
-    save_calibration(Path(router), found)
+    if not dry_run:
+        save_calibration(Path(router), found)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from demur.errors import InputError
 
 USUAL_SHARE = 0.3  # of calls to the strong model
+CRITERIA = ("strong_share", "usd_per_1k", "keep_quality", "risk")
 _INSIDE = {"above": 0, "below": 1}
 
 
@@ -45,7 +46,6 @@ class Criterion:
 
 def check_criterion(criterion: Criterion) -> None:
     """Raise InputError where more than one is given."""
-    names = ("strong_share", "usd_per_1k", "keep_quality", "risk")
-    given = [name for name in names if getattr(criterion, name) is not None]
+    given = [name for name in CRITERIA if getattr(criterion, name) is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} are different criteria; give one of them")

@@ -44,6 +44,11 @@ def outdated(folder: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def stages_made(folder: Path) -> frozenset[str]:
+    """The stages that a run's folder has completed."""
+    return frozenset(_made(folder))
+
+
 def hash_of_file(path: Path) -> str:
     """Content hash of a file of the run; "" where there is none."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:32] if path.is_file() else ""

@@ -51,14 +51,10 @@ def sample_pair(
 
     A prompt that a model refuses is left out, and remembered. Raises EndpointError, BudgetError.
     """
-    refused = {end.name: refused_prompts(prompts, end, config.sampling, store) for end in (pair.weak, pair.strong)}
-    weak, strong = (
-        estimate(prompts, endpoint, config.sampling, samples, refused=refused[endpoint.name])
-        for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
-    )
+    expected = estimate_pair(config, pair, prompts, have, store)
+    weak, strong = expected.weak, expected.strong
     if announce:
-        models = (pair.weak.model, pair.strong.model)
-        announce(PairEstimate(weak, strong, pricing(pair, config.label.entailment), models))
+        announce(expected)
     budget = _budget(config, pair, store)
 
     async def both() -> PairSamples:
@@ -75,6 +71,20 @@ def sample_pair(
         return PairSamples(sides[0][0], sides[1][0], notes=tuple(notes))
 
     return run_to_end(both())
+
+
+def estimate_pair(
+    config: RunConfig, pair: PairEndpoints, prompts: Sequence[Prompt], have: PairSamples, store: Store
+) -> PairEstimate:
+    """What sampling is expected to ask for beside the samples that exist, and what it costs at most."""
+    weak, strong = (
+        estimate(
+            *(prompts, endpoint, config.sampling, samples),
+            refused=refused_prompts(prompts, endpoint, config.sampling, store),
+        )
+        for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
+    )
+    return PairEstimate(weak, strong, pricing(pair, config.label.entailment), (pair.weak.model, pair.strong.model))
 
 
 def check_pair(config: RunConfig) -> None:

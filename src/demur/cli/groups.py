@@ -1,0 +1,97 @@
+"""The commands in groups, each with --quiet, and what a bare `demur` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from demur.cli import printing
+from demur.runs.steps import USUAL, next_command, steps_of
+
+GROUPS = {
+    "From prompts to a router": (
+        *("demo", "run", "sample", "label", "train", "calibrate"),
+        *("route", "explain", "replay", "grade", "evaluate", "report"),
+    ),
+    "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
+    "Models and answers": ("models", "doctor", "entail"),
+    "Research": ("signals", "judge", "reproduce", "overhead"),
+}
+OTHERS = "Others"
+EXIT_CODES = (
+    "Exit codes: 0 done; 2 an error, named in one line on stderr; 130 stopped by Ctrl-C, with what is kept. Results go "
+    "to stdout, progress, warnings and next steps to stderr."
+)
+
+
+class CommandGroups(TyperGroup):
+    """The root command: its help is in groups, and every command below it takes --quiet."""
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.epilog = EXIT_CODES
+        for command in _leaves(self):
+            command.params.append(_quiet())
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """See `typer.core.TyperGroup`."""
+        known = [name for names in GROUPS.values() for name in names]
+        left = {OTHERS: tuple(name for name in self.commands if name not in known)}
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for title, names in {**GROUPS, **left}.items():
+            shown = [(name, self.commands[name]) for name in names if name in self.commands]
+            rows = [(name, command.get_short_help_str(width)) for name, command in shown if not command.hidden]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _leaves(group: Any) -> Iterator[Any]:
+    for command in group.commands.values():
+        if hasattr(command, "commands"):
+            yield from _leaves(command)
+        else:
+            yield command
+
+
+def _quiet() -> Any:
+    """The option as typer makes it of a command's parameter."""
+    probe = typer.Typer(add_completion=False)
+
+    @probe.command()
+    def command(
+        quiet: Annotated[
+            bool,
+            typer.Option(
+                "--quiet",
+                callback=_be_quiet,
+                expose_value=False,
+                help="No progress and no next steps on stderr.",
+            ),
+        ] = False,
+    ) -> None: ...
+
+    return typer.main.get_command(probe).params[0]
+
+
+def _be_quiet(wanted: bool) -> None:
+    printing.QUIET.set(wanted)
+
+
+def show_path(folder: str = USUAL) -> None:
+    """What a bare `demur` shows: the steps, what the folder has of them, and the next command."""
+    steps = steps_of(Path(folder))
+    width = max(len(step.name) for step in steps)
+    typer.echo(f"demur learns which prompts a small model can be trusted with. The steps, in the folder {folder}:\n")
+    for step in steps:
+        mark = "[x]" if step.done else "[ ]"
+        about = printing.printable(step.done or step.about)
+        typer.echo(f"  {mark} {step.name:<{width}}  {about}")
+    typer.echo(f"\nnext: {printing.printable(next_command(Path(folder)))}")
+    if not any(step.done for step in steps):
+        typer.echo("or:   demur demo   (two real local models, five minutes, nothing to set up)")
+    typer.echo("all commands: demur --help")

@@ -1,0 +1,25 @@
+"""What sampling would ask for, without asking: nothing is written into the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+
+from demur.config import RunConfig
+from demur.records import Progress, no_progress
+from demur.runs.run import open_run
+from demur.sampling.cost import PairEstimate, PairSpend
+from demur.sampling.pair import estimate_pair, spend_of
+
+
+def sample_dry(
+    config: RunConfig, announce: Callable[[PairEstimate], None] | None, progress: Progress = no_progress
+) -> PairSpend:
+    """Announce the estimate; returns what the run's samples have cost so far."""
+    with TemporaryDirectory() as empty:
+        there = config if config.store.exists() else replace(config, run=empty)
+        with open_run(there, progress=progress) as run:
+            if announce:
+                announce(estimate_pair(config, run.pair, run.prompts, run.samples, run.store))
+            return spend_of(config, run.pair, run.prompts, run.samples, run.store)

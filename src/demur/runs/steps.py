@@ -1,0 +1,102 @@
+"""The steps from prompts to a gateway, what a folder has of them, and what comes next. It reads files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demur.config import RunConfig, load_run
+from demur.errors import DemurError
+from demur.runs.lineage import outdated, stages_made
+
+USUAL = "run"  # the folder that commands take without --run
+SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of the path."""
+
+    name: str
+    about: str
+    done: str  # what the folder has of it; empty: nothing
+    command: str  # to be copied
+
+
+def steps_of(folder: Path) -> tuple[Step, ...]:
+    """Every step in order, for a run's folder."""
+    config = _config(folder)
+    option = "" if str(folder) == USUAL else f" --run {folder}"
+    router = folder / "router"
+    at = "" if str(folder) == USUAL else f" --router {router}"
+    record, made = _json(router / "router.json"), stages_made(folder)
+    prompts = str(config.prompts) if config else "prompts.jsonl"
+    pair = f"{config.weak.model} and {config.strong.model} on {Path(prompts).name}" if config else ""
+    labels = _lines(folder / "preferences.jsonl")
+    threshold = (record.get("calibration") or {}).get("threshold")
+    measured = [name for name in ("report.html", "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
+    sample = (pair if "samples" in made else f"{pair}, not finished") if config else ""
+    return (
+        Step("sample", "ask both models several times per prompt", sample, SAMPLE + option),
+        Step("label", "compare the answers: which prompts need the large model", _count(labels, "preferences"),
+             f"demur label{option}"),
+        Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
+        Step("calibrate", "choose how many calls go to the large model",
+             "" if threshold is None else f"threshold {threshold:.4f}",
+             f"demur calibrate {prompts} --strong-share 0.3{at}"),
+        Step("report", "see what it saves", ", ".join(measured), f"demur report{option}"),
+        Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
+             "demur serve" if not at else f"demur serve {router}"),
+    )  # fmt: skip
+
+
+def next_command(folder: Path) -> str:
+    """The command that comes next in a folder."""
+    steps = steps_of(folder)
+    stale = next((line for line in outdated(folder)), "")
+    again = next((step.command for step in steps if f"`demur {step.name}`" in stale), "")
+    unfinished = [step for step in steps if not step.done or step.done.endswith("not finished")]
+    return again or (unfinished[0] if unfinished else steps[-1]).command
+
+
+def is_router(folder: Path) -> bool:
+    """Whether a router is saved in a folder."""
+    return (folder / "router.json").is_file()
+
+
+def current_threshold(router: Path) -> str:
+    """The threshold that a saved router has, and what was asked for when it was set."""
+    found = _json(router / "router.json").get("calibration")
+    if not found:
+        return "no threshold is set yet"
+    return f"the threshold is {found['threshold']:.4f} ({found['asked']}; strong share {found['strong_share']:.0%})"
+
+
+def _config(folder: Path) -> RunConfig | None:
+    try:
+        return load_run(folder)
+    except DemurError:
+        return None
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lines(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+    except OSError:
+        return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number else ""

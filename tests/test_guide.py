@@ -1,0 +1,171 @@
+"""What a newcomer is told: the path, the next command after each, what a dry run would do, and how to be left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from demur.cli.groups import GROUPS
+from demur.cli.main import app
+from demur.models.encoder import LetterEncoder
+from demur.runs import run as opened
+from demur.runs.steps import next_command, steps_of
+from pairs import Pair, running_pair, write_questions
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No encoder is fetched, and each test has a folder of its own."""
+    monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+def said(*command: str) -> str:
+    done = RUNNER.invoke(app, list(command))
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def sample_of(pair: Pair, *more: str) -> tuple[str, ...]:
+    write_questions(Path("prompts.jsonl"), gold=False)
+    names = ("--weak", pair.names["weak"], "--strong", pair.names["strong"])
+    return ("sample", "prompts.jsonl", *names, "--n", "3", *more)
+
+
+def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> None:
+    """Each command's last line is the next one, and following them does all."""
+    bare = said()
+    assert "next: demur sample prompts.jsonl --weak MODEL@" in bare
+    assert "demur demo" in bare
+    output, ran = said(*sample_of(pair)), ["sample"]
+    while not output.splitlines()[-1].startswith("next: demur serve"):
+        command = output.splitlines()[-1].removeprefix("next: demur ").split()
+        ran.append(command[0])
+        assert len(ran) < 9, ran
+        extra = {"label": ["--entailment", "exact"], "train": ["--methods", "logistic"], "calibrate": ["--anyway"]}
+        output = said(*command, *extra.get(command[0], []))
+    assert ran == ["sample", "label", "train", "calibrate", "report"]
+    shown = said()
+    assert shown.count("[x]") == 5
+    assert "small and large on prompts.jsonl" in shown
+    assert "60 preferences" in shown
+
+
+def test_a_stage_that_is_older_than_what_it_was_made_from_is_next(pair: Pair) -> None:
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic", "--gate", "off")
+    assert next_command(Path("run")).startswith("demur calibrate ")
+    said("label", "--entailment", "exact", "--kind", "margin")
+    assert next_command(Path("run")) == "demur train"
+
+
+def test_another_folder_stands_in_the_commands(tmp_path: Path) -> None:
+    commands = [step.command for step in steps_of(Path("other"))]
+    assert commands[1:3] == ["demur label --run other", "demur train --run other"]
+    assert commands[3].endswith("--router other/router")
+    assert commands[5] == "demur serve other/router"
+
+
+def test_a_dry_run_of_sampling_says_what_it_costs_and_changes_nothing(pair: Pair) -> None:
+    asked = len(pair.weak.requests)
+    output = said(*sample_of(pair, "--dry-run", "--strong-usd", "10/10", "--weak-usd", "0"))
+    assert "dry run; to sample: 360 answers on 60 prompts" in output
+    assert "at most $" in output
+    assert len(pair.weak.requests) == asked
+    assert not Path("run").exists()
+
+
+def test_a_dry_run_of_calibration_keeps_the_threshold(pair: Pair) -> None:
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic", "--gate", "off")
+    said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
+    before = Path("run/router/router.json").read_bytes()
+    output = said("calibrate", "prompts.jsonl", "--strong-share", "0.1", "--anyway", "--dry-run")
+    assert "dry run; run/router: threshold" in output
+    assert "At this threshold 90% of calls stay local" in output
+    assert Path("run/router/router.json").read_bytes() == before
+    refused = RUNNER.invoke(app, ["calibrate", "prompts.jsonl", "--risk", "0.1", "--dry-run"])
+    assert "counts as a promise" in str(refused.exception)
+
+
+def test_calibrate_without_a_wish_shows_what_is_set_and_sets_nothing(pair: Pair) -> None:
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic", "--gate", "off")
+    refused = RUNNER.invoke(app, ["calibrate", "prompts.jsonl"])
+    assert "no threshold is set yet; say what you wish" in str(refused.exception)
+    said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
+    before = Path("run/router/router.json").read_bytes()
+    again = RUNNER.invoke(app, ["calibrate", "prompts.jsonl"])
+    assert "(strong share 50%; strong share 50%)" in str(again.exception)
+    assert Path("run/router/router.json").read_bytes() == before
+
+
+def test_quiet_leaves_results_alone(pair: Pair) -> None:
+    done = RUNNER.invoke(app, [*sample_of(pair), "--quiet"])
+    assert done.stderr == ""
+    assert done.stdout.startswith("360 samples of 60 prompts")
+
+
+def test_results_are_on_stdout_and_next_steps_are_not(pair: Pair) -> None:
+    done = RUNNER.invoke(app, list(sample_of(pair)))
+    assert "next: demur label" in done.stderr
+    assert "next:" not in done.stdout
+
+
+def test_every_command_is_in_a_group_of_the_help() -> None:
+    output = said("--help")
+    assert "Others" not in output
+    assert [title for title in GROUPS if f"{title}:" in output] == list(GROUPS)
+    assert "Exit codes: 0 done; 2 an error" in output
+
+
+def run_cli(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "demur", *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_error_is_one_line_and_exit_code_2() -> None:
+    done = run_cli("label", "--run", "nosuch")
+    assert done.returncode == 2
+    assert done.stderr.startswith("demur: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_shell_completes_commands() -> None:
+    script = Path(sys.executable).with_name("demur")
+    typed = {"_DEMUR_COMPLETE": "complete_bash", "COMP_WORDS": "demur cal", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [script], capture_output=True, text=True, env={**os.environ, **typed}, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["calibrate"]
+
+
+def test_json_has_no_next_step(pair: Pair) -> None:
+    done = RUNNER.invoke(app, [*sample_of(pair), "--json"])
+    assert json.loads(done.stdout)["samples"] == 360
+    assert "next:" not in done.stderr
