@@ -10,11 +10,15 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apis import APIS, MESSAGES_API, MODELS, RESPONSES_API, Api, error_of, post, speaking
+from demur.errors import InputError
+from demur.gateway.http.json_edit import body_of
 from demur.gateway.keys import new_key
 from demur.gateway.ledger.ledger import LedgerRecord
-from demur.gateway.settings import ServedModel
+from demur.gateway.settings import ServedModel, read_settings
 from demur.records import Role
 from gateways import BOTH, EASY, HARD, Running, gateway, upstream, wire
 
@@ -365,3 +369,46 @@ async def test_what_only_a_gateway_that_keeps_answers_could_serve_is_refused(
     async with gateway(tmp_path) as found, speaking(found) as heard:
         status, _, body = await post(found, RESPONSES_API, RESPONSES_API.body(EASY, **more))
         assert (status, says in error_of(RESPONSES_API, body)[1], heard) == (400, True, [])
+
+
+# -- members that one side refuses -------------------------------------------------------------------------------------
+
+
+@each
+async def test_members_are_dropped_and_renamed_for_the_side_that_refuses_them(tmp_path: Path, api: Api) -> None:
+    """Every other member keeps its bytes, and only its own; of two that become one, the endpoint's own name stays."""
+    rest = api.body(HARD, model="large")[1:-1].replace(b'"max_tokens": 64, ', b"")
+    raw = b'{ "temperature": 0.50 , "max_tokens" :  16,"x": 1.50,' + rest + b', "top_k": 4, "seed": 1, "seed_2": 2 }'
+    async with gateway(tmp_path) as found, speaking(found) as heard:
+        side = found.gateway.upstreams["strong"]
+        side._drop, side._rename = ("temperature", "top_k"), {"max_tokens": "max_completion_tokens", "seed": "seed_2"}
+        assert (await post(found, api, raw))[0] == 200
+        assert (await post(found, api, raw.replace(b'"large"', b'"small"')))[0] == 200
+    kept = rest.replace(b'"large", ', b'"large",')
+    assert heard[0].raw == b'{ "max_completion_tokens":16,"x": 1.50,' + kept + b',"seed_2": 2}'
+    assert heard[1].raw == raw.replace(b'"large"', b'"small"')
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "é", "d e"]), st.integers() | st.text(), min_size=1),
+    st.sets(st.sampled_from(["a", "é"])),
+    st.booleans(),
+)
+def test_a_fitted_body_reads_as_if_it_had_been_written_so(
+    members: dict[str, object], drop: set[str], spaced: bool
+) -> None:
+    raw = json.dumps(members, indent=1 if spaced else None, ensure_ascii=False).encode()
+    fitted = body_of(raw)[0].fitted(drop, {"b": "new"})
+    wanted = {("new" if name == "b" else name): value for name, value in members.items() if name not in drop}
+    assert body_of(fitted.raw) == (fitted, wanted)
+    assert json.loads(fitted.replace_member(model="m")) == {**wanted, "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"), [('drop = ["model"]', "drop: 'model'"), ('rename = {max_tokens = "stream"}', "rename: 'stream'")]
+)
+def test_what_is_asked_is_neither_dropped_nor_renamed(tmp_path: Path, row: str, says: str) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'[weak]\nmodel = "small"\nbase_url = "http://127.0.0.1:9/v1"\n{row}\n')
+    with pytest.raises(InputError, match=says):
+        read_settings(file)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from demur.cli import printing
 from demur.config import A_MODEL, ANYWAY
+from demur.errors import InputError
 from demur.models.allowed import ALLOW_HELP
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -58,16 +60,29 @@ def fetch(
 
 
 def doctor(
-    endpoint: Annotated[str, typer.Argument(help=f"What to probe: {A_MODEL}.")],
+    endpoint: Annotated[
+        str | None, typer.Argument(help=f"What to probe: {A_MODEL}. Without it, both models of --write.")
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="The gateway's settings file (.toml): write there what its models can do.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Probe an endpoint: what it supports, and what demur falls back to."""
+    from demur.gateway.settings_file import write_abilities
     from demur.models.doctor import doctor
 
-    found = doctor(endpoint)
+    if write is not None:
+        found = write_abilities(write, endpoint)
+    elif endpoint is not None:
+        found = [doctor(endpoint)]
+    else:
+        raise InputError("nothing to probe: name a model, or the gateway's settings file with --write")
     if json:
-        return printing.as_json(found)
-    printing.lines(found.lines)
+        return printing.as_json(found[0] if write is None else found)
+    printing.lines([line for one in found for line in one.lines])
+    if write is not None:
+        return printing.next_step(f"demur serve --config {write}")
     return printing.next_step(f"demur sample prompts.jsonl --weak MODEL@URL --strong {endpoint}")
 
 

@@ -14,6 +14,7 @@ from demur.config import ANYWAY, ModelConfig, from_mapping
 from demur.errors import InputError
 from demur.files import read_mapping
 from demur.models.allowed import ALLOW_HELP, endpoint_names
+from demur.models.apis import Api
 from demur.records import Role
 
 # What a reload takes over; whatever else differs, only a restart can change.
@@ -36,8 +37,8 @@ RELOADED = frozenset(
     | {"drain_seconds", "max_body_bytes", "max_inflated_bytes", "max_json_values"}
 )
 LONGEST_SECONDS = 1e6  # of any wait: eleven days
-# The APIs that an endpoint can speak.
-Api = Literal["chat", "completions", "embeddings", "messages", "count_tokens", "responses"]
+# What a request is: neither dropped nor renamed.
+KEPT_MEMBERS = frozenset({"model", "messages", "prompt", "input", "stream"})
 _SECONDS = {"above": 0, "at_most": LONGEST_SECONDS}
 
 OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unless the settings name one
@@ -54,6 +55,8 @@ class ServedModel(ModelConfig):
     files: bool | None = None  # documents and recordings
     context_tokens: int | None = field(default=None, metadata={"at_least": 1})  # of a request, estimated
     speaks: tuple[Api, ...] = ()  # the APIs of its endpoint; empty: it is found out
+    drop: tuple[str, ...] = ()  # members of a request that the endpoint refuses: it is asked without them
+    rename: dict[str, str] = field(default_factory=dict)  # and such as it takes under another name
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,20 @@ def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettin
     """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key."""
     values = dict(read_mapping(Path(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}
-    return from_mapping(GatewaySettings, values, where=str(path or "serve"))
+    found = from_mapping(GatewaySettings, values, where=str(path or "serve"))
+    for role, side in (("weak", found.weak), ("strong", found.strong)):
+        if side is not None:
+            _check_members(side, f"{path}: {role}")
+    return found
+
+
+def _check_members(side: ServedModel, where: str) -> None:
+    """Raise InputError for members of a request that must reach the model as they are."""
+    named = {"drop": side.drop, "rename": (*side.rename, *side.rename.values())}
+    for key, members in named.items():
+        kept = sorted(KEPT_MEMBERS & {*members})
+        if kept:
+            raise InputError(f"{where}: {key}: {kept[0]!r} is what is asked; it can neither be dropped nor renamed")
 
 
 def needs_restart(held: GatewaySettings, fresh: GatewaySettings) -> str | None:

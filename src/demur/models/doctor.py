@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
+from demur.config import ModelConfig
 from demur.errors import EndpointError
 from demur.event_loop import run_to_end
+from demur.models.abilities import EndpointAbilities, probe_abilities
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import parse_model, running_endpoint
@@ -29,6 +31,7 @@ class EndpointReport:
     streaming: bool
     embeddings: bool
     priced: str  # its price, and where that comes from; or that it is unknown
+    abilities: EndpointAbilities  # what else it can do
     notes: tuple[str, ...] = ()  # deviations from the requests, one sentence each
 
     @property
@@ -45,16 +48,18 @@ class EndpointReport:
             line("seeds", self.seeds, "a run cannot be repeated exactly; the store keeps the answers"),
             line("streaming", self.streaming, "a gateway would have to wait for whole answers"),
             line("embeddings", self.embeddings, "demur embeds prompts itself, on the CPU"),
+            *self.abilities.lines,
             f"  {'price':<11} {self.priced}",
             *(f"  note: {sentence}" for sentence in self.notes),
         )
 
 
-def doctor(endpoint: str) -> EndpointReport:
+def doctor(endpoint: str | ModelConfig) -> EndpointReport:
     """Probe a model, named as `demur sample` takes it; a local one is started for it. Raises EndpointError."""
+    config = parse_model(endpoint) if isinstance(endpoint, str) else endpoint
 
     async def probe() -> EndpointReport:
-        async with running_endpoint(parse_model(endpoint), parallel=PROBE.n) as found:
+        async with running_endpoint(config, parallel=PROBE.n) as found:
             return await _probe(found)
 
     return run_to_end(probe())
@@ -67,6 +72,7 @@ async def _probe(endpoint: Endpoint) -> EndpointReport:
         again = await client.complete(QUESTION, PROBE, range(PROBE.n))
         embeddings = await _answers(client)
         streaming = await _streams(client)
+        abilities = await probe_abilities(patient, client.fit)
     return EndpointReport(
         model=endpoint.model,
         base_url=endpoint.base_url,
@@ -76,6 +82,7 @@ async def _probe(endpoint: Endpoint) -> EndpointReport:
         streaming=streaming,
         embeddings=embeddings,
         priced=_price_line(endpoint),
+        abilities=abilities,
         notes=client.notes,
     )
 

@@ -87,7 +87,7 @@ class DraftChecker:
             raise
 
     async def _send(self, changed: Mapping[str, object]) -> Answer:
-        body = self._sent.question.body.replace_member(**changed)
+        body = self._upstream.request(self._sent.question.body, **changed)
         sent = self._sent
         unanswered = sent.charge_unanswered(self._calls, "weak")
         return await self._upstream.send(

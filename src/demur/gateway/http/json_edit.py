@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ class Member(NamedTuple):
     value: Any
     start: int
     end: int
+    at: int  # where its name begins
 
 
 def members(text: str, at: int = 0) -> tuple[list[Member], int]:
@@ -41,13 +42,14 @@ def members(text: str, at: int = 0) -> tuple[list[Member], int]:
     found: list[Member] = []
     step = _object(text, at)
     while step and not step.group(1):
-        name, at = _decoded(text, step.end())
-        plain = at - step.end() == len(name) + 2
+        begins = step.end()
+        name, at = _decoded(text, begins)
+        plain = at - begins == len(name) + 2
         colon = _colon(text, at)
         if not colon:
             raise ValueError(f": is missing at {at}")
         value, at = _decoded(text, colon.end())
-        found.append(Member(name, plain, value, colon.end(), at))
+        found.append(Member(name, plain, value, colon.end(), at, begins))
         if len(found) > MOST_MEMBERS:
             raise ValueError(f"an object has more than {MOST_MEMBERS} members")
         step = _next_name(text, at)
@@ -91,6 +93,7 @@ class Span(NamedTuple):
     plain: bool  # the name is written without escapes
     start: int
     end: int
+    at: int  # where the name begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,29 @@ class Body:
 
     def __contains__(self, name: str) -> bool:
         return any(span.name == name for span in self.spans)
+
+    def fitted(self, drop: Collection[str], rename: Mapping[str, str]) -> Body:
+        """Without some members, and with others under other names; one whose new name is there already is left out.
+
+        Every other member keeps its bytes.
+        """
+        names = {span.name for span in self.spans}
+        new = {old: name for old, name in rename.items() if old in names}
+        gone = names & {*drop, *(old for old, name in new.items() if name in names)}
+        if not gone and not new:
+            return self
+        pieces, spans = [self.raw[: self.spans[0].at]], list[Span]()
+        at = len(pieces[0])
+        for span in self.spans:
+            if span.name in gone:
+                continue
+            name = b'"%s":' % new[span.name].encode() if span.name in new else self.raw[span.at : span.start]
+            piece = (b"," if spans else b"") + name + self.raw[span.start : span.end]
+            start, at = at + len(piece) - (span.end - span.start), at + len(piece)
+            spans.append(Span(new.get(span.name, span.name), span.plain, start, at, start - len(name)))
+            pieces.append(piece)
+        end = self.raw[self.end - 1 :]
+        return Body(b"".join([*pieces, end]), tuple(spans), at + 1)
 
     def replace_member(self, **values: object) -> bytes:
         """With other values: existing members are replaced in place, others are added at the end."""
@@ -122,8 +148,9 @@ def body_of(raw: bytes) -> tuple[Body, dict[str, Any]]:
     found, end = members(text, 1 if text.startswith("\ufeff") else 0)
     if not _nothing_else(text, end):
         raise ValueError(f"something stands after the object at {end}")
-    places = _byte_places(text, [place for one in found for place in (one.start, one.end)] + [end])
-    spans = tuple(Span(one.name, one.plain, *places[2 * i : 2 * i + 2]) for i, one in enumerate(found))
+    places = _byte_places(text, [place for one in found for place in (one.at, one.start, one.end)] + [end])
+    every = zip(found, places[0::3], places[1::3], places[2::3], strict=False)  # the last place is the object's end
+    spans = tuple(Span(one.name, one.plain, start, stop, at) for one, at, start, stop in every)
     return Body(raw, spans, places[-1]), {one.name: one.value for one in found}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import said_by
-from demur.gateway.protocols.protocol import JSON, Fields, Protocol, no_check
+from demur.gateway.protocols.protocol import Fields, Protocol, no_check
+from demur.models.apis import API_HEADERS, API_PATHS
 
 _MEMBERS = READ_MEMBERS | {"system", "output_config", "output_format", "metadata", "thinking"}
 _BEFORE_THE_ANSWER = frozenset({"message_start", "content_block_start", "ping"})
@@ -126,7 +127,7 @@ def texts(value: Any) -> Iterable[object]:
 
 MESSAGES = Protocol(
     "messages",
-    "/messages",
+    API_PATHS["messages"],
     _MEMBERS,
     as_chat=as_chat,
     check=no_check,
@@ -138,12 +139,12 @@ MESSAGES = Protocol(
     answer_mark=b'"content"',
     error_body=messages_error,
     ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
-    own_headers=JSON | {"anthropic-version": "2023-06-01"},
+    own_headers=API_HEADERS["messages"],
 )
 COUNT_TOKENS = replace(
     MESSAGES,
     name="count_tokens",
-    path="/messages/count_tokens",
+    path=API_PATHS["count_tokens"],
     answer_mark=b'"input_tokens"',
     routed=False,
     writes=False,

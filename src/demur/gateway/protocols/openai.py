@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
-from demur.gateway.protocols.protocol import JSON, Protocol, as_it_is, no_check, quoted
+from demur.gateway.protocols.protocol import Protocol, as_it_is, no_check, quoted
+from demur.models.apis import API_HEADERS, API_PATHS
 
 _SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
 
@@ -64,7 +65,7 @@ def texts(answer: Any) -> Iterable[object]:
 
 CHAT = Protocol(
     "chat",
-    "/chat/completions",
+    API_PATHS["chat"],
     READ_MEMBERS,
     as_chat=as_it_is,
     check=no_check,
@@ -76,14 +77,16 @@ CHAT = Protocol(
     answer_mark=b'"choices"',
     error_body=openai_error,
     ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
-    own_headers=JSON,
+    own_headers=API_HEADERS["chat"],
     checked=True,
 )
-COMPLETIONS = replace(CHAT, name="completions", path="/completions", ordinary={"prompt": "Hello", "max_tokens": 1})
+COMPLETIONS = replace(
+    CHAT, name="completions", path=API_PATHS["completions"], ordinary={"prompt": "Hello", "max_tokens": 1}
+)
 EMBEDDINGS = replace(
     CHAT,
     name="embeddings",
-    path="/embeddings",
+    path=API_PATHS["embeddings"],
     answer_mark=b'"data"',
     ordinary={"input": ["Hello"]},
     routed=False,

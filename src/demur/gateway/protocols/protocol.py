@@ -13,7 +13,6 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import ApiError
 
-JSON = {"Content-Type": "application/json"}
 Fields = Mapping[str, Any]  # the members of a request's body
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import openai_error, said_by
-from demur.gateway.protocols.protocol import JSON, Fields, Protocol
+from demur.gateway.protocols.protocol import Fields, Protocol
+from demur.models.apis import API_HEADERS, API_PATHS
 
 _MEMBERS = READ_MEMBERS | {
     *("instructions", "text", "max_output_tokens", "previous_response_id", "conversation", "background", "store"),
@@ -129,7 +130,7 @@ def texts(value: Any) -> Iterable[object]:
 
 RESPONSES = Protocol(
     "responses",
-    "/responses",
+    API_PATHS["responses"],
     _MEMBERS,
     as_chat=as_chat,
     check=check,
@@ -141,7 +142,7 @@ RESPONSES = Protocol(
     answer_mark=b'"output"',
     error_body=openai_error,
     ordinary={"input": "Hello", "max_output_tokens": 16, "store": False},
-    own_headers=JSON,
+    own_headers=API_HEADERS["responses"],
     continues="previous_response_id",
     answer_id=re.compile(rb'"id" *: *"(resp[^"\\]{1,200})"'),
 )

@@ -64,7 +64,7 @@ async def first_answer(
     for side, then in pairwise(order):
         assert side is not None, "None stands last"
         upstream, asked_at = upstreams[side], time.perf_counter()
-        body = sent.question.body.replace_member(model=choice.model or upstream.endpoint.model)
+        body = upstream.request(sent.question.body, model=choice.model or upstream.endpoint.model)
         unproven = side == "weak" and sent.unproven
         try:
             unanswered = sent.charge_unanswered(calls, side)

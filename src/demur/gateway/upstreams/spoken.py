@@ -5,7 +5,6 @@ An empty request costs nothing: whoever serves the path refuses it, whoever does
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -14,10 +13,10 @@ from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import ServedModel
 from demur.gateway.upstreams.upstream import Upstream
+from demur.models.apis import speaks
 from demur.records import Role
 
 HELD_SECONDS = 600.0  # an endpoint is asked again after so long: it may have been updated
-NO_SUCH_PATH = frozenset({404, 405, 501})
 _ALWAYS = frozenset({"chat", "completions", "embeddings"})  # are taken to be spoken where the settings do not say
 
 
@@ -50,20 +49,6 @@ class SpokenApis:
             known = speaks(*answer)
             self._found[role, protocol.name] = known, time.monotonic() + HELD_SECONDS
         return known
-
-
-def speaks(status: int, body: bytes) -> bool:
-    """Whether this answer to an empty request is that of an endpoint which serves the path."""
-    return status not in NO_SUCH_PATH and not (200 <= status < 300 and is_error_body(body))
-
-
-def is_error_body(body: bytes) -> bool:
-    """True for JSON with an error in it: some endpoints report an unknown path with status 200."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and bool(value.get("error"))
 
 
 def no_one(lacks: Mapping[Role, str], protocol: Protocol) -> str:

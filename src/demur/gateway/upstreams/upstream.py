@@ -15,10 +15,11 @@ from yarl import URL
 
 from demur.errors import DemurError
 from demur.gateway.decision.abilities import is_refusal
+from demur.gateway.http.json_edit import Body
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.settings import GatewaySettings
+from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
 from demur.gateway.upstreams.breaker import Breaker
 from demur.models.endpoint import Endpoint, authorization, secret
@@ -48,8 +49,9 @@ class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway a
 class Upstream:
     """One model's endpoint; ``open`` and ``close`` within a running loop."""
 
-    def __init__(self, endpoint: Endpoint, settings: GatewaySettings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: GatewaySettings, served: ServedModel | None = None) -> None:
         self.endpoint, self._retries = endpoint, settings.retries
+        self._drop, self._rename = (served.drop, served.rename) if served else ((), {})
         self.breaker = Breaker(
             settings.breaker_failures,
             settings.breaker_seconds,
@@ -100,6 +102,11 @@ class Upstream:
         """
         self._admit()
         return await self._try(path, body, headers, protocol, unanswered, unproven=unproven)
+
+    def request(self, body: Body, **values: object) -> bytes:
+        """A client's body with other values, and with its members as the settings say that the endpoint takes them."""
+        taken = {self._rename.get(name, name): value for name, value in values.items() if name not in self._drop}
+        return body.fitted(self._drop, self._rename).replace_member(**taken)
 
     def _admit(self) -> None:
         rest = self._retry_at - time.monotonic()

@@ -1,0 +1,137 @@
+"""What an endpoint can do beside short texts: the APIs that it speaks, images, tools, JSON schemas, its context.
+
+Each is asked for once, in the shortest request that needs it; what is not clear from the answer stays unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from demur.models.apis import API_HEADERS, API_PATHS, EMPTY, Api, speaks
+from demur.models.endpoint import Endpoint, authorization
+
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+_IMAGE = [
+    {"type": "text", "text": "Which colour is it?"},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_PIXEL}"}},
+]
+_COLOUR = {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}
+_ASK = "Name a colour."
+_NEEDS: Mapping[str, dict[str, Any]] = {
+    "images": {"messages": [{"role": "user", "content": _IMAGE}], "max_tokens": 1},
+    "tools": {
+        "messages": [{"role": "user", "content": _ASK}],
+        "max_tokens": 16,
+        "tools": [{"type": "function", "function": {"name": "paint", "parameters": _COLOUR}}],
+    },
+    "json_schema": {
+        "messages": [{"role": "user", "content": f"{_ASK} Answer in JSON."}],
+        "max_tokens": 64,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "colour", "schema": _COLOUR}},
+    },
+}
+_PLAIN: dict[str, Any] = {"messages": [{"role": "user", "content": _ASK}], "max_tokens": 1}
+_Reply = tuple[int, bytes]  # status and body
+_REFUSALS = frozenset({400, 415, 422, 500, 501})
+_CONTEXTS = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAbilities:
+    """What an endpoint can do; None: the answers do not show it."""
+
+    speaks: tuple[Api, ...]
+    images: bool | None = None
+    tools: bool | None = None
+    json_schema: bool | None = None
+    context_tokens: int | None = None  # of one request with its answer
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line each, with what follows for the gateway."""
+        words = {None: "unknown: refusals will show it", True: "yes", False: "no: the gateway asks the other model"}
+        context = f"{self.context_tokens:,} tokens" if self.context_tokens else "unknown: refusals will show it"
+        return (
+            f"  {'speaks':<11} {', '.join(self.speaks) or 'none of the APIs that demur knows'}",
+            *(f"  {name:<11} {words[getattr(self, name)]}" for name in ("images", "tools", "json_schema")),
+            f"  {'context':<11} {context}",
+        )
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What is known, as the gateway's settings have it."""
+        found: dict[str, object] = {"speaks": list(self.speaks)} if self.speaks else {}
+        rest = {name: getattr(self, name) for name in ("images", "tools", "json_schema", "context_tokens")}
+        return found | {name: value for name, value in rest.items() if value is not None}
+
+
+async def probe_abilities(endpoint: Endpoint, fit: Callable[[Mapping[str, Any]], dict[str, Any]]) -> EndpointAbilities:
+    """Find out what an endpoint can do; it must be running. ``fit`` leaves out the fields that it does not take."""
+    timeout = aiohttp.ClientTimeout(total=endpoint.timeout_seconds)
+    async with aiohttp.ClientSession(timeout=timeout, headers=authorization(endpoint)) as session:
+        spoken = [api for api in API_PATHS if await _speaks(session, endpoint, api)]
+        plain = await _ask(session, endpoint, fit(_PLAIN)) if "chat" in spoken else None
+        asked = _NEEDS if plain and plain[0] == 200 else {}  # else a refusal would say nothing
+        found = {name: _can(name, await _ask(session, endpoint, fit(need))) for name, need in asked.items()}
+        return EndpointAbilities(tuple(spoken), **found, context_tokens=await _context(session, endpoint))
+
+
+async def _speaks(session: aiohttp.ClientSession, endpoint: Endpoint, api: Api) -> bool:
+    answer = await _post(session, endpoint, api, EMPTY)
+    return answer is not None and speaks(*answer)
+
+
+async def _ask(session: aiohttp.ClientSession, endpoint: Endpoint, need: Mapping[str, Any]) -> _Reply | None:
+    return await _post(session, endpoint, "chat", json.dumps({"model": endpoint.model, **need}).encode())
+
+
+def _can(need: str, reply: _Reply | None) -> bool | None:
+    """Whether an endpoint that answers plain requests can answer one that needs this, by its reply."""
+    if reply is None or (reply[0] != 200 and reply[0] not in _REFUSALS):
+        return None
+    if reply[0] != 200:
+        return False
+    return _is_colour(reply[1]) if need == "json_schema" else b'"error"' not in reply[1]
+
+
+def _is_colour(body: bytes) -> bool:
+    """Whether a completion's text is JSON of the schema that was asked for, rather than words about it."""
+    try:
+        value = json.loads(json.loads(body)["choices"][0]["message"]["content"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+    return isinstance(value, dict) and isinstance(value.get("colour"), str)
+
+
+async def _context(session: aiohttp.ClientSession, endpoint: Endpoint) -> int | None:
+    """As `/models` says (vLLM, SGLang, LM Studio and others), or llama.cpp's `/props`."""
+    listed = await _get(session, f"{endpoint.base_url}/models")
+    rows = listed.get("data") if isinstance(listed, dict) else None
+    own = [one for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
+    row = next((one for one in own if one.get("id") == endpoint.model), {})
+    props = await _get(session, f"{endpoint.base_url.removesuffix('/v1')}/props")
+    given = props.get("default_generation_settings") if isinstance(props, dict) else None
+    counts = [*(row.get(name) for name in _CONTEXTS), given.get("n_ctx") if isinstance(given, dict) else None]
+    return next((count for count in counts if type(count) is int and count > 0), None)
+
+
+async def _post(session: aiohttp.ClientSession, endpoint: Endpoint, api: Api, body: bytes) -> _Reply | None:
+    url = endpoint.base_url + API_PATHS[api]
+    try:
+        async with session.post(url, data=body, headers=API_HEADERS[api], allow_redirects=False) as response:
+            return response.status, await response.read()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return None
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> Any:
+    try:
+        async with session.get(url, allow_redirects=False) as response:
+            return json.loads(await response.read()) if response.status == 200 else None
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
+        return None
