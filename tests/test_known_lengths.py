@@ -60,7 +60,7 @@ def test_a_router_orders_long_prompts_by_length_and_says_so(router: PromptRouter
     assert router.score([short])[0] < router.score([long])[0] < router.score([longer])[0]
     assert router.route(short).familiar
     assert not router.route(long).familiar
-    assert "in meaning or length" in router.route(long).reason
+    assert "in meaning, length or language" in router.route(long).reason
     router.save(tmp_path)
     assert PromptRouter.load(tmp_path).score([longer])[0] == router.score([longer])[0]
 

@@ -243,7 +243,11 @@ class RouterConfig:
         metadata={"help": "Method saved as run/router; kernel, or the first of the methods."},
     )
     encoder: str = field(
-        default="bge-small", metadata={"help": "bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint."}
+        default="auto",
+        metadata={
+            "help": "auto (bge-small, or multilingual-e5-small for prompts that are not mostly English), their names, "
+            "minilm, or MODEL@BASE_URL of an embeddings endpoint."
+        },
     )
     gate: Literal["auto", "on", "off"] = field(
         default="auto",

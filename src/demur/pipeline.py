@@ -319,7 +319,7 @@ def train(
     run: str = "run",
     methods: str | Sequence[str] | Mapping[str, object] = METHOD_NAMES,
     serve: str | None = None,
-    encoder: str | Encoder = "bge-small",
+    encoder: str | Encoder = "auto",
     entailment: Entailment | None = None,
     gate: str = "auto",
     extra_samples: int = 3,

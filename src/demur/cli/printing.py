@@ -269,7 +269,9 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     held_back = router.prompt_router.record.get("held_back", 0)
     kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
     out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts{kept}")
-    verdict = recorded(router.prompt_router.record)
+    verdict, choice = recorded(router.prompt_router.record), router.prompt_router.record.get("encoder_choice")
+    if choice:
+        out.print(choice, markup=False)
     if verdict:
         out.print(verdict.sentence, markup=False)
     out.print(training_headline(router).sentence, markup=False)

@@ -34,6 +34,7 @@ _COPULAS = frozenset(
         *("—", "-", ":", "=", "："),
     )
 )
+_CHINESE = ("zh", "wuu", "yue")  # told apart by few characters only
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER")
 _ENDINGS = ("でございます", "である", "です", "だ", "입니다", "이에요", "예요", "이다", "है", "হয়")
 _LEAD_INS = re.compile(
@@ -80,6 +81,15 @@ def is_english(text: str) -> bool:
     if words & _ENGLISH or len(words & _ENGLISH_TOO) >= 2 or len(letters) < FEWEST_LETTERS:
         return True
     return _detected(text[:LONGEST]) == "en"
+
+
+@lru_cache(MOST_KEPT)
+def language_of(text: str) -> str:
+    """The code of a text's language, such as "de"; "" where it is too short to tell."""
+    if not is_english(text):
+        found = _detected(text[:LONGEST])
+        return "zh" if found in _CHINESE else found
+    return "en" if sum(map(str.isalpha, text[:LONGEST])) >= FEWEST_LETTERS else ""
 
 
 def _detected(text: str) -> str:

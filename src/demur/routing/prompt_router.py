@@ -25,6 +25,7 @@ from demur.models.encoder import encoder_identity, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
+from demur.routing.known_languages import KnownLanguages
 from demur.routing.known_lengths import KnownLengths
 from demur.routing.recorded_pair import other_pair
 from demur.routing.remembered import VECTORS, Remembered, recall
@@ -69,7 +70,8 @@ class Decision:
     threshold: float  # strong iff score >= threshold
     reason: str
     neighbours: tuple[Neighbour, ...]  # nearest first
-    # False: further from every training prompt than 99 % of those from each other, or over twice as long as 99 %
+    # False: further from every training prompt than 99 % of those from each other, over twice as long as 99 %, or in a
+    # language of under 1 % of them
     familiar: bool = True
     # "gate": the weak answer is, or will be, part of the decision; "unknown": the setting decides
     stage: Literal["prompt", "gate", "unknown"] = "prompt"
@@ -168,12 +170,15 @@ class PromptRouter:
         return self.look_at_vectors(self._encode(prompts), prompts)
 
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
-        """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, in length too."""
+        """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, in length and
+        language too."""
         rows = unit_rows(vectors)
         near = (rows @ self.vectors.T).max(axis=1) if len(self.vectors) else np.ones(len(rows))
         familiar = near >= self.familiar_similarity
         if self._lengths and len(self.vectors):
             familiar = familiar & self._lengths.known(prompts)
+        if self._languages:
+            familiar = familiar & self._languages.known(prompts)
         untold = self.unknown.reasons(rows, near, self.familiar_similarity) if self.unknown else [""] * len(rows)
         return Looked(self.score_vectors(vectors, prompts), np.asarray(familiar), untold)
 
@@ -240,7 +245,7 @@ class PromptRouter:
         *,
         as_asked: bool,
     ) -> Decision:
-        drift = "" if familiar else "; unlike any training prompt, in meaning or length: the score is a guess"
+        drift = "" if familiar else "; unlike any training prompt, in meaning, length or language: the score is a guess"
         sign = ">=" if role == "strong" else "<"
         basis = "as asked" if as_asked else self._basis
         return Decision(
@@ -256,6 +261,10 @@ class PromptRouter:
     @cached_property
     def _lengths(self) -> KnownLengths | None:
         return KnownLengths.of([one.prompt for one in self.training], self.training_scores)
+
+    @cached_property
+    def _languages(self) -> KnownLanguages | None:
+        return KnownLanguages.recorded(self.record)
 
     @cached_property
     def _middle(self) -> float:

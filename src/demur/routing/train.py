@@ -24,6 +24,7 @@ from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.threads import one_thread
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
+from demur.routing.known_languages import KnownLanguages
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.remembered import Remembered
 from demur.routing.verdict import verdict_of, with_verdict
@@ -57,6 +58,7 @@ def train_router(
         vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
         familiar = _familiar_similarity(vectors)
     known = with_verdict(record or {}, verdict_of(training_scores, y))
+    known |= KnownLanguages.of([t.prompt for t in training]).as_record()
     return PromptRouter(
         encoder=encoder,
         method=fitted,

@@ -15,6 +15,7 @@ from demur.models.encoder import LetterEncoder, encoder_names
 from demur.models.local import parse_model
 from demur.prompts import split_prompts
 from demur.records import Prompt
+from demur.routing.known_languages import AUTO
 from demur.sampling.pair import check_pair
 
 
@@ -44,10 +45,10 @@ def check_encoder(spec: str) -> None:
     """Raise InputError for what `demur.models.encoder.load_encoder` would refuse."""
     if "@" in spec:
         parse_model(spec)
-    elif spec == LetterEncoder.identity:
+    elif spec in (AUTO, LetterEncoder.identity):
         return
     elif not is_known(spec) or model(spec).task != "encoder":
-        raise InputError(f"router.encoder is {spec!r}; use {', '.join(encoder_names())}, or MODEL@BASE_URL")
+        raise InputError(f"router.encoder is {spec!r}; use {', '.join((AUTO, *encoder_names()))}, or MODEL@BASE_URL")
 
 
 def check_entailment(spec: str) -> None:

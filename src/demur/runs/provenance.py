@@ -9,6 +9,7 @@ from pathlib import Path
 
 from demur.models.prices import length_ratio, serving_cost
 from demur.records import Preference
+from demur.routing.known_languages import AUTO
 from demur.runs.run import Run
 
 
@@ -24,7 +25,8 @@ def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
         "held_back": len(run.test),
         "calls": any(prompt.request for prompt in run.train),
         "sampling": asdict(config.sampling),
-        "encoder": config.router.encoder,
+        "encoder": run.encoder_name,
+        "encoder_choice": run.languages.sentence if config.router.encoder == AUTO else "",
         "strong_share": config.strong_share,
         "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)},
     }

@@ -23,6 +23,7 @@ from demur.models.allowed import AllowedEndpoints, run_endpoints
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
+from demur.routing.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.runs.lock import locked
 from demur.sampling.cost import PairEndpoints
 from demur.sampling.pair import PairSamples, endpoints_of, stored_pair
@@ -200,9 +201,20 @@ class Run:
         return ask
 
     @cached_property
+    def languages(self) -> KnownLanguages:
+        """The languages of its prompts, of every so many of a long file."""
+        return KnownLanguages.of([prompt.text for prompt in self.prompts[:: 1 + len(self.prompts) // LOOKED_AT]])
+
+    @property
+    def encoder_name(self) -> str:
+        """The encoder that the run names, or the one for its prompts' languages."""
+        named = self.config.router.encoder
+        return self.languages.encoder if named == AUTO else named
+
+    @cached_property
     def encoder(self) -> Encoder:
         """The encoder, through the store."""
-        found = self.own.encoder or load_encoder(self.allowed(self.config.router.encoder), progress=self.progress)
+        found = self.own.encoder or load_encoder(self.allowed(self.encoder_name), progress=self.progress)
         return CachedEncoder(found, self.store, progress=self.progress)
 
 

