@@ -103,3 +103,32 @@ def test_hundreds_of_long_answers_take_no_time() -> None:
     start = time.perf_counter()
     assert unify(answers, "Was ist das?") == list(range(200))
     assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("question", "a", "b"),
+    [
+        ("Nenne die drei Grundfarben.", "Rot, Blau und Gelb", "Gelb, Rot und Blau"),
+        ("Quelles sont les couleurs du drapeau ?", "bleu, blanc et rouge", "rouge, bleu et blanc"),
+        ("¿Cuáles son los países bálticos?", "Estonia, Letonia y Lituania", "Lituania, Estonia y Letonia"),
+        ("Какие страны граничат с Польшей на западе и юге?", "Германия и Чехия", "Чехия и Германия"),
+        ("中国的直辖市有哪些?", "北京、上海、天津和重庆", "上海、北京、重庆和天津"),
+        ("日本の主な島を四つ挙げてください。", "本州、北海道、九州、四国", "北海道、本州、四国、九州"),
+        ("Nenne drei Obstsorten.", "- Apfel\n- Birne\n- Kirsche", "1. Birne\n2. Kirsche\n3. Apfel"),
+    ],
+)
+def test_lists_in_another_order(question: str, a: str, b: str) -> None:
+    assert says_the_same(a, b, question)
+
+
+@pytest.mark.parametrize(
+    ("question", "a", "b"),
+    [
+        ("Nenne die drei größten Städte der Reihenfolge nach.", "Berlin, Hamburg, Köln", "Hamburg, Berlin, Köln"),
+        ("Quelles sont les couleurs du drapeau ?", "bleu, blanc et rouge", "bleu, blanc et vert"),
+        ("Wer hat gewonnen?", "Anna, Bert", "Bert, Anna"),  # first and second
+        ("请按顺序列出前三名。", "张三、李四、王五", "李四、张三、王五"),
+    ],
+)
+def test_lists_that_are_not_the_same(question: str, a: str, b: str) -> None:
+    assert not says_the_same(a, b, question)

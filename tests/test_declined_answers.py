@@ -63,3 +63,50 @@ def test_a_refusal_has_60_spaces_at_most() -> None:
 
 def test_an_empty_answer_and_a_refusal_say_nothing() -> None:
     assert [says_nothing(text) for text in ("", " \u200b", "I don't know.", "Paris")] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Es tut mir leid, aber dabei kann ich Ihnen nicht helfen.",
+        "Leider kann ich diese Frage nicht beantworten.",
+        "Je suis désolé, mais je ne peux pas vous aider avec cela.",
+        "Lo siento, no puedo ayudarte con eso.",
+        "Mi dispiace, non posso aiutarti.",
+        "Desculpe, não posso ajudar com isso.",
+        "Het spijt me, ik kan u daarmee niet helpen.",
+        "Przykro mi, nie mogę w tym pomóc.",
+        "Извините, я не могу помочь с этим.",
+        "Üzgünüm, bu konuda yardımcı olamam.",
+        "申し訳ありませんが、そのご質問にはお答えできません。",
+        "抱歉,我无法回答这个问题。",
+        "죄송하지만 그 질문에는 답변할 수 없습니다.",
+        "عذراً، لا أستطيع مساعدتك في ذلك.",
+        "क्षमा करें, मैं इसमें मदद नहीं कर सकता।",
+        "Я не знаю.",
+        "わかりません。",
+    ],
+)
+def test_refusals_in_other_languages(answer: str) -> None:
+    assert declines(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Lo siento, no puedo asistir a la fiesta el sábado.",  # a letter that was asked for
+        "Leider nein, erst am Montag.",
+        "Ich weiß nicht, was soll es bedeuten",  # a poem
+        "Je ne sais pas, peut-être Lyon.",
+        "Извините, я не могу помочь с этим, но столица — Париж.",
+        "すみません、その商品は東京にあります。",
+    ],
+)
+def test_answers_in_other_languages_are_no_refusals(answer: str) -> None:
+    assert not declines(answer)
+
+
+def test_refusals_in_two_languages_are_one_meaning() -> None:
+    answers = ["抱歉,我无法回答这个问题。", "I'm sorry, I can't help with that.", "北京"]
+    found = meaning_clusters(["中国的首都是哪里?"], [answers], entailment=exact_match)
+    assert found.ids[0].tolist() == [0, 0, 1]

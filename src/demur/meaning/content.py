@@ -2,7 +2,8 @@
 
 The words of an answer that stand in its question (also inflected), function words, and words for yes are removed; what
 is left must be the same, in the same order. Negation, prepositions, numbers and the order of the words that both share
-must agree. A person may be named in part where the question asks for one. Precision before recall: where the rule does
+must agree. A person may be named in part where the question asks for one, and lists may be in another order where it
+asks for several things in none. Precision before recall: where the rule does
 not hold, nothing is known. Word lists are in function_words.json; they are of all languages together.
 
 An encoder's similarity cannot do this: near misses are more similar than paraphrases (docs/method.md, "Languages").
@@ -41,6 +42,25 @@ _POLITE = re.compile(r"(?:습니다|입니다|어요|아요|이에요|예요)\Z"
 _POLITE_FORMS = ("Sie", "Ihnen", "Ihr", "Ihre")  # capitals of German that name nobody
 _AFTERNOON = re.compile(r"(?:午後|下午)(\d{1,2})(?=[時时点點])")
 
+MOST_ITEM_WORDS = 4
+_BETWEEN_ITEMS = re.compile(
+    r"\s*[,;،、，\n]\s*(?:(?:und|et|y|e|ed|en|och|og|i|a|ja|ve|και|и|та|і|và|dan|और|এবং|และ|그리고|ו|و)\s+)?"
+    r"|\s+(?:und|et|y|e|ed|en|och|og|ja|ve|και|и|та|và|dan|और|এবং|그리고)\s+|(?<=\w)と(?=\w)|(?<=\w)和(?=\w)|\s+و"
+)
+_ITEM_MARK = re.compile(r"\A\s*(?:[-*•]|\d{1,2}[.)])\s+")
+_SEVERAL_ASKED = re.compile(
+    r"\b(?:nenne|zähle|welche|nomme|nommez|cite|citez|énumère|quels|quelles|nombra|menciona|enumera|cuáles|elenca|quali|quais"
+    r"|noem|welke|nämn|vilka|nævn|hvilke|wymień|jakie|vyjmenuj|které|luettele|mitkä|hangileri|sayın|ποια|ποιες|назови"
+    r"|назовите|перечисли|перечислите|какие|назви|які|اذكر|عدد|sebutkan|kể tên|apa saja)\b"
+    r"|列出|列举|哪些|哪几|挙げて|何と何|はどれ|나열|무엇무엇|가지를|אילו|बताइए|कौन-कौन|কী কী|อะไรบ้าง",
+    re.IGNORECASE,
+)
+_ORDER_ASKED = re.compile(
+    r"reihenfolge|sortier|ordne|zuerst|zuletzt|rangliste|ordre|class[eé]|orden|ordin|ordem|volgorde|ordning|rækkefølge"
+    r"|kolejno|pořad|järjest|sıra|σειρά|поряд|順|顺|序|순서|순위|ترتيب|סדר|क्रम|ลำดับ|urut|thứ tự|chronolog|хронолог",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -68,6 +88,8 @@ def says_the_same(a: str, b: str, question: str) -> bool:
     """True only where the rule holds; False says nothing."""
     if max(len(a), len(b)) > LONGEST or not question or _has(question.casefold(), "two-sided"):
         return False
+    if _SEVERAL_ASKED.search(question) and not _ORDER_ASKED.search(question) and _items(a) == _items(b) != frozenset():
+        return True
     if _UNSPACED.search(a + b):
         short, long = sorted((_plain(a), _plain(b)), key=len)
         return short == long or _contained(short, long, _plain(question))
@@ -130,6 +152,13 @@ def _explains(asked: str, word: str) -> bool:
 def _common_start(a: str, b: str) -> str:
     length = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     return a[:length]
+
+
+def _items(answer: str) -> frozenset[str]:
+    """What an answer lists; nothing where it is no list of two short items at least."""
+    items = [_ITEM_MARK.sub("", item).strip(" .。*_") for item in _BETWEEN_ITEMS.split(answer.strip())]
+    found = frozenset(item.casefold() for item in items if item)
+    return found if len(found) > 1 and all(len(item.split()) <= MOST_ITEM_WORDS for item in found) else frozenset()
 
 
 def _agree(a: Sequence[str], b: Sequence[str], *, inflected: bool) -> bool:
