@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from demur.meaning.known_languages import KnownLanguages
 from demur.meaning.languages import language_of
 from demur.methods import BY_NAME
 from demur.models.encoder import LetterEncoder
-from demur.routing.known_languages import KnownLanguages
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 

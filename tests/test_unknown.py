@@ -277,3 +277,14 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "unknown.jsonl").write_text('{"id": "1", "text": "a"}\n')
     with pytest.raises(InputError, match=r"unknown\.jsonl: not what `demur label` writes"):
         read_unknown(tmp_path / "unknown.jsonl")
+
+
+def test_whoever_loads_a_router_may_say_where_unknown_prompts_go(tmp_path: Path) -> None:
+    trained(on_unknown="strong").save(tmp_path)
+    made = Router.load(tmp_path, encoder=Directions(), unknown="weak").route("poem")
+    assert (made.role, made.stage) == ("weak", "unknown")
+    assert "unknown = weak" in made.reason
+    assert Router.load(tmp_path, encoder=Directions(), unknown="score").route("poem").stage == "prompt"
+    assert Router.load(tmp_path, encoder=Directions()).route("poem").role == "strong"
+    with pytest.raises(InputError, match="unknown is 'cheap'; use strong, weak, score"):
+        Router.load(tmp_path, encoder=Directions(), unknown="cheap")  # type: ignore[arg-type]

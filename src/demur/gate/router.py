@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -38,7 +38,7 @@ from demur.gate.weaker_groups import WeakerGroup
 from demur.meaning.clusters import Clustering, meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
 from demur.meaning.meanings import Meanings
-from demur.records import Encoder, Entailment, FloatArray, Role, Sample
+from demur.records import Encoder, Entailment, FloatArray, OnUnknown, Role, Sample
 from demur.routing.prompt_router import NEIGHBOURS, Decision, PromptRouter
 
 _OTHER: dict[Role, Role] = {"weak": "strong", "strong": "weak"}
@@ -332,16 +332,20 @@ class Router:
         entailment: Entailment | None = None,
         method: object | None = None,
         allow_endpoints: Sequence[str] = (),
+        unknown: OnUnknown | None = None,
     ) -> Router:
         """Load a saved router with its gate, if it has one.
 
         ``encoder``, ``entailment`` and ``method`` (a classifier, fitted or not) only where it was made with objects of
         your own, which are not saved. ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to,
-        where it names one. Raises ArtifactError for one that is corrupt, foreign, or does not fit.
+        where it names one. ``unknown``: where prompts go that cannot be told; None: where its training said. Raises
+        ArtifactError for one that is corrupt, foreign, or does not fit.
         """
         folder = Path(folder)
+        if unknown is not None and unknown not in get_args(OnUnknown):
+            raise InputError(f"unknown is {unknown!r}; use {', '.join(get_args(OnUnknown))}")
         first = PromptRouter.load(folder, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
-        first = replace(first, gate_unused=False)
+        first = replace(first, gate_unused=False, on_unknown=unknown or first.on_unknown)
         saved = read_gate(folder)
         if saved is None:
             return cls(first)

@@ -317,6 +317,8 @@ class Gateway:
             found["x-demur-upstream-error"] = sent.model  # not the gateway's own
         if exchange.checked:
             found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
+        elif exchange.choice and exchange.choice.made and exchange.choice.made.decision.stage == "unknown":
+            found["x-demur-stage"] = "unknown"
         if exchange.strained:
             found["x-demur-budget"] = f"{exchange.strained.share:.0%} of {exchange.strained.words}"
         # A stream's cost is known at its end: the ledger has it.

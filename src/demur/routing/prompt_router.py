@@ -25,8 +25,7 @@ from demur.models.encoder import encoder_identity, spec_of
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
-from demur.routing.known_languages import KnownLanguages
-from demur.routing.known_lengths import KnownLengths
+from demur.routing.known_prompts import KnownPrompts
 from demur.routing.recorded_pair import other_pair
 from demur.routing.remembered import VECTORS, Remembered, recall
 from demur.routing.restoring import restored_method, trained_on
@@ -163,7 +162,7 @@ class PromptRouter:
         """The same from the prompts' embeddings, (n, d)."""
         scores = np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
         scores = self.curve(scores) if self.curve else scores
-        return self._lengths.score(scores, prompts) if self._lengths else scores
+        return self._known.score(scores, prompts)
 
     def look_at(self, prompts: Sequence[str]) -> Looked:
         """Scores of prompts, which of them are familiar, and which cannot be told. Raises InputError."""
@@ -175,10 +174,8 @@ class PromptRouter:
         rows = unit_rows(vectors)
         near = (rows @ self.vectors.T).max(axis=1) if len(self.vectors) else np.ones(len(rows))
         familiar = near >= self.familiar_similarity
-        if self._lengths and len(self.vectors):
-            familiar = familiar & self._lengths.known(prompts)
-        if self._languages:
-            familiar = familiar & self._languages.known(prompts)
+        if len(self.vectors):
+            familiar = familiar & self._known.known(prompts)
         untold = self.unknown.reasons(rows, near, self.familiar_similarity) if self.unknown else [""] * len(rows)
         return Looked(self.score_vectors(vectors, prompts), np.asarray(familiar), untold)
 
@@ -259,12 +256,8 @@ class PromptRouter:
         )
 
     @cached_property
-    def _lengths(self) -> KnownLengths | None:
-        return KnownLengths.of([one.prompt for one in self.training], self.training_scores)
-
-    @cached_property
-    def _languages(self) -> KnownLanguages | None:
-        return KnownLanguages.recorded(self.record)
+    def _known(self) -> KnownPrompts:
+        return KnownPrompts.of([one.prompt for one in self.training], self.training_scores, self.record)
 
     @cached_property
     def _middle(self) -> float:

@@ -17,6 +17,7 @@ from demur.errors import InputError
 from demur.labels.targets import Delta, hard_targets
 from demur.labels.uncertainty import AS_PRINTED
 from demur.labels.unknown import UnknownPrompt
+from demur.meaning.known_languages import KnownLanguages
 from demur.measure.probability import fit_curve
 from demur.methods import BY_NAME, SimilarityWeighted
 from demur.methods.classifier import Classifier
@@ -24,7 +25,6 @@ from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.threads import one_thread
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
-from demur.routing.known_languages import KnownLanguages
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.remembered import Remembered
 from demur.routing.verdict import verdict_of, with_verdict

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from demur.config import DEFINITION_NAMES, METHOD_NAMES, RunConfig
 from demur.errors import InputError
+from demur.meaning.known_languages import AUTO
 from demur.models.catalogue import is_known, model
 from demur.models.encoder import LetterEncoder, encoder_names
 from demur.models.local import parse_model
 from demur.prompts import split_prompts
 from demur.records import Prompt
-from demur.routing.known_languages import AUTO
 from demur.sampling.pair import check_pair
 
 

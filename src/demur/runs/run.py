@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from demur.config import RUN_RECORD, ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.meaning.entailment import meaning_identity, open_entailment, own_name
+from demur.meaning.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.meanings import Meanings
 from demur.meaning.stated import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
@@ -23,7 +24,6 @@ from demur.models.allowed import AllowedEndpoints, run_endpoints
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
-from demur.routing.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.runs.lock import locked
 from demur.sampling.cost import PairEndpoints
 from demur.sampling.pair import PairSamples, endpoints_of, stored_pair

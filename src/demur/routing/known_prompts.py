@@ -1,0 +1,35 @@
+"""The prompts that a router's scores hold for: of the lengths and in the languages of its training prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from demur.meaning.known_languages import KnownLanguages
+from demur.records import BoolArray, FloatArray
+from demur.routing.known_lengths import KnownLengths
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPrompts:
+    """Either part is None where nothing is known: of too few prompts, or of a router saved before it was recorded."""
+
+    lengths: KnownLengths | None
+    languages: KnownLanguages | None
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], scores: FloatArray, record: Mapping[str, Any]) -> KnownPrompts:
+        """From the training prompts, their held-out scores, (n,), and the router's record."""
+        return cls(KnownLengths.of(prompts, scores), KnownLanguages.recorded(record))
+
+    def known(self, prompts: Sequence[str]) -> BoolArray:
+        """(n,) whether each prompt is of a known length and in a known language."""
+        parts = [part.known(prompts) for part in (self.lengths, self.languages) if part is not None]
+        return np.logical_and.reduce([np.ones(len(prompts), dtype=bool), *parts])
+
+    def score(self, scores: FloatArray, prompts: Sequence[str]) -> FloatArray:
+        """(n,) scores, of prompts of unknown length by their length."""
+        return self.lengths.score(scores, prompts) if self.lengths else scores

@@ -1,0 +1,48 @@
+"""A prompt that cannot be told, in the gateway: where it goes, and that header, ledger, metrics and page say so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demur.gateway.ledger.export import ledger
+from demur.gateway.ledger.read import read_ledger
+from demur.labels.unknown import NONE_EQUAL, UnknownPrompt
+from demur.methods.estimator import unit_rows
+from demur.models.encoder import LetterEncoder
+from demur.records import OnUnknown
+from demur.routing.remembered import Remembered
+from gateways import EASY, Running, gateway
+
+POEM = "qqq qq qqqq?"
+
+
+def remember(found: Running, where: OnUnknown) -> None:
+    """The router remembers a prompt that could not be labelled."""
+    router = found.gateway.decider.router
+    vectors = unit_rows(np.asarray(LetterEncoder().encode([POEM])))
+    known = Remembered((UnknownPrompt("p", POEM, NONE_EQUAL),), vectors)
+    found.gateway.decider.router = replace(
+        router, prompt_router=replace(router.prompt_router, unknown=known, on_unknown=where)
+    )
+
+
+@pytest.mark.parametrize(("where", "model"), [("strong", "large"), ("weak", "small")])
+async def test_what_cannot_be_told_goes_where_the_setting_says_and_is_written_down(
+    tmp_path: Path, where: OnUnknown, model: str
+) -> None:
+    async with gateway(tmp_path) as found:
+        remember(found, where)
+        status, headers, _ = await found.ask(POEM)
+        assert (status, headers["x-demur-model"], headers["x-demur-stage"]) == (200, model, "unknown")
+        assert "cannot tell: nearest to a prompt whose samples could not" in headers["x-demur-reason"]
+        _, easy, _ = await found.ask(EASY)
+        assert "x-demur-stage" not in easy
+        async with found.session.get(f"{found.operator}/metrics") as answer:
+            assert "demur_unknown_total 1" in (await answer.text()).replace(".0", "")
+    url = str(tmp_path / "ledger.sqlite")
+    assert sorted(record.stage for record in read_ledger(url)) == ["prompt", "unknown"]
+    assert "1 that cannot be told" in ledger(url).lines[-1]
