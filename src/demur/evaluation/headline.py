@@ -17,7 +17,7 @@ from demur.gate.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gate.staged import Use
 from demur.records import FloatArray, IntArray
-from demur.routing.prompt_router import Looked
+from demur.routing.known_prompts import Looked
 from demur.statistics import interval
 
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each

@@ -28,8 +28,22 @@ class KnownPrompts:
     def known(self, prompts: Sequence[str]) -> BoolArray:
         """(n,) whether each prompt is of a known length and in a known language."""
         parts = [part.known(prompts) for part in (self.lengths, self.languages) if part is not None]
-        return np.logical_and.reduce([np.ones(len(prompts), dtype=bool), *parts])
+        return np.asarray(np.logical_and.reduce([np.ones(len(prompts), dtype=bool), *parts]))
 
     def score(self, scores: FloatArray, prompts: Sequence[str]) -> FloatArray:
         """(n,) scores, of prompts of unknown length by their length."""
         return self.lengths.score(scores, prompts) if self.lengths else scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """What a router sees of n prompts."""
+
+    scores: FloatArray  # (n,) P(the strong model is needed)
+    familiar: BoolArray  # (n,) like some training prompt
+    untold: list[str]  # why each cannot be told; "" where it can
+
+    @property
+    def unknown(self) -> BoolArray:
+        """(n,) those that cannot be told."""
+        return np.array([bool(why) for why in self.untold], dtype=bool)

@@ -23,9 +23,9 @@ from demur.methods.saved import learned_arrays, method_name
 from demur.models.allowed import AllowedEndpoints, without_keys
 from demur.models.encoder import encoder_identity, spec_of
 from demur.models.prices import ServingCost
-from demur.records import BoolArray, Encoder, FloatArray, Method, OnUnknown, Role
+from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
-from demur.routing.known_prompts import KnownPrompts
+from demur.routing.known_prompts import KnownPrompts, Looked
 from demur.routing.recorded_pair import other_pair
 from demur.routing.remembered import VECTORS, Remembered, recall
 from demur.routing.restoring import restored_method, trained_on
@@ -78,20 +78,6 @@ class Decision:
     void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
     unknown: bool = False  # True: nearest to a prompt whose samples could not tell
     untold: str = ""  # why those could not
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Looked:
-    """What a router sees of n prompts."""
-
-    scores: FloatArray  # (n,) P(the strong model is needed)
-    familiar: BoolArray  # (n,) like some training prompt
-    untold: list[str]  # why each cannot be told; "" where it can
-
-    @property
-    def unknown(self) -> BoolArray:
-        """(n,) those that cannot be told."""
-        return np.array([bool(why) for why in self.untold], dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)

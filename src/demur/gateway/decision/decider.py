@@ -20,7 +20,8 @@ import numpy as np
 from demur.errors import ArtifactError, DemurError
 from demur.gate.router import Router
 from demur.records import Sample
-from demur.routing.prompt_router import Decision, Looked, PromptRouter
+from demur.routing.known_prompts import Looked
+from demur.routing.prompt_router import Decision, PromptRouter
 
 LARGEST_BATCH = 32
 
