@@ -10,9 +10,15 @@ import pytest
 
 import demur
 import pairs
+from demur.config import LabelConfig, RunConfig
 from demur.errors import EndpointError, InputError
 from demur.meaning.final_answer import is_unread, stands_in
+from demur.models.local import parse_model, with_price
 from demur.models.request import request_body
+from demur.records import SamplingSettings
+from demur.runs.run import open_run
+from demur.sampling.cost import PairEstimate
+from demur.sampling.pair import sample_pair
 from demur.sampling.statements import STATED_TOKENS, statement_prompt, statement_settings
 
 LONG = "The sky in that picture is painted in a colour that I would call light blue."
@@ -134,3 +140,20 @@ def test_an_endpoint_that_is_gone_stops_only_who_insists(tmp_path: Path) -> None
     assert any(note.startswith("final answers of long texts are not stated: small at") for note in labels.notes)
     with pytest.raises(EndpointError):
         demur.label(run=run, entailment="exact", state_answers="on")
+
+
+def test_the_estimate_of_a_run_that_states_answers_counts_them(writers: pairs.Pair, tmp_path: Path) -> None:
+    """24 prompts, 4 answers of each model: 192 more requests at most, 16 tokens each at 2 USD per million."""
+    prompts = pairs.write_questions(tmp_path / "prompts.jsonl", 24, gold=False)
+    weak, strong = (with_price(parse_model(name), "0/2") for name in writers.names.values())
+    sampling, said = SamplingSettings(n=4), list[PairEstimate]()
+    for wanted in ("auto", "on"):
+        label = LabelConfig(state_answers=wanted)
+        config = RunConfig(str(prompts), weak, strong, str(tmp_path / wanted), sampling, label)
+        with open_run(config) as run:
+            sample_pair(config, run.pair, run.prompts, run.samples, run.store, announce=said.append)
+    assert "more requests" not in said[0].sentence
+    assert said[1].sentence.endswith(
+        "; to state final answers of long texts: at most 192 more requests, at most $0.0061"
+    )
+    assert said[1].usd == pytest.approx(192 * (64 + 16) * 2e-6)

@@ -29,11 +29,12 @@ class PairEstimate:
     strong: Estimate
     pricing: str
     models: tuple[str, str]
+    statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
 
     @property
     def usd(self) -> float | None:
-        """At most, over both; None when a price is unknown."""
-        return _sum(self.weak.usd, self.strong.usd)
+        """At most, over both and their statements; None when a price is unknown."""
+        return _sum(self.weak.usd, self.strong.usd, *(side.usd for side in self.statements))
 
     @property
     def sentence(self) -> str:
@@ -46,7 +47,16 @@ class PairEstimate:
         return (
             f"to sample: {missing:,} answers on {max(self.weak.prompts, self.strong.prompts):,} prompts, about "
             f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
+            f"{self._of_statements}"
         )
+
+    @property
+    def _of_statements(self) -> str:
+        if not self.statements:
+            return ""
+        asked = sum(side.missing for side in self.statements)
+        cost = cost_words(self.models, [side.usd for side in self.statements], most=True)
+        return f"; to state final answers of long texts: at most {asked:,} more requests, {cost}"
 
 
 @dataclass(frozen=True, slots=True)

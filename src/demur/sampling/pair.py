@@ -20,6 +20,7 @@ from demur.sampling.budget import Budget, spent_before, unknown_price
 from demur.sampling.cost import PairEndpoints, PairEstimate, PairSpend, cut_sentences, price_samples, pricing
 from demur.sampling.refused import refused_prompts, refused_sentence
 from demur.sampling.sample import Samples, estimate, raise_first, sample_prompts, stored_samples
+from demur.sampling.statements import bound_of_statements
 from demur.store import Store
 
 
@@ -84,7 +85,10 @@ def estimate_pair(
         )
         for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
     )
-    return PairEstimate(weak, strong, pricing(pair, config.label.entailment), (pair.weak.model, pair.strong.model))
+    models = (pair.weak.model, pair.strong.model)
+    sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
+    stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
+    return PairEstimate(weak, strong, pricing(pair, config.label.entailment), models, stated)
 
 
 def check_pair(config: RunConfig) -> None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from demur.models.endpoint import Endpoint
+from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.records import ChatRequest, Progress, Prompt, SamplingSettings, content_hash, no_progress
 from demur.sampling.budget import Budget
 from demur.sampling.sample import Completer, Estimate, estimate, sample_prompts, stored_samples
@@ -77,6 +78,16 @@ def estimate_statements(texts: Sequence[Text], endpoint: Endpoint, store: Store,
     """Requests, tokens and USD of the statements that the store lacks."""
     settings, prompts = statement_settings(chat=chat), _prompts(texts, chat=chat)
     return estimate(prompts, endpoint, settings, stored_samples(prompts, endpoint, settings, store))
+
+
+def bound_of_statements(sampled: Estimate, endpoint: Endpoint, max_tokens: int) -> Estimate:
+    """What stating the final answers of answers yet to be sampled asks for at most: all of them long, and unread."""
+    examples = len(statement_prompt("", "").key) // CHARACTERS_PER_TOKEN
+    question = sampled.prompt_tokens / max(sampled.prompts, 1)
+    read = round(sampled.missing * (examples + question + max_tokens))
+    written = sampled.missing * STATED_TOKENS
+    usd = endpoint.price.usd(read, written) if endpoint.price else None
+    return Estimate(sampled.prompts, sampled.missing, read, written, usd)
 
 
 async def ask_statements(
