@@ -5,10 +5,13 @@ BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test check docs wheel clean
+.PHONY: demo live test check docs wheel clean
 
 demo: .venv/ready  ## the main job, live, on two real models
 	$(BIN)/demur demo
+
+live: .venv/ready  ## the demo's two models learn a router from the traffic that they serve
+	$(BIN)/python benchmarks/live_demo.py
 
 test: .venv/dev-ready  ## all tests; DEMUR_TEST=all adds the slow ones and demands the shared data
 	$(BIN)/python -m pytest $(if $(filter all,$(DEMUR_TEST)),,-m "not slow")

@@ -19,7 +19,7 @@ GROUPS = {
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
     "Models and answers": ("models", "doctor", "entail"),
-    "Research": ("signals", "judge", "reproduce", "overhead"),
+    "Research": ("signals", "judge", "reproduce", "overhead", "simulate"),
 }
 OTHERS = "Others"
 EXIT_CODES = (

@@ -1,4 +1,4 @@
-"""The paper's commands: reproduce, overhead, judge, signals; each calls one public function."""
+"""The paper's commands: reproduce, overhead, simulate, judge, signals; each calls one public function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 
 def add_commands(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (reproduce, overhead, judge, signals):
+    for command in (reproduce, overhead, simulate, judge, signals):
         app.command()(command)
 
 
@@ -82,6 +82,45 @@ def overhead(
             allow_endpoints=allow_endpoint or (),
             progress=progress,
         )
+    return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+def simulate(
+    run: RunFolder = "run",
+    arrivals: Annotated[str, typer.Option(help="poisson:RATE/s, or a file of seconds, one a line.")] = "poisson:1/s",
+    requests: Annotated[int, typer.Option(help="How many, of a poisson process.", min=2)] = 20_000,
+    edge: Annotated[
+        str,
+        typer.Option(
+            help="The device: tokens_per_s=40,prompt_tokens_per_s=400,slots=2,joules_per_token=0.5, or some of them."
+        ),
+    ] = "",
+    cloud: Annotated[
+        str,
+        typer.Option(help="The cloud: ttft=0.4,tokens_per_s=80,rtt=0.06,bandwidth=1e6 (seconds, bytes per second)."),
+    ] = "",
+    p95: Annotated[float | None, typer.Option(help="Seconds: the cheapest threshold that keeps it is named.")] = None,
+    longest_wait: Annotated[
+        float | None, typer.Option(help="Seconds: who would wait longer for the device goes to the cloud.")
+    ] = None,
+    picture: Annotated[str, typer.Option(help="PNG or SVG file: quality and USD against p95.")] = "",
+    json: AsJson = False,
+) -> None:
+    """Simulate a run's router on a device beside a cloud: latency, queue, energy, USD and quality at each share."""
+    import math
+
+    from demur.evaluation.simulate_run import simulate
+
+    found = simulate(
+        run,
+        arrivals=arrivals,
+        requests=requests,
+        edge=edge,
+        cloud=cloud,
+        p95=p95,
+        longest_wait=math.inf if longest_wait is None else longest_wait,
+        picture=picture,
+    )
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 

@@ -1,0 +1,281 @@
+"""`demur simulate`: the served router of a run on a device beside a cloud, over all strong shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from demur.config import from_mapping, load_run
+from demur.errors import InputError, require
+from demur.evaluation.edge_cloud import (
+    Cloud,
+    Edge,
+    Requests,
+    cloud_seconds,
+    device_seconds,
+    poisson,
+    serve,
+)
+from demur.evaluation.evaluate_run import load_served
+from demur.evaluation.results import first_quality
+from demur.gate.router import Router
+from demur.gate.staged import Use
+from demur.measure.threshold import threshold_for_share
+from demur.models.prices import Price
+from demur.prompts.grading import grade
+from demur.records import Encoder, FloatArray, Prompt, Sample
+from demur.runs.run import Own, Run, open_run
+
+Side = TypeVar("Side", Edge, Cloud)
+SHARES = tuple(round(0.1 * i, 1) for i in range(11))
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What one threshold comes to."""
+
+    threshold: float
+    strong_share: float  # of the requests, those diverted by the queue included
+    p50: float  # seconds until the whole answer
+    p95: float
+    queue: float  # mean number of requests that wait for the device
+    busy: float  # share of the slots' time
+    diverted: float  # share of the requests that the queue sent to the cloud
+    usd_per_1k: float | None  # None: a price is unknown
+    joules: float  # per request, on the device
+    quality: float
+
+    @property
+    def line(self) -> str:
+        """The point as a row of the table."""
+        usd = "unknown" if self.usd_per_1k is None else f"{self.usd_per_1k:.4f}"
+        return (
+            f"{self.threshold:>9.3f} {self.strong_share:>7.0%} {self.p50:>7.2f} {self.p95:>8.2f} {self.queue:>7.1f} "
+            f"{self.busy:>6.0%} {self.diverted:>9.0%} {usd:>10} {self.joules:>8.1f} {self.quality:>8.3f}"
+        )
+
+
+HEADER = (
+    f"{'threshold':>9} {'strong':>7} {'p50 s':>7} {'p95 s':>8} {'queue':>7} {'busy':>6} {'diverted':>9} "
+    f"{'USD/1,000':>10} {'J':>8} {'quality':>8}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """All operating points, cheapest first, and how the quality was measured."""
+
+    points: tuple[OperatingPoint, ...]
+    measured: str
+    p95: float | None  # seconds that were asked for
+
+    @property
+    def chosen(self) -> OperatingPoint | None:
+        """The cheapest point that keeps the p95 asked for; of equal cost the better one."""
+        if self.p95 is None:
+            return None
+        kept = [point for point in self.points if point.p95 <= self.p95]
+        return min(kept, key=lambda point: (point.usd_per_1k or point.strong_share, -point.quality), default=None)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The table, and the point that was asked for."""
+        rows = (HEADER, *(point.line for point in self.points), f"quality: {self.measured}")
+        if self.p95 is None:
+            return rows
+        if self.chosen is None:
+            return (*rows, f"no threshold keeps p95 at {self.p95:g} s: give the device more slots, or a --longest-wait")
+        share = f"strong share {self.chosen.strong_share:.0%}, quality {self.chosen.quality:.3f}"
+        return (*rows, f"p95 {self.p95:g} s at least cost: threshold {self.chosen.threshold:.3f} ({share})")
+
+
+def simulate(
+    run: str = "run",
+    *,
+    arrivals: str = "poisson:1/s",
+    requests: int = 20_000,
+    edge: str = "",
+    cloud: str = "",
+    p95: float | None = None,
+    longest_wait: float = math.inf,
+    picture: str = "",
+    encoder: Encoder | None = None,
+) -> Simulation:
+    """Simulate a run's served router on a device beside a cloud, with quality and USD of the run's own samples.
+
+    ``arrivals``: ``poisson:RATE/s`` or a file of seconds. ``edge`` and ``cloud``: fields of `Edge` and `Cloud` as
+    NAME=NUMBER, separated by commas. ``longest_wait``: seconds, beyond which a request goes to the cloud. ``picture``:
+    a file to draw the front to. ``encoder`` where the router was trained on one of your own. Raises InputError.
+    """
+    with open_run(load_run(run), Own(encoder=encoder)) as opened:
+        found = simulate_run(
+            opened,
+            arrivals=arrivals,
+            requests=requests,
+            edge=edge,
+            cloud=cloud,
+            p95=p95,
+            longest_wait=longest_wait,
+        )
+    if picture:
+        draw_front(found, Path(picture))
+    return found
+
+
+def simulate_run(
+    run: Run,
+    *,
+    arrivals: str = "poisson:1/s",
+    requests: int = 20_000,
+    edge: str = "",
+    cloud: str = "",
+    p95: float | None = None,
+    longest_wait: float = math.inf,
+    seed: int = 0,
+) -> Simulation:
+    """Simulate the served router over the run's own prompts. Raises InputError for settings that cannot be read."""
+    device, far = read_fields(Edge, edge, "edge"), read_fields(Cloud, cloud, "cloud")
+    prompts = run.complete(run.test) or run.complete(run.train)
+    router = load_served(run, run.own.classifier(run.config.router.served))
+    at = read_arrivals(arrivals, requests, seed)
+    drawn = np.random.default_rng([seed, 1]).integers(0, len(prompts), len(at))
+    world = _World(run, router, prompts, device, far)
+    finals = np.asarray(router.expected(world.scores, router.serving_gate).final)
+    points = []
+    for share in SHARES:
+        threshold = threshold_for_share(finals, share).threshold
+        points.append(world.point(threshold, at, drawn, longest_wait, seed))
+    return Simulation(tuple(points), world.measured, p95)
+
+
+class _World:
+    """The run's prompts as requests: their scores, lengths, prices and qualities."""
+
+    def __init__(self, run: Run, router: Router, prompts: Sequence[Prompt], device: Edge, far: Cloud) -> None:
+        weak, strong = ([side[one.id] for one in prompts] for side in (run.samples.weak, run.samples.strong))
+        texts = [one.text for one in prompts]
+        self.router, self.device = router, device
+        self.scores = router.score(texts)
+        self.weak_tokens, self.strong_tokens = _answer_tokens(weak), _answer_tokens(strong)
+        read = np.array([float(one[0].prompt_tokens) for one in weak])
+        self.device_seconds = device_seconds(device, read, self.weak_tokens)
+        self.cloud_seconds = cloud_seconds(far, np.array([len(text.encode()) for text in texts]), self.strong_tokens)
+        prices = run.pair.weak.price, run.pair.strong.price
+        self.usd = [_usd(price, side) for price, side in zip(prices, (weak, strong), strict=True)]
+        graded = all(one.answers for one in prompts)
+        if graded:
+            grader = run.own.grader or grade
+            sides = (run.samples.weak, run.samples.strong)
+            self.quality = [first_quality(prompts, side, grader) for side in sides]
+        else:
+            self.quality = [np.zeros(len(prompts)), np.ones(len(prompts))]
+        self.measured = "of one graded answer" if graded else "unknown, no prompt has gold answers: the strong share"
+
+    def point(
+        self, threshold: float, arrivals: FloatArray, drawn: np.ndarray, longest_wait: float, seed: int
+    ) -> OperatingPoint:
+        """What a threshold comes to on these arrivals of these prompts."""
+        use: Use = self.router.expected(self.scores, self.router.serving_gate).use(threshold)
+        draft = np.random.default_rng([seed, 2]).integers(0, use.strong.shape[1], len(drawn))
+        strong, checked, extra = (each[drawn, draft] for each in (use.strong, use.checked, use.extra))
+        on_device = ~strong | checked
+        asked = np.where(checked, 1 + extra, 1)
+        busy = self.device_seconds[drawn] * asked
+        requests = Requests(arrivals, on_device, strong, busy, self.cloud_seconds[drawn])
+        found = serve(requests, self.device.slots, longest_wait)
+        in_cloud = strong | found.diverted
+        answers = np.where(on_device & ~found.diverted, asked, 0)
+        usd = None
+        if all(each is not None for each in self.usd):
+            weak_usd, strong_usd = (np.asarray(each)[drawn] for each in self.usd)
+            usd = 1000 * float((weak_usd * answers + strong_usd * in_cloud).mean())
+        quality = np.where(in_cloud, self.quality[1][drawn], self.quality[0][drawn])
+        joules = self.device.joules_per_token * float((self.weak_tokens[drawn] * answers).mean())
+        p50, p95 = np.quantile(found.latency, [0.5, 0.95])
+        return OperatingPoint(
+            *(threshold, float(in_cloud.mean()), float(p50), float(p95), found.queue, found.busy),
+            *(float(found.diverted.mean()), usd, joules, float(quality.mean())),
+        )
+
+
+def _answer_tokens(samples: Sequence[Sequence[Sample]]) -> FloatArray:
+    """(n,) tokens of one answer, averaged over the samples of each prompt."""
+    return np.array([np.mean([one.completion_tokens for one in answers]) for answers in samples], dtype=float)
+
+
+def _usd(price: Price | None, samples: Sequence[Sequence[Sample]]) -> FloatArray | None:
+    """(n,) USD of one answer; None for an unknown price."""
+    if price is None:
+        return None
+    return np.array(
+        [np.mean([price.usd(one.prompt_tokens, one.completion_tokens) for one in answers]) for answers in samples]
+    )
+
+
+def read_fields(record: type[Side], text: str, where: str) -> Side:
+    """``name=value,name=value`` as a record. Raises InputError naming what is wrong."""
+    values: dict[str, float | int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        try:
+            values[name.strip()] = int(value) if name.strip() == "slots" else float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InputError(f"--{where}: {part!r} is not NAME=NUMBER, such as tokens_per_s=40")
+    return from_mapping(record, values, where=f"--{where}")
+
+
+def read_arrivals(text: str, requests: int, seed: int) -> FloatArray:
+    """``poisson:RATE/s``, or a file of seconds, one a line: (m,) rising, from 0. Raises InputError."""
+    kind, colon, rate = text.partition(":")
+    if colon and kind == "poisson":
+        try:
+            per_second = float(rate.removesuffix("/s"))
+        except ValueError:
+            per_second = math.nan
+        if not (math.isfinite(per_second) and per_second > 0):
+            raise InputError(f"--arrivals: {rate!r} is no rate; write poisson:5/s, or name a file of seconds")
+        return poisson(per_second, requests, seed)
+    try:
+        lines = Path(text).read_text(encoding="utf-8").split()
+        at = np.array([float(line) for line in lines])
+    except (OSError, ValueError) as error:
+        raise InputError(f"--arrivals: {text}: {error}; write poisson:5/s, or name a file of seconds") from None
+    if len(at) < 2 or not np.isfinite(at).all():
+        raise InputError(f"--arrivals: {text}: {len(at)} arrivals that can be read; at least two seconds are needed")
+    if (np.diff(at) < 0).any():
+        line = int(np.flatnonzero(np.diff(at) < 0)[0]) + 2
+        raise InputError(f"--arrivals: {text}:{line}: {at[line - 1]:g} s comes before the line above it; sort the file")
+    return np.asarray(at - at[0])
+
+
+def draw_front(found: Simulation, file: Path) -> None:
+    """Quality and USD against the 95th percentile of the latency, a point per threshold. Raises InputError."""
+    pyplot = require("matplotlib.pyplot", extra="report", purpose="a picture")
+    figure, axis = pyplot.subplots(figsize=(6.4, 4.2))
+    seconds = [point.p95 for point in found.points]
+    axis.plot(seconds, [point.quality for point in found.points], "o-", color="#0072b2", label="quality")
+    for point in found.points:
+        axis.annotate(
+            f"{point.strong_share:.0%}", (point.p95, point.quality), textcoords="offset points", xytext=(4, 4)
+        )
+    axis.set_xlabel("p95 of the latency, seconds (labels: strong share)")
+    axis.set_ylabel("quality")
+    if all(point.usd_per_1k is not None for point in found.points):
+        money = axis.twinx()
+        money.plot(seconds, [point.usd_per_1k for point in found.points], "s--", color="#d55e00", label="USD per 1,000")
+        money.set_ylabel("USD per 1,000 requests")
+    figure.legend(loc="lower right")
+    figure.tight_layout()
+    try:
+        figure.savefig(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--picture: {file}: {error}") from None
+    finally:
+        pyplot.close(figure)

@@ -1,0 +1,128 @@
+"""A device beside a cloud, simulated: queues by hand and against queueing theory, and the command on a planted run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import demur
+from demur.errors import InputError
+from demur.evaluation.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
+from demur.evaluation.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
+from demur.models.encoder import LetterEncoder
+from pairs import running_pair, write_questions
+
+
+def requests(
+    arrivals: list[float], seconds: list[float], *, cloud: float = 1.0, strong: list[bool] | None = None
+) -> Requests:
+    n = len(arrivals)
+    in_cloud = np.array(strong or [False] * n)
+    return Requests(np.array(arrivals), np.ones(n, dtype=bool), in_cloud, np.array(seconds), np.full(n, cloud))
+
+
+def test_one_slot_serves_in_order_as_computed_by_hand() -> None:
+    found = serve(requests([0, 1, 2, 10], [3, 3, 1, 1]), slots=1)
+    # Begins at 0, 3, 6, 10 and ends at 3, 6, 7, 11.
+    assert found.waited.tolist() == [0, 2, 4, 0]
+    assert found.latency.tolist() == [3, 5, 5, 1]
+    assert found.busy == pytest.approx(8 / 11)
+    assert found.queue == pytest.approx(6 / 11)
+
+
+def test_a_second_slot_takes_who_would_have_waited() -> None:
+    assert serve(requests([0, 1, 2], [3, 3, 1]), slots=2).waited.tolist() == [0, 0, 1]
+
+
+def test_a_draft_that_is_escalated_takes_the_device_and_then_the_cloud() -> None:
+    found = serve(requests([0, 0], [2, 2], cloud=5.0, strong=[True, False]), slots=1)
+    assert found.latency.tolist() == [7, 4]
+
+
+def test_who_would_wait_too_long_goes_to_the_cloud_and_takes_no_slot() -> None:
+    found = serve(requests([0, 0.5, 5], [4, 4, 4], cloud=1.5), slots=1, longest_wait=2.0)
+    assert found.diverted.tolist() == [False, True, False]
+    assert found.latency.tolist() == [4, 1.5, 4]
+
+
+def test_the_mean_wait_is_that_of_the_pollaczek_khinchine_formula() -> None:
+    arrivals = poisson(0.5, 100_000)
+    seconds = np.random.default_rng(1).exponential(1.0, 100_000)
+    n = len(arrivals)
+    found = serve(Requests(arrivals, np.ones(n, dtype=bool), np.zeros(n, dtype=bool), seconds, seconds), slots=1)
+    assert found.waited.mean() == pytest.approx(1.0, rel=0.05)  # rho / (1 - rho) x mean service, rho = .5
+    assert found.busy == pytest.approx(0.5, rel=0.02)
+    assert found.queue == pytest.approx(0.5, rel=0.07)  # Little: arrival rate x wait
+
+
+def test_seconds_on_either_side_are_computed_by_hand() -> None:
+    edge, cloud = (
+        Edge(tokens_per_s=10, prompt_tokens_per_s=100),
+        Cloud(ttft=0.5, tokens_per_s=50, rtt=0.1, bandwidth=1e3),
+    )
+    assert device_seconds(edge, np.array([200.0]), np.array([30.0])).tolist() == [5.0]
+    assert cloud_seconds(cloud, np.array([400.0]), np.array([100.0])).tolist() == [pytest.approx(0.1 + 0.4 + 0.5 + 2.0)]
+
+
+def test_fields_are_read_and_what_is_wrong_is_named() -> None:
+    assert read_fields(Edge, "slots=4, tokens_per_s=12.5", "edge") == Edge(tokens_per_s=12.5, slots=4)
+    for text, said in (
+        ("slots", "'slots' is not NAME=NUMBER"),
+        ("slots=0", "slots is 0"),
+        ("speed=3", "unknown key 'speed'"),
+        ("tokens_per_s=nan", "tokens_per_s is nan"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_fields(Edge, text, "edge")
+
+
+def test_arrivals_of_a_file_begin_at_zero_and_must_rise(tmp_path: Path) -> None:
+    file = tmp_path / "arrivals.txt"
+    file.write_text("5\n7.5\n7.5\n9\n")
+    assert read_arrivals(str(file), 10, 0).tolist() == [0, 2.5, 2.5, 4]
+    file.write_text("5\n7\n6\n")
+    with pytest.raises(InputError, match=r":3: 6 s comes before"):
+        read_arrivals(str(file), 10, 0)
+    for text in ("poisson:0/s", "poisson:fast", str(tmp_path / "none"), "poisson:inf/s"):
+        with pytest.raises(InputError, match="poisson:5/s"):
+            read_arrivals(text, 10, 0)
+
+
+def a_point(p95: float, usd: float | None, quality: float, share: float = 0.5) -> OperatingPoint:
+    return OperatingPoint(0.5, share, p95 / 2, p95, 0.0, 0.5, 0.0, usd, 1.0, quality)
+
+
+def test_the_cheapest_point_that_keeps_the_latency_is_chosen_and_of_equals_the_better() -> None:
+    points = (a_point(9.0, 0.1, 0.9), a_point(2.0, 0.5, 0.7), a_point(1.5, 0.5, 0.8), a_point(1.0, 0.9, 0.9))
+    assert Simulation(points, "", 2.0).chosen == points[2]
+    assert Simulation(points, "", 0.5).chosen is None
+    assert "no threshold keeps p95 at 0.5 s" in Simulation(points, "", 0.5).lines[-1]
+    assert Simulation(points, "", None).chosen is None
+
+
+def test_with_unknown_prices_the_smallest_strong_share_is_the_cheapest() -> None:
+    points = (a_point(1.0, None, 0.9, share=0.9), a_point(1.0, None, 0.8, share=0.2))
+    assert Simulation(points, "", 2.0).chosen == points[1]
+    assert math.isclose(points[1].p95, 1.0)
+
+
+def test_a_run_is_simulated_at_every_share_with_its_own_lengths_prices_and_quality(tmp_path: Path) -> None:
+    run, picture = tmp_path / "run", tmp_path / "front.png"
+    with running_pair() as pair:
+        demur.sample(write_questions(tmp_path / "questions.jsonl"), **pair.names, run=str(run), n=4)
+    demur.label(run=str(run), entailment="exact")
+    demur.train(run=str(run), encoder=LetterEncoder(), methods="kernel", gate="off")
+    found = simulate(
+        str(run), requests=2000, arrivals="poisson:2/s", p95=60.0, encoder=LetterEncoder(), picture=str(picture)
+    )
+    shares = [point.strong_share for point in found.points]
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    assert shares == sorted(shares)
+    busy = [point.busy for point in found.points]
+    assert busy[0] > 0 == busy[-1]
+    assert found.points[0].quality < found.points[-1].quality
+    assert found.chosen is not None
+    assert picture.stat().st_size > 1000
