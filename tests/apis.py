@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from aiohttp import web
@@ -188,7 +189,8 @@ async def post(
 ) -> tuple[int, dict[str, str], bytes]:
     """(status, headers, body) of the gateway's answer."""
     sent = {"Content-Type": "application/json", **(headers or {})}
-    async with found.session.post(f"{found.address}{path or api.path}", data=raw, headers=sent) as answer:
+    data = BytesIO(raw)  # aiohttp warns of large bytes
+    async with found.session.post(f"{found.address}{path or api.path}", data=data, headers=sent) as answer:
         return answer.status, dict(answer.headers), await answer.read()
 
 

@@ -108,7 +108,7 @@ def _tool(tool: object) -> object:
 
 def begins(value: Any) -> bool:
     """True for an event after those that only announce an answer."""
-    return not isinstance(value, dict) or value.get("type") not in _BEFORE_THE_ANSWER
+    return not isinstance(value, dict) or str(value.get("type")) not in _BEFORE_THE_ANSWER
 
 
 def failure(value: Any) -> str:
