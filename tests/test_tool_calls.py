@@ -16,7 +16,7 @@ import pairs
 from demur.errors import InputError
 from demur.labels.unknown import why_unknown
 from demur.meaning.clusters import meaning_clusters
-from demur.meaning.code import canonical_code
+from demur.meaning.code import canonical_code, code_of
 from demur.meaning.rules import ruling, same_meaning
 from demur.models.client import EndpointClient
 from demur.models.encoder import LetterEncoder
@@ -134,6 +134,9 @@ def test_no_language_model_is_asked_about_calls(rules: bool) -> None:
 def test_answers_in_json_are_equal_whatever_the_order_of_their_keys() -> None:
     assert canonical_code('{"a": 1, "b": [2.0]}') == canonical_code('{\n"b": [2],\n"a": 1}')
     assert canonical_code('{"a": 1}') != canonical_code('{"a": "1"}')
+    told = "It is the cat that sat on the mat so that you can see it by the window."
+    assert ruling(f'{{"n": 1, "text": "{told}"}}', f'{{"text": "{told}", "n": 1.0}}') == ("code", True)
+    assert code_of("[1, 2]") is None
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -277,6 +280,7 @@ def test_a_router_learns_from_calls_alone_where_the_strong_model_is_needed(
     found = demur.evaluate(run=run)
     assert found.rows[0].curve.apgr > 0.7  # half the prompts need it: the oracle reaches .75
     router = demur.Router.load(f"{run}/router")
+    assert router.prompt_router.learned_calls
     assert router.route("What is 31 plus 17?").role == "strong"
     assert router.route("Which colour has the sea in picture 90?").role == "weak"
 

@@ -72,11 +72,15 @@ _ARROW = re.compile(r"\(?\b([a-zA-Z_]\w*)\)?\s*=>")
 
 
 def code_of(answer: str) -> str | None:
-    """The code that an answer consists of: fenced blocks, a lone span, or the whole text; None for other answers."""
+    """The code that an answer consists of: fenced blocks, JSON with objects, a lone span, or the whole text; None for
+    other answers.
+    """
     blocks = [body for _, body in _FENCE.findall(answer)] if "```" in answer else []
     if blocks:
         return "\n".join(blocks)
     text = answer.strip()
+    if text[:1] in ("{", "[") and "{" in text and _json(text) is not None:
+        return text
     if len(text) > LONGEST:
         return None
     spans = _SPAN.findall(text)
