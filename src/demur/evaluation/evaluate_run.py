@@ -20,6 +20,7 @@ from demur.evaluation.results import (
     quality_warnings,
     reliability_of,
 )
+from demur.evaluation.unusable_answers import unusable_sentence
 from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
@@ -63,6 +64,8 @@ def evaluate_run(run: Run) -> Evaluation | None:
     paper = train_paper_recipe(preferences, encoder)
     meanings = run.meanings if trained_on_meanings(run, loaded) else None
     staged, findings = measure_gate(loaded, config.router.served, test, paper, meanings)
+    firsts = [samples.weak[prompt.id][0] for prompt in prompts]
+    unusable = unusable_sentence(prompts, firsts, first_weak, first_strong)
     targets = np.array([row.target for row in preferences])
     prices = pricing(run.pair, config.label.entailment)
     spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
@@ -87,7 +90,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         pricing=prices,
         payback=payback(spent.usd, *means, config.strong_share),
         usd_alone=(None if means[0] is None else 1000 * means[0], None if means[1] is None else 1000 * means[1]),
-        findings=findings,
+        findings=(*findings, *filter(None, [unusable])),
         notes=record_of(run, preferences),
         trials=loaded.trials,
         remarks=loaded.lines[1:],
