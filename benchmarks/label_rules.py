@@ -22,7 +22,8 @@ import numpy as np
 
 from demur.config import LabelConfig
 from demur.labels.belief import believed_gains, confirmed_slope, pair_shares
-from demur.labels.from_samples import joint_clusters, label_prompts
+from demur.labels.from_samples import label_prompts
+from demur.labels.pair_meanings import joint_clusters
 from demur.labels.targets import gain_targets, margin_targets
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
@@ -114,8 +115,8 @@ def case(
     meanings = Meanings(exact_match)
     targets = dict(labelled(prompts, samples, meanings))
     targets |= {f"{kind}, texts alone": y for kind, y in labelled(prompts, without_logprobs(samples), meanings)}
-    joint, n = joint_clusters(prompts, weak, strong, meanings).ids, len(strong[0])
-    slope, shares = confirmed_slope(joint, n), pair_shares(joint, n)
+    joint = joint_clusters(prompts, weak, strong, meanings).ids
+    slope, shares = confirmed_slope(joint), pair_shares(joint)
     lambdas = LAMBDAS | {"lam 1 - slope/2": float(np.clip(1 - slope / 2, 0.5, 1))}
     targets |= {rule: gain_targets(believed_gains(shares, weight)) for rule, weight in lambdas.items()}
     right = [

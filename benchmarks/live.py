@@ -16,7 +16,7 @@ import numpy as np
 
 from demur.labels.belief import belief_weight, believed_gains, confirmed_slope, pair_shares
 from demur.labels.believed_gain import believed_area
-from demur.labels.from_samples import joint_clusters
+from demur.labels.pair_meanings import joint_clusters
 from demur.labels.sureness import calibrated_targets
 from demur.labels.targets import gain_targets
 from demur.learning.promotion import compare
@@ -85,7 +85,7 @@ def local_stream() -> Stream:
 
     def believed(chosen: IntArray, n: int) -> FloatArray:
         ids = [np.concatenate([joint[i][:n], joint[i][10 : 10 + n]]) for i in chosen]
-        return believed_gains(pair_shares(ids, n), belief_weight(confirmed_slope(ids, n)))
+        return believed_gains(pair_shares(ids), belief_weight(confirmed_slope(ids)))
 
     vectors = embeddings([row["question"] for row in rows], "bge-small")
     everything = believed(np.arange(len(rows)), 10)

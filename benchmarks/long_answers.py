@@ -64,11 +64,10 @@ def qualities(prompts: Sequence[Prompt], answers: Answers) -> FloatArray:
 
 def shares_of(prompts: Sequence[Prompt], strong: Answers, weak: Answers) -> tuple[PairShares, float]:
     """Shares of pairs of whole texts that mean the same, and the slope that sets the strong model's weight."""
-    n = len(strong[0])
     joint = [[*s, *w] for s, w in zip(strong, weak, strict=True)]
     entailment = at_share(shipped_entailment(), SAMPLED_SHARE)
     ids = meaning_clusters([p.text for p in prompts], joint, entailment=entailment).ids
-    return pair_shares(ids, n), confirmed_slope(ids, n)
+    return pair_shares(ids), confirmed_slope(ids)
 
 
 def read_stated(rows: Sequence[dict[str, Any]], questions: Sequence[str], side: str) -> Answers:

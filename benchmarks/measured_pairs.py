@@ -14,7 +14,8 @@ import numpy as np
 from demur.config import LabelConfig
 from demur.gate.drafts import Drafts, gate_rows, read_drafts
 from demur.gate.gate import GateRows
-from demur.labels.from_samples import joint_clusters, label_prompts
+from demur.labels.from_samples import label_prompts
+from demur.labels.pair_meanings import joint_clusters
 from demur.labels.sureness import calibrated_targets
 from demur.labels.targets import hard_targets, margin_targets
 from demur.meaning.entailment import exact_match

@@ -14,7 +14,8 @@ import numpy as np
 
 from demur.config import LabelConfig
 from demur.labels.belief import belief_weight, believed_need, confirmed_slope
-from demur.labels.from_samples import joint_clusters, label_prompts
+from demur.labels.from_samples import label_prompts
+from demur.labels.pair_meanings import joint_clusters
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.probability import fit_curve
@@ -94,7 +95,7 @@ def main() -> None:
     for name, prompts, weak, strong, judge in pairs():
         meanings = Meanings(exact_match)
         joint, n = joint_clusters(prompts, weak, strong, meanings).ids, len(strong[0])
-        weight = belief_weight(confirmed_slope(joint, n))
+        weight = belief_weight(confirmed_slope(joint))
         own = np.array([believed_need(ids[:n], ids[n:]) for ids in joint])
         weighed = np.array([weighed_need(ids, n, weight) for ids in joint])
         right = [

@@ -29,7 +29,7 @@ WEIGHTS = (0.5, 0.75, 1.0)
 
 def gain(strong: list[int], weak: list[int], weight: float) -> float:
     joint = [np.array([*strong, *weak])]
-    return float(believed_gains(pair_shares(joint, len(strong)), weight)[0])
+    return float(believed_gains(pair_shares(joint), weight)[0])
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
@@ -46,7 +46,7 @@ def test_models_that_guess_alike_gain_nothing_on_average(weight: float) -> None:
     """No answer is compared with itself, so few samples do not make a model look surer of itself than of the other."""
     random = np.random.default_rng(0)
     joint = [random.integers(0, 3, 8) for _ in range(4000)]
-    assert believed_gains(pair_shares(joint, 4), weight).mean() == pytest.approx(0, abs=0.01)
+    assert believed_gains(pair_shares(joint), weight).mean() == pytest.approx(0, abs=0.01)
 
 
 def test_swapping_the_models_turns_y_into_its_opposite_where_both_are_believed_alike() -> None:
@@ -78,28 +78,28 @@ def test_slope_does_not_depend_on_the_number_of_samples(n: int) -> None:
     """WW is known^2 and SW .5 known^2 with infinitely many samples, so the slope is .5; a plain one sinks with n."""
     known = np.random.default_rng(1).choice([0.1, 0.9], 6000)
     joint = guesses(known, n, 0.5, seed=2)
-    assert confirmed_slope(joint, n) == pytest.approx(0.5, abs=0.02)
-    shares = pair_shares(joint, n)
+    assert confirmed_slope(joint) == pytest.approx(0.5, abs=0.02)
+    shares = pair_shares(joint)
     if n < 20:
         plain = np.polyfit(shares.weak, shares.across, 1)[0]
-        assert plain < confirmed_slope(joint, n)
+        assert plain < confirmed_slope(joint)
 
 
 def test_slope_of_a_weak_model_that_tells_nothing_is_zero() -> None:
     """It wavers everywhere: only the strong model is believed."""
-    assert confirmed_slope([np.arange(8), np.arange(8)], 4) == 0.0
-    assert confirmed_slope([np.array([0, 0, 1, 2])], 2) == 0.0  # n < 4: the plain slope, of one prompt
+    assert confirmed_slope([np.arange(8), np.arange(8)]) == 0.0
+    assert confirmed_slope([np.array([0, 0, 1, 2])]) == 0.0  # n < 4: the plain slope, of one prompt
 
 
 def test_plain_slope_by_hand_where_there_are_too_few_samples_for_another() -> None:
     joint = [np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3])]  # WW 1 and 0, SW 1 and 0
-    assert confirmed_slope(joint, 2) == pytest.approx(1.0)
+    assert confirmed_slope(joint) == pytest.approx(1.0)
 
 
 def test_answers_that_say_nothing_agree_with_none() -> None:
     ids = without_silence(np.array([0, 0, 1, 1]), np.array([True, True, False, False]))
     assert ids.tolist() == [2, 3, 1, 1]
-    assert pair_shares([ids], 2) == pytest.approx(PairShares(np.zeros(1), np.ones(1), np.zeros(1)))
+    assert pair_shares([ids]) == pytest.approx(PairShares(np.zeros(1), np.ones(1), np.zeros(1)))
 
 
 def labelled(answers: Sequence[tuple[list[str], list[str]]]) -> Labels:
@@ -160,13 +160,13 @@ def by_tuples(joint: Sequence[np.ndarray], n: int) -> float:
 def test_slope_is_over_tuples_of_distinct_samples(n: int) -> None:
     joint = guesses(np.array([0.2, 0.9, 0.6, 1.0, 0.0]), n, 0.7, seed=n)
     joint[2][n:] = joint[2][n] + np.arange(n) % 2  # two meanings that are both given more than once
-    assert confirmed_slope(joint, n) == pytest.approx(by_tuples(joint, n))
+    assert confirmed_slope(joint) == pytest.approx(by_tuples(joint, n))
 
 
 def test_plain_slope_of_three_samples_by_hand() -> None:
     """WW 1/3 and 0, SW 2/3 and 0: covariance 1/9 - 1/18 over variance 1/18 - 1/36."""
     joint = [np.array([0, 0, 0, 0, 0, 1]), np.array([0, 1, 2, 3, 4, 5])]
-    assert confirmed_slope(joint, 3) == pytest.approx(2.0)
+    assert confirmed_slope(joint) == pytest.approx(2.0)
 
 
 def test_silence_gets_the_numbers_after_the_last_meaning() -> None:

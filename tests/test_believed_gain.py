@@ -43,15 +43,20 @@ def test_another_kind_is_chosen_only_where_it_is_better_beyond_its_interval() ->
 
 def test_halves_need_two_samples_each() -> None:
     with pytest.raises(InputError, match="use n >= 4, or another kind"):
-        halves([np.zeros(6, dtype=int)], 3)
+        halves([np.zeros(6, dtype=int)])
 
 
 def test_halves_are_of_either_models_own_samples() -> None:
-    """Strong 0 0 | 1 2 2 and weak 0 3 | 2 2 2: G is 1 (1 - 1/2), then 1/3 (1/3 - 0) + 2/3 (2/3 - 1)."""
-    first, second = halves([np.array([0, 0, 1, 2, 2, 0, 3, 2, 2, 2])], 5)
-    assert (first.tolist(), second.tolist()) == ([0.5], pytest.approx([-1 / 9]))
-    first, second = halves([np.array([0, 0, 1, 1, 2, 2, 1, 1])], 4)  # four samples are just enough
-    assert (first.tolist(), second.tolist()) == ([1.0], [0.0])
+    """Strong 0 0 | 1 2 2 and weak 0 3 | 2 2 2: the second half's G is 1/3 (1/3 - 0) + 2/3 (2/3 - 1)."""
+    first, judged = halves([np.array([0, 0, 1, 2, 2, 0, 3, 2, 2, 2])])
+    assert (first[0].tolist(), judged.tolist()) == ([0, 0, 0, 3], pytest.approx([-1 / 9]))
+    joint = [
+        np.array([0, 0, 1, 1, 2, 2, 1, 1]),
+        np.array([0, 0, 1, 1]),
+    ]  # four samples are just enough; two of a settled
+    first, judged = halves(joint)
+    assert [each.tolist() for each in first] == [[0, 0, 2, 2], [0, 1]]
+    assert judged.tolist() == [0.0, 1.0]
 
 
 def test_the_choice_says_what_every_kind_captures() -> None:

@@ -36,7 +36,7 @@ def by_seed(prompt: str, seed: int) -> str:
 async def ask(fake: FakeEndpoint, settings: SamplingSettings = SETTINGS, **changed: Any) -> list[Sample]:
     endpoint = Endpoint("m", fake.base_url, **changed)
     async with EndpointClient(endpoint) as client:
-        return await client.complete("Why?", settings, range(settings.n))
+        return await client.complete("Why?", settings, range(settings.most))
 
 
 @pytest.mark.parametrize("chat", [True, False])

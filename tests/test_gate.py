@@ -582,13 +582,13 @@ def test_tokens_of_an_answer_are_means_over_all_answers() -> None:
     assert answer_tokens([[one, other], [other, other]]) == (17.5, 3.25)
 
 
-def test_drafts_are_read_from_as_many_samples_as_every_prompt_has() -> None:
-    """Eight samples are read from four places on, of four prompts' worth that all have; the draft is the first."""
+def test_drafts_are_read_from_as_many_samples_as_a_prompt_has() -> None:
+    """From four places on, the draft first; a prompt with eight samples beside one with ten begins again after them."""
     answers = [sample(i, "a", 0.1 * i) for i in range(8)]
     drafts = read_drafts([np.arange(8) % 2, np.arange(10) % 2], [answers, [*answers, *answers[:2]]], 2)
-    assert drafts.orders.shape == (2, 4, 8)
-    assert drafts.orders[1, :, 0].tolist() == [0, 2, 4, 6]
-    assert drafts.orders[0, 3].tolist() == [6, 7, 0, 1, 2, 3, 4, 5]
+    assert drafts.orders.shape == (2, 4, 10)
+    assert drafts.orders[1, :, 0].tolist() == [0, 2, 5, 7]
+    assert drafts.orders[0, 3].tolist() == [7, 0, 1, 2, 3, 4, 5, 6, 7, 0]
     share = SIGNALS.index("share with the draft's meaning")
     assert drafts.signals[:, 0, 0, share].tolist() == pytest.approx([1.0, 1 / 2, 2 / 3])
     assert drafts.signals[1, 0, 1, :3].tolist() == pytest.approx([0.2, np.log(0.201), 0.25])  # the draft 2 and 3

@@ -43,5 +43,5 @@ def test_seeds_of_two_prompts_never_meet() -> None:
     settings = SamplingSettings(n=1000)
     bases = {base_seed(f"prompt {i}", settings) for i in range(200)}
     ordered = sorted(bases)
-    assert all(b - a >= BASE_SEED_SPACING > settings.n for a, b in pairwise(ordered))
-    assert max(ordered) + settings.n < 2**31
+    assert all(b - a >= BASE_SEED_SPACING > settings.most for a, b in pairwise(ordered))
+    assert max(ordered) + settings.most < 2**31

@@ -346,13 +346,15 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
     """Make a record (nested dataclasses and all) from plain values; unknown, missing and mistyped keys are errors."""
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: expected a table of keys for {record.__name__}, found {values!r}")
-    hints = get_type_hints(record)
-    known = {f.name: f for f in fields(record)}  # type: ignore[arg-type]
+    hints, known = get_type_hints(record), {f.name: f for f in fields(record)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise InputError(f"{where}: unknown key {unknown[0]!r}; known here: {', '.join(known)}")
+    typed = {key: _value(hints[key], value, known[key], where) for key, value in values.items()}
     try:
-        return record(**{key: _value(hints[key], value, known[key], where) for key, value in values.items()})
+        return record(**typed)
+    except InputError as error:  # the record's own check
+        raise InputError(f"{where}: {error}") from None
     except TypeError as error:  # a required key is missing: dataclass says which
         raise InputError(f"{where}: {str(error).replace(record.__name__ + '.__init__() ', '')}") from None
 

@@ -8,7 +8,7 @@ connect other modules: `demur.sampling`, `demur.labels`, `demur.routing`, `demur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from demur.gate.train import train_gate
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import believed_needs, label_run
 from demur.labels.preference_files import read_preferences, write_preferences
+from demur.labels.sample_run import Announce, sample_run
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration, share_of_scored, threshold_for_share
@@ -58,10 +59,8 @@ from demur.runs.record import (
     with_absolute_paths,
 )
 from demur.runs.run import Own, Run, open_run
-from demur.sampling.cost import PairEstimate, PairSpend
-from demur.sampling.pair import check_pair, forget_refusals, sample_pair, sampling_notes, spend_of
-
-Announce = Callable[[PairEstimate], None]
+from demur.sampling.cost import PairSpend
+from demur.sampling.pair import check_pair, forget_refusals, sampling_notes, spend_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +107,7 @@ def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
     check_training(run.prompts, run.config.test_share)
     run.lock("sample")
     keep_sampling(run.config)  # before anything is paid for: a sampling that is interrupted can be labelled
-    try:
-        run.samples = sample_pair(
-            *(run.config, run.pair, run.prompts, run.samples, run.store), announce=announce, progress=run.progress
-        )
-    except KeyboardInterrupt:
-        run.read_samples()
-        raise KeyboardInterrupt(f"{run.sampled_share} are kept, and the same command goes on from there") from None
+    run.samples = sample_run(run, announce)
     keep_made(run.config.folder, "samples", run.samples_hash)
     return spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
 
@@ -220,7 +213,7 @@ def sample(
     strong: str,
     *,
     run: str = "run",
-    n: int = 10,
+    n: int | str = "2..5",
     temperature: float = 1.0,
     max_tokens: int = 64,
     template: str = "{prompt}",
@@ -240,6 +233,7 @@ def sample(
 ) -> PairSpend:
     """Ask both models n times per prompt and keep every answer in the run folder; returns what it cost in all.
 
+    ``n``: a number, or "2..5": two samples, and up to five where both models' first two do not settle the prompt.
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
     million tokens; ``concurrency`` is of requests to each model. Prompts that a model refused before are left out,
     unless ``ask_refused``. A folder that holds a run with other samples is refused, unless that is to be begun

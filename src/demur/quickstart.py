@@ -10,9 +10,10 @@ from demur.config import LabelConfig, ModelConfig, RunConfig
 from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask
 from demur.gate.router import Router
+from demur.labels.sample_run import Announce
 from demur.models.client import EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
-from demur.pipeline import Announce, Outcome, run_config
+from demur.pipeline import Outcome, run_config
 from demur.records import Progress, Sample, SamplingSettings, no_progress
 from demur.store import Store
 
@@ -26,10 +27,10 @@ EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt 
 
 
 def demo_config(run: str = "run/demo") -> RunConfig:
-    """The demo's run record: answer-only prompts, 16 tokens at most, five samples per model."""
+    """The demo's run record: answer-only prompts, 16 tokens at most, two to five samples per model."""
     data = Path(str(files("demur"))) / "data"
     settings = SamplingSettings(
-        n=5,
+        n="2..5",
         max_tokens=16,
         stop=("\n",),
         template=(data / "demo_template.txt").read_text(encoding="utf-8").rstrip("\n"),

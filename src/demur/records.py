@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from demur.errors import InputError
+
 FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.integer[Any]]
@@ -97,10 +99,18 @@ def key_of(asked: str | ChatRequest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How answers are sampled. All settings but ``n`` are part of a sample's identity."""
+    """How answers are sampled. All settings but ``n`` are part of a sample's identity. Raises InputError for ``n``."""
 
     # equal for both models: every definition of entropy is biased by n
-    n: int = field(default=10, metadata={"at_least": 1, "help": "Samples per prompt, for each model."})
+    n: int | str = field(
+        default="2..5",
+        metadata={
+            "at_least": 1,
+            "flag": "-n --n",
+            "help": "Samples per prompt, for each model: a number, or FEWEST..MOST, where prompts that the first ones "
+            "settle get no more.",
+        },
+    )
     temperature: float = field(default=1.0, metadata={"at_least": 0, "help": "Of sampling."})
     top_p: float = field(default=1.0, metadata={"above": 0, "at_most": 1})
     top_k: int = field(default=0, metadata={"at_least": -1})  # 0 = off (vLLM: -1 too); llama.cpp would default to 40
@@ -112,12 +122,39 @@ class SamplingSettings:
     system: str = field(default="", metadata={"help": "System message; only with chat."})
     chat: bool = field(default=True, metadata={"help": "Chat completions, or plain completions of the template."})
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", _counts(self.n)[2])
+
+    @property
+    def fewest(self) -> int:
+        """Samples that every prompt gets from each model."""
+        return _counts(self.n)[0]
+
+    @property
+    def most(self) -> int:
+        """Samples of a prompt that the first ones do not settle."""
+        return _counts(self.n)[1]
+
     @property
     def key(self) -> str:
         """Content hash of everything that changes what is sampled (not ``n``)."""
         fields = asdict(self)
         del fields["n"]
         return content_hash(fields)
+
+
+def _counts(n: int | str) -> tuple[int, int, int | str]:
+    """The fewest and the most samples that a setting asks for, and the setting as it is kept."""
+    if isinstance(n, int):
+        return n, n, n
+    fewest, dots, most = n.replace(" ", "").partition("..")
+    try:
+        low, high = int(fewest), int(most if dots else fewest)
+    except ValueError:
+        low, high = 1, 0
+    if low > high:
+        raise InputError(f"n is {n!r}; give a number of samples such as 10, or FEWEST..MOST such as 2..5")
+    return low, high, low if low == high else f"{low}..{high}"
 
 
 @dataclass(frozen=True, slots=True)

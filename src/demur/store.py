@@ -32,6 +32,10 @@ create table if not exists refusals (
     model text not null, prompt text not null, settings text not null, reason text not null,
     primary key (model, prompt, settings)
 ) without rowid;
+create table if not exists settled (
+    models text not null, prompt text not null, settings text not null, fewest integer not null,
+    primary key (models, prompt, settings, fewest)
+) without rowid;
 create table if not exists verdicts (
     model text not null, pair text not null,
     contradiction real not null, neutral real not null, entailment real not null,
@@ -164,6 +168,24 @@ class Store:
     def forget_refusals(self, model: str, settings: str) -> None:
         """Ask again what a model refused under settings."""
         self._write("delete from refusals where model = ? and settings = ?", [(model, settings)])
+
+    def settled(self, models: Sequence[str], settings: str, fewest: int, prompts: Iterable[str]) -> set[str]:
+        """Those of the prompts (texts) that the first ``fewest`` samples of all ``models`` settle under settings."""
+        keys = {content_hash(prompt): prompt for prompt in prompts}
+        with self._errors():
+            rows = self._db.execute(
+                f"select prompt from settled where models = ? and settings = ? and fewest = ? and prompt in ({_AMONG})",
+                (content_hash(list(models)), settings, fewest, json.dumps(list(keys))),
+            ).fetchall()
+        return {keys[key] for (key,) in rows}
+
+    def add_settled(self, models: Sequence[str], settings: str, fewest: int, prompts: Iterable[str]) -> None:
+        """Keep which prompts are settled; committed when this returns."""
+        both = content_hash(list(models))
+        self._write(
+            "insert or ignore into settled values (?, ?, ?, ?)",
+            [(both, content_hash(prompt), settings, fewest) for prompt in prompts],
+        )
 
     def verdicts(self, model: str, pairs: Sequence[Pair]) -> dict[Pair, EntailmentScores]:
         """Stored (contradiction, neutral, entailment) of those pairs that have one."""

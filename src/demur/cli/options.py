@@ -1,7 +1,7 @@
 """Builds a command's options from the fields of a record: name, type, default and help are written only there.
 
-A field with ``help`` in its metadata is an option; ``flag`` is its name where that is not the field's own. A tuple is
-one text separated by commas, or an option to repeat where its metadata says ``repeated``.
+A field with ``help`` in its metadata is an option; ``flag`` is its name, or names, where that is not the field's
+own. A tuple is one text separated by commas, or an option to repeat where its metadata says ``repeated``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def options_of(record: type, *, over_file: bool = False) -> Iterator[inspect.Par
     hints = get_type_hints(record)
     for one in fields(record):
         if "help" in one.metadata:
-            flags = [one.metadata["flag"]] if "flag" in one.metadata else []
+            flags = one.metadata.get("flag", "").split()
             hint, default = _as_option(hints[one.name], one)
             text = one.metadata["help"]
             if over_file:
@@ -56,6 +56,8 @@ def _as_option(hint: Any, of: Field[Any]) -> tuple[Any, Any]:
     if get_origin(hint) is tuple:
         values: tuple[str, ...] = of.default  # type: ignore[assignment]  # every field with a help text has one
         return (list[str], []) if of.metadata.get("repeated") else (str | None, ",".join(values) or None)
+    if hint == int | str:  # the record reads a number from a text
+        return str, of.default
     if get_origin(hint) is Literal:  # allowed values are checked by the record, with the same error everywhere
         return str, of.default
     return hint, of.default

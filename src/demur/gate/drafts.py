@@ -28,20 +28,27 @@ class Drafts:
 
 
 def read_drafts(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]], extra: int) -> Drafts:
-    """Signals of every prompt's weak samples; ``clusters`` are their meanings, ``extra`` the samples beside a draft."""
-    count = min(len(answers) for answers in samples)
+    """Signals of every prompt's weak samples; ``clusters`` are their meanings, ``extra`` the samples beside a draft.
+
+    A prompt with fewer samples than others was settled by them: further ones are taken to be like these.
+    """
+    counts = np.array([len(answers) for answers in samples])
+    count = int(counts.max())
     starts = np.unique(np.linspace(0, count, ORDERS, endpoint=False).astype(int))
-    orders = np.broadcast_to((starts[:, None] + np.arange(count)) % count, (len(samples), len(starts), count))
+    orders = (starts[:, None] + np.arange(count)) % counts[:, None, None]
     known = all(one.logprobs is not None or not one.text for answers in samples for one in answers)
     logprobs = [[one.logprobs or () if known else None for one in answers] for answers in samples]
     signals = [
         [
-            [_signals(ids, tokens, order[: step + 1]) for order in orders[0]]
-            for ids, tokens in zip(clusters, logprobs, strict=True)
+            [_signals(ids, tokens, order[: step + 1]) for order in each]
+            for ids, tokens, each in zip(clusters, logprobs, orders, strict=True)
         ]
         for step in range(extra + 1)
     ]
-    heads = [[read_head(answers[order[0]].logprobs or ()) for order in orders[0]] for answers in samples]
+    heads = [
+        [read_head(answers[order[0]].logprobs or ()) for order in each]
+        for answers, each in zip(samples, orders, strict=True)
+    ]
     return Drafts(orders, np.array(signals), np.array(heads) if known else None)
 
 

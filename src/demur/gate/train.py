@@ -18,7 +18,7 @@ from demur.gate.gate import fit_gate
 from demur.gate.router import Router
 from demur.gate.staged import rehearsal
 from demur.gate.weaker_groups import weaker_groups
-from demur.labels.from_samples import joint_clusters
+from demur.labels.pair_meanings import joint_clusters
 from demur.labels.uncertainty import belief
 from demur.meaning.meanings import Meanings
 from demur.records import Prompt
@@ -52,7 +52,7 @@ def train_gate(
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
     weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])
-    most = min(map(len, weak)) - 1
+    most = max(map(len, weak)) - 1
     drafts = read_drafts(own, weak, min(extra, most))
     rows = gate_rows(router.training_scores, drafts, joint, counts)
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
@@ -53,41 +54,75 @@ def without_silence(clusters: IntArray, silent: BoolArray) -> IntArray:
     return np.where(silent, fresh, clusters)
 
 
-def pair_shares(joint: Sequence[IntArray], n: int) -> PairShares:
-    """Of every prompt; ``joint``: cluster ids of both models' answers in one labelling, the n strong ones first."""
+def pair_shares(joint: Sequence[IntArray]) -> PairShares:
+    """Of every prompt; ``joint``: cluster ids of both models' answers in one labelling, the strong half first.
+
+    How many answers there are does not bias a share, and may differ between prompts.
+    """
+    halves = [np.split(ids, 2) for ids in joint]
     return PairShares(
-        strong=np.array([consistency(ids[:n]) for ids in joint]),
-        weak=np.array([consistency(ids[n:]) for ids in joint]),
-        across=np.array([np.mean(ids[n:, None] == ids[:n]) for ids in joint]),
+        strong=np.array([consistency(strong) for strong, _ in halves]),
+        weak=np.array([consistency(weak) for _, weak in halves]),
+        across=np.array([np.mean(weak[:, None] == strong) for strong, weak in halves]),
     )
 
 
-def confirmed_slope(joint: Sequence[IntArray], n: int) -> float:
+def confirmed_slope(joint: Sequence[IntArray]) -> float:
     """Slope over prompts of SW on WW, as infinitely many samples would give it: how much of what the weak model agrees
     with itself about does the strong model confirm?
 
     Every product is over distinct weak samples (U-statistics): shares of few samples are noisy, and a plain slope sinks
     with n. 0 where WW does not vary beyond its noise. n < 4 leaves no distinct pairs: the slope is the plain one then.
+
+    Prompts with fewer samples than others are those whose first ones settled them (`demur.labels.settled`), because
+    they agreed: taken as they are they would bias the slope. They are represented by prompts with all samples, each
+    weighed by the inverse of the chance that its own first samples would not have settled it (Horvitz and Thompson
+    1952). What that leaves of the settled ones agrees throughout.
     """
-    shares = pair_shares(joint, n)
-    if n < 4:
-        moments = (float(np.mean(shares.weak * shares.across)), float(np.mean(shares.weak**2)))
-    else:
-        moments = tuple(np.mean([_moments(ids[n:], ids[:n]) for ids in joint], axis=0).tolist())
-    covariance = moments[0] - float(shares.weak.mean() * shares.across.mean())
-    variance = moments[1] - float(shares.weak.mean()) ** 2
-    return covariance / variance if variance > 0 else 0.0
+    counts = [len(ids) // 2 for ids in joint]
+    fewest, most = min(counts), max(counts)
+    sums, settled = np.zeros(4), np.zeros(2)  # settled prompts where both models say the same, and where they do not
+    for ids, n in zip(joint, counts, strict=True):
+        strong, weak = np.split(ids, 2)
+        if n < most:
+            settled += [strong[0] == weak[0], strong[0] != weak[0]]
+            continue
+        chances = _settling(strong, weak, fewest) if fewest < most else np.zeros(2)
+        open_ = 1 - chances.sum()
+        weight = 1 / open_ if open_ > 0 else 1.0
+        settled -= weight * chances if open_ > 0 else 0
+        sums += weight * np.array(_moments(strong, weak))
+    same, different = np.maximum(settled, 0)
+    agreeing = np.array([same + different, same, same, same + different])
+    own, across, both, squared = (sums + agreeing) / len(joint)
+    variance = squared - own**2
+    return float((both - own * across) / variance) if variance > 0 else 0.0
 
 
-def _moments(weak: IntArray, strong: IntArray) -> tuple[float, float]:
-    """Of one prompt, without bias: WW times SW, and WW squared."""
+def _settling(strong: IntArray, weak: IntArray, fewest: int) -> FloatArray:
+    """(2,) chances that the ``fewest`` first samples of either model, in any order, are one meaning: of both models the
+    same one, and another one."""
+    meanings = np.union1d(strong, weak)
+    first = [
+        np.array([comb(int((side == one).sum()), fewest) for one in meanings]) / comb(len(side), fewest)
+        for side in (strong, weak)
+    ]
+    same = float((first[0] * first[1]).sum())
+    return np.array([same, float(first[0].sum() * first[1].sum()) - same])
+
+
+def _moments(strong: IntArray, weak: IntArray) -> tuple[float, float, float, float]:
+    """Of one prompt, without bias where there are four samples: WW, SW, WW times SW, and WW squared."""
+    agreed, share = consistency(weak), float(np.mean(weak[:, None] == strong))
+    if len(weak) < 4:
+        return agreed, share, agreed * share, agreed**2
     meanings, counts = np.unique(weak, return_counts=True)
     confirmed = (strong[:, None] == meanings).mean(axis=0)  # share of strong answers that mean this
     n, pairs = len(weak), counts * (counts - 1)
     third = float((counts * confirmed).sum()) - 2 * confirmed  # over the n - 2 other samples
     triples = float((pairs * third).sum()) / (n * (n - 1) * (n - 2))
     apart = float(pairs.sum() ** 2 - 2 * pairs.sum() - 4 * (pairs * (counts - 2)).sum())
-    return triples, apart / (n * (n - 1) * (n - 2) * (n - 3))
+    return agreed, share, triples, apart / (n * (n - 1) * (n - 2) * (n - 3))
 
 
 def belief_weight(slope: float) -> float:

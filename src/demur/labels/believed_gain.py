@@ -51,19 +51,24 @@ def area_interval(better: FloatArray, scores: FloatArray, gains: FloatArray) -> 
     return interval(each)
 
 
-def halves(joint: Sequence[IntArray], n: int) -> tuple[FloatArray, FloatArray]:
-    """G of every prompt from the first and from the second half of both models' n samples.
+def halves(joint: Sequence[IntArray]) -> tuple[list[IntArray], FloatArray]:
+    """Clusters over the first half of both models' samples of every prompt, and G (n,) from the second half.
 
-    ``joint``: clusters over both models' answers, the n strong ones first. Raises InputError for n < 4.
+    ``joint``: clusters over both models' answers, as many of each, the strong ones first. Raises InputError where no
+    prompt has four samples of each; where its first ones settle a prompt, they are halved like others.
     """
-    if n < 4:
+    most = max(len(ids) // 2 for ids in joint)
+    if most < 4:
         raise InputError(
-            f"n is {n}: choosing targets label-free holds out half of the samples; use n >= 4, or another kind"
+            f"n is {most}: choosing targets label-free holds out half of the samples; use n >= 4, or another kind"
         )
-    half = n // 2
-    first = [agreement(ids[n : n + half], ids[:half]) for ids in joint]
-    second = [agreement(ids[n + half :], ids[half:n]) for ids in joint]
-    return np.array(first), np.array(second)
+    first, judged = [], []
+    for ids in joint:
+        strong, weak = np.split(ids, 2)
+        half = len(weak) // 2
+        first.append(np.concatenate([strong[:half], weak[:half]]))
+        judged.append(agreement(weak[half:], strong[half:]))
+    return first, np.array(judged)
 
 
 def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray) -> Choice:

@@ -22,6 +22,7 @@ from demur.labels.belief import (
     without_silence,
 )
 from demur.labels.believed_gain import Choice, choose_targets, halves
+from demur.labels.pair_meanings import PairMeanings, pair_meanings
 from demur.labels.sureness import Sureness, calibrated_targets, combined_targets
 from demur.labels.targets import (
     WARNED_SHARE,
@@ -50,7 +51,6 @@ from demur.labels.unknown import (
     unknown_notes,
     why_unknown,
 )
-from demur.meaning.clusters import MeaningClusters
 from demur.meaning.declined_answers import says_nothing
 from demur.meaning.entailment import reader_of
 from demur.meaning.meanings import Meanings
@@ -135,10 +135,12 @@ class _Measured:
         """How many the strong model's answers have."""
         return [len(np.unique(ids)) for ids in self.strong_ids]
 
-    def saturation(self, n: int) -> Saturation:
-        """Of either model with n samples; of one sample nothing is known."""
-        weak, strong = (np.array(each) == n for each in (self.weak_meanings, self.strong_meanings))
-        return Saturation.of(weak, strong) if n > 1 else UNMEASURED
+    @property
+    def saturation(self) -> Saturation:
+        """Of either model; of one sample nothing is known."""
+        counts = np.array([len(ids) for ids in self.strong_ids])
+        weak, strong = (np.array(each) == counts for each in (self.weak_meanings, self.strong_meanings))
+        return Saturation.of(weak, strong) if counts.max() > 1 else UNMEASURED
 
     @property
     def gains(self) -> FloatArray:
@@ -187,15 +189,14 @@ def label_prompts(
     _check_equal_n(prompts, *sides)
     silent = _check_silence(sides, (weak, strong))
     definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
-    measured, pairs = _measure(prompts, sides[0], sides[1], meanings, definition)
-    saturation, cut = measured.saturation(len(sides[1][0])), cut_share([*sides[0], *sides[1]])
+    joint = "joint meanings" in KINDS[config.name].needs
+    found = pair_meanings(prompts, sides[0], sides[1], meanings, joint=joint)
+    measured = _measure(prompts, sides[0], sides[1], found, meanings, definition)
+    saturation, cut = measured.saturation, cut_share([*sides[0], *sides[1]])
     name, notes = config.name, []
     if "log-probs" in KINDS[name].needs and measured.weak.coverage is None:
         name = "agreement"
         notes.append("targets agreement: without log-probs there is no coverage to combine it with")
-    if "joint meanings" in KINDS[name].needs:
-        found = joint_clusters(prompts, sides[0], sides[1], meanings)
-        measured, pairs = replace(measured, joint=found.ids), pairs + found.pairs_scored
     belief = believe(measured.joint, sides) if "belief" in KINDS[name].needs else None
     measured = replace(measured, belief=belief)
     reasons = _why_unknown(prompts, measured, sides, config, meanings)
@@ -243,7 +244,7 @@ def label_prompts(
             0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
         )
     notes += unknown_notes(unknown)
-    return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, pairs, unknown, cut)
+    return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, found.pairs, unknown, cut)
 
 
 def _why_unknown(
@@ -296,29 +297,19 @@ def _common_definition(definition: str, samples: Sequence[Sample]) -> str:
 
 
 def _measure(
-    prompts: Sequence[Prompt],
-    weak: Sequence[Sequence[Sample]],
-    strong: Sequence[Sequence[Sample]],
-    meanings: Meanings,
-    definition: str,
-) -> tuple[_Measured, int]:
-    """Cluster each model's answers by themselves, both models' in one call, so that their pairs share batches.
-
-    With the number of pairs that the entailment model decided about.
-    """
-    questions = [prompt.text for prompt in prompts] * 2
-    answers = [[one.text for one in side] for side in (*weak, *strong)]
-    found = meanings(questions, answers)
-    n, tokens = len(prompts), has_tokens(weak) and has_tokens(strong)
+    prompts: Sequence[Prompt], weak: _Side, strong: _Side, found: PairMeanings, meanings: Meanings, definition: str
+) -> _Measured:
+    """Both models' sureness on every prompt, from what their answers mean."""
+    tokens = has_tokens(weak) and has_tokens(strong)
     of_clusters = "discrete" if definition in OF_FIRST_ANSWER else definition
     sides = [
-        measure_sureness(found.ids[:n], weak, of_clusters, tokens=tokens),
-        measure_sureness(found.ids[n:], strong, of_clusters, tokens=tokens),
+        measure_sureness(found.weak, weak, of_clusters, tokens=tokens),
+        measure_sureness(found.strong, strong, of_clusters, tokens=tokens),
     ]
     if definition in OF_FIRST_ANSWER:
         doubts = [first_answer_doubt(definition, prompts, side, meanings.entailment) for side in (weak, strong)]
         sides = [replace(side, entropy=doubt) for side, doubt in zip(sides, doubts, strict=True)]
-    return _Measured(sides[0], sides[1], found.ids[:n], found.ids[n:]), found.pairs_scored
+    return _Measured(sides[0], sides[1], found.weak, found.strong, found.joint)
 
 
 def has_tokens(samples: _Side) -> bool:
@@ -344,25 +335,13 @@ def believe(joint: Sequence[IntArray], sides: Sequence[_Side], *, slope: float |
     ``joint``: clusters over both, the strong model's first. An answer that says nothing agrees with none. ``slope``:
     where it is known already.
     """
-    n = len(sides[1][0])
     clusters = [
         without_silence(ids, np.array([says_nothing(one.text) for one in (*strong, *weak)]))
         for ids, weak, strong in zip(joint, *sides, strict=True)
     ]
-    found = confirmed_slope(clusters, n) if slope is None else slope
+    found = confirmed_slope(clusters) if slope is None else slope
     weight = belief_weight(found)
-    return Belief(believed_gains(pair_shares(clusters, n), weight), found, weight)
-
-
-def joint_clusters(
-    prompts: Sequence[Prompt],
-    weak: Sequence[Sequence[Sample]],
-    strong: Sequence[Sequence[Sample]],
-    meanings: Meanings,
-) -> MeaningClusters:
-    """Clusters over both models' answers of every prompt, the strong model's first."""
-    answers = [[one.text for one in (*s, *w)] for w, s in zip(weak, strong, strict=True)]
-    return meanings([prompt.text for prompt in prompts], answers)
+    return Belief(believed_gains(pair_shares(clusters), weight), found, weight)
 
 
 def _choose(
@@ -378,21 +357,16 @@ def _choose(
     """
     if encoder is None:
         raise InputError("kind auto trains a small router to choose by; give label_prompts an encoder, or name a kind")
-    joint, n = measured.joint, len(sides[1][0])
-    _, judged = halves(joint, n)
-    half = n // 2
+    first, judged = halves(measured.joint)
+    samples = [[answers[: len(answers) // 2] for answers in side] for side in sides]
+    strong_ids, weak_ids = zip(*(np.split(ids, 2) for ids in first), strict=True)
+    tokens = has_tokens(sides[0]) and has_tokens(sides[1])
     weak, strong = (
-        measure_sureness(
-            [ids[start : start + half] for ids in joint],
-            [answers[:half] for answers in side],
-            "discrete",
-            tokens=has_tokens(sides[0]) and has_tokens(sides[1]),
-        )
-        for start, side in ((n, sides[0]), (0, sides[1]))
+        measure_sureness(ids, side, "discrete", tokens=tokens)
+        for ids, side in zip((weak_ids, strong_ids), samples, strict=True)
     )
-    first = [np.concatenate([ids[:half], ids[n : n + half]]) for ids in joint]
     slope = measured.belief.slope if measured.belief else None
-    belief = believe(first, [[answers[:half] for answers in side] for side in sides], slope=slope)
+    belief = believe(first, samples, slope=slope)
     learned = _Measured(weak, strong, (), (), first, belief)
     candidates = {name: TARGETS[name](learned, config) for name in CANDIDATES}
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)

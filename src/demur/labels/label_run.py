@@ -16,10 +16,11 @@ import numpy as np
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.belief import believed_need, without_silence
-from demur.labels.from_samples import Labels, joint_clusters, label_prompts
+from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge import ask_judge
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
+from demur.labels.pair_meanings import joint_clusters
 from demur.labels.preference_files import read_pair
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import label_warnings, winner_of
@@ -98,9 +99,14 @@ def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> La
     lacking = [prompt.id for prompt in sampled.prompts if not prompt.answers]
     if lacking and grader is None:
         raise InputError(f"{len(lacking)} prompts have no gold answers, such as {lacking[0]}; {name} needs them")
+    # As many of every prompt: samples that stop when they agree would make a mean larger or smaller than it is.
+    count = min(map(sampled.samples.count, sampled.prompts))
     low, high = (
         np.array(
-            [[quality(grader or grade, prompt, one.text) for one in side[prompt.id]] for prompt in sampled.prompts]
+            [
+                [quality(grader or grade, prompt, one.text) for one in side[prompt.id][:count]]
+                for prompt in sampled.prompts
+            ]
         )
         for side in (sampled.samples.weak, sampled.samples.strong)
     )

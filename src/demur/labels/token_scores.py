@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from demur.errors import InputError
-from demur.meaning.clusters import BATCH_SIZE, ENTAILMENT, Pair, checked_probabilities
+from demur.meaning.clusters import BATCH_SIZE, ENTAILMENT, checked_probabilities
+from demur.meaning.distinct_answers import Pair
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.logistic import LogisticRegression
 from demur.prompts.grading import grade

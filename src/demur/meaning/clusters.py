@@ -14,17 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from demur.errors import InputError
-from demur.meaning.final_answer import said_together
-from demur.meaning.normalise import is_empty
-from demur.meaning.rules import calls_meaning, decide, read_answer
-from demur.prompts.tool_calls import calls_of
+from demur.meaning.distinct_answers import DistinctAnswers, Pair
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
 
 BATCH_SIZE = 256  # pairs per call
 SLACK = 0.01  # tolerance of the sum of a row of probabilities
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(3)
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +59,9 @@ def meaning_clusters(
     answer left, so exactly the pairs of first-fit are compared. Raises InputError for an entailment that returns
     anything but probabilities of shape (n, 3), or for questions and answers that are not texts.
     """
-    questions = None if questions is None else as_texts(questions, "questions")
-    if isinstance(answers, str):
-        raise InputError(f"answers is one text, {answers[:40]!r}; give a list of answers for each prompt")
-    lists = [as_texts(one, "answers") for one in answers]
-    if questions is not None and len(questions) != len(lists):
-        raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
-    given = questions or [""] * len(lists)
-    if rules:
-        lists = [said_together(texts, question) for question, texts in zip(given, lists, strict=True)]
-    prefixes = [f"{question} " if question else "" for question in given]
-    tasks = [_Peeling(prefix, texts, rules) for prefix, texts in zip(prefixes, lists, strict=True)]
-    scorer = _Scorer(entailment, batch_size)
+    lists = read_lists(questions, answers, rules=rules)
+    tasks = [_Peeling(one) for one in lists]
+    scorer = Scorer(entailment, batch_size)
     active = [task for task in tasks if task.left]
     while active:
         forward = scorer.holds([pair for task in active for pair in task.forward_pairs()])
@@ -87,6 +73,20 @@ def meaning_clusters(
         active = [task for task in active if task.left]
         progress("clustering by meaning", len(tasks) - len(active), len(tasks))
     return MeaningClusters(tuple(task.ids() for task in tasks), tuple(task.pairs for task in tasks), scorer.calls)
+
+
+def read_lists(
+    questions: Iterable[str] | None, answers: Iterable[Iterable[str]], *, rules: bool
+) -> list[DistinctAnswers]:
+    """Every prompt's answers as they are compared; raises InputError as `meaning_clusters` does."""
+    questions = None if questions is None else as_texts(questions, "questions")
+    if isinstance(answers, str):
+        raise InputError(f"answers is one text, {answers[:40]!r}; give a list of answers for each prompt")
+    lists = [as_texts(one, "answers") for one in answers]
+    if questions is not None and len(questions) != len(lists):
+        raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
+    given = questions or [""] * len(lists)
+    return [DistinctAnswers(question, texts, rules=rules) for question, texts in zip(given, lists, strict=True)]
 
 
 def as_texts(values: Iterable[str], name: str) -> list[str]:
@@ -105,24 +105,18 @@ def as_texts(values: Iterable[str], name: str) -> list[str]:
 class _Peeling:
     """One prompt's answers while clusters are peeled off: `left` holds the answers without one, in order."""
 
-    def __init__(self, prefix: str, answers: Sequence[str], rules: bool) -> None:
-        self._prefix, self._rules = prefix, rules
-        readings = {answer: read_answer(answer) for answer in answers if not is_empty(answer)} if rules else {}
-        self._keys: list[object] = [
-            "" if is_empty(answer) else readings[answer].meaning if rules else _plain_key(answer) for answer in answers
-        ]
-        self._answer_of = dict(zip(reversed(self._keys), reversed(answers), strict=True))  # the first of each key
-        self._reading_of = {key: readings[answer] for key, answer in self._answer_of.items() if answer in readings}
+    def __init__(self, answers: DistinctAnswers) -> None:
+        self._answers = answers
         self._cluster_of: dict[object, int] = {}
-        self.left: list[object] = list(dict.fromkeys(self._keys))  # one key per distinct answer
+        self.left: list[object] = list(answers.distinct)
         self._candidates: list[object] = []
         self.pairs = 0  # that the entailment model was asked about
 
     def forward_pairs(self) -> Iterator[Pair]:
         """Leader -> every answer left that might join it."""
-        self._candidates = [key for key in self.left[1:] if self._open(self.left[0], key)]
+        self._candidates = [key for key in self.left[1:] if self._answers.is_open(self.left[0], key)]
         self.pairs += len(self._candidates)
-        return (self._pair(self.left[0], key) for key in self._candidates)
+        return (self._answers.pair(self.left[0], key) for key in self._candidates)
 
     def keep_forward(self, verdicts: Iterator[bool]) -> None:
         self._candidates = [key for key in self._candidates if next(verdicts)]
@@ -130,7 +124,7 @@ class _Peeling:
 
     def backward_pairs(self) -> Iterator[Pair]:
         """The reverse, only of those where forward held."""
-        return (self._pair(key, self.left[0]) for key in self._candidates)
+        return (self._answers.pair(key, self.left[0]) for key in self._candidates)
 
     def close_cluster(self, verdicts: Iterator[bool]) -> None:
         """The leader and all that hold both ways are a cluster."""
@@ -141,30 +135,13 @@ class _Peeling:
 
     def ids(self) -> IntArray:
         """Cluster of every answer, in sampling order."""
-        return np.array([self._cluster_of[key] for key in self._keys], dtype=np.int64)
-
-    def _open(self, leader: object, key: object) -> bool:
-        """True when only the model can decide; an empty answer differs in meaning from any other."""
-        if leader == "" or key == "":
-            return False
-        if not self._rules:
-            return isinstance(leader, str) and isinstance(key, str)
-        return decide(self._reading_of[leader], self._reading_of[key]) is None
-
-    def _pair(self, premise: object, hypothesis: object) -> Pair:
-        return self._prefix + self._answer_of[premise], self._prefix + self._answer_of[hypothesis]
+        return np.array([self._cluster_of[key] for key in self._answers.keys], dtype=np.int64)
 
 
-def _plain_key(answer: str) -> object:
-    """Of an answer that no rule reads: itself, or its calls of tools."""
-    calls = calls_of(answer)
-    return answer if calls is None else calls_meaning(calls)
-
-
-class _Scorer:
+class Scorer:
     """Sends pairs to the entailment model in batches."""
 
-    def __init__(self, entailment: Entailment, batch_size: int) -> None:
+    def __init__(self, entailment: Entailment, batch_size: int = BATCH_SIZE) -> None:
         self._entailment, self._batch_size = entailment, batch_size
         self.calls = 0
 

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from itertools import compress
 
 import numpy as np
 
 from demur.meaning.clusters import MeaningClusters, meaning_clusters
+from demur.meaning.saturated import Saturated, saturated
 from demur.records import Entailment, Progress, Sample, content_hash, no_progress
 from demur.store import Answers, Store
 
@@ -58,18 +60,47 @@ class Meanings:
 
     def __call__(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> MeaningClusters:
         """The clusters of every prompt's answers. ``calls`` counts those that were made now."""
-        asked = [
-            (question, tuple(self.said(question, text) for text in texts))
-            for question, texts in zip(questions, answers, strict=True)
-        ]
-        missing = list(dict.fromkeys(one for one in asked if one not in self._known))
-        if self._store is not None and missing:
-            self._known |= self._store.meanings(self._decided_by, missing)
-            missing = [one for one in missing if one not in self._known]
+        asked = self._asked(questions, answers)
+        missing = self._missing(asked)
         calls = self._cluster(missing) if missing else 0
         found = [self._known[one] for one in asked]
         ids = tuple(np.array(clusters, dtype=np.int64) for clusters, _ in found)
         return MeaningClusters(ids, tuple(pairs for _, pairs in found), calls)
+
+    def saturated(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> Saturated:
+        """Which prompts' answers all differ, as far as their likeliest pairs tell (`demur.meaning.saturated`).
+
+        Such a list is kept as clustered: each of its answers is a meaning of its own.
+        """
+        asked = self._asked(questions, answers)
+        missing = self._missing(asked)
+        if missing:
+            found = saturated(
+                *([question for question, _ in missing], [texts for _, texts in missing]),
+                entailment=self.entailment,
+                rules=self.rules,
+                progress=self._progress,
+            )
+            pairs = dict(zip(missing, found.pairs, strict=True))
+            self._keep({one: (range(len(one[1])), pairs[one]) for one in compress(missing, found.found)})
+        apart = [one in self._known and len(set(self._known[one][0])) == len(one[1]) for one in asked]
+        scored = [self._known[one][1] if known else 0 for one, known in zip(asked, apart, strict=True)]
+        return Saturated(np.array(apart, dtype=bool), tuple(scored))
+
+    def _asked(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answers]:
+        """What is compared of every list of answers."""
+        return [
+            (question, tuple(self.said(question, text) for text in texts))
+            for question, texts in zip(questions, answers, strict=True)
+        ]
+
+    def _missing(self, asked: Sequence[Answers]) -> list[Answers]:
+        """The lists that have not been clustered yet; those in the store are read."""
+        missing = list(dict.fromkeys(one for one in asked if one not in self._known))
+        if self._store is not None and missing:
+            self._known |= self._store.meanings(self._decided_by, missing)
+            missing = [one for one in missing if one not in self._known]
+        return missing
 
     def _cluster(self, missing: Sequence[Answers]) -> int:
         """Cluster and keep what is missing; returns the calls of the entailment model."""
@@ -77,11 +108,15 @@ class Meanings:
         found = meaning_clusters(
             questions, answers, entailment=self.entailment, rules=self.rules, progress=self._progress
         )
-        fresh = {one: (ids.tolist(), pairs) for one, ids, pairs in zip(missing, found.ids, found.pairs, strict=True)}
+        self._keep(
+            {one: (ids.tolist(), pairs) for one, ids, pairs in zip(missing, found.ids, found.pairs, strict=True)}
+        )
+        return found.calls
+
+    def _keep(self, fresh: Mapping[Answers, tuple[Sequence[int], int]]) -> None:
         self._known |= fresh
         if self._store is not None:
             self._store.add_meanings(self._decided_by, fresh)
-        return found.calls
 
 
 @cache

@@ -59,7 +59,7 @@ def doctor(endpoint: str | ModelConfig) -> EndpointReport:
     config = parse_model(endpoint) if isinstance(endpoint, str) else endpoint
 
     async def probe() -> EndpointReport:
-        async with running_endpoint(config, parallel=PROBE.n) as found:
+        async with running_endpoint(config, parallel=PROBE.most) as found:
             return await _probe(found)
 
     return run_to_end(probe())
@@ -68,15 +68,15 @@ def doctor(endpoint: str | ModelConfig) -> EndpointReport:
 async def _probe(endpoint: Endpoint) -> EndpointReport:
     patient = replace(endpoint, timeout_seconds=60.0)
     async with EndpointClient(patient, tries=2) as client:  # a person is waiting
-        first = await client.complete(QUESTION, PROBE, range(PROBE.n))
-        again = await client.complete(QUESTION, PROBE, range(PROBE.n))
+        first = await client.complete(QUESTION, PROBE, range(PROBE.most))
+        again = await client.complete(QUESTION, PROBE, range(PROBE.most))
         embeddings = await _answers(client)
         streaming = await _streams(client)
         abilities = await probe_abilities(patient, client.fit)
     return EndpointReport(
         model=endpoint.model,
         base_url=endpoint.base_url,
-        several=first[0].choices == PROBE.n,
+        several=first[0].choices == PROBE.most,
         logprobs=all(sample.logprobs is not None for sample in first),
         seeds=_texts(first) == _texts(again),
         streaming=streaming,

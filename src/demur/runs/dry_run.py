@@ -21,5 +21,6 @@ def sample_dry(
         there = config if config.store.exists() else replace(config, run=empty)
         with open_run(there, progress=progress) as run:
             if announce:
-                announce(estimate_pair(config, run.pair, run.prompts, run.samples, run.store))
+                given = (config, run.pair, run.prompts, run.samples, run.store)
+                announce(estimate_pair(*given, full=run.for_measuring))
             return spend_of(config, run.pair, run.prompts, run.samples, run.store)

@@ -105,6 +105,11 @@ class Run:
         return split_prompts(self.prompts, self.config.test_share)
 
     @cached_property
+    def for_measuring(self) -> frozenset[str]:
+        """Ids of the test prompts. They get all samples: of those that stop when they agree, a mean would be biased."""
+        return frozenset(prompt.id for prompt in self.test)
+
+    @cached_property
     def pair(self) -> PairEndpoints:
         """Both models, with the identity of their samples and their prices."""
         return endpoints_of(self.config)
@@ -119,19 +124,23 @@ class Run:
         """How many of the answers are there, as "664 of 960 answers"."""
         asked = distinct_prompts(self.prompts)
         there = sum(len(side[prompt.id]) for side in (self.samples.weak, self.samples.strong) for prompt in asked)
-        return f"{there:,} of {2 * self.config.sampling.n * len(asked):,} answers"
+        wanted = sum(2 * self.samples.wanted(prompt, self.config.sampling) for prompt in asked)
+        return f"{there:,} of {wanted:,} answers"
 
     @property
     def samples_hash(self) -> str:
         """What the run's samples are: prompts, models, settings, and which prompts are complete."""
         settings, names = self.config.sampling, (self.pair.weak.name, self.pair.strong.name)
         rows = [[prompt.id, prompt.key, list(prompt.answers), self.is_complete(prompt)] for prompt in self.prompts]
-        return content_hash([rows, *names, settings.key, settings.n, self.config.test_share])
+        settled = [sorted(self.samples.settled)] if settings.fewest < settings.most else []
+        return content_hash([rows, *names, settings.key, settings.n, self.config.test_share, *settled])
 
     def is_complete(self, prompt: Prompt) -> bool:
-        """True where both models have answered it n times."""
-        n = self.config.sampling.n
-        return min(len(self.samples.weak[prompt.id]), len(self.samples.strong[prompt.id])) >= n
+        """True where both models have given all samples that it takes: of a prompt for measuring always the most."""
+        settings = self.config.sampling
+        if prompt.id in self.for_measuring:
+            return self.samples.count(prompt) >= settings.most
+        return self.samples.is_complete(prompt, settings)
 
     @property
     def unfinished(self) -> bool:
@@ -158,8 +167,8 @@ class Run:
         found = [prompt for prompt in prompts if self.is_complete(prompt)]
         if prompts and not found:
             raise InputError(
-                f"{self.config.run}: none of {len(prompts)} prompts has all {self.config.sampling.n} samples of both "
-                "models; run `demur sample` again, it asks only for what is missing"
+                f"{self.config.run}: none of {len(prompts)} prompts has all its samples of both models (n is "
+                f"{self.config.sampling.n}); run `demur sample` again, it asks only for what is missing"
             )
         return found
 
@@ -186,6 +195,12 @@ class Run:
             texts = unread_texts(prompts, samples)
             found |= stated_answers(texts, endpoint, self.store, chat=self.config.sampling.chat)
         return found
+
+    @cached_property
+    def shipped_meanings(self) -> Meanings:
+        """The same by the rules and the shipped model, whatever decides in labelling: what sampling stops by."""
+        found = meaning_identity("shipped")
+        return Meanings(self._entailment("shipped"), found, store=self.store, progress=self.progress)
 
     def _entailment(self, spec: str) -> Entailment:
         """The entailment that ``spec`` names, opened when it is first asked: known meanings need none."""

@@ -26,6 +26,11 @@ class Budget:
         self._reserved = 0.0
         self._known_part = known_part
 
+    @property
+    def left(self) -> float | None:
+        """USD that may still be spent; None without a limit."""
+        return None if self.max_usd is None else self.max_usd - self.spent
+
     def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
         """Set aside what the next request can cost at most; raises BudgetError when that goes over the limit."""
         if self.max_usd is None or (endpoint.price is None and self._known_part):

@@ -30,6 +30,7 @@ class PairEstimate:
     pricing: str
     models: tuple[str, str]
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
+    usd_left: float | None = None  # of what the run may cost in all
 
     @property
     def usd(self) -> float | None:
@@ -37,17 +38,45 @@ class PairEstimate:
         return _sum(self.weak.usd, self.strong.usd, *(side.usd for side in self.statements))
 
     @property
+    def expected_usd(self) -> float | None:
+        """As expected, over both without statements, each answer as long as it can be; None when a price is unknown."""
+        return _sum(self.weak.expected_usd, self.strong.expected_usd)
+
+    @property
+    def missing(self) -> int:
+        """Answers at most, over both."""
+        return self.weak.missing + self.strong.missing
+
+    @property
     def sentence(self) -> str:
-        """The result as one sentence."""
-        missing = self.weak.missing + self.strong.missing
+        """The result as one sentence: the expected number of answers, where the first may settle a prompt, and the
+        largest.
+        """
+        missing, expected = self.missing, self.weak.expected + self.strong.expected
         if not missing:
             return "every sample is in the store already: nothing to ask, nothing to pay"
         tokens = [sum(pair) for pair in zip(_tokens(self.weak), _tokens(self.strong), strict=True)]
         cost = cost_words(self.models, (self.weak.usd, self.strong.usd), most=True)
+        answers = f"{missing:,} answers"
+        if expected < missing:
+            answers = f"about {expected:,.0f} answers, at most {missing:,},"
+            expected_cost = (self.weak.expected_usd, self.strong.expected_usd)
+            cost += f", ${sum(usd for usd in expected_cost if usd is not None):.4f} expected" if "$" in cost else ""
         return (
-            f"to sample: {missing:,} answers on {max(self.weak.prompts, self.strong.prompts):,} prompts, about "
+            f"to sample: {answers} on {max(self.weak.prompts, self.strong.prompts):,} prompts, about "
             f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
-            f"{self._of_statements}"
+            f"{self._of_statements}{self._limit}"
+        )
+
+    @property
+    def _limit(self) -> str:
+        """What max_usd allows of this, where it does not allow all."""
+        left, most = self.usd_left, _sum(self.weak.usd, self.strong.usd)
+        if left is None or most is None or self.expected_usd is None or most <= left:
+            return ""
+        allows = "the expected number, not the largest" if self.expected_usd <= left else "less than expected"
+        return (
+            f"; max_usd leaves ${left:.4f}, which allows {allows}: sampling stops there, and goes on when it is raised"
         )
 
     @property

@@ -5,37 +5,55 @@ Local models are started only when samples are missing, so a run whose samples a
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence, Set
+from contextlib import AsyncExitStack
 
-from demur.config import ModelConfig, RunConfig
+from demur.config import RunConfig
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
 from demur.models.client import EndpointClient
-from demur.models.local import endpoint_of, running_endpoint
+from demur.models.local import endpoint_of
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, spent_before, unknown_price
 from demur.sampling.cost import PairEndpoints, PairEstimate, PairSpend, cut_sentences, price_samples, pricing
+from demur.sampling.local_servers import LocalServers, Turns, completer_of
 from demur.sampling.refused import refused_prompts, refused_sentence
-from demur.sampling.sample import Samples, estimate, raise_first, sample_prompts, stored_samples
+from demur.sampling.rounds import PairSamples as PairSamples
+from demur.sampling.rounds import Settle, sample_in_rounds, settle_none
+from demur.sampling.sample import SideSampling, estimate, stored_samples
 from demur.sampling.statements import bound_of_statements
 from demur.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class PairSamples:
-    """Prompt id -> samples by index, of both models."""
-
-    weak: Samples
-    strong: Samples
-    notes: tuple[str, ...] = field(default=(), kw_only=True)  # deviations from the requests
 
 
 def endpoints_of(config: RunConfig) -> PairEndpoints:
     """Both models of a run."""
     return PairEndpoints(endpoint_of(config.weak), endpoint_of(config.strong))
+
+
+def estimate_pair(
+    config: RunConfig,
+    pair: PairEndpoints,
+    prompts: Sequence[Prompt],
+    have: PairSamples,
+    store: Store,
+    *,
+    full: Set[str] = frozenset(),
+) -> PairEstimate:
+    """What `sample_pair` will ask for, with the same arguments. Raises BudgetError where no price is known."""
+    weak, strong = (
+        estimate(
+            *(prompts, endpoint, config.sampling, samples),
+            refused=refused_prompts(prompts, endpoint, config.sampling, store),
+            settled=have.settled,
+            full=full,
+        )
+        for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
+    )
+    models, prices = (pair.weak.model, pair.strong.model), pricing(pair, config.label.entailment)
+    sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
+    stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
+    return PairEstimate(weak, strong, prices, models, stated, _budget(config, pair, store).left)
 
 
 def sample_pair(
@@ -45,50 +63,52 @@ def sample_pair(
     have: PairSamples,
     store: Store,
     *,
+    settle: Settle = settle_none,
+    full: Set[str] = frozenset(),
     announce: Callable[[PairEstimate], None] | None = None,
     progress: Progress = no_progress,
 ) -> PairSamples:
     """n samples of every prompt by both models, side by side; samples that exist (``have``) are not requested again.
 
-    A prompt that a model refuses is left out, and remembered. Raises EndpointError, BudgetError.
+    Where n is a range, every prompt gets the fewest; those that these ``settle`` are recorded as settled and get no
+    more, unless they are in ``full`` (ids). A prompt that a model refuses is left out, and remembered. Raises
+    EndpointError, BudgetError.
     """
-    expected = estimate_pair(config, pair, prompts, have, store)
-    weak, strong = expected.weak, expected.strong
+    settings, sides = config.sampling, ((config.weak, have.weak), (config.strong, have.strong))
+    expected = estimate_pair(config, pair, prompts, have, store, full=full)
     if announce:
         announce(expected)
+    if not expected.missing:
+        return have
     budget = _budget(config, pair, store)
 
     async def both() -> PairSamples:
-        work = [
-            _sample_side(side, config, prompts, samples, store, budget, progress)
-            if expected.missing
-            else _ready(samples)
-            for side, samples, expected in ((config.weak, have.weak, weak), (config.strong, have.strong, strong))
-        ]
-        results = await asyncio.gather(*work, return_exceptions=True)
-        raise_first(results)
-        sides = [result for result in results if not isinstance(result, BaseException)]
-        notes = [note for _, side_notes in sides for note in side_notes]
-        return PairSamples(sides[0][0], sides[1][0], notes=tuple(notes))
+        turns = Turns()
+        async with AsyncExitStack() as stack:
+            completers: list[LocalServers | EndpointClient] = [
+                await stack.enter_async_context(completer_of(side, settings, turns, progress)) for side, _ in sides
+            ]
+            weak, strong = (
+                SideSampling(
+                    *(prompts, completer, completer.endpoint, settings, store),
+                    have=samples,
+                    budget=budget,
+                    progress=progress,
+                )
+                for completer, (_, samples) in zip(completers, sides, strict=True)
+            )
+            settled = await sample_in_rounds(
+                *(weak, strong, prompts, settings, settle),
+                settled=have.settled,
+                full=full,
+                keep=lambda found: store.add_settled(*_settled_key(pair, settings), [one.key for one in found]),
+            )
+            for side in (weak, strong):
+                side.finish()
+            notes = tuple(note for one in completers for note in one.notes)
+        return PairSamples(weak.samples, strong.samples, settled=settled, notes=notes).equal(settings)
 
     return run_to_end(both())
-
-
-def estimate_pair(
-    config: RunConfig, pair: PairEndpoints, prompts: Sequence[Prompt], have: PairSamples, store: Store
-) -> PairEstimate:
-    """What sampling is expected to ask for beside the samples that exist, and what it costs at most."""
-    weak, strong = (
-        estimate(
-            *(prompts, endpoint, config.sampling, samples),
-            refused=refused_prompts(prompts, endpoint, config.sampling, store),
-        )
-        for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
-    )
-    models = (pair.weak.model, pair.strong.model)
-    sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
-    stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
-    return PairEstimate(weak, strong, pricing(pair, config.label.entailment), models, stated)
 
 
 def check_pair(config: RunConfig) -> None:
@@ -105,7 +125,7 @@ def check_pair(config: RunConfig) -> None:
 
 def check_settings(settings: SamplingSettings) -> None:
     """Raise InputError for settings under which no two prompts, or no two answers, could differ."""
-    if settings.n < 2:
+    if settings.fewest < 2:
         raise InputError(f"n is {settings.n}: entropy needs at least two samples per prompt, ten are usual")
     if "{prompt}" not in settings.template:
         raise InputError(f"template {settings.template[:60]!r} has no {{prompt}} in it; every prompt would be the same")
@@ -126,41 +146,18 @@ def forget_refusals(pair: PairEndpoints, settings: SamplingSettings, store: Stor
         store.forget_refusals(endpoint.name, settings.key)
 
 
-async def _ready(samples: Samples) -> tuple[Samples, tuple[str, ...]]:
-    return samples, ()
-
-
-async def _sample_side(
-    side: ModelConfig,
-    config: RunConfig,
-    prompts: Sequence[Prompt],
-    have: Samples,
-    store: Store,
-    budget: Budget,
-    progress: Progress,
-) -> tuple[Samples, tuple[str, ...]]:
-    """A model's samples, and notes on deviations from the request."""
-    try:
-        async with (
-            running_endpoint(
-                side, parallel=config.sampling.n, max_tokens=config.sampling.max_tokens, progress=progress
-            ) as endpoint,
-            EndpointClient(endpoint) as asked,
-        ):
-            found = await sample_prompts(
-                prompts, asked, endpoint, config.sampling, store, have=have, budget=budget, progress=progress
-            )
-            return found, asked.notes
-    except BaseException:
-        budget.closed = True  # the other side ends what it has under way, and stops
-        raise
-
-
 def stored_pair(
     pair: PairEndpoints, settings: SamplingSettings, prompts: Sequence[Prompt], store: Store
 ) -> PairSamples:
-    """Stored samples of both models, at most n per prompt."""
-    return PairSamples(*(stored_samples(prompts, one, settings, store) for one in (pair.weak, pair.strong)))
+    """Stored samples of both models, at most n per prompt, and which prompts are settled."""
+    sides = (stored_samples(prompts, one, settings, store) for one in (pair.weak, pair.strong))
+    keys = store.settled(*_settled_key(pair, settings), (prompt.key for prompt in prompts))
+    settled = frozenset(prompt.id for prompt in prompts if prompt.key in keys and settings.fewest < settings.most)
+    return PairSamples(*sides, settled=settled).equal(settings)
+
+
+def _settled_key(pair: PairEndpoints, settings: SamplingSettings) -> tuple[tuple[str, str], str, int]:
+    return (pair.weak.name, pair.strong.name), settings.key, settings.fewest
 
 
 def spend_of(
@@ -192,7 +189,9 @@ def _missing_notes(
     found = []
     for endpoint, side in ((pair.weak, samples.weak), (pair.strong, samples.strong)):
         refused = refused_prompts(prompts, endpoint, settings, store)
-        missing = sum(len(side[prompt.id]) < settings.n and prompt.id not in refused for prompt in prompts)
+        missing = sum(
+            len(side[prompt.id]) < samples.wanted(prompt, settings) and prompt.id not in refused for prompt in prompts
+        )
         if missing:
             found.append(f"prompts that miss samples of {endpoint.model}: {missing}; the same command asks for them")
     return found

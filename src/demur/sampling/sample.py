@@ -23,6 +23,7 @@ from demur.sampling.refused import Refusals, refused_prompts
 from demur.store import Store
 
 Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
+UNSETTLED = 0.6  # of prompts, expected: what two samples of each model leave open (`benchmarks/adaptive_sampling.py`)
 
 
 class Completer(Protocol):
@@ -35,13 +36,15 @@ class Completer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What sampling will ask for, before it begins."""
+    """What sampling will ask for, before it begins: at most, and as expected where prompts may be settled early."""
 
     prompts: int  # that miss samples
-    missing: int  # samples
+    missing: int  # samples, at most
+    expected: float  # samples
     prompt_tokens: int  # guessed from the length of the text
     completion_tokens: int  # the bound: every answer as long as max_tokens allows
     usd: float | None  # at that bound; None when the price is unknown
+    expected_usd: float | None  # of the expected samples, each as long as max_tokens allows
 
 
 def stored_samples(
@@ -49,7 +52,7 @@ def stored_samples(
 ) -> dict[str, list[Sample]]:
     """The samples that are there already, at most n per prompt."""
     found = store.samples_of(endpoint.name, (prompt.key for prompt in prompts), settings.key)
-    return {prompt.id: [one for one in found[prompt.key] if one.index < settings.n] for prompt in prompts}
+    return {prompt.id: [one for one in found[prompt.key] if one.index < settings.most] for prompt in prompts}
 
 
 def estimate(
@@ -59,19 +62,40 @@ def estimate(
     have: Samples,
     *,
     refused: Container[str] = (),
+    settled: Container[str] = (),
+    full: Container[str] = (),
 ) -> Estimate:
     """Requests, tokens and USD that are still to be spent on these prompts, beside the samples that are there.
 
-    Equal prompts are asked once, those that the model ``refused`` (their ids) not at all.
+    Equal prompts are asked once, those that the model ``refused`` (their ids) not at all, those ``settled`` for the
+    fewest samples, and those in ``full`` for the most.
     """
-    lacking = [
-        prompt for prompt in distinct_prompts(prompts) if len(have[prompt.id]) < settings.n and prompt.id not in refused
-    ]
-    asked = sum(prompt_tokens(prompt, settings) for prompt in lacking)
-    missing = sum(settings.n - len(have[prompt.id]) for prompt in lacking)
-    answered = missing * settings.max_tokens
-    usd = endpoint.price.usd(asked, answered) if endpoint.price else None
-    return Estimate(len(lacking), missing, asked, answered, usd)
+    asked = 0
+    first = second = 0  # samples of the first round; of the second, at most
+    likely, tokens, likely_tokens = 0.0, 0, 0.0
+    for prompt in distinct_prompts(prompts):
+        there, in_full = len(have[prompt.id]), prompt.id in full
+        most = settings.fewest if prompt.id in settled else settings.most
+        if there >= most or prompt.id in refused:
+            continue
+        at_once = max(0, (most if in_full else settings.fewest) - there)
+        later, chance = most - max(there, settings.fewest) if not in_full else 0, UNSETTLED
+        asked, first, second = asked + 1, first + at_once, second + later
+        likely += at_once + chance * later
+        requests = prompt_tokens(prompt, settings)  # each round sends the prompt once
+        tokens += requests * ((at_once > 0) + (later > 0))
+        likely_tokens += requests * ((at_once > 0) + chance * (later > 0))
+    answered = (first + second) * settings.max_tokens
+    price = endpoint.price
+    return Estimate(
+        prompts=asked,
+        missing=first + second,
+        expected=likely,
+        prompt_tokens=tokens,
+        completion_tokens=answered,
+        usd=price.usd(tokens, answered) if price else None,
+        expected_usd=price.usd(likely_tokens, likely * settings.max_tokens) if price else None,
+    )
 
 
 async def sample_prompts(
@@ -85,63 +109,102 @@ async def sample_prompts(
     budget: Budget | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, list[Sample]]:
-    """n samples of every prompt; returns prompt id -> samples by index.
+    """The most samples of every prompt; returns prompt id -> samples by index.
 
-    Asks ``completer`` for what the store lacks, ``endpoint.concurrency`` prompts at a time; ``have`` is what the store
-    holds, where that was read before. A prompt that the model refuses has fewer samples, or none; it is remembered in
-    the store and not asked again. Raises EndpointError, and BudgetError as soon as going on could cost more than the
-    budget.
+    ``have`` is what the store holds, where that was read before. A prompt that the model refuses has fewer samples, or
+    none; it is remembered in the store and not asked again. Raises EndpointError, and BudgetError as soon as going on
+    could cost more than the budget.
     """
     have = stored_samples(prompts, endpoint, settings, store) if have is None else have
-    money = budget or Budget()
-    stage = f"sampling {endpoint.model}"
-    asked = distinct_prompts(prompts)
-    done, total = sum(len(have[prompt.id]) for prompt in asked), settings.n * len(asked)
-    progress(stage, done, total)
-    known = refused_prompts(asked, endpoint, settings, store)
-    waiting = deque(prompt for prompt in asked if len(have[prompt.id]) < settings.n and prompt.id not in known)
-    refusals = Refusals(endpoint, settings, store, answered=any(have[prompt.id] for prompt in asked))
-    fresh: dict[str, list[Sample]] = {}  # by key
+    side = SideSampling(prompts, completer, endpoint, settings, store, have=have, budget=budget, progress=progress)
+    await side.ask(prompts, {prompt.id: settings.most for prompt in prompts})
+    side.finish()
+    return side.samples
 
-    async def ask(prompt: Prompt) -> None:
-        nonlocal done
-        missing = sorted(set(range(settings.n)) - {s.index for s in have[prompt.id]})
-        reserved = money.reserve(prompt, len(missing), endpoint, settings)
+
+class SideSampling:
+    """One model's samples of a run's prompts, asked for in rounds; ``have``: those that the store holds."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        completer: Completer,
+        endpoint: Endpoint,
+        settings: SamplingSettings,
+        store: Store,
+        *,
+        have: Samples,
+        budget: Budget | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        asked = distinct_prompts(prompts)
+        self._prompts = prompts
+        self._completer, self._endpoint, self._settings, self._store = completer, endpoint, settings, store
+        self._budget, self._progress = budget or Budget(), progress
+        self._samples = {prompt.key: list(have[prompt.id]) for prompt in asked}
+        self._done, self._total = sum(map(len, self._samples.values())), settings.most * len(asked)
+        self._refusals = Refusals(endpoint, settings, store, answered=any(self._samples.values()))
+        self._progress(self._stage, self._done, self._total)
+
+    @property
+    def samples(self) -> dict[str, list[Sample]]:
+        """Prompt id -> samples by index, as many as there are."""
+        return {prompt.id: self.of(prompt) for prompt in self._prompts}
+
+    def of(self, prompt: Prompt) -> list[Sample]:
+        """The samples of a prompt, by index."""
+        return sorted(self._samples[prompt.key], key=lambda one: one.index)
+
+    async def ask(self, prompts: Sequence[Prompt], n: Mapping[str, int]) -> None:
+        """So many samples of each of these prompts (id -> n), `endpoint.concurrency` prompts at a time.
+
+        What is there is not asked for again, nor a prompt that the model has refused.
+        """
+        asked = distinct_prompts(prompts)
+        known = refused_prompts(asked, self._endpoint, self._settings, self._store)
+        waiting = deque(one for one in asked if len(self._samples[one.key]) < n[one.id] and one.id not in known)
+
+        async def work() -> None:
+            try:
+                while waiting and not self._budget.closed:  # shared by all workers: each takes the next prompt
+                    await self._ask(waiting[0], n[waiting.popleft().id])
+            except BaseException:
+                self._budget.closed = True
+                raise
+
+        raise_first(await asyncio.gather(*(work() for _ in range(self._endpoint.concurrency)), return_exceptions=True))
+
+    def skip(self, prompts: Sequence[Prompt]) -> None:
+        """Count prompts as done that get no more samples."""
+        self._done += sum(self._settings.most - len(self._samples[one.key]) for one in distinct_prompts(prompts))
+        self._progress(self._stage, self._done, self._total)
+
+    def finish(self) -> None:
+        """Raise EndpointError where the model has refused every prompt that it was asked."""
+        self._refusals.finish()
+
+    @property
+    def _stage(self) -> str:
+        return f"sampling {self._endpoint.model}"
+
+    async def _ask(self, prompt: Prompt, n: int) -> None:
+        endpoint, settings, kept = self._endpoint, self._settings, self._samples[prompt.key]
+        missing = sorted(set(range(n)) - {one.index for one in kept})
+        reserved = self._budget.reserve(prompt, len(missing), endpoint, settings)
         came: list[Sample] = []
         try:
-            async for samples in completer.sample(prompt.asked, settings, missing):
-                store.add_samples(endpoint.name, prompt.key, settings.key, samples)  # kept, then counted
+            async for samples in self._completer.sample(prompt.asked, settings, missing):
+                self._store.add_samples(endpoint.name, prompt.key, settings.key, samples)  # kept, then counted
                 came += samples
-                fresh.setdefault(prompt.key, []).extend(samples)
-                done += len(samples)
-                progress(stage, done, total)
+                kept += samples
+                self._done += len(samples)
+                self._progress(self._stage, self._done, self._total)
                 if samples:
-                    refusals.answer()
+                    self._refusals.answer()
         except PromptRefusedError as error:
-            refusals.add(prompt, error)
+            self._refusals.add(prompt, error)
         finally:
-            money.settle(reserved, usd_paid(came, endpoint.price))
-
-    async def ask_next() -> None:
-        while waiting and not money.closed:  # shared by all workers: each takes the next prompt
-            await ask(waiting.popleft())
-
-    async def work() -> None:
-        try:
-            await ask_next()
-        except BaseException:
-            money.closed = True
-            raise
-
-    raise_first(await asyncio.gather(*(work() for _ in range(endpoint.concurrency)), return_exceptions=True))
-    refusals.finish()
-    return {prompt.id: _by_index(have[prompt.id], fresh.get(prompt.key, [])) for prompt in prompts}
-
-
-def _by_index(have: Sequence[Sample], fresh: Sequence[Sample]) -> list[Sample]:
-    """Both, in order; a sample that was there stays, as in the store."""
-    found = {one.index: one for one in (*fresh, *have)}
-    return [found[index] for index in sorted(found)]
+            self._budget.settle(reserved, usd_paid(came, endpoint.price))
 
 
 def distinct_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:

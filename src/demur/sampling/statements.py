@@ -87,7 +87,16 @@ def bound_of_statements(sampled: Estimate, endpoint: Endpoint, max_tokens: int) 
     read = round(sampled.missing * (examples + question + max_tokens))
     written = sampled.missing * STATED_TOKENS
     usd = endpoint.price.usd(read, written) if endpoint.price else None
-    return Estimate(sampled.prompts, sampled.missing, read, written, usd)
+    expected = sampled.expected / max(sampled.missing, 1)
+    return Estimate(
+        prompts=sampled.prompts,
+        missing=sampled.missing,
+        expected=sampled.expected,
+        prompt_tokens=read,
+        completion_tokens=written,
+        usd=usd,
+        expected_usd=None if usd is None else usd * expected,
+    )
 
 
 async def ask_statements(

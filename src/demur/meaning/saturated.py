@@ -1,0 +1,107 @@
+"""Which prompts' answers all differ in meaning, told from the pairs that are likeliest to mean the same.
+
+Clusters of answers that all differ need every pair of them, and end in no label. Where no two answers are equal by
+rule, the pairs that share most words are asked first; where none of them means the same, the prompt is taken as
+saturated and its other pairs are not asked. All other prompts are clustered as before. How many prompts are taken as
+saturated that are not quite: docs/method.md, from `benchmarks/saturated.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from demur.meaning.clusters import Scorer, read_lists
+from demur.meaning.distinct_answers import DistinctAnswers
+from demur.records import BoolArray, Entailment, Progress, no_progress
+
+LIKELIEST = 0.2  # of a prompt's pairs, that are asked before the others are given up
+MOST_LIKELY = 30  # of them at most
+AT_ONCE = 10  # of them: a prompt whose answers repeat mostly shows it in the first
+FEWEST_PAIRS = 20  # below, the search saves nothing
+_WORD = re.compile(r"\w+")
+_Keys = tuple[object, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Saturated:
+    """Which prompts' answers all differ, and what it took to tell."""
+
+    found: BoolArray  # (n,) of every prompt
+    pairs: tuple[int, ...]  # (premise, hypothesis) pairs that the entailment model scored to tell, per prompt
+
+
+def saturated(
+    questions: Sequence[str],
+    answers: Sequence[Sequence[str]],
+    *,
+    entailment: Entailment,
+    rules: bool = True,
+    progress: Progress = no_progress,
+) -> Saturated:
+    """Which of the prompts' lists of answers hold no two that mean the same, as far as the likeliest pairs tell.
+
+    False wherever it would save nothing: two answers are equal by rule, or there are fewer than FEWEST_PAIRS pairs.
+    Pairs are compared as `demur.meaning.clusters.meaning_clusters` does, in sampling order and both ways.
+    """
+    searches = [_Search(one) for one in read_lists(questions, answers, rules=rules)]
+    scorer = Scorer(entailment)
+    while active := [one for one in searches if one.waiting]:
+        forward = scorer.holds([pair for one in active for pair in one.forward_pairs()])
+        for one in active:
+            one.keep_forward(forward)
+        backward = scorer.holds([pair for one in active for pair in one.backward_pairs()])
+        for one in active:
+            one.close(backward)
+        progress("looking for answers that agree", len(searches) - len(active), len(searches))
+    return Saturated(np.array([one.saturated for one in searches], dtype=bool), tuple(one.pairs for one in searches))
+
+
+class _Search:
+    """One prompt's likeliest pairs, asked some at a time until one means the same."""
+
+    def __init__(self, answers: DistinctAnswers) -> None:
+        self._answers = answers
+        likeliest = _likeliest(answers)
+        self.saturated = bool(likeliest)
+        self.waiting = [likeliest[start : start + AT_ONCE] for start in range(0, len(likeliest), AT_ONCE)]
+        self._asked: list[_Keys] = []
+        self.pairs = 0
+
+    def forward_pairs(self) -> Iterator[tuple[str, str]]:
+        self._asked = self.waiting.pop(0)
+        self.pairs += len(self._asked)
+        return (self._answers.pair(one, other) for one, other in self._asked)
+
+    def keep_forward(self, verdicts: Iterator[bool]) -> None:
+        self._asked = [keys for keys in self._asked if next(verdicts)]
+        self.pairs += len(self._asked)
+
+    def backward_pairs(self) -> Iterator[tuple[str, str]]:
+        return (self._answers.pair(other, one) for one, other in self._asked)
+
+    def close(self, verdicts: Iterator[bool]) -> None:
+        verdicts_of_all = [next(verdicts) for _ in self._asked]
+        if any(verdicts_of_all):
+            self.saturated, self.waiting = False, []
+
+
+def _likeliest(answers: DistinctAnswers) -> list[_Keys]:
+    """The open pairs of a prompt that share most words, most first; none where there is nothing to save."""
+    if len(answers.distinct) < len(answers.keys):
+        return []
+    pairs = [keys for keys in combinations(answers.distinct, 2) if answers.is_open(*keys)]
+    if len(pairs) < FEWEST_PAIRS:
+        return []
+    words = {key: set(_WORD.findall(answers.answer(key).casefold())) for key in answers.distinct}
+    asked = min(MOST_LIKELY, round(LIKELIEST * len(pairs)))
+    return sorted(pairs, key=lambda keys: -_overlap(words[keys[0]], words[keys[1]]))[:asked]
+
+
+def _overlap(one: set[str], other: set[str]) -> float:
+    """Jaccard index of two answers' words."""
+    return len(one & other) / max(1, len(one | other))
