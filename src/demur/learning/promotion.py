@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from demur.labels.believed_gain import caught_within_folds
 from demur.records import BoolArray, FloatArray
-from demur.statistics import mean_ranks
+from demur.routing.verdict import widening
 
-# Standard errors on either side of a gain. The first router is compared with random order, and cross-validated scores
-# of shuffled labels scatter half as much again as independent ones would; a later candidate that is no better than the
-# router in force does no harm, a poisoned one is far below it.
-FIRST_ERRORS, LATER_ERRORS = 3.0, 1.645
+# Standard errors on either side of a gain. The first router is compared with random order, at one false promotion in a
+# hundred; a later candidate that is no better than the router in force does no harm, a poisoned one is far below it.
+FIRST_ERRORS, LATER_ERRORS = 2.33, 1.645
 FEWEST = 40  # prompts, below which nothing is promoted
 
 
@@ -66,8 +66,9 @@ def _compare(candidate: FloatArray, in_force: FloatArray | None, gains: FloatArr
     beside = "the router in force" if in_force is not None else "random"
     if len(gains) < 2:
         return Comparison(0.0, 0.0, 0.0, len(gains), beside, what)
-    other = 0.5 if in_force is None else mean_ranks(in_force)
-    each = (gains - gains.mean()) * (mean_ranks(candidate) - other)
+    each = caught_within_folds(candidate, gains)
+    if in_force is not None:
+        each = each - caught_within_folds(in_force, gains)
     gain, error = float(np.mean(each)), float(np.std(each, ddof=1)) / math.sqrt(len(each))
-    width = error * (FIRST_ERRORS if in_force is None else LATER_ERRORS)
+    width = error * (FIRST_ERRORS * widening(len(each)) if in_force is None else LATER_ERRORS)
     return Comparison(gain, gain - width, gain + width, len(gains), beside, what)

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.believed_gain import believed_area
+from demur.labels.believed_gain import caught_within_folds
 from demur.records import FloatArray
-from demur.statistics import interval, mean_ranks
+from demur.statistics import FOLDS, interval
 
 KEY = "verdict"  # in a router's record
+# Where there is nothing to learn, cross-validated scores spread so much wider than scores of other prompts would: every
+# pair of prompts counts twice, since either one is in the fit that scores the other.
+COUNTED_TWICE = math.sqrt(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,18 @@ class Verdict:
 
 def verdict_of(scores: FloatArray, targets: FloatArray) -> Verdict:
     """From held-out scores and targets of the training prompts, (n,) each; n >= 1."""
-    gains = 2 * np.asarray(targets, dtype=float) - 1
-    low, high = interval((gains - gains.mean()) * (mean_ranks(scores) - 0.5))
-    return Verdict(believed_area(scores, gains), low, high, len(gains))
+    each = caught_within_folds(scores, 2 * np.asarray(targets, dtype=float) - 1)
+    gain, (low, high), wider = float(each.mean()), interval(each), widening(len(each))
+    return Verdict(gain, gain - wider * (gain - low), gain + wider * (high - gain), len(each))
+
+
+def widening(n: int) -> float:
+    """How much wider the interval of n prompts' held-out gains is than that of as many independent values.
+
+    Beside `COUNTED_TWICE`, two means are estimated in every fold. Of a few prompts it is so wide that nothing is told.
+    """
+    free = n - 2 * min(FOLDS, n)
+    return COUNTED_TWICE * math.sqrt(n / max(free, 1))
 
 
 def recorded(record: Mapping[str, Any]) -> Verdict | None:
