@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
+from demur.measure.frontier import frontier, hull, interval_of_aiq, oracle_frontier
 from demur.methods import SimilarityWeighted
 from demur.paper.pools import BY_NAME
 from demur.paper.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
 from demur.paper.pools.estimate import estimate_quality
 from demur.paper.pools.factorization import PoolFactorization
-from demur.paper.pools.frontier import frontier, hull, interval_of_aiq, oracle_frontier
 from demur.paper.pools.graph import GraphRouter, GraphWeights, _initial, edge_gradients, model_nodes
 from demur.paper.pools.pool import pair_quality
 from demur.paper.pools.ranking import PoolRanking

@@ -18,7 +18,7 @@ GROUPS = {
         *("route", "explain", "replay", "grade", "evaluate", "report"),
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
-    "Models and answers": ("models", "doctor", "entail"),
+    "Models and answers": ("models", "doctor", "entail", "pairs"),
     "Research": ("signals", "judge", "reproduce", "overhead", "simulate"),
 }
 OTHERS = "Others"

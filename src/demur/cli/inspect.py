@@ -24,7 +24,7 @@ Anyway = Annotated[bool, typer.Option("--anyway", help=ANYWAY)]
 def add_commands(app: typer.Typer) -> None:
     """Add models, doctor and entail to the command line."""
     app.add_typer(models_app, name="models")
-    for command in (doctor, entail):
+    for command in (doctor, entail, pairs):
         app.command()(command)
 
 
@@ -110,3 +110,25 @@ def entail(
         return printing.as_json(found)
     printing.lines(found.lines)
     return printing.next_step(f"demur label --entailment {entailment or 'shipped'}")
+
+
+def pairs(
+    runs: Annotated[list[str], typer.Argument(help="Folders of runs on the same prompts, sampled with other models.")],
+    usd_per_1k: Annotated[float, typer.Option(help="Largest cost of 1,000 such prompts, in USD.")],
+    strongest: Annotated[
+        str | None, typer.Option(help="The model whose samples are believed.  [default: the dearest]")
+    ] = None,
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+) -> None:
+    """Rank several sampled models, alone, in pairs and in threes, by what a budget buys; needs no labels."""
+    from demur.evaluation.pairs import pairs
+
+    with printing.progress_bar() as progress:
+        found = pairs(runs, usd_per_1k, strongest=strongest, allow_endpoints=allow_endpoint or (), progress=progress)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    best = found.best_pair
+    names = [found.models[i] for i in best.models] if best else ["MODEL", "MODEL"]
+    return printing.next_step(f"demur sample prompts.jsonl --weak {names[0]}@URL --strong {names[1]}@URL")

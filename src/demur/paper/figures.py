@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.evaluation.figures import INK, PALETTE, axes_of, in_style
 from demur.measure.curve import CostQualityCurve
-from demur.paper.pools.frontier import Frontier
+from demur.measure.frontier import Frontier
 from demur.records import FloatArray
 
 NAMES = {"mt_bench": "MT-Bench", "gsm8k": "GSM8K", "mmlu": "MMLU"}

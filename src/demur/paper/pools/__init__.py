@@ -1,7 +1,7 @@
 """Routers over a pool of M models: fit(X, quality), scores(X); a pair is the pool of weak and strong.
 
 X is (n, d) embeddings, quality (n, M) in any one scale, NaN where a model was not asked; scores (n, M), larger =
-better. Cost enters only when a model is chosen (`demur.paper.pools.frontier`). All are numpy, with gradients by hand.
+better. Cost enters only when a model is chosen (`demur.measure.frontier`). All are numpy, with gradients by hand.
 """
 
 from __future__ import annotations

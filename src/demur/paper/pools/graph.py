@@ -6,7 +6,7 @@ predicted, as a new prompt has none. Departs from the paper: one round of messag
 paper's are mutual; in the authors' code, too, predicted prompts keep their own features), a weight on a message where
 they have an MLP of the edge, learned model nodes (there: descriptions embedded by a language model), a softmax over
 the models where they have a sigmoid and binary cross-entropy on each edge, and cost left to the choice
-(`demur.paper.pools.frontier`), not on the edge. Without given tasks, clusters of prompts stand for them.
+(`demur.measure.frontier`), not on the edge. Without given tasks, clusters of prompts stand for them.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class Frontier:
 def frontier(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> Frontier:
     """The hull of every price's choice; arrays (n, M), ``cost`` in any unit. Raises InputError."""
     score, value, price = _check(scores, quality, cost)
-    chosen = _choices(score, price)
-    points = list(zip(_earn(chosen, price).mean(axis=1), _earn(chosen, value).mean(axis=1), strict=True))
+    chosen = choices(score, price)
+    points = list(zip(earn(chosen, price).mean(axis=1), earn(chosen, value).mean(axis=1), strict=True))
     typical = price.mean(axis=0)
     return hull([(float(x), float(y)) for x, y in points], typical.min(), typical.max())
 
@@ -51,8 +51,8 @@ def _check(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> tuple[F
     return score, value, price
 
 
-def _choices(score: FloatArray, price: FloatArray) -> IntArray:
-    """(prices, n) the model that every price of a USD chooses; the last is the cheapest model alone."""
+def choices(score: FloatArray, price: FloatArray) -> IntArray:
+    """(prices, n) the model that every price of a USD chooses, rising from 0; the last is the cheapest model alone."""
     typical = price.mean(axis=0)  # known before the answer is
     spread = (np.ptp(score) or 1.0) / max(1e-12, np.ptp(typical))
     rates = np.concatenate([[0.0], spread * np.logspace(-4, 2, PRICES)])
@@ -60,7 +60,7 @@ def _choices(score: FloatArray, price: FloatArray) -> IntArray:
     return np.stack([*chosen, np.full(len(score), np.argmin(typical))])
 
 
-def _earn(chosen: IntArray, values: FloatArray) -> FloatArray:
+def earn(chosen: IntArray, values: FloatArray) -> FloatArray:
     """(prices, n) each choice's own value."""
     return np.asarray(np.take_along_axis(values, chosen.T, axis=1).T)
 
@@ -92,8 +92,8 @@ def interval_of_aiq(scores: FloatArray, quality: FloatArray, cost: FloatArray) -
     """95 % bootstrap interval of AIQ over prompts; the choices at each price are those on all prompts."""
     score, value, price = _check(scores, quality, cost)
     weights = np.array(list(draw_counts(len(score)))) / len(score)  # (resamples, n)
-    chosen = _choices(score, price)
-    costs, qualities = weights @ _earn(chosen, price).T, weights @ _earn(chosen, value).T
+    chosen = choices(score, price)
+    costs, qualities = weights @ earn(chosen, price).T, weights @ earn(chosen, value).T
     singles = weights @ price
     found = [
         hull(list(zip(x.tolist(), y.tolist(), strict=True)), ends.min(), ends.max()).aiq
