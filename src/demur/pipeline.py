@@ -30,6 +30,7 @@ from demur.evaluation.held_out import evaluate_measured, evaluate_or_believe
 from demur.evaluation.page import write_report
 from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
+from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import believed_needs, label_run
@@ -37,7 +38,7 @@ from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.sample_run import Announce, sample_run
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.meaning.entailment import own_name
-from demur.measure.threshold import Calibration, share_of_scored, threshold_for_share
+from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.models.allowed import endpoint_names
 from demur.models.encoder import encoder_identity, load_encoder
@@ -183,13 +184,7 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
 
 def calibrate_stage(run: Run, gated: Router) -> Calibration:
     """The router's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
-    router, asked = gated.prompt_router, run.config.strong_share
-    lost = len(router.unknown.prompts) if router.unknown and router.forced_role else 0
-    strong, weak = (lost if router.forced_role == role else 0 for role in ("strong", "weak"))
-    share = share_of_scored(asked, len(router.training), strong, weak)
-    found = threshold_for_share(gated.training_finals, share, on="the training prompts")
-    found = replace(found, n=len(router.training), asked=f"strong share {asked:.0%}")  # each may have several drafts
-    calibration = found.beside(strong, weak)
+    calibration = calibration_of_share(gated, run.config.strong_share)
     save_calibration(run.config.served_router, calibration)
     return calibration
 

@@ -28,6 +28,7 @@ from demur.gateway.decision.choose_model import Choice, Chooser, unknown_model
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question, read_question
+from demur.gateway.decision.shown import as_request, decision_fields
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
@@ -137,6 +138,29 @@ class Gateway:
         up = {upstream.endpoint.model: upstream.healthy for upstream in self.upstreams.values()}
         return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold, up)
 
+    async def decide(self, request: web.Request) -> web.Response:
+        """POST /v1/decide: which model would answer a request, and why. No upstream is asked; the conversation is kept
+        as if that model had answered."""
+        key, hold = self._admit_reader(request), Hold(self._held)
+        try:
+            raw = await read_body(request, self.settings, hold)
+            identity = identity_in(request.headers, self.settings.conversation_headers)
+
+            def read() -> Question:
+                check_structure(raw, self.settings.max_json_values)
+                body, protocol = as_request(raw)
+                return read_question(body, protocol, self._chooser.routes, self.settings, key=key, identity=identity)
+
+            question = read() if len(raw) <= LARGEST_IN_LOOP else await asyncio.to_thread(read)
+        finally:
+            hold.give_back()
+        question = replace(question, one_answer=False, kept_share=kept_share(self.admission.strained(key)))
+        choice = await self._chooser.choose(self.settings, request.headers, question, {})
+        await self._chooser.keep(question, choice, choice.role, choice.role, "")
+        models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
+        prices = {role: up.endpoint.price for role, up in self.upstreams.items()}
+        return as_json(decision_fields(self.decider.router, question, choice, models, prices))
+
     # -- one request ---------------------------------------------------------------------------------------------
 
     async def respond(self, protocol: Protocol, request: web.Request) -> web.StreamResponse:
@@ -194,10 +218,10 @@ class Gateway:
             refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
         return self.admission.admit(request.headers)
 
-    def _admit_reader(self, request: web.Request) -> None:
-        """Admit a request that no model answers. Raises ApiError."""
+    def _admit_reader(self, request: web.Request) -> str:
+        """Admit a request that no model answers; returns the name of its key. Raises ApiError."""
         try:
-            self.admit_client(request)
+            return self.admit_client(request)
         except ApiError as error:
             self.metrics.refuse(error.status)
             raise
@@ -311,12 +335,15 @@ class Gateway:
     def _explain(self, exchange: Exchange, sent: Sent) -> dict[str, str]:
         found = {"x-demur-model": sent.model, "x-demur-decision-id": exchange.arrived.id}
         found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
-        if exchange.score is not None and exchange.threshold is not None:
-            found |= {"x-demur-score": f"{exchange.score:.6f}", "x-demur-threshold": f"{exchange.threshold:.6f}"}
+        made = exchange.choice.made if exchange.choice else None
+        if made is not None:
+            score, threshold = made.score, made.decision.threshold
+            found |= {"x-demur-score": f"{score:.6f}", "x-demur-threshold": f"{threshold:.6f}"}
         if sent.answer.status >= 400:
             found["x-demur-upstream-error"] = sent.model  # not the gateway's own
         if exchange.checked:
             found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
+            found["x-demur-checked-score"] = f"{exchange.checked.score:.6f}"
         elif exchange.choice and exchange.choice.made and exchange.choice.made.decision.stage == "unknown":
             found["x-demur-stage"] = "unknown"
         if exchange.strained:

@@ -29,9 +29,10 @@ def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin:
         for protocol in PROTOCOLS:
             handler = partial(gateway.respond, protocol)
             app.router.add_post(f"{prefix}{protocol.path}", handler, expect_handler=answer_expect)
+        app.router.add_post(f"{prefix}/decide", gateway.decide, expect_handler=answer_expect)
         app.router.add_get(f"{prefix}/models", gateway.models)
         app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
-        for path in (*(protocol.path for protocol in PROTOCOLS), "/models", "/models/{name:.+}"):
+        for path in (*(protocol.path for protocol in PROTOCOLS), "/decide", "/models", "/models/{name:.+}"):
             app.router.add_options(f"{prefix}{path}", preflight(gateway))
     app.router.add_post("/v1/feedback", partial(take_feedback, gateway), expect_handler=answer_expect)
     app.router.add_get("/health", gateway.live)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from demur.errors import InputError
-from demur.gateway.http.openai_bodies import ApiError, threshold_of
+from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_of
 
 DEMUR = "demur"
 _WILDCARDS = frozenset("*?[")
@@ -25,8 +25,8 @@ def resolve(asked: str, aliases: Mapping[str, str], direct: Collection[str]) -> 
 
 
 def is_routed(name: str) -> bool:
-    """`demur`, or a name with a threshold in it. Raises ApiError for a threshold that is not a number."""
-    return name == DEMUR or threshold_of(name) is not None
+    """`demur`, or a name with a threshold or a share in it. Raises ApiError for one that is not a number."""
+    return name == DEMUR or threshold_of(name) is not None or share_of(name) is not None
 
 
 def listed(aliases: Mapping[str, str]) -> list[str]:
@@ -40,7 +40,7 @@ def check_aliases(aliases: Mapping[str, str], direct: Collection[str]) -> None:
         if _means_something(name):
             raise InputError(f"aliases: {name!r} has a meaning of its own; choose another name for {target!r}")
         if target not in direct and not _means_something(target):
-            known = ", ".join([DEMUR, f"{DEMUR}@0.5", *direct])
+            known = ", ".join([DEMUR, f"{DEMUR}@0.5", f"{DEMUR}@30%", *direct])
             raise InputError(f"aliases: {name!r} stands for {target!r}, which is not a model here; known: {known}")
 
 

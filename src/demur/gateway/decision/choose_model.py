@@ -12,12 +12,13 @@ from hashlib import blake2b
 import numpy as np
 
 from demur.errors import DemurError
+from demur.gate.shares import threshold_of_share
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays
 from demur.gateway.decision.question import Question
-from demur.gateway.http.openai_bodies import ApiError, threshold_header, threshold_of
+from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.settings import GatewaySettings
 from demur.models.prices import Price
@@ -184,7 +185,10 @@ class Chooser:
         if not is_routed(asked):
             raise unknown_model(asked, self.direct)
         given = headers.get("x-demur-threshold")
-        return threshold_header(given) if given else threshold_of(asked)
+        if given:
+            return threshold_header(given)
+        share = share_of(asked)
+        return threshold_of(asked) if share is None else threshold_of_share(self._decider.router, share)
 
     def _tapered(self, threshold: float | None, kept_share: float) -> float | None:
         """The threshold at which only this fraction of the strong share is left, by the training prompts' scores."""
@@ -219,7 +223,7 @@ def must_speak(role: Role, unspoken: Mapping[Role, str]) -> None:
 
 def unknown_model(asked: str, direct: Iterable[str]) -> ApiError:
     """404, with the names that are known."""
-    names = ", ".join([DEMUR, f"{DEMUR}@0.5", *direct])
+    names = ", ".join([DEMUR, f"{DEMUR}@0.5", f"{DEMUR}@30%", *direct])
     return ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
 
 

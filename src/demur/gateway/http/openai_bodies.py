@@ -38,6 +38,7 @@ READ_MEMBERS = frozenset(
     {"model", "messages", "prompt", "input", "stream", "n", "best_of", "tools", "functions", "logprobs", "seed"}
     | {"temperature", "top_p", "user", "max_tokens", "max_completion_tokens", "response_format"}
 )
+SHARE_ALIAS = re.compile(r"^demur@([0-9.]+)%$")
 THRESHOLD_ALIAS = re.compile(r"^(?:demur@|router-[a-z0-9_]+-)([-+.0-9eE]+)$")
 
 
@@ -127,6 +128,20 @@ def threshold_of(alias: str) -> float | None:
     if not math.isfinite(threshold):
         raise ApiError(404, f"{alias[:80]!r} has no threshold that is a number.", code="model_not_found")
     return threshold
+
+
+def share_of(alias: str) -> float | None:
+    """The strong share in ``demur@30%``, a fraction; None for another name."""
+    found = SHARE_ALIAS.match(alias)
+    if not found:
+        return None
+    try:
+        share = float(found.group(1)) / 100
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ApiError(404, f"{alias[:80]!r} asks for no share; give 0% to 100%.", code="model_not_found")
+    return share
 
 
 def threshold_header(value: str) -> float:

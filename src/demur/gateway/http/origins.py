@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from demur.gateway.http.openai_bodies import ApiError
 
 EXPOSED = (
-    "x-request-id, x-demur-model, x-demur-score, x-demur-threshold, x-demur-reason, x-demur-decision-id, "
-    "x-demur-stage, x-demur-extra-samples, x-demur-cost-usd"
+    "x-request-id, x-demur-model, x-demur-score, x-demur-checked-score, x-demur-threshold, x-demur-reason, "
+    "x-demur-decision-id, x-demur-stage, x-demur-extra-samples, x-demur-cost-usd"
 )
 ASKED = "authorization, content-type"  # headers that a page may send where it does not say which
 
