@@ -10,6 +10,9 @@ import pytest
 
 from demur.gateway.decision.conversations import Identity, Turn, identity_in, turn_of
 from demur.gateway.decision.messages import Message, messages_of
+from demur.gateway.protocols.messages import MESSAGES
+from demur.gateway.protocols.openai import CHAT
+from demur.gateway.protocols.responses import RESPONSES
 from gateways import EASY, HARD, gateway
 
 Said = dict[str, Any]
@@ -179,10 +182,24 @@ def test_messages_of_three_apis_are_read_alike() -> None:
             {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "seven"}]},
         ]
     }
-    for fields in (chat, anthropic, responses):
-        assert messages_of(fields) == expected
-    assert messages_of({"input": "hi"}) == expected[:1]
-    assert messages_of({"input": [1, 2]}) == messages_of({"prompt": "hi"}) == []
+    for fields, protocol in ((chat, CHAT), (anthropic, MESSAGES), (responses, RESPONSES)):
+        assert messages_of(protocol.as_chat(fields)) == expected
+    assert messages_of(RESPONSES.as_chat({"input": "hi"})) == expected[:1]
+    assert messages_of({"messages": [1, 2]}) == messages_of({"prompt": "hi"}) == []
+
+
+def test_a_text_agents_observation_is_a_step_of_its_ask() -> None:
+    steps = [user("hi"), model("Thought: look.\nAction: search\nAction Input: x"), user("Observation: 7")]
+    begun, first = turn(*steps[:1]), turn(*steps)
+    assert (first.ask, first.loops) == (begun.ask, True)
+    answered = turn(*steps, model("Final Answer: 7"), user("more"))
+    assert (answered.ask != begun.ask, answered.loops) == (True, False)
+
+
+def test_a_reminder_that_comes_and_goes_changes_no_name() -> None:
+    reminded = user("hi\n<system-reminder>The list is empty.</system-reminder>")
+    assert turn(reminded).names == turn(user("hi")).names
+    assert turn(reminded, *called()).ongoing == turn(user("hi"), *called()).ongoing
 
 
 # -- in the gateway ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from demur.errors import InputError
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.conversations import Identity
 from demur.gateway.decision.question import read_question
+from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.gateway.ledger.export import bill_page
@@ -116,7 +117,10 @@ PAID, ALWAYS_STRONG = 54_648, 66_160  # the sums of the two columns without the 
 def record_of(case: Case, number: int = 0) -> LedgerRecord:
     asked = {"model": "demur", "messages": [{"role": "user", "content": "q" * 100}]}
     question = read_question(
-        *(json.dumps(asked).encode(), CHAT, lambda name: True, GatewaySettings()), key="team", identity=Identity()
+        *(json.dumps(asked).encode(), CHAT, lambda name: True, GatewaySettings()),
+        key="team",
+        identity=Identity(),
+        texts=RoutedText(),
     )
     exchange = Exchange(Arrived(f"id{number}", "/v1/chat/completions", 0.0, 86_400.0 * number, ""), CHAT, key="team")
     exchange.question, exchange.choice = question, Choice(case.role, "", named=case.named)

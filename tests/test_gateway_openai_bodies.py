@@ -16,7 +16,6 @@ from demur.gateway.http.openai_bodies import (
     parse_body,
     request_headers,
     response_headers,
-    routed_text,
     threshold_of,
 )
 from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, request_tokens, whole_tokens
@@ -75,26 +74,9 @@ def test_only_logprobs_leave_an_answer() -> None:
 @given(st.binary() | st.dictionaries(st.text(), values).map(lambda body: json.dumps(body).encode()))
 def test_no_body_breaks_the_parser(raw: bytes) -> None:
     try:
-        routed_text(parse_body(raw)[1], 100)
+        parse_body(raw)
     except ApiError as error:
         assert 400 <= error.status < 500
-
-
-def test_what_is_routed() -> None:
-    def text(*messages: tuple[str, object], window: int = 0) -> str:
-        return routed_text({"messages": [{"role": r, "content": c} for r, c in messages]}, window)
-
-    assert text(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")) == "c"
-    assert text(("user", "abcdef"), ("assistant", "ghi"), ("user", "c"), window=5) == "f\nghi\nc"
-    assert text(("user", "abc"), ("assistant", "ghi"), ("user", "c"), window=2) == "hi\nc"
-    assert text(("user", "q"), ("tool", "result")) == "q"
-    assert (
-        text(("user", [{"type": "text", "text": "x"}, {"type": "image_url"}, {"type": "text", "text": "y"}])) == "x\ny"
-    )
-    assert text(("system", "only")) == "only"
-    assert text(("user", "half \ud800")) == "half ?"
-    assert routed_text({"prompt": ["first", "second"]}, 0) == "first"
-    assert routed_text({"prompt": [1, 2, 3]}, 0) == ""
 
 
 def test_threshold_aliases() -> None:

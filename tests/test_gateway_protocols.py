@@ -15,6 +15,7 @@ from apis import APIS, MESSAGES_API, RESPONSES_API, Api, error_of, post, speakin
 from demur.gateway.decision.abilities import kind_of
 from demur.gateway.decision.conversations import Identity
 from demur.gateway.decision.question import read_question
+from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.protocol import Protocol
@@ -31,7 +32,9 @@ def text_of(protocol: Protocol, fields: Mapping[str, Any], window: int = 0) -> s
     """What is routed of a request."""
     raw = json.dumps({"model": "demur", **fields}).encode()
     settings = GatewaySettings(context_characters=window)
-    return read_question(raw, protocol, lambda name: True, settings, key="", identity=Identity()).text
+    return read_question(
+        raw, protocol, lambda name: True, settings, key="", identity=Identity(), texts=RoutedText()
+    ).text
 
 
 def user(*blocks: Any) -> dict[str, Any]:
@@ -135,7 +138,8 @@ def test_tokens_of_a_request_are_estimated_from_all_of_it() -> None:
 
     def tokens(protocol: Protocol, fields: Mapping[str, Any]) -> int:
         raw, settings = json.dumps(fields).encode(), GatewaySettings()
-        return read_question(raw, protocol, lambda name: True, settings, key="", identity=Identity()).tokens
+        given = {"key": "", "identity": Identity(), "texts": RoutedText()}
+        return read_question(raw, protocol, lambda name: True, settings, **given).tokens  # type: ignore[arg-type]
 
     assert tokens(MESSAGES, asked) == 30 + 2 * MEDIA_TOKENS
     items = [said("user", "u" * 40), {**OUTPUT, "output": "r" * 40}, user({"type": "input_image"})]

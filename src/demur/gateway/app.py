@@ -28,6 +28,7 @@ from demur.gateway.decision.choose_model import Choice, Chooser, unknown_model
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.question import Question, read_question
+from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.decision.shown import as_request, decision_fields
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.http.failures import failures
@@ -48,7 +49,7 @@ from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.settings import GatewaySettings
+from demur.gateway.settings import GatewaySettings, import_object
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.calls import Call
@@ -97,6 +98,7 @@ class Gateway:
         direct = {up.endpoint.model: role for role, up in upstreams.items()}
         check_aliases(settings.aliases, direct)
         self.abilities = Abilities({"weak": settings.weak, "strong": settings.strong}, settings.cannot_seconds)
+        self._texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
         self._chooser = Chooser(
             *(decider, direct, settings.aliases, self.abilities, conversations),
@@ -149,7 +151,8 @@ class Gateway:
             def read() -> Question:
                 check_structure(raw, self.settings.max_json_values)
                 body, protocol = as_request(raw)
-                return read_question(body, protocol, self._chooser.routes, self.settings, key=key, identity=identity)
+                routes, texts = self._chooser.routes, self._texts
+                return read_question(body, protocol, routes, self.settings, key=key, identity=identity, texts=texts)
 
             question = read() if len(raw) <= LARGEST_IN_LOOP else await asyncio.to_thread(read)
         finally:
@@ -232,7 +235,9 @@ class Gateway:
         key, protocol = exchange.key, exchange.protocol
         routes = self._chooser.routes if protocol.routed else lambda name: False
         identity = identity_in(request.headers, self.settings.conversation_headers)
-        read = partial(read_question, raw, protocol, routes, self.settings, key=key, identity=identity)
+        read = partial(
+            read_question, raw, protocol, routes, self.settings, key=key, identity=identity, texts=self._texts
+        )
         if len(raw) <= LARGEST_IN_LOOP:
             check_structure(raw, self.settings.max_json_values)
             question = read()

@@ -82,6 +82,13 @@ class LearnSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """What of a request is routed."""
+
+    text: str = ""  # module:function of your own that finds it; empty: demur's
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """All settings of a gateway."""
 
@@ -111,6 +118,7 @@ class GatewaySettings:
         default=500, metadata={"at_least": 0}
     )  # of the conversation before the last user text that are routed with it
     sticky: bool = True  # a conversation stays with its model unless the router escalates
+    route: RouteSettings = field(default_factory=RouteSettings)
     # Headers that name a conversation by themselves; the first that a request has counts.
     conversation_headers: tuple[str, ...] = ("x-demur-conversation",)
     # So long a provider keeps a conversation's prompt in its cache.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from demur.gateway.decision.ask import Ask, asked_at
 from demur.gateway.decision.messages import Message, messages_of
 
 # Session ids that clients send: Claude Code; Codex; opencode; Open WebUI; LiteLLM; Helicone.
@@ -29,6 +30,7 @@ SESSION_HEADERS = (
     "x-litellm-session-id",
     "helicone-session-id",
 )
+TEXT_HEADER = "x-demur-text"
 SESSION_FIELDS = ("prompt_cache_key", "session_id", "conversation")
 METADATA_FIELDS = ("session_id", "conversation_id", "thread_id", "chat_id")
 _SESSION_OF_USER = re.compile(r"_session_(.+)$")  # Claude Code's metadata.user_id
@@ -51,16 +53,18 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a request's headers say of its conversation."""
+    """What a request's headers say of its conversation and of what is asked in it."""
 
     named: str = ""  # by a header of the settings
     sessions: tuple[str, ...] = ()  # of known clients
+    text: str = ""  # that is to be routed
 
 
 def identity_in(headers: Mapping[str, str], named_by: Sequence[str]) -> Identity:
     """The identity that a request's headers give; ``named_by``: the headers of the settings, the first one counts."""
     named = next((value for name in named_by if (value := headers.get(name))), "")
-    return Identity(named, tuple(value for name in SESSION_HEADERS if (value := headers.get(name))))
+    sessions = tuple(value for name in SESSION_HEADERS if (value := headers.get(name)))
+    return Identity(named, sessions, headers.get(TEXT_HEADER, ""))
 
 
 def turn_of(fields: Mapping[str, Any], *, key: str, identity: Identity) -> Turn | None:
@@ -68,9 +72,9 @@ def turn_of(fields: Mapping[str, Any], *, key: str, identity: Identity) -> Turn 
     messages = messages_of(fields)
     user = fields.get("user")
     scope = _digest(key, user if isinstance(user, str) else "")
-    asks = [i for i, one in enumerate(messages) if one.speaker == "user" and one.text.strip()]
-    ask = _digest(messages[asks[-1]].text) if asks else ""
-    loops = bool(asks) and any(one.speaker == "tool" or one.calls for one in messages[asks[-1] + 1 :])
+    asks = _last_asks(messages)
+    ask = _digest(asks[0].text) if asks else ""
+    loops = bool(asks) and _goes_on(messages[asks[0].place + 1 :])
     if identity.named:
         name = _digest("named", key, identity.named)
         return Turn((name,), (name,), ask, loops=loops)
@@ -79,16 +83,33 @@ def turn_of(fields: Mapping[str, Any], *, key: str, identity: Identity) -> Turn 
     sessions = [_digest(scope, "session", one) for one in (*identity.sessions, *_sessions(fields))]
     calls = [_digest(scope, "call", one) for one in _last_calls(messages)]
     begins = bool(asks) and all(one.speaker in ("user", "system") for one in messages)
-    own = _names_of(messages, asks, len(asks) - 1, scope) if asks else []
-    earlier = [
-        name
-        for at in range(len(asks) - 2, max(-1, len(asks) - 2 - LAST_ASKS), -1)
-        for name in _names_of(messages, asks, at, scope, cut=True)
-    ]
+    own = _names_of(messages, asks, 0, scope) if asks else []
+    earlier = [name for at in range(1, len(asks)) for name in _names_of(messages, asks, at, scope, cut=True)]
     known = own if begins else [*own, *calls, *earlier, *sessions]
-    cut = [] if begins or not asks else [_digest(scope, "cut", messages[asks[-1]].text)]
+    cut = [] if begins or not asks else [_digest(scope, "cut", asks[0].text)]
     names = (*own, *cut, *calls[: LAST_CALLS // 2], *sessions)
     return Turn(names, tuple(known), ask, frozenset([*own, *calls]), begins, loops)
+
+
+def _last_asks(messages: Sequence[Message]) -> list[Ask]:
+    """What the person said last, the newest first."""
+    found: list[Ask] = []
+    for place in reversed(range(len(messages))):
+        text = asked_at(messages, place)
+        if text:
+            found.append(Ask(place, text))
+        if len(found) > LAST_ASKS:
+            break
+    return found
+
+
+def _goes_on(after: Sequence[Message]) -> bool:
+    """Whether the model has called tools since the person spoke: by the protocol, or in its text, whose results are
+    messages in the user's name that hold no words of a person."""
+    if any(one.speaker == "tool" or one.calls for one in after):
+        return True
+    answered = next((i for i, one in enumerate(after) if one.speaker == "assistant"), len(after))
+    return any(one.speaker == "user" for one in after[answered:])
 
 
 def conversation_name(fields: Mapping[str, Any], *, key: str, identity: Identity) -> str:
@@ -101,18 +122,17 @@ def conversation_name(fields: Mapping[str, Any], *, key: str, identity: Identity
     return _digest(key, began)[:16] if began else ""
 
 
-def _names_of(messages: Sequence[Message], asks: Sequence[int], at: int, scope: str, *, cut: bool = False) -> list[str]:
+def _names_of(messages: Sequence[Message], asks: Sequence[Ask], at: int, scope: str, *, cut: bool = False) -> list[str]:
     """The names of an ask: by the ask before it, by the answer before it, by itself.
 
-    ``cut``: the history may begin here because earlier messages were cut off.
+    ``asks``: the newest first. ``cut``: the history may begin here because earlier messages were cut off.
     """
-    place = asks[at]
-    text = messages[place].text
+    place, text = asks[at].place, asks[at].text
     answers = [one.text for one in messages[:place] if one.speaker == "assistant" and one.text]
     alone = [_digest(scope, "alone", text)] if len(text) >= DISTINCT else []
     if not any(one.speaker in ("assistant", "tool") for one in messages[:place]):
         return [_digest(scope, "begin", text), *([_digest(scope, "cut", text)] if cut else []), *alone]
-    beside = [_digest(scope, "asks", messages[asks[at - 1]].text, text)] if at else []
+    beside = [_digest(scope, "asks", asks[at + 1].text, text)] if at + 1 < len(asks) else []
     after = [_digest(scope, "after", answers[-1], text)] if answers else []
     return [*beside, *after, *alone]
 

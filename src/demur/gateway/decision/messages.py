@@ -1,8 +1,4 @@
-"""The messages of a request, whichever API it is of: who said what, and which tool calls they belong to.
-
-Chat completions and Anthropic's Messages have ``messages``, OpenAI's Responses ``input``. Their items are told apart by
-their own fields, so one reading serves all three.
-"""
+"""The messages of a request in the form of a chat completion's: who said what, and the ids of their tool calls."""
 
 from __future__ import annotations
 
@@ -34,37 +30,16 @@ class Message:
 
 
 def messages_of(fields: Mapping[str, Any]) -> list[Message]:
-    """The messages of a request's body, in order; empty where it has none."""
-    items = fields.get("messages", fields.get("input"))
-    if isinstance(items, str):
-        return [Message("user", items)]
+    """The messages of a request in the form of a chat completion's, in order; empty where it has none."""
+    items = fields.get("messages")
     return [_message(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _message(item: Mapping[str, Any]) -> Message:
-    kind = str(item.get("type", "message"))
-    if kind.endswith("_output"):  # of a tool, in Responses
-        return Message("tool", calls=_ids([item], "call_id"))
-    if "role" not in item:  # a call, or reasoning, in Responses
-        return Message("assistant", calls=_ids([item], "call_id"))
-    speaker = _SPEAKERS.get(str(item["role"]), "system")
-    blocks = [one for one in _list(item.get("content")) if isinstance(one, dict)]
-    calls = (
-        _ids(_list(item.get("tool_calls")), "id")
-        + _ids([item], "tool_call_id")
-        + _ids([one for one in blocks if one.get("type") == "tool_use"], "id")
-        + _ids(blocks, "tool_use_id")
-    )
-    text = content_text(item.get("content")) if speaker in ("user", "assistant") else ""
-    if speaker == "assistant" and not text:
-        text = "\n".join(one["text"] for one in blocks if isinstance(one.get("text"), str))
-    if speaker == "user" and not text.strip() and any(one.get("type") == "tool_result" for one in blocks):
-        speaker = "tool"  # Anthropic's tools answer in the user's name
-    return Message(speaker, text, calls)
-
-
-def _list(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list) else []
+    speaker = _SPEAKERS.get(str(item.get("role")), "system")
+    made = item.get("tool_calls")
+    calls = _ids(made if isinstance(made, list) else [], "id") + _ids([item], "tool_call_id")
+    return Message(speaker, content_text(item.get("content")) if speaker in ("user", "assistant") else "", calls)
 
 
 def _ids(items: Sequence[Any], name: str) -> tuple[str, ...]:

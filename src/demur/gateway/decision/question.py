@@ -11,8 +11,9 @@ from typing import Any
 
 from demur.gateway.decision.abilities import Kind, kind_of
 from demur.gateway.decision.conversations import Identity, Turn, conversation_name, turn_of
+from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.http.json_edit import Body
-from demur.gateway.http.openai_bodies import ApiError, clean, parse_body, routed_text
+from demur.gateway.http.openai_bodies import ApiError, clean, parse_body
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_tokens
@@ -52,6 +53,7 @@ def read_question(
     *,
     key: str,
     identity: Identity,
+    texts: RoutedText,
 ) -> Question:
     """A request's body, of that API. ``routed`` tells whether a model's name leaves the choice to demur.
 
@@ -80,7 +82,7 @@ def read_question(
         return question
     try:
         protocol.check(given)
-        text = routed_text(fields, settings.context_characters)
+        text = texts.find(fields, named=identity.text, key=key, context_characters=settings.context_characters)
     except ApiError as error:  # raised when a model is chosen: the record of the request names its model
         return replace(question, refused=error)
     return replace(question, text=text, turn=turn_of(fields, key=key, identity=identity) if settings.sticky else None)

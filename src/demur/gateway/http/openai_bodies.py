@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -153,44 +153,6 @@ def threshold_header(value: str) -> float:
     if not math.isfinite(threshold):
         raise ApiError(400, f"x-demur-threshold {value[:40]!r} is not a number.")
     return threshold
-
-
-def routed_text(fields: Mapping[str, Any], context_characters: int) -> str:
-    """What is routed: the last user text, after at most so many characters of the conversation before it.
-
-    Legacy completions: the prompt. Empty when there is no text (images alone). Raises ApiError 400 for no messages.
-    """
-    if "prompt" in fields and "messages" not in fields:
-        prompt = fields["prompt"]
-        first = prompt[0] if isinstance(prompt, list) and prompt else prompt
-        return clean(first) if isinstance(first, str) else ""
-    messages = fields.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
-        raise ApiError(400, "messages must be a list of objects that is not empty.")
-    last = last_user(messages)
-    if last is None:
-        return clean(content_text(messages[-1].get("content")))
-    text = content_text(messages[last].get("content"))
-    window = _window(reversed(messages[:last]), context_characters) if text else ""
-    return clean(f"{window}\n{text}" if window else text)
-
-
-def last_user(messages: Sequence[Mapping[str, Any]]) -> int | None:
-    """Where the last message of the user stands."""
-    return next((i for i in reversed(range(len(messages))) if messages[i].get("role") == "user"), None)
-
-
-def _window(backwards: Iterable[Mapping[str, Any]], most: int) -> str:
-    """The end of what user and assistant said, so many characters at most."""
-    kept: list[str] = []
-    for message in backwards:
-        if most <= 0:
-            break
-        text = content_text(message.get("content")) if message.get("role") in ("user", "assistant") else ""
-        if text:
-            kept.append(text[-most:])
-            most -= len(kept[-1]) + 1
-    return "\n".join(reversed(kept))
 
 
 def content_text(content: object) -> str:
