@@ -343,6 +343,15 @@ async def test_an_answer_is_continued_by_the_model_that_gave_it(tmp_path: Path, 
         assert [one.role for one in heard] == ["strong", "strong"]
 
 
+async def test_a_chain_of_answers_stays_with_its_model(tmp_path: Path) -> None:
+    api = RESPONSES_API
+    async with gateway(tmp_path) as found, speaking(found) as heard:
+        await post(found, api, api.body(HARD))
+        for _ in range(3):
+            assert (await post(found, api, api.body(EASY, previous_response_id="resp_large")))[0] == 200
+        assert [one.role for one in heard] == ["strong"] * 4
+
+
 async def test_an_answer_of_another_key_or_of_nobody_is_not_continued(tmp_path: Path) -> None:
     api, keys = RESPONSES_API, tmp_path / "keys.json"
     ann, bob = ({"x-api-key": new_key(keys, name)} for name in ("ann", "bob"))

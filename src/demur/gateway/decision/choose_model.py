@@ -162,7 +162,8 @@ class Chooser:
         ``kept_as``: the id under which the upstream keeps the answer, empty without one; only its model can go on.
         """
         turn = None if choice.named else question.turn
-        name = [answer_name(question.key, kept_as)] if kept_as else []
+        goes_on = not choice.named or question.continues  # else the client knows which model it named
+        name = [answer_name(question.key, kept_as)] if kept_as and goes_on else []
         if name and (turn is None or chosen != served):
             await self._conversations.keep(name, Held(served, "", time.time()))
             name = []
