@@ -51,6 +51,8 @@ def stored_samples(
     prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store
 ) -> dict[str, list[Sample]]:
     """The samples that are there already, at most n per prompt."""
+    if not prompts:
+        return {}
     found = store.samples_of(endpoint.name, (prompt.key for prompt in prompts), settings.key)
     return {prompt.id: [one for one in found[prompt.key] if one.index < settings.most] for prompt in prompts}
 
