@@ -93,14 +93,15 @@ async def test_members_by_the_thousand_are_no_request(tmp_path: Path) -> None:
         assert (await post(found, b"{" + b'"a":1,' * 5000 + SAID + b"}"))[0] == 400
 
 
-async def test_a_large_body_keeps_no_tree_and_arrives_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("letters", [500_000, 2_000_000])  # of two bytes: below and above what is sent at once
+async def test_a_large_body_keeps_no_tree_and_arrives_as_it_was(tmp_path: Path, letters: int) -> None:
     seen: list[bytes] = []
 
     async def keep(request: web.Request) -> web.Response:
         seen.append(await request.read())
         return web.json_response({})
 
-    raw = b'{"x":"' + "é".encode() * 500_000 + b'",' + SAID + b"}"
+    raw = b'{"x":"' + "é".encode() * letters + b'",' + SAID + b"}"
     async with gateway(tmp_path) as found, upstream(keep, found):
         assert (await post(found, raw))[0] == 200
     assert seen == [raw.replace(b'"demur"', b'"small"')]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sys
 import time
@@ -28,6 +29,7 @@ from demur.models.retries import backoff_seconds
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it
 LONGEST_REST = 60.0  # seconds that an upstream is left alone because it asked for it
+AT_ONCE_BYTES = 2**20  # of a request; a longer one is written piece by piece, so that others are not held up
 READY_SECONDS = 5.0  # seconds between two health checks of an upstream
 ORDINARY_SECONDS = 10.0  # an ordinary request that takes longer has failed
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # whatever is asked
@@ -175,7 +177,7 @@ class Upstream:
             raise UpstreamDown(f"{self.endpoint.model}: its key is missing") from error
         response = await self._pool.post(
             URL(self.endpoint.base_url + path, encoded=True),
-            data=body,
+            data=body if len(body) <= AT_ONCE_BYTES else io.BytesIO(body),
             headers=sent,
             allow_redirects=False,
         )
