@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from aiohttp import web
 from demur.errors import InputError
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import check_aliases, resolve
+from demur.gateway.decision.learned import Lessons, OwnLessons, SharedLessons
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.records import Role
@@ -244,16 +247,21 @@ def can(abilities: Abilities, *kind: str) -> bool:
     return abilities.choose(frozenset(kind), 0, {}) is None
 
 
-def test_a_refused_kind_bars_all_that_need_more_and_nothing_else() -> None:
-    abilities = Abilities({}, 600)
+@pytest.fixture(params=["own", "shared"])
+def lessons(request: pytest.FixtureRequest, tmp_path: Path) -> Lessons:
+    return OwnLessons() if request.param == "own" else SharedLessons(tmp_path / "abilities")
+
+
+def test_a_refused_kind_bars_all_that_need_more_and_nothing_else(lessons: Lessons) -> None:
+    abilities = Abilities({}, 600, lessons)
     abilities.learn_refusal(frozenset({"images", "2048 tokens"}))
     assert not can(abilities, "images", "2048 tokens", "4096 tokens", "tools")
     assert can(abilities, "images")
     assert can(abilities, "2048 tokens", "4096 tokens")
 
 
-def test_what_the_weak_model_has_answered_is_not_what_it_refused() -> None:
-    abilities = Abilities({}, 600)
+def test_what_the_weak_model_has_answered_is_not_what_it_refused(lessons: Lessons) -> None:
+    abilities = Abilities({}, 600, lessons)
     abilities.learn_answer(frozenset({"tools"}))
     abilities.learn_refusal(frozenset({"tools"}))  # a field of this request, more likely
     assert can(abilities, "tools")
@@ -262,6 +270,43 @@ def test_what_the_weak_model_has_answered_is_not_what_it_refused() -> None:
     assert can(abilities, "tools")
     abilities.learn_refusal(frozenset({"tools"}))  # twice without an answer between: its tool parser has gone
     assert not can(abilities, "tools")
+
+
+def test_workers_learn_together_and_a_new_one_goes_on_from_there(tmp_path: Path) -> None:
+    one, other = (Abilities({}, 600, SharedLessons(tmp_path / "abilities")) for _ in range(2))
+    one.learn_refusal(frozenset({"images"}))
+    assert not can(other, "images")
+    other.learn_answer(frozenset({"tools"}))
+    assert one.unproven(frozenset({"tools", "images"})) == {"images"}
+    again = Abilities({}, 600, SharedLessons(tmp_path / "abilities"))  # a worker in place of one that was killed
+    assert not can(again, "images")
+    assert again.unproven(frozenset({"tools"})) == frozenset()
+    again.learn_answer(frozenset({"images"}))
+    assert can(one, "images")
+    assert can(other, "images")
+
+
+def test_workers_that_learn_at_once_lose_nothing(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
+    def learn(worker: int) -> None:
+        abilities = Abilities({}, 600, SharedLessons(tmp_path / "abilities"))
+        together.wait()
+        for i in range(10):
+            abilities.learn_answer(frozenset({f"{worker} {i}"}))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(learn, range(8)))
+    assert len(SharedLessons(tmp_path / "abilities").read().answered) == 80
+
+
+def test_a_plain_short_prompt_reads_no_file(tmp_path: Path) -> None:
+    """Its kind is empty, whatever was learned."""
+    (tmp_path / "abilities").mkdir()  # which cannot be read
+    abilities = Abilities({}, 600, SharedLessons(tmp_path / "abilities"))
+    assert can(abilities)
+    assert abilities.unproven(frozenset()) == frozenset()
+    abilities.learn_answer(frozenset())
 
 
 def test_what_the_settings_say_it_can_is_never_learned_away() -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -44,12 +45,15 @@ def test_a_stopped_worker_is_killed_and_replaced_and_the_other_is_left_alone(tmp
     command = [sys.executable, "-c", TWO_WORKERS, str(tmp_path / "beats")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
         assert parent.stdout and parent.stderr
+        clock = Timer(30, parent.kill)  # whoever is not replaced is not waited for
+        clock.start()
         said = [parent.stdout.readline().split() for _ in range(3)]
         pids = dict(line for line in said if len(line) == 2)
         os.kill(int(pids["1"]), signal.SIGSTOP)
         number, fresh = parent.stdout.readline().split()  # the next that starts
         assert number == "1"
         assert fresh != pids["1"]
+        clock.cancel()
         parent.terminate()
         errors = parent.stderr.read()
     assert "worker 1 shows no sign of life for 0.5 s" in errors

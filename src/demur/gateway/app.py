@@ -27,6 +27,7 @@ from demur.gateway.decision.check_draft import Outgoing
 from demur.gateway.decision.choose_model import Choice, Chooser, unknown_model
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
+from demur.gateway.decision.learned import Lessons
 from demur.gateway.decision.question import Question, read_question
 from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.decision.shown import as_request, decision_fields
@@ -49,7 +50,7 @@ from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger, LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.settings import GatewaySettings, import_object
+from demur.gateway.settings import GatewaySettings, ServedModel, import_object
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.calls import Call
@@ -81,6 +82,7 @@ class Gateway:
         *,
         redact: Callable[[str], str] = str,
         trace: Callable[[LedgerRecord, str], None] | None = None,
+        lessons: Lessons | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
         self.admission, self.ledger, self._redact, self._trace = admission, ledger, redact, trace
@@ -97,7 +99,8 @@ class Gateway:
             up.charge_ordinary = partial(self._charge_ordinary, role)
         direct = {up.endpoint.model: role for role, up in upstreams.items()}
         check_aliases(settings.aliases, direct)
-        self.abilities = Abilities({"weak": settings.weak, "strong": settings.strong}, settings.cannot_seconds)
+        stated: dict[Role, ServedModel | None] = {"weak": settings.weak, "strong": settings.strong}
+        self.abilities = Abilities(stated, settings.cannot_seconds, lessons)
         self._texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
         self._chooser = Chooser(

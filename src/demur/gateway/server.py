@@ -252,6 +252,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         conversations,
         redact=import_object(settings.redact, "redact") if settings.redact else str,
         trace=trace,
+        lessons=board.lessons if board else None,
     )
     if board:
         before = board.before() or {"series": {}}

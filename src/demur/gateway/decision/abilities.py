@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from demur.gateway.decision.learned import Kind, Learned, Lessons, OwnLessons
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import ServedModel
 from demur.records import Role
-
-Kind = frozenset[str]
 
 LENGTHS = tuple(2**power for power in range(11, 25))  # tokens; a shorter prompt is of no kind of its own
 NEEDED = {
@@ -68,10 +68,11 @@ def is_refusal(status: int, *, unproven: bool) -> bool:
 class Abilities:
     """What the settings state of both models, and which kinds the weak one refused lately or has answered."""
 
-    def __init__(self, stated: Mapping[Role, ServedModel | None], seconds: float) -> None:
+    def __init__(
+        self, stated: Mapping[Role, ServedModel | None], seconds: float, lessons: Lessons | None = None
+    ) -> None:
         self.stated, self._seconds = stated, seconds  # a refusal counts for so long
-        self._refused: dict[Kind, float] = {}  # until when, of time.monotonic
-        self._answered: set[str] = set()  # parts of kinds; a refusal takes them out
+        self._lessons = lessons or OwnLessons()
 
     def choose(self, kind: Kind, tokens: int, unspoken: Mapping[Role, str]) -> tuple[Role, str] | None:
         """The only model that can answer, and why; None where both may. ``unspoken``: who does not speak the API.
@@ -104,28 +105,35 @@ class Abilities:
         model = self.stated.get("weak")
         known = {name for name in NEEDED if model and getattr(model, name)}
         known |= _lengths(model.context_tokens) if model and model.context_tokens else set()
-        return kind - known - self._answered
+        return kind - known - self._lessons.read().answered if kind - known else kind - known
 
     def learn_refusal(self, kind: Kind) -> None:
         """The weak model refused a request that the strong one answered.
 
         Not for a kind that it has answered before: then it is a matter of this request, unless it is refused again.
         """
-        unproven = self.unproven(kind)
+        unproven, until = self.unproven(kind), time.monotonic() + self._seconds
         if unproven:
-            self._refused[unproven] = time.monotonic() + self._seconds
+            self._lessons.change(lambda held: replace(held, refused={**held.refused, unproven: until}))
         else:
-            self._answered -= kind
+            self._lessons.change(lambda held: replace(held, answered=held.answered - kind))
 
     def learn_answer(self, kind: Kind) -> None:
         """The weak model answered."""
-        self._answered |= kind
-        self._refused = {refused: until for refused, until in self._refused.items() if not refused <= kind}
+        if kind:
+            self._lessons.change(lambda held: _after_answer(held, kind))
 
     def _learned_lack(self, kind: Kind) -> str:
-        now = time.monotonic()
-        found = next((refused for refused, until in self._refused.items() if refused <= kind and now < until), None)
+        if not kind:
+            return ""
+        now, refusals = time.monotonic(), self._lessons.read().refused
+        found = next((refused for refused, until in refusals.items() if refused <= kind and now < until), None)
         return f"the weak model cannot: it refused a request with {_words(found)}" if found else ""
+
+
+def _after_answer(held: Learned, kind: Kind) -> Learned:
+    refused = {refused: until for refused, until in held.refused.items() if not refused <= kind}
+    return Learned(refused, held.answered | kind)
 
 
 def _words(kind: Kind) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from demur.gateway.decision.abilities import Kind, kind_of
+from demur.gateway.decision.abilities import kind_of
 from demur.gateway.decision.conversations import Identity, Turn, conversation_name, turn_of
+from demur.gateway.decision.learned import Kind
 from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, clean, parse_body

@@ -25,6 +25,7 @@ from typing import Any
 
 from demur.gateway.accounts import Step
 from demur.gateway.budgets import Spent
+from demur.gateway.decision.learned import SharedLessons
 from demur.gateway.keys import draw_from_bucket
 
 SLOTS, NOBODY = 2**14, bytes(16)  # keys at most
@@ -166,6 +167,7 @@ class Board:
         self.folder, self._number = folder, number
         self.buckets = SharedBuckets(folder / "rates")
         self.accounts = SharedAccounts(folder / "accounts", number, count)
+        self.lessons = SharedLessons(folder / "abilities")
         self._beats = beats_of(folder)
 
     def hour_file(self) -> Path:
