@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 
@@ -41,14 +42,20 @@ with shared_folder() as folder:
 """
 
 
+def kill_all(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_stopped_worker_is_killed_and_replaced_and_the_other_is_left_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TWO_WORKERS, str(tmp_path / "beats")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
         assert parent.stdout and parent.stderr
-        clock = Timer(30, parent.kill)  # whoever is not replaced is not waited for
-        clock.start()
         said = [parent.stdout.readline().split() for _ in range(3)]
         pids = dict(line for line in said if len(line) == 2)
+        clock = Timer(20, kill_all, [[parent.pid, *map(int, pids.values())]])  # who is not replaced is not waited for
+        clock.start()
         os.kill(int(pids["1"]), signal.SIGSTOP)
         number, fresh = parent.stdout.readline().split()  # the next that starts
         assert number == "1"

@@ -122,7 +122,7 @@ def record_of(case: Case, number: int = 0) -> LedgerRecord:
         identity=Identity(),
         texts=RoutedText(),
     )
-    exchange = Exchange(Arrived(f"id{number}", "/v1/chat/completions", 0.0, 86_400.0 * number, ""), CHAT, key="team")
+    exchange = Exchange(Arrived(f"id{number}", "/v1/chat/completions", 0.0, 86_400.0 * number), CHAT, key="team")
     exchange.question, exchange.choice = question, Choice(case.role, "", named=case.named)
     exchange.sent = Sent(case.role, UPSTREAMS[case.role].endpoint.model, None, "", 0.0)  # type: ignore[arg-type]
     exchange.calls = [Call("weak", tokens) for tokens in case.beside]

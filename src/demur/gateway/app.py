@@ -53,6 +53,7 @@ from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings, ServedModel, import_object
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
+from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.spoken import SpokenApis
 from demur.gateway.upstreams.token_counts import whole_tokens
@@ -81,11 +82,11 @@ class Gateway:
         conversations: HeldConversations,
         *,
         redact: Callable[[str], str] = str,
-        trace: Callable[[LedgerRecord, str], None] | None = None,
+        begin_trace: Callable[[Mapping[str, str], float], RequestTrace] | None = None,
         lessons: Lessons | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
-        self.admission, self.ledger, self._redact, self._trace = admission, ledger, redact, trace
+        self.admission, self.ledger, self._redact, self._begin_trace = admission, ledger, redact, begin_trace
         self.metrics = Metrics()
         self.changes = Changes()
         self.in_flight = 0
@@ -171,7 +172,8 @@ class Gateway:
 
     async def respond(self, protocol: Protocol, request: web.Request) -> web.StreamResponse:
         """POST to an API's path: routed, or passed to the model that it names."""
-        exchange = Exchange(self._arrived(request.path, request.headers.get("traceparent", "")), protocol)
+        exchange = Exchange(self._arrived(request.path, request.headers), protocol)
+        TRACE.set(exchange.arrived.trace)
         hold = Hold(self._held)
         self.in_flight += 1
         try:
@@ -193,9 +195,10 @@ class Gateway:
             else:
                 asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
 
-    def _arrived(self, path: str, traceparent: str = "") -> Arrived:
-        name = f"{self._name}{next(self._count):012x}"
-        return Arrived(name, path, time.perf_counter(), time.time(), traceparent)
+    def _arrived(self, path: str, headers: Mapping[str, str] | None = None) -> Arrived:
+        name, at = f"{self._name}{next(self._count):012x}", time.time()
+        trace = self._begin_trace(headers, at) if self._begin_trace and headers is not None else None
+        return Arrived(name, path, time.perf_counter(), at, trace)
 
     async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold) -> web.StreamResponse:
         exchange.key = self._admit(request)
@@ -373,9 +376,9 @@ class Gateway:
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
         self.admission.charge(record.key, usd, reserved=exchange.reserved)
         self._keep(record)
-        if self._trace:
+        if exchange.arrived.trace:
             try:
-                self._trace(record, exchange.arrived.traceparent)
+                exchange.arrived.trace.end(record)
             except Exception as error:
                 failures.say("a request could not be traced", error)
 

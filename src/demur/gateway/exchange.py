@@ -12,6 +12,7 @@ from demur.gateway.decision.question import Question
 from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent
+from demur.gateway.upstreams.call_trace import RequestTrace
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.passed import PassedAnswer
 from demur.gateway.upstreams.upstream import Upstream
@@ -27,7 +28,7 @@ class Arrived:
     path: str
     started: float  # seconds, of perf_counter
     at: float  # seconds since 1970
-    traceparent: str  # of the trace that the client began
+    trace: RequestTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         ledger,
         conversations,
         redact=import_object(settings.redact, "redact") if settings.redact else str,
-        trace=trace,
+        begin_trace=trace.begin if trace else None,
         lessons=board.lessons if board else None,
     )
     if board:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class Answer:
     whole: bytes | None
     pieces: AsyncIterator[bytes]  # all of it; empty where it was read whole
     start: bytes = b""  # the first of them
+    on_close: Callable[[], None] | None = None  # called once it is not read any more
 
     @property
     def status(self) -> int:
@@ -69,6 +70,8 @@ class Answer:
     def close(self) -> None:
         """Close the connection unless the answer was read whole."""
         self.response.close()
+        if self.on_close:
+            self.on_close()
 
 
 def _says_its_end(response: aiohttp.ClientResponse) -> bool:

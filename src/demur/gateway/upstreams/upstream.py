@@ -23,6 +23,7 @@ from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
 from demur.gateway.upstreams.breaker import Breaker
+from demur.gateway.upstreams.call_trace import TRACE, traced
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.retries import backoff_seconds
 
@@ -175,10 +176,22 @@ class Upstream:
             sent.update({**self._authorization(), "Accept-Encoding": "identity"})
         except DemurError as error:
             raise UpstreamDown(f"{self.endpoint.model}: its key is missing") from error
+        trace = TRACE.get()
+        if trace is None:
+            return await self._ask(path, body, sent, protocol)
+        call = trace.call(self.endpoint.model, self.endpoint.base_url, path)
+        sent.update(call.headers)
+        try:
+            return traced(await self._ask(path, body, sent, protocol), call)
+        except BaseException as error:
+            call.end(0, type(error).__name__, "", ())
+            raise
+
+    async def _ask(self, path: str, body: bytes, headers: Mapping[str, str], protocol: Protocol) -> Answer:
         response = await self._pool.post(
             URL(self.endpoint.base_url + path, encoded=True),
             data=body if len(body) <= AT_ONCE_BYTES else io.BytesIO(body),
-            headers=sent,
+            headers=headers,
             allow_redirects=False,
         )
         try:
@@ -243,6 +256,7 @@ class Upstream:
         """Whether an ordinary request is answered, be it refused: the last one's kind, as short as can be."""
         protocol = self._protocol
         body = json.dumps({"model": self.endpoint.model, **protocol.ordinary}).encode()
+        TRACE.set(None)  # of this task: it belongs to no request
         try:
             async with asyncio.timeout(self._ordinary_seconds):
                 answer = await self._post(self._path, body, protocol.own_headers, protocol)
