@@ -360,7 +360,10 @@ def test_a_pattern_does_not_hide_a_models_own_name() -> None:
 @pytest.mark.parametrize(
     ("aliases", "says"),
     [
-        ({"gpt-4o": "smal"}, "'gpt-4o' stands for 'smal', which is not a model here; known: demur, demur@0.5, small"),
+        (
+            {"gpt-4o": "smal"},
+            "'gpt-4o' stands for 'smal', which is not a model here; known: demur, demur@0.5, demur@30%, small",
+        ),
         ({"a": "b", "b": "small"}, "'a' stands for 'b', which is not a model here"),
         ({"a": "demur@much"}, "'a' stands for 'demur@much'"),
         ({"demur": "small"}, "'demur' has a meaning of its own"),
