@@ -214,13 +214,15 @@ async def test_an_error_after_scoring_leaves_nobody_waiting(tmp_path: Path) -> N
         assert (await asyncio.wait_for(found.ask(EASY), 2))[2]["model"] == "small"
 
 
-def test_workers_with_budgets_need_a_ledger(tmp_path: Path) -> None:
+def test_workers_share_the_limits_of_so_many_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from demur.gateway.keys import new_key
     from demur.gateway.server import serve
 
-    new_key(tmp_path / "keys.json", "ann", usd=1.0)
-    (tmp_path / "g.toml").write_text(f'ledger = ""\nkeys = "{tmp_path / "keys.json"}"\n')
-    with pytest.raises(InputError, match="added up in the ledger"):
+    monkeypatch.setattr("demur.gateway.server.SLOTS", 1)
+    for name in ("ann", "bob"):
+        new_key(tmp_path / "keys.json", name, usd=1.0)
+    (tmp_path / "g.toml").write_text(f'keys = "{tmp_path / "keys.json"}"\n')
+    with pytest.raises(InputError, match=r"keys\.json: 2 keys, and several workers share 1 at most"):
         serve(config=str(tmp_path / "g.toml"), workers=2)
     with pytest.raises(InputError, match="workers is 0"):
         serve(workers=0)

@@ -31,7 +31,7 @@ from demur.gateway.decision.learned import Lessons
 from demur.gateway.decision.question import Question, read_question
 from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.decision.shown import as_request, decision_fields
-from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
+from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record, ordinary_record
 from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import (
@@ -54,9 +54,7 @@ from demur.gateway.settings import GatewaySettings, ServedModel, import_object
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
-from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.spoken import SpokenApis
-from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
 from demur.gateway.upstreams.usable_answer import usable_answer
 from demur.models.prices import LengthRatio
@@ -65,7 +63,6 @@ from demur.records import Role
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
 PARSED_AT_ONCE = 2  # of the larger ones
 TURNED_AWAY = (401, 403, 429)  # if no model was chosen: counted, since as many records would fill a disk
-OF_OUR_OWN = "an ordinary request of demur's own: is the model down, or do requests fail by themselves?"
 log = logging.getLogger("demur.gateway")
 
 
@@ -392,11 +389,7 @@ class Gateway:
 
     def _charge_ordinary(self, role: Role, protocol: Protocol, answer: Answer) -> None:
         """Record a request of our own, which told an outage from requests that fail."""
-        exchange = Exchange(self._arrived(f"/v1{protocol.path}"), protocol, ended=Ended(answer.status))
-        exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", 1, protocol)))
-        record = ledger_record(exchange, self.upstreams, "")  # no client asked: nothing would have cost always-strong
-        alone = replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0)
-        self._keep(replace(alone, reason=OF_OUR_OWN))
+        self._keep(ordinary_record(self._arrived(f"/v1{protocol.path}"), role, protocol, answer, self.upstreams))
 
 
 def as_json(value: object) -> web.Response:

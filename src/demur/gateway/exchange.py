@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from demur.gateway.budgets import Use
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.question import Question
 from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.protocols.protocol import Protocol
+from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent
 from demur.gateway.upstreams.call_trace import RequestTrace
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.passed import PassedAnswer
+from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.prices import LengthRatio, Tokens
 from demur.records import Role
+
+OF_OUR_OWN = "an ordinary request of demur's own: is the model down, or do requests fail by themselves?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +199,13 @@ def ledger_record(
         usd_strong_error=error,
         usd_strong_spread=spread,
     )
+
+
+def ordinary_record(
+    arrived: Arrived, role: Role, protocol: Protocol, answer: Answer, upstreams: Mapping[Role, Upstream]
+) -> LedgerRecord:
+    """The record of a request of demur's own: no client asked, so nothing would have cost always-strong."""
+    exchange = Exchange(arrived, protocol, ended=Ended(answer.status))
+    exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", 1, protocol)))
+    record = ledger_record(exchange, upstreams, "")
+    return replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0, reason=OF_OUR_OWN)
