@@ -248,7 +248,7 @@ class Tree:
 
 def _test(folder: Path, tests: tuple[str, ...]) -> None:
     """In the fork: run the tests against the copy, and end with their exit code."""
-    os.setsid()
+    os.setpgid(0, 0)  # a group of its own, which ends with it
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)

@@ -259,7 +259,7 @@ def test_every_percentage_has_its_own_interval() -> None:
 
 
 def test_a_resample_that_never_recovers_so_much_counts_as_all_calls() -> None:
-    """Twenty prompts gain, one loses: before it 105 % are recovered, unless it is not drawn, so one time in three."""
+    """Twenty prompts gain and one loses, so 105 % of the gap can be recovered; one resample in three lacks that one."""
     gains = np.repeat([1.0, 0.0, -1.0], [20, 19, 1])
     curve = cost_quality_curve(gains, (gains < 0).astype(float), (gains > 0).astype(float))
     assert curve.cpt(1.04) == pytest.approx(0.494)
@@ -279,7 +279,7 @@ def test_deciles_lie_between_scores_as_numpys_quantiles_do() -> None:
 
 
 def test_prompts_of_one_group_are_drawn_together() -> None:
-    """Both drafts of a prompt gain alike: as wide an interval as of the prompts alone, and wider than of 80."""
+    """Both drafts of a prompt gain alike: the interval is as wide as that of 40 prompts, and wider than that of 80."""
     random = np.random.default_rng(0)
     score, gains = random.random(40), (random.random(40) < 0.5).astype(float)
     alone = cost_quality_curve(score, np.zeros(40), gains).interval("apgr")

@@ -145,7 +145,7 @@ async def test_the_gateways_decisions_say_so_too_at_any_threshold() -> None:
 
 
 class CountedLetters(LetterEncoder):
-    """Notes how many texts it is given at once."""
+    """Records how many texts it is given at once."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []

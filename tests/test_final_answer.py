@@ -266,7 +266,7 @@ def test_what_does_more_than_a_small_program_has_no_value(program: str) -> None:
 
 
 def test_a_program_has_20000_steps() -> None:
-    """An assignment takes two, a pass one: the last but one program just ends, the last one does not."""
+    """An assignment takes two steps and a pass takes one, so 19,998 of them are the most."""
     assert program_value("x = 1\n" + "pass\n" * 19_998) == 1.0
     assert program_value("x = 1\n" + "pass\n" * 19_999) is None
 

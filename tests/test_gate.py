@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,12 @@ def sample(index: int, text: str, nll: float | None) -> Sample:
     return Sample(index, text, None if nll is None else (-nll, -nll), "stop", 5, 2)
 
 
+@cache
+def trained_on_world(*, tells: bool, logprobs: bool = True, seed: int = 0) -> Router:
+    """Routers are frozen: the tests of one world share one."""
+    return trained(*world(tells=tells, logprobs=logprobs, seed=seed))
+
+
 def trained(prompts: list[Prompt], samples: PairSamples) -> Router:
     random = np.random.default_rng(1)
     training = [TrainingPrompt(p.text, float(y), 1.0, 0.0) for p, y in zip(prompts, random.random(N), strict=True)]
@@ -84,7 +91,7 @@ def trained(prompts: list[Prompt], samples: PairSamples) -> Router:
 
 def test_it_pays_where_the_weak_model_wavers_when_it_does_not_know() -> None:
     prompts, samples = world(tells=True)
-    router = trained(prompts, samples)
+    router = trained_on_world(tells=True)
     assert router.active
     assert "pays" in router.sentence
     texts = [p.text for p in prompts]
@@ -97,7 +104,7 @@ def test_it_pays_where_the_weak_model_wavers_when_it_does_not_know() -> None:
 
 
 def test_it_says_that_it_does_not_pay_where_wavering_tells_nothing() -> None:
-    router = trained(*world(tells=False))
+    router = trained_on_world(tells=False)
     assert not router.active
     assert "does not pay" in router.sentence
     assert router.route("question 7").wants_samples == 0
@@ -134,8 +141,7 @@ def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:
 
 
 def test_the_router_checks_what_is_near_the_threshold_and_asks_only_as_far_as_needed() -> None:
-    prompts, samples = world(tells=True)
-    router = trained(prompts, samples)
+    router = trained_on_world(tells=True)
     gate = router.gate
     assert gate is not None
     near = router.route("question 7", threshold=float(router.prompt_router.score(["question 7"])[0]))
@@ -159,7 +165,7 @@ def test_the_router_checks_what_is_near_the_threshold_and_asks_only_as_far_as_ne
 
 
 def test_a_sample_that_was_wanted_and_did_not_come_voids_the_calibration() -> None:
-    router = trained(*world(tells=True))
+    router = trained_on_world(tells=True)
     assert router.gate is not None
     steps = tuple(replace(step, spread=9.0) for step in router.gate.steps[:-1])  # it could still turn everything
     doubtful = replace(router, gate=replace(router.gate, steps=(*steps, router.gate.steps[-1])))
@@ -173,8 +179,8 @@ def test_a_sample_that_was_wanted_and_did_not_come_voids_the_calibration() -> No
 
 def test_a_stream_is_routed_by_its_prompt_where_first_tokens_tell_nothing() -> None:
     """No log-probs were there to learn a head from, or its verdict is that it does not pay: nothing is void."""
-    blind = trained(*world(tells=True, logprobs=False))
-    seeing = trained(*world(tells=True))
+    blind = trained_on_world(tells=True, logprobs=False)
+    seeing = trained_on_world(tells=True)
     assert seeing.gate is not None
     assert seeing.checks_streams
     useless = replace(seeing, gate=replace(seeing.gate, head_verdict=GateVerdict(0.1, 0.0, -0.1, 0.1)))
@@ -187,7 +193,7 @@ def test_a_stream_is_routed_by_its_prompt_where_first_tokens_tell_nothing() -> N
 
 def test_each_number_of_extra_samples_has_its_worth_and_its_cost() -> None:
     """Its tokens show a draft's worth at once: without extra samples the gate pays, and drops some."""
-    router = trained(*world(tells=True))
+    router = trained_on_world(tells=True)
     assert [trial.samples for trial in router.trials] == [0, 1, 2, 3]
     none, *more = router.trials
     assert none.extra == 0
@@ -251,7 +257,7 @@ def test_several_groups_share_the_chance_of_a_wrong_word() -> None:
 
 def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
     """Thresholds are set on what drafts come to, so a new day's drafts meet the share; prompts' own scores miss it."""
-    router = trained(*world(tells=True))
+    router = trained_on_world(tells=True)
     assert router.gate is not None
     prompts, samples = world(tells=True, seed=9)
     texts = [f"{p.text} anew" for p in prompts]
@@ -286,12 +292,11 @@ def test_where_the_strong_model_falls_for_what_the_weak_one_knows_it_is_said() -
     assert all("zzzz" in one.example and one.high < 0 for one in router.weaker)
     assert sum(one.prompts for one in router.weaker) > N // 4  # the smallest groups are too small to say
     assert any("believed better" in line for line in router.lines)
-    assert not trained(*world(tells=True)).weaker
+    assert not trained_on_world(tells=True).weaker
 
 
 def test_missing_logprobs_void_the_calibration_and_warn_at_every_look() -> None:
-    prompts, samples = world(tells=True)
-    router = trained(prompts, samples)
+    router = trained_on_world(tells=True)
     near = router.route("question 7", threshold=float(router.prompt_router.score(["question 7"])[0]))
     with pytest.warns(UserWarning, match="no log-probs"):
         made = router.check(near, "question 7", [sample(0, "right", None)])
@@ -304,22 +309,21 @@ def test_missing_logprobs_void_the_calibration_and_warn_at_every_look() -> None:
 
 
 def test_a_pair_without_logprobs_learns_from_meanings_alone() -> None:
-    router = trained(*world(tells=True, logprobs=False))
+    router = trained_on_world(tells=True, logprobs=False)
     assert router.active
     assert router.gate is not None
     assert not router.gate.needs_logprobs
 
 
 def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: Path) -> None:
-    prompts, samples = world(tells=True)
-    router = trained(prompts, samples)
+    router = trained_on_world(tells=True)
     router.save(tmp_path)
     again = Router.load(tmp_path, encoder=LetterEncoder())
     assert again.gate == router.gate
     assert again.active
     weak, strong = believed_quality(again, ["question 7"])
     assert weak[0] < strong[0]
-    other = trained(*world(tells=False, seed=5))
+    other = trained_on_world(tells=False, seed=5)
     other.prompt_router.save(tmp_path)
     with pytest.raises(ArtifactError, match="another router"):
         Router.load(tmp_path, encoder=LetterEncoder())
@@ -327,7 +331,7 @@ def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: P
 
 def test_the_first_stage_alone_says_that_the_gate_was_not_heard(tmp_path: Path) -> None:
     """Its threshold was set on last scores: who decides by the prompt alone decides otherwise than the product."""
-    router = trained(*world(tells=True))
+    router = trained_on_world(tells=True)
     router.save(tmp_path)
     alone = PromptRouter.load(tmp_path, encoder=LetterEncoder())
     assert "the gate saved with it was not used" in alone.route("question 7").reason

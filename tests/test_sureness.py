@@ -64,7 +64,7 @@ def test_prompts_that_are_chosen_keep_their_own_values() -> None:
 
 
 def test_coverage_weighs_twice_as_much_as_entropy() -> None:
-    """Ranks of entropy 1 .75 .25 .25 0... against 0 .25 ...: two ranks of entropy are worth one of coverage."""
+    """A rank of coverage counts as much as two ranks of entropy."""
     model = Sureness(np.array([3.0, 0.0, 1.0, 2.0, 4.0]), np.ones(5), np.array([1.0, 3.0, 2.0, 0.0, 0.5]))
     # entropy ranks .75 0 .25 .5 1; coverage ranks .5 1 .75 0 .25: sums 1.75 2 1.75 .5 1.5
     assert model.doubt.tolist() == [0.625, 1.0, 0.625, 0.0, 0.25]

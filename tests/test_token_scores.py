@@ -198,7 +198,7 @@ def test_seventeen_words_are_sixteen_phrases() -> None:
 
 
 def test_without_a_phrase_or_beside_every_token_all_tokens_weigh_alike() -> None:
-    """One token of which the middle falls in the longer word, which carries nothing."""
+    """The middle of the only token falls in the longer word, which carries nothing."""
     assert token_weights([], np.ones(0), 2).tolist() == [0.5, 0.5]
     assert token_weights(["abcdef", "gh"], np.array([0.0, 1.0]), 1).tolist() == [1.0]
     assert token_weights(["ab", "cd"], np.array([1.0, 0.5]), 2) == pytest.approx([0.25 + 1 / 3, 0.25 + 1 / 6])
