@@ -32,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+import pytest
+
 from demur.models.catalogue import cache_folder
 from environment import ROOT, describe
 
@@ -96,7 +98,8 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
 }
 
-LOADED = ("numpy", "pytest", "hypothesis", "scipy.stats", "scipy.optimize", "sklearn.metrics", "aiohttp", "typer")
+LOADED = ("numpy", "pytest", "hypothesis", "scipy.stats", "scipy.optimize", "sklearn.linear_model", "sklearn.pipeline")
+LOADED += ("sklearn.metrics", "aiohttp", "typer")
 COPIED = ("src", "tests", "benchmarks", "docs", "README.md", "pyproject.toml")
 SPARED_KEYWORDS = {"strict", "axis", "frozen", "slots", "eq", "kind", "return_inverse", "return_counts", "keepdims"}
 SMALLEST = 1e-6  # numbers below it are tolerances against rounding
@@ -246,6 +249,25 @@ class Tree:
         return found
 
 
+class FastFirst:
+    """A plugin of pytest: the tests that were fast in the run without a mutant come first."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.seconds: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.seconds[report.nodeid] = report.duration
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if exitstatus == 0 and not self.file.exists():  # the first run alone: others may be reading it
+            self.file.write_text(json.dumps(self.seconds))
+
+
 def _test(folder: Path, tests: tuple[str, ...]) -> None:
     """In the fork: run the tests against the copy, and end with their exit code."""
     os.setpgid(0, 0)  # a group of its own, which ends with it
@@ -258,11 +280,10 @@ def _test(folder: Path, tests: tuple[str, ...]) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("demur", "environment")]:
         del sys.modules[name]
     sys.dont_write_bytecode = True
-    import pytest
-
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not shared"]
     options += ["-p", "no:unraisableexception"]  # what the parent process left open is no fault of the tests
-    os._exit(pytest.main([*options, "-W", "ignore::pytest.PytestAssertRewriteWarning", *(f"tests/{t}" for t in tests)]))
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", *(f"tests/{name}" for name in tests)]
+    os._exit(pytest.main(options, plugins=[FastFirst(folder.parent / f"{'-'.join(tests)}.json")]))
 
 
 def drawn(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
