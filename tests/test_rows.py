@@ -40,22 +40,14 @@ def chat(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("row", "text", "turns"),
+    ("row", "text"),
     [
-        ({"messages": chat(HI)}, "Hi", []),
-        ({"messages": chat(TALK)}, "Why?", TALK[:3]),
-        ({"messages": [*chat(TALK), {"role": "assistant", "content": "So."}]}, "Why?", TALK[:3]),
-        ({"prompt": chat(TALK)}, "Why?", TALK[:3]),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "text", "text": "See"}, {"type": "image_url"}]}]},
-            "See",
-            [],
-        ),
-        (
-            {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo"}]},
-            "Hi",
-            [],
-        ),
+        ({"messages": chat(HI)}, "Hi"),
+        ({"messages": chat(TALK)}, "Why?"),
+        ({"messages": [*chat(TALK), {"role": "assistant", "content": "So."}]}, "Why?"),
+        ({"prompt": chat(TALK)}, "Why?"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "See"}, {"type": "image_url"}]}]}, "See"),
+        ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo"}]}, "Hi"),
         (
             {
                 "conversations": [
@@ -65,24 +57,20 @@ def chat(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
                 ]
             },
             "So?",
-            [("user", "Hi"), ("assistant", "Yo")],
         ),
-        ({"instruction": "Translate.", "input": "chat", "output": "cat"}, "Translate.\n\nchat", []),
-        ({"instruction": "Say hi.", "input": "", "output": "hi"}, "Say hi.", []),
+        ({"instruction": "Translate.", "input": "chat", "output": "cat"}, "Translate.\n\nchat"),
+        ({"instruction": "Say hi.", "input": "", "output": "hi"}, "Say hi."),
         (
             {"custom_id": "r-1", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": chat(TALK)}},
             "Why?",
-            TALK[:3],
         ),
-        ({"body": {"model": "m", "prompt": "Once"}}, "Once", []),
+        ({"body": {"model": "m", "prompt": "Once"}}, "Once"),
     ],
 )
-def test_rows_of_conversations_ask_their_last_question(
-    tmp_path: Path, row: dict[str, object], text: str, turns: list[tuple[str, str]]
-) -> None:
+def test_rows_of_conversations_ask_their_last_question(tmp_path: Path, row: dict[str, object], text: str) -> None:
     for content in (json.dumps(row), json.dumps([row]), json.dumps([row], indent=2)):
         (prompt,) = read_prompts(written(tmp_path, content))
-        assert (prompt.text, list(prompt.turns), prompt.answers) == (text, turns, ())
+        assert (prompt.text, prompt.answers) == (text, ())
     if "custom_id" in row:
         assert prompt.id == "r-1"
 

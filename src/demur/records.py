@@ -78,7 +78,6 @@ class Prompt:
     answers: tuple[str, ...] = ()  # gold answers, any of which is right; empty when unknown
     choices: tuple[str, ...] = ()  # the options of a multiple-choice prompt, in order A, B, C, ...
     source: str = ""  # the set that it came from
-    turns: tuple[tuple[str, str], ...] = ()  # of its conversation, before it: (role, text); the models do not see them
     request: ChatRequest | None = None  # what the models are asked instead of the text; the router sees the text
 
     @property

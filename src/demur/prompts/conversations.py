@@ -1,6 +1,6 @@
 """What a row of a conversation asks: chat messages, OpenAI batch requests, logs of gateways, ShareGPT, Alpaca.
 
-The last message of the user is the prompt; earlier turns are kept beside it. Answers in such rows are not gold answers.
+The last message of the user is the prompt; earlier turns are not used. Answers in such rows are not gold answers.
 A request with tools or a response format means something only as it stands, so it is kept whole for the models.
 """
 
@@ -24,14 +24,10 @@ _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "a
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A prompt's text and the turns before it, (role, text) each, the system message first.
-
-    ``request``: a request with tools or a response format, which the models are asked as it stands.
-    """
+    """What a row asks."""
 
     text: str
-    turns: tuple[tuple[str, str], ...] = ()
-    request: ChatRequest | None = None
+    request: ChatRequest | None = None  # with tools or a response format: the models are asked it as it stands
 
 
 def conversation_of(row: Mapping[str, Any], where: str) -> Asked | None:
@@ -78,12 +74,12 @@ def _plain_prompt(body: Mapping[str, Any]) -> Asked | None:
 
 def _last_question(messages: Sequence[Any], where: str) -> Asked:
     turns = [_turn(message, f"{where}, message {number}") for number, message in enumerate(messages, start=1)]
-    last = max((i for i, (role, _) in enumerate(turns) if role == "user"), default=None)
+    last = next((text for role, text in reversed(turns) if role == "user"), None)
     if last is None:
         raise InputError(
             f"{where} holds no message of role 'user', found {', '.join(r for r, _ in turns) or 'nothing'}"
         )
-    return Asked(turns[last][1], tuple(turns[:last]))
+    return Asked(last)
 
 
 def _turn(message: Any, where: str) -> tuple[str, str]:

@@ -92,7 +92,6 @@ def _prompt(row: Row, where: str) -> Prompt:
         answers=_texts(answers, "answers", where, split=split) if known is None else known,
         choices=choices,
         source=str(row.get("source") or ""),
-        turns=asked.turns,
         request=asked.request,
     )
 
