@@ -80,9 +80,6 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "measure/certificate.py: low = high // 2 -> low = high // 3": "bisection from a lower start ends at the same place",
     "labels/targets.py: counts = [row.n if row.n > 1 else -1 for row in preferences] -> "
     "counts = [row.n if row.n > 1 else -2 for row in preferences]": "no count of meanings is negative",
-    "gate/gate.py: weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), "
-    "X.T @ (targets - targets.mean())) / scale -> weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), "
-    "X.T @ (((targets) + (targets.mean())))) / scale": "the columns of X are centred: a constant drops out",
     "gate/staged.py: COSTED = 101 # thresholds at which a curve's cost is counted; between them it is interpolated -> "
     "COSTED = 102 # thresholds at which a curve's cost is counted; between them it is interpolated": "only how finely",
     "gate/gate.py: return float(value) if value > 1e-12 else 1.0 -> return float(value) if (value >= 1e-12) else 1.0": (
@@ -98,8 +95,10 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
 }
 
-LOADED = ("numpy", "pytest", "hypothesis", "scipy.stats", "scipy.optimize", "sklearn.linear_model", "sklearn.pipeline")
-LOADED += ("sklearn.metrics", "aiohttp", "typer")
+LOADED = (
+    *("numpy", "hypothesis", "scipy.stats", "scipy.optimize", "sklearn.linear_model", "sklearn.pipeline"),
+    *("sklearn.metrics", "aiohttp", "typer"),
+)
 COPIED = ("src", "tests", "benchmarks", "docs", "README.md", "pyproject.toml")
 SPARED_KEYWORDS = {"strict", "axis", "frozen", "slots", "eq", "kind", "return_inverse", "return_counts", "keepdims"}
 SMALLEST = 1e-6  # numbers below it are tolerances against rounding

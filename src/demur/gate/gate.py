@@ -203,7 +203,7 @@ def _ridge(rows: FloatArray, targets: FloatArray) -> tuple[float, FloatArray]:
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
     scale = np.where(deviation > 1e-9, deviation, np.inf)  # a constant column gets no weight
     X = (rows - mean) / scale
-    weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), X.T @ (targets - targets.mean())) / scale
+    weights = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), X.T @ targets) / scale  # X is centred
     return float(targets.mean() - mean @ weights), weights
 
 
