@@ -28,11 +28,12 @@ import numpy as np
 
 from demur import cost_quality_curve
 from demur.config import ModelConfig
+from demur.evaluation.signals import auroc_draws
 from demur.labels.belief import PairShares, belief_weight, believed_gains, confirmed_slope, pair_shares
 from demur.labels.targets import gain_targets
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
-from demur.meaning.final_answer import is_unread, said, stands_in
+from demur.meaning.final_answer import is_unread, stands_in
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.catalogue import cache_folder
@@ -51,6 +52,7 @@ STATED = ROOT / "benchmarks" / "data" / "long_answers_stated.jsonl.gz"
 ASKED = {"weak": "smollm2-135m", "strong": "qwen2.5-coder-1.5b"}  # names of the catalogue
 WEAK, STRONG = "smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct"
 FOR_CHOOSING, N, NEAREST = 90, 5, 2
+STATED_N = 3  # samples of each model whose final answers were asked for
 _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(*-])|\n+")
 _WORD = re.compile(r"\w+")
 
@@ -70,16 +72,24 @@ def shares_of(prompts: Sequence[Prompt], strong: Answers, weak: Answers) -> tupl
     return pair_shares(ids), confirmed_slope(ids)
 
 
-def read_stated(rows: Sequence[dict[str, Any]], questions: Sequence[str], side: str) -> Answers:
-    """The final answer that a model states of each of its texts; the text where it states none that stands in it."""
+def stated_answers(row: dict[str, Any], stated: dict[str, Any], question: str, side: str) -> list[str] | None:
+    """What is compared of a model's first `STATED_N` texts: the final answer that it states, else the text; None where
+    it was not asked about all of them."""
+    texts, statements = [text for text, _ in row[side]][:STATED_N], stated[side][:STATED_N]
+    if any(one is None and is_unread(text, question) for text, one in zip(texts, statements, strict=True)):
+        return None
+    return [stands_in(one or "", text) or text for text, one in zip(texts, statements, strict=True)]
+
+
+def read_stated(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> dict[int, dict[str, list[str]]]:
+    """`stated_answers` of both models by the place of the question, where both were asked."""
     known = {row["id"]: row for row in map(json.loads, gzip.decompress(STATED.read_bytes()).splitlines())}
-    return [
-        [
-            stands_in(stated or "", text) or said(text, question)
-            for (text, _), stated in zip(row[side], known[row["id"]][side], strict=True)
-        ]
-        for row, question in zip(rows, questions, strict=True)
-    ]
+    found = {}
+    for place, (row, question) in enumerate(zip(rows, questions, strict=True)):
+        both = {side: stated_answers(row, known[row["id"]], question, side) for side in ASKED}
+        if place >= FOR_CHOOSING and None not in both.values():
+            found[place] = {side: answers for side, answers in both.items() if answers is not None}
+    return found
 
 
 async def ask_side(rows: Sequence[dict[str, Any]], questions: Sequence[str], side: str, store: Store) -> None:
@@ -87,7 +97,7 @@ async def ask_side(rows: Sequence[dict[str, Any]], questions: Sequence[str], sid
     texts = [
         (question, text)
         for row, question in zip(rows, questions, strict=True)
-        for text, _ in row[side]
+        for text, _ in row[side][:STATED_N]
         if is_unread(text, question)
     ]
     config = ModelConfig(ASKED[side], timeout_seconds=600)
@@ -99,11 +109,13 @@ async def ask_side(rows: Sequence[dict[str, Any]], questions: Sequence[str], sid
 
 
 def ask(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> None:
-    """Ask both models, through a store in demur's cache, and write what they stated beside the answers."""
+    """Ask both models about the questions that are reported, through a store in demur's cache, and write what they
+    stated beside the answers."""
+    reported = rows[FOR_CHOOSING:], questions[FOR_CHOOSING:]
     with Store(cache_folder().parent / "long_answers.sqlite") as store:
 
         async def both() -> None:
-            await asyncio.gather(*(ask_side(rows, questions, side, store) for side in ASKED))
+            await asyncio.gather(*(ask_side(*reported, side, store) for side in ASKED))
 
         asyncio.run(both())
         lines = []
@@ -158,10 +170,42 @@ def report(
     print(f"{name:<44}{curve.apgr:>7.3f} [{start:.3f}, {end:.3f}]{strong:>10.3f}{weak:>8.3f}", flush=True)
 
 
+def stated_table(
+    rows: Sequence[dict[str, Any]],
+    prompts: Sequence[Prompt],
+    X: FloatArray,
+    long: dict[str, Answers],
+    short: dict[str, Answers],
+) -> None:
+    """The same lines on the first samples of the questions of which both models have stated all final answers."""
+    stated = read_stated(rows, [prompt.text for prompt in prompts])
+    places = np.array(sorted(stated))
+    asked, told = [prompts[i] for i in places], np.ones(len(places), dtype=bool)
+    print(f"first {STATED_N} samples, {len(places)} of the 150 questions")
+    draws = []
+    for name, kinds in (
+        ("in sentences, whole texts", (long, long)),
+        ("in sentences, final answers stated", (stated, long)),
+        ("in a few words", (short, short)),
+    ):
+        compared, graded = (
+            {side: [_first(kind, side, i) for i in places] for side in ("weak", "strong")} for kind in kinds
+        )
+        low, high = (qualities(asked, graded[side]) for side in ("weak", "strong"))
+        shares, slope = shares_of(asked, compared["strong"], compared["weak"])
+        report(name, X[places], told, shares, slope, low, high)
+        draws.append(auroc_draws(-shares.strong, high))
+        print(f"{'':<69}[{', '.join(f'{end:.3f}' for end in np.nanquantile(draws[-1], [0.025, 0.975]))}]")
+    for name, other in (("whole texts", draws[0]), ("a few words", draws[2])):
+        low, high = np.nanquantile(draws[1] - other, [0.025, 0.975])
+        print(f"AUROC of the strong model, stated less {name}: 95 % of draws in [{low:+.3f}, {high:+.3f}]")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--support", action="store_true", help="sentence support as well (some eight minutes)")
+    parser.add_argument("--stated", action="store_true", help="only what stating final answers changes")
     parser.add_argument("--ask", action="store_true", help="ask the local pair for statements that are missing")
     wanted = parser.parse_args()
     print(describe())
@@ -176,22 +220,16 @@ def main() -> None:
     questions = [prompt.text for prompt in prompts]
     if wanted.ask:
         ask(rows, questions)
-    stated = {side: read_stated(rows, questions, side) for side in ASKED}
     X = embeddings(questions, "bge-small")
     held = np.arange(len(rows)) >= FOR_CHOOSING
     print(f"{'5-fold, label-free':<44}{'APGR':>7}{'95 %':>17}{'AUROC of consistency: strong':>12}{'weak':>8}")
-    for name, answers, given in (
-        ("in sentences, whole texts", long, long),
-        ("in sentences, final answers stated", stated, long),
-        ("in a few words", short, short),
-    ):
-        low, high = (qualities(prompts, given[side]) for side in ("weak", "strong"))
+    if wanted.stated:
+        stated_table(rows, prompts, X, long, short)
+        return
+    for name, answers in (("in sentences, whole texts", long), ("in a few words", short)):
+        low, high = (qualities(prompts, answers[side]) for side in ("weak", "strong"))
         shares, slope = shares_of(prompts, answers["strong"], answers["weak"])
-        for part, which in (
-            ("90 for choosing", ~held),
-            ("150 questions", held),
-            ("all 240", np.ones(len(rows), dtype=bool)),
-        ):
+        for part, which in (("150 questions", held), ("all 240", np.ones(len(rows), dtype=bool))):
             report(f"{name}, {part}", X, which, shares, slope, low, high)
             curve = cost_quality_curve(
                 held_out_scores(KernelRidge(), X[which], np.clip(0.5 + (high - low) / 2, 0, 1)[which]),
@@ -207,6 +245,12 @@ def main() -> None:
         support = support_of(prompts, parts["strong"], parts["weak"])
         slope = float(np.polyfit(support.weak, support.across, 1)[0])
         report("in sentences, sentence support, 150 questions", X, held, support, slope, low, high)
+
+
+def _first(answers: Any, side: str, place: int) -> list[str]:
+    """A model's first samples for one question, of answers by model or by question."""
+    found: list[str] = answers[side][place] if side in answers else answers[place][side]
+    return found[:STATED_N]
 
 
 if __name__ == "__main__":
