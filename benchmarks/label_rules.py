@@ -127,22 +127,30 @@ def case(
     return Case(name, chosen_on, questions, right[0], right[1], targets | true_targets(*right), f"slope {slope:.2f}")
 
 
-def local_pairs() -> Iterator[Case]:
-    """`samples/local_pair`: the three pairs on which the rule was chosen, ten samples each."""
+def local_samples() -> tuple[list[Prompt], dict[str, list[list[Sample]]]]:
+    """`samples/local_pair`: prompts, and three models' samples of them, ten each."""
     rows = shared_rows("samples/local_pair")
     prompts = [Prompt(row["id"], row["question"], tuple(row["answers"])) for row in rows]
-    sides = {model: [_samples(row["models"][model]["samples"]) for row in rows] for model in rows[0]["models"]}
-    yield from pairs(prompts, sides, chosen_on=True)
+    return prompts, {model: [_samples(row["models"][model]["samples"]) for row in rows] for model in rows[0]["models"]}
 
 
-def new_pairs() -> Iterator[Case]:
+def new_samples() -> tuple[list[Prompt], dict[str, list[list[Sample]]]]:
     """The catalogue's four models, six samples each, on questions that no rule was chosen on."""
     with gzip.open(SAMPLES, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     asked = {row["id"]: row for file in QUESTIONS.values() for row in shared_rows(f"questions/{file}")}
     prompts = [prompt_of(asked[row["id"]]) for row in rows]
-    sides = {model: [_samples(row["models"][model]) for row in rows] for model in rows[0]["models"]}
-    yield from pairs(prompts, sides, chosen_on=False)
+    return prompts, {model: [_samples(row["models"][model]) for row in rows] for model in rows[0]["models"]}
+
+
+def local_pairs() -> Iterator[Case]:
+    """The three pairs on which the rule was chosen."""
+    yield from pairs(*local_samples(), chosen_on=True)
+
+
+def new_pairs() -> Iterator[Case]:
+    """Pairs that no rule was chosen on."""
+    yield from pairs(*new_samples(), chosen_on=False)
 
 
 def prompt_of(row: Mapping[str, Any]) -> Prompt:

@@ -1,10 +1,11 @@
 """What giving up on saturated prompts saves, and which prompts it takes as saturated that are not quite.
 
 `demur label`'s pairs and CPU seconds with the shipped entailment model, beside clustering every prompt in full:
-`open_ended` (80 prompts, four answers a model) and `long_answers` (240 questions, five answers of two or three
-sentences a model), as they were sampled, and 100 prompts of ten answers a model that all differ: each answer is to
-another question of `long_answers`. ``--choose`` shows, on the first 90 questions of `long_answers` and on `open_ended`,
-how many prompts with an equal pair are missed by the share of pairs that is asked and by how pairs are ordered.
+`open_ended` (80 prompts, four answers a model) and `long_answers` (150 questions, five answers of two or three
+sentences a model), as they were sampled; and 100 prompts of ten answers a model that all differ: each answer is to
+another question of `samples/triviaqa_llama2_7b_chat`. What clustering those in full asks is counted, not scored.
+``--choose`` shows, on the first 90 questions of `long_answers`, how many prompts with an equal pair are missed by the
+share of pairs that is asked and by how pairs are ordered.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,14 +84,31 @@ def long_answers() -> Answered:
     return answered("long_answers", [asked[row["id"]] for row in rows], rows)
 
 
-def all_different(source: Answered) -> Answered:
+def all_different() -> Answered:
     """Answers to other questions, under a question of their own."""
-    random = np.random.default_rng(0)
+    rows, random = shared_rows("samples/triviaqa_llama2_7b_chat")[:500], np.random.default_rng(0)
     answers = []
     for number in range(SYNTHETIC):
-        others = random.permutation([i for i in range(len(source.questions)) if i != number])[: 2 * N]
-        answers.append([source.answers[i][k % len(source.answers[i])] for k, i in enumerate(others)])
-    return Answered(f"{SYNTHETIC} x {2 * N} answers, all different", source.questions[:SYNTHETIC], answers)
+        others = random.permutation([i for i in range(len(rows)) if i != number])[: 2 * N]
+        answers.append([rows[i]["samples"][k % 10] for k, i in enumerate(others)])
+    name = f"{SYNTHETIC} prompts of {2 * N} answers that all differ"
+    return Answered(name, [row["question"] for row in rows[:SYNTHETIC]], answers)
+
+
+def cost_of_different(given: Answered) -> None:
+    never: list[tuple[str, str]] = []
+
+    def count(pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        never.extend(pairs)
+        return np.array([[0.0, 1.0, 0.0]] * len(pairs))
+
+    own_and_joint(given, range(len(given.questions)), count)
+    found: list[bool] = []
+    pairs, seconds = cost(
+        lambda counting: found.extend(saturated(given.questions, given.answers, entailment=counting).found.tolist())
+    )
+    print(f"\n{given.name}: {sum(found)} of {len(found)} taken as saturated")
+    print(f"  in full {len(set(never)):,} pairs at least; as labelled {pairs:,} pairs, {seconds:.1f} CPU s", flush=True)
 
 
 def cost(work: Callable[[Counting], object]) -> tuple[int, float]:
@@ -98,7 +117,7 @@ def cost(work: Callable[[Counting], object]) -> tuple[int, float]:
     return counting.pairs, time.process_time() - start
 
 
-def own_and_joint(given: Answered, asked: Sequence[int], counting: Counting) -> list[IntArray]:
+def own_and_joint(given: Answered, asked: Sequence[int], counting: EntailmentModel) -> list[IntArray]:
     """As `demur label` clusters them: each model's answers and both models', of these prompts."""
     questions, lists = [given.questions[i] for i in asked], [given.answers[i] for i in asked]
     own = [one[: len(one) // 2] for one in lists] + [one[len(one) // 2 :] for one in lists]
@@ -137,11 +156,15 @@ def halves(answers: Sequence[str]) -> tuple[list[Sample], list[Sample]]:
 
 
 ORDERS: dict[str, Callable[[str, str], float]] = {
-    "words shared": lambda a, b: search._overlap(*(set(search._WORD.findall(t.casefold())) for t in (a, b))),
-    "trigrams shared": lambda a, b: search._overlap(*({t[i : i + 3] for i in range(len(t) - 2)} for t in (a, b))),
-    "words of the shorter": lambda a, b: contained(*(set(search._WORD.findall(t.casefold())) for t in (a, b))),
+    "words shared": lambda a, b: search.overlap(words(a), words(b)),
+    "trigrams shared": lambda a, b: search.overlap(search.trigrams(a), search.trigrams(b)),
+    "words of the shorter": lambda a, b: contained(words(a), words(b)),
     "sampling order": lambda a, b: 0.0,
 }
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
 
 
 def contained(one: set[str], other: set[str]) -> float:
@@ -193,9 +216,9 @@ def main() -> None:
     if options.choose:
         choose(Answered("long_answers, for choosing", long.questions[:FOR_CHOOSING], long.answers[:FOR_CHOOSING]))
         return
-    compare(Answered("long_answers, held back", long.questions[FOR_CHOOSING:], long.answers[FOR_CHOOSING:]))
+    cost_of_different(all_different())
     compare(open_ended())
-    compare(all_different(long))
+    compare(Answered("long_answers, held back", long.questions[FOR_CHOOSING:], long.answers[FOR_CHOOSING:]))
 
 
 if __name__ == "__main__":

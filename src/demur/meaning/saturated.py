@@ -1,14 +1,13 @@
 """Which prompts' answers all differ in meaning, told from the pairs that are likeliest to mean the same.
 
 Clusters of answers that all differ need every pair of them, and end in no label. Where no two answers are equal by
-rule, the pairs that share most words are asked first; where none of them means the same, the prompt is taken as
+rule, the pairs that look most alike are asked first; where none of them means the same, the prompt is taken as
 saturated and its other pairs are not asked. All other prompts are clustered as before. How many prompts are taken as
 saturated that are not quite: docs/method.md, from `benchmarks/saturated.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,7 +22,7 @@ LIKELIEST = 0.2  # of a prompt's pairs, that are asked before the others are giv
 MOST_LIKELY = 30  # of them at most
 AT_ONCE = 10  # of them: a prompt whose answers repeat mostly shows it in the first
 FEWEST_PAIRS = 20  # below, the search saves nothing
-_WORD = re.compile(r"\w+")
+LONGEST = 2000  # characters of an answer by which its likeness is judged
 _Keys = tuple[object, object]
 
 
@@ -91,17 +90,23 @@ class _Search:
 
 
 def _likeliest(answers: DistinctAnswers) -> list[_Keys]:
-    """The open pairs of a prompt that share most words, most first; none where there is nothing to save."""
+    """The open pairs of a prompt that look most alike, most first; none where there is nothing to save."""
     if len(answers.distinct) < len(answers.keys):
         return []
     pairs = [keys for keys in combinations(answers.distinct, 2) if answers.is_open(*keys)]
     if len(pairs) < FEWEST_PAIRS:
         return []
-    words = {key: set(_WORD.findall(answers.answer(key).casefold())) for key in answers.distinct}
+    parts = {key: trigrams(answers.answer(key)) for key in answers.distinct}
     asked = min(MOST_LIKELY, round(LIKELIEST * len(pairs)))
-    return sorted(pairs, key=lambda keys: -_overlap(words[keys[0]], words[keys[1]]))[:asked]
+    return sorted(pairs, key=lambda keys: -overlap(parts[keys[0]], parts[keys[1]]))[:asked]
 
 
-def _overlap(one: set[str], other: set[str]) -> float:
-    """Jaccard index of two answers' words."""
+def trigrams(text: str) -> set[str]:
+    """All runs of three characters, whatever their case; of a shorter text itself."""
+    letters = text[:LONGEST].casefold()
+    return {letters[i : i + 3] for i in range(max(1, len(letters) - 2))}
+
+
+def overlap(one: set[str], other: set[str]) -> float:
+    """Jaccard index: what both share, of what either has."""
     return len(one & other) / max(1, len(one | other))
