@@ -40,6 +40,7 @@ _ENDINGS = tuple(
 )
 _POLITE = re.compile(r"(?:습니다|입니다|어요|아요|이에요|예요)\Z")  # endings of one Korean verb
 _POLITE_FORMS = ("Sie", "Ihnen", "Ihr", "Ihre")  # capitals of German that name nobody
+_ORDINAL = re.compile(r"[ivx]+|\d+")  # Napoleon is not Napoleon III
 _AFTERNOON = re.compile(r"(?:午後|下午)(\d{1,2})(?=[時时点點])")
 
 MOST_ITEM_WORDS = 4
@@ -68,6 +69,7 @@ class Content:
 
     own: tuple[str, ...]  # words that neither the question nor grammar explains
     words: tuple[str, ...]  # the same and the question's
+    inflected: frozenset[str]  # the question's in another form, or what begins like one
     negated: bool
     prepositions: frozenset[str]
 
@@ -96,7 +98,8 @@ def says_the_same(a: str, b: str, question: str) -> bool:
     first, second = content(a, question), content(b, question)
     if first.negated != second.negated:
         return False
-    if not (first.prepositions <= second.prepositions or second.prepositions <= first.prepositions):
+    pairs = ((first.prepositions, second.prepositions), (first.inflected, second.inflected))
+    if not all(one <= other or other <= one for one, other in pairs):
         return False
     if not (first.own and second.own):
         return _only_polar(a, b)
@@ -111,7 +114,7 @@ def content(answer: str, question: str) -> Content:
     """See `Content`; of a language whose words are written apart."""
     asked = {word.casefold() for word in _words(question)} - _list("function") - _list("who")
     words, own = [], []
-    negated, prepositions = False, set[str]()
+    negated, prepositions, inflected = False, set[str](), set[str]()
     for i, written in enumerate(_words(answer)):
         word = written.casefold()
         is_name = _is_name(written, answer, first=i == 0)
@@ -123,7 +126,9 @@ def content(answer: str, question: str) -> Content:
             words.append(word)
             if not any(_explains(other, word) for other in asked):
                 own.append(word)
-    return Content(tuple(own), tuple(words), negated, frozenset(prepositions))
+            elif word not in asked:
+                inflected.add(word)
+    return Content(tuple(own), tuple(words), frozenset(inflected), negated, frozenset(prepositions))
 
 
 def _is_name(written: str, answer: str, *, first: bool) -> bool:
@@ -189,7 +194,7 @@ def _named_in_part(a: Sequence[str], b: Sequence[str]) -> bool:
     """One name is the beginning or the end of the other, or has its initials."""
     short, long = sorted((tuple(a), tuple(b)), key=len)
     if len(short) < len(long) and short in (long[: len(short)], long[-len(short) :]):
-        return max(map(len, short)) > 1
+        return max(map(len, short)) > 1 and not any(_ORDINAL.fullmatch(word) for word in long)
     if short[-1] != long[-1] or len(short) < 2:
         return False
     given = zip(short[:-1], long[:-1], strict=False)
