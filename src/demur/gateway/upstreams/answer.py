@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from demur.gateway.upstreams.events import data_of, is_error, split_events
 WHOLE_BYTES = 2**20  # a longer answer is sent on as it comes
 UNENDING_BYTES = 2**24  # one that ends with its connection is read whole up to here: its end must be checked
 HELD_BYTES, HELD_SECONDS = 2**16, 2.0  # of a stream that has not begun to answer: then it is let go
+SHORT_BYTES = 2**12  # an answer without choices is no longer
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
 _TEMPORARY = frozenset({408, 409, 425, 429})
 
 
@@ -153,12 +156,15 @@ def _check_whole(data: bytes, response: aiohttp.ClientResponse, protocol: Protoc
     whole = _says_its_end(response)
     if response.status >= 400 and (whole or "json" not in response.headers.get("Content-Type", "")):
         return
-    framed = data.lstrip()[:1] == b"{" and data.rstrip()[-1:] == b"}" and b'"error"' not in data
+    plain = response.status < 400 and b'"error"' not in data
+    if plain and b'"usage"' not in data and _NO_CHOICES.search(data, 0, SHORT_BYTES):
+        raise NoAnswerError("answered without any choice")
+    framed = plain and data.lstrip()[:1] == b"{" and data.rstrip()[-1:] == b"}"
     if whole and framed and protocol.answer_mark in data:  # not parsed: it may be long
         return
     value = _parse(data)
-    if not isinstance(value, dict | list):
-        said = f"answered {response.status} with {len(data)} bytes that are not JSON"
+    if not isinstance(value, dict):
+        said = f"answered {response.status} with {len(data)} bytes that are not JSON, or no object"
         raise NoAnswerError(said) if whole else aiohttp.ClientPayloadError(said)  # or with a part of them
     failed = protocol.failure(value)
     if response.status < 400 and failed:
