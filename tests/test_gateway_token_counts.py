@@ -122,6 +122,15 @@ def test_no_usage_breaks_the_count_or_costs_nothing(usage: dict[str, object], te
         assert found.prompt + found.completion >= (total if isinstance(total, int | float) else 0)
 
 
+@given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.text(max_size=40))
+def test_no_usage_counts_less_than_its_total(prompt: int, completion: int, hidden: int, text: str) -> None:
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion + hidden}
+    found = whole_tokens(answer(usage, text), ASKED)
+    assert found == passed(event(choices=[{"delta": {"content": text}}], usage=usage))
+    assert found.prompt == prompt
+    assert found.completion >= completion + hidden
+
+
 def test_cached_tokens_have_their_own_price() -> None:
     price = Price(1e-6, 2e-6, "test", 1e-7)
     assert price.usd_of(Tokens(10_000, 100, cached=9_000)) == pytest.approx(1_000e-6 + 9_000e-7 + 200e-6)
