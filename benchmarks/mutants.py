@@ -72,6 +72,9 @@ TESTS = {  # module -> the files that test it, the nearest first
 }
 ROUNDING = "a tolerance against rounding"
 EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
+    "labels/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "
+    "np.sqrt(tokens.shape[1])] -> parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.5) / "
+    "np.sqrt(tokens.shape[1])]": "what does not vary is 0, whatever divides it",
     "measure/curve.py: tolerance = 1e-12 * max(1.0, abs(target)) -> tolerance = ((1e-12) / (max(1.0, abs(target))))": (
         ROUNDING
     ),

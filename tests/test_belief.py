@@ -13,6 +13,7 @@ from demur.labels.belief import (
     PairShares,
     belief_weight,
     believed_gains,
+    believed_need,
     confirmed_slope,
     pair_shares,
     without_silence,
@@ -172,3 +173,44 @@ def test_plain_slope_of_three_samples_by_hand() -> None:
 def test_silence_gets_the_numbers_after_the_last_meaning() -> None:
     assert without_silence(np.array([0, 0]), np.array([True, True])).tolist() == [1, 2]
     assert without_silence(np.array([], dtype=int), np.array([], dtype=bool)).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak", "need"),
+    [
+        ([0, 0, 1], [0, 2], 1 / 6),  # 1 of 3 pairs says 0, which half of the weak answers do not
+        ([0, 0, 1, 1], [0], 1 / 6),  # 0 and 1 one pair of 6 each, and the weak model says 0
+        ([0, 0], [1, 1], 1.0),
+        ([0], [1, 0], 0.5),  # a single answer confirms itself
+        ([0, 1], [2, 3], 0.0),  # no two strong answers agree
+    ],
+)
+def test_the_need_is_believed_where_strong_answers_agree_and_the_weak_one_does_not(
+    strong: list[int], weak: list[int], need: float
+) -> None:
+    assert believed_need(np.array(strong), np.array(weak)) == pytest.approx(need)
+
+
+def test_settled_prompts_are_weighed_by_the_others_by_hand() -> None:
+    """Four samples of one prompt, two of a settled one whose models say the same.
+
+    Of the whole prompt, strong 0 0 0 1 and weak 0 0 1 2, two samples are both 0 in 3 of 6 pairs and in 1 of 6: a chance
+    of 1/12 that it had been settled, so it weighs 12/11. Of the settled prompt 1 - 1/11 agrees throughout.
+    Its own WW is 1/6 and SW 3/4 2/4 + 1/4 1/4 = 7/16.
+    """
+    whole, settled = np.array([0, 0, 0, 1, 0, 0, 1, 2]), np.array([0, 0, 0, 0])
+    weight, rest = 12 / 11, 1 - 1 / 11
+    own = (weight / 6 + rest) / 2
+    across = (weight * 7 / 16 + rest) / 2
+    both = (weight * (1 / 6) * (1 / 4 + 0) / 2 + rest) / 2  # with 0 0 the third sample is 1 or 2: confirmed 1/4 or 0
+    squared = (0 + rest) / 2  # two distinct pairs of four samples never both agree
+    expected = (both - own * across) / (squared - own**2)
+    assert confirmed_slope([whole, settled]) == pytest.approx(expected)
+
+
+def test_settled_prompts_whose_models_differ_deny_the_weak_one() -> None:
+    """Without a chance of being settled the whole prompt weighs 1: WW and SW 0 there; 1 and 0 where it was settled."""
+    whole, denied = np.arange(8), np.array([0, 0, 1, 1])
+    assert confirmed_slope([whole, denied]) == pytest.approx(0.0)
+    assert confirmed_slope([whole, np.array([0, 0, 0, 0])]) == pytest.approx(1.0)
+    assert confirmed_slope([whole, denied, np.array([0, 0, 0, 0])]) == pytest.approx(0.5)

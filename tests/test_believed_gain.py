@@ -64,3 +64,10 @@ def test_the_choice_says_what_every_kind_captures() -> None:
     assert (
         said == "targets margin: by the believed gain on held-out samples (margin 0.1250, hard -0.5000; no labels used)"
     )
+
+
+@pytest.mark.parametrize(("low", "kind"), [(0.0, "usual"), (1e-9, "other")])
+def test_a_lead_whose_interval_begins_at_zero_is_none(monkeypatch: pytest.MonkeyPatch, low: float, kind: str) -> None:
+    X, y, p = planted(60)
+    monkeypatch.setattr("demur.labels.believed_gain.area_interval", lambda *_: (low, 1.0))
+    assert choose_targets({"usual": 1 - y, "other": y}, p, X).kind == kind

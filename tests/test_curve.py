@@ -288,3 +288,7 @@ def test_prompts_of_one_group_are_drawn_together() -> None:
     loose = cost_quality_curve(*pairs).interval("apgr")
     assert grouped == pytest.approx(alone)
     assert loose[1] - loose[0] < 0.85 * (alone[1] - alone[0])
+
+
+def test_without_a_gap_routellms_protocol_has_no_cpt() -> None:
+    assert math.isnan(cost_quality_curve([2, 1], [0, 1], [1, 0], protocol="routellm").cpt(0.5))

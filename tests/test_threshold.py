@@ -179,3 +179,16 @@ def test_where_the_weak_model_is_as_good_no_prompt_goes_to_the_strong_one() -> N
 def test_payback_in_words(costs: tuple[float | None, float | None, float | None], said: str) -> None:
     assert said in payback(*costs, 0.3)
     assert "after 101 calls" in payback(0.701, 0.002, 0.012, 0.3)
+
+
+def test_a_budget_is_tried_at_401_thresholds_at_most() -> None:
+    """Each takes a pass over all prompts."""
+    tried = []
+
+    def usd_at(threshold: float) -> float:
+        tried.append(threshold)
+        return 1.0
+
+    threshold_for_usd(np.arange(2000), usd_at, 1000.0, 1.0)
+    assert len(tried) == 401
+    assert (tried[0], tried[-1]) == (0.0, np.nextafter(1999.0, math.inf))

@@ -36,6 +36,7 @@ from demur.meaning.languages import is_english
 from demur.meaning.meanings import Meanings
 from demur.measure.threshold import Calibration, share_of_scored
 from demur.methods import BY_NAME
+from demur.prompts.tool_calls import calls_of
 from demur.records import FloatArray, IntArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
@@ -288,3 +289,11 @@ def test_whoever_loads_a_router_may_say_where_unknown_prompts_go(tmp_path: Path)
     assert Router.load(tmp_path, encoder=Directions()).route("poem").role == "strong"
     with pytest.raises(InputError, match="unknown is 'cheap'; use strong, weak, score"):
         Router.load(tmp_path, encoder=Directions(), unknown="cheap")  # type: ignore[arg-type]
+
+
+def test_calls_of_tools_have_no_words() -> None:
+    """Four texts of 40 words beside four calls: 20 words on average, so that they are not texts."""
+    call = '[{"name": "weather", "arguments": {"city": "Oslo"}}]'
+    assert calls_of(call) is not None
+    assert why(ACROSS, said(call), said(" ".join(["word"] * 40))) == ""
+    assert why(ACROSS, said(call), said(" ".join(["word"] * 41))) == ONE_EQUAL
