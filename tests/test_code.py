@@ -127,3 +127,23 @@ def test_a_text_without_fences_is_code_up_to_2000_characters() -> None:
 )
 def test_layout_quotes_comments_and_own_names_make_no_difference(a: str, b: str, same: bool) -> None:
     assert same_meaning(a, b) is same
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}', True),
+        ('[{"a": 1, "b": null}]', '[{"b": null,\n "a": 1}]', True),
+        ('{"a": true}', '{"a": false}', False),
+        ('[{"a": 1}, {"a": 2}]', '[{"a": 2}, {"a": 1}]', False),
+    ],
+)
+def test_json_is_compared_by_its_values(a: str, b: str, same: bool) -> None:
+    assert same_meaning(a, b) is same
+
+
+def test_json_with_objects_is_code_whatever_it_says_and_however_long() -> None:
+    text = '[{"text": "one two three four five six"}]'
+    assert code_of(text) == text
+    assert code_of('[{"text": "%s"}]' % ("word " * 500)) is not None
+    assert code_of("{one two three four five six}") is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.meaning.entailment import shipped_entailment
-from demur.meaning.languages import bare, is_english, numerals, without_question
+from demur.meaning.languages import bare, is_english, language_of, numerals, without_question
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,17 @@ def test_a_long_answer_keeps_its_question() -> None:
 )
 def test_number_words_and_digits_of_other_scripts_are_read(text: str, plain: str) -> None:
     assert numerals(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("What is the capital of France?", "en"),
+        ("What is the", ""),  # nine letters are too few to tell
+        ("Blue birds fly", "en"),  # twelve are enough
+        ("Was ist die Hauptstadt von Australien?", "de"),
+        ("中国的首都是哪里", "zh"),
+    ],
+)
+def test_a_language_has_its_code(text: str, language: str) -> None:
+    assert language_of(text) == language

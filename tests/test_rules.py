@@ -429,3 +429,47 @@ def test_times_by_hand(text: str, minutes: int | None, dimension: str, digits: i
     assert read == (None if minutes is None else (Fraction(minutes), dimension, digits))
     assert same_meaning("10:20", "5:10") is None  # as ratios they are equal
     assert same_meaning("10:20", "5:11") is False
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("Oh no!", "oh no", True),
+        ("Stop!!", "stop", True),
+        ("hi n!", "hi n", None),  # a factorial
+        ("n!", "n", None),
+        ("Paris, France", "Paris France", True),
+        ("a, b", "a b", None),  # a list of letters
+        ("1, 2", "1 2", None),
+        ("x; y", "x y", None),
+        ("a . b", "a b", True),
+        ("4 May, 1999", "4 May 1999", True),  # a year is no item of a list
+        ("Paris - France", "Paris France", True),
+        ("Paris – France", "Paris France", True),
+        ("a - b", "a b", None),  # arithmetic
+        ("5 - 3", "5 3", None),
+        ("5.", "5", True),
+        ("it is (Paris)", "it is Paris", True),
+        ("f (x)", "f x", None),  # no word stands in these brackets
+        ("_Paris_", "Paris", True),
+        ("_x_", "x", None),
+        ("**x**", "x", True),
+        ("`x y`", "x y", True),
+        ("U.S.A.", "USA", True),
+        ("5 mW", "5 MW", False),
+        ("5 m", "5 M", None),  # one letter may be a slip
+        ("5 g", "5 G", None),
+        ("The answer is: Paris", "Paris", True),
+        ("A: Paris", "Paris", True),
+        ("the Louvre", "Louvre", True),
+        ("a cat", "cat", True),
+        ("a few cats", "few cats", None),
+        ("x²", "x^2", True),
+        ("H₂O", "H2O", True),
+        ("5₂", "52", None),
+        ("№ 5", "number 5", True),
+        ("5 ºC", "5 °C", True),
+    ],
+)
+def test_punctuation_goes_where_it_means_nothing(a: str, b: str, same: bool | None) -> None:
+    assert same_meaning(a, b) is same
