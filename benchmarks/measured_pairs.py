@@ -21,7 +21,7 @@ from demur.labels.targets import hard_targets, margin_targets
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.prompts.grading import grade, numeric
-from demur.records import FloatArray, Prompt, Sample
+from demur.records import FloatArray, Preference, Prompt, Sample
 from demur.sampling.pair import PairSamples
 from environment import shared_rows
 from nq_open import STRONG, WEAK, both, correctness, label_kinds
@@ -131,6 +131,12 @@ def nq_open() -> Iterator[Pair]:
     yield replace(pair.only(identified), name=f"{pair.name}, memberships known ({identified.mean():.0%})")
 
 
+def _of_every(prompts: Sequence[Prompt], rows: Sequence[Preference]) -> FloatArray:
+    """(n,) targets; a prompt whose samples cannot tell is a tie, so that every kind is measured on the same prompts."""
+    known = {row.id: row.target for row in rows}
+    return np.array([known.get(prompt.id, 0.5) for prompt in prompts])
+
+
 def from_texts(
     name: str, prompts: Sequence[Prompt], weak: list[list[Sample]], strong: list[list[Sample]], numbers: bool = False
 ) -> Pair:
@@ -140,11 +146,11 @@ def from_texts(
     for shown, kind in KINDS.items():
         config = LabelConfig(kind=kind, entailment="exact")
         found = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong")
-        targets[shown] = np.array([row.target for row in found.preferences])
+        targets[shown] = _of_every(prompts, found.preferences)
     agreed = label_prompts(
         prompts, samples, meanings, LabelConfig("agreement", entailment="exact"), weak="weak", strong="strong"
     )
-    targets["agreement"] = np.array([row.target for row in agreed.preferences])
+    targets["agreement"] = _of_every(prompts, agreed.preferences)
     questions = [prompt.text for prompt in prompts]
     own = meanings(questions, [[one.text for one in a] for a in weak]).ids
     joint = joint_clusters(prompts, weak, strong, meanings).ids

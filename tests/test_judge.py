@@ -266,3 +266,16 @@ def test_a_half_right_answer_counts_as_right_and_scores_have_their_intervals() -
     low, high = found.scores["a"][1:]
     assert 0 <= low < 25 < high < 75
     assert (100 - high, 100 - low) == found.scores["b"][1:]
+
+
+def test_a_judge_agrees_where_it_names_exactly_the_correct_answers() -> None:
+    """a and b are correct: naming a alone, or all three, is no agreement."""
+    correct = {"a": 1.0, "b": 1.0, "c": 0.0}
+    items = [JudgeItem(f"q{i}", "r", {"a": "x", "b": "y", "c": "z"}, correct) for i in range(3)]
+    places = [{name: order.index(name) + 1 for name in order} for order in orders_of(items)]
+    named = (["a"], ["a", "b"], ["a", "b", "c"])
+    replies = [" and ".join(f"LLM {place[name]}" for name in names) for names, place in zip(named, places, strict=True)]
+    found = report("judge", items, replies)
+    assert found.agreement is not None
+    assert found.agreement[0] == pytest.approx(1 / 3)
+    assert found.told == 3
