@@ -1,10 +1,11 @@
 """What the gateway adds to a request of each API: chat completions, Messages, Responses; one upstream, one run.
 
-Every round asks each API once directly, once through the gateway with a model's own name, and once routed, plain and
-streamed, in turn: whatever else the machine does meets all of them alike. One request is under way at a time. What is
-added is a quantile of the times through the gateway minus the same quantile of the direct ones: the median, and the
-fastest tenth, which other work on the machine disturbs least. Intervals are 95 %, by bootstrap over rounds. Then, in
-blocks that alternate, the processor time of the gateway's process per request.
+Every round asks each API once directly and once through the gateway, plain and streamed, in an order that is drawn
+anew: whatever else the machine does meets all of them alike. One request is under way at a time. First the model is
+named, then it is `demur`. What is added is a quantile of the times through the gateway minus the same quantile of the
+direct ones: the median, and the fastest tenth and fiftieth, which other work on the machine disturbs least. Intervals
+are 95 %, by bootstrap over rounds. Then, in blocks that alternate, the processor time of the gateway's process per
+request.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from gateway import DEMUR, UPSTREAM, process
 from served_gateway import demur_command
 
 WARM = 40
+LEVELS = (0.02, 0.1, 0.5)
 DRAWS = 400  # of the bootstrap
 BLOCKS, BLOCK = 10, 100  # of requests, for processor time
 APIS = ("chat", "messages", "responses")
@@ -101,9 +103,10 @@ class Kind:
         return json.dumps({"model": self.model, "stream": self.stream, **said, **more}).encode()
 
 
-def kinds() -> list[Kind]:
-    """All of them, in the order of a round."""
-    ways = (("direct", UPSTREAM, "large"), ("passed", DEMUR, "large"), ("routed", DEMUR, "demur"))
+def kinds(*only: str) -> list[Kind]:
+    """Those of a round that goes these ways."""
+    every = (("direct", UPSTREAM, "large"), ("passed", DEMUR, "large"), ("routed", DEMUR, "demur"))
+    ways = [one for one in every if one[0] in only]
     return [
         Kind(api, way, port, model, stream) for stream in (False, True) for way, port, model in ways for api in APIS
     ]
@@ -162,7 +165,7 @@ def cpu_milliseconds(pid: int) -> float:
 
 def report_cpu(connection: http.client.HTTPConnection, pid: int) -> None:
     """Processor time of the gateway per request, in blocks that alternate."""
-    every = [kind for kind in kinds() if kind.way != "direct"]
+    every = kinds("passed", "routed")
     spent: dict[Kind, list[float]] = {kind: [] for kind in every}
     for _ in range(BLOCKS):
         for kind in every:
@@ -191,18 +194,18 @@ def main() -> None:
         served = stack.enter_context(process(demur_command(Path(name), upstream=UPSTREAM, port=DEMUR), 1))
         wait(DEMUR)
         connections = {port: http.client.HTTPConnection("127.0.0.1", port, timeout=60) for port in (UPSTREAM, DEMUR)}
-        every = kinds()
-        found: dict[Kind, list[float]] = {kind: [] for kind in every}
-        for turn in range(WARM + rounds):
-            for kind in every[turn % len(every) :] + every[: turn % len(every)]:
-                taken = milliseconds(connections[kind.port], kind)
-                if turn >= WARM:
-                    found[kind].append(taken)
-        times = {(kind.api, kind.way, kind.stream): np.array(values) for kind, values in found.items()}
-        print(f"ms added, {rounds} rounds; aim: at most {AIM} ms beyond chat completions")
-        for way in ("passed", "routed"):
+        print(f"ms added; aim: at most {AIM} ms beyond chat completions")
+        for way, count in (("passed", 4 * rounds), ("routed", rounds)):
+            every = kinds("direct", way)
+            found: dict[Kind, list[float]] = {kind: [] for kind in every}
+            for turn in range(WARM + count):
+                for i in rng.permutation(len(every)):
+                    taken = milliseconds(connections[every[i].port], every[i])
+                    if turn >= WARM:
+                        found[every[i]].append(taken)
+            times = {(kind.api, kind.way, kind.stream): np.array(values) for kind, values in found.items()}
             for stream in (False, True):
-                for level in (0.1, 0.5):
+                for level in LEVELS:
                     report(times, way, stream, level, rng)
         report_cpu(connections[DEMUR], served.pid)
 

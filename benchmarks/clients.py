@@ -38,6 +38,7 @@ from served_gateway import demur_command
 
 MODELS = {"small": "smollm2-135m", "large": "qwen2.5-coder-1.5b"}
 READY = "Reply with the word ready."
+ASK_SMALL, TO_SMALL = ("anthropic", "agents", "langchain"), "demur@2"  # no score is so high: the small model answers
 SLOTS, CONTEXT = 2, 16_384
 PASSED_OVER = HOP_HEADERS - {"accept-encoding", "server"}  # of the headers, by a recorder
 SECONDS = 300  # of a client, for all that it is asked
@@ -418,7 +419,8 @@ def main() -> None:
 
         for which, (client, code, home, needs) in python.items():
             if wanted(which):
-                rows += ask(client, [str(peer_python(home, needs)), "-c", code, address], folder)
+                told = code.replace('"demur"', f'"{TO_SMALL}"') if which in ASK_SMALL else code
+                rows += ask(client, [str(peer_python(home, needs)), "-c", told, address], folder)
         if wanted("ai"):
             script = node_folder() / "clients.mjs"
             script.write_text(AI_SDK)
@@ -428,11 +430,11 @@ def main() -> None:
             fewer = [f"-cfeatures.{one}=false" for one in ("shell_tool", "unified_exec", "goals", "multi_agent")]
             fewer += [f"-cinclude_{one}=false" for one in ("environment_context", "permissions_instructions")]
             fewer += ["-cinclude_apps_instructions=false", f"-cmodel_instructions_file={folder}/brief.md"]
-            told = ["exec", "--skip-git-repo-check", "-cweb_search=disabled", *fewer, READY]
-            rows += agent("@openai/codex 0.171.0", "codex", told, folder, file)
+            asked = ["exec", "--skip-git-repo-check", "-cweb_search=disabled", *fewer, READY]
+            rows += agent("@openai/codex 0.171.0", "codex", asked, folder, file)
         if wanted("claude"):
-            told = ["-p", READY, "--system-prompt", "Be brief.", "--tools", ""]
-            rows += agent("@anthropic-ai/claude-code 2.1.332", "claude", told, folder, file)
+            asked = ["-p", READY, "--system-prompt", "Be brief.", "--tools", ""]
+            rows += agent("@anthropic-ai/claude-code 2.1.332", "claude", asked, folder, file)
         counts = [f"{len(one.passed)} to {side}" for side, one in zip(MODELS, models, strict=True)]
         print(f"requests: {', '.join(counts)}")
         print_identity(front.passed, [one for recorder in models for one in recorder.passed])

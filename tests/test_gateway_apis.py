@@ -329,6 +329,52 @@ async def test_what_the_weak_model_refuses_the_strong_one_answers(tmp_path: Path
             assert reason in headers["x-demur-reason"]
 
 
+# -- conversations -----------------------------------------------------------------------------------------------------
+
+
+def history(api: Api, *turns: tuple[str, Any]) -> bytes:
+    """A request with what was said before it; a tool's turn is its result."""
+    messages: list[dict[str, Any]] = []
+    for role, said in turns:
+        if role != "tool":
+            messages.append({"role": role, "content": said})
+        elif api is MESSAGES_API:
+            call = {"type": "tool_use", "id": "toolu_01", "name": "f", "input": {}}
+            result = {"type": "tool_result", "tool_use_id": "toolu_01", "content": said}
+            messages += [{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+        elif api is RESPONSES_API:
+            messages.append({"type": "function_call", "call_id": "call_01", "name": "f", "arguments": "{}"})
+            messages.append({"type": "function_call_output", "call_id": "call_01", "output": said})
+        else:
+            call = {"id": "call_01", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+            messages.append({"role": "tool", "tool_call_id": "call_01", "content": said})
+    said_as: dict[str, Any] = {"input" if api is RESPONSES_API else "messages": messages}
+    return api.body("", **said_as)
+
+
+@each
+async def test_a_conversation_stays_with_the_strong_model(tmp_path: Path, api: Api) -> None:
+    async with gateway(tmp_path) as found, speaking(found) as heard:
+        await post(found, api, history(api, ("user", HARD)))
+        _, headers, _ = await post(
+            found, api, history(api, ("user", HARD), ("assistant", "large says"), ("user", EASY))
+        )
+        assert "the conversation stays with its model" in headers["x-demur-reason"]
+        assert [one.role for one in heard] == ["strong", "strong"]
+        assert (await post(found, api, history(api, ("user", EASY + " alone"))))[1]["x-demur-model"] == "small"
+
+
+@each
+async def test_a_tool_loop_never_changes_its_model(tmp_path: Path, api: Api) -> None:
+    """Its results are not routed: a hard text in one changes nothing."""
+    async with gateway(tmp_path) as found, speaking(found) as heard:
+        for turns in range(4):
+            results = [("tool", HARD)] * turns
+            assert (await post(found, api, history(api, ("user", EASY), *results)))[0] == 200
+        assert {one.role for one in heard} == {"weak"}
+
+
 # -- Responses: answers that an upstream keeps -------------------------------------------------------------------------
 
 

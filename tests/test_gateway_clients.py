@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from apis import speaking
 from conftest import EVERYTHING, missing, needed
 from demur.models.catalogue import cache_folder
 from environment import peer_python
@@ -204,3 +205,20 @@ async def test_the_node_client(tmp_path: Path) -> None:
             "NotFoundError model_not_found",
             "demur",
         ]
+
+
+async def test_the_official_client_asks_responses(tmp_path: Path) -> None:
+    openai = needed("openai")
+    async with gateway(tmp_path) as found, speaking(found) as heard:
+        client = openai.AsyncOpenAI(base_url=f"{found.address}/v1", api_key="none", max_retries=0)
+        answer = await client.responses.create(model="demur", input=HARD)
+        assert (answer.output_text, answer.usage.input_tokens, answer.model) == ("large says", 11, "large")
+        streamed = [event async for event in await client.responses.create(model="demur", input=HARD, stream=True)]
+        assert streamed[-1].type == "response.completed"
+        again = await client.responses.create(model="demur", input="aaa", previous_response_id=answer.id)
+        assert again.model == "large"
+        with pytest.raises(openai.BadRequestError) as wrong:
+            await client.responses.create(model="demur", input="aaa", previous_response_id="resp_nobody")
+        assert wrong.value.code == "previous_response_not_found"
+        await client.close()
+    assert [one.role for one in heard] == ["strong"] * 3

@@ -16,7 +16,7 @@ from demur.gateway.decision.abilities import kind_of
 from demur.gateway.decision.conversations import Identity
 from demur.gateway.decision.question import read_question
 from demur.gateway.decision.routed_text import RoutedText
-from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.http.openai_bodies import ApiError, parse_body
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.protocols.responses import RESPONSES
@@ -214,6 +214,18 @@ def test_no_request_and_no_answer_breaks_their_reading(protocol: Protocol, field
     protocol.begins(value)
     assert isinstance(protocol.failure(value), str)
     whole_tokens(json.dumps(value).encode(), 1, protocol)
+
+
+@given(st.sampled_from([(protocol, name) for protocol in PROTOCOLS for name in sorted(protocol.members)]), st.data())
+def test_no_spelling_of_a_member_that_is_read_passes_beside_it(read: tuple[Protocol, str], data: st.DataObject) -> None:
+    protocol, name = read
+    spelled = "".join(data.draw(st.sampled_from([one, one.upper(), f"\\u{ord(one):04x}"])) for one in name)
+    raw = f'{{"model":"demur","{spelled}":1}}'.encode()
+    if spelled == name != "model":
+        assert name in parse_body(raw, protocol.members)[1]
+    else:
+        with pytest.raises(ApiError):
+            parse_body(raw, protocol.members)
 
 
 def test_which_api_a_path_belongs_to() -> None:
