@@ -96,6 +96,7 @@ def test_a_tool_loop_goes_on_with_the_same_ask() -> None:
 def test_a_summary_in_a_tool_loop_is_known_by_its_calls() -> None:
     second = turn(user("hi"), *called(), *called("call_second77"))
     compacted = turn(user("Summary of all so far."), *called("call_second77"), *called("call_third888"))
+    assert compacted.loops
     found = next(name for name in compacted.known if name in second.names)
     assert found in compacted.ongoing
 

@@ -75,7 +75,9 @@ def test_a_beginning_is_held_only_by_the_same_words_lately() -> None:
     begins = Turn(("n",), ("n",), ask="old", begins=True)
     assert stays(begins, found(), costs(), NOW)
     assert stays(begins, found(at=NOW - 700), costs(), NOW) == ""
-    assert stays(begins, found(ask=""), costs(), NOW) == ""  # the client forced it
+    assert stays(begins, found(chosen=False), costs(), NOW) == ""  # the client forced it
+    again = Turn(("n",), ("n",), ask="old")
+    assert stays(again, found(chosen=False), costs(strong_answer=10_000), NOW)  # of a history it is another try
     assert stays(replace(begins, ask="new"), found(), costs(), NOW) == ""
 
 
@@ -83,10 +85,10 @@ def test_what_is_kept_of_a_turn() -> None:
     first = kept(NEW, None, "weak", chosen=True, tokens=50, now=NOW)
     assert first == Held("weak", "new", NOW, 50, asks=1, requests=1)
     looped = kept(replace(LOOP, ask="new"), Found(first, "n"), "weak", chosen=False, tokens=60, now=NOW + 1)
-    assert looped == Held("weak", "new", NOW + 1, 60, asks=1, requests=2)
+    assert looped == Held("weak", "new", NOW + 1, 60, asks=1, requests=2, chosen=True)
     then = kept(replace(NEW, ask="other"), Found(looped, "n"), "strong", chosen=True, tokens=70, now=NOW + 2)
     assert then == Held("strong", "other", NOW + 2, 70, asks=2, requests=3, mixed=True)
     forced = kept(replace(NEW, ask="last"), Found(then, "n"), "strong", chosen=False, tokens=80, now=NOW + 3)
-    assert (forced.ask, forced.mixed) == ("", True)
+    assert (forced.ask, forced.chosen, forced.mixed) == ("last", False, True)
     again = kept(Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW)
     assert again == Held("weak", "x", NOW, 5)

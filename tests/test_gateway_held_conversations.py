@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,4 +83,16 @@ async def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.Monk
         await held.keep([f"n{at}"], Held("weak", "", float(at)))
     assert [row[0] for row in table.execute("select name from conversations order by name")] == ["n2", "n3"]
     assert list(held._own) == ["n2", "n3"]
+    held.close()
+
+
+async def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
+    table = SqliteTable(str(tmp_path / "c.sqlite"))
+    await HeldConversations(table).keep(["x"], ONE)
+    table.execute("alter table conversations drop column chosen")
+    table.close()
+    held = HeldConversations(SqliteTable(str(tmp_path / "c.sqlite")))
+    assert await held.find(["x"]) == Found(replace(ONE, chosen=False), "x")
+    await held.keep(["x"], ONE)
+    assert await held.find(["x"]) == Found(ONE, "x")
     held.close()

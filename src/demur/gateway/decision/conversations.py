@@ -74,7 +74,7 @@ def turn_of(fields: Mapping[str, Any], *, key: str, identity: Identity) -> Turn 
     scope = _digest(key, user if isinstance(user, str) else "")
     asks = _last_asks(messages)
     ask = _digest(asks[0].text) if asks else ""
-    loops = bool(asks) and _goes_on(messages[asks[0].place + 1 :])
+    loops = _goes_on(messages[asks[0].place + 1 :] if asks else messages)
     if identity.named:
         name = _digest("named", key, identity.named)
         return Turn((name,), (name,), ask, loops=loops)

@@ -21,12 +21,13 @@ class Held:
     """What is known of a conversation after its last request."""
 
     role: Role  # that answered, or was to
-    ask: str  # `Turn.ask` that demur chose this model for; empty where the client or an outage did
+    ask: str  # `Turn.ask` of that request
     at: float  # seconds since 1970
     tokens: int = 0  # of the last request, estimated: so many a prompt cache may hold
     asks: int = 1
     requests: int = 1
     mixed: bool = False  # both models have answered in it
+    chosen: bool = True  # by demur, for what the ask says; False: by the client, or because the other one was down
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> s
         return ""
     held = found.held
     if turn.begins:  # of a beginning it is not known whether it is another try or another conversation
-        again = _same_ask(turn, held) and now - held.at < REPEATED_SECONDS
+        again = held.chosen and _same_ask(turn, held) and now - held.at < REPEATED_SECONDS
         return "the conversation stays with its model, for the same words again" if again else ""
     if turn.loops or _same_ask(turn, held):
         return "the conversation stays with its model"
@@ -98,17 +99,18 @@ def kept(turn: Turn, before: Found | None, role: Role, *, chosen: bool, tokens: 
     """A conversation's record after this turn. ``chosen``: demur chose the model for what the ask says."""
     held = before.held if before else None
     if held is None or (turn.begins and not _same_ask(turn, held)):
-        return Held(role, turn.ask if chosen else "", now, tokens)
+        return Held(role, turn.ask, now, tokens, chosen=chosen)
     goes_on = turn.loops or _same_ask(turn, held)
     return replace(
         held,
         role=role,
-        ask=turn.ask if chosen or _same_ask(turn, held) else "",
+        ask=turn.ask,
         at=now,
         tokens=tokens,
         asks=held.asks + (not goes_on),
         requests=held.requests + 1,
         mixed=held.mixed or held.role != role,
+        chosen=chosen or (goes_on and held.chosen),
     )
 
 

@@ -27,6 +27,7 @@ MOST_ROWS, SWEEP_EVERY = 200_000, 1_000  # names in a database, and writes betwe
 WAIT_SECONDS, REST_SECONDS = 0.5, 5.0  # for the database, and before one that failed is asked again
 MEMORY = ":memory:"
 _TYPES = {"str": "text", "float": "double precision", "int": "bigint", "bool": "boolean"}
+_DEFAULTS = {"text": "''", "double precision": "0", "bigint": "0", "boolean": "false"}
 COLUMNS = {field.name: _TYPES[str(field.type).replace("Role", "str")] for field in fields(Held)}
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _FRESH = ", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS)
@@ -92,6 +93,10 @@ def _prepare(execute: Callable[[str], Any]) -> None:
     columns = ", ".join(f'"{name}" {kind} not null' for name, kind in COLUMNS.items())
     execute(f"create table if not exists conversations (name text primary key, {columns})")
     execute('create index if not exists conversations_at on conversations ("at")')
+    there = {column[0] for column in execute("select * from conversations limit 0").description}
+    for name, kind in COLUMNS.items():
+        if name not in there:
+            execute(f'alter table conversations add column "{name}" {kind} not null default {_DEFAULTS[kind]}')
 
 
 def open_table(ledger: str, folder: Path | None) -> Table:
@@ -168,5 +173,5 @@ class HeldConversations:
 
 
 def _held(values: Sequence[Any]) -> Held:
-    role, ask, at, tokens, asks, requests, mixed = values
-    return Held(role, ask, at, tokens, asks, requests, bool(mixed))
+    role, ask, at, tokens, asks, requests, mixed, chosen = values
+    return Held(role, ask, at, tokens, asks, requests, bool(mixed), bool(chosen))
