@@ -22,8 +22,10 @@ from demur.gate.gate import HEAD_TOKENS
 from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.decision.check_form import requested_form
 from demur.gateway.decision.decider import Decider
+from demur.gateway.decision.held import Held
 from demur.gateway.decision.question import Question
-from demur.gateway.http.json_edit import without_logprobs
+from demur.gateway.decision.thinking import LEFT_OUT, foreign, without_thinking
+from demur.gateway.http.json_edit import Body, without_logprobs
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer, is_temporary
 from demur.gateway.upstreams.calls import Call, charge_if_cut, charge_unanswered
@@ -55,6 +57,18 @@ class Outgoing:
     headers: Mapping[str, str]
     protocol: Protocol
     unproven: bool = False  # the weak model may not be able to answer such a request
+    chosen: bool = False  # demur chose the model, so that it may be another one than before
+    held: Held | None = None  # what is known of the conversation
+
+    def body(self, role: Role) -> tuple[Body, str]:
+        """The body for a model, and what was left out of it, in words."""
+        thinking = self.question.thinking
+        if not self.chosen or not (thinking.before or thinking.since):
+            return self.question.body, ""
+        before, since = foreign(thinking, self.held, role)
+        if not before and not since:
+            return self.question.body, ""
+        return without_thinking(self.question.body, before=before, since=since), f"; {LEFT_OUT}"
 
     def charge_unanswered(self, calls: list[Call], role: Role) -> Callable[[float], None]:
         """Takes the seconds of a request that was sent to a model and not answered, and records what it may cost."""
@@ -87,7 +101,7 @@ class DraftChecker:
             raise
 
     async def _send(self, changed: Mapping[str, object]) -> Answer:
-        body = self._upstream.request(self._sent.question.body, **changed)
+        body = self._upstream.request(self._sent.body("weak")[0], **changed)
         sent = self._sent
         unanswered = sent.charge_unanswered(self._calls, "weak")
         return await self._upstream.send(

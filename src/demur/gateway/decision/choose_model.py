@@ -18,6 +18,7 @@ from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays
 from demur.gateway.decision.question import Question
+from demur.gateway.decision.thinking import pinned
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.settings import GatewaySettings
@@ -101,6 +102,8 @@ class Chooser:
         role = locked(question.turn, found)
         if role:
             return Choice(role, "a tool loop stays with the model that it began with")
+        if pinned(question.thinking, found.held if found else None):
+            return Choice("strong", "signed thinking goes on, of a conversation that is not known: the strong model's")
         if not question.text.strip():
             return Choice(found.held.role if found else settings.default, "the request has no text to route")
         asks_anew = threshold is not None and question.turn is not None and question.turn.begins

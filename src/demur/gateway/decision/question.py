@@ -13,6 +13,7 @@ from demur.gateway.decision.abilities import kind_of
 from demur.gateway.decision.conversations import Identity, Turn, conversation_name, turn_of
 from demur.gateway.decision.learned import Kind
 from demur.gateway.decision.routed_text import RoutedText
+from demur.gateway.decision.thinking import NONE, Thinking, thinking_in
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, clean, parse_body
 from demur.gateway.protocols.protocol import Protocol
@@ -43,6 +44,7 @@ class Question:
     kept_share: float = 1.0  # of the strong share: less while a budget of its key tapers
     key: str = ""  # name of the client's key
     continues: str = ""  # the id of an earlier answer, which an upstream keeps
+    thinking: Thinking = NONE  # in its history
     refused: ApiError | None = None  # why it cannot be routed
 
 
@@ -86,7 +88,8 @@ def read_question(
         text = texts.find(fields, named=identity.text, key=key, context_characters=settings.context_characters)
     except ApiError as error:  # raised when a model is chosen: the record of the request names its model
         return replace(question, refused=error)
-    return replace(question, text=text, turn=turn_of(fields, key=key, identity=identity) if settings.sticky else None)
+    turn = turn_of(fields, key=key, identity=identity) if settings.sticky else None
+    return replace(question, text=text, turn=turn, thinking=thinking_in(raw, given))
 
 
 def _most_tokens(fields: Mapping[str, Any]) -> int:

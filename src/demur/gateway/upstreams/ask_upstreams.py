@@ -64,7 +64,8 @@ async def first_answer(
     for side, then in pairwise(order):
         assert side is not None, "None stands last"
         upstream, asked_at = upstreams[side], time.perf_counter()
-        body = upstream.request(sent.question.body, model=choice.model or upstream.endpoint.model)
+        whole, left_out = sent.body(side)
+        body = upstream.request(whole, model=choice.model or upstream.endpoint.model)
         unproven = side == "weak" and sent.unproven
         try:
             unanswered = sent.charge_unanswered(calls, side)
@@ -77,7 +78,8 @@ async def first_answer(
             refused = error.refused
             reason += f"; {error}, so the {then} model answers"
             continue
-        found = Sent(side, upstream.endpoint.model, answer, reason, answer.began - asked_at, side != role, refused)
+        said = reason + left_out
+        found = Sent(side, upstream.endpoint.model, answer, said, answer.began - asked_at, side != role, refused)
         refused = side == "weak" and not choice.forced and is_refusal(answer.status, unproven=unproven)
         if then and (refused or is_temporary(answer.status)):
             refusal = found if refused and answer.whole is not None else None
