@@ -107,9 +107,9 @@ def sampled(tmp_path: Path, pair: pairs.Pair, prices: str = "") -> str:
 def test_labels_on_texts_need_what_the_models_state(tmp_path: Path, writers: pairs.Pair) -> None:
     run, before = sampled(tmp_path, writers), statements(writers)
     with pytest.raises(InputError, match="none of 24 prompts can be told"):
-        demur.label(run=run, entailment="exact", state_answers="off")
+        demur.label(run=run, entailment="exact")
     assert statements(writers) == before
-    labels = demur.label(run=run, entailment="exact")  # auto: these endpoints cost nothing
+    labels = demur.label(run=run, entailment="exact", state_answers="auto")  # these endpoints cost nothing
     assert statements(writers) == before + 2 * 24 * 4
     targets = {row.id: row.target for row in labels.preferences}
     assert min(y for name, y in targets.items() if name.startswith("sum")) > max(
@@ -126,7 +126,7 @@ def test_labels_on_texts_need_what_the_models_state(tmp_path: Path, writers: pai
 def test_models_that_cost_money_are_not_asked_unless_told_to(tmp_path: Path, writers: pairs.Pair) -> None:
     run, before = sampled(tmp_path, writers, "#usd=1/2"), statements(writers)
     with pytest.raises(InputError, match="none of 24 prompts can be told"):
-        demur.label(run=run, entailment="exact")
+        demur.label(run=run, entailment="exact", state_answers="auto")
     assert statements(writers) == before
     labels = demur.label(run=run, entailment="exact", state_answers="on")
     assert statements(writers) == before + 2 * 24 * 4
@@ -136,7 +136,7 @@ def test_models_that_cost_money_are_not_asked_unless_told_to(tmp_path: Path, wri
 def test_an_endpoint_that_is_gone_stops_only_who_insists(tmp_path: Path) -> None:
     with pairs.running_pair(None, (wrapped(pairs.weak, 1), pairs.strong)) as found:
         run = sampled(tmp_path, found)
-    labels = demur.label(run=run, entailment="exact")
+    labels = demur.label(run=run, entailment="exact", state_answers="auto")
     assert any(note.startswith("final answers of long texts are not stated: small at") for note in labels.notes)
     with pytest.raises(EndpointError):
         demur.label(run=run, entailment="exact", state_answers="on")

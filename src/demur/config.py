@@ -159,8 +159,8 @@ class LabelConfig:
     )
     rules: bool = field(default=True, metadata={"help": "Decide numbers, dates and units by rule first."})
     state_answers: Literal["auto", "on", "off"] = field(
-        default="auto",
-        metadata={"help": "Each model states the final answer of its long texts: auto (where that is free), on, off."},
+        default="off",
+        metadata={"help": "Each model states the final answer of its long texts: off, auto (where that is free), on."},
     )
 
     @property

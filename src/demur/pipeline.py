@@ -267,7 +267,7 @@ def label(
     max_usd: float | None = None,
     entailment: str | Entailment = "shipped",
     rules: bool = True,
-    state_answers: str = "auto",
+    state_answers: str = "off",
     grader: Grader | None = None,
     encoder: str | Encoder | None = None,
     allow_endpoints: Sequence[str] = (),
