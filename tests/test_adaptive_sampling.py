@@ -127,7 +127,7 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     questions = write_questions(tmp_path / "p.jsonl", COLOURS + SUMS, gold=False)
     said: list[PairEstimate] = []
     prices = {"weak_usd": "0/100", "strong_usd": "0/1000"}
-    for max_usd in (3.5, 2.0):
+    for max_usd in (4.0, 2.0):
         given = {**pair.names, **prices, "max_usd": max_usd, "run": str(tmp_path / "run")}
         demur.sample(questions, **given, dry_run=True, announce=said.append)
     assert choices(pair) == 0
@@ -138,7 +138,7 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     assert said[0].expected_usd == pytest.approx(expected)
     assert said[0].sentence.startswith(f"to sample: about {24 * (2 + UNSETTLED * 3):.0f} answers, at most 120, on 12 ")
     assert f"at most ${most:.4f}, ${expected:.4f} expected" in said[0].sentence
-    assert "max_usd leaves $3.5000, which allows the expected number, not the largest" in said[0].sentence
+    assert "max_usd leaves $4.0000, which allows the expected number, not the largest" in said[0].sentence
     assert "max_usd leaves $2.0000, which allows less than expected" in said[1].sentence
 
 

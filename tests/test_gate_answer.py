@@ -9,6 +9,7 @@ from demur.gate.answer import Answered
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.router import Router
 from demur.records import Sample
+from demur.routing.prompt_router import Decision
 from test_artifact import make
 
 BY_SHARE = (0.0, 0.0, 0.0, 0.0, -1.0, 0.0)  # the score falls by the share of samples that mean what the draft does
@@ -58,3 +59,9 @@ async def test_without_a_gate_one_model_is_asked_once() -> None:
     assert found.path == "the prompt alone"
     with pytest.raises(Exception, match="the prompt is empty"):
         await Router(router).aanswer(" ")  # nobody is asked
+
+
+def test_an_answer_to_a_prompt_that_cannot_be_told_names_the_setting() -> None:
+    decision = Decision("large", "strong", 0.9, 0.5, "like unknown prompts", (), stage="unknown", unknown=True)
+    found = Answered("?", decision, "an answer", (("strong", Sample(0, "an answer", None, "stop", 5, 2)),))
+    assert found.path == "the setting `unknown`: it is like prompts whose samples could not tell"

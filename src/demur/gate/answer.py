@@ -31,6 +31,8 @@ class Answered:
     def path(self) -> str:
         """The stages that produced the answer, as lines of text."""
         weak = [sample for role, sample in self.asked if role == "weak"]
+        if self.decision.stage == "unknown":
+            return "the setting `unknown`: it is like prompts whose samples could not tell"
         if self.decision.stage == "prompt":
             return "the prompt alone"
         extra = len(weak) - 1

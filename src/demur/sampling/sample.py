@@ -23,7 +23,7 @@ from demur.sampling.refused import Refusals, refused_prompts
 from demur.store import Store
 
 Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index
-UNSETTLED = 0.6  # of prompts, expected: what two samples of each model leave open (`benchmarks/adaptive_sampling.py`)
+UNSETTLED = 0.8  # of prompts, expected: two samples of each model left .82 open on NQ-Open, and .74 in the demo
 
 
 class Completer(Protocol):
