@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +30,7 @@ from demur.sampling.rounds import PairSamples
 from demur.sampling.sample import UNSETTLED, estimate
 from pairs import Pair, running_pair, write_questions
 
+CHILD = "import sys, demur; demur.sample(sys.argv[1], sys.argv[2], sys.argv[3], run=sys.argv[4], concurrency=1)"
 COLOURS, SUMS = 6, 6  # of a dozen questions: both models know the colours, and the weak one guesses at the sums
 
 
@@ -103,6 +109,33 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, pair: P
     demur.sample(questions, **pair.names, run=str(broken))
     assert contents(broken / "store.sqlite") == contents(whole / "store.sqlite")
     assert choices(pair) == expected - kept  # nothing that was paid for is asked again
+
+
+@pytest.mark.parametrize("after", [9, 30])
+def test_kill_9_in_either_round_loses_nothing_and_changes_nothing(tmp_path: Path, after: int) -> None:
+    """The first round takes 24 requests, the second 12; what was under way when the process died is asked again."""
+    with running_pair() as pair:
+        questions = write_questions(tmp_path / "p.jsonl", COLOURS + SUMS, gold=False)
+        whole, broken = tmp_path / "whole", tmp_path / "broken"
+        demur.sample(questions, **pair.names, run=str(whole))
+        expected = choices(pair)
+        sides = (pair.weak, pair.strong)
+        for side in sides:
+            side.requests.clear()
+            side.hang_seconds = 0.05
+        names = (pair.names["weak"], pair.names["strong"])
+        with subprocess.Popen([sys.executable, "-c", CHILD, str(questions), *names, str(broken)]) as child:
+            while sum(len(side.requests) for side in sides) < after and child.poll() is None:
+                time.sleep(0.005)
+            os.kill(child.pid, signal.SIGKILL)
+        kept = len(contents(broken / "store.sqlite")[0])
+        for side in sides:
+            side.requests.clear()
+            side.hang_seconds = 0.0
+        demur.sample(questions, **pair.names, run=str(broken))
+        assert 0 < kept < expected
+        assert choices(pair) == expected - kept
+        assert contents(broken / "store.sqlite") == contents(whole / "store.sqlite")
 
 
 def test_samples_of_a_fixed_number_are_used_by_a_range(tmp_path: Path, pair: Pair) -> None:
