@@ -6,16 +6,19 @@ import asyncio
 import gzip
 import json
 import re
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demur.gateway import app
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.read_body import check_structure, count_structure
@@ -105,6 +108,29 @@ async def test_a_large_body_keeps_no_tree_and_arrives_as_it_was(tmp_path: Path, 
     async with gateway(tmp_path) as found, upstream(keep, found):
         assert (await post(found, raw))[0] == 200
     assert seen == [raw.replace(b'"demur"', b'"small"')]
+
+
+async def test_a_large_body_is_counted_and_read_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_loop: list[tuple[str, bool]] = []
+
+    def watched(name: str) -> None:
+        real = getattr(app, name)
+
+        def watch(*given: Any, **named: Any) -> Any:
+            in_loop.append((name, threading.current_thread() is threading.main_thread()))
+            return real(*given, **named)
+
+        monkeypatch.setattr(app, name, watch)
+
+    watched("check_structure")
+    watched("read_question")
+    async with gateway(tmp_path) as found:
+        for padding, where in ((100, True), (70_000, False)):
+            in_loop.clear()
+            assert (await post(found, b'{"x":"' + b"a" * padding + b'",' + SAID + b"}"))[0] == 200
+            assert in_loop == [("check_structure", where), ("read_question", where)]
 
 
 # -- encodings ---------------------------------------------------------------------------------------------------------
