@@ -72,6 +72,8 @@ TESTS = {  # module -> the files that test it, the nearest first
 }
 ROUNDING = "a tolerance against rounding"
 EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
+    'meaning/quantities.py: elif word == "hundred" and 0 < group < 100 and group % 10: # nineteen hundred -> '
+    'elif word == "hundred" and 0 < group < 101 and group % 10: # nineteen hundred': "100 % 10 is 0",
     "labels/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "
     "np.sqrt(tokens.shape[1])] -> parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.5) / "
     "np.sqrt(tokens.shape[1])]": "what does not vary is 0, whatever divides it",

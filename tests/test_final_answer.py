@@ -305,3 +305,10 @@ def test_a_model_states_only_what_stands_in_the_text(statement: str, kept: str) 
     text = "They say that it is Paris, which is " + "very " * 20 + "large."
     assert stands_in(statement, text) == kept
     assert stands_in("Lyon", f"<think>Lyon?</think>{text}") == ""
+
+
+@pytest.mark.parametrize(
+    "program", ["x = [1]\nx[0] = [1, 2]\nans = 1", "x = [1]\nx[0] = 5\nans = 1", "x.y = [1]\nans = 1"]
+)
+def test_a_program_sets_names_alone(program: str) -> None:
+    assert program_value(program) is None

@@ -473,3 +473,8 @@ def test_times_by_hand(text: str, minutes: int | None, dimension: str, digits: i
 )
 def test_punctuation_goes_where_it_means_nothing(a: str, b: str, same: bool | None) -> None:
     assert same_meaning(a, b) is same
+
+
+@pytest.mark.parametrize(("a", "b"), [("x, bc", "x bc"), ("ab, 5", "ab 5")])
+def test_a_list_is_of_single_letters_or_digits(a: str, b: str) -> None:
+    assert same_meaning(a, b) is True

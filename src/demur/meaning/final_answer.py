@@ -145,7 +145,7 @@ def is_unread(answer: str, question: str = "") -> bool:
 
 def stands_in(statement: str, answer: str) -> str:
     """A statement of the final answer of a text, bare, where it is short and stands in the text; else ""."""
-    stated = _bare(statement.strip().split("\n", 1)[0])
+    stated = _bare(statement.strip().partition("\n")[0])
     short = stated and len(stated.split()) <= LONGEST_STATED
     return stated if short and says(without_thinking(answer), stated) else ""
 
@@ -185,7 +185,7 @@ def _stated(text: str, question: str) -> str:
 
 def _option(text: str, question: str) -> str:
     """The letter that the text begins or ends with, where the question lists options."""
-    first, last = text.split("\n", 1)[0], _sentences(text)[-1]
+    first, last = text.partition("\n")[0], _sentences(text)[-1]
     return _letter(first, question) or _letter(last, question)
 
 

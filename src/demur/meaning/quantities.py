@@ -218,7 +218,7 @@ def _scale(number: _Number | None, currency: str) -> _Number | None:
 def _in_words(key: str) -> _Number | None:
     """``twenty-one thousand apples``, ``an hour``: English number words at the start."""
     words = re.sub(r"(?<=ty)-(?=[a-z])", " ", key).split()
-    if words[:1] in (["a"], ["an"]) and words[1:2] and words[1] in ONE_OF:
+    if len(words) > 1 and words[0] in ("a", "an") and words[1] in ONE_OF:
         words[0] = "one"
     total, group, used, last = 0, 0, 0, ""
     for word in words:
