@@ -72,6 +72,10 @@ TESTS = {  # module -> the files that test it, the nearest first
 }
 ROUNDING = "a tolerance against rounding"
 EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
+    "meaning/dates.py: return Quantity(Fraction(((hour % 12 + 12 * late) * 60 + minute) % 1440), TIME_OF_DAY, digits) "
+    "-> return Quantity(Fraction(((((hour % 12) - (12 * late))) * 60 + minute) % 1440), TIME_OF_DAY, digits)": (
+        "twelve hours less are twelve hours more, modulo a day"
+    ),
     'meaning/quantities.py: elif word == "hundred" and 0 < group < 100 and group % 10: # nineteen hundred -> '
     'elif word == "hundred" and 0 < group < 101 and group % 10: # nineteen hundred': "100 % 10 is 0",
     "labels/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "

@@ -443,6 +443,9 @@ def test_times_by_hand(text: str, minutes: int | None, dimension: str, digits: i
         ("1, 2", "1 2", None),
         ("x; y", "x y", None),
         ("a . b", "a b", True),
+        ("a. b", "a b", True),
+        ("x 1. 2", "x 1 2", None),  # a decimal point, perhaps
+        ("1 a. b", "1 a b", True),
         ("4 May, 1999", "4 May 1999", True),  # a year is no item of a list
         ("Paris - France", "Paris France", True),
         ("Paris – France", "Paris France", True),
