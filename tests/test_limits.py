@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -33,6 +33,9 @@ def numeric_fields(record: type[Any], path: tuple[str, ...] = ()) -> Iterator[tu
         kinds = get_args(hints[one.name]) or (hints[one.name],)
         if is_dataclass(hints[one.name]):
             yield from numeric_fields(hints[one.name], (*path, one.name))
+        elif get_origin(hints[one.name]) is dict:
+            if float in kinds:
+                yield (*path, one.name, "any"), one, float
         elif float in kinds or int in kinds:
             yield (*path, one.name), one, float if float in kinds else int
 
@@ -43,13 +46,13 @@ NUMERIC = [found for found in numeric_fields(RunConfig) if found[0] not in ANY_I
 def with_value(path: tuple[str, ...], value: float) -> dict[str, Any]:
     """The plain run with one setting changed."""
     *above, name = path
-    changed: dict[str, Any] = {**PLAIN}
-    table = changed
+    given: dict[str, Any] = {**PLAIN}
+    table = given
     for step in above:
         table[step] = {**table.get(step, {})}
         table = table[step]
     table[name] = value
-    return changed
+    return given
 
 
 def outside(metadata: Any, kind: type) -> st.SearchStrategy[float]:
@@ -74,15 +77,19 @@ def test_every_number_of_a_run_has_limits() -> None:
 @given(data=st.data())
 def test_no_number_outside_its_limits_is_taken(path: tuple[str, ...], one: Any, kind: type, data: Any) -> None:
     value = data.draw(outside(one.metadata, kind))
-    with pytest.raises(InputError, match=f"{one.name} is "):  # from a file
+    said = f"{'.'.join(path)} is ".replace(".", "(: |[.])")  # a file's tables are named before a colon
+    with pytest.raises(InputError, match=said):  # from a file
         from_mapping(RunConfig, with_value(path, value))
-    config = from_mapping(RunConfig, PLAIN)
-    *above, name = path
-    table: Any = getattr(config, above[0]) if above else config
-    changed: Any = replace(table, **{name: value})  # from Python
-    fitted: dict[str, Any] = {above[0]: changed} if above else {name: value}
-    with pytest.raises(InputError, match=f"{'.'.join(path)} is "):
-        check_limits(replace(config, **fitted))
+    with pytest.raises(InputError, match=said):  # from Python
+        check_limits(changed(from_mapping(RunConfig, PLAIN), path, value))
+
+
+def changed(record: Any, path: tuple[str, ...], value: float) -> Any:
+    """The same record, or table, with one number changed."""
+    name, *below = path
+    if isinstance(record, dict):
+        return record | {name: value}
+    return replace(record, **{name: changed(getattr(record, name), tuple(below), value) if below else value})
 
 
 def test_both_bounds_are_named() -> None:

@@ -115,7 +115,7 @@ class ModelConfig:
     usd_per_million_cache_write_hour: float | None = field(default=None, metadata=_NOT_NEGATIVE)
     usd_per_million_reasoning: float | None = field(default=None, metadata=_NOT_NEGATIVE)
     # What all prices are multiplied by at another service tier than the standard one, such as {flex = 0.5}.
-    service_tiers: dict[str, float] = field(default_factory=dict)
+    service_tiers: dict[str, float] = field(default_factory=dict, metadata={"above": 0})
     concurrency: int = field(default=4, metadata={"at_least": 1})  # requests under way at once
     timeout_seconds: float = field(default=120.0, metadata={"above": 0})  # for one request and its whole answer
 

@@ -34,7 +34,13 @@ def check_number(value: float | None, where: str, **limits: float) -> None:
 
 
 def check_field(value: object, metadata: Mapping[Any, Any], where: str) -> None:
-    """The same for a field's value and its metadata; a text may hold all but NUL, which no path or variable may."""
+    """The same for a field's value and its metadata; a text may hold all but NUL, which no path or variable may.
+
+    A table's limits are those of each of its values.
+    """
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            check_field(one, metadata, f"{where}.{name}")
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"{where} is {value[:80]!r}; it must hold no NUL character")
     if isinstance(value, int | float) and not isinstance(value, bool):
