@@ -18,13 +18,13 @@ from demur.config import (
     RouterConfig,
     RunConfig,
     check_label,
-    from_mapping,
     load_run,
     read_run_file,
 )
 from demur.errors import InputError
 from demur.evaluation.criterion import Criterion
 from demur.labels.from_samples import Labels
+from demur.limits import from_mapping
 from demur.records import SamplingSettings
 
 GOOD = """

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.config import ModelConfig, RunConfig, from_mapping
+from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.evaluation.replay import replay
-from demur.limits import check_limits, check_number
+from demur.limits import check_limits, check_number, from_mapping
 from demur.sampling.budget import Budget
 from demur.sampling.pair import check_pair
 

@@ -7,16 +7,14 @@ Unknown keys and wrong types are errors that name file, key and value. The same 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
-from demur.limits import check_field
+from demur.limits import from_mapping, setting
 from demur.records import OnUnknown, SamplingSettings
 
 RUN_RECORD = "run.json"
@@ -70,6 +68,7 @@ KINDS: Mapping[str, Kind] = {  # by source and kind, as a row of preferences bea
     "judge": Kind.of("samples", "judge", options=("judge", "max_usd")),
 }
 LABEL_SOURCES = tuple(dict.fromkeys(name.partition(" ")[0] for name in KINDS))
+_ALL_KINDS = tuple(dict.fromkeys(kind for _, _, kind in (name.partition(" ") for name in KINDS) if kind))
 
 
 def kinds_of(source: str) -> tuple[str, ...]:
@@ -94,30 +93,35 @@ def _options_of(source: str) -> tuple[str, ...]:
 
 
 _NOT_NEGATIVE: dict[str, Any] = {"at_least": 0}
-_FRACTION = {"at_least": 0, "at_most": 1}
-_Record = TypeVar("_Record")
+_FRACTION: dict[str, Any] = {"at_least": 0, "at_most": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """One side of the pair. ``model`` alone: a catalogue name or a .gguf file, served on loopback."""
 
-    model: str
-    base_url: str | None = None  # an OpenAI-compatible endpoint, such as https://api.openai.com/v1
-    api_key_env: str | None = None  # NAME of the environment variable that holds the key
-    priced_as: str | None = None  # look prices up under this model name
-    usd_per_million_input: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # over the looked-up price
-    usd_per_million_output: float | None = field(default=None, metadata=_NOT_NEGATIVE)
-    # Of tokens with a price of their own: read from and written to the provider's prompt cache (for minutes, for an
-    # hour), and reasoning. None: the looked-up price, else that of any other token.
-    usd_per_million_cached: float | None = field(default=None, metadata=_NOT_NEGATIVE)
-    usd_per_million_cache_write: float | None = field(default=None, metadata=_NOT_NEGATIVE)
-    usd_per_million_cache_write_hour: float | None = field(default=None, metadata=_NOT_NEGATIVE)
-    usd_per_million_reasoning: float | None = field(default=None, metadata=_NOT_NEGATIVE)
-    # What all prices are multiplied by at another service tier than the standard one, such as {flex = 0.5}.
-    service_tiers: dict[str, float] = field(default_factory=dict, metadata={"above": 0})
-    concurrency: int = field(default=4, metadata={"at_least": 1})  # requests under way at once
-    timeout_seconds: float = field(default=120.0, metadata={"above": 0})  # for one request and its whole answer
+    # A text in place of the whole table is this field.
+    model: str = field(metadata={"alone": True, "about": "A catalogue name, a .gguf file, or a name at the endpoint."})
+    base_url: str | None = setting("An OpenAI-compatible endpoint, such as https://api.openai.com/v1.", None)
+    api_key_env: str | None = setting("NAME of the environment variable that holds the key.", None)
+    priced_as: str | None = setting("Look prices up under this model name.", None)
+    usd_per_million_input: float | None = setting(
+        "USD per million of a prompt, over its known price.", None, **_NOT_NEGATIVE
+    )
+    usd_per_million_output: float | None = setting("Likewise, of an answer.", None, **_NOT_NEGATIVE)
+    # Of tokens with a price of their own. None: the looked-up price, else that of any other token.
+    usd_per_million_cached: float | None = setting("Likewise, read from the provider's cache.", None, **_NOT_NEGATIVE)
+    usd_per_million_cache_write: float | None = setting("Likewise, written to it for minutes.", None, **_NOT_NEGATIVE)
+    usd_per_million_cache_write_hour: float | None = setting(
+        "Likewise, written to it for an hour.", None, **_NOT_NEGATIVE
+    )
+    usd_per_million_reasoning: float | None = setting("Likewise, of reasoning.", None, **_NOT_NEGATIVE)
+    service_tiers: dict[str, float] = field(
+        default_factory=dict,
+        metadata={"above": 0, "about": "Factors on all prices at other service tiers, such as {flex = 0.5}."},
+    )
+    concurrency: int = setting("Requests under way at once.", 4, at_least=1)
+    timeout_seconds: float = setting("For one request and its whole answer.", 120.0, above=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +131,14 @@ class LabelConfig:
     An option that does not belong to the source keeps its default: `check_label` holds that.
     """
 
-    source: str = field(default="entropy", metadata={"help": f"{', '.join(LABEL_SOURCES)}.", "flag": "--from"})
-    kind: str | None = field(default=None, metadata={"help": _kinds_help()})
+    source: str = field(
+        default="entropy", metadata={"help": f"{', '.join(LABEL_SOURCES)}.", "flag": "--from", "choices": LABEL_SOURCES}
+    )
+    kind: str | None = field(default=None, metadata={"help": _kinds_help(), "choices": _ALL_KINDS})
     definition: str = field(
         default="rao_blackwell",
-        metadata={"help": "entropy: its definition (docs/run-file.md lists all); discrete without log-probs."},
+        metadata={"help": "entropy: its definition (docs/run-file.md lists all); discrete without log-probs."}
+        | {"choices": DEFINITION_NAMES},
     )
     delta: Literal["symmetric", "paper"] = field(
         default="symmetric", metadata={"help": "entropy, kind hard: symmetric, or paper (Eq. 3)."}
@@ -236,11 +243,11 @@ class RouterConfig:
     """Which routers are trained, on which embeddings, and which one is saved."""
 
     methods: tuple[str, ...] = field(
-        default=METHOD_NAMES, metadata={"help": f"Comma-separated: {', '.join(METHOD_NAMES)}."}
+        default=METHOD_NAMES, metadata={"help": f"Comma-separated: {', '.join(METHOD_NAMES)}.", "choices": METHOD_NAMES}
     )
     serve: str | None = field(
         default=None,
-        metadata={"help": "Method saved as run/router; kernel, or the first of the methods."},
+        metadata={"help": "Method saved as run/router; kernel, or the first of the methods.", "choices": METHOD_NAMES},
     )
     encoder: str = field(
         default="auto",
@@ -276,16 +283,20 @@ class RouterConfig:
 class RunConfig:
     """A whole run."""
 
-    prompts: str  # file, named set or mix; see `demur.prompts.load_prompts`
-    weak: ModelConfig
-    strong: ModelConfig
-    run: str = "run"  # folder of the run
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    label: LabelConfig = field(default_factory=LabelConfig)
-    router: RouterConfig = field(default_factory=RouterConfig)
-    test_share: float = field(default=0.5, metadata={"at_least": 0, "below": 1})  # of gold ones, by hash; not trained
-    strong_share: float = field(default=0.3, metadata=_FRACTION)  # the threshold's share of calls to the strong model
-    max_usd: float | None = field(default=None, metadata=_NOT_NEGATIVE)  # stop before sampling costs more
+    prompts: str = field(metadata={"about": "A file of prompts, a named set such as nq-open:500, or a mix a+b."})
+    weak: ModelConfig = field(metadata={"about": "The small model."})
+    strong: ModelConfig = field(metadata={"about": "The large model."})
+    run: str = setting("Folder of the run.", "run")
+    sampling: SamplingSettings = field(
+        default_factory=SamplingSettings, metadata={"about": "All but n is part of a sample's identity."}
+    )
+    label: LabelConfig = field(default_factory=LabelConfig, metadata={"about": "Where training targets come from."})
+    router: RouterConfig = field(default_factory=RouterConfig, metadata={"about": "What is trained and served."})
+    test_share: float = setting(
+        "Of the prompts with gold answers, kept for measuring; by hash of id.", 0.5, at_least=0, below=1
+    )
+    strong_share: float = setting("The threshold is set for this share of calls to the strong model.", 0.3, **_FRACTION)
+    max_usd: float | None = setting("Stop before sampling costs more than this many USD.", None, **_NOT_NEGATIVE)
 
     @property
     def folder(self) -> Path:
@@ -340,55 +351,3 @@ def load_run(run: str | Path) -> RunConfig:
 def list_names(names: str | Sequence[str]) -> list[str]:
     """Names in a list, or in one text separated by commas."""
     return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else list(names)
-
-
-def from_mapping(record: type[_Record], values: object, *, where: str = "run file") -> _Record:
-    """Make a record (nested dataclasses and all) from plain values; unknown, missing and mistyped keys are errors."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where}: expected a table of keys for {record.__name__}, found {values!r}")
-    hints, known = get_type_hints(record), {f.name: f for f in fields(record)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; known here: {', '.join(known)}")
-    typed = {key: _value(hints[key], value, known[key], where) for key, value in values.items()}
-    try:
-        return record(**typed)
-    except InputError as error:  # the record's own check
-        raise InputError(f"{where}: {error}") from None
-    except TypeError as error:  # a required key is missing: dataclass says which
-        raise InputError(f"{where}: {str(error).replace(record.__name__ + '.__init__() ', '')}") from None
-
-
-def _value(hint: Any, value: Any, of: Field[Any], where: str) -> Any:
-    """One value as its field wants it, within the field's limits."""
-    found = _typed(hint, value, f"{where}: {of.name}")
-    check_field(found, of.metadata, f"{where}: {of.name}")
-    return found
-
-
-def _typed(hint: Any, value: Any, where: str) -> Any:
-    """One value as its annotation wants it."""
-    if value is not None:  # a record or nothing
-        hint = next(filter(is_dataclass, get_args(hint)), hint)
-    if is_dataclass(hint) and isinstance(hint, type):
-        short = issubclass(hint, ModelConfig) and isinstance(value, str)
-        return from_mapping(hint, {"model": value} if short else value, where=where)
-    if get_origin(hint) is dict:
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where}: expected a table, found {value!r}")
-        return {str(name): _typed(get_args(hint)[1], item, f"{where}.{name}") for name, item in value.items()}
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple):
-            raise InputError(f"{where}: expected a list, found {value!r}")
-        return tuple(_typed(get_args(hint)[0], item, where) for item in value)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, get_args(hint)))}")
-        return value
-    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if abs(value) <= sys.float_info.max else value  # its field's check names one beyond it
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in allowed)
-        raise InputError(f"{where}: expected {names}, found {value!r}")
-    return value

@@ -58,6 +58,14 @@ def refuse_device(path: Path) -> None:
         raise InputError(f"{path}: is not a regular file")
 
 
+def as_toml(value: object) -> str:
+    """A boolean, a number, a text, a list or a table of them, in TOML on one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{as_toml(str(name))} = {as_toml(one)}' for name, one in value.items())}}}"
+    text = json.dumps(value, ensure_ascii=False)  # a \\u escape of half a sign is no TOML
+    return text.replace("\x7f", "\\u007f")
+
+
 def read_mapping(path: Path) -> Mapping[str, Any]:
     """The keys and values of a .toml, .yaml, .yml or .json file; raises InputError."""
     parse: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": json.loads}

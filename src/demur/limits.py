@@ -1,9 +1,11 @@
-"""Which numbers a setting may be, held in the metadata of its dataclass field and checked in one place.
+"""Which values a setting may have: its dataclass field's type, and the limits in its metadata, in one place.
 
-    timeout_seconds: float = field(default=120.0, metadata={"above": 0})
+    timeout_seconds: float = field(default=120.0, metadata={"above": 0, "about": "For one request."})
 
 ``at_least`` and ``at_most`` include their bound, ``above`` and ``below`` do not. No setting may be nan or infinite,
-whatever its metadata: every comparison with nan is false, so a limit of nan would have no effect.
+whatever its metadata: every comparison with nan is false, so a limit of nan would have no effect. ``choices`` are the
+texts that a later check takes, for editors. ``about``, or ``help`` where the field is an option of a command, is its
+text. A text in place of a whole table is the record's field that says ``alone``.
 """
 
 from __future__ import annotations
@@ -11,12 +13,146 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from demur.errors import InputError
 
 _WORDS = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
+_BOUNDS = {"at_least": "minimum", "above": "exclusiveMinimum", "at_most": "maximum", "below": "exclusiveMaximum"}
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_Record = TypeVar("_Record")
+_Value = TypeVar("_Value")
+
+
+def setting(about: str, default: _Value, **limits: float) -> _Value:
+    """A field that is no option of a command: what it is, its default and its limits."""
+    return field(default=default, metadata={"about": about, **limits})
+
+
+def from_mapping(record: type[_Record], values: object, *, where: str = "run file") -> _Record:
+    """Make a record (nested dataclasses and all) from plain values; unknown, missing and mistyped keys are errors."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: expected a table of keys for {record.__name__}, found {values!r}")
+    hints, known = get_type_hints(record), {f.name: f for f in fields(record)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        closest = get_close_matches(str(unknown[0]), known, n=1)
+        meant = f"; did you mean {closest[0]!r}?" if closest else ";"
+        raise InputError(f"{where}: unknown key {unknown[0]!r}{meant} known here: {', '.join(known)}")
+    typed = {key: _checked(hints[key], value, known[key], where) for key, value in values.items()}
+    try:
+        return record(**typed)
+    except InputError as error:  # the record's own check
+        raise InputError(f"{where}: {error}") from None
+    except TypeError as error:  # a required key is missing: dataclass says which
+        raise InputError(f"{where}: {str(error).replace(record.__name__ + '.__init__() ', '')}") from None
+
+
+def _checked(hint: Any, value: Any, of: Field[Any], where: str) -> Any:
+    """One value as its field wants it, within the field's limits."""
+    found = _typed(hint, value, f"{where}: {of.name}")
+    check_field(found, of.metadata, f"{where}: {of.name}")
+    return found
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """One value as its annotation wants it."""
+    if value is not None:  # a record or nothing
+        hint = next(filter(is_dataclass, get_args(hint)), hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        alone = _alone(hint) if isinstance(value, str) else None
+        return from_mapping(hint, {alone: value} if alone else value, where=where)
+    if get_origin(hint) is dict:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where}: expected a table, found {value!r}")
+        return {str(name): _typed(get_args(hint)[1], item, f"{where}.{name}") for name, item in value.items()}
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where}: expected a list, found {value!r}")
+        return tuple(_typed(get_args(hint)[0], item, where) for item in value)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, get_args(hint)))}")
+        return value
+    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) <= sys.float_info.max else value  # its field's check names one beyond it
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in allowed)
+        raise InputError(f"{where}: expected {names}, found {value!r}")
+    return value
+
+
+def _alone(record: type[Any]) -> str | None:
+    """The field that a text in place of the record's table is."""
+    return next((one.name for one in fields(record) if "alone" in one.metadata), None)
+
+
+def json_schema(record: type[Any], title: str) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of the files that `from_mapping` reads as this record, without the record's own
+    checks of several keys together.
+    """
+    return {"$schema": _DRAFT, "title": title, **_table_schema(record)}
+
+
+def text_of(one: Field[Any]) -> str:
+    """What a setting is; empty where its field does not say it."""
+    return str(one.metadata.get("help") or one.metadata.get("about", ""))
+
+
+def default_of(one: Field[Any]) -> Any:
+    """A field's default as plain values; MISSING where it must be given."""
+    value = one.default if one.default_factory is MISSING else one.default_factory()
+    if value is not MISSING and is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _table_schema(record: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(record)
+    return {
+        "type": "object",
+        "properties": {one.name: _field_schema(hints[one.name], one) for one in fields(record)},
+        "required": [one.name for one in fields(record) if default_of(one) is MISSING],
+        "additionalProperties": False,
+    }
+
+
+def _field_schema(hint: Any, one: Field[Any]) -> dict[str, Any]:
+    found = _type_schema(hint, one.metadata)
+    if text_of(one):
+        found = {"description": text_of(one), **found}
+    default = default_of(one)
+    if default is MISSING or isinstance(default, dict):  # a table's defaults stand at its keys
+        return found
+    return {**found, "default": default}
+
+
+def _type_schema(hint: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an annotation's values; limits and choices are those of the single numbers and texts in them."""
+    if is_dataclass(hint) and isinstance(hint, type):
+        table = _table_schema(hint)
+        return {"anyOf": [{"type": "string"}, table]} if _alone(hint) else table
+    if get_origin(hint) is Literal:
+        return {"enum": list(get_args(hint))}
+    if get_origin(hint) is dict:
+        return {"type": "object", "additionalProperties": _type_schema(get_args(hint)[1], metadata)}
+    if get_origin(hint) is tuple:
+        return {"type": "array", "items": _type_schema(get_args(hint)[0], metadata)}
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if any(kind not in _TYPES for kind in kinds):
+        return {"anyOf": [_type_schema(kind, metadata) for kind in kinds]}
+    types = [_TYPES[kind] for kind in kinds]
+    found: dict[str, Any] = {"type": types[0] if len(types) == 1 else types}
+    if {int, float} & {*kinds}:
+        found |= {_BOUNDS[name]: metadata[name] for name in _BOUNDS if name in metadata}
+    if "choices" in metadata:
+        found["enum"] = [*metadata["choices"], *([None] if NoneType in kinds else [])]
+    return found
 
 
 def check_number(value: float | None, where: str, **limits: float) -> None:

@@ -18,7 +18,6 @@ from demur.config import (
     RouterConfig,
     RunConfig,
     check_label,
-    from_mapping,
     list_names,
     load_run,
     read_run_file,
@@ -37,6 +36,7 @@ from demur.labels.label_run import believed_needs, label_run
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.sample_run import Announce, sample_run
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
+from demur.limits import from_mapping
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier

@@ -111,9 +111,13 @@ class SamplingSettings:
         },
     )
     temperature: float = field(default=1.0, metadata={"at_least": 0, "help": "Of sampling."})
-    top_p: float = field(default=1.0, metadata={"above": 0, "at_most": 1})
-    top_k: int = field(default=0, metadata={"at_least": -1})  # 0 = off (vLLM: -1 too); llama.cpp would default to 40
-    min_p: float = field(default=0.0, metadata={"at_least": 0, "at_most": 1})  # llama.cpp would default to .05
+    top_p: float = field(default=1.0, metadata={"above": 0, "at_most": 1, "about": "Nucleus; 1 is off."})
+    top_k: int = field(  # llama.cpp would default to 40
+        default=0, metadata={"at_least": -1, "about": "Most likely tokens to draw from; 0 is off (vLLM: -1 too)."}
+    )
+    min_p: float = field(  # llama.cpp would default to .05
+        default=0.0, metadata={"at_least": 0, "at_most": 1, "about": "Least share of the likeliest token; 0 is off."}
+    )
     max_tokens: int = field(default=64, metadata={"at_least": 1, "help": "Longest answer, in tokens."})
     stop: tuple[str, ...] = field(default=(), metadata={"help": "Stop string; repeat for more.", "repeated": True})
     seed: int = field(default=0, metadata={"help": "Of the first sample of every prompt."})

@@ -14,11 +14,11 @@ from demur.runs.steps import USUAL, next_command, steps_of
 
 GROUPS = {
     "From prompts to a router": (
-        *("demo", "run", "sample", "label", "train", "calibrate"),
+        *("demo", "init", "run", "sample", "label", "train", "calibrate"),
         *("route", "explain", "replay", "grade", "evaluate", "report"),
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
-    "Models and answers": ("models", "doctor", "entail", "pairs"),
+    "Models and answers": ("models", "doctor", "entail", "pairs", "schema"),
     "Research": ("signals", "judge", "reproduce", "overhead", "simulate"),
 }
 OTHERS = "Others"

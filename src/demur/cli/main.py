@@ -24,6 +24,7 @@ from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.learning import add_commands as learning_commands
 from demur.cli.options import with_options
 from demur.cli.paper import add_commands as paper_commands
+from demur.cli.run_file import add_commands as run_file_commands
 from demur.config import A_MODEL, LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.criterion import CRITERIA, USUAL_SHARE, Criterion
@@ -311,6 +312,7 @@ def _report_written(page: Path, run: str) -> None:
 
 inspect_commands(app)
 grade_commands(app)
+run_file_commands(app)
 gateway_commands(app)
 learning_commands(app)
 paper_commands(app)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from demur.config import from_mapping
 from demur.errors import InputError
 from demur.evaluation.criterion import Criterion, check_criterion
 from demur.evaluation.graded_file import NEAR, GradedFile, read_graded, refuse_training_prompts, unseen
@@ -23,6 +22,7 @@ from demur.files import write_whole
 from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
 from demur.labels.unknown import LEAST_TOLD
+from demur.limits import from_mapping
 from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (
     Calibration,

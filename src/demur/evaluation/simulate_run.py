@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from demur.config import from_mapping, load_run
+from demur.config import load_run
 from demur.errors import InputError, require
 from demur.evaluation.edge_cloud import (
     Cloud,
@@ -25,6 +25,7 @@ from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.results import first_quality
 from demur.gate.router import Router
 from demur.gate.staged import Use
+from demur.limits import from_mapping
 from demur.measure.threshold import threshold_for_share
 from demur.models.prices import Price
 from demur.prompts.grading import grade

@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from demur.config import from_mapping
 from demur.errors import InputError
 from demur.files import locked, write_whole
 from demur.gateway.accounts import Accounts, OwnAccounts
 from demur.gateway.budgets import TAPER, WARN, Spent, Use, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
-from demur.limits import check_limits
+from demur.limits import check_limits, from_mapping
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

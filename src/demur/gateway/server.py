@@ -14,7 +14,7 @@ from dataclasses import replace
 from socket import socket
 from typing import Any
 
-from demur.config import ModelConfig, from_mapping
+from demur.config import ModelConfig
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
@@ -34,6 +34,7 @@ from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
+from demur.limits import from_mapping
 from demur.models.allowed import AllowedEndpoints
 from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.config import ANYWAY, ModelConfig, from_mapping
+from demur.config import ANYWAY, ModelConfig
 from demur.errors import InputError
 from demur.files import read_mapping
+from demur.limits import from_mapping, setting
 from demur.models.allowed import ALLOW_HELP, endpoint_names
 from demur.models.apis import Api
 from demur.records import Role
@@ -40,6 +41,7 @@ LONGEST_SECONDS = 1e6  # of any wait: eleven days
 # What a request is: neither dropped nor renamed.
 KEPT_MEMBERS = frozenset({"model", "messages", "prompt", "input", "stream"})
 _SECONDS = {"above": 0, "at_most": LONGEST_SECONDS}
+_SHARE = {"at_least": 0, "at_most": 1}
 
 OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unless the settings name one
 
@@ -48,61 +50,67 @@ OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unle
 class ServedModel(ModelConfig):
     """One side of the pair as it is served. None: it is not known whether the model can, and refusals show it."""
 
-    images: bool | None = None
-    tools: bool | None = None
-    json_schema: bool | None = None
-    other_tools: bool | None = None  # that are not functions: web search and others that the endpoint runs, grammars
-    files: bool | None = None  # documents and recordings
-    context_tokens: int | None = field(default=None, metadata={"at_least": 1})  # of a request, estimated
-    speaks: tuple[Api, ...] = ()  # the APIs of its endpoint; empty: it is found out
-    drop: tuple[str, ...] = ()  # members of a request that the endpoint refuses: it is asked without them
-    rename: dict[str, str] = field(default_factory=dict)  # and such as it takes under another name
+    images: bool | None = setting("Takes pictures.", None)
+    tools: bool | None = setting("Takes tools that are functions.", None)
+    json_schema: bool | None = setting("Answers by a JSON schema.", None)
+    other_tools: bool | None = setting("Takes other tools: the endpoint's own, such as web search, and grammars.", None)
+    files: bool | None = setting("Takes documents and recordings.", None)
+    context_tokens: int | None = setting("Longest request, in estimated tokens.", None, at_least=1)
+    speaks: tuple[Api, ...] = setting("The APIs of its endpoint; empty: it is found out.", ())
+    drop: tuple[str, ...] = setting("Members of a request that the endpoint refuses: they are left out.", ())
+    rename: dict[str, str] = field(
+        default_factory=dict, metadata={"about": "Members of a request that it takes under another name."}
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class LearnSettings:
     """How `demur learn` learns from the prompts that are served."""
 
-    folder: str = "run/learn"  # samples, labels and routers
-    usd_per_day: float = field(default=1.0, metadata={"at_least": 0})  # for samples, by UTC day; of known prices
-    share_of_traffic: float = field(default=1.0, metadata={"at_least": 0, "at_most": 1})  # of new prompts, sampled
-    samples: int = field(default=4, metadata={"at_least": 2, "at_most": 20})  # per prompt, of each model
-    max_tokens: int = field(default=256, metadata={"at_least": 1})  # of a sample
-    every: int = field(default=50, metadata={"at_least": 1})  # new labels between two candidates
-    every_seconds: float = field(default=60.0, metadata={"above": 0, "at_most": LONGEST_SECONDS})  # between two rounds
-    strong_share: float = field(default=0.3, metadata={"at_least": 0, "at_most": 1})  # of a promoted router
-    system: str = ""  # system message that prompts are sampled with: what your clients send
-    encoder: str = "bge-small"
-    # Watched by the feedback of clients: the share of answers for which the strong model would have been better.
-    missed_at_most: float = field(default=0.05, metadata={"above": 0, "below": 1})
-    retain_days: float = field(default=30.0, metadata={"above": 0})  # prompts are erased after so long
-    never: tuple[str, ...] = ()  # regular expressions: a prompt in which one is found is not kept
-    never_keys: tuple[str, ...] = ()  # names of client keys whose prompts are not kept
-    seed: int = 0
+    folder: str = setting("Samples, labels and routers.", "run/learn")
+    usd_per_day: float = setting("For samples, by UTC day; of known prices.", 1.0, at_least=0)
+    share_of_traffic: float = setting("Of new prompts, sampled.", 1.0, **_SHARE)
+    samples: int = setting("Per prompt, of each model.", 4, at_least=2, at_most=20)
+    max_tokens: int = setting("Longest sample, in tokens.", 256, at_least=1)
+    every: int = setting("New labels between two candidates.", 50, at_least=1)
+    every_seconds: float = setting("Between two rounds.", 60.0, **_SECONDS)
+    strong_share: float = setting("Of calls, for a promoted router.", 0.3, **_SHARE)
+    system: str = setting("System message that prompts are sampled with: what your clients send.", "")
+    encoder: str = setting("What embeds the prompts.", "bge-small")
+    missed_at_most: float = setting(
+        "Largest share of answers for which the strong model would have been better, by the feedback of clients.",
+        0.05,
+        above=0,
+        below=1,
+    )
+    retain_days: float = setting("Prompts are erased after so long.", 30.0, above=0)
+    never: tuple[str, ...] = setting("Regular expressions: a prompt in which one is found is not kept.", ())
+    never_keys: tuple[str, ...] = setting("Names of client keys whose prompts are not kept.", ())
+    seed: int = setting("Of the first sample of every prompt.", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteSettings:
     """What of a request is routed."""
 
-    text: str = ""  # module:function of your own that finds it; empty: demur's
+    text: str = setting("MODULE:FUNCTION of your own that finds it; empty: demur's.", "")
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """All settings of a gateway."""
 
-    router: str = "run/router"  # folder of a saved router
+    router: str = setting("Folder of a saved router.", "run/router")
     encoder: str = field(
         default="", metadata={"help": "MODULE:OBJECT of the encoder of your own that the router was trained on."}
     )
-    method: str = ""  # module:object of the classifier of your own
-    entailment: str = ""  # module:function of your own that its labels were made with
+    method: str = setting("MODULE:OBJECT of the classifier of your own.", "")
+    entailment: str = setting("MODULE:FUNCTION of your own that its labels were made with.", "")
     anyway: bool = field(default=False, metadata={"help": ANYWAY, "flag": "--anyway"})
     host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on."})  # loopback by default
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535, "help": "Port; 0 is any free one."})
-    weak: ServedModel | None = None  # None: the pair that the router was trained on
-    strong: ServedModel | None = None
+    weak: ServedModel | None = setting("The weak model; without it the one that the router was trained on.", None)
+    strong: ServedModel | None = setting("The strong model; without it the one that the router was trained on.", None)
     pair_changed_anyway: bool = field(
         default=False,
         metadata={"help": "Serve another pair of models than the router was labelled with, without a warning."}
@@ -111,58 +119,75 @@ class GatewaySettings:
     allow_endpoints: tuple[str, ...] = field(  # beside the two models
         default=(), metadata={"help": ALLOW_HELP, "flag": "--allow-endpoint", "repeated": True}
     )
-    # Where prompts go that are like those whose samples could not tell: strong, weak, score; empty: as it was trained.
-    unknown: Literal["", "strong", "weak", "score"] = ""
-    default: Role = "strong"  # where a prompt without any text goes: weak or strong
-    context_characters: int = field(
-        default=500, metadata={"at_least": 0}
-    )  # of the conversation before the last user text that are routed with it
-    sticky: bool = True  # a conversation stays with its model unless the router escalates
-    route: RouteSettings = field(default_factory=RouteSettings)
-    # Headers that name a conversation by themselves; the first that a request has counts.
-    conversation_headers: tuple[str, ...] = ("x-demur-conversation",)
-    # So long a provider keeps a conversation's prompt in its cache.
-    prompt_cache_seconds: float = field(default=300.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
-    fallback: bool = True  # weak <-> strong when one is down; only for requests that left the choice to demur
-    # So long a kind of request that the weak model refused goes to the strong one.
-    cannot_seconds: float = field(default=600.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
-    # Name, or pattern of names, that clients use -> demur, demur@THRESHOLD or a model's own name.
-    aliases: dict[str, str] = field(default_factory=dict)
-    # Names that /v1/embeddings passes to the weak model's endpoint, beside the two models' own.
-    embedding_models: tuple[str, ...] = ()
-    headers: bool = True  # x-demur-* on responses
-    ledger: str = "run/ledger.sqlite"  # SQLite file, postgresql://... URL, or empty for none
-    record_prompts: bool = False  # keep prompts in the ledger
-    # Learn from the traffic: prompts are kept in the ledger, and `demur learn` makes routers of them. None: off.
-    learn: LearnSettings | None = None
-    redact: str = ""  # module:function that a prompt passes before it is kept
-    keys: str = ""  # file of hashed client keys; empty: no key is asked
-    admin_key_env: str = ""  # NAME of the variable with the key of the operator's routes; empty: this machine only
-    admin_host: str = "127.0.0.1"  # of admin_port
-    # Port of /, /metrics and /admin: 0 is any free one. None: with an admin key the port of the service, without one
-    # a port of their own, `OPERATOR_PORTS` above it.
-    admin_port: int | None = field(default=None, metadata={"at_least": 0, "at_most": 65_535})
-    # Origins of pages that may ask from a browser, such as https://app.example; "*" is every page.
-    allowed_origins: tuple[str, ...] = ()
-    otel: bool = False  # one span per request, by OpenTelemetry's GenAI conventions; needs demur[otel]
-    retries: int = field(default=1, metadata={"at_least": 0, "at_most": 10})  # before the first byte only
-    connect_seconds: float = field(default=5.0, metadata=_SECONDS)
-    first_byte_seconds: float = field(default=120.0, metadata=_SECONDS)  # and between two bytes
-    # A decision may take this long; then the strong model answers.
-    decide_seconds: float = field(default=5.0, metadata=_SECONDS)
-    # A client may take this long to send a header, a body, or to read on in an answer.
-    body_seconds: float = field(default=30.0, metadata=_SECONDS)
-    max_body_bytes: int = field(default=20 * 2**20, metadata={"at_least": 1})
-    max_inflated_bytes: int = field(default=2**20, metadata={"at_least": 1})  # of a body that comes compressed
-    # Of a body's JSON: commas, colons and opening brackets outside its texts.
-    max_json_values: int = field(default=50_000, metadata={"at_least": 1})
-    # More are answered 429 at once, rather than kept in memory.
-    max_in_flight: int = field(default=2000, metadata={"at_least": 1})
-    breaker_failures: int = field(default=5, metadata={"at_least": 1})  # in a row that suspect an upstream's outage
-    breaker_seconds: float = field(default=10.0, metadata=_SECONDS)  # between two ordinary requests during one
-    # Running streams may take this long to end after SIGTERM.
-    drain_seconds: float = field(default=30.0, metadata={"at_least": 0, "at_most": LONGEST_SECONDS})
-    local_slots: int = field(default=4, metadata={"at_least": 1})  # parallel slots of a local model
+    unknown: Literal["", "strong", "weak", "score"] = setting(
+        "Where prompts go that are like those whose samples could not tell; empty: as it was trained.", ""
+    )
+    default: Role = setting("Where a prompt without any text goes.", "strong")
+    context_characters: int = setting(
+        "Of the conversation before a short ask that are routed with it.", 500, at_least=0
+    )
+    sticky: bool = setting("A conversation stays with its model unless the router escalates.", True)
+    route: RouteSettings = field(default_factory=RouteSettings, metadata={"about": "What of a request is routed."})
+    conversation_headers: tuple[str, ...] = setting(
+        "Headers that name a conversation; the first that a request has counts.",
+        ("x-demur-conversation",),
+    )
+    prompt_cache_seconds: float = setting(
+        "How long a provider keeps a conversation's prompt in its cache.", 300.0, at_least=0, at_most=LONGEST_SECONDS
+    )
+    # Only for requests that left the choice to demur.
+    fallback: bool = setting("If one model is down, the other answers.", True)
+    cannot_seconds: float = setting(
+        "How long a kind of request that the weak model refused goes to the strong one.",
+        600.0,
+        at_least=0,
+        at_most=LONGEST_SECONDS,
+    )
+    aliases: dict[str, str] = field(
+        default_factory=dict,
+        metadata={"about": "Names, or patterns of names, and what each stands for: demur, demur@THRESHOLD, a model."},
+    )
+    embedding_models: tuple[str, ...] = setting(
+        "Names that /v1/embeddings passes to the weak model's endpoint, beside the two models' own.", ()
+    )
+    headers: bool = setting("x-demur-* on responses.", True)
+    ledger: str = setting("SQLite file, postgresql:// URL, or empty for none.", "run/ledger.sqlite")
+    record_prompts: bool = setting("Keep prompts in the ledger.", False)
+    learn: LearnSettings | None = setting(
+        "Learn from the traffic: prompts are kept in the ledger, and `demur learn` makes routers of them.", None
+    )
+    redact: str = setting("MODULE:FUNCTION that a prompt passes before it is kept.", "")
+    keys: str = setting("File of hashed client keys; empty: no key is asked.", "")
+    admin_key_env: str = setting(
+        "NAME of the variable with the key of /, /metrics and /admin; empty: they answer this machine only.", ""
+    )
+    admin_host: str = setting("Address of admin_port.", "127.0.0.1")
+    # None: with an admin key the port of the service, without one a port of their own, `OPERATOR_PORTS` above it.
+    admin_port: int | None = setting("Of /, /metrics and /admin; 0 is any free one.", None, at_least=0, at_most=65_535)
+    allowed_origins: tuple[str, ...] = setting(
+        "Origins of pages that may ask from a browser, such as https://app.example; * is every page.", ()
+    )
+    otel: bool = setting("Spans by OpenTelemetry's GenAI conventions; needs demur[otel].", False)
+    retries: int = setting("Before the first byte only.", 1, at_least=0, at_most=10)
+    connect_seconds: float = setting("Longest time to connect to an upstream.", 5.0, **_SECONDS)
+    first_byte_seconds: float = setting("Longest wait for an answer's first byte, and between two.", 120.0, **_SECONDS)
+    decide_seconds: float = setting("Longest decision; then the strong model answers.", 5.0, **_SECONDS)
+    body_seconds: float = setting(
+        "Longest time for a client to send a header, a body, or to read on in an answer.", 30.0, **_SECONDS
+    )
+    max_body_bytes: int = setting("Of a request.", 20 * 2**20, at_least=1)
+    max_inflated_bytes: int = setting("Of a request that comes compressed, once it is inflated.", 2**20, at_least=1)
+    max_json_values: int = setting(
+        "Commas, colons and opening brackets of a request's JSON outside its texts.", 50_000, at_least=1
+    )
+    # Rather than kept in memory.
+    max_in_flight: int = setting("Requests under way; more are answered 429 at once.", 2000, at_least=1)
+    breaker_failures: int = setting("In a row that suspect an upstream's outage.", 5, at_least=1)
+    breaker_seconds: float = setting("Between two ordinary requests during an outage.", 10.0, **_SECONDS)
+    drain_seconds: float = setting(
+        "Longest time for running answers after SIGTERM.", 30.0, at_least=0, at_most=LONGEST_SECONDS
+    )
+    local_slots: int = setting("Parallel slots of a local model.", 4, at_least=1)
 
     @property
     def endpoints(self) -> tuple[str, ...]:

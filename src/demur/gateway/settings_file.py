@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -10,9 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from demur.config import ModelConfig, from_mapping
+from demur.config import ModelConfig
 from demur.errors import InputError
-from demur.files import write_whole
+from demur.files import as_toml, write_whole
+from demur.limits import from_mapping
 from demur.models.doctor import EndpointReport, doctor
 from demur.models.local import endpoint_of, parse_model
 from demur.records import Role
@@ -58,7 +58,7 @@ def write_settings(file: str | Path, found: Mapping[Role, Mapping[str, object]])
     before, text = _read(path), path.read_text(encoding="utf-8")
     for role, keys in found.items():
         for key, value in keys.items():
-            text = _with_key(text, role, key, _as_toml(value))
+            text = _with_key(text, role, key, as_toml(value))
     changed: dict[str, Any] = {role: {**before[role], **keys} for role, keys in found.items()}
     wanted = {**before, **changed}
     try:
@@ -98,8 +98,3 @@ def _with_key(text: str, table: str, key: str, value: str) -> str:
     else:
         lines[at] = f"{key} = {value}\n"
     return "".join(lines)
-
-
-def _as_toml(value: object) -> str:
-    """Booleans, numbers, texts and lists of them are written as in JSON."""
-    return json.dumps(value)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.config import ModelConfig, RouterConfig, RunConfig, from_mapping
+from demur.config import ModelConfig, RouterConfig, RunConfig
 from demur.errors import BudgetError, DemurError, InputError
 from demur.files import read_mapping, write_whole
 from demur.gate.router import Router
@@ -30,6 +30,7 @@ from demur.learning.choice import choose
 from demur.learning.promotion import Comparison, compare
 from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
 from demur.learning.versions import Version, keep_version, next_number, promote, router_folder, serving
+from demur.limits import from_mapping
 from demur.measure.watched_promise import WatchedPromise
 from demur.methods.estimator import unit_rows
 from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage

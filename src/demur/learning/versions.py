@@ -11,10 +11,10 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demur.config import from_mapping
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
 from demur.gateway.cold_start import SERVING
+from demur.limits import from_mapping
 
 VERSIONS = "versions"
 ABOUT = "version.json"
