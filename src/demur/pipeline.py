@@ -31,6 +31,7 @@ from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
+from demur.labels.batch_run import sample_by_batch
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import believed_needs, label_run
 from demur.labels.preference_files import read_preferences, write_preferences
@@ -220,6 +221,8 @@ def sample(
     weak_usd: str | None = None,
     strong_usd: str | None = None,
     concurrency: int | None = None,
+    batch_out: str | Path | None = None,
+    batch_in: Sequence[str | Path] = (),
     ask_refused: bool = False,
     again: bool = False,
     dry_run: bool = False,
@@ -232,8 +235,9 @@ def sample(
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
     million tokens; ``concurrency`` is of requests to each model. Prompts that a model refused before are left out,
     unless ``ask_refused``. A folder that holds a run with other samples is refused, unless that is to be begun
-    ``again``. A ``dry_run`` announces the estimate and asks nothing. Raises InputError, EndpointError, BudgetError,
-    StoreError.
+    ``again``. A ``dry_run`` announces the estimate and asks nothing. ``batch_out``, a folder, gets files of requests
+    for a batch API instead, and ``batch_in`` are files of its results: see docs/run-file.md. Raises InputError,
+    EndpointError, BudgetError, StoreError.
     """
     settings = SamplingSettings(
         n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
@@ -249,6 +253,8 @@ def sample(
     with open_run(begin_run(config, again=again), progress=progress) as opened:
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)
+        if batch_out or batch_in:
+            return sample_by_batch(opened, Path(batch_out) if batch_out else None, batch_in)
         return sample_stage(opened, announce)
 
 

@@ -29,6 +29,7 @@ from demur.config import A_MODEL, LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.records import SamplingSettings
+from demur.runs.lineage import stages_made
 from demur.runs.steps import current_threshold, is_router
 
 HELP_NAMES = ["-h", "--help"]
@@ -119,6 +120,18 @@ def sample(
         str | None, typer.Option(metavar="IN/OUT", help="The large model's price, USD per million tokens.")
     ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Concurrent requests per model.  [default: 4]")] = None,
+    batch_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Ask nothing: write requests for a batch API into an empty folder. Its prices: --weak-usd, "
+            "--strong-usd.",
+        ),
+    ] = None,
+    batch_in: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Read the results of a batch, a file or a folder of files; repeatable."),
+    ] = None,
     ask_refused: Annotated[bool, typer.Option(help="Request again the prompts that a model refused before.")] = False,
     again: Again = False,
     dry_run: DryRun = False,
@@ -137,6 +150,8 @@ def sample(
             weak_usd=weak_usd,
             strong_usd=strong_usd,
             concurrency=concurrency,
+            batch_out=batch_out,
+            batch_in=batch_in or (),
             ask_refused=ask_refused,
             again=again,
             dry_run=dry_run,
@@ -149,6 +164,10 @@ def sample(
     if json:
         return printing.as_json(spend)
     printing.spend(spend)
+    if batch_out and Path(batch_out).exists():
+        return printing.next_step("the same command with --batch-in RESULTS in place of --batch-out")
+    if batch_in and "samples" not in stages_made(Path(run)):
+        return printing.next_step("the same command with --batch-out NEW_FOLDER: samples are missing")
     return printing.next_in(run)
 
 

@@ -20,7 +20,7 @@ from demur.errors import EndpointError, PromptRefusedError
 from demur.models.completion import as_json, read_completion
 from demur.models.endpoint import Endpoint, authorization
 from demur.models.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
-from demur.models.request import first_group, request_body
+from demur.models.request import first_group, request_body, without_fields
 from demur.models.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, TIMEOUTS, backoff_seconds, retry_after
 from demur.records import ChatRequest, FloatArray, Sample, SamplingSettings, key_of
 
@@ -160,7 +160,7 @@ class EndpointClient:
 
     def fit(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A request without the fields that the endpoint is known not to take."""
-        return _without(body, self._refused)
+        return without_fields(body, self._refused)
 
     def _leave_out(self, names: set[str], sent: Mapping[str, Any]) -> None:
         self._refused |= names
@@ -180,7 +180,7 @@ class EndpointClient:
         if self._answered or reply.status not in (400, 422) or not fields or blames_prompt(reply.status, reply.text):
             return None
         for names in [{name} for name in fields] + [set(fields)]:
-            found = await self._send(path, _without(sent, names))
+            found = await self._send(path, without_fields(sent, names))
             if found.succeeded:
                 self._answered = True
                 self._leave_out(names, sent)
@@ -274,13 +274,6 @@ def _same_model(asked: str, answered: str) -> bool:
     """Whether an answer's model is the one that was asked, perhaps with its maker, date or file before or behind."""
     one, other = (name.casefold().rpartition("/")[2] for name in (asked, answered))
     return one in other or other in one
-
-
-def _without(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:
-    """The body without the fields that the endpoint does not take, the longest answer under its newer name."""
-    sent = {key: value for key, value in body.items() if key not in refused}
-    renamed = "max_tokens" in refused and "max_tokens" in body
-    return sent | ({"max_completion_tokens": body["max_tokens"]} if renamed else {})
 
 
 def _advice(status: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from demur.records import ChatRequest, SamplingSettings, content_hash, key_of
@@ -43,6 +43,13 @@ def request_body(
         return body | {"prompt": filled, "logprobs": 1}
     messages = [{"role": "system", "content": settings.system}] if settings.system else []
     return body | {"messages": [*messages, {"role": "user", "content": filled}], "logprobs": True}
+
+
+def without_fields(body: Mapping[str, Any], refused: Set[str]) -> dict[str, Any]:
+    """The body without the fields that the endpoint does not take, the longest answer under its newer name."""
+    sent = {key: value for key, value in body.items() if key not in refused}
+    renamed = "max_tokens" in refused and "max_tokens" in body
+    return sent | ({"max_completion_tokens": body["max_tokens"]} if renamed else {})
 
 
 def first_group(indices: Sequence[int], *, alone: bool) -> list[int]:

@@ -53,7 +53,7 @@ def estimate_pair(
     models, prices = (pair.weak.model, pair.strong.model), pricing(pair, config.label.entailment)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
-    return PairEstimate(weak, strong, prices, models, stated, _budget(config, pair, store).left)
+    return PairEstimate(weak, strong, prices, models, stated, budget_of(config, pair, store).left)
 
 
 def sample_pair(
@@ -80,7 +80,7 @@ def sample_pair(
         announce(expected)
     if not expected.missing:
         return have
-    budget = _budget(config, pair, store)
+    budget = budget_of(config, pair, store)
 
     async def both() -> PairSamples:
         turns = Turns()
@@ -101,7 +101,7 @@ def sample_pair(
                 *(weak, strong, prompts, settings, settle),
                 settled=have.settled,
                 full=full,
-                keep=lambda found: store.add_settled(*_settled_key(pair, settings), [one.key for one in found]),
+                keep=lambda found: store.add_settled(*settled_key(pair, settings), [one.key for one in found]),
             )
             for side in (weak, strong):
                 side.finish()
@@ -131,7 +131,7 @@ def check_settings(settings: SamplingSettings) -> None:
         raise InputError(f"template {settings.template[:60]!r} has no {{prompt}} in it; every prompt would be the same")
 
 
-def _budget(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
+def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
     """What the run may spend, and what its samples have cost; of the models whose price is known."""
     priced = [endpoint for endpoint in (pair.weak, pair.strong) if endpoint.price is not None]
     if config.max_usd is not None and not priced:
@@ -151,12 +151,13 @@ def stored_pair(
 ) -> PairSamples:
     """Stored samples of both models, at most n per prompt, and which prompts are settled."""
     sides = (stored_samples(prompts, one, settings, store) for one in (pair.weak, pair.strong))
-    keys = store.settled(*_settled_key(pair, settings), (prompt.key for prompt in prompts))
+    keys = store.settled(*settled_key(pair, settings), (prompt.key for prompt in prompts))
     settled = frozenset(prompt.id for prompt in prompts if prompt.key in keys and settings.fewest < settings.most)
     return PairSamples(*sides, settled=settled).equal(settings)
 
 
-def _settled_key(pair: PairEndpoints, settings: SamplingSettings) -> tuple[tuple[str, str], str, int]:
+def settled_key(pair: PairEndpoints, settings: SamplingSettings) -> tuple[tuple[str, str], str, int]:
+    """What the store keeps settled prompts under."""
     return (pair.weak.name, pair.strong.name), settings.key, settings.fewest
 
 

@@ -1,0 +1,144 @@
+"""Samples a run's prompts by batch files: writes requests for what the store lacks, reads results into the store.
+
+A batch is a round: the first asks for the fewest samples, the next for more of the prompts that those do not settle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from demur.errors import InputError
+from demur.files import refuse_device, write_whole
+from demur.labels.settled import settled_prompts
+from demur.models.endpoint import Endpoint
+from demur.runs.lineage import keep_made
+from demur.runs.preflight import check_training
+from demur.runs.record import keep_sampling
+from demur.runs.run import Run
+from demur.sampling.batch_files import BatchRequest, in_files, missing_requests, samples_wanted
+from demur.sampling.batch_results import BatchReader
+from demur.sampling.cost import PairSpend
+from demur.sampling.pair import budget_of, settled_key, spend_of
+from demur.sampling.refused import refused_prompts
+from demur.sampling.sample import Samples
+
+LEFT_OUT = "batch_fields.json"  # in the run's folder: endpoint name -> fields of requests that it refuses
+
+
+def sample_by_batch(run: Run, folder: Path | None, files: Sequence[str | Path]) -> PairSpend:
+    """Read ``files`` of results, then write requests for what is missing into ``folder``; what the samples have cost.
+
+    Raises InputError before anything is written, BudgetError where the requests could cost more than max_usd leaves.
+    """
+    _check(run, folder, files)
+    run.lock("sample")
+    keep_sampling(run.config)
+    notes = _read_results(run, files) if files else []
+    _settle(run)
+    if folder:
+        notes += _write_requests(run, folder)
+    if not run.unfinished:
+        keep_made(run.config.folder, "samples", run.samples_hash)
+    spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
+    return replace(spend, notes=(*notes, *spend.notes))
+
+
+def _check(run: Run, folder: Path | None, files: Sequence[str | Path]) -> None:
+    """Raise InputError where both models are local, a file of results is missing, or the folder has files already."""
+    check_training(run.prompts, run.config.test_share)
+    if run.pair.weak.local and run.pair.strong.local:
+        raise InputError("both models are local, and no batch API has them; sample without --batch-out and --batch-in")
+    for file in map(Path, files):
+        refuse_device(file)
+        if not file.exists():
+            raise InputError(f"{file}: no such file of results; give the files that the batch API returned")
+    if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"{folder} is not an empty folder; name another for each --batch-out, so that no request is sent twice"
+        )
+
+
+def _read_results(run: Run, files: Sequence[str | Path]) -> list[str]:
+    """Keep the samples of result files, or of the .jsonl files of folders; sentences about what was read."""
+    endpoints = [endpoint for _, endpoint, _ in _remote(run)]
+    reader = BatchReader(run.prompts, endpoints, run.config.sampling, run.store, _left_out(run))
+    for given in map(Path, files):
+        for file in sorted(given.glob("*.jsonl")) if given.is_dir() else [given]:
+            with file.open(encoding="utf-8-sig", errors="replace") as lines:
+                for number, line in enumerate(lines, 1):
+                    reader.read(line, f"{file.name}:{number}")
+    kept = {name: sorted(fields) for name, fields in reader.left_out.items() if fields}
+    if kept:
+        write_whole(run.config.folder / LEFT_OUT, json.dumps(kept) + "\n")
+    run.read_samples()
+    return list(reader.notes())
+
+
+def _settle(run: Run) -> None:
+    """Record the prompts that their first samples settle, so that they get no more."""
+    settings, have = run.config.sampling, run.samples
+    unsure = [
+        prompt
+        for prompt in run.prompts
+        if settings.fewest <= have.count(prompt) < settings.most and prompt.id not in run.for_measuring | have.settled
+    ]
+    if not unsure:
+        return
+    found = settled_prompts(unsure, have, n=settings.fewest, meanings=run.shipped_meanings)
+    run.store.add_settled(*settled_key(run.pair, settings), [one.key for one in unsure if one.id in found])
+    run.read_samples()
+
+
+def _write_requests(run: Run, folder: Path) -> Iterator[str]:
+    """Files of one model and one API each; a sentence per model. Raises BudgetError before anything is written."""
+    budget, written = budget_of(run.config, run.pair, run.store), list[tuple[str, Endpoint, list[BatchRequest]]]()
+    for side, endpoint, have in _remote(run):
+        requests = list(_requests(run, endpoint, have))
+        for one in requests:
+            budget.reserve(one.prompt, len(one.indices), endpoint, run.config.sampling)
+        written.append((side, endpoint, requests))
+    for side, endpoint, requests in written:
+        names = []
+        for url, some in groupby(sorted(requests, key=lambda one: one.url), key=lambda one: one.url):
+            for number, lines in enumerate(in_files(one.line for one in some), 1):
+                names.append(f"{side}-{'chat' if 'chat' in url else 'text'}-{number:03}.jsonl")
+                write_whole(folder / names[-1], "".join(lines))
+        samples = sum(len(one.indices) for one in requests)
+        to = f"in {len(names)} files ({folder / names[0]}{', ...' if len(names) > 1 else ''})" if names else ""
+        yield f"{endpoint.model}: {len(requests):,} requests for {samples:,} samples {to}".rstrip()
+    for name, endpoint in (("weak", run.pair.weak), ("strong", run.pair.strong)):
+        if endpoint.local:
+            yield (
+                f"{endpoint.model} ({name}) is local and has no batch file: once the results are read, the same "
+                "command without --batch-out samples it directly, and asks the other model for what is missing then"
+            )
+
+
+def _requests(run: Run, endpoint: Endpoint, have: Samples) -> Iterator[BatchRequest]:
+    settings = run.config.sampling
+    refused = refused_prompts(run.prompts, endpoint, settings, run.store)
+    asked = [prompt for prompt in run.prompts if prompt.id not in refused]
+    wanted = samples_wanted(asked, run.samples, settings, run.for_measuring)
+    return missing_requests(asked, endpoint, settings, have, wanted, _left_out(run).get(endpoint.name, frozenset()))
+
+
+def _remote(run: Run) -> list[tuple[str, Endpoint, Samples]]:
+    """The models that are not local: which of the pair it is, its endpoint, its samples."""
+    pair, have = run.pair, run.samples
+    sides = (("weak", pair.weak, have.weak), ("strong", pair.strong, have.strong))
+    return [side for side in sides if not side[1].local]
+
+
+def _left_out(run: Run) -> dict[str, Set[str]]:
+    """What earlier results told of fields that endpoints refuse. Raises InputError."""
+    path = run.config.folder / LEFT_OUT
+    if not path.exists():
+        return {}
+    try:
+        return {name: frozenset(map(str, fields)) for name, fields in json.loads(path.read_text("utf-8")).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise InputError(f"{path}: is damaged; delete it, and read the last results again with --batch-in") from None

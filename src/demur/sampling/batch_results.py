@@ -1,0 +1,117 @@
+"""Reads the results of batches into the store: each line is kept before it is counted, and no line is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+
+from demur.errors import EndpointError
+from demur.models.completion import read_completion
+from demur.models.endpoint import Endpoint
+from demur.models.refusals import blames_prompt, refused_field
+from demur.records import Prompt, SamplingSettings
+from demur.sampling.batch_files import BatchResult, asked_by, batch_key, failure_words, read_result, sent_body
+from demur.sampling.sample import distinct_prompts
+from demur.store import Store
+
+NAMED = 3  # lines in a sentence
+_AGAIN = "the next --batch-out asks again"
+
+
+class BatchReader:
+    """Reads lines of results; what a prompt's samples are already there for changes nothing.
+
+    ``left_out``: endpoint name -> fields of a request that it is known to refuse; reading adds to it.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        endpoints: Sequence[Endpoint],
+        settings: SamplingSettings,
+        store: Store,
+        left_out: Mapping[str, Set[str]],
+    ) -> None:
+        self._settings, self._store = settings, store
+        self._asked = {
+            batch_key(endpoint, prompt, settings): (endpoint, prompt)
+            for endpoint in endpoints
+            for prompt in distinct_prompts(prompts)
+        }
+        self.left_out = {endpoint.name: set(left_out.get(endpoint.name, ())) for endpoint in endpoints}
+        self._results = self._fresh = self._known = 0
+        self._found: dict[tuple[str, str], list[str]] = {}  # what is wrong, and what next -> the lines, named
+
+    def read(self, line: str, where: str) -> None:
+        """Keep what a line of results holds; ``where`` names it, as FILE:LINE."""
+        if not line.strip():
+            return None
+        self._results += 1
+        result = read_result(line)
+        if result is None:
+            return self._note("cannot be read", "is the file cut, or no file of results?", where)
+        asked = asked_by(result.custom_id)
+        if asked is None or asked[0] not in self._asked:
+            return self._note(
+                "have a custom_id of no prompt of this run under these models and settings, and are not kept",
+                "read them with the command that wrote their requests",
+                f"{where}: {result.custom_id[:60]}",
+            )
+        endpoint, prompt = self._asked[asked[0]]
+        if result.kind == "answer":
+            return self._keep(result, endpoint, prompt, asked[1])
+        return self._fail(result, endpoint, prompt, asked[1])
+
+    def notes(self) -> Iterator[str]:
+        """What was read, and what is wrong with some of it; one sentence each."""
+        yield f"read {self._results:,} results: {self._fresh:,} new samples, {self._known:,} that the store had already"
+        for (wrong, advice), lines in self._found.items():
+            more = "; ..." if len(lines) > NAMED else ""
+            yield f"results that {wrong}: {len(lines):,} ({'; '.join(lines[:NAMED])}{more}); {advice}"
+
+    def _note(self, wrong: str, advice: str, line: str) -> None:
+        self._found.setdefault((wrong, advice), []).append(line)
+
+    def _keep(self, result: BatchResult, endpoint: Endpoint, prompt: Prompt, indices: Sequence[int]) -> None:
+        settings, key = self._settings, (endpoint.name, prompt.key, self._settings.key)
+        sent = len(prompt.key) + len(settings.template) + len(settings.system)
+        stop = settings.stop if "stop" in self.left_out[endpoint.name] else ()
+        try:
+            found = read_completion(result.body, indices, endpoint.model, stop=stop, sent_characters=sent)
+        except EndpointError as error:
+            return self._note("hold no answer", _AGAIN, f"{prompt.id}: {error}")
+        there = {one.index for one in self._store.samples(*key)}
+        self._store.add_samples(*key, found.samples)
+        fresh = sum(one.index not in there for one in found.samples)
+        self._fresh, self._known = self._fresh + fresh, self._known + len(found.samples) - fresh
+        if found.problem and self._store.has_samples(endpoint.name, settings.key):
+            self._store.add_refusal(*key, found.problem)  # as where the endpoint is asked directly
+        if found.problem:
+            return self._note(
+                "hold an answer that cannot be read", "--ask-refused asks again", f"{prompt.id}: {found.problem}"
+            )
+        if len(found.samples) < len(indices):
+            self._note(
+                "hold fewer answers than n",
+                "the next --batch-out asks for the rest, one per request",
+                f"{prompt.id}: {len(found.samples)} of {len(indices)}",
+            )
+            self.left_out[endpoint.name].add("n")
+        return None
+
+    def _fail(self, result: BatchResult, endpoint: Endpoint, prompt: Prompt, indices: Sequence[int]) -> None:
+        failure = f"{prompt.id}: {failure_words(result)}"
+        if result.kind == "expired":
+            return self._note("expired before they were answered", _AGAIN, failure)
+        if blames_prompt(result.status, result.said):
+            self._store.add_refusal(endpoint.name, prompt.key, self._settings.key, failure_words(result))
+            return self._note("are refusals of the prompt, which is left out", "--ask-refused asks again", failure)
+        # As it was sent; a field of an earlier batch that is left out by now is no news.
+        field = refused_field(result.status, result.said, sent_body(endpoint, prompt, self._settings, indices, set()))
+        if field is not None:
+            self.left_out[endpoint.name].add(field)
+            return self._note(
+                f"are refusals of the field {field} by {endpoint.model}",
+                "the next --batch-out asks without it",
+                failure,
+            )
+        return self._note("are errors", _AGAIN, failure)
