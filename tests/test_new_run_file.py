@@ -15,7 +15,7 @@ from demur.config import LabelConfig, ModelConfig, RunConfig, read_run_file
 from demur.errors import InputError
 from demur.models.local import parse_model
 from demur.records import SamplingSettings
-from demur.runs.run_file import run_file_text
+from demur.runs.run_file import new_run_file, run_file_text
 
 WEAK, STRONG = "smollm2-135m", "gpt-4o@https://api.openai.com/v1#MY_KEY#usd=2.5/10"
 FLAGS = ["init", "--weak", WEAK, "--strong", STRONG, "--prompts", "p.jsonl"]
@@ -66,6 +66,8 @@ def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*FLAGS, "--to", str(path)])
     assert isinstance(done.exception, InputError)
     assert str(done.exception) == f"{path} exists; give another name with --to, or --force to replace a file"
+    with pytest.raises(InputError, match="exists"):  # from Python, too
+        new_run_file(path, weak=WEAK, strong=STRONG, prompts="p.jsonl")
     assert path.read_text() == "mine"
     assert CliRunner().invoke(app, [*FLAGS, "--to", str(path), "--force"]).exit_code == 0
     assert read_run_file(path) == PLAIN
