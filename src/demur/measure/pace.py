@@ -21,8 +21,10 @@ from demur.records import FloatArray
 WINDOW = 512  # latest requests that the price is set on
 MADE_UP_OVER = 256  # requests over which a deviation from the target is made up
 SET_EVERY = 8  # requests between two settings of the price
-OVERSHOOT = 0.005  # of the target, which the sum over all requests never passes by more than this ...
-ALLOWANCE = 32.0  # ... and so many requests' worth, without which nothing dear could be asked at the beginning
+# The sum over all requests never passes the target by more than so many requests' worth, without which nothing dear
+# could be asked at the beginning. 32 instead of 4 gains .004 of reward at most on ParetoBandit's validation prompts,
+# and goes over a budget of 883 requests by up to 4 %.
+ALLOWANCE = 4.0
 HALVINGS = 40  # of the interval in which the price is looked for
 
 Arms = tuple[Sequence[float], Sequence[float]]  # of one request: every model's value and cost, cheapest model first
@@ -51,7 +53,7 @@ class Pace:
     @property
     def limit(self) -> float:
         """What may have been spent by now and is never passed, unless by the cheapest model alone."""
-        return self.target * (self.requests * (1 + OVERSHOOT) + ALLOWANCE)
+        return self.target * (self.requests + ALLOWANCE)
 
     def choose(self, values: Sequence[float], costs: Sequence[float]) -> int:
         """The model that gets a request, by every model's value and expected cost, the cheapest model first."""
