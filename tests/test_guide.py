@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from demur.cli.groups import GROUPS
 from demur.cli.main import app
+from demur.config import ModelConfig, RunConfig
 from demur.models.encoder import LetterEncoder
 from demur.runs import run as opened
 from demur.runs.steps import next_command, steps_of
@@ -169,3 +170,14 @@ def test_json_has_no_next_step(pair: Pair) -> None:
     done = RUNNER.invoke(app, [*sample_of(pair), "--json"])
     assert json.loads(done.stdout)["samples"] == 360
     assert "next:" not in done.stderr
+
+
+def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) -> None:
+    """A router names no remote host and no key by itself: without them its gateway is refused, or answers 401."""
+    weak, strong = ModelConfig("w", "http://gpu:8000/v1"), ModelConfig("s", "https://api.example/v1", "BIG_KEY")
+    RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
+    asked = " --allow-endpoint gpu:8000 --allow-endpoint api.example#BIG_KEY"
+    assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}{asked}"
+    weak, strong = ModelConfig("smollm2-135m"), ModelConfig("s", "http://127.0.0.1:8000/v1")
+    RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
+    assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"

@@ -159,6 +159,7 @@ def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_p
     assert "the same command goes on" in first.output
     with pytest.raises(InputError, match="10 of the router's prompts are graded; 20 are needed"):
         demur.evaluate(run=run)
+    assert "believed" in demur.report(run=run).read_text(encoding="utf-8")  # few grades break no report
     second = RUNNER.invoke(app, ["grade", "--run", run, "--number", "30"], input=keys[10:])
     assert "30 graded" in second.output
     grades = read_grades(Path(run) / GRADES_FILE)

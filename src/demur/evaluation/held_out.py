@@ -42,7 +42,8 @@ def evaluate_measured(run: Run) -> Evaluation:
 
 def evaluate_or_believe(run: Run) -> Evaluation:
     """The same, or else what the strong model's samples believe."""
-    return evaluate_run(run) or evaluate_held_out(run, graded=has_grades(run))
+    enough = len(read_grades(run.config.folder / GRADES_FILE)) >= FEWEST_GRADED
+    return evaluate_run(run) or evaluate_held_out(run, graded=enough)
 
 
 def has_grades(run: Run) -> bool:

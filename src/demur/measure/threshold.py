@@ -35,6 +35,8 @@ class Calibration:
     @property
     def sentence(self) -> str:
         """The result as one sentence."""
+        if not self.n:  # before anything is learned there is nothing to set it on
+            return self.asked
         alone = "" if self.gate else "; without the gate"
         untold = f"; {self.unknown:.0%} cannot be told and go by the setting `unknown`" if self.unknown else ""
         return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{untold}{alone}"

@@ -82,6 +82,17 @@ def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...
     return tuple(found)
 
 
+def serving_options(config: RunConfig) -> str:
+    """The options with which a gateway may ask a run's pair, each after a space: remote hosts, and keys."""
+    named = []
+    for one in (config.weak, config.strong):
+        split = urlsplit(one.base_url or "")
+        key = f"#{one.api_key_env}" if one.api_key_env else ""
+        if split.hostname and (key or not _is_loopback(split.hostname)):
+            named.append(f" --allow-endpoint {split.netloc}{key}")
+    return "".join(dict.fromkeys(named))
+
+
 def run_endpoints(config: RunConfig) -> tuple[str, ...]:
     """Every endpoint that a run's record names, with its key."""
     return endpoint_names((config.weak, config.strong, config.router.encoder, config.label.entailment))

@@ -58,7 +58,7 @@ class Endpoint:
     def _base_price(self) -> Price | None:
         """The price without what is given for single kinds of tokens."""
         if self.usd_per_million_input is not None and self.usd_per_million_output is not None:
-            return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, "price from the run file")
+            return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, "price as given")
         if self.priced_as:
             found = price_of(self.priced_as)
             return found and replace(found, source=f"priced as {self.priced_as}: {found.source}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from demur.config import RunConfig, load_run
 from demur.errors import DemurError
+from demur.models.allowed import serving_options
 from demur.runs.lineage import outdated, stages_made
 
 USUAL = "run"  # the folder that commands take without --run
@@ -49,7 +50,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
              f"demur calibrate {prompts} --strong-share 0.3{at}"),
         Step("report", "see what it saves", ", ".join(measured), f"demur report{option}"),
         Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
-             "demur serve" if not at else f"demur serve {router}"),
+             ("demur serve" if not at else f"demur serve {router}") + (serving_options(config) if config else "")),
     )  # fmt: skip
 
 
