@@ -296,7 +296,9 @@ async def test_a_gateway_without_a_router_learns_one_from_its_traffic_and_serves
         write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i), "at": NOW + i} for i in range(80)))
         async with running(settings) as (found, *_):
             assert (await found.decider.decide("aaa aa?")).decision.role == "strong"
-            status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
+            half = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
+            assert half.seen == 40  # a round takes as many as a refit waits for, so that it says how far it is
+            status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 150)
             assert (status.seen, status.serving) == (80, 1), status.sentence
             assert statistics(found, None)["learning"] == status.sentence
             asked, until = len(weak.requests), time.monotonic() + 10
@@ -334,6 +336,7 @@ async def test_models_that_never_differ_promote_nothing_and_the_status_says_why(
     ):
         settings = settings_of(tmp_path, weak, strong)
         write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i), "at": NOW + i} for i in range(50)))
-        status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
+        for _ in range(2):
+            status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
     assert status.serving is None
     assert "nothing to learn" in status.said

@@ -135,7 +135,8 @@ def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: Stat
     taken = taken_prompts(folder)
     known = {one.id for one in taken}
     served = seen_prompts(settings.ledger, learn, state.until) if Path(settings.ledger).exists() else []
-    fresh = [one for one in served if one.id not in known][-LARGEST_CHOICE:]
+    served = served[: round(learn.every / max(learn.share_of_traffic, 1 / LARGEST_CHOICE))]  # the rest in later rounds
+    fresh = [one for one in served if one.id not in known]
     wanted = round(learn.share_of_traffic * len(fresh))
     if wanted:
         seen, learned = (
