@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from demur.cli.gateway import learning_table
 from demur.errors import InputError
 from demur.gateway.cold_start import ASKED, check_learning, cold_router
 from demur.gateway.ledger.feedback import Feedback, keep_feedback, losses
@@ -215,6 +216,14 @@ async def test_prompts_are_kept_only_while_learning_is_on(tmp_path: Path) -> Non
             await found.ask("a secret aa?")
         kept = sorted(one.prompt for one in read_ledger(str(tmp_path / name / "ledger.sqlite")))
         assert kept == (["", ""] if learn is None else ["", "aaa aa?"])
+
+
+def test_the_flag_switches_learning_on_as_the_settings_file_wants_it(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("port = 1\n[learn]\nevery = 25\n")
+    assert learning_table(str(file)) == {"every": 25}
+    file.write_text("port = 1\n")
+    assert learning_table(str(file)) == learning_table(None) == {}
 
 
 # -- feedback --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from demur.cli.inspect import Anyway, AsJson
 from demur.cli.options import with_options
 from demur.config import A_MODEL
 from demur.errors import InputError
+from demur.files import read_mapping
 from demur.gateway.settings import GatewaySettings
 
 
@@ -59,7 +60,7 @@ def serve(
             router = demo_router(progress=progress)
         given["anyway"] = True
     printing.outdated(Path(router or "run/router").parent)
-    given |= {"record_prompts": True if record else None, "learn": {} if learn else None}
+    given |= {"record_prompts": True if record else None, "learn": learning_table(config) if learn else None}
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
     serve(router, config=config, workers=workers, beside=learning_beside, ready=printing.serving, **given)
 
@@ -86,6 +87,11 @@ def launch(
     for line in done.lines:
         typer.echo(f"demur: {line}", err=True)
     raise typer.Exit(done.status)
+
+
+def learning_table(config: str | None) -> dict[str, Any]:
+    """What a settings file says of learning, so that --learn switches it on as the file wants it; else the defaults."""
+    return dict(read_mapping(Path(config)).get("learn") or {}) if config else {}
 
 
 def ledger(
