@@ -16,7 +16,7 @@ from aiohttp import web
 from demur.gate.gate import Gate
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.measure.threshold import Calibration

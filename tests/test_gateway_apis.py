@@ -17,7 +17,7 @@ from apis import APIS, MESSAGES_API, MODELS, RESPONSES_API, Api, error_of, post,
 from demur.errors import InputError
 from demur.gateway.http.json_edit import body_of
 from demur.gateway.keys import new_key
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.settings import ServedModel, read_settings
 from demur.records import Role
 from gateways import BOTH, EASY, HARD, Running, gateway, upstream, wire

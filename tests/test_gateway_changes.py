@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from demur.gateway.changes import Changes
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from gateways import RECORD
 
 

@@ -21,8 +21,8 @@ from yarl import URL
 from demur.errors import EndpointError
 from demur.gateway import app
 from demur.gateway.http import read_body
-from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.upstreams.answer import WHOLE_BYTES
 from demur.gateway.upstreams.passed import PassedAnswer
 from demur.records import FloatArray

@@ -17,8 +17,9 @@ from demur.errors import InputError, StoreError
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import Admission, ClientKey, bearer, read_keys
 from demur.gateway.ledger.export import ledger
-from demur.gateway.ledger.ledger import Ledger, LedgerRecord, SqliteBackend
+from demur.gateway.ledger.ledger import Ledger, SqliteBackend
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.record import LedgerRecord
 from gateways import RECORD
 
 HALF = "\ud800"  # half a character, which JSON can hold and no database takes

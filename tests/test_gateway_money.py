@@ -17,7 +17,8 @@ from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.gateway.ledger.export import bill_page
-from demur.gateway.ledger.ledger import LedgerRecord, SqliteBackend
+from demur.gateway.ledger.ledger import SqliteBackend
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.ask_upstreams import Sent

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from conftest import needed
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.tracing import Tracer, attributes, operation
 from gateways import RECORD, gateway, upstream, wire
 

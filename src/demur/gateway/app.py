@@ -47,7 +47,8 @@ from demur.gateway.http.send import send_pieces
 from demur.gateway.kept_prompts import kept_prompt
 from demur.gateway.keys import Admission
 from demur.gateway.ledger.held_conversations import HeldConversations
-from demur.gateway.ledger.ledger import Ledger, LedgerRecord
+from demur.gateway.ledger.ledger import Ledger
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings, ServedModel, import_object

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from demur.gateway.budgets import Use
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.question import Question
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from demur.files import write_whole
-from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.settings import LearnSettings
 from demur.records import content_hash
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from demur.errors import InputError
-from demur.gateway.ledger.ledger import LedgerRecord
 from demur.gateway.ledger.read import query_ledger
+from demur.gateway.ledger.record import LedgerRecord
 
 By = Literal["key", "conversation", "model", "day"]
 DAY_SECONDS = 86_400

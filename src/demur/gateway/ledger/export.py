@@ -12,8 +12,8 @@ from pathlib import Path
 
 from demur.errors import InputError, require
 from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
-from demur.gateway.ledger.ledger import COLUMNS, LARGEST_INTEGER, LedgerRecord
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.record import COLUMNS, LARGEST_INTEGER, LedgerRecord
 
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs

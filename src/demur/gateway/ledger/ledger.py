@@ -6,7 +6,6 @@ second is missing and nothing is torn. SQLite by default; PostgreSQL by URL, for
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import sqlite3
@@ -15,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,56 +22,12 @@ from demur.errors import StoreError
 from demur.gateway.budgets import Spent, start_of
 from demur.gateway.keys import Admission
 from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
+from demur.gateway.ledger.record import COLUMNS, LedgerRecord, storable
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
 COMMIT_SECONDS, LARGEST_COMMIT = 0.5, 2_000
 LAST_TRIES_SECONDS = 5.0  # at the end, for a database that is away
 SPENT_SECONDS, SPENT_SHARE = 2.0, 0.05  # what keys have spent is read so often, and for this share of the time at most
-LARGEST_INTEGER = 2**63 - 1  # of either database
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerRecord:
-    """The record of one request."""
-
-    id: str
-    at: float  # seconds since 1970
-    key: str  # name of the client's key; empty without keys
-    path: str
-    asked: str  # model that the client named
-    model: str  # model that answered; empty when none did
-    role: str  # weak, strong, or direct (the client named a real model)
-    score: float | None  # P(the strong model is needed)
-    threshold: float | None
-    reason: str
-    stage: str  # prompt; gate: the weak model's answer was looked at; unknown: sent by the setting `unknown`
-    extra_samples: int  # of the weak model, asked by the gate
-    calibration_void: bool  # the gate's signals were missing
-    status: int
-    streamed: bool
-    prompt_tokens: int
-    completion_tokens: int
-    tokens_counted: bool  # False: a part of tokens or USD is an estimate, the upstream did not say
-    usd: float | None  # drafts and extra samples included; None: the price is unknown
-    usd_strong: float | None  # what always-strong would have cost; a guess where the weak model answered
-    queue_seconds: float
-    embed_seconds: float
-    score_seconds: float
-    gate_seconds: float  # the weak model's draft and extra samples, until the gate had decided
-    first_byte_seconds: float  # of the upstream
-    total_seconds: float
-    outcome: str  # ok, upstream_error, fallback, cannot, client_gone, refused
-    prompt: str  # empty unless record_prompts is on
-    cached_tokens: int = 0  # of prompt_tokens, read from the upstream's prompt cache
-    cache_written_tokens: int = 0  # of prompt_tokens, written to it
-    reasoning_tokens: int = 0  # of completion_tokens
-    service_tier: str = ""  # that the upstream says it answered at
-    conversation: str = ""  # a name for the conversation; empty without one
-    usd_checks: float | None = 0.0  # of usd: drafts that were dropped, extra samples, requests that were cut
-    # Standard deviations of the guess in usd_strong: the one that all requests share, and this answer's own. Zero where
-    # the strong model answered; None: not known.
-    usd_strong_error: float | None = 0.0
-    usd_strong_spread: float | None = 0.0
 
 
 _SQL_TYPE = {
@@ -82,26 +36,11 @@ _SQL_TYPE = {
     "int": "bigint not null default 0",
     "bool": "boolean not null default false",
 }
-COLUMNS = tuple(field.name for field in fields(LedgerRecord))
 _values = attrgetter(*COLUMNS)  # dataclasses.astuple copies each value, and would hold up the requests
 
 
 def _row(record: LedgerRecord) -> tuple[Any, ...]:
-    return tuple(map(_storable, _values(record)))
-
-
-def _storable(value: Any) -> Any:
-    """A value that both databases accept: clients and upstreams may send lone surrogates or numbers that are not
-    finite.
-    """
-    if isinstance(value, str):
-        whole = value.isascii() and "\0" not in value
-        return value if whole else value.encode("utf-8", "replace").decode().replace("\0", "?")
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        return LARGEST_INTEGER if value > 0 else -LARGEST_INTEGER
-    return value
+    return tuple(map(storable, _values(record)))
 
 
 def _column(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import StoreError, require
-from demur.gateway.ledger.ledger import COLUMNS, LedgerRecord
+from demur.gateway.ledger.record import COLUMNS, LedgerRecord
 
 
 def read_ledger(url: str, *, last: int | None = 20, since: float = 0.0) -> list[LedgerRecord]:

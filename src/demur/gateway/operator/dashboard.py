@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from demur.gateway.cold_start import learning_sentence
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.operator.metrics import Gauges, prometheus, sum_series
 from demur.gateway.workers.shared_state import Board, map_file

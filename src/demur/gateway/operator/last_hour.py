@@ -6,7 +6,6 @@ Minutes are monotonic: a clock that is set does not touch them.
 
 from __future__ import annotations
 
-import math
 import mmap
 import time
 from collections.abc import Callable
@@ -14,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from demur.gateway.latencies import BINS, latency_bin, percentiles
 from demur.gateway.ledger.bills import SUMS, bill_of_sums, sums_of
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.records import FloatArray
 
 MINUTES = 60
 STAGES = ("queue", "embed", "score", "gate", "first_byte", "total")
-SHORTEST, PER_DECADE, DECADES = 1e-5, 20, 7  # latency bins of 12 %, from 10 us to 100 s
-BINS = PER_DECADE * DECADES
 SCORES = 1000  # bins of scores; the last holds 1 too
 
 # Columns of a minute: its number, sums, then bins.
@@ -56,7 +54,7 @@ class Hour:
         cells[row + ERRORS] += record.status >= 500
         cells[row + FALLBACKS] += record.outcome == "fallback"
         for stage, seconds in stages_of(record):
-            cells[row + START_OF[stage] + _latency_bin(seconds)] += 1
+            cells[row + START_OF[stage] + latency_bin(seconds)] += 1
         if record.score is not None:
             self._add_score(row, record, record.score)
 
@@ -112,7 +110,7 @@ def dashboard_figures(total: FloatArray) -> dict[str, Any]:
         "strong_share": _share(total[STRONG], routed),
         "errors": _share(total[ERRORS], bill.requests),
         "fallbacks": _share(total[FALLBACKS], bill.requests),
-        "latency_ms": {stage: _percentiles(_stage(total, stage)) for stage in STAGES},
+        "latency_ms": {stage: percentiles(_stage(total, stage)) for stage in STAGES},
         "priced": bool(total[UNPRICED] == 0),
         # [score, requests, of them answered weak, their USD, USD of always-strong]
         "scores": [[i / SCORES, *map(float, bins[i])] for i in np.flatnonzero(bins[:, COUNT]).tolist()],
@@ -125,18 +123,3 @@ def _share(part: float, whole: float) -> float | None:
 
 def _stage(total: FloatArray, stage: str) -> FloatArray:
     return total[START_OF[stage] : START_OF[stage] + BINS]
-
-
-def _latency_bin(seconds: float) -> int:
-    if seconds <= SHORTEST:
-        return 0
-    return min(BINS - 1, int(PER_DECADE * math.log10(seconds / SHORTEST)))
-
-
-def _percentiles(counts: FloatArray) -> list[float] | None:
-    """p50, p95, p99 in ms, to the middle of a bin (6 % off at most); None where no request met the stage."""
-    reached = np.cumsum(counts)
-    if not reached[-1]:
-        return None
-    at = np.searchsorted(reached, np.array([0.5, 0.95, 0.99]) * reached[-1])
-    return [round(1000 * SHORTEST * 10 ** ((i + 0.5) / PER_DECADE), 3) for i in at.tolist()]

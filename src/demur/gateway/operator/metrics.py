@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.last_hour import STAGES, Hour, stages_of
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from demur.errors import require
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 
 NANOSECONDS = 1_000_000_000
 FLUSH_MILLISECONDS = 5000

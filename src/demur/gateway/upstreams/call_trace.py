@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Protocol
 
-from demur.gateway.ledger.ledger import LedgerRecord
+from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.upstreams.answer import Answer
 
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
