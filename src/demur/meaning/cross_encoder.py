@@ -24,7 +24,7 @@ from demur.records import FloatArray, IntArray, content_hash
 from demur.store import Pair
 
 LABELS = ("contradiction", "neutral", "entailment")
-RUNTIME = 4  # of what this module does to a pair besides running the model: cutting, and what cannot be told apart
+RUNTIME = 5  # of what is done to a pair besides running the model: cutting, languages, what cannot be told apart
 SHORT = 128  # tokens per pair: of longer ones what both share is cut, for a model sees a small difference best alone
 SAME_END = 4  # tokens that both must end with, for entailment to hold though something was left out
 SHORTEST_WINDOW, LONGEST_WINDOW = 16, 512  # tokens per pair

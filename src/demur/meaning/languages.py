@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 
 FEWEST_LETTERS = 12  # of fewer letters no detector can tell the language
+MARGIN = 4.0  # nats by which the detector must prefer another language to English, which short texts are taken for
 MOST_WORDS = 8  # of what is left of an answer without its question
 LONGEST = 1_000  # characters that are looked at
 MOST_KEPT = 4096  # texts whose language is remembered
@@ -71,7 +72,9 @@ _CJK_NUMBER = re.compile(r"[〇零一二三四五六七八九十百千万]+")
 def is_english(text: str) -> bool:
     """Whether a text is English, or too short to tell.
 
-    By its script, then by English function words, then by a language detector (py3langid).
+    By its script, then by English function words, then by a language detector (py3langid), which must be sure of
+    another language: it takes "Is water wet? Yes" for Afrikaans. The margin was chosen on English sentences of natural
+    language inference and the first five words of MGSM questions.
     """
     letters = [letter for letter in text[:LONGEST] if letter.isalpha()]
     latin = sum(letter.isascii() or unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
@@ -80,7 +83,8 @@ def is_english(text: str) -> bool:
     words = set(re.findall(r"[a-z]+", text[:LONGEST].casefold()))
     if words & _ENGLISH or len(words & _ENGLISH_TOO) >= 2 or len(letters) < FEWEST_LETTERS:
         return True
-    return _detected(text[:LONGEST]) == "en"
+    found = _log_probabilities(text[:LONGEST])
+    return max(found.values()) - found["en"] <= MARGIN
 
 
 @lru_cache(MOST_KEPT)
@@ -93,9 +97,15 @@ def language_of(text: str) -> str:
 
 
 def _detected(text: str) -> str:
+    found = _log_probabilities(text)
+    return max(found, key=lambda language: found[language])
+
+
+def _log_probabilities(text: str) -> dict[str, float]:
+    """Of every language, in nats, up to a constant."""
     import py3langid
 
-    return str(py3langid.classify(text)[0])
+    return {language: float(value) for language, value in py3langid.rank(text)}
 
 
 def without_question(answer: str, question: str) -> str:
