@@ -290,13 +290,3 @@ def test_prompts_that_cannot_be_routed() -> None:
     with pytest.raises(InputError, match="prompts is one text, 'zz top'; give a list"):
         make().score("zz top")
     assert make().route("x" * 1_000_000).model in ("small", "large")
-
-
-def test_a_template_that_serves_otherwise_is_noticed() -> None:
-    router = train_router(
-        LetterEncoder(), BY_NAME["sw"](), TRAINING, weak="s", strong="l",
-        record={"sampling": {"template": "Q: {prompt}", "system": ""}},
-    )  # fmt: skip
-    assert router.check_serving(template="Q: {prompt}", system="") is None
-    assert "template" in (router.check_serving(template="{prompt}", system="") or "")
-    assert "system" in (router.check_serving(template="Q: {prompt}", system="Be kind.") or "")

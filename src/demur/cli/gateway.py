@@ -58,7 +58,7 @@ def serve(
     elif demo:
         with printing.progress_bar() as progress:
             router = demo_router(progress=progress)
-        given["anyway"] = True
+        given |= {"anyway": True, "as_labelled": True}
     printing.outdated(Path(router or "run/router").parent)
     given |= {"record_prompts": True if record else None, "learn": learning_table(config) if learn else None}
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}

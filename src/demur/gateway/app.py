@@ -266,7 +266,8 @@ class Gateway:
         else:
             choice = self._chooser.choose_unrouted(self.settings, question, unspoken)
         exchange.choice = choice
-        sent = replace(sent, chosen=not choice.named, held=choice.found.held if choice.found else None)
+        held, asked_as = choice.found.held if choice.found else None, self.decider.router.prompt_router.served_as
+        sent = replace(sent, chosen=not choice.named, held=held, asked_as=asked_as)
         fallback = self._may_fall_back(choice, question, unspoken)
         found = await self._first_answer(exchange, choice, sent, fallback=fallback)
         if fallback and not choice.forced and question.one_answer and found.role == "weak":

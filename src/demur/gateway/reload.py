@@ -14,6 +14,7 @@ from demur.gateway.cold_start import cold_router, router_in_force
 from demur.gateway.keys import check_budgets, read_keys
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
+from demur.routing.asked_as import ALONE, labelled_as
 from demur.routing.verdict import check_learned
 
 OWN = ("encoder", "method", "entailment")  # settings that name objects of the user's own
@@ -32,6 +33,8 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Route
     own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
         router = _in_front_of(settings, Router.load(folder, **own, allow_endpoints=settings.endpoints))
+        served_as = labelled_as(router.prompt_router.record) if settings.as_labelled else ALONE
+        router = replace(router, prompt_router=replace(router.prompt_router, served_as=served_as))
         if settings.unknown:
             router = replace(router, prompt_router=replace(router.prompt_router, on_unknown=settings.unknown))
         check_learned(router.prompt_router.record, folder, anyway=settings.anyway)

@@ -224,9 +224,8 @@ async def running(
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
     """A gateway with all that it holds; what must be closed is closed with the stack."""
-    warning = router.prompt_router.check_serving(template="{prompt}", system="")  # a gateway passes prompts as they are
-    if warning:
-        print(f"demur: {warning}", file=sys.stderr)
+    if router.prompt_router.asked_otherwise:
+        print(f"demur: {router.prompt_router.asked_otherwise}", file=sys.stderr)
     if router.prompt_router.other_pair:
         advice = "label and train on this pair, or serve with --pair-changed-anyway"
         print(f"demur: {router.prompt_router.other_pair}; {advice}", file=sys.stderr)

@@ -23,6 +23,7 @@ RELOADED = frozenset(
     {
         "default",
         "unknown",
+        "as_labelled",
         "anyway",
         "context_characters",
         "sticky",
@@ -121,6 +122,11 @@ class GatewaySettings:
     )
     unknown: Literal["", "strong", "weak", "score"] = setting(
         "Where prompts go that are like those whose samples could not tell; empty: as it was trained.", ""
+    )
+    as_labelled: bool = field(
+        default=False,
+        metadata={"help": "Ask both models as for the labels: with the router's system message and template."}
+        | {"flag": "--as-labelled"},
     )
     default: Role = setting("Where a prompt without any text goes.", "strong")
     context_characters: int = setting(

@@ -25,6 +25,7 @@ from demur.models.encoder import encoder_identity, spec_of
 from demur.models.prices import ServingCost
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
+from demur.routing.asked_as import AskedAs, asked_otherwise
 from demur.routing.known_prompts import KnownPrompts, Looked
 from demur.routing.recorded_pair import other_pair
 from demur.routing.remembered import VECTORS, Remembered, recall
@@ -97,6 +98,7 @@ class PromptRouter:
     endpoints: AllowedEndpoints | None = None  # that the record's endpoints are limited to; None: all, it was made here
     gate_unused: bool = False  # an active gate is saved with it; decisions of this stage alone say so
     other_pair: str = ""  # which served models are not those that it was labelled with; empty: none is known to differ
+    served_as: AskedAs | None = None  # what a gateway puts around prompts; None: it is not served
     unknown: Remembered | None = None  # the prompts that could not be labelled
     on_unknown: OnUnknown = "strong"  # where prompts like them go; score: by their scores, like all others
     # From the method's scores to P(strong right and weak wrong); None: the scores are the method's own.
@@ -269,24 +271,18 @@ class PromptRouter:
         return replace(self, other_pair=other_pair(self.record, weak, strong))
 
     @property
+    def asked_otherwise(self) -> str:
+        """How a gateway's requests differ from the samples of the labels; empty where they do not."""
+        return asked_otherwise(self.record, self.served_as) if self.served_as else ""
+
+    @property
     def pair_note(self) -> str:
-        """What a reason ends with where another pair is served."""
-        return f"; {self.other_pair}" if self.other_pair else ""
+        """What a reason ends with where another pair is served, or the pair is asked otherwise."""
+        return "".join(f"; {one}" for one in (self.other_pair, self.asked_otherwise) if one)
 
     def calibrated(self, calibration: Calibration) -> PromptRouter:
         """The same router with another threshold."""
         return replace(self, calibration=calibration)
-
-    def check_serving(self, *, template: str, system: str) -> str | None:
-        """A warning if serving uses another template or system message than the label samples did; else None."""
-        sampling = self.record.get("sampling", {})
-        for name, serves in (("template", template), ("system", system)):
-            if sampling.get(name, serves) != serves:
-                return (
-                    f"the labels were sampled with {name} {sampling[name][:60]!r}, this serves {serves[:60]!r}: "
-                    "the scores may not hold; label again with the one that serves"
-                )
-        return None
 
     def save(self, folder: str | Path) -> None:
         """Save as safetensors and JSON. Raises ArtifactError for a method or encoder that cannot be saved."""

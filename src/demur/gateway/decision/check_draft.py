@@ -20,6 +20,7 @@ import aiohttp
 from demur.errors import EndpointError
 from demur.gate.gate import HEAD_TOKENS
 from demur.gateway.decision.abilities import is_refusal
+from demur.gateway.decision.as_labelled import as_labelled
 from demur.gateway.decision.check_form import requested_form
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.held import Held
@@ -35,6 +36,7 @@ from demur.gateway.upstreams.upstream import BROKEN, Upstream, UpstreamDown, ret
 from demur.models.completion import parse_completion
 from demur.models.prices import Tokens
 from demur.records import Role, Sample
+from demur.routing.asked_as import ALONE, AskedAs
 from demur.routing.prompt_router import Decision
 
 
@@ -59,11 +61,20 @@ class Outgoing:
     unproven: bool = False  # the weak model may not be able to answer such a request
     chosen: bool = False  # demur chose the model, so that it may be another one than before
     held: Held | None = None  # what is known of the conversation
+    asked_as: AskedAs | None = None  # what the settings put around the prompt
 
     def body(self, role: Role) -> tuple[Body, str]:
         """The body for a model, and what was left out of it, in words."""
+        if not self.chosen:
+            return self.question.body, ""
+        body, left_out = self._own_thinking(role)
+        asked = self.asked_as
+        return as_labelled(body, self.protocol.name, asked) if asked and asked != ALONE else body, left_out
+
+    def _own_thinking(self, role: Role) -> tuple[Body, str]:
+        """The body without the other model's thinking."""
         thinking = self.question.thinking
-        if not self.chosen or not (thinking.before or thinking.since):
+        if not (thinking.before or thinking.since):
             return self.question.body, ""
         before, since = foreign(thinking, self.held, role)
         if not before and not since:
