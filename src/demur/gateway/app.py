@@ -17,8 +17,8 @@ from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
-from multidict import CIMultiDict
 
+from demur.gateway.answer_headers import answer_headers
 from demur.gateway.budgets import kept_share
 from demur.gateway.changes import Changes
 from demur.gateway.decision.abilities import Abilities
@@ -39,7 +39,6 @@ from demur.gateway.http.openai_bodies import (
     model_entry,
     model_list,
     request_headers,
-    response_headers,
 )
 from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
@@ -51,18 +50,21 @@ from demur.gateway.ledger.ledger import Ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.protocols.protocol import Protocol
+from demur.gateway.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
 from demur.gateway.settings import GatewaySettings, ServedModel, import_object
+from demur.gateway.targets import HeldTarget
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
 from demur.gateway.upstreams.spoken import SpokenApis
 from demur.gateway.upstreams.upstream import Upstream
 from demur.gateway.upstreams.usable_answer import usable_answer
-from demur.models.prices import LengthRatio
+from demur.models.prices import LengthRatio, Price
 from demur.records import Role
 
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
 PARSED_AT_ONCE = 2  # of the larger ones
+ROLES: tuple[Role, Role] = ("weak", "strong")
 TURNED_AWAY = (401, 403, 429)  # if no model was chosen: counted, since as many records would fill a disk
 log = logging.getLogger("demur.gateway")
 
@@ -82,10 +84,12 @@ class Gateway:
         redact: Callable[[str], str] = str,
         begin_trace: Callable[[Mapping[str, str], float], RequestTrace] | None = None,
         lessons: Lessons | None = None,
+        target: HeldTarget | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
         self.admission, self.ledger, self._redact, self._begin_trace = admission, ledger, redact, begin_trace
         self.metrics = Metrics()
+        self.target = target
         self.changes = Changes()
         self.in_flight = 0
         self.draining = False
@@ -105,6 +109,7 @@ class Gateway:
         self._chooser = Chooser(
             *(decider, direct, settings.aliases, self.abilities, conversations),
             lambda role: upstreams[role].endpoint.price,
+            lambda question: self.target.threshold(self._costs(question)) if self.target else None,
         )
 
     async def models(self, request: web.Request) -> web.Response:
@@ -140,7 +145,8 @@ class Gateway:
         """Current values of the gauges."""
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
         up = {upstream.endpoint.model: upstream.healthy for upstream in self.upstreams.values()}
-        return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold, up)
+        held = self.target.held if self.target else None
+        return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold, up, held)
 
     async def decide(self, request: web.Request) -> web.Response:
         """POST /v1/decide: which model would answer a request, and why. No upstream is asked; the conversation is kept
@@ -163,8 +169,7 @@ class Gateway:
         choice = await self._chooser.choose(self.settings, request.headers, question, {})
         await self._chooser.keep(question, choice, choice.role, choice.role, "")
         models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
-        prices = {role: up.endpoint.price for role, up in self.upstreams.items()}
-        return as_json(decision_fields(self.decider.router, question, choice, models, prices))
+        return as_json(decision_fields(self.decider.router, question, choice, models, self._prices()))
 
     # -- one request ---------------------------------------------------------------------------------------------
 
@@ -190,6 +195,7 @@ class Gateway:
             hold.give_back()
             if exchange.choice is None and exchange.ended and exchange.ended.status in TURNED_AWAY:
                 self.metrics.refuse(exchange.ended.status)
+                self._charge(exchange, 0.0)
             else:
                 asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
 
@@ -202,16 +208,27 @@ class Gateway:
         exchange.key = self._admit(request)
         exchange.question = await self._read(request, exchange, hold)
         if not exchange.protocol.free:
-            exchange.reserved = self.admission.reserve(exchange.key, self._expected_usd(exchange.question))
+            exchange.reserved = self.admission.reserve(
+                exchange.key, most_usd(exchange.question, self._prices().values())
+            )
+            exchange.question = self._within_target(exchange, exchange.question)
         exchange.strained = self.admission.strained(exchange.key)
         exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
         exchange.sent = await self._ask(request, exchange, exchange.question)
         return await self._answer(request, exchange, exchange.sent)
 
-    def _expected_usd(self, question: Question) -> float:
-        """The most that a request may cost, by the more expensive model; a model of unknown price is not counted."""
-        prices = [upstream.endpoint.price for upstream in self.upstreams.values()]
-        return max((price.most_usd(question.tokens, question.most_tokens) for price in prices if price), default=0.0)
+    def _within_target(self, exchange: Exchange, question: Question) -> Question:
+        """The question, marked where the target's budget allows the weak model alone; its cost is reserved."""
+        if self.target is None:
+            return question
+        exchange.target_reserved, weak_alone = self.target.admit(self._costs(question))
+        return replace(question, spent=self.target.spent_error()) if weak_alone else question
+
+    def _prices(self) -> dict[Role, Price | None]:
+        return {role: up.endpoint.price for role, up in self.upstreams.items()}
+
+    def _costs(self, question: Question) -> RequestCosts | None:
+        return request_costs(question, self._prices(), self.decider.router.prompt_router)
 
     def _admit(self, request: web.Request) -> str:
         """Admit a request; returns the name of its key. Raises ApiError."""
@@ -265,6 +282,8 @@ class Gateway:
             choice = await self._chooser.choose(self.settings, request.headers, question, unspoken)
         else:
             choice = self._chooser.choose_unrouted(self.settings, question, unspoken)
+        if question.spent and choice.role == "strong":
+            raise question.spent
         exchange.choice = choice
         held, asked_as = choice.found.held if choice.found else None, self.decider.router.prompt_router.served_as
         sent = replace(sent, chosen=not choice.named, held=held, asked_as=asked_as)
@@ -296,7 +315,7 @@ class Gateway:
         """May the other model answer? Not instead of one that was named, nor what it cannot by the settings."""
         other: Role = "weak" if choice.role == "strong" else "strong"
         unable = unspoken.get(other) or self.abilities.stated_lack(other, question.kind, question.tokens)
-        return self.settings.fallback and not choice.named and not unable
+        return self.settings.fallback and not choice.named and not unable and not question.spent
 
     def _learn(self, sent: Sent, question: Question, *, refused: bool) -> None:
         """What an answer shows of the weak model: a request that the strong one refuses, too, shows nothing."""
@@ -318,11 +337,12 @@ class Gateway:
             await self._chooser.keep(question, choice, last.role, sent.role, kept_as)
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
         ok = "cannot" if refused else "fallback" if fallback else "ok"
-        mask = self._mask()
+        mask = KeyMask(filter(None, (upstream.key for upstream in self.upstreams.values())))
         if answer.whole is None:
             if mask:
                 answer = replace(answer, pieces=mask.mask_pieces(answer.pieces))
-            response, outcome = await send_pieces(request, answer, self._headers(exchange, sent, mask), exchange.passed)
+            headers = answer_headers(self.settings, self.upstreams, exchange, sent, mask)
+            response, outcome = await send_pieces(request, answer, headers, exchange.passed)
             outcome = "upstream_error" if answer.status >= 400 and outcome == "ok" else outcome
             exchange.ended = Ended(answer.status, ok if outcome == "ok" else outcome)
             return response
@@ -330,38 +350,8 @@ class Gateway:
         exchange.passed.set_whole(data)
         outcome = "upstream_error" if answer.status >= 400 else ok
         exchange.ended = Ended(answer.status, outcome)
-        return web.Response(body=data, status=answer.status, headers=self._headers(exchange, sent, mask))
-
-    def _mask(self) -> KeyMask:
-        """Masks the keys of the upstreams, of which either may show the other's."""
-        return KeyMask(filter(None, (upstream.key for upstream in self.upstreams.values())))
-
-    def _headers(self, exchange: Exchange, sent: Sent, mask: KeyMask) -> CIMultiDict[str]:
-        found = response_headers(sent.answer.headers)
-        headers = CIMultiDict((name, mask.mask_text(value)) for name, value in found.items())
-        if self.settings.headers:
-            headers.update(self._explain(exchange, sent))
-        return headers
-
-    def _explain(self, exchange: Exchange, sent: Sent) -> dict[str, str]:
-        found = {"x-demur-model": sent.model, "x-demur-decision-id": exchange.arrived.id}
-        found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
-        made = exchange.choice.made if exchange.choice else None
-        if made is not None:
-            score, threshold = made.score, made.decision.threshold
-            found |= {"x-demur-score": f"{score:.6f}", "x-demur-threshold": f"{threshold:.6f}"}
-        if sent.answer.status >= 400:
-            found["x-demur-upstream-error"] = sent.model  # not the gateway's own
-        if exchange.checked:
-            found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
-            found["x-demur-checked-score"] = f"{exchange.checked.score:.6f}"
-        elif exchange.choice and exchange.choice.made and exchange.choice.made.decision.stage == "unknown":
-            found["x-demur-stage"] = "unknown"
-        if exchange.strained:
-            found["x-demur-budget"] = f"{exchange.strained.share:.0%} of {exchange.strained.words}"
-        # A stream's cost is known at its end: the ledger has it.
-        cost = exchange.usd(self.upstreams) if exchange.passed.sent_bytes else None
-        return found | ({} if cost is None else {"x-demur-cost-usd": f"{cost:.8f}"})
+        headers = answer_headers(self.settings, self.upstreams, exchange, sent, mask)
+        return web.Response(body=data, status=answer.status, headers=headers)
 
     # -- what it came to -----------------------------------------------------------------------------------------
 
@@ -374,13 +364,23 @@ class Gateway:
         kept = kept_prompt(text, exchange.key, self.settings, self._redact)
         record = ledger_record(exchange, self.upstreams, kept, ratio)
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
-        self.admission.charge(record.key, usd, reserved=exchange.reserved)
+        self._charge(exchange, usd)
+        if self.target and record.role in ROLES:
+            score = exchange.choice.made.score if exchange.choice and exchange.choice.made else None
+            costs = self._costs(exchange.question) if exchange.question else None
+            self.target.finish(record.role, score, costs, waited_seconds(record))
         self._keep(record)
         if exchange.arrived.trace:
             try:
                 exchange.arrived.trace.end(record)
             except Exception as error:
                 failures.say("a request could not be traced", error)
+
+    def _charge(self, exchange: Exchange, usd: float) -> None:
+        """Count what a request has cost; what was reserved for it is released."""
+        self.admission.charge(exchange.key, usd, reserved=exchange.reserved)
+        if self.target:
+            self.target.pay(usd, reserved=exchange.target_reserved)
 
     def _keep(self, record: LedgerRecord) -> None:
         for change in self.changes.add(record):

@@ -51,6 +51,7 @@ class Exchange:
     protocol: Protocol
     key: str = ""  # name of the client's key
     reserved: float = 0.0  # USD of the key's budget, until it is known what the request costs
+    target_reserved: float = 0.0  # USD of the target's budget, likewise
     strained: Use | None = None  # a budget of the key that is nearly used up
     question: Question | None = None
     choice: Choice | None = None

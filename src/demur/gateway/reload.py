@@ -83,7 +83,9 @@ async def _take_over(gateway: Gateway) -> float:
         raise ArtifactError(
             f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
         )
+    target = gateway.target and gateway.target.serve(router, cold=router_in_force(settings) is None)
     gateway.settings, gateway.decider.router, gateway.admission.keys = settings, router, keys
+    gateway.target = target
     gateway.decider.seconds = settings.decide_seconds
     gateway.changes.begin_again()
     return fresh.threshold

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from socket import socket
@@ -18,12 +18,14 @@ from demur.config import ModelConfig
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.cold_start import check_learning, promoted_file
+from demur.gateway.arrivals import Arrivals
+from demur.gateway.cold_start import check_learning, promoted_file, router_in_force
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bound, port_of
 from demur.gateway.keys import Admission, check_budgets, read_keys
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
+from demur.gateway.ledger.target_use import use_so_far
 from demur.gateway.operator.dashboard import count_with_noun
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
@@ -31,6 +33,7 @@ from demur.gateway.operator.tracing import Tracer
 from demur.gateway.reload import reload_all, usable_router
 from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
+from demur.gateway.targets import HeldTarget, checked_target
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
@@ -253,6 +256,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         redact=import_object(settings.redact, "redact") if settings.redact else str,
         begin_trace=trace.begin if trace else None,
         lessons=board.lessons if board else None,
+        target=_target(settings, router, admission, upstreams, board),
     )
     if board:
         before = board.before() or {"series": {}}
@@ -260,6 +264,24 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         told = asyncio.ensure_future(_keep_told(gateway, board))
         stack.callback(told.cancel)
     return gateway
+
+
+def _target(
+    settings: GatewaySettings,
+    router: Router,
+    admission: Admission,
+    upstreams: Mapping[Role, Upstream],
+    board: Board | None,
+) -> HeldTarget | None:
+    """The target of the settings, warm-started from the ledger. Raises InputError."""
+    target = checked_target(settings, unpriced(upstreams.values()))
+    if target is None:
+        return None
+    arrivals = Arrivals(board.count if board else 1)
+    found = HeldTarget(target, router, admission.accounts, arrivals, cold=router_in_force(settings) is None)
+    if settings.ledger:
+        found.learn(*use_so_far(settings.ledger, time.time()))
+    return found
 
 
 async def _keep_told(gateway: Gateway, board: Board) -> None:

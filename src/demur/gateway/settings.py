@@ -128,6 +128,10 @@ class GatewaySettings:
         metadata={"help": "Ask both models as for the labels: with the router's system message and template."}
         | {"flag": "--as-labelled"},
     )
+    target: str = field(
+        default="",
+        metadata={"help": 'Held while requests arrive: "30%", "5 USD/day", "p95 2 s" or "quality 95%".'},
+    )
     default: Role = setting("Where a prompt without any text goes.", "strong")
     context_characters: int = setting(
         "Of the conversation before a short ask that are routed with it.", 500, at_least=0

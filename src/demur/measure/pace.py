@@ -10,6 +10,7 @@ Source: online linear programming by dual prices that are re-solved (Agrawal, Wa
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -42,12 +43,16 @@ class Pace:
     requests: int = 0
     spent: float = 0.0
     price: float = 0.0  # in value per unit of cost
+    every: int = SET_EVERY
 
     @classmethod
-    def begin(cls, target: float, seen: Iterable[Arms] = ()) -> Pace:
-        """A pace that begins with what earlier prompts would have been worth and cost, of which the latest count."""
-        pace = cls(target, deque(seen, maxlen=WINDOW))
-        pace.price = pace._solved()
+    def begin(cls, target: float, seen: Iterable[Arms] = (), *, every: int = SET_EVERY) -> Pace:
+        """A pace that begins with what earlier prompts would have been worth and cost, of which the latest count.
+
+        ``every``: requests between two settings of the price.
+        """
+        pace = cls(target, deque(seen, maxlen=WINDOW), every=every)
+        pace.set_price()
         return pace
 
     @property
@@ -57,12 +62,28 @@ class Pace:
 
     def choose(self, values: Sequence[float], costs: Sequence[float]) -> int:
         """The model that gets a request, by every model's value and expected cost, the cheapest model first."""
+        self.see(values, costs)
+        best = max(range(len(values)), key=lambda arm: values[arm] - self.price * costs[arm])
+        return best if self.affords(costs[best]) else 0
+
+    def see(self, values: Sequence[float], costs: Sequence[float], rate: float | None = None) -> None:
+        """Take a request's values and expected costs; ``rate``: that of now, where the time of day decides it."""
         self.requests += 1
         self.seen.append((values, costs))
-        if self.requests % SET_EVERY == 0 or len(self.seen) == 1:
-            self.price = self._solved()
-        best = max(range(len(values)), key=lambda arm: values[arm] - self.price * costs[arm])
-        return best if self.spent + costs[best] <= self.limit else 0
+        if self.requests % self.every == 0 or len(self.seen) == 1:
+            self.set_price(rate)
+
+    def set_price(self, rate: float | None = None) -> None:
+        """Set the price by the latest requests; it is set by itself with every so many of them."""
+        self.price = self._solved(rate)
+
+    def affords(self, cost: float) -> bool:
+        """May the next request cost so much?"""
+        return self.spent + cost <= self.limit
+
+    def threshold(self, dearer: float) -> float:
+        """The least score with which a prompt goes to the dearer model of two, which costs so much more."""
+        return math.nextafter(self.price * dearer, math.inf)
 
     def pay(self, cost: float) -> None:
         """Count what a request has cost."""
@@ -73,11 +94,11 @@ class Pace:
         """The mean cost at which the next requests make up for what was spent over or under the target."""
         return max(0.0, self.target + (self.target * self.requests - self.spent) / MADE_UP_OVER)
 
-    def _solved(self) -> float:
+    def _solved(self, rate: float | None = None) -> float:
         if not self.seen:
             return 0.0
         values, costs = (np.array(each, dtype=float) for each in zip(*self.seen, strict=True))
-        return lowest_price(values, costs, self.rate)
+        return lowest_price(values, costs, self.rate if rate is None else rate)
 
 
 def lowest_price(values: FloatArray, costs: FloatArray, rate: float) -> float:

@@ -59,10 +59,12 @@ class Chooser:
         abilities: Abilities,
         conversations: HeldConversations,
         price: Callable[[Role], Price | None],
+        targeted: Callable[[Question], float | None] = lambda question: None,
     ) -> None:
         self._decider, self.direct = decider, direct  # direct: the real models' own names
         self._aliases, self.abilities = aliases, abilities
         self._conversations, self._price = conversations, price
+        self._targeted = targeted  # the threshold that a target sets; None: the router's own
 
     async def choose(
         self, settings: GatewaySettings, headers: Mapping[str, str], question: Question, unspoken: Mapping[Role, str]
@@ -75,7 +77,7 @@ class Chooser:
         if asked in self.direct:
             must_speak(self.direct[asked], unspoken)
             return Choice(self.direct[asked], "the request names this model", named=True)
-        threshold = self._tapered(self._threshold(asked, headers), question.kept_share)
+        threshold = self._tapered(self._threshold(asked, headers), question)
         if question.refused:
             raise question.refused
         if question.continues:
@@ -107,7 +109,11 @@ class Chooser:
         if not question.text.strip():
             return Choice(found.held.role if found else settings.default, "the request has no text to route")
         asks_anew = threshold is not None and question.turn is not None and question.turn.begins
-        why = "" if asks_anew else stays(question.turn, found, self._costs(settings, question), time.time())
+        why = (
+            ""
+            if asks_anew or question.spent
+            else stays(question.turn, found, self._costs(settings, question), time.time())
+        )
         return await self._decide(question, threshold, why)
 
     async def _continue(self, question: Question, unspoken: Mapping[Role, str]) -> Choice:
@@ -143,10 +149,13 @@ class Chooser:
         waits = not question.streamed or (router.checks_streams and "tools" not in question.kind)
         learned = "tools" not in question.kind or router.prompt_router.learned_calls
         gate = waits and learned and question.one_answer and not stays
+        own = self._targeted(question) if threshold is None else threshold
         try:
-            made = await self._decider.decide(question.text, threshold, gate=gate)
+            made = await self._decider.decide(question.text, math.inf if question.spent else own, gate=gate)
         except (DemurError, RuntimeError) as error:  # a failing router must not stop the service
-            return Choice("strong", f"the router failed ({type(error).__name__})")  # its text may hold a key
+            return Choice(
+                "weak" if question.spent else "strong", f"the router failed ({type(error).__name__})"
+            )  # its text may hold a key
         if made.decision.wants_samples:
             return Choice("weak", made.decision.reason, made=made)
         return Choice(*settle(made.decision.role, made.decision.reason, stays), made=made, stays=stays)
@@ -194,13 +203,14 @@ class Chooser:
         share = share_of(asked)
         return threshold_of(asked) if share is None else threshold_of_share(self._decider.router, share)
 
-    def _tapered(self, threshold: float | None, kept_share: float) -> float | None:
-        """The threshold at which only this fraction of the strong share is left, by the training prompts' scores."""
-        if kept_share >= 1:
+    def _tapered(self, threshold: float | None, question: Question) -> float | None:
+        """The threshold at which only a fraction of the strong share is left, by the training prompts' scores."""
+        if question.kept_share >= 1:
             return threshold
         router = self._decider.router
-        scores, own = router.training_finals, router.threshold if threshold is None else threshold
-        left = kept_share * float(np.mean(scores >= own))
+        targeted = self._targeted(question) if threshold is None else threshold
+        scores, own = router.training_finals, router.threshold if targeted is None else targeted
+        left = question.kept_share * float(np.mean(scores >= own))
         return max(own, float(np.quantile(scores, 1 - left, method="higher")) if left else math.inf)
 
     def knows(self, name: str) -> bool:

@@ -46,6 +46,7 @@ class Question:
     continues: str = ""  # the id of an earlier answer, which an upstream keeps
     thinking: Thinking = NONE  # in its history
     refused: ApiError | None = None  # why it cannot be routed
+    spent: ApiError | None = None  # why only the weak model may answer it: the target's budget
 
 
 def read_question(

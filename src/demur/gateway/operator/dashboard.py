@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from itertools import islice
@@ -13,7 +14,7 @@ import numpy as np
 from demur.gateway.cold_start import learning_sentence
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
-from demur.gateway.operator.metrics import Gauges, prometheus, sum_series
+from demur.gateway.operator.metrics import prometheus, sum_series
 from demur.gateway.workers.shared_state import Board, map_file
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def metrics_text(gateway: Gateway, board: Board | None) -> str:
     every = [own, *(board.others() if board else ())]
     sums = {name: sum(int(one[name]) for one in every) for name in ("in_flight", "dropped", "failures")}
     up = {model: all(one.get("up", {}).get(model, True) for one in every) for model in own["up"]}  # each has its own
-    gauges = Gauges(sums["in_flight"], sums["dropped"], sums["failures"], gateway.decider.router.threshold, up)
+    own_gauges = gateway.gauges()
+    gauges = replace(
+        own_gauges, in_flight=sums["in_flight"], ledger_dropped=sums["dropped"], ledger_failures=sums["failures"], up=up
+    )
     return prometheus(sum_series(one["series"] for one in every), gauges)
 
 
@@ -62,6 +66,7 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
         "threshold": gateway.decider.router.threshold,
         "learning": learning_sentence(gateway.settings),
+        "target": gateway.target.sentence if gateway.target else "",
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
     }

@@ -35,6 +35,11 @@ DESCRIBED = (
     ("demur_ledger_failures_total", "counter", "Ledger commits that failed and were tried again."),
     ("demur_threshold", "gauge", "The router's threshold."),
     (
+        "demur_target_held",
+        "gauge",
+        "Of the setting `target`: share of strong calls, USD of today, share of slow answers, or kept quality.",
+    ),
+    (
         "demur_upstream_up",
         "gauge",
         "By model: 0 while it is left alone, because requests failed or it asks for it; else 1.",
@@ -55,6 +60,7 @@ class Gauges:
     ledger_failures: int
     threshold: float
     up: Mapping[str, bool] = field(default_factory=dict)  # by model: False while it is left alone
+    target: float | None = None  # what the quantity of the setting `target` is now; None without one
 
 
 class Metrics:
@@ -104,6 +110,7 @@ def prometheus(series: Mapping[str, float], gauges: Gauges) -> str:
     known["demur_ledger_dropped_total"] = [f"demur_ledger_dropped_total {gauges.ledger_dropped}"]
     known["demur_ledger_failures_total"] = [f"demur_ledger_failures_total {gauges.ledger_failures}"]
     known["demur_threshold"] = [f"demur_threshold {gauges.threshold:.6f}"]
+    known["demur_target_held"] = [] if gauges.target is None else [f"demur_target_held {gauges.target:.6f}"]
     known["demur_upstream_up"] = [f'demur_upstream_up{{model="{_label(m)}"}} {int(up)}' for m, up in gauges.up.items()]
     lines: list[str] = []
     for name, kind, help_text in DESCRIBED:

@@ -164,7 +164,7 @@ class Board:
     """A folder in which each of ``count`` workers writes its counts, so that any of them can report the sum."""
 
     def __init__(self, folder: Path, number: int, count: int) -> None:
-        self.folder, self._number = folder, number
+        self.folder, self._number, self.count = folder, number, count
         self.buckets = SharedBuckets(folder / "rates")
         self.accounts = SharedAccounts(folder / "accounts", number, count)
         self.lessons = SharedLessons(folder / "abilities")

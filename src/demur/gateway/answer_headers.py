@@ -1,0 +1,47 @@
+"""The headers of an answer: the upstream's own, without keys, and x-demur-* that say who answered and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from multidict import CIMultiDict
+
+from demur.gateway.exchange import Exchange
+from demur.gateway.http.key_mask import KeyMask
+from demur.gateway.http.openai_bodies import response_headers
+from demur.gateway.settings import GatewaySettings
+from demur.gateway.upstreams.ask_upstreams import Sent
+from demur.gateway.upstreams.upstream import Upstream
+from demur.records import Role
+
+
+def answer_headers(
+    settings: GatewaySettings, upstreams: Mapping[Role, Upstream], exchange: Exchange, sent: Sent, mask: KeyMask
+) -> CIMultiDict[str]:
+    """All headers; ``mask`` takes out the upstreams' keys, of which either may show the other's."""
+    found = response_headers(sent.answer.headers)
+    headers = CIMultiDict((name, mask.mask_text(value)) for name, value in found.items())
+    if settings.headers:
+        headers.update(_explained(exchange, sent, upstreams))
+    return headers
+
+
+def _explained(exchange: Exchange, sent: Sent, upstreams: Mapping[Role, Upstream]) -> dict[str, str]:
+    found = {"x-demur-model": sent.model, "x-demur-decision-id": exchange.arrived.id}
+    found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
+    made = exchange.choice.made if exchange.choice else None
+    if made is not None:
+        score, threshold = made.score, made.decision.threshold
+        found |= {"x-demur-score": f"{score:.6f}", "x-demur-threshold": f"{threshold:.6f}"}
+    if sent.answer.status >= 400:
+        found["x-demur-upstream-error"] = sent.model  # not the gateway's own
+    if exchange.checked:
+        found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
+        found["x-demur-checked-score"] = f"{exchange.checked.score:.6f}"
+    elif exchange.choice and exchange.choice.made and exchange.choice.made.decision.stage == "unknown":
+        found["x-demur-stage"] = "unknown"
+    if exchange.strained:
+        found["x-demur-budget"] = f"{exchange.strained.share:.0%} of {exchange.strained.words}"
+    # A stream's cost is known at its end: the ledger has it.
+    cost = exchange.usd(upstreams) if exchange.passed.sent_bytes else None
+    return found | ({} if cost is None else {"x-demur-cost-usd": f"{cost:.8f}"})
