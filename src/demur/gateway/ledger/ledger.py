@@ -23,6 +23,7 @@ from demur.gateway.budgets import Spent, start_of
 from demur.gateway.keys import Admission
 from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 from demur.gateway.ledger.record import COLUMNS, LedgerRecord, storable
+from demur.gateway.ledger.sums import SumWriter, prepare_sums
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
 COMMIT_SECONDS, LARGEST_COMMIT = 0.5, 2_000
@@ -59,6 +60,7 @@ def _prepare(execute: Callable[[str], Any]) -> None:
     for name in COLUMNS:
         if name not in there:
             execute(f"alter table decisions add column {_column(name)}")
+    prepare_sums(execute)
 
 
 def _insert(mark: str) -> str:
@@ -66,7 +68,17 @@ def _insert(mark: str) -> str:
     return f"insert into decisions ({names}) values ({', '.join([mark] * len(COLUMNS))}) on conflict do nothing"
 
 
-def _sums(mark: str, count: int) -> str:
+def _write(cursor: Any, mark: str, records: Sequence[LedgerRecord], sums: SumWriter) -> None:
+    """Write records, and add those to the sums that were not there before."""
+    marks = ", ".join([mark] * len(records))
+    cursor.execute(f"select id from decisions where id in ({marks})", [storable(record.id) for record in records])
+    there = {name for (name,) in cursor.fetchall()}
+    cursor.executemany(_insert(mark), list(map(_row, records)))
+    new = {record.id: record for record in reversed(records) if storable(record.id) not in there}
+    sums.write(cursor, list(new.values()))
+
+
+def _spent_query(mark: str, count: int) -> str:
     marks = ", ".join([mark] * count)
     since = f"sum(case when at >= {mark} then usd else 0 end)"  # a month's, a day's
     return f"""select "key", sum(usd), {since}, {since} from decisions where "key" <> '' and "key" in ({marks}) group by
@@ -109,7 +121,7 @@ class SqliteBackend:
     )
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path, self._sums = path, SumWriter("?")
         self._open()
 
     def _open(self) -> None:
@@ -129,12 +141,12 @@ class SqliteBackend:
             self._db.close()
             self._open()
         with self._db:
-            self._db.executemany(_insert("?"), list(map(_row, records)))
+            _write(self._db.cursor(), "?", records, self._sums)
 
     def spent(self, keys: Sequence[str]) -> dict[str, Spent]:
         """USD of each key's requests so far."""
         now = time.time()
-        return _spent_of(self._db.execute(_sums("?", len(keys)), [*_periods(now), *keys]), now)
+        return _spent_of(self._db.execute(_spent_query("?", len(keys)), [*_periods(now), *keys]), now)
 
     def close(self) -> None:
         """Close the file."""
@@ -161,19 +173,19 @@ class PostgresBackend:
     """A PostgreSQL database, reconnected after a failure."""
 
     def __init__(self, url: str) -> None:
-        self._connection = PostgresConnection(url, _prepare)
+        self._connection, self._sums = PostgresConnection(url, _prepare), SumWriter("%s")
         self.unfit: tuple[type[Exception], ...] = self._connection.unfit
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
         """Commit records together; existing records stay unchanged."""
         with self._connection.transaction() as db, db.cursor() as cursor:
-            cursor.executemany(_insert("%s"), list(map(_row, records)))
+            _write(cursor, "%s", records, self._sums)
 
     def spent(self, keys: Sequence[str]) -> dict[str, Spent]:
         """USD of each key's requests so far."""
         now = time.time()
         with self._connection.transaction() as db:
-            rows = db.execute(_sums("%s", len(keys)), [*_periods(now), *keys]).fetchall()
+            rows = db.execute(_spent_query("%s", len(keys)), [*_periods(now), *keys]).fetchall()
         return _spent_of(rows, now)
 
     def close(self) -> None:

@@ -12,35 +12,53 @@ from typing import Any
 from demur.errors import StoreError, require
 from demur.gateway.ledger.record import COLUMNS, LedgerRecord
 
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+
+
+def read_decision(url: str, name: str) -> LedgerRecord | None:
+    """The record of this id; None where there is none. Raises StoreError."""
+    found = query_ledger(url, f"select {_NAMES} from decisions where id = ?", (name,))
+    return _record(found[0]) if found else None
+
 
 def read_ledger(url: str, *, last: int | None = 20, since: float = 0.0) -> list[LedgerRecord]:
     """The newest records, newest first, or all (None), after ``since`` (seconds since 1970). Raises StoreError."""
-    names = ", ".join(f'"{name}"' for name in COLUMNS)
-    query = f"select {names} from decisions where at > {float(since)!r} order by at desc"
+    query = f"select {_NAMES} from decisions where at > {float(since)!r} order by at desc"
     query += "" if last is None else f" limit {int(last)}"
     return [_record(row) for row in query_ledger(url, query)]
 
 
-def query_ledger(url: str, query: str) -> list[Sequence[Any]]:
-    """The rows of a query of the table ``decisions``; raises StoreError, without a URL's password."""
+def read_decisions(
+    url: str, last: int, *, since: float = 0.0, key: str | None = None, model: str | None = None
+) -> list[LedgerRecord]:
+    """The newest records of a key or a model, newest first, without their prompts. Raises StoreError."""
+    given = {name: value for name, value in {"key": key, "model": model}.items() if value is not None}
+    where = "".join(f' and "{name}" = ?' for name in given)
+    names = _NAMES.replace('"prompt"', "''")
+    query = f"select {names} from decisions where at >= ?{where} order by at desc limit {int(last)}"
+    return [_record(row) for row in query_ledger(url, query, (since, *given.values()))]
+
+
+def query_ledger(url: str, query: str, values: Sequence[object] = ()) -> list[Sequence[Any]]:
+    """The rows of a query, whose ``?`` stand for values; raises StoreError, without a URL's password."""
     if url.startswith(("postgresql://", "postgres://")):
-        return _query_postgres(url, query)
+        return _query_postgres(url, query.replace("?", "%s"), values)
     if not Path(url).is_file():
         raise StoreError(f"{url}: no ledger here; `demur serve` writes one")
     try:
         with closing(sqlite3.connect(f"{Path(url).absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return db.execute(query).fetchall()
+            return db.execute(query, values).fetchall()
     except sqlite3.Error as error:
         raise StoreError(
             f"{url}: not a ledger that can be read ({error}); name the file that `demur serve` writes"
         ) from None
 
 
-def _query_postgres(url: str, query: str) -> list[Sequence[Any]]:
+def _query_postgres(url: str, query: str, values: Sequence[object]) -> list[Sequence[Any]]:
     psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
     try:
         with psycopg.connect(url, connect_timeout=5) as db:
-            rows: list[Sequence[Any]] = db.execute(query).fetchall()
+            rows: list[Sequence[Any]] = db.execute(query, values or None).fetchall()
             return rows
     except psycopg.Error as error:  # its text may hold the URL's password
         raise StoreError(

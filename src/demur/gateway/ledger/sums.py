@@ -1,0 +1,107 @@
+"""Sums of the decisions per minute, quarter of an hour and hour, kept in the ledger beside them.
+
+Each commit adds its decisions in the same transaction, a decision that was there before adds nothing, and old sums are
+removed. So the figures of a week are read from some hundred rows, whatever was served.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from operator import add
+from typing import Any
+
+from demur.gateway.latencies import latency_bin
+from demur.gateway.ledger.bills import Bill, sums_of
+from demur.gateway.ledger.record import LedgerRecord, storable
+
+MINUTE, QUARTER, HOUR = 60, 900, 3600
+KEPT_SECONDS = {MINUTE: 2 * 3600, QUARTER: 2 * 86_400, HOUR: 9 * 86_400}  # by the seconds that a row adds up
+REMOVE_SECONDS = 600.0  # between two removals of old rows
+BILLED = tuple(f"bill_{one.name}" for one in fields(Bill)[1:])
+COUNTED = ("routed", "routed_strong", "checked", "fallbacks", "errors", "failures")
+TABLE, LATENCIES = "decisions_sums", "decisions_latencies"
+_OF = '"grain", "start", "key", "model"'
+
+Group = tuple[int, int, str, str]  # seconds of a row, its start (seconds since 1970), key, model that answered
+
+
+def prepare_sums(execute: Callable[[str], Any]) -> None:
+    """Create the two tables, which are read by their primary keys alone."""
+    of = '"grain" bigint not null, "start" bigint not null, "key" text not null, "model" text not null'
+    numbers = ", ".join(f'"{name}" double precision not null default 0' for name in (*BILLED, *COUNTED))
+    execute(f"create table if not exists {TABLE} ({of}, {numbers}, primary key ({_OF}))")
+    bins = '"bin" bigint not null, "requests" double precision not null default 0'
+    execute(f'create table if not exists {LATENCIES} ({of}, {bins}, primary key ({_OF}, "bin"))')
+
+
+class SumWriter:
+    """Adds decisions to the sums; ``mark`` is how a database's statements name a value."""
+
+    def __init__(self, mark: str) -> None:
+        self._sums = _upsert(TABLE, _OF, (*BILLED, *COUNTED), mark)
+        self._latencies = _upsert(LATENCIES, f'{_OF}, "bin"', ("requests",), mark)
+        self._remove = [
+            f'delete from {table} where "grain" = {mark} and "start" < {mark}' for table in (TABLE, LATENCIES)
+        ]
+        self._again = 0.0
+
+    def write(self, cursor: Any, records: Sequence[LedgerRecord]) -> None:
+        """Add decisions within the transaction of a cursor of either database.
+
+        Rows are written in order, so that processes which write at once wait for each other, never in a circle.
+        """
+        sums, latencies = add_up(records)
+        cursor.executemany(self._sums, [(*group, *sums[group]) for group in sorted(sums)])
+        cursor.executemany(self._latencies, [(*place, latencies[place]) for place in sorted(latencies)])
+        now = time.time()
+        if now >= self._again:
+            self._again = now + REMOVE_SECONDS
+            for statement in self._remove:
+                cursor.executemany(statement, [(grain, int(now - kept)) for grain, kept in KEPT_SECONDS.items()])
+
+
+def _upsert(table: str, key: str, numbers: Sequence[str], mark: str) -> str:
+    names = ", ".join(f'"{name}"' for name in numbers)
+    marks = ", ".join([mark] * (key.count(",") + 1 + len(numbers)))
+    added = ", ".join(f'"{name}" = {table}."{name}" + excluded."{name}"' for name in numbers)
+    return f"insert into {table} ({key}, {names}) values ({marks}) on conflict ({key}) do update set {added}"
+
+
+def add_up(
+    records: Sequence[LedgerRecord],
+) -> tuple[dict[Group, list[float]], dict[tuple[int, int, str, str, int], float]]:
+    """What records add to the rows of both tables: by minute first, then minutes to quarters and hours."""
+    sums: dict[Group, list[float]] = {}
+    latencies: dict[tuple[int, int, str, str, int], float] = {}
+    for record in records:
+        group = (MINUTE, int(record.at) // MINUTE * MINUTE, str(storable(record.key)), str(storable(record.model)))
+        _add(sums, group, (*sums_of(record), *counts_of(record)))
+        place = (*group, latency_bin(record.total_seconds))
+        latencies[place] = latencies.get(place, 0.0) + 1.0
+    for (_, start, key, model), values in list(sums.items()):
+        for grain in (QUARTER, HOUR):
+            _add(sums, (grain, start // grain * grain, key, model), values)
+    for (_, start, key, model, number), count in list(latencies.items()):
+        for grain in (QUARTER, HOUR):
+            place = (grain, start // grain * grain, key, model, number)
+            latencies[place] = latencies.get(place, 0.0) + count
+    return sums, latencies
+
+
+def _add(sums: dict[Group, list[float]], group: Group, values: Sequence[float]) -> None:
+    if not math.isfinite(sum(values)):
+        values = [value if math.isfinite(value) else 0.0 for value in values]
+    there = sums.get(group)
+    sums[group] = list(map(float, values)) if there is None else list(map(add, there, values))
+
+
+def counts_of(record: LedgerRecord) -> tuple[bool, ...]:
+    """What a record adds to COUNTED: errors are all that the client was told, failures those of a server."""
+    routed = record.score is not None
+    return (
+        *(routed, routed and record.role == "strong", record.stage == "gate", record.outcome == "fallback"),
+        *(record.status >= 400, record.status >= 500),
+    )
