@@ -5,7 +5,6 @@ dark.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from gateways import EASY, HARD, gateway
 
 pytestmark = pytest.mark.slow
 
-SHOTS = os.environ.get("DEMUR_SCREENSHOTS")  # a folder that keeps what the browser saw; docs/ has it in 128 colours
-
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
@@ -28,6 +25,7 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
     if chromium is None:
         missing("chromium (apt-get install chromium)")
     gate = Gate((GateStep(0.0, 0.0, (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)),), None, 0.25, GateVerdict(0.1, 0.1, 0.05, 0.15))
+    expect = playwright.expect
     async with gateway(tmp_path, gate=gate) as found, playwright.async_playwright() as driver:
         for i in range(60):
             await found.ask([EASY, HARD, f"az {'z' * (i % 7)} {'a' * (i % 5)}?"][i % 3])
@@ -41,8 +39,18 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         await page.goto(found.operator)
-        await page.wait_for_function("document.getElementById('requests').textContent === '61'")
+        await expect(page.locator("#requests")).to_have_text("61")
         assert await page.locator("#recent tr").count() == 25
+        assert await page.locator("figure canvas").count() == 6
+        for label in await page.locator("figure [role=img]").evaluate_all("all => all.map(one => one.ariaLabel)"):
+            assert ":" in label, label  # what a chart shows, in words
+        await page.select_option("#model", "large")
+        await expect(page.locator("#share")).to_have_text("100.0 %")
+        assert await page.locator("#recent td.weak").count() == 0
+        await page.select_option("#model", "*")
+        await page.check("input[value=week]")
+        await expect(page.locator("#told")).to_contain_text("an hour")
+        assert await page.inner_text("#requests") == "61"  # the same requests, whichever period holds them
         assert "gate" in await page.inner_text("#latency")
         assert "weak answer" in await page.inner_text("#recent")
         before = await page.inner_text("#whatif")
@@ -60,12 +68,11 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         await page.mouse.up()
         await page.locator("#threshold").evaluate("e => { e.value = 0.5; e.dispatchEvent(new Event('input')) }")
         await asyncio.sleep(0.1)
-        for width in (1060, 400):  # nothing but the wide table may be scrolled sideways
+        for width in (1060, 800, 400):  # nothing but the wide table may be scrolled sideways
             await page.set_viewport_size({"width": width, "height": 900})
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
-            if SHOTS:
-                name = f"dashboard-{scheme}.png" if width > 1000 else f"dashboard-{scheme}-narrow.png"
-                await page.screenshot(path=str(Path(SHOTS) / name), full_page=True)
+        await page.locator("#recent a").first.click()
+        assert "Training prompts like it" in await page.inner_text("main")
         await browser.close()
     assert not faults
     assert all(url.startswith(found.operator) or url.endswith("/favicon.ico") for url in asked)

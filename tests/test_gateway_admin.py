@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.errors import ArtifactError, EndpointError, InputError
 from demur.gateway import reload as reloading
+from demur.gateway.operator.decision_page import gate_sentence
 from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, needs_restart
 from demur.measure.threshold import Calibration
 from demur.models.encoder import LetterEncoder
 from demur.routing.artifact import save_calibration
-from gateways import EASY, gateway, save_router
+from gateways import EASY, HARD, RECORD, Running, gateway, save_router
 
 
 @pytest.mark.parametrize(
@@ -42,9 +44,105 @@ async def test_without_a_key_only_this_machine_itself_is_the_operator(
     tmp_path: Path, headers: dict[str, str], status: int
 ) -> None:
     async with gateway(tmp_path) as found:
-        for method, path in (("GET", "/"), ("GET", "/metrics"), ("GET", "/admin/stats"), ("POST", "/admin/reload")):
+        for method, path in (
+            *(("GET", path) for path in ("/", "/metrics", "/admin/stats", "/admin/series", "/dashboard/dashboard.js")),
+            ("POST", "/admin/reload"),
+        ):
             async with found.session.request(method, f"{found.operator}{path}", headers=headers) as answer:
                 assert answer.status == status, path
+
+
+@pytest.mark.parametrize("path", ["/", "/dashboard/dashboard.js", "/dashboard/uPlot.min.css"])
+async def test_the_pages_run_no_script_but_their_own_files(tmp_path: Path, path: str) -> None:
+    async with gateway(tmp_path) as found:
+        answer = await found.session.get(f"{found.operator}{path}")
+        policy, text = answer.headers["Content-Security-Policy"], await answer.text()
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    if path == "/":
+        assert answer.content_type == "text/html"
+        assert re.findall(r"<script[^>]*>(?!</script>)|<style| style=| on[a-z]+=", text) == []
+
+
+async def test_only_files_of_the_page_are_served(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        for name in ("dashboard.html", "..%2f..%2fadmin.py", "nothing.js"):
+            answer = await found.session.get(f"{found.operator}/dashboard/{name}")
+            assert answer.status == 404, name
+
+
+async def test_the_period_and_the_bills_are_of_the_requests_that_were_asked(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        for text in (EASY, HARD, HARD):
+            await found.ask(text)
+        got: dict[str, Any] = {}
+        while got.get("whole", {}).get("requests") != 3:  # the ledger is half a second behind
+            await asyncio.sleep(0.05)
+            got = await (await found.session.get(f"{found.operator}/admin/series?period=day")).json()
+        bill = (await (await found.session.get(f"{found.operator}/admin/bills")).json())["whole"]
+        stats = await (await found.session.get(f"{found.operator}/admin/stats")).json()
+        large = await (await found.session.get(f"{found.operator}/admin/series?period=day&model=large")).json()
+        wrong = await found.session.get(f"{found.operator}/admin/series?period=year")
+    assert {name: got["whole"][name] for name in bill} == bill
+    for name in ("requests", "usd", "saved", "margin", "strong_share", "errors", "fallbacks", "routed"):
+        assert got["whole"][name] == pytest.approx(stats[name]), name
+    assert got["whole"]["strong_share"] == pytest.approx(2 / 3)
+    assert (large["whole"]["requests"], len(large["recent"])) == (2, 2)
+    assert got["points"][-1]["answered"] == {"small": 1, "large": 2}
+    assert wrong.status == 400
+
+
+async def decision(found: Running, name: str) -> str:
+    """The page of a decision, once the ledger has it."""
+    while True:
+        answer = await found.session.get(f"{found.operator}/decisions/{name}")
+        if answer.status == 200:
+            return await answer.text()
+        assert answer.status == 404
+        await asyncio.sleep(0.05)
+
+
+async def test_a_decision_is_explained_with_prompts_like_it_where_the_ledger_has_the_prompt(tmp_path: Path) -> None:
+    nasty = HARD + "<script>alert(1)</script>"
+    async with gateway(tmp_path, record_prompts=True) as found:
+        _, headers, _ = await found.ask(nasty)
+        shown = await decision(found, headers["x-demur-decision-id"])
+        score = headers["x-demur-score"]
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    assert f"In full, the score is {float(score):.6f}, at or above the threshold of 0.500000." in shown
+    assert shown.count("cosine") == 3
+    assert "zzz zzz?" in shown  # the training prompt nearest to it
+    assert "It was not asked." in shown
+    assert "always strong" in shown
+
+
+async def test_a_decision_without_its_prompt_says_what_is_missing(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        _, headers, _ = await found.ask(EASY)
+        shown = await decision(found, headers["x-demur-decision-id"])
+        answer = await found.session.get(f"{found.operator}/decisions/nothing")
+    assert "record_prompts = false" in shown
+    assert "small answered" in shown
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"stage": "prompt"}, "It was not asked."),
+        ({"extra_samples": 0}, "the weak model's answer for 50 ms, and kept it."),
+        ({"usd_checks": 0.25}, "answer and 2 extra samples for 50 ms, which cost $0.2500, and kept it."),
+        (
+            {"role": "strong", "calibration_void": True},
+            "dropped it: the strong model answered. Its signals were missing",
+        ),
+    ],
+)
+def test_what_the_gate_did_in_words(changed: dict[str, Any], says: str) -> None:
+    record = replace(RECORD, stage="gate", extra_samples=2, gate_seconds=0.05, usd_checks=0.0)
+    assert says in gate_sentence(replace(record, **changed), None)
 
 
 async def test_the_dashboards_own_page_may_ask(tmp_path: Path) -> None:

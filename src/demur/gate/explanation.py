@@ -26,7 +26,7 @@ class Explanation:
         near = [line for one in made.neighbours for line in _neighbour(one.similarity, one.training)]
         return (
             f"{made.role}: {made.model}, because {made.reason}",
-            f"  {self._turns}",
+            f"  {self.turns}",
             f"  second stage: {self.second_stage}",
             f"  {self._money}",
             "  like these training prompts:",
@@ -34,7 +34,8 @@ class Explanation:
         )
 
     @property
-    def _turns(self) -> str:
+    def turns(self) -> str:
+        """The strong shares at which another model would answer."""
         if self.decision.stage == "unknown":
             return "whatever the strong share: only the setting `unknown` sends it elsewhere"
         low, high = self.flips

@@ -16,15 +16,18 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import host_name, is_loopback, is_own
 from demur.gateway.keys import bearer
 from demur.gateway.ledger.export import bill_page
-from demur.gateway.operator.dashboard import metrics_text, page, statistics
+from demur.gateway.ledger.read import read_decision
+from demur.gateway.operator.dashboard import FILES, metrics_text, over_time, page, page_file, statistics
+from demur.gateway.operator.decision_page import decision_page
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.workers.shared_state import Board
 from demur.models.endpoint import secret
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; "
-    "img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data:; style-src 'self'; "
+    "script-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
@@ -54,16 +57,48 @@ def add_admin(
     async def show(request: web.Request) -> web.Response:
         return web.Response(text=page(gateway), content_type="text/html", headers=PAGE_HEADERS)
 
+    async def show_file(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in FILES:
+            raise web.HTTPNotFound
+        return web.Response(text=page_file(name), content_type=FILES[name], headers=PAGE_HEADERS)
+
+    async def show_decision(request: web.Request) -> web.Response:
+        """A request's record, the decision on it, and training prompts like it."""
+        name = request.match_info["id"]
+        record = await asyncio.to_thread(read_decision, kept(), name)
+        if record is None:
+            raise ApiError(404, f"The ledger has no decision {name[:40]!r}; it is written half a second later.")
+        text = await asyncio.to_thread(decision_page, record, gateway.decider.router)
+        return web.Response(text=text, content_type="text/html", headers=PAGE_HEADERS)
+
+    async def over_a_period(request: web.Request) -> web.Response:
+        """What was done over ?period=hour, day or week, of one ?key= or ?model=."""
+        asked = request.query
+        kept()
+        try:
+            found = await asyncio.to_thread(
+                over_time, gateway, asked.get("period", "hour"), asked.get("key"), asked.get("model")
+            )
+        except DemurError as error:
+            raise ApiError(400, str(error)) from None
+        return as_json(found)
+
+    def kept() -> str:
+        """The ledger; raises ApiError where there is none."""
+        if not gateway.settings.ledger:
+            raise ApiError(404, "There is no ledger; name one in the settings.")
+        return gateway.settings.ledger
+
     async def stats(request: web.Request) -> web.Response:
         return as_json(statistics(gateway, board))
 
     async def spent(request: web.Request) -> web.Response:
         """What was paid and saved by ?by=key, conversation, model or day, ?since=2026-11-28 or 24h."""
-        if not gateway.settings.ledger:
-            raise ApiError(404, "There is no ledger; name one in the settings.")
+        url = kept()
         by, since = request.query.get("by", "day"), request.query.get("since")
         try:
-            found = await asyncio.to_thread(bill_page, gateway.settings.ledger, by, since=since)
+            found = await asyncio.to_thread(bill_page, url, by, since=since)
         except DemurError as error:
             raise ApiError(400, str(error)) from None
         return as_json({"bills": [one.as_dict() for one in found.bills], "whole": found.whole.as_dict()})
@@ -76,7 +111,10 @@ def add_admin(
 
     app.router.add_get("/metrics", admin(metrics))
     app.router.add_get("/", admin(show))
+    app.router.add_get("/dashboard/{name}", admin(show_file))
+    app.router.add_get("/decisions/{id}", admin(show_decision))
     app.router.add_get("/admin/stats", admin(stats))
+    app.router.add_get("/admin/series", admin(over_a_period))
     app.router.add_get("/admin/bills", admin(spent))
     app.router.add_post("/admin/reload", admin(take_over))
 

@@ -1,9 +1,12 @@
-"""The page at / and its figures: what all workers of the gateway did in the last hour; nothing from elsewhere."""
+"""The page at / and its figures: now and in the last hour by all workers, over time by the ledger; nothing is loaded
+from elsewhere. Its charts are drawn by uPlot, which comes with demur (MIT licence, page/uPlot.LICENSE).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from html import escape
 from importlib.resources import files
 from itertools import islice
@@ -13,6 +16,7 @@ import numpy as np
 
 from demur.gateway.cold_start import learning_sentence
 from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.series import series
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.operator.metrics import prometheus, sum_series
 from demur.gateway.workers.shared_state import Board, map_file
@@ -21,13 +25,31 @@ if TYPE_CHECKING:
     from demur.gateway.app import Gateway
 
 SHOWN = 25
+FILES = {
+    "dashboard.js": "text/javascript",
+    "dashboard.css": "text/css",
+    "uPlot.iife.min.js": "text/javascript",
+    "uPlot.min.css": "text/css",
+}
 
 
 def page(gateway: Gateway) -> str:
     """The page; its figures are fetched by its script."""
-    template = (files("demur") / "gateway" / "operator" / "dashboard.html").read_text(encoding="utf-8")
     names = {role: escape(upstream.endpoint.model) for role, upstream in gateway.upstreams.items()}
-    return template.replace("{{weak}}", names["weak"]).replace("{{strong}}", names["strong"])
+    return page_file("dashboard.html").replace("{{weak}}", names["weak"]).replace("{{strong}}", names["strong"])
+
+
+@lru_cache
+def page_file(name: str) -> str:
+    """A file of the page, such as its script."""
+    return (files("demur") / "gateway" / "operator" / "page" / name).read_text(encoding="utf-8")
+
+
+def over_time(gateway: Gateway, period: str, key: str | None, model: str | None) -> dict[str, Any]:
+    """GET /admin/series: a period of the ledger, of one key or model; raises InputError, StoreError."""
+    pair = gateway.upstreams["weak"].endpoint.model, gateway.upstreams["strong"].endpoint.model
+    found = series(gateway.settings.ledger, period, key=key, model=model, pair=pair, newest=SHOWN)
+    return found.as_dict() | {"recent": recent_decisions(reversed(found.recent))}
 
 
 def count_with_noun(gateway: Gateway) -> dict[str, Any]:
@@ -61,6 +83,7 @@ def metrics_text(gateway: Gateway, board: Board | None) -> str:
 def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     """GET /admin/stats: what the page draws, of all workers together."""
     others = board.others() if board else []
+    own_up = gateway.gauges().up
     hours = [Hour(map_file(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
     recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
@@ -69,6 +92,10 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
         "target": gateway.target.sentence if gateway.target else "",
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
+        "up": {model: all(one["up"].get(model, True) for one in others) and up for model, up in own_up.items()},
+        "kept": bool(gateway.settings.ledger),
+        "weak": gateway.upstreams["weak"].endpoint.model,
+        "strong": gateway.upstreams["strong"].endpoint.model,
     }
 
 
@@ -77,6 +104,7 @@ def recent_decisions(records: Iterable[LedgerRecord]) -> list[dict[str, Any]]:
     newest = islice(reversed(list(records)), SHOWN)
     return [
         {
+            "id": record.id,
             "at": record.at,
             "asked": record.asked,
             "model": record.model or "-",

@@ -51,7 +51,7 @@ class Hour:
         cells, row = self._cells, self._row()
         for place, value in enumerate(sums_of(record), row + FIRST_SUM):
             cells[place] += value
-        cells[row + ERRORS] += record.status >= 500
+        cells[row + ERRORS] += record.status >= 400
         cells[row + FALLBACKS] += record.outcome == "fallback"
         for stage, seconds in stages_of(record):
             cells[row + START_OF[stage] + latency_bin(seconds)] += 1

@@ -1,0 +1,168 @@
+"""The page of one decision: its record, why this model answered, what the gate did, and training prompts like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from html import escape
+
+from demur.errors import DemurError
+from demur.gate.explanation import Explanation
+from demur.gate.router import Router
+from demur.gateway.latencies import SHORTEST
+from demur.gateway.ledger.bills import bill_of, usd_words
+from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.operator.last_hour import stages_of
+from demur.records import Role
+from demur.routing.prompt_router import Neighbour
+
+SAME = 5e-4  # scores that differ by less are of one router: prompts that arrive together are embedded together
+
+Fact = tuple[str, str]
+
+
+def decision_page(record: LedgerRecord, router: Router) -> str:
+    """The page; the router explains prompts that the ledger keeps. Every text of another's is escaped."""
+    explanation = explained(record, router)
+    title = f"{record.model or 'no model'} answered" if record.status < 400 else f"error {record.status}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p><a href="/">dashboard</a> <span class="faint">decision {escape(record.id)}</span></p>',
+        _section("Why", [f"<p>{escape(line)}</p>" for line in why(record, explanation)]),
+        _section("The gate", [f"<p>{escape(gate_sentence(record, explanation))}</p>"]),
+        _section("Training prompts like it", _near(record, explanation)),
+        _section("Money", [f"<p>{escape(money_sentence(record))}</p>"]),
+        _section("The request", [_facts(facts(record))]),
+        _section("Where the time went", [_facts(times(record))]),
+    ]
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>demur: {escape(title)}</title><link rel="icon" href="data:,">'
+        f'<link rel="stylesheet" href="/dashboard/dashboard.css"></head>\n<body><main>\n{body}\n</main></body></html>\n'
+    )
+
+
+def explained(record: LedgerRecord, router: Router) -> Explanation | None:
+    """What the router that serves now says of the prompt; None where the ledger has no prompt, or it cannot say."""
+    if not record.prompt:
+        return None
+    try:
+        return router.explain(record.prompt)
+    except DemurError:  # an encoder behind an endpoint may be away
+        return None
+
+
+def why(record: LedgerRecord, explanation: Explanation | None) -> list[str]:
+    """Why this model answered, and at which strong shares another would have."""
+    found = [record.reason or "No model was chosen: the request was refused before that."]
+    if record.score is not None and record.threshold is not None:
+        side = "at or above" if record.score >= record.threshold else "below"
+        found.append(f"In full, the score is {record.score:.6f}, {side} the threshold of {record.threshold:.6f}.")
+    if explanation:
+        found += [*_of_today(record, explanation), _sentence(explanation.turns)]
+    return found
+
+
+def _of_today(record: LedgerRecord, explanation: Explanation) -> list[str]:
+    """Where the router that serves now scores the prompt otherwise."""
+    score, threshold = explanation.decision.score, explanation.decision.threshold
+    if record.score is None or record.stage == "gate":
+        return [f"By the prompt alone its score is {score:.4f} today, at a threshold of {threshold:.4f}."]
+    if abs(score - record.score) < SAME:
+        return []
+    return [
+        f"The router that serves now scores it {score:.4f}, at a threshold of {threshold:.4f}: it has changed since."
+    ]
+
+
+def gate_sentence(record: LedgerRecord, explanation: Explanation | None) -> str:
+    """What the gate on the weak model's answer did, or why it did nothing."""
+    if record.stage != "gate":
+        own = _sentence(explanation.second_stage) if explanation else ""
+        return f"It was not asked. {own}".strip()
+    samples = f" and {record.extra_samples} extra samples" if record.extra_samples else ""
+    kept = "kept it" if record.role == "weak" else "dropped it: the strong model answered"
+    void = " Its signals were missing, so its calibration does not hold here." if record.calibration_void else ""
+    checks = f", which cost {usd_words(record.usd_checks)}" if record.usd_checks else ""
+    looked = f"It looked at the weak model's answer{samples} for {1000 * record.gate_seconds:,.0f} ms{checks}"
+    return f"{looked}, and {kept}.{void}"
+
+
+def money_sentence(record: LedgerRecord) -> str:
+    """What the request cost and saved, in the words of every bill."""
+    counted = (
+        "" if record.tokens_counted else " A part is an estimate: the upstream did not say how many tokens it took."
+    )
+    return f"{_sentence(bill_of([record]).sentence)}{counted}"
+
+
+def facts(record: LedgerRecord) -> list[Fact]:
+    """The request as the ledger has it."""
+    at = datetime.fromtimestamp(record.at, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
+    cached = f", {record.cached_tokens:,} of them cached" if record.cached_tokens else ""
+    reasoning = f", {record.reasoning_tokens:,} of them reasoning" if record.reasoning_tokens else ""
+    found = [
+        ("time (UTC)", at),
+        ("asked for", record.asked),
+        ("path", record.path),
+        ("key", record.key),
+        ("conversation", record.conversation),
+        ("status", f"{record.status}, {record.outcome.replace('_', ' ')}{', streamed' if record.streamed else ''}"),
+        ("tokens", f"{record.prompt_tokens:,} in{cached}; {record.completion_tokens:,} out{reasoning}"),
+        ("prompt", record.prompt),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def times(record: LedgerRecord) -> list[Fact]:
+    """The stages that it went through, in ms."""
+    names = {"first_byte": "first byte of the upstream", "total": "in all", "embed": "embedding", "queue": "waiting"}
+    return [
+        (names.get(stage, stage), "under 0.01 ms" if seconds < SHORTEST else f"{1000 * seconds:,.2f} ms")
+        for stage, seconds in reversed(stages_of(record))
+    ]
+
+
+def _near(record: LedgerRecord, explanation: Explanation | None) -> list[str]:
+    if explanation is None:
+        told = (
+            "They cannot be read now; the log says why."
+            if record.prompt
+            else "The ledger does not keep prompts (record_prompts = false), so they cannot be named. `demur explain` "
+            "names them for a prompt that you give."
+        )
+        return [f"<p>{escape(told)}</p>"]
+    return [f'<ul class="near">{"".join(map(_neighbour, explanation.decision.neighbours))}</ul>']
+
+
+def _neighbour(one: Neighbour) -> str:
+    training = one.training
+    target = f"target {training.target:.2f} (0: the weak model is enough, 1: the strong one is needed)"
+    said = _said("weak", training.weak_answer, training.weak_entropy)
+    said += _said("strong", training.strong_answer, training.strong_entropy)
+    need = f'<br><span class="faint">cosine {one.similarity:.2f}; {target}</span>'
+    return f"<li>{escape(_short(one.prompt))}{need}{said}</li>"
+
+
+def _said(role: Role, answer: str, entropy: float | None) -> str:
+    nats = "" if entropy is None else f'<span class="faint">, semantic entropy {entropy:.2f} nats</span>'
+    return f'<br><span class="{role}">{role}</span> said {escape(_short(answer) or "nothing")}{nats}'
+
+
+def _section(name: str, parts: Iterable[str]) -> str:
+    return f"<h2>{escape(name)}</h2>\n" + "\n".join(parts)
+
+
+def _facts(rows: Iterable[Fact]) -> str:
+    return '<dl class="facts">' + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in rows) + "</dl>"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _short(text: str, length: int = 300) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
