@@ -23,6 +23,7 @@ from demur.meaning.final_answer import said_together
         ("Quem escreveu Os Maias?", "Eça de Queirós", "Queirós"),
         ("Ist die Erde eine Scheibe?", "Nein.", "Nein, sie ist annähernd eine Kugel."),
         ("¿En qué año terminó la guerra?", "1939", "La guerra terminó en 1939."),
+        ("¿Cuántos planetas hay en el sistema solar?", "ocho", "8 planetas"),  # hay is "or" in Vietnamese
         ("Wie viele Länder sind es?", "16", "Es sind sechzehn Länder."),
         ("造纸术是谁发明的?", "蔡伦", "造纸术是蔡伦发明的。"),
         ("会议几点开始?", "下午三点", "15点"),

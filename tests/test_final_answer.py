@@ -10,6 +10,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.meaning.final_answer import final_answer, is_unread, said, stands_in, without_thinking
 from demur.meaning.programs import program_value
+from demur.meaning.rules import ruling
 
 HOW_MANY = "How many eggs does she sell?"
 OPTIONS = "Which metal is liquid at room temperature?\nA. iron\nB. mercury\nC. gold"
@@ -135,15 +136,38 @@ def test_any_text_is_read_or_left_whole(text: str, question: str) -> None:
     assert found is None or (found.text and (found.rule == "program" or found.text in text or "<<" in text))
 
 
-@pytest.mark.parametrize("text", ["B", "(B)", "B.", "B) mercury", "B. Mercury", "(B) mercury.", "mercury", "Mercury."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("B", "(B)", "B.", "B) mercury", "B. Mercury", "(B) mercury.", "mercury", "Mercury.", "b", "(b)", "Answer: B"),
+        *("The answer is (B).", "Option B", "The correct option is B) mercury.", "It is mercury"),
+    ],
+)
 def test_an_option_is_its_letter_its_text_or_both_where_the_question_lists_it(text: str) -> None:
     assert said(text, OPTIONS) == "B"
     assert said(text) == text  # without the question nothing says what B stands for
 
 
-@pytest.mark.parametrize("text", ["B) gold", "A) mercury", "D", "D) mercury", "mercury and gold", "b", "not B", ""])
+@pytest.mark.parametrize(
+    "text", ["B) gold", "A) mercury", "D", "D) mercury", "mercury and gold", "d", "not B", "The answer is D", ""]
+)
 def test_what_chooses_no_option_or_two_stays_as_it_is(text: str) -> None:
     assert said(text, OPTIONS) == text
+
+
+@pytest.mark.parametrize("text", ["c", "(c)", "C", "(c) gold", "gold", "Answer: C", "Option c"])
+def test_options_may_have_small_letters(text: str) -> None:
+    assert said(text, "Which is yellow?\n(a) iron\n(b) mercury\n(c) gold") == "C"
+    assert said(text, "Which is yellow? b) iron c) mercury") == text  # not in order: no list of options
+
+
+def test_a_small_letter_that_is_an_options_text_is_that_option() -> None:
+    assert said("b", "Which letter is silent in knee?\nA) b\nB) k") == "A"
+
+
+def test_two_letters_of_options_are_no_question_for_the_model() -> None:
+    assert ruling("C", "D") == ("letters that differ", False)
+    assert ruling("c", "d") is None  # variables, notes
 
 
 @given(st.permutations(["iron", "mercury", "gold", "a mixture"]), st.sampled_from("ABCD"), st.sampled_from("ABCD"))

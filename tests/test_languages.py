@@ -60,6 +60,9 @@ def test_numbers_are_written_in_one_way(text: str, plain: str) -> None:
         ("Кто написал «Войну и мир»?", False),
         ("", True),
         ("42", True),
+        ("Can penguins fly? No", True),  # the detector takes it for Malay, by 7 nats
+        ("Is water wet? Canberra", True),  # for Afrikaans, by 5
+        ("Wer schrieb den Faust? Goethe", False),  # for German, by 24
     ],
 )
 def test_english_is_told(text: str, english: bool) -> None:

@@ -211,10 +211,10 @@ def test_different_meanings_are_not_merged(a: str, b: str) -> None:
         ("3 pm", "15:00"),
         ("12:30 p.m.", "12:30 PM"),
         ("25/12/1990", "25 December 1990"), ("12/25/1990", "Dec 25, 1990"), ("212 °F", "100 degrees Celsius"),
-        ("-40 Fahrenheit", "-40 °C"), ("twenty-one", "21"), ("10²", "100"), ("10⁶", "one million"), 
+        ("-40 Fahrenheit", "-40 °C"), ("twenty-one", "21"), ("10²", "100"), ("10⁶", "one million"),
         ("$1.2bn", "1.2 billion US dollars"),
         ("$2.50", "two dollars and fifty cents"), ("£5m", "5 million pounds sterling"), ("half a dozen", "6"),
-        ("half a kilogram", "500 g"), ("one and a half million", "1.5 million"), 
+        ("half a kilogram", "500 g"), ("one and a half million", "1.5 million"),
         ("three quarters of an hour", "45 min"),
         ("an hour and a half", "90 minutes"), ("a fortnight", "two weeks"), ("noon", "12 pm"), ("midnight", "12 a.m."),
         ("a quarter to nine", "8:45"), ("half past six in the evening", "6:30 pm"), ("six o'clock", "6:00"),
@@ -318,7 +318,9 @@ def test_dates_and_money_by_hand() -> None:
         ("us$5", "$5"), ("A$5", "5 australian dollars"), ("5 m", "500 cm"), ("5 foot", "5 feet"),
         ("5 hrs", "300 mins"), ("1 week", "7 days"), ("1 century", "100 years"), ("32 °F", "0 °C"),
         ("5 degrees", "5°"), ("50%", "50 pct"), ("44 bc", "-44 ad"), ("8 Mb", "1 MB"), ("1 m^2", "1 sq m"),
-        ("1 kg", "1000 g"), ("1 lb", "453.59237 g"),
+        ("1 kg", "1000 g"), ("1 lb", "453.59237 g"), ("3/4", "0.75"), ("1/4", "25%"), ("50%", "0.5"),
+        ("a half", "1/2"), ("one half", "0.5"), ("two-fifths", "40 percent"), ("three quarters", "75%"),
+        ("a third", "1/3"), ("half of them", "50%"),
     ],
 )  # fmt: skip
 def test_an_amount_in_another_form_is_the_same(a: str, b: str) -> None:
@@ -329,7 +331,7 @@ def test_an_amount_in_another_form_is_the_same(a: str, b: str) -> None:
     ("a", "b"),
     [
         ("1.00 km", "1053 m"), ("c$5", "$5"), ("$100", "€100"), ("3.14", "3.2"), ("3 km", "3.6 km"),
-        ("2.5 million", "2.56 million"), ("1 ft", "0.36 m"),
+        ("2.5 million", "2.56 million"), ("1 ft", "0.36 m"), ("1/3", "2/3"), ("1/3", "1/4"), ("1/3", "25%"),
     ],
 )  # fmt: skip
 def test_another_amount_is_another_meaning(a: str, b: str) -> None:
@@ -340,16 +342,18 @@ def test_another_amount_is_another_meaning(a: str, b: str) -> None:
     ("a", "b"),
     [
         ("1.00 km", "1052 m"), ("1 hour 60 minutes", "120 minutes"), ("-1 hour 30 minutes", "-90 minutes"),
-        ("1.5 hours 30 minutes", "2 hours"), ("3/4", "0.75"), ("5s", "5 seconds"), ("5C", "5 c"), ("3rd", "3"),
+        ("1.5 hours 30 minutes", "2 hours"),
+        ("2/4", "0.5"), ("6/8", "3/4"), ("9/11", "September 11"), ("5s", "5 seconds"), ("5C", "5 c"), ("3rd", "3"),
         ("5+", "5"), ("1.234", "1234"), ("01", "1"), ("0.5", "0.50"), ("1.5 and a half", "2"),
         ("-1 and a half", "-0.5"), ("5 k dollars", "5000 dollars"), ("5 m dollars", "5000000 dollars"),
         ("$5-million", "5 million dollars"), ("a boat", "1 boat"), ("twenty eleven", "31"), ("one twenty", "120"),
         ("two hundred and a half", "200.5"), ("two hundred and", "200"), ("hundred", "100"),
         ("hundred hundred", "10000"), ("dozen dozen", "144"), ("two point five", "2.5"), ("two or three", "2"),
         ("five half", "5.5"), ("one and two", "1"), ("two and eggs", "2"), ("$5 30 cents", "$5.30"),
-        ("$5 and 30 euros", "$5.30"), ("$5 apples", "$5"), ("5 cats", "5 cat"), ("5 boats", "5"), ("50%", "0.5"),
+        ("$5 and 30 euros", "$5.30"), ("$5 apples", "$5"), ("5 cats", "5 cat"), ("5 boats", "5"),
+        ("50%", "50"), ("a third", "third"), ("half past", "1/2"),
         ("1 kg", "1001 g"), ("5 km 30 kg", "5.03 km"), ("5 kg", "5 m"), ("3.14", "3.1"), ("3.14 km", "3.1 km"),
-        ("3 km", "3.4 km"), ("2.5 million", "2.54 million"), ("1 ft", "0.35 m"),
+        ("1/3", "33%"), ("1/3", "0.33"), ("3 km", "3.4 km"), ("2.5 million", "2.54 million"), ("1 ft", "0.35 m"),
     ],
 )  # fmt: skip
 def test_what_no_rule_can_decide_of_amounts(a: str, b: str) -> None:

@@ -60,8 +60,15 @@ _CODE_ASKED = re.compile(
 )
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s+\S")
 _LISTED = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s+(\S.*?)(?=\s+\(?[A-J][).:]\s|\n|\Z)")
-_CHOSEN = re.compile(r"\A(?:\(?(?P<letter>[A-J])(?:[).:]\s*|\Z))?(?P<option>.*)\Z", re.DOTALL)
+_LISTED_SMALL = re.compile(r"(?:^|\n|\s)\(?([a-j])[).:]\s+(\S.*?)(?=\s+\(?[a-j][).:]\s|\n|\Z)")
+_CHOOSES = re.compile(
+    r"(?:(?:so |thus |therefore,? )?(?:the |my )?(?:correct |right |best |final )?(?:answer|option|choice)(?: is|:)?"
+    r"|it is|it's|i (?:choose|pick))[:\s]+(?:option |choice )?(?=\S)",
+    re.I,
+)
+_CHOSEN = re.compile(r"\A(?:\(?(?P<letter>[A-Ja-j])(?:[).:]\s*|\Z))?(?P<option>.*)\Z", re.DOTALL)
 _LETTER = re.compile(r"\A\W*\(?([A-J])(?:[).:](?:\s|$)|\s*\Z|\b\W*\Z)")
+SMALL = "abcdefghij"  # letters of options that are written small
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])(?=\s|$)|\n")
 
 
@@ -190,25 +197,42 @@ def _option(text: str, question: str) -> str:
 
 
 def _letter(stated: str, question: str) -> str:
-    letters = {found.upper() for found in _OPTIONS.findall(question)}
+    letters = set(_OPTIONS.findall(question)) or set(_options(question))
     found = _LETTER.match(stated) if len(letters) > 1 else None
     return found.group(1) if found and found.group(1) in letters else ""
 
 
 def _option_said(text: str, question: str) -> str:
-    """The letter of the option that is all of a text, as "B", "B) mercury" or "mercury", where the question lists it.
+    """The letter of the option that is all of a text, as "B", "B) mercury", "mercury" or "The answer is (B).", where
+    the question lists it.
 
-    A letter beside the text of another option chooses neither.
+    A letter beside the text of another option chooses neither; a small letter is one unless it is an option's text.
     """
-    options = {letter: _bare(option).casefold() for letter, option in _LISTED.findall(question)}
-    if len(options) < 2 or len(set(options.values())) < len(options):
+    options = _options(question)
+    if not options:
         return ""
-    found = _CHOSEN.match(_bare(text))
+    chosen = _bare(text)
+    found = _CHOSEN.match(chosen[lead_in.end() :] if (lead_in := _CHOOSES.match(chosen)) else chosen)
     assert found is not None  # both of its parts may be missing
-    letter, option = found["letter"] or "", _bare(found["option"]).casefold()
-    if not letter:
-        return next((known for known, listed in options.items() if listed and listed == option), "")
+    written, option = found["letter"] or "", _bare(found["option"]).casefold()
+    by_text = next((letter for letter, listed in options.items() if listed in (option, chosen.casefold())), "")
+    if not written or (by_text and not option):
+        return by_text
+    letter = written.upper()
     return letter if letter in options and option in ("", options[letter]) else ""
+
+
+def _options(question: str) -> dict[str, str]:
+    """The options that a question lists: by letter, in capitals, their texts; none where two have one text, or where
+    small letters are not in order.
+    """
+    listed = _LISTED.findall(question)
+    if not listed:
+        small = _LISTED_SMALL.findall(question)
+        in_order = "".join(letter for letter, _ in small) == SMALL[: len(small)]
+        listed = [(letter.upper(), option) for letter, option in small] if in_order else []
+    options = {letter: _bare(option).casefold() for letter, option in listed}
+    return options if 1 < len(options) == len(set(options.values())) and all(options.values()) else {}
 
 
 def _program(text: str, _: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from demur.meaning.names import without_title
 from demur.meaning.quantities import ONE_OF
 
 ORDINAL_WORDS = (
@@ -76,6 +77,7 @@ def exact_key(text: str) -> str:
     bare = _INITIALS.sub(lambda found: found.group().replace(".", ""), bare)
     if lead_in := _LEAD_IN.match(bare):
         bare = bare[lead_in.end() :]
+    bare = without_title(bare)
     folded = "".join(part if i % 2 else part.casefold() for i, part in enumerate(_SYMBOL.split(bare)))
     key = " ".join(_LOOSE.sub(_loosen, folded).split())
     if article := _ARTICLE.match(key):

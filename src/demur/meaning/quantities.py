@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor, log10
+from math import floor, gcd, log10
 
 LONGEST = 1100  # characters; longer texts are not numbers
+EXACT = 99  # decimal places of a value that is no rounding
 ROUNDING = Fraction(5, 100)  # what a value in another unit may be off by: converted, and rounded to two figures
 
 _BELOW_20 = (
@@ -23,6 +24,8 @@ SMALL = {word: value for value, word in enumerate(_BELOW_20)} | _TENS
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SHORT_SCALES = {"bn": 10**9, "tn": 10**12}
 _MONEY_SCALES = {"k": 10**3, "m": 10**6, "mm": 10**6, "mn": 10**6, "mln": 10**6, "b": 10**9} | _SHORT_SCALES
+_ORDINALS = {"third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
+             "tenth": 10, "twelfth": 12, "sixteenth": 16, "twentieth": 20, "hundredth": 100}  # fmt: skip
 _PARTS = {"half": Fraction(1, 2), "quarter": Fraction(1, 4), "three quarters": Fraction(3, 4)}
 
 # Before these, "a" and "an" are a number: "an hour", "a million".
@@ -74,6 +77,11 @@ _POWER = re.compile(r"(?:(-?\d{1,9}(?:\.\d{1,9})?) ?[x×*] ?)?(\d{1,4})\^(-?\d{1
 _AMBIGUOUS = re.compile(r"-?\d{1,3}\.\d{3}")  # 1.000 is one or a thousand, by country; 1,000 is taken for a thousand
 _LEADING_ZERO = re.compile(r"-?0\d")  # 007 and 02134 are names, no numbers
 _PART_OF = re.compile(r"(?:an? |one )?(half|quarter|three quarters)(?: of)? an? (?=\w)")
+_OF_ALL = r"(?: of (?:it|them|all))?$"
+_SHARE = re.compile(rf"(\d{{1,3}})/(\d{{1,3}}){_OF_ALL}")
+_SHARE_IN_WORDS = re.compile(
+    rf"(?:(?P<above>an?|{'|'.join(_BELOW_20[1:])})[ -])?(?P<below>half|{'|'.join(_ORDINALS)})s?{_OF_ALL}"
+)
 _AND_PART = re.compile(r"and (?:a |one )?(half|quarter|three quarters)(?=\s|$)")
 
 
@@ -89,8 +97,9 @@ class Quantity:
 
     @property
     def meaning(self) -> tuple[str, Fraction, int]:
-        """Equal for quantities that are surely the same."""
-        return self.dimension, self.value, self.zeros
+        """Equal for quantities that are surely the same: 0.25, 1/4 and 25 % among them."""
+        share = not self.dimension and 0 < self.value < 1
+        return "share" if share else self.dimension, self.value, self.zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +114,12 @@ class _Number:
 
 def same_quantity(a: Quantity, b: Quantity) -> bool | None:
     """True and False where that is certain; what may be a rounding, or the same in another unit, is None."""
+    if a.meaning == b.meaning:
+        return True
     if a.dimension != b.dimension:
         return False if a.value == b.value and {a.dimension, b.dimension} <= _MONEY else None  # $100 and €100
     if a.value == b.value:
-        return True if a.zeros == b.zeros else None
+        return None  # 3.1 and 3.10
     digits, apart = min(a.digits, b.digits), abs(a.value - b.value)
     if a.digits != b.digits and round(a.value, digits) == round(b.value, digits):
         return None  # 3.14 and 3.1416
@@ -124,10 +135,30 @@ def parse_quantity(key: str) -> Quantity | None:
     """``$1,250``, ``twelve apples``, ``half a mile``, ``$1.2bn``; None when the answer is more than that."""
     if len(key) > LONGEST:
         return None
+    if (share := _share(key)) is not None:
+        return Quantity(share, "share", EXACT, "fraction")
     money = _CURRENCY.match(key)
     currency = money.group(2) if money else ""
     number = _scale(_number(money.group(1) + key[money.end() :] if money else key), currency)
     return None if number is None else _count_unit(number, currency)
+
+
+def words_after_number(key: str) -> str:
+    """The scale and the unit after the number that a quantity begins with: "million euros" of "2 million euros"."""
+    found = _number(key)
+    return found.rest if found else ""
+
+
+def _share(key: str) -> Fraction | None:
+    """A proper fraction in lowest terms, in figures or words; 3/4 of a bar is not 6/8 of it, and 9/11 may be a date."""
+    if found := _SHARE.match(key):
+        above, below = map(int, found.groups())
+    elif (found := _SHARE_IN_WORDS.match(key)) and (found["above"] or found["below"] == "half"):
+        above = SMALL.get(found["above"], 1)
+        below = _ORDINALS.get(found["below"], 2)
+    else:
+        return None
+    return Fraction(above, below) if 0 < above < below and gcd(above, below) == 1 else None
 
 
 def _count_unit(number: _Number, currency: str) -> Quantity | None:

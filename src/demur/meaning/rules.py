@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from demur.meaning.code import canonical_code, code_of
 from demur.meaning.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
 from demur.meaning.declined_answers import declines
+from demur.meaning.names import differ_by_middle_name, name_of
 from demur.meaning.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
 from demur.meaning.quantities import Quantity, parse_quantity, same_quantity
+from demur.meaning.ranges import Range, differs_from, parse_range, same_range
 from demur.prompts.tool_calls import ToolCalls, calls_of
 
 __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruling", "same_meaning"]
@@ -25,6 +27,7 @@ _ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]
 _IN_CODE = str.maketrans({"≥": ">=", "≤": "<="})
 _IT_IS = re.compile(r"it(?: is| was|'s) ")
 _WHEN = re.compile(r"(?:in|on|at) ")
+_LETTER = re.compile(r"[A-J]")  # of an option, as `final_answer` reads it
 _YEAR = re.compile(r"(?:the )?([12]\d{3}s?)$")  # 1945, the 1960s
 
 
@@ -33,9 +36,11 @@ class Reading:
     """A bare answer as the rules read it."""
 
     key: str  # normalised text; DECLINED for every refusal
-    found: Quantity | Date | int | None  # the whole answer as a quantity, a date, an ordinal; None: other text
+    found: Quantity | Range | Date | int | None  # the whole answer as one of these (int: an ordinal); None: other text
     code: str | None = None  # its canonical form, where the answer is code
     calls: ToolCalls | None = None  # of tools, where the answer consists of them
+    name: tuple[str, ...] = ()  # its words, where all begin with a capital
+    is_letter: bool = False  # one of A to J, in capitals
 
     @property
     def meaning(self) -> object:
@@ -44,7 +49,7 @@ class Reading:
             return calls_meaning(self.calls)
         if self.code is not None:
             return "code", self.code
-        if isinstance(self.found, Quantity):
+        if isinstance(self.found, Quantity | Range):
             return self.found.meaning
         return self.key if self.found is None else self.found
 
@@ -60,7 +65,7 @@ def read_answer(answer: str) -> Reading:
         return Reading(key, None, canonical_code(code))
     if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
         return Reading(key, _measure(key[it_is.end() :]))
-    return Reading(key, _ordinal(key) or _measure(key))
+    return Reading(key, _ordinal(key) or _measure(key), name=name_of(answer), is_letter=bool(_LETTER.fullmatch(answer)))
 
 
 def calls_meaning(calls: ToolCalls) -> object:
@@ -105,12 +110,18 @@ def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
     left, right = a.found, b.found
     if isinstance(left, Quantity) and isinstance(right, Quantity):
         return _named("numbers and units", _same_quantity(left, right))
+    if isinstance(left, Range) or isinstance(right, Range):
+        return _named("ranges", _same_ranges(left, right))
     if isinstance(left, Date) and isinstance(right, Date):
         return _named("dates", same_date(left, right))
     if isinstance(left, int) and isinstance(right, int):
         return "ordinals", left == right
     if is_symbols(a.key) and is_symbols(b.key):
         return "other symbols", False
+    if a.is_letter and b.is_letter:
+        return "letters that differ", False
+    if differ_by_middle_name(a.name, b.name):
+        return "middle names that differ", False
     return None
 
 
@@ -120,15 +131,22 @@ def _same_quantity(a: Quantity, b: Quantity) -> bool | None:
     return same_quantity(a, b)
 
 
+def _same_ranges(a: object, b: object) -> bool | None:
+    if isinstance(a, Range) and isinstance(b, Range):
+        return same_range(a, b)
+    one, other = (a, b) if isinstance(a, Range) else (b, a)
+    return differs_from(one, other) if isinstance(one, Range) and isinstance(other, Quantity) else None
+
+
 def _named(rule: str, same: bool | None) -> tuple[str, bool] | None:
     return None if same is None else (rule, same)
 
 
-def _measure(key: str) -> Quantity | Date | None:
-    """A date, a time or a quantity that is the whole key."""
+def _measure(key: str) -> Quantity | Range | Date | None:
+    """A date, a time, a quantity or a range that is the whole key."""
     if when := _WHEN.match(key):
         return _moment(key[when.end() :])
-    return parse_date(key) or time_of_day(key) or parse_quantity(key)
+    return parse_date(key) or time_of_day(key) or parse_range(key) or parse_quantity(key)
 
 
 def _moment(key: str) -> Quantity | Date | None:
