@@ -1,6 +1,6 @@
 """Do certificates hold, alone and where many routers are certified on the same graded prompts?
 
-1,000 calibrations each on MMLU, GSM8K and NQ-Open outcomes, judged on the full pool.
+Many calibrations each on MMLU, GSM8K and NQ-Open outcomes, judged on the full pool.
 
 The router is label-free: soft margin labels of NQ-Open (half of it where NQ-Open itself is judged), logistic
 regression. Graded prompts are drawn with replacement from the pool, so the pool is the truth.
@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from scipy.stats import binomtest
 
-from demur.errors import InputError
-from demur.measure.certificate import Loss, certify, fixed_thresholds, losses_at
+from demur.measure.certificate import Loss, confidence_of, fixed_thresholds, last_safe, losses_at, prompts_needed
 from demur.methods import LogisticRegression
 from demur.records import FloatArray, IntArray
 from environment import describe, shared_rows
@@ -43,15 +43,15 @@ def pools(encoder: str) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, F
 
 
 def main() -> None:
-    """Print a row a pool, size and loss."""
+    """Print one row per pool, loss and size, then the table of many routers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="bge-small")
-    parser.add_argument("--calibrations", type=int, default=1000)
+    parser.add_argument("--calibrations", type=int, default=1000, help="of each row of the first table")
+    parser.add_argument("--draws", type=int, default=300, help="of the second table, 80 certificates each")
     options = parser.parse_args()
     print(describe())
-    many_routers(options.encoder, options.calibrations)
-    print(f"risk {RISK:.0%}, confidence {CONFIDENCE:.0%}, {options.calibrations} calibrations a row")
-    print(f"{'pool':<9}{'loss':<12}{'m':>6}{'broken':>9}{'kept on weak':>14}{'best possible':>15}{'ratio':>8}")
+    print(f"risk {RISK:.0%}, confidence {CONFIDENCE:.0%}, {options.calibrations} calibrations per row, 95 % intervals")
+    print(f"{'pool':<9}{'loss':<12}{'m':>6}{'refused':>9}{'broken':>9}{'':16}{'kept on weak':>14}{'best possible':>15}")
     random = np.random.default_rng(0)
     for name, (scores, weak, strong, grid) in pools(options.encoder).items():
         for loss in ("missed", "difference"):
@@ -59,40 +59,53 @@ def main() -> None:
             shares = np.array([(scores < t).mean() for t in grid])
             best = float(shares[true <= RISK].max(initial=0.0))
             for m in (300, 1000, 3000):
-                kept, broken = simulate(random, m, loss, options.calibrations, scores, weak, strong, grid)
-                ratio = kept / best if best else float("nan")
-                print(f"{name:<9}{loss:<12}{m:>6}{broken:>9.1%}{kept:>14.1%}{best:>15.1%}{ratio:>8.2f}", flush=True)
+                found = [
+                    certified(random.integers(0, len(scores), m), scores, weak, strong, grid, loss, RISK, CONFIDENCE)
+                    for _ in range(options.calibrations)
+                ]
+                risks = dict(zip([-np.inf, *grid.tolist()], [0.0, *true], strict=True))
+                kept = dict(zip([-np.inf, *grid.tolist()], [0.0, *shares], strict=True))
+                broken = sum(risks[threshold] > RISK for threshold in found)
+                print(
+                    f"{name:<9}{loss:<12}{m:>6}{np.isneginf(found).mean():>9.1%}"
+                    f"{share(broken, options.calibrations):>25}{np.mean([kept[t] for t in found]):>14.1%}{best:>15.1%}",
+                    flush=True,
+                )
+    many_routers(options.encoder, options.draws)
 
 
-def simulate(
-    random: np.random.Generator,
-    m: int,
-    loss: Loss,
-    calibrations: int,
+def share(count: int, of: int) -> str:
+    """With the exact 95 % interval of Clopper and Pearson (1934)."""
+    low, high = binomtest(count, of).proportion_ci()
+    return f"{count / of:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def certified(
+    drawn: IntArray,
     scores: FloatArray,
     weak: FloatArray,
     strong: FloatArray,
     grid: FloatArray,
-) -> tuple[float, float]:
-    """Mean share of the pool kept on the weak model, and share of calibrations whose promise the pool breaks."""
-    kept, broken = [], 0
-    for _ in range(calibrations):
-        drawn = random.integers(0, len(scores), m)
-        try:
-            found = certify(
-                scores[drawn], weak[drawn], strong[drawn], grid, risk=RISK, confidence=CONFIDENCE, loss=loss
-            ).threshold
-        except InputError:  # too few graded prompts: refused, nothing promised
-            found = -np.inf
-        kept.append(float((scores < found).mean()))
-        broken += losses_at(found, scores, weak, strong, loss).mean() > RISK
-    return float(np.mean(kept)), broken / calibrations
+    loss: Loss,
+    risk: float,
+    confidence: float,
+) -> float:
+    """The threshold that `demur.measure.certificate.certify` gives for these prompts; -inf where it refuses.
+
+    Without its advice how many prompts would do, which takes longer than the certificate.
+    """
+    needed = prompts_needed(risk, confidence, loss)
+    if needed is None or len(drawn) < needed:
+        return -np.inf
+    score = scores[drawn]
+    safe, failed = last_safe(score, weak[drawn], strong[drawn], grid, risk=risk, error=1 - confidence, loss=loss)
+    return -np.inf if failed is not None and (score >= safe).all() else safe
 
 
 ROUTERS, KEPT_DIMENSIONS = (1, 6, 20), 24
 
 
-def many_routers(encoder: str, calibrations: int, m: int = 1000) -> None:
+def many_routers(encoder: str, draws: int, m: int = 1000) -> None:
     """Share of draws in which the cheapest of k certified routers breaks its promise: each tested alone, and numbered.
 
     The routers are trained on the same labels, each on another random projection of the embeddings.
@@ -109,33 +122,31 @@ def many_routers(encoder: str, calibrations: int, m: int = 1000) -> None:
         members.append((found.predict_proba(X[~half] @ turn)[:, 1], grid))
     a, b = weak[~half], strong[~half]
     print(f"\nmany routers on {m} graded prompts of NQ-Open, risk {MANY_RISK:.0%}: broken promises of the cheapest")
-    print(f"{'loss':<12}{'routers':>8}{'each alone':>12}{'numbered':>10}{'any, numbered':>15}")
+    print(f"{'loss':<12}{'routers':>8}{'each alone':>22}{'numbered':>22}{'any, numbered':>22}")
     for loss in ("missed", "difference"):
         tally = {(k, way): 0 for k in ROUTERS for way in ("alone", "numbered", "any")}
-        for _ in range(calibrations):
+        for _ in range(draws):
             drawn = random.integers(0, len(a), m)
             for numbered in (False, True):
                 kept = [
-                    _certified(s, a, b, g, drawn, loss, i + 1 if numbered else 0) for i, (s, g) in enumerate(members)
+                    _kept_and_broken(s, a, b, g, drawn, loss, i + 1 if numbered else 0)
+                    for i, (s, g) in enumerate(members)
                 ]
                 for k in ROUTERS:
                     cheapest = max(kept[:k])
                     tally[k, "numbered" if numbered else "alone"] += cheapest[1]
                     tally[k, "any"] += numbered and any(broken for _, broken in kept[:k])
         for k in ROUTERS:
-            shares = [tally[k, way] / calibrations for way in ("alone", "numbered", "any")]
-            print(f"{loss:<12}{k:>8}{shares[0]:>12.1%}{shares[1]:>10.1%}{shares[2]:>15.1%}", flush=True)
+            cells = "".join(f"{share(tally[k, way], draws):>22}" for way in ("alone", "numbered", "any"))
+            print(f"{loss:<12}{k:>8}{cells}", flush=True)
 
 
-def _certified(
+def _kept_and_broken(
     scores: FloatArray, weak: FloatArray, strong: FloatArray, grid: FloatArray, drawn: IntArray, loss: Loss, number: int
 ) -> tuple[float, bool]:
     """Share kept on the weak model, and whether the pool breaks the promise; nothing kept where none is made."""
-    try:
-        given = (scores[drawn], weak[drawn], strong[drawn])
-        found = certify(*given, grid, risk=MANY_RISK, confidence=CONFIDENCE, loss=loss, number=number).threshold
-    except InputError:
-        return 0.0, False
+    confidence = confidence_of(number, CONFIDENCE)
+    found = certified(drawn, scores, weak, strong, grid, loss, MANY_RISK, confidence)
     return float((scores < found).mean()), bool(losses_at(found, scores, weak, strong, loss).mean() > MANY_RISK)
 
 

@@ -102,17 +102,9 @@ def certify(
             f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}; {enough} "
             "are needed, even if not one of them is lost"
         )
-    order = np.random.default_rng(0).permutation(
-        len(score)
-    )  # files may be sorted, and the betting test must not depend on that
+    order = np.random.default_rng(0).permutation(len(score))  # files may be sorted
     score, weak, strong = score[order], weak[order], strong[order]
-    safe, failed = -math.inf, None
-    for threshold in np.unique(np.asarray(thresholds, dtype=float)):
-        lost = losses_at(threshold, score, weak, strong, loss)
-        if lost.mean() > risk or not REJECTS[loss](lost, risk, 1 - tested_at):
-            failed = lost
-            break
-        safe = float(threshold)
+    safe, failed = last_safe(score, weak, strong, thresholds, risk=risk, error=1 - tested_at, loss=loss)
     if failed is not None and (score >= safe).all():
         raise InputError(_refusal(failed, risk, confidence, loss, number))
     return Certificate(
@@ -127,6 +119,29 @@ def certify(
         data_hash=hashlib.sha256(np.stack([score, weak, strong]).tobytes()).hexdigest()[:32],
         number=number,
     )
+
+
+def last_safe(
+    scores: FloatArray,
+    weak: FloatArray,
+    strong: FloatArray,
+    thresholds: ArrayLike,
+    *,
+    risk: float,
+    error: float,
+    loss: Loss,
+) -> tuple[float, FloatArray | None]:
+    """The last threshold, in rising order, before the first that fails (-inf: the first of all), and that one's losses.
+
+    Arrays (m,) in random order, on which the betting test depends.
+    """
+    safe = -math.inf
+    for threshold in np.unique(np.asarray(thresholds, dtype=float)):
+        lost = losses_at(threshold, scores, weak, strong, loss)
+        if lost.mean() > risk or not REJECTS[loss](lost, risk, error):
+            return safe, lost
+        safe = float(threshold)
+    return safe, None
 
 
 def _stated(confidence: float, number: int) -> str:
