@@ -175,13 +175,13 @@ def unchecked_as(pair: Pair, routers: Folded) -> StagedScores:
 
 @figures.in_style
 def headline(pair: Pair, X: FloatArray, routers: Folded) -> Any:
-    """Quality against calls to the strong model: the paper's recipe, demur's two stages, and what true labels give."""
+    """Quality against calls to the strong model: hard labels with SW, demur's two stages, and what true labels give."""
     figure, axes = figures.axes_of(7.2, 4.4)
     ends = [float(pair.weak.mean()), float(pair.strong.mean())]
     axes.plot([0, 100], ends, color=figures.INK, lw=1, ls="--", label="random")
     scores, _ = staged(pair, routers, pair.rows.signals)
     lines = {
-        "the paper's recipe: hard labels, SW": prompt_scores("sw", X, pair.targets[PAPER]),
+        "hard labels of discrete SE, SW": prompt_scores("sw", X, pair.targets[PAPER]),
         "label-free, prompt only": routers.prompt,
         "true labels, prompt only": prompt_scores("kernel", X, pair.targets[BEST_TRUE]),
     }

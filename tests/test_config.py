@@ -166,5 +166,5 @@ def test_an_option_of_the_command_is_read_as_its_field_is(monkeypatch: pytest.Mo
     words = ["--from", "preference", "--file", "b.jsonl", "--models", "small,large", "--tie-below", "0.5", "--no-rules"]
     assert CliRunner().invoke(app, ["label", *words, "--json"]).exit_code == 0
     expected = LabelConfig(source="preference", file="b.jsonl", tie_below=0.5, rules=False)
-    del given["run"], given["progress"], given["allow_endpoints"]
+    del given["run"], given["preset"], given["progress"], given["allow_endpoints"]
     assert given == asdict(expected) | {"models": "small,large"}

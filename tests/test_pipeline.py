@@ -123,9 +123,9 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     assert first.spend.usd > 0
     assert first.evaluation is not None
     names = [row.router for row in first.evaluation.rows]
-    assert names == [*METHOD_NAMES, "paper: hard, sw", "kernel + gate"]
+    assert names == [*METHOD_NAMES, "paper preset, sw", "hard SE, sw", "kernel + gate"]
     assert any("the gate" in line for line in first.evaluation.findings)
-    assert any("against the paper's recipe" in line for line in first.evaluation.findings)
+    assert any("against the paper's preset (Eqs. 2, 3 and 6, SW)" in line for line in first.evaluation.findings)
     assert "earned back after" in first.evaluation.payback
     assert first.calibration.asked == "strong share 40%"
     assert PromptRouter.load(tmp_path / "run" / "router").calibration == first.calibration
@@ -563,7 +563,7 @@ def test_the_papers_own_entropies_are_measured_against_the_papers_recipe(tmp_pat
     labels = demur.label(run=run, definition="paper", entailment="exact")
     assert min(row.entropy_a or 0.0 for row in labels.preferences) < 0
     demur.train(run=run, methods=("logistic",))
-    assert "paper: hard, sw" in [row.router for row in demur.evaluate(run=run).rows]
+    assert "hard SE, sw" in [row.router for row in demur.evaluate(run=run).rows]
 
 
 def test_extra_samples_that_cannot_be_are_named(tmp_path: Path, pair: Pair) -> None:

@@ -22,6 +22,7 @@ from demur.config import (
     load_run,
     read_run_file,
 )
+from demur.config.presets import with_preset
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.figures import check_matplotlib
 from demur.evaluation.headline import Headline, training_headline
@@ -33,7 +34,7 @@ from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
 from demur.labels.batch_run import sample_by_batch
 from demur.labels.from_samples import Labels
-from demur.labels.label_run import believed_needs, label_run
+from demur.labels.label_run import believed_needs, label_run, notes_of
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.sample_run import Announce, sample_run
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
@@ -47,7 +48,7 @@ from demur.models.local import parse_model, with_price
 from demur.records import Encoder, Entailment, Grader, OnUnknown, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
-from demur.routing.train import train_routers, with_probabilities
+from demur.routing.train import method_of, train_routers, with_probabilities
 from demur.routing.verdict import Verdict, recorded
 from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
@@ -125,21 +126,6 @@ def label_stage(run: Run) -> Labels:
     return labels
 
 
-def notes_of(run: Run) -> tuple[str, ...]:
-    """Which of the run's prompts are not labelled, and why."""
-    notes = []
-    complete = sum(map(run.is_complete, run.train))
-    if run.unfinished and run.config.label.needs("samples"):
-        notes.append(
-            f"{run.sampled_share} are there: labelling the {complete} complete prompts of {len(run.train)}; the same "
-            "`demur sample` goes on"
-        )
-    if run.test:
-        held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
-        notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
-    return tuple(notes)
-
-
 def train_stage(run: Run) -> PromptRouter:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
     config, served = run.config, run.config.router.served
@@ -148,7 +134,7 @@ def train_stage(run: Run) -> PromptRouter:
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
     record |= {"answer_lengths": answer_lengths(run)}
     record |= {"told": told_by(preferences, remembered)}
-    methods = {name: run.own.methods.get(name, name) for name in config.router.methods}
+    methods = {name: run.own.methods.get(name, method_of(name, config.router)) for name in config.router.methods}
     routers = train_routers(
         *(preferences, run.encoder, methods),
         record=record,
@@ -276,6 +262,7 @@ def label(
     state_answers: str = "off",
     grader: Grader | None = None,
     encoder: str | Encoder | None = None,
+    preset: str = "",
     allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Labels:
@@ -291,9 +278,8 @@ def label(
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
     given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
     decides = entailment if isinstance(entailment, str) else own_name(entailment)
-    wanted = from_mapping(
-        LabelConfig, given | {"entailment": decides, "rules": rules, "state_answers": state_answers}, where="label"
-    )
+    given |= {"entailment": decides, "rules": rules, "state_answers": state_answers}
+    wanted = from_mapping(LabelConfig, with_preset(preset, "label", given, LabelConfig()), where="label")
     check_label(wanted)
     own = Own(
         encoder=load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder,
@@ -319,6 +305,10 @@ def train(
     gate: str = "auto",
     extra_samples: int = 3,
     unknown: OnUnknown = "strong",
+    k: int | None = None,
+    weighting: str = "routellm",
+    gamma: float = 10.0,
+    preset: str = "",
     allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Router:
@@ -338,6 +328,7 @@ def train(
     spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown}
+    given = with_preset(preset, "router", given | {"k": k, "weighting": weighting, "gamma": gamma}, RouterConfig())
     config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
     allowed = (*endpoint_names((spec,)), *allow_endpoints)
     with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:

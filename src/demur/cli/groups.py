@@ -19,7 +19,7 @@ GROUPS = {
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
     "Models and answers": ("models", "doctor", "entail", "pairs", "schema"),
-    "Research": ("signals", "judge", "reproduce", "overhead", "simulate"),
+    "Research": ("signals", "tau", "judge", "reproduce", "overhead", "simulate"),
 }
 OTHERS = "Others"
 EXIT_CODES = (

@@ -49,6 +49,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would come of
 Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
 
 
+Preset = Annotated[
+    str, typer.Option(help="paper: what the paper prints, in place of the options that have their default.")
+]
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 
 
@@ -173,13 +176,19 @@ def sample(
 
 @app.command()
 @with_options(LabelConfig)
-def label(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False, **given: Any) -> None:
+def label(
+    run: RunFolder = "run",
+    preset: Preset = "",
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+    **given: Any,
+) -> None:
     """Make preferences, by default from samples: meaning clusters, semantic entropy, targets."""
     from demur.pipeline import label
 
     given["models"] = given["models"] or ()
     with printing.progress_bar() as progress:
-        labels = label(run=run, allow_endpoints=allow_endpoint or (), progress=progress, **given)
+        labels = label(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(labels)
     printing.labels(labels)
@@ -191,6 +200,7 @@ def label(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: As
 @with_options(RouterConfig)
 def train(
     run: RunFolder = "run",
+    preset: Preset = "",
     allow_endpoint: AllowEndpoint = None,
     verbose: Verbose = False,
     json: AsJson = False,
@@ -200,7 +210,7 @@ def train(
     from demur.pipeline import train
 
     with printing.progress_bar() as progress:
-        router = train(run=run, allow_endpoints=allow_endpoint or (), progress=progress, **given)
+        router = train(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(router.describe())
     printing.print_trained(router, Path(run), verbose=verbose)

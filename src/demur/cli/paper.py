@@ -17,7 +17,7 @@ RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 
 def add_commands(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (reproduce, overhead, simulate, judge, signals):
+    for command in (reproduce, overhead, simulate, judge, signals, tau):
         app.command()(command)
 
 
@@ -159,3 +159,29 @@ def signals(
         return printing.as_json(found)
     printing.lines(found.lines)
     return printing.next_step("demur label --definition NAME, with the one that tells best")
+
+
+def tau(
+    run: RunFolder = "run",
+    taus: Annotated[str, typer.Option(help="Comma-separated values to try.  [default: 0 to 2]")] = "",
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+) -> None:
+    """Sweep tau (Eq. 4) over a run's entropies: ties, balance, and APGR on its graded test prompts."""
+    from demur.evaluation.tau_sweep import TAUS, tau_sweep
+
+    with printing.progress_bar() as progress:
+        wanted = tuple(_number(text) for text in taus.split(",")) if taus else TAUS
+        found = tau_sweep(run=run, taus=wanted, allow_endpoints=allow_endpoint or (), progress=progress)
+    printing.outdated(Path(run))
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step("demur label --kind hard --tau TAU")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--taus holds {text!r}; give numbers separated by commas, such as 0.05,0.1,0.5") from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from demur.evaluation.gate_rows import measure_gate
+from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
 from demur.evaluation.headline import headline
 from demur.evaluation.results import (
@@ -22,6 +23,7 @@ from demur.evaluation.results import (
 )
 from demur.evaluation.unusable_answers import unusable_sentence
 from demur.gate.router import Router
+from demur.labels.label_run import printed_targets
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
@@ -29,9 +31,9 @@ from demur.measure.threshold import payback
 from demur.models.allowed import without_keys
 from demur.models.encoder import CachedEncoder
 from demur.prompts.grading import grade
-from demur.records import FloatArray
+from demur.records import Encoder, FloatArray, Preference
 from demur.routing.prompt_router import PromptRouter
-from demur.routing.train import train_paper_recipe
+from demur.routing.train import train_hard, train_same_entropies
 from demur.runs.lineage import outdated
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
@@ -61,9 +63,9 @@ def evaluate_run(run: Run) -> Evaluation | None:
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.preferences)
-    paper = train_paper_recipe(preferences, encoder)
     meanings = run.meanings if trained_on_meanings(run, loaded) else None
-    staged, findings = measure_gate(loaded, config.router.served, test, paper, meanings)
+    recipes = paper_routers(run, preferences, encoder)
+    staged, findings = measure_gate(loaded, config.router.served, test, recipes, meanings)
     firsts = [samples.weak[prompt.id][0] for prompt in prompts]
     unusable = unusable_sentence(prompts, firsts, first_weak, first_strong)
     targets = np.array([row.target for row in preferences])
@@ -96,6 +98,17 @@ def evaluate_run(run: Run) -> Evaluation | None:
         remarks=loaded.lines[1:],
         reliability=reliability_of(served, test),
     )
+
+
+def paper_routers(run: Run, preferences: Sequence[Preference], encoder: Encoder) -> dict[str, PromptRouter]:
+    """SW as the paper prints it, and SW on hard labels of the labels' own entropies; those that the run allows."""
+    texts, names = [row.prompt for row in preferences], (preferences[0].model_a, preferences[0].model_b)
+    printed = printed_targets(run, texts) if run.config.label.needs("samples") else None
+    found = {
+        PRESET: None if printed is None else train_hard(texts, printed, encoder, names, "paper"),
+        HARD: train_same_entropies(preferences, encoder),
+    }
+    return {name: router for name, router in found.items() if router is not None}
 
 
 def measured_by(test: TestSet) -> dict[str, FloatArray]:

@@ -1,6 +1,8 @@
-"""Measures the served router with its gate, and the paper's recipe, on graded prompts; findings as sentences."""
+"""Measures the served router with its gate, and the paper's routers, on graded prompts; findings as sentences."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,15 +14,17 @@ from demur.measure.curve import cost_quality_curve
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter
 
-PAPER = "paper: hard, sw"
+PRESET = "paper preset, sw"  # Eqs. 2, 3 and 6 as printed
+HARD = "hard SE, sw"  # the labels' own entropies, the symmetric difference, RouteLLM's weights
+ABOUT = {PRESET: "the paper's preset (Eqs. 2, 3 and 6, SW)", HARD: "hard labels of the same entropies, SW"}
 
 
 def measure_gate(
-    router: Router, served: str, test: TestSet, paper: PromptRouter | None, meanings: Clustering | None = None
+    router: Router, served: str, test: TestSet, recipes: Mapping[str, PromptRouter], meanings: Clustering | None = None
 ) -> tuple[list[EvaluationRow], tuple[str, ...]]:
-    """Rows of the paper's recipe and, last, of router and gate; and the findings. ``served`` names the router.
+    """Rows of the paper's routers and, last, of router and gate; and the findings. ``served`` names the router.
 
-    ``meanings`` as `demur.gate.router.drafts_of` takes them.
+    ``recipes``: the paper's routers, by a name of ABOUT. ``meanings`` as `demur.gate.router.drafts_of` takes them.
     """
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
@@ -28,12 +32,13 @@ def measure_gate(
     scores = router.prompt_router.score(texts)
     quality, best = test.weak_quality, scores
     costs = None if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
-    if paper is not None:
+    theirs = {name: paper.score(texts) for name, paper in recipes.items()}
+    for name, paper in theirs.items():
         weak_cost, strong_cost = costs or (None, None)
         curve = cost_quality_curve(
-            paper.score(texts), test.weak_quality, test.strong_quality, weak_cost=weak_cost, strong_cost=strong_cost
+            paper, test.weak_quality, test.strong_quality, weak_cost=weak_cost, strong_cost=strong_cost
         )
-        rows.append(EvaluationRow(PAPER, curve))
+        rows.append(EvaluationRow(name, curve))
     if router.gate is not None:
         samples = [test.weak[prompt.id] for prompt in test.prompts]
         drafts = drafts_of(router, texts, samples, meanings)
@@ -46,13 +51,13 @@ def measure_gate(
                 f"on the answers that were sampled, at its threshold, it {staged.use(router.threshold).sentence}"
             )
             quality, best = drafted, staged.final
-    if paper is not None and test.strong_quality.mean() > test.weak_quality.mean():
-        findings.append(_gain_over_paper(best, paper.score(texts), quality, test.strong_quality))
+    if test.strong_quality.mean() > test.weak_quality.mean():
+        findings += [_gain_over(name, best, paper, quality, test.strong_quality) for name, paper in theirs.items()]
     return rows, tuple(findings)
 
 
-def _gain_over_paper(scores: FloatArray, paper: FloatArray, weak: FloatArray, strong: FloatArray) -> str:
+def _gain_over(name: str, scores: FloatArray, paper: FloatArray, weak: FloatArray, strong: FloatArray) -> str:
     if scores.ndim > 1:
         paper, strong = (np.broadcast_to(side[:, None], scores.shape) for side in (paper, strong))
     gain, low, high = apgr_gain(scores, paper, weak, strong)
-    return f"against the paper's recipe (hard labels, SW): APGR {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"against {ABOUT[name]}: APGR {gain:+.3f} [{low:+.3f}, {high:+.3f}]"

@@ -16,15 +16,15 @@ import numpy as np
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.belief import believed_need, without_silence
-from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.from_samples import Labels, has_tokens, label_prompts, measure_sureness
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge import SETTINGS as JUDGE_SETTINGS
 from demur.labels.judge import ask_judge
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
-from demur.labels.pair_meanings import joint_clusters
+from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
 from demur.labels.state_answers import state_answers
-from demur.labels.targets import label_warnings, winner_of
+from demur.labels.targets import hard_targets, label_warnings, winner_of
 from demur.meaning.declined_answers import declines, says_nothing
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
@@ -95,6 +95,21 @@ def label_run(run: Run) -> Labels:
     advice = judge_advice(sampled, run.pair.strong) if found.unknown else ""
     after = (advice, declined_note(sampled))
     return replace(found, notes=(*notes, *found.notes, *(note for note in after if note)))
+
+
+def notes_of(run: Run) -> tuple[str, ...]:
+    """Which of the run's prompts are not labelled, and why."""
+    notes = []
+    complete = sum(map(run.is_complete, run.train))
+    if run.unfinished and run.config.label.needs("samples"):
+        notes.append(
+            f"{run.sampled_share} are there: labelling the {complete} complete prompts of {len(run.train)}; the same "
+            "`demur sample` goes on"
+        )
+    if run.test:
+        held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
+        notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
+    return tuple(notes)
 
 
 def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
@@ -171,6 +186,24 @@ def believed_needs(run: Run, texts: Sequence[str]) -> FloatArray | None:
         apart = without_silence(ids, np.array([says_nothing(one.text) for one in (*s, *w)]))
         found.append(believed_need(apart[: len(s)], apart[len(s) :]))
     return np.array(found)
+
+
+def printed_targets(run: Run, texts: Sequence[str]) -> FloatArray | None:
+    """(n,) hard targets of labelled prompts by the paper's own equations: Eq. 2 of whole sequences, Eqs. 3 and 4, tau
+    .1.
+
+    None without samples or log-probs, which Eq. 2 needs.
+    """
+    known = {prompt.text: prompt for prompt in run.complete(run.train)}
+    if any(text not in known for text in texts):
+        return None
+    prompts = [known[text] for text in texts]
+    weak, strong = ([side[prompt.id] for prompt in prompts] for side in (run.samples.weak, run.samples.strong))
+    if not (has_tokens(weak) and has_tokens(strong)):
+        return None
+    found = pair_meanings(prompts, weak, strong, run.meanings, joint=False)
+    of_weak, of_strong = measure_sureness(found.weak, weak, "paper"), measure_sureness(found.strong, strong, "paper")
+    return hard_targets(of_weak.entropy, of_strong.entropy, delta="paper")
 
 
 def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> Labels:

@@ -12,6 +12,7 @@ from demur.paper.judged import judged_answers
 from demur.paper.measures import Laboratory
 from demur.paper.part import Content
 from demur.paper.systems import SYSTEMS
+from demur.paper.taus import taus
 from demur.paper.trainings import PAIRS, SOURCES
 
 _OF_TABLES = {
@@ -45,6 +46,7 @@ PARTS: dict[str, Kind] = {
     "cost": Kind("API cost at CPT80", tables.cost, _OF_COST),
     "pools": Kind("Pools of more than two models", pool_tables.pools_of_models, _OF_POOLS),
     "in-domain": Kind("In domain: all sources x all routers (not in the paper)", in_domain_table, _IN_DOMAIN),
+    "tau": Kind("tau (Eq. 4): ties, balance and APGR (not in the paper)", taus, {}),
     "table-3": Kind("Table 3's shape: a judge compares routed answers", judged_answers, {}),
 }
 

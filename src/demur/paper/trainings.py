@@ -21,12 +21,14 @@ from demur.paper.outcome_files import Row, rows_of
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Prompt
 
+SAMPLES = "samples/nq_open_gpt35_llama2_7b_chat"
 SAMPLED = ("llama-2-7b-chat", "gpt-3.5-turbo")  # weak, strong
 LOCAL = ("smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct")
 ALPACA = ("Mixtral-8x7B-Instruct-v0.1_concise", "gpt4_0613_concise")
 CORRECT_ROUGE = 0.5
 TIE_OF_SCORES = 0.05  # AlpacaEval scores closer than this are a tie
 SCORED_ANSWERS = 1000  # that the cascade's scorer learns from: each is embedded with its answer, the slow part
+DISCRETE = "discrete"
 PRINTED = "entropy paper (Eq. 2, 3)"
 PRINTED_NORMALISED = "entropy paper, length-normalised"
 ANSWER_WRONG = "weak answer wrong"  # FrugalGPT's label, 1 - its scorer's
@@ -63,16 +65,13 @@ def training(folder: Path, pair: str) -> Training:
 
 def sampled_pair(folder: Path) -> Training:
     """NQ-Open with ten samples each of gpt-3.5-turbo and Llama-2-7b-chat."""
-    rows = rows_of(folder, "samples/nq_open_gpt35_llama2_7b_chat")
+    rows = rows_of(folder, SAMPLES)
     rouge = _both(rows, SAMPLED, "rouge_l")
     weak, strong = ((side > CORRECT_ROUGE).astype(float) for side in rouge)
-    sizes = _both(rows, SAMPLED, "class_size")
-    entropy = [np.maximum(0.0, -np.log(side / side.shape[1]).mean(axis=1)) for side in sizes]
-    fields = {PRINTED: "eq2_raw", PRINTED_NORMALISED: "eq2_length_normalised"}
-    printed = {name: _both(rows, SAMPLED, field) for name, field in fields.items()}
+    entropies = sampled_entropies(rows)
     targets = sources_of(
-        entropy=(entropy[0], entropy[1]),
-        printed={name: (low[:, 0], high[:, 0]) for name, (low, high) in printed.items()},
+        entropy=entropies.pop(DISCRETE),
+        printed=entropies,
         correct=(weak, strong),
         quality=rouge,
     )
@@ -86,6 +85,18 @@ def sampled_pair(folder: Path) -> Training:
         (weak.mean(axis=1), strong.mean(axis=1)),
         notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relax(*rouge)}, quality is ROUGE-L of ten samples.",),
     )
+
+
+def sampled_entropies(rows: Sequence[Row]) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """(n,) of weak and strong by definition: the discrete form, and Eq. 2 as the authors' libraries compute it."""
+    weak, strong = (
+        np.maximum(0.0, -np.log(side / side.shape[1]).mean(axis=1)) for side in _both(rows, SAMPLED, "class_size")
+    )
+    found = {DISCRETE: (weak, strong)}
+    for name, field in ((PRINTED, "eq2_raw"), (PRINTED_NORMALISED, "eq2_length_normalised")):
+        low, high = _both(rows, SAMPLED, field)
+        found[name] = low[:, 0], high[:, 0]
+    return found
 
 
 def _both(rows: Sequence[Row], models: tuple[str, str], field: str) -> tuple[FloatArray, FloatArray]:

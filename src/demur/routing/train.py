@@ -8,18 +8,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from demur.config import METHOD_NAMES
+from demur.config import METHOD_NAMES, RouterConfig
 from demur.errors import InputError
 from demur.labels.targets import Delta, hard_targets
 from demur.labels.uncertainty import AS_PRINTED
 from demur.labels.unknown import UnknownPrompt
 from demur.meaning.known_languages import KnownLanguages
 from demur.measure.probability import fit_curve
-from demur.methods import BY_NAME, SimilarityWeighted
+from demur.methods import BY_NAME, KNN, SimilarityWeighted
 from demur.methods.classifier import Classifier
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
@@ -133,21 +133,41 @@ def _method(name: str, given: object) -> Method:
     return Classifier(given, name)
 
 
-def train_paper_recipe(preferences: Sequence[Preference], encoder: Encoder) -> PromptRouter | None:
-    """The paper's recipe on the same entropies: hard labels (tau .1) and its best router, SW.
+def method_of(name: str, settings: RouterConfig) -> object:
+    """A method of demur's with the run's own settings of it; the name alone where it has none."""
+    if name == "knn":
+        return KNN(settings.k)
+    return SimilarityWeighted(settings.gamma, settings.weighting) if name == "sw" else name
 
-    None where the preferences carry no entropies, or all labels fall on one side.
+
+def train_hard(
+    prompts: Sequence[str],
+    targets: FloatArray,
+    encoder: Encoder,
+    names: tuple[str, str],
+    weighting: Literal["routellm", "paper"] = "routellm",
+) -> PromptRouter | None:
+    """SW, the paper's best router, on hard targets (n,) of prompts; ``names``: weak and strong. None where all targets
+    fall on one side."""
+    if len(np.unique(targets)) < 2:
+        return None
+    training = [TrainingPrompt(text, float(y), None, None) for text, y in zip(prompts, targets, strict=True)]
+    method = SimilarityWeighted(weighting=weighting)
+    return train_router(encoder, method, training, weak=names[0], strong=names[1])
+
+
+def train_same_entropies(preferences: Sequence[Preference], encoder: Encoder) -> PromptRouter | None:
+    """SW on hard labels (tau .1) of the same entropies that the preferences carry.
+
+    None where they carry none, or all labels fall on one side.
     """
     weak, strong = [row.entropy_a for row in preferences], [row.entropy_b for row in preferences]
     if None in weak or None in strong:
         return None
-    delta: Delta = "paper" if preferences[0].definition in AS_PRINTED else "symmetric"  # Eq. 2 may be negative
-    targets = hard_targets(np.array(weak, dtype=float), np.array(strong, dtype=float), delta=delta)
-    if len(np.unique(targets)) < 2:
-        return None
-    training = [TrainingPrompt(row.prompt, float(y), None, None) for row, y in zip(preferences, targets, strict=True)]
     first = preferences[0]
-    return train_router(encoder, SimilarityWeighted(), training, weak=first.model_a, strong=first.model_b)
+    delta: Delta = "paper" if first.definition in AS_PRINTED else "symmetric"  # Eq. 2 may be negative
+    targets = hard_targets(np.array(weak, dtype=float), np.array(strong, dtype=float), delta=delta)
+    return train_hard([row.prompt for row in preferences], targets, encoder, (first.model_a, first.model_b))
 
 
 def remember(encoder: Encoder, unknown: Sequence[UnknownPrompt]) -> Remembered | None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from demur.config.presets import filled_in
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
 from demur.limits import from_mapping, setting
@@ -266,6 +267,15 @@ class RouterConfig:
         | {"help": "Most weak samples that the gate may request beside the answer."},
     )
     unknown: OnUnknown = field(default="strong", metadata={"help": "What cannot be told goes: strong, weak, score."})
+    k: int | None = field(
+        default=None,
+        metadata={"at_least": 1, "help": "knn: neighbours; not given, the root of the number of prompts; paper: 1."},
+    )
+    weighting: Literal["routellm", "paper"] = field(
+        default="routellm",
+        metadata={"help": "sw: similarity over its largest to the query (routellm), or Eq. 6 (paper)."},
+    )
+    gamma: float = field(default=10.0, metadata={"at_least": 1, "help": "sw: base of the weights."})
 
     @property
     def served(self) -> str:
@@ -297,6 +307,8 @@ class RunConfig:
     )
     strong_share: float = setting("The threshold is set for this share of calls to the strong model.", 0.3, **_FRACTION)
     max_usd: float | None = setting("Stop before sampling costs more than this many USD.", None, **_NOT_NEGATIVE)
+    # Read, it has been filled in: it is empty then.
+    preset: str = setting("paper: what the paper prints, for the keys of its tables that are not given.", "")
 
     @property
     def folder(self) -> Path:
@@ -334,7 +346,7 @@ class RunConfig:
 
 def read_run_file(path: str | Path) -> RunConfig:
     """Read a run file (.toml, .yaml, .yml or .json); raises InputError naming file, key and value."""
-    config = from_mapping(RunConfig, read_mapping(Path(path)), where=str(path))
+    config = from_mapping(RunConfig, filled_in(read_mapping(Path(path)), str(path)), where=str(path))
     check_label(config.label, where=f"{path}: label")
     return config
 
