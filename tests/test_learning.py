@@ -24,7 +24,8 @@ from demur.gateway.operator.dashboard import statistics
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel
 from demur.learning.choice import DUPLICATE, choose
-from demur.learning.process import forget, rollback, tried_routers
+from demur.learning.erasing import forget
+from demur.learning.process import rollback, tried_routers
 from demur.learning.promotion import compare
 from demur.learning.round import learn_round, watched
 from demur.learning.traffic import seen_prompts, taken_prompts

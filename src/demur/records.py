@@ -160,6 +160,9 @@ def _counts(n: int | str) -> tuple[int, int, int | str]:
     return low, high, low if low == high else f"{low}..{high}"
 
 
+SERVED = "served"  # finish_reason of an answer that a gateway had served: it was paid for there
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One sampled answer, as it was paid for."""

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from demur.errors import StoreError
-from demur.records import FloatArray, Sample, content_hash
+from demur.records import SERVED, FloatArray, Sample, content_hash
 
 VERSION = 1
 _TABLES = """
@@ -143,11 +143,21 @@ class Store:
         """
         with self._errors():
             prompt, answer, uncounted = self._db.execute(
-                "select total(prompt_tokens * 1.0 / choices), total(completion_tokens), total(prompt_tokens = 0) "
-                "from samples where model = ? and settings = ?",
-                (model, settings),
+                "select total(prompt_tokens * 1.0 / choices), total(completion_tokens), "
+                "total(prompt_tokens = 0 and finish_reason <> ?) from samples where model = ? and settings = ?",
+                (SERVED, model, settings),
             ).fetchone()
         return prompt, int(answer), int(uncounted)
+
+    def forget(self, prompts: Iterable[str]) -> None:
+        """Delete the answers to prompts (texts), what is known of them, and their vectors; what they cost stays."""
+        keys = json.dumps([content_hash(prompt) for prompt in prompts])
+        nameless = "update samples set prompt = hex(randomblob(16)), answer = '', logprobs = null"
+        with self._lock, self._errors():
+            self._db.execute("pragma secure_delete = on")  # the bytes go as well
+            self._db.execute(f"{nameless} where prompt in ({_AMONG})", (keys,))
+            for table, column in (("refusals", "prompt"), ("settled", "prompt"), ("embeddings", "text")):
+                self._db.execute(f"delete from {table} where {column} in ({_AMONG})", (keys,))
 
     def refusals(self, model: str, prompts: Iterable[str], settings: str) -> dict[str, str]:
         """Why a model refused each of those prompts (texts) that it refused under settings."""

@@ -57,8 +57,9 @@ def forget(
     older_than: Annotated[float | None, typer.Option(help="Days.", min=0)] = None,
     folder: Folder = "run/learn",
 ) -> None:
-    """Erase kept prompts by client key or age, in the ledger and among those that are learned from."""
-    from demur.learning.process import DAY_SECONDS, forget
+    """Erase kept prompts by client key or age, in the ledger and in all that was learned from them."""
+    from demur.learning.erasing import forget
+    from demur.learning.process import DAY_SECONDS
 
     before = None if older_than is None else time.time() - older_than * DAY_SECONDS
     printing.lines([f"{forget(folder, ledger, before=before, key=key):,} prompts erased"])

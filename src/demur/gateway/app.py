@@ -43,7 +43,7 @@ from demur.gateway.http.openai_bodies import (
 from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
 from demur.gateway.http.send import send_pieces
-from demur.gateway.kept_prompts import kept_prompt
+from demur.gateway.kept_prompts import kept_answer, kept_prompt
 from demur.gateway.keys import Admission
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger
@@ -125,21 +125,6 @@ class Gateway:
         if not self._chooser.knows(name):
             raise unknown_model(name, self._chooser.direct)
         return as_json(model_entry(name, int(time.time())))
-
-    async def live(self, request: web.Request) -> web.Response:
-        """GET /health: the process answers."""
-        return web.json_response(
-            {"status": "draining" if self.draining else "ok"}, status=503 if self.draining else 200
-        )
-
-    async def ready(self, request: web.Request) -> web.Response:
-        """GET /health/ready: both upstreams' state; 200 as long as one of them answers."""
-        states = await asyncio.gather(*(up.alive() for up in self.upstreams.values()))
-        found = {
-            role: {"model": up.endpoint.model, "alive": state, "circuit": "open" if up.breaker.open else "closed"}
-            for (role, up), state in zip(self.upstreams.items(), states, strict=True)
-        }
-        return web.json_response(found, status=200 if any(states) and not self.draining else 503)
 
     def gauges(self) -> Gauges:
         """Current values of the gauges."""
@@ -362,7 +347,8 @@ class Gateway:
         lengths = None if router.other_pair else router.record.get("answer_lengths")
         ratio = LengthRatio(**lengths) if lengths else None
         kept = kept_prompt(text, exchange.key, self.settings, self._redact)
-        record = ledger_record(exchange, self.upstreams, kept, ratio)
+        answer = kept_answer(exchange, kept, self.settings, self._redact)
+        record = replace(ledger_record(exchange, self.upstreams, kept, ratio), answer=answer)
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
         self._charge(exchange, usd)
         if self.target and record.role in ROLES:
@@ -386,7 +372,7 @@ class Gateway:
         for change in self.changes.add(record):
             self.metrics.series["demur_changes_total"] += 1
             print(f"demur: {change}", file=sys.stderr)
-        self.metrics.add(replace(record, prompt="") if record.prompt else record)
+        self.metrics.add(replace(record, prompt="", answer="") if record.prompt else record)
         if self.ledger:
             self.ledger.add(record)
 

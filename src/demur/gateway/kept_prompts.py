@@ -1,11 +1,14 @@
-"""Which prompts the ledger keeps, and how: after redaction, never those of the settings, none where nothing asks."""
+"""Which prompts and answers the ledger keeps: redacted, never those that the settings exclude, none unless asked."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable
+from typing import Any
 
+from demur.gateway.exchange import Exchange
 from demur.gateway.settings import GatewaySettings
 
 log = logging.getLogger("demur.gateway")
@@ -24,3 +27,38 @@ def kept_prompt(text: str, key: str, settings: GatewaySettings, redact: Callable
     except Exception as error:
         log.error("redact raised %s: the prompt is not kept", type(error).__name__)
         return ""
+
+
+def kept_answer(exchange: Exchange, kept: str, settings: GatewaySettings, redact: Callable[[str], str]) -> str:
+    """The strong model's answer for the ledger, where it is one that learning would sample; else empty.
+
+    It answers the ``kept`` prompt alone, as it was sent and under the system message of the settings, whole, and no
+    longer than a sample.
+    """
+    learn, question, answered = settings.learn, exchange.question, exchange.answered
+    whole = exchange.passed.whole
+    if learn is None or not kept or question is None or answered is None or whole is None or question.text != kept:
+        return ""
+    if answered.role != "strong" or question.kind or answered.tokens.completion > learn.max_tokens:
+        return ""
+    if not _asks_alone(question.body.raw, kept, learn.system):
+        return ""
+    try:
+        return redact(_text(json.loads(whole)))
+    except Exception as error:
+        log.error("the answer is not kept: %s", type(error).__name__)
+        return ""
+
+
+def _asks_alone(raw: bytes, text: str, system: str) -> bool:
+    """Is this a chat of one message, the text, after the system message or none?"""
+    given = json.loads(raw)
+    wanted = [{"role": "system", "content": system}] if system else []
+    return bool(given.get("messages") == [*wanted, {"role": "user", "content": text}] and given.get("n") in (None, 1))
+
+
+def _text(answer: Any) -> str:
+    """The text of a chat completion; empty for one that was cut or is none."""
+    choice = answer["choices"][0]
+    said = choice["message"]["content"]
+    return said if choice["finish_reason"] == "stop" and isinstance(said, str) else ""

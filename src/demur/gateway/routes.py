@@ -10,6 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from demur.gateway.app import Gateway
 from demur.gateway.feedback import take_feedback
+from demur.gateway.health import live, ready
 from demur.gateway.http.connections import Connection
 from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError
@@ -35,8 +36,8 @@ def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin:
         for path in (*(protocol.path for protocol in PROTOCOLS), "/decide", "/models", "/models/{name:.+}"):
             app.router.add_options(f"{prefix}{path}", preflight(gateway))
     app.router.add_post("/v1/feedback", partial(take_feedback, gateway), expect_handler=answer_expect)
-    app.router.add_get("/health", gateway.live)
-    app.router.add_get("/health/ready", gateway.ready)
+    app.router.add_get("/health", partial(live, gateway))
+    app.router.add_get("/health/ready", partial(ready, gateway))
     if admin:
         add_admin(app, gateway, board, reload)
     app.on_response_prepare.append(add_headers(gateway))

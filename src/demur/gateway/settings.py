@@ -71,6 +71,11 @@ class LearnSettings:
     folder: str = setting("Samples, labels and routers.", "run/learn")
     usd_per_day: float = setting("For samples, by UTC day; of known prices.", 1.0, at_least=0)
     share_of_traffic: float = setting("Of new prompts, sampled.", 1.0, **_SHARE)
+    shadow: Literal["both", "weak-only"] = setting(
+        "Which models are asked for samples; weak-only: nothing more goes to the strong one, and only its answers to "
+        "clients are learned from.",
+        "both",
+    )
     samples: int = setting("Per prompt, of each model.", 4, at_least=2, at_most=20)
     max_tokens: int = setting("Longest sample, in tokens.", 256, at_least=1)
     every: int = setting("New labels between two candidates.", 50, at_least=1)

@@ -12,13 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from demur.errors import DemurError, InputError
+from demur.errors import DemurError
 from demur.files import write_whole
 from demur.gateway.cold_start import check_learning
-from demur.gateway.ledger.erase import erase_prompts
 from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
+from demur.learning.erasing import forget
 from demur.learning.round import Status, learn_round
-from demur.learning.traffic import taken_prompts, write_taken
 from demur.learning.versions import Version, promote, serving, version_before, versions
 from demur.records import Progress, no_progress
 
@@ -67,19 +66,6 @@ def learn(
 def _round(settings: GatewaySettings, learn: LearnSettings, progress: Progress) -> Status:
     forget(learn.folder, settings.ledger, before=time.time() - learn.retain_days * DAY_SECONDS)
     return learn_round(settings, progress=progress)
-
-
-def forget(folder: str, ledger: str, *, before: float | None = None, key: str | None = None) -> int:
-    """Erase kept prompts by age (before a time, seconds since 1970) or client key, in the ledger and among those that
-    are learned from; returns how many. Routers that learned from them stay until the next refit."""
-    if before is None and key is None:
-        raise InputError("nothing to forget is named; give --key or --older-than")
-    erased = erase_prompts(ledger, before=before, key=key) if ledger else 0
-    taken = taken_prompts(Path(folder))
-    kept = [one for one in taken if not ((before is None or one.at < before) and (key is None or one.key == key))]
-    if len(kept) < len(taken):
-        write_taken(Path(folder), kept)
-    return erased
 
 
 @contextmanager

@@ -19,15 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from demur.config import ModelConfig, RouterConfig, RunConfig
-from demur.errors import BudgetError, DemurError, InputError
+from demur.errors import InputError
 from demur.files import read_mapping, write_whole
 from demur.gate.router import Router
 from demur.gateway.cold_start import STATUS
 from demur.gateway.ledger.feedback import losses
+from demur.gateway.ledger.learning_cost import charge_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.labels.from_samples import Labels
 from demur.learning.choice import choose
 from demur.learning.promotion import Comparison, compare
+from demur.learning.shadow import sample_shadow, spent_on_samples
 from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
 from demur.learning.versions import Version, keep_version, next_number, promote, router_folder, serving
 from demur.limits import from_mapping
@@ -37,8 +39,7 @@ from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
 from demur.records import FloatArray, Progress, SamplingSettings, no_progress
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
-from demur.sampling.budget import spent_before
-from demur.sampling.pair import check_pair, sample_pair
+from demur.sampling.pair import check_pair
 
 STATE = "state.json"
 LARGEST_CHOICE = 2_000  # prompts that are compared with each other at once
@@ -76,6 +77,7 @@ class State:
     told: int = 0
     day: str = ""  # of `spent_before`
     spent_before: float = 0.0  # USD that this folder's samples had cost when the day began
+    charged: float = 0.0  # USD of samples that stand in the ledger
 
 
 def learn_round(
@@ -94,8 +96,9 @@ def learn_round(
         if not taken:
             return _tell(settings, state, 0, 0.0, "waiting for prompts", now())
         config.save()
-        state, spent, stopped = _sample(run, learn, state, now())
+        state, spent, stopped = _sample(run, settings, learn, taken, state, now())
         complete = sum(map(run.is_complete, run.prompts))
+        state = replace(state, compared=min(state.compared, complete))  # prompts were forgotten
         said = stopped or f"{complete - state.compared} new labels of {learn.every} that a refit waits for"
         if complete - state.compared >= learn.every:
             said, state = _refit(run, settings, replace(state, compared=complete), now())
@@ -136,7 +139,7 @@ def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: Stat
     known = {one.id for one in taken}
     served = seen_prompts(settings.ledger, learn, state.until) if Path(settings.ledger).exists() else []
     served = served[: round(learn.every / max(learn.share_of_traffic, 1 / LARGEST_CHOICE))]  # the rest in later rounds
-    fresh = [one for one in served if one.id not in known]
+    fresh = [one for one in served if one.id not in known and (one.answer or learn.shadow == "both")]
     wanted = round(learn.share_of_traffic * len(fresh))
     if wanted:
         seen, learned = (
@@ -154,31 +157,21 @@ def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: Stat
     return taken, state
 
 
-def _sample(run: Run, learn: LearnSettings, state: State, now: float) -> tuple[State, float, str]:
-    """Both models' samples of the chosen prompts, within the day's budget; the state, USD of today, and what stopped
-    it ("" for nothing)."""
+def _sample(
+    run: Run, settings: GatewaySettings, learn: LearnSettings, taken: Sequence[SeenPrompt], state: State, now: float
+) -> tuple[State, float, str]:
+    """Shadow samples of the chosen prompts, within the day's budget; the state, USD of today, and what stopped it."""
     day = datetime.fromtimestamp(now, UTC).date().isoformat()
-    before = _spent(run)
     if day != state.day:
-        state = replace(state, day=day, spent_before=before)
+        state = replace(state, day=day, spent_before=spent_on_samples(run))
         _write_state(run.config.folder, state)
-    limit = state.spent_before + learn.usd_per_day
-    priced = any(endpoint.price is not None for endpoint in (run.pair.weak, run.pair.strong))
-    config = replace(run.config, max_usd=limit if priced else None)
-    stopped = ""
-    try:
-        sample_pair(config, run.pair, run.prompts, run.samples, run.store, progress=run.progress)
-    except BudgetError:
-        stopped = f"today's ${learn.usd_per_day:g} for learning are spent; it goes on tomorrow (UTC)"
-    except DemurError as error:  # a model is away: what is there can be learned from, the rest is asked later
-        stopped = str(error)
-    run.read_samples()
-    return state, _spent(run) - state.spent_before, stopped
-
-
-def _spent(run: Run) -> float:
-    """USD that the samples of this folder have cost, of models whose price is known."""
-    return sum(spent_before(one, run.config.sampling, run.store) for one in (run.pair.weak, run.pair.strong))
+    stopped = sample_shadow(run, learn, taken, state.spent_before + learn.usd_per_day)
+    spent = spent_on_samples(run)
+    if spent > state.charged:
+        charge_learning(settings.ledger, spent - state.charged, f"{run.config.run} {spent:.8f}", now)
+        state = replace(state, charged=spent)
+        _write_state(run.config.folder, state)
+    return state, spent - state.spent_before, stopped
 
 
 def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tuple[str, State]:

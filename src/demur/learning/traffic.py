@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from demur.files import write_whole
@@ -29,6 +29,7 @@ class SeenPrompt:
     prompt: str
     at: float  # seconds since 1970, of the first time
     key: str  # name of the client's key
+    answer: str = ""  # the strong model's, where it was served one that learning would have sampled
 
 
 def seen_prompts(ledger: str, settings: LearnSettings, since: float) -> list[SeenPrompt]:
@@ -38,7 +39,8 @@ def seen_prompts(ledger: str, settings: LearnSettings, since: float) -> list[See
     for record in reversed(read_ledger(ledger, last=None, since=since)):
         if _may_be_learned(record, settings, never):
             id = content_hash(record.prompt)[:16]
-            found.setdefault(id, SeenPrompt(id, record.prompt, record.at, record.key))
+            first = found.setdefault(id, SeenPrompt(id, record.prompt, record.at, record.key))
+            found[id] = replace(first, answer=first.answer or record.answer)
     return list(found.values())
 
 

@@ -54,8 +54,15 @@ def serving(folder: Path) -> int | None:
 
 
 def router_folder(folder: Path, number: int) -> Path:
-    """Where a version's router is."""
-    return folder / VERSIONS / f"{number:06d}" / "router"
+    """Where a version's router is: the last that was written of it."""
+    return router_folders(folder, number)[-1]
+
+
+def router_folders(folder: Path, number: int) -> list[Path]:
+    """A version's router, and before it what a kill has left of one that it replaces."""
+    first = folder / VERSIONS / f"{number:06d}" / "router"
+    later = (path for path in first.parent.glob("router.[0-9]*") if path.suffix != ".part")
+    return [first, *sorted(later, key=lambda path: int(path.suffix[1:]))]
 
 
 def next_number(folder: Path) -> int:
@@ -65,7 +72,7 @@ def next_number(folder: Path) -> int:
 
 def keep_version(folder: Path, router: Path, version: Version) -> None:
     """Copy a saved router as a version; it is complete or not there at all."""
-    place = router_folder(folder, version.number).parent
+    place = folder / VERSIONS / f"{version.number:06d}"
     part = place.with_name(place.name + ".part")
     shutil.rmtree(part, ignore_errors=True)  # that a kill has left
     shutil.copytree(router, part / "router")
@@ -100,4 +107,5 @@ def _drop_oldest(folder: Path) -> None:
     now = serving(folder)
     for one in versions(folder)[:-KEPT]:
         if one.number != now:
-            shutil.rmtree(router_folder(folder, one.number), ignore_errors=True)
+            for path in router_folders(folder, one.number):
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Erases prompts from a ledger, by age and by key; what the requests cost stays."""
+"""Erases prompts and answers from a ledger, by age and by key; what the requests cost stays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from demur.errors import StoreError, require
+from demur.gateway.ledger.ledger import prepare_table
 
 
 def erase_prompts(url: str, *, before: float | None = None, key: str | None = None) -> int:
@@ -23,6 +24,7 @@ def erase_prompts(url: str, *, before: float | None = None, key: str | None = No
     try:
         with closing(sqlite3.connect(url, timeout=10)) as db, db:
             db.execute("pragma secure_delete = on")  # the bytes go as well
+            prepare_table(db.execute)
             return db.execute(_statement(list(given), "?"), list(given.values())).rowcount
     except sqlite3.Error as error:
         raise StoreError(f"{url}: prompts cannot be erased ({error}); is it the file of `demur serve`?") from None
@@ -30,13 +32,14 @@ def erase_prompts(url: str, *, before: float | None = None, key: str | None = No
 
 def _statement(clauses: list[str], mark: str) -> str:
     asked = " and ".join(["prompt <> ''", *(clause.format(mark) for clause in clauses)])
-    return f"update decisions set prompt = '' where {asked}"
+    return f"update decisions set prompt = '', answer = '' where {asked}"
 
 
 def _erase_postgres(url: str, statement: str, values: list[object]) -> int:
     psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
     try:
         with psycopg.connect(url, connect_timeout=5) as db:
+            prepare_table(db.execute)
             return int(db.execute(statement, values).rowcount)
     except psycopg.Error as error:  # its text may hold the URL's password
         raise StoreError(f"the PostgreSQL ledger cannot be changed: {type(error).__name__}; does it run?") from None

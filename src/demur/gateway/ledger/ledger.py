@@ -50,7 +50,7 @@ def _column(name: str) -> str:
     return f'"{name}" {sql.partition(" not null")[0] if optional else sql}'
 
 
-def _prepare(execute: Callable[[str], Any]) -> None:
+def prepare_table(execute: Callable[[str], Any]) -> None:
     """Create the table, or add the columns that a ledger of an earlier version lacks."""
     execute(f"create table if not exists decisions ({', '.join(map(_column, COLUMNS))}, primary key (id))")
     execute("create index if not exists decisions_at on decisions (at)")
@@ -132,7 +132,7 @@ class SqliteBackend:
         self._db.execute("pragma synchronous = normal")
         with self._db:
             self._db.execute("begin immediate")  # several processes may share the file
-            _prepare(self._db.execute)
+            prepare_table(self._db.execute)
         self._file = _file_id(self._path)
 
     def write(self, records: Sequence[LedgerRecord]) -> None:
@@ -173,7 +173,7 @@ class PostgresBackend:
     """A PostgreSQL database, reconnected after a failure."""
 
     def __init__(self, url: str) -> None:
-        self._connection, self._sums = PostgresConnection(url, _prepare), SumWriter("%s")
+        self._connection, self._sums = PostgresConnection(url, prepare_table), SumWriter("%s")
         self.unfit: tuple[type[Exception], ...] = self._connection.unfit
 
     def write(self, records: Sequence[LedgerRecord]) -> None:

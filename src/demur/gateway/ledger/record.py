@@ -51,6 +51,7 @@ class LedgerRecord:
     # the strong model answered; None: not known.
     usd_strong_error: float | None = 0.0
     usd_strong_spread: float | None = 0.0
+    answer: str = ""  # of the strong model; empty unless it may be learned from
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))

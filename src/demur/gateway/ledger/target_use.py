@@ -17,16 +17,16 @@ def use_so_far(url: str, now: float) -> tuple[float, dict[int, float]]:
     counts = (
         _sum(hour * HOUR, (hour + 1) * HOUR, "case when role in ('weak', 'strong') then 1 else 0 end") for hour in hours
     )
-    day = start_of("day", now)
+    day, usd = start_of("day", now), "case when role = 'learning' then 0 else usd end"
     since = min(day, hours[0] * HOUR)
     try:
         found = query_ledger(
-            url, f"select {_sum(day, now + 1, 'usd')}, {', '.join(counts)} from decisions where at >= {since!r}"
+            url, f"select {_sum(day, now + 1, usd)}, {', '.join(counts)} from decisions where at >= {since!r}"
         )[0]
     except StoreError:
         return 0.0, {}
-    usd, *requests = (float(value or 0.0) for value in found)
-    return usd, dict(zip(hours, requests, strict=True))
+    spent, *requests = (float(value or 0.0) for value in found)
+    return spent, dict(zip(hours, requests, strict=True))
 
 
 def _sum(begin: float, end: float, what: str) -> str:

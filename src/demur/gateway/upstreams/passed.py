@@ -38,6 +38,11 @@ class PassedAnswer:
         self._count.add(piece)
 
     @property
+    def whole(self) -> bytes | None:
+        """The answer; None where it came in pieces, which are not kept."""
+        return self._whole
+
+    @property
     def ended(self) -> bool:
         """Whether what was sent on in pieces is a stream that says it is complete."""
         if self._protocol.long_end:
