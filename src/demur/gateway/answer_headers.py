@@ -19,8 +19,9 @@ def answer_headers(
     settings: GatewaySettings, upstreams: Mapping[Role, Upstream], exchange: Exchange, sent: Sent, mask: KeyMask
 ) -> CIMultiDict[str]:
     """All headers; ``mask`` takes out the upstreams' keys, of which either may show the other's."""
-    found = response_headers(sent.answer.headers)
-    headers = CIMultiDict((name, mask.mask_text(value)) for name, value in found.items())
+    headers = response_headers(sent.answer.headers)
+    if mask:
+        headers = CIMultiDict((name, mask.mask_text(value)) for name, value in headers.items())
     if settings.headers:
         headers.update(_explained(exchange, sent, upstreams))
     return headers

@@ -108,7 +108,7 @@ class Gateway:
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
         self._chooser = Chooser(
             *(decider, direct, settings.aliases, self.abilities, conversations),
-            lambda role: upstreams[role].endpoint.price,
+            lambda role: upstreams[role].price,
             lambda question: self.target.threshold(self._costs(question)) if self.target else None,
         )
 
@@ -198,7 +198,8 @@ class Gateway:
             )
             exchange.question = self._within_target(exchange, exchange.question)
         exchange.strained = self.admission.strained(exchange.key)
-        exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
+        if exchange.strained:
+            exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
         exchange.sent = await self._ask(request, exchange, exchange.question)
         return await self._answer(request, exchange, exchange.sent)
 
@@ -210,7 +211,7 @@ class Gateway:
         return replace(question, spent=self.target.spent_error()) if weak_alone else question
 
     def _prices(self) -> dict[Role, Price | None]:
-        return {role: up.endpoint.price for role, up in self.upstreams.items()}
+        return {role: up.price for role, up in self.upstreams.items()}
 
     def _costs(self, question: Question) -> RequestCosts | None:
         return request_costs(question, self._prices(), self.decider.router.prompt_router)
@@ -262,7 +263,6 @@ class Gateway:
         path = protocol.path + (f"?{query}" if query else "")
         unspoken = await self._spoken.unspoken(protocol)
         unproven = bool(self.abilities.unproven(question.kind))
-        sent = Outgoing(path, question, request_headers(request.headers), protocol, unproven)
         if protocol.routed:
             choice = await self._chooser.choose(self.settings, request.headers, question, unspoken)
         else:
@@ -270,8 +270,12 @@ class Gateway:
         if question.spent and choice.role == "strong":
             raise question.spent
         exchange.choice = choice
-        held, asked_as = choice.found.held if choice.found else None, self.decider.router.prompt_router.served_as
-        sent = replace(sent, chosen=not choice.named, held=held, asked_as=asked_as)
+        sent = Outgoing(
+            *(path, question, request_headers(request.headers), protocol, unproven),
+            chosen=not choice.named,
+            held=choice.found.held if choice.found else None,
+            asked_as=self.decider.router.prompt_router.served_as,
+        )
         fallback = self._may_fall_back(choice, question, unspoken)
         found = await self._first_answer(exchange, choice, sent, fallback=fallback)
         if fallback and not choice.forced and question.one_answer and found.role == "weak":
@@ -322,7 +326,7 @@ class Gateway:
             await self._chooser.keep(question, choice, last.role, sent.role, kept_as)
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
         ok = "cannot" if refused else "fallback" if fallback else "ok"
-        mask = KeyMask(filter(None, (upstream.key for upstream in self.upstreams.values())))
+        mask = KeyMask([key for upstream in self.upstreams.values() if (key := upstream.key)])
         if answer.whole is None:
             if mask:
                 answer = replace(answer, pieces=mask.mask_pieces(answer.pieces))

@@ -18,7 +18,7 @@ from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.passed import PassedAnswer
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
-from demur.models.prices import LengthRatio, Tokens
+from demur.models.prices import LengthRatio, Price, Tokens
 from demur.records import Role
 
 OF_OUR_OWN = "an ordinary request of demur's own: is the model down, or do requests fail by themselves?"
@@ -99,16 +99,6 @@ class Exchange:
         return Call(self.sent.role, self.passed.tokens(self.question.tokens))
 
     @property
-    def billed(self) -> Call | None:
-        """The same, or, where nothing was answered, the last request that may have to be paid for."""
-        return self.answered or (self.calls[-1] if self.calls and not self.sent else None)
-
-    @property
-    def counted(self) -> bool:
-        """False where a part of what is paid for is an estimate."""
-        return all(call.tokens.counted for call in self.paid)
-
-    @property
     def paid(self) -> list[Call]:
         """Every request to a model that has to be paid for."""
         answered = self.answered
@@ -121,25 +111,23 @@ class Exchange:
 
 def usd_of(calls: Sequence[Call], upstreams: Mapping[Role, Upstream]) -> float | None:
     """USD of these requests; None when the price of one is unknown."""
-    prices = [upstreams[call.role].endpoint.price for call in calls]
+    prices = [upstreams[call.role].price for call in calls]
     each = [price.usd_of(call.tokens) if price else None for call, price in zip(calls, prices, strict=True)]
     known = [usd for usd in each if usd is not None]
     return sum(known) if len(known) == len(each) else None
 
 
 def always_strong(
-    exchange: Exchange, upstreams: Mapping[Role, Upstream], ratio: LengthRatio | None
+    billed: Call | None, price: Price | None, ratio: LengthRatio | None
 ) -> tuple[float | None, float | None, float | None]:
-    """USD that the request would have cost with the strong model alone, and two standard deviations of that guess:
-    the one that all requests share, and this answer's own (None: not known, because nothing was learned of lengths).
+    """USD that an answered request would have cost with the strong model alone, at its price, and two standard
+    deviations of that guess: the one that all requests share, and this answer's own (None: not known, because nothing
+    was learned of lengths).
 
-    Nothing is guessed where the strong model answered, or where the client named its model: demur had no choice then.
+    Nothing is guessed where the strong model answered.
     """
-    billed, price = exchange.billed, upstreams["strong"].endpoint.price
     if billed is None:
         return 0.0, 0.0, 0.0
-    if exchange.role == "direct":
-        return exchange.usd(upstreams), 0.0, 0.0
     if price is None:
         return None, 0.0, 0.0
     if billed.role == "strong":
@@ -157,11 +145,17 @@ def ledger_record(
 ) -> LedgerRecord:
     """The ledger record of a finished request; ``ratio`` is of the two models' answers' lengths."""
     arrived, question, checked, sent = exchange.arrived, exchange.question, exchange.checked, exchange.sent
-    ended, billed = exchange.ended or Ended(0, "failed"), exchange.billed
+    ended, paid = exchange.ended or Ended(0, "failed"), exchange.paid
+    # Where nothing was answered, the last request that may have to be paid for.
+    billed = paid[-1] if paid and (exchange.answered or not sent) else None
     made = exchange.choice.made if exchange.choice else None
     tokens = billed.tokens if billed else Tokens(0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
-    usd_strong, error, spread = always_strong(exchange, upstreams, ratio)
+    usd, role = usd_of(paid, upstreams), exchange.role
+    guess = always_strong(billed, upstreams["strong"].price, ratio)
+    if billed and role == "direct":  # demur had no choice
+        guess = usd, 0.0, 0.0
+    usd_strong, error, spread = guess
     return LedgerRecord(
         id=arrived.id,
         at=arrived.at,
@@ -169,7 +163,7 @@ def ledger_record(
         path=arrived.path,
         asked=question.model[:200] if question else "",
         model=sent.model if sent else model,
-        role=exchange.role,
+        role=role,
         score=exchange.score,
         threshold=exchange.threshold,
         reason=exchange.reason,
@@ -180,8 +174,8 @@ def ledger_record(
         streamed=bool(question and question.streamed),
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
-        tokens_counted=exchange.counted,
-        usd=exchange.usd(upstreams),
+        tokens_counted=all(call.tokens.counted for call in paid),
+        usd=usd,
         usd_strong=usd_strong,
         queue_seconds=made.queued if made else 0.0,
         embed_seconds=made.embedded if made else 0.0,

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from typing import Any
 
 from demur.gateway.decision.ask import Ask, asked_at
-from demur.gateway.decision.messages import Message, messages_of
+from demur.gateway.decision.messages import Message, first_of_user, messages_of
 
 # Session ids that clients send: Claude Code; Codex; opencode; Open WebUI; LiteLLM; Helicone.
 SESSION_HEADERS = (
@@ -118,7 +118,7 @@ def conversation_name(fields: Mapping[str, Any], *, key: str, identity: Identity
     Two conversations of one key that begin with the same words have one name. Empty without any.
     """
     named = next(filter(None, (identity.named, *identity.sessions, *_sessions(fields))), "")
-    began = named or next((one.text for one in messages_of(fields) if one.speaker == "user" and one.text), "")
+    began = named or first_of_user(fields)
     return _digest(key, began)[:16] if began else ""
 
 

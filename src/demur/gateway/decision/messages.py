@@ -35,6 +35,17 @@ def messages_of(fields: Mapping[str, Any]) -> list[Message]:
     return [_message(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
+def first_of_user(fields: Mapping[str, Any]) -> str:
+    """The first text of the user's in a request in the form of a chat completion's; empty where it has none."""
+    items = fields.get("messages")
+    said = (
+        content_text(item.get("content"))
+        for item in (items if isinstance(items, list) else [])
+        if isinstance(item, dict) and _SPEAKERS.get(str(item.get("role"))) == "user"
+    )
+    return next(filter(None, said), "")
+
+
 def _message(item: Mapping[str, Any]) -> Message:
     speaker = _SPEAKERS.get(str(item.get("role")), "system")
     made = item.get("tool_calls")

@@ -148,6 +148,10 @@ def body_of(raw: bytes) -> tuple[Body, dict[str, Any]]:
     found, end = members(text, 1 if text.startswith("\ufeff") else 0)
     if not _nothing_else(text, end):
         raise ValueError(f"something stands after the object at {end}")
+    if text.isascii():
+        return Body(raw, tuple(Span(name, plain, start, stop, at) for name, plain, _, start, stop, at in found), end), {
+            one.name: one.value for one in found
+        }
     places = _byte_places(text, [place for one in found for place in (one.at, one.start, one.end)] + [end])
     every = zip(found, places[0::3], places[1::3], places[2::3], strict=False)  # the last place is the object's end
     spans = tuple(Span(one.name, one.plain, start, stop, at) for one, at, start, stop in every)

@@ -74,9 +74,11 @@ def response_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
 
 def _passing(headers: Mapping[str, str]) -> CIMultiDict[str]:
     """Headers that go on to the next hop; one that stands several times goes on several times."""
-    kept = CIMultiDict((name, value) for name, value in headers.items() if _passes(name))
-    for name in headers.get("Connection", "").split(","):  # headers of this hop alone
-        kept.popall(name.strip(), None)
+    kept = CIMultiDict([pair for pair in headers.items() if _passes(pair[0])])
+    hop = headers.get("Connection")
+    if hop:
+        for name in hop.split(","):  # headers of this hop alone
+            kept.popall(name.strip(), None)
     return kept
 
 

@@ -6,6 +6,7 @@ A page is known by ``Origin``; a host name that was pointed at this machine (DNS
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ EXPOSED = (
 ASKED = "authorization, content-type"  # headers that a page may send where it does not say which
 
 
+@lru_cache(256)
 def host_name(authority: str) -> str:
     """The host in a ``Host`` header or an origin's authority, in lower case; empty if it is not one."""
     try:
@@ -26,6 +28,7 @@ def host_name(authority: str) -> str:
         return ""
 
 
+@lru_cache(256)
 def is_loopback(name: str) -> bool:
     """Whether this is a name of the loopback interface."""
     try:

@@ -212,7 +212,7 @@ class Ledger:
 
     def __init__(self, backend: Backend, admission: Admission | None = None) -> None:
         self._backend, self._admission = backend, admission
-        self._queue: queue.Queue[LedgerRecord] = queue.Queue(LARGEST_QUEUE)
+        self._queue: queue.SimpleQueue[LedgerRecord] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._away = False
         self._spent_again = 0.0  # when it is read next
@@ -224,9 +224,9 @@ class Ledger:
 
     def add(self, record: LedgerRecord) -> None:
         """Keep a record; never blocks."""
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
+        if self._queue.qsize() < LARGEST_QUEUE:
+            self._queue.put(record)
+        else:
             self.dropped += 1
 
     def close(self) -> None:

@@ -61,6 +61,8 @@ def storable(value: Any) -> Any:
     """A value that both databases accept: clients and upstreams may send lone surrogates or numbers that are not
     finite.
     """
+    if value is None or value is True or value is False:
+        return value
     if isinstance(value, str):
         whole = value.isascii() and "\0" not in value
         return value if whole else value.encode("utf-8", "replace").decode().replace("\0", "?")

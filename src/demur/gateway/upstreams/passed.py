@@ -21,7 +21,7 @@ class PassedAnswer:
         self._end_seen = False  # of a stream whose last event may be long
         self._whole: bytes | None = None
         self._tail = bytearray()
-        self._count = StreamCount(protocol)
+        self._count: StreamCount | None = None
         self._tokens: Tokens | None = None
 
     def set_whole(self, data: bytes) -> None:
@@ -35,7 +35,11 @@ class PassedAnswer:
         if self._protocol.long_end and not self._end_seen:
             self._end_seen = self._protocol.stream_end.search(self._tail) is not None
         del self._tail[:-END_BYTES]
-        self._count.add(piece)
+        self._counted().add(piece)
+
+    def _counted(self) -> StreamCount:
+        self._count = self._count or StreamCount(self._protocol)
+        return self._count
 
     @property
     def whole(self) -> bytes | None:
@@ -52,7 +56,7 @@ class PassedAnswer:
     def tokens(self, request_tokens: int) -> Tokens:
         """Tokens of the answer; ``request_tokens``: of the request, estimated, where the upstream does not say."""
         if self._whole is None:  # they change as it comes
-            return self._count.tokens(request_tokens)
+            return self._counted().tokens(request_tokens)
         if self._tokens is None:
             self._tokens = whole_tokens(self._whole, request_tokens, self._protocol)
         return self._tokens

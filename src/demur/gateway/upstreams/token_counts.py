@@ -48,9 +48,9 @@ def read_usage(said: object) -> Usage | None:
 
     Anthropic's ``input_tokens`` leave out what was read from or written to its cache; `Usage.prompt` holds it.
     """
-    if not isinstance(said, Mapping):
+    if not isinstance(said, dict):
         return None
-    prompts, answers = _details(said, "prompt", "input"), _details(said, "completion", "output")
+    prompts, answers = _details(said, *_PROMPT_PARTS), _details(said, *_COMPLETION_PARTS)
     try:
         prompt, completion = (_count(said, *names) for names in (_PROMPT, _COMPLETION))
         read, written = _count(said, "cache_read_input_tokens"), _count(said, "cache_creation_input_tokens")
@@ -67,32 +67,48 @@ def read_usage(said: object) -> Usage | None:
         )
     except ValueError:
         return None
-    return None if found == Usage() else found
+    return None if found == NOTHING_SAID else found
 
 
+NOTHING_SAID = Usage()
+_PROMPT_PARTS = ("prompt_tokens_details", "input_tokens_details")
+_COMPLETION_PARTS = ("completion_tokens_details", "output_tokens_details")
 _PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 
 
 def _count(said: Mapping[str, Any], *names: str) -> int | None:
     """The first count under these names; None without one. Raises ValueError for what is not a count."""
-    value = next((said[name] for name in names if said.get(name) is not None), None)
+    value = None
+    for name in names:
+        value = said.get(name)
+        if value is not None:
+            break
     if value is None:
         return None
+    if type(value) is int and 0 <= value <= MOST_TOKENS:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:  # NaN is not
         raise ValueError(f"{value!r} is not a count")
     return math.ceil(value)
 
 
 def _first(*counts: int | None) -> int | None:
-    return next((count for count in counts if count is not None), None)
+    for count in counts:
+        if count is not None:
+            return count
+    return None
 
 
-def _details(said: Mapping[str, Any], *sides: str) -> Mapping[str, Any]:
-    return next(filter(None, (_mapping(said.get(f"{side}_tokens_details")) for side in sides)), {})
+def _details(said: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    for name in names:
+        found = _mapping(said.get(name))
+        if found:
+            return found
+    return {}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def settle_tokens(said: Usage | None, request_tokens: int, characters: int, tier: str = "") -> Tokens:
@@ -101,7 +117,7 @@ def settle_tokens(said: Usage | None, request_tokens: int, characters: int, tier
     ``request_tokens``: of the request, estimated; ``characters``: of the answer's text; ``tier``: that answered. A
     total above the sum of its parts holds reasoning that the completion's count leaves out.
     """
-    usage, text = said or Usage(), max(1, characters // CHARACTERS_PER_TOKEN) if characters else 0
+    usage, text = said or NOTHING_SAID, max(1, characters // CHARACTERS_PER_TOKEN) if characters else 0
     prompt, completion, total = usage.prompt, usage.completion, usage.total
     hidden = 0  # reasoning that is only in the total
     if total is not None and prompt is not None:
@@ -124,7 +140,8 @@ def whole_tokens(data: bytes, request_tokens: int, protocol: Protocol = CHAT) ->
     """Tokens of a whole answer."""
     said, tier = _usage_of_whole(data), _tier_in(data)
     if said and said.prompt and (said.completion or CHAT.answer_mark not in data):
-        return settle_tokens(replace(said, completion=said.completion or 0), request_tokens, 0, tier)
+        said = replace(said, completion=0) if said.completion is None else said
+        return settle_tokens(said, request_tokens, 0, tier)
     return settle_tokens(said, request_tokens, _characters_said(_parse(data), protocol), tier)
 
 
@@ -133,7 +150,7 @@ class StreamCount:
 
     def __init__(self, protocol: Protocol = CHAT) -> None:
         self._protocol = protocol
-        self._usage = Usage()
+        self._usage = NOTHING_SAID
         self._tier = ""  # that the upstream says it answers at
         self._characters = 0
         self._rest = b""  # of an event that has not ended
@@ -157,7 +174,7 @@ class StreamCount:
         count._tier = self._tier
         if self._rest:
             count._end_event(self._rest)
-        said = None if count._usage == Usage() else count._usage
+        said = None if count._usage == NOTHING_SAID else count._usage
         return settle_tokens(said, request_tokens, count._characters, count._tier)
 
     def _end_event(self, event: bytes) -> None:

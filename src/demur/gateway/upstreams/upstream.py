@@ -54,6 +54,7 @@ class Upstream:
 
     def __init__(self, endpoint: Endpoint, settings: GatewaySettings, served: ServedModel | None = None) -> None:
         self.endpoint, self._retries = endpoint, settings.retries
+        self.price = endpoint.price  # looked up once: every request asks for it several times
         self._drop, self._rename = (served.drop, served.rename) if served else ((), {})
         self.breaker = Breaker(
             settings.breaker_failures,
@@ -108,6 +109,8 @@ class Upstream:
 
     def request(self, body: Body, **values: object) -> bytes:
         """A client's body with other values, and with its members as the settings say that the endpoint takes them."""
+        if not self._drop and not self._rename:
+            return body.replace_member(**values)
         taken = {self._rename.get(name, name): value for name, value in values.items() if name not in self._drop}
         return body.fitted(self._drop, self._rename).replace_member(**taken)
 
@@ -286,8 +289,9 @@ class Upstream:
     @property
     def key(self) -> str:
         """The key that it is asked with; empty without one."""
+        variable = self.endpoint.api_key_env
         try:
-            return secret(self.endpoint.api_key_env or "") or ""
+            return (secret(variable) or "") if variable else ""
         except DemurError:  # its file was removed: no requests are sent
             return ""
 
@@ -298,7 +302,7 @@ def _say(text: str) -> None:
 
 def unpriced(upstreams: Iterable[Upstream]) -> list[str]:
     """Names of the models whose price is unknown."""
-    return [one.endpoint.model for one in upstreams if one.endpoint.price is None]
+    return [one.endpoint.model for one in upstreams if one.price is None]
 
 
 def retry_after(value: str | None) -> float | None:
