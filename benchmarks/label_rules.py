@@ -259,7 +259,7 @@ def summarise(title: str, measured: Sequence[Measured]) -> None:
     print_areas(pooled, gains)
     lows = [interval(np.arange(len(gains)), partial(apgr_of, pooled[true], gains))[0] for true in TRUE]
     if max(lows) <= 0.5:
-        print("true labels are not told from random either: so many prompts cannot rank the rules")
+        print("true labels are not shown to beat random either: so many prompts cannot rank the rules")
         return
     print("share of the true labels' gain: pairs whose gap is told from zero, mean and least")
     told = [one for one in measured if interval(one.gains)[0] > 0]

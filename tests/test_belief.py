@@ -129,8 +129,8 @@ def test_the_default_is_believed_gain_and_says_what_it_believed() -> None:
     assert {row.kind for row in found.preferences} == {"entropy believed"}
     assert found.preferences[0].slope == pytest.approx(0.5)  # WW 0, 1, 1 and SW 0, 1, 0
     assert found.preferences[0].strong_weight == 1.0
-    assert "confirms 0.50" in found.notes[0]
-    assert "weighs 1.00" in found.notes[0]
+    assert "rises by 0.50 per" in found.notes[0]
+    assert "weight 1.00" in found.notes[0]
 
 
 @pytest.mark.parametrize("silence", [REFUSED, [""] * 4])

@@ -1,4 +1,4 @@
-"""A prompt that cannot be told, in the gateway: where it goes, and that header, ledger, metrics and page say so."""
+"""An unknown prompt in the gateway: where it goes, and that header, ledger, metrics and page say so."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ async def test_what_cannot_be_told_goes_where_the_setting_says_and_is_written_do
         remember(found, where)
         status, headers, _ = await found.ask(POEM)
         assert (status, headers["x-demur-model"], headers["x-demur-stage"]) == (200, model, "unknown")
-        assert "cannot tell: nearest to a prompt whose samples could not" in headers["x-demur-reason"]
+        assert "unknown: nearest to a prompt that could not be labelled" in headers["x-demur-reason"]
         _, easy, _ = await found.ask(EASY)
         assert "x-demur-stage" not in easy
         async with found.session.get(f"{found.operator}/metrics") as answer:
             assert "demur_unknown_total 1" in (await answer.text()).replace(".0", "")
     url = str(tmp_path / "ledger.sqlite")
     assert sorted(record.stage for record in read_ledger(url)) == ["prompt", "unknown"]
-    assert "1 that cannot be told" in ledger(url).lines[-1]
+    assert "1 unknown" in ledger(url).lines[-1]

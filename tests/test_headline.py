@@ -118,7 +118,7 @@ def test_a_run_without_gold_has_a_report_of_what_is_believed(tmp_path: Path, pai
     shown = demur.report(run=run).read_text()
     assert "No prompt is graded, so quality is believed" in shown
     assert "believed quality" in shown
-    assert "0 of 60 prompts could not be told" in shown
+    assert "0 of 60 prompts could not be labelled" in shown
     assert "payback" in shown
     assert "nearest training prompts" in shown
     with opened.open_run(load_run(run)) as found:

@@ -21,7 +21,7 @@ def test_a_router_that_knows_is_told_from_random() -> None:
 
 def test_a_router_that_guesses_is_not() -> None:
     (said,) = chance_warnings(row(np.random.default_rng(0).random(60)), 60)
-    assert said.startswith("kernel cannot be told from random here: its APGR is ")
+    assert said.startswith("kernel cannot be distinguished from random here: its APGR is ")
     assert said.endswith("on 60 prompts, and random routing reaches .500")
 
 

@@ -106,7 +106,7 @@ def sampled(tmp_path: Path, pair: pairs.Pair, prices: str = "") -> str:
 
 def test_labels_on_texts_need_what_the_models_state(tmp_path: Path, writers: pairs.Pair) -> None:
     run, before = sampled(tmp_path, writers), statements(writers)
-    with pytest.raises(InputError, match="none of 24 prompts can be told"):
+    with pytest.raises(InputError, match="none of 24 prompts can be labelled"):
         demur.label(run=run, entailment="exact")
     assert statements(writers) == before
     labels = demur.label(run=run, entailment="exact", state_answers="auto")  # these endpoints cost nothing
@@ -125,7 +125,7 @@ def test_labels_on_texts_need_what_the_models_state(tmp_path: Path, writers: pai
 
 def test_models_that_cost_money_are_not_asked_unless_told_to(tmp_path: Path, writers: pairs.Pair) -> None:
     run, before = sampled(tmp_path, writers, "#usd=1/2"), statements(writers)
-    with pytest.raises(InputError, match="none of 24 prompts can be told"):
+    with pytest.raises(InputError, match="none of 24 prompts can be labelled"):
         demur.label(run=run, entailment="exact", state_answers="auto")
     assert statements(writers) == before
     labels = demur.label(run=run, entailment="exact", state_answers="on")

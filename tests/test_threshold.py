@@ -101,7 +101,7 @@ def test_the_scored_prompts_make_up_what_the_others_leave(
 
 
 def test_without_a_scored_prompt_no_threshold_has_a_say() -> None:
-    with pytest.raises(InputError, match="none of 5 prompts can be told"):
+    with pytest.raises(InputError, match="none of 5 prompts have a score"):
         share_of_scored(0.3, 0, 2, 3)
 
 
@@ -124,7 +124,8 @@ def test_a_calibration_says_what_it_was_set_on() -> None:
     assert found.sentence == "strong share 30% asked; strong share 25% of 1,200 of your prompts"
     alone = Calibration(0.5, 0.25, 8, "x", on="them", gate=False, unknown=0.1)
     assert alone.sentence == (
-        "x asked; strong share 25% of 8 of them; 10% cannot be told and go by the setting `unknown`; without the gate"
+        "x asked; strong share 25% of 8 of them; 10% are unknown and go where the setting `unknown` says; "
+        "without the gate"
     )
 
 

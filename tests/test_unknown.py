@@ -114,14 +114,14 @@ def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     assert found.unknown == (UnknownPrompt("1", "question 1", NONE_EQUAL),)
     assert found.saturation == Saturation(weak=2 / 3, strong=1 / 3, both=1 / 3)
     assert found.told == pytest.approx(2 / 3)
-    assert "told: 2 of 3 prompts (67%)" in found.verdict
+    assert "labelled: 2 of 3 prompts (67%)" in found.verdict
     assert "weak model 67%, strong 33%, both 33%" in found.verdict
     assert any("1 prompts have no target" in line and "--from judge" in line for line in found.notes)
     assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
 
 
 def test_labels_of_nothing_that_can_be_told_are_refused() -> None:
-    with pytest.raises(InputError, match=r"none of 2 prompts can be told.*--from judge"):
+    with pytest.raises(InputError, match=r"none of 2 prompts can be labelled.*--from judge"):
         labelled([(GUESSES, OTHERS)] * 2)
 
 
@@ -191,8 +191,8 @@ def test_a_share_is_counted_over_prompts_that_cannot_be_told_too() -> None:
     assert share_of_scored(0.9, 6, 0, 2) == 1.0
     found = Calibration(0.5, 2 / 6, 6, "strong share 50%").beside(2, 0)
     assert (found.strong_share, found.n, found.unknown) == (0.5, 8, 0.25)
-    assert "25% cannot be told" in found.sentence
-    with pytest.raises(InputError, match="none of 3 prompts can be told"):
+    assert "25% are unknown" in found.sentence
+    with pytest.raises(InputError, match="none of 3 prompts have a score"):
         share_of_scored(0.5, 0, 3, 0)
 
 
@@ -205,13 +205,13 @@ def test_calibrate_and_replay_count_unknown_prompts_where_they_go(tmp_path: Path
     assert (found.strong_share, found.unknown) == (0.25, 0.25)
     again = replay(tmp_path / "p.jsonl", **given)  # type: ignore[arg-type]
     assert (again.strong_share, again.unknown_share) == (0.25, 0.25)
-    assert any("25.0% cannot be told" in line for line in again.lines)
+    assert any("25.0% are unknown" in line for line in again.lines)
 
 
 def test_quality_is_not_estimated_where_belief_has_nothing_to_stand_on() -> None:
     told = np.array([False] * 4)
     check_belief({}, told)
-    with pytest.raises(InputError, match="25% of these prompts can be told"):
+    with pytest.raises(InputError, match="25% of these prompts can be labelled"):
         check_belief({}, np.array([True, True, True, False]))
     with pytest.raises(InputError, match="40% of the prompts that were to be labelled"):
         check_belief({"told": {"share": 0.4}}, told)
@@ -257,7 +257,7 @@ def test_how_many_answers_were_cut_and_how_many_prompts_told() -> None:
     rows = [UnknownPrompt("1", "a", CUT_OFF), UnknownPrompt("2", "b", CUT_OFF), UnknownPrompt("3", "c", NONE_EQUAL)]
     assert told_by([], rows) == {"share": 0.0, "saturation": {"weak": 1 / 3, "strong": 1 / 3, "both": 1 / 3}}
     assert told_by([], ())["share"] == 0.0
-    with pytest.raises(InputError, match=r"none of 3 prompts can be told by its samples \(most answers of both"):
+    with pytest.raises(InputError, match=r"none of 3 prompts can be labelled from its samples \(most answers of both"):
         check_told(rows, 3)
     check_told(rows, 4)
     (note,) = unknown_notes(rows)
@@ -270,7 +270,7 @@ def test_shares_of_saturated_prompts_are_of_each_model_and_of_both() -> None:
     assert Saturation.of(weak, strong) == Saturation(0.5, 0.25, 0.25)
     assert Saturation.of(weak[:0], strong[:0]) == Saturation(0.0, 0.0, 0.0)
     assert Saturation(0.5, 0.25, 0.125).sentence == (
-        "every answer differs from all others: weak model 50%, strong 25%, both 12% of prompts"
+        "prompts whose answers all differ in meaning: weak model 50%, strong 25%, both 12%"
     )
 
 

@@ -69,7 +69,7 @@ def test_scores_that_have_nothing_to_do_with_the_targets_are_not_told_from_rando
     random = np.random.default_rng(1)
     found = verdict_of(random.random(40), random.random(40))
     assert not found.learned
-    assert found.sentence.startswith("NOT told from random")
+    assert found.sentence.startswith("NOT shown to beat random")
 
 
 def test_how_many_prompts_would_show_a_gain_of_this_size() -> None:
@@ -90,7 +90,7 @@ def test_a_router_that_was_not_told_from_random_is_saved_and_refused_until_it_is
     router = train_router(LetterEncoder(), BY_NAME["kernel"](), training, weak="small", strong="large")
     router.save(tmp_path / "router")
     (tmp_path / "p.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
-    with pytest.raises(InputError, match=r"NOT told from random.*--anyway"):
+    with pytest.raises(InputError, match=r"NOT shown to beat random.*--anyway"):
         calibrate(tmp_path / "p.jsonl", router=str(tmp_path / "router"))
     assert calibrate(tmp_path / "p.jsonl", router=str(tmp_path / "router"), anyway=True).n == 2
 

@@ -22,7 +22,7 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.integer[Any]]
 
 Role = Literal["weak", "strong"]
-OnUnknown = Literal["strong", "weak", "score"]  # where a prompt goes that cannot be told; score: by its score
+OnUnknown = Literal["strong", "weak", "score"]  # where an unknown prompt goes; score: by its score
 Winner = Literal["model_a", "model_b", "tie"]
 
 # (premise, hypothesis) pairs -> probabilities of contradiction, neutral, entailment; an (n, 3) array or n triples.

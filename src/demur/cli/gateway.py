@@ -41,7 +41,10 @@ def serve(
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the demo's two local models and its router.")] = False,
     learn: Annotated[
-        bool, typer.Option("--learn", help="Learn from the traffic: begin without a router, all to the strong model.")
+        bool,
+        typer.Option(
+            "--learn", help="Learn from the traffic: begin without a router, and send everything to the strong model."
+        ),
     ] = False,
     weak: Annotated[str | None, typer.Option(help=f"The weak model: {A_MODEL}.")] = None,
     strong: Annotated[str | None, typer.Option(help="The strong model, likewise.")] = None,
@@ -137,8 +140,11 @@ def add_key(
     file: KeyFile = DEFAULT_KEYS,
     requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
     usd: Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")] = None,
-    usd_per_day: Annotated[float | None, typer.Option(help="Budget of a day (UTC); it tapers from 90 % on.")] = None,
-    usd_per_month: Annotated[float | None, typer.Option(help="Budget of a month (UTC); it tapers, too.")] = None,
+    usd_per_day: Annotated[
+        float | None,
+        typer.Option(help="Budget per day (UTC); from 90 % of it on, fewer requests go to the strong model."),
+    ] = None,
+    usd_per_month: Annotated[float | None, typer.Option(help="Budget per month (UTC), likewise.")] = None,
 ) -> None:
     """Make a client key for the gateway; it is shown once and stored as a hash."""
     from demur.gateway.keys import new_key
@@ -168,7 +174,7 @@ def remove_key(
     name: Annotated[str, typer.Argument(help="Name of the key.")],
     file: KeyFile = DEFAULT_KEYS,
 ) -> None:
-    """Take a key out of the file; a gateway that runs admits it until it is reloaded."""
+    """Remove a key from the file; a running gateway accepts it until it is reloaded."""
     from demur.gateway.keys import remove_key
 
     remove_key(file, name)

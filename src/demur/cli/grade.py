@@ -24,7 +24,7 @@ def grade(
     run: Annotated[str, typer.Option(help="Folder of the run.")] = "run",
     number: Annotated[int, typer.Option(help="How many prompts to grade in all.")] = USUAL_GRADES,
 ) -> None:
-    """Grade answers by hand, one key per verdict, without knowing whose they are; `demur evaluate` measures by them."""
+    """Grade answers by hand, one key each, without seeing which model wrote them; `demur evaluate` uses the grades."""
     from demur.evaluation.grades import open_grading, read_grades, shares
 
     grading = open_grading(run, number=number)

@@ -121,7 +121,7 @@ def pairs(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Rank several sampled models, alone, in pairs and in threes, by what a budget buys; needs no labels."""
+    """Rank several sampled models, alone, in pairs and in threes, by what a budget buys, without labels."""
     from demur.evaluation.pairs import pairs
 
     with printing.progress_bar() as progress:

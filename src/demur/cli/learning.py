@@ -45,7 +45,7 @@ def rollback(
     ] = None,
     folder: Folder = "run/learn",
 ) -> None:
-    """Let an earlier version serve; a running gateway takes it over within a second."""
+    """Serve an earlier version again; a running gateway switches within a second."""
     from demur.learning.process import rollback
 
     printing.lines([f"version {rollback(folder, version)} serves now"])
@@ -54,7 +54,7 @@ def rollback(
 def forget(
     ledger: Annotated[str, typer.Option(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
     key: Annotated[str | None, typer.Option(help="Name of a client's key.")] = None,
-    older_than: Annotated[float | None, typer.Option(help="Days.", min=0)] = None,
+    older_than: Annotated[float | None, typer.Option(help="Age in days.", min=0)] = None,
     folder: Folder = "run/learn",
 ) -> None:
     """Erase kept prompts by client key or age, in the ledger and in all that was learned from them."""

@@ -44,8 +44,8 @@ app = typer.Typer(
 )
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Also the gate's table, and what the words mean.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would come of it, and change nothing.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Also print the gate's table, and explain the terms.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
 Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
 
 

@@ -53,10 +53,11 @@ def reproduce(
 
 def overhead(
     n: Annotated[
-        int, typer.Option("--n", help="Most training prompts; 1,000 and 12,000 are measured below it.")
+        int,
+        typer.Option("--n", help="Largest number of training prompts; 1,000 and 12,000 are measured too, if smaller."),
     ] = 12_000,
     dimension: Annotated[int, typer.Option(help="Width of an embedding.")] = 384,
-    seconds: Annotated[float, typer.Option(help="Most seconds that one fit may take.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Longest time for one fit, in seconds.")] = 60.0,
     encoder: Annotated[str, typer.Option(help="Encoders to time: bge-small, minilm, MODEL@BASE_URL.")] = "bge-small",
     run: Annotated[str, typer.Option(help="Folder of a run with graded test prompts: APGR and USD too.")] = "",
     source: Annotated[str, typer.Option("--from", help="Folder of stored outcomes, as of reproduce: APGR too.")] = "",
@@ -64,7 +65,7 @@ def overhead(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """What every router architecture costs: fit, decision, throughput, memory, size, and how they grow."""
+    """Measure what each router architecture costs: fit, decision, throughput, memory, size, growth."""
     from demur.config import list_names
     from demur.paper.overhead.report import SLOW_FROM, overhead
 
@@ -87,8 +88,10 @@ def overhead(
 
 def simulate(
     run: RunFolder = "run",
-    arrivals: Annotated[str, typer.Option(help="poisson:RATE/s, or a file of seconds, one a line.")] = "poisson:1/s",
-    requests: Annotated[int, typer.Option(help="How many, of a poisson process.", min=2)] = 20_000,
+    arrivals: Annotated[
+        str, typer.Option(help="poisson:RATE/s, or a file of times in seconds, one per line.")
+    ] = "poisson:1/s",
+    requests: Annotated[int, typer.Option(help="Number of requests of a Poisson process.", min=2)] = 20_000,
     edge: Annotated[
         str,
         typer.Option(
@@ -99,9 +102,13 @@ def simulate(
         str,
         typer.Option(help="The cloud: ttft=0.4,tokens_per_s=80,rtt=0.06,bandwidth=1e6 (seconds, bytes per second)."),
     ] = "",
-    p95: Annotated[float | None, typer.Option(help="Seconds: the cheapest threshold that keeps it is named.")] = None,
+    p95: Annotated[
+        float | None,
+        typer.Option(help="Name the cheapest threshold with a 95th percentile of latency up to this many seconds."),
+    ] = None,
     longest_wait: Annotated[
-        float | None, typer.Option(help="Seconds: who would wait longer for the device goes to the cloud.")
+        float | None,
+        typer.Option(help="Send a prompt to the cloud if it would wait longer for the device, in seconds."),
     ] = None,
     picture: Annotated[str, typer.Option(help="PNG or SVG file: quality and USD against p95.")] = "",
     json: AsJson = False,

@@ -44,7 +44,7 @@ def init(
     to: Annotated[Path, typer.Option(help="The file that is written.")] = Path("run.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a commented run file; at a terminal what no option says is asked."""
+    """Write a commented run file; at a terminal, ask for what no option gives."""
     from demur.runs.run_file import check_new, new_run_file
 
     check_new(to, force=force)

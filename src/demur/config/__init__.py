@@ -24,7 +24,7 @@ A_MODEL = (
     "OpenAI-compatible endpoint: KEY_VARIABLE names the environment variable with its key, IN/OUT are USD per million "
     "tokens"
 )
-ANYWAY = "Also with a router that was not told from random."
+ANYWAY = "Even if the router was not shown to beat random."
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
 DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty`, `token_scores`
@@ -84,7 +84,7 @@ def _kinds_help() -> str:
         abouts = {kind: KINDS[f"{source} {kind}"].about for kind in kinds_of(source)}
         shown = [f"{kind} ({about})" if about else kind for kind, about in abouts.items()]
         found += [f"{source}: {', '.join(shown)}"] if shown else []
-    return f"Of the labels; a source's first is its default. {'; '.join(found)}."
+    return f"Kind of label; the first of a source is its default. {'; '.join(found)}."
 
 
 def _options_of(source: str) -> tuple[str, ...]:
@@ -145,7 +145,8 @@ class LabelConfig:
         default="symmetric", metadata={"help": "entropy, kind hard: symmetric, or paper (Eq. 3)."}
     )
     tau: float = field(
-        default=0.1, metadata=_NOT_NEGATIVE | {"help": "entropy, kind hard: relative difference up to which they tie."}
+        default=0.1,
+        metadata=_NOT_NEGATIVE | {"help": "entropy, kind hard: relative difference up to which the models tie."},
     )
     file: str | None = field(
         default=None,
@@ -266,7 +267,12 @@ class RouterConfig:
         metadata={"at_least": 0, "at_most": MOST_EXTRA_SAMPLES}
         | {"help": "Most weak samples that the gate may request beside the answer."},
     )
-    unknown: OnUnknown = field(default="strong", metadata={"help": "What cannot be told goes: strong, weak, score."})
+    unknown: OnUnknown = field(
+        default="strong",
+        metadata={
+            "help": "Where unknown prompts go, which resemble ones that could not be labelled: strong, weak, score."
+        },
+    )
     k: int | None = field(
         default=None,
         metadata={"at_least": 1, "help": "knn: neighbours; not given, the root of the number of prompts; paper: 1."},

@@ -66,10 +66,10 @@ def calibrate(
     router without its gate, and raises InputError where no guarantee can be given. ``encoder``, ``method`` and
     ``allow_endpoints``: as `demur.Router.load` takes them.
 
-    Prompts that cannot be told count as where the router sends them. A router that was not told from random is refused
+    Unknown prompts count as where the router sends them. A router not shown to beat random is refused
     unless ``anyway``. A ``dry_run`` does not save the threshold; with ``risk`` it is refused, since each look at graded
-    prompts counts as a promise. Quality is not estimated where too few prompts could be told, or the strong model does
-    not agree with itself.
+    prompts counts as a promise. Quality is not estimated where too few prompts could be labelled, or the strong model
+    does not agree with itself.
     """
     criteria = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
     criterion = from_mapping(Criterion, {**criteria, "confidence": confidence, "loss": loss}, where="calibrate")
@@ -118,7 +118,10 @@ def calibrate(
 def _some(scores: FloatArray, told: BoolArray) -> FloatArray:
     """The scores that have a say. Raises InputError where none has."""
     if not told.any():
-        raise InputError(f"none of {len(told)} prompts can be told, so no threshold has a say; give other prompts")
+        raise InputError(
+            f"none of {len(told)} prompts have a score that counts, because they all resemble prompts that "
+            "could not be labelled; no threshold has an effect on them: give other prompts"
+        )
     return np.asarray(scores[told])
 
 
@@ -132,7 +135,7 @@ def check_belief(record: Mapping[str, Any], unknown: BoolArray) -> None:
     for share, where in ((here, "of these prompts"), (there, "of the prompts that were to be labelled")):
         if share < LEAST_TOLD:
             raise InputError(
-                f"quality cannot be estimated: only {share:.0%} {where} can be told by samples, and "
+                f"quality cannot be estimated: only {share:.0%} {where} can be labelled from samples, and "
                 f"{LEAST_TOLD:.0%} are needed; ask for strong_share, or label with --from judge"
             )
     saturated = float(told.get("saturation", {}).get("strong", 0.0))

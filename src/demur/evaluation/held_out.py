@@ -75,7 +75,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
     means = [None if cost is None else float(cost.mean()) for cost in costs]
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded(served.record)
-    told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be told by their samples"
+    told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
     return Evaluation(
         weak=served.weak,
         strong=served.strong,

@@ -45,7 +45,7 @@ class Replayed:
             f"model, {self.unfamiliar_share:.1%} are unlike any training prompt",
         ]
         if self.unknown_share:
-            found.append(f"{self.unknown_share:.1%} cannot be told: they are like prompts whose samples could not")
+            found.append(f"{self.unknown_share:.1%} are unknown: they resemble prompts that could not be labelled")
         if self.checked_share:
             found.append(
                 f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "

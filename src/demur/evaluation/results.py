@@ -189,8 +189,8 @@ def chance_warnings(row: EvaluationRow, n: int) -> tuple[str, ...]:
     if not low <= 0.5 <= high:
         return ()
     return (
-        f"{row.router} cannot be told from random here: its APGR is {row.curve.apgr:.3f} [{low:.3f}, {high:.3f}] on "
-        f"{n} prompts, and random routing reaches .500",
+        f"{row.router} cannot be distinguished from random here: its APGR is {row.curve.apgr:.3f} [{low:.3f}, "
+        f"{high:.3f}] on {n} prompts, and random routing reaches .500",
     )
 
 

@@ -338,7 +338,7 @@ class Router:
 
         ``encoder``, ``entailment`` and ``method`` (a classifier, fitted or not) only where it was made with objects of
         your own, which are not saved. ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to,
-        where it names one. ``unknown``: where prompts go that cannot be told; None: where its training said. Raises
+        where it names one. ``unknown``: where unknown prompts go; None: where its training said. Raises
         ArtifactError for one that is corrupt, foreign, or does not fit.
         """
         folder = Path(folder)

@@ -12,7 +12,7 @@ from demur.measure.threshold import Calibration, share_of_scored, threshold_for_
 def calibration_of_share(router: Router, asked: float) -> Calibration:
     """The calibration that sends ``asked`` of prompts like the training prompts to the strong model.
 
-    Prompts that cannot be told are counted where the setting for them sends them. Raises InputError.
+    Unknown prompts are counted where the setting for them sends them. Raises InputError.
     """
     first = router.prompt_router
     lost = len(first.unknown.prompts) if first.unknown and first.forced_role else 0

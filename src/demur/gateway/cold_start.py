@@ -16,7 +16,7 @@ from demur.measure.threshold import Calibration
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter
 
-ASKED = "learning from traffic: no router is told from random yet, so the strong model answers"
+ASKED = "learning from traffic: no router is shown to beat random yet, so the strong model answers"
 
 
 SERVING = "serving"  # in a learning folder: a symbolic link to the router that was promoted last

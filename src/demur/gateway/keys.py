@@ -60,7 +60,7 @@ def new_key(
 
 
 def remove_key(file: str | Path, name: str) -> None:
-    """Take a key out of the file; a gateway that runs admits it until it is reloaded. Raises InputError."""
+    """Remove a key from the file; a running gateway accepts it until it is reloaded. Raises InputError."""
     path = Path(file).resolve()
     with locked(path):
         known = read_keys(path)

@@ -72,7 +72,7 @@ def serve(
     With settings that learn no router is needed: the strong model answers until one is learned, by what runs
     ``beside``.
 
-    A router that was not told from random is refused unless ``anyway``. ``config`` is a file of `GatewaySettings`,
+    A router that was not shown to beat random is refused unless ``anyway``. ``config`` is a file of `GatewaySettings`,
     ``settings`` are those that override it, None for none. Raises InputError, ArtifactError.
     """
 

@@ -43,8 +43,8 @@ class Belief:
     def sentence(self) -> str:
         """The result as one sentence."""
         return (
-            f"targets of believed gain: the strong model confirms {self.slope:.2f} of what the weak model agrees with "
-            f"itself about, so the strong model's belief weighs {self.strong_weight:.2f}"
+            f"targets of believed gain: agreement between the models rises by {self.slope:.2f} per 1.00 of agreement "
+            f"among the weak model's own samples, so the strong model's belief has weight {self.strong_weight:.2f}"
         )
 
 

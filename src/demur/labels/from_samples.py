@@ -89,7 +89,7 @@ class Labels:
         if not self.definition:
             return counted
         decided = f"the entailment model decided about {self.pairs_scored:,} pairs of answers"
-        return f"{counted}; SE {self.definition}; {decided}"
+        return f"{counted}; semantic entropy by {self.definition}; {decided}"
 
     @property
     def told(self) -> float:
@@ -103,7 +103,9 @@ class Labels:
             return ""
         asked = len(self.preferences) + len(self.unknown)
         cut = f"; {self.cut:.0%} of the answers were cut at max_tokens" if self.cut else ""
-        return f"told: {len(self.preferences)} of {asked} prompts ({self.told:.0%}); {self.saturation.sentence}{cut}"
+        return (
+            f"labelled: {len(self.preferences)} of {asked} prompts ({self.told:.0%}); {self.saturation.sentence}{cut}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ def label_prompts(
     warnings += label_warnings(targets, saturation, as_printed=as_printed, softer=KINDS[name].softer)
     if definition != config.definition:
         warnings.insert(
-            0, f"a model gives no log-probs: SE {definition} instead of {config.definition}, for both models"
+            0, f"a model gives no log-probs: entropy by {definition} instead of {config.definition}, for both models"
         )
     notes += unknown_notes(unknown)
     return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, found.pairs, unknown, cut)

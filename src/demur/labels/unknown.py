@@ -1,4 +1,4 @@
-"""Can a prompt's samples tell at all what escalating gains? One that they cannot tell of gets no target.
+"""Do a prompt's samples show what escalating gains? A prompt whose samples do not is unknown and gets no target.
 
 A prompt is unknown where its samples hold no agreement to stand on: no two answers mean the same, in either model or
 across them, as on open-ended prompts; only one pair of answers that are texts does, which chance does as well; or both
@@ -66,8 +66,8 @@ class Saturation:
     def sentence(self) -> str:
         """The shares of prompts on which either model, and both, never repeat a meaning."""
         return (
-            f"every answer differs from all others: weak model {self.weak:.0%}, strong {self.strong:.0%}, both "
-            f"{self.both:.0%} of prompts"
+            f"prompts whose answers all differ in meaning: weak model {self.weak:.0%}, strong {self.strong:.0%}, both "
+            f"{self.both:.0%}"
         )
 
 
@@ -126,10 +126,10 @@ def cut_share(samples: Iterable[Sequence[Sample]]) -> float:
 
 
 def check_told(unknown: Sequence[UnknownPrompt], asked: int) -> None:
-    """Raise InputError where no prompt could be told."""
+    """Raise InputError where no prompt could be labelled."""
     if len(unknown) == asked:
         raise InputError(
-            f"none of {asked} prompts can be told by its samples ({_most_common(unknown)}); "
+            f"none of {asked} prompts can be labelled from its samples ({_most_common(unknown)}); "
             "`demur label --from judge --judge MODEL` asks a model which answer is better"
         )
 

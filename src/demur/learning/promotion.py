@@ -41,7 +41,7 @@ class Comparison:
     def sentence(self) -> str:
         """The result as one sentence."""
         figures = f"{self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-        said = "better than" if self.better else "NOT told from"
+        said = "better than" if self.better else "NOT shown to beat"
         few = f"; at least {FEWEST} prompts are needed" if self.n < FEWEST else ""
         return f"{said} {self.beside}: {figures} of believed gain per prompt on {self.n} {self.what}{few}"
 

@@ -61,7 +61,7 @@ class Status:
     @property
     def sentence(self) -> str:
         """The status as one sentence."""
-        share = f", {self.told / self.sampled:.0%} could be told" if self.sampled else ""
+        share = f", {self.told / self.sampled:.0%} could be labelled" if self.sampled else ""
         now = f"version {self.serving} serves" if self.serving else "no router serves yet, the strong model answers"
         promised = f"; {self.promise}" if self.promise else ""
         return f"{self.seen:,} prompts seen, {self.sampled:,} sampled{share}; {now}; {self.said}{promised}"

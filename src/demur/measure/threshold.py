@@ -30,7 +30,7 @@ class Calibration:
     asked: str  # for example "strong share 30%"
     on: str = "your prompts"
     gate: bool = True  # False: set for the router's score alone, so the gate takes no part (see `gate.router`)
-    unknown: float = 0.0  # share of the prompts that cannot be told and go to one model whatever their score
+    unknown: float = 0.0  # share of the prompts that are unknown and go to one model whatever their score
 
     @property
     def sentence(self) -> str:
@@ -38,7 +38,7 @@ class Calibration:
         if not self.n:  # before anything is learned there is nothing to set it on
             return self.asked
         alone = "" if self.gate else "; without the gate"
-        untold = f"; {self.unknown:.0%} cannot be told and go by the setting `unknown`" if self.unknown else ""
+        untold = f"; {self.unknown:.0%} are unknown and go where the setting `unknown` says" if self.unknown else ""
         return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{untold}{alone}"
 
     def beside(self, strong: int, weak: int) -> Calibration:
@@ -55,7 +55,10 @@ def share_of_scored(share: float, scored: int, strong: int, weak: int) -> float:
     whatever their score; the nearest one that can be had. Raises InputError as `threshold_for_share` does."""
     _check_share(share)
     if not scored:
-        raise InputError(f"none of {strong + weak} prompts can be told, so no threshold has a say; give other prompts")
+        raise InputError(
+            f"none of {strong + weak} prompts have a score that counts, because they all resemble prompts that "
+            "could not be labelled; no threshold has an effect on them: give other prompts"
+        )
     return min(1.0, max(0.0, (share * (scored + strong + weak) - strong) / scored))
 
 

@@ -41,9 +41,9 @@ class Looked:
 
     scores: FloatArray  # (n,) P(the strong model is needed)
     familiar: BoolArray  # (n,) like some training prompt
-    untold: list[str]  # why each cannot be told; "" where it can
+    untold: list[str]  # why each is unknown; "" where it is not
 
     @property
     def unknown(self) -> BoolArray:
-        """(n,) those that cannot be told."""
+        """(n,) those that are unknown."""
         return np.array([bool(why) for why in self.untold], dtype=bool)

@@ -153,7 +153,7 @@ class PromptRouter:
         return self._known.score(scores, prompts)
 
     def look_at(self, prompts: Sequence[str]) -> Looked:
-        """Scores of prompts, which of them are familiar, and which cannot be told. Raises InputError."""
+        """Scores of prompts, which of them are familiar, and which are unknown. Raises InputError."""
         return self.look_at_vectors(self._encode(prompts), prompts)
 
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
@@ -174,7 +174,7 @@ class PromptRouter:
 
     @property
     def forced_role(self) -> Role | None:
-        """Where prompts go that cannot be told, whatever their score; None where the score decides."""
+        """Where unknown prompts go, whatever their score; None where the score decides."""
         return None if self.on_unknown == "score" else self.on_unknown
 
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
@@ -199,14 +199,14 @@ class PromptRouter:
     ) -> Decision:
         """The decision that a score leads to, by the router's own threshold or another one.
 
-        ``untold``: why the prompt cannot be told; it goes where the setting for such prompts says.
+        ``untold``: why the prompt is unknown; it goes where the setting for such prompts says.
         """
         used = self.threshold if threshold is None else threshold
         role: Role = "strong" if score >= used else "weak"
         made = self._by_score(role, score, used, neighbours, familiar, as_asked=threshold is not None)
         if not untold:
             return made
-        like = f"cannot tell: nearest to a prompt whose samples could not ({untold})"
+        like = f"unknown: nearest to a prompt that could not be labelled ({untold})"
         forced = self.forced_role
         if forced is None:
             return replace(made, unknown=True, untold=untold, reason=f"{made.reason}; {like}")

@@ -1,4 +1,4 @@
-"""Prompts that could not be labelled, remembered with their embeddings: what is like them cannot be told either."""
+"""Prompts that could not be labelled, remembered with their embeddings: prompts like them are unknown, too."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Remembered:
     vectors: FloatArray
 
     def reasons(self, vectors: FloatArray, known: FloatArray, familiar_similarity: float) -> list[str]:
-        """Why each of some prompts cannot be told, "" where it can.
+        """Why each of some prompts is unknown, "" where it is not.
 
         ``vectors``: their unit rows, (n, d); ``known``: each one's similarity to its nearest training prompt, (n,). It
-        cannot be told where an unknown prompt is nearer, by at least ``familiar_similarity``.
+        is unknown where one of these is nearer, by at least ``familiar_similarity``.
         """
         similarities = vectors @ self.vectors.T
         nearest = similarities.argmax(axis=1)

@@ -1,6 +1,6 @@
 """What a router has learned, in one line: does it catch more of the believed gain than chance, on prompts held out?
 
-The gain is the labels' own (2 y - 1): no truth is looked at. A router that is not told from random is kept, and
+The gain is the labels' own (2 y - 1): no truth is looked at. A router that is not shown to beat random is kept, and
 whoever sets a threshold on it or serves it has to say that they want to.
 """
 
@@ -56,7 +56,7 @@ class Verdict:
         few = f"{self.n} prompts show no gain"
         if self.needed:
             few = f"{self.n} prompts are too few; about {max(self.needed, self.n + 1):,} would show a gain of this size"
-        return f"NOT told from random: {figures} of believed gain per prompt, held out; {few}"
+        return f"NOT shown to beat random: {figures} of believed gain per prompt, held out; {few}"
 
 
 def verdict_of(scores: FloatArray, targets: FloatArray) -> Verdict:
@@ -87,7 +87,7 @@ def with_verdict(record: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
 
 
 def check_learned(record: Mapping[str, Any], router: str, *, anyway: bool) -> None:
-    """Raise InputError for a router that was not told from random, unless it is wanted ``anyway``."""
+    """Raise InputError for a router that was not shown to beat random, unless it is wanted ``anyway``."""
     found = recorded(record)
     if found is not None and not found.learned and not anyway:
         raise InputError(f"{router}: {found.sentence}; label more prompts, or use it with --anyway (anyway=True)")

@@ -86,7 +86,7 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
     routed = [record for record in records if record.score is not None]
     strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
     untold = sum(record.stage == "unknown" for record in routed)
-    unknown = f", {untold} that cannot be told" if untold else ""
+    unknown = f", {untold} unknown" if untold else ""
     return f"{len(records)} requests, {strong:.0%} of those routed strong{unknown}; {bill_of(records).sentence}"
 
 

@@ -28,7 +28,11 @@ DESCRIBED = (
     ("demur_stage_seconds", "histogram", "Seconds by stage: queue, embed, score, gate, first_byte, total."),
     ("demur_checked_total", "counter", "Requests whose weak answer the gate has looked at."),
     ("demur_extra_samples_total", "counter", "Weak samples that the gate asked for beside the drafts."),
-    ("demur_unknown_total", "counter", "Requests that cannot be told and went by the setting `unknown`."),
+    (
+        "demur_unknown_total",
+        "counter",
+        "Requests that went by the setting `unknown`: like prompts that could not be labelled.",
+    ),
     ("demur_changes_total", "counter", "Alarms: scores, lengths of answers or seconds are not what they were."),
     ("demur_in_flight", "gauge", "Requests under way."),
     ("demur_ledger_dropped_total", "counter", "Ledger records lost: the database was away too long, or refused them."),
