@@ -26,6 +26,7 @@ from demur.paper.judged import goes_strong
 from demur.paper.listing import PARTS, choose_parts, listing
 from demur.paper.measures import Laboratory, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
+from demur.paper.own import calibrated
 from demur.paper.part import Cells, reasons_together
 from demur.paper.reproduction import Reproduction, reproduce
 from demur.paper.systems import ROUTERS, SYSTEMS, System
@@ -64,7 +65,7 @@ def test_every_router_finds_the_planted_direction(router: str) -> None:
     assert found - 0.5 > 0.4 * (best - 0.5)  # MF with its default decay finds the least
 
 
-@pytest.mark.parametrize("system", [s for s in SYSTEMS if s.source != AUTHORS], ids=lambda s: s.key)
+@pytest.mark.parametrize("system", [s for s in SYSTEMS if s.source != AUTHORS and not s.lacks], ids=lambda s: s.key)
 def test_every_system_goes_from_its_labels_to_the_planted_structure(folder: Path, system: System) -> None:
     lab = laboratory(folder)
     for name in ("gsm8k", "mt_bench"):
@@ -72,6 +73,30 @@ def test_every_system_goes_from_its_labels_to_the_planted_structure(folder: Path
         hard = np.array(["zzz" in question for question in asked.questions])
         best = cost_quality_curve(hard, asked.weak, asked.strong).apgr  # what can be known from the question
         assert lab.curve(system, asked).apgr - 0.5 > 0.8 * (best - 0.5)
+
+
+def test_default_labels_of_class_sizes_rise_where_the_weak_model_alone_is_unsure() -> None:
+    """Prompts: both sure, the weak one unsure, both unsure."""
+    sure, unsure = ([4.0] * 4, [0.1] * 4), ([1.0] * 4, [4.0, 5.0, 6.0, 7.0])
+    sizes, nll = (np.array([sure[i], unsure[i], unsure[i]]) for i in (0, 1))
+    strong = [np.array([sure[i], sure[i], unsure[i]]) for i in (0, 1)]
+    assert calibrated((sizes, strong[0]), (nll, strong[1])).argmax() == 1
+
+
+def test_what_stored_outcomes_lack_for_demurs_own_rows_is_said(folder: Path) -> None:
+    found = rows(made(folder, "demur-staged", "demur-unknown", "demur-local-unknown", "demur-local-staged"), "table-2")
+    (line,) = [name for name in found if "two stages" in name and name.startswith("demur: ")]
+    assert "one text of each is stored" in line
+    (line,) = [name for name in found if "unknown prompts to the strong model" in name and name.startswith("demur: ")]
+    assert "the labelled samples have no texts" in line
+    assert len(found["demur-local: kernel, as served, unknown prompts to the strong model (demur's default)"]) == 8
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_default_is_measured_in_two_stages_where_texts_are_stored(folder: Path) -> None:
+    one = rows(made(folder, "nq-open-demur-s-default", "local-demur-s-default"), "in-domain")
+    assert len(one["demur's default"]) == 3 + len(ROUTERS)  # the last is of the local pair
+    assert float(one["demur's default"][-1].split()[0]) > 0.9  # hard prompts are known by their words
 
 
 def test_one_neighbour_gives_scores_that_no_threshold_can_tune() -> None:

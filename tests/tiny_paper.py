@@ -105,7 +105,8 @@ def _sampled(question: str, hard: bool) -> dict[str, Any]:
     unsure = {"class_size": [1, 1, 1, 1], "rouge_l": [0.0, 0.1, 0.2, 0.3], "eq2_raw": 9.0, "eq2_length_normalised": 3.0}
     sure = {"class_size": [4] * 4, "rouge_l": [0.9, 0.9, 0.8, 1.0], "eq2_raw": 1.0, "eq2_length_normalised": 0.5}
     fair = {"class_size": [3, 3, 3, 1], "rouge_l": [0.9, 0.7, 0.6, 0.2], "eq2_raw": 2.0, "eq2_length_normalised": 1.0}
-    weak, strong = (unsure, fair) if hard else (sure, fair)
+    nll = [4.0, 5.0, 6.0, 7.0] if hard else [0.1] * 4
+    weak, strong = (unsure if hard else sure) | {"nll_sum": nll}, fair | {"nll_sum": [1.0, 1.0, 1.0, 3.0]}
     return {"question": question, "models": dict(zip(SAMPLED, (weak, strong), strict=True))}
 
 

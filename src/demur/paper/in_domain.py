@@ -8,20 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from demur.errors import InputError
-from demur.measure.curve import cost_quality_curve
+from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.paper.measures import Laboratory, score_held_out
+from demur.paper.own import two_stages
 from demur.paper.part import Cells, Content, reasons_together, row_or_why, rows_or_why, span_columns
 from demur.paper.systems import CENTRES, ROUTERS
-from demur.paper.trainings import ANSWER_WRONG, PAIRS, SOURCES, Training
+from demur.paper.trainings import ANSWER_WRONG, DEFAULT, PAIRS, SOURCES, Training
 from demur.records import FloatArray
 from demur.statistics import FOLDS, RESAMPLES
 
 CASCADE = "frugalgpt"
-COLUMNS = ("source (APGR [95 %])", *ROUTERS, CASCADE)
+STAGED = "two stages"
+COLUMNS = ("source (APGR [95 %])", *ROUTERS, CASCADE, STAGED)
 NOTE = (
     f"{FOLDS}-fold, held out; {RESAMPLES:,} resamples per interval. kernel: kernel ridge, demur's own default, here "
     f"with {CENTRES} centres, which costs it about .005. {CASCADE}: the cascade's scorer learns the row's target from "
-    f"question and weak answer together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label."
+    f"question and weak answer together, and is measured on that very answer; '{ANSWER_WRONG}' is its own label. "
+    f"{STAGED}: the kernel router and the gate on the weak answer and up to 3 further samples, both label-free, as "
+    "demur serves its default; on NQ-Open, whose samples have no texts, benchmarks/routing_quality.py approximates it."
 )
 
 
@@ -80,10 +84,16 @@ def _measure(found: Training, source: str, X: FloatArray, with_answers: FloatArr
     y = found.targets[source]
     cells = [_apgr(score_held_out(score, X, y), found.quality) for score in ROUTERS.values()]
     if with_answers is None or found.answer_quality is None:
-        return (*cells, "no texts")
-    return (*cells, _apgr(score_held_out(ROUTERS["logistic"], with_answers, y), found.answer_quality))
+        return (*cells, "no texts", *(["no texts"] if source == DEFAULT else []))
+    cells.append(_apgr(score_held_out(ROUTERS["logistic"], with_answers, y), found.answer_quality))
+    if source != DEFAULT or found.answered is None:
+        return tuple(cells)
+    return (*cells, _shown(two_stages(X, y, found.answered, found.quality[1], CENTRES)))
 
 
 def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> str:
-    curve = cost_quality_curve(scores, *quality)
+    return _shown(cost_quality_curve(scores, *quality))
+
+
+def _shown(curve: CostQualityCurve) -> str:
     return span_columns(curve.apgr, *curve.interval("apgr"), 3)

@@ -24,7 +24,7 @@ from demur.paper.systems import SYSTEMS, System
 from demur.store import Store
 
 JUDGED_QUESTIONS = 30  # at each of CPT50 and CPT80; routers give one and the same answer to half of them
-GROUPS = ("TO-Router", "RouteLLM", "Confidence-Driven")
+GROUPS = ("TO-Router", "RouteLLM", "Confidence-Driven", "demur")
 TASK = "math problem solutions"  # as `demur judge` has it, so that it goes on from the same verdicts
 
 
@@ -51,7 +51,8 @@ def best_of_group(lab: Laboratory, group: str, asked_on: Benchmark) -> System:
         curve = lab.curve(system, asked_on)
         return float(np.nan_to_num(curve.cpt(0.5) + curve.cpt(0.8), nan=math.inf))
 
-    found = min((system for system in SYSTEMS if system.group == group), key=shares)
+    measured = [system for system in SYSTEMS if system.group == group and not system.lacks]
+    found = min(measured, key=shares)
     if math.isinf(shares(found)):
         raise InputError(f"no router of {group} recovers 80 % of the gap on {asked_on.name}")
     return found

@@ -15,9 +15,11 @@ from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
 from demur.paper.authors import AUTHORS, authors_set
 from demur.paper.cascade import AnswerScorer
 from demur.paper.outcomes import SMALL_PAIR, Benchmark, Costs, benchmark, check_gap, small_pair
+from demur.paper.own import served_router, served_scores
 from demur.paper.systems import ROUTERS, Scorer, System
 from demur.paper.trainings import Training, judged_answers, preferences, training
 from demur.records import Encoder, FloatArray, IntArray, Progress, no_progress
+from demur.routing.prompt_router import PromptRouter
 from demur.statistics import folds, held_out, interval, percentile_interval
 
 RANDOM_ROUTERS = 200
@@ -57,23 +59,38 @@ class Laboratory:
         """A pair by its name in PAIRS."""
         return self._once(("pair", name), lambda: training(self.folder, name))
 
-    def supervision(self, source: str) -> tuple[list[str], FloatArray]:
-        """Questions and targets of a source, for the benchmarks."""
+    def supervision(self, source: str, pair: str = "nq-open") -> tuple[list[str], FloatArray]:
+        """Questions and targets of a source, for the benchmarks; of a ``pair`` where they come from samples."""
         if source == "preference":
             return self._once(source, lambda: preferences(self.folder))
         if source == AUTHORS:
             return self._once(source, lambda: authors_set(self.folder))
-        found = self.pair("nq-open")
+        found = self.pair(pair)
         return found.questions, found.targets[source]
 
     def scores(self, system: System, asked: Benchmark) -> FloatArray:
         """(n,) score of a system on a benchmark's questions; fitted once a system and benchmark."""
-        make = self._cascade_scores if system.cascade else self._router_scores
+        make = self._router_scores
+        if system.cascade or system.served:
+            make = self._cascade_scores if system.cascade else self._served_scores
         return self._once(("scores", system.key, asked.name), lambda: make(system, asked))
 
     def _router_scores(self, system: System, asked: Benchmark) -> FloatArray:
-        questions, y = self.supervision(system.source)
+        questions, y = self.supervision(system.source, system.pair)
         return system.score(self.encoder.encode(questions), y, self.encoder.encode(asked.questions))
+
+    def _served_scores(self, system: System, asked: Benchmark) -> FloatArray:
+        if system.lacks:
+            raise InputError(system.lacks)
+        router = self._once(("router", system.pair), lambda: self._served_router(system))
+        return served_scores(router, asked.questions, on_unknown=system.served == "unknown to strong")
+
+    def _served_router(self, system: System) -> PromptRouter:
+        questions, y = self.supervision(system.source, system.pair)
+        unknown = self.pair(system.pair).unknown
+        left_out = {one.prompt for one in unknown}
+        told = [i for i, question in enumerate(questions) if question not in left_out]
+        return served_router(self.encoder, [questions[i] for i in told], y[told], unknown)
 
     def _cascade_scores(self, system: System, asked: Benchmark) -> FloatArray:
         if asked.weak_answers is None:

@@ -140,10 +140,11 @@ def figure_1(lab: Laboratory) -> Content:
 
 
 FIGURE_2 = {
-    "accuracy": of_key("to-knn"),
-    "preference": System("routellm-knn", "RouteLLM", "kNN", "preference", ROUTERS["knn"], "Figure 2"),
-    "uncertainty (hard)": of_key("confidence-knn"),
-    "uncertainty (margin)": of_key("margin-knn"),
+    "demur's default, as served (kernel)": of_key("demur-served"),
+    "kNN, accuracy": of_key("to-knn"),
+    "kNN, preference": System("routellm-knn", "RouteLLM", "kNN", "preference", ROUTERS["knn"], "Figure 2"),
+    "kNN, uncertainty (hard)": of_key("confidence-knn"),
+    "kNN, uncertainty (margin)": of_key("margin-knn"),
 }
 
 
@@ -158,7 +159,7 @@ def figure_2(lab: Laboratory) -> Content:
             curves[label] = lab.curve(FIGURE_2[label], asked)
             return cells(curves[label])
 
-        rows = tuple(row_or_why(f"{name}, kNN: {label}", partial(line, label)) for label in FIGURE_2)
+        rows = tuple(row_or_why(f"{name}: {label}", partial(line, label)) for label in FIGURE_2)
         if curves:
             drawn[name] = curves
         return rows

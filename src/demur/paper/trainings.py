@@ -15,11 +15,13 @@ import numpy as np
 from demur.errors import InputError
 from demur.labels.graded_targets import best_relaxation, preference_targets, sources_of
 from demur.labels.uncertainty import agreement, uncertainty
+from demur.labels.unknown import UnknownPrompt
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.paper.outcome_files import Row, rows_of
+from demur.paper.own import Answered, believed_pair, calibrated
 from demur.prompts.grading import grade
-from demur.records import FloatArray, Prompt
+from demur.records import FloatArray, Prompt, Sample
 
 SAMPLES = "samples/nq_open_gpt35_llama2_7b_chat"
 SAMPLED = ("llama-2-7b-chat", "gpt-3.5-turbo")  # weak, strong
@@ -31,9 +33,11 @@ SCORED_ANSWERS = 1000  # that the cascade's scorer learns from: each is embedded
 DISCRETE = "discrete"
 PRINTED = "entropy paper (Eq. 2, 3)"
 PRINTED_NORMALISED = "entropy paper, length-normalised"
+DEFAULT = "demur's default"  # calibrated where the samples have no texts, believed where they have
 ANSWER_WRONG = "weak answer wrong"  # FrugalGPT's label, 1 - its scorer's
 SOURCES = (
-    *("entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement", "accuracy hard", "accuracy soft"),
+    *(DEFAULT, "entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement"),
+    *("accuracy hard", "accuracy soft"),
     *("preference", "quality-gap det", "quality-gap prob", "quality-gap trans", "judge", ANSWER_WRONG),
 )
 PAIRS = ("nq-open", "human-gpt35", "human-chatgpt", "local")
@@ -52,6 +56,8 @@ class Training:
     answers: list[str] | None = None  # one of the weak model's to each question; None where no texts are stored
     answer_quality: tuple[FloatArray, FloatArray] | None = None  # (n,) of that answer and of the strong model's one
     notes: tuple[str, ...] = ()
+    unknown: tuple[UnknownPrompt, ...] = ()  # of the default labels: prompts whose samples cannot tell, ties in targets
+    answered: Answered | None = None  # what a gate reads; None where the samples have no texts
 
 
 def training(folder: Path, pair: str) -> Training:
@@ -76,6 +82,7 @@ def sampled_pair(folder: Path) -> Training:
         quality=rouge,
     )
     targets[ANSWER_WRONG] = 1.0 - weak.mean(axis=1)
+    targets[DEFAULT] = calibrated(_both(rows, SAMPLED, "class_size"), _both(rows, SAMPLED, "nll_sum"))
     untold = "the samples' texts are not stored"
     return Training(
         "NQ-Open, gpt-3.5 / Llama-2-7b",
@@ -123,7 +130,8 @@ def judged_pair(folder: Path, weak: str) -> Training:
     targets = sources_of(correct=(low[:, None], high[:, None]))
     targets |= {"preference": preference_targets(low, high), ANSWER_WRONG: 1.0 - low}
     single = "one answer of each model is stored, no samples"
-    lacking = dict.fromkeys(("entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement"), single)
+    sampled = (DEFAULT, "entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement")
+    lacking = dict.fromkeys(sampled, single)
     return Training(
         f"NQ-Open, human-judged GPT-4 / {weak}",
         [row.text("question") for row in rows],
@@ -174,6 +182,10 @@ def local_pair(folder: Path) -> Training:
         correct=(graded[0], graded[1]),
     )
     targets[ANSWER_WRONG] = 1.0 - low
+    sides = [[_as_samples(answers) for answers in side] for side in samples]
+    found, answered = believed_pair(prompts, sides[0], sides[1], graded[0])
+    known = {row.id: row.target for row in found.preferences}
+    targets[DEFAULT] = np.array([known.get(prompt.id, 0.5) for prompt in prompts])
     return Training(
         "local, Qwen-1.5B / SmolLM2",
         [prompt.text for prompt in prompts],
@@ -182,8 +194,20 @@ def local_pair(folder: Path) -> Training:
         (graded[0].mean(axis=1), graded[1].mean(axis=1)),
         greedy[0],
         (low, high),
-        (f"local, Qwen-1.5B / SmolLM2: {_relax(*graded)}, quality is graded 0 or 1.",),
+        (
+            f"local, Qwen-1.5B / SmolLM2: {_relax(*graded)}, quality is graded 0 or 1. {len(found.unknown)} of "
+            f"{len(prompts)} prompts are unknown to the default labels, and ties in its row.",
+        ),
+        found.unknown,
+        answered,
     )
+
+
+def _as_samples(answers: Sequence[Mapping[str, Any]]) -> list[Sample]:
+    return [
+        Sample(i, str(one["text"]), tuple(one["token_logprobs"]), "stop", 0, len(one["token_logprobs"]))
+        for i, one in enumerate(answers)
+    ]
 
 
 def _samples(row: Row, model: str) -> list[Mapping[str, Any]]:

@@ -1,0 +1,114 @@
+"""demur's own default as rows of the tables: the labels that it makes of the stored samples, its router, its gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.config import LabelConfig
+from demur.gate.drafts import Drafts, gate_rows, read_drafts
+from demur.gate.gate import GateRows, fit_gate
+from demur.gate.staged import StagedScores, staged_curve, staged_scores
+from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.pair_meanings import joint_clusters
+from demur.labels.sureness import Sureness, calibrated_targets
+from demur.labels.uncertainty import coverage
+from demur.labels.unknown import UnknownPrompt
+from demur.meaning.entailment import exact_match
+from demur.meaning.meanings import Meanings
+from demur.measure.curve import CostQualityCurve
+from demur.methods import KernelRidge
+from demur.methods.cross_validate import held_out_scores
+from demur.records import Encoder, FloatArray, Prompt, Sample
+from demur.routing.prompt_router import PromptRouter, TrainingPrompt
+from demur.routing.train import train_router
+from demur.sampling.pair import PairSamples
+from demur.statistics import FOLDS, folds
+
+NO_UNKNOWN = "the labelled samples have no texts, so that no prompt can be called unknown"
+NO_DRAFTS = (
+    "the gate reads log-probs or further samples of the weak model's answer, and one text of each is stored; "
+    "`demur reproduce --run` has them"
+)
+EXTRA = 3  # weak samples beside the draft
+SENT = 2.0  # above every score: a prompt that goes to the strong model whatever its score
+
+
+def calibrated(sizes: tuple[FloatArray, FloatArray], nll: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """(n,) the default targets of samples without texts, from class sizes and whole-sequence NLL (n, samples) of weak
+    and strong; answers of one NLL count as one text."""
+    weak, strong = (_sureness(one, of) for one, of in zip(sizes, nll, strict=True))
+    return calibrated_targets(weak, strong)
+
+
+def _sureness(sizes: FloatArray, nll: FloatArray) -> Sureness:
+    n = sizes.shape[1]
+    entropy = np.maximum(0.0, -np.log(sizes / n).mean(axis=1))
+    consistency = (sizes - 1).sum(axis=1) / (n * (n - 1))
+    covered = [coverage([f"{x:.3f}" for x in row], [(-x,) for x in row]) for row in nll.tolist()]
+    return Sureness(entropy, consistency, np.array(covered))
+
+
+def served_router(
+    encoder: Encoder, questions: Sequence[str], y: FloatArray, unknown: Sequence[UnknownPrompt] = ()
+) -> PromptRouter:
+    """The router that demur would serve, without its gate, which reads answers."""
+    training = [TrainingPrompt(text, float(target), None, None) for text, target in zip(questions, y, strict=True)]
+    return train_router(encoder, KernelRidge(), training, weak="weak", strong="strong", unknown=unknown)
+
+
+def served_scores(router: PromptRouter, asked: Sequence[str], *, on_unknown: bool) -> FloatArray:
+    """(n,) as served; ``on_unknown``: prompts like those that could not be labelled go to the strong model."""
+    found = router.look_at(asked)
+    if not on_unknown:
+        return found.scores
+    return np.where(found.unknown, SENT + found.scores, found.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What the gate reads of n prompts, and how good the draft is in each of r orders."""
+
+    rows: GateRows
+    drafts: Drafts
+    quality: FloatArray  # (n, r)
+
+
+def believed_pair(
+    prompts: Sequence[Prompt], weak: Sequence[list[Sample]], strong: Sequence[list[Sample]], weak_right: FloatArray
+) -> tuple[Labels, Answered]:
+    """The default labels of samples with texts, compared by rules and exact match, and what a gate reads of them.
+
+    ``weak_right`` (n, samples): quality of the weak model's, which only measures.
+    """
+    meanings = Meanings(exact_match)
+    samples = PairSamples(*({p.id: a for p, a in zip(prompts, side, strict=True)} for side in (weak, strong)))
+    labels = label_prompts(prompts, samples, meanings, LabelConfig(entailment="exact"), weak="weak", strong="strong")
+    questions = [prompt.text for prompt in prompts]
+    own = meanings(questions, [[one.text for one in answers] for answers in weak]).ids
+    joint = joint_clusters(prompts, weak, strong, meanings).ids
+    drafts = read_drafts(own, weak, min(EXTRA, len(weak[0]) - 1))
+    rows = gate_rows(np.zeros(len(prompts)), drafts, joint, [len(answers) for answers in strong])
+    quality = np.take_along_axis(weak_right, drafts.orders[:, :, 0], axis=1)
+    return labels, Answered(rows, drafts, quality)
+
+
+def two_stages(X: FloatArray, y: FloatArray, answered: Answered, strong: FloatArray, centres: int) -> CostQualityCurve:
+    """The curve of router and gate by fits that did not see the prompt, both label-free; quality only measures."""
+    fold_of = folds(len(X))
+    first, steps = np.empty(len(X)), np.empty((len(answered.drafts.signals), *answered.quality.shape))
+    spreads, bands = [], []
+    for fold in range(FOLDS):
+        train = fold_of != fold
+        before = held_out_scores(KernelRidge(centres=centres), X[train], y[train])
+        after = KernelRidge(centres=centres).fit(X[train], y[train]).predict_proba(X[~train])[:, 1]
+        gate, _ = fit_gate(GateRows(before, answered.drafts.signals[:, train], answered.rows.gains[train]))
+        held = Drafts(answered.drafts.orders[~train], answered.drafts.signals[:, ~train], None)
+        found = staged_scores(gate, after, held)
+        first[~train], steps[:, ~train] = found.prompt, found.steps
+        spreads.append(found.spreads)
+        bands.append(found.band)
+    scores = StagedScores(first, steps, np.mean(spreads, axis=0), float(np.mean(bands)))
+    return staged_curve(scores, answered.quality, strong)
