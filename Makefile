@@ -5,7 +5,7 @@ BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo live test check docs wheel clean
+.PHONY: demo live test check docs site wheel clean
 
 demo: .venv/ready  ## the main job, live, on two real models
 	$(BIN)/demur demo
@@ -16,14 +16,18 @@ live: .venv/ready  ## the demo's two models learn a router from the traffic that
 test: .venv/dev-ready  ## all tests; DEMUR_TEST=all adds the slow ones and demands the shared data
 	$(BIN)/python -m pytest $(if $(filter all,$(DEMUR_TEST)),,-m "not slow")
 
-check: .venv/dev-ready  ## lint, types, freshness of README and --help pages
+check: .venv/dev-ready  ## lint, types, freshness of README and --help pages, the documentation site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m mkdocs build --quiet
 
 docs: .venv/dev-ready  ## write the --help pages anew
 	$(BIN)/python -m docs.generate
+
+site: .venv/dev-ready  ## build the documentation site into build/site
+	$(BIN)/python -m mkdocs build --quiet
 
 wheel: .venv/dev-ready  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from conftest import needed
 from demur.gateway.ledger.ledger import LAST_TRIES_SECONDS
 from demur.gateway.settings import read_settings
 
@@ -78,3 +82,24 @@ def test_the_image_has_the_versions_of_the_demo() -> None:
     shared = set(run) & set(serve)
     assert {"aiohttp", "numpy", "onnxruntime", "threadpoolctl", "uvloop"} <= shared
     assert {name: run[name] for name in shared} == {name: serve[name] for name in shared}
+
+
+def test_the_image_can_be_told_its_version_and_needs_no_repository(tmp_path: Path) -> None:
+    """A tag is not in the image's context: the version is an argument, else the fallback of pyproject.toml."""
+    needed("hatch_vcs")
+    text = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
+    assert "ARG VERSION" in text
+    assert "SETUPTOOLS_SCM_PRETEND_VERSION=$VERSION" in text
+    for name in ("LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "src" / "demur", tmp_path / "src" / "demur", ignore=shutil.ignore_patterns("*.onnx"))
+    for version, found in (("", "0.1.0"), ("1.2.3", "1.2.3")):
+        done = subprocess.run(
+            [sys.executable, "-m", "hatchling", "version"],
+            cwd=tmp_path,
+            env=os.environ | {"SETUPTOOLS_SCM_PRETEND_VERSION": version},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == found

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from demur.cli.groups import GROUPS
+from demur.cli.examples import EXAMPLES
+from demur.cli.groups import GROUPS, leaves
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.models.encoder import LetterEncoder
+from demur.records import SamplingSettings
 from demur.runs import run as opened
 from demur.runs.steps import next_command, steps_of
 from pairs import Pair, running_pair, write_questions
@@ -138,6 +142,15 @@ def test_every_command_is_in_a_group_of_the_help() -> None:
     assert "Exit codes: 0 done; 2 an error" in output
 
 
+def test_every_commands_help_ends_in_an_example_that_it_takes() -> None:
+    for path, command in leaves(typer.main.get_command(app)):
+        assert path in EXAMPLES, f"{path}: no example"
+        words = shlex.split(EXAMPLES[path].partition(" > ")[0], comments=True)
+        assert words[: 1 + len(path.split())] == ["demur", *path.split()]
+        command.make_context(path, words[1 + len(path.split()) :])  # parses, and runs nothing
+        assert said(*path.split(), "--help").endswith(f"Example: {EXAMPLES[path]}\n") or len(EXAMPLES[path]) > 60
+
+
 def run_cli(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "demur", *command],
@@ -178,6 +191,9 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
     asked = " --allow-endpoint gpu:8000 --allow-endpoint api.example#BIG_KEY"
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}{asked}"
+    told = SamplingSettings(system="Be brief.")
+    RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path), sampling=told).save()
+    assert steps_of(tmp_path)[-1].command.endswith(f"{asked} --as-labelled")
     weak, strong = ModelConfig("smollm2-135m"), ModelConfig("s", "http://127.0.0.1:8000/v1")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from demur.cli import printing
+from demur.cli.examples import EXAMPLES
 from demur.runs.steps import USUAL, next_command, steps_of
 
 GROUPS = {
@@ -18,7 +19,7 @@ GROUPS = {
         *("route", "explain", "replay", "grade", "evaluate", "report"),
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
-    "Models and answers": ("models", "doctor", "entail", "pairs", "schema"),
+    "Models and answers": ("models", "doctor", "entail", "pairs", "schema", "docs"),
     "Research": ("signals", "tau", "judge", "reproduce", "overhead", "simulate"),
 }
 OTHERS = "Others"
@@ -34,8 +35,9 @@ class CommandGroups(TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         self.epilog = EXIT_CODES
-        for command in _leaves(self):
+        for path, command in leaves(self):
             command.params.append(_quiet())
+            command.epilog = f"Example: {EXAMPLES[path]}" if path in EXAMPLES else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """See `typer.core.TyperGroup`."""
@@ -50,12 +52,13 @@ class CommandGroups(TyperGroup):
                     formatter.write_dl(rows)
 
 
-def _leaves(group: Any) -> Iterator[Any]:
-    for command in group.commands.values():
+def leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command that is not a group, under its name with those of the groups that it is in."""
+    for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            yield from _leaves(command)
+            yield from leaves(command, f"{above}{name} ")
         else:
-            yield command
+            yield f"{above}{name}", command
 
 
 def _quiet() -> Any:

@@ -23,6 +23,7 @@ from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.learning import add_commands as learning_commands
 from demur.cli.options import with_options
+from demur.cli.pages import add_commands as pages_commands
 from demur.cli.paper import add_commands as paper_commands
 from demur.cli.run_file import add_commands as run_file_commands
 from demur.config import A_MODEL, LabelConfig, RouterConfig
@@ -345,6 +346,7 @@ run_file_commands(app)
 gateway_commands(app)
 learning_commands(app)
 paper_commands(app)
+pages_commands(app)
 
 
 def _ask_share(router: str, prompts: str) -> float:

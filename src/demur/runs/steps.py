@@ -50,8 +50,15 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
              f"demur calibrate {prompts} --strong-share 0.3{at}"),
         Step("report", "see what it saves", ", ".join(measured), f"demur report{option}"),
         Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
-             ("demur serve" if not at else f"demur serve {router}") + (serving_options(config) if config else "")),
+             ("demur serve" if not at else f"demur serve {router}") + (_serving(config) if config else "")),
     )  # fmt: skip
+
+
+def _serving(config: RunConfig) -> str:
+    """What the gateway's command must say: the hosts and keys of a pair, and that it was asked in a way of its own."""
+    asked = config.sampling
+    otherwise = asked.chat and (asked.system or asked.template != "{prompt}")
+    return serving_options(config) + (" --as-labelled" if otherwise else "")
 
 
 def next_command(folder: Path) -> str:

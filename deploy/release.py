@@ -1,0 +1,168 @@
+"""What a release must show, from a clean checkout: `python deploy/release.py [--quick]`.
+
+It needs requirements/release.txt. It builds sdist and wheel twice and compares their hashes; installs the wheel, with
+each extra, into clean environments of every Python that is here; runs it as `uvx` and `pipx run` do; and writes the
+bill of materials and the licences into dist/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DIST = ROOT / "dist"
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+WHEEL_MB, INSTALL_MB = 20, 250
+SMOKE = """import demur
+answers, shipped = ["Paris", "It is Paris.", "Lyon"], demur.shipped_entailment()
+found = demur.semantic_entropy(answers, question="Capital of France?", entailment=shipped)
+print(demur.__version__, round(found.entropy, 4))"""
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """What a command prints; raises SystemExit with the end of its errors."""
+    plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [str(one) for one in command], cwd=cwd, env=plain, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: {done.returncode}\n{(done.stderr or done.stdout)[-2000:]}")
+    return done.stdout.strip()
+
+
+def built(at: Path) -> dict[str, str]:
+    """Build sdist and wheel of a clone of its own; their hashes by name."""
+    clone, out = at / "clone", at / "dist"
+    run("git", "clone", "--quiet", ROOT, clone)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, clone)
+    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(out.iterdir())}
+
+
+def build() -> Path:
+    """The wheel, left in dist/ beside the sdist; both were built twice with the same hash."""
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        one, two = built(Path(first)), built(Path(second))
+        if one != two:
+            raise SystemExit(f"not reproducible: {one} against {two}")
+        shutil.rmtree(DIST, ignore_errors=True)
+        shutil.copytree(Path(first) / "dist", DIST)
+    for name, digest in one.items():
+        print(f"{name}  sha256 {digest}  {(DIST / name).stat().st_size / 1e6:.1f} MB, built twice alike")
+    wheel = next(DIST.glob("*.whl"))
+    if wheel.stat().st_size > WHEEL_MB * 1e6:
+        raise SystemExit(f"{wheel.name} is larger than {WHEEL_MB} MB")
+    return wheel
+
+
+def interpreter(version: str) -> str:
+    """The path of a Python, of this machine or of pyenv; empty without one."""
+    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python{version}"))
+    return str(pyenv[-1]) if pyenv else shutil.which(f"python{version}") or ""
+
+
+def megabytes(environment: Path) -> tuple[float, float]:
+    """Of an environment: all files, and without compiled bytecode."""
+    files = [one for one in environment.rglob("*") if one.is_file() and not one.is_symlink()]
+    whole = sum(one.stat().st_size for one in files)
+    return whole / 1e6, sum(one.stat().st_size for one in files if one.suffix != ".pyc") / 1e6
+
+
+def try_install(wheel: Path, version: str, extra: str, environment: Path) -> str:
+    """Install the wheel into a clean environment and use it; what came of it."""
+    found = interpreter(version)
+    wanted = f"{wheel}[{extra}]" if extra else str(wheel)
+    if not found:  # what can be told without the interpreter: whether every package has a wheel for it
+        listed = environment.with_suffix(".in")
+        listed.write_text(f"demur{f'[{extra}]' if extra else ''} @ {wheel.as_uri()}\n", encoding="utf-8")
+        run("uv", "pip", "compile", "--quiet", "--python-version", version, "--only-binary", ":all:", listed)
+        return "no interpreter here; every package has a wheel for it"
+    run("uv", "venv", "--quiet", "--python", found, environment)
+    python = environment / "bin" / "python"
+    run("uv", "pip", "install", "--quiet", "--python", python, wanted)
+    said = run(python, "-c", SMOKE)
+    run(environment / "bin" / "demur", "docs")
+    whole, sources = megabytes(environment)
+    return f"ok ({said}); {sources:.0f} MB, {whole:.0f} with what was compiled by these two runs"
+
+
+def matrix(wheel: Path, extras: Iterator[str], pythons: tuple[str, ...]) -> None:
+    """Print a row per Python and extra."""
+    names = ["", *extras]
+    for version in pythons:
+        for extra in names:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    said = try_install(wheel, version, extra, Path(folder) / "env")
+                except SystemExit as error:
+                    said = f"FAILED {str(error)[-400:]}"
+                print(f"{version} {extra or 'base':<9} {said}", flush=True)
+
+
+def bill_of_materials(wheel: Path) -> None:
+    """Write dist/sbom.cdx.json and dist/licences.txt: packages of the base installation and its extras, and weights."""
+    extras = ",".join(_extras())
+    with tempfile.TemporaryDirectory() as folder:
+        environment = Path(folder) / "env"
+        run("uv", "venv", "--quiet", "--python", sys.executable, environment)
+        run("uv", "pip", "install", "--quiet", "--python", environment / "bin" / "python", f"{wheel}[{extras}]")
+        sbom = DIST / "sbom.cdx.json"
+        run("cyclonedx-py", "environment", environment / "bin" / "python", "--output-reproducible", "-o", sbom)
+    components = json.loads(sbom.read_text(encoding="utf-8"))["components"]
+    rows = sorted(f"{one['name']} {one.get('version', '')}: {_licence(one)}" for one in components)
+    weights = tomllib.loads((ROOT / "src/demur/models/models.toml").read_text(encoding="utf-8"))
+    rows += [
+        "",
+        "Weights (fetched by name, or in the wheel):",
+        *(f"{name}: {_weights(one)}" for name, one in weights.items()),
+    ]
+    (DIST / "licences.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    unknown = [row for row in rows if row.endswith(": unknown")]
+    print(f"{len(components)} packages in {sbom.name}; licences unknown: {', '.join(unknown) or 'none'}")
+
+
+def _licence(component: dict[str, object]) -> str:
+    found = component.get("licenses")
+    stated = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    names = [
+        one.get("expression") or (one.get("license") or {}).get("id") or (one.get("license") or {}).get("name")
+        for one in stated
+    ]
+    short = [str(name).strip().partition("\n")[0][:60] for name in names if name]
+    return ", ".join(dict.fromkeys(short)) or "unknown"
+
+
+def _weights(model: dict[str, object]) -> str:
+    return f"{model.get('licence', 'unknown')}, {model.get('size', '')} bytes"
+
+
+def _extras() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["optional-dependencies"])
+
+
+def main() -> None:
+    """Do all of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="Build, and install without extras on this Python.")
+    quick = parser.parse_args().quick
+    wheel = build()
+    this = f"{sys.version_info.major}.{sys.version_info.minor}"
+    matrix(wheel, iter([] if quick else _extras()), (this,) if quick else PYTHONS)
+    print("uvx:", run("uvx", "--python", sys.executable, "--from", wheel, "demur", "demo", "--help").partition("\n")[0])
+    if shutil.which("pipx"):
+        print("pipx:", run("pipx", "run", "--spec", wheel, "demur", "--version"))
+    bill_of_materials(wheel)
+
+
+if __name__ == "__main__":
+    main()
