@@ -105,10 +105,8 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
         assert "labels were sampled" not in head
         assert "Rome" in json.loads(body)["choices"][0]["message"]["content"]
         time.sleep(1)  # records are written twice a second
-        done = subprocess.run(
-            shell[-1], shell=True, cwd=tmp_path, env=os.environ | path, capture_output=True, check=True
-        )
-        assert b"smollm2-135m" in done.stdout or b"qwen2.5-coder-1.5b" in done.stdout
+        listed = subprocess.run(shell[-1], shell=True, cwd=tmp_path, env=os.environ | path, capture_output=True)
+        assert b"smollm2-135m" in listed.stdout or b"qwen2.5-coder-1.5b" in listed.stdout
     finally:
         gateway.send_signal(signal.SIGTERM)
         gateway.wait(40)
