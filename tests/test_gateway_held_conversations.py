@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,48 @@ async def test_without_a_ledger_workers_share_a_file_and_a_process_alone_none(tm
     assert await alone.find(["x"]) is None
     for one in (mine, others, alone):
         one.close()
+
+
+async def test_a_process_alone_asks_the_file_only_where_another_has_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "c.sqlite")
+    other = HeldConversations(SqliteTable(path))
+    await other.keep(["before"], ONE)
+    table = Counted(path)
+    alone = HeldConversations(table, alone=True)
+    table.asked = 0
+    assert await alone.find(["before"]) == Found(ONE, "before")
+    await alone.keep(["x"], OTHER)
+    assert await alone.find(["x"]) == Found(OTHER, "x")
+    assert await alone.find(["nothing"]) is None
+    assert table.asked == 0
+    await other.keep(["after"], ONE)
+    assert await alone.find(["after"]) == Found(ONE, "after")
+    table.asked = 0
+    assert await alone.find(["after"]) == Found(ONE, "after")  # all rows were read again
+    assert table.asked == 0
+    alone.close()  # what waits is written
+    assert await other.find(["x"]) == Found(OTHER, "x")
+    other.close()
+
+
+async def test_a_process_alone_writes_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_conversations, "LATER_SECONDS", 0.01)
+    path = str(tmp_path / "c.sqlite")
+    alone = HeldConversations(SqliteTable(path), alone=True)
+    await alone.keep(["x"], ONE)
+    await asyncio.sleep(0.2)
+    assert SqliteTable(path).execute("select name from conversations") == [("x",)]
+    alone.close()
+
+
+class Counted(SqliteTable):
+    """Counts the statements that it is asked."""
+
+    asked = 0
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> list[object]:
+        self.asked += 1
+        return super().execute(statement, values)
 
 
 class Away(SqliteTable):

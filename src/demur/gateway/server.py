@@ -25,6 +25,7 @@ from demur.gateway.http.connections import Listener, bound, port_of
 from demur.gateway.keys import Admission, check_budgets, read_keys
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
+from demur.gateway.ledger.postgres import SCHEMES
 from demur.gateway.ledger.target_use import use_so_far
 from demur.gateway.operator.dashboard import count_with_noun
 from demur.gateway.operator.last_hour import BYTES, Hour
@@ -239,7 +240,10 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     ledger = Ledger(open_backend(settings.ledger), admission) if settings.ledger else None
     if ledger:
         stack.callback(ledger.close)
-    conversations = HeldConversations(open_table(settings.ledger, board.folder if board else None))
+    conversations = HeldConversations(
+        open_table(settings.ledger, board.folder if board else None),
+        alone=board is None and not settings.ledger.startswith(SCHEMES),
+    )
     stack.callback(conversations.close)
     decider = Decider(router, settings.decide_seconds)
     stack.callback(decider.close)

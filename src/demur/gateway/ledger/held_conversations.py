@@ -1,7 +1,9 @@
 """Where conversations are kept: by all workers of a machine in a SQLite file, by several machines in PostgreSQL.
 
-A row per name of a conversation; a name is a digest. It is written before the client has its answer, so that the next
-request finds it in whichever worker it meets. Where the database fails, what this process knows is used.
+A row per name of a conversation; a name is a digest. Where several workers serve, it is written before the client has
+its answer, so that the next request finds it in whichever worker it meets. A process that serves alone knows its own
+rows, writes them a little later, and reads the file only where another service has written to it. Where the database
+fails, what this process knows is used.
 """
 
 from __future__ import annotations
@@ -12,23 +14,28 @@ import sqlite3
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, fields
+from contextlib import suppress
+from dataclasses import fields
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 from demur.gateway.decision.held import Found, Held
 from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 
-LARGEST = 20_000  # names that a process knows by itself
-MOST_ROWS, SWEEP_EVERY = 200_000, 1_000  # names in a database, and writes between two looks at how many there are
+LARGEST = 20_000  # names that a process knows by itself, of several
+MOST_ROWS, SWEEP_EVERY = 100_000, 1_000  # names in a database, and writes between two looks at how many there are
+LATER_SECONDS = 0.05  # after which a process that serves alone writes what it keeps: so much is lost if it is killed
+WRITTEN_AT_ONCE = 1_000  # names in one statement: SQLite allows 32,766 values
 WAIT_SECONDS, REST_SECONDS = 0.5, 5.0  # for the database, and before one that failed is asked again
 MEMORY = ":memory:"
 _TYPES = {"str": "text", "float": "double precision", "int": "bigint", "bool": "boolean"}
 _DEFAULTS = {"text": "''", "double precision": "0", "bigint": "0", "boolean": "false"}
 COLUMNS = {field.name: _TYPES[str(field.type).replace("Role", "str")] for field in fields(Held)}
+_values = attrgetter(*COLUMNS)
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _FRESH = ", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS)
 _SWEEP = f"""delete from conversations
@@ -42,6 +49,9 @@ class Table(Protocol):
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """One statement as a transaction of its own; the rows that it finds."""
+
+    def changes(self) -> int | None:
+        """A number that changes when another process writes; None where that is not known. It does not wait."""
 
     def close(self) -> None:
         """Close it."""
@@ -65,6 +75,10 @@ class SqliteTable:
         """See `Table.execute`."""
         return self._db.execute(statement, values).fetchall()
 
+    def changes(self) -> int | None:
+        """See `Table.changes`."""
+        return int(self._db.execute("pragma data_version").fetchone()[0])
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -83,6 +97,10 @@ class PostgresTable:
         with self._connection.transaction() as db:
             done = db.execute(statement, values)
             return list(done.fetchall()) if done.description else []
+
+    def changes(self) -> int | None:
+        """See `Table.changes`."""
+        return None
 
     def close(self) -> None:
         """Close the connection."""
@@ -113,29 +131,76 @@ def open_table(ledger: str, folder: Path | None) -> Table:
 
 
 class HeldConversations:
-    """The records of conversations, by their names; the database is asked in a thread of its own."""
+    """The records of conversations, by their names; the database is asked in a thread of its own.
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    ``alone``: no other worker of the service reads what this process keeps.
+    """
+
+    def __init__(self, table: Table, *, alone: bool = False) -> None:
+        self._table, self._alone = table, alone
         self._own: OrderedDict[str, Held] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="demur-conversations")
         self._ask_again = 0.0  # of time.monotonic
         self._writes = 0
+        self._known_at: int | None = None  # `Table.changes` when this process knew every row
+        self._later: dict[str, Held] = {}  # to be written
+        self._writing: asyncio.Task[None] | None = None
+        self._busy = False  # the thread writes
+        self._learn_again = 0.0  # of time.monotonic
+        if alone:
+            self._learn(self._read_all())
 
     async def find(self, names: Sequence[str]) -> Found | None:
         """The record under the first of these names that is known."""
-        rows = await self._asked(partial(self._read, names)) if names else {}
+        if not names:
+            return None
+        rows = None if self._knows_all() else await self._asked(partial(self._read, names))
         known = self._own if rows is None else rows
+        if rows is not None and self._alone and time.monotonic() >= self._learn_again:
+            self._learn_again = time.monotonic() + REST_SECONDS
+            self._learn(await self._asked(self._read_all))
         return next((Found(known[name], name) for name in names if name in known), None)
 
     async def keep(self, names: Sequence[str], held: Held) -> None:
         """Keep a record under all of these names."""
-        for name in names:
+        self._remember(dict.fromkeys(names, held))
+        if not self._alone:
+            await self._asked(partial(self._write, dict.fromkeys(names, held)))
+            return
+        self._later.update(dict.fromkeys(names, held))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_later())
+
+    async def _write_later(self) -> None:
+        while self._later:
+            await asyncio.sleep(LATER_SECONDS)
+            records, self._later, self._busy = self._later, {}, True
+            await self._asked(partial(self._write, records))
+            self._busy = False
+
+    def _knows_all(self) -> bool:
+        """Whether this process knows every row: nobody else has written since it has read them."""
+        # While the thread writes it holds the connection.
+        return self._known_at is not None and not self._busy and self._table.changes() == self._known_at
+
+    def _read_all(self) -> tuple[int | None, dict[str, Held]]:
+        """`Table.changes`, and every row."""
+        changes = self._table.changes()
+        newest = f'select name, {_COLUMNS} from conversations order by "at" desc limit {MOST_ROWS}'
+        rows = self._table.execute(newest)
+        return changes, {name: _held(values) for name, *values in reversed(rows)}
+
+    def _learn(self, found: tuple[int | None, dict[str, Held]] | None) -> None:
+        if found:
+            self._known_at, records = found
+            self._remember(records | self._later)
+
+    def _remember(self, records: Mapping[str, Held]) -> None:
+        for name, held in records.items():
             self._own[name] = held
             self._own.move_to_end(name)
-        while len(self._own) > LARGEST:
+        while len(self._own) > (MOST_ROWS if self._alone else LARGEST):
             self._own.popitem(last=False)
-        await self._asked(partial(self._write, names, held))
 
     async def _asked(self, work: Callable[[], Any]) -> Any:
         """The database's answer; None while it fails."""
@@ -157,18 +222,24 @@ class HeldConversations:
         rows = self._table.execute(f"select name, {_COLUMNS} from conversations where name in ({marks})", list(names))
         return {name: _held(values) for name, *values in rows}
 
-    def _write(self, names: Sequence[str], held: Held) -> None:
+    def _write(self, records: Mapping[str, Held]) -> None:
         row = ", ".join([self._table.mark] * (1 + len(COLUMNS)))
-        values = [value for name in sorted(names) for value in (name, *astuple(held))]  # in order: no deadlock
-        statement = f"insert into conversations (name, {_COLUMNS}) values {', '.join([f'({row})'] * len(names))}"
-        self._table.execute(f"{statement} on conflict (name) do update set {_FRESH}", values)
+        ordered = sorted(records)  # no deadlock
+        for start in range(0, len(ordered), WRITTEN_AT_ONCE):
+            names = ordered[start : start + WRITTEN_AT_ONCE]
+            values = [value for name in names for value in (name, *_values(records[name]))]
+            statement = f"insert into conversations (name, {_COLUMNS}) values {', '.join([f'({row})'] * len(names))}"
+            self._table.execute(f"{statement} on conflict (name) do update set {_FRESH}", values)
         self._writes += 1
         if self._writes % SWEEP_EVERY == 0:
             self._table.execute(_SWEEP)
 
     def close(self) -> None:
-        """Close the database."""
+        """Write what is still to be written, and close the database."""
         self._thread.shutdown(wait=True)
+        if self._later:
+            with suppress(Exception):  # the database is away
+                self._write(self._later)
         self._table.close()
 
 
