@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +166,50 @@ async def test_prompts_that_wait_are_embedded_together_at_most_32_at_once() -> N
     assert encoder.batches == [1, 32, 7]
     alone = priced().score([f"banana {i}" for i in range(40)])
     assert [one.score for one in found] == pytest.approx(alone.tolist())
+
+
+class ThreadedLetters(LetterEncoder):
+    """Records in which thread it is asked, and takes so many seconds."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.in_loop: list[bool] = []
+        self.seconds = seconds
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        self.in_loop.append(threading.current_thread() is threading.main_thread())
+        time.sleep(self.seconds)
+        return super().encode(texts)
+
+
+@pytest.mark.parametrize(
+    ("alone", "seconds", "text", "in_loop"),
+    [
+        (True, 0.0, "banana 3", [False, True, True]),  # the first one shows how long it takes
+        (False, 0.0, "banana 3", [False, False, False]),
+        (True, 0.01, "banana 3", [False, False, False]),
+        (True, 0.0, "banana 3 " * 50, [False, False, False]),
+    ],
+)
+async def test_a_short_prompt_that_comes_alone_is_decided_in_the_loop(
+    alone: bool, seconds: float, text: str, in_loop: list[bool]
+) -> None:
+    encoder = ThreadedLetters(seconds)
+    decider = Decider(Router(replace(priced(), encoder=encoder)))
+    decider.alone = lambda: alone
+    found = [await decider.decide(text) for _ in range(3)]
+    decider.close()
+    assert encoder.in_loop == in_loop
+    assert {one.score for one in found} == set(priced().score([text]))
+
+
+async def test_a_failure_in_the_loop_is_the_requests_own() -> None:
+    decider = Decider(Router(priced()))
+    decider.alone = lambda: True
+    await decider.decide("banana 3")
+    with pytest.raises(InputError, match="empty"):
+        await decider.decide(" ")
+    assert (await decider.decide("banana 3")).decision.familiar
+    decider.close()
 
 
 def test_the_cost_of_a_replay_has_a_95_percent_interval_over_its_prompts(saved: str, tmp_path: Path) -> None:

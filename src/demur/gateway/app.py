@@ -100,6 +100,7 @@ class Gateway:
         self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
         for role, up in upstreams.items():
             up.charge_ordinary = partial(self._charge_ordinary, role)
+        decider.alone = lambda: self.in_flight <= 1
         direct = {up.endpoint.model: role for role, up in upstreams.items()}
         check_aliases(settings.aliases, direct)
         stated: dict[Role, ServedModel | None] = {"weak": settings.weak, "strong": settings.strong}

@@ -1,14 +1,16 @@
 """Routing decisions off the event loop: prompts of concurrent requests are embedded together, in one worker thread.
 
 One thread with one BLAS and one ONNX thread: the event loop stays free, and two threads would slow each other down.
+A short prompt that comes alone is decided in the loop: handing it over and back takes longer than others would wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,11 +21,14 @@ import numpy as np
 
 from demur.errors import ArtifactError, DemurError
 from demur.gate.router import Router
+from demur.models.encoder import LetterEncoder, OnnxEncoder
 from demur.records import Sample
 from demur.routing.known_prompts import Looked
 from demur.routing.prompt_router import Decision, PromptRouter
 
 LARGEST_BATCH = 32
+SHORT_CHARACTERS = 400  # of a prompt that may be decided in the loop
+QUICK_SECONDS = 0.004  # that the last decision on one prompt has taken at most, else the next one is not in the loop
 
 
 class SlowDecisionError(RuntimeError):
@@ -59,6 +64,8 @@ class Decider:
 
     def __init__(self, router: Router, seconds: float = 5.0) -> None:
         self.router, self.seconds = router, seconds  # limit of one decision
+        self.alone: Callable[[], bool] = lambda: False  # whether no other request is under way
+        self._last = math.inf  # seconds of the last decision on one prompt
         self._waiting: deque[Asked] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
         self._busy = False
@@ -71,7 +78,10 @@ class Decider:
         """
         asked = Asked(text, time.perf_counter(), asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
-        self._start()
+        if self._is_quick(text):
+            self._decide_here()
+        else:
+            self._start()
         try:
             async with asyncio.timeout(self.seconds):
                 made = await asked.future
@@ -94,6 +104,24 @@ class Decider:
         work = partial(self.router.check, decision, text, samples, request=form, final=final)
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
+    def _is_quick(self, text: str) -> bool:
+        """Whether the only prompt that waits is decided in the loop. An encoder behind a network never is."""
+        if self._busy or len(self._waiting) > 1 or len(text) > SHORT_CHARACTERS or not self.alone():
+            return False
+        return self._last <= QUICK_SECONDS and isinstance(
+            self.router.prompt_router.encoder, OnnxEncoder | LetterEncoder
+        )
+
+    def _decide_here(self) -> None:
+        router, batch = self.router.prompt_router, [self._waiting.popleft()]
+        started, done = time.perf_counter(), batch[0].future.get_loop().create_future()
+        self._busy = True
+        try:
+            done.set_result(_score_batch(router, [batch[0].text]))
+        except Exception as error:
+            done.set_exception(error)
+        self._finish(router, batch, started, done)
+
     def _start(self) -> None:
         if self._busy or not self._waiting:
             return
@@ -110,6 +138,7 @@ class Decider:
         self._busy = False
         try:
             found = done.result()
+            self._last = found.embedded + found.scored if len(batch) == 1 else self._last
             looked = found.looked
             for one, score, familiar, untold in zip(batch, looked.scores, looked.familiar, looked.untold, strict=True):
                 if not one.future.done():  # otherwise its client has disconnected

@@ -236,6 +236,8 @@ class HeldConversations:
 
     def close(self) -> None:
         """Write what is still to be written, and close the database."""
+        if self._writing:
+            self._writing.cancel()
         self._thread.shutdown(wait=True)
         if self._later:
             with suppress(Exception):  # the database is away

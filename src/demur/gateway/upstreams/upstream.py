@@ -25,6 +25,7 @@ from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
 from demur.gateway.upstreams.breaker import Breaker
 from demur.gateway.upstreams.call_trace import TRACE, traced
 from demur.models.endpoint import Endpoint, authorization, secret
+from demur.models.prices import Price
 from demur.models.retries import backoff_seconds
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -54,7 +55,7 @@ class Upstream:
 
     def __init__(self, endpoint: Endpoint, settings: GatewaySettings, served: ServedModel | None = None) -> None:
         self.endpoint, self._retries = endpoint, settings.retries
-        self.price = endpoint.price  # looked up once: every request asks for it several times
+        self._priced: tuple[Endpoint, Price | None] = (endpoint, endpoint.price)
         self._drop, self._rename = (served.drop, served.rename) if served else ((), {})
         self.breaker = Breaker(
             settings.breaker_failures,
@@ -230,6 +231,13 @@ class Upstream:
         if self._session is None:
             raise RuntimeError(f"{self.endpoint.model} is asked before it was opened")
         return self._session
+
+    @property
+    def price(self) -> Price | None:
+        """The endpoint's price, looked up once: a request asks for it several times."""
+        if self._priced[0] is not self.endpoint:
+            self._priced = self.endpoint, self.endpoint.price
+        return self._priced[1]
 
     @property
     def healthy(self) -> bool:
