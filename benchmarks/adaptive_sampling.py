@@ -24,9 +24,9 @@ from demur.labels.pair_meanings import joint_clusters
 from demur.labels.settled import is_settled
 from demur.labels.sureness import calibrated_targets
 from demur.labels.targets import gain_targets
-from demur.meaning.declined_answers import says_nothing
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
+from demur.meaning.rules.declined_answers import says_nothing
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.prompts.grading import grade

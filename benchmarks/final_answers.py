@@ -1,7 +1,7 @@
 """What reading the final answer out of whole texts does to semantic entropy, on GSM8K, and whether it reads them right.
 
-The rules of `demur.meaning.final_answer` were written with the 400 questions of GPT-4 and Llama-2-13B in view; the
-answers of nine other models to 300 other questions were looked at only after. AUROC is of discrete semantic entropy
+The rules of `demur.meaning.rules.final_answer` were written with the 400 questions of GPT-4 and Llama-2-13B in view;
+the answers of nine other models to 300 other questions were looked at only after. AUROC is of discrete semantic entropy
 against the correctness of the first sample (of 10), 95 % interval over questions.
 """
 
@@ -15,7 +15,7 @@ from demur.evaluation.signals import auroc_draws
 from demur.labels.uncertainty import uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
-from demur.meaning.final_answer import said
+from demur.meaning.rules.final_answer import said
 from demur.prompts.amounts import last_amount
 from demur.records import FloatArray, IntArray
 from demur.statistics import auroc

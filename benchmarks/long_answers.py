@@ -33,7 +33,7 @@ from demur.labels.belief import PairShares, belief_weight, believed_gains, confi
 from demur.labels.targets import gain_targets
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
-from demur.meaning.final_answer import is_unread, stands_in
+from demur.meaning.rules.final_answer import is_unread, stands_in
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.catalogue import cache_folder

@@ -51,24 +51,26 @@ TESTS = {  # module -> the files that test it, the nearest first
     "measure/threshold.py": ("test_threshold.py",),
     "measure/watched_promise.py": ("test_watched_promise.py",),
     "meaning/clusters.py": ("test_clusters.py",),
-    "meaning/code.py": ("test_code.py",),
+    "meaning/rules/code.py": ("test_code.py",),
     "meaning/compare.py": ("test_code.py", "test_content.py", "test_entailment.py"),
-    "meaning/content.py": ("test_content.py",),
+    "meaning/rules/content.py": ("test_content.py",),
     "meaning/cross_encoder.py": ("test_entailment.py",),
-    "meaning/dates.py": ("test_rules.py",),
-    "meaning/declined_answers.py": ("test_declined_answers.py",),
+    "meaning/rules/dates.py": ("test_rules.py",),
+    "meaning/rules/declined_answers.py": ("test_declined_answers.py",),
     "meaning/distinct_answers.py": ("test_clusters.py", "test_saturated.py", "test_token_scores.py"),
     "meaning/entailment.py": ("test_entailment.py",),
-    "meaning/final_answer.py": ("test_final_answer.py",),
-    "meaning/known_languages.py": ("test_known_languages.py",),
-    "meaning/languages.py": ("test_languages.py",),
-    "meaning/lists.py": ("test_lists.py",),
+    "meaning/rules/final_answer.py": ("test_final_answer.py",),
+    "meaning/rules/known_languages.py": ("test_known_languages.py",),
+    "meaning/rules/languages.py": ("test_languages.py",),
+    "meaning/rules/lists.py": ("test_lists.py",),
     "meaning/long_pairs.py": ("test_entailment.py",),
     "meaning/meanings.py": ("test_from_samples.py", "test_run.py", "test_saturated.py"),
-    "meaning/normalise.py": ("test_rules.py", "test_grading.py"),
-    "meaning/programs.py": ("test_final_answer.py",),
-    "meaning/quantities.py": ("test_rules.py",),
-    "meaning/rules.py": ("test_rules.py",),
+    "meaning/rules/names.py": ("test_names.py",),
+    "meaning/rules/normalise.py": ("test_rules.py", "test_grading.py"),
+    "meaning/rules/programs.py": ("test_final_answer.py",),
+    "meaning/rules/quantities.py": ("test_rules.py",),
+    "meaning/rules/decide.py": ("test_rules.py",),
+    "meaning/rules/ranges.py": ("test_ranges.py",),
     "meaning/saturated.py": ("test_saturated.py",),
     "meaning/stated.py": ("test_state_answers.py",),
     "labels/batch_run.py": ("test_batch_files.py",),
@@ -107,11 +109,12 @@ TESTS = {  # module -> the files that test it, the nearest first
 }
 ROUNDING = "a tolerance against rounding"
 EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
-    "meaning/dates.py: return Quantity(Fraction(((hour % 12 + 12 * late) * 60 + minute) % 1440), TIME_OF_DAY, digits) "
+    "meaning/rules/dates.py: "
+    "return Quantity(Fraction(((hour % 12 + 12 * late) * 60 + minute) % 1440), TIME_OF_DAY, digits) "
     "-> return Quantity(Fraction(((((hour % 12) - (12 * late))) * 60 + minute) % 1440), TIME_OF_DAY, digits)": (
         "twelve hours less are twelve hours more, modulo a day"
     ),
-    'meaning/quantities.py: elif word == "hundred" and 0 < group < 100 and group % 10: # nineteen hundred -> '
+    'meaning/rules/quantities.py: elif word == "hundred" and 0 < group < 100 and group % 10: # nineteen hundred -> '
     'elif word == "hundred" and 0 < group < 101 and group % 10: # nineteen hundred': "100 % 10 is 0",
     "labels/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "
     "np.sqrt(tokens.shape[1])] -> parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.5) / "
@@ -122,8 +125,6 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "measure/certificate.py: if lost.mean() >= risk or high > MOST_PROMPTS: -> "
     "if lost.mean() >= risk or (high >= MOST_PROMPTS):": "only how far is searched before no number is enough",
     "measure/certificate.py: low = high // 2 -> low = high // 3": "bisection from a lower start ends at the same place",
-    "labels/targets.py: counts = [row.n if row.n > 1 else -1 for row in preferences] -> "
-    "counts = [row.n if row.n > 1 else -2 for row in preferences]": "no count of meanings is negative",
     "gate/staged.py: COSTED = 101 # thresholds at which a curve's cost is counted; between them it is interpolated -> "
     "COSTED = 102 # thresholds at which a curve's cost is counted; between them it is interpolated": "only how finely",
     "gate/gate.py: return float(value) if value > 1e-12 else 1.0 -> return float(value) if (value >= 1e-12) else 1.0": (
@@ -156,6 +157,11 @@ RENAMED = {"min": "max", "any": "all", "minimum": "maximum", "argmin": "argmax",
 RENAMED |= {"max": "min", "all": "any", "maximum": "minimum", "argmax": "argmin", "floor": "ceil", "mean": "sum"}
 
 
+def _folder(module: str) -> str:
+    """The stage of a module, "." on the first floor."""
+    return Path(module).parts[0] if "/" in module else "."
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One changed piece of a module's source."""
@@ -169,7 +175,7 @@ class Mutant:
 
     @property
     def folder(self) -> str:
-        return str(Path(self.module).parent)
+        return _folder(self.module)
 
 
 def mutants_of(module: str, source: bytes) -> list[Mutant]:
@@ -340,9 +346,9 @@ def drawn(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
 
 def left_out() -> list[str]:
     """Modules of the same folders that are not in TESTS: they read or ask something, or nobody has listed them yet."""
-    folders = {Path(name).parent for name in TESTS} - {Path()}
+    folders = {_folder(name) for name in TESTS} - {"."}
     every = {
-        str(path.relative_to(ROOT / SOURCE)) for folder in folders for path in (ROOT / SOURCE / folder).glob("*.py")
+        str(path.relative_to(ROOT / SOURCE)) for folder in folders for path in (ROOT / SOURCE / folder).rglob("*.py")
     }
     return sorted(name for name in every - TESTS.keys() if Path(name).name != "__init__.py")
 
@@ -405,7 +411,7 @@ def report(outcomes: dict[str, str], mutants: list[Mutant]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folders", default=",".join(dict.fromkeys(str(Path(name).parent) for name in TESTS)))
+    parser.add_argument("--folders", default=",".join(dict.fromkeys(map(_folder, TESTS))))
     parser.add_argument("--count", type=int, default=45, help="mutants per folder; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
@@ -417,7 +423,7 @@ def main() -> None:
     every = [
         one
         for name in TESTS
-        if str(Path(name).parent) in options.folders.split(",")
+        if _folder(name) in options.folders.split(",")
         for one in mutants_of(name, (ROOT / SOURCE / name).read_bytes())
     ]
     chosen = drawn(every, options.count, options.seed)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.meaning.declined_answers import declines
+from demur.meaning.rules.declined_answers import declines
 from demur.methods import KernelRidge
 from demur.models.encoder import load_encoder
 from demur.records import BoolArray, FloatArray

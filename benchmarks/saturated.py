@@ -27,7 +27,7 @@ from demur.meaning import saturated as search
 from demur.meaning.clusters import Scorer, meaning_clusters
 from demur.meaning.distinct_answers import DistinctAnswers
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
-from demur.meaning.languages import is_english
+from demur.meaning.rules.languages import is_english
 from demur.meaning.saturated import saturated
 from demur.records import EntailmentModel, FloatArray, IntArray, Sample
 from environment import ROOT, describe, on_one_thread, shared_rows

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from demur.meaning.code import code_of
 from demur.meaning.compare import entail
-from demur.meaning.rules import meaning_key, same_meaning
+from demur.meaning.rules.code import code_of
+from demur.meaning.rules.decide import meaning_key, same_meaning
 
 PAIRS = Path(__file__).parents[1] / "benchmarks" / "data"
 

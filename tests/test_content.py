@@ -8,9 +8,9 @@ import pytest
 
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.compare import entail
-from demur.meaning.content import says_the_same, unify
 from demur.meaning.entailment import exact_match
-from demur.meaning.final_answer import said_together
+from demur.meaning.rules.content import says_the_same, unify
+from demur.meaning.rules.final_answer import said_together
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from demur.meaning.clusters import meaning_clusters
-from demur.meaning.declined_answers import declines, says_nothing
 from demur.meaning.entailment import exact_match
-from demur.meaning.rules import ruling
+from demur.meaning.rules.decide import ruling
+from demur.meaning.rules.declined_answers import declines, says_nothing
 
 
 @pytest.mark.parametrize(

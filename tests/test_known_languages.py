@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from demur.meaning.known_languages import KnownLanguages
-from demur.meaning.languages import language_of
+from demur.meaning.rules.known_languages import KnownLanguages
+from demur.meaning.rules.languages import language_of
 from demur.methods import BY_NAME
 from demur.models.encoder import LetterEncoder
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.meaning.entailment import shipped_entailment
-from demur.meaning.languages import bare, is_english, language_of, numerals, without_question
+from demur.meaning.rules.languages import bare, is_english, language_of, numerals, without_question
 
 
 @pytest.mark.parametrize(

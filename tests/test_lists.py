@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from demur.meaning.final_answer import said
-from demur.meaning.lists import without_order
-from demur.meaning.rules import same_meaning
+from demur.meaning.rules.decide import same_meaning
+from demur.meaning.rules.final_answer import said
+from demur.meaning.rules.lists import without_order
 
 
 def same(question: str, a: str, b: str) -> bool | None:

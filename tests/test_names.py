@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from demur.meaning.rules import same_meaning
+from demur.meaning.rules.decide import same_meaning
 
 
 @pytest.mark.parametrize(

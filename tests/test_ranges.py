@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.meaning.ranges import parse_range
-from demur.meaning.rules import same_meaning
+from demur.meaning.rules.decide import same_meaning
+from demur.meaning.rules.ranges import parse_range
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from(["hours", "km", "%", "people"]))

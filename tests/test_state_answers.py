@@ -12,7 +12,7 @@ import demur
 import pairs
 from demur.config import LabelConfig, RunConfig
 from demur.errors import EndpointError, InputError
-from demur.meaning.final_answer import is_unread, stands_in
+from demur.meaning.rules.final_answer import is_unread, stands_in
 from demur.models.local import parse_model, with_price
 from demur.models.request import request_body
 from demur.records import SamplingSettings

@@ -17,8 +17,8 @@ from demur.errors import InputError
 from demur.evaluation.unusable_answers import unusable_sentence
 from demur.labels.unknown import why_unknown
 from demur.meaning.clusters import meaning_clusters
-from demur.meaning.code import canonical_code, code_of
-from demur.meaning.rules import ruling, same_meaning
+from demur.meaning.rules.code import canonical_code, code_of
+from demur.meaning.rules.decide import ruling, same_meaning
 from demur.models.client import EndpointClient
 from demur.models.encoder import LetterEncoder
 from demur.models.endpoint import Endpoint

@@ -32,8 +32,8 @@ from demur.labels.unknown import (
     write_unknown,
 )
 from demur.meaning.entailment import exact_match, reader_of, reads_any
-from demur.meaning.languages import is_english
 from demur.meaning.meanings import Meanings
+from demur.meaning.rules.languages import is_english
 from demur.measure.threshold import Calibration, share_of_scored
 from demur.methods import BY_NAME
 from demur.prompts.tool_calls import calls_of

@@ -23,8 +23,8 @@ from sources import HARD, SECOND, hand_written, judged, measured_half
 from demur.meaning.clusters import ENTAILMENT, strictly_entails
 from demur.meaning.cross_encoder import OnnxEntailment
 from demur.meaning.entailment import SAMPLED_SHARE, SHIPPED, TRAINED_LENGTH, at_share, shipped_entailment
-from demur.meaning.normalise import exact_key
-from demur.meaning.rules import same_meaning
+from demur.meaning.rules.decide import same_meaning
+from demur.meaning.rules.normalise import exact_key
 from demur.records import BoolArray, EntailmentModel, FloatArray, IntArray
 from demur.statistics import auroc, interval
 

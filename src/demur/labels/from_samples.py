@@ -51,9 +51,9 @@ from demur.labels.unknown import (
     unknown_notes,
     why_unknown,
 )
-from demur.meaning.declined_answers import says_nothing
 from demur.meaning.entailment import reader_of
 from demur.meaning.meanings import Meanings
+from demur.meaning.rules.declined_answers import says_nothing
 from demur.records import BoolArray, Encoder, FloatArray, IntArray, Preference, Prompt, Sample
 from demur.sampling.pair import PairSamples
 

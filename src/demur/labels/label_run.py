@@ -25,7 +25,7 @@ from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
-from demur.meaning.declined_answers import declines, says_nothing
+from demur.meaning.rules.declined_answers import declines, says_nothing
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.prompts.grading import grade, quality

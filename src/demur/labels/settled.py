@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from demur.labels.pair_meanings import joint_clusters
-from demur.meaning.declined_answers import says_nothing
 from demur.meaning.meanings import Meanings
+from demur.meaning.rules.declined_answers import says_nothing
 from demur.records import IntArray, Prompt
 from demur.sampling.rounds import PairSamples
 

@@ -52,9 +52,9 @@ def meaning_clusters(
     """Cluster every prompt's answers by meaning, their pairs batched across prompts.
 
     ``questions`` (or None) are put before both sides, one space between. With ``rules``, an answer of more than a few
-    words is compared by the final answer that it states, where one can be read (`demur.meaning.final_answer`), and
-    numbers, dates and units are decided by rule first; without, only identical answers are merged without the model.
-    Calls of tools are compared by structure either way: no language model reads them.
+    words is compared by the final answer that it states, where one can be read (`demur.meaning.rules.final_answer`),
+    and numbers, dates and units are decided by rule first; without, only identical answers are merged without the
+    model. Calls of tools are compared by structure either way: no language model reads them.
     Empty answers are one meaning of their own. Each round peels off one cluster per prompt: its leader is the first
     answer left, so exactly the pairs of first-fit are compared. Raises InputError for an entailment that returns
     anything but probabilities of shape (n, 3), or for questions and answers that are not texts.

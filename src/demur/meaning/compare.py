@@ -11,9 +11,9 @@ from pathlib import Path
 from demur.config import LabelConfig
 from demur.meaning.clusters import checked_probabilities, strictly_entails
 from demur.meaning.entailment import for_samples, open_plain, reader_of
-from demur.meaning.final_answer import said, said_together
-from demur.meaning.normalise import is_empty
-from demur.meaning.rules import ruling
+from demur.meaning.rules.decide import ruling
+from demur.meaning.rules.final_answer import said, said_together
+from demur.meaning.rules.normalise import is_empty
 from demur.prompts.tool_calls import calls_of
 from demur.records import Entailment
 from demur.store import EntailmentScores, Store

@@ -18,7 +18,7 @@ import numpy as np
 from demur.errors import ModelError
 from demur.meaning.clusters import CONTRADICTION, ENTAILMENT, NEUTRAL, checked_probabilities
 from demur.meaning.long_pairs import kept_tokens, shared, shorten
-from demur.meaning.normalise import without_invisible
+from demur.meaning.rules.normalise import without_invisible
 from demur.models.catalogue import sha256_of
 from demur.records import FloatArray, IntArray, content_hash
 from demur.store import Pair

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from demur.meaning.final_answer import said_together
-from demur.meaning.normalise import is_empty
-from demur.meaning.rules import calls_meaning, decide, read_answer
+from demur.meaning.rules.decide import calls_meaning, decide, read_answer
+from demur.meaning.rules.final_answer import said_together
+from demur.meaning.rules.normalise import is_empty
 from demur.prompts.tool_calls import calls_of
 
 Pair = tuple[str, str]

@@ -20,8 +20,8 @@ from demur.errors import EndpointError, InputError, ModelError, PromptRefusedErr
 from demur.event_loop import one_loop
 from demur.meaning.clusters import checked_probabilities
 from demur.meaning.cross_encoder import SHORT, OnnxEntailment, onnx_identity
-from demur.meaning.languages import is_english
-from demur.meaning.normalise import exact_key
+from demur.meaning.rules.languages import is_english
+from demur.meaning.rules.normalise import exact_key
 from demur.models.catalogue import catalogue, sha256_of
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint

@@ -121,6 +121,7 @@ class Meanings:
 
 @cache
 def deciding_code() -> str:
-    """A hash of this folder's modules, so that stored meanings are not used again after a rule has changed."""
-    modules = {each.name: each for each in (files("demur") / "meaning").iterdir() if each.name.endswith(".py")}
-    return content_hash([modules[name].read_text(encoding="utf-8") for name in sorted(modules)])
+    """A hash of what decides here, so that stored meanings are not used again after a rule has changed."""
+    here = files("demur") / "meaning"
+    texts = {f"{folder.name}/{each.name}": each for folder in (here, here / "rules") for each in folder.iterdir()}
+    return content_hash([texts[name].read_text("utf-8") for name in sorted(texts) if name.endswith((".py", ".json"))])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from demur.meaning.final_answer import is_unread, stands_in
+from demur.meaning.rules.final_answer import is_unread, stands_in
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample
 from demur.sampling.statements import Text, stored_statements

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.meaning.known_languages import KnownLanguages
+from demur.meaning.rules.known_languages import KnownLanguages
 from demur.records import BoolArray, FloatArray
 from demur.routing.known_lengths import KnownLengths
 

@@ -17,7 +17,7 @@ from demur.errors import InputError
 from demur.labels.targets import Delta, hard_targets
 from demur.labels.uncertainty import AS_PRINTED
 from demur.labels.unknown import UnknownPrompt
-from demur.meaning.known_languages import KnownLanguages
+from demur.meaning.rules.known_languages import KnownLanguages
 from demur.measure.probability import fit_curve
 from demur.methods import BY_NAME, KNN, SimilarityWeighted
 from demur.methods.classifier import Classifier

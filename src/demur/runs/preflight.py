@@ -10,7 +10,7 @@ from pathlib import Path
 
 from demur.config import DEFINITION_NAMES, METHOD_NAMES, RunConfig
 from demur.errors import InputError
-from demur.meaning.known_languages import AUTO
+from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
 from demur.models.encoder import LetterEncoder, encoder_names
 from demur.models.local import parse_model

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from demur.meaning.known_languages import AUTO
+from demur.meaning.rules.known_languages import AUTO
 from demur.models.prices import length_ratio, serving_cost
 from demur.records import Preference
 from demur.runs.run import Run

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from demur.config import RUN_RECORD, ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.meaning.entailment import meaning_identity, open_entailment, own_name
-from demur.meaning.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.meanings import Meanings
+from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.stated import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
 from demur.models.allowed import AllowedEndpoints, run_endpoints

@@ -3,7 +3,7 @@
 Texts of several sentences differ in wording though they answer alike, so semantic entropy on them is mostly of style.
 Where no rule reads the final answer, the model that wrote the text is asked to state it: greedy, three examples, at
 most `STATED_TOKENS` tokens. A model asked so sometimes answers by itself: what it states must stand in its text, else
-the whole text is compared as before (`demur.meaning.final_answer.stands_in`).
+the whole text is compared as before (`demur.meaning.rules.final_answer.stands_in`).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
-from demur.meaning.languages import COMBINED, LONGEST, numerals
+from demur.meaning.rules.languages import COMBINED, LONGEST, numerals
 
 MOST_READ = 4096  # answers that are remembered as read
 FEWEST_SHARED = 3  # letters that two forms of a word begin with
@@ -263,6 +263,6 @@ def _has(text: str, role: str) -> bool:
 @cache
 def _list(role: str) -> frozenset[str]:
     """Words that have a role in some language."""
-    known = json.loads((files("demur") / "meaning" / "function_words.json").read_text(encoding="utf-8"))[role]
+    known = json.loads((files("demur") / "meaning" / "rules" / "function_words.json").read_text(encoding="utf-8"))[role]
     texts = (word for line in known.values() for word in line.split()) if isinstance(known, dict) else known
     return frozenset(texts)

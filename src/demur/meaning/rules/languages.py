@@ -208,7 +208,7 @@ def _chinese_number(text: str) -> str:
 @cache
 def _number_words() -> dict[str, int]:
     """Number words of other languages than English, up to a thousand, without those that are other words elsewhere."""
-    known = json.loads((files("demur") / "meaning" / "number_words.json").read_text(encoding="utf-8"))
+    known = json.loads((files("demur") / "meaning" / "rules" / "number_words.json").read_text(encoding="utf-8"))
     return {word: int(number) for number, words in known.items() for word in words}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from demur.meaning.normalise import is_empty
+from demur.meaning.rules.normalise import is_empty
 
 MOST_WORDS = 60  # of a refusal with its reasons
 _APOLOGY = r"(?:(?:i['’]?m|i am|we['’]?re|we are)? ?(?:really |very |so |terribly )?sorry|i apologi[sz]e|unfortunately)"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from demur.meaning.names import without_title
-from demur.meaning.quantities import ONE_OF
+from demur.meaning.rules.names import without_title
+from demur.meaning.rules.quantities import ONE_OF
 
 ORDINAL_WORDS = (
     *("first", "second", "third", "fourth", "fifth", "sixth"),

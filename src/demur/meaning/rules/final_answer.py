@@ -13,12 +13,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from demur.meaning.code import code_of
-from demur.meaning.content import unify
-from demur.meaning.declined_answers import declines
-from demur.meaning.languages import bare, is_english
-from demur.meaning.lists import without_order
-from demur.meaning.programs import is_program, program_value
+from demur.meaning.rules.code import code_of
+from demur.meaning.rules.content import unify
+from demur.meaning.rules.declined_answers import declines
+from demur.meaning.rules.languages import bare, is_english
+from demur.meaning.rules.lists import without_order
+from demur.meaning.rules.programs import is_program, program_value
 from demur.prompts.tool_calls import calls_of
 from demur.prompts.words import says
 

@@ -1,7 +1,7 @@
 """The languages of the training prompts: they choose the encoder, and a prompt in another language is unfamiliar.
 
-Languages are told by rule and by a small detector (`demur.meaning.languages.language_of`); of very short prompts none
-is known.
+Languages are recognised by rule and by a small detector (`demur.meaning.rules.languages.language_of`); of very short
+prompts none is known.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.meaning.languages import language_of
+from demur.meaning.rules.languages import language_of
 from demur.records import BoolArray
 
 KEY = "languages"  # in a router's record
