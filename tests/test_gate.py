@@ -321,7 +321,7 @@ def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: P
     again = Router.load(tmp_path, encoder=LetterEncoder())
     assert again.gate == router.gate
     assert again.active
-    weak, strong = believed_quality(again, ["question 7"])
+    weak, strong = believed_quality(again, ["question 7"], again.score(["question 7"]))
     assert weak[0] < strong[0]
     other = trained_on_world(tells=False, seed=5)
     other.prompt_router.save(tmp_path)

@@ -26,7 +26,7 @@ from demur.evaluation.signals import signals
 from demur.gate.router import Router
 from demur.models.encoder import LetterEncoder
 from demur.runs import run as opened
-from pairs import Pair, running_pair, write_questions
+from pairs import Answerer, Pair, running_pair, strong, weak, write_questions
 
 RUNNER = CliRunner()
 SAID = Headline(0.5, True, 86, "test prompts", 0.31, (0.812, 0.741, 0.868), 0.899, False, 0.0704, 0.22, 0.06)
@@ -66,6 +66,10 @@ def test_the_headline_in_words() -> None:
     [
         ({"calibrated": False}, "At the threshold before calibration 69%"),
         ({"believed": True}, "believed quality .81 of .90"),
+        (
+            {"gate": True, "judged": 60},
+            r"\(86 test prompts, the gate as expected; quality of the 60 that can be told\)",
+        ),
         ({"quality": None}, r"quality not known, \$0.07"),
         ({"usd": 0.275}, r"\$0.28 instead of \$0.22 per 1,000 \(costs 25% more\)"),
         ({"usd": 0.0, "usd_strong": 0.0}, r"\$0.00 per 1,000"),
@@ -101,6 +105,32 @@ def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pa
     assert found.headline.quality
     assert found.headline.quality[0] == pytest.approx(0.5 + found.headline.strong_share, abs=0.1)
     assert found.headline.sentence in page(found)
+
+
+def open_ended(answers: Answerer, name: str) -> Answerer:
+    """The same, but asked for a text another one each time: nothing tells which model is better."""
+    return lambda prompt, seed: f"{name} {seed}" if prompt.startswith("Write") else answers(prompt, seed)
+
+
+def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Path) -> None:
+    prompts = write_questions(tmp_path / "prompts.jsonl", gold=False)
+    with prompts.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"prompt": f"Write text {i}."}) + "\n" for i in range(20))
+    run = str(tmp_path / "run")
+    with running_pair(answers=(open_ended(weak, "a"), open_ended(strong, "b"))) as other:
+        demur.sample(prompts, **other.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic",), serve="logistic")
+    set_to = demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5, anyway=True)
+    said = demur.replay(prompts, router=f"{run}/router").headline
+    with opened.open_run(load_run(run)) as found:
+        shown = evaluate_held_out(found).headline
+    assert replace(said, on="") == replace(shown, on="")
+    assert (said.prompts, said.judged) == (80, 60)
+    # The 20 texts go to the strong model, and so do half of all prompts, as was asked: 20 of the 60 others.
+    assert said.strong_share == set_to.strong_share == pytest.approx(0.5)
+    assert said.judged_share == pytest.approx(20 / 60)
+    assert said.sentence.endswith("(80 prompts; quality of the 60 that can be told)")
 
 
 def test_the_operating_point_is_marked_on_the_curve(tmp_path: Path, pair: Pair) -> None:

@@ -162,7 +162,7 @@ def as_json(value: Any) -> None:
 
 def evaluation(found: Evaluation, folder: Path | None = None, *, verbose: bool = False) -> None:
     """The headline, the table of routers, the findings, and the path of the report."""
-    out.print(found.headline.sentence, markup=False)
+    lines([found.headline.sentence, *filter(None, [found.verdict])])
     table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
@@ -295,9 +295,9 @@ def outcome(found: Outcome) -> None:
     else:
         out.print(found.headline.sentence, markup=False)
         out.print("no test prompt has gold answers: the quality is believed; grade some by hand with `demur grade`")
+        if found.verdict:
+            out.print(found.verdict.sentence, markup=False)
     calibration(found.calibration, f"{found.folder}/router")
-    if found.verdict:
-        out.print(found.verdict.sentence, markup=False)
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> None:

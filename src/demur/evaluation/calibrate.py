@@ -85,8 +85,8 @@ def calibrate(
     check_learned(prompt_router.record, router, anyway=anyway)
     texts = [prompt.text for prompt in load_prompts(prompts)]
     gate = loaded.gate if loaded.active else None
-    looked, forced = prompt_router.look_at(texts), prompt_router.forced_role
-    staged = loaded.expected(looked.scores, gate)  # the very scores that the router will decide by
+    looked, forced = prompt_router.look_held_out(texts), prompt_router.forced_role
+    staged = loaded.expected(looked.scores, gate)
     told = ~looked.unknown if forced else np.ones(len(texts), dtype=bool)
     strong, weak = (int((~told).sum()) if forced == role else 0 for role in ("strong", "weak"))
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
@@ -103,7 +103,7 @@ def calibrate(
     elif criterion.keep_quality is not None:
         check_belief(prompt_router.record, looked.unknown)
         known = [text for text, one in zip(texts, told, strict=True) if one]
-        estimates = believed_quality(loaded, known)
+        estimates = believed_quality(loaded, known, looked.scores[told])
         found = threshold_for_quality(staged.final[told], *estimates, criterion.keep_quality, on=on)
     else:
         share = share_of_scored(criterion.share, int(told.sum()), strong, weak)

@@ -13,13 +13,13 @@ from demur.evaluation.headline import headline
 from demur.evaluation.results import (
     Evaluation,
     TestSet,
-    chance_warnings,
     evaluate_router,
     examples,
     first_quality,
     grade_test_set,
     quality_warnings,
     reliability_of,
+    verdict_by_grades,
 )
 from demur.evaluation.unusable_answers import unusable_sentence
 from demur.gate.router import Router
@@ -34,6 +34,7 @@ from demur.prompts.grading import grade
 from demur.records import Encoder, FloatArray, Preference
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_hard, train_same_entropies
+from demur.routing.verdict import recorded
 from demur.runs.lineage import outdated
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
@@ -86,7 +87,6 @@ def evaluate_run(run: Run) -> Evaluation | None:
         warnings=(
             *outdated(config.folder),
             *quality_warnings(test),
-            *chance_warnings(next(row for row in (*rows, *staged) if row.router == serves), len(prompts)),
             *label_warnings(targets, saturation_of(preferences, read_unknown(config.folder / UNKNOWN_FILE))),
         ),
         pricing=prices,
@@ -96,6 +96,9 @@ def evaluate_run(run: Run) -> Evaluation | None:
         notes=record_of(run, preferences),
         trials=loaded.trials,
         remarks=loaded.lines[1:],
+        verdict=verdict_by_grades(
+            next(row for row in (*rows, *staged) if row.router == serves), len(prompts), recorded(served.record)
+        ),
         reliability=reliability_of(served, test),
     )
 

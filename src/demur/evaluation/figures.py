@@ -84,7 +84,8 @@ def _mark_operating_point(axes: Any, found: Evaluation) -> None:
     headline = found.headline
     if headline.quality is None:
         return
-    share, quality = 100 * headline.strong_share, headline.quality[0]
+    share = headline.strong_share if headline.judged_share is None else headline.judged_share
+    share, quality = 100 * share, headline.quality[0]
     axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=9, zorder=5, label="served at its threshold")
 
 

@@ -48,7 +48,8 @@ def measure_gate(
         rows.append(EvaluationRow(f"{served} + gate", staged_curve(staged, drafted, test.strong_quality, costs)))
         if router.active:
             findings.append(
-                f"on the answers that were sampled, at its threshold, it {staged.use(router.threshold).sentence}"
+                f"at its threshold, on the answers that were sampled (the first line is what is expected before any is "
+                f"seen), it {staged.use(router.threshold).sentence}"
             )
             quality, best = drafted, staged.final
     if test.strong_quality.mean() > test.weak_quality.mean():

@@ -1,7 +1,9 @@
 """What a router does at its threshold, in one line: how many calls stay local, what that costs, what quality is kept.
 
-One function for every command that prints it, so that they agree on the same prompts. Of a router with a gate it is
-what the gate is expected to do before any answer is seen; `demur evaluate` also shows what it did on sampled answers.
+One function for every command that prints it, so that they agree on the same prompts: training prompts are scored by
+fits that did not see them, share and cost are of all prompts, believed quality is of those that can be told. Of a
+router with a gate it is what the gate is expected to do before any answer is seen; `demur evaluate` also shows what it
+did on sampled answers.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.calibrate import check_belief
-from demur.gate.believed_quality import believed_at
+from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
 from demur.gate.staged import Use
-from demur.records import FloatArray, IntArray
+from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known_prompts import Looked
 from demur.statistics import interval
 
@@ -40,6 +42,9 @@ class Headline:
     usd_strong: float | None  # of always-strong
     usd_strong_part: float | None  # what the strong model's answers cost of it
     unpriced: tuple[str, ...] = ()  # models whose price is unknown
+    judged: int | None = None  # prompts that `quality` is of; None: all
+    judged_share: float | None = None  # the strong share of those; None: as of all
+    gate: bool = False  # a gate takes part, as it is expected to decide
 
     @property
     def saved(self) -> float | None:
@@ -51,7 +56,12 @@ class Headline:
         """The result as one sentence."""
         name = "this threshold" if self.calibrated else "the threshold before calibration"
         local = f"At {name} {1 - self.strong_share:.0%} of calls stay local"
-        return f"{local}, {self._quality}, {self._cost} ({self.prompts:,} {self.on})"
+        return f"{local}, {self._quality}, {self._cost} ({self._of})"
+
+    @property
+    def _of(self) -> str:
+        told = "" if self.judged is None else f"; quality of the {self.judged:,} that can be told"
+        return f"{self.prompts:,} {self.on}{', the gate as expected' if self.gate else ''}{told}"
 
     @property
     def _quality(self) -> str:
@@ -103,9 +113,10 @@ def headline(
     stand on; ``usd`` of one answer where it is known for each prompt, else as the labelling samples let expect.
     """
     use = expected_use(router, looked, threshold)
-    found = quality or _believed(router, looked)
+    judged = np.ones(len(texts), dtype=bool) if quality else ~looked.unknown
+    found = quality or _believed(router, looked, texts)
     costs = usd or expected_costs(router, texts)
-    return _headline(router, use, found, costs, believed=quality is None, on=on, threshold=threshold)
+    return _headline(router, use, found, judged, costs, believed=quality is None, on=on, threshold=threshold)
 
 
 def expected_use(router: Router, looked: Looked, threshold: float | None = None) -> Use:
@@ -115,36 +126,41 @@ def expected_use(router: Router, looked: Looked, threshold: float | None = None)
     return router.expected(looked.scores, router.serving_gate).use(at).sent(looked.unknown, prompts.forced_role)
 
 
-def training_headline(
-    router: Router, *, rows: IntArray | None = None, quality: Pair | None = None, on: str = "training prompts, held out"
-) -> Headline:
-    """A router on its training prompts (or those ``rows`` of them), each by a fit that did not see it.
-
-    ``quality`` where these are graded; else it is the believed one.
-    """
+def training_headline(router: Router) -> Headline:
+    """A router on all prompts that it was to learn from, each by a fit that did not see it; quality is believed."""
     prompts = router.prompt_router
-    at = np.arange(len(prompts.training)) if rows is None else rows
-    use = router.expected(prompts.training_scores[at], router.serving_gate).use(router.threshold)
-    believed = quality is None
-    if quality is None and router.beliefs is not None:
-        quality = (router.beliefs[0][at], router.beliefs[1][at])
-    costs = expected_costs(router, [prompts.training[i].prompt for i in at])
-    return _headline(router, use, quality, costs, believed=believed, on=on, threshold=None)
+    texts, scores = [one.prompt for one in prompts.training], prompts.training_scores
+    reasons = [""] * len(texts)
+    if prompts.unknown:
+        untold = [one.prompt for one in prompts.unknown.prompts]
+        scores = np.concatenate([scores, prompts.score_vectors(prompts.unknown.vectors, untold)])
+        texts, reasons = [*texts, *untold], [*reasons, *(one.reason for one in prompts.unknown.prompts)]
+    looked = Looked(scores, np.ones(len(texts), dtype=bool), reasons)
+    return headline(router, looked, texts, on="training prompts, held out")
+
+
+def graded_headline(router: Router, rows: IntArray, quality: Pair) -> Headline:
+    """A router on the ``rows`` of its training prompts that a person has graded, each by a fit that did not see it."""
+    prompts = router.prompt_router
+    texts = [prompts.training[i].prompt for i in rows]
+    looked = Looked(prompts.training_scores[rows], np.ones(len(rows), dtype=bool), [""] * len(rows))
+    return headline(router, looked, texts, on="training prompts graded by hand, held out", quality=quality)
 
 
 def _headline(
     router: Router,
     use: Use,
     quality: Pair | None,
+    judged: BoolArray,
     usd: Costs,
     *,
     believed: bool,
     on: str,
     threshold: float | None,
 ) -> Headline:
-    """From what happens to each of n prompts at a threshold."""
+    """From what happens to each of n prompts at a threshold; quality counts where ``judged``, (n,)."""
     prompts, strong = router.prompt_router, use.strong.mean(axis=1)
-    routed = None if quality is None else strong * quality[1] + (1 - strong) * quality[0]
+    routed = None if quality is None else (strong * quality[1] + (1 - strong) * quality[0])[judged]
     weak_usd, strong_usd = usd
     known = weak_usd is not None and strong_usd is not None
     return Headline(
@@ -154,11 +170,14 @@ def _headline(
         on=on,
         strong_share=float(strong.mean()),
         quality=None if routed is None else (float(routed.mean()), *interval(routed)),
-        strong_quality=None if quality is None else float(quality[1].mean()),
+        strong_quality=None if quality is None else float(quality[1][judged].mean()),
         believed=believed,
         usd=1000 * float(use.cost(weak_usd, strong_usd).mean()) if known else None,  # type: ignore[arg-type]
         usd_strong=None if strong_usd is None else 1000 * float(strong_usd.mean()),
         usd_strong_part=None if strong_usd is None else 1000 * float((strong * strong_usd).mean()),
+        judged=None if judged.all() or quality is None else int(judged.sum()),
+        judged_share=None if judged.all() else float(strong[judged].mean()),
+        gate=router.serving_gate is not None,
         unpriced=tuple(name for name, cost in ((prompts.weak, weak_usd), (prompts.strong, strong_usd)) if cost is None),
     )
 
@@ -170,10 +189,10 @@ def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
     return weak, strong
 
 
-def _believed(router: Router, looked: Looked) -> Pair | None:
+def _believed(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
     """Both models' believed quality; None where belief has nothing to stand on."""
     try:
         check_belief(router.prompt_router.record, looked.unknown)
-        return believed_at(router, looked.scores)
+        return believed_quality(router, texts, looked.scores)
     except InputError:
         return None

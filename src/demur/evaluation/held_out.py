@@ -13,8 +13,8 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_served
 from demur.evaluation.grades import GRADES_FILE, read_grades
-from demur.evaluation.headline import Pair, expected_costs, training_headline
-from demur.evaluation.results import Evaluation, EvaluationRow, Example, chance_warnings
+from demur.evaluation.headline import Pair, expected_costs, graded_headline, training_headline
+from demur.evaluation.results import Evaluation, EvaluationRow, Example, verdict_by_grades
 from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
@@ -81,27 +81,23 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
         strong=served.strong,
         rows=tuple(curves),
         served=config.router.served,
-        headline=training_headline(
-            loaded,
-            rows=rows,
-            quality=quality if graded else None,
-            on="training prompts graded by hand, held out" if graded else "training prompts, held out",
-        ),
+        headline=graded_headline(loaded, rows, quality) if graded else training_headline(loaded),
         preferences=tuple(preferences),
         examples=_examples(run, served, rows, quality),
         warnings=(
             *outdated(config.folder),
-            *(chance_warnings(row, len(rows)) if quality[1].mean() > quality[0].mean() else _no_gap(quality)),
+            *(_no_gap(quality) if quality[1].mean() <= quality[0].mean() else ()),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, means[0], means[1], config.strong_share),
         usd_alone=(_per_1000(means[0]), _per_1000(means[1])),
-        findings=(*([verdict.sentence] if verdict else []), told, loaded.sentence),
+        findings=(told, loaded.sentence),
         notes=record_of(run, preferences),
         trials=loaded.trials,
         remarks=loaded.lines[1:],
         believed=not graded,
+        verdict=verdict_by_grades(row, len(rows), verdict) if graded else verdict.sentence if verdict else "",
     )
 
 

@@ -101,7 +101,7 @@ def replay(
     graded = read_graded(file) if Path(file).is_file() and _is_graded(Path(file)) else None
     texts = list(graded.prompts) if graded else [prompt.text for prompt in load_prompts(file)]
     used = prompt_router.threshold if threshold is None else threshold
-    looked = prompt_router.look_at(texts)
+    looked = prompt_router.look_held_out(texts)
     use = expected_use(loaded, looked, used)
     strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
     quality = None

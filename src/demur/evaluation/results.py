@@ -20,6 +20,9 @@ from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
 from demur.routing.prompt_router import Neighbour, PromptRouter
+from demur.routing.verdict import Verdict
+
+RANDOM = 0.5  # APGR of random routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Evaluation:
     trials: tuple[ExtraSamplesTrial, ...] = ()  # the gate with each number of extra samples
     remarks: tuple[str, ...] = ()  # on streams, and groups of prompts where the weak model is better
     believed: bool = False  # no prompt is graded: quality is what the strong model's own samples believe
+    verdict: str = ""  # whether the served router is better than random; empty: there is no gap to recover
     reliability: Reliability | None = None  # of the served router's scores; None: they are not probabilities
 
     @property
@@ -183,14 +187,31 @@ def quality_warnings(test: TestSet) -> tuple[str, ...]:
     )
 
 
-def chance_warnings(row: EvaluationRow, n: int) -> tuple[str, ...]:
-    """A sentence where the interval of a router's APGR on ``n`` prompts holds .5, what random routing reaches."""
+def verdict_by_grades(row: EvaluationRow, n: int, label_free: Verdict | None) -> str:
+    """Whether a router is better than random on ``n`` graded prompts, and what its training said without them.
+
+    One sentence with one verdict, the grades': they are the stronger evidence, since the other one goes by what is
+    believed. Empty where there is no gap to recover.
+    """
     low, high = row.curve.interval("apgr")
-    if not low <= 0.5 <= high:
-        return ()
+    if math.isnan(row.curve.apgr):
+        return ""
+    figures = f"APGR {row.curve.apgr:.3f} [{low:.3f}, {high:.3f}] on {n:,} graded prompts, random .500"
+    if low > RANDOM:
+        without = "" if label_free is None or label_free.learned else _told_by_grades_alone(label_free)
+        return f"{row.router} is better than random: {figures}{without}"
+    if high < RANDOM:
+        return f"{row.router} is worse than random: {figures}; do not serve it"
+    few = math.ceil(n * ((high - low) / 2 / (row.curve.apgr - RANDOM)) ** 2) if row.curve.apgr > RANDOM else None
+    more = f"; about {max(few, n + 1):,} would show an APGR of this size" if few else ""
+    return f"{row.router} cannot be distinguished from random: {figures}{more}"
+
+
+def _told_by_grades_alone(label_free: Verdict) -> str:
+    figures = f"{label_free.gain:+.3f} [{label_free.low:+.3f}, {label_free.high:+.3f}] of believed gain"
     return (
-        f"{row.router} cannot be distinguished from random here: its APGR is {row.curve.apgr:.3f} [{low:.3f}, "
-        f"{high:.3f}] on {n} prompts, and random routing reaches .500",
+        f"; its {label_free.n:,} training prompts alone, without grades, do not show it ({figures}), so "
+        "`calibrate` and `serve` ask for --anyway"
     )
 
 

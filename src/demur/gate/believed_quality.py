@@ -11,16 +11,23 @@ from demur.gate.router import Router
 from demur.records import FloatArray
 
 
-def believed_quality(router: Router, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+def believed_quality(router: Router, prompts: Sequence[str], scores: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(n,) believed accuracy of the weak and of the strong model's answers, by the strong model's samples; label-free.
 
-    The mean over the training prompts with the nearest held-out scores. Raises InputError without samples.
+    Of a training prompt its own; of another with score ``scores`` (n,) the mean over the training prompts with the
+    nearest held-out scores. Raises InputError without samples.
     """
-    return believed_at(router, router.prompt_router.score(list(prompts)))
+    weak, strong = believed_at(router, scores)
+    own = {one.prompt: i for i, one in enumerate(router.prompt_router.training)}
+    assert router.beliefs is not None  # else it has raised
+    for row, text in enumerate(prompts):
+        if text in own:
+            weak[row], strong[row] = router.beliefs[:, own[text]]
+    return weak, strong
 
 
 def believed_at(router: Router, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The same of prompts with these scores, (n,)."""
+    """The same of new prompts with these scores, (n,)."""
     if router.beliefs is None:
         raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
     known = router.prompt_router.training_scores

@@ -156,6 +156,14 @@ class PromptRouter:
         """Scores of prompts, which of them are familiar, and which are unknown. Raises InputError."""
         return self.look_at_vectors(self._encode(prompts), prompts)
 
+    def look_held_out(self, prompts: Sequence[str]) -> Looked:
+        """The same, training prompts by fits that did not see them: prompts like them will be scored so, while a
+        method's scores of what it learned from lie further apart."""
+        looked, at = self.look_at(prompts), {one.prompt: i for i, one in enumerate(self.training)}
+        held_out = [self.training_scores[at[text]] if text in at else None for text in prompts]
+        scores = [one if one is not None else seen for one, seen in zip(held_out, looked.scores, strict=True)]
+        return replace(looked, scores=np.array(scores, dtype=float))
+
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
         """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, in length and
         language too."""
