@@ -153,7 +153,7 @@ def test_what_is_not_a_router_is_refused(tmp_path: Path) -> None:
         load()
     make().save(tmp_path / "r")
     damage_description(tmp_path / "r", demur_format=7)
-    with pytest.raises(ArtifactError, match="format 7, this demur reads 2; upgrade"):
+    with pytest.raises(ArtifactError, match="format 7, this demur reads 3; upgrade"):
         load()
     make().save(tmp_path / "r")
     damage_description(tmp_path / "r", method="forest")

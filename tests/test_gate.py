@@ -530,7 +530,7 @@ def test_prompts_that_go_to_one_model_are_neither_checked_nor_sampled_again() ->
     use = Use(np.array([[True], [False], [False]]), np.ones((3, 1), dtype=bool), np.full((3, 1), 2))
     some = np.array([True, True, False])
     for role, strong in (("strong", [True, True, False]), ("weak", [False, False, False])):
-        sent = use.sent(some, role)  # type: ignore[arg-type]
+        sent = use.sent(some, role)
         assert sent.strong[:, 0].tolist() == strong
         assert sent.checked[:, 0].tolist() == [False, False, True]
         assert sent.extra[:, 0].tolist() == [0, 0, 2]

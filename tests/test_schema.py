@@ -130,8 +130,8 @@ def table_of(schema: dict[str, Any]) -> dict[str, Any]:
 def keys(record: type[Any], schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any, Any]]:
     """Path, field and schema of everything in a record and the records in it."""
     hints = get_type_hints(record)
-    assert {*schema["properties"]} == {one.name for one in fields(record)}, record
-    for one in fields(record):
+    assert {*schema["properties"]} == {one.metadata.get("written", one.name) for one in fields(record)}, record
+    for one in (one for one in fields(record) if one.name != "between"):  # its records are those of weak and strong
         own = schema["properties"][one.name]
         below = next(filter(is_dataclass, (hints[one.name], *get_args(hints[one.name]))), None)
         if isinstance(below, type):

@@ -4,7 +4,8 @@
 
 ``at_least`` and ``at_most`` include their bound, ``above`` and ``below`` do not. No setting may be nan or infinite,
 whatever its metadata: every comparison with nan is false, so a limit of nan would have no effect. ``choices`` are the
-texts that a later check takes, for editors. ``about``, or ``help`` where the field is an option of a command, is its
+texts that a later check takes, for editors. A field ``written`` under another name in files may
+stand ``instead_of`` others there. ``about``, or ``help`` where the field is an option of a command, is its
 text. A text in place of a whole table is the record's field that says ``alone``.
 """
 
@@ -61,7 +62,7 @@ def _checked(hint: Any, value: Any, of: Field[Any], where: str) -> Any:
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
     """One value as its annotation wants it."""
-    if value is not None:  # a record or nothing
+    if value is not None and isinstance(hint, UnionType):  # a record or nothing
         hint = next(filter(is_dataclass, get_args(hint)), hint)
     if is_dataclass(hint) and isinstance(hint, type):
         alone = _alone(hint) if isinstance(value, str) else None
@@ -114,12 +115,22 @@ def default_of(one: Field[Any]) -> Any:
 
 def _table_schema(record: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(record)
+    instead = {name: _written(one) for one in fields(record) for name in one.metadata.get("instead_of", ())}
+    required = [one.name for one in fields(record) if default_of(one) is MISSING]
+    either = [{"required": [name for name in required if name in instead]}]
+    either += [{"required": [name]} for name in dict.fromkeys(instead.values())]
     return {
         "type": "object",
-        "properties": {one.name: _field_schema(hints[one.name], one) for one in fields(record)},
-        "required": [one.name for one in fields(record) if default_of(one) is MISSING],
+        "properties": {_written(one): _field_schema(hints[one.name], one) for one in fields(record)},
+        "required": [name for name in required if name not in instead],
+        **({"anyOf": either} if instead else {}),
         "additionalProperties": False,
     }
+
+
+def _written(one: Field[Any]) -> str:
+    """The name of a field in files."""
+    return str(one.metadata.get("written", one.name))
 
 
 def _field_schema(hint: Any, one: Field[Any]) -> dict[str, Any]:
@@ -189,6 +200,9 @@ def check_limits(record: Any, where: str = "") -> None:
         value, path = getattr(record, one.name), f"{where}{one.name}"
         if is_dataclass(value):
             check_limits(value, f"{path}.")
+        for i, item in enumerate(value if isinstance(value, tuple) else ()):
+            if is_dataclass(item):
+                check_limits(item, f"{path}[{i}].")
         check_field(value, one.metadata, path)
 
 

@@ -49,6 +49,7 @@ from demur.records import Encoder, Entailment, Grader, OnUnknown, Progress, Samp
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import method_of, train_routers, with_probabilities
+from demur.routing.train_tiers import tiered
 from demur.routing.verdict import Verdict, recorded
 from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
@@ -142,11 +143,13 @@ def train_stage(run: Run) -> PromptRouter:
         on_unknown=config.router.unknown,
         progress=run.progress,
     )
-    believed = believed_needs(run, [row.prompt for row in preferences])
+    pairs, believed = routers, believed_needs(run, [row.prompt for row in preferences])
     if believed is not None:
         routers = {name: with_probabilities(router, believed) for name, router in routers.items()}
     for name, router in routers.items():
         router.save(config.routers / name)
+    if config.between:
+        routers[served] = tiered(run, preferences, pairs[served])
     routers[served].save(config.served_router)
     (config.served_router / GATE_FILE).unlink(missing_ok=True)  # the gate of the router before
     keep_made(config.folder, "routers", weights_hash(config.served_router), hash_of_file(config.preferences))

@@ -21,7 +21,9 @@ FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.integer[Any]]
 
-Role = Literal["weak", "strong"]
+# "weak", "strong", or the name of a tier between them.
+Role = str
+Side = Literal["weak", "strong"]  # of a pair
 OnUnknown = Literal["strong", "weak", "score"]  # where an unknown prompt goes; score: by its score
 Winner = Literal["model_a", "model_b", "tie"]
 
@@ -60,17 +62,6 @@ def content_hash(value: object) -> str:
     """A hash of a JSON-like value (32 hex digits); equal content gives an equal hash on every machine."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]  # half an emoji is a text too
-
-
-def encodable(text: str) -> str:
-    """The text with "?" for lone surrogates, which JSON can spell but UTF-8 cannot encode."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def on_one_line(text: str, length: int) -> str:
-    """The text without line breaks, its end cut where it has more characters than ``length``."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ def evaluation(found: Evaluation, folder: Path | None = None, *, verbose: bool =
     curve = found.rows[0].curve
     out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
     meant = [found.reliability.sentence] if found.reliability else []
-    for line in (*found.warnings, *found.findings, *meant, found.pricing, found.payback):
+    for line in (*found.told, *meant, found.pricing, found.payback):
         if line:
             out.print(f"- {line}", markup=False)
     if verbose:

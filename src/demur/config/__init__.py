@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from demur.config.presets import filled_in
+from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
+from demur.config.tiers import tier_name as tier_name
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
 from demur.limits import from_mapping, setting
@@ -95,6 +97,7 @@ def _options_of(source: str) -> tuple[str, ...]:
 
 _NOT_NEGATIVE: dict[str, Any] = {"at_least": 0}
 _FRACTION: dict[str, Any] = {"at_least": 0, "at_most": 1}
+_VOTES: dict[str, Any] = {"at_least": 1, "at_most": 9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,11 @@ class ModelConfig:
         default_factory=dict,
         metadata={"above": 0, "about": "Factors on all prices at other service tiers, such as {flex = 0.5}."},
     )
+    name: str = setting("Of a tier in [[models]]; empty: its model's.", "")
+    reasoning_effort: Literal["", "minimal", "low", "medium", "high"] = setting(
+        "Sent with every request; empty: what the client or the endpoint chooses.", ""
+    )
+    votes: int = setting("Answers that are asked for; the one that most agree with is served.", 1, **_VOTES)
     concurrency: int = setting("Requests under way at once.", 4, at_least=1)
     timeout_seconds: float = setting("For one request and its whole answer.", 120.0, above=0)
 
@@ -315,6 +323,15 @@ class RunConfig:
     max_usd: float | None = setting("Stop before sampling costs more than this many USD.", None, **_NOT_NEGATIVE)
     # Read, it has been filled in: it is empty then.
     preset: str = setting("paper: what the paper prints, for the keys of its tables that are not given.", "")
+    between: tuple[ModelConfig, ...] = field(
+        default=(),
+        metadata={"about": "All models by rising price, in place of weak and strong.", **IN_PLACE_OF_A_PAIR},
+    )
+
+    @property
+    def models(self) -> tuple[ModelConfig, ...]:
+        """All of them, the weak one first and the strong one last."""
+        return (self.weak, *self.between, self.strong)
 
     @property
     def folder(self) -> Path:
@@ -352,8 +369,11 @@ class RunConfig:
 
 def read_run_file(path: str | Path) -> RunConfig:
     """Read a run file (.toml, .yaml, .yml or .json); raises InputError naming file, key and value."""
-    config = from_mapping(RunConfig, filled_in(read_mapping(Path(path)), str(path)), where=str(path))
+    config = from_mapping(
+        RunConfig, filled_in(with_tiers(read_mapping(Path(path)), str(path)), str(path)), where=str(path)
+    )
     check_label(config.label, where=f"{path}: label")
+    check_names(config.models, str(path))
     return config
 
 

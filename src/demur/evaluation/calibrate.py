@@ -18,6 +18,7 @@ from demur.errors import InputError
 from demur.evaluation.criterion import Criterion, check_criterion
 from demur.evaluation.graded_file import NEAR, GradedFile, read_graded, refuse_training_prompts, unseen
 from demur.evaluation.promises import keep_promise, promise_number
+from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
 from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
@@ -76,6 +77,11 @@ def calibrate(
     check_criterion(criterion)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     prompt_router = loaded.prompt_router
+    if criterion.risk is not None and prompt_router.tiers is not None:
+        raise InputError(
+            "a promise of risk compares two models, and this router chooses among several; ask for a share, a budget "
+            "or a quality"
+        )
     if criterion.risk is not None and dry_run:
         raise InputError("a dry run with risk is a look at the graded prompts, which counts as a promise; leave it out")
     if criterion.risk is not None:
@@ -89,6 +95,12 @@ def calibrate(
     staged = loaded.expected(looked.scores, gate)
     told = ~looked.unknown if forced else np.ones(len(texts), dtype=bool)
     strong, weak = (int((~told).sum()) if forced == role else 0 for role in ("strong", "weak"))
+    if looked.values is not None and (criterion.usd_per_1k is not None or criterion.keep_quality is not None):
+        if criterion.keep_quality is not None:
+            check_belief(prompt_router.record, looked.unknown)
+        asked = {"usd_per_1k": criterion.usd_per_1k, "keep_quality": criterion.keep_quality}
+        found = calibrate_tiers(prompt_router, texts, looked.values, looked.unknown, **asked)
+        return _kept(found.beside(strong, weak), router, dry_run=dry_run)
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
     if criterion.usd_per_1k is not None:
         costs = prompt_router.expected_usd(texts)
@@ -109,7 +121,11 @@ def calibrate(
         share = share_of_scored(criterion.share, int(told.sum()), strong, weak)
         found = threshold_for_share(staged.final[told], share, on=on)
         found = replace(found, asked=f"strong share {criterion.share:.0%}")
-    found = found.beside(strong, weak)
+    return _kept(found.beside(strong, weak), router, dry_run=dry_run)
+
+
+def _kept(found: Calibration, router: str, *, dry_run: bool) -> Calibration:
+    """The calibration, saved unless this is a dry run."""
     if not dry_run:
         save_calibration(Path(router), found)
     return found

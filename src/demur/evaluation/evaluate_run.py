@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
-from demur.evaluation.headline import headline
+from demur.evaluation.headline import headline, tier_headline
 from demur.evaluation.results import (
     Evaluation,
     TestSet,
@@ -19,26 +19,30 @@ from demur.evaluation.results import (
     grade_test_set,
     quality_warnings,
     reliability_of,
+    served_usd,
     verdict_by_grades,
 )
+from demur.evaluation.tiers import measure_tiers
 from demur.evaluation.unusable_answers import unusable_sentence
 from demur.gate.router import Router
 from demur.labels.label_run import printed_targets
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
+from demur.labels.tier_beliefs import graded_tiers
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.measure.threshold import payback
 from demur.models.allowed import without_keys
 from demur.models.encoder import CachedEncoder
 from demur.prompts.grading import grade
-from demur.records import Encoder, FloatArray, Preference
+from demur.records import Encoder, FloatArray, Preference, Prompt
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_hard, train_same_entropies
 from demur.routing.verdict import recorded
 from demur.runs.lineage import outdated
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
-from demur.sampling.cost import price_samples, pricing
+from demur.sampling.cost import pricing
+from demur.sampling.pair import spend_of
 
 
 def evaluate_run(run: Run) -> Evaluation | None:
@@ -71,10 +75,24 @@ def evaluate_run(run: Run) -> Evaluation | None:
     unusable = unusable_sentence(prompts, firsts, first_weak, first_strong)
     targets = np.array([row.target for row in preferences])
     prices = pricing(run.pair, config.label.entailment)
-    spent = price_samples(run.pair, run.prompts, samples.weak, samples.strong, prices, ())
+    spent = spend_of(run.config, run.pair, run.prompts, samples, run.store)
     means = _mean(test.weak_usd), _mean(test.strong_usd)
     looked = served.look_at(texts)
-    in_line = headline(loaded, looked, texts, on="test prompts", quality=graded.means, usd=graded.usd)
+    tiers = None
+    if looked.values is None:
+        in_line = headline(loaded, looked, texts, on="test prompts", quality=graded.means, usd=graded.usd)
+    else:
+        worth, usd = graded_tier_test(run, prompts), tier_test_usd(run, prompts)
+        told = (looked.values, worth, usd, looked.unknown)
+        tiers = measure_tiers(served, *told, on="test prompts", believed=False)
+        in_line = tier_headline(
+            *(served, looked.values, texts, looked.unknown),
+            on="test prompts",
+            threshold=None,
+            quality=worth,
+            usd=usd,
+            believed=False,
+        )
     serves = staged[-1].router if loaded.active else config.router.served
     return Evaluation(
         weak=served.weak,
@@ -95,6 +113,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         findings=(*findings, *filter(None, [unusable])),
         notes=record_of(run, preferences),
         trials=loaded.trials,
+        tiers=tiers,
         remarks=loaded.lines[1:],
         verdict=verdict_by_grades(
             next(row for row in (*rows, *staged) if row.router == serves), len(prompts), recorded(served.record)
@@ -112,6 +131,23 @@ def paper_routers(run: Run, preferences: Sequence[Preference], encoder: Encoder)
         HARD: train_same_entropies(preferences, encoder),
     }
     return {name: router for name, router in found.items() if router is not None}
+
+
+def graded_tier_test(run: Run, prompts: Sequence[Prompt]) -> FloatArray:
+    """(n, K) mean graded quality of what every model serves."""
+    sides = [[side[prompt.id] for prompt in prompts] for side in run.samples.all]
+    votes = [model.votes for model in run.config.models]
+    return graded_tiers(prompts, sides, votes, run.meanings, run.own.grader or grade)
+
+
+def tier_test_usd(run: Run, prompts: Sequence[Prompt]) -> FloatArray:
+    """(n, K) USD of one answer of every model."""
+    columns = []
+    for side, endpoint, model in zip(run.samples.all, run.pair.all, run.config.models, strict=True):
+        usd = served_usd(prompts, side, endpoint.price)
+        assert usd is not None, "a router of several models knows their prices"
+        columns.append(model.votes * usd)
+    return np.column_stack(columns)
 
 
 def measured_by(test: TestSet) -> dict[str, FloatArray]:

@@ -15,11 +15,14 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.calibrate import check_belief
+from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
 from demur.gate.staged import Use
+from demur.measure.tiers import taken
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known_prompts import Looked
+from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
@@ -45,6 +48,7 @@ class Headline:
     judged: int | None = None  # prompts that `quality` is of; None: all
     judged_share: float | None = None  # the strong share of those; None: as of all
     gate: bool = False  # a gate takes part, as it is expected to decide
+    shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
 
     @property
     def saved(self) -> float | None:
@@ -56,6 +60,8 @@ class Headline:
         """The result as one sentence."""
         name = "this threshold" if self.calibrated else "the threshold before calibration"
         local = f"At {name} {1 - self.strong_share:.0%} of calls stay local"
+        if self.shares:
+            local = f"At {name} {', '.join(f'{tier} answers {share:.0%}' for tier, share in self.shares)} of calls"
         return f"{local}, {self._quality}, {self._cost} ({self._of})"
 
     @property
@@ -112,6 +118,8 @@ def headline(
     ``quality`` in [0, 1] where the prompts are graded, else it is believed, and not known where belief has nothing to
     stand on; ``usd`` of one answer where it is known for each prompt, else as the labelling samples let expect.
     """
+    if looked.values is not None:
+        return tier_headline(router.prompt_router, looked.values, texts, looked.unknown, on=on, threshold=threshold)
     use = expected_use(router, looked, threshold)
     judged = np.ones(len(texts), dtype=bool) if quality else ~looked.unknown
     found = quality or _believed(router, looked, texts)
@@ -129,6 +137,10 @@ def expected_use(router: Router, looked: Looked, threshold: float | None = None)
 def training_headline(router: Router) -> Headline:
     """A router on all prompts that it was to learn from, each by a fit that did not see it; quality is believed."""
     prompts = router.prompt_router
+    if prompts.tiers is not None:
+        texts, known = [one.prompt for one in prompts.training], prompts.tiers
+        on = "training prompts, held out"
+        return tier_headline(prompts, known.training_values, texts, None, on=on, quality=known.qualities)
     texts, scores = [one.prompt for one in prompts.training], prompts.training_scores
     reasons = [""] * len(texts)
     if prompts.unknown:
@@ -145,6 +157,44 @@ def graded_headline(router: Router, rows: IntArray, quality: Pair) -> Headline:
     texts = [prompts.training[i].prompt for i in rows]
     looked = Looked(prompts.training_scores[rows], np.ones(len(rows), dtype=bool), [""] * len(rows))
     return headline(router, looked, texts, on="training prompts graded by hand, held out", quality=quality)
+
+
+def tier_headline(
+    router: PromptRouter,
+    values: FloatArray,
+    texts: Sequence[str],
+    untold: BoolArray | None,
+    *,
+    on: str,
+    threshold: float | None = None,
+    quality: FloatArray | None = None,
+    usd: FloatArray | None = None,
+    believed: bool = True,
+) -> Headline:
+    """The same of a router of several models; ``values``, ``quality`` and ``usd`` are (n, K).
+
+    Without ``quality`` the mean is believed by the training prompts, and has no interval.
+    """
+    tiers, used = tiers_of(router), router.threshold if threshold is None else threshold
+    at, costs = tier_choices(router, values, used, untold), tier_usd(router, texts) if usd is None else usd
+    routed = None if quality is None else taken(quality, at)
+    paid, strong = taken(costs, at), at == len(tiers.names) - 1
+    mean = believed_mean(tiers, at, used)
+    best = tiers.qualities if quality is None else quality
+    return Headline(
+        threshold=used,
+        calibrated=threshold is not None or router.calibration is not None,
+        prompts=len(values),
+        on=on,
+        strong_share=float(strong.mean()),
+        quality=(mean, mean, mean) if routed is None else (float(routed.mean()), *interval(routed)),
+        strong_quality=float(best[:, -1].mean()),
+        believed=believed,
+        usd=1000 * float(paid.mean()),
+        usd_strong=1000 * float(costs[:, -1].mean()),
+        usd_strong_part=1000 * float((strong * costs[:, -1]).mean()),
+        shares=tuple((name, float(np.mean(at == m))) for m, name in enumerate(tiers.names)),
+    )
 
 
 def _headline(

@@ -15,6 +15,7 @@ from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_serve
 from demur.evaluation.grades import GRADES_FILE, read_grades
 from demur.evaluation.headline import Pair, expected_costs, graded_headline, training_headline
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, verdict_by_grades
+from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
@@ -28,7 +29,8 @@ from demur.routing.verdict import recorded
 from demur.runs.lineage import outdated
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
-from demur.sampling.cost import price_samples, pricing
+from demur.sampling.cost import pricing
+from demur.sampling.pair import spend_of
 
 FEWEST_GRADED = 20  # with fewer no interval means anything
 
@@ -71,7 +73,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
         for name, router in _routers(run, served)
     ]
     preferences, remembered = read_preferences(config.preferences), read_unknown(config.folder / UNKNOWN_FILE)
-    spent = price_samples(run.pair, run.prompts, run.samples.weak, run.samples.strong, "", ())
+    spent = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
     means = [None if cost is None else float(cost.mean()) for cost in costs]
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded(served.record)
@@ -95,10 +97,20 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
         findings=(told, loaded.sentence),
         notes=record_of(run, preferences),
         trials=loaded.trials,
+        tiers=_tiers(served) if not graded else None,
         remarks=loaded.lines[1:],
         believed=not graded,
         verdict=verdict_by_grades(row, len(rows), verdict) if graded else verdict.sentence if verdict else "",
     )
+
+
+def _tiers(router: PromptRouter) -> TiersMeasured | None:
+    """The models of a router of several on its training prompts, by belief."""
+    if router.tiers is None:
+        return None
+    usd = tier_usd(router, [one.prompt for one in router.training])
+    values, qualities = router.tiers.training_values, router.tiers.qualities
+    return measure_tiers(router, values, qualities, usd, on="training prompts, held out", believed=True)
 
 
 def _believed(run: Run, router: Router) -> tuple[IntArray, Pair]:

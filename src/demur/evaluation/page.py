@@ -12,11 +12,9 @@ from demur.evaluation.results import Evaluation, Example
 from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.files import write_whole
 from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
-from demur.records import on_one_line
 
 PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
 SHOWN_EXAMPLES = 12  # right, and as many wrong
-SHOWN = 160  # characters of a text in an example
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c22; --faint: #6a6a75; --line: #d9d9e0; --paper: #fff; --mark: #0072b2; }
@@ -67,11 +65,7 @@ def page(found: Evaluation) -> str:
             "served router's 95 % interval, the diamond where it stands at its threshold.",
         ),
         "<h2>Routers</h2>" + _routers(found) + _terms(found),
-        "".join(
-            f"<p>{escape(line)}</p>"
-            for line in (*found.warnings, *found.findings, found.pricing, found.payback)
-            if line
-        ),
+        "".join(f"<p>{escape(line)}</p>" for line in (*found.told, found.pricing, found.payback) if line),
         _gate(found),
         "<h2>What they learned from</h2>",
         f'<div class="pair">{_entropies(found)}'
@@ -216,18 +210,21 @@ def _decisions(found: Evaluation) -> str:
 
 def _example(one: Example) -> str:
     near = "".join(
-        f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
-        f"{n.training.target:.2f}, SE weak {_nats(n.training.weak_entropy)}, strong "
-        f"{_nats(n.training.strong_entropy)}</span></li>"
+        f"<li>{escape(_short(n.prompt))} <span class=faint>cosine {n.similarity:.2f}, target {n.training.target:.2f}, "
+        f"SE weak {_nats(n.training.weak_entropy)}, strong {_nats(n.training.strong_entropy)}</span></li>"
         for n in one.neighbours
     )
     return (
-        f"<tr><td>{escape(on_one_line(one.prompt, SHOWN))}<details><summary>nearest training prompts</summary>"
-        f"<ul>{near}</ul>"
+        f"<tr><td>{escape(_short(one.prompt))}<details><summary>nearest training prompts</summary><ul>{near}</ul>"
         f'</details></td><td class="n">{one.score:.3f}</td><td>{one.role}</td>'
-        f"<td>{escape(on_one_line(one.weak_answer, SHOWN))} ({one.weak_quality:.1f})</td>"
-        f"<td>{escape(on_one_line(one.strong_answer, SHOWN))} ({one.strong_quality:.1f})</td></tr>"
+        f"<td>{escape(_short(one.weak_answer))} ({one.weak_quality:.1f})</td>"
+        f"<td>{escape(_short(one.strong_answer))} ({one.strong_quality:.1f})</td></tr>"
     )
+
+
+def _short(text: str, length: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def _nats(value: float | None) -> str:

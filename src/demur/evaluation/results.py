@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from demur.evaluation.headline import Headline
+from demur.evaluation.tiers import TiersMeasured
 from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.measure.reliability import Reliability, reliability
@@ -78,12 +79,18 @@ class Evaluation:
     remarks: tuple[str, ...] = ()  # on streams, and groups of prompts where the weak model is better
     believed: bool = False  # no prompt is graded: quality is what the strong model's own samples believe
     verdict: str = ""  # whether the served router is better than random; empty: there is no gap to recover
+    tiers: TiersMeasured | None = None  # of a router of more than two models
     reliability: Reliability | None = None  # of the served router's scores; None: they are not probabilities
 
     @property
     def threshold(self) -> float:
         """Of the served router."""
         return self.headline.threshold
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Warnings, findings, and the lines of several models."""
+        return (*self.warnings, *self.findings, *(self.tiers.lines if self.tiers else ()))
 
     @property
     def n_test(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from demur.records import on_one_line
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
 
@@ -67,10 +66,15 @@ class Explanation:
 def _neighbour(similarity: float, training: TrainingPrompt) -> tuple[str, ...]:
     def side(name: str, answer: str, entropy: float | None) -> str:
         nats = "unknown" if entropy is None else f"{entropy:.2f} nats"
-        return f"        {name:<6} said {on_one_line(answer, 80)!r}, SE {nats}"
+        return f"        {name:<6} said {_short(answer)!r}, SE {nats}"
 
     return (
-        f"    {similarity:.2f}  {on_one_line(training.prompt, 80)}   (target {training.target:.2f})",
+        f"    {similarity:.2f}  {_short(training.prompt)}   (target {training.target:.2f})",
         side("weak", training.weak_answer, training.weak_entropy),
         side("strong", training.strong_answer, training.strong_entropy),
     )
+
+
+def _short(text: str, length: int = 80) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"

@@ -52,6 +52,13 @@ def train_gate(
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
     weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])
+    if router.tiers is not None:
+        return Router(
+            router,
+            about="no gate: it would check a weak answer against one model, and here are several",
+            beliefs=beliefs,
+            weaker=weaker,
+        )
     most = max(map(len, weak)) - 1
     drafts = read_drafts(own, weak, min(extra, most))
     rows = gate_rows(router.training_scores, drafts, joint, counts)

@@ -16,7 +16,7 @@ from demur.files import read_mapping
 from demur.limits import from_mapping, setting
 from demur.models.allowed import ALLOW_HELP, endpoint_names
 from demur.models.apis import Api
-from demur.records import Role
+from demur.records import Side
 
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
@@ -137,7 +137,7 @@ class GatewaySettings:
         default="",
         metadata={"help": 'Held while requests arrive: "30%", "5 USD/day", "p95 2 s" or "quality 95%".'},
     )
-    default: Role = setting("Where a prompt without any text goes.", "strong")
+    default: Side = setting("Where a prompt without any text goes.", "strong")
     context_characters: int = setting(
         "Of the conversation before a short ask that are routed with it.", 500, at_least=0
     )

@@ -50,6 +50,8 @@ def sample_by_batch(run: Run, folder: Path | None, files: Sequence[str | Path]) 
 def _check(run: Run, folder: Path | None, files: Sequence[str | Path]) -> None:
     """Raise InputError where both models are local, a file of results is missing, or the folder has files already."""
     check_training(run.prompts, run.config.test_share)
+    if run.config.between:
+        raise InputError("batch files are of two models; sample several by `demur run FILE`")
     if run.pair.weak.local and run.pair.strong.local:
         raise InputError("both models are local, and no batch API has them; sample without --batch-out and --batch-in")
     for file in map(Path, files):

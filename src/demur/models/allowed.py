@@ -85,7 +85,7 @@ def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...
 def serving_options(config: RunConfig) -> str:
     """The options with which a gateway may ask a run's pair, each after a space: remote hosts, and keys."""
     named = []
-    for one in (config.weak, config.strong):
+    for one in config.models:
         split = urlsplit(one.base_url or "")
         key = f"#{one.api_key_env}" if one.api_key_env else ""
         if split.hostname and (key or not _is_loopback(split.hostname)):
@@ -95,7 +95,7 @@ def serving_options(config: RunConfig) -> str:
 
 def run_endpoints(config: RunConfig) -> tuple[str, ...]:
     """Every endpoint that a run's record names, with its key."""
-    return endpoint_names((config.weak, config.strong, config.router.encoder, config.label.entailment))
+    return endpoint_names((*config.models, config.router.encoder, config.label.entailment))
 
 
 def without_keys(record: Any) -> Any:

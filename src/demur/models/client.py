@@ -95,7 +95,9 @@ class EndpointClient:
         left = sorted(indices)
         while left:
             group = first_group(left, alone=self._one_by_one)
-            answer = await self._post(path, request_body(self.endpoint.model, asked, settings, group), text)
+            effort = self.endpoint.reasoning_effort
+            body = request_body(self.endpoint.model, asked, settings, group, reasoning_effort=effort)
+            answer = await self._post(path, body, text)
             samples, problem = self._read(answer, group, path, settings, text)
             yield samples
             if problem:

@@ -33,11 +33,13 @@ class Endpoint:
     service_tiers: Mapping[str, float] = field(default_factory=dict)  # tier -> what prices are multiplied by
     priced_as: str | None = None  # look the price up under this model name
     local: bool = False  # served by demur on this machine: costs nothing unless priced_as says otherwise
+    reasoning_effort: str = ""  # sent with every request; empty: the endpoint's own
 
     @property
     def name(self) -> str:
         """What its samples are stored under."""
-        return self.identity or f"{self.model}@{self.base_url}"
+        effort = f"?reasoning_effort={self.reasoning_effort}" if self.reasoning_effort else ""
+        return (self.identity or f"{self.model}@{self.base_url}") + effort
 
     @property
     def price(self) -> Price | None:

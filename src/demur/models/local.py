@@ -88,6 +88,7 @@ def endpoint_of(config: ModelConfig) -> Endpoint:
         service_tiers=config.service_tiers,
         priced_as=config.priced_as,
         local=not base_url,
+        reasoning_effort=config.reasoning_effort,
     )
 
 

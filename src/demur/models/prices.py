@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from importlib.metadata import version
@@ -136,6 +136,14 @@ class ServingCost:
     added_tokens: float  # of the template and what the endpoint adds, a prompt
     answer_tokens: float  # mean of the sampled answers
     source: str
+
+    def times(self, answers: int) -> ServingCost:
+        """The same of so many requests, each of which sends the prompt and pays for an answer."""
+        return replace(
+            self,
+            usd_per_input_token=answers * self.usd_per_input_token,
+            usd_per_output_token=answers * self.usd_per_output_token,
+        )
 
     def usd(self, prompt: str) -> float:
         """Expected USD of one answer to a prompt."""

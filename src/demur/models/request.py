@@ -18,7 +18,12 @@ def base_seed(asked: str | ChatRequest, settings: SamplingSettings) -> int:
 
 
 def request_body(
-    model: str, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
+    model: str,
+    asked: str | ChatRequest,
+    settings: SamplingSettings,
+    indices: Sequence[int],
+    *,
+    reasoning_effort: str = "",
 ) -> dict[str, Any]:
     """The request that asks for the samples with these consecutive indices of a prompt.
 
@@ -34,6 +39,8 @@ def request_body(
         "max_tokens": settings.max_tokens,
         "seed": base_seed(asked, settings) + indices[0],
     }
+    if reasoning_effort:
+        body["reasoning_effort"] = reasoning_effort
     if settings.stop:
         body["stop"] = list(settings.stop)
     if isinstance(asked, ChatRequest):

@@ -24,7 +24,8 @@ from demur.measure.threshold import Calibration
 from demur.methods import BY_NAME
 from demur.records import FloatArray
 
-FORMAT = 2  # 1: scores are the method's own, without a probability curve
+FORMAT = 3  # of more than two models; a pair is written as `PAIR_FORMAT`, which earlier versions read as well
+PAIR_FORMAT = 2  # 1: scores are the method's own, without a probability curve
 DESCRIPTION, WEIGHTS, TRAINING = "router.json", "weights.safetensors", "training.jsonl"
 UNKNOWN = "unknown.jsonl"  # the prompts that could not be labelled; routers saved before demur knew them have none
 CERTIFICATE = "certificate.json"  # of the threshold in router.json; it goes with it
@@ -51,7 +52,10 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
     texts = {TRAINING: _lines(artifact.training)}
     if artifact.unknown:
         texts[UNKNOWN] = _lines(artifact.unknown)
-    head = {"demur_format": FORMAT, "demur_version": version("demur")}
+    head = {
+        "demur_format": FORMAT if "tiers" in artifact.description else PAIR_FORMAT,
+        "demur_version": version("demur"),
+    }
     with _writing(folder), ExitStack() as parts:  # it closes backwards: the description takes its place last
         description, *others = (parts.enter_context(replace_whole(folder / name)) for name in (DESCRIPTION, *texts))
         weights = parts.enter_context(replace_whole(folder / WEIGHTS))

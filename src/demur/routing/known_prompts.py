@@ -42,6 +42,11 @@ class Looked:
     scores: FloatArray  # (n,) P(the strong model is needed)
     familiar: BoolArray  # (n,) like some training prompt
     untold: list[str]  # why each is unknown; "" where it is not
+    values: FloatArray | None = None  # (n, K) gains over the weak model of every tier; None of a pair
+
+    def values_of(self, row: int) -> tuple[float, ...]:
+        """The gains of one prompt."""
+        return () if self.values is None else tuple(map(float, self.values[row]))
 
     @property
     def unknown(self) -> BoolArray:

@@ -6,11 +6,11 @@ nearest training prompts. `demur.gate` adds the second stage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -26,59 +26,17 @@ from demur.models.prices import ServingCost
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
 from demur.routing.asked_as import AskedAs, asked_otherwise
+from demur.routing.decision import Decision as Decision
+from demur.routing.decision import Neighbour as Neighbour
+from demur.routing.decision import TrainingPrompt as TrainingPrompt
 from demur.routing.known_prompts import KnownPrompts, Looked
 from demur.routing.recorded_pair import other_pair
 from demur.routing.remembered import VECTORS, Remembered, recall
 from demur.routing.restoring import restored_method, trained_on
+from demur.routing.tiers import Tiers, restored_tiers
 
 NEIGHBOURS = 3
 SCORES = "P(strong right and weak wrong), as the samples let one believe"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPrompt:
-    """A training prompt, kept to explain decisions."""
-
-    prompt: str
-    target: float  # y in [0, 1]; 1 = the strong model was needed
-    weak_entropy: float | None  # nats
-    strong_entropy: float | None
-    weak_answer: str = ""  # the first of those sampled
-    strong_answer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A training prompt near to the one that is routed."""
-
-    training: TrainingPrompt
-    similarity: float  # cosine
-
-    @property
-    def prompt(self) -> str:
-        """Its text."""
-        return self.training.prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Where a prompt goes, and why."""
-
-    model: str  # name of the chosen model
-    role: Role
-    score: float  # P(the strong model is needed)
-    threshold: float  # strong iff score >= threshold
-    reason: str
-    neighbours: tuple[Neighbour, ...]  # nearest first
-    # False: further from every training prompt than 99 % of those from each other, over twice as long as 99 %, or in a
-    # language of under 1 % of them
-    familiar: bool = True
-    # "gate": the weak answer is, or will be, part of the decision; "unknown": the setting decides
-    stage: Literal["prompt", "gate", "unknown"] = "prompt"
-    wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: the decision is final
-    void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
-    unknown: bool = False  # True: nearest to a prompt whose samples could not tell
-    untold: str = ""  # why those could not
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +61,7 @@ class PromptRouter:
     on_unknown: OnUnknown = "strong"  # where prompts like them go; score: by their scores, like all others
     # From the method's scores to P(strong right and weak wrong); None: the scores are the method's own.
     curve: ProbabilityCurve | None = None
+    tiers: Tiers | None = None  # the models between the two, and what every one is worth and costs; None: a pair
 
     @property
     def threshold(self) -> float:
@@ -131,6 +90,7 @@ class PromptRouter:
             "dimension": int(self.vectors.shape[1]),
             "threshold": self.threshold,
             "calibration": self.calibration.sentence if self.calibration else None,
+            **({"tiers": self.tiers.description} if self.tiers else {}),
             "scores": SCORES if self.curve else "the method's own: P(strong right and weak wrong) is not known",
         }
 
@@ -148,6 +108,11 @@ class PromptRouter:
 
     def score_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> FloatArray:
         """The same from the prompts' embeddings, (n, d)."""
+        found = self.pair_scores(vectors, prompts)
+        return self.tiers.scores(self.tiers.values(vectors, found)) if self.tiers else found
+
+    def pair_scores(self, vectors: FloatArray, prompts: Sequence[str]) -> FloatArray:
+        """(n,) P(the strong model is needed) beside the weak one alone, whatever models are between them."""
         scores = np.asarray(self.method.predict_proba(vectors)[:, 1], dtype=float)
         scores = self.curve(scores) if self.curve else scores
         return self._known.score(scores, prompts)
@@ -162,7 +127,13 @@ class PromptRouter:
         looked, at = self.look_at(prompts), {one.prompt: i for i, one in enumerate(self.training)}
         held_out = [self.training_scores[at[text]] if text in at else None for text in prompts]
         scores = [one if one is not None else seen for one, seen in zip(held_out, looked.scores, strict=True)]
-        return replace(looked, scores=np.array(scores, dtype=float))
+        values = looked.values
+        if self.tiers and values is not None:
+            known = self.tiers.training_values
+            values = np.array(
+                [known[at[text]] if text in at else row for text, row in zip(prompts, values, strict=True)]
+            )
+        return replace(looked, scores=np.array(scores, dtype=float), values=values)
 
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
         """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, in length and
@@ -173,7 +144,15 @@ class PromptRouter:
         if len(self.vectors):
             familiar = familiar & self._known.known(prompts)
         untold = self.unknown.reasons(rows, near, self.familiar_similarity) if self.unknown else [""] * len(rows)
-        return Looked(self.score_vectors(vectors, prompts), np.asarray(familiar), untold)
+        found = self.pair_scores(vectors, prompts)
+        if self.tiers is None:
+            return Looked(found, np.asarray(familiar), untold)
+        values = self.tiers.values(vectors, found)
+        return Looked(self.tiers.scores(values), np.asarray(familiar), untold, values)
+
+    def model_of(self, role: Role) -> str:
+        """The name of a tier's model."""
+        return self.tiers.model_of(role) if self.tiers else self.strong if role == "strong" else self.weak
 
     @property
     def learned_calls(self) -> bool:
@@ -194,6 +173,7 @@ class PromptRouter:
             familiar=bool(looked.familiar[0]),
             threshold=threshold,
             untold=looked.untold[0],
+            values=looked.values_of(0),
         )
 
     def decide(
@@ -204,14 +184,21 @@ class PromptRouter:
         familiar: bool = True,
         threshold: float | None = None,
         untold: str = "",
+        values: tuple[float, ...] = (),
+        able: Collection[Role] | None = None,
     ) -> Decision:
         """The decision that a score leads to, by the router's own threshold or another one.
 
-        ``untold``: why the prompt is unknown; it goes where the setting for such prompts says.
+        ``untold``: why the prompt is unknown; it goes where the setting for such prompts says. ``values``: what
+        every tier gains over the weak model; ``able``: the tiers that may be chosen, None for all.
         """
         used = self.threshold if threshold is None else threshold
         role: Role = "strong" if score >= used else "weak"
+        if self.tiers and values:
+            role = self.tiers.choose(values, used, able)
         made = self._by_score(role, score, used, neighbours, familiar, as_asked=threshold is not None)
+        if self.tiers and values:
+            made = replace(made, values=values, reason=f"{made.reason}; {self.tiers.sentence(role, values, used)}")
         if not untold:
             return made
         like = f"unknown: nearest to a prompt that could not be labelled ({untold})"
@@ -220,7 +207,7 @@ class PromptRouter:
             return replace(made, unknown=True, untold=untold, reason=f"{made.reason}; {like}")
         return replace(
             made,
-            model=self.strong if forced == "strong" else self.weak,
+            model=self.model_of(forced),
             role=forced,
             reason=f"{like}; such prompts go to the {forced} model (unknown = {forced}){self.pair_note}",
             stage="unknown",
@@ -239,10 +226,10 @@ class PromptRouter:
         as_asked: bool,
     ) -> Decision:
         drift = "" if familiar else "; unlike any training prompt, in meaning, length or language: the score is a guess"
-        sign = ">=" if role == "strong" else "<"
+        sign = ">=" if score >= used else "<"
         basis = "as asked" if as_asked else self._basis
         return Decision(
-            model=self.strong if role == "strong" else self.weak,
+            model=self.model_of(role),
             role=role,
             score=score,
             threshold=used,
@@ -253,7 +240,12 @@ class PromptRouter:
 
     @cached_property
     def _known(self) -> KnownPrompts:
-        return KnownPrompts.of([one.prompt for one in self.training], self.training_scores, self.record)
+        return KnownPrompts.of([one.prompt for one in self.training], self._pair_scores, self.record)
+
+    @property
+    def _pair_scores(self) -> FloatArray:
+        """(n,) held-out `pair_scores` of the training prompts."""
+        return self.training_scores if self.tiers is None else self.tiers.training_pair_scores
 
     @cached_property
     def _middle(self) -> float:
@@ -301,6 +293,8 @@ class PromptRouter:
         arrays["training_scores"] = self.training_scores
         if self.unknown:
             arrays[VECTORS] = self.unknown.vectors
+        if self.tiers:
+            arrays |= self.tiers.arrays
         own = {"classifier": self.method.kind} if isinstance(self.method, Classifier) else {}
         description = {
             "weak": self.weak,
@@ -314,6 +308,7 @@ class PromptRouter:
             "unknown": self.on_unknown,
             "calibration": asdict(self.calibration) if self.calibration else None,
             **({"curve": asdict(self.curve)} if self.curve else {}),
+            **({"tiers": self.tiers.description} if self.tiers else {}),
             "n_train": len(self.training),
             "record": without_keys(self.record),
         }
@@ -366,6 +361,7 @@ class PromptRouter:
                 gate_unused=gate_beside(folder),
                 unknown=recall(saved.unknown, arrays),
                 on_unknown=description.get("unknown", "strong"),
+                tiers=restored_tiers(description, arrays),
             )
 
     def _encode(self, prompts: Sequence[str]) -> FloatArray:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from demur.config import tier_name
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.prices import length_ratio, serving_cost
 from demur.records import Preference
@@ -28,7 +29,8 @@ def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
         "encoder": run.encoder_name,
         "encoder_choice": run.languages.sentence if config.router.encoder == AUTO else "",
         "strong_share": config.strong_share,
-        "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)},
+        "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)}
+        | ({"between": [asdict(one) for one in config.between]} if config.between else {}),
     }
 
 
@@ -40,12 +42,10 @@ def serving_costs(run: Run) -> dict[str, object]:
     """What a call to each model is expected to cost, from the tokens of its samples; None for an unknown price."""
     found: dict[str, object] = {}
     train = run.complete(run.train)
-    for role, samples, model in (
-        ("weak", run.samples.weak, run.pair.weak),
-        ("strong", run.samples.strong, run.pair.strong),
-    ):
+    roles = ("weak", *map(tier_name, run.config.between), "strong")
+    for role, samples, model, of in zip(roles, run.samples.all, run.pair.all, run.config.models, strict=True):
         cost = serving_cost({prompt.text: samples[prompt.id] for prompt in train}, model.price)
-        found[role] = asdict(cost) if cost else None
+        found[role] = asdict(cost.times(of.votes)) if cost else None
     return found
 
 

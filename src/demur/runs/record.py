@@ -17,7 +17,7 @@ from demur.prompts import absolute_prompts
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
-SAMPLED = ("prompts", "weak", "strong", "sampling")  # what a run's samples, and their cost, come from
+SAMPLED = ("prompts", "weak", "strong", "between", "sampling")  # what a run's samples, and their cost, come from
 HOW_ASKED = ("concurrency", "timeout_seconds")  # of a model: no sample depends on it
 
 
@@ -38,7 +38,7 @@ def _has_answers(config: RunConfig) -> bool:
     """Whether a run has any answers; one without may be replaced, for example after a mistyped endpoint."""
     pair = endpoints_of(config)
     with Store(config.store) as store:
-        return any(store.has_samples(one.name, config.sampling.key) for one in (pair.weak, pair.strong))
+        return any(store.has_samples(one.name, config.sampling.key) for one in pair.all)
 
 
 def begin_run(config: RunConfig, *, again: bool = False) -> RunConfig:
@@ -78,6 +78,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         prompts=absolute_prompts(config.prompts),
         weak=_absolute_model(config.weak),
         strong=_absolute_model(config.strong),
+        between=tuple(map(_absolute_model, config.between)),
         label=with_absolute_files(label),
     )
 

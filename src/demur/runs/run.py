@@ -26,7 +26,7 @@ from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
 from demur.runs.lock import locked
 from demur.sampling.cost import PairEndpoints
-from demur.sampling.pair import PairSamples, endpoints_of, stored_pair
+from demur.sampling.pair import PairSamples, distinct_sides, endpoints_of, stored_pair
 from demur.sampling.refused import refused_prompts
 from demur.sampling.sample import distinct_prompts
 from demur.sampling.statements import Text
@@ -123,14 +123,15 @@ class Run:
     def sampled_share(self) -> str:
         """How many of the answers are there, as "664 of 960 answers"."""
         asked = distinct_prompts(self.prompts)
-        there = sum(len(side[prompt.id]) for side in (self.samples.weak, self.samples.strong) for prompt in asked)
-        wanted = sum(2 * self.samples.wanted(prompt, self.config.sampling) for prompt in asked)
+        at = distinct_sides(self.pair)
+        there = sum(len(self.samples.all[side][prompt.id]) for side in at for prompt in asked)
+        wanted = sum(len(at) * self.samples.wanted(prompt, self.config.sampling) for prompt in asked)
         return f"{there:,} of {wanted:,} answers"
 
     @property
     def samples_hash(self) -> str:
         """What the run's samples are: prompts, models, settings, and which prompts are complete."""
-        settings, names = self.config.sampling, (self.pair.weak.name, self.pair.strong.name)
+        settings, names = self.config.sampling, [one.name for one in self.pair.all]
         rows = [[prompt.id, prompt.key, list(prompt.answers), self.is_complete(prompt)] for prompt in self.prompts]
         settled = [sorted(self.samples.settled)] if settings.fewest < settings.most else []
         return content_hash([rows, *names, settings.key, settings.n, self.config.test_share, *settled])
@@ -148,10 +149,7 @@ class Run:
         missing = [prompt for prompt in self.prompts if not self.is_complete(prompt)]
         if not missing:
             return False
-        refused = [
-            refused_prompts(missing, endpoint, self.config.sampling, self.store)
-            for endpoint in (self.pair.weak, self.pair.strong)
-        ]
+        refused = [refused_prompts(missing, endpoint, self.config.sampling, self.store) for endpoint in self.pair.all]
         return any(all(prompt.id not in side for side in refused) for prompt in missing)
 
     def read_samples(self) -> None:

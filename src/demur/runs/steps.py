@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demur.config import RunConfig, load_run
+from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError
 from demur.models.allowed import serving_options
 from demur.runs.lineage import outdated, stages_made
@@ -35,7 +35,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     at = "" if str(folder) == USUAL else f" --router {router}"
     record, made = _json(router / "router.json"), stages_made(folder)
     prompts = str(config.prompts) if config else "prompts.jsonl"
-    pair = f"{config.weak.model} and {config.strong.model} on {Path(prompts).name}" if config else ""
+    pair = f"{' and '.join(map(tier_name, config.models))} on {Path(prompts).name}" if config else ""
     labels = _lines(folder / "preferences.jsonl")
     threshold = (record.get("calibration") or {}).get("threshold")
     measured = [name for name in ("report.html", "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]

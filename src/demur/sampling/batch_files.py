@@ -90,7 +90,7 @@ def sent_body(
     endpoint: Endpoint, prompt: Prompt, settings: SamplingSettings, indices: Sequence[int], left_out: Set[str]
 ) -> dict[str, Any]:
     """The body of a request; ``left_out``: fields that the endpoint is known not to take."""
-    body = request_body(endpoint.model, prompt.asked, settings, indices)
+    body = request_body(*(endpoint.model, prompt.asked, settings, indices), reasoning_effort=endpoint.reasoning_effort)
     return without_fields(body, left_out | fields_left_out(endpoint, _url(prompt, settings)))
 
 

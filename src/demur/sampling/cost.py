@@ -19,6 +19,12 @@ class PairEndpoints:
 
     weak: Endpoint
     strong: Endpoint
+    between: tuple[Endpoint, ...] = ()  # by rising price
+
+    @property
+    def all(self) -> tuple[Endpoint, ...]:
+        """Every model, the weak one first and the strong one last."""
+        return (self.weak, *self.between, self.strong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,42 +34,48 @@ class PairEstimate:
     weak: Estimate
     strong: Estimate
     pricing: str
-    models: tuple[str, str]
+    models: tuple[str, ...]
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
     usd_left: float | None = None  # of what the run may cost in all
+    between: tuple[Estimate, ...] = ()  # of the models between them
+
+    @property
+    def all(self) -> tuple[Estimate, ...]:
+        """Of every model, as ``models`` names them."""
+        return (self.weak, *self.between, self.strong)
 
     @property
     def usd(self) -> float | None:
-        """At most, over both and their statements; None when a price is unknown."""
-        return _sum(self.weak.usd, self.strong.usd, *(side.usd for side in self.statements))
+        """At most, over all models and statements; None when a price is unknown."""
+        return _sum(*(side.usd for side in (*self.all, *self.statements)))
 
     @property
     def expected_usd(self) -> float | None:
-        """As expected, over both without statements, each answer as long as it can be; None when a price is unknown."""
-        return _sum(self.weak.expected_usd, self.strong.expected_usd)
+        """As expected, without statements, each answer as long as it can be; None when a price is unknown."""
+        return _sum(*(side.expected_usd for side in self.all))
 
     @property
     def missing(self) -> int:
-        """Answers at most, over both."""
-        return self.weak.missing + self.strong.missing
+        """Answers at most, over all models."""
+        return sum(side.missing for side in self.all)
 
     @property
     def sentence(self) -> str:
         """The result as one sentence: the expected number of answers, where the first may settle a prompt, and the
         largest.
         """
-        missing, expected = self.missing, self.weak.expected + self.strong.expected
+        missing, expected = self.missing, sum(side.expected for side in self.all)
         if not missing:
             return "every sample is in the store already: nothing to ask, nothing to pay"
-        tokens = [sum(pair) for pair in zip(_tokens(self.weak), _tokens(self.strong), strict=True)]
-        cost = cost_words(self.models, (self.weak.usd, self.strong.usd), most=True)
+        tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
+        cost = cost_words(self.models, [side.usd for side in self.all], most=True)
         answers = f"{missing:,} answers"
         if expected < missing:
             answers = f"about {expected:,.0f} answers, at most {missing:,},"
-            expected_cost = (self.weak.expected_usd, self.strong.expected_usd)
+            expected_cost = [side.expected_usd for side in self.all]
             cost += f", ${sum(usd for usd in expected_cost if usd is not None):.4f} expected" if "$" in cost else ""
         return (
-            f"to sample: {answers} on {max(self.weak.prompts, self.strong.prompts):,} prompts, about "
+            f"to sample: {answers} on {max(side.prompts for side in self.all):,} prompts, about "
             f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
             f"{self._of_statements}{self._limit}"
         )
@@ -71,7 +83,7 @@ class PairEstimate:
     @property
     def _limit(self) -> str:
         """What max_usd allows of this, where it does not allow all."""
-        left, most = self.usd_left, _sum(self.weak.usd, self.strong.usd)
+        left, most = self.usd_left, _sum(*(side.usd for side in self.all))
         if left is None or most is None or self.expected_usd is None or most <= left:
             return ""
         allows = "the expected number, not the largest" if self.expected_usd <= left else "less than expected"
@@ -84,7 +96,7 @@ class PairEstimate:
         if not self.statements:
             return ""
         asked = sum(side.missing for side in self.statements)
-        cost = cost_words(self.models, [side.usd for side in self.statements], most=True)
+        cost = cost_words((self.models[0], self.models[-1]), [side.usd for side in self.statements], most=True)
         return f"; to state final answers of long texts: at most {asked:,} more requests, {cost}"
 
 
@@ -99,18 +111,24 @@ class PairSpend:
     strong_usd: float | None
     pricing: str
     uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
-    models: tuple[str, str]
+    models: tuple[str, ...]
     notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: one sentence each
+    between_usd: tuple[float | None, ...] = ()  # of the models between them
+
+    @property
+    def all_usd(self) -> tuple[float | None, ...]:
+        """Of every model, as ``models`` names them."""
+        return (self.weak_usd, *self.between_usd, self.strong_usd)
 
     @property
     def usd(self) -> float | None:
-        """Over both models; None when a price is unknown."""
-        return _sum(self.weak_usd, self.strong_usd)
+        """Over all models; None when a price is unknown."""
+        return _sum(*self.all_usd)
 
     @property
     def sentence(self) -> str:
         """The result as one sentence."""
-        cost = cost_words(self.models, (self.weak_usd, self.strong_usd))
+        cost = cost_words(self.models, self.all_usd)
         cost += ", an endpoint does not count its tokens" if self.uncounted else ""
         return (
             f"{self.samples:,} samples of {self.prompts:,} prompts, {self.completion_tokens:,} answer tokens, {cost} "
@@ -119,29 +137,36 @@ class PairSpend:
 
 
 def price_samples(
-    pair: PairEndpoints, prompts: Sequence[Prompt], weak: Samples, strong: Samples, pricing: str, notes: Sequence[str]
+    pair: PairEndpoints,
+    prompts: Sequence[Prompt],
+    weak: Samples,
+    strong: Samples,
+    pricing: str,
+    notes: Sequence[str],
+    between: Sequence[Samples] = (),
 ) -> PairSpend:
     """What the samples of these prompts have cost; prompts with one text were asked once."""
     asked = distinct_prompts(prompts)
-    both = [[one for prompt in asked for one in side[prompt.id]] for side in (weak, strong)]
-    endpoints = (pair.weak, pair.strong)
-    usd = [usd_paid(side, endpoint.price) for side, endpoint in zip(both, endpoints, strict=True)]
+    every = [[one for prompt in asked for one in side[prompt.id]] for side in (weak, *between, strong)]
+    endpoints = pair.all if between else (pair.weak, pair.strong)
+    usd = [usd_paid(side, endpoint.price) for side, endpoint in zip(every, endpoints, strict=True)]
     return PairSpend(
         prompts=len(asked),
-        samples=sum(map(len, both)),
-        completion_tokens=sum(one.completion_tokens for side in both for one in side),
+        samples=sum(map(len, every)),
+        completion_tokens=sum(one.completion_tokens for side in every for one in side),
         weak_usd=usd[0],
-        strong_usd=usd[1],
+        strong_usd=usd[-1],
         pricing=pricing,
         uncounted=any(one is None and end.price is not None for one, end in zip(usd, endpoints, strict=True)),
-        models=(pair.weak.model, pair.strong.model),
+        models=tuple(endpoint.model for endpoint in endpoints),
         notes=tuple(notes),
+        between_usd=tuple(usd[1:-1]),
     )
 
 
 def pricing(pair: PairEndpoints, entailment: str) -> str:
     """Where the prices of both models come from, or that they are unknown; and what is not in the sum."""
-    sources = [_price_source(endpoint) for endpoint in (pair.weak, pair.strong)]
+    sources = [_price_source(endpoint) for endpoint in pair.all]
     judge = [f"what {entailment} costs as entailment is not in this"] if "llm:" in entailment else []
     return "; ".join([*sources, *judge])
 

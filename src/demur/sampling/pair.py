@@ -1,5 +1,6 @@
 """Both models' samples of the same prompts: sampled side by side, within one budget.
 
+Models between them are sampled after the pair, as often as the pair was; those of one endpoint share its samples.
 Local models are started only when samples are missing, so a run whose samples are complete needs no model.
 """
 
@@ -7,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from demur.config import RunConfig
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
 from demur.models.client import EndpointClient
+from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, spent_before, unknown_price
@@ -27,8 +30,9 @@ from demur.store import Store
 
 
 def endpoints_of(config: RunConfig) -> PairEndpoints:
-    """Both models of a run."""
-    return PairEndpoints(endpoint_of(config.weak), endpoint_of(config.strong))
+    """The models of a run."""
+    weak, *between, strong = map(endpoint_of, config.models)
+    return PairEndpoints(weak, strong, tuple(between))
 
 
 def estimate_pair(
@@ -41,19 +45,21 @@ def estimate_pair(
     full: Set[str] = frozenset(),
 ) -> PairEstimate:
     """What `sample_pair` will ask for, with the same arguments. Raises BudgetError where no price is known."""
-    weak, strong = (
+    sampled = distinct_sides(pair)
+    first, *others, last = (
         estimate(
-            *(prompts, endpoint, config.sampling, samples),
+            *(prompts, endpoint, config.sampling, have.all[at]),
             refused=refused_prompts(prompts, endpoint, config.sampling, store),
             settled=have.settled,
             full=full,
         )
-        for endpoint, samples in ((pair.weak, have.weak), (pair.strong, have.strong))
+        for at, endpoint in sampled.items()
     )
-    models, prices = (pair.weak.model, pair.strong.model), pricing(pair, config.label.entailment)
+    weak, strong, between = first, last, tuple(others)
+    models, prices = tuple(one.model for one in sampled.values()), pricing(pair, config.label.entailment)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
-    return PairEstimate(weak, strong, prices, models, stated, budget_of(config, pair, store).left)
+    return PairEstimate(weak, strong, prices, models, stated, budget_of(config, pair, store).left, between)
 
 
 def sample_pair(
@@ -68,13 +74,14 @@ def sample_pair(
     announce: Callable[[PairEstimate], None] | None = None,
     progress: Progress = no_progress,
 ) -> PairSamples:
-    """n samples of every prompt by both models, side by side; samples that exist (``have``) are not requested again.
+    """n samples of every prompt by all models, the pair side by side; what exists (``have``) is not requested again.
 
     Where n is a range, every prompt gets the fewest; those that these ``settle`` are recorded as settled and get no
     more, unless they are in ``full`` (ids). A prompt that a model refuses is left out, and remembered. Raises
     EndpointError, BudgetError.
     """
-    settings, sides = config.sampling, ((config.weak, have.weak), (config.strong, have.strong))
+    settings, sampled = config.sampling, distinct_sides(pair)
+    sides = [(config.models[at], have.all[at]) for at in sampled]
     expected = estimate_pair(config, pair, prompts, have, store, full=full)
     if announce:
         announce(expected)
@@ -82,13 +89,13 @@ def sample_pair(
         return have
     budget = budget_of(config, pair, store)
 
-    async def both() -> PairSamples:
+    async def every() -> PairSamples:
         turns = Turns()
         async with AsyncExitStack() as stack:
             completers: list[LocalServers | EndpointClient] = [
                 await stack.enter_async_context(completer_of(side, settings, turns, progress)) for side, _ in sides
             ]
-            weak, strong = (
+            weak, *between, strong = (
                 SideSampling(
                     *(prompts, completer, completer.endpoint, settings, store),
                     have=samples,
@@ -103,24 +110,43 @@ def sample_pair(
                 full=full,
                 keep=lambda found: store.add_settled(*settled_key(pair, settings), [one.key for one in found]),
             )
-            for side in (weak, strong):
+            found = PairSamples(weak.samples, strong.samples, settled=settled)
+            for side in between:
+                await side.ask(prompts, {one.id: found.wanted(one, settings) for one in prompts})
+            for side in (weak, *between, strong):
                 side.finish()
             notes = tuple(note for one in completers for note in one.notes)
-        return PairSamples(weak.samples, strong.samples, settled=settled, notes=notes).equal(settings)
+        by_name = {one.name: side.samples for one, side in zip(sampled.values(), (weak, *between, strong), strict=True)}
+        found = replace(found, notes=notes, between=tuple(by_name[one.name] for one in pair.between))
+        return found.equal(settings)
 
-    return run_to_end(both())
+    return run_to_end(every())
+
+
+def distinct_sides(pair: PairEndpoints) -> dict[int, Endpoint]:
+    """Where each endpoint stands among the run's models, once: votes of a model are its samples, too."""
+    last = len(pair.all) - 1
+    known = {pair.weak.name: 0, pair.strong.name: last}
+    for at, one in enumerate(pair.all):
+        known.setdefault(one.name, at)
+    return {at: pair.all[at] for at in sorted(known.values())}
 
 
 def check_pair(config: RunConfig) -> None:
     """Raise InputError for invalid numbers and URLs, and a pair of one model, before anything is paid for."""
     check_limits(config)
     check_settings(config.sampling)
-    for side in (config.weak, config.strong):
+    for side in config.models:
         if side.base_url is not None and not side.base_url.startswith(("http://", "https://")):
             raise InputError(f"{side.model}: base_url {side.base_url!r} is not a URL; write it as https://HOST/v1")
     pair = endpoints_of(config)
     if pair.weak.name == pair.strong.name:
         raise InputError(f"weak and strong are both {config.weak.model}; a router needs two different models")
+    known = [(one.name, model.votes) for one, model in zip(pair.all, config.models, strict=True)]
+    if len(set(known)) < len(known):
+        raise InputError("two of the models are the same one with the same settings; leave one of them out")
+    if config.weak.votes > 1 or config.strong.votes > 1:
+        raise InputError("votes are of a model between the weak and the strong one; name it as one of [[models]]")
 
 
 def check_settings(settings: SamplingSettings) -> None:
@@ -133,7 +159,7 @@ def check_settings(settings: SamplingSettings) -> None:
 
 def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
     """What the run may spend, and what its samples have cost; of the models whose price is known."""
-    priced = [endpoint for endpoint in (pair.weak, pair.strong) if endpoint.price is not None]
+    priced = [endpoint for endpoint in distinct_sides(pair).values() if endpoint.price is not None]
     if config.max_usd is not None and not priced:
         raise unknown_price(config.max_usd, pair.weak, pair.strong)
     spent = sum(spent_before(endpoint, config.sampling, store) for endpoint in priced)
@@ -142,7 +168,7 @@ def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
 
 def forget_refusals(pair: PairEndpoints, settings: SamplingSettings, store: Store) -> None:
     """Ask both models again for the prompts that they refused under these settings."""
-    for endpoint in (pair.weak, pair.strong):
+    for endpoint in pair.all:
         store.forget_refusals(endpoint.name, settings.key)
 
 
@@ -150,10 +176,10 @@ def stored_pair(
     pair: PairEndpoints, settings: SamplingSettings, prompts: Sequence[Prompt], store: Store
 ) -> PairSamples:
     """Stored samples of both models, at most n per prompt, and which prompts are settled."""
-    sides = (stored_samples(prompts, one, settings, store) for one in (pair.weak, pair.strong))
+    weak, *between, strong = (stored_samples(prompts, one, settings, store) for one in pair.all)
     keys = store.settled(*settled_key(pair, settings), (prompt.key for prompt in prompts))
     settled = frozenset(prompt.id for prompt in prompts if prompt.key in keys and settings.fewest < settings.most)
-    return PairSamples(*sides, settled=settled).equal(settings)
+    return PairSamples(weak, strong, settled=settled, between=tuple(between)).equal(settings)
 
 
 def settled_key(pair: PairEndpoints, settings: SamplingSettings) -> tuple[tuple[str, str], str, int]:
@@ -168,16 +194,20 @@ def spend_of(
     prices = pricing(pair, config.label.entailment)
     known = sampling_notes(config.sampling, pair, prompts, samples, store)
     notes = (*known, *_missing_notes(config.sampling, pair, prompts, samples, store), *samples.notes)
-    return price_samples(pair, prompts, samples.weak, samples.strong, prices, notes)
+    once = distinct_sides(pair)
+    found = [samples.all[at] for at in once]
+    ends = PairEndpoints(pair.weak, pair.strong, tuple(list(once.values())[1:-1]))
+    return price_samples(ends, prompts, found[0], found[-1], prices, notes, found[1:-1])
 
 
 def sampling_notes(
     settings: SamplingSettings, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
 ) -> list[str]:
     """Whose answers were cut at the longest that was asked for, and which prompts have none; one sentence each."""
-    sides = [[one for prompt in prompts for one in side[prompt.id]] for side in (samples.weak, samples.strong)]
-    found = cut_sentences((pair.weak.model, pair.strong.model), sides, settings.max_tokens)
-    for endpoint in (pair.weak, pair.strong):
+    once = distinct_sides(pair)
+    sides = [[one for prompt in prompts for one in samples.all[at][prompt.id]] for at in once]
+    found = cut_sentences([one.model for one in once.values()], sides, settings.max_tokens)
+    for endpoint in once.values():
         refused = refused_prompts(prompts, endpoint, settings, store)
         found += [refused_sentence(endpoint.model, refused)] if refused else []
     return found
@@ -188,8 +218,8 @@ def _missing_notes(
 ) -> list[str]:
     """The number of prompts without all samples that the model did not refuse; their requests failed temporarily."""
     found = []
-    for endpoint, side in ((pair.weak, samples.weak), (pair.strong, samples.strong)):
-        refused = refused_prompts(prompts, endpoint, settings, store)
+    for at, endpoint in distinct_sides(pair).items():
+        side, refused = samples.all[at], refused_prompts(prompts, endpoint, settings, store)
         missing = sum(
             len(side[prompt.id]) < samples.wanted(prompt, settings) and prompt.id not in refused for prompt in prompts
         )

@@ -23,17 +23,23 @@ class PairSamples:
     strong: Samples
     settled: frozenset[str] = field(default=frozenset(), kw_only=True)  # ids of prompts that need no more samples
     notes: tuple[str, ...] = field(default=(), kw_only=True)  # deviations from the requests
+    between: tuple[Samples, ...] = field(default=(), kw_only=True)  # of the models between them, by rising price
+
+    @property
+    def all(self) -> tuple[Samples, ...]:
+        """Of every model, the weak one first and the strong one last."""
+        return (self.weak, *self.between, self.strong)
 
     def count(self, prompt: Prompt) -> int:
-        """How many samples both models have given."""
-        return min(len(self.weak[prompt.id]), len(self.strong[prompt.id]))
+        """How many samples all models have given."""
+        return min(len(side[prompt.id]) for side in self.all)
 
     def wanted(self, prompt: Prompt, settings: SamplingSettings) -> int:
         """How many samples it takes of each model."""
         return settings.fewest if prompt.id in self.settled else settings.most
 
     def is_complete(self, prompt: Prompt, settings: SamplingSettings) -> bool:
-        """True where both models have given all samples that it takes."""
+        """True where all models have given all samples that it takes."""
         return self.count(prompt) >= self.wanted(prompt, settings)
 
     def equal(self, settings: SamplingSettings) -> PairSamples:
@@ -42,8 +48,9 @@ class PairSamples:
         def kept(side: Samples) -> dict[str, Sequence[Sample]]:
             return {id: one[: settings.fewest] if id in short else one for id, one in side.items()}
 
-        short = {id for id in self.settled if min(len(self.weak[id]), len(self.strong[id])) < settings.most}
-        return PairSamples(kept(self.weak), kept(self.strong), settled=self.settled, notes=self.notes)
+        short = {id for id in self.settled if min(len(side[id]) for side in self.all) < settings.most}
+        between = tuple(map(kept, self.between))
+        return PairSamples(kept(self.weak), kept(self.strong), settled=self.settled, notes=self.notes, between=between)
 
 
 # The ids of those prompts whose first samples, of both models, settle them.

@@ -1,0 +1,55 @@
+"""A routing decision, and the training prompts that explain it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from demur.records import Role
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPrompt:
+    """A training prompt, kept to explain decisions."""
+
+    prompt: str
+    target: float  # y in [0, 1]; 1 = the strong model was needed
+    weak_entropy: float | None  # nats
+    strong_entropy: float | None
+    weak_answer: str = ""  # the first of those sampled
+    strong_answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training prompt near to the one that is routed."""
+
+    training: TrainingPrompt
+    similarity: float  # cosine
+
+    @property
+    def prompt(self) -> str:
+        """Its text."""
+        return self.training.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a prompt goes, and why."""
+
+    model: str  # name of the chosen model
+    role: Role
+    score: float  # P(the strong model is needed)
+    threshold: float  # strong iff score >= threshold
+    reason: str
+    neighbours: tuple[Neighbour, ...]  # nearest first
+    # False: further from every training prompt than 99 % of those from each other, over twice as long as 99 %, or in a
+    # language of under 1 % of them
+    familiar: bool = True
+    # "gate": the weak answer is, or will be, part of the decision; "unknown": the setting decides
+    stage: Literal["prompt", "gate", "unknown"] = "prompt"
+    wants_samples: int = 0  # samples of the weak model that `Router.check` needs next; 0: the decision is final
+    void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
+    unknown: bool = False  # True: nearest to a prompt whose samples could not tell
+    untold: str = ""  # why those could not
+    values: tuple[float, ...] = ()  # gains over the weak model of every tier; empty of a pair
