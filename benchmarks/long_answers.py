@@ -52,7 +52,7 @@ STATED = ROOT / "benchmarks" / "data" / "long_answers_stated.jsonl.gz"
 ASKED = {"weak": "smollm2-135m", "strong": "qwen2.5-coder-1.5b"}  # names of the catalogue
 WEAK, STRONG = "smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct"
 FOR_CHOOSING, N, NEAREST = 90, 5, 2
-STATED_N = 3  # samples of each model whose final answers were asked for
+STATED_N = 5  # samples of each model whose final answers were asked for
 _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(*-])|\n+")
 _WORD = re.compile(r"\w+")
 
@@ -81,9 +81,14 @@ def stated_answers(row: dict[str, Any], stated: dict[str, Any], question: str, s
     return [stands_in(one or "", text) or text for text, one in zip(texts, statements, strict=True)]
 
 
+def kept_statements() -> dict[str, dict[str, Any]]:
+    """What was stated before, by the question's id."""
+    return {row["id"]: row for row in map(json.loads, gzip.decompress(STATED.read_bytes()).splitlines())}
+
+
 def read_stated(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> dict[int, dict[str, list[str]]]:
     """`stated_answers` of both models by the place of the question, where both were asked."""
-    known = {row["id"]: row for row in map(json.loads, gzip.decompress(STATED.read_bytes()).splitlines())}
+    known = kept_statements()
     found = {}
     for place, (row, question) in enumerate(zip(rows, questions, strict=True)):
         both = {side: stated_answers(row, known[row["id"]], question, side) for side in ASKED}
@@ -94,11 +99,12 @@ def read_stated(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> dic
 
 async def ask_side(rows: Sequence[dict[str, Any]], questions: Sequence[str], side: str, store: Store) -> None:
     """Ask one model for the final answers of its texts that no rule reads."""
+    known = kept_statements()
     texts = [
         (question, text)
         for row, question in zip(rows, questions, strict=True)
-        for text, _ in row[side][:STATED_N]
-        if is_unread(text, question)
+        for (text, _), stated in zip(row[side][:STATED_N], known[row["id"]][side], strict=False)
+        if stated is None and is_unread(text, question)
     ]
     config = ModelConfig(ASKED[side], timeout_seconds=600)
     async with (
@@ -111,7 +117,7 @@ async def ask_side(rows: Sequence[dict[str, Any]], questions: Sequence[str], sid
 def ask(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> None:
     """Ask both models about the questions that are reported, through a store in demur's cache, and write what they
     stated beside the answers."""
-    reported = rows[FOR_CHOOSING:], questions[FOR_CHOOSING:]
+    reported, known = (rows[FOR_CHOOSING:], questions[FOR_CHOOSING:]), kept_statements()
     with Store(cache_folder().parent / "long_answers.sqlite") as store:
 
         async def both() -> None:
@@ -124,7 +130,8 @@ def ask(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> None:
             for side, model in ASKED.items():
                 texts = [(question, text) for text, _ in row[side]]
                 found = stored_statements(texts, endpoint_of(ModelConfig(model)), store)
-                stated[side] = [found.get(text) for text in texts]
+                before = known[row["id"]][side]
+                stated[side] = [one or found.get(text) for text, one in zip(texts, before, strict=True)]
             lines.append(json.dumps({"id": row["id"], **stated}, ensure_ascii=False) + "\n")
     STATED.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
 

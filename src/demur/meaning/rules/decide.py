@@ -1,5 +1,5 @@
-"""Meaning decided by rule, before any model is asked: calls of tools, code, normalised text, quantities, dates, times,
-ordinals.
+"""Meaning decided by rule, before any model is asked: calls of tools, code, tables, formulas, normalised text,
+quantities, ranges, dates, times, ordinals, names.
 
 `same_meaning` says True or False only where that is certain; None means: ask the entailment model. A rule must never
 merge different meanings. `normalise` normalises an answer; `quantities` and `dates` read it.
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from demur.meaning.rules.code import canonical_code, code_of
 from demur.meaning.rules.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
 from demur.meaning.rules.declined_answers import declines
+from demur.meaning.rules.formulas import formula_of, undelimited
 from demur.meaning.rules.names import differ_by_middle_name, name_of
 from demur.meaning.rules.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
 from demur.meaning.rules.quantities import Quantity, parse_quantity, same_quantity
 from demur.meaning.rules.ranges import Range, differs_from, parse_range, same_range
+from demur.meaning.rules.tables import canonical_table, table_of
 from demur.prompts.tool_calls import ToolCalls, calls_of
 
 __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruling", "same_meaning"]
@@ -24,7 +26,7 @@ __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruli
 DECLINED = "(declined)"  # no answer is normalised to it: a key has no brackets around it
 
 _ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]th))$")
-_IN_CODE = str.maketrans({"≥": ">=", "≤": "<="})
+_IN_CODE = str.maketrans({"≥": ">=", "≤": "<=", "²": "^2", "³": "^3"})
 _IT_IS = re.compile(r"it(?: is| was|'s) ")
 _WHEN = re.compile(r"(?:in|on|at) ")
 _LETTER = re.compile(r"[A-J]")  # of an option, as `final_answer` reads it
@@ -37,7 +39,7 @@ class Reading:
 
     key: str  # normalised text; DECLINED for every refusal
     found: Quantity | Range | Date | int | None  # the whole answer as one of these (int: an ordinal); None: other text
-    code: str | None = None  # its canonical form, where the answer is code
+    form: tuple[str, str] | None = None  # code, a formula or a table, and its canonical form
     calls: ToolCalls | None = None  # of tools, where the answer consists of them
     name: tuple[str, ...] = ()  # its words, where all begin with a capital
     is_letter: bool = False  # one of A to J, in capitals
@@ -47,8 +49,8 @@ class Reading:
         """Equal for two answers exactly when the rules say True of them."""
         if self.calls is not None:
             return calls_meaning(self.calls)
-        if self.code is not None:
-            return "code", self.code
+        if self.form is not None:
+            return self.form
         if isinstance(self.found, Quantity | Range):
             return self.found.meaning
         return self.key if self.found is None else self.found
@@ -61,11 +63,27 @@ def read_answer(answer: str) -> Reading:
     if declines(answer):
         return Reading(DECLINED, None)
     key = exact_key(answer)
-    if (code := code_of(answer.translate(_IN_CODE))) is not None:
-        return Reading(key, None, canonical_code(code))
+    if (form := _form_of(answer, key)) is not None:
+        return Reading(key, None, form)
     if it_is := _IT_IS.match(key):  # before a number or a date it says nothing; "it is Paris" is for the model
         return Reading(key, _measure(key[it_is.end() :]))
     return Reading(key, _ordinal(key) or _measure(key), name=name_of(answer), is_letter=bool(_LETTER.fullmatch(answer)))
+
+
+def _form_of(answer: str, key: str) -> tuple[str, str] | None:
+    """Code, a table or a formula, in the form in which equal ones are equal."""
+    if (code := code_of(undelimited(answer).translate(_IN_CODE))) is not None:
+        return "code", canonical_code(code)
+    if (table := table_of(answer)) is not None:
+        return "tables", canonical_table(table, exact_key)
+    formula = formula_of(key)
+    return None if formula is None or _is_measure(key) else ("formulas", formula)
+
+
+def _is_measure(key: str) -> bool:
+    """A date, a range or an amount in a known unit: 3 × 10^8 m/s, but not 2πr."""
+    found = _measure(key)
+    return found is not None and not (isinstance(found, Quantity) and found.dimension.startswith("number of "))
 
 
 def calls_meaning(calls: ToolCalls) -> object:
@@ -97,9 +115,9 @@ def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
     """`ruling` of answers that have been read."""
     if a.calls is not None or b.calls is not None:
         return "calls of tools", a.meaning == b.meaning
-    if a.code is not None and b.code is not None:
-        return "code", a.code == b.code
-    if a.code is not None or b.code is not None:
+    if a.form and b.form and a.form[0] == b.form[0]:
+        return a.form[0], a.form == b.form
+    if a.form or b.form:
         return None
     if a.key == b.key:
         return "answers that decline" if a.key == DECLINED else "identical after normalisation", True

@@ -17,8 +17,10 @@ from demur.meaning.rules.code import code_of
 from demur.meaning.rules.content import unify
 from demur.meaning.rules.declined_answers import declines
 from demur.meaning.rules.languages import bare, is_english
-from demur.meaning.rules.lists import without_order
+from demur.meaning.rules.lists import asks_for_order, without_order
+from demur.meaning.rules.normalise import exact_key
 from demur.meaning.rules.programs import is_program, program_value
+from demur.meaning.rules.tables import table_of, with_rows_in_order
 from demur.prompts.tool_calls import calls_of
 from demur.prompts.words import says
 
@@ -26,7 +28,7 @@ SHORT_WORDS = 8  # an answer of one line with no more words is its own final ans
 LONGEST = 4_000  # characters at a text's end in which its result is looked for
 LONGEST_STATED = 16  # words of a stated answer; more is not a result but an explanation
 
-_THINKING = re.compile(r"\A\s*(?:<think(?:ing)?>.*?</think(?:ing)?>|.*?</think(?:ing)?>)\s*", re.DOTALL | re.I)
+_THINKING = re.compile(r"\A\s*(?:<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|.*?</think(?:ing)?>)\s*", re.DOTALL | re.I)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _MARKED = re.compile(r"####[ \t]*(\S[^\n]*)")
 _NAMES = "|".join(
@@ -124,12 +126,14 @@ def _final_text(answer: str, question: str) -> str:
     if calls_of(answer) is not None:
         return answer
     found = final_answer(answer, question)
-    return found.text if found else answer
+    return found.text if found else without_thinking(answer)
 
 
 def _said(text: str, question: str) -> str:
     if calls_of(text) is not None:
         return text
+    if (table := table_of(text)) is not None:
+        return text if asks_for_order(question) else with_rows_in_order(table, exact_key)
     return bare(text, question) if _is_foreign(text, question) else without_order(text, question)
 
 
@@ -158,8 +162,8 @@ def stands_in(statement: str, answer: str) -> str:
 
 
 def without_thinking(text: str) -> str:
-    """Without a leading block of thought (``<think>...</think>``), closed or only ended."""
-    return _THINKING.sub("", text) if "</think" in text.casefold() else text
+    """Without a leading block of thought (``<think>...</think>``); of one that does not end nothing is left."""
+    return _THINKING.sub("", text) if "<think" in (plain := text.casefold()) or "</think" in plain else text
 
 
 def _boxed(text: str, _: str) -> str:

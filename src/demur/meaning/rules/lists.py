@@ -21,10 +21,14 @@ _SEVERAL = re.compile(
     r"(?:are|were|do|did|have|had|can|could|border|make|belong|share|won|use|contain)\b",
     re.IGNORECASE,
 )
-_ORDERED = re.compile(
+_IN_ORDER = re.compile(
     r"\border(?:ed)?\b|\brank|\bsort(?:ed)?\b|\bsequence\b|\bsteps?\b|\bstages?\b|\bchronolog|\balphabet|\bascending\b"
-    r"|\bdescending\b|\brespectively\b|\bfrom\b.+\bto\b|\btop\b|\bfirst\b|\blast\b|\bthen\b|\btimeline\b|\bcoordinates?\b"
-    r"|\bdimensions?\b|\bscores?\b|\bodds\b|\bratio\b|\bversus\b|\bvs\b|\bbefore\b|\bafter\b|\band\b",
+    r"|\bdescending\b|\brespectively\b|\btop\b|\btimeline\b",
+    re.IGNORECASE,
+)
+_SEVERAL_ROLES = re.compile(
+    r"\bfrom\b.+\bto\b|\bfirst\b|\blast\b|\bthen\b|\bcoordinates?\b|\bdimensions?\b|\bscores?\b|\bodds\b|\bratio\b"
+    r"|\bversus\b|\bvs\b|\bbefore\b|\bafter\b|\band\b",
     re.IGNORECASE,
 )
 _NUMBERS_ASKED = re.compile(
@@ -36,9 +40,14 @@ _BETWEEN = re.compile(r"\s*,\s+(?:and|or|&)\s+|\s*[,;]\s+|\s+(?:and|or|&)\s+", r
 _NUMBER = re.compile(r"[-−+]?[\d.,]+%?")
 
 
+def asks_for_order(question: str) -> bool:
+    """Whether a question mentions an order or a rank."""
+    return _IN_ORDER.search(question) is not None
+
+
 def without_order(answer: str, question: str) -> str:
     """The items of an answer in one order, where the question asks for several things in none; else the answer."""
-    if not _SEVERAL.search(question) or _ORDERED.search(question):
+    if not _SEVERAL.search(question) or asks_for_order(question) or _SEVERAL_ROLES.search(question):
         return answer
     items = _items(answer.strip())
     if len(items) < 2 or any(len(item.split()) > MOST_ITEM_WORDS for item in items):

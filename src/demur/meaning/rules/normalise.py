@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from demur.meaning.rules.formulas import plain_math
 from demur.meaning.rules.names import without_title
 from demur.meaning.rules.quantities import ONE_OF
 
@@ -17,7 +18,7 @@ ORDINAL_WORDS = (
     *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
 )
 
-_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufe0e\ufe0f\ufeff]")
+_INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufe0e\ufe0f\ufeff]")
 _RAISED = re.compile("[⁰ⁱ⁴-⁾ⁿ¹²³ªº™]+")
 _LOWERED_AFTER_DIGIT = re.compile(r"(?<=\d)[₀-₉]+")
 _AS_WRITTEN = re.compile("([ℂℍℕℙℚℝℤ])")  # symbols of number sets are not letters
@@ -54,7 +55,7 @@ def is_empty(text: str) -> bool:
 
 
 def without_invisible(text: str) -> str:
-    """Without soft hyphens, zero-width spaces and variation selectors."""
+    """Without soft hyphens, zero-width spaces, variation selectors and marks of a text's direction."""
     return _INVISIBLE.sub("", text)
 
 
@@ -69,7 +70,8 @@ def exact_key(text: str) -> str:
     What is nothing but punctuation stays as it is: it differs from the empty answer.
     """
     boxed = _BOXED.match(text) if "boxed" in text or "fbox" in text else None
-    written = " ".join(_canonical(boxed.group(1) if boxed and boxed.group(1).strip() else text).split())
+    whole = boxed.group(1) if boxed and boxed.group(1).strip() else text
+    written = " ".join(_canonical(plain_math(whole)).split())
     written = _SPELLED_OUT.sub(lambda sign: {">": "≥", "<": "≤"}[sign.group(1)], written)
     if is_symbols(written):
         return written
