@@ -28,7 +28,7 @@ from demur.meaning.clusters import Scorer, meaning_clusters
 from demur.meaning.distinct_answers import DistinctAnswers
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
 from demur.meaning.rules.languages import is_english
-from demur.meaning.saturated import saturated
+from demur.meaning.saturated import find_saturated
 from demur.records import EntailmentModel, FloatArray, IntArray, Sample
 from environment import ROOT, describe, on_one_thread, shared_rows
 
@@ -105,7 +105,9 @@ def cost_of_different(given: Answered) -> None:
     own_and_joint(given, range(len(given.questions)), count)
     found: list[bool] = []
     pairs, seconds = cost(
-        lambda counting: found.extend(saturated(given.questions, given.answers, entailment=counting).found.tolist())
+        lambda counting: found.extend(
+            find_saturated(given.questions, given.answers, entailment=counting).found.tolist()
+        )
     )
     print(f"\n{given.name}: {sum(found)} of {len(found)} taken as saturated")
     print(f"  in full {len(set(never)):,} pairs at least; as labelled {pairs:,} pairs, {seconds:.1f} CPU s", flush=True)
@@ -132,7 +134,7 @@ def compare(given: Answered) -> None:
     found: list[bool] = []
 
     def early(counting: Counting) -> None:
-        apart = saturated(given.questions, given.answers, entailment=counting).found
+        apart = find_saturated(given.questions, given.answers, entailment=counting).found
         found.extend(apart.tolist())
         own_and_joint(given, np.flatnonzero(~apart).tolist(), counting)
 

@@ -163,14 +163,14 @@ def test_the_judge_of_a_loaded_router_is_asked_only_where_it_is_allowed(folder: 
     spec = AllowedEndpoints().spec
     with pytest.raises(ArtifactError, match=r"would send prompts to evil\.example"):
         spec("llm:judge@https://evil.example/v1", folder)
-    named = AllowedEndpoints.named(["evil.example"]).spec
+    named = AllowedEndpoints.parse(["evil.example"]).spec
     assert named(f"llm:judge@https://evil.example/v1#{SECRET}", folder) == "llm:judge@https://evil.example/v1"
 
 
 def test_openais_key_goes_to_openai_where_that_is_allowed(folder: Path) -> None:
     wanted = ModelConfig("gpt", base_url="https://api.openai.com/v1", api_key_env=SECRET)
-    assert AllowedEndpoints.named(["api.openai.com"]).model(wanted, "r").api_key_env == "OPENAI_API_KEY"
-    assert AllowedEndpoints.named(["api.openai.com#MINE"]).model(wanted, "r").api_key_env == "MINE"
+    assert AllowedEndpoints.parse(["api.openai.com"]).model(wanted, "r").api_key_env == "OPENAI_API_KEY"
+    assert AllowedEndpoints.parse(["api.openai.com#MINE"]).model(wanted, "r").api_key_env == "MINE"
     local = AllowedEndpoints().model(ModelConfig("smollm2-135m", api_key_env=SECRET), "r")
     assert local.api_key_env is None
 
@@ -181,7 +181,7 @@ def test_the_settings_of_a_gateway_name_its_endpoints(tmp_path: Path) -> None:
         'allow_endpoints = ["judge.example#J"]\n'
         '[weak]\nmodel = "s"\nbase_url = "http://a.example:9/v1"\napi_key_env = "A"'
     )
-    found = AllowedEndpoints.named(read_settings(file).endpoints)
+    found = AllowedEndpoints.parse(read_settings(file).endpoints)
     assert found.keys == {"a.example:9": "A", "judge.example": "J"}
     assert endpoint_names(["bge-small", "llm:j@http://c/v1#K", None]) == ("http://c/v1#K",)
 
@@ -189,7 +189,7 @@ def test_the_settings_of_a_gateway_name_its_endpoints(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "#K", "http://", "a@b", "http://a@b/v1", "a b", "a\\b", "host:99999", "[::1"])
 def test_what_is_no_address_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="is not the address of an endpoint"):
-        AllowedEndpoints.named([name])
+        AllowedEndpoints.parse([name])
 
 
 @given(

@@ -27,7 +27,7 @@ from demur.meaning.entailment import (
     open_entailment,
     open_plain,
 )
-from demur.meaning.long_pairs import BESIDE, LONGEST_SIDE, balance, kept_tokens, shared, shorten
+from demur.meaning.long_pairs import BESIDE, LONGEST_SIDE, balance, kept_tokens, shared_ends, shorten
 from demur.models.catalogue import catalogue
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
@@ -204,7 +204,7 @@ def test_kept_tokens_fit_and_hold_what_differs(
     if first == second:
         assert kept[0] == kept[1]
         assert not lost or len(first) > room // 2
-    question, _ = shared(first, second)
+    question, _ = shared_ends(first, second)
     if not lost and first != second:
         assert all(where[question] for where in keep if question < len(where))
 
@@ -453,8 +453,8 @@ def test_then_the_middle_of_what_differs_is_cut() -> None:
 
 
 def test_what_two_texts_share_is_counted_once() -> None:
-    assert shared("abcxde", "abcyyde") == (3, 2)
-    assert shared("aa", "aaa") == shared("aaa", "aa") == (2, 0)
+    assert shared_ends("abcxde", "abcyyde") == (3, 2)
+    assert shared_ends("aa", "aaa") == shared_ends("aaa", "aa") == (2, 0)
 
 
 def kept(first: list[int], second: list[int], short: int, room: int) -> tuple[str, str, bool]:

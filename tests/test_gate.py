@@ -477,7 +477,7 @@ def test_what_a_gate_captures_is_beyond_what_the_prompt_does() -> None:
 
 
 def test_a_score_moves_by_the_band_at_most() -> None:
-    moved = gate_of().confined(np.array([0.0, 0.5, 0.6, 1.0]), np.full(4, 0.5))
+    moved = gate_of().confine(np.array([0.0, 0.5, 0.6, 1.0]), np.full(4, 0.5))
     assert moved.tolist() == [0.25, 0.5, 0.6, 0.75]
     gate = gate_of(GateStep(0.0, 1.0, (), spread=0.125), GateStep(0.0, 1.0, ()))
     assert not gate.settled(0, 0.75, 0.5)  # just two deviations away

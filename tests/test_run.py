@@ -28,7 +28,7 @@ from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Entailment, FloatArray, Prompt, Sample
 from demur.routing import prompt_router, restoring
 from demur.runs import run as opened
-from demur.runs.lineage import outdated
+from demur.runs.lineage import outdated_stages
 from demur.store import Store
 from pairs import Pair, running_pair, write_questions
 
@@ -234,7 +234,7 @@ def test_an_interrupted_sampling_can_be_labelled_and_goes_on(tmp_path: Path, pai
     assert re.match(r"29 of 60 prompts are held back for measuring \(test_share 0.5 ", labels.notes[1])
     demur.train(run=run, methods="logistic")
     demur.sample(prompts, **pair.names, run=run, n=4)
-    assert outdated(Path(run)) == (
+    assert outdated_stages(Path(run)) == (
         f"{run}: the samples are newer than the labels; make those again with `demur label`",
     )
     again = demur.label(run=run, entailment="exact")
@@ -246,18 +246,20 @@ def test_what_is_older_than_what_it_was_made_from_is_said(tmp_path: Path, pair: 
     prompts, run = write_questions(tmp_path / "p.jsonl"), tmp_path / "run"
     demur.sample(prompts, **pair.names, run=str(run), n=4)
     demur.label(run=str(run), entailment="exact")
-    assert outdated(run) == ()
+    assert outdated_stages(run) == ()
     demur.train(run=str(run), methods="logistic", gate="off")
-    assert outdated(run) == (f"{run}/router has no calibration, or an older one; set its threshold: `demur calibrate`",)
+    assert outdated_stages(run) == (
+        f"{run}/router has no calibration, or an older one; set its threshold: `demur calibrate`",
+    )
     demur.calibrate(prompts, router=f"{run}/router", strong_share=0.4, anyway=True)
-    assert outdated(run) == ()
+    assert outdated_stages(run) == ()
     demur.label(run=str(run), kind="margin", entailment="exact")
-    (line,) = outdated(run)
+    (line,) = outdated_stages(run)
     assert line == f"{run}: the labels are newer than the routers; make those again with `demur train`"
     assert line in demur.evaluate(run=str(run)).warnings
     demur.label(run=str(run), entailment="exact")  # the very labels that the routers learned from
-    assert outdated(run) == ()
-    assert outdated(tmp_path) == ()  # no run's folder
+    assert outdated_stages(run) == ()
+    assert outdated_stages(tmp_path) == ()  # no run's folder
 
 
 HOLD = "import sys; from pathlib import Path; from demur.runs.lock import locked\n"

@@ -13,7 +13,7 @@ from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.unknown import NONE_EQUAL
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
-from demur.meaning.saturated import MOST_LIKELY, saturated
+from demur.meaning.saturated import MOST_LIKELY, find_saturated
 from demur.records import FloatArray, Prompt, Sample
 from demur.sampling.pair import PairSamples
 from demur.store import Store
@@ -62,7 +62,7 @@ def test_labelling_saturated_answers_asks_a_quarter_of_their_pairs_at_most(kind:
 
 def test_a_prompt_is_saturated_only_if_no_pair_of_its_likeliest_holds() -> None:
     equal = Counting([{"red oak", "old oak"}])  # they share a word, as few of the others do
-    found = saturated(["Q", "Q"], [WORDS, ["pine", *WORDS[1:]]], entailment=equal)
+    found = find_saturated(["Q", "Q"], [WORDS, ["pine", *WORDS[1:]]], entailment=equal)
     assert found.found.tolist() == [False, True]
     assert found.pairs[1] == MOST_LIKELY
 
@@ -71,12 +71,12 @@ def test_one_way_is_not_the_same_meaning() -> None:
     def one_way(pairs: Sequence[tuple[str, str]]) -> FloatArray:
         return np.array([[0.0, 0.0, 1.0] if one < two else [0.0, 1.0, 0.0] for one, two in pairs])
 
-    assert saturated(["Q"], [WORDS], entailment=one_way).found.tolist() == [True]
+    assert find_saturated(["Q"], [WORDS], entailment=one_way).found.tolist() == [True]
 
 
 def test_nothing_is_searched_where_answers_are_equal_by_rule_or_pairs_are_few() -> None:
     never = Counting()
-    found = saturated(["Q", "Q"], [["Red oak.", *WORDS], WORDS[:6]], entailment=never)  # 15 pairs of six
+    found = find_saturated(["Q", "Q"], [["Red oak.", *WORDS], WORDS[:6]], entailment=never)  # 15 pairs of six
     assert not found.found.any()
     assert never.pairs == 0
 

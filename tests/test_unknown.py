@@ -154,7 +154,7 @@ def trained(**given: object) -> PromptRouter:
 
 
 def test_what_is_nearest_to_an_unknown_prompt_goes_where_the_setting_says() -> None:
-    router = trained().calibrated(Calibration(0.0, 1.0, 60, "all strong"))
+    router = trained().with_threshold(Calibration(0.0, 1.0, 60, "all strong"))
     made = router.route("poem about tea", threshold=2.0)  # whatever threshold is asked for
     assert (made.role, made.model, made.unknown, made.stage) == ("strong", "large", True, "unknown")
     assert NONE_EQUAL in made.reason

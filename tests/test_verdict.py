@@ -16,7 +16,7 @@ from demur.methods.kernel import KernelRidge
 from demur.models.encoder import LetterEncoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
-from demur.routing.verdict import KEY, Verdict, check_learned, recorded, verdict_of
+from demur.routing.verdict import KEY, Verdict, check_learned, recorded_verdict, verdict_of
 from demur.statistics import folds
 
 
@@ -96,6 +96,6 @@ def test_a_router_that_was_not_told_from_random_is_saved_and_refused_until_it_is
 
 
 def test_a_router_saved_before_verdicts_were_written_is_not_refused() -> None:
-    assert recorded({}) is None
+    assert recorded_verdict({}) is None
     check_learned({}, "router", anyway=False)
     check_learned({KEY: {"gain": 0.1, "low": 0.05, "high": 0.15, "n": 9}}, "router", anyway=False)

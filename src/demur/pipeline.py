@@ -50,7 +50,7 @@ from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import method_of, train_routers, with_probabilities
 from demur.routing.train_tiers import tiered
-from demur.routing.verdict import Verdict, recorded
+from demur.routing.verdict import Verdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
@@ -103,7 +103,9 @@ def run_config(
             write_report(evaluation or evaluate_or_believe(run), config.folder)
         served = load_served(run, run.own.classifier(config.router.served))
     in_line = evaluation.headline if evaluation else training_headline(served)
-    return Outcome(config.run, spend, labels, calibration, evaluation, recorded(gated.prompt_router.record), in_line)
+    return Outcome(
+        config.run, spend, labels, calibration, evaluation, recorded_verdict(gated.prompt_router.record), in_line
+    )
 
 
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:

@@ -62,7 +62,7 @@ def serve(
         with printing.progress_bar() as progress:
             router = demo_router(progress=progress)
         given |= {"anyway": True, "as_labelled": True}
-    printing.outdated(Path(router or "run/router").parent)
+    printing.outdated_stages_of(Path(router or "run/router").parent)
     given |= {"record_prompts": True if record else None, "learn": learning_table(config) if learn else None}
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
     serve(router, config=config, workers=workers, beside=learning_beside, ready=printing.serving, **given)

@@ -193,7 +193,7 @@ def label(
     if json:
         return printing.as_json(labels)
     printing.labels(labels)
-    printing.outdated(Path(run))
+    printing.outdated_stages_of(Path(run))
     return printing.next_in(run)
 
 
@@ -230,7 +230,7 @@ def evaluate(
     if json:
         return printing.as_json(evaluation)
     printing.evaluation(evaluation, verbose=verbose)
-    printing.outdated(Path(run))
+    printing.outdated_stages_of(Path(run))
     return printing.next_in(run)
 
 
@@ -263,7 +263,7 @@ def calibrate(
     typer.echo(found.headline.sentence)
     if dry_run:
         return printing.next_step("the same command without --dry-run")
-    printing.outdated(Path(router).parent)
+    printing.outdated_stages_of(Path(router).parent)
     return printing.next_in(Path(router).parent)
 
 
@@ -278,7 +278,7 @@ def route(
     from demur.gate.router import Router
 
     text = _read_prompt(prompt)
-    printing.outdated(Path(router).parent)
+    printing.outdated_stages_of(Path(router).parent)
     decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
     if json:
         return printing.as_json(decision)
@@ -296,7 +296,7 @@ def explain(
     """Explain a routing decision: score, shares at which it changes, costs, similar training prompts."""
     from demur.gate.router import Router
 
-    printing.outdated(Path(router).parent)
+    printing.outdated_stages_of(Path(router).parent)
     found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(_read_prompt(prompt))
     if json:
         return printing.as_json(found)
@@ -315,7 +315,7 @@ def replay(
     """Show what a file of prompts would have cost with a router, always weak and always strong."""
     from demur.evaluation.replay import replay
 
-    printing.outdated(Path(router).parent)
+    printing.outdated_stages_of(Path(router).parent)
     found = replay(file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or ())
     if json:
         return printing.as_json(found)
@@ -330,7 +330,7 @@ def report(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: A
     """Write report.html and the curve as a picture into the run folder."""
     from demur.pipeline import report
 
-    printing.outdated(Path(run))
+    printing.outdated_stages_of(Path(run))
     page = report(run=run, allow_endpoints=allow_endpoint or ())
     return printing.as_json({"page": page}) if json else _report_written(page, run)
 

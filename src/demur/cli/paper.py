@@ -161,7 +161,7 @@ def signals(
 
     with printing.progress_bar() as progress:
         found = signals(run=run, ask=ask, max_usd=max_usd, allow_endpoints=allow_endpoint or (), progress=progress)
-    printing.outdated(Path(run))
+    printing.outdated_stages_of(Path(run))
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
@@ -180,7 +180,7 @@ def tau(
     with printing.progress_bar() as progress:
         wanted = tuple(_number(text) for text in taus.split(",")) if taus else TAUS
         found = tau_sweep(run=run, taus=wanted, allow_endpoints=allow_endpoint or (), progress=progress)
-    printing.outdated(Path(run))
+    printing.outdated_stages_of(Path(run))
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)

@@ -30,8 +30,8 @@ from rich.text import Text
 from demur.evaluation.headline import training_headline
 from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
-from demur.routing.verdict import recorded
-from demur.runs.lineage import outdated as outdated_stages
+from demur.routing.verdict import recorded_verdict
+from demur.runs.lineage import outdated_stages
 from demur.runs.steps import next_command
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def spend(spent: PairSpend) -> None:
     lines((spent.sentence, *(f"- {note}" for note in spent.notes)))
 
 
-def outdated(folder: Path) -> None:
+def outdated_stages_of(folder: Path) -> None:
     """Stages of a run that are older than what they were made from."""
     for line in outdated_stages(folder):
         err.print(line, markup=False)
@@ -269,7 +269,7 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     held_back = router.prompt_router.record.get("held_back", 0)
     kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
     out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts{kept}")
-    verdict, choice = recorded(router.prompt_router.record), router.prompt_router.record.get("encoder_choice")
+    verdict, choice = recorded_verdict(router.prompt_router.record), router.prompt_router.record.get("encoder_choice")
     if choice:
         out.print(choice, markup=False)
     if verdict:

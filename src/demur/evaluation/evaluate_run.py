@@ -37,8 +37,8 @@ from demur.prompts.grading import grade
 from demur.records import Encoder, FloatArray, Preference, Prompt
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_hard, train_same_entropies
-from demur.routing.verdict import recorded
-from demur.runs.lineage import outdated
+from demur.routing.verdict import recorded_verdict
+from demur.runs.lineage import outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import pricing
@@ -103,7 +103,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         preferences=tuple(preferences),
         examples=examples(served, test),
         warnings=(
-            *outdated(config.folder),
+            *outdated_stages(config.folder),
             *quality_warnings(test),
             *label_warnings(targets, saturation_of(preferences, read_unknown(config.folder / UNKNOWN_FILE))),
         ),
@@ -116,7 +116,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         tiers=tiers,
         remarks=loaded.lines[1:],
         verdict=verdict_by_grades(
-            next(row for row in (*rows, *staged) if row.router == serves), len(prompts), recorded(served.record)
+            next(row for row in (*rows, *staged) if row.router == serves), len(prompts), recorded_verdict(served.record)
         ),
         reliability=reliability_of(served, test),
     )

@@ -25,8 +25,8 @@ from demur.measure.threshold import payback
 from demur.prompts import why_untested
 from demur.records import IntArray
 from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
-from demur.routing.verdict import recorded
-from demur.runs.lineage import outdated
+from demur.routing.verdict import recorded_verdict
+from demur.runs.lineage import outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import pricing
@@ -76,7 +76,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
     spent = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
     means = [None if cost is None else float(cost.mean()) for cost in costs]
     row = next(one for one in curves if one.router == config.router.served)
-    verdict = recorded(served.record)
+    verdict = recorded_verdict(served.record)
     told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
     return Evaluation(
         weak=served.weak,
@@ -87,7 +87,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
         preferences=tuple(preferences),
         examples=_examples(run, served, rows, quality),
         warnings=(
-            *outdated(config.folder),
+            *outdated_stages(config.folder),
             *(_no_gap(quality) if quality[1].mean() <= quality[0].mean() else ()),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),

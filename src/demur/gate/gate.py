@@ -111,7 +111,7 @@ class Gate:
         """True where it was learned with token log-probs."""
         return self.head is not None
 
-    def confined(self, scores: FloatArray, prompt_scores: FloatArray) -> FloatArray:
+    def confine(self, scores: FloatArray, prompt_scores: FloatArray) -> FloatArray:
         """The prompt's score is moved by the band at most: one score per prompt then holds for every threshold."""
         return np.clip(scores, prompt_scores - self.band, prompt_scores + self.band)
 

@@ -189,7 +189,7 @@ class Router:
     def _within_band(self, step: GateStep, decision: Decision, signals: FloatArray) -> float:
         assert self.gate is not None
         before = np.array(decision.score)
-        return float(self.gate.confined(step.score(before, signals), before))
+        return float(self.gate.confine(step.score(before, signals), before))
 
     def _without_gate(self, decision: Decision) -> Decision:
         warnings.warn(

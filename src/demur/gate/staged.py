@@ -126,7 +126,7 @@ def staged_scores(gate: Gate, prompt_scores: FloatArray, drafts: Drafts) -> Stag
     """Scores of the router (n,) and, after the gate, of every draft."""
     before = prompt_scores[:, None]
     steps = [
-        gate.confined(step.score(before, signals), before)
+        gate.confine(step.score(before, signals), before)
         for step, signals in zip(gate.steps, drafts.signals, strict=True)
     ]
     return StagedScores(prompt_scores, np.stack(steps), np.array([step.spread for step in gate.steps]), gate.band)

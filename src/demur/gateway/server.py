@@ -328,7 +328,7 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
         if not trained:
             raise InputError(f"{settings.router} does not say where its {role} model is; give [{role}] in the config")
         recorded = from_mapping(ModelConfig, trained, where=settings.router)
-        config = AllowedEndpoints.named(settings.endpoints).model(recorded, settings.router)
+        config = AllowedEndpoints.parse(settings.endpoints).model(recorded, settings.router)
     endpoint = await stack.enter_async_context(running_endpoint(config, parallel=settings.local_slots))
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, getattr(settings, role))
     authorization(upstream.endpoint)  # a missing key is reported now, not to every client

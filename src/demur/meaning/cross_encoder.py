@@ -17,7 +17,7 @@ import numpy as np
 
 from demur.errors import ModelError
 from demur.meaning.clusters import CONTRADICTION, ENTAILMENT, NEUTRAL, checked_probabilities
-from demur.meaning.long_pairs import kept_tokens, shared, shorten
+from demur.meaning.long_pairs import kept_tokens, shared_ends, shorten
 from demur.meaning.rules.normalise import without_invisible
 from demur.models.catalogue import sha256_of
 from demur.records import FloatArray, IntArray, content_hash
@@ -187,7 +187,7 @@ def _confused(first: _Side, second: _Side) -> bool:
     """Whether the model cannot tell the sides apart, or unknown words in them."""
     if first.marks == second.marks:
         return True
-    before, after = shared(first.marks, second.marks)
+    before, after = shared_ends(first.marks, second.marks)
     own = [side.marks[before : len(side.marks) - after] for side in (first, second)]
     unknown = [{mark for mark in marks if isinstance(mark, str)} for marks in own]
     return all(unknown) and unknown[0] != unknown[1]

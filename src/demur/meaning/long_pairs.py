@@ -26,7 +26,7 @@ def shorten(first: str, second: str) -> tuple[str, str, bool]:
     """
     if max(len(first), len(second)) <= LONGEST_SIDE:
         return first, second, False
-    before, after = shared(first, second)
+    before, after = shared_ends(first, second)
     start, stops = max(0, before - BESIDE), [len(text) - max(0, after - BESIDE) for text in (first, second)]
     parts = [text[start:stop] for text, stop in zip((first, second), stops, strict=True)]
     half = LONGEST_SIDE // 2
@@ -49,7 +49,7 @@ def kept_tokens(
         for side, start in zip(keep, (i, j), strict=True):
             side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False
     spare = max(0, short - sum(int(side.sum()) for side in keep)) // 2
-    question, _ = shared(first, second)
+    question, _ = shared_ends(first, second)
     for side in keep:
         side[max(0, question - CONTEXT - spare) : question] = True
     kept = balance(int(keep[0].sum()), int(keep[1].sum()), room)
@@ -60,7 +60,7 @@ def kept_tokens(
     return keep[0], keep[1], lost
 
 
-def shared(first: Sequence[object], second: Sequence[object]) -> tuple[int, int]:
+def shared_ends(first: Sequence[object], second: Sequence[object]) -> tuple[int, int]:
     """How many items both begin with, and how many of the others both end with."""
     before = _common(first, second)
     return before, _common(first[before:][::-1], second[before:][::-1])

@@ -16,7 +16,7 @@ from itertools import compress
 import numpy as np
 
 from demur.meaning.clusters import MeaningClusters, meaning_clusters
-from demur.meaning.saturated import Saturated, saturated
+from demur.meaning.saturated import Saturated, find_saturated
 from demur.records import Entailment, Progress, Sample, content_hash, no_progress
 from demur.store import Answers, Store
 
@@ -75,7 +75,7 @@ class Meanings:
         asked = self._asked(questions, answers)
         missing = self._missing(asked)
         if missing:
-            found = saturated(
+            found = find_saturated(
                 *([question for question, _ in missing], [texts for _, texts in missing]),
                 entailment=self.entailment,
                 rules=self.rules,

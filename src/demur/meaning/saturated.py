@@ -34,7 +34,7 @@ class Saturated:
     pairs: tuple[int, ...]  # (premise, hypothesis) pairs that the entailment model scored to tell, per prompt
 
 
-def saturated(
+def find_saturated(
     questions: Sequence[str],
     answers: Sequence[Sequence[str]],
     *,

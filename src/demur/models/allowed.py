@@ -33,7 +33,7 @@ class AllowedEndpoints:
     keys: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
-    def named(cls, names: Iterable[str]) -> AllowedEndpoints:
+    def parse(cls, names: Iterable[str]) -> AllowedEndpoints:
         """Of ``HOST[:PORT][#KEY_VARIABLE]``, or a URL in its place; raises InputError."""
         keys: dict[str, str | None] = {}
         for name in names:

@@ -104,7 +104,7 @@ def as_onnx(weights: Weights) -> bytes:
     network.weight("one", np.array([1], dtype=np.int64))
     network.weight("two", np.array([2], dtype=np.int64))
     table, scales = _blocks(tensors["emb.word"], width)
-    rows = network.packed("emb.word", (len(table), width), INT4, (_paired(table) ^ 0x88).tobytes())  # signed
+    rows = network.pack("emb.word", (len(table), width), INT4, (_paired(table) ^ 0x88).tobytes())  # signed
     network.weight("emb.word.scale", scales)
     words = network.add(
         *("GatherBlockQuantized", [rows, "input_ids", "emb.word.scale"]),
@@ -125,7 +125,7 @@ def as_onnx(weights: Weights) -> bytes:
         inner = network.add("Gelu", [_product(network, weights, x, [f"l{i}.fi"])], domain=CONTRIBUTED)
         x = norm.of(network.add("Add", [x, _product(network, weights, inner, [f"l{i}.fo"])]), f"l{i}.oln")
     sizes = dict.fromkeys(("input_ids", "attention_mask"), ("batch", "tokens"))
-    return network.serialised(sizes, x, ("batch", "tokens", width))
+    return network.serialise(sizes, x, ("batch", "tokens", width))
 
 
 def _attention(network: Network, weights: Weights, x: str, mask: str, i: int) -> str:

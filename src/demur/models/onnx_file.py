@@ -32,9 +32,9 @@ class Network:
 
     def weight(self, name: str, values: np.ndarray[Any, Any]) -> str:
         """A constant; returns its name."""
-        return self.packed(name, values.shape, _TYPES[values.dtype], values.tobytes())
+        return self.pack(name, values.shape, _TYPES[values.dtype], values.tobytes())
 
-    def packed(self, name: str, shape: Sequence[int], kind: int, content: bytes) -> str:
+    def pack(self, name: str, shape: Sequence[int], kind: int, content: bytes) -> str:
         """A constant of a type that numpy does not have, such as two 4-bit integers a byte."""
         dims = b"".join(_number(1, size) for size in shape)
         self._weights.append(dims + _number(2, kind) + _text(8, name) + _bytes(9, content))
@@ -52,7 +52,7 @@ class Network:
         self._nodes.append(given + _text(4, operator) + settings + (_text(7, domain) if domain else b""))
         return names[0] if outputs == 1 else names
 
-    def serialised(self, inputs: Mapping[str, Sequence[str]], output: str, shape: Sequence[str | int]) -> bytes:
+    def serialise(self, inputs: Mapping[str, Sequence[str]], output: str, shape: Sequence[str | int]) -> bytes:
         """The file's content. ``inputs`` are int64 of these dimensions, ``output`` is float32."""
         graph = b"".join(_bytes(1, node) for node in self._nodes) + _text(2, "encoder")
         graph += b"".join(_bytes(5, weight) for weight in self._weights)

@@ -280,7 +280,7 @@ class PromptRouter:
         """What a reason ends with where another pair is served, or the pair is asked otherwise."""
         return "".join(f"; {one}" for one in (self.other_pair, self.asked_otherwise) if one)
 
-    def calibrated(self, calibration: Calibration) -> PromptRouter:
+    def with_threshold(self, calibration: Calibration) -> PromptRouter:
         """The same router with another threshold."""
         return replace(self, calibration=calibration)
 
@@ -336,7 +336,7 @@ class PromptRouter:
         ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to (see `demur.models.allowed`).
         Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
-        folder, endpoints = Path(folder), AllowedEndpoints.named(allow_endpoints)
+        folder, endpoints = Path(folder), AllowedEndpoints.parse(allow_endpoints)
         with reading(folder):
             saved = read_artifact(folder)
             description, arrays = saved.description, saved.arrays

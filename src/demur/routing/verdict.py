@@ -75,7 +75,7 @@ def widening(n: int) -> float:
     return COUNTED_TWICE * math.sqrt(n / max(free, 1))
 
 
-def recorded(record: Mapping[str, Any]) -> Verdict | None:
+def recorded_verdict(record: Mapping[str, Any]) -> Verdict | None:
     """The verdict that a router was saved with; None of one saved before demur wrote it."""
     found = record.get(KEY)
     return Verdict(**found) if found else None
@@ -88,6 +88,6 @@ def with_verdict(record: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
 
 def check_learned(record: Mapping[str, Any], router: str, *, anyway: bool) -> None:
     """Raise InputError for a router that was not shown to beat random, unless it is wanted ``anyway``."""
-    found = recorded(record)
+    found = recorded_verdict(record)
     if found is not None and not found.learned and not anyway:
         raise InputError(f"{router}: {found.sentence}; label more prompts, or use it with --anyway (anyway=True)")

@@ -28,7 +28,7 @@ def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> Non
     write_whole(folder / MADE, json.dumps(_made(folder) | {stage: {"content": content, "source": source}}) + "\n")
 
 
-def outdated(folder: Path) -> tuple[str, ...]:
+def outdated_stages(folder: Path) -> tuple[str, ...]:
     """A line for every stage of a run's folder that was made from something else than what is there now.
 
     Empty for a folder without a run, or with a run of an earlier version.

@@ -72,13 +72,13 @@ class Run:
         """A model that the record names, with its user's key. Raises ArtifactError for a host not allowed."""
         if self._allowed is None:
             return spec
-        return AllowedEndpoints.named(self._allowed).spec(spec, self.config.folder / RUN_RECORD)
+        return AllowedEndpoints.parse(self._allowed).spec(spec, self.config.folder / RUN_RECORD)
 
     def allowed_model(self, model: ModelConfig) -> ModelConfig:
         """The same of one side of the pair."""
         if self._allowed is None:
             return model
-        return AllowedEndpoints.named(self._allowed).model(model, self.config.folder / RUN_RECORD)
+        return AllowedEndpoints.parse(self._allowed).model(model, self.config.folder / RUN_RECORD)
 
     @cached_property
     def store(self) -> Store:

@@ -11,7 +11,7 @@ from typing import Any
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError
 from demur.models.allowed import serving_options
-from demur.runs.lineage import outdated, stages_made
+from demur.runs.lineage import outdated_stages, stages_made
 
 USUAL = "run"  # the folder that commands take without --run
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
@@ -64,7 +64,7 @@ def _serving(config: RunConfig) -> str:
 def next_command(folder: Path) -> str:
     """The command that comes next in a folder."""
     steps = steps_of(folder)
-    stale = next((line for line in outdated(folder)), "")
+    stale = next((line for line in outdated_stages(folder)), "")
     again = next((step.command for step in steps if f"`demur {step.name}`" in stale), "")
     unfinished = [step for step in steps if not step.done or step.done.endswith("not finished")]
     return again or (unfinished[0] if unfinished else steps[-1]).command

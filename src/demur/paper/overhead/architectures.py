@@ -103,7 +103,7 @@ def _gate(extra: int, world: World) -> Fit:
     def decide(gate: Gate, asked: slice) -> FloatArray:
         meanings = meaning_clusters(None, texts[asked], entailment=exact_match)
         seen = np.stack([read_signals(ids, tokens) for ids in meanings.ids])
-        return gate.confined(gate.steps[-1].score(scores[asked], seen), scores[asked])
+        return gate.confine(gate.steps[-1].score(scores[asked], seen), scores[asked])
 
     def fit() -> Fitted:
         gate, _ = fit_gate(rows)
