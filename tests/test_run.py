@@ -288,7 +288,7 @@ def test_one_command_at_a_time_works_on_a_run(tmp_path: Path, pair: Pair) -> Non
 def test_two_samplings_of_one_run_do_not_pay_twice(tmp_path: Path) -> None:
     with running_pair() as pair:
         pair.weak.hang_seconds = pair.strong.hang_seconds = 0.05
-        prompts, run = write_questions(tmp_path / "p.jsonl", 20), str(tmp_path / "run")
+        prompts, run = write_questions(tmp_path / "p.jsonl", 100), str(tmp_path / "run")
         given = ["sample", str(prompts), "--weak", pair.names["weak"], "--strong", pair.names["strong"], "--run", run]
         command = [sys.executable, "-m", "demur", *given, "--n", "3"]
         first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -299,7 +299,7 @@ def test_two_samplings_of_one_run_do_not_pay_twice(tmp_path: Path) -> None:
         pair.weak.hang_seconds = pair.strong.hang_seconds = 0.0
         first.communicate()
         asked = sum(int(body["n"]) for body in (*pair.weak.requests, *pair.strong.requests))
-    assert asked == 20 * 3 * 2
+    assert asked == 100 * 3 * 2
     assert (first.returncode, second.returncode) == (0, 2)
     assert re.search(rf"`demur sample` \(process {first.pid}\) is at work on this run", second.stderr)
 
