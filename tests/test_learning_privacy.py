@@ -71,6 +71,20 @@ async def test_with_the_system_message_of_the_settings_an_answer_counts(tmp_path
     assert [answer for _, answer in kept] == ["large says zzz zz?", ""]
 
 
+async def test_the_answer_to_a_completion_of_the_settings_template_counts(tmp_path: Path) -> None:
+    template = "Answer in a word, please.\n{prompt}"
+    learn = LearnSettings(str(tmp_path / "learn"), template=template, chat=False)
+    async with gateway(tmp_path, learn=learn) as found:
+        for text, sent in (("zzz zz?", template.replace("{prompt}", "zzz zz?")), ("zzz z?", "Say: zzz z?")):
+            body = {"model": "demur", "prompt": sent, "metadata": {"demur_text": text}}
+            async with found.session.post(f"{found.address}/v1/completions", json=body) as answer:
+                assert answer.status == 200
+    kept = [(one.prompt, one.answer) for one in reversed(read_ledger(str(tmp_path / "ledger.sqlite")))]
+    assert kept[0][0] == "zzz zz?"
+    assert kept[0][1].startswith("large says")
+    assert kept[1] == ("zzz z?", "")  # another template
+
+
 async def test_a_prompt_whose_redaction_raises_is_not_kept_nor_is_its_answer(tmp_path: Path) -> None:
     redact = f"{__name__}:raises"
     assert await kept_by(tmp_path, {"text": "zzz secret zz?"}, redact=redact) == [("", "")]

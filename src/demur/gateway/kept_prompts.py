@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from demur.gateway.exchange import Exchange
-from demur.gateway.settings import GatewaySettings
+from demur.gateway.settings import GatewaySettings, LearnSettings
 
 log = logging.getLogger("demur.gateway")
 
@@ -41,7 +41,7 @@ def kept_answer(exchange: Exchange, kept: str, settings: GatewaySettings, redact
         return ""
     if answered.role != "strong" or question.kind or answered.tokens.completion > learn.max_tokens:
         return ""
-    if not _asks_alone(question.body.raw, kept, learn.system):
+    if not _asks_alone(question.body.raw, kept, learn):
         return ""
     try:
         return redact(_text(json.loads(whole)))
@@ -50,15 +50,19 @@ def kept_answer(exchange: Exchange, kept: str, settings: GatewaySettings, redact
         return ""
 
 
-def _asks_alone(raw: bytes, text: str, system: str) -> bool:
-    """Is this a chat of one message, the text, after the system message or none?"""
-    given = json.loads(raw)
-    wanted = [{"role": "system", "content": system}] if system else []
-    return bool(given.get("messages") == [*wanted, {"role": "user", "content": text}] and given.get("n") in (None, 1))
+def _asks_alone(raw: bytes, text: str, learn: LearnSettings) -> bool:
+    """Is this request what learning would ask for this text?"""
+    given, asked = json.loads(raw), learn.template.replace("{prompt}", text)
+    if given.get("n") not in (None, 1):
+        return False
+    if not learn.chat:
+        return bool(given.get("prompt") == asked)
+    system = [{"role": "system", "content": learn.system}] if learn.system else []
+    return bool(given.get("messages") == [*system, {"role": "user", "content": asked}])
 
 
 def _text(answer: Any) -> str:
-    """The text of a chat completion; empty for one that was cut or is none."""
+    """The text of a completion; empty for one that was cut or is none."""
     choice = answer["choices"][0]
-    said = choice["message"]["content"]
+    said = choice["message"]["content"] if "message" in choice else choice["text"]
     return said if choice["finish_reason"] == "stop" and isinstance(said, str) else ""

@@ -33,7 +33,8 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Route
     own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
         router = _in_front_of(settings, Router.load(folder, **own, allow_endpoints=settings.endpoints))
-        served_as = labelled_as(router.prompt_router.record) if settings.as_labelled else ALONE
+        as_it_comes = None if settings.learn else ALONE  # learning samples as its clients ask
+        served_as = labelled_as(router.prompt_router.record) if settings.as_labelled else as_it_comes
         router = replace(router, prompt_router=replace(router.prompt_router, served_as=served_as))
         if settings.unknown:
             router = replace(router, prompt_router=replace(router.prompt_router, on_unknown=settings.unknown))

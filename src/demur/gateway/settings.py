@@ -82,7 +82,10 @@ class LearnSettings:
     every_seconds: float = setting("Between two rounds.", 60.0, **_SECONDS)
     strong_share: float = setting("Of calls, for a promoted router.", 0.3, **_SHARE)
     system: str = setting("System message that prompts are sampled with: what your clients send.", "")
-    encoder: str = setting("What embeds the prompts.", "bge-small")
+    template: str = setting("What your clients send around a prompt, which stands for {prompt}.", "{prompt}")
+    chat: bool = setting("Your clients send chats; else plain completions of the template.", True)
+    stop: tuple[str, ...] = setting("Stop strings that your clients send.", ())
+    encoder: str = setting("What embeds the prompts; auto: by their languages.", "auto")
     missed_at_most: float = setting(
         "Largest share of answers for which the strong model would have been better, by the feedback of clients.",
         0.05,
