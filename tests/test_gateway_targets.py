@@ -15,15 +15,15 @@ from demur.errors import InputError
 from demur.gate.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.accounts import OwnAccounts
-from demur.gateway.arrivals import Arrivals
 from demur.gateway.budgets import start_of
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.target_use import use_so_far
 from demur.gateway.operator.dashboard import metrics_text, statistics
-from demur.gateway.request_costs import RequestCosts
 from demur.gateway.settings import ServedModel
-from demur.gateway.targets import HeldTarget, Target, parse_target
+from demur.gateway.target.arrivals import Arrivals
+from demur.gateway.target.held_target import HeldTarget, Target, parse_target
+from demur.gateway.target.request_costs import RequestCosts
 from demur.gateway.workers.shared_state import SharedAccounts
 from gateways import EASY, HARD, RECORD, gateway, save_router
 

@@ -171,7 +171,7 @@ def test_a_version_serves_only_when_promoted_and_rolls_back_to_the_promoted_one_
     assert serving(tmp_path) == 3
     assert (tmp_path / "serving" / "router.json").is_file()
     assert rollback(str(tmp_path)) == 1
-    assert tried_routers(str(tmp_path)) == ([a_version(1), a_version(2, promoted=False), a_version(3)], 1)
+    assert tried_routers(str(tmp_path)) == ([a_version(1), a_version(2, promoted=False), a_version(3)], 1, None)
     with pytest.raises(InputError, match="no version was promoted before"):
         version_before(tmp_path)
     with pytest.raises(InputError, match=r"version 9 is there; versions: 1, 2, 3"):
@@ -295,7 +295,12 @@ def settings_of(tmp_path: Path, weak: FakeEndpoint, strong: FakeEndpoint) -> Gat
         strong=ServedModel("large", strong.base_url, usd_per_million_input=1.0, usd_per_million_output=2.0),
         ledger=str(tmp_path / "ledger.sqlite"),
         learn=LearnSettings(
-            str(tmp_path / "learn"), encoder=f"letters@{weak.base_url}", every=40, max_tokens=8, strong_share=0.35
+            str(tmp_path / "learn"),
+            encoder=f"letters@{weak.base_url}",
+            every=40,
+            max_tokens=8,
+            strong_share=0.35,
+            canary=0.0,
         ),
     )
 

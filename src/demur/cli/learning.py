@@ -35,8 +35,10 @@ def routers(folder: Folder = "run/learn") -> None:
     """List the routers that learning has tried, what each reached, and which one serves."""
     from demur.learning.process import tried_routers
 
-    found, now = tried_routers(folder)
-    printing.lines([one.line(one.number == now) for one in found] or [f"{folder}: no router was learned yet"])
+    found, now, canary = tried_routers(folder)
+    printing.lines(
+        [one.line(one.number == now, one.number == canary) for one in found] or [f"{folder}: no router was learned yet"]
+    )
 
 
 def rollback(

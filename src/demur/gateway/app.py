@@ -15,16 +15,19 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
 from demur.gateway.answer_headers import answer_headers
+from demur.gateway.asked_again import AskedAgain
 from demur.gateway.budgets import kept_share
+from demur.gateway.canary import Routers, Serving
 from demur.gateway.changes import Changes
 from demur.gateway.decision.abilities import Abilities
-from demur.gateway.decision.aliases import DEMUR, check_aliases, listed
+from demur.gateway.decision.aliases import check_aliases
 from demur.gateway.decision.check_draft import Outgoing
-from demur.gateway.decision.choose_model import Choice, Chooser, unknown_model
+from demur.gateway.decision.choose_model import Choice, Chooser
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.learned import Lessons
@@ -36,8 +39,6 @@ from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import (
     ApiError,
-    model_entry,
-    model_list,
     request_headers,
 )
 from demur.gateway.http.origins import refuse_other_sites
@@ -45,14 +46,16 @@ from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_
 from demur.gateway.http.send import send_pieces
 from demur.gateway.kept_prompts import kept_answer, kept_prompt
 from demur.gateway.keys import Admission
+from demur.gateway.ledger.feedback import Feedback, Source, keep_feedback
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
+from demur.gateway.operator.webhook import tell
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
 from demur.gateway.settings import GatewaySettings, ServedModel, import_object
-from demur.gateway.targets import HeldTarget
+from demur.gateway.target.held_target import HeldTarget
+from demur.gateway.target.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
@@ -65,6 +68,7 @@ from demur.records import Role
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
 PARSED_AT_ONCE = 2  # of the larger ones
 ROLES: tuple[Role, Role] = ("weak", "strong")
+AGAIN: Source = "asked again"
 TURNED_AWAY = (401, 403, 429)  # if no model was chosen: counted, since as many records would fill a disk
 log = logging.getLogger("demur.gateway")
 
@@ -90,7 +94,8 @@ class Gateway:
         self.admission, self.ledger, self._redact, self._begin_trace = admission, ledger, redact, begin_trace
         self.metrics = Metrics()
         self.target = target
-        self.changes = Changes()
+        self.changes, self._again = Changes(), AskedAgain()
+        self._beside: set[asyncio.Future[None]] = set()
         self.in_flight = 0
         self.draining = False
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
@@ -107,25 +112,11 @@ class Gateway:
         self.abilities = Abilities(stated, settings.cannot_seconds, lessons)
         self._texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
-        self._chooser = Chooser(
-            *(decider, direct, settings.aliases, self.abilities, conversations),
-            lambda role: upstreams[role].price,
-            lambda question: self.target.threshold(self._costs(question)) if self.target else None,
+        known = (direct, settings.aliases, self.abilities, conversations, lambda role: upstreams[role].price)
+        self.chooser = Chooser(
+            decider, *known, lambda question: self.target.threshold(self._costs(question)) if self.target else None
         )
-
-    async def models(self, request: web.Request) -> web.Response:
-        """GET /v1/models."""
-        self._admit_reader(request)
-        names = dict.fromkeys([DEMUR, *self._chooser.direct, *listed(self.settings.aliases)])
-        return web.Response(body=model_list(list(names), int(time.time())), content_type="application/json")
-
-    async def model(self, request: web.Request) -> web.Response:
-        """GET /v1/models/NAME."""
-        self._admit_reader(request)
-        name = request.match_info["name"]
-        if not self._chooser.knows(name):
-            raise unknown_model(name, self._chooser.direct)
-        return as_json(model_entry(name, int(time.time())))
+        self.routers = Routers(Serving(decider, self.chooser), lambda decider: Chooser(decider, *known))
 
     def gauges(self) -> Gauges:
         """Current values of the gauges."""
@@ -137,7 +128,7 @@ class Gateway:
     async def decide(self, request: web.Request) -> web.Response:
         """POST /v1/decide: which model would answer a request, and why. No upstream is asked; the conversation is kept
         as if that model had answered."""
-        key, hold = self._admit_reader(request), Hold(self._held)
+        key, hold = self.admit_reader(request), Hold(self._held)
         try:
             raw = await read_body(request, self.settings, hold)
             identity = identity_in(request.headers, self.settings.conversation_headers)
@@ -145,15 +136,15 @@ class Gateway:
             def read() -> Question:
                 check_structure(raw, self.settings.max_json_values)
                 body, protocol = as_request(raw)
-                routes, texts = self._chooser.routes, self._texts
+                routes, texts = self.chooser.routes, self._texts
                 return read_question(body, protocol, routes, self.settings, key=key, identity=identity, texts=texts)
 
             question = read() if len(raw) <= LARGEST_IN_LOOP else await asyncio.to_thread(read)
         finally:
             hold.give_back()
         question = replace(question, one_answer=False, kept_share=kept_share(self.admission.strained(key)))
-        choice = await self._chooser.choose(self.settings, request.headers, question, {})
-        await self._chooser.keep(question, choice, choice.role, choice.role, "")
+        choice = await self.chooser.choose(self.settings, request.headers, question, {})
+        await self.chooser.keep(question, choice, choice.role, choice.role, "")
         models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
         return as_json(decision_fields(self.decider.router, question, choice, models, self._prices()))
 
@@ -229,7 +220,7 @@ class Gateway:
             refuse_other_sites(request.headers, self.settings.host, self.settings.allowed_origins)
         return self.admission.admit(request.headers)
 
-    def _admit_reader(self, request: web.Request) -> str:
+    def admit_reader(self, request: web.Request) -> str:
         """Admit a request that no model answers; returns the name of its key. Raises ApiError."""
         try:
             return self.admit_client(request)
@@ -241,7 +232,7 @@ class Gateway:
         """What the request asks, read once; raises ApiError."""
         raw = await read_body(request, self.settings, hold)
         key, protocol = exchange.key, exchange.protocol
-        routes = self._chooser.routes if protocol.routed else lambda name: False
+        routes = self.chooser.routes if protocol.routed else lambda name: False
         identity = identity_in(request.headers, self.settings.conversation_headers)
         read = partial(
             read_question, raw, protocol, routes, self.settings, key=key, identity=identity, texts=self._texts
@@ -264,10 +255,12 @@ class Gateway:
         path = protocol.path + (f"?{query}" if query else "")
         unspoken = await self._spoken.unspoken(protocol)
         unproven = bool(self.abilities.unproven(question.kind))
+        serving = self.routers.of(question)
         if protocol.routed:
-            choice = await self._chooser.choose(self.settings, request.headers, question, unspoken)
+            exchange.version = serving.version
+            choice = await serving.chooser.choose(self.settings, request.headers, question, unspoken)
         else:
-            choice = self._chooser.choose_unrouted(self.settings, question, unspoken)
+            choice = self.chooser.choose_unrouted(self.settings, question, unspoken)
         if question.spent and choice.role == "strong":
             raise question.spent
         exchange.choice = choice
@@ -275,26 +268,22 @@ class Gateway:
             *(path, question, request_headers(request.headers), protocol, unproven),
             chosen=not choice.named,
             held=choice.found.held if choice.found else None,
-            asked_as=self.decider.router.prompt_router.served_as,
+            asked_as=serving.decider.router.prompt_router.served_as,
         )
         fallback = self._may_fall_back(choice, question, unspoken)
-        found = await self._first_answer(exchange, choice, sent, fallback=fallback)
+        found = await self._first_answer(exchange, serving.decider, choice, sent, fallback=fallback)
         if fallback and not choice.forced and question.one_answer and found.role == "weak":
             return await usable_answer(self.upstreams, found, sent, exchange.calls)
         return found
 
-    async def _first_answer(self, exchange: Exchange, choice: Choice, sent: Outgoing, *, fallback: bool) -> Sent:
+    async def _first_answer(
+        self, exchange: Exchange, decider: Decider, choice: Choice, sent: Outgoing, *, fallback: bool
+    ) -> Sent:
         """The answer of the chosen model, after the gate has looked at it where it is to."""
         if not choice.to_check:
             return await first_answer(self.upstreams, choice, sent, exchange.calls, fallback=fallback)
         checked = exchange.checked = await checked_draft(
-            self.decider,
-            self.upstreams,
-            choice,
-            choice.to_check,
-            sent,
-            exchange.calls,
-            fallback=fallback,
+            *(decider, self.upstreams, choice, choice.to_check, sent, exchange.calls), fallback=fallback
         )
         if checked.draft:
             weak = self.upstreams["weak"].endpoint.model
@@ -324,7 +313,7 @@ class Gateway:
         if answer.status < 400 and choice and question:
             last = exchange.checked or choice
             kept_as = exchange.protocol.id_of(answer.start if answer.whole is None else answer.whole)
-            await self._chooser.keep(question, choice, last.role, sent.role, kept_as)
+            await self.chooser.keep(question, choice, last.role, sent.role, kept_as)
         fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
         ok = "cannot" if refused else "fallback" if fallback else "ok"
         mask = KeyMask([key for upstream in self.upstreams.values() if (key := upstream.key)])
@@ -357,10 +346,12 @@ class Gateway:
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
         self._charge(exchange, usd)
         if self.target and record.role in ROLES:
-            score = exchange.choice.made.score if exchange.choice and exchange.choice.made else None
+            made = exchange.choice.made if exchange.choice and exchange.version == self.routers.main.version else None
             costs = self._costs(exchange.question) if exchange.question else None
-            self.target.finish(record.role, score, costs, waited_seconds(record))
+            self.target.finish(record.role, made.score if made else None, costs, waited_seconds(record))
         self._keep(record)
+        if self.settings.learn and (earlier := self._again.sign_on(record, text)):
+            self._later(keep_feedback, self.settings.ledger, Feedback(earlier, record.key, record.at, "bad", AGAIN))
         if exchange.arrived.trace:
             try:
                 exchange.arrived.trace.end(record)
@@ -377,13 +368,26 @@ class Gateway:
         for change in self.changes.add(record):
             self.metrics.series["demur_changes_total"] += 1
             print(f"demur: {change}", file=sys.stderr)
+            self._later(tell, self.settings, "change", change)
         self.metrics.add(replace(record, prompt="", answer="") if record.prompt else record)
         if self.ledger:
             self.ledger.add(record)
 
+    def _later(self, work: Callable[..., None], *given: Any) -> None:
+        """Do what may wait, or fail, in a thread."""
+        task = asyncio.ensure_future(asyncio.to_thread(work, *given))
+        self._beside.add(task)  # a task without a reference may be collected
+        task.add_done_callback(partial(_end_beside, self._beside))
+
     def _charge_ordinary(self, role: Role, protocol: Protocol, answer: Answer) -> None:
         """Record a request of our own, which told an outage from requests that fail."""
         self._keep(ordinary_record(self._arrived(f"/v1{protocol.path}"), role, protocol, answer, self.upstreams))
+
+
+def _end_beside(beside: set[asyncio.Future[None]], done: asyncio.Future[None]) -> None:
+    beside.discard(done)
+    if not done.cancelled() and (error := done.exception()):
+        failures.say("what a request showed could not be kept", error)
 
 
 def as_json(value: object) -> web.Response:

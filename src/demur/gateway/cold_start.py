@@ -19,8 +19,8 @@ from demur.routing.prompt_router import PromptRouter
 ASKED = "learning from traffic: no router is shown to beat random yet, so the strong model answers"
 
 
-SERVING = "serving"  # in a learning folder: a symbolic link to the router that was promoted last
-
+# In a learning folder, symbolic links: to the router that was promoted last, and to the one that is tried on a share.
+SERVING, CANARY = "serving", "canary"
 STATUS = "status.json"  # in a learning folder: how far learning is
 
 
@@ -48,11 +48,26 @@ def router_in_force(settings: GatewaySettings) -> str | None:
     return settings.router if (Path(settings.router) / "router.json").is_file() else None
 
 
-def promoted_file(settings: GatewaySettings) -> str:
-    """What the link to the promoted router names; empty where nothing was promoted."""
-    learn = settings.learn
+def canary_in_force(settings: GatewaySettings) -> str | None:
+    """Folder of the router that a share of the conversations gets; None without one."""
+    canary = Path(settings.learn.folder) / CANARY if settings.learn else None
+    return str(canary) if canary and canary.exists() else None
+
+
+def learned_files(settings: GatewaySettings) -> tuple[str, str]:
+    """What the links to the promoted router and to the canary name; empty where there is none."""
+    return _named(settings, SERVING), _named(settings, CANARY)
+
+
+def version_of(settings: GatewaySettings, link: str) -> int:
+    """Number of the version that a link names; 0 for none."""
+    name = Path(_named(settings, link)).parent.name
+    return int(name) if name.isdecimal() else 0
+
+
+def _named(settings: GatewaySettings, link: str) -> str:
     try:
-        return str((Path(learn.folder) / SERVING).readlink()) if learn else ""
+        return str((Path(settings.learn.folder) / link).readlink()) if settings.learn else ""
     except OSError:
         return ""
 

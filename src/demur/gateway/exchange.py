@@ -54,6 +54,7 @@ class Exchange:
     target_reserved: float = 0.0  # USD of the target's budget, likewise
     strained: Use | None = None  # a budget of the key that is nearly used up
     question: Question | None = None
+    version: int = 0  # of the learned router that decides; 0: none does
     choice: Choice | None = None
     checked: Checked | None = None
     sent: Sent | None = None
@@ -193,6 +194,7 @@ def ledger_record(
         usd_checks=usd_of(exchange.calls, upstreams),
         usd_strong_error=error,
         usd_strong_spread=spread,
+        version=exchange.version,
     )
 
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.cold_start import cold_router, router_in_force
+from demur.gateway.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
+from demur.gateway.decision.decider import Decider
 from demur.gateway.keys import check_budgets, read_keys
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
@@ -21,12 +22,13 @@ OWN = ("encoder", "method", "entailment")  # settings that name objects of the u
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
-def usable_router(settings: GatewaySettings, *, starting: bool = False) -> Router:
+def usable_router(settings: GatewaySettings, *, starting: bool = False, folder: str | None = None) -> Router:
     """A saved router, after a test that it can score a prompt. Raises DemurError.
 
     At the start an embeddings endpoint may be away: until it is back, every prompt goes to the strong model.
+    ``folder``: another one than that in force.
     """
-    folder = router_in_force(settings)
+    folder = folder or router_in_force(settings)
     if folder is None:
         assert settings.weak is not None and settings.strong is not None, "settings that learn name both models"
         return cold_router(settings.weak.model, settings.strong.model)
@@ -71,6 +73,22 @@ async def reload_all(gateway: Gateway) -> float:
         return await _take_over(gateway)
 
 
+async def take_canary(gateway: Gateway) -> None:
+    """Try the router that learning has named as canary; one that cannot be read is said and not tried."""
+    settings = gateway.settings
+    folder, version = canary_in_force(settings), version_of(settings, CANARY)
+    if folder is None or settings.learn is None:
+        gateway.routers.end_canary()
+        return
+    try:
+        router = await asyncio.to_thread(usable_router, settings, folder=folder)
+    except DemurError as error:
+        print(f"demur: version {version} is not tried: {error}", file=sys.stderr)
+        gateway.routers.end_canary()
+        return
+    gateway.routers.try_canary(Decider(router, settings.decide_seconds), version, settings.learn.canary)
+
+
 async def _take_over(gateway: Gateway) -> float:
     settings = gateway.read_again() if gateway.read_again else gateway.settings
     changed = needs_restart(gateway.settings, settings)
@@ -87,6 +105,8 @@ async def _take_over(gateway: Gateway) -> float:
     target = gateway.target and gateway.target.serve(router, cold=router_in_force(settings) is None)
     gateway.settings, gateway.decider.router, gateway.admission.keys = settings, router, keys
     gateway.target = target
+    gateway.routers.set_version(version_of(settings, SERVING))
+    await take_canary(gateway)
     gateway.decider.seconds = settings.decide_seconds
     gateway.changes.begin_again()
     return fresh.threshold

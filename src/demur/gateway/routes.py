@@ -10,13 +10,13 @@ from aiohttp.typedefs import Middleware
 
 from demur.gateway.app import Gateway
 from demur.gateway.feedback import take_feedback
-from demur.gateway.health import live, ready
 from demur.gateway.http.connections import Connection
 from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import cors_headers, is_allowed, preflight_headers
 from demur.gateway.operator.admin import add_admin
 from demur.gateway.protocols.served import PROTOCOLS, SERVED, protocol_of
+from demur.gateway.unrouted import live, model, models, ready
 from demur.gateway.workers.shared_state import Board
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,8 +31,8 @@ def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin:
             handler = partial(gateway.respond, protocol)
             app.router.add_post(f"{prefix}{protocol.path}", handler, expect_handler=answer_expect)
         app.router.add_post(f"{prefix}/decide", gateway.decide, expect_handler=answer_expect)
-        app.router.add_get(f"{prefix}/models", gateway.models)
-        app.router.add_get(f"{prefix}/models/{{name:.+}}", gateway.model)
+        app.router.add_get(f"{prefix}/models", partial(models, gateway))
+        app.router.add_get(f"{prefix}/models/{{name:.+}}", partial(model, gateway))
         for path in (*(protocol.path for protocol in PROTOCOLS), "/decide", "/models", "/models/{name:.+}"):
             app.router.add_options(f"{prefix}{path}", preflight(gateway))
     app.router.add_post("/v1/feedback", partial(take_feedback, gateway), expect_handler=answer_expect)

@@ -18,8 +18,7 @@ from demur.config import ModelConfig
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.arrivals import Arrivals
-from demur.gateway.cold_start import check_learning, promoted_file, router_in_force
+from demur.gateway.cold_start import SERVING, check_learning, learned_files, router_in_force, version_of
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bound, port_of
 from demur.gateway.keys import Admission, check_budgets, read_keys
@@ -31,10 +30,12 @@ from demur.gateway.operator.dashboard import count_with_noun
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
-from demur.gateway.reload import reload_all, usable_router
+from demur.gateway.operator.webhook import check_webhook
+from demur.gateway.reload import reload_all, take_canary, usable_router
 from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
-from demur.gateway.targets import HeldTarget, checked_target
+from demur.gateway.target.arrivals import Arrivals
+from demur.gateway.target.held_target import HeldTarget, checked_target
 from demur.gateway.upstreams.upstream import Upstream, unpriced
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
@@ -82,6 +83,7 @@ def serve(
 
     first = read()  # an invalid file is reported before anything is started
     check_learning(first)
+    check_webhook(first)
     if workers < 1:
         raise InputError(f"workers is {workers}; at least one process serves")
     with beside(first) if first.learn else nullcontext():
@@ -262,6 +264,9 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         lessons=board.lessons if board else None,
         target=_target(settings, router, admission, upstreams, board),
     )
+    gateway.routers.set_version(version_of(settings, SERVING))
+    await take_canary(gateway)
+    stack.callback(gateway.routers.end_canary)
     if board:
         before = board.before() or {"series": {}}
         gateway.metrics = Metrics(Hour(map_file(board.hour_file(), BYTES)), before["series"])
@@ -339,10 +344,10 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
 
 async def _follow_promotions(gateway: Gateway) -> None:
     """Take over every router that learning promotes, as soon as it serves."""
-    held = promoted_file(gateway.settings)
+    held = learned_files(gateway.settings)
     while True:
         await asyncio.sleep(FOLLOWED_SECONDS)
-        found = promoted_file(gateway.settings)
+        found = learned_files(gateway.settings)
         if found != held:
             held = found
             await _reload_and_say(gateway)

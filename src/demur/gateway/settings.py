@@ -86,6 +86,11 @@ class LearnSettings:
     chat: bool = setting("Your clients send chats; else plain completions of the template.", True)
     stop: tuple[str, ...] = setting("Stop strings that your clients send.", ())
     encoder: str = setting("What embeds the prompts; auto: by their languages.", "auto")
+    canary: float = setting(
+        "Share of conversations that a promoted router gets first; 0: it serves all of them at once.", 0.1, **_SHARE
+    )
+    canary_requests: int = setting("That it must have answered before it gets the rest.", 50, at_least=1)
+    canary_seconds: float = setting("And that must have passed.", 600.0, at_least=0, at_most=LONGEST_SECONDS)
     missed_at_most: float = setting(
         "Largest share of answers for which the strong model would have been better, by the feedback of clients.",
         0.05,
@@ -173,6 +178,9 @@ class GatewaySettings:
     record_prompts: bool = setting("Keep prompts in the ledger.", False)
     learn: LearnSettings | None = setting(
         "Learn from the traffic: prompts are kept in the ledger, and `demur learn` makes routers of them.", None
+    )
+    webhook_env: str = setting(
+        "NAME of the variable with the URL that alarms and promotions are posted to; empty: none are.", ""
     )
     redact: str = setting("MODULE:FUNCTION that a prompt passes before it is kept.", "")
     keys: str = setting("File of hashed client keys; empty: no key is asked.", "")

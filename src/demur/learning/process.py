@@ -18,7 +18,7 @@ from demur.gateway.cold_start import check_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
 from demur.learning.erasing import forget
 from demur.learning.round import Status, learn_round
-from demur.learning.versions import Version, promote, serving, version_before, versions
+from demur.learning.versions import Version, canary, end_canary, promote, serving, version_before, versions
 from demur.records import Progress, no_progress
 
 SETTINGS = "settings.json"  # of the gateway beside which it learns
@@ -85,13 +85,17 @@ def learning_beside(settings: GatewaySettings) -> Iterator[None]:
         child.kill()
 
 
-def tried_routers(folder: str) -> tuple[list[Version], int | None]:
-    """Every version that learning has tried, oldest first, and the number of the one that serves."""
-    return versions(Path(folder)), serving(Path(folder))
+def tried_routers(folder: str) -> tuple[list[Version], int | None, int | None]:
+    """Every version that learning has tried, oldest first, the number of the one that serves, and of the canary."""
+    return versions(Path(folder)), serving(Path(folder)), canary(Path(folder))
 
 
 def rollback(folder: str, number: int | None = None) -> int:
-    """Let an earlier version serve, the promoted one before or the one named; returns which. Raises InputError."""
+    """Let an earlier version serve, the promoted one before or the one named; returns which. Raises InputError.
+
+    A canary is tried no more.
+    """
+    end_canary(Path(folder))
     chosen = version_before(Path(folder)) if number is None else number
     promote(Path(folder), chosen)
     return chosen

@@ -21,23 +21,21 @@ import numpy as np
 from demur.config import ModelConfig, RouterConfig, RunConfig
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
-from demur.gate.router import Router
 from demur.gateway.cold_start import STATUS
 from demur.gateway.ledger.feedback import losses
 from demur.gateway.ledger.learning_cost import charge_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings
-from demur.labels.from_samples import Labels
 from demur.learning.choice import choose
-from demur.learning.promotion import Comparison, compare
+from demur.learning.comparing import compare_with_serving, doubt_canary, moved_threshold
 from demur.learning.shadow import sample_shadow, spent_on_samples
 from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
-from demur.learning.versions import Version, keep_version, next_number, promote, router_folder, serving
+from demur.learning.trial import begin, watch_canary
+from demur.learning.versions import Version, canary, keep_version, next_number, serving
 from demur.limits import from_mapping
 from demur.measure.watched_promise import WatchedPromise
 from demur.methods.estimator import unit_rows
 from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
-from demur.records import FloatArray, Progress, SamplingSettings, no_progress
-from demur.routing.prompt_router import PromptRouter
+from demur.records import Progress, SamplingSettings, no_progress
 from demur.runs.run import Run, open_run
 from demur.sampling.pair import check_pair
 
@@ -78,6 +76,7 @@ class State:
     day: str = ""  # of `spent_before`
     spent_before: float = 0.0  # USD that this folder's samples had cost when the day began
     charged: float = 0.0  # USD of samples that stand in the ledger
+    tried_since: float = 0.0  # seconds since 1970: when the canary began
 
 
 def learn_round(
@@ -100,8 +99,11 @@ def learn_round(
         complete = sum(map(run.is_complete, run.prompts))
         state = replace(state, compared=min(state.compared, complete))  # prompts were forgotten
         said = stopped or f"{complete - state.compared} new labels of {learn.every} that a refit waits for"
+        tried = watch_canary(settings, state.tried_since, now())
         if complete - state.compared >= learn.every:
-            said, state = _refit(run, settings, replace(state, compared=complete), now())
+            step = _doubt if canary(folder) else _refit
+            said, state = step(run, settings, replace(state, compared=complete), now())
+        said = tried or said
         _write_state(folder, state)
     return _tell(settings, state, complete, spent, said, now())
 
@@ -196,37 +198,25 @@ def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tup
     found = compare_with_serving(folder, candidate, labels, settings.endpoints)
     number = next_number(folder)
     version = Version(
-        *(number, now, len(labels.preferences), found.better, found.sentence),
+        *(number, now, len(labels.preferences), False, found.sentence),
         *(calibration.threshold, calibration.strong_share),
     )
     keep_version(folder, run.config.served_router, version)
     if found.better:
-        promote(folder, number)
+        return begin(settings, version, found.sentence), replace(state, tried_since=now)
+    moved = moved_threshold(settings, folder, [row.prompt for row in labels.preferences], now)
+    if moved:
+        return moved, replace(state, tried_since=now)
     return f"version {number} is {found.sentence}", state
 
 
-def compare_with_serving(
-    folder: Path, candidate: PromptRouter, labels: Labels, endpoints: Sequence[str] = ()
-) -> Comparison:
-    """The candidate beside the router that serves, on the candidate's training prompts, each scored by fits that did
-    not see it."""
-    gains = np.array([2 * row.target - 1 for row in labels.preferences])
-    now = serving(folder)
-    if now is None:
-        return compare(candidate.training_scores, None, gains)
-    in_force = Router.load(router_folder(folder, now), allow_endpoints=endpoints).prompt_router
-    texts = [one.prompt for one in candidate.training]
-    trained_on = {one.prompt for one in in_force.training}
-    recent = np.array([text not in trained_on for text in texts])
-    return compare(candidate.training_scores, held_out_scores_of(in_force, texts), gains, recent)
-
-
-def held_out_scores_of(router: PromptRouter, texts: list[str]) -> FloatArray:
-    """(n,) a router's scores of texts; of those that it was trained on, the scores of fits that did not see them."""
-    known = {one.prompt: score for one, score in zip(router.training, router.training_scores, strict=True)}
-    new = [text for text in texts if text not in known]
-    scored = dict(zip(new, router.score(new), strict=True)) if new else {}
-    return np.array([known.get(text, scored.get(text, 0.5)) for text in texts])
+def _doubt(run: Run, settings: GatewaySettings, state: State, now: float) -> tuple[str, State]:
+    """Label what is complete, and roll the canary back where it is believed to do harm."""
+    try:
+        labels = label_stage(run)
+    except InputError as error:  # none can be told, or all are told alike
+        return str(error), state
+    return doubt_canary(settings, run.config.folder, labels), replace(state, told=len(labels.preferences))
 
 
 # -- what is kept between rounds ---------------------------------------------------------------------------------------

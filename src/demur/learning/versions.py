@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
-from demur.gateway.cold_start import SERVING
+from demur.gateway.cold_start import CANARY, SERVING
 from demur.limits import from_mapping
 
 VERSIONS = "versions"
@@ -33,9 +33,10 @@ class Version:
     threshold: float
     strong_share: float
 
-    def line(self, serving: bool) -> str:
+    def line(self, serving: bool, canary: bool = False) -> str:
         """The version as one line."""
-        state = "serves" if serving else "was promoted" if self.promoted else "not promoted"
+        tried = "canary" if canary else "was promoted" if self.promoted else "not promoted"
+        state = "serves" if serving else tried
         return f"{self.number:>4}  {state:<13} {self.prompts:>6,} prompts  {self.why}"
 
 
@@ -81,13 +82,43 @@ def keep_version(folder: Path, router: Path, version: Version) -> None:
     _drop_oldest(folder)
 
 
+def canary(folder: Path) -> int | None:
+    """Number of the version that is tried on a share of the traffic; None without one."""
+    try:
+        return int((folder / CANARY).readlink().parent.name)
+    except (OSError, ValueError):
+        return None
+
+
+def try_canary(folder: Path, number: int) -> None:
+    """Let a version be tried on a share of the traffic. Raises InputError for one that is not there."""
+    _name(folder, CANARY, number)
+
+
+def end_canary(folder: Path) -> None:
+    """Try no version any more."""
+    (folder / CANARY).unlink(missing_ok=True)
+
+
+def decide(folder: Path, version: Version, why: str, *, promoted: bool) -> None:
+    """Write down what became of a version."""
+    about = folder / VERSIONS / f"{version.number:06d}" / ABOUT
+    decided = replace(version, promoted=promoted, why=f"{version.why}; {why}" if why else version.why)
+    write_whole(about, json.dumps(asdict(decided), indent=2) + "\n")
+
+
 def promote(folder: Path, number: int) -> None:
     """Let a version serve, in one step. Raises InputError for one that is not there."""
+    _name(folder, SERVING, number)
+
+
+def _name(folder: Path, link_name: str, number: int) -> None:
+    """Let a link name a version's router, in one step."""
     router = router_folder(folder, number)
     if not (router / "router.json").is_file():
         there = ", ".join(str(one.number) for one in versions(folder)) or "none"
         raise InputError(f"{folder}: no router of version {number} is there; versions: {there}")
-    link, part = folder / SERVING, folder / f"{SERVING}.part"
+    link, part = folder / link_name, folder / f"{link_name}.part"
     part.unlink(missing_ok=True)
     part.symlink_to(router.relative_to(folder))
     part.replace(link)
@@ -104,8 +135,8 @@ def version_before(folder: Path) -> int:
 
 def _drop_oldest(folder: Path) -> None:
     """Remove the routers of versions that are old and do not serve; their lines stay."""
-    now = serving(folder)
+    used = serving(folder), canary(folder)
     for one in versions(folder)[:-KEPT]:
-        if one.number != now:
+        if one.number not in used:
             for path in router_folders(folder, one.number):
                 shutil.rmtree(path, ignore_errors=True)

@@ -52,6 +52,7 @@ class LedgerRecord:
     usd_strong_error: float | None = 0.0
     usd_strong_spread: float | None = 0.0
     answer: str = ""  # of the strong model; empty unless it may be learned from
+    version: int = 0  # of the learned router that decided; 0: none did
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))

@@ -21,11 +21,11 @@ from demur.errors import InputError
 from demur.gate.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.accounts import Accounts
-from demur.gateway.arrivals import Arrivals
 from demur.gateway.budgets import TAPER, WARN, Spent, Use, seconds_left, start_of
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.request_costs import RequestCosts
 from demur.gateway.settings import GatewaySettings
+from demur.gateway.target.arrivals import Arrivals
+from demur.gateway.target.request_costs import RequestCosts
 from demur.measure.pace import WINDOW, Pace
 from demur.measure.threshold import threshold_for_quality
 

@@ -1,0 +1,105 @@
+"""Routers beside the one that serves: a candidate's order, a canary's order on what came since, a threshold's share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from demur.gate.router import Router
+from demur.gateway.settings import GatewaySettings, LearnSettings
+from demur.labels.from_samples import Labels
+from demur.learning.promotion import FEWEST, Comparison, compare
+from demur.learning.trial import begin, roll_back
+from demur.learning.versions import (
+    Version,
+    canary,
+    keep_version,
+    next_number,
+    router_folder,
+    serving,
+    versions,
+)
+from demur.measure.threshold import threshold_for_share
+from demur.records import FloatArray
+from demur.routing.artifact import save_calibration
+from demur.routing.prompt_router import PromptRouter
+
+LEAST_MOVED = 0.02  # of the strong share, beyond chance, for which a threshold alone is set anew
+
+
+def compare_with_serving(
+    folder: Path, candidate: PromptRouter, labels: Labels, endpoints: Sequence[str] = ()
+) -> Comparison:
+    """The candidate beside the router that serves, on the candidate's training prompts, each scored by fits that did
+    not see it."""
+    gains = np.array([2 * row.target - 1 for row in labels.preferences])
+    now = serving(folder)
+    if now is None:
+        return compare(candidate.training_scores, None, gains)
+    in_force = Router.load(router_folder(folder, now), allow_endpoints=endpoints).prompt_router
+    texts = [one.prompt for one in candidate.training]
+    trained_on = {one.prompt for one in in_force.training}
+    recent = np.array([text not in trained_on for text in texts])
+    return compare(candidate.training_scores, held_out_scores_of(in_force, texts), gains, recent)
+
+
+def held_out_scores_of(router: PromptRouter, texts: list[str]) -> FloatArray:
+    """(n,) a router's scores of texts; of those that it was trained on, the scores of fits that did not see them."""
+    known = {one.prompt: score for one, score in zip(router.training, router.training_scores, strict=True)}
+    new = [text for text in texts if text not in known]
+    scored = dict(zip(new, router.score(new), strict=True)) if new else {}
+    return np.array([known.get(text, scored.get(text, 0.5)) for text in texts])
+
+
+def doubt_canary(settings: GatewaySettings, folder: Path, labels: Labels) -> str:
+    """Roll the canary back where it catches less of the believed gain than what serves, on prompts new to it."""
+    number = canary(folder)
+    version = next(one for one in versions(folder) if one.number == number)
+    tried = _router(folder, version.number, settings.endpoints)
+    known = {one.prompt for one in tried.training}
+    rows = [row for row in labels.preferences if row.prompt not in known]
+    if len(rows) < FEWEST:
+        return f"{len(rows)} of {FEWEST} prompts to compare it on have come since it was trained"
+    texts, now = [row.prompt for row in rows], serving(folder)
+    beside = None if now is None else held_out_scores_of(_router(folder, now, settings.endpoints), texts)
+    found = compare(tried.score(texts), beside, np.array([2 * row.target - 1 for row in rows]))
+    if found.high < 0:
+        return roll_back(settings, version, f"worse on what came since: {found.sentence}")
+    return f"on what came since it is {found.sentence}"
+
+
+def moved_threshold(settings: GatewaySettings, folder: Path, texts: Sequence[str], at: float) -> str:
+    """Try the router that serves with another threshold, where the latest prompts send another share than is wanted.
+
+    Returns what it came to; empty where the share is as it should be.
+    """
+    learn, now = settings.learn or LearnSettings(), serving(folder)
+    if now is None:
+        return ""
+    router = _router(folder, now, settings.endpoints)
+    known = {one.prompt for one in router.training}
+    latest = [text for text in texts if text not in known]
+    if len(latest) < FEWEST:
+        return ""
+    scores, wanted = router.score(latest), learn.strong_share
+    share = float(np.mean(scores >= router.threshold))
+    if abs(share - wanted) <= LEAST_MOVED + 1.96 * math.sqrt(wanted * (1 - wanted) / len(latest)):
+        return ""
+    calibration = threshold_for_share(scores, wanted, on="the latest prompts")
+    why = (
+        f"version {now} with another threshold: {share:.0%} of the latest {len(latest)} prompts went to the strong "
+        f"model instead of {wanted:.0%}"
+    )
+    version = Version(
+        next_number(folder), at, len(router.training), False, why, calibration.threshold, calibration.strong_share
+    )
+    keep_version(folder, router_folder(folder, now), version)
+    save_calibration(router_folder(folder, version.number), calibration)
+    return begin(settings, version, why)
+
+
+def _router(folder: Path, number: int, endpoints: Sequence[str]) -> PromptRouter:
+    return Router.load(router_folder(folder, number), allow_endpoints=endpoints).prompt_router

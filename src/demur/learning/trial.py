@@ -1,0 +1,82 @@
+"""A version's way into service: on a share of the traffic first (a canary), then on all of it, or out again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from demur.errors import StoreError
+from demur.gateway.ledger.tried import requests_of_versions, verdicts_of_versions
+from demur.gateway.operator.webhook import tell
+from demur.gateway.settings import GatewaySettings, LearnSettings
+from demur.learning.canary import Tried, judge
+from demur.learning.versions import Version, canary, decide, end_canary, promote, try_canary, versions
+
+
+def begin(settings: GatewaySettings, version: Version, why: str) -> str:
+    """Let a version that was found better be tried on the share of the settings, or serve at once without one."""
+    learn = settings.learn or LearnSettings()
+    folder, said = Path(learn.folder), f"version {version.number} is {why}"
+    if not learn.canary:
+        decide(folder, version, "", promoted=True)
+        promote(folder, version.number)
+        tell(settings, "promoted", said)
+        return said
+    try_canary(folder, version.number)
+    tried = f"{said}; it is tried on {learn.canary:.0%} of the conversations"
+    tell(settings, "tried", tried)
+    return tried
+
+
+def watch_canary(settings: GatewaySettings, since: float, now: float) -> str:
+    """Promote the canary, roll it back, or let it be tried on; what it came to, empty without one.
+
+    What is decided is written down before it is done: a round that is killed in between comes to it again.
+    """
+    learn = settings.learn or LearnSettings()
+    folder = Path(learn.folder)
+    number = canary(folder)
+    version = next((one for one in versions(folder) if one.number == number), None)
+    if version is None:
+        end_canary(folder)  # its folder was deleted
+        return ""
+    on_share, rest = _tried(settings.ledger, since, version.number)
+    verdict = judge(
+        *(on_share, rest),
+        seconds=now - since,
+        at_least_seconds=learn.canary_seconds,
+        at_least=learn.canary_requests,
+        missed_at_most=learn.missed_at_most,
+    )
+    said = f"version {version.number} is a canary: {verdict.why}"
+    if verdict.step == "wait":
+        return said
+    if verdict.step == "roll back":
+        return roll_back(settings, version, verdict.why)
+    decide(folder, version, verdict.why, promoted=True)
+    promote(folder, version.number)
+    end_canary(folder)
+    said = f"version {version.number} serves now: {verdict.why}"
+    tell(settings, "promoted", said)
+    return said
+
+
+def roll_back(settings: GatewaySettings, version: Version, why: str) -> str:
+    """Try a canary no more."""
+    folder = Path((settings.learn or LearnSettings()).folder)
+    decide(folder, version, why, promoted=False)
+    end_canary(folder)
+    said = f"version {version.number} was rolled back: {why}"
+    tell(settings, "rolled back", said)
+    return said
+
+
+def _tried(ledger: str, since: float, number: int) -> tuple[Tried, Tried]:
+    """What became of the canary's requests, and of all others."""
+    try:
+        requests, verdicts = requests_of_versions(ledger, since), verdicts_of_versions(ledger, since)
+    except StoreError:
+        return Tried(), Tried()
+    found = {one: Tried(*requests.get(one, (0, 0)), *verdicts.get(one, (0, 0))) for one in {*requests, *verdicts}}
+    rest = [one for name, one in found.items() if name != number]
+    sums = (sum(getattr(one, name) for one in rest) for name in ("requests", "errors", "judged", "missed"))
+    return found.get(number, Tried()), Tried(*sums)
