@@ -185,9 +185,9 @@ class Gateway:
         exchange.key = self._admit(request)
         exchange.question = await self._read(request, exchange, hold)
         if not exchange.protocol.free:
-            exchange.reserved = self.admission.reserve(
-                exchange.key, most_usd(exchange.question, self._prices().values())
-            )
+            if self.admission.keys:
+                most = most_usd(exchange.question, self._prices().values())
+                exchange.reserved = self.admission.reserve(exchange.key, most)
             exchange.question = self._within_target(exchange, exchange.question)
         exchange.strained = self.admission.strained(exchange.key)
         if exchange.strained:
@@ -342,7 +342,8 @@ class Gateway:
         ratio = LengthRatio(**lengths) if lengths else None
         kept = kept_prompt(text, exchange.key, self.settings, self._redact)
         answer = kept_answer(exchange, kept, self.settings, self._redact)
-        record = replace(ledger_record(exchange, self.upstreams, kept, ratio), answer=answer)
+        record = ledger_record(exchange, self.upstreams, kept, ratio)
+        record = replace(record, answer=answer) if answer else record
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
         self._charge(exchange, usd)
         if self.target and record.role in ROLES:

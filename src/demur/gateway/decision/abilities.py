@@ -35,6 +35,8 @@ def kind_of(fields: Mapping[str, Any], tokens: int) -> Kind:
     if "messages" not in fields and "prompt" not in fields:
         return frozenset()
     wants, tools = fields.get("response_format"), fields.get("tools")
+    if not wants and not tools and not fields.get("functions") and _texts_alone(fields.get("messages")):
+        return _lengths(tokens)
     types = _types(fields.get("messages"))
     others = [one for one in tools if isinstance(one, dict)] if isinstance(tools, list) else []
     found = {
@@ -47,6 +49,13 @@ def kind_of(fields: Mapping[str, Any], tokens: int) -> Kind:
     return frozenset(name for name, needed in found.items() if needed) | _lengths(tokens)
 
 
+def _texts_alone(messages: object) -> bool:
+    """Whether every message is a text, as most requests' are."""
+    return isinstance(messages, list) and all(
+        isinstance(one, dict) and isinstance(one.get("content"), str) for one in messages
+    )
+
+
 def _types(messages: object) -> set[str]:
     """The types of all parts of all messages."""
     contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
@@ -55,6 +64,8 @@ def _types(messages: object) -> set[str]:
 
 
 def _lengths(tokens: int) -> Kind:
+    if tokens < LENGTHS[0]:
+        return frozenset()
     return frozenset(f"{length} tokens" for length in LENGTHS if length <= tokens)
 
 

@@ -10,10 +10,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import Any, NamedTuple, cast
 
 MOST_MEMBERS = 1000  # of an object whose members are looked for one by one
-_decoded = json.JSONDecoder().raw_decode
+# Raises StopIteration where no value stands.
+_decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _SPACE = r"[ \t\n\r]*"
 _object = re.compile(rf'{_SPACE}\{{{_SPACE}(?:(\}})|(?="))').match  # an object's end, or the first name in it
 _colon = re.compile(rf"{_SPACE}:{_SPACE}").match
@@ -34,6 +36,14 @@ class Member(NamedTuple):
     at: int  # where its name begins
 
 
+def _decoded(text: str, at: int) -> tuple[Any, int]:
+    """The value that begins here, and where it ends. Raises ValueError, RecursionError."""
+    try:
+        return cast(tuple[Any, int], _decode(text, at))
+    except StopIteration:
+        raise ValueError(f"a value is missing at {at}") from None
+
+
 def members(text: str, at: int = 0) -> tuple[list[Member], int]:
     """The members of the object that begins here, repeated names included, and where it ends.
 
@@ -41,15 +51,16 @@ def members(text: str, at: int = 0) -> tuple[list[Member], int]:
     """
     found: list[Member] = []
     step = _object(text, at)
-    while step and not step.group(1):
+    while step and not step[1]:
         begins = step.end()
-        name, at = _decoded(text, begins)
-        plain = at - begins == len(name) + 2
+        name, at = scanstring(text, begins + 1)
         colon = _colon(text, at)
         if not colon:
             raise ValueError(f": is missing at {at}")
-        value, at = _decoded(text, colon.end())
-        found.append(Member(name, plain, value, colon.end(), at, begins))
+        start = colon.end()
+        value, end = _decoded(text, start)
+        found.append(Member(name, at - begins == len(name) + 2, value, start, end, begins))
+        at = end
         if len(found) > MOST_MEMBERS:
             raise ValueError(f"an object has more than {MOST_MEMBERS} members")
         step = _next_name(text, at)

@@ -25,10 +25,13 @@ class SpokenApis:
 
     def __init__(self, stated: Mapping[Role, ServedModel | None], upstreams: Mapping[Role, Upstream]) -> None:
         self._stated, self._upstreams = stated, upstreams
+        self._any_stated = any(model and model.speaks for model in stated.values())
         self._found: dict[tuple[Role, str], tuple[bool, float]] = {}  # and until when, of time.monotonic
 
     async def unspoken(self, protocol: Protocol) -> dict[Role, str]:
         """The models that do not speak an API, each with words that say so. Raises ApiError if no model does."""
+        if protocol.name in _ALWAYS and not self._any_stated:
+            return {}
         found = {role: f"{up.endpoint.model} does not speak {protocol.name}" for role, up in self._upstreams.items()}
         lacks = {role: said for role, said in found.items() if not await self._speaks(role, protocol)}
         if len(lacks) == len(self._upstreams):
