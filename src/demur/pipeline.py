@@ -24,11 +24,13 @@ from demur.config import (
 )
 from demur.config.presets import with_preset
 from demur.evaluation.evaluate_run import evaluate_run, load_served
+from demur.evaluation.export_outcomes import write_outcomes
 from demur.evaluation.figures import check_matplotlib
 from demur.evaluation.headline import Headline, training_headline
 from demur.evaluation.held_out import evaluate_measured, evaluate_or_believe
 from demur.evaluation.page import write_report
 from demur.evaluation.results import Evaluation
+from demur.evaluation.test_sets import measure_sets
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
@@ -99,6 +101,8 @@ def run_config(
         gated = gate_stage(run, router)  # learn when to look at the weak model's answer
         calibration = calibrate_stage(run, gated)  # the threshold that sends strong_share to the strong model
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
+        if config.test.prompts:
+            write_outcomes(run, measure_sets(run), config.outcomes)  # test sets of their own: `demur reproduce --run`
         if evaluation or gated.beliefs is not None:
             write_report(evaluation or evaluate_or_believe(run), config.folder)
         served = load_served(run, run.own.classifier(config.router.served))

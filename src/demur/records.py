@@ -81,6 +81,8 @@ class Prompt:
     choices: tuple[str, ...] = ()  # the options of a multiple-choice prompt, in order A, B, C, ...
     source: str = ""  # the set that it came from
     request: ChatRequest | None = None  # what the models are asked instead of the text; the router sees the text
+    later: tuple[str, ...] = ()  # the user's further turns, which test sets ask after a model's own answers
+    references: tuple[str, ...] = ()  # an answer to each turn for a judge to see; no gold answer
 
     @property
     def asked(self) -> str | ChatRequest:

@@ -35,9 +35,10 @@ EXAMPLES = {
     "schema": "demur schema run > run.schema.json",
     "docs": "demur docs tutorial",
     "signals": "demur signals --run run",
-    "tau": "demur tau --run run",
     "judge": "demur judge items.jsonl --judge qwen2.5-coder-1.5b",
-    "reproduce": "demur reproduce --list",
+    "reproduce": "demur reproduce --run run",
+    "tau": "demur tau --run run",
+    "export outcomes": "demur export outcomes --to outcomes",
     "overhead": "demur overhead --run run",
     "simulate": "demur simulate --run run --p95 2",
 }

@@ -20,7 +20,7 @@ GROUPS = {
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
     "Models and answers": ("models", "doctor", "entail", "pairs", "schema", "docs"),
-    "Research": ("signals", "tau", "judge", "reproduce", "overhead", "simulate"),
+    "Research": ("signals", "tau", "judge", "reproduce", "overhead", "simulate", "export"),
 }
 OTHERS = "Others"
 EXIT_CODES = (

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
+from demur.cli.export import add_commands as export_commands
 from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.grade import add_commands as grade_commands
 from demur.cli.groups import CommandGroups, show_path
@@ -346,6 +347,7 @@ run_file_commands(app)
 gateway_commands(app)
 learning_commands(app)
 paper_commands(app)
+export_commands(app)
 pages_commands(app)
 
 

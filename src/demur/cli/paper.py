@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,29 +25,39 @@ def reproduce(
     source: Annotated[
         str, typer.Option("--from", help="Folder with outcomes/, samples/, questions/, preferences/.")
     ] = "",
-    out: Annotated[str, typer.Option(help="Folder of the page and the pictures.")] = "run/reproduce",
+    run: Annotated[str, typer.Option(help="Folder of a run with test sets of its own, in place of --from.")] = "",
+    out: Annotated[
+        str, typer.Option(help="Folder of the page and the pictures.  [default: run/reproduce, or reproduce in --run]")
+    ] = "",
+    weak: Annotated[str, typer.Option(help="--from: the small model's name in its rows.")] = "",
+    strong: Annotated[str, typer.Option(help="--from: the large model's name in its rows.")] = "",
     only: Annotated[str, typer.Option(help="Comma-separated parts and rows; --list names them.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List every part and row, and stop.")] = False,
     encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
     judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
+    allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """Compute the paper's tables and figures, one row per system, beside the printed figures."""
     from demur.paper.listing import listing
-    from demur.paper.reproduction import reproduce
+    from demur.paper.reproduction import reproduce, reproduce_run
 
     if list_:
         return printing.lines(listing())
-    if not source:
+    if bool(source) == bool(run):
         raise InputError(
-            "--from is missing: a folder with outcomes/, samples/, questions/ and preferences/ (or --list)"
+            "give --from, a folder with outcomes/, samples/, questions/ and preferences/, or --run, a run with [test] "
+            f"sets{', not both' if run else ' (or --list)'}"
         )
     names = tuple(name.strip() for name in only.split(",") if name.strip())
+    asked: dict[str, Any] = {"only": names, "judge_model": judge, "judged": judged}
     with printing.progress_bar() as progress:
-        found = reproduce(
-            source, out=out, only=names, encoder=encoder, judge_model=judge, judged=judged, progress=progress
-        )
+        if run:
+            found = reproduce_run(run, out=out, allow_endpoints=allow_endpoint or (), progress=progress, **asked)
+        else:
+            asked |= {"out": out or "run/reproduce", "encoder": encoder, "weak": weak, "strong": strong}
+            found = reproduce(source, progress=progress, **asked)
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 

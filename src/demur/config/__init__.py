@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from demur.config.presets import filled_in
+from demur.config.test_sets import TestConfig as TestConfig
 from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
 from demur.config.tiers import tier_name as tier_name
 from demur.errors import InputError
@@ -316,6 +317,9 @@ class RunConfig:
     )
     label: LabelConfig = field(default_factory=LabelConfig, metadata={"about": "Where training targets come from."})
     router: RouterConfig = field(default_factory=RouterConfig, metadata={"about": "What is trained and served."})
+    test: TestConfig = field(
+        default_factory=TestConfig, metadata={"about": "Test sets of their own (demur reproduce --run)."}
+    )
     test_share: float = setting(
         "Of the prompts with gold answers, kept for measuring; by hash of id.", 0.5, at_least=0, below=1
     )
@@ -356,6 +360,11 @@ class RunConfig:
     def served_router(self) -> Path:
         """The served router, with its gate."""
         return self.folder / "router"
+
+    @property
+    def outcomes(self) -> Path:
+        """The test sets of their own, with both models' graded answers: a folder as `demur reproduce --from` takes."""
+        return self.folder / "paper"
 
     @property
     def graded(self) -> Path:

@@ -7,6 +7,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
+
 from demur.errors import InputError
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.paper.measures import Laboratory, score_held_out
@@ -36,7 +38,8 @@ def row_key(pair: str, source: str) -> str:
 
 def in_domain_table(lab: Laboratory) -> Content:
     """All sources x all routers, one block per pair; sources that a pair lacks are listed."""
-    wanted = {pair: [s for s in SOURCES if lab.wants(row_key(pair, s))] for pair in PAIRS}
+    pairs = PAIRS[:1] if lab.data.own else PAIRS
+    wanted = {pair: [s for s in SOURCES if lab.wants(row_key(pair, s))] for pair in pairs}
     rows = [
         row
         for pair, sources in wanted.items()
@@ -55,6 +58,8 @@ def in_domain_table(lab: Laboratory) -> Content:
 def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
     found = lab.pair(pair)
     weak, strong = (float(side.mean()) for side in found.quality)
+    if np.isnan(strong):
+        raise InputError("a training prompt has no gold answers to measure by")
     if strong <= weak:
         raise InputError(f"the strong model is no better than the weak one (mean quality {strong:.3f} and {weak:.3f})")
     head = (f"{found.name}: n {len(found.questions)}, weak {weak:.3f}, strong {strong:.3f}",)

@@ -18,7 +18,7 @@ from demur.labels.judge_replies import report
 from demur.models.catalogue import model
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import Benchmark
-from demur.paper.part import Cells, Content, row_or_why, span_columns
+from demur.paper.part import Cells, Content, row_or_why, span_columns, why
 from demur.paper.printed import TABLE_3
 from demur.paper.systems import SYSTEMS, System
 from demur.store import Store
@@ -30,31 +30,51 @@ TASK = "math problem solutions"  # as `demur judge` has it, so that it goes on f
 
 def judged_answers(lab: Laboratory) -> Content:
     """Scores of both judged sets, beside the paper's; all items are written, the first few are judged."""
-    asked_on = lab.benchmark("gsm8k")
-    best = [best_of_group(lab, group, asked_on) for group in GROUPS]
+    asked_on = lab.benchmark(lab.data.main)
+    best, lacking = _best(lab, asked_on)
     rows: list[Cells] = []
     notes = [
-        f"Routers: the best of each system on GSM8K (least mean of CPT50 and CPT80), as in the paper: "
-        f"{', '.join(f'{system.name} ({system.source})' for system in best)}."
+        f"Routers: the best of each system on {asked_on.name} (least mean of CPT50 and CPT80), as in the paper: "
+        f"{', '.join(f'{system.name} ({system.source})' for system in best.values())}.",
+        *lacking,
     ]
     for recovered, paper in TABLE_3.items():
         name = f"CPT({recovered:.0%})"
-        rows.append(row_or_why(name, partial(_judge_table, lab, asked_on, best, recovered, notes)))
-        rows.append((f"the paper, o1 as judge, {name}", *map(str, paper)))
-    return Content(("Score [95 %]", *(system.name for system in best)), tuple(rows), notes=tuple(notes))
+        rows.append(row_or_why(name, partial(_judge_table, lab, asked_on, list(best.values()), recovered, notes)))
+        printed = dict(zip(GROUPS, map(str, paper), strict=False))
+        rows.append((f"the paper, o1 as judge, {name}", *(printed.get(group, "") for group in best)))
+    return Content(("Score [95 %]", *(one.name for one in best.values())), tuple(rows), notes=tuple(notes))
+
+
+def _best(lab: Laboratory, asked_on: Benchmark) -> tuple[dict[str, System], list[str]]:
+    """The best system of every group, and why a group has none. Raises InputError where fewer than two have one."""
+    best, lacking = {}, []
+    for group in GROUPS:
+        try:
+            best[group] = best_of_group(lab, group, asked_on)
+        except InputError as error:
+            lacking.append(f"{group}: {why(error)}.")
+    if len(best) < 2:
+        raise InputError(" ".join(lacking))
+    return best, lacking
 
 
 def best_of_group(lab: Laboratory, group: str, asked_on: Benchmark) -> System:
     """The system of a group with the least mean of CPT50 and CPT80. Raises InputError where none recovers both."""
 
     def shares(system: System) -> float:
-        curve = lab.curve(system, asked_on)
+        try:
+            curve = lab.curve(system, asked_on)
+        except InputError as error:
+            whys.append(str(error))
+            return math.inf
         return float(np.nan_to_num(curve.cpt(0.5) + curve.cpt(0.8), nan=math.inf))
 
-    measured = [system for system in SYSTEMS if system.group == group and not system.lacks]
-    found = min(measured, key=shares)
+    whys: list[str] = []
+    found = min((system for system in SYSTEMS if system.group == group), key=shares)
     if math.isinf(shares(found)):
-        raise InputError(f"no router of {group} recovers 80 % of the gap on {asked_on.name}")
+        reached = f"no router of {group} recovers 80 % of the gap on {asked_on.name}"
+        raise InputError(whys[0] if whys else reached)
     return found
 
 
@@ -65,7 +85,7 @@ def _judge_table(
     file = lab.out / f"judged-cpt{100 * recovered:.0f}.jsonl"
     written = routed_items(lab, asked_on, systems, recovered)
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written), encoding="utf-8")
-    if "@" not in lab.judge_model and not model(lab.judge_model).here:
+    if lab.judge_model and "@" not in lab.judge_model and not model(lab.judge_model).here:
         raise InputError(
             f"the judge {lab.judge_model} is not fetched; `demur models fetch {lab.judge_model}`, or --judge "
             "MODEL@BASE_URL"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,15 +14,17 @@ from demur.errors import DemurError, InputError
 from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
 from demur.paper.authors import AUTHORS, authors_set
 from demur.paper.cascade import AnswerScorer
-from demur.paper.outcomes import SMALL_PAIR, Benchmark, Costs, benchmark, check_gap, small_pair
+from demur.paper.outcomes import PAPER_DATA, SMALL_PAIR, Benchmark, Costs, Data, benchmark, check_gap, small_pair
 from demur.paper.own import served_router, served_scores
+from demur.paper.own_pair import own_pair
 from demur.paper.systems import ROUTERS, Scorer, System
-from demur.paper.trainings import Training, judged_answers, preferences, training
+from demur.paper.trainings import ANSWER_WRONG, Training, judged_answers, preferences, training
 from demur.records import Encoder, FloatArray, IntArray, Progress, no_progress
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import folds, held_out, interval, percentile_interval
 
 RANDOM_ROUTERS = 200
+OTHER_PAIR = "the authors' labels compare another pair than this run's"
 SIZES = (50, 100, 200, 400, 800, 1600, 2400, 3600)
 SEEDS = 5
 _Made = TypeVar("_Made")
@@ -38,6 +40,7 @@ class Laboratory:
     judge_model: str = ""
     judged: int = 0  # questions that Table 3's judge is asked about at each CPT
     rows: frozenset[str] = frozenset()  # keys of the only rows to make; empty: all
+    data: Data = PAPER_DATA  # what the folder holds
     progress: Progress = no_progress
     _kept: dict[object, object] = field(default_factory=dict)
 
@@ -49,23 +52,39 @@ class Laboratory:
         """A benchmark by name. Raises InputError, also where its models leave no gap."""
 
         def read() -> Benchmark:
-            found = small_pair(self.folder) if name == SMALL_PAIR else benchmark(self.folder, name)
+            if name == SMALL_PAIR:
+                found = self._of_table_2() if self.data.own else small_pair(self.folder)
+            else:
+                found = benchmark(self.folder, name, self.data)
             check_gap(found)
             return found
 
         return self._once(("benchmark", name), read)
 
+    def _of_table_2(self) -> Benchmark:
+        """A run has one pair: Table 2's shape is its main set again."""
+        found = benchmark(self.folder, self.data.main, self.data)
+        return replace(found, name=f"{found.name}, {self.data.strong} / {self.data.weak}")
+
     def pair(self, name: str) -> Training:
-        """A pair by its name in PAIRS."""
+        """A pair by its name in PAIRS; of a run's outcomes its own is the only one."""
+        if self.data.own and name == "nq-open":
+            return self._once(("pair", name), lambda: own_pair(self.folder, self.data))
+        if self.data.own:
+            raise InputError("these are the outcomes of a run, whose own pair is the only one")
         return self._once(("pair", name), lambda: training(self.folder, name))
 
     def supervision(self, source: str, pair: str = "nq-open") -> tuple[list[str], FloatArray]:
         """Questions and targets of a source, for the benchmarks; of a ``pair`` where they come from samples."""
+        if self.data.own and source in (AUTHORS, "preference"):
+            raise InputError(OTHER_PAIR if source == AUTHORS else self.pair(pair).lacking[source])
         if source == "preference":
             return self._once(source, lambda: preferences(self.folder))
         if source == AUTHORS:
             return self._once(source, lambda: authors_set(self.folder))
         found = self.pair(pair)
+        if source not in found.targets:
+            raise InputError(found.lacking[source])
         return found.questions, found.targets[source]
 
     def scores(self, system: System, asked: Benchmark) -> FloatArray:
@@ -80,10 +99,20 @@ class Laboratory:
         return system.score(self.encoder.encode(questions), y, self.encoder.encode(asked.questions))
 
     def _served_scores(self, system: System, asked: Benchmark) -> FloatArray:
+        if self.data.own:
+            return self._of_run(system, asked)
         if system.lacks:
             raise InputError(system.lacks)
         router = self._once(("router", system.pair), lambda: self._served_router(system))
         return served_scores(router, asked.questions, on_unknown=system.served == "unknown to strong")
+
+    def _of_run(self, system: System, asked: Benchmark) -> FloatArray:
+        """The scores of the router that the run serves."""
+        if system.pair != "nq-open":
+            self.pair(system.pair)
+        if system.served is None or system.served not in asked.served:
+            raise InputError("the run's router has no gate" if asked.served else "the run's own router is not stored")
+        return asked.served[system.served]
 
     def _served_router(self, system: System) -> PromptRouter:
         questions, y = self.supervision(system.source, system.pair)
@@ -95,8 +124,17 @@ class Laboratory:
     def _cascade_scores(self, system: System, asked: Benchmark) -> FloatArray:
         if asked.weak_answers is None:
             raise InputError("no weak answers are stored")
-        scorer = self._once("scorer", lambda: AnswerScorer(self.encoder).fit(*judged_answers(self.folder)))
+        scorer = self._once("scorer", lambda: AnswerScorer(self.encoder).fit(*self._scored_answers()))
         return 1.0 - scorer.right(asked.questions, asked.weak_answers)
+
+    def _scored_answers(self) -> tuple[list[str], list[str], FloatArray]:
+        """Questions, answers of a weak model, and whether they are right."""
+        if not self.data.own:
+            return judged_answers(self.folder)
+        found = self.pair("nq-open")
+        if found.answers is None:
+            raise InputError(found.lacking[ANSWER_WRONG])
+        return found.questions, found.answers, 1.0 - found.targets[ANSWER_WRONG]
 
     def curve(self, system: System, asked: Benchmark, protocol: Protocol = "full") -> CostQualityCurve:
         """The system's curve on a benchmark."""

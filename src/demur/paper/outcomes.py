@@ -5,8 +5,9 @@ Knows the files' fields; nothing of routers. What is missing or malformed is an 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,52 @@ import numpy as np
 from demur.errors import InputError
 from demur.models.prices import CHARACTERS_PER_TOKEN, Price, price_of
 from demur.paper.outcome_files import Row, rows_of
+from demur.paper.own import SENT
 from demur.records import FloatArray
 
 WEAK, STRONG = "mixtral-8x7b-instruct", "gpt-4-1106-preview"
 PRICED = {WEAK: "mistralai/mixtral-8x7b-instruct", STRONG: "openai/gpt-4-1106-preview"}
 SMALL = ("gemma-2-2b-it", "gpt-4o-2024-08-06")  # Table 2's shape
 BENCHMARKS = ("mt_bench", "gsm8k", "mmlu")
+GSM8K = "gsm8k"
+DESCRIPTION = "outcomes.json"  # of a folder that `demur export outcomes` wrote
 SMALL_PAIR = "gsm8k, gpt-4o / gemma-2-2b"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a folder of stored outcomes holds."""
+
+    weak: str  # as its rows name the models
+    strong: str
+    sets: tuple[str, ...]
+    suffix: str = ""  # of the files' names
+    own: bool = True  # a run's outcomes and samples; False: RouteLLM's outcomes, with samples of other pairs
+    notes: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> str:
+        """The set of Table 2's and Table 3's shapes and of Figure 1."""
+        return GSM8K if GSM8K in self.sets or not self.sets else self.sets[0]
+
+
+PAPER_DATA = Data(WEAK, STRONG, BENCHMARKS, "_gpt4_mixtral", own=False)
+
+
+def data_of(folder: Path, weak: str = "", strong: str = "") -> Data:
+    """What a folder holds, by its description; without one, RouteLLM's outcomes. ``weak`` and ``strong``: other names
+    of the models in its rows. Raises InputError for a description that is none."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        return replace(PAPER_DATA, weak=weak or WEAK, strong=strong or STRONG)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = Data(found["weak"], found["strong"], tuple(found["sets"]), notes=tuple(found.get("notes", ())))
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a description of outcomes ({error}); `demur export outcomes` writes one"
+        ) from None
+    return replace(known, weak=weak or known.weak, strong=strong or known.strong)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +69,7 @@ class Costs:
 
     weak: FloatArray  # (n,) USD per prompt
     strong: FloatArray  # (n,) USD per prompt
-    sources: tuple[str, str]  # of the prices, dated
+    sources: tuple[str, ...]  # of the prices, dated
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +86,12 @@ class Benchmark:
     costs: Costs | None = None  # None when not computable: see no_costs
     no_costs: str = "no responses are stored"
     notes: tuple[str, ...] = ()
+    served: Mapping[str, FloatArray] = field(default_factory=dict)  # the run's router: kind -> (n,) scores
+
+    @property
+    def rated(self) -> bool:
+        """Whether its quality is a rating from 1 to 10."""
+        return bool(max(self.weak.max(), self.strong.max()) > 1)
 
 
 def check_gap(asked: Benchmark) -> None:
@@ -58,20 +104,43 @@ def check_gap(asked: Benchmark) -> None:
         )
 
 
-def benchmark(folder: Path, name: str) -> Benchmark:
-    """``mt_bench``, ``gsm8k`` or ``mmlu``: GPT-4 and Mixtral on RouteLLM's decontaminated rows. Raises InputError."""
-    rows = [r for r in rows_of(folder, f"outcomes/{name}_gpt4_mixtral") if not r.values.get("contaminated")]
+def benchmark(folder: Path, name: str, data: Data = PAPER_DATA) -> Benchmark:
+    """A test set with both models' quality, without the rows that are marked as contaminated. Raises InputError."""
+    file = f"outcomes/{name}{data.suffix}"
+    rows = [row for row in rows_of(folder, file) if not row.values.get("contaminated")]
     if not rows:
-        raise InputError(f"{folder}/outcomes/{name}_gpt4_mixtral: every row is marked as contaminated")
-    field, asked = ("score", "turns") if name == "mt_bench" else ("correct", "question")
-    weak, strong = (np.array([np.mean(row.numbers(field, model)) for row in rows]) for model in (WEAK, STRONG))
-    questions = [row.texts(asked)[0] for row in rows]
-    if name == "mmlu":
-        return Benchmark(name, questions, weak, strong)
-    weak_said, strong_said = ([row.text("response", model) for row in rows] for model in (WEAK, STRONG))
-    costs, why = _costs(rows, asked)
-    gold = _gold(folder, questions) if name == "gsm8k" else None
-    return Benchmark(name, questions, weak, strong, weak_said, strong_said, gold, costs, why)
+        raise InputError(f"{folder}/{file}: every row is marked as contaminated")
+    models = (data.weak, data.strong)
+    field, asked = ("score", "turns") if rows[0].has("turns") else ("correct", "question")
+    weak, strong = (np.array([np.mean(row.numbers(field, model)) for row in rows]) for model in models)
+    questions, served = [row.texts(asked)[0] for row in rows], _served(rows)
+    if not all(rows[0].has("response", model) for model in models):
+        return Benchmark(name, questions, weak, strong, served=served)
+    weak_said, strong_said = ([row.text("response", model) for row in rows] for model in models)
+    costs, why = _paid(rows, models) if data.own else _costs(rows, asked)
+    gold = [row.text("gold") for row in rows] if rows[0].has("gold") else None
+    gold = _gold(folder, questions) if gold is None and name == GSM8K else gold
+    return Benchmark(name, questions, weak, strong, weak_said, strong_said, gold, costs, why, served=served)
+
+
+def _served(rows: Sequence[Row]) -> dict[str, FloatArray]:
+    """The scores of the router that a run serves; none where the rows are of no run."""
+    if not rows[0].has("served"):
+        return {}
+    scores = np.array([row.number("served", "score") for row in rows])
+    unknown = np.array([bool(row.at("served").get("unknown")) for row in rows])
+    found = {"as served": scores, "unknown to strong": np.where(unknown, SENT + scores, scores)}
+    if rows[0].has("served", "gate"):
+        found["two stages"] = np.array([row.number("served", "gate") for row in rows])
+    return found
+
+
+def _paid(rows: Sequence[Row], models: tuple[str, str]) -> tuple[Costs | None, str]:
+    """What the answers cost, as the run counted them."""
+    if not all(row.has("usd", model) for row in rows for model in models):
+        return None, "the price of a model is unknown"
+    weak, strong = (np.array([row.number("usd", model) for row in rows]) for model in models)
+    return Costs(weak, strong, ("tokens as the endpoints counted them, prices as the run knows them",)), ""
 
 
 def _gold(folder: Path, questions: Sequence[str]) -> list[str] | None:

@@ -12,16 +12,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation import figures as curves
+from demur.evaluation.export_outcomes import write_outcomes
 from demur.evaluation.page import document, figure_html, table
+from demur.evaluation.test_sets import measure_sets
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.paper.judged import JUDGED_QUESTIONS
 from demur.paper.listing import PARTS, choose_parts
 from demur.paper.measures import Laboratory
+from demur.paper.outcomes import data_of
 from demur.paper.part import Content, Part, rows_or_why
 from demur.records import Encoder, Progress, no_progress
+from demur.runs.run import open_run
 from demur.store import Store
 
 DIFFERENCES = (
@@ -31,6 +36,11 @@ DIFFERENCES = (
     "AlpacaEval's and human judgements, not the arena's, so the RouteLLM rows are not a fair comparison with RouteLLM.",
     "The systems' own departures stand under each table.",
 )
+OF_RUN = (
+    "Tables and figures in the paper's shapes, of a run's own pair on its own test sets; the paper's figures beside "
+    "them are of GPT-4 and Mixtral-8x7B. Table 2's shape is the run's main set again: a run has one pair.",
+)
+NOT_OF_RUN = ("pools",)  # parts that need outcomes of more models than two
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,17 @@ class Reproduction:
 
     parts: tuple[Part, ...]
     page: Path
+    about: tuple[str, ...] = DIFFERENCES
 
     @property
     def lines(self) -> list[str]:
         """The whole as text."""
-        return [*DIFFERENCES, *(line for part in self.parts for line in part.lines), f"wrote {self.page}"]
+        return [*self.about, *(line for part in self.parts for line in part.lines), f"wrote {self.page}"]
 
     def as_dict(self) -> dict[str, Any]:
         """As `demur reproduce --json` prints it."""
         return {
-            "differences": DIFFERENCES,
+            "differences": self.about,
             "parts": [part.as_dict() for part in self.parts],
             "page": str(self.page),
         }
@@ -62,12 +73,15 @@ def reproduce(
     encoder: str | Encoder = "bge-small",
     judge_model: str = "qwen2.5-coder-1.5b",
     judged: int = JUDGED_QUESTIONS,
+    weak: str = "",
+    strong: str = "",
     progress: Progress = no_progress,
 ) -> Reproduction:
     """Make what ``only`` names (all when empty) from the data in ``source``; writes a page and PNGs to ``out``.
 
-    ``judged``: how many questions the judge is asked about at each CPT. Raises InputError for an unknown name or a
-    folder that is not there; matplotlib is needed.
+    ``judged``: how many questions the judge is asked about at each CPT. ``weak`` and ``strong``: the models' names in
+    the rows, where they are not those of the folder's description, or RouteLLM's. Raises InputError for an unknown name
+    or a folder that is not there; matplotlib is needed.
     """
     parts, rows = choose_parts(only)
     if not Path(source).is_dir():
@@ -75,7 +89,10 @@ def reproduce(
     if judged < 1:
         raise InputError(f"{judged} questions to judge; at least 1 is needed")
     curves.check_matplotlib()
-    folder = Path(out)
+    folder, data = Path(out), data_of(Path(source), weak, strong)
+    about = OF_RUN if data.own else DIFFERENCES
+    if data.own and not only:
+        parts = tuple(name for name in parts if name not in NOT_OF_RUN)
     folder.mkdir(parents=True, exist_ok=True)
     with Store(cache_folder().parent / "reproduce.sqlite") as kept:
         loaded = load_encoder(encoder) if isinstance(encoder, str) else encoder
@@ -86,15 +103,47 @@ def reproduce(
             judge_model=judge_model,
             judged=judged,
             progress=progress,
+            data=data,
         )
         made: list[Part] = []
         for name in parts:
             progress("parts", len(made), len(parts))
             lab.rows = rows & PARTS[name].rows.keys()
             made.append(_make(name, lab))
-            page = _write(made, folder)  # after every part: what is made is there when a later one is cut off
+            page = _write(made, folder, about)  # after every part: what is made is there when a later one is cut off
         progress("parts", len(made), len(parts))
-    return Reproduction(tuple(made), page)
+    return Reproduction(tuple(made), page, about)
+
+
+def reproduce_run(
+    run: str,
+    *,
+    out: str = "",
+    only: Sequence[str] = (),
+    judge_model: str = "qwen2.5-coder-1.5b",
+    judged: int = JUDGED_QUESTIONS,
+    allow_endpoints: Sequence[str] = (),
+    progress: Progress = no_progress,
+) -> Reproduction:
+    """The same of a run's own pair and test sets, with its encoder; writes to the folder ``reproduce`` in it.
+
+    The models are asked for nothing: `demur run FILE` answers the test sets. ``allow_endpoints``: as
+    `demur.pipeline.evaluate` takes them. Raises InputError for a run without test sets.
+    """
+    config = load_run(run)
+    if not config.test.prompts:
+        raise InputError(f'{run}: its run file names no test sets; add [test] prompts = "mt-bench + gsm8k + mmlu"')
+    with open_run(config, allow_endpoints=allow_endpoints, progress=progress) as opened:
+        write_outcomes(opened, measure_sets(opened, ask=False), config.outcomes)
+        return reproduce(
+            config.outcomes,
+            out=out or config.folder / "reproduce",
+            only=only,
+            encoder=opened.encoder,
+            judge_model=judge_model,
+            judged=judged,
+            progress=progress,
+        )
 
 
 def _make(name: str, lab: Laboratory) -> Part:
@@ -109,13 +158,13 @@ def _make(name: str, lab: Laboratory) -> Part:
     return Part(name, PARTS[name].title, replace(content, rows=rows), time.perf_counter() - start)
 
 
-def _write(parts: Sequence[Part], folder: Path) -> Path:
+def _write(parts: Sequence[Part], folder: Path, about: Sequence[str]) -> Path:
     """The page of all parts, and the last one's picture."""
     if parts[-1].content.figure is not None:
         curves.save(parts[-1].content.figure, folder / f"{parts[-1].name}.png")
     pieces = [
         "<h1>demur: the paper's tables and figures again</h1>",
-        "".join(f"<p>{escape(d)}</p>" for d in DIFFERENCES),
+        "".join(f"<p>{escape(d)}</p>" for d in about),
     ]
     for part in parts:
         content = part.content

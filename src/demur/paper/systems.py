@@ -213,6 +213,13 @@ DEPARTURES = (
     "FrugalGPT: logistic scorer on the embedding of question and answer (there: DistilBERT), trained on 1,000 of "
     "GPT-3.5's human-judged NQ-Open answers; the weak model is paid for on every prompt.",
 )
+OF_RUN = (
+    "All rows learn from the run's own training prompts and its own pair, with its encoder, and are measured on its "
+    "test sets. demur: the router that the run serves, with its labels; two stages: its gate has read the weak model's "
+    "first answer. Confidence-Driven: discrete SE, symmetric difference, tau .1, RouteLLM's weights, kNN of sqrt(n); "
+    "as printed: Eqs. 2, 3 and 6, one neighbour. TO-Router, Hybrid LLM, RouterDC, GraphRouter and FrugalGPT learn from "
+    "the gold answers of the training prompts; docs/paper.md says how each departs from its authors' system.",
+)
 
 
 def of_key(key: str) -> System:

@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.errors import DemurError, InputError
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
-from demur.paper.figures import learning_figure, trade_off_figure
+from demur.paper.figures import NAMES, learning_figure, trade_off_figure
 from demur.paper.measures import (
     RANDOM_ROUTERS,
     SEEDS,
@@ -19,7 +19,7 @@ from demur.paper.measures import (
     random_routers,
     usd_at_cpt80,
 )
-from demur.paper.outcomes import BENCHMARKS, SMALL_PAIR, Benchmark, Costs
+from demur.paper.outcomes import SMALL_PAIR, Benchmark, Costs
 from demur.paper.part import (
     Cells,
     Content,
@@ -31,7 +31,7 @@ from demur.paper.part import (
     span_columns,
 )
 from demur.paper.printed import MT_BENCH_USD, figures_of
-from demur.paper.systems import DEPARTURES, ROUTERS, SYSTEMS, System, of_key
+from demur.paper.systems import DEPARTURES, OF_RUN, ROUTERS, SYSTEMS, System, of_key
 from demur.records import FloatArray
 from demur.statistics import RESAMPLES
 
@@ -47,6 +47,7 @@ PROTOCOLS = (
     "scores. The oracle never harms at full resolution; under RouteLLM's protocol it is ordered by gain and ends at "
     "always-strong. The oracle's APGR has four digits."
 )
+GUESSED_TOKENS = "; tokens are characters / 4, and a second turn sends the first and its answer again"
 SMALLER = (
     "gpt-4o-2024-08-06 and gemma-2-2b-it (ZeroEval's GSM8K, not decontaminated) stand for GPT-4 and "
     "Qwen2-1.5B-Instruct; the paper's figures are of that pair."
@@ -55,7 +56,7 @@ SMALLER = (
 
 def _head(asked: Benchmark) -> Cells:
     curve = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong)
-    scale, digits = (1, 5) if asked.name == "mt_bench" else (100, 4)
+    scale, digits = (1, 5) if asked.rated else (100, 4)
     alone = f"weak {scale * curve.weak_quality:.{digits}f}, strong {scale * curve.strong_quality:.{digits}f}"
     return (" ".join((f"{asked.name}: n {len(asked.weak)}, {alone}", *asked.notes)),)
 
@@ -105,19 +106,19 @@ def _footnotes(lab: Laboratory) -> tuple[str, ...]:
         of_labels = lab.pair("nq-open").notes
     except DemurError:
         of_labels = ()
-    return (PROTOCOLS, *DEPARTURES, *of_labels)
+    return (PROTOCOLS, *(OF_RUN if lab.data.own else DEPARTURES), *lab.data.notes, *of_labels)
 
 
 def table_1(lab: Laboratory) -> Content:
     """Every system on the three benchmarks of the paper."""
-    rows = [row for name in BENCHMARKS for row in rows_or_why(name, partial(rows_on, lab, name))]
+    rows = [row for name in lab.data.sets for row in rows_or_why(name, partial(rows_on, lab, name))]
     return Content(COLUMNS, tuple(rows), notes=_footnotes(lab))
 
 
 def table_2(lab: Laboratory) -> Content:
     """A smaller weak model."""
     rows = rows_or_why(SMALL_PAIR, partial(rows_on, lab, SMALL_PAIR))
-    return Content(COLUMNS, rows, notes=(SMALLER, *_footnotes(lab)))
+    return Content(COLUMNS, rows, notes=(*(() if lab.data.own else (SMALLER,)), *_footnotes(lab)))
 
 
 def figure_1(lab: Laboratory) -> Content:
@@ -125,7 +126,7 @@ def figure_1(lab: Laboratory) -> Content:
     drawn: dict[str, tuple[tuple[int, ...], FloatArray]] = {}
 
     def line(source: str) -> Cells:
-        sizes, values = drawn[source] = learning_curve(lab, source, lab.benchmark("gsm8k"))
+        sizes, values = drawn[source] = learning_curve(lab, source, lab.benchmark(lab.data.main))
         shown = [span_columns(float(v.mean()), float(v.min()), float(v.max()), 3) for v in values]
         return (*shown, *[f"only {len(lab.supervision(source)[0])} prompts"] * (len(SIZES) - len(sizes)))
 
@@ -134,8 +135,11 @@ def figure_1(lab: Laboratory) -> Content:
     return Content(
         ("APGR of SW", *(str(size) for size in SIZES)),
         rows,
-        learning_figure(drawn) if drawn else None,
-        (f"Mean [least, largest] of {SEEDS} random subsets of each size; on GSM8K, GPT-4 / Mixtral.",),
+        learning_figure(drawn, NAMES.get(lab.data.main, lab.data.main)) if drawn else None,
+        (
+            f"Mean [least, largest] of {SEEDS} random subsets of each size; on "
+            f"{NAMES.get(lab.data.main, lab.data.main)}, {lab.data.strong} / {lab.data.weak}.",
+        ),
     )
 
 
@@ -164,24 +168,26 @@ def figure_2(lab: Laboratory) -> Content:
             drawn[name] = curves
         return rows
 
-    rows = [row for name in BENCHMARKS for row in rows_or_why(name, partial(lines, name))]
+    rows = [row for name in lab.data.sets for row in rows_or_why(name, partial(lines, name))]
     return Content(COLUMNS[:4], tuple(rows), trade_off_figure(drawn) if drawn else None)
 
 
 def cost(lab: Laboratory) -> Content:
     """USD of a whole benchmark at CPT80."""
     rows: list[Cells] = [
-        cells_or_why(f"always {which}", [partial(_alone, lab, name, which) for name in BENCHMARKS])
+        cells_or_why(f"always {which}", [partial(_alone, lab, name, which) for name in lab.data.sets])
         for which in ("weak", "strong")
     ]
     if lab.wants("random"):
-        rows.append(cells_or_why("Random (chord)", [partial(_usd, lab, name, None) for name in BENCHMARKS]))
+        rows.append(cells_or_why("Random (chord)", [partial(_usd, lab, name, None) for name in lab.data.sets]))
     wanted = [system for system in SYSTEMS if lab.wants(system.key)]
     for done, system in enumerate(wanted, start=1):
-        rows.append(cells_or_why(_show(system), [partial(_usd, lab, name, system) for name in BENCHMARKS]))
+        rows.append(cells_or_why(_show(system), [partial(_usd, lab, name, system) for name in lab.data.sets]))
         lab.progress("cost", done, len(wanted))
     return Content(
-        ("row", "MT-Bench, USD [95 %]", "GSM8K, USD [95 %]", "MMLU"), reasons_together(rows), notes=_cost_notes(lab)
+        ("row", *(f"{NAMES.get(name, name)}, USD [95 %]" for name in lab.data.sets)),
+        reasons_together(rows),
+        notes=_cost_notes(lab),
     )
 
 
@@ -208,16 +214,16 @@ def _usd(lab: Laboratory, name: str, system: System | None) -> str:
 
 def _cost_notes(lab: Laboratory) -> tuple[str, ...]:
     prices: tuple[str, ...] = ()
-    for name in BENCHMARKS:
+    for name in lab.data.sets:
         try:
             prices = prices or _costs(lab.benchmark(name)).sources
         except DemurError:
             continue  # its cells say why
     return (
-        "USD of the whole benchmark at CPT80; tokens are characters / 4, and a second turn sends the first and its "
-        f"answer again. Intervals: prompts drawn again, {RESAMPLES:,} times, CPT80 and cost recomputed in each.",
+        f"USD of the whole benchmark at CPT80{'' if lab.data.own else GUESSED_TOKENS}. Intervals: prompts drawn again, "
+        f"{RESAMPLES:,} times, CPT80 and cost recomputed in each.",
         *(f"Price: {source}." for source in prices),
         f"The paper on MT-Bench (gpt-4-0613, 160 turns): {MT_BENCH_USD}.",
         "FrugalGPT pays for both models where it goes on.",
-        *DEPARTURES,
+        *(OF_RUN if lab.data.own else DEPARTURES),
     )

@@ -6,7 +6,7 @@ In domain the same pairs are what routers are measured on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Training:
     notes: tuple[str, ...] = ()
     unknown: tuple[UnknownPrompt, ...] = ()  # of the default labels: prompts whose samples cannot tell, ties in targets
     answered: Answered | None = None  # what a gate reads; None where the samples have no texts
+    entropies: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)  # (n,) nats, of both models
 
 
 def training(folder: Path, pair: str) -> Training:
@@ -76,8 +77,8 @@ def sampled_pair(folder: Path) -> Training:
     weak, strong = ((side > CORRECT_ROUGE).astype(float) for side in rouge)
     entropies = sampled_entropies(rows)
     targets = sources_of(
-        entropy=entropies.pop(DISCRETE),
-        printed=entropies,
+        entropy=entropies[DISCRETE],
+        printed={name: pair for name, pair in entropies.items() if name != DISCRETE},
         correct=(weak, strong),
         quality=rouge,
     )
@@ -91,6 +92,7 @@ def sampled_pair(folder: Path) -> Training:
         {"agreement": untold, "preference": f"{untold}, the answers were not compared", "judge": untold},
         (weak.mean(axis=1), strong.mean(axis=1)),
         notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relax(*rouge)}, quality is ROUGE-L of ten samples.",),
+        entropies=entropies,
     )
 
 
@@ -100,8 +102,8 @@ def sampled_entropies(rows: Sequence[Row]) -> dict[str, tuple[FloatArray, FloatA
         np.maximum(0.0, -np.log(side / side.shape[1]).mean(axis=1)) for side in _both(rows, SAMPLED, "class_size")
     )
     found = {DISCRETE: (weak, strong)}
-    for name, field in ((PRINTED, "eq2_raw"), (PRINTED_NORMALISED, "eq2_length_normalised")):
-        low, high = _both(rows, SAMPLED, field)
+    for name, column in ((PRINTED, "eq2_raw"), (PRINTED_NORMALISED, "eq2_length_normalised")):
+        low, high = _both(rows, SAMPLED, column)
         found[name] = low[:, 0], high[:, 0]
     return found
 

@@ -16,7 +16,16 @@ from demur.records import Progress, Prompt, no_progress
 
 PAPER_MIX = "nq-open:3610+triviaqa:3610+popqa:3610+mawps:1418"  # appendix A.1; the parts add to 12,248
 
-__all__ = ["PAPER_MIX", "absolute_prompts", "load_prompts", "read_prompts", "read_set", "split_prompts", "why_untested"]
+__all__ = [
+    "PAPER_MIX",
+    "absolute_prompts",
+    "load_parts",
+    "load_prompts",
+    "read_prompts",
+    "read_set",
+    "split_prompts",
+    "why_untested",
+]
 
 
 def load_prompts(spec: str | Path, *, seed: int = 0, progress: Progress = no_progress) -> list[Prompt]:
@@ -37,6 +46,18 @@ def load_prompts(spec: str | Path, *, seed: int = 0, progress: Progress = no_pro
         for name, part in zip(_names_of(text.split("+")), parts, strict=True)
         for prompt in part
     ]
+
+
+def load_parts(spec: str, *, seed: int = 0) -> dict[str, list[Prompt]]:
+    """The parts of a mix apart, by name: a set's own, or a file's without its endings. Raises InputError."""
+    parts = [spec] if os.path.exists(spec) else spec.split("+")  # noqa: PTH110 -- as above
+    found: dict[str, list[Prompt]] = {}
+    for part in parts:
+        name = Path(_name_and_size(part)[0]).name.partition(".")[0]
+        if name in found:
+            raise InputError(f"{spec}: two of its parts are called {name!r}; give the files different names")
+        found[name] = read_prompts(part) if os.path.exists(part) else _load_part(part, seed, at_most=False)  # noqa: PTH110
+    return found
 
 
 def absolute_prompts(spec: str) -> str:

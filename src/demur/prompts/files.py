@@ -93,7 +93,17 @@ def _prompt(row: Row, where: str) -> Prompt:
         choices=choices,
         source=str(row.get("source") or ""),
         request=asked.request,
+        later=_turns(row, asked.text, where),
+        references=_texts(row.get("reference_gpt4") or row.get("reference") or (), "reference", where, split=False),
     )
+
+
+def _turns(row: Row, first: str, where: str) -> tuple[str, ...]:
+    """The user's turns after the first one; () where there are none."""
+    turns = row.get("turns")
+    if not isinstance(turns, list) or turns[:1] != [first]:
+        return ()
+    return _texts(turns[1:], "turns", where, split=False)
 
 
 def with_choices(text: str, choices: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def _mmlu(row: dict[str, Any]) -> tuple[str, list[str], list[str]]:
     return row["question"], [LETTERS[int(row["answer"])]], list(row["choices"])
 
 
+MT_BENCH = "mt-bench"
 SETS = {
     "nq-open": PromptSet(
         "nq_open_dev",
@@ -69,7 +70,7 @@ SETS = {
         lambda r: (r["question"], [r["answer"].rpartition("####")[2].strip()], []),
     ),
     "mmlu": PromptSet("mmlu_test", "cais/mmlu", "all", "test", _mmlu),
-    "mt-bench": PromptSet(
+    MT_BENCH: PromptSet(
         "mt_bench_questions",
         "HuggingFaceH4/mt_bench_prompts",
         None,
@@ -113,7 +114,9 @@ def _from_hub(name: str, wanted: PromptSet) -> Iterator[Prompt]:
     for number, row in enumerate(rows):
         text, answers, choices = wanted.row(row)
         shown = with_choices(text, choices) if choices else text
-        yield Prompt(f"{name}-{number}", shown, tuple(answers), tuple(choices), name)
+        prompt = Prompt(f"{name}-{number}", shown, tuple(answers), tuple(choices), name)
+        turns = row.get("prompt") if name == MT_BENCH else None
+        yield replace(prompt, later=tuple(turns[1:]), references=tuple(row.get("reference") or ())) if turns else prompt
 
 
 def _json_list(value: Any) -> list[str]:

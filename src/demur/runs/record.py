@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RunConfig, load_run
+from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RunConfig, TestConfig, load_run
 from demur.errors import InputError
 from demur.models.catalogue import is_known
 from demur.prompts import absolute_prompts
@@ -80,6 +80,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         strong=_absolute_model(config.strong),
         between=tuple(map(_absolute_model, config.between)),
         label=with_absolute_files(label),
+        test=with_absolute_sets(config.test),
     )
 
 
@@ -91,6 +92,14 @@ def with_absolute_files(label: LabelConfig) -> LabelConfig:
         file=_absolute(label.file) if label.file else None,
         judge=_absolute(label.judge) if label.judge else None,
         entailment=label.entailment if scheme == "hub" else f"{scheme}{colon}{_absolute(rest)}",
+    )
+
+
+def with_absolute_sets(test: TestConfig) -> TestConfig:
+    """The same test sets from whatever directory."""
+    spec = "+".join(part.strip() for part in test.prompts.split("+"))
+    return replace(
+        test, prompts=absolute_prompts(spec) if spec else "", judge=_absolute(test.judge) if test.judge else None
     )
 
 

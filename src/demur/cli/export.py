@@ -1,0 +1,36 @@
+"""`demur export`: what a run made, in forms that others read; each command calls one public function."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from demur.cli import printing
+from demur.cli.inspect import AllowEndpoint, AsJson
+
+RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
+export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write what a run made for others to read.")
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add export to the command line."""
+    app.add_typer(export_app, name="export")
+
+
+@export_app.command("outcomes")
+def outcomes(
+    run: RunFolder = "run",
+    to: Annotated[str, typer.Option(help="Folder to write.  [default: paper in the run]")] = "",
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+) -> None:
+    """Write a run's graded test sets and samples in numbers, as `demur reproduce --from` reads them."""
+    from demur.evaluation.export_outcomes import export_outcomes
+
+    with printing.progress_bar() as progress:
+        found = export_outcomes(run=run, to=to, allow_endpoints=allow_endpoint or (), progress=progress)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur reproduce --from {found.folder}")
