@@ -16,9 +16,9 @@ import demur
 from demur.cli.main import app
 from demur.config import TestConfig
 from demur.errors import InputError
-from demur.evaluation.export_outcomes import export_outcomes
-from demur.evaluation.test_sets import grader_of
-from demur.labels.rating import Rated, rating_of, rating_prompt
+from demur.evaluation.experiment.export_outcomes import export_outcomes
+from demur.evaluation.experiment.rating import Rated, rating_of, rating_prompt
+from demur.evaluation.experiment.test_sets import grader_of
 from demur.paper.outcomes import data_of
 from demur.paper.part import Cells
 from demur.paper.reproduction import Reproduction, reproduce, reproduce_run

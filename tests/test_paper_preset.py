@@ -11,7 +11,7 @@ import pytest
 import demur
 from demur.config import read_run_file
 from demur.errors import InputError
-from demur.evaluation.tau_sweep import swept, tau_sweep
+from demur.evaluation.experiment.tau_sweep import swept, tau_sweep
 from demur.routing.artifact import read_description
 from pairs import Pair, running_pair, write_questions
 

@@ -24,13 +24,13 @@ from demur.config import (
 )
 from demur.config.presets import with_preset
 from demur.evaluation.evaluate_run import evaluate_run, load_served
-from demur.evaluation.export_outcomes import write_outcomes
+from demur.evaluation.experiment.export_outcomes import write_outcomes
+from demur.evaluation.experiment.test_sets import measure_sets
 from demur.evaluation.figures import check_matplotlib
 from demur.evaluation.headline import Headline, training_headline
 from demur.evaluation.held_out import evaluate_measured, evaluate_or_believe
 from demur.evaluation.page import write_report
 from demur.evaluation.results import Evaluation
-from demur.evaluation.test_sets import measure_sets
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate

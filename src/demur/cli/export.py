@@ -26,7 +26,7 @@ def outcomes(
     json: AsJson = False,
 ) -> None:
     """Write a run's graded test sets and samples in numbers, as `demur reproduce --from` reads them."""
-    from demur.evaluation.export_outcomes import export_outcomes
+    from demur.evaluation.experiment.export_outcomes import export_outcomes
 
     with printing.progress_bar() as progress:
         found = export_outcomes(run=run, to=to, allow_endpoints=allow_endpoint or (), progress=progress)

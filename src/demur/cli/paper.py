@@ -185,7 +185,7 @@ def tau(
     json: AsJson = False,
 ) -> None:
     """Sweep tau (Eq. 4) over a run's entropies: ties, balance, and APGR on its graded test prompts."""
-    from demur.evaluation.tau_sweep import TAUS, tau_sweep
+    from demur.evaluation.experiment.tau_sweep import TAUS, tau_sweep
 
     with printing.progress_bar() as progress:
         wanted = tuple(_number(text) for text in taus.split(",")) if taus else TAUS

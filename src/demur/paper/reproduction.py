@@ -15,9 +15,9 @@ from typing import Any
 from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation import figures as curves
-from demur.evaluation.export_outcomes import write_outcomes
+from demur.evaluation.experiment.export_outcomes import write_outcomes
+from demur.evaluation.experiment.test_sets import measure_sets
 from demur.evaluation.page import document, figure_html, table
-from demur.evaluation.test_sets import measure_sets
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.paper.judged import JUDGED_QUESTIONS

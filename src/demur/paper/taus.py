@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from demur.evaluation.tau_sweep import TauSweep, shown_span, swept
+from demur.evaluation.experiment.tau_sweep import TauSweep, shown_span, swept
 from demur.labels.targets import Delta
 from demur.paper.measures import Laboratory, score_held_out
 from demur.paper.part import Cells, Content

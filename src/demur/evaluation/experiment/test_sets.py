@@ -15,8 +15,8 @@ import numpy as np
 
 from demur.config import ModelConfig, RunConfig, TestConfig
 from demur.errors import InputError
+from demur.evaluation.experiment.rating import Rated, ask_ratings
 from demur.event_loop import run_to_end
-from demur.labels.rating import Rated, ask_ratings
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_of_serving
 from demur.prompts import load_parts

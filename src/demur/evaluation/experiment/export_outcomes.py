@@ -18,7 +18,7 @@ import numpy as np
 from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import load_served
-from demur.evaluation.test_sets import JUDGE, GradedSet, Side, measure_sets
+from demur.evaluation.experiment.test_sets import JUDGE, GradedSet, Side, measure_sets
 from demur.files import write_whole
 from demur.gate.router import Router, drafts_of
 from demur.gate.staged import staged_scores
