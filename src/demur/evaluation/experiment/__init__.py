@@ -1,1 +1,1 @@
-"""The paper's experiment on a run's own pair: test sets beside the training mix, their grades, and the sweep over tau."""
+"""The paper's experiment on a run's own pair: test sets beside the training mix, their grades, the sweep over tau."""
