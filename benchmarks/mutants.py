@@ -78,7 +78,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/believed_gain.py": ("test_believed_gain.py",),
     "labels/from_samples.py": ("test_from_samples.py", "test_label_run.py", "test_unknown.py", "test_belief.py"),
     "labels/graded_targets.py": ("test_graded_targets.py",),
-    "labels/judge.py": ("test_judge.py",),
+    "labels/judge.py": ("test_judge.py", "test_label_run.py"),
     "labels/judge_replies.py": ("test_judge.py",),
     "labels/label_run.py": ("test_label_run.py",),
     "labels/pair_meanings.py": ("test_from_samples.py", "test_label_run.py", "test_adaptive_sampling.py"),

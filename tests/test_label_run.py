@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import demur
+import pairs
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.from_samples import CANDIDATES, TARGETS
@@ -15,13 +19,17 @@ from demur.labels.judge_replies import orders_of
 from demur.labels.label_run import (
     FROM_GRADES,
     Sampled,
+    believed_needs,
     declined_note,
     from_file,
     from_grades,
     from_judge,
     judge_advice,
     judge_items,
+    printed_targets,
 )
+from demur.meaning.entailment import exact_match
+from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample
 from demur.sampling.pair import PairSamples
@@ -103,10 +111,10 @@ def test_a_files_models_stand_for_the_runs_and_what_is_measured_on_is_left_out(t
 
 
 def test_where_samples_cannot_tell_the_price_of_a_judge_is_named() -> None:
-    """One call, the easy prompt's answers are equal: at most 24 tokens of reply, and $1,000 per million of them."""
-    endpoint = Endpoint("large", "http://127.0.0.1:1/v1", usd_per_million_input=0.0, usd_per_million_output=1000.0)
+    """One call, the easy prompt's answers are equal: at most 24 tokens of reply, and $10,000 per million of them."""
+    endpoint = Endpoint("large", "http://127.0.0.1:1/v1", usd_per_million_input=0.0, usd_per_million_output=10_000.0)
     said = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "large"), endpoint)
-    assert "1 calls, at most about $0.02 with large as the judge" in said
+    assert "1 calls, at most about $0.24 with large as the judge" in said
     unpriced = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "own"), Endpoint("own", "https://models.example/v1"))
     assert "at a price that is unknown with own as the judge" in unpriced
 
@@ -119,3 +127,47 @@ def test_answers_that_decline_are_counted() -> None:
     found = declined_note(Sampled(PROMPTS, PairSamples(side, SAMPLES.strong), "small", "large"))
     assert found.startswith("answers that decline: 2 of small, 0 of large")
     assert declined_note(Sampled(PROMPTS, SAMPLES, "small", "large")) == ""
+
+
+def test_a_judge_that_is_the_strong_model_is_warned_of(tmp_path: Path) -> None:
+    with pairs.running_pair() as found:
+        run = str(tmp_path / "run")
+        demur.sample(pairs.write_questions(tmp_path / "p.jsonl", 20, gold=False), **found.names, run=run, n=2)
+        own = demur.label(run=run, source="judge", judge=found.names["strong"])
+        other = demur.label(run=run, source="judge", judge=found.names["strong"].replace("large@", "third@"))
+    assert {row.target for row in own.preferences if row.id.startswith("sum")} == {1.0}
+    assert "the judge is large itself: models favour their own answers" in own.warnings
+    assert not any("itself" in line for line in other.warnings)
+
+
+def a_run(weak: list[Sample], strong: list[Sample], needs: bool = True) -> Any:
+    """What targets need of an opened run with one prompt."""
+    prompt = Prompt("one", "Which tree?")
+    return SimpleNamespace(
+        train=[prompt],
+        complete=lambda prompts: prompts,
+        samples=PairSamples({"one": weak}, {"one": strong}),
+        meanings=Meanings(exact_match),
+        config=SimpleNamespace(label=SimpleNamespace(needs=lambda what: needs)),
+    )
+
+
+def test_targets_by_the_papers_equations() -> None:
+    """One meaning each: Eq. 2 is -log of its probability, .5 + .5 against .25 + .25, so 0 against log 2."""
+
+    def side(logprob: float) -> list[Sample]:
+        return [Sample(i, "oak", (logprob,), "stop", 1, 1) for i in range(2)]
+
+    sure, unsure = side(-0.6931), side(-1.3863)
+    assert printed_targets(a_run(sure, unsure), ["Which tree?"]) == [0.0]
+    assert printed_targets(a_run(unsure, sure), ["Which tree?"]) == [1.0]
+    assert printed_targets(a_run(sure, unsure), ["Which tree?", "Who?"]) is None
+    assert printed_targets(a_run(sure, sampled("oak", "oak")), ["Which tree?"]) is None
+
+
+def test_what_a_prompt_needs_is_believed_by_both_models() -> None:
+    """The strong model says oak three times of four (two others of three beside each), the weak one once of two."""
+    run = a_run(sampled("oak", "elm"), sampled("oak", "oak", "oak", ""))
+    assert believed_needs(run, ["Which tree?"]) == pytest.approx([3 / 4 * 2 / 3 * 1 / 2])
+    assert believed_needs(run, ["Which tree?", "Who?"]) is None
+    assert believed_needs(a_run([], [], needs=False), ["Which tree?"]) is None

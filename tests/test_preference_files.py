@@ -161,6 +161,8 @@ def test_human_judgements_without_improper_rows_and_missing_scores(tmp_path: Pat
         ([SCORED], "no row compares a and b; it holds large, small: name its weak and its strong model, --models"),
         ([ARENA], "no row compares a and b; it holds large / small"),
         ([], "it holds nothing"),
+        ([SCORED | {"scores": dict.fromkeys("cdefghij", 1)}], "it holds c, d, e, f, g, h, i, j: name its"),
+        ([SCORED | {"scores": dict.fromkeys("cdefghijk", 1)}], "it holds c, d, e, f, g, h, i, j and 1 more: name its"),
         ([SCORED | {"scores": {"a": "x", "b": 1}}], "a.jsonl:1: scores: field 'a' must be a number, found 'x'"),
         ([SCORED | {"scores": 3}], "field 'scores' must hold a value for each model, found 3"),
         ([SCORED | {"scores": {"a": 0, "b": 1}, "question": None}], "'question' must be a text"),
@@ -179,7 +181,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(InputError, match="it holds nothing"):
         read_pair(tmp_path / "a.txt", weak="a", strong="b")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such file of preferences"):
         read_pair(tmp_path / "none.jsonl", weak="a", strong="b")
     (tmp_path / "a.parquet").write_text("no")
     pytest.importorskip("pyarrow")

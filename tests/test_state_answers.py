@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,11 +14,12 @@ import demur
 import pairs
 from demur.config import LabelConfig, RunConfig
 from demur.errors import EndpointError, InputError
+from demur.labels.state_answers import _is_worth_it
 from demur.meaning.rules.final_answer import is_unread, stands_in
 from demur.models.local import parse_model, with_price
 from demur.models.request import request_body
-from demur.records import SamplingSettings
-from demur.runs.run import open_run
+from demur.records import Prompt, Sample, SamplingSettings
+from demur.runs.run import Run, open_run
 from demur.sampling.cost import PairEstimate
 from demur.sampling.pair import sample_pair
 from demur.sampling.statements import STATED_TOKENS, statement_prompt, statement_settings
@@ -131,6 +134,16 @@ def test_models_that_cost_money_are_not_asked_unless_told_to(tmp_path: Path, wri
     labels = demur.label(run=run, entailment="exact", state_answers="on")
     assert statements(writers) == before + 2 * 24 * 4
     assert any("192 asked now, at most $" in note for note in labels.notes)
+
+
+@pytest.mark.parametrize(("long", "short", "worth"), [(1, 4, True), (1, 5, False), (0, 0, False)])
+def test_auto_asks_from_a_fifth_of_a_models_answers(long: int, short: int, worth: bool) -> None:
+    prompt, side = Prompt("0", "Which colour has the sky?"), SimpleNamespace(texts=[LONG] * long)
+    texts = [f"{LONG} {i}" for i in range(long)] + [f"blue {i}" for i in range(short)]
+    samples = {"0": [Sample(i, text, None, "stop", 1, 1) for i, text in enumerate(texts)]}
+    run = SimpleNamespace(samples=SimpleNamespace(weak={"0": []}, strong=samples))
+    none: Any = SimpleNamespace(texts=[])
+    assert _is_worth_it([prompt], cast(Run, run), [none, cast(Any, side)]) is worth
 
 
 def test_an_endpoint_that_is_gone_stops_only_who_insists(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def tau(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Sweep tau (Eq. 4) over a run's entropies: ties, balance, and APGR on its graded test prompts."""
+    """Sweep tau, the width of a tie in the paper's fourth equation: ties, balance, and APGR on graded test prompts."""
     from demur.evaluation.experiment.tau_sweep import TAUS, tau_sweep
 
     with printing.progress_bar() as progress:
