@@ -154,9 +154,9 @@ def test_prompts_go_to_no_host_that_a_folder_alone_names(folder: Path, url: str)
 
 
 async def test_the_pair_of_a_loaded_router_is_asked_only_where_it_is_allowed(folder: Path, embedder: Embedder) -> None:
-    async with asking_the_pair(PromptRouter.load(folder)) as (_, strong):
+    async with asking_the_pair(PromptRouter.load(folder)) as asks:
         with pytest.raises(ArtifactError, match=r"would send prompts to evil\.example"):
-            await strong("zzz", 0)
+            await asks("strong")("zzz", 0)
 
 
 def test_the_judge_of_a_loaded_router_is_asked_only_where_it_is_allowed(folder: Path) -> None:

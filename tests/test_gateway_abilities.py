@@ -244,7 +244,7 @@ def test_the_abilities_stand_in_the_settings_of_a_model(tmp_path: Path) -> None:
 
 
 def can(abilities: Abilities, *kind: str) -> bool:
-    return abilities.choose(frozenset(kind), 0, {}) is None
+    return not abilities.choose(frozenset(kind), 0, {})[1]
 
 
 @pytest.fixture(params=["own", "shared"])

@@ -20,7 +20,7 @@ LIMITS = {"at_least", "above"}
 def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
     for field in fields(GatewaySettings):
-        assert f"`{field.name}`" in page, field.name
+        assert f"`{field.metadata.get('written', field.name)}`" in page.replace("`[[models]]`", "`models`"), field.name
 
 
 def test_settings_from_a_file_with_the_command_line_over_them(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
 from demur.records import Role, Sample, SamplingSettings
 from demur.routing.prompt_router import Decision, PromptRouter
+from demur.routing.recorded_models import recorded_model
 
 Ask = Callable[[str, int], Awaitable[Sample]]  # (prompt, index) -> the model's sample of that index
 
@@ -42,13 +43,14 @@ class Answered:
 
 
 @asynccontextmanager
-async def asking_the_pair(router: PromptRouter) -> AsyncIterator[tuple[Ask, Ask]]:
-    """Functions that call the weak and the strong model of a router's record, with the settings of its samples.
+async def asking_the_pair(router: PromptRouter) -> AsyncIterator[Callable[[Role], Ask]]:
+    """Of each role a function that calls the model of a router's record, with the settings of its samples.
 
     A model is reached, or started, at its first call. Raises ArtifactError then where the record names none.
     """
     async with AsyncExitStack() as stack:
-        yield _asking("weak", router, stack), _asking("strong", router, stack)
+        asks: dict[Role, Ask] = {}
+        yield lambda role: asks.setdefault(role, _asking(role, router, stack))
 
 
 def _asking(role: Role, router: PromptRouter, stack: AsyncExitStack) -> Ask:
@@ -67,7 +69,7 @@ def _asking(role: Role, router: PromptRouter, stack: AsyncExitStack) -> Ask:
 
 def _model_of(role: Role, router: PromptRouter) -> tuple[ModelConfig, SamplingSettings]:
     try:
-        sampling, model = dict(router.record["sampling"]), ModelConfig(**router.record["models"][role])
+        sampling, model = dict(router.record["sampling"]), ModelConfig(**(recorded_model(router.record, role) or {}))
         settings = SamplingSettings(**sampling | {"stop": tuple(sampling["stop"])})
     except (LookupError, TypeError):
         raise ArtifactError(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import atexit
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
@@ -287,10 +287,10 @@ class Router:
 
     async def aanswer(self, prompt: str, *, weak: Ask | None = None, strong: Ask | None = None) -> Answered:
         """The async form of `answer`."""
-        async with asking_the_pair(self.prompt_router) as (own_weak, own_strong):
-            return await self._answer(prompt, weak or own_weak, strong or own_strong)
+        async with asking_the_pair(self.prompt_router) as own:
+            return await self._answer(prompt, weak or own("weak"), strong or own("strong"), own)
 
-    async def _answer(self, prompt: str, weak: Ask, strong: Ask) -> Answered:
+    async def _answer(self, prompt: str, weak: Ask, strong: Ask, own: Callable[[Role], Ask]) -> Answered:
         decision = self.route(prompt)
         asked: list[tuple[Role, Sample]] = []
         if decision.role == "weak":
@@ -300,9 +300,10 @@ class Router:
                 if decision.wants_samples:
                     drafts.append(await weak(prompt, len(drafts)))
             asked += [("weak", sample) for sample in drafts]
-        if decision.role == "strong":
-            asked.append(("strong", await strong(prompt, 0)))
-        served = asked[-1][1] if decision.role == "strong" else asked[0][1]
+        if decision.role != "weak":
+            ask = strong if decision.role == "strong" else own(decision.role)
+            asked.append((decision.role, await ask(prompt, 0)))
+        served = asked[0][1] if decision.role == "weak" else asked[-1][1]
         return Answered(prompt, decision, served.text.strip(), tuple(asked))
 
     def describe(self) -> dict[str, Any]:

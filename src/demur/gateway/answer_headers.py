@@ -16,7 +16,11 @@ from demur.records import Role
 
 
 def answer_headers(
-    settings: GatewaySettings, upstreams: Mapping[Role, Upstream], exchange: Exchange, sent: Sent, mask: KeyMask
+    settings: GatewaySettings,
+    upstreams: Mapping[Role, Upstream],
+    exchange: Exchange,
+    sent: Sent,
+    mask: KeyMask,
 ) -> CIMultiDict[str]:
     """All headers; ``mask`` takes out the upstreams' keys, of which either may show the other's."""
     headers = response_headers(sent.answer.headers)
@@ -30,6 +34,8 @@ def answer_headers(
 def _explained(exchange: Exchange, sent: Sent, upstreams: Mapping[Role, Upstream]) -> dict[str, str]:
     found = {"x-demur-model": sent.model, "x-demur-decision-id": exchange.arrived.id}
     found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
+    if upstreams[sent.role].tier:
+        found["x-demur-tier"] = upstreams[sent.role].tier
     made = exchange.choice.made if exchange.choice else None
     if made is not None:
         score, threshold = made.score, made.decision.threshold

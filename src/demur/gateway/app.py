@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from demur.gateway.changes import Changes
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import check_aliases
 from demur.gateway.decision.check_draft import Outgoing
-from demur.gateway.decision.choose_model import Choice, Chooser
+from demur.gateway.decision.choose_model import Choice, Chooser, named_models, others_of
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.learned import Lessons
@@ -53,7 +53,7 @@ from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.operator.webhook import tell
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.settings import GatewaySettings, ServedModel, import_object
+from demur.gateway.settings import GatewaySettings, import_object
 from demur.gateway.target.held_target import HeldTarget
 from demur.gateway.target.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
 from demur.gateway.upstreams.answer import Answer
@@ -62,6 +62,7 @@ from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
 from demur.gateway.upstreams.spoken import SpokenApis
 from demur.gateway.upstreams.upstream import Upstream
 from demur.gateway.upstreams.usable_answer import usable_answer
+from demur.gateway.upstreams.voted_answer import is_voted, voted_answer
 from demur.models.prices import LengthRatio, Price
 from demur.records import Role
 
@@ -106,10 +107,11 @@ class Gateway:
         for role, up in upstreams.items():
             up.charge_ordinary = partial(self._charge_ordinary, role)
         decider.alone = lambda: self.in_flight <= 1
-        direct = {up.endpoint.model: role for role, up in upstreams.items()}
+        direct = named_models({role: up.endpoint.model for role, up in upstreams.items()}, decider.router.prompt_router)
         check_aliases(settings.aliases, direct)
-        stated: dict[Role, ServedModel | None] = {"weak": settings.weak, "strong": settings.strong}
-        self.abilities = Abilities(stated, settings.cannot_seconds, lessons)
+        self.abilities = Abilities(
+            {role: settings.served(role) for role in upstreams}, settings.cannot_seconds, lessons
+        )
         self._texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
         known = (direct, settings.aliases, self.abilities, conversations, lambda role: upstreams[role].price)
@@ -186,7 +188,7 @@ class Gateway:
         exchange.question = await self._read(request, exchange, hold)
         if not exchange.protocol.free:
             if self.admission.keys:
-                most = most_usd(exchange.question, self._prices().values())
+                most = most_usd(exchange.question, ((up.price, up.votes) for up in self.upstreams.values()))
                 exchange.reserved = self.admission.reserve(exchange.key, most)
             exchange.question = self._within_target(exchange, exchange.question)
         exchange.strained = self.admission.strained(exchange.key)
@@ -270,46 +272,44 @@ class Gateway:
             held=choice.found.held if choice.found else None,
             asked_as=serving.decider.router.prompt_router.served_as,
         )
-        fallback = self._may_fall_back(choice, question, unspoken)
-        found = await self._first_answer(exchange, serving.decider, choice, sent, fallback=fallback)
-        if fallback and not choice.forced and question.one_answer and found.role == "weak":
+        others = self.chooser.others(self.settings, choice, question, unspoken)
+        found = await self._first_answer(exchange, serving.decider, choice, sent, others)
+        if "strong" in others and not choice.forced and question.one_answer and found.role != "strong":
             return await usable_answer(self.upstreams, found, sent, exchange.calls)
         return found
 
     async def _first_answer(
-        self, exchange: Exchange, decider: Decider, choice: Choice, sent: Outgoing, *, fallback: bool
+        self, exchange: Exchange, decider: Decider, choice: Choice, sent: Outgoing, others: Sequence[Role]
     ) -> Sent:
         """The answer of the chosen model, after the gate has looked at it where it is to."""
+        if is_voted(self.upstreams[choice.role], choice, sent):
+            return await voted_answer(decider, self.upstreams, choice, sent, exchange.calls, others=others)
         if not choice.to_check:
-            return await first_answer(self.upstreams, choice, sent, exchange.calls, fallback=fallback)
+            return await first_answer(self.upstreams, choice, sent, exchange.calls, others=others)
         checked = exchange.checked = await checked_draft(
-            *(decider, self.upstreams, choice, choice.to_check, sent, exchange.calls), fallback=fallback
+            *(decider, self.upstreams, choice, choice.to_check, sent, exchange.calls), fallback=bool(others)
         )
         if checked.draft:
             weak = self.upstreams["weak"].endpoint.model
             return Sent("weak", weak, checked.draft, checked.reason, checked.seconds)
-        return await first_answer(self.upstreams, checked, sent, exchange.calls, fallback=fallback)
+        rest = others_of(checked.role, list(self.upstreams)) if others else ()
+        return await first_answer(self.upstreams, checked, sent, exchange.calls, others=rest)
 
-    def _may_fall_back(self, choice: Choice, question: Question, unspoken: Mapping[Role, str]) -> bool:
-        """May the other model answer? Not instead of one that was named, nor what it cannot by the settings."""
-        other: Role = "weak" if choice.role == "strong" else "strong"
-        unable = unspoken.get(other) or self.abilities.stated_lack(other, question.kind, question.tokens)
-        return self.settings.fallback and not choice.named and not unable and not question.spent
-
-    def _learn(self, sent: Sent, question: Question, *, refused: bool) -> None:
+    def _learn(self, sent: Sent, question: Question, *, refused: bool, weak_first: bool) -> None:
         """What an answer shows of the weak model: a request that the strong one refuses, too, shows nothing."""
         if sent.answer.status >= 400:
             return
         if sent.role == "weak":
             self.abilities.learn_answer(question.kind)
-        elif refused:
+        elif refused and weak_first:
             self.abilities.learn_refusal(question.kind)
 
     async def _answer(self, request: web.Request, exchange: Exchange, sent: Sent) -> web.StreamResponse:
         answer, choice, question = sent.answer, exchange.choice, exchange.question
         refused = sent.refused or (exchange.checked is not None and exchange.checked.refused)
         if question:
-            self._learn(sent, question, refused=refused)
+            first = exchange.checked is not None or (choice is not None and choice.role == "weak")
+            self._learn(sent, question, refused=refused, weak_first=first)
         if answer.status < 400 and choice and question:
             last = exchange.checked or choice
             kept_as = exchange.protocol.id_of(answer.start if answer.whole is None else answer.whole)

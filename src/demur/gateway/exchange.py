@@ -153,7 +153,8 @@ def ledger_record(
     tokens = billed.tokens if billed else Tokens(0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     usd, role = usd_of(paid, upstreams), exchange.role
-    guess = always_strong(billed, upstreams["strong"].price, ratio)
+    known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
+    guess = always_strong(billed, upstreams["strong"].price, known)
     if billed and role == "direct":  # demur had no choice
         guess = usd, 0.0, 0.0
     usd_strong, error, spread = guess

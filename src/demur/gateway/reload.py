@@ -16,6 +16,7 @@ from demur.gateway.keys import check_budgets, read_keys
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
 from demur.routing.asked_as import ALONE, labelled_as
+from demur.routing.prompt_router import PromptRouter
 from demur.routing.verdict import check_learned
 
 OWN = ("encoder", "method", "entailment")  # settings that name objects of the user's own
@@ -64,6 +65,10 @@ def _in_front_of(settings: GatewaySettings, router: Router) -> Router:
     return router.serving(weak=weak, strong=strong)
 
 
+def _models_of(router: PromptRouter) -> tuple[str, ...]:
+    return router.tiers.models if router.tiers else (router.weak, router.strong)
+
+
 async def reload_all(gateway: Gateway) -> float:
     """Read settings, keys and router again and use them from now on; returns the threshold.
 
@@ -98,9 +103,9 @@ async def _take_over(gateway: Gateway) -> float:
     check_budgets(keys, unpriced(gateway.upstreams.values()))
     router, held = await asyncio.to_thread(usable_router, settings), gateway.decider.router.prompt_router
     fresh = router.prompt_router
-    if (fresh.weak, fresh.strong) != (held.weak, held.strong):
+    if _models_of(fresh) != _models_of(held):
         raise ArtifactError(
-            f"it routes between {fresh.weak} and {fresh.strong}, this gateway serves {held.weak} and {held.strong}"
+            f"it routes between {' and '.join(_models_of(fresh))}, this gateway serves {' and '.join(_models_of(held))}"
         )
     target = gateway.target and gateway.target.serve(router, cold=router_in_force(settings) is None)
     gateway.settings, gateway.decider.router, gateway.admission.keys = settings, router, keys

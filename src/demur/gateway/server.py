@@ -14,7 +14,7 @@ from dataclasses import replace
 from socket import socket
 from typing import Any
 
-from demur.config import ModelConfig
+from demur.config import ModelConfig, tier_name
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
@@ -45,6 +45,7 @@ from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint
 from demur.records import Role
 from demur.routing.prompt_router import PromptRouter
+from demur.routing.recorded_models import recorded_model
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
@@ -235,7 +236,8 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     if router.prompt_router.other_pair:
         advice = "label and train on this pair, or serve with --pair-changed-anyway"
         print(f"demur: {router.prompt_router.other_pair}; {advice}", file=sys.stderr)
-    upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in ROLES}
+    roles = roles_of(settings, router.prompt_router)
+    upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in roles}
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(upstreams.values()))
     admission = Admission(keys, board.buckets.take, board.accounts) if board else Admission(keys)
@@ -325,18 +327,35 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def roles_of(settings: GatewaySettings, router: PromptRouter) -> tuple[Role, ...]:
+    """The models that a router chooses among, by rising price. Raises InputError where the settings name others."""
+    roles = router.tiers.roles if router.tiers else ROLES
+    named = tuple(tier_name(one) for one in settings.between)
+    if named and named != roles[1:-1]:
+        raise InputError(
+            f"the settings name {', '.join(named)} between the weak and the strong model, the router was trained with "
+            f"{', '.join(roles[1:-1]) or 'none'}; name the same, or train again"
+        )
+    if router.tiers and (settings.target or settings.learn):
+        held = "target" if settings.target else "learn"
+        raise InputError(f"{held} is of two models, and this router chooses among {len(roles)}; leave it out")
+    return roles
+
+
 async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter, stack: AsyncExitStack) -> Upstream:
     """One side of the pair, from the settings or as the router was trained; a local model is started."""
-    config: ModelConfig | None = getattr(settings, role)
+    config: ModelConfig | None = settings.served(role)
     if config is None:
-        trained = router.record.get("models", {}).get(role)
+        trained = recorded_model(router.record, role)
         if not trained:
             raise InputError(f"{settings.router} does not say where its {role} model is; give [{role}] in the config")
         recorded = from_mapping(ModelConfig, trained, where=settings.router)
         config = AllowedEndpoints.parse(settings.endpoints).model(recorded, settings.router)
     endpoint = await stack.enter_async_context(running_endpoint(config, parallel=settings.local_slots))
-    upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, getattr(settings, role))
+    upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, settings.served(role))
     authorization(upstream.endpoint)  # a missing key is reported now, not to every client
+    if router.tiers:
+        upstream.tier, upstream.votes = router.tiers.name_of(role), config.votes
     await upstream.open()
     stack.push_async_callback(upstream.close)
     return upstream

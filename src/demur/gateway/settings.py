@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.config import ANYWAY, ModelConfig
+from demur.config import ANYWAY, ModelConfig, tier_name
+from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
 from demur.errors import InputError
 from demur.files import read_mapping
 from demur.limits import from_mapping, setting
 from demur.models.allowed import ALLOW_HELP, endpoint_names
 from demur.models.apis import Api
-from demur.records import Side
+from demur.records import Role, Side
 
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
@@ -125,6 +126,10 @@ class GatewaySettings:
     port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535, "help": "Port; 0 is any free one."})
     weak: ServedModel | None = setting("The weak model; without it the one that the router was trained on.", None)
     strong: ServedModel | None = setting("The strong model; without it the one that the router was trained on.", None)
+    between: tuple[ServedModel, ...] = field(
+        default=(),
+        metadata={"about": "All models by rising price, in place of weak and strong.", **IN_PLACE_OF_A_PAIR},
+    )
     pair_changed_anyway: bool = field(
         default=False,
         metadata={"help": "Serve another pair of models than the router was labelled with, without a warning."}
@@ -218,7 +223,13 @@ class GatewaySettings:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Every endpoint that these settings name, with its key."""
-        return (*endpoint_names((self.weak, self.strong)), *self.allow_endpoints)
+        return (*endpoint_names((self.weak, *self.between, self.strong)), *self.allow_endpoints)
+
+    def served(self, role: Role) -> ServedModel | None:
+        """The model of a role; None: as the router was trained."""
+        if role in ("weak", "strong"):
+            return self.weak if role == "weak" else self.strong
+        return next((one for one in self.between if tier_name(one) == role), None)
 
     def operator_port(self, port: int) -> int | None:
         """The operator's own port beside the service's ``port``; None where they share it."""
@@ -238,12 +249,14 @@ def import_object(name: str, key: str) -> Any:
 
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:
     """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key."""
-    values = dict(read_mapping(Path(path))) if path else {}
+    values = dict(with_tiers(read_mapping(Path(path)), str(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}
     found = from_mapping(GatewaySettings, values, where=str(path or "serve"))
-    for role, side in (("weak", found.weak), ("strong", found.strong)):
+    named = (("weak", found.weak), *((tier_name(one), one) for one in found.between), ("strong", found.strong))
+    for role, side in named:
         if side is not None:
             _check_members(side, f"{path}: {role}")
+    check_names([side for _, side in named if side is not None], str(path or "serve"))
     return found
 
 

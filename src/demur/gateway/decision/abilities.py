@@ -82,22 +82,26 @@ class Abilities:
     def __init__(
         self, stated: Mapping[Role, ServedModel | None], seconds: float, lessons: Lessons | None = None
     ) -> None:
-        self.stated, self._seconds = stated, seconds  # a refusal counts for so long
+        """``stated``: of the roles by rising price; None where the settings name no model."""
+        ends = {"weak": stated.get("weak"), **stated}
+        self.stated: Mapping[Role, ServedModel | None] = {**ends, "strong": stated.get("strong")}
+        self._seconds = seconds  # a refusal counts for so long
         self._lessons = lessons or OwnLessons()
 
-    def choose(self, kind: Kind, tokens: int, unspoken: Mapping[Role, str]) -> tuple[Role, str] | None:
-        """The only model that can answer, and why; None where both may. ``unspoken``: who does not speak the API.
+    def choose(self, kind: Kind, tokens: int, unspoken: Mapping[Role, str]) -> tuple[tuple[Role, ...], str]:
+        """The models that can answer, and why not the others; ``unspoken``: who does not speak the API.
 
         Raises ApiError where none can.
         """
-        roles: tuple[Role, Role] = ("weak", "strong")
-        weak, strong = (unspoken.get(role) or self.stated_lack(role, kind, tokens) for role in roles)
-        if weak and strong:
-            raise ApiError(400, f"No model can answer this request: {weak}; {strong}.", code="unsupported_request")
-        if strong:
-            return "weak", f"{strong}, so the weak model answers"
-        lack = weak or self._learned_lack(kind)
-        return ("strong", f"{lack}, so the strong model answers") if lack else None
+        lacks = {role: unspoken.get(role) or self.stated_lack(role, kind, tokens) for role in self.stated}
+        able = [role for role, lack in lacks.items() if not lack]
+        if not able:
+            said = "; ".join(lacks.values())
+            raise ApiError(400, f"No model can answer this request: {said}.", code="unsupported_request")
+        if "weak" in able and len(able) > 1 and (lack := self._learned_lack(kind)):
+            able.remove("weak")
+            lacks["weak"] = lack
+        return tuple(able), "; ".join(filter(None, lacks.values()))
 
     def stated_lack(self, role: Role, kind: Kind, tokens: int) -> str:
         """What the settings say that a model cannot do of it; empty without."""

@@ -139,7 +139,7 @@ class DraftChecker:
     async def _whole(self, first: Decision, answer: Answer) -> Draft:
         if answer.whole is None:
             raise UpstreamDown(f"{self._upstream.endpoint.model} answers more than can be checked")
-        draft, call = _sample(answer.whole, 0), self._call(answer.whole)
+        draft, call = sample_of(answer.whole, 0), self._call(answer.whole)
         if self._strips:
             answer = replace(answer, whole=without_logprobs(answer.whole))
         if draft is None:  # an answer without text cannot be compared with anything
@@ -165,7 +165,7 @@ class DraftChecker:
         if answer.status != 200 or answer.whole is None:
             return None
         self._calls.append(self._call(answer.whole))
-        return _sample(answer.whole, index)
+        return sample_of(answer.whole, index)
 
     def _call(self, data: bytes) -> Call:
         """The tokens of an answer of the weak model."""
@@ -284,7 +284,7 @@ def _is_finite(value: object) -> bool:
         return False
 
 
-def _sample(data: bytes, index: int) -> Sample | None:
+def sample_of(data: bytes, index: int) -> Sample | None:
     """The answer in a completion, without its log-probs where one is no number; None when there is no text in it."""
     for read in (data, without_logprobs(data)):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -24,9 +24,7 @@ from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.settings import GatewaySettings
 from demur.models.prices import Price
 from demur.records import Role
-from demur.routing.prompt_router import Decision
-
-BOTH: tuple[Role, Role] = ("weak", "strong")
+from demur.routing.prompt_router import Decision, PromptRouter
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,9 @@ class Chooser:
         if question.continues:
             return await self._continue(question, unspoken)
         found = await self._conversations.find(question.turn.known) if question.turn else None
-        return replace(await self._choose(settings, _force(headers), question, found, threshold, unspoken), found=found)
+        tiers = self._decider.router.prompt_router.tiers
+        forced = _force(headers, self.roles, tiers.names if tiers else ())
+        return replace(await self._choose(settings, forced, question, found, threshold, unspoken), found=found)
 
     async def _choose(
         self,
@@ -98,23 +98,27 @@ class Chooser:
         if forced:
             must_speak(forced, unspoken)
             return Choice(forced, "the request's header asks for it", forced=True)
-        able = self.abilities.choose(question.kind, question.tokens, unspoken)
-        if able:
-            return Choice(*able)
+        able, lack = self.abilities.choose(question.kind, question.tokens, unspoken)
+        if len(able) == 1:
+            return Choice(able[0], f"{lack}, so the {able[0]} model answers")
         role = locked(question.turn, found)
         if role:
             return Choice(role, "a tool loop stays with the model that it began with")
         if pinned(question.thinking, found.held if found else None):
             return Choice("strong", "signed thinking goes on, of a conversation that is not known: the strong model's")
         if not question.text.strip():
-            return Choice(found.held.role if found else settings.default, "the request has no text to route")
+            return Choice(self._held_role(found) if found else settings.default, "the request has no text to route")
         asks_anew = threshold is not None and question.turn is not None and question.turn.begins
         why = (
             ""
             if asks_anew or question.spent
-            else stays(question.turn, found, self._costs(settings, question), time.time())
+            else stays(question.turn, found, self._costs(settings, question, self._held_role(found)), time.time())
         )
-        return await self._decide(question, threshold, why)
+        held = found.held.role if found and why else "strong"
+        return await self._decide(question, threshold, why, held, able if lack else None)
+
+    def _held_role(self, found: Found | None) -> Role:
+        return found.held.role if found and found.held.role in self.roles else "strong"
 
     async def _continue(self, question: Question, unspoken: Mapping[Role, str]) -> Choice:
         """The model that gave the answer which a request continues. Raises ApiError where that is not known."""
@@ -143,7 +147,9 @@ class Chooser:
             return Choice(role, unspoken.get("weak") or "what is not routed is the weak model's", named=True)
         raise unknown_model(asked, [*self.direct, *settings.embedding_models])
 
-    async def _decide(self, question: Question, threshold: float | None, stays: str) -> Choice:
+    async def _decide(
+        self, question: Question, threshold: float | None, stays: str, held: Role, able: tuple[Role, ...] | None
+    ) -> Choice:
         # A stream waits for its first tokens only where looking at them was found to pay.
         router = self._decider.router
         waits = not question.streamed or (router.checks_streams and "tools" not in question.kind)
@@ -151,22 +157,45 @@ class Chooser:
         gate = waits and learned and question.one_answer and not stays
         own = self._targeted(question) if threshold is None else threshold
         try:
-            made = await self._decider.decide(question.text, math.inf if question.spent else own, gate=gate)
+            at = math.inf if question.spent else own
+            made = await self._decider.decide(question.text, at, gate=gate, able=able)
         except (DemurError, RuntimeError) as error:  # a failing router must not stop the service
             return Choice(
                 "weak" if question.spent else "strong", f"the router failed ({type(error).__name__})"
             )  # its text may hold a key
         if made.decision.wants_samples:
             return Choice("weak", made.decision.reason, made=made)
-        return Choice(*settle(made.decision.role, made.decision.reason, stays), made=made, stays=stays)
+        role, reason = made.decision.role, made.decision.reason
+        if stays and self.rank(role) < self.rank(held):
+            return Choice(held, f"{reason}; {stays}", made=made, stays=stays)
+        return Choice(role, reason, made=made, stays=stays)
 
-    def _costs(self, settings: GatewaySettings, question: Question) -> Costs:
+    def _costs(self, settings: GatewaySettings, question: Question, held: Role) -> Costs:
+        """Of a conversation that the ``held`` model answers, beside the weak one."""
         router = self._decider.router.prompt_router
-        known = {role: cost.answer_tokens if (cost := router.cost(role)) else ANSWER_TOKENS for role in BOTH}
+        weak, other = (cost.answer_tokens if (cost := router.cost(role)) else ANSWER_TOKENS for role in ("weak", held))
         return Costs(
-            *(self._price("weak"), self._price("strong"), question.tokens, known["weak"], known["strong"]),
-            settings.prompt_cache_seconds,
+            *(self._price("weak"), self._price(held), question.tokens, weak, other), settings.prompt_cache_seconds
         )
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """By rising price."""
+        return tuple(self.abilities.stated)
+
+    def others(
+        self, settings: GatewaySettings, choice: Choice, question: Question, unspoken: Mapping[Role, str]
+    ) -> list[Role]:
+        """Who may answer instead, in this order: not instead of a model that was named, nor what it cannot by the
+        settings."""
+        if not settings.fallback or choice.named or question.spent:
+            return []
+        lack, found = self.abilities.stated_lack, others_of(choice.role, self.roles)
+        return [role for role in found if not (unspoken.get(role) or lack(role, question.kind, question.tokens))]
+
+    def rank(self, role: Role) -> int:
+        """Where a model stands among all, by rising price; one that is gone was the dearest."""
+        return self.roles.index(role) if role in self.roles else len(self.roles) - 1
 
     async def keep(self, question: Question, choice: Choice, chosen: Role, served: Role, kept_as: str) -> None:
         """A conversation stays with the model that answered, or was to answer, whichever is the stronger.
@@ -181,7 +210,7 @@ class Chooser:
             name = []
         if turn is None:
             return
-        role: Role = "strong" if "strong" in (chosen, served) else "weak"
+        role = max(chosen, served, key=self.rank)
         own = choice.made is not None and chosen == served
         held: Held = kept(turn, choice.found, role, chosen=own, tokens=question.tokens, now=time.time())
         await self._conversations.keep([*turn.names, *name], held)
@@ -219,6 +248,21 @@ class Chooser:
         return found in self.direct or is_routed(found)
 
 
+def named_models(models: Mapping[Role, str], router: PromptRouter) -> dict[str, Role]:
+    """Names that clients may ask for -> role: those of the models, of one name the cheapest's, and of the tiers."""
+    found: dict[str, Role] = {}
+    for role, name in models.items():
+        found.setdefault(name, role)
+    tiers = router.tiers
+    return found | (dict(zip(tiers.names, tiers.roles, strict=True)) if tiers else {})
+
+
+def others_of(role: Role, roles: Sequence[Role]) -> list[Role]:
+    """Who answers where a model cannot: the dearer ones by rising price, then the cheaper ones by falling price."""
+    at = roles.index(role)
+    return [*roles[at + 1 :], *reversed(roles[:at])]
+
+
 def settle(decided: Role, reason: str, stays: str) -> tuple[Role, str]:
     """What was decided, unless the conversation stays with the strong model; and the reason."""
     return ("strong", f"{reason}; {stays}") if decided == "weak" and stays else (decided, reason)
@@ -241,13 +285,13 @@ def unknown_model(asked: str, direct: Iterable[str]) -> ApiError:
     return ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
 
 
-def _force(headers: Mapping[str, str]) -> Role | None:
-    """The model that a request's header asks for; raises ApiError 400 for another word."""
+def _force(headers: Mapping[str, str], roles: tuple[Role, ...], names: tuple[str, ...]) -> Role | None:
+    """The model that a request's header asks for, by role or by the name of a tier; raises ApiError 400 for another
+    word."""
     asked = headers.get("x-demur-route", "")
-    if asked and asked not in ("weak", "strong"):
-        raise ApiError(400, f"x-demur-route is {asked[:40]!r}; it can be weak or strong.")
-    return _role(asked) if asked else None
-
-
-def _role(name: str) -> Role:
-    return "weak" if name == "weak" else "strong"
+    if asked in names:
+        return roles[names.index(asked)]
+    if asked and asked not in roles:
+        *some, last = dict.fromkeys([*roles, *names])
+        raise ApiError(400, f"x-demur-route is {asked[:40]!r}; it can be {', '.join(some)} or {last}.")
+    return asked or None

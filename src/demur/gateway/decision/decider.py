@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,8 +21,9 @@ import numpy as np
 
 from demur.errors import ArtifactError, DemurError
 from demur.gate.router import Router
+from demur.meaning.clusters import meaning_clusters
 from demur.models.encoder import LetterEncoder, OnnxEncoder
-from demur.records import Sample
+from demur.records import IntArray, Role, Sample
 from demur.routing.known_prompts import Looked
 from demur.routing.prompt_router import Decision, PromptRouter
 
@@ -70,7 +71,14 @@ class Decider:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
         self._busy = False
 
-    async def decide(self, text: str, threshold: float | None = None, *, gate: bool = True) -> TimedDecision:
+    async def decide(
+        self,
+        text: str,
+        threshold: float | None = None,
+        *,
+        gate: bool = True,
+        able: Collection[Role] | None = None,
+    ) -> TimedDecision:
         """The first stage's decision on a text, by the router's own threshold or another one.
 
         Without ``gate`` the decision is final: the request cannot wait for a draft. Raises SlowDecisionError, and what
@@ -90,9 +98,14 @@ class Decider:
                 self._waiting.remove(asked)
             raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
         decision = made.decision
-        if threshold is not None:
+        if threshold is not None or able is not None:
             decision = self.router.prompt_router.decide(
-                made.score, familiar=decision.familiar, threshold=threshold, untold=decision.untold
+                made.score,
+                familiar=decision.familiar,
+                threshold=threshold,
+                untold=decision.untold,
+                values=decision.values,
+                able=able,
             )
         return replace(made, decision=self.router.first_stage(decision) if gate else decision)
 
@@ -122,6 +135,16 @@ class Decider:
             done.set_exception(error)
         self._finish(router, batch, started, done)
 
+    async def meanings(self, text: str, answers: Sequence[str]) -> IntArray:
+        """(n,) clusters of answers to a text, by what they mean; in the worker thread, as above."""
+        router = self.router
+
+        def work() -> IntArray:
+            found = meaning_clusters([text], [answers], entailment=router.entailment, rules=router.rules)
+            return np.asarray(found.ids[0])
+
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
     def _start(self) -> None:
         if self._busy or not self._waiting:
             return
@@ -140,9 +163,12 @@ class Decider:
             found = done.result()
             self._last = found.embedded + found.scored if len(batch) == 1 else self._last
             looked = found.looked
-            for one, score, familiar, untold in zip(batch, looked.scores, looked.familiar, looked.untold, strict=True):
+            each = zip(batch, looked.scores, looked.familiar, looked.untold, strict=True)
+            for row, (one, score, familiar, untold) in enumerate(each):
                 if not one.future.done():  # otherwise its client has disconnected
-                    decision = router.decide(float(score), familiar=bool(familiar), untold=untold)
+                    decision = router.decide(
+                        float(score), familiar=bool(familiar), untold=untold, values=looked.values_of(row)
+                    )
                     one.future.set_result(TimedDecision(decision, started - one.at, found.embedded, found.scored))
         except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, every request gets a result
             told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")

@@ -43,7 +43,7 @@ class Costs:
     """What the models' next answer in a conversation costs."""
 
     weak: Price | None
-    strong: Price | None
+    strong: Price | None  # of the model that the conversation is with, where there are several
     tokens: int  # of the request
     weak_answer: float = ANSWER_TOKENS  # tokens
     strong_answer: float = ANSWER_TOKENS
@@ -58,8 +58,8 @@ def locked(turn: Turn | None, found: Found | None) -> Role | None:
 
 
 def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> str:
-    """Why a conversation stays with the strong model whatever the router says; empty where it need not."""
-    if turn is None or found is None or found.held.role != "strong":
+    """Why a conversation stays with its model whatever cheaper one the router says; empty where it need not."""
+    if turn is None or found is None or found.held.role == "weak":
         return ""
     held = found.held
     if turn.begins:  # of a beginning it is not known whether it is another try or another conversation

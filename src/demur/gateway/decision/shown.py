@@ -59,7 +59,7 @@ def decision_fields(
     """The members of the answer; None for what is not known, or was not asked because something else decided."""
     made = choice.made.decision if choice.made else None
     score, curve = made.score if made else None, router.prompt_router.curve
-    held = choice.found.held if choice.found else None
+    held, tiers = choice.found.held if choice.found else None, router.prompt_router.tiers
     return {
         "role": choice.role,
         "model": models[choice.role],
@@ -68,6 +68,7 @@ def decision_fields(
         "threshold": _finite(made.threshold) if made else None,
         "probability": None if score is None or curve is None else _probability(curve, score),
         "expected_gain": None if score is None else _gain(router, score),
+        **({"values": dict(zip(tiers.names, made.values, strict=True))} if tiers and made and made.values else {}),
         "familiar": made.familiar if made else None,
         "usd": {role: _usd(router, question, role, price) for role, price in prices.items()},
         "text": question.text,
@@ -88,7 +89,7 @@ def _finite(value: float) -> float | None:
 
 def _gain(router: Router, score: float) -> float | None:
     """Quality that the strong model is believed to gain at this score, in [-1, 1]."""
-    if router.beliefs is None:
+    if router.beliefs is None or router.prompt_router.tiers:
         return None
     weak, strong = believed_at(router, np.array([score]))
     return float(strong[0] - weak[0])

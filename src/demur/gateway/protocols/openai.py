@@ -78,6 +78,7 @@ CHAT = Protocol(
     error_body=openai_error,
     ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
     own_headers=API_HEADERS["chat"],
+    effort=lambda effort: {"reasoning_effort": effort} if effort else {},
     checked=True,
 )
 COMPLETIONS = replace(
@@ -91,5 +92,6 @@ EMBEDDINGS = replace(
     ordinary={"input": ["Hello"]},
     routed=False,
     writes=False,
+    effort=lambda effort: {},
     checked=False,
 )

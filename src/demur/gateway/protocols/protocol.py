@@ -41,6 +41,8 @@ class Protocol:
     checked: bool = False  # the gate can look at its answers
     free: bool = False  # no model is asked to answer
     continues: str = ""  # member that names an earlier answer which the upstream keeps
+    # The members that ask for an effort of reasoning; none where the effort is empty, or the API has none.
+    effort: Callable[[str], Mapping[str, object]] = lambda effort: {}
     answer_id: re.Pattern[bytes] | None = None  # finds the id under which the upstream keeps an answer
 
     def id_of(self, answer: bytes) -> str:

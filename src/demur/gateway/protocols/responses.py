@@ -143,6 +143,7 @@ RESPONSES = Protocol(
     error_body=openai_error,
     ordinary={"input": "Hello", "max_output_tokens": 16, "store": False},
     own_headers=API_HEADERS["responses"],
+    effort=lambda effort: {"reasoning": {"effort": effort}} if effort else {},
     continues="previous_response_id",
     answer_id=re.compile(rb'"id" *: *"(resp[^"\\]{1,200})"'),
 )

@@ -49,6 +49,10 @@ def waited_seconds(record: LedgerRecord) -> float:
     return record.first_byte_seconds if record.streamed else record.total_seconds
 
 
-def most_usd(question: Question, prices: Iterable[Price | None]) -> float:
-    """The most that a request may cost, by the more expensive model; a model of unknown price is not counted."""
-    return max((price.most_usd(question.tokens, question.most_tokens) for price in prices if price), default=0.0)
+def most_usd(question: Question, models: Iterable[tuple[Price | None, int]]) -> float:
+    """The most that a request may cost, by the most expensive model; a model of unknown price is not counted.
+
+    ``models``: the price of each, and how many answers it is asked for.
+    """
+    each = (votes * price.most_usd(question.tokens, question.most_tokens) for price, votes in models if price)
+    return max(each, default=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,21 +51,26 @@ class Sent:
 
 
 async def first_answer(
-    upstreams: Mapping[Role, Upstream], choice: Choice | Checked, sent: Outgoing, calls: list[Call], *, fallback: bool
+    upstreams: Mapping[Role, Upstream],
+    choice: Choice | Checked,
+    sent: Outgoing,
+    calls: list[Call],
+    *,
+    others: Sequence[Role] = (),
 ) -> Sent:
-    """The answer of a model, or of the other one where it fails or cannot, and may be replaced.
+    """The answer of a model, or of the first of the ``others`` that answers where it fails or cannot.
 
     Where the weak model refuses and the strong one is down, it is the weak one's refusal. Raises ApiError 502 or 429.
     """
     role, reason = choice.role, choice.reason
-    other: Role = "weak" if role == "strong" else "strong"
-    order: list[Role | None] = [role, other, None] if fallback else [role, None]
+    order: list[Role | None] = [role, *others, None]
     refused, refusal = False, None
     for side, then in pairwise(order):
         assert side is not None, "None stands last"
         upstream, asked_at = upstreams[side], time.perf_counter()
         whole, left_out = sent.body(side)
-        body = upstream.request(whole, model=choice.model or upstream.endpoint.model)
+        effort = sent.protocol.effort(upstream.endpoint.reasoning_effort) if sent.chosen else {}
+        body = upstream.request(whole, model=choice.model or upstream.endpoint.model, **effort)
         unproven = side == "weak" and sent.unproven
         try:
             unanswered = sent.charge_unanswered(calls, side)
@@ -80,7 +85,7 @@ async def first_answer(
             continue
         said = reason + left_out
         found = Sent(side, upstream.endpoint.model, answer, said, answer.began - asked_at, side != role, refused)
-        refused = side == "weak" and not choice.forced and is_refusal(answer.status, unproven=unproven)
+        refused = side != "strong" and not choice.forced and is_refusal(answer.status, unproven=unproven)
         if then and (refused or is_temporary(answer.status)):
             refusal = found if refused and answer.whole is not None else None
             reason += f"; {_failure(found, refused)}, so the {then} model does"

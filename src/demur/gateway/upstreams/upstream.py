@@ -55,6 +55,7 @@ class Upstream:
     """One model's endpoint; ``open`` and ``close`` within a running loop."""
 
     def __init__(self, endpoint: Endpoint, settings: GatewaySettings, served: ServedModel | None = None) -> None:
+        self.tier, self.votes = "", 1  # where there are more than two models: its name, and the answers it is asked for
         self.endpoint, self._retries = endpoint, settings.retries
         self._priced: tuple[Endpoint, Price | None] = (endpoint, endpoint.price)
         self._drop, self._rename = (served.drop, served.rename) if served else ((), {})

@@ -28,9 +28,9 @@ async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: O
     form = requested_form(sent.question.body)
     if not form or found.answer.status != 200:
         return found
-    read = PassedAnswer(sent.protocol)
+    read, asked = PassedAnswer(sent.protocol), sent.question.tokens
     try:
-        with charge_if_cut(calls, "weak", sent.question.tokens, lambda: read.tokens(sent.question.tokens).completion):
+        with charge_if_cut(calls, found.role, asked, lambda: read.tokens(asked).completion):
             formed = await check_form(found.answer, form, read)
     except BROKEN:
         found.answer.close()
@@ -50,9 +50,9 @@ async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: O
     if is_temporary(strong.answer.status):
         strong.answer.close()
         return replace(found, reason=f"{reason}; {strong.model} answered {strong.answer.status}")
-    calls.append(Call("weak", read.tokens(sent.question.tokens)))
+    calls.append(Call(found.role, read.tokens(asked)))
     return strong
 
 
 async def _strong(upstreams: Mapping[Role, Upstream], reason: str, sent: Outgoing, calls: list[Call]) -> Sent:
-    return await first_answer(upstreams, Choice("strong", reason), sent, calls, fallback=False)
+    return await first_answer(upstreams, Choice("strong", reason), sent, calls)
