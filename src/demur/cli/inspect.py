@@ -83,7 +83,12 @@ def doctor(
     printing.lines([line for one in found for line in one.lines])
     if write is not None:
         return printing.next_step(f"demur serve --config {write}")
-    return printing.next_step(f"demur sample prompts.jsonl --weak MODEL@URL --strong {endpoint}")
+    pair = (
+        f"--weak {endpoint} --strong MODEL@URL"
+        if found[0].priced.startswith("$0 in, $0 out")
+        else f"--weak MODEL@URL --strong {endpoint}"
+    )
+    return printing.next_step(f"demur sample prompts.jsonl {pair}")
 
 
 def entail(
