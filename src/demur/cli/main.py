@@ -56,7 +56,8 @@ Preset = Annotated[
 ]
 DEMO = (
     "Two small local models answer 86 questions, and demur learns which of them the smaller one can be trusted with. "
-    "About five minutes, on an idle machine; 1.2 GB of models are fetched first where they are missing. Ctrl-C loses nothing."
+    "About five minutes, on an idle machine; 1.2 GB of models are fetched first where they are missing. "
+    "Ctrl-C loses nothing."
 )
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 
