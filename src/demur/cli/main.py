@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
+from demur.cli.examples import DEMO
 from demur.cli.export import add_commands as export_commands
 from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.grade import add_commands as grade_commands
@@ -54,11 +55,6 @@ Again = Annotated[bool, typer.Option("--again", help="Begin the run in this fold
 Preset = Annotated[
     str, typer.Option(help="paper: what the paper prints, in place of the options that have their default.")
 ]
-DEMO = (
-    "Two small local models answer 86 questions, and demur learns which of them the smaller one can be trusted with. "
-    "About five minutes, on an idle machine; 1.2 GB of models are fetched first where they are missing. "
-    "Ctrl-C loses nothing."
-)
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 
 
