@@ -1,4 +1,4 @@
-"""The paper's experiment on the local pair, live: train on the QA mix, test on MT-Bench, GSM8K and MMLU, print its tables.
+"""The paper's experiment on the local pair, live: train on the QA mix, test on MT-Bench, GSM8K and MMLU.
 
 SmolLM2-135M against Qwen2.5-Coder-1.5B, which also judges MT-Bench (its own answers too: models favour these). Every
 answer is kept in the run's folder, so that an interrupted run goes on where it stopped. The default sizes are meant for
