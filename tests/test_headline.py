@@ -130,7 +130,10 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     # The 20 texts go to the strong model, and so do half of all prompts, as was asked: 20 of the 60 others.
     assert said.strong_share == set_to.strong_share == pytest.approx(0.5)
     assert said.judged_share == pytest.approx(20 / 60)
-    assert said.sentence.endswith("(80 prompts; quality of the 60 that can be told)")
+    assert said.by_setting == 0.25
+    assert said.sentence.endswith(
+        "(80 prompts; 25% cannot be told and go by the setting `unknown`, quality of the others)"
+    )
 
 
 def test_the_operating_point_is_marked_on_the_curve(tmp_path: Path, pair: Pair) -> None:
@@ -149,7 +152,7 @@ def test_a_run_without_gold_has_a_report_of_what_is_believed(tmp_path: Path, pai
     assert "No prompt is graded, so quality is believed" in shown
     assert "believed quality" in shown
     assert "0 of 60 prompts could not be labelled" in shown
-    assert "payback" in shown
+    assert "Payback" in shown
     assert "nearest training prompts" in shown
     with opened.open_run(load_run(run)) as found:
         evaluation = evaluate_held_out(found)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from demur.evaluation.figures import curve_figure
+from demur.evaluation.figures import PALETTE, curve_figure
 from demur.evaluation.headline import Headline
 from demur.evaluation.page import page
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
-from demur.evaluation.tables import reference_rows
+from demur.evaluation.tables import choice_rows, reference_rows
 from demur.measure.curve import cost_quality_curve
 from demur.measure.reliability import reliability
 from demur.records import Preference
@@ -58,10 +59,10 @@ def test_the_report_says_what_the_labels_were_made_of() -> None:
         kind: page(replace(found, preferences=(replace(found.preferences[0], kind=kind),)))
         for kind in ("entropy margin", "accuracy soft", "judge", "preference")
     }
-    assert "trained on 1 prompts without a label;" in by["entropy margin"]
-    assert "trained on 1 prompts labelled by their gold answers;" in by["accuracy soft"]
-    assert "trained on 1 prompts labelled by a judge;" in by["judge"]
-    assert "trained on 1 prompts labelled by a file of preferences;" in by["preference"]
+    assert "trained on 1 prompts without a label." in by["entropy margin"]
+    assert "trained on 1 prompts labelled by their gold answers." in by["accuracy soft"]
+    assert "trained on 1 prompts labelled by a judge." in by["judge"]
+    assert "trained on 1 prompts labelled by a file of preferences." in by["preference"]
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
@@ -74,7 +75,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 @pytest.mark.parametrize("better", [True, False])
 def test_a_strong_model_that_is_no_better_still_gives_a_report(better: bool) -> None:
     html = page(evaluation(better))
-    assert html.count("<svg") == 3
+    assert html.count("<svg") == 4  # the curve for wide and for narrow pages, entropies, targets
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL).casefold().replace("nanum", "")
 
 
@@ -89,8 +90,8 @@ def test_every_router_is_drawn_and_the_served_one_wherever_it_stands() -> None:
     names = [f"router {i}" for i in range(9)]
     rows = tuple(EvaluationRow(name, found.rows[0].curve) for name in names)
     drawn = curve_figure(replace(found, rows=rows, served=names[-1]))
-    shown = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
-    assert shown == ["oracle", "random", *names[:-1], f"{names[-1]} (served)", "served at its threshold"]
+    shown = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert shown == ["oracle", "random", *names[:-1], f"{names[-1]} (served)", "as it is served"]
     looks = {(line.get_color(), line.get_linestyle()) for line in drawn.axes[0].get_lines()[2:11]}
     assert len(looks) == 9
 
@@ -98,6 +99,66 @@ def test_every_router_is_drawn_and_the_served_one_wherever_it_stands() -> None:
 def test_one_unknown_price_does_not_hide_what_the_other_model_costs_alone() -> None:
     rows = {row[0]: row[-1] for row in reference_rows(evaluation())}
     assert (rows["always weak"], rows["always strong"]) == ("unknown", "$1.50")
+
+
+def test_no_two_routers_look_alike_and_the_first_ones_differ_in_colour() -> None:
+    """Beside the served one, in its own blue, five lines have a colour each; all have another look in grey as well."""
+    found = evaluation()
+    rows = tuple(EvaluationRow(name, found.rows[0].curve) for name in ("sw", *map(str, range(8))))
+    lines = curve_figure(replace(found, rows=rows)).axes[0].get_lines()[2:11]
+    colours = [line.get_color() for line in lines]
+    assert colours[0] not in colours[1:]
+    assert len(set(colours[1:6])) == 5
+    assert all(one.get_linestyle() != next_one.get_linestyle() for one, next_one in pairwise(lines[1:]))
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize("colour", PALETTE)
+@pytest.mark.parametrize("page_colour", ["#ffffff", "#17171c"])
+def test_every_line_stands_out_from_a_light_and_a_dark_page(colour: str, page_colour: str) -> None:
+    low, high = sorted((luminance(colour), luminance(page_colour)))
+    assert (high + 0.05) / (low + 0.05) >= 3.0  # WCAG 1.4.11
+
+
+def test_calls_quality_and_money_stand_large() -> None:
+    html = page(evaluation())
+    cards = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd><dd>(.*?)</dd></div>", html)
+    assert [(name, value) for name, value, _ in cards] == [
+        *(("calls that stay local", "70%"), ("quality", ".80"), ("cost per 1,000 calls", "$0.07"), ("saved", "68%")),
+    ]
+    assert "$150.00 per million calls" in cards[3][2]  # .22 - .07 USD per 1,000
+
+
+def test_a_loss_is_called_one_and_what_is_unknown_has_no_card() -> None:
+    dear, unknown = replace(HEADLINE, usd=0.275), replace(HEADLINE, usd=None, quality=None)
+    lost = page(replace(evaluation(), headline=dear))
+    assert "<dt>lost</dt><dd>25%</dd><dd>$55.00 per million calls" in lost
+    assert page(replace(evaluation(), headline=unknown)).count("<dt>") == 1
+
+
+def test_other_shares_by_hand() -> None:
+    """Half of the prompts need the strong model and come first: half the calls close the gap, at half the price."""
+    weak, strong = np.repeat([0.0, 1.0], 10), np.ones(20)
+    curve = cost_quality_curve(1.0 - weak, weak, strong, weak_cost=np.zeros(20), strong_cost=np.full(20, 0.002))
+    found = replace(evaluation(), rows=(EvaluationRow("sw", curve),))
+    rows = {row[0]: row[1:] for row in choice_rows(found)}
+    assert rows["0%"] == ("0.500", "0%", "$0.0000", "100%")
+    assert rows["50%"] == ("1.000", "100%", "$1.00", "50%")
+    assert rows["100%"] == ("1.000", "100%", "$2.00", "0%")
+    unpriced = replace(found, rows=(EvaluationRow("sw", cost_quality_curve(1.0 - weak, weak, strong)),))
+    assert choice_rows(unpriced)[5][2:] == ("100%", "unknown", "unknown")
+
+
+def test_what_goes_by_a_setting_explains_why_the_served_point_is_off_the_line() -> None:
+    html = page(replace(evaluation(), headline=replace(HEADLINE, by_setting=0.25)))
+    assert "because 25% of the prompts" in html
+    assert "because" not in page(evaluation())
 
 
 def test_the_reliability_of_scores_is_drawn_where_they_are_probabilities() -> None:

@@ -6,9 +6,9 @@ Everything that should follow the page's colours is drawn in INK, which the repo
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
-from itertools import cycle, product
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,10 @@ from demur.measure.reliability import Reliability
 from demur.records import Preference
 
 INK = "#7a7a7b"  # a grey that no palette uses
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe-Ito: safe for the colour-blind
+# After Okabe-Ito, safe for the colour-blind, each 3:1 against a light and a dark page: no two oranges, no pale colour
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#a8527f", "#8f7700", "#6a6fd0")
+STYLES = ("-", "--", "-.")  # lines differ in colour and in style
+NARROW = 5.0  # inches; below that the legend stands in one column
 STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -37,11 +40,11 @@ def in_style(draw: _Drawer) -> _Drawer:
     """Draw with STYLE in force; matplotlib is imported only now."""
 
     @wraps(draw)
-    def with_style(*given: Any) -> Any:
+    def with_style(*given: Any, **named: Any) -> Any:
         import matplotlib
 
         with matplotlib.rc_context(STYLE):
-            return draw(*given)
+            return draw(*given, **named)
 
     return with_style  # type: ignore[return-value]
 
@@ -52,26 +55,34 @@ def check_matplotlib() -> None:
 
 
 @in_style
-def curve_figure(found: Evaluation) -> Any:
+def curve_figure(found: Evaluation, width: float = 10.0, height: float = 5.2) -> Any:
     """Quality against strong share: every router, the served one with its interval, chord, oracle, both ends."""
-    figure, axes = axes_of(8.6, 4.4)
+    figure, axes = axes_of(width, height)
     curve = found.rows[0].curve
     shares = np.linspace(0, 1, 101)
     oracle = curve.oracle
     axes.plot(100 * oracle.strong_shares, oracle.qualities, color=INK, lw=1, ls=":", label="oracle")
     axes.plot([0, 100], [curve.weak_quality, curve.strong_quality], color=INK, lw=1, ls="--", label="random")
-    others = cycle(product(("-", "--"), PALETTE[1:]))  # the first colour is the served router's
+    others = _looks()
     for row in found.rows:
-        line, colour = ("-", PALETTE[0]) if row.router == found.served else next(others)
+        colour, line = (PALETTE[0], "-") if row.router == found.served else next(others)
         _draw_router(axes, row, colour, line, shares, served=row.router == found.served)
-    _mark(axes, 0, curve.weak_quality, "always weak", (8, -12), "left")
-    _mark(axes, 100, curve.strong_quality, "always strong", (0, 8), "right")
+    _mark(axes, 0, curve.weak_quality, f"always {found.weak}", (8, -14), "left")
+    _mark(axes, 100, curve.strong_quality, f"always {found.strong}", (0, 10), "right")
     _mark_operating_point(axes, found)
-    axes.margins(y=0.1)
+    axes.margins(y=0.15)
     quality = "believed quality" if found.believed else "mean quality"
     axes.set(xlabel="calls to the strong model (%)", ylabel=quality, xlim=(-2, 102))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(frameon=False, loc="outside lower center", ncols=2 if width < NARROW else 5)
     return figure
+
+
+def _looks() -> Iterator[tuple[str, str]]:
+    """Colours and styles of routers that are not served, the next one always in another of both; the first colour is
+    the served router's."""
+    colours = PALETTE[1:]
+    for i in count():
+        yield colours[i % len(colours)], STYLES[i % len(STYLES)]
 
 
 def _mark(axes: Any, share: float, quality: float, name: str, offset: tuple[int, int], side: str) -> None:
@@ -86,13 +97,21 @@ def _mark_operating_point(axes: Any, found: Evaluation) -> None:
         return
     share = headline.strong_share if headline.judged_share is None else headline.judged_share
     share, quality = 100 * share, headline.quality[0]
-    axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=9, zorder=5, label="served at its threshold")
+    axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=11, zorder=5, label="as it is served")
+    axes.annotate(
+        f"as it is served: {share:.0f} %",
+        *((share, quality), (10, -16)),
+        textcoords="offset points",
+        color=INK,
+        weight="bold",
+        ha="left" if share < 60 else "right",
+    )
 
 
 def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:
     name = f"{row.router} (served)" if served else row.router
     quality = np.interp(shares, row.curve.strong_shares, row.curve.qualities)
-    width, alpha, order = (2.4, 1.0, 3) if served else (1.1, 0.8, 2)
+    width, alpha, order = (2.6, 1.0, 3) if served else (1.3, 0.9, 2)
     axes.plot(100 * shares, quality, color=colour, ls=line, lw=width, alpha=alpha, zorder=order, label=name)
     if served:
         axes.fill_between(100 * shares, *row.curve.band(shares), color=colour, alpha=0.15, lw=0)
@@ -107,7 +126,7 @@ def entropy_figure(preferences: Sequence[Preference]) -> Any:
     low = min((float(side.min()) for side in known if side.size), default=0.0)
     high = max((float(side.max()) for side in known if side.size), default=1.0)
     bins = np.linspace(min(0.0, low), max(high, 1e-6), 13)
-    axes.hist(known, bins=bins, color=PALETTE[:2], label=["weak", "strong"])
+    axes.hist(known, bins=bins, color=PALETTE[:2], label=["weak", "strong"], hatch=["", "//"], edgecolor="white")
     axes.set(xlabel="semantic entropy (nats)", ylabel="prompts")
     axes.legend(frameon=False)
     return figure

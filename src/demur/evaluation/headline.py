@@ -9,7 +9,7 @@ did on sampled answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Headline:
     judged: int | None = None  # prompts that `quality` is of; None: all
     judged_share: float | None = None  # the strong share of those; None: as of all
     gate: bool = False  # a gate takes part, as it is expected to decide
+    by_setting: float = 0.0  # fraction of the prompts that cannot be told and go to one model whatever their score
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
 
     @property
@@ -67,6 +68,9 @@ class Headline:
     @property
     def _of(self) -> str:
         told = "" if self.judged is None else f"; quality of the {self.judged:,} that can be told"
+        if self.by_setting:
+            told = f"; {self.by_setting:.0%} cannot be told and go by the setting `unknown`"
+            told += "" if self.judged is None else ", quality of the others"
         return f"{self.prompts:,} {self.on}{', the gate as expected' if self.gate else ''}{told}"
 
     @property
@@ -124,7 +128,8 @@ def headline(
     judged = np.ones(len(texts), dtype=bool) if quality else ~looked.unknown
     found = quality or _believed(router, looked, texts)
     costs = usd or expected_costs(router, texts)
-    return _headline(router, use, found, judged, costs, believed=quality is None, on=on, threshold=threshold)
+    made = _headline(router, use, found, judged, costs, believed=quality is None, on=on, threshold=threshold)
+    return replace(made, by_setting=float(looked.unknown.mean()) if router.prompt_router.forced_role else 0.0)
 
 
 def expected_use(router: Router, looked: Looked, threshold: float | None = None) -> Use:

@@ -5,39 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 from demur.evaluation import figures
+from demur.evaluation.headline import dollars, short
 from demur.evaluation.results import Evaluation, Example
-from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
+from demur.evaluation.tables import (
+    COLUMNS,
+    choice_columns,
+    choice_rows,
+    reference_rows,
+    router_rows,
+    terms,
+)
 from demur.files import write_whole
 from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
 
 PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
 SHOWN_EXAMPLES = 12  # right, and as many wrong
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c22; --faint: #6a6a75; --line: #d9d9e0; --paper: #fff; --mark: #0072b2; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8ee; --faint: #a0a0ac; --line: #3a3a44; --paper: #17171c; --mark: #56b4e9; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 74rem;
-  margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-p, figcaption, pre { max-width: 60rem; }
-p.headline { font-size: 1.15rem; font-weight: 600; }
-p.lead, figcaption, .faint { color: var(--faint); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { font-weight: 600; } .n { text-align: right; } td.n { white-space: nowrap; }
-td:first-child { min-width: 12rem; }
-tr.served td { font-weight: 600; }
-figure { margin: 1rem 0; color: var(--faint); } figure svg { max-width: 100%; height: auto; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
-summary { cursor: pointer; color: var(--mark); } summary:focus-visible { outline: 2px solid var(--mark); }
-pre { white-space: pre-wrap; background: color-mix(in srgb, var(--line) 35%, transparent); padding: .8rem; }
-"""
+WIDE, NARROW = (10.0, 5.2), (4.4, 4.6)  # inches of the curve on a page that is wide, or narrow
 
 
 def write_report(found: Evaluation, folder: Path) -> Path:
@@ -58,14 +45,14 @@ def page(found: Evaluation) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="headline">{escape(found.headline.sentence)}.</p>',
-        f'<p class="lead">{escape(_lead(found))}</p>',
-        figure_html(
-            figures.curve_figure(found),
-            f"{'Believed quality' if found.believed else 'Quality'} against calls to the strong model; the band is the "
-            "served router's 95 % interval, the diamond where it stands at its threshold.",
-        ),
+        _cards(found),
+        *(f"<p>{escape(line)}</p>" for line in (f"{found.verdict}." if found.verdict else "", *_lead(found)) if line),
+        _curve(found),
+        f"<h2>What other shares of calls to {escape(found.strong)} would give</h2>",
+        table(choice_columns(found), choice_rows(found)),
+        '<p class="faint">By the served router\'s score; set one with demur calibrate --strong-share.</p>',
+        _list(_sentence(line) for line in (*found.told, found.pricing, found.payback) if line),
         "<h2>Routers</h2>" + _routers(found) + _terms(found),
-        "".join(f"<p>{escape(line)}</p>" for line in (*found.told, found.pricing, found.payback) if line),
         _gate(found),
         "<h2>What they learned from</h2>",
         f'<div class="pair">{_entropies(found)}'
@@ -81,11 +68,60 @@ def page(found: Evaluation) -> str:
 def document(title: str, parts: Sequence[str]) -> str:
     """A self-contained page in demur's style from pieces of HTML."""
     body = "\n".join(parts)
+    style = (files("demur") / "evaluation" / "report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{style}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
+
+
+def _cards(found: Evaluation) -> str:
+    """The headline's figures, large: calls, quality, money. What is not known has no card."""
+    line, weak, strong = found.headline, escape(found.weak), escape(found.strong)
+    cards = [("calls that stay local", f"{1 - line.strong_share:.0%}", f"of {line.prompts:,} {line.on}")]
+    if line.quality is not None and line.strong_quality is not None:
+        routed, low, high = map(short, line.quality)
+        believed = "believed quality" if line.believed else "quality"
+        cards.append(
+            (believed, routed, f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}")
+        )
+    if line.usd is not None:
+        cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
+    if line.saved is not None and line.usd is not None and line.usd_strong is not None:
+        word = "saved" if line.saved >= 0 else "lost"
+        million = dollars(1000 * abs(line.usd_strong - line.usd))
+        cards.append((word, f"{abs(line.saved):.0%}", f"{million} per million calls; {weak} answers what stays local"))
+    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{more}</dd></div>" for name, value, more in cards)
+    return f'<dl class="cards">{rows}</dl>'
+
+
+def _curve(found: Evaluation) -> str:
+    """The curve twice, for wide and narrow pages: text in a picture does not wrap."""
+    about = (
+        f"{'Believed quality' if found.believed else 'Quality'} against calls to {found.strong}: the thick line is the "
+        "served router with its 95 % interval, by its score alone; the diamond is where it stands now. Above the line "
+        "from always to always (random routing) calls are well chosen."
+    )
+    if found.headline.by_setting and found.headline.judged is None:
+        about += (
+            f" It stands off the line, because {found.headline.by_setting:.0%} of the prompts cannot be told and go to "
+            "one model whatever their score (the setting `unknown`)."
+        )
+    wide, narrow = (_svg(figures.curve_figure(found, *size)) for size in (WIDE, NARROW))
+    pictures = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+    return f"<figure>{pictures}<figcaption>{escape(about)}</figcaption></figure>"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+
+
+def _sentence(line: str) -> str:
+    """With a capital letter, but for names, and a full stop."""
+    first = line.partition(" ")[0].rstrip(":")
+    capital = line[:1].upper() if first.isalpha() else line[:1]
+    return f"{capital}{line[1:]}{'' if line.endswith('.') else '.'}" if line else ""
 
 
 def _reliability(found: Evaluation) -> str:
@@ -96,20 +132,21 @@ def _reliability(found: Evaluation) -> str:
     return "<h2>What a score means</h2>" + figure_html(figures.reliability_figure(found.reliability), caption)
 
 
-def _lead(found: Evaluation) -> str:
+def _lead(found: Evaluation) -> tuple[str, ...]:
+    """How it works, and what it was measured on, for a reader who knows neither."""
     curve = found.rows[0].curve
-    about = (
-        f"No prompt is graded, so quality is believed: how often an answer means the same as the strong model's own "
-        f"samples say. On {found.n_test} training prompts, each scored by a fit that did not see it,"
-        if found.believed
-        else f"On {found.n_test} {found.headline.on}"
+    works = (
+        f"Each prompt gets a score before any model is asked. Where it is at least {found.threshold:.3f}, "
+        f"{found.strong} answers, else {found.weak}. The served router ({found.served}) was trained on "
+        f"{len(found.preferences)} prompts {_labelled_by(found.preferences[0].kind)}."
     )
-    return (
-        f"{about} the weak model scores {curve.weak_quality:.3f} alone, the strong one "
-        f"{curve.strong_quality:.3f}. The served router ({found.served}) was trained on {len(found.preferences)} "
-        f"prompts {_labelled_by(found.preferences[0].kind)}; it calls the strong model where its score is at least "
-        f"{found.threshold:.3f}."
-    )
+    alone = f"{found.weak} alone reaches {curve.weak_quality:.3f}, {found.strong} alone {curve.strong_quality:.3f}."
+    if found.believed:
+        return works, (
+            "No prompt is graded, so quality is believed: how often an answer means the same as the strong model's own "
+            f"samples say. On {found.n_test} training prompts, each scored by a fit that did not see it, {alone}"
+        )
+    return works, f"Measured on {found.n_test} {found.headline.on}: {alone}"
 
 
 def _terms(found: Evaluation) -> str:
@@ -138,8 +175,13 @@ def _labelled_by(kind: str) -> str:
 
 def figure_html(figure: object, caption: str) -> str:
     """A drawing and its caption, in the page's colours."""
+    return f"<figure>{_svg(figure)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _svg(figure: object) -> str:
+    """A drawing in the page's colours; its caption says what it shows."""
     svg = figures.svg_of(figure).replace(figures.INK, "currentColor")
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    return svg.replace("<svg", '<svg role="img" aria-label="picture, described below"', 1)
 
 
 def _routers(found: Evaluation) -> str:
@@ -151,12 +193,16 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "")
 
     def cells(values: Sequence[str], tag: str) -> str:
         first, *rest = values
+        scope = ' scope="col"' if tag == "th" else ""
         if not any(rest):  # a heading within the table, or why a row cannot be computed
             return f'<{tag} colspan="{len(names)}" class="faint">{escape(first)}</{tag}>'
-        return f"<{tag}>{escape(first)}</{tag}>" + "".join(f'<{tag} class="n">{escape(v)}</{tag}>' for v in rest)
+        others = "".join(f'<{tag}{scope} class="n">{escape(v)}</{tag}>' for v in rest)
+        return f"<{tag}{scope}>{escape(first)}</{tag}>{others}"
 
     body = "".join(f"<tr{' class=served' if row[0] == served else ''}>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells(names, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = f"<thead><tr>{cells(names, 'th')}</tr></thead>"
+    place = f'<div class="scroll" tabindex="0" role="region" aria-label="table by {escape(names[0])}">'
+    return f"{place}<table>{head}<tbody>{body}</tbody></table></div>"
 
 
 def _entropies(found: Evaluation) -> str:
@@ -201,9 +247,10 @@ def _decisions(found: Evaluation) -> str:
     for name, chosen in groups.items():
         rows = "".join(_example(one) for one in chosen)
         parts.append(
-            f'<h3>{escape(name)}</h3><div class="scroll"><table><thead><tr><th>prompt</th>'
-            '<th class="n">score</th><th>went to</th><th>weak said (quality)</th><th>strong said (quality)</th></tr>'
-            f"</thead><tbody>{rows}</tbody></table></div>"
+            f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
+            '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">score</th>'
+            '<th scope="col">went to</th><th scope="col">weak said (quality)</th>'
+            f'<th scope="col">strong said (quality)</th></tr></thead><tbody>{rows}</tbody></table></div>'
         )
     return "".join(parts)
 
@@ -214,11 +261,12 @@ def _example(one: Example) -> str:
         f"SE weak {_nats(n.training.weak_entropy)}, strong {_nats(n.training.strong_entropy)}</span></li>"
         for n in one.neighbours
     )
+    about = f"nearest training prompts<span class=hidden> of: {escape(_short(one.prompt, 60))}</span>"
     return (
-        f"<tr><td>{escape(_short(one.prompt))}<details><summary>nearest training prompts</summary><ul>{near}</ul>"
-        f'</details></td><td class="n">{one.score:.3f}</td><td>{one.role}</td>'
-        f"<td>{escape(_short(one.weak_answer))} ({one.weak_quality:.1f})</td>"
-        f"<td>{escape(_short(one.strong_answer))} ({one.strong_quality:.1f})</td></tr>"
+        f'<tr><td>{escape(_short(one.prompt))}<details class="near"><summary>{about}</summary><ul>{near}</ul>'
+        f'</details></td><td class="n" data-name="score">{one.score:.4f}</td><td data-name="went to">{one.role}</td>'
+        f'<td data-name="weak said">{escape(_short(one.weak_answer))} ({one.weak_quality:.1f})</td>'
+        f'<td data-name="strong said">{escape(_short(one.strong_answer))} ({one.strong_quality:.1f})</td></tr>'
     )
 
 

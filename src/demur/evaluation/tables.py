@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from demur.evaluation.results import Evaluation, EvaluationRow, usd_at_share
 
+CHOICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # strong shares
 COLUMNS = ("router", "CPT50", "CPT80", "APGR [95 % interval]", "USD/1,000")
 
 
 def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
     """One row per router, the served one marked; cells as COLUMNS."""
     return [_router_row(row, served=row.router == found.served) for row in found.rows]
+
+
+def choice_columns(found: Evaluation) -> tuple[str, ...]:
+    """Names of the columns of `choice_rows`."""
+    quality = "believed quality" if found.believed else "quality"
+    return f"calls to {found.strong}", quality, "of the gap", "USD per 1,000 calls", "saved"
+
+
+def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
+    """What the served router gives and costs at some strong shares, from always weak to always strong."""
+    curve = next(row.curve for row in found.rows if row.router == found.served)
+    whole = usd_at_share(curve, 1.0)
+    rows: list[tuple[str, ...]] = []
+    for share in CHOICES:
+        quality, cost = float(np.interp(share, curve.strong_shares, curve.qualities)), usd_at_share(curve, share)
+        gap = "-" if curve.gain <= 0 else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
+        saved = "unknown" if cost is None or not whole else f"{1 - cost / whole:.0%}"
+        rows.append((f"{share:.0%}", number(quality), gap, usd(cost), saved))
+    return rows
 
 
 def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
