@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -19,12 +20,17 @@ from demur.evaluation.evaluate_run import evaluate_run
 from demur.evaluation.figures import curve_figure
 from demur.evaluation.graded_file import read_graded
 from demur.evaluation.grades import GRADES_FILE, open_grading, read_grades
-from demur.evaluation.headline import Headline, dollars, training_headline
+from demur.evaluation.headline import Headline, dollars, sampled_headline, training_headline
 from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.page import page
 from demur.evaluation.signals import signals
 from demur.gate.router import Router
+from demur.gate.staged import Use
+from demur.measure.threshold import Calibration
+from demur.methods import SimilarityWeighted
 from demur.models.encoder import LetterEncoder
+from demur.routing.prompt_router import TrainingPrompt
+from demur.routing.train import train_router
 from demur.runs import run as opened
 from pairs import Answerer, Pair, running_pair, strong, weak, write_questions
 
@@ -67,7 +73,7 @@ def test_the_headline_in_words() -> None:
         ({"calibrated": False}, "At the threshold before calibration 69%"),
         ({"believed": True}, "believed quality .81 of .90"),
         (
-            {"gate": True, "judged": 60},
+            {"gate": "as expected", "judged": 60},
             r"\(86 test prompts, the gate as expected; quality of the 60 that can be told\)",
         ),
         ({"quality": None}, r"quality not known, \$0.07"),
@@ -134,6 +140,23 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert said.sentence.endswith(
         "(80 prompts; 25% cannot be told and go by the setting `unknown`, quality of the others)"
     )
+
+
+def test_with_a_gate_evaluate_says_what_was_done_with_the_sampled_answers() -> None:
+    """Two prompts with two drafts: the gate drops the one wrong draft of the first, and keeps the rest."""
+    rows = [TrainingPrompt(text, float("z" in text), 1.0, 0.0) for text in ("zz z", "aa a", "za z", "a aa") * 2]
+    prompts = train_router(LetterEncoder(), SimilarityWeighted(), rows, weak="small", strong="large")
+    router = Router(replace(prompts, calibration=Calibration(0.5, 0.5, 8, "strong share 50%")))
+    use = Use(np.array([[False, True], [False, False]]), np.ones((2, 2), dtype=bool), np.zeros((2, 2), dtype=int))
+    drafts, strong = np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([1.0, 0.5])
+    usd = np.zeros(2), np.array([0.002, 0.004])
+    said = sampled_headline(router, prompts.look_at(["zz a", "aa z"]), use, drafts, strong, usd, on="test prompts")
+    assert said.strong_share == 0.25
+    assert said.quality is not None
+    assert said.quality[0] == 0.75  # (1 + 1) / 2 of the first, (1 + 0) / 2 of the second
+    assert said.strong_quality == 0.75
+    assert (said.usd, said.usd_strong) == (0.5, 3.0)  # half of the first prompt's answers: 1,000 (.002 / 2 + 0) / 2
+    assert said.sentence.endswith("(2 test prompts, the gate on the answers that were sampled)")
 
 
 def test_the_operating_point_is_marked_on_the_curve(tmp_path: Path, pair: Pair) -> None:

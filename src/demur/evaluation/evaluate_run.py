@@ -70,7 +70,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
     preferences = read_preferences(config.preferences)
     meanings = run.meanings if trained_on_meanings(run, loaded) else None
     recipes = paper_routers(run, preferences, encoder)
-    staged, findings = measure_gate(loaded, config.router.served, test, recipes, meanings)
+    staged, findings, sampled = measure_gate(loaded, config.router.served, test, recipes, meanings)
     firsts = [samples.weak[prompt.id][0] for prompt in prompts]
     unusable = unusable_sentence(prompts, firsts, first_weak, first_strong)
     targets = np.array([row.target for row in preferences])
@@ -99,7 +99,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         strong=served.strong,
         rows=(*rows, *staged),
         served=serves,
-        headline=in_line,
+        headline=sampled or in_line,
         preferences=tuple(preferences),
         examples=examples(served, test),
         warnings=(

@@ -98,14 +98,9 @@ def _mark_operating_point(axes: Any, found: Evaluation) -> None:
     share = headline.strong_share if headline.judged_share is None else headline.judged_share
     share, quality = 100 * share, headline.quality[0]
     axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=11, zorder=5, label="as it is served")
-    axes.annotate(
-        f"as it is served: {share:.0f} %",
-        *((share, quality), (10, -16)),
-        textcoords="offset points",
-        color=INK,
-        weight="bold",
-        ha="left" if share < 60 else "right",
-    )
+    place, side = ((12, 12), "left") if share < 70 else ((-12, -20), "right")  # free of both ends' names
+    said = f"as it is served: {share:.0f} %"
+    axes.annotate(said, (share, quality), place, textcoords="offset points", color=INK, weight="bold", ha=side)
 
 
 def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from demur.evaluation.headline import Headline, sampled_headline
 from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
 from demur.gate.router import Router, drafts_of
 from demur.gate.staged import apgr_gain, staged_curve, staged_scores
@@ -21,15 +22,17 @@ ABOUT = {PRESET: "the paper's preset (Eqs. 2, 3 and 6, SW)", HARD: "hard labels 
 
 def measure_gate(
     router: Router, served: str, test: TestSet, recipes: Mapping[str, PromptRouter], meanings: Clustering | None = None
-) -> tuple[list[EvaluationRow], tuple[str, ...]]:
-    """Rows of the paper's routers and, last, of router and gate; and the findings. ``served`` names the router.
+) -> tuple[list[EvaluationRow], tuple[str, ...], Headline | None]:
+    """Rows of the paper's routers and, last, of router and gate; the findings; and what a gate that serves did with the
+    sampled answers. ``served`` names the router.
 
     ``recipes``: the paper's routers, by a name of ABOUT. ``meanings`` as `demur.gate.router.drafts_of` takes them.
     """
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
     findings = [router.sentence]
-    scores = router.prompt_router.score(texts)
+    looked = router.prompt_router.look_at(texts)
+    scores, in_line = looked.scores, None
     quality, best = test.weak_quality, scores
     costs = None if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
     theirs = {name: paper.score(texts) for name, paper in recipes.items()}
@@ -47,14 +50,15 @@ def measure_gate(
         drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
         rows.append(EvaluationRow(f"{served} + gate", staged_curve(staged, drafted, test.strong_quality, costs)))
         if router.active:
-            findings.append(
-                f"at its threshold, on the answers that were sampled (the first line is what is expected before any is "
-                f"seen), it {staged.use(router.threshold).sentence}"
-            )
             quality, best = drafted, staged.final
+        if router.serving_gate:
+            use = staged.use(router.threshold).sent(looked.unknown, router.prompt_router.forced_role)
+            findings.append(f"at its threshold, on the answers that were sampled, it {use.sentence}")
+            usd = test.weak_usd, test.strong_usd
+            in_line = sampled_headline(router, looked, use, drafted, test.strong_quality, usd, on="test prompts")
     if test.strong_quality.mean() > test.weak_quality.mean():
         findings += [_gain_over(name, best, paper, quality, test.strong_quality) for name, paper in theirs.items()]
-    return rows, tuple(findings)
+    return rows, tuple(findings), in_line
 
 
 def _gain_over(name: str, scores: FloatArray, paper: FloatArray, weak: FloatArray, strong: FloatArray) -> str:

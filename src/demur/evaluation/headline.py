@@ -2,8 +2,8 @@
 
 One function for every command that prints it, so that they agree on the same prompts: training prompts are scored by
 fits that did not see them, share and cost are of all prompts, believed quality is of those that can be told. Of a
-router with a gate it is what the gate is expected to do before any answer is seen; `demur evaluate` also shows what it
-did on sampled answers.
+router with a gate it is what the gate is expected to do before any answer is seen, and in `demur evaluate` what it did
+on the answers that were sampled; the line says which.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from demur.routing.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
+EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
 Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
 
@@ -47,7 +48,7 @@ class Headline:
     unpriced: tuple[str, ...] = ()  # models whose price is unknown
     judged: int | None = None  # prompts that `quality` is of; None: all
     judged_share: float | None = None  # the strong share of those; None: as of all
-    gate: bool = False  # a gate takes part, as it is expected to decide
+    gate: str = ""  # how a gate takes part; empty: none does
     by_setting: float = 0.0  # fraction of the prompts that cannot be told and go to one model whatever their score
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
 
@@ -71,7 +72,7 @@ class Headline:
         if self.by_setting:
             told = f"; {self.by_setting:.0%} cannot be told and go by the setting `unknown`"
             told += "" if self.judged is None else ", quality of the others"
-        return f"{self.prompts:,} {self.on}{', the gate as expected' if self.gate else ''}{told}"
+        return f"{self.prompts:,} {self.on}{f', the gate {self.gate}' if self.gate else ''}{told}"
 
     @property
     def _quality(self) -> str:
@@ -128,8 +129,27 @@ def headline(
     judged = np.ones(len(texts), dtype=bool) if quality else ~looked.unknown
     found = quality or _believed(router, looked, texts)
     costs = usd or expected_costs(router, texts)
-    made = _headline(router, use, found, judged, costs, believed=quality is None, on=on, threshold=threshold)
-    return replace(made, by_setting=float(looked.unknown.mean()) if router.prompt_router.forced_role else 0.0)
+    strong = use.strong.mean(axis=1)
+    served = None if found is None else (strong * found[1] + (1 - strong) * found[0], found[1])
+    made = _headline(router, use, served, judged, costs, believed=quality is None, on=on, threshold=threshold)
+    return replace(made, by_setting=_by_setting(router, looked), gate=EXPECTED if router.serving_gate else "")
+
+
+def sampled_headline(
+    router: Router, looked: Looked, use: Use, drafts: FloatArray, strong: FloatArray, usd: Costs, *, on: str
+) -> Headline:
+    """A router with a gate on graded prompts whose weak answers were sampled: what it did with each of them.
+
+    ``use`` of n prompts with r drafts each; quality of the ``drafts`` (n, r) and of the ``strong`` answers (n,).
+    """
+    served = np.where(use.strong, strong[:, None], drafts).mean(axis=1)
+    judged = np.ones(len(strong), dtype=bool)
+    made = _headline(router, use, (served, strong), judged, usd, believed=False, on=on, threshold=None)
+    return replace(made, by_setting=_by_setting(router, looked), gate=SAMPLED)
+
+
+def _by_setting(router: Router, looked: Looked) -> float:
+    return float(looked.unknown.mean()) if router.prompt_router.forced_role else 0.0
 
 
 def expected_use(router: Router, looked: Looked, threshold: float | None = None) -> Use:
@@ -213,9 +233,10 @@ def _headline(
     on: str,
     threshold: float | None,
 ) -> Headline:
-    """From what happens to each of n prompts at a threshold; quality counts where ``judged``, (n,)."""
+    """From what happens to each of n prompts at a threshold; ``quality`` as served and of always-strong, (n,) each,
+    counts where ``judged``."""
     prompts, strong = router.prompt_router, use.strong.mean(axis=1)
-    routed = None if quality is None else (strong * quality[1] + (1 - strong) * quality[0])[judged]
+    routed = None if quality is None else quality[0][judged]
     weak_usd, strong_usd = usd
     known = weak_usd is not None and strong_usd is not None
     return Headline(
@@ -232,7 +253,6 @@ def _headline(
         usd_strong_part=None if strong_usd is None else 1000 * float((strong * strong_usd).mean()),
         judged=None if judged.all() or quality is None else int(judged.sum()),
         judged_share=None if judged.all() else float(strong[judged].mean()),
-        gate=router.serving_gate is not None,
         unpriced=tuple(name for name, cost in ((prompts.weak, weak_usd), (prompts.strong, strong_usd)) if cost is None),
     )
 

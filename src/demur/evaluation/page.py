@@ -50,7 +50,7 @@ def page(found: Evaluation) -> str:
         _curve(found),
         f"<h2>What other shares of calls to {escape(found.strong)} would give</h2>",
         table(choice_columns(found), choice_rows(found)),
-        '<p class="faint">By the served router\'s score; set one with demur calibrate --strong-share.</p>',
+        f'<p class="faint">{escape(_about_choices(found))}</p>',
         _list(_sentence(line) for line in (*found.told, found.pricing, found.payback) if line),
         "<h2>Routers</h2>" + _routers(found) + _terms(found),
         _gate(found),
@@ -94,6 +94,12 @@ def _cards(found: Evaluation) -> str:
         cards.append((word, f"{abs(line.saved):.0%}", f"{million} per million calls; {weak} answers what stays local"))
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{more}</dd></div>" for name, value, more in cards)
     return f'<dl class="cards">{rows}</dl>'
+
+
+def _about_choices(found: Evaluation) -> str:
+    """What the tables are of, where the headline is of more prompts."""
+    told = f" of the {found.n_test:,} that can be told" if found.headline.judged is not None else ""
+    return f"By the served router's score{told}; choose one with demur calibrate --strong-share."
 
 
 def _curve(found: Evaluation) -> str:
@@ -188,6 +194,9 @@ def _routers(found: Evaluation) -> str:
     return table(COLUMNS, [*router_rows(found), *reference_rows(found)], served=f"{found.served} (served)")
 
 
+NARROWER = ",\u00a0"  # where a cell is not broken
+
+
 def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "") -> str:
     """A table that scrolls by itself; the row named ``served`` stands out."""
 
@@ -199,6 +208,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "")
         others = "".join(f'<{tag}{scope} class="n">{escape(v)}</{tag}>' for v in rest)
         return f"<{tag}{scope}>{escape(first)}</{tag}>{others}"
 
+    rows = [[row[0], *(value.replace(", ", NARROWER).replace(" %", "\u00a0%") for value in row[1:])] for row in rows]
     body = "".join(f"<tr{' class=served' if row[0] == served else ''}>{cells(row, 'td')}</tr>" for row in rows)
     head = f"<thead><tr>{cells(names, 'th')}</tr></thead>"
     place = f'<div class="scroll" tabindex="0" role="region" aria-label="table by {escape(names[0])}">'
@@ -235,7 +245,8 @@ def _decisions(found: Evaluation) -> str:
         sides = {right: [one for one in found.examples if one.right is right] for right in (False, True)}
         about = (
             f"For {len(sides[True])} of {len(found.examples)} prompts the right model was chosen: the strong one where "
-            "its first answer is better than the weak one's, else the weak one (by the prompt alone, before any gate)."
+            "its first answer is better than the weak one's, else the weak one. By the prompt alone, before any gate; "
+            "unknown: it could not be told from samples of prompts like it, so a setting decided."
         )
         groups = {
             f"{name}, furthest from the threshold first": sorted(
@@ -261,10 +272,11 @@ def _example(one: Example) -> str:
         f"SE weak {_nats(n.training.weak_entropy)}, strong {_nats(n.training.strong_entropy)}</span></li>"
         for n in one.neighbours
     )
+    went = f"{one.role} (unknown)" if one.unknown else one.role
     about = f"nearest training prompts<span class=hidden> of: {escape(_short(one.prompt, 60))}</span>"
     return (
         f'<tr><td>{escape(_short(one.prompt))}<details class="near"><summary>{about}</summary><ul>{near}</ul>'
-        f'</details></td><td class="n" data-name="score">{one.score:.4f}</td><td data-name="went to">{one.role}</td>'
+        f'</details></td><td class="n" data-name="score">{one.score:.4f}</td><td data-name="went to">{went}</td>'
         f'<td data-name="weak said">{escape(_short(one.weak_answer))} ({one.weak_quality:.1f})</td>'
         f'<td data-name="strong said">{escape(_short(one.strong_answer))} ({one.strong_quality:.1f})</td></tr>'
     )

@@ -51,6 +51,7 @@ class Example:
     weak_quality: float
     strong_quality: float
     neighbours: tuple[Neighbour, ...]  # nearest training prompts
+    unknown: bool = False  # it cannot be told and went by the setting `unknown`, whatever its score
 
     @property
     def right(self) -> bool:
@@ -238,6 +239,7 @@ def examples(router: PromptRouter, test: TestSet) -> tuple[Example, ...]:
                 weak_quality=float(weak[i]),
                 strong_quality=float(strong[i]),
                 neighbours=decision.neighbours,
+                unknown=decision.stage == "unknown",
             )
         )
     return tuple(found)
