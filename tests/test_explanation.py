@@ -15,6 +15,7 @@ import pytest
 
 from demur.errors import InputError
 from demur.evaluation.replay import replay
+from demur.gate.explanation import Explanation
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.router import Router
 from demur.gate.staged import Rehearsal
@@ -23,6 +24,7 @@ from demur.measure.threshold import Calibration
 from demur.models.encoder import LetterEncoder
 from demur.models.prices import Price, serving_cost
 from demur.records import FloatArray, Sample
+from demur.routing.decision import apart
 from demur.routing.prompt_router import PromptRouter
 from test_artifact import TRAINING, make
 
@@ -281,3 +283,37 @@ def test_one_unknown_price_does_not_hide_the_other_models_cost(tmp_path: Path, u
     money = next(line for line in explained.lines if "expected to cost" in line)
     assert "the other price is unknown" in money
     assert f"${whole.usd('jazz pizza 2'):.6f}" in money
+
+
+# -- near the threshold, and beyond all training prompts -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "shown"),
+    [
+        (0.31, 0.42, ("0.310", "0.420")),
+        (0.50004, 0.5, ("0.50004", "0.50000")),
+        (0.5, 0.5, ("0.500", "0.500")),
+        (0.1234567891, 0.1234567892, ("0.1234567891", "0.1234567892")),
+        (0.2, float("inf"), ("0.200", "inf")),
+    ],
+)
+def test_score_and_threshold_can_be_told_apart(score: float, threshold: float, shown: tuple[str, str]) -> None:
+    assert apart(score, threshold) == shown
+
+
+def test_a_reason_near_the_threshold_shows_which_is_larger() -> None:
+    decision = make().decide(0.49996, threshold=0.5)
+    assert decision.reason.startswith("score 0.49996 < threshold 0.50000")
+    found = Router(make())._final_decision(decision, 0.50001, "checked")
+    assert found.reason.startswith("score 0.50001 >= threshold 0.50000")
+
+
+def test_a_score_beyond_all_training_prompts_is_said_to_be_one() -> None:
+    made = make().decide(0.9, threshold=0.5)
+    above = Explanation("p", made, (0.0, 0.0), None, None, "none")
+    assert "the strong model answers at any strong share but 0" in "\n".join(above.lines)
+    below = Explanation("p", replace(made, role="weak"), (1.0, 1.0), None, None, "none")
+    assert "the weak model answers at any strong share but 100%" in "\n".join(below.lines)
+    few = Explanation("p", made, (0.004, 0.004), None, None, "none")
+    assert "at a strong share below 0.4%" in "\n".join(few.lines)

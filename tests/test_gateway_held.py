@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from demur.gateway.decision.conversations import Turn
-from demur.gateway.decision.held import Costs, Found, Held, kept, locked, stays
+from demur.gateway.decision.held import REPEATED_SECONDS, SAME_WORDS, Costs, Found, Held, kept, locked, stays
 from demur.models.prices import Price
 from demur.records import Role
 
@@ -92,3 +92,7 @@ def test_what_is_kept_of_a_turn() -> None:
     assert (forced.ask, forced.chosen, forced.mixed) == ("last", False, True)
     again = kept(Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW)
     assert again == Held("weak", "x", NOW, 5)
+
+
+def test_the_reason_of_a_repeated_question_says_for_how_long() -> None:
+    assert f"within {REPEATED_SECONDS / 60:g} minutes" in SAME_WORDS

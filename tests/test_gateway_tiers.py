@@ -16,7 +16,10 @@ import pytest
 from demur.errors import InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
+from demur.gateway.ledger.bills import bills, sums_of
+from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.sums import add_up
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.measure.threshold import Calibration
@@ -241,3 +244,37 @@ async def test_decide_names_the_tier(tmp_path: Path) -> None:
         said = await answer.json()
     assert (said["role"], said["model"]) == ("middle", "middle")
     assert said["values"] == pytest.approx({"small": 0.0, "middle": 1.0, "large": 1.0}, abs=0.05)
+
+
+async def test_a_decision_alone_is_counted_and_costs_nothing(tmp_path: Path) -> None:
+    async with three(tmp_path) as found:
+        async with found.session.post(f"{found.address}/v1/decide", json={"text": MEDIUM}) as answer:
+            assert (await answer.json())["model"] == "middle"
+        await found.ask(EASY)
+        async with found.session.get(f"{found.operator}/metrics") as answer:
+            shown = await answer.text()
+        assert 'demur_decisions_total{model="middle"} 1' in shown
+        assert 'model="middle",status' not in shown  # it answered no request
+    rows = {row.role: row for row in read_ledger(found.ledger)}
+    decided = rows["decided"]
+    assert (decided.path, decided.model, decided.outcome, decided.status) == ("/v1/decide", "middle", "decided", 200)
+    assert (decided.usd, decided.usd_strong, decided.prompt_tokens, decided.completion_tokens) == (0.0, 0.0, 0, 0)
+    assert decided.score is not None
+    (bill,) = bills(found.ledger)
+    assert bill.requests == 1
+    assert not any(sums_of(decided))
+    assert add_up([decided]) == ({}, {})
+    assert "1 requests, 1 decisions alone, 0% of those routed strong" in ledger(found.ledger).lines[-1]
+
+
+async def test_the_start_warns_of_a_model_elsewhere_without_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud = ServedModel("cloud", "https://api.example.com/v1", usd_per_million_input=9.0, usd_per_million_output=9.0)
+    async with three(tmp_path, strong=cloud):
+        said = capsys.readouterr().err
+    assert (
+        "cloud at https://api.example.com/v1 is asked without a key; unless it takes none, it will answer 401" in said
+    )
+    assert 'api_key_env = "VARIABLE" in [[models]]' in said
+    assert said.count("without a key") == 1  # loopback needs none

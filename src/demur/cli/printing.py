@@ -208,7 +208,10 @@ def decision(prompt: str, made: Decision) -> None:
     shown = " ".join(prompt.split())
     out.print(f"\n[bold]{_escape(shown[:100])}[/bold]")
     model = _one_line(made.model) + (", whose answer is then checked" if made.wants_samples else "")
-    out.print(f"  -> {made.role}: {model}   score {made.score:.3f}, threshold {made.threshold:.3f}")
+    from demur.routing.decision import apart
+
+    score, threshold = apart(made.score, made.threshold)
+    out.print(f"  -> {made.role}: {model}   score {score}, threshold {threshold}")
     out.print(f"  {_one_line(made.reason)}")
     for near in made.neighbours:
         entropies = ", ".join(

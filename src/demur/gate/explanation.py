@@ -41,11 +41,15 @@ class Explanation:
         low, high = self.flips
         if low < high:
             return (
-                f"at a strong share below {low:.0%} the weak model answers, above {high:.0%} the strong one, "
-                "unchecked; in between the gate decides on the weak model's answer"
+                f"at a strong share below {_percent(low)} the weak model answers, above {_percent(high)} the strong "
+                "one, unchecked; in between the gate decides on the weak model's answer"
             )
+        if high == 0:
+            return "its score is above every training prompt's: the strong model answers at any strong share but 0"
+        if high == 1:
+            return "its score is below every training prompt's: the weak model answers at any strong share but 100%"
         other, side = ("weak", "below") if self.decision.role == "strong" else ("strong", "above")
-        return f"it would go to the {other} model at a strong share {side} {high:.0%}"
+        return f"it would go to the {other} model at a strong share {side} {_percent(high)}"
 
     @property
     def _money(self) -> str:
@@ -61,6 +65,11 @@ class Explanation:
             f"extra samples and ${self.usd_checked + self.usd_other:.6f} if it is escalated; ${self.usd_other:.6f} on "
             "the strong one alone"
         )
+
+
+def _percent(share: float) -> str:
+    """With a decimal where the whole number would be 0 or 100."""
+    return f"{share:.1%}" if min(share, 1 - share) < 0.01 else f"{share:.0%}"
 
 
 def _neighbour(similarity: float, training: TrainingPrompt) -> tuple[str, ...]:

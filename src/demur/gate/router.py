@@ -39,6 +39,7 @@ from demur.meaning.clusters import Clustering, meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
 from demur.meaning.meanings import Meanings
 from demur.records import Encoder, Entailment, FloatArray, OnUnknown, Role, Sample
+from demur.routing.decision import apart
 from demur.routing.prompt_router import NEIGHBOURS, Decision, PromptRouter
 
 _OTHER: dict[Role, Role] = {"weak": "strong", "strong": "weak"}
@@ -205,13 +206,13 @@ class Router:
     def _final_decision(self, decision: Decision, score: float, why: str) -> Decision:
         """The final decision at a score."""
         role: Role = "strong" if score >= decision.threshold else "weak"
-        sign = ">=" if role == "strong" else "<"
+        sign, shown = ">=" if role == "strong" else "<", apart(score, decision.threshold)
         return replace(
             decision,
             role=role,
             model=self.prompt_router.strong if role == "strong" else self.prompt_router.weak,
             score=score,
-            reason=f"score {score:.3f} {sign} threshold {decision.threshold:.3f} ({why}){self.prompt_router.pair_note}",
+            reason=f"score {shown[0]} {sign} threshold {shown[1]} ({why}){self.prompt_router.pair_note}",
             wants_samples=0,
         )
 
@@ -252,8 +253,8 @@ class Router:
         Raises InputError if ``prompt`` is not a text.
         """
         decision = self.route(prompt)
-        chosen, other = decision.role, _OTHER[decision.role]
-        costs = {role: self.prompt_router.cost(role) for role in _OTHER}
+        chosen, other = decision.role, _OTHER.get(decision.role, "strong")
+        costs = {role: self.prompt_router.cost(role) for role in {*_OTHER, chosen}}
         usd = {role: cost.usd(prompt) if cost else None for role, cost in costs.items()}
         band, extra = self.checks or (0.0, 0)
         low, high = (float(np.mean(self.training_finals >= decision.score + way * band)) for way in (1, -1))

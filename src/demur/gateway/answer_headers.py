@@ -13,6 +13,7 @@ from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.ask_upstreams import Sent
 from demur.gateway.upstreams.upstream import Upstream
 from demur.records import Role
+from demur.routing.decision import apart
 
 
 def answer_headers(
@@ -38,8 +39,8 @@ def _explained(exchange: Exchange, sent: Sent, upstreams: Mapping[Role, Upstream
         found["x-demur-tier"] = upstreams[sent.role].tier
     made = exchange.choice.made if exchange.choice else None
     if made is not None:
-        score, threshold = made.score, made.decision.threshold
-        found |= {"x-demur-score": f"{score:.6f}", "x-demur-threshold": f"{threshold:.6f}"}
+        score, threshold = apart(made.score, made.decision.threshold, 6)
+        found |= {"x-demur-score": score, "x-demur-threshold": threshold}
     if sent.answer.status >= 400:
         found["x-demur-upstream-error"] = sent.model  # not the gateway's own
     if exchange.checked:

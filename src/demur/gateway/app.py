@@ -34,7 +34,7 @@ from demur.gateway.decision.learned import Lessons
 from demur.gateway.decision.question import Question, read_question
 from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.decision.shown import as_request, decision_fields
-from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record, ordinary_record
+from demur.gateway.exchange import Arrived, Ended, Exchange, decided_record, ledger_record, ordinary_record
 from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import (
@@ -130,7 +130,7 @@ class Gateway:
     async def decide(self, request: web.Request) -> web.Response:
         """POST /v1/decide: which model would answer a request, and why. No upstream is asked; the conversation is kept
         as if that model had answered."""
-        key, hold = self.admit_reader(request), Hold(self._held)
+        arrived, key, hold = self._arrived(request.path), self.admit_reader(request), Hold(self._held)
         try:
             raw = await read_body(request, self.settings, hold)
             identity = identity_in(request.headers, self.settings.conversation_headers)
@@ -148,6 +148,8 @@ class Gateway:
         choice = await self.chooser.choose(self.settings, request.headers, question, {})
         await self.chooser.keep(question, choice, choice.role, choice.role, "")
         models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
+        kept = kept_prompt(question.text, key, self.settings, self._redact)
+        self._keep(decided_record(arrived, question, choice, models[choice.role], kept))
         return as_json(decision_fields(self.decider.router, question, choice, models, self._prices()))
 
     # -- one request ---------------------------------------------------------------------------------------------

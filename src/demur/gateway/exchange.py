@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from demur.gateway.budgets import Use
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.question import Question
-from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.record import DECIDED, LedgerRecord
+from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent
@@ -154,7 +155,7 @@ def ledger_record(
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     usd, role = usd_of(paid, upstreams), exchange.role
     known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
-    guess = always_strong(billed, upstreams["strong"].price, known)
+    guess = always_strong(billed, upstreams["strong"].price if billed else None, known)
     if billed and role == "direct":  # demur had no choice
         guess = usd, 0.0, 0.0
     usd_strong, error, spread = guess
@@ -197,6 +198,13 @@ def ledger_record(
         usd_strong_spread=spread,
         version=exchange.version,
     )
+
+
+def decided_record(arrived: Arrived, question: Question, choice: Choice, model: str, prompt: str) -> LedgerRecord:
+    """The record of a decision that was asked for alone: no model answered, so there is nothing to pay."""
+    exchange = Exchange(arrived, CHAT, key=question.key, question=question, choice=choice, ended=Ended(200, DECIDED))
+    record = ledger_record(exchange, {}, prompt)
+    return replace(record, model=model, role=DECIDED)
 
 
 def ordinary_record(

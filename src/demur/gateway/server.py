@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 from dataclasses import replace
 from socket import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 from demur.config import ModelConfig, tier_name
 from demur.errors import DemurError, InputError
@@ -41,7 +42,7 @@ from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
 from demur.limits import from_mapping
 from demur.models.allowed import AllowedEndpoints
-from demur.models.endpoint import authorization
+from demur.models.endpoint import Endpoint, authorization, is_loopback
 from demur.models.local import endpoint_of, running_endpoint
 from demur.records import Role
 from demur.routing.prompt_router import PromptRouter
@@ -342,6 +343,15 @@ def roles_of(settings: GatewaySettings, router: PromptRouter) -> tuple[Role, ...
     return roles
 
 
+def without_key(role: Role, endpoint: Endpoint, settings: GatewaySettings) -> str:
+    """What the start says of a model on another machine that is asked without a key."""
+    table, url = "[[models]]" if settings.between else f"[{role}]", endpoint.base_url
+    advice = f'name its variable, by api_key_env = "VARIABLE" in {table}, or MODEL@URL#VARIABLE of --{role}'
+    if settings.served(role) is None:
+        advice = f"name its variable: --allow-endpoint {urlsplit(url).netloc}#VARIABLE"
+    return f"{endpoint.model} at {url} is asked without a key; unless it takes none, it will answer 401: {advice}"
+
+
 async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter, stack: AsyncExitStack) -> Upstream:
     """One side of the pair, from the settings or as the router was trained; a local model is started."""
     config: ModelConfig | None = settings.served(role)
@@ -354,6 +364,8 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     endpoint = await stack.enter_async_context(running_endpoint(config, parallel=settings.local_slots))
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, settings.served(role))
     authorization(upstream.endpoint)  # a missing key is reported now, not to every client
+    if not endpoint.api_key_env and not is_loopback(endpoint.base_url):
+        print(f"demur: {without_key(role, upstream.endpoint, settings)}", file=sys.stderr)
     if router.tiers:
         upstream.tier, upstream.votes = router.tiers.name_of(role), config.votes
     await upstream.open()

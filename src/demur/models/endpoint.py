@@ -78,6 +78,15 @@ def is_private(url: str) -> bool:
         return bool(host) and ("." not in host or host.endswith((".localhost", ".local", ".internal", ".lan")))
 
 
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def authorization(endpoint: Endpoint) -> dict[str, str]:
     """The header that carries the key, read from the environment now; raises EndpointError when it is not set."""
     variable = endpoint.api_key_env

@@ -7,6 +7,15 @@ from typing import Literal
 
 from demur.records import Role
 
+MOST_DIGITS = 17  # tell any two scores apart
+
+
+def apart(score: float, threshold: float, digits: int = 3) -> tuple[str, str]:
+    """Both in so many digits, or as many more as it takes to tell them apart."""
+    while score != threshold and digits < MOST_DIGITS and f"{score:.{digits}f}" == f"{threshold:.{digits}f}":
+        digits += 1
+    return f"{score:.{digits}f}", f"{threshold:.{digits}f}"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingPrompt:

@@ -29,6 +29,7 @@ from demur.routing.asked_as import AskedAs, asked_otherwise
 from demur.routing.decision import Decision as Decision
 from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
+from demur.routing.decision import apart
 from demur.routing.known_prompts import KnownPrompts, Looked
 from demur.routing.recorded_pair import other_pair
 from demur.routing.remembered import VECTORS, Remembered, recall
@@ -227,13 +228,14 @@ class PromptRouter:
     ) -> Decision:
         drift = "" if familiar else "; unlike any training prompt, in meaning, length or language: the score is a guess"
         sign = ">=" if score >= used else "<"
+        shown = apart(score, used)
         basis = "as asked" if as_asked else self._basis
         return Decision(
             model=self.model_of(role),
             role=role,
             score=score,
             threshold=used,
-            reason=f"score {score:.3f} {sign} threshold {used:.3f} ({basis}){drift}{self._alone}{self.pair_note}",
+            reason=f"score {shown[0]} {sign} threshold {shown[1]} ({basis}){drift}{self._alone}{self.pair_note}",
             neighbours=neighbours,
             familiar=familiar,
         )

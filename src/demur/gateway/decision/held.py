@@ -13,6 +13,8 @@ from demur.models.prices import Price
 from demur.records import Role
 
 ANSWER_TOKENS = 300  # of an answer, where the router's record does not know
+# The reason of a question that is asked again, and the longest that it is one.
+SAME_WORDS = "the same words again within 10 minutes stay with their model, as another try; x-demur-threshold asks anew"
 REPEATED_SECONDS = 600.0  # the same beginning again within this time is another try, after it another conversation
 
 
@@ -64,7 +66,7 @@ def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> s
     held = found.held
     if turn.begins:  # of a beginning it is not known whether it is another try or another conversation
         again = held.chosen and _same_ask(turn, held) and now - held.at < REPEATED_SECONDS
-        return "the conversation stays with its model, for the same words again" if again else ""
+        return SAME_WORDS if again else ""
     if turn.loops or _same_ask(turn, held):
         return "the conversation stays with its model"
     if costs.weak is None or costs.strong is None or costs.strong.usd_per_cached_token is None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from demur.errors import InputError
 from demur.gateway.ledger.read import query_ledger
-from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.record import DECIDED, LedgerRecord
 
 By = Literal["key", "conversation", "model", "day"]
 DAY_SECONDS = 86_400
@@ -106,7 +106,9 @@ def bill_of(records: Iterable[LedgerRecord], name: str = "") -> Bill:
 
 
 def sums_of(record: LedgerRecord) -> tuple[float, ...]:
-    """What a record adds to each sum of `Bill`, in their order; its name is none."""
+    """What a record adds to each sum of `Bill`, in their order; its name is none. A decision alone adds nothing."""
+    if record.role == DECIDED:
+        return (0.0,) * SUMS
     compared = record.usd is not None and record.usd_strong is not None
     usd, strong, spread = record.usd or 0.0, record.usd_strong or 0.0, record.usd_strong_spread or 0.0
     return (
@@ -146,7 +148,8 @@ def bills(url: str, *, by: str | None = None, since: float = 0.0) -> list[Bill]:
     if by is not None and by not in get_args(By):
         raise InputError(f"by is {by!r}; it can be {', '.join(get_args(By))}")
     group = _GROUP[by] if by else "''"
-    query = f"select {group}, {', '.join(_SUMS)} from decisions where at >= {float(since)!r} group by 1"
+    which = f"at >= {float(since)!r} and role <> '{DECIDED}'"
+    query = f"select {group}, {', '.join(_SUMS)} from decisions where {which} group by 1"
     found = [_bill(row, by) for row in query_ledger(url, query)]
     if by is None and not found:
         return [Bill("")]

@@ -13,7 +13,7 @@ from pathlib import Path
 from demur.errors import InputError, require
 from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.gateway.ledger.read import read_ledger
-from demur.gateway.ledger.record import COLUMNS, LARGEST_INTEGER, LedgerRecord
+from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
 
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
@@ -83,11 +83,13 @@ def _line(record: LedgerRecord) -> str:
 
 
 def _summary(records: Sequence[LedgerRecord]) -> str:
-    routed = [record for record in records if record.score is not None]
+    asked = [record for record in records if record.role != DECIDED]
+    routed = [record for record in asked if record.score is not None]
     strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
     untold = sum(record.stage == "unknown" for record in routed)
     unknown = f", {untold} unknown" if untold else ""
-    return f"{len(records)} requests, {strong:.0%} of those routed strong{unknown}; {bill_of(records).sentence}"
+    alone = f", {len(records) - len(asked)} decisions alone" if len(asked) < len(records) else ""
+    return f"{len(asked)} requests{alone}, {strong:.0%} of those routed strong{unknown}; {bill_of(records).sentence}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+DECIDED = "decided"  # role and outcome of a decision that was asked for alone (/v1/decide)
 LARGEST_INTEGER = 2**63 - 1  # of SQLite and PostgreSQL
 
 
@@ -18,8 +19,8 @@ class LedgerRecord:
     key: str  # name of the client's key; empty without keys
     path: str
     asked: str  # model that the client named
-    model: str  # model that answered; empty when none did
-    role: str  # weak, strong, or direct (the client named a real model)
+    model: str  # model that answered; empty when none did; of a decision alone the chosen one
+    role: str  # weak, strong, the name of a tier, direct (the client named a real model), decided (no model answered)
     score: float | None  # P(the strong model is needed)
     threshold: float | None
     reason: str
@@ -39,7 +40,7 @@ class LedgerRecord:
     gate_seconds: float  # the weak model's draft and extra samples, until the gate had decided
     first_byte_seconds: float  # of the upstream
     total_seconds: float
-    outcome: str  # ok, upstream_error, fallback, cannot, client_gone, refused
+    outcome: str  # ok, upstream_error, fallback, cannot, client_gone, refused, decided
     prompt: str  # empty unless record_prompts is on
     cached_tokens: int = 0  # of prompt_tokens, read from the upstream's prompt cache
     cache_written_tokens: int = 0  # of prompt_tokens, written to it

@@ -15,7 +15,7 @@ from typing import Any
 
 from demur.gateway.latencies import latency_bin
 from demur.gateway.ledger.bills import Bill, sums_of
-from demur.gateway.ledger.record import LedgerRecord, storable
+from demur.gateway.ledger.record import DECIDED, LedgerRecord, storable
 
 MINUTE, QUARTER, HOUR = 60, 900, 3600
 KEPT_SECONDS = {MINUTE: 2 * 3600, QUARTER: 2 * 86_400, HOUR: 9 * 86_400}  # by the seconds that a row adds up
@@ -76,7 +76,7 @@ def add_up(
     """What records add to the rows of both tables: by minute first, then minutes to quarters and hours."""
     sums: dict[Group, list[float]] = {}
     latencies: dict[tuple[int, int, str, str, int], float] = {}
-    for record in records:
+    for record in (one for one in records if one.role != DECIDED):  # a decision alone is no request
         group = (MINUTE, int(record.at) // MINUTE * MINUTE, str(storable(record.key)), str(storable(record.model)))
         _add(sums, group, (*sums_of(record), *counts_of(record)))
         place = (*group, latency_bin(record.total_seconds))
@@ -100,7 +100,7 @@ def _add(sums: dict[Group, list[float]], group: Group, values: Sequence[float]) 
 
 def counts_of(record: LedgerRecord) -> tuple[bool, ...]:
     """What a record adds to COUNTED: errors are all that the client was told, failures those of a server."""
-    routed = record.score is not None
+    routed = record.score is not None and record.role != DECIDED
     return (
         *(routed, routed and record.role == "strong", record.stage == "gate", record.outcome == "fallback"),
         *(record.status >= 400, record.status >= 500),

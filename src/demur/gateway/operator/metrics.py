@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.gateway.operator.last_hour import STAGES, Hour, stages_of
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -21,6 +21,7 @@ KEPT = 100  # of the last requests
 # name, type, help; the table of docs/gateway.md says the same.
 DESCRIBED = (
     ("demur_requests_total", "counter", "Requests by role, model, status and outcome."),
+    ("demur_decisions_total", "counter", "Decisions of /v1/decide by the chosen model, which was not asked."),
     ("demur_refused_total", "counter", "Requests turned away by status: key, rate, budget, load, another site, path."),
     ("demur_tokens_total", "counter", "Tokens by model and kind (prompt, completion)."),
     ("demur_cost_usd_total", "counter", "USD spent, where the price is known."),
@@ -80,6 +81,10 @@ class Metrics:
     def add(self, record: LedgerRecord) -> None:
         """Count one request."""
         series = self.series
+        if record.role == DECIDED:
+            series[f'demur_decisions_total{{model="{_label(record.model)}"}}'] += 1
+            self.recent.append(record)
+            return
         requests, prompts, completions = _names(record.role, record.model, record.status, record.outcome)
         series[requests] += 1
         series[prompts] += record.prompt_tokens
