@@ -4,13 +4,14 @@ The rule that `demur.routing.known_lengths` holds was chosen on the rows marked 
 MT-Bench, GSM8K and MMLU, of the local pair on the same, and of three sets of the local pair on the fourth. The rows
 marked "confirmed on" were computed once, after the rule was fixed: 800 random prompts of LLMRouter's 14 sets, its
 weakest model against its strongest. Of GSM8K 600 and of MMLU 1,000 fixed random prompts are taken. The routers are
-label-free; quality only measures.
+label-free; quality only measures. ``--served`` prints what the same routers, saved with ``unlike = "unknown"``, say of
+the other sets: how many prompts go to the strong model as unlike any training prompt, and what of the gap is kept.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,10 +19,12 @@ import numpy as np
 from demur import cost_quality_curve
 from demur.gate.gate import GateRows, fit_gate
 from demur.gate.staged import apgr_gain, staged_scores
-from demur.methods import BY_NAME
+from demur.methods import BY_NAME, KernelRidge
 from demur.methods.cross_validate import held_out_scores
 from demur.records import FloatArray
 from demur.routing.known_lengths import KnownLengths
+from demur.routing.prompt_router import TrainingPrompt
+from demur.routing.train import train_router
 from environment import describe, shared_rows
 from measured_pairs import DEFAULT, Pair, local_pair, nq_open
 from nq_open import embeddings
@@ -29,6 +32,7 @@ from outcomes import outcomes
 
 TAKEN = {"mt_bench": 72, "gsm8k": 600, "mmlu": 1000}
 CONFIRMED = 800
+SERVED_SHARE = 0.3  # of strong calls on the training prompts
 WIDTHS = (1.0, 2.0, np.inf)  # of the gate's band
 
 
@@ -102,6 +106,44 @@ def line(name: str, router: Trained, scores: FloatArray, graded: Graded) -> None
     print(f"{name:<58}{len(far):>6}{far.mean():>7.0%}{shown}", flush=True)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The encoder, each text embedded once."""
+
+    spec: str
+
+    @property
+    def identity(self) -> str:
+        return self.spec
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        return embeddings(list(texts), self.spec)
+
+
+def served(name: str, pair: Pair, y: FloatArray, sets: Sequence[Graded], encoder: str) -> None:
+    """Of every set: prompts that are unlike the training prompts, and strong share and gap kept where these are decided
+    by their score, and where they are unknown; the threshold is that of a strong share of .3 on the training prompts.
+    """
+    training = [TrainingPrompt(text, float(t), None, None) for text, t in zip(pair.questions, y, strict=True)]
+    record = {"unlike": "unknown"}
+    router = train_router(Kept(encoder), KernelRidge(), training, weak="weak", strong="strong", record=record)
+    threshold = float(np.quantile(router.training_scores, 1 - SERVED_SHARE))
+    for graded in (Graded(name, pair.questions, pair.weak, pair.strong), *sets):
+        looked = router.look_at_vectors(embeddings(graded.questions, encoder), graded.questions)
+        by_score = looked.scores >= threshold
+        sent = by_score | looked.unknown
+        gap = graded.strong.mean() - graded.weak.mean()
+        kept = [((graded.strong - graded.weak) * way).mean() / gap for way in (by_score, sent)]
+        print(
+            f"{name + ', ' + graded.name:<58}{len(sent):>6}{looked.unknown.mean():>7.0%}"
+            f"{by_score.mean():>12.0%}{kept[0]:>7.2f}{sent.mean():>12.0%}{kept[1]:>7.2f}",
+            flush=True,
+        )
+    first = next(i for i, unlike in enumerate(looked.unknown) if unlike)
+    made = router.decide(float(looked.scores[first]), threshold=2.0, familiar=False, untold=looked.untold[first])
+    print(f"  of one of them: {made.role}: {made.reason}")
+
+
 def leave_one_set_out(pair: Pair, X: FloatArray, sets: np.ndarray) -> None:
     """The fourth set by routers of three; then the gate's, with its band as learned, doubled, and without limit."""
     y, gains = pair.targets[DEFAULT], []
@@ -135,8 +177,16 @@ def leave_one_set_out(pair: Pair, X: FloatArray, sets: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="bge-small")
-    encoder = parser.parse_args().encoder
+    parser.add_argument("--served", action="store_true", help="what routers say of unlike prompts")
+    asked = parser.parse_args()
+    encoder = asked.encoder
     print(describe())
+    if asked.served:
+        print(f"{'':<58}{'n':>6}{'unlike':>7}{'by score: strong, kept':>19}{'unknown: strong, kept':>19}")
+        others = [*chosen_on(), confirmed_on()]
+        for name, pair in (("NQ-Open", next(nq_open())), ("local pair", next(local_pair()))):
+            served(name, pair, pair.targets[DEFAULT], others, encoder)
+        return
     print(f"{'':<58}{'n':>6}{'far':>7}{'method alone':>23}{'as served':>23}{'length alone':>23}")
     nq, local = next(nq_open()), next(local_pair())
     routers = {

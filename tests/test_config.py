@@ -96,7 +96,7 @@ def test_faults_are_named(tmp_path: Path, wrong: str, named: str) -> None:
         ({"source": "accuracy", "max_usd": 1.0}, "max_usd 1.0 belongs to source 'judge'"),
         (
             {"kind": "soft"},
-            "its kinds are believed, combined, calibrated, margin, hard, auto; it belongs to source 'acc",
+            "its kinds are believed, support, combined, calibrated, margin, hard, auto; it belongs to source 'acc",
         ),
         ({"source": "accuracy", "kind": "margin"}, "its kinds are hard, soft; it belongs to source 'entropy'"),
         ({"source": "judge", "judge": "m", "kind": "hard"}, "it has no kinds"),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demur.errors import InputError
+from demur.methods import KernelRidge
 from demur.models.encoder import CachedEncoder, LetterEncoder, OnnxEncoder, encoder_identity, load_encoder
 from demur.records import FloatArray
+from demur.routing.prompt_router import PromptRouter, TrainingPrompt
+from demur.routing.train import train_router
+from demur.runs.preflight import check_encoder
 from demur.store import Store
 from pairs import running_pair
 
@@ -53,6 +58,27 @@ def test_an_embeddings_endpoint_is_an_encoder() -> None:
         with pytest.raises(InputError, match="the prompt is empty"):
             encoder.encode([" "])
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
+
+
+def test_the_prompts_length_may_stand_beside_its_vector(tmp_path: Path) -> None:
+    encoder = load_encoder("letters+length")
+    rows = encoder.encode(["ab", "ab" * 45])
+    np.testing.assert_allclose(rows[:, :-1], LetterEncoder().encode(["ab", "ab" * 45]))
+    np.testing.assert_allclose(rows[:, -1], [0.17 * (np.log(3) - 4.5), 0.17 * (np.log(91) - 4.5)], rtol=1e-5)
+    np.testing.assert_array_equal(encoder.encode_together(["ab"]), rows[:1])  # type: ignore[union-attr]
+    assert encoder_identity(encoder) != encoder_identity(LetterEncoder())
+    training = [TrainingPrompt("ab" * n, float(n > 20), None, None) for n in range(1, 41)]
+    train_router(encoder, KernelRidge(), training, weak="small", strong="large").save(tmp_path)
+    short, long = PromptRouter.load(tmp_path).score(["ab" * 5, "ab" * 38])  # the letters alone are the same
+    assert short < 0.3 < 0.7 < long
+    check_encoder("bge-small+length")
+    check_encoder("auto+length")
+
+
+@pytest.mark.parametrize("spec", ["embedder@http://127.0.0.1:9/v1+length", "word2vec+length", "+length"])
+def test_the_length_goes_with_encoders_of_the_catalogue(spec: str) -> None:
+    with pytest.raises(InputError):
+        load_encoder(spec)
 
 
 def test_names_that_are_no_encoder() -> None:

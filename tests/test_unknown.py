@@ -171,6 +171,22 @@ def test_what_is_nearer_to_a_training_prompt_or_to_nothing_is_not_unknown(prompt
     assert not trained().route(prompt).unknown
 
 
+def test_prompts_unlike_any_training_prompt_are_unknown_where_the_setting_says(tmp_path: Path) -> None:
+    by_score = trained().route("new thing", threshold=2.0)
+    assert (by_score.role, by_score.unknown, by_score.familiar) == ("weak", False, False)
+    trained(record={"unlike": "unknown"}).save(tmp_path)
+    router = PromptRouter.load(tmp_path, encoder=Directions())
+    made = router.route("new thing", threshold=2.0)
+    assert (made.role, made.unknown, made.familiar, made.stage) == ("strong", True, False, "unknown")
+    assert made.reason.startswith(
+        "unknown: unlike any training prompt, in meaning, length or language; such prompts go"
+    )
+    assert not router.route("sum+++").unknown
+    assert NONE_EQUAL in router.route("poem").reason  # the reason of its own
+    assert router.look_at(["new thing", "sum+++", "poem"]).unknown.tolist() == [True, False, True]
+    assert replace(router, on_unknown="weak").route("new thing", threshold=-1.0).role == "weak"
+
+
 def test_a_saved_router_remembers_and_an_older_one_still_loads(tmp_path: Path) -> None:
     trained(on_unknown="weak").save(tmp_path)
     made = Router.load(tmp_path, encoder=Directions()).route("poem")

@@ -47,7 +47,7 @@ from demur.methods.classifier import Classifier
 from demur.models.allowed import endpoint_names
 from demur.models.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
-from demur.records import Encoder, Entailment, Grader, OnUnknown, Progress, SamplingSettings, no_progress
+from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import method_of, train_routers, with_probabilities
@@ -140,7 +140,7 @@ def train_stage(run: Run) -> PromptRouter:
     remembered = read_unknown(config.folder / UNKNOWN_FILE)
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
     record |= {"answer_lengths": answer_lengths(run)}
-    record |= {"told": told_by(preferences, remembered)}
+    record |= {"told": told_by(preferences, remembered), "unlike": config.router.unlike}
     methods = {name: run.own.methods.get(name, method_of(name, config.router)) for name in config.router.methods}
     routers = train_routers(
         *(preferences, run.encoder, methods),
@@ -314,6 +314,7 @@ def train(
     gate: str = "auto",
     extra_samples: int = 3,
     unknown: OnUnknown = "strong",
+    unlike: OnUnlike = "score",
     k: int | None = None,
     weighting: str = "routellm",
     gamma: float = 10.0,
@@ -326,7 +327,8 @@ def train(
     ``methods``: a list, names separated by commas, or a mapping from new names to scikit-learn classifiers of your own.
     ``encoder``: a name, or an object with ``encode``. ``entailment`` where the labels were made with your own. Objects
     of your own must be given again to whatever loads the router. ``unknown``: where prompts go that are like those
-    whose samples cannot tell. ``allow_endpoints``: see `evaluate`. Raises InputError.
+    whose samples cannot tell; ``unlike``: whether those unlike any training prompt are such prompts.
+    ``allow_endpoints``: see `evaluate`. Raises InputError.
     """
     own = Own(
         encoder=None if isinstance(encoder, str) else encoder,
@@ -336,7 +338,7 @@ def train(
     names = list(methods) if isinstance(methods, Mapping) else list_names(methods)
     spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
-    given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown}
+    given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown, "unlike": unlike}
     given = with_preset(preset, "router", given | {"k": k, "weighting": weighting, "gamma": gamma}, RouterConfig())
     config = replace(load_run(run), router=from_mapping(RouterConfig, given, where="router"))
     allowed = (*endpoint_names((spec,)), *allow_endpoints)

@@ -25,6 +25,7 @@ IntArray = NDArray[np.integer[Any]]
 Role = str
 Side = Literal["weak", "strong"]  # of a pair
 OnUnknown = Literal["strong", "weak", "score"]  # where an unknown prompt goes; score: by its score
+OnUnlike = Literal["score", "unknown"]  # what a prompt unlike any training prompt is; score: like all others
 Winner = Literal["model_a", "model_b", "tie"]
 
 # (premise, hypothesis) pairs -> probabilities of contradiction, neutral, entailment; an (n, 3) array or n triples.

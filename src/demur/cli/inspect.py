@@ -83,9 +83,7 @@ def doctor(
     printing.lines([line for one in found for line in one.lines])
     if write is not None:
         return printing.next_step(f"demur serve --config {write}")
-    free = found[0].priced.startswith("$0 in, $0 out")
-    weak, strong = (endpoint, "MODEL@URL") if free else ("MODEL@URL", endpoint)
-    return printing.next_step(f"demur sample prompts.jsonl --weak {weak} --strong {strong}")
+    return printing.next_step(f"demur sample prompts.jsonl --weak MODEL@URL --strong {endpoint}")
 
 
 def entail(

@@ -7,14 +7,14 @@ Unknown keys and wrong types are errors that name file, key and value. The same 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.config.names import DEFINITION_NAMES as DEFINITION_NAMES
-from demur.config.names import EVERY_METHOD as EVERY_METHOD
-from demur.config.names import METHOD_NAMES as METHOD_NAMES
+from demur.config.kinds import ALL_KINDS, Need, kinds_help, kinds_of, options_of
+from demur.config.kinds import KINDS as KINDS
+from demur.config.kinds import LABEL_SOURCES as LABEL_SOURCES
 from demur.config.presets import filled_in
 from demur.config.test_sets import TestConfig as TestConfig
 from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
@@ -22,7 +22,7 @@ from demur.config.tiers import tier_name as tier_name
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
 from demur.limits import from_mapping, setting
-from demur.records import OnUnknown, SamplingSettings
+from demur.records import OnUnknown, OnUnlike, SamplingSettings
 
 RUN_RECORD = "run.json"
 A_MODEL = (
@@ -32,66 +32,11 @@ A_MODEL = (
 )
 ANYWAY = "Even if the router was not shown to beat random."
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
-Need = Literal["samples", "joint meanings", "belief", "log-probs", "encoder", "gold answers", "file", "judge"]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a kind of labels needs. What its targets are: `demur.labels.from_samples` and `demur.labels.label_run`."""
-
-    needs: frozenset[Need]
-    options: tuple[str, ...] = ()  # of `LabelConfig` that are its own; entailment and rules serve every kind
-    softer: str = ""  # the option that makes soft labels of the same source
-    about: str = ""  # for the command's help
-
-    @classmethod
-    def of(cls, *needs: Need, options: tuple[str, ...] = (), softer: str = "", about: str = "") -> Kind:
-        return cls(frozenset(needs), options, softer, about)
-
-
-_MEASURED = ("definition",)  # of the entropy
-KINDS: Mapping[str, Kind] = {  # by source and kind, as a row of preferences bears them; a source's default first
-    "entropy believed": Kind.of("samples", "joint meanings", "belief", options=_MEASURED),
-    "entropy combined": Kind.of("samples", "joint meanings", "log-probs", options=_MEASURED),
-    "entropy calibrated": Kind.of("samples", options=_MEASURED),
-    "entropy margin": Kind.of("samples", options=_MEASURED),
-    "entropy hard": Kind.of("samples", options=(*_MEASURED, "delta", "tau"), softer="--kind margin"),
-    "entropy auto": Kind.of(
-        *("samples", "joint meanings", "belief", "encoder"), options=_MEASURED, about="chosen label-free"
-    ),
-    "agreement": Kind.of("samples", "joint meanings"),
-    "accuracy hard": Kind.of("samples", "gold answers", softer="--kind soft"),
-    "accuracy soft": Kind.of("samples", "gold answers"),
-    "preference": Kind.of("file", options=("file", "models", "tie_below")),
-    "quality-gap prob": Kind.of("samples", "gold answers"),
-    "quality-gap det": Kind.of("samples", "gold answers", softer="--kind prob"),
-    "quality-gap trans": Kind.of("samples", "gold answers"),
-    "judge": Kind.of("samples", "judge", options=("judge", "max_usd")),
-}
-LABEL_SOURCES = tuple(dict.fromkeys(name.partition(" ")[0] for name in KINDS))
-_ALL_KINDS = tuple(dict.fromkeys(kind for _, _, kind in (name.partition(" ") for name in KINDS) if kind))
-
-
-def kinds_of(source: str) -> tuple[str, ...]:
-    """The kinds of a source's labels, its default first; none for a source that is one kind itself."""
-    return tuple(kind for name, _, kind in (each.partition(" ") for each in KINDS) if name == source and kind)
-
-
-def _kinds_help() -> str:
-    """The kinds of every source that has some, for the command's help."""
-    found = []
-    for source in LABEL_SOURCES:
-        abouts = {kind: KINDS[f"{source} {kind}"].about for kind in kinds_of(source)}
-        shown = [f"{kind} ({about})" if about else kind for kind, about in abouts.items()]
-        found += [f"{source}: {', '.join(shown)}"] if shown else []
-    return f"Kind of label; the first of a source is its default. {'; '.join(found)}."
-
-
-def _options_of(source: str) -> tuple[str, ...]:
-    """Options that belong to a source's kinds alone."""
-    names = (source, *(f"{source} {kind}" for kind in kinds_of(source)))
-    return tuple(dict.fromkeys(option for name in names if name in KINDS for option in KINDS[name].options))
-
+METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
+DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty`, `token_scores`
+    *("rao_blackwell", "discrete", "paper", "paper_length_normalised", "meanings", "eigv", "degree"),
+    *("predictive_entropy", "perplexity", "mars", "lars"),
+)
 
 _NOT_NEGATIVE: dict[str, Any] = {"at_least": 0}
 _FRACTION: dict[str, Any] = {"at_least": 0, "at_most": 1}
@@ -141,7 +86,7 @@ class LabelConfig:
     source: str = field(
         default="entropy", metadata={"help": f"{', '.join(LABEL_SOURCES)}.", "flag": "--from", "choices": LABEL_SOURCES}
     )
-    kind: str | None = field(default=None, metadata={"help": _kinds_help(), "choices": _ALL_KINDS})
+    kind: str | None = field(default=None, metadata={"help": kinds_help(), "choices": ALL_KINDS})
     definition: str = field(
         default="rao_blackwell",
         metadata={"help": "entropy: its definition (docs/run-file.md lists all); discrete without log-probs."}
@@ -198,9 +143,9 @@ def check_label(label: LabelConfig, where: str = "label") -> None:
     if label.source not in LABEL_SOURCES:
         raise InputError(f"{where}: source: {label.source!r} is not one of {', '.join(map(repr, LABEL_SOURCES))}")
     for source in LABEL_SOURCES:
-        for option in _options_of(source) if source != label.source else ():
+        for option in options_of(source) if source != label.source else ():
             if _is_given(label, option):
-                takes = (*(["kind"] if kinds_of(label.source) else []), *_options_of(label.source))
+                takes = (*(["kind"] if kinds_of(label.source) else []), *options_of(label.source))
                 raise InputError(
                     f"{where}: {option} {_as_written(getattr(label, option))} belongs to source {source!r}; "
                     f"source {label.source!r} takes {', '.join((*takes, 'entailment', 'rules'))}"
@@ -251,17 +196,17 @@ class RouterConfig:
     """Which routers are trained, on which embeddings, and which one is saved."""
 
     methods: tuple[str, ...] = field(
-        default=METHOD_NAMES, metadata={"help": f"Comma-separated: {', '.join(EVERY_METHOD)}.", "choices": EVERY_METHOD}
+        default=METHOD_NAMES, metadata={"help": f"Comma-separated: {', '.join(METHOD_NAMES)}.", "choices": METHOD_NAMES}
     )
     serve: str | None = field(
         default=None,
-        metadata={"help": "Method saved as run/router; kernel, or the first of the methods.", "choices": EVERY_METHOD},
+        metadata={"help": "Method saved as run/router; kernel, or the first of the methods.", "choices": METHOD_NAMES},
     )
     encoder: str = field(
         default="auto",
         metadata={
             "help": "auto (bge-small, or multilingual-e5-small for prompts that are not mostly English), their names, "
-            "minilm, or MODEL@BASE_URL of an embeddings endpoint."
+            "minilm, or MODEL@BASE_URL of an embeddings endpoint; +length after a name adds the prompt's length."
         },
     )
     gate: Literal["auto", "on", "off"] = field(
@@ -279,6 +224,13 @@ class RouterConfig:
             "help": "Where unknown prompts go, which resemble ones that could not be labelled: strong, weak, score."
         },
     )
+    unlike: OnUnlike = field(
+        default="score",
+        metadata={
+            "help": "Prompts unlike any training prompt, in meaning, length or language: decided by their score, or "
+            "unknown (they go where unknown says)."
+        },
+    )
     k: int | None = field(
         default=None,
         metadata={"at_least": 1, "help": "knn: neighbours; not given, the root of the number of prompts; paper: 1."},
@@ -293,7 +245,7 @@ class RouterConfig:
     def served(self) -> str:
         """Name of the router that serves. Raises InputError for one that is not trained."""
         if not self.methods:
-            raise InputError(f"router.methods is empty; name at least one of {', '.join(EVERY_METHOD)}")
+            raise InputError(f"router.methods is empty; name at least one of {', '.join(METHOD_NAMES)}")
         if self.serve is None:
             return "kernel" if "kernel" in self.methods else self.methods[0]
         if self.serve not in self.methods:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demur.errors import InputError
 from demur.files import refuse_device, write_whole
-from demur.labels.settled import settled_prompts
+from demur.labels.sample_run import settled_prompts
 from demur.models.endpoint import Endpoint
 from demur.runs.lineage import keep_made
 from demur.runs.preflight import check_training

@@ -23,6 +23,7 @@ from demur.labels.belief import (
 )
 from demur.labels.believed_gain import Choice, choose_targets, halves
 from demur.labels.pair_meanings import PairMeanings, pair_meanings
+from demur.labels.support import support_of
 from demur.labels.sureness import Sureness, calibrated_targets, combined_targets
 from demur.labels.targets import (
     WARNED_SHARE,
@@ -158,6 +159,7 @@ class _Measured:
 
 TARGETS: Mapping[str, Callable[[_Measured, LabelConfig], FloatArray]] = {  # (n,), of every kind that samples make
     "entropy believed": lambda found, _: gain_targets(found.believed_gains),
+    "entropy support": lambda found, _: gain_targets(found.believed_gains),
     "entropy combined": lambda found, _: combined_targets(found.gains, found.weak, found.strong),
     "entropy calibrated": lambda found, _: calibrated_targets(found.weak, found.strong),
     "entropy margin": lambda found, _: margin_targets(found.weak.entropy, found.strong.entropy),
@@ -202,6 +204,11 @@ def label_prompts(
     belief = believe(measured.joint, sides) if "belief" in KINDS[name].needs else None
     measured = replace(measured, belief=belief)
     reasons = _why_unknown(prompts, measured, sides, config, meanings)
+    if belief and name == "entropy support":
+        supported = support_of(prompts, sides[0], sides[1], meanings.entailment)
+        belief, reasons = supported.believed(belief), supported.reasons(reasons)
+        measured = replace(measured, belief=belief)
+        notes.append(supported.sentence)
     told = np.array([not reason for reason in reasons])
     unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
     check_told(unknown, len(prompts))

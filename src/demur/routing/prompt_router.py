@@ -37,6 +37,7 @@ from demur.routing.restoring import restored_method, trained_on
 from demur.routing.tiers import Tiers, restored_tiers
 
 NEIGHBOURS = 3
+UNLIKE = "unlike any training prompt, in meaning, length or language"
 SCORES = "P(strong right and weak wrong), as the samples let one believe"
 
 
@@ -145,6 +146,8 @@ class PromptRouter:
         if len(self.vectors):
             familiar = familiar & self._known.known(prompts)
         untold = self.unknown.reasons(rows, near, self.familiar_similarity) if self.unknown else [""] * len(rows)
+        if self.record.get("unlike") == "unknown":
+            untold = [why or ("" if known else UNLIKE) for why, known in zip(untold, familiar, strict=True)]
         found = self.pair_scores(vectors, prompts)
         if self.tiers is None:
             return Looked(found, np.asarray(familiar), untold)
@@ -202,7 +205,8 @@ class PromptRouter:
             made = replace(made, values=values, reason=f"{made.reason}; {self.tiers.sentence(role, values, used)}")
         if not untold:
             return made
-        like = f"unknown: nearest to a prompt that could not be labelled ({untold})"
+        nearest = f"nearest to a prompt that could not be labelled ({untold})"
+        like = f"unknown: {untold if untold == UNLIKE else nearest}"
         forced = self.forced_role
         if forced is None:
             return replace(made, unknown=True, untold=untold, reason=f"{made.reason}; {like}")
@@ -226,7 +230,7 @@ class PromptRouter:
         *,
         as_asked: bool,
     ) -> Decision:
-        drift = "" if familiar else "; unlike any training prompt, in meaning, length or language: the score is a guess"
+        drift = "" if familiar else f"; {UNLIKE}: the score is a guess"
         sign = ">=" if score >= used else "<"
         shown = apart(score, used)
         basis = "as asked" if as_asked else self._basis

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from demur.config import DEFINITION_NAMES, EVERY_METHOD, RunConfig
+from demur.config import DEFINITION_NAMES, METHOD_NAMES, RunConfig
 from demur.errors import InputError
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
-from demur.models.encoder import LetterEncoder, encoder_names
+from demur.models.encoder import LENGTH, LetterEncoder, encoder_names
 from demur.models.local import parse_model
 from demur.prompts import split_prompts
 from demur.records import Prompt
@@ -24,7 +24,7 @@ def check_run(config: RunConfig) -> None:
     check_pair(config)
     _check_known("label.definition", config.label.definition, DEFINITION_NAMES)
     for method in config.router.methods:
-        _check_known("router.methods", method, EVERY_METHOD)
+        _check_known("router.methods", method, METHOD_NAMES)
     _check_known("router.serve", config.router.served, config.router.methods)
     check_encoder(config.router.encoder)
     check_entailment(config.label.entailment)
@@ -43,11 +43,12 @@ def check_training(prompts: Sequence[Prompt], test_share: float) -> None:
 
 def check_encoder(spec: str) -> None:
     """Raise InputError for what `demur.models.encoder.load_encoder` would refuse."""
-    if "@" in spec:
+    name = spec.removesuffix(LENGTH)
+    if "@" in spec and name == spec:
         parse_model(spec)
-    elif spec in (AUTO, LetterEncoder.identity):
+    elif name in (AUTO, LetterEncoder.identity):
         return
-    elif not is_known(spec) or model(spec).task != "encoder":
+    elif not is_known(name) or model(name).task != "encoder":
         raise InputError(f"router.encoder is {spec!r}; use {', '.join((AUTO, *encoder_names()))}, or MODEL@BASE_URL")
 
 

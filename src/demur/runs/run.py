@@ -21,7 +21,7 @@ from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.stated import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
 from demur.models.allowed import AllowedEndpoints, run_endpoints
-from demur.models.encoder import CachedEncoder, load_encoder
+from demur.models.encoder import LENGTH, CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
 from demur.runs.lock import locked
@@ -222,7 +222,7 @@ class Run:
     def encoder_name(self) -> str:
         """The encoder that the run names, or the one for its prompts' languages."""
         named = self.config.router.encoder
-        return self.languages.encoder if named == AUTO else named
+        return named.replace(AUTO, self.languages.encoder) if named.removesuffix(LENGTH) == AUTO else named
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -22,7 +22,7 @@ import numpy as np
 from demur.errors import ArtifactError, DemurError
 from demur.gate.router import Router
 from demur.meaning.clusters import meaning_clusters
-from demur.models.encoder import LetterEncoder, OnnxEncoder
+from demur.models.encoder import runs_here
 from demur.records import IntArray, Role, Sample
 from demur.routing.known_prompts import Looked
 from demur.routing.prompt_router import Decision, PromptRouter
@@ -121,9 +121,7 @@ class Decider:
         """Whether the only prompt that waits is decided in the loop. An encoder behind a network never is."""
         if self._busy or len(self._waiting) > 1 or len(text) > SHORT_CHARACTERS or not self.alone():
             return False
-        return self._last <= QUICK_SECONDS and isinstance(
-            self.router.prompt_router.encoder, OnnxEncoder | LetterEncoder
-        )
+        return self._last <= QUICK_SECONDS and runs_here(self.router.prompt_router.encoder)
 
     def _decide_here(self) -> None:
         router, batch = self.router.prompt_router, [self._waiting.popleft()]
