@@ -158,3 +158,67 @@ def test_what_is_not_in_the_file_is_not_probed(tmp_path: Path) -> None:
     (tmp_path / "empty.toml").write_text("port = 1\n")
     with pytest.raises(InputError, match=r"no table \[weak\] or \[strong\]"):
         write_abilities(tmp_path / "empty.toml")
+
+
+# -- members that an endpoint refuses or calls otherwise -------------------------------------------------------------
+
+
+@asynccontextmanager
+async def picky(*, longest: str, refused: tuple[str, ...] = (), ignores: str = "") -> AsyncIterator[str]:
+    """An endpoint that knows the longest answer by one name, refuses or ignores the other, and refuses some members."""
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        if body == {}:
+            return web.json_response({"error": {"message": "model is missing"}}, status=400)
+        other = ({"max_tokens", "max_completion_tokens"} - {longest}).pop()
+        for name in (*refused, *([other] if ignores != other else [])):
+            if name in body:
+                said = f"Unsupported parameter: '{name}' is not supported with this model."
+                return web.json_response({"error": {"message": said, "param": name}}, status=400)
+        count = min(body.get(longest, 99), 40)
+        choice = {"message": {"content": "red " * count}, "finish_reason": "stop"}
+        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": count}})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("longest", "ignores", "rename"),
+    [
+        ("max_completion_tokens", "", {"max_tokens": "max_completion_tokens"}),
+        ("max_tokens", "", {"max_completion_tokens": "max_tokens"}),
+        ("max_tokens", "max_completion_tokens", {"max_completion_tokens": "max_tokens"}),  # it answers at length
+    ],
+)
+async def test_doctor_writes_what_an_endpoint_refuses_or_calls_otherwise(
+    tmp_path: Path, longest: str, ignores: str, rename: dict[str, str]
+) -> None:
+    file = tmp_path / "gateway.toml"
+    async with picky(longest=longest, ignores=ignores, refused=("temperature", "seed")) as url:
+        file.write_text(
+            f'[weak]\nmodel = "m"\nbase_url = "{url}"\ndrop = ["user"]\n[strong]\nmodel = "x"\nbase_url = "{url}"\n'
+        )
+        found = await asyncio.to_thread(write_abilities, file, f"m@{url}")
+    written = read_settings(file).weak
+    assert written is not None
+    assert written.drop == ("user", "temperature", "seed")
+    assert written.rename == rename
+    lines = found[0].lines
+    assert "  refuses     temperature, seed: the gateway leaves it out (drop)" in lines
+    assert any(line.startswith("  takes ") for line in lines)
+
+
+async def test_doctor_writes_nothing_of_an_endpoint_that_takes_all(tmp_path: Path) -> None:
+    async with endpoint(can=True, spoken=("/chat/completions",), window={}) as url:
+        found = await asyncio.to_thread(doctor, f"m@{url}")
+    assert not found.abilities.drop
+    assert not found.abilities.rename

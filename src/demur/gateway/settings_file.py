@@ -24,6 +24,8 @@ _KEYS = frozenset(one.name for one in fields(ModelConfig))
 def served_models(file: str | Path) -> dict[Role, ModelConfig]:
     """The models that a settings file names in [weak] and [strong]; raises InputError without any."""
     values = _read(Path(file))
+    if "models" in values:
+        raise InputError(f"{file}: --write is of [weak] and [strong]; probe each of [[models]]: demur doctor MODEL@URL")
     tables = {role: values[role] for role in ROLES if isinstance(values.get(role), dict)}
     if not tables:
         raise InputError(f"{file}: no table [weak] or [strong]; name the models there, as docs/gateway.md shows")
@@ -43,8 +45,19 @@ def write_abilities(file: str | Path, only: str | None = None) -> list[EndpointR
         if not models:
             raise InputError(f"{file}: neither [weak] nor [strong] is {only}; nothing is written")
     found = {role: doctor(model) for role, model in models.items()}
-    write_settings(file, {role: report.abilities.settings for role, report in found.items()})
+    there = _read(Path(file))
+    write_settings(file, {role: beside(there[role], report.abilities.settings) for role, report in found.items()})
     return list(found.values())
+
+
+def beside(there: Mapping[str, Any], found: Mapping[str, object]) -> dict[str, object]:
+    """What was found, with what the table drops and renames already."""
+    keys = dict(found)
+    if isinstance(found.get("drop"), list):
+        keys["drop"] = list(dict.fromkeys([*there.get("drop", []), *found["drop"]]))  # type: ignore[misc]
+    if isinstance(found.get("rename"), dict):
+        keys["rename"] = {**there.get("rename", {}), **found["rename"]}  # type: ignore[dict-item]
+    return keys
 
 
 def _place(model: ModelConfig) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -36,6 +36,10 @@ _NEEDS: Mapping[str, dict[str, Any]] = {
     },
 }
 _PLAIN: dict[str, Any] = {"messages": [{"role": "user", "content": _ASK}], "max_tokens": 1}
+FEW_TOKENS = 16
+_COUNT = [{"role": "user", "content": "Count from 1 to 40 in words."}]
+_LONGEST = ("max_tokens", "max_completion_tokens")  # names of the longest answer, in tokens
+_SENT: Mapping[str, Any] = {"temperature": 0.5, "top_p": 0.5, "stop": ["zzz"], "seed": 1}  # that clients often send
 _Reply = tuple[int, bytes]  # status and body
 _REFUSALS = frozenset({400, 415, 422, 500, 501})
 _CONTEXTS = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
@@ -50,6 +54,8 @@ class EndpointAbilities:
     tools: bool | None = None
     json_schema: bool | None = None
     context_tokens: int | None = None  # of one request with its answer
+    drop: tuple[str, ...] = ()  # members that clients send and it refuses
+    rename: Mapping[str, str] = field(default_factory=dict)  # and those that it takes under another name
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -60,6 +66,8 @@ class EndpointAbilities:
             f"  {'speaks':<11} {', '.join(self.speaks) or 'none of the APIs that demur knows'}",
             *(f"  {name:<11} {words[getattr(self, name)]}" for name in ("images", "tools", "json_schema")),
             f"  {'context':<11} {context}",
+            *([f"  {'refuses':<11} {', '.join(self.drop)}: the gateway leaves it out (drop)"] if self.drop else []),
+            *(f"  {'takes':<11} {new} in place of {old} (rename)" for old, new in self.rename.items()),
         )
 
     @property
@@ -67,7 +75,9 @@ class EndpointAbilities:
         """What is known, as the gateway's settings have it."""
         found: dict[str, object] = {"speaks": list(self.speaks)} if self.speaks else {}
         rest = {name: getattr(self, name) for name in ("images", "tools", "json_schema", "context_tokens")}
-        return found | {name: value for name, value in rest.items() if value is not None}
+        fitted = {"drop": list(self.drop), "rename": dict(self.rename)}
+        known = {name: value for name, value in rest.items() if value is not None}
+        return found | known | {name: value for name, value in fitted.items() if value}
 
 
 async def probe_abilities(endpoint: Endpoint, fit: Callable[[Mapping[str, Any]], dict[str, Any]]) -> EndpointAbilities:
@@ -78,7 +88,39 @@ async def probe_abilities(endpoint: Endpoint, fit: Callable[[Mapping[str, Any]],
         plain = await _ask(session, endpoint, fit(_PLAIN)) if "chat" in spoken else None
         asked = _NEEDS if plain and plain[0] == 200 else {}  # else a refusal would say nothing
         found = {name: _can(name, await _ask(session, endpoint, fit(need))) for name, need in asked.items()}
-        return EndpointAbilities(tuple(spoken), **found, context_tokens=await _context(session, endpoint))
+        context = await _context(session, endpoint)
+        if not asked:
+            return EndpointAbilities(tuple(spoken), context_tokens=context)
+        rename = await _renamed(session, endpoint)
+        drop = [name for name in _SENT if await _refuses(session, endpoint, name, rename)]
+        return EndpointAbilities(tuple(spoken), **found, context_tokens=context, drop=tuple(drop), rename=rename)
+
+
+async def _renamed(session: aiohttp.ClientSession, endpoint: Endpoint) -> dict[str, str]:
+    """Which of the two names of the longest answer it refuses, or does not heed, where it takes the other one."""
+    heeds = {name: await _heeds(session, endpoint, name) for name in _LONGEST}
+    return {
+        name: other for name, other in zip(_LONGEST, _LONGEST[::-1], strict=True) if heeds[other] and not heeds[name]
+    }
+
+
+async def _heeds(session: aiohttp.ClientSession, endpoint: Endpoint, name: str) -> bool:
+    """Whether an answer is no longer than a member of this name says."""
+    reply = await _ask(session, endpoint, {"messages": _COUNT, name: FEW_TOKENS})
+    if reply is None or reply[0] != 200:
+        return False
+    try:
+        counted = json.loads(reply[1])["usage"]["completion_tokens"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return True  # it took the member, and does not count
+    return not isinstance(counted, int) or counted <= FEW_TOKENS
+
+
+async def _refuses(session: aiohttp.ClientSession, endpoint: Endpoint, name: str, rename: Mapping[str, str]) -> bool:
+    """Whether it refuses a request for this member, which it answers without it."""
+    longest = rename.get(_LONGEST[0], _LONGEST[0])
+    reply = await _ask(session, endpoint, {"messages": _COUNT, longest: FEW_TOKENS, name: _SENT[name]})
+    return reply is not None and reply[0] in (400, 422) and name.encode() in reply[1]
 
 
 async def _speaks(session: aiohttp.ClientSession, endpoint: Endpoint, api: Api) -> bool:
