@@ -1,38 +1,59 @@
-"""Learning from traffic on the demo's two local models: from always-strong to a router that was learned, and served.
+"""Learning from traffic on the demo's two local models: from always-strong to a router that was learned, and serves.
 
-`make live` runs it: a gateway without a router is asked the questions that come with demur, `demur learn` works beside
-it, and what it says is printed as it changes. At the end a few questions are asked again, and who answers is shown.
+`make live` runs it: a gateway without a router is asked the questions of `live_questions`, `demur learn` works beside
+it, and what it says is printed as it changes: candidates that are not told from random yet, one that is, its trial on
+half of the questions, its promotion. Then other questions are asked again, and who answers is shown. Clients send plain
+completions of a template with examples, since the small model keeps answers short only then, and the learner samples
+as they ask. With ``--picture`` the dashboard is kept as a picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from environment import describe
+from live_questions import questions
 
 PORT = 8341
-SYSTEM = "Answer with the shortest possible answer, without a sentence."
+TEMPLATE = """Question: What is the capital of Italy?
+Answer: Rome
+Question: How many legs do three dogs have?
+Answer: 12
+Question: What is the opposite of black?
+Answer: white
+Question: {prompt}
+Answer:"""
 SETTINGS = f"""
 port = {PORT}
 [learn]
-every = 25
-every_seconds = 5.0
-max_tokens = 16
-system = "{SYSTEM}"
+samples = 3
+every = 40
+every_seconds = 3.0
+max_tokens = 12
+chat = false
+template = {json.dumps(TEMPLATE)}
+stop = ["\\n"]
+canary = 0.5
+canary_requests = 10
+canary_seconds = 10.0
 """
-ASKED_AGAIN = ("In which country is the city of Venice?", "What is 17 times 23?", "Who wrote The Brothers Karamazov?")
+ASKED_LAST = 20  # questions that are asked again at the end
+LEARNED_FROM = 240  # questions at most; the rest is asked while a router is on trial
 
 
 @contextmanager
@@ -51,14 +72,13 @@ def learning_gateway(folder: Path) -> Iterator[None]:
 
 def ask(question: str) -> tuple[str, str]:
     """The model that answered, and its answer."""
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
-    body = {"model": "demur", "messages": messages, "max_tokens": 16, "temperature": 0}
-    found = fetch(f"http://127.0.0.1:{PORT}/v1/chat/completions", json.dumps(body).encode())
-    return found["model"], " ".join(found["choices"][0]["message"]["content"].split())
+    body = {"model": "demur", "prompt": TEMPLATE.replace("{prompt}", question), "max_tokens": 12, "stop": ["\n"]}
+    found = fetch(f"http://127.0.0.1:{PORT}/v1/completions", json.dumps(body).encode(), {"x-demur-text": question})
+    return found["model"], " ".join(found["choices"][0]["text"].split())
 
 
-def fetch(url: str, body: bytes | None = None) -> Any:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+def fetch(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} | (headers or {}))
     with urllib.request.urlopen(request, timeout=300) as answer:
         return json.load(answer)
 
@@ -75,6 +95,22 @@ def wait_for_gateway(seconds: float) -> None:
             time.sleep(1)
 
 
+class Traffic(threading.Thread):
+    """Questions, one after another, until it is told to stop; after the first ones slowly."""
+
+    def __init__(self, asked: Sequence[str]) -> None:
+        super().__init__(daemon=True)
+        self.asked, self.ended = asked, threading.Event()
+        self.models: list[str] = []
+
+    def run(self) -> None:
+        """Ask them."""
+        for question in self.asked:
+            if self.ended.wait(0.0 if len(self.models) < LEARNED_FROM else 1.0):
+                return
+            self.models.append(ask(question)[0])
+
+
 def follow(until: float) -> str:
     """Print what learning says as it changes, until a learned router serves or time is up; returns the last of it."""
     said = ""
@@ -89,23 +125,55 @@ def follow(until: float) -> str:
     return said
 
 
+async def take_picture(file: Path) -> None:
+    """The dashboard's learning curve as a picture."""
+    from playwright.async_api import async_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": 900, "height": 900})
+        await page.goto(f"http://127.0.0.1:{PORT + 1000}/")
+        await page.wait_for_selector("#curve_chart canvas")
+        await page.wait_for_timeout(3000)
+        for section in ("over_time", "filters"):
+            await page.evaluate(f"document.getElementById('{section}').style.display = 'none'")
+        box = await page.locator("#curve").bounding_box()
+        height = box["y"] + box["height"] + 8 if box else 600
+        await page.screenshot(path=file, clip={"x": 0, "y": 0, "width": 900, "height": height})
+        await browser.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="after which it ends in any case")
+    parser.add_argument("--picture", type=Path, help="file for a picture of the dashboard")
     options = parser.parse_args()
     print(describe(), flush=True)
-    begun = time.monotonic()
-    lines = (files("demur") / "data" / "demo_questions.jsonl").read_text(encoding="utf-8").splitlines()
-    questions = [json.loads(line)["prompt"] for line in lines]
+    begun, every = time.monotonic(), questions()
     with tempfile.TemporaryDirectory() as folder, learning_gateway(Path(folder)):
         wait_for_gateway(300)
-        models = [ask(question)[0] for question in questions]
-        print(f"{len(questions)} questions asked; who answered them: {sorted(set(models))}", flush=True)
+        traffic = Traffic(every[:-ASKED_LAST])
+        traffic.start()
         said = follow(begun + options.seconds)
+        traffic.ended.set()
+        traffic.join()
+        print(f"{len(traffic.models)} questions asked; who answered them: {dict(Counter(traffic.models))}", flush=True)
+        print(f"{time.monotonic() - begun:.0f} s until here; {ASKED_LAST} other questions:")
         time.sleep(3)  # the gateway looks for a promoted router every second
-        for question in ASKED_AGAIN:
+        for question in every[-ASKED_LAST:]:
             model, answer = ask(question)
-            print(f"  {question} -> {model}: {answer}")
+            print(f"  {model}: {question} {answer}")
+        if options.picture:
+            asyncio.run(take_picture(options.picture))
+        versions = subprocess.run(
+            [sys.executable, "-m", "demur", "routers", "--quiet"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(versions.stdout.rstrip())
         print(f"{time.monotonic() - begun:.0f} s in all; {said}")
 
 

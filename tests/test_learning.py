@@ -30,6 +30,7 @@ from demur.learning.promotion import compare
 from demur.learning.round import learn_round, watched
 from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
+from demur.models.encoder import LetterEncoder
 from demur.testing import FakeEndpoint, fake_endpoint
 from gateways import EASY, RECORD, gateway, save_router
 
@@ -355,3 +356,28 @@ async def test_models_that_never_differ_promote_nothing_and_the_status_says_why(
             status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
     assert status.serving is None
     assert "nothing to learn" in status.said
+
+
+async def test_without_a_named_encoder_the_prompts_languages_choose_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+
+    def load(name: str, **more: Any) -> LetterEncoder:
+        named.append(name)
+        return LetterEncoder()
+
+    for module in ("demur.learning.round", "demur.runs.run"):
+        monkeypatch.setattr(f"{module}.load_encoder", load)
+    async with fake_endpoint(weak_answer) as weak, fake_endpoint(lambda prompt, seed: "right") as strong:
+        settings = settings_of(tmp_path, weak, strong)
+        assert settings.learn is not None
+        settings = replace(settings, learn=replace(settings.learn, encoder="auto", every=5))
+        german = (
+            "Wie heißt die Hauptstadt von Frankreich, und wer lebt dort?",
+            "Wer schrieb den Faust?",
+        )
+        write_records(tmp_path / "ledger.sqlite", *({"prompt": text, "at": NOW + i} for i, text in enumerate(german)))
+        status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
+    assert status.sampled == 2
+    assert set(named) == {"multilingual-e5-small"}

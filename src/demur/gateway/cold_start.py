@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +25,16 @@ SERVING, CANARY = "serving", "canary"
 STATUS = "status.json"  # in a learning folder: how far learning is
 
 
-def learning_sentence(settings: GatewaySettings) -> str:
-    """How far learning is, as its last round said; empty where nothing is learned, or nothing said yet."""
+def learning_status(settings: GatewaySettings) -> tuple[str, list[Any]]:
+    """How far learning is, as its last round said: in words, and of every version (prompts, believed gain beyond random
+    order, its interval, promoted). Empty where nothing is learned, or nothing said yet."""
     if settings.learn is None:
-        return ""
+        return "", []
     try:
         found = json.loads((Path(settings.learn.folder) / STATUS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
-    return str(found.get("sentence", "")) if isinstance(found, dict) else ""
+        return "", []
+    return (str(found.get("sentence", "")), list(found.get("curve", []))) if isinstance(found, dict) else ("", [])
 
 
 def router_in_force(settings: GatewaySettings) -> str | None:

@@ -27,15 +27,18 @@ from demur.gateway.ledger.learning_cost import charge_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.learning.choice import choose
 from demur.learning.comparing import compare_with_serving, doubt_canary, moved_threshold
+from demur.learning.promotion import compare
 from demur.learning.shadow import sample_shadow, spent_on_samples
 from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
 from demur.learning.trial import begin, watch_canary
-from demur.learning.versions import Version, canary, keep_version, next_number, serving
+from demur.learning.versions import Version, canary, keep_version, next_number, serving, versions
 from demur.limits import from_mapping
+from demur.meaning.rules.known_languages import AUTO, KnownLanguages
 from demur.measure.watched_promise import WatchedPromise
 from demur.methods.estimator import unit_rows
+from demur.models.encoder import CachedEncoder, load_encoder
 from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
-from demur.records import Progress, SamplingSettings, no_progress
+from demur.records import Encoder, Progress, SamplingSettings, no_progress
 from demur.runs.run import Run, open_run
 from demur.sampling.pair import check_pair
 
@@ -152,8 +155,9 @@ def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: Stat
     fresh = [one for one in served if one.id not in known and (one.answer or learn.shadow == "both")]
     wanted = round(learn.share_of_traffic * len(fresh))
     if wanted:
+        encoder = _encoder(run, learn, [one.prompt for one in (*taken, *fresh)])
         seen, learned = (
-            unit_rows(np.asarray(run.encoder.encode([one.prompt for one in each]), dtype=np.float32))
+            unit_rows(np.asarray(encoder.encode([one.prompt for one in each]), dtype=np.float32))
             if each
             else np.empty((0, 0), dtype=np.float32)
             for each in (fresh, taken[-LARGEST_CHOICE:])
@@ -165,6 +169,12 @@ def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: Stat
     state = replace(state, until=until, seen=state.seen + len(fresh))
     _write_state(folder, state)
     return taken, state
+
+
+def _encoder(run: Run, learn: LearnSettings, texts: Sequence[str]) -> Encoder:
+    """The encoder for these texts, through the store: the run's own prompts are not written yet."""
+    name = KnownLanguages.of(texts).encoder if learn.encoder == AUTO else learn.encoder
+    return CachedEncoder(load_encoder(name, progress=run.progress), run.store)
 
 
 def _sample(
@@ -197,9 +207,10 @@ def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tup
     calibration = calibrate_stage(run, gated)
     found = compare_with_serving(folder, candidate, labels, settings.endpoints)
     number = next_number(folder)
+    alone = compare(candidate.training_scores, None, np.array([2 * row.target - 1 for row in labels.preferences]))
     version = Version(
         *(number, now, len(labels.preferences), False, found.sentence),
-        *(calibration.threshold, calibration.strong_share),
+        *(calibration.threshold, calibration.strong_share, alone.gain, alone.low, alone.high),
     )
     keep_version(folder, run.config.served_router, version)
     if found.better:
@@ -236,7 +247,8 @@ def _tell(settings: GatewaySettings, state: State, sampled: int, usd: float, sai
     folder = Path(learn.folder)
     promised = watched(losses(settings.ledger), learn.missed_at_most)
     found = Status(at, state.seen, sampled, state.told, serving(folder), usd, said, promised)
-    write_whole(folder / STATUS, json.dumps(asdict(found) | {"sentence": found.sentence}) + "\n")
+    curve = [[one.prompts, one.gain, one.low, one.high, one.promoted] for one in versions(folder) if one.high]
+    write_whole(folder / STATUS, json.dumps(asdict(found) | {"sentence": found.sentence, "curve": curve}) + "\n")
     return found
 
 

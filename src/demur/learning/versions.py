@@ -32,6 +32,10 @@ class Version:
     why: str  # what it reached beside the router that was in force
     threshold: float
     strong_share: float
+    # Believed gain per prompt beyond random order, on the prompts that it learned from, and its interval.
+    gain: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
 
     def line(self, serving: bool, canary: bool = False) -> str:
         """The version as one line."""

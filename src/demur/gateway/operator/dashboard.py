@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demur.gateway.cold_start import learning_sentence
+from demur.gateway.cold_start import learning_status
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.series import series
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
@@ -86,9 +86,11 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     own_up = gateway.gauges().up
     hours = [Hour(map_file(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
     recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
+    said, curve = learning_status(gateway.settings)
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
         "threshold": gateway.decider.router.threshold,
-        "learning": learning_sentence(gateway.settings),
+        "learning": said,
+        "curve": curve,
         "target": gateway.target.sentence if gateway.target else "",
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),

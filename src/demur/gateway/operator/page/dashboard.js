@@ -63,6 +63,21 @@ function drawCharts() {
     if (drawn[id]) drawn[id].setData(data); else drawn[id] = new uPlot(options(chart, place.clientWidth), data, place);
   }
 }
+let curve = null, curveDrawn = "";
+function showCurve(points) {
+  $("curve").hidden = !points.length;
+  const wanted = JSON.stringify([points, colour("weak"), innerWidth]);
+  if (!points.length || wanted === curveDrawn) return;
+  curveDrawn = wanted;
+  const place = $("curve_chart"), axis = { stroke: colour("faint"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
+  const line = (name, ink, width, dash) => ({ label: name, stroke: colour(ink), width, dash, points: { show: !dash, size: 7 }, value: (u, x) => x === null || x === undefined ? "" : x.toFixed(4) });
+  const promoted = points.filter(p => p[4]).length, last = points[points.length - 1];
+  place.setAttribute("aria-label", points.length + " versions were tried, " + promoted + " promoted; the last, of " + last[0] + " prompts: " + last[1].toFixed(4) + ", from " + last[2].toFixed(4) + " to " + last[3].toFixed(4));
+  if (curve) curve.destroy();
+  curve = new uPlot({ width: place.clientWidth, height: 220, scales: { x: { time: false } }, legend: { live: false }, cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0],
+    series: [{ label: "prompts" }, line("gain", "weak", 2), line("lower end", "none", 1, [3, 3]), line("upper end", "none", 1, [3, 3]), { ...line("promoted", "strong", 0), points: { show: true, size: 11, fill: colour("strong") } }],
+    axes: [{ ...axis, size: 32 }, { ...axis, size: 64 }] }, [...[0, 1, 2, 3].map(i => points.map(p => p[i])), points.map(p => p[4] ? p[1] : null)], place);
+}
 function redraw() { for (const id in drawn) { drawn[id].destroy(); delete drawn[id]; } if (series) drawCharts(); }
 for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", redraw);
 let width = innerWidth;
@@ -170,6 +185,7 @@ async function refresh(changed) {
   for (const [stage, values] of Object.entries(stats.latency_ms)) { const row = latency.insertRow(); cell(row, stage.replace("_", " ")); (values || ["–", "–", "–"]).forEach(v => cell(row, values ? v.toFixed(2) : v, "n")); }
   $("target").textContent = stats.target ? stats.target[0].toUpperCase() + stats.target.slice(1) + "." : "";
   $("learning").textContent = stats.learning ? "Learning: " + stats.learning + "." : "";
+  showCurve(stats.curve || []);
   draw();
 }
 $("filters").addEventListener("change", () => refresh(true));
