@@ -203,6 +203,7 @@ async def running(
     sockets = sockets or _bind(settings)
     async with AsyncExitStack() as stack:
         stack.callback(_close, [sockets])
+        held = learned_files(settings)  # before they are read: what is promoted meanwhile is taken over, too
         router = await asyncio.to_thread(usable_router, settings, starting=True)
         gateway = await _gateway(settings, router, stack, board)
         gateway.read_again = read_again
@@ -225,7 +226,7 @@ async def running(
             stack.push_async_callback(listener.close)
         stack.push_async_callback(_drain, gateway, listeners)
         if settings.learn:
-            followed = asyncio.ensure_future(_follow_promotions(gateway))
+            followed = asyncio.ensure_future(_follow_promotions(gateway, held))
             stack.callback(followed.cancel)
         yield gateway, *_addresses(settings, sockets)
 
@@ -373,9 +374,8 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     return upstream
 
 
-async def _follow_promotions(gateway: Gateway) -> None:
-    """Take over every router that learning promotes, as soon as it serves."""
-    held = learned_files(gateway.settings)
+async def _follow_promotions(gateway: Gateway, held: tuple[str, str]) -> None:
+    """Take over every router that learning promotes or tries, as soon as it does; ``held``: those in use."""
     while True:
         await asyncio.sleep(FOLLOWED_SECONDS)
         found = learned_files(gateway.settings)

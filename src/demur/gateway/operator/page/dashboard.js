@@ -72,7 +72,7 @@ function showCurve(points) {
   const place = $("curve_chart"), axis = { stroke: colour("faint"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
   const line = (name, ink, width, dash) => ({ label: name, stroke: colour(ink), width, dash, points: { show: !dash, size: 7 }, value: (u, x) => x === null || x === undefined ? "" : x.toFixed(4) });
   const promoted = points.filter(p => p[4]).length, last = points[points.length - 1];
-  place.setAttribute("aria-label", points.length + " versions were tried, " + promoted + " promoted; the last, of " + last[0] + " prompts: " + last[1].toFixed(4) + ", from " + last[2].toFixed(4) + " to " + last[3].toFixed(4));
+  place.setAttribute("aria-label", "Learning curve: " + points.length + " versions were tried, " + promoted + " promoted; the last, of " + last[0] + " prompts: " + last[1].toFixed(4) + ", from " + last[2].toFixed(4) + " to " + last[3].toFixed(4));
   if (curve) curve.destroy();
   curve = new uPlot({ width: place.clientWidth, height: 220, scales: { x: { time: false } }, legend: { live: false }, cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0],
     series: [{ label: "prompts" }, line("gain", "weak", 2), line("lower end", "none", 1, [3, 3]), line("upper end", "none", 1, [3, 3]), { ...line("promoted", "strong", 0), points: { show: true, size: 11, fill: colour("strong") } }],
