@@ -151,6 +151,14 @@ async def test_samples_stand_in_the_ledger_as_a_line_of_their_own_once(tmp_path:
     assert sum(one.usd for one in bills(settings.ledger, by="day", since=0.0)) == pytest.approx(first.usd_today)
 
 
+async def test_the_learning_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    async with fake_endpoint(weak_answer) as weak, fake_endpoint(lambda prompt, seed: "right") as strong:
+        settings = settings_of(tmp_path, weak, strong)
+        write_records(tmp_path / "ledger.sqlite", served(0))
+        await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
+    assert (tmp_path / "learn").stat().st_mode & 0o777 == 0o700
+
+
 # -- erasing -----------------------------------------------------------------------------------------------------------
 
 

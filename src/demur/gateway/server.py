@@ -44,6 +44,7 @@ from demur.limits import from_mapping
 from demur.models.allowed import AllowedEndpoints
 from demur.models.endpoint import Endpoint, authorization, is_loopback
 from demur.models.local import endpoint_of, running_endpoint
+from demur.models.prices import PRIVATE
 from demur.records import Role
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.recorded_models import recorded_model
@@ -240,6 +241,10 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         print(f"demur: {router.prompt_router.other_pair}; {advice}", file=sys.stderr)
     roles = roles_of(settings, router.prompt_router)
     upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in roles}
+    if (settings.learn or settings.target) and (board is None or board.first):
+        for one in upstreams.values():
+            if one.price and one.price.source == PRIVATE:
+                print(f"demur: {one.endpoint.model}: {PRIVATE}", file=sys.stderr)
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced(upstreams.values()))
     admission = Admission(keys, board.buckets.take, board.accounts) if board else Admission(keys)

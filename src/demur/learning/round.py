@@ -91,6 +91,8 @@ def learn_round(
     """Do one round; returns how far learning is. Raises InputError for settings with which it cannot be done."""
     learn = settings.learn or LearnSettings()
     folder, config = Path(learn.folder), learning_run(settings, learn)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # prompts and answers stand in it
     state = _read_state(folder)
     with open_run(config, progress=progress) as run:
         run.lock("learn")

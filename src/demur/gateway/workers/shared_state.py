@@ -170,6 +170,11 @@ class Board:
         self.lessons = SharedLessons(folder / "abilities")
         self._beats = beats_of(folder)
 
+    @property
+    def first(self) -> bool:
+        """Is this the worker that says what all of them would say?"""
+        return self._number == 0
+
     def hour_file(self) -> Path:
         """The file of this worker's last hour."""
         return self.folder / f"{self._number}.hour"
