@@ -41,7 +41,7 @@ Answer:"""
 SETTINGS = f"""
 port = {PORT}
 [learn]
-samples = 3
+samples = 2
 every = 40
 every_seconds = 3.0
 max_tokens = 12

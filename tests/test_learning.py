@@ -329,6 +329,19 @@ async def test_a_gateway_without_a_router_learns_one_from_its_traffic_and_serves
         assert chat == []  # nothing is paid for twice
 
 
+async def test_prompts_of_one_moment_are_all_seen_though_a_round_takes_no_more_than_a_refit_waits_for(
+    tmp_path: Path,
+) -> None:
+    async with fake_endpoint(weak_answer) as weak, fake_endpoint(lambda prompt, seed: "right") as strong:
+        settings = settings_of(tmp_path, weak, strong)
+        assert settings.learn is not None
+        settings = replace(settings, learn=replace(settings.learn, every=2))
+        write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i), "at": NOW} for i in range(5)))
+        for _ in range(2):
+            status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
+    assert status.seen == 5
+
+
 async def test_the_days_budget_ends_sampling_and_the_next_day_goes_on(tmp_path: Path) -> None:
     async with fake_endpoint(weak_answer) as weak, fake_endpoint(lambda prompt, seed: "right") as strong:
         settings = settings_of(tmp_path, weak, strong)

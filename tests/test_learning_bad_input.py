@@ -220,7 +220,7 @@ async def test_kills_at_any_moment_lose_no_paid_sample_and_leave_no_promotion_ha
     random, kills = np.random.default_rng(0), 0
     async with fake_endpoint(weak_answer) as weak, fake_endpoint(right) as strong:
         settings = settings_of(tmp_path, weak, strong)
-        write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i)} for i in range(80)))
+        write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i), "at": NOW + i} for i in range(80)))
         file = tmp_path / "settings.json"
         file.write_text(json.dumps(asdict(settings)))
         stored = 0

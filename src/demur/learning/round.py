@@ -153,7 +153,8 @@ def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: Stat
     taken = taken_prompts(folder)
     known = {one.id for one in taken}
     served = seen_prompts(settings.ledger, learn, state.until) if Path(settings.ledger).exists() else []
-    served = served[: round(learn.every / max(learn.share_of_traffic, 1 / LARGEST_CHOICE))]  # the rest in later rounds
+    first = served[: round(learn.every / max(learn.share_of_traffic, 1 / LARGEST_CHOICE))]  # the rest in later rounds
+    served = [one for one in served if first and one.at <= first[-1].at]  # with those of the same moment
     fresh = [one for one in served if one.id not in known and (one.answer or learn.shadow == "both")]
     wanted = round(learn.share_of_traffic * len(fresh))
     if wanted:
