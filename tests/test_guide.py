@@ -21,7 +21,7 @@ from demur.config import ModelConfig, RunConfig
 from demur.models.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
-from demur.runs.steps import next_command, steps_of
+from demur.runs.steps import next_command, serve_command, steps_of
 from pairs import Pair, running_pair, write_questions
 
 RUNNER = CliRunner()
@@ -194,6 +194,12 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
     told = SamplingSettings(system="Be brief.")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path), sampling=told).save()
     assert steps_of(tmp_path)[-1].command.endswith(f"{asked} --as-labelled")
+    (tmp_path / "router").mkdir()
+    for low, said in ((0.01, ""), (-0.01, " --anyway")):  # a router that was not told from random is refused without
+        (tmp_path / "router" / "router.json").write_text(json.dumps({"record": {"verdict": {"low": low}}}))
+        assert serve_command(tmp_path / "router").endswith(f" --as-labelled{said}")
+        assert steps_of(tmp_path)[3].command.endswith(f" --router {tmp_path / 'router'}{said}")
+    (tmp_path / "router" / "router.json").unlink()
     weak, strong = ModelConfig("smollm2-135m"), ModelConfig("s", "http://127.0.0.1:8000/v1")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"

@@ -32,7 +32,7 @@ from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.records import SamplingSettings
 from demur.runs.lineage import stages_made
-from demur.runs.steps import current_threshold, is_router
+from demur.runs.steps import current_threshold, is_router, serve_command
 
 HELP_NAMES = ["-h", "--help"]
 app = typer.Typer(
@@ -302,7 +302,7 @@ def explain(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step(f"demur serve {router}")
+    return printing.next_step(serve_command(Path(router)))
 
 
 @app.command()

@@ -38,6 +38,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     pair = f"{' and '.join(map(tier_name, config.models))} on {Path(prompts).name}" if config else ""
     labels = _lines(folder / "preferences.jsonl")
     threshold = (record.get("calibration") or {}).get("threshold")
+    anyway = _anyway(record)
     measured = [name for name in ("report.html", "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     sample = (pair if "samples" in made else f"{pair}, not finished") if config else ""
     return (
@@ -47,11 +48,22 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
-             f"demur calibrate {prompts} --strong-share 0.3{at}"),
+             f"demur calibrate {prompts} --strong-share 0.3{at}{anyway}"),
         Step("report", "see what it saves", ", ".join(measured), f"demur report{option}"),
         Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
-             ("demur serve" if not at else f"demur serve {router}") + (_serving(config) if config else "")),
+             ("demur serve" if not at else f"demur serve {router}") + (_serving(config) if config else "") + anyway),
     )  # fmt: skip
+
+
+def serve_command(router: Path) -> str:
+    """The command that serves a saved router."""
+    return steps_of(router.parent)[-1].command if router.name == "router" else f"demur serve {router}"
+
+
+def _anyway(router: Mapping[str, Any]) -> str:
+    """What commands must say for a router that was not told from random, by the verdict in its record."""
+    verdict = router.get("record", {}).get("verdict")
+    return " --anyway" if verdict and verdict["low"] <= 0 else ""
 
 
 def _serving(config: RunConfig) -> str:
