@@ -69,3 +69,19 @@ def test_after_it_begins_again_the_new_law_is_the_usual_one() -> None:
     values_until_alarm(watch, random.normal(size=500) + 3)
     watch.begin_again()
     assert values_until_alarm(watch, random.normal(size=3000) + 3) is None
+
+
+def test_evidence_of_a_change_by_hand() -> None:
+    """The first rank is bet on evenly. It fell into the last bin, so that one has density 8 (1 + 1.5) / (1 + 12)."""
+    watch = Watch.beside(range(50))
+    watch.add(1000.0)
+    assert watch.evidence == pytest.approx(1.0)
+    watch.add(2000.0)
+    assert watch.evidence == pytest.approx((1 + 1) * 8 * 2.5 / 13)
+
+
+def test_a_gateway_that_does_not_change_is_alarmed_once_in_100_000_requests() -> None:
+    assert Watch().level == 100_000
+    watch = Watch()
+    watch.evidence = 100_000.0
+    assert watch.alarmed

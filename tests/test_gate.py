@@ -133,6 +133,7 @@ def test_more_samples_than_there_are_or_too_few_prompts_are_said() -> None:
     assert found.gate is not None
     assert found.gate.samples == 1
     assert "of 3 extra samples only 1 were there to learn from" in found.lines
+    assert trained_on_world(tells=True).about == ""  # three are asked for, and three are there
     with pytest.raises(InputError, match="9 training prompts"):
         fit_gate(GateRows(np.zeros(9), np.zeros((1, 9, 1, len(SIGNALS))), np.zeros((9, 1))))
     fit_gate(GateRows(np.linspace(0, 1, 10), np.zeros((1, 10, 1, len(SIGNALS))), np.zeros((10, 1))))  # just enough
@@ -467,6 +468,28 @@ def test_a_gate_pays_where_its_whole_interval_lies_above_zero() -> None:
     assert streams == [False, False, True, False, True]
     assert [gate_of(head=head).needs_logprobs for head in (None, step)] == [False, True]
     assert gate_of(step, step, step).samples == 2
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (None, "streams: routed by their prompts, since there are no log-probs"),
+        (
+            GateVerdict(0.1, 0.2, 0.0, 0.4),
+            "streams: routed by their prompts; first tokens gain +20.00 [+0.00, +40.00] right answers per 100 prompts",
+        ),
+        (
+            GateVerdict(0.1, 0.2, 0.1, 0.4),
+            "streams: the first 8 tokens decide; first tokens gain +20.00 [+10.00, +40.00] right answers per 100",
+        ),
+    ],
+)
+def test_what_streams_are_routed_by_is_said(verdict: GateVerdict | None, said: str) -> None:
+    gate = gate_of(head=GateStep(0.0, 1.0, ()), verdict=verdict)
+    router = replace(trained_on_world(tells=True), gate=gate, about="", weaker=())
+    assert router.lines[0] == gate.verdict.sentence
+    assert router.lines[1].startswith(said)
+    assert len(router.lines) == 2
 
 
 def test_what_a_gate_captures_is_beyond_what_the_prompt_does() -> None:

@@ -35,6 +35,17 @@ def test_a_budget_is_spent_where_it_buys_most() -> None:
     between = ladder(QUALITY, QUALITY, USD, 1.125, (0, 1))  # half of that
     assert between.quality == pytest.approx(0.625)
     assert between.usd == pytest.approx(1.125)
+    assert between.shares == pytest.approx((0.875, 0.125))  # 3/4 and 1/4 of half, all and none of the other half
+
+
+def test_what_a_budget_leaves_over_is_spent_on_the_next_dearer_choice() -> None:
+    """Two models, two prompts that gain 1 and .5 at a cost of 1: the budget pays for one and a half of both."""
+    quality, usd = np.array([[0.0, 1.0], [0.0, 0.5]]), np.array([[1.0, 2.0]] * 2)
+    found = ladder(quality, quality, usd, 1.75, (0, 1))
+    assert (found.quality, found.usd) == pytest.approx((0.5 * 0.75 + 0.5 * 0.5, 1.75))
+    assert found.shares == pytest.approx((0.25, 0.75))
+    assert ladder(quality, quality, usd, 2.0, (0, 1)).shares == pytest.approx((0.0, 1.0))
+    assert ladder(quality, quality, usd, 9.0, (0, 1)).usd == pytest.approx(2.0)
 
 
 def test_three_models_are_a_pair_and_one_more() -> None:

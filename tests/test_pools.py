@@ -181,6 +181,14 @@ def test_the_hull_by_hand() -> None:
     assert found.aiq == pytest.approx((0.5 * 2 + 1.0 * 2) / 4, abs=0.005)
 
 
+def test_a_point_just_above_or_on_the_line_of_its_neighbours() -> None:
+    """From (1, .4) to (3, .8) the line is at .6: a point on it adds nothing, one above it is kept."""
+    on, above = ([(1.0, 0.4), (2.0, y), (3.0, 0.8)] for y in (0.6, 0.65))
+    assert hull(on, 1.0, 3.0).costs.tolist() == [1.0, 3.0]
+    assert hull(above, 1.0, 3.0).qualities.tolist() == [0.4, 0.65, 0.8]
+    assert hull([(1.0, 0.4), (1.0, 0.5)], 1.0, 3.0).qualities.tolist() == [0.5]  # of one cost the better one
+
+
 def test_near_is_of_the_own_cluster_and_far_of_others() -> None:
     group = np.array([2, 0, 1, 0, 2, 2, 1])
     batch = np.arange(7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +113,11 @@ def test_a_curve_that_does_not_rise_is_refused(tmp_path: Path, wrong: dict[str, 
     path.write_text(json.dumps(kept | {"curve": kept["curve"] | wrong}))
     with pytest.raises(ArtifactError, match="router"):
         PromptRouter.load(tmp_path / "r")
+
+
+def test_an_interval_by_hand() -> None:
+    """At z = 2 the logit's variance is .01 + 2 x .002 x 2 + .04 x 4 = .178."""
+    curve = ProbabilityCurve(0.0, 1.0, 0.5, 0.75, (0.01, 0.002, 0.04), 9)
+    low, high = curve.interval(1 / (1 + math.exp(-2.0)))  # .5 + .75 z is 2
+    half = 1.959964 * math.sqrt(0.178)
+    assert (low, high) == pytest.approx((1 / (1 + math.exp(half - 2)), 1 / (1 + math.exp(-half - 2))))

@@ -52,3 +52,12 @@ def test_a_promise_that_is_kept_is_not_taken_back() -> None:
 
 def test_the_sentence_says_how_many_graded_prompts_are_needed_at_least() -> None:
     assert "at least 59 graded prompts" in WatchedPromise(0.05).sentence
+
+
+def test_evidence_against_a_promise_by_hand() -> None:
+    """At a risk of .1 a loss is twice as likely at twice the risk, a hit .8 / .9 times: (0 + 1) 2, then (2 + 1) 8/9."""
+    promise = WatchedPromise(0.1)
+    promise.add(1.0)
+    assert promise.against == pytest.approx(2.0)
+    promise.add(0.0)
+    assert promise.against == pytest.approx(3 * 8 / 9)
