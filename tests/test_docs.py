@@ -92,21 +92,22 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
         done = subprocess.run(line, shell=True, cwd=tmp_path, env=os.environ | path, capture_output=True, text=True)
         assert done.returncode == 0, (line, done.stderr[-2000:])
     assert (tmp_path / "run" / "report.html").is_file()
-    gateway = subprocess.Popen(
-        [*shlex.split(serve), "--port", "0"], cwd=tmp_path, env=os.environ | path, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert gateway.stdout is not None
-        address = re.search(r"http://[\d.:]+", gateway.stdout.readline())
-        assert address is not None
-        ask = next(line for line in shell if line.startswith("curl")).replace("http://127.0.0.1:8111", address[0])
-        done = subprocess.run(ask.replace("curl", "curl -s -i"), shell=True, capture_output=True, text=True, check=True)
-        head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
-        assert "labels were sampled" not in head
-        assert "Rome" in json.loads(body)["choices"][0]["message"]["content"]
-        time.sleep(1)  # records are written twice a second
-        listed = subprocess.run(shell[-1], shell=True, cwd=tmp_path, env=os.environ | path, capture_output=True)
-        assert b"smollm2-135m" in listed.stdout or b"qwen2.5-coder-1.5b" in listed.stdout
-    finally:
-        gateway.send_signal(signal.SIGTERM)
-        gateway.wait(40)
+    served = [*shlex.split(serve), "--port", "0"]
+    with subprocess.Popen(served, cwd=tmp_path, env=os.environ | path, stdout=subprocess.PIPE, text=True) as gateway:
+        try:
+            assert gateway.stdout is not None
+            said = next(line for line in gateway.stdout if "demur serves" in line)
+            address = re.findall(r"http://[\d.:]+", said)[0]
+            ask = next(line for line in shell if line.startswith("curl")).replace("http://127.0.0.1:8111", address)
+            done = subprocess.run(
+                ask.replace("curl", "curl -s -i"), shell=True, capture_output=True, text=True, check=True
+            )
+            head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
+            assert "labels were sampled" not in head
+            assert "Rome" in json.loads(body)["choices"][0]["message"]["content"]
+            time.sleep(1)  # records are written twice a second
+            listed = subprocess.run(shell[-1], shell=True, cwd=tmp_path, env=os.environ | path, capture_output=True)
+            assert b"smollm2-135m" in listed.stdout or b"qwen2.5-coder-1.5b" in listed.stdout
+        finally:
+            gateway.send_signal(signal.SIGTERM)
+            gateway.wait(40)
