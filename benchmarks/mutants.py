@@ -116,6 +116,11 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     ),
     'meaning/rules/quantities.py: elif word == "hundred" and 0 < group < 100 and group % 10: # nineteen hundred -> '
     'elif word == "hundred" and 0 < group < 101 and group % 10: # nineteen hundred': "100 % 10 is 0",
+    "meaning/rules/ranges.py: "
+    "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[: LONGEST + 1]))), None) -> "
+    "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[:]))), None)": (
+        "longer keys are refused in the next line; only how much is searched"
+    ),
     "labels/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "
     "np.sqrt(tokens.shape[1])] -> parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.5) / "
     "np.sqrt(tokens.shape[1])]": "what does not vary is 0, whatever divides it",

@@ -82,3 +82,8 @@ def test_telling_a_prompts_language_takes_under_a_millisecond() -> None:
     language_of("Ein Satz, damit der Erkenner geladen ist.")
     texts = iter(f"Wie viele Einwohner hat die Stadt mit der Nummer {i}?" for i in range(100))
     assert min(timeit.repeat(lambda: language_of(next(texts)), number=1, repeat=50)) < 1e-3
+
+
+def test_the_four_most_frequent_languages_are_named() -> None:
+    shares = {"en": 0.5, "de": 0.2, "fr": 0.15, "es": 0.1, "it": 0.05}
+    assert KnownLanguages(shares).sentence.endswith("en 50%, de 20%, fr 15%, es 10%")

@@ -13,7 +13,7 @@ from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.unknown import NONE_EQUAL
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
-from demur.meaning.saturated import MOST_LIKELY, find_saturated
+from demur.meaning.saturated import MOST_LIKELY, find_saturated, overlap, trigrams
 from demur.records import FloatArray, Prompt, Sample
 from demur.sampling.pair import PairSamples
 from demur.store import Store
@@ -108,3 +108,10 @@ def test_a_search_is_kept_in_the_store() -> None:
     assert before.found.tolist() == after.found.tolist() == [True]
     assert before.pairs == after.pairs == (MOST_LIKELY,)
     assert again.pairs == 0
+
+
+def test_likeness_is_judged_by_runs_of_three_letters_of_the_beginning() -> None:
+    assert trigrams("Oak oak") == {"oak", "ak ", "k o", " oa"}
+    assert trigrams("ab") == {"ab"}
+    assert trigrams("a" * 2000 + "bcd") == {"aaa"}
+    assert overlap({"oak", "elm"}, {"oak", "ash"}) == 1 / 3
