@@ -9,6 +9,7 @@ regression. Graded prompts are drawn with replacement from the pool, so the pool
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -24,7 +25,7 @@ RISK, CONFIDENCE = 0.05, 0.95
 MANY_RISK = 0.1  # of the many routers: NQ-Open loses more than 5 % at every useful threshold
 
 
-def pools(encoder: str) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
+def pools(encoder: str, names: Sequence[str]) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
     """name -> scores, weak and strong quality of the pool, and the fixed thresholds."""
     rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
     X = embeddings([row["question"] for row in rows], encoder)
@@ -33,9 +34,11 @@ def pools(encoder: str) -> dict[str, tuple[FloatArray, FloatArray, FloatArray, F
     router, half = LogisticRegression().fit(X, y), np.arange(len(X)) % 2 == 0
     grid = fixed_thresholds(router.predict_proba(X)[:, 1])
     found = {}
-    for name in ("mmlu", "gsm8k"):
+    for name in (one for one in ("mmlu", "gsm8k") if one in names):
         questions, a, b = outcomes(name)
         found[name] = (router.predict_proba(embeddings(questions, encoder))[:, 1], a, b, grid)
+    if "nq-open" not in names:
+        return found
     own = LogisticRegression().fit(X[half], y[half])
     own_grid = fixed_thresholds(own.predict_proba(X[half])[:, 1])
     found["nq-open"] = (own.predict_proba(X[~half])[:, 1], weak[~half], strong[~half], own_grid)
@@ -46,14 +49,17 @@ def main() -> None:
     """Print one row per pool, loss and size, then the table of many routers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="bge-small")
-    parser.add_argument("--calibrations", type=int, default=1000, help="of each row of the first table")
-    parser.add_argument("--draws", type=int, default=300, help="of the second table, 80 certificates each")
+    parser.add_argument("--pools", default="mmlu,gsm8k,nq-open", help="of the first table")
+    parser.add_argument("--calibrations", type=int, default=300, help="of each row of the first table")
+    parser.add_argument(
+        "--draws", type=int, default=300, help="of the second table, 80 certificates each; 0: without it"
+    )
     options = parser.parse_args()
     print(describe())
     print(f"risk {RISK:.0%}, confidence {CONFIDENCE:.0%}, {options.calibrations} calibrations per row, 95 % intervals")
     print(f"{'pool':<9}{'loss':<12}{'m':>6}{'refused':>9}{'broken':>9}{'':16}{'kept on weak':>14}{'best possible':>15}")
-    random = np.random.default_rng(0)
-    for name, (scores, weak, strong, grid) in pools(options.encoder).items():
+    for name, (scores, weak, strong, grid) in pools(options.encoder, options.pools.split(",")).items():
+        random = np.random.default_rng(0)  # a pool's rows are the same, whatever other pools are printed
         for loss in ("missed", "difference"):
             true = np.array([losses_at(t, scores, weak, strong, loss).mean() for t in grid])
             shares = np.array([(scores < t).mean() for t in grid])
@@ -71,7 +77,8 @@ def main() -> None:
                     f"{share(broken, options.calibrations):>25}{np.mean([kept[t] for t in found]):>14.1%}{best:>15.1%}",
                     flush=True,
                 )
-    many_routers(options.encoder, options.draws)
+    if options.draws:
+        many_routers(options.encoder, options.draws)
 
 
 def share(count: int, of: int) -> str:
