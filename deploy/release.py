@@ -17,6 +17,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from email import message_from_string
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -116,9 +117,13 @@ def bill_of_materials(wheel: Path) -> None:
         run("uv", "venv", "--quiet", "--python", sys.executable, environment)
         run("uv", "pip", "install", "--quiet", "--python", environment / "bin" / "python", f"{wheel}[{extras}]")
         sbom = DIST / "sbom.cdx.json"
+        stated = _stated(environment)
         run("cyclonedx-py", "environment", environment / "bin" / "python", "--output-reproducible", "-o", sbom)
     components = json.loads(sbom.read_text(encoding="utf-8"))["components"]
-    rows = sorted(f"{one['name']} {one.get('version', '')}: {_licence(one)}" for one in components)
+    rows = sorted(
+        f"{one['name']} {one.get('version', '')}: {_licence(one) or stated.get(one['name'], 'unknown')}"
+        for one in components
+    )
     weights = tomllib.loads((ROOT / "src/demur/models/models.toml").read_text(encoding="utf-8"))
     rows += [
         "",
@@ -138,11 +143,20 @@ def _licence(component: dict[str, object]) -> str:
         for one in stated
     ]
     short = [str(name).strip().partition("\n")[0][:60] for name in names if name]
-    return ", ".join(dict.fromkeys(short)) or "unknown"
+    return ", ".join(dict.fromkeys(short))
+
+
+def _stated(environment: Path) -> dict[str, str]:
+    """The header License of each package, for those whose classifiers name none."""
+    pages = [one.read_text(encoding="utf-8") for one in environment.rglob("*.dist-info/METADATA")]
+    heads = [message_from_string(page) for page in pages]
+    return {head["Name"]: str(head["License"]).partition("\n")[0] for head in heads if head["License"]}
 
 
 def _weights(model: dict[str, object]) -> str:
-    return f"{model.get('licence', 'unknown')}, {model.get('size', '')} bytes"
+    files = model["files"]
+    assert isinstance(files, list)
+    return f"{model.get('licence', 'unknown')}, {sum(one['size'] for one in files):,} bytes"
 
 
 def _extras() -> list[str]:

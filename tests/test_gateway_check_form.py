@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,112 @@ async def test_a_call_that_fits_no_tool_asks_for_no_further_ones(tmp_path: Path)
         _, headers, _ = await found.ask(EASY, tools=TOOLS)
         assert (headers["x-demur-model"], headers["x-demur-stage"]) == ("large", "gate")
         assert len(found.weak.requests) == 1
+
+
+# -- Messages and Responses ------------------------------------------------------------------------------------------
+
+SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+
+
+def asked_by(api: str, form: str) -> dict[str, Any]:
+    """A request of an API that demands a call, or JSON."""
+    if api == "messages":
+        more: dict[str, dict[str, Any]] = {
+            "call": {"tools": [{"name": "weather", "input_schema": PARAMETERS}]},
+            "due": {"tools": [{"name": "weather", "input_schema": PARAMETERS}], "tool_choice": {"type": "any"}},
+            "json": {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        }
+        return {"max_tokens": 9, "messages": [{"role": "user", "content": EASY}], **more[form]}
+    tool = {"type": "function", "name": "weather", "parameters": PARAMETERS}
+    more = {
+        "call": {"tools": [tool]},
+        "due": {"tools": [tool], "tool_choice": "required"},
+        "json": {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}},
+    }
+    return {"input": EASY, "store": False, **more[form]}
+
+
+def events_of(api: str, text: str, call: str) -> list[dict[str, Any]]:
+    """A stream of text, or of a call with these arguments in two pieces."""
+    if api == "messages":
+        block = (
+            {"type": "tool_use", "id": "t", "name": "weather", "input": {}} if call else {"type": "text", "text": ""}
+        )
+        pieces = (
+            [{"type": "input_json_delta", "partial_json": part} for part in (call[:5], call[5:])]
+            if call
+            else [{"type": "text_delta", "text": text}]
+        )
+        usage = {"input_tokens": 11, "output_tokens": 3}
+        return [
+            {"type": "message_start", "message": {"type": "message", "usage": usage, "content": []}},
+            {"type": "content_block_start", "index": 0, "content_block": block},
+            *({"type": "content_block_delta", "index": 0, "delta": one} for one in pieces),
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+            {"type": "message_stop"},
+        ]
+    item = {"type": "function_call", "name": "weather", "arguments": ""} if call else {"type": "message", "content": []}
+    kind = "function_call_arguments" if call else "output_text"
+    deltas = [call[:5], call[5:]] if call else [text]
+    return [
+        {"type": "response.created", "response": {}},
+        {"type": "response.output_item.added", "output_index": 1, "item": item},
+        *({"type": f"response.{kind}.delta", "output_index": 1, "delta": one} for one in deltas),
+        {"type": "response.completed", "response": {"usage": {"input_tokens": 11, "output_tokens": 3}}},
+    ]
+
+
+def whole_of(api: str, text: str, call: str) -> dict[str, Any]:
+    if api == "messages":
+        block = {"type": "tool_use", "id": "t", "name": "weather", "input": json.loads(call)} if call else None
+        content = [{"type": "text", "text": text}, *([block] if block else [])]
+        return {"type": "message", "content": content, "usage": {"input_tokens": 11, "output_tokens": 3}}
+    item = {"type": "function_call", "name": "weather", "arguments": call}
+    said = {"type": "message", "content": [{"type": "output_text", "text": text}]}
+    return {"object": "response", "output": [item if call else said], "usage": {"input_tokens": 11, "output_tokens": 3}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("api", ["messages", "responses"])
+@pytest.mark.parametrize(
+    ("form", "text", "call", "problem"),
+    [
+        ("call", "", FITS, ""),
+        ("call", "", WRONG, "it calls 'weather' wrongly ('city' is missing)"),
+        ("call", "It is sunny.", "", ""),
+        ("due", "It is sunny.", "", "it calls no tool, and the request demands a call"),
+        ("json", '{"age": 3}', "", ""),
+        ("json", '{"age": "three"}', "", "it does not fit the response format"),
+        ("json", "three", "", "it is not JSON, and the request asks for JSON"),
+    ],
+)
+async def test_answers_of_every_api_must_have_the_form_that_is_asked_for(
+    tmp_path: Path, api: str, stream: bool, form: str, text: str, call: str, problem: str
+) -> None:
+    async def weak(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        if not stream:
+            return web.json_response(whole_of(api, text, call))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for event in events_of(api, text, call):
+            await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+        return response
+
+    async def strong(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.json_response(whole_of(api, "from the strong one", ""))
+
+    async with gateway(tmp_path) as found, AsyncExitStack() as stack:
+        await stack.enter_async_context(upstream(weak, found, ("weak",)))
+        await stack.enter_async_context(upstream(strong, found, ("strong",)))
+        body = {"model": "demur", "stream": stream, **asked_by(api, form)}
+        async with found.session.post(f"{found.address}/v1/{api}", json=body) as answer:
+            assert answer.status == 200
+            await answer.read()
+            reason = answer.headers["x-demur-reason"]
+            # A stream of text is passed on at once where no JSON is asked for.
+            judged = problem and not (stream and form == "due")
+            assert answer.headers["x-demur-model"] == ("large" if judged else "small"), reason
+            assert problem in reason or not judged

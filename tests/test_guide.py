@@ -14,10 +14,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from demur import quickstart
 from demur.cli.examples import EXAMPLES
 from demur.cli.groups import GROUPS, leaves
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
+from demur.errors import InputError
 from demur.models.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
@@ -140,6 +142,15 @@ def test_every_command_is_in_a_group_of_the_help() -> None:
     assert "Others" not in output
     assert [title for title in GROUPS if f"{title}:" in output] == list(GROUPS)
     assert "Exit codes: 0 done; 2 an error" in output
+
+
+def test_the_demo_says_what_it_does_before_it_does_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(**given: object) -> None:
+        raise InputError("nothing is fetched in a test")
+
+    monkeypatch.setattr(quickstart, "demo", stop)
+    assert "Two small local models answer 86 questions" in RUNNER.invoke(app, ["demo"]).stderr
+    assert RUNNER.invoke(app, ["demo", "--quiet"]).stderr == ""
 
 
 def test_every_commands_help_ends_in_an_example_that_it_takes() -> None:

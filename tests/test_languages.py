@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +70,13 @@ def test_numbers_are_written_in_one_way(text: str, plain: str) -> None:
 )
 def test_english_is_told(text: str, english: bool) -> None:
     assert is_english(text) is english
+
+
+@pytest.mark.parametrize("name", ["entailment_hard", "entailment_second"])
+def test_the_shipped_model_is_asked_about_every_pair_of_the_english_sets(name: str) -> None:
+    lines = (Path(__file__).parents[1] / "benchmarks" / "data" / f"{name}.jsonl").read_text("utf-8").splitlines()
+    sides = [f"{row['question']} {row[side]}" for row in map(json.loads, lines) for side in ("a", "b")]
+    assert [side for side in sides if not is_english(side)] == []
 
 
 def test_the_shipped_model_says_nothing_of_other_languages() -> None:

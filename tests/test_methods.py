@@ -23,6 +23,10 @@ from demur.methods import (
     SimilarityWeighted,
 )
 from demur.methods.cross_validate import held_out_scores
+from demur.methods.pair_pools import POOLS
+from demur.methods.pools import GraphRouter, RouterDC
+from demur.methods.pools.pool import pair_quality
+from demur.methods.saved import learned_arrays, restore_method
 from demur.records import FloatArray
 from demur.statistics import folds
 from worlds import planted
@@ -259,3 +263,24 @@ def test_where_the_others_teach_nothing_their_mean_target_is_the_score() -> None
     few = held_out_scores(KNN(k=9), X, alternating)
     assert few.tolist() == [alternating[fold_of != fold].mean() for fold in fold_of]
     assert held_out_scores(KNN(), X[:1], np.array([0.7])).tolist() == [0.7]
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_router_is_a_method_of_a_pair(name: str) -> None:
+    """It finds the planted direction, has the pool router's own order, and is restored from its arrays alone."""
+    X, y, _ = planted(600)
+    fitted = POOLS[name]().fit(X[:400], y[:400])
+    best = ranked(planted(600)[2][400:], y[400:])
+    scores = fitted.predict_proba(X[400:])[:, 1]
+    assert ranked(scores, y[400:]) > 0.5 + 0.6 * (best - 0.5)
+    own = {"routerdc": RouterDC, "graphrouter": GraphRouter}[name]().fit(X[:400], pair_quality(y[:400]))
+    assert np.corrcoef(np.argsort(np.argsort(own.strong_score(X[400:]))), np.argsort(np.argsort(scores)))[0, 1] > 0.999
+    again = restore_method(name, fitted.get_params(), learned_arrays(fitted), dimension=X.shape[1])
+    np.testing.assert_array_equal(again.predict_proba(X[400:])[:, 1], scores)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_router_takes_no_weights(name: str) -> None:
+    X, y, _ = planted(60)
+    with pytest.raises(InputError, match="takes no sample_weight"):
+        POOLS[name]().fit(X, y, np.linspace(1, 2, 60))

@@ -119,3 +119,12 @@ def test_the_sweep_of_a_run(tmp_path: Path, pair: Pair) -> None:
     lines = tau_sweep(run=run).lines
     assert "SE rao_blackwell, difference symmetric" in lines[0]
     assert len(lines) == 2 + 9 + 1
+
+
+def test_the_related_systems_are_trained_by_name_and_served(tmp_path: Path, pair: Pair) -> None:
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("routerdc", "graphrouter"), serve="graphrouter")
+    served = demur.Router.load(Path(run) / "router")
+    assert read_description(Path(run) / "router")["method"] == "graphrouter"
+    assert served.route("What is 31 plus 17?").score > served.route("Which colour has the sea in picture 9?").score

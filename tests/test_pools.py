@@ -8,13 +8,14 @@ import pytest
 from demur.errors import InputError
 from demur.measure.frontier import frontier, hull, interval_of_aiq, oracle_frontier
 from demur.methods import SimilarityWeighted
-from demur.paper.pools import BY_NAME
-from demur.paper.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
-from demur.paper.pools.estimate import estimate_quality
-from demur.paper.pools.factorization import PoolFactorization
-from demur.paper.pools.graph import GraphRouter, GraphWeights, _initial, edge_gradients, model_nodes
-from demur.paper.pools.pool import pair_quality
-from demur.paper.pools.ranking import PoolRanking
+from demur.methods.estimator import unit_rows
+from demur.methods.pools import BY_NAME
+from demur.methods.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
+from demur.methods.pools.estimate import estimate_quality
+from demur.methods.pools.factorization import PoolFactorization
+from demur.methods.pools.graph import GraphRouter, GraphWeights, _initial, edge_gradients, model_nodes
+from demur.methods.pools.pool import pair_quality
+from demur.methods.pools.ranking import PoolRanking
 from demur.records import FloatArray
 from worlds import planted
 
@@ -196,3 +197,33 @@ def test_near_is_of_the_own_cluster_and_far_of_others() -> None:
         found = near_and_far(group, batch, 3, np.random.default_rng(seed))
         assert (group[found[:, 0]] == group).all()
         assert (group[found[:, 1:]] != group[:, None]).all()
+
+
+def test_graphrouter_routes_to_a_new_model_from_a_few_graded_prompts() -> None:
+    """Eight models, none of them good at the fourth topic; a ninth, which fit has not seen, is good at it alone.
+
+    Forty graded prompts of it, of which about ten are on its topic, recover a good part of what fitting again gives.
+    """
+    without, grown, again = np.zeros(3), np.zeros(3), np.zeros(3)
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        topic = random.integers(0, 4, 600)
+        X = 0.5 * unit_rows(random.normal(size=(600, 16))) + np.eye(16)[topic]
+        skill = 0.15 + 0.7 * (random.random((9, 4)) < 0.35)
+        skill[:8, 3], skill[8] = 0.15 + 0.3 * (random.random(8) < 0.5), [0.15, 0.15, 0.15, 0.95]
+        right = (random.random((600, 9)) < skill[:, topic].T).astype(float)
+        known = GraphRouter(hidden=0.5).fit(X[:400], right[:400, :8])
+        more = known.with_model(X[400:440], right[400:440, 8])
+        scores = known.scores(X[440:]), more.scores(X[440:]), GraphRouter().fit(X[:400], right[:400]).scores(X[440:])
+        np.testing.assert_array_equal(scores[1][:, :8], scores[0])
+        chosen = [right[440:][np.arange(160), one.argmax(axis=1)].mean() for one in scores]
+        without[seed], grown[seed], again[seed] = chosen
+    assert grown.mean() - without.mean() > 0.35 * (again.mean() - without.mean()) > 0
+
+
+def test_a_new_model_needs_a_router_fitted_for_it() -> None:
+    X, y, _ = planted(100)
+    with pytest.raises(InputError, match=r"fit with hidden=0\.5"):
+        GraphRouter().fit(X, pair_quality(y)).with_model(X[:9], y[:9])
+    with pytest.raises(InputError, match="9 values from 0 to 1"):
+        GraphRouter(hidden=0.5, steps=5).fit(X, pair_quality(y)).with_model(X[:9], 5 * y[:9])

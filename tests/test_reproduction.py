@@ -28,6 +28,7 @@ from demur.paper.measures import Laboratory, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
 from demur.paper.own import calibrated
 from demur.paper.part import Cells, reasons_together
+from demur.paper.peers import consensus_targets, smoothie_targets
 from demur.paper.reproduction import Reproduction, reproduce
 from demur.paper.systems import ROUTERS, SYSTEMS, System
 from demur.paper.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
@@ -90,6 +91,18 @@ def test_what_stored_outcomes_lack_for_demurs_own_rows_is_said(folder: Path) -> 
     (line,) = [name for name in found if "unknown prompts to the strong model" in name and name.startswith("demur: ")]
     assert "the labelled samples have no texts" in line
     assert len(found["demur-local: kernel, as served, unknown prompts to the strong model (demur's default)"]) == 8
+
+
+def test_the_consensus_weighs_the_model_that_agrees_with_it_more() -> None:
+    """Strong samples first. Alone on the third prompt, the strong model's vote counts, since it agreed elsewhere."""
+    joint = [np.array(ids) for ids in ([0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 1, 1])]
+    assert consensus_targets(joint).tolist() == [0.75, 0.75, 1.0]
+
+
+def test_smoothie_finds_the_answer_that_lies_apart() -> None:
+    """The strong model's two answers are one text; the weak model's is another one on the second prompt."""
+    said = ["aa", "bb"]
+    assert smoothie_targets(LetterEncoder(), (["aa", "zq"], said, said)).tolist() == [0.0, 1.0]
 
 
 @pytest.mark.usefixtures("quick")

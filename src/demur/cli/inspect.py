@@ -83,7 +83,9 @@ def doctor(
     printing.lines([line for one in found for line in one.lines])
     if write is not None:
         return printing.next_step(f"demur serve --config {write}")
-    return printing.next_step(f"demur sample prompts.jsonl --weak MODEL@URL --strong {endpoint}")
+    free = found[0].priced.startswith("$0 in, $0 out")
+    weak, strong = (endpoint, "MODEL@URL") if free else ("MODEL@URL", endpoint)
+    return printing.next_step(f"demur sample prompts.jsonl --weak {weak} --strong {strong}")
 
 
 def entail(

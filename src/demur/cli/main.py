@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
+from demur.cli.examples import DEMO
 from demur.cli.export import add_commands as export_commands
 from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.grade import add_commands as grade_commands
@@ -78,6 +79,8 @@ def options(
 @app.command()
 def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
     """Run every stage on two real local models and about 90 questions; trains and measures a router."""
+    if not json:
+        printing.explanation(DEMO)
     from demur.quickstart import answer_examples, demo
 
     with printing.progress_bar() as progress:

@@ -92,6 +92,12 @@ def next_step(command: str) -> None:
         err.print(f"next: {printable(command)}", markup=False, soft_wrap=True)
 
 
+def explanation(text: str) -> None:
+    """What a command is about to do, before it does anything."""
+    if not QUIET.get():
+        err.print(text, markup=False)
+
+
 def next_in(folder: str | Path) -> None:
     """The command that comes next in a run's folder."""
     next_step(next_command(Path(folder)))

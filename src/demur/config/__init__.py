@@ -15,6 +15,9 @@ from typing import Any, Literal
 from demur.config.kinds import ALL_KINDS, Need, kinds_help, kinds_of, options_of
 from demur.config.kinds import KINDS as KINDS
 from demur.config.kinds import LABEL_SOURCES as LABEL_SOURCES
+from demur.config.names import DEFINITION_NAMES as DEFINITION_NAMES
+from demur.config.names import EVERY_METHOD as EVERY_METHOD
+from demur.config.names import METHOD_NAMES as METHOD_NAMES
 from demur.config.presets import filled_in
 from demur.config.test_sets import TestConfig as TestConfig
 from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
@@ -32,11 +35,6 @@ A_MODEL = (
 )
 ANYWAY = "Even if the router was not shown to beat random."
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
-METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")
-DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.labels.uncertainty`, `token_scores`
-    *("rao_blackwell", "discrete", "paper", "paper_length_normalised", "meanings", "eigv", "degree"),
-    *("predictive_entropy", "perplexity", "mars", "lars"),
-)
 
 _NOT_NEGATIVE: dict[str, Any] = {"at_least": 0}
 _FRACTION: dict[str, Any] = {"at_least": 0, "at_most": 1}
@@ -196,11 +194,11 @@ class RouterConfig:
     """Which routers are trained, on which embeddings, and which one is saved."""
 
     methods: tuple[str, ...] = field(
-        default=METHOD_NAMES, metadata={"help": f"Comma-separated: {', '.join(METHOD_NAMES)}.", "choices": METHOD_NAMES}
+        default=METHOD_NAMES, metadata={"help": f"Comma-separated: {', '.join(EVERY_METHOD)}.", "choices": EVERY_METHOD}
     )
     serve: str | None = field(
         default=None,
-        metadata={"help": "Method saved as run/router; kernel, or the first of the methods.", "choices": METHOD_NAMES},
+        metadata={"help": "Method saved as run/router; kernel, or the first of the methods.", "choices": EVERY_METHOD},
     )
     encoder: str = field(
         default="auto",
@@ -245,7 +243,7 @@ class RouterConfig:
     def served(self) -> str:
         """Name of the router that serves. Raises InputError for one that is not trained."""
         if not self.methods:
-            raise InputError(f"router.methods is empty; name at least one of {', '.join(METHOD_NAMES)}")
+            raise InputError(f"router.methods is empty; name at least one of {', '.join(EVERY_METHOD)}")
         if self.serve is None:
             return "kernel" if "kernel" in self.methods else self.methods[0]
         if self.serve not in self.methods:

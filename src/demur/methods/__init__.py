@@ -12,6 +12,7 @@ from demur.methods.factorization import MatrixFactorization
 from demur.methods.kernel import KernelRidge
 from demur.methods.logistic import LogisticRegression
 from demur.methods.neighbours import KNN
+from demur.methods.pair_pools import POOLS
 from demur.methods.perceptron import MLP
 from demur.methods.similarity import SimilarityWeighted
 
@@ -24,8 +25,11 @@ BY_NAME: dict[str, type[Estimator]] = {
     "kernel": KernelRidge,
 }
 
+EVERY: dict[str, type[Estimator]] = {**BY_NAME, **POOLS}  # with those of pools, which take no sample weights
+
 __all__ = [
     "BY_NAME",
+    "EVERY",
     "KNN",
     "MLP",
     "Estimator",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import ArtifactError
-from demur.methods import BY_NAME
+from demur.methods import EVERY
 from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator
 from demur.records import FloatArray, Method
@@ -24,7 +24,7 @@ def method_name(method: Method) -> str:
     """The name that it is saved under. Raises ArtifactError for an object that has none."""
     if isinstance(method, Classifier):
         return method.name
-    for name, kind in BY_NAME.items():
+    for name, kind in EVERY.items():
         if type(method) is kind:
             return name
     raise ArtifactError(
@@ -59,7 +59,7 @@ def restore_method(
     name: str, params: Mapping[str, Any], arrays: Mapping[str, FloatArray], *, dimension: int
 ) -> Estimator:
     """The fitted method that had these parameters and learned arrays."""
-    method = BY_NAME[name]().set_params(**params)
+    method = EVERY[name]().set_params(**params)
     for attribute, value in arrays.items():
         # By columns, as SW learned them: a product takes two thirds of the time.
         setattr(method, attribute, np.asfortranarray(value) if (name, attribute) == ("sw", "rows_") else value)

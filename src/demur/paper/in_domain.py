@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,8 +15,9 @@ from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.paper.measures import Laboratory, score_held_out
 from demur.paper.own import two_stages
 from demur.paper.part import Cells, Content, reasons_together, row_or_why, rows_or_why, span_columns
+from demur.paper.peers import smoothie_targets
 from demur.paper.systems import CENTRES, ROUTERS
-from demur.paper.trainings import ANSWER_WRONG, DEFAULT, PAIRS, SOURCES, Training
+from demur.paper.trainings import ANSWER_WRONG, DEFAULT, PAIRS, SMOOTHIE, SOURCES, Training
 from demur.records import FloatArray
 from demur.statistics import FOLDS, RESAMPLES
 
@@ -66,6 +68,8 @@ def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
     X, with_answers = lab.encoder.encode(found.questions), None
     if found.answers is not None:
         with_answers = lab.encoder.encode([f"{q} {a}" for q, a in zip(found.questions, found.answers, strict=True)])
+    if found.voters is not None and SMOOTHIE in sources:
+        found = replace(found, targets={**found.targets, SMOOTHIE: smoothie_targets(lab.encoder, found.voters)})
     labels = {source: found.targets[source].tobytes() for source in sources if source in found.targets}
     first = {key: source for source, key in reversed(labels.items())}  # equal labels are learned from once
 

@@ -13,10 +13,12 @@ from demur.paper.outcome_files import Row, rows_of
 from demur.paper.outcomes import Data
 from demur.paper.trainings import (
     ANSWER_WRONG,
+    CASCAL,
     DEFAULT,
     DISCRETE,
     PRINTED,
     PRINTED_NORMALISED,
+    SMOOTHIE,
     SOURCES,
     Training,
 )
@@ -24,6 +26,7 @@ from demur.records import FloatArray
 
 TRAIN = "samples/train"
 _WHY = {
+    **dict.fromkeys((SMOOTHIE, CASCAL), "it needs the samples' texts, which are not exported"),
     "preference": "no preferences are stored; --arena names a file of battles",
     "judge": "no verdicts are stored, and asking for them takes one call per prompt: `demur label --from judge`",
 }

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Literal
 
 from demur.methods import KNN, MLP, KernelRidge, LogisticRegression, MatrixFactorization, SimilarityWeighted
+from demur.methods.pools import GraphRouter, RouterDC
+from demur.methods.pools.pool import PoolRouter, pair_quality
 from demur.paper.authors import AUTHORS
 from demur.paper.own import NO_DRAFTS, NO_UNKNOWN
-from demur.paper.pools import GraphRouter, RouterDC
-from demur.paper.pools.pool import PoolRouter, pair_quality
 from demur.paper.trainings import ANSWER_WRONG, DEFAULT, PRINTED
 from demur.records import FloatArray, Method
 

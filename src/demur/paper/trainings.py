@@ -20,6 +20,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.paper.outcome_files import Row, rows_of
 from demur.paper.own import Answered, believed_pair, calibrated
+from demur.paper.peers import consensus_targets
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Prompt, Sample
 
@@ -34,10 +35,11 @@ DISCRETE = "discrete"
 PRINTED = "entropy paper (Eq. 2, 3)"
 PRINTED_NORMALISED = "entropy paper, length-normalised"
 DEFAULT = "demur's default"  # calibrated where the samples have no texts, believed where they have
+SMOOTHIE, CASCAL = "Smoothie", "CASCAL"  # label-free peers
 ANSWER_WRONG = "weak answer wrong"  # FrugalGPT's label, 1 - its scorer's
 SOURCES = (
     *(DEFAULT, "entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement"),
-    *("accuracy hard", "accuracy soft"),
+    *(SMOOTHIE, CASCAL, "accuracy hard", "accuracy soft"),
     *("preference", "quality-gap det", "quality-gap prob", "quality-gap trans", "judge", ANSWER_WRONG),
 )
 PAIRS = ("nq-open", "human-gpt35", "human-chatgpt", "local")
@@ -57,6 +59,7 @@ class Training:
     answer_quality: tuple[FloatArray, FloatArray] | None = None  # (n,) of that answer and of the strong model's one
     notes: tuple[str, ...] = ()
     unknown: tuple[UnknownPrompt, ...] = ()  # of the default labels: prompts whose samples cannot tell, ties in targets
+    voters: tuple[list[str], list[str], list[str]] | None = None  # an answer of weak and two of strong, for Smoothie
     answered: Answered | None = None  # what a gate reads; None where the samples have no texts
     entropies: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)  # (n,) nats, of both models
 
@@ -89,7 +92,13 @@ def sampled_pair(folder: Path) -> Training:
         "NQ-Open, gpt-3.5 / Llama-2-7b",
         [row.text("question") for row in rows],
         targets,
-        {"agreement": untold, "preference": f"{untold}, the answers were not compared", "judge": untold},
+        {
+            "agreement": untold,
+            SMOOTHIE: untold,
+            CASCAL: untold,
+            "preference": f"{untold}, the answers were not compared",
+            "judge": untold,
+        },
         (weak.mean(axis=1), strong.mean(axis=1)),
         notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relax(*rouge)}, quality is ROUGE-L of ten samples.",),
         entropies=entropies,
@@ -132,7 +141,7 @@ def judged_pair(folder: Path, weak: str) -> Training:
     targets = sources_of(correct=(low[:, None], high[:, None]))
     targets |= {"preference": preference_targets(low, high), ANSWER_WRONG: 1.0 - low}
     single = "one answer of each model is stored, no samples"
-    sampled = (DEFAULT, "entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement")
+    sampled = (DEFAULT, SMOOTHIE, CASCAL, "entropy hard", "entropy margin", PRINTED, PRINTED_NORMALISED, "agreement")
     lacking = dict.fromkeys(sampled, single)
     return Training(
         f"NQ-Open, human-judged GPT-4 / {weak}",
@@ -188,6 +197,7 @@ def local_pair(folder: Path) -> Training:
     found, answered = believed_pair(prompts, sides[0], sides[1], graded[0])
     known = {row.id: row.target for row in found.preferences}
     targets[DEFAULT] = np.array([known.get(prompt.id, 0.5) for prompt in prompts])
+    targets[CASCAL] = consensus_targets([np.concatenate([one[n:], one[:n]]) for one in ids])
     return Training(
         "local, Qwen-1.5B / SmolLM2",
         [prompt.text for prompt in prompts],
@@ -201,6 +211,7 @@ def local_pair(folder: Path) -> Training:
             f"{len(prompts)} prompts are unknown to the default labels, and ties in its row.",
         ),
         found.unknown,
+        ([one[0] for one in texts[0]], [one[0] for one in texts[1]], [one[1] for one in texts[1]]),
         answered,
     )
 

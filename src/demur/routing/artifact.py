@@ -21,7 +21,7 @@ import numpy as np
 from demur.errors import ArtifactError, DemurError
 from demur.files import replace_whole, write_whole
 from demur.measure.threshold import Calibration
-from demur.methods import BY_NAME
+from demur.methods import EVERY
 from demur.records import FloatArray
 
 FORMAT = 3  # of more than two models; a pair is written as `PAIR_FORMAT`, which earlier versions read as well
@@ -176,8 +176,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: not a router of demur's; point to a folder that `demur train` made")
     if found["demur_format"] > FORMAT:
         raise ArtifactError(f"{path}: format {found['demur_format']}, this demur reads {FORMAT}; upgrade demur")
-    if found.get("method") not in list(BY_NAME) and not found.get("classifier"):
-        raise ArtifactError(f"{path}: method {found.get('method')!r} is not one of {', '.join(BY_NAME)}")
+    if found.get("method") not in list(EVERY) and not found.get("classifier"):
+        raise ArtifactError(f"{path}: method {found.get('method')!r} is not one of {', '.join(EVERY)}")
     return found
 
 

@@ -19,7 +19,7 @@ from demur.labels.uncertainty import AS_PRINTED
 from demur.labels.unknown import UnknownPrompt
 from demur.meaning.rules.known_languages import KnownLanguages
 from demur.measure.probability import fit_curve
-from demur.methods import BY_NAME, KNN, SimilarityWeighted
+from demur.methods import EVERY, KNN, SimilarityWeighted
 from demur.methods.classifier import Classifier
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
@@ -117,18 +117,18 @@ def methods_by_name(methods: Sequence[str] | Mapping[str, object]) -> dict[str, 
     """Unfitted methods by name. Raises InputError for a name that is not known, or that demur's own method has."""
     given = methods if isinstance(methods, Mapping) else {name: name for name in methods}
     if not given:
-        raise InputError(f"no routing method is named; known: {', '.join(BY_NAME)}")
+        raise InputError(f"no routing method is named; known: {', '.join(EVERY)}")
     return {name: _method(name, one) for name, one in given.items()}
 
 
 def _method(name: str, given: object) -> Method:
     if isinstance(given, str):
-        if given not in BY_NAME:
-            raise InputError(f"no routing method is called {given!r}; known: {', '.join(BY_NAME)}")
-        return BY_NAME[given]()
+        if given not in EVERY:
+            raise InputError(f"no routing method is called {given!r}; known: {', '.join(EVERY)}")
+        return EVERY[given]()
     if isinstance(given, Estimator):
         return copy.deepcopy(given)
-    if name in BY_NAME:
+    if name in EVERY:
         raise InputError(f"method {name!r} is demur's own; give your {type(given).__name__} another name")
     return Classifier(given, name)
 

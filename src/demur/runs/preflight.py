@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from demur.config import DEFINITION_NAMES, METHOD_NAMES, RunConfig
+from demur.config import DEFINITION_NAMES, EVERY_METHOD, RunConfig
 from demur.errors import InputError
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
@@ -24,7 +24,7 @@ def check_run(config: RunConfig) -> None:
     check_pair(config)
     _check_known("label.definition", config.label.definition, DEFINITION_NAMES)
     for method in config.router.methods:
-        _check_known("router.methods", method, METHOD_NAMES)
+        _check_known("router.methods", method, EVERY_METHOD)
     _check_known("router.serve", config.router.served, config.router.methods)
     check_encoder(config.router.encoder)
     check_entailment(config.label.entailment)

@@ -146,7 +146,7 @@ class DraftChecker:
             alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold)
             return Draft(answer, alone, call)
         text, samples = self._sent.question.text, [draft]
-        form = requested_form(self._sent.question.body)
+        form = requested_form(self._sent.question.body, self._sent.protocol)
         with charge_if_cut(self._calls, "weak", call.tokens.prompt, lambda: call.tokens.completion):
             made = await self._decider.check(first, text, samples, form)
             while made.wants_samples:

@@ -15,12 +15,13 @@ from typing import Any
 from demur.errors import EndpointError
 from demur.gate.requested_form import form_problem
 from demur.gateway.http.json_edit import Body
+from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer
 from demur.gateway.upstreams.events import data_of, split_events
 from demur.gateway.upstreams.passed import PassedAnswer
 from demur.models.completion import parse_completion
 
-_MEMBERS = frozenset({"tools", "functions", "tool_choice", "response_format"})
+_MEMBERS = ("tools", "functions", "tool_choice", "response_format")
 Form = Mapping[str, Any]  # the members of a request that say what form its answer must have
 
 
@@ -32,10 +33,14 @@ class Formed:
     problem: str  # "" where nothing is known to be wrong
 
 
-def requested_form(body: Body) -> Form:
-    """What form a chat completion's answer must have; empty where any text will do."""
-    spans = [span for span in body.spans if span.name in _MEMBERS]
-    form = {span.name: json.loads(body.raw[span.start : span.end]) for span in spans}
+def requested_form(body: Body, protocol: Protocol) -> Form:
+    """What form the answer to a request of this API must have, as chat says it; empty where any text will do."""
+    spans = [span for span in body.spans if span.name in protocol.form_members]
+    if not spans:
+        return {}
+    given = {span.name: json.loads(body.raw[span.start : span.end]) for span in spans}
+    fields = protocol.as_chat({**given, "messages": []})
+    form = {name: fields[name] for name in _MEMBERS if name in fields}
     return form if form.get("tools") or form.get("functions") or _wants_json(form) else {}
 
 
@@ -44,39 +49,45 @@ def _wants_json(form: Form) -> bool:
     return isinstance(wanted, Mapping) and wanted.get("type") in ("json_schema", "json_object")
 
 
-async def check_form(answer: Answer, form: Form, read: PassedAnswer) -> Formed:
+async def check_form(answer: Answer, form: Form, protocol: Protocol, read: PassedAnswer) -> Formed:
     """An answer of the weak model, read as far as its form needs; ``read`` takes what was read, to count its tokens.
 
     Raises aiohttp's errors for one that breaks off.
     """
     if answer.whole is not None:
         read.set_whole(answer.whole)
-        return Formed(answer, _problem(answer.whole, form))
+        return Formed(answer, _problem(_whole_message(answer.whole, protocol), form))
     if not answer.is_stream:
         return Formed(answer, "")
-    stream = _HeldStream(answer.pieces, read)
+    stream = _HeldStream(answer.pieces, protocol, read)
     whole = await stream.read(passing_text=not _wants_json(form))
-    return Formed(replace(answer, pieces=stream.pieces()), _message_problem(stream.message, form) if whole else "")
+    return Formed(replace(answer, pieces=stream.pieces()), _problem(stream.message, form) if whole else "")
 
 
-def _problem(data: bytes, form: Form) -> str:
+def _whole_message(data: bytes, protocol: Protocol) -> Mapping[str, Any] | None:
     try:
-        return form_problem(parse_completion(json.loads(data), [0], "answer")[0].text, form)
+        return protocol.message(json.loads(data))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _problem(message: Mapping[str, Any] | None, form: Form) -> str:
+    """What is wrong with an answer; nothing is known of one that cannot be read."""
+    if message is None:
+        return ""
+    completion = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    try:
+        return form_problem(parse_completion(completion, [0], "answer")[0].text, form)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, EndpointError):
         return ""
 
 
-def _message_problem(message: Mapping[str, Any], form: Form) -> str:
-    choice = {"message": message, "finish_reason": "stop"}
-    return _problem(json.dumps({"choices": [choice]}).encode(), form)
-
-
 class _HeldStream:
-    """A stream of a chat completion that is held back, and the message that its chunks make up."""
+    """A stream that is held back, and the message that its events make up."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], read: PassedAnswer) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], protocol: Protocol, read: PassedAnswer) -> None:
         self._rest, self._count, self._held, self._buffer = pieces, read, bytearray(), b""
-        self._content = ""
+        self._protocol, self._content = protocol, ""
         self._calls: dict[int, dict[str, str]] = {}  # by their place: name and arguments so far
 
     async def read(self, *, passing_text: bool) -> bool:
@@ -99,7 +110,7 @@ class _HeldStream:
             yield piece
 
     @property
-    def message(self) -> dict[str, Any]:
+    def message(self) -> Mapping[str, Any]:
         """What a whole answer would hold."""
         calls = [{"type": "function", "function": self._calls[place]} for place in sorted(self._calls)]
         return {"content": self._content or None} | ({"tool_calls": calls} if calls else {})
@@ -107,25 +118,13 @@ class _HeldStream:
     def _add(self, event: bytes) -> None:
         data = data_of(event)
         try:
-            value = json.loads(data) if data is not None else None
+            part = self._protocol.part(json.loads(data)) if data is not None else None
         except (ValueError, RecursionError):
             return
-        choices = value.get("choices") if isinstance(value, dict) else None
-        delta = choices[0].get("delta") if isinstance(choices, list) and choices and _is_object(choices[0]) else None
-        if not isinstance(delta, dict):
+        if part is None:
             return
-        self._content += delta["content"] if isinstance(delta.get("content"), str) else ""
-        calls = delta.get("tool_calls")
-        for part in calls if isinstance(calls, list) else []:
-            if _is_object(part) and isinstance(part.get("function"), dict):
-                self._add_call(part)
-
-    def _add_call(self, part: Mapping[str, Any]) -> None:
-        place, function = part.get("index"), part["function"]
-        call = self._calls.setdefault(place if isinstance(place, int) else 0, {"name": "", "arguments": ""})
-        for name in call:
-            call[name] += function[name] if isinstance(function.get(name), str) else ""
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
+        self._content += part.text
+        for place, name, arguments in part.calls:
+            call = self._calls.setdefault(place, {"name": "", "arguments": ""})
+            call["name"] += name
+            call["arguments"] += arguments

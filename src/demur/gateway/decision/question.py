@@ -33,6 +33,7 @@ class Question:
     streamed: bool
     chat: bool  # messages, rather than a prompt
     one_answer: bool  # one, of an API that the gate can read
+    single: bool  # one, of whatever API
     logprobs: bool  # the client asks for them
     seed: int | None
     tokens: int  # of the request, estimated
@@ -73,6 +74,7 @@ def read_question(
         streamed=bool(fields.get("stream")),
         chat="messages" in fields,
         one_answer=protocol.checked and is_one_answer(fields),
+        single=is_one_answer(fields),
         logprobs=not (fields.get("logprobs") is None or fields.get("logprobs") is False),
         seed=fields["seed"] if type(fields.get("seed")) is int else None,
         tokens=tokens,

@@ -10,11 +10,12 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import said_by
-from demur.gateway.protocols.protocol import Fields, Protocol, no_check
+from demur.gateway.protocols.protocol import Fields, Part, Protocol, no_check, place_of, schema_format, text_or_none
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _MEMBERS = READ_MEMBERS | {"system", "output_config", "output_format", "metadata", "thinking"}
 _BEFORE_THE_ANSWER = frozenset({"message_start", "content_block_start", "ping"})
+_CHOICES = {"auto": "auto", "none": "none", "any": "required"}  # of tools, as chat has them
 _FUNCTIONS = (None, "custom")  # types of tools that the client runs
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -50,7 +51,10 @@ def as_chat(fields: Fields) -> Fields:
         found["tools"] = [_tool(one) for one in fields["tools"]]
     config = fields.get("output_config")
     wanted = fields.get("output_format") or (config.get("format") if isinstance(config, dict) else None)
-    return found | ({"response_format": wanted} if wanted else {})
+    choice = fields.get("tool_choice")
+    if isinstance(choice, dict):
+        found["tool_choice"] = _CHOICES.get(str(choice.get("type")), choice)
+    return found | ({"response_format": schema_format(wanted)} if wanted else {})
 
 
 def _messages(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -125,6 +129,32 @@ def texts(value: Any) -> Iterable[object]:
     return [one.get(name) for one in blocks for name in ("text", "thinking", "input", "partial_json")]
 
 
+def message(value: Any) -> Mapping[str, Any] | None:
+    """The texts and the calls of the client's tools in a message."""
+    content = value.get("content") if isinstance(value, dict) else None
+    if not isinstance(content, list):
+        return None
+    blocks = [one for one in content if isinstance(one, dict)]
+    calls = [one for one in blocks if one.get("type") == "tool_use"]
+    functions = [{"function": {"name": one.get("name"), "arguments": one.get("input")}} for one in calls]
+    said = "".join(text_or_none(one.get("text")) for one in blocks if one.get("type") == "text")
+    return {"content": said} | ({"tool_calls": functions} if functions else {})
+
+
+def part(value: Any) -> Part:
+    """What an event adds to a message."""
+    if not isinstance(value, dict):
+        return Part()
+    at, block, delta = place_of(value.get("index")), value.get("content_block"), value.get("delta")
+    if isinstance(block, dict) and block.get("type") == "tool_use":
+        return Part(calls=((at, text_or_none(block.get("name")), ""),))
+    if not isinstance(delta, dict):
+        return Part()
+    if delta.get("type") == "input_json_delta":
+        return Part(calls=((at, "", text_or_none(delta.get("partial_json"))),))
+    return Part(text_or_none(delta.get("text")) if delta.get("type") == "text_delta" else "")
+
+
 MESSAGES = Protocol(
     "messages",
     API_PATHS["messages"],
@@ -138,6 +168,9 @@ MESSAGES = Protocol(
     long_end=False,
     answer_mark=b'"content"',
     error_body=messages_error,
+    form_members=frozenset({"tools", "tool_choice", "output_config", "output_format"}),
+    message=message,
+    part=part,
     ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
     own_headers=API_HEADERS["messages"],
 )

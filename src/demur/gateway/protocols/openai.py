@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
-from demur.gateway.protocols.protocol import Protocol, as_it_is, no_check, quoted
+from demur.gateway.protocols.protocol import Part, Protocol, as_it_is, no_check, place_of, quoted, text_or_none
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
@@ -63,6 +63,32 @@ def texts(answer: Any) -> Iterable[object]:
     ]
 
 
+def message(value: Any) -> Mapping[str, Any] | None:
+    """The first choice's message, or its text."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return None
+    found = choice.get("message")
+    return found if isinstance(found, dict) else {"content": choice.get("text")}
+
+
+def part(value: Any) -> Part:
+    """What the first choice of a chunk adds."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return Part()
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
+        return Part(text_or_none(choice.get("text")))
+    listed = delta.get("tool_calls")
+    entries = [one for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict)]
+    calls = [(place_of(one.get("index")), one["function"]) for one in entries if isinstance(one.get("function"), dict)]
+    named = [(at, text_or_none(f.get("name")), text_or_none(f.get("arguments"))) for at, f in calls]
+    return Part(text_or_none(delta.get("content")), tuple(named))
+
+
 CHAT = Protocol(
     "chat",
     API_PATHS["chat"],
@@ -76,6 +102,9 @@ CHAT = Protocol(
     long_end=False,
     answer_mark=b'"choices"',
     error_body=openai_error,
+    form_members=frozenset({"tools", "functions", "tool_choice", "response_format"}),
+    message=message,
+    part=part,
     ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
     own_headers=API_HEADERS["chat"],
     effort=lambda effort: {"reasoning_effort": effort} if effort else {},

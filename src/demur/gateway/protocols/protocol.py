@@ -17,6 +17,24 @@ Fields = Mapping[str, Any]  # the members of a request's body
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What an event adds to an answer: text, and pieces of calls by their place: name and arguments."""
+
+    text: str = ""
+    calls: tuple[tuple[int, str, str], ...] = ()
+
+
+def place_of(value: object) -> int:
+    """Where a call stands among others, as an event says it."""
+    return value if type(value) is int else 0
+
+
+def text_or_none(value: object) -> str:
+    """A text; empty for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Protocol:
     """One API. Its functions are pure, and take whatever JSON can hold."""
 
@@ -34,6 +52,10 @@ class Protocol:
     long_end: bool  # its last event may be longer than `END_BYTES`
     answer_mark: bytes  # member of a whole answer: one with it, and without "error", is not parsed
     error_body: Callable[[ApiError], bytes]  # an error of the gateway's own
+    form_members: frozenset[str]  # of a request, which `as_chat` needs to say what form its answer must have
+    # A whole answer as the message of a chat completion; None for one that cannot be read.
+    message: Callable[[Any], Mapping[str, Any] | None]
+    part: Callable[[Any], Part]  # what an event of a stream adds to the answer
     ordinary: Mapping[str, Any]  # members, beside the model, of the shortest request that any model can answer
     own_headers: Mapping[str, str]  # of a request of the gateway's own
     routed: bool = True  # else it is passed to the model that it names
@@ -49,6 +71,13 @@ class Protocol:
         """The id under which the upstream keeps an answer, of which this is the beginning; empty without one."""
         found = self.answer_id.search(answer) if self.answer_id else None
         return found[1].decode("utf-8", "replace") if found else ""
+
+
+def schema_format(wanted: object) -> object:
+    """A response format whose schema stands in it, as chat has it: under ``json_schema``."""
+    if not isinstance(wanted, dict) or "schema" not in wanted:
+        return wanted
+    return {"type": wanted.get("type"), "json_schema": {"schema": wanted["schema"]}}
 
 
 def as_it_is(fields: Fields) -> Fields:

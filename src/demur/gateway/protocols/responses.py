@@ -11,7 +11,7 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import openai_error, said_by
-from demur.gateway.protocols.protocol import Fields, Protocol
+from demur.gateway.protocols.protocol import Fields, Part, Protocol, place_of, schema_format, text_or_none
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _MEMBERS = READ_MEMBERS | {
@@ -39,7 +39,10 @@ def as_chat(fields: Fields) -> Fields:
         found["tools"] = [_tool(one) for one in fields["tools"]]
     text = fields.get("text")
     if isinstance(text, dict) and text.get("format"):
-        found["response_format"] = text["format"]
+        found["response_format"] = schema_format(text["format"])
+    choice = fields.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        found["tool_choice"] = choice.get("mode")
     return found | ({"max_tokens": fields["max_output_tokens"]} if "max_output_tokens" in fields else {})
 
 
@@ -128,6 +131,32 @@ def texts(value: Any) -> Iterable[object]:
     ]
 
 
+def message(value: Any) -> Mapping[str, Any] | None:
+    """The texts and the calls of the client's tools in a response."""
+    output = value.get("output") if isinstance(value, dict) else None
+    if not isinstance(output, list):
+        return None
+    items = [one for one in output if isinstance(one, dict)]
+    calls = [one for one in items if one.get("type") == "function_call"]
+    functions = [{"function": {"name": one.get("name"), "arguments": one.get("arguments")}} for one in calls]
+    parts = [one for item in items if isinstance(item.get("content"), list) for one in item["content"]]
+    said = [one.get("text") for one in parts if isinstance(one, dict) and one.get("type") == "output_text"]
+    return {"content": "".join(map(text_or_none, said))} | ({"tool_calls": functions} if functions else {})
+
+
+def part(value: Any) -> Part:
+    """What an event adds to a response."""
+    if not isinstance(value, dict):
+        return Part()
+    at, item, added = place_of(value.get("output_index")), value.get("item"), text_or_none(value.get("delta"))
+    kind = str(value.get("type"))
+    if kind == "response.output_item.added" and isinstance(item, dict) and item.get("type") == "function_call":
+        return Part(calls=((at, text_or_none(item.get("name")), ""),))
+    if kind == "response.function_call_arguments.delta":
+        return Part(calls=((at, "", added),))
+    return Part(added if kind == "response.output_text.delta" else "")
+
+
 RESPONSES = Protocol(
     "responses",
     API_PATHS["responses"],
@@ -141,6 +170,9 @@ RESPONSES = Protocol(
     long_end=True,
     answer_mark=b'"output"',
     error_body=openai_error,
+    form_members=frozenset({"tools", "tool_choice", "text"}),
+    message=message,
+    part=part,
     ordinary={"input": "Hello", "max_output_tokens": 16, "store": False},
     own_headers=API_HEADERS["responses"],
     effort=lambda effort: {"reasoning": {"effort": effort}} if effort else {},

@@ -25,13 +25,13 @@ async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: O
     Where the strong model cannot be asked, the weak one's answer stays. ``calls`` takes what is paid beside the answer.
     Raises ApiError where the weak model breaks off and the strong one is down.
     """
-    form = requested_form(sent.question.body)
+    form = requested_form(sent.question.body, sent.protocol)
     if not form or found.answer.status != 200:
         return found
     read, asked = PassedAnswer(sent.protocol), sent.question.tokens
     try:
         with charge_if_cut(calls, found.role, asked, lambda: read.tokens(asked).completion):
-            formed = await check_form(found.answer, form, read)
+            formed = await check_form(found.answer, form, sent.protocol, read)
     except BROKEN:
         found.answer.close()
         reason = f"{found.reason}; {found.model} broke off its answer, so the strong model answers"

@@ -19,10 +19,10 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.methods import BY_NAME, LogisticRegression
 from demur.methods.estimator import Estimator, sigmoid, unit_rows
+from demur.methods.pools import GraphRouter, RouterDC
+from demur.methods.pools.pool import PoolRouter, pair_quality
 from demur.models.encoder import LetterEncoder
 from demur.paper.cascade import ALPHA
-from demur.paper.pools import GraphRouter, RouterDC
-from demur.paper.pools.pool import PoolRouter, pair_quality
 from demur.records import FloatArray
 from demur.routing.artifact import WEIGHTS
 from demur.routing.prompt_router import PromptRouter

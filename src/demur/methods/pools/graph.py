@@ -11,7 +11,9 @@ the models where they have a sigmoid and binary cross-entropy on each edge, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -19,9 +21,10 @@ from demur.errors import InputError
 from demur.methods.estimator import centre_and_scale, unit_rows
 from demur.methods.kmeans import spherical_kmeans
 from demur.methods.optimiser import Adam
-from demur.paper.pools.pool import PoolRouter, spread
+from demur.methods.pools.pool import PoolRouter, spread
 from demur.records import FloatArray, IntArray
 
+_OWN = 2  # the models' own nodes among `GraphWeights.arrays`
 BATCH_ROWS, NEIGHBOUR_ROWS = 128, 256  # prompts predicted per step, and prompts whose edges are seen meanwhile
 
 
@@ -44,7 +47,9 @@ class GraphWeights:
 class GraphRouter(PoolRouter):
     """Dot product of the prompt's and the model's hidden nodes, learned by cross-entropy over the best models.
 
-    ``tasks``: how many clusters stand for tasks where `fit` is given none.
+    ``tasks``: how many clusters stand for tasks where `fit` is given none. ``hidden``: share of the steps at which all
+    models' own nodes are hidden, as that of a new model is, so that messages alone must tell them apart: `with_model`
+    needs it (.5 costs the known models nothing in a planted pool of eight).
     """
 
     def __init__(
@@ -54,9 +59,11 @@ class GraphRouter(PoolRouter):
         steps: int = 400,
         learning_rate: float = 3e-3,
         decay: float = 3e-3,
+        hidden: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.dimension = dimension
+        self.hidden = hidden
         self.tasks = tasks
         self.steps = steps
         self.learning_rate = learning_rate
@@ -77,9 +84,38 @@ class GraphRouter(PoolRouter):
             order = random.permutation(len(rows))
             split = min(BATCH_ROWS, max(1, len(rows) // 2))
             batch, seen = order[:split], order[split : split + NEIGHBOUR_ROWS]
-            optimiser.step(edge_gradients(weights, rows[batch], task[batch], wanted[batch], rows[seen], edges[seen]))
+            masked = self.hidden > 0 and random.random() < self.hidden  # without: the draws are as they were
+            used = replace(weights, model=_common(weights.model)) if masked else weights
+            found = edge_gradients(used, rows[batch], task[batch], wanted[batch], rows[seen], edges[seen])
+            found[_OWN] = _common(found[_OWN]) if masked else found[_OWN]
+            optimiser.step(found)
         self.weights_ = weights
         self.nodes_ = model_nodes(weights, rows, edges)[0]
+        self.range_ = (float(np.nanmin(quality)), float(np.nanmax(quality)))
+
+    def with_model(self, X: FloatArray, quality: FloatArray) -> Self:
+        """A copy that also routes to a model that `fit` did not see, as its last one; nothing is fitted again.
+
+        ``X`` (m, d): a few prompts, and ``quality`` (m,) how good the new model's answers to them are, in fit's scale.
+        Its node begins as the mean of the known models' own nodes and takes up the messages of these prompts, which is
+        GraphRouter's own claim (section 4.3, new LLMs in few shots). Raises InputError for values outside that scale.
+        """
+        if not self.hidden:
+            raise InputError("fitted with hidden=0, its messages do not tell models apart; fit with hidden=0.5")
+        low, high = self.range_
+        known = np.asarray(quality, dtype=float)
+        if known.shape != (len(X),) or not np.isfinite(known).all() or known.min() < low or known.max() > high:
+            raise InputError(
+                f"quality of shape {known.shape} for {len(X)} prompts must be {len(X)} values from {low:g} to "
+                f"{high:g}, the scale that the router was fitted on"
+            )
+        rows = ((np.asarray(X) - self.mean_) / self.scale_).astype(np.float32)
+        edges = ((known - low) / (high - low)).astype(np.float32)[:, None]
+        own = replace(self.weights_, model=self.weights_.model.mean(axis=0, keepdims=True))
+        found = copy.copy(self)
+        found.nodes_ = np.concatenate([self.nodes_, model_nodes(own, rows, edges)[0]])
+        found.models_ = self.models_ + 1
+        return found
 
     def _scores(self, X: FloatArray, task: IntArray | None) -> FloatArray:
         if task is None and self.centres_ is not None:
@@ -90,6 +126,11 @@ class GraphRouter(PoolRouter):
         of_task = np.concatenate([self.weights_.task, unseen])[np.minimum(task, len(self.weights_.task))]
         nodes = ((X - self.mean_) / self.scale_) @ self.weights_.prompt + of_task
         return np.asarray(nodes @ self.nodes_.T)
+
+
+def _common(nodes: FloatArray) -> FloatArray:
+    """The mean row, as often."""
+    return np.broadcast_to(nodes.mean(axis=0), nodes.shape)
 
 
 def _initial(random: np.random.Generator, d: int, models: int, tasks: int, h: int) -> GraphWeights:

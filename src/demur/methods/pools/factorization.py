@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.methods.estimator import centre_and_scale, sigmoid
 from demur.methods.optimiser import Adam
-from demur.paper.pools.pool import PoolRouter, battles
+from demur.methods.pools.pool import PoolRouter, battles
 from demur.records import FloatArray, IntArray
 
 

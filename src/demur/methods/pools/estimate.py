@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.paper.pools.pool import PoolRouter
+from demur.methods.pools.pool import PoolRouter
 from demur.records import FloatArray, IntArray
 
 HELD_OUT = 0.2  # of the prompts, for the slope

@@ -15,7 +15,7 @@ import numpy as np
 from demur.methods.estimator import centre_and_scale, unit_rows
 from demur.methods.kmeans import spherical_kmeans
 from demur.methods.optimiser import Adam
-from demur.paper.pools.pool import PoolRouter, spread
+from demur.methods.pools.pool import PoolRouter, spread
 from demur.records import FloatArray, IntArray
 
 BATCH_ROWS = 64  # as in the paper

@@ -6,11 +6,11 @@ better. Cost enters only when a model is chosen (`demur.measure.frontier`). All 
 
 from __future__ import annotations
 
-from demur.paper.pools.contrastive import RouterDC
-from demur.paper.pools.factorization import PoolFactorization
-from demur.paper.pools.graph import GraphRouter
-from demur.paper.pools.pool import PoolRouter
-from demur.paper.pools.ranking import PoolRanking
+from demur.methods.pools.contrastive import RouterDC
+from demur.methods.pools.factorization import PoolFactorization
+from demur.methods.pools.graph import GraphRouter
+from demur.methods.pools.pool import PoolRouter
+from demur.methods.pools.ranking import PoolRanking
 
 BY_NAME: dict[str, type[PoolRouter]] = {
     "sw": PoolRanking,

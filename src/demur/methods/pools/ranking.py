@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from demur.methods.estimator import sigmoid, unit_rows
-from demur.paper.pools.pool import PoolRouter, battles
+from demur.methods.pools.pool import PoolRouter, battles
 from demur.records import FloatArray, IntArray
 
 ROWS_AT_ONCE = 256

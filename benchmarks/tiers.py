@@ -1,0 +1,110 @@
+"""One router among several models within a fifth of the strongest one's spend, trained and calibrated without grades.
+
+    python benchmarks/tiers.py [triviaqa] [mmlu]
+
+On outcomes/pool9_*: what `demur train` and `demur calibrate --usd-per-1k` do with [[models]]. One answer per model, so
+the strongest model's belief is whether an answer means the same as its own. The router learns from the test prompts,
+held out by folds (each prompt is chosen for by a fit that did not see it), and, as a second line, from the few prompts
+of the train split. Grades are looked at in the end alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from demur.labels.targets import gain_targets
+from demur.labels.tier_beliefs import tier_shares
+from demur.meaning.entailment import open_entailment
+from demur.meaning.meanings import Meanings
+from demur.measure.tiers import chosen, cost_parts, step_scores, taken, threshold_within
+from demur.methods import KernelRidge
+from demur.methods.cross_validate import held_out_scores
+from demur.models.encoder import load_encoder
+from demur.records import FloatArray, Sample
+from demur.routing.tiers import gains_of
+from demur.statistics import interval
+from environment import describe, on_one_thread, shared_rows
+from ladders import PART, column, plain_usd
+
+STRONGEST = "llama3.1-405b"
+LADDERS = (
+    ("llama3.1-8b", STRONGEST),
+    ("llama3.1-8b", "llama3.1-70b"),
+    ("llama3.1-8b", "llama3.1-70b", STRONGEST),
+    ("llama3.2-1b", "llama3.1-8b", "llama3.1-70b", STRONGEST),
+    ("llama3.2-3b", "llama3.1-8b", "llama3.1-70b", STRONGEST),
+    ("llama3.2-3b", "gpt-4o-mini", "llama3.1-8b", "llama3.1-70b", "gpt-4o", STRONGEST),
+)
+
+
+def beliefs(rows: list[dict[str, Any]], names: list[str]) -> FloatArray:
+    """(n, M) whether each answer means what the strongest model's does; the strongest one's own are 1."""
+    order = [*(name for name in names if name != STRONGEST), STRONGEST]
+    sides = [[[Sample(0, row["models"][one]["answer"] or "", None, "stop", 1, 1)] for row in rows] for one in order]
+    with open_entailment("shipped") as entailment:
+        found = tier_shares([row["text"] for row in rows], sides, order, [1] * len(order), Meanings(entailment))
+    return found.believed()[:, [order.index(name) for name in names]]
+
+
+def predicted(X: FloatArray, gains: FloatArray) -> FloatArray:
+    """(n, K) gains over the first model, held out."""
+    columns = [held_out_scores(KernelRidge(), X, gain_targets(one)) for one in gains.T[1:]]
+    return gains_of(columns[:-1], columns[-1])
+
+
+def fitted(X: FloatArray, gains: FloatArray, new: FloatArray) -> FloatArray:
+    """(n, K) gains of new prompts, by fits on others."""
+    columns = [KernelRidge().fit(X, gain_targets(one)).predict_proba(new)[:, 1] for one in gains.T[1:]]
+    return gains_of(columns[:-1], columns[-1])
+
+
+def report(name: str) -> None:
+    """Every ladder on one set."""
+    every = list(shared_rows(f"outcomes/pool9_{name}"))
+    names = list(every[0]["models"])
+    belief, correct, usd = beliefs(every, names), column(every, names, "correct"), plain_usd(every, names)
+    test = np.array([row["split"] == "test" for row in every])
+    X = np.asarray(load_encoder("bge-small").encode([row["text"] for row in every]))
+    budget = PART * float(usd[test, names.index(STRONGEST)].mean())
+    print(f"{name}: {test.sum()} test prompts, {(~test).sum()} train; at most ${1000 * budget:.3f} per 1,000")
+    for models in LADDERS:
+        at = sorted((names.index(one) for one in models), key=lambda m: float(usd[test, m].mean()))
+        shown = [names[m] for m in at]
+        gains = belief[:, at] - belief[:, at[:1]]
+        ways = {"held out": predicted(X[test], gains[test]), "from train": fitted(X[~test], gains[~test], X[test])}
+        for way, values in ways.items():
+            print_use(way, shown, values, belief[test][:, at], correct[test][:, at], usd[test][:, at], budget)
+
+
+def print_use(
+    way: str,
+    names: list[str],
+    values: FloatArray,
+    belief: FloatArray,
+    correct: FloatArray,
+    usd: FloatArray,
+    budget: float,
+) -> None:
+    """Quality at the threshold that keeps the budget."""
+    costs = cost_parts(usd.mean(axis=0), tuple(names))
+    steps = step_scores(values, costs)
+    found = threshold_within(steps, lambda t: float(taken(usd, chosen(steps, t)).mean()), 1000 * budget, "prompts")
+    at = chosen(steps, found.threshold)
+    graded = taken(correct, at)
+    low, high = interval(graded)
+    shares = " / ".join(f"{np.mean(at == m):.0%}" for m in range(len(names)))
+    print(
+        f"  {' -> '.join(names):<75} {way:<10} graded {graded.mean():.3f} [{low:.3f}, {high:.3f}], believed "
+        f"{taken(belief, at).mean():.3f}, ${1000 * taken(usd, at).mean():.3f}, {shares}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    on_one_thread()
+    print(describe())
+    for wanted in sys.argv[1:] or ["triviaqa", "mmlu"]:
+        report(wanted)
