@@ -264,6 +264,7 @@ def label(
     file: str | None = None,
     models: str | Sequence[str] = (),
     tie_below: float = 0.0,
+    tiers: int = 0,
     judge: str | None = None,
     max_usd: float | None = None,
     entailment: str | Entailment = "shipped",
@@ -285,7 +286,8 @@ def label(
     EndpointError and BudgetError of a judge.
     """
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
-    given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "judge": judge, "max_usd": max_usd}
+    given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "tiers": tiers}
+    given |= {"judge": judge, "max_usd": max_usd}
     decides = entailment if isinstance(entailment, str) else own_name(entailment)
     given |= {"entailment": decides, "rules": rules, "state_answers": state_answers}
     wanted = from_mapping(LabelConfig, with_preset(preset, "label", given, LabelConfig()), where="label")

@@ -43,6 +43,7 @@ EXAMPLES = {
     "judge": "demur judge items.jsonl --judge qwen2.5-coder-1.5b",
     "reproduce": "demur reproduce --run run",
     "tau": "demur tau --run run",
+    "export routellm": "demur export routellm --to battles.json",
     "export outcomes": "demur export outcomes --to outcomes",
     "overhead": "demur overhead --run run",
     "simulate": "demur simulate --run run --p95 2",

@@ -34,3 +34,19 @@ def outcomes(
         return printing.as_json(found)
     printing.lines(found.lines)
     return printing.next_step(f"demur reproduce --from {found.folder}")
+
+
+@export_app.command("routellm")
+def routellm(
+    run: RunFolder = "run",
+    to: Annotated[str, typer.Option(help="JSON file to write.")] = "battles.json",
+    models: Annotated[
+        str, typer.Option(help="WEAK,STRONG: names to write, such as two that RouteLLM's own list has.")
+    ] = "",
+    json: AsJson = False,
+) -> None:
+    """Write a run's preferences as battles that RouteLLM's own code loads."""
+    from demur.evaluation.experiment.export_preferences import export_routellm
+
+    found = export_routellm(run=run, to=to, models=tuple(name.strip() for name in models.split(",") if name.strip()))
+    return printing.as_json(found) if json else printing.lines(found.lines)

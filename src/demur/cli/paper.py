@@ -36,6 +36,12 @@ def reproduce(
     encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
     judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
+    arena: Annotated[
+        str, typer.Option(help="File of battles with lmsys's fields: RouteLLM's rows learn from it, as theirs do.")
+    ] = "",
+    arena_models: Annotated[
+        str, typer.Option(help="WEAK,STRONG as that file names them.  [default: the pair's own names]")
+    ] = "",
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
@@ -51,7 +57,8 @@ def reproduce(
             f"sets{', not both' if run else ' (or --list)'}"
         )
     names = tuple(name.strip() for name in only.split(",") if name.strip())
-    asked: dict[str, Any] = {"only": names, "judge_model": judge, "judged": judged}
+    asked: dict[str, Any] = {"only": names, "judge_model": judge, "judged": judged, "arena": arena}
+    asked |= {"arena_models": tuple(name.strip() for name in arena_models.split(",") if name.strip())}
     with printing.progress_bar() as progress:
         if run:
             found = reproduce_run(run, out=out, allow_endpoints=allow_endpoint or (), progress=progress, **asked)

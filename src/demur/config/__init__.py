@@ -50,9 +50,7 @@ class ModelConfig:
     base_url: str | None = setting("An OpenAI-compatible endpoint, such as https://api.openai.com/v1.", None)
     api_key_env: str | None = setting("NAME of the environment variable that holds the key.", None)
     priced_as: str | None = setting("Look prices up under this model name.", None)
-    usd_per_million_input: float | None = setting(
-        "USD per million of a prompt, over its known price.", None, **_NOT_NEGATIVE
-    )
+    usd_per_million_input: float | None = setting("USD per million of a prompt, over its price.", None, **_NOT_NEGATIVE)
     usd_per_million_output: float | None = setting("Likewise, of an answer.", None, **_NOT_NEGATIVE)
     # Of tokens with a price of their own. None: the looked-up price, else that of any other token.
     usd_per_million_cached: float | None = setting("Likewise, read from the provider's cache.", None, **_NOT_NEGATIVE)
@@ -106,6 +104,10 @@ class LabelConfig:
     )
     tie_below: float = field(
         default=0.0, metadata=_NOT_NEGATIVE | {"help": "preference: scores that differ by at most this tie."}
+    )
+    tiers: int = field(
+        default=0,
+        metadata=_NOT_NEGATIVE | {"help": "preference: battles between the models' tiers of so many; 0: none."},
     )
     judge: str | None = field(default=None, metadata={"help": f"judge: {A_MODEL}."})
     max_usd: float | None = field(

@@ -41,7 +41,7 @@ KINDS: Mapping[str, Kind] = {  # by source and kind, as a row of preferences bea
     "agreement": Kind.of("samples", "joint meanings"),
     "accuracy hard": Kind.of("samples", "gold answers", softer="--kind soft"),
     "accuracy soft": Kind.of("samples", "gold answers"),
-    "preference": Kind.of("file", options=("file", "models", "tie_below")),
+    "preference": Kind.of("file", options=("file", "models", "tie_below", "tiers")),
     "quality-gap prob": Kind.of("samples", "gold answers"),
     "quality-gap det": Kind.of("samples", "gold answers", softer="--kind prob"),
     "quality-gap trans": Kind.of("samples", "gold answers"),

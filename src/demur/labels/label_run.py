@@ -15,6 +15,7 @@ import numpy as np
 
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
+from demur.labels.battles.arena import read_arena, tier_pair
 from demur.labels.belief import believed_need, without_silence
 from demur.labels.from_samples import Labels, has_tokens, label_prompts, measure_sureness
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
@@ -212,7 +213,11 @@ def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> 
     Rows whose prompt is among ``kept``, for measuring, are left out: a router must not learn what it is tested on.
     """
     theirs = label.models or (weak, strong)
-    found = read_pair(Path(label.file or ""), weak=theirs[0], strong=theirs[1], tie_below=label.tie_below)
+    file = Path(label.file or "")
+    if label.tiers:
+        found = tier_pair(read_arena(file), theirs[0], theirs[1], label.tiers)
+    else:
+        found = read_pair(file, weak=theirs[0], strong=theirs[1], tie_below=label.tie_below)
     rows = [replace(row, model_a=weak, model_b=strong) for row in found.preferences if row.prompt not in kept]
     if not rows:
         raise InputError(f"{label.file}: all of its {len(found.preferences)} prompts are kept for measuring")

@@ -1,8 +1,9 @@
 """Reads and writes files of preferences: JSON lines or, with ``[hub]``, parquet; CSV is read as well.
 
 Rows are written with the paper's columns first and demur's own after them. A prompt is written as plain text;
-RouteLLM's tools expect a JSON list of turns there. Read are these rows, arena rows, the authors' data set, and rows
-with a score or a human judgement for each of several models. It does not know how demur itself makes a preference.
+RouteLLM's tools expect a JSON list of turns there, which `write_routellm` writes. Read are these rows, arena rows, the
+authors' data set, and rows with a score or a human judgement for each of several models. It does not know how demur
+itself makes a preference.
 """
 
 from __future__ import annotations
@@ -115,6 +116,19 @@ def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> No
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
         return
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_routellm(path: str | Path, preferences: Sequence[Preference]) -> None:
+    """Write battles that RouteLLM's own code reads: the paper's columns, texts as JSON lists of turns, and ``winner``.
+
+    A soft target counts for the side that it leans to. ``idx`` is the row's place among the embeddings of its prompts.
+    """
+    rows = []
+    for place, one in enumerate(preferences):
+        row = {name: value for name, value in as_row(one).items() if name in PAPER_COLUMNS}
+        turns = {name: json.dumps([row[name]], ensure_ascii=False) for name in ("prompt", "response_a", "response_b")}
+        rows.append({**row, **turns, "winner": one.winner, "idx": place})
+    write_whole(Path(path), json.dumps(rows, ensure_ascii=False, indent=0) + "\n")
 
 
 def as_row(preference: Preference) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from demur.errors import DemurError, InputError
 from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
+from demur.paper.arena import SCORES, ArenaPair
 from demur.paper.authors import AUTHORS, authors_set
 from demur.paper.cascade import AnswerScorer
 from demur.paper.outcomes import PAPER_DATA, SMALL_PAIR, Benchmark, Costs, Data, benchmark, check_gap, small_pair
@@ -41,6 +42,7 @@ class Laboratory:
     judged: int = 0  # questions that Table 3's judge is asked about at each CPT
     rows: frozenset[str] = frozenset()  # keys of the only rows to make; empty: all
     data: Data = PAPER_DATA  # what the folder holds
+    arena: ArenaPair | None = None  # battles that RouteLLM learns from; None: what the folder holds stands for them
     progress: Progress = no_progress
     _kept: dict[object, object] = field(default_factory=dict)
 
@@ -76,6 +78,9 @@ class Laboratory:
 
     def supervision(self, source: str, pair: str = "nq-open") -> tuple[list[str], FloatArray]:
         """Questions and targets of a source, for the benchmarks; of a ``pair`` where they come from samples."""
+        if source == "preference" and self.arena is not None:
+            arena = self.arena
+            return self._once(source, lambda: arena.supervision)
         if self.data.own and source in (AUTHORS, "preference"):
             raise InputError(OTHER_PAIR if source == AUTHORS else self.pair(pair).lacking[source])
         if source == "preference":
@@ -95,6 +100,8 @@ class Laboratory:
         return self._once(("scores", system.key, asked.name), lambda: make(system, asked))
 
     def _router_scores(self, system: System, asked: Benchmark) -> FloatArray:
+        if self.arena and system.key in SCORES:
+            return SCORES[system.key](self.arena, self.encoder, self.encoder.encode(asked.questions))
         questions, y = self.supervision(system.source, system.pair)
         return system.score(self.encoder.encode(questions), y, self.encoder.encode(asked.questions))
 

@@ -20,6 +20,7 @@ from demur.evaluation.experiment.test_sets import measure_sets
 from demur.evaluation.page import document, figure_html, table
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
+from demur.paper.arena import arena_pair
 from demur.paper.judged import JUDGED_QUESTIONS
 from demur.paper.listing import PARTS, choose_parts
 from demur.paper.measures import Laboratory
@@ -75,13 +76,16 @@ def reproduce(
     judged: int = JUDGED_QUESTIONS,
     weak: str = "",
     strong: str = "",
+    arena: str = "",
+    arena_models: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Reproduction:
     """Make what ``only`` names (all when empty) from the data in ``source``; writes a page and PNGs to ``out``.
 
     ``judged``: how many questions the judge is asked about at each CPT. ``weak`` and ``strong``: the models' names in
-    the rows, where they are not those of the folder's description, or RouteLLM's. Raises InputError for an unknown name
-    or a folder that is not there; matplotlib is needed.
+    the rows, where they are not those of the folder's description, or RouteLLM's. ``arena``: a file of battles of many
+    models, from which the RouteLLM rows learn, and ``arena_models`` what it calls the weak and the strong one. Raises
+    InputError for an unknown name or a folder that is not there; matplotlib is needed.
     """
     parts, rows = choose_parts(only)
     if not Path(source).is_dir():
@@ -90,6 +94,9 @@ def reproduce(
         raise InputError(f"{judged} questions to judge; at least 1 is needed")
     curves.check_matplotlib()
     folder, data = Path(out), data_of(Path(source), weak, strong)
+    named = tuple(arena_models) or (data.weak, data.strong)
+    if len(named) != 2:
+        raise InputError(f"the arena's models are the weak and the strong one, two names; found {', '.join(named)}")
     about = OF_RUN if data.own else DIFFERENCES
     if data.own and not only:
         parts = tuple(name for name in parts if name not in NOT_OF_RUN)
@@ -104,6 +111,7 @@ def reproduce(
             judged=judged,
             progress=progress,
             data=data,
+            arena=arena_pair(arena, *named) if arena else None,
         )
         made: list[Part] = []
         for name in parts:
@@ -122,6 +130,8 @@ def reproduce_run(
     only: Sequence[str] = (),
     judge_model: str = "qwen2.5-coder-1.5b",
     judged: int = JUDGED_QUESTIONS,
+    arena: str = "",
+    arena_models: Sequence[str] = (),
     allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Reproduction:
@@ -142,6 +152,8 @@ def reproduce_run(
             encoder=opened.encoder,
             judge_model=judge_model,
             judged=judged,
+            arena=arena,
+            arena_models=arena_models,
             progress=progress,
         )
 

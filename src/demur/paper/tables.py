@@ -106,7 +106,8 @@ def _footnotes(lab: Laboratory) -> tuple[str, ...]:
         of_labels = lab.pair("nq-open").notes
     except DemurError:
         of_labels = ()
-    return (PROTOCOLS, *(OF_RUN if lab.data.own else DEPARTURES), *lab.data.notes, *of_labels)
+    arena = (lab.arena.note,) if lab.arena else ()
+    return (PROTOCOLS, *arena, *(OF_RUN if lab.data.own else DEPARTURES), *lab.data.notes, *of_labels)
 
 
 def table_1(lab: Laboratory) -> Content:

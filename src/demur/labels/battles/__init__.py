@@ -1,0 +1,1 @@
+"""Battles of many models, as an arena collects them: ratings, tiers, and what they say of one pair."""

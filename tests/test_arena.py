@@ -1,0 +1,153 @@
+"""Battles of many models: ratings, tiers, what they say of a pair that never met, and RouteLLM's rows of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import demur
+from demur.errors import InputError
+from demur.evaluation.experiment.export_preferences import export_routellm
+from demur.labels.battles.arena import bradley_terry, read_arena, tier_pair, tiers_of
+from demur.labels.battles.factorization import ArenaFactorization
+from demur.measure.curve import cost_quality_curve
+from demur.models.encoder import LetterEncoder
+from demur.paper.arena import SCORES, arena_pair
+from demur.paper.measures import Laboratory
+from demur.paper.reproduction import reproduce
+from demur.paper.systems import of_key
+from pairs import Pair, running_pair, write_questions
+from tiny_paper import tiny_paper
+
+MODELS = {"ant": -2.0, "bee": -1.9, "cow": 0.0, "dog": 0.1, "elk": 2.0, "fox": 2.1}  # ratings: three tiers
+
+
+def battles(path: Path, count: int = 900, seed: int = 0) -> Path:
+    """Prompts of zzz are those where the better model wins by its rating; on others all are alike. No ant meets fox."""
+    random = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    names = list(MODELS)
+    while len(rows) < count:
+        a, b = random.choice(names, 2, replace=False)
+        if {a, b} == {"ant", "fox"}:
+            continue
+        hard = random.random() < 0.5
+        gap = (MODELS[a] - MODELS[b]) * (2.0 if hard else 0.0)
+        won = random.random() < 1 / (1 + np.exp(-gap))
+        text = f"question {len(rows)} {'zzz zebra puzzle' if hard else 'plain easy answer'}"
+        rows.append(row(str(a), str(b), text, "model_a" if won else "model_b"))
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    return path
+
+
+def row(a: str, b: str, prompt: str, winner: str) -> dict[str, Any]:
+    """With the fields of lmsys-arena-human-preference-55k."""
+    flags = {f"winner_{who}": int(who == winner) for who in ("model_a", "model_b", "tie")}
+    answers = {name: json.dumps(["An answer."]) for name in ("response_a", "response_b")}
+    return {"id": 1, "model_a": a, "model_b": b, "prompt": json.dumps([prompt, "a second turn"]), **answers, **flags}
+
+
+def test_ratings_fit_the_wins() -> None:
+    """Three wins of four are log-odds of log 3, but for a weak prior."""
+    sides, won = np.array([[0, 1]] * 400), np.array([1.0, 1.0, 1.0, 0.0] * 100)
+    found = bradley_terry(sides, won, 2)
+    assert found[0] - found[1] == pytest.approx(np.log(3), abs=0.01)
+
+
+def test_tiers_are_the_split_of_least_variance() -> None:
+    assert tiers_of(MODELS, 3) == {"ant": 0, "bee": 0, "cow": 1, "dog": 1, "elk": 2, "fox": 2}
+    assert tiers_of({"a": 1.0, "b": 0.0}, 10) == {"b": 0, "a": 1}
+    with pytest.raises(InputError, match="0 tiers; give at least 1"):
+        tiers_of(MODELS, 0)
+
+
+def test_battles_between_tiers_tell_of_a_pair_that_never_met(tmp_path: Path) -> None:
+    arena = read_arena(battles(tmp_path / "arena.jsonl"))
+    assert tiers_of(arena.ratings, 3) == tiers_of(MODELS, 3)
+    found = tier_pair(arena, "ant", "fox", 3)
+    assert {(one.model_a, one.model_b) for one in found.preferences} == {("ant", "fox")}
+    hard = np.mean([one.target for one in found.preferences if "zzz" in one.prompt])
+    easy = np.mean([one.target for one in found.preferences if "zzz" not in one.prompt])
+    assert hard > 0.95  # by 4 in rating, doubled
+    assert easy == pytest.approx(0.5, abs=0.15)
+    assert len(found.preferences) + sum(found.left_out.values()) == 900
+
+
+def test_a_file_of_other_models_and_a_pair_of_one_tier_are_named(tmp_path: Path) -> None:
+    arena = read_arena(battles(tmp_path / "arena.jsonl", 200))
+    with pytest.raises(
+        InputError, match=r"no battle is of a model called 'gpt-4'; it holds 6 models, such as ant, bee"
+    ):
+        tier_pair(arena, "gpt-4", "fox", 3)
+    with pytest.raises(InputError, match="ant and bee are of one tier of 3"):
+        tier_pair(arena, "ant", "bee", 3)
+    (tmp_path / "own.jsonl").write_text(json.dumps(row("a", "a", "A question of length", "tie")) + "\n")
+    with pytest.raises(InputError, match="no battles of two models"):
+        read_arena(tmp_path / "own.jsonl")
+
+
+def test_a_name_may_be_the_beginning_of_one(tmp_path: Path) -> None:
+    arena = read_arena(battles(tmp_path / "arena.jsonl", 200))
+    assert arena.named("do") == "dog"
+    with pytest.raises(InputError, match="called 'o'; it holds 6 models, such as cow, dog, fox"):
+        arena.named("o")
+
+
+def test_every_battle_teaches_the_factorization() -> None:
+    """Model 0 beats the others where the first number is positive; it is asked about against one it never met."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(3000, 4))
+    sides = np.array([[0, 1], [1, 2], [2, 0]])[random.integers(0, 2, 3000)]
+    skill = np.stack([2 * X[:, 0], np.zeros(3000), np.full(3000, -0.5)], axis=1)
+    gap = skill[np.arange(3000), sides[:, 0]] - skill[np.arange(3000), sides[:, 1]]
+    won = (random.random(3000) < 1 / (1 + np.exp(-gap))).astype(float)
+    found = ArenaFactorization().fit(X, sides, won, 3).gap(X, 0, 2)
+    assert np.corrcoef(found, 1 / (1 + np.exp(-2 * X[:, 0] - 0.5)))[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("key", SCORES)
+def test_routellms_rows_learn_from_all_battles(tmp_path: Path, key: str) -> None:
+    pair = arena_pair(str(battles(tmp_path / "arena.jsonl")), "ant", "fox")
+    lab = Laboratory(tiny_paper(tmp_path / "data"), LetterEncoder(), tmp_path, arena=pair)
+    asked = lab.benchmark("gsm8k")
+    hard = np.array(["zzz" in question for question in asked.questions])
+    best = cost_quality_curve(hard, asked.weak, asked.strong).apgr
+    assert lab.curve(of_key(key), asked).apgr - 0.5 > 0.8 * (best - 0.5)
+
+
+def test_the_file_is_an_option_of_reproduce(tmp_path: Path) -> None:
+    folder = tiny_paper(tmp_path / "data")
+    options: dict[str, Any] = {"out": tmp_path / "out", "encoder": LetterEncoder(), "only": ("table-2", "routellm-sw")}
+    arena = str(battles(tmp_path / "arena.jsonl", 200))
+    found = reproduce(folder, arena=arena, arena_models=("bee", "elk"), **options)
+    assert "200 battles of 6 models (arena.jsonl), SW over 10 tiers" in " ".join(found.lines)
+    with pytest.raises(InputError, match="no battle is of a model called 'mixtral-8x7b-instruct'"):
+        reproduce(folder, arena=arena, **options)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+def test_an_arena_labels_a_run_and_its_preferences_go_to_routellm(tmp_path: Path, pair: Pair) -> None:
+    run = str(tmp_path / "run")
+    demur.sample(write_questions(tmp_path / "prompts.jsonl"), **pair.names, run=run, n=2)
+    file = str(battles(tmp_path / "arena.jsonl"))
+    labels = demur.label(run=run, source="preference", file=file, models=("ant", "fox"), tiers=3)
+    assert len(labels.preferences) > 100
+    assert "of other tiers than ant (0) and fox (2)" in " ".join(labels.notes)
+    shown = export_routellm(run=run, to=str(tmp_path / "battles.json"), models=("mixtral", "gpt-4")).lines
+    rows = json.loads((tmp_path / "battles.json").read_text())
+    assert {(one["model_a"], one["model_b"]) for one in rows} == {("mixtral", "gpt-4")}
+    assert json.loads(rows[0]["prompt"])[0] == labels.preferences[0].prompt
+    assert rows[0][f"winner_{rows[0]['winner']}"] == 1
+    assert shown[-1].endswith(f"{len(rows)} preferences")
+    with pytest.raises(InputError, match="two names; found one"):
+        export_routellm(run=run, to=str(tmp_path / "x.json"), models=("one",))
