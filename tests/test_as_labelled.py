@@ -61,14 +61,44 @@ def test_what_differs_is_said_with_what_to_do() -> None:
     assert asked_otherwise(record, labelled_as(record)) == ""
     assert asked_otherwise({}, AskedAs()) == ""
     plain = {"sampling": {**SAMPLING, "chat": False}}
-    assert labelled_as(plain) == AskedAs()
-    assert "plain completions" in asked_otherwise(plain, labelled_as(plain))
+    assert labelled_as(plain) == AskedAs(template="Q: {prompt} A:", plain=True)
+    assert "plain completions" in asked_otherwise(plain, AskedAs())
+    assert asked_otherwise(plain, labelled_as(plain)) == ""
 
 
-def with_sampling(folder: Path) -> None:
+def test_stop_strings_are_sent_where_a_request_has_none() -> None:
+    asked = AskedAs(stop=("\n",))
+    assert sent("chat", asked, messages=[USER]) == {"messages": [USER], "stop": ["\n"]}
+    assert sent("messages", asked, messages=[USER]) == {"messages": [USER], "stop_sequences": ["\n"]}
+    assert sent("responses", asked, input="Why?") == {"input": "Why?"}
+    own = {"messages": [USER], "stop": "."}
+    assert sent("chat", asked, **own) == own
+
+
+def test_plain_completions_are_filled_by_the_models_own_chat_template() -> None:
+    """A request keeps its messages; the template is Jinja, and holds quotes and lines as they are."""
+    asked = AskedAs(template='Say "Q":\n{prompt}\nA:', plain=True)
+    assert sent("chat", asked, messages=[USER]) == {"messages": [USER]}
+    assert asked.chat_template == r"""{{ "Say \"Q\":\n" }}{{ messages[-1]['content'] }}{{ "\nA:" }}"""
+    assert AskedAs("Be brief.").chat_template == ""
+
+
+async def test_plain_completions_of_an_endpoint_cannot_be_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_sampling(tmp_path / "labelled", chat=False)
+    async with gateway(tmp_path, router=str(tmp_path / "labelled"), as_labelled=True) as found:
+        _, headers, _ = await found.ask(EASY)
+        assert "the labels were sampled as plain completions" in headers["x-demur-reason"]
+        assert asked(found) == [[{"role": "user", "content": EASY}]]
+    assert "which takes models that demur starts itself" in capsys.readouterr().err
+
+
+def with_sampling(folder: Path, **more: Any) -> None:
     save_router(folder)
     router = Router.load(folder)
-    replace(router, prompt_router=replace(router.prompt_router, record={"sampling": SAMPLING})).save(folder)
+    record = {"sampling": SAMPLING | more}
+    replace(router, prompt_router=replace(router.prompt_router, record=record)).save(folder)
 
 
 def asked(found: Running) -> list[Any]:

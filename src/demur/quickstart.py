@@ -27,13 +27,14 @@ EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt 
 
 
 def demo_config(run: str = "run/demo") -> RunConfig:
-    """The demo's run record: chats under a system message, as served; 16 tokens at most, two to five samples."""
+    """The demo's run record: answer-only prompts, 16 tokens at most, two to five samples per model."""
     data = Path(str(files("demur"))) / "data"
     settings = SamplingSettings(
         n="2..5",
         max_tokens=16,
         stop=("\n",),
-        system=(data / "demo_system.txt").read_text(encoding="utf-8").rstrip("\n"),
+        template=(data / "demo_template.txt").read_text(encoding="utf-8").rstrip("\n"),
+        chat=False,
     )
     return RunConfig(
         prompts=str(data / "demo_questions.jsonl"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
@@ -15,11 +17,14 @@ from demur.gateway.decision.decider import Decider
 from demur.gateway.keys import check_budgets, read_keys
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
-from demur.routing.asked_as import ALONE, labelled_as
+from demur.records import Role
+from demur.routing.asked_as import ALONE, AskedAs, labelled_as
 from demur.routing.prompt_router import PromptRouter
+from demur.routing.recorded_models import recorded_model
 from demur.routing.verdict import check_learned
 
 OWN = ("encoder", "method", "entailment")  # settings that name objects of the user's own
+ROLES: tuple[Role, ...] = ("weak", "strong")
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
@@ -36,8 +41,7 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False, folder: 
     own = {key: import_object(name, key) for key in OWN if (name := getattr(settings, key))}
     try:
         router = _in_front_of(settings, Router.load(folder, **own, allow_endpoints=settings.endpoints))
-        as_it_comes = None if settings.learn else ALONE  # learning samples as its clients ask
-        served_as = labelled_as(router.prompt_router.record) if settings.as_labelled else as_it_comes
+        served_as = _served_as(settings, router.prompt_router.record)
         router = replace(router, prompt_router=replace(router.prompt_router, served_as=served_as))
         if settings.unknown:
             router = replace(router, prompt_router=replace(router.prompt_router, on_unknown=settings.unknown))
@@ -55,6 +59,21 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False, folder: 
     if not math.isfinite(score):
         raise ArtifactError(f"{folder}: scores a prompt with {score}, which is not finite; train again")
     return router
+
+
+def _served_as(settings: GatewaySettings, record: Mapping[str, Any]) -> AskedAs | None:
+    """What stands around prompts; plain completions are for models that demur starts itself."""
+    if not settings.as_labelled:
+        return None if settings.learn else ALONE  # learning samples as its clients ask
+    asked = labelled_as(record)
+    remote = any(_base_url(settings, record, role) for role in ROLES)
+    return ALONE if asked.plain and remote else asked
+
+
+def _base_url(settings: GatewaySettings, record: Mapping[str, Any], role: Role) -> str | None:
+    """Where a model is asked; None where demur starts it."""
+    served = settings.served(role)
+    return served.base_url if served else (recorded_model(record, role) or {}).get("base_url")
 
 
 def _in_front_of(settings: GatewaySettings, router: Router) -> Router:

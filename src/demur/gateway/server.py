@@ -367,7 +367,9 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
             raise InputError(f"{settings.router} does not say where its {role} model is; give [{role}] in the config")
         recorded = from_mapping(ModelConfig, trained, where=settings.router)
         config = AllowedEndpoints.parse(settings.endpoints).model(recorded, settings.router)
-    endpoint = await stack.enter_async_context(running_endpoint(config, parallel=settings.local_slots))
+    chat_template = router.served_as.chat_template if router.served_as else ""
+    started = running_endpoint(config, parallel=settings.local_slots, chat_template=chat_template)
+    endpoint = await stack.enter_async_context(started)
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, settings.served(role))
     authorization(upstream.endpoint)  # a missing key is reported now, not to every client
     if not endpoint.api_key_env and not is_loopback(endpoint.base_url):

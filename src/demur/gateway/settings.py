@@ -24,7 +24,6 @@ RELOADED = frozenset(
     {
         "default",
         "unknown",
-        "as_labelled",
         "anyway",
         "context_characters",
         "sticky",
@@ -143,7 +142,7 @@ class GatewaySettings:
     )
     as_labelled: bool = field(
         default=False,
-        metadata={"help": "Ask both models as for the labels: with the router's system message and template."}
+        metadata={"help": "Ask both models as for the labels: with the router's system message, template and stop."}
         | {"flag": "--as-labelled"},
     )
     target: str = field(

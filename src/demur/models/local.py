@@ -109,12 +109,14 @@ async def running_endpoint(
     progress: Progress = no_progress,
     max_tokens: int = 64,
     pooling: Literal["mean", "last"] | None = None,
+    chat_template: str = "",
 ) -> AsyncIterator[Endpoint]:
     """An endpoint that answers: a remote one unchanged, a local one started for the duration of the block.
 
     ``parallel`` samples of a prompt, each of up to ``max_tokens``, are drawn at once and share the prompt's KV cache.
     More than one of ``threads`` is for a model that runs alone: on a busy two-core machine they stall each other. With
-    ``pooling`` it embeds texts by its own hidden state, and answers nothing. Raises EndpointError.
+    ``pooling`` it embeds texts by its own hidden state, and answers nothing. ``chat_template``: in Jinja, in place of
+    the model's own. Raises EndpointError.
     """
     endpoint = endpoint_of(config)
     if not endpoint.local:
@@ -123,18 +125,19 @@ async def running_endpoint(
     require("xllamacpp", extra="local", purpose="running a local model")
     path = fetch(config.model, progress=progress) if is_known(config.model) else Path(config.model)
     context = max(CONTEXT_TOKENS, PROMPT_TOKENS + parallel * max_tokens)
-    async with _server(path, endpoint.model, (parallel, threads, context), pooling or "") as address:
+    sizes, kind = (parallel, threads, context), (pooling or "", chat_template)
+    async with _server(path, endpoint.model, sizes, kind) as address:
         # One request at a time: its `parallel` choices fill the slots, and one thread decodes them together.
         yield replace(endpoint, base_url=f"{address}/v1", concurrency=1)
 
 
 @asynccontextmanager
-async def _server(path: Path, name: str, sizes: tuple[int, int, int], pooling: str) -> AsyncIterator[str]:
+async def _server(path: Path, name: str, sizes: tuple[int, int, int], kind: tuple[str, str]) -> AsyncIterator[str]:
     """Run llama.cpp's server in a child process; yields its address."""
     with tempfile.TemporaryFile() as log:
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "demur.models.local", str(path), name),
-            *(*map(str, sizes), pooling),
+            *(*map(str, sizes), *kind),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
@@ -165,7 +168,7 @@ async def _address(child: asyncio.subprocess.Process, path: Path, log: object) -
     return line.decode().strip()
 
 
-def _serve(path: str, name: str, parallel: int, threads: int, context: int, pooling: str) -> None:
+def _serve(path: str, name: str, parallel: int, threads: int, context: int, pooling: str, chat_template: str) -> None:
     """The child: serve one model until standard input closes."""
     import xllamacpp
 
@@ -181,6 +184,8 @@ def _serve(path: str, name: str, parallel: int, threads: int, context: int, pool
     settings.cpuparams_batch.n_threads = threads
     settings.warmup = False
     settings.ui = False
+    if chat_template:
+        settings.chat_template, settings.use_jinja = chat_template, True
     if pooling:
         settings.embedding = True
         settings.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{pooling.upper()}"]
@@ -190,4 +195,4 @@ def _serve(path: str, name: str, parallel: int, threads: int, context: int, pool
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), sys.argv[6])
+    _serve(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]), *sys.argv[6:8])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -13,29 +14,38 @@ class AskedAs:
 
     system: str = ""
     template: str = "{prompt}"  # {prompt} is replaced by the prompt
+    stop: tuple[str, ...] = ()
+    plain: bool = False  # plain completions of the template: only models that demur starts can be asked so in a chat
+
+    @property
+    def chat_template(self) -> str:
+        """The Jinja template by which llama.cpp's server asks a chat's last message so; empty where it need not."""
+        before, _, after = self.template.partition("{prompt}")
+        parts = (json.dumps(before), "messages[-1]['content']", json.dumps(after))
+        return "".join(f"{{{{ {part} }}}}" for part in parts) if self.plain else ""
 
 
 ALONE = AskedAs()
 
 
 def labelled_as(record: Mapping[str, Any]) -> AskedAs:
-    """How the samples were asked, by a router's record; plain completions cannot be repeated in a chat."""
+    """How the samples were asked, by a router's record."""
     sampling = record.get("sampling", {})
-    if not sampling.get("chat", True):
-        return ALONE
-    return AskedAs(sampling.get("system", ""), sampling.get("template", "{prompt}"))
+    plain, stop = not sampling.get("chat", True), tuple(sampling.get("stop", ()))
+    system = "" if plain else sampling.get("system", "")
+    return AskedAs(system, sampling.get("template", "{prompt}"), stop, plain)
 
 
 def asked_otherwise(record: Mapping[str, Any], served: AskedAs) -> str:
     """How requests differ from the samples, and what to do, as part of a reason; empty where they do not."""
-    if not record.get("sampling", {}).get("chat", True):
-        return (
-            "the labels were sampled as plain completions, this serves chats: the score may not hold; "
-            "sample and label as chats"
-        )
     asked = labelled_as(record)
-    if asked == served:
+    if replace(asked, stop=()) == replace(served, stop=()):
         return ""
+    if asked.plain:
+        return (
+            "the labels were sampled as plain completions, this serves chats: the score may not hold; serve with "
+            "--as-labelled, which takes models that demur starts itself, or sample and label as chats"
+        )
     named = {"system message": asked.system, "template": "" if asked.template == "{prompt}" else asked.template}
     about = " and ".join(f"{name} {' '.join(text.split())[:40]!r}" for name, text in named.items() if text)
     return f"the labels were sampled with the {about}: without it the score may not hold; serve with --as-labelled"

@@ -1,7 +1,7 @@
-"""Requests as the samples of the labels were asked: with the router's system message and template. Pure functions.
+"""Requests as the samples of the labels were asked: with the router's system message, template and stop strings.
 
-A request with a system message keeps its own. The template is of a prompt alone, so that it is filled where one text of
-the user is all that a request says.
+A request with a system message or stop strings keeps its own. The template is of a prompt alone, so that it is filled
+where one text of the user is all that a request says. Pure functions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from demur.gateway.http.json_edit import Body, body_of
 from demur.routing.asked_as import AskedAs
 
 SYSTEM_MEMBERS = {"messages": "system", "responses": "instructions"}  # of APIs that have one beside the messages
+STOP_MEMBERS = {"chat": "stop", "messages": "stop_sequences"}
 _SYSTEM_ROLES = ("system", "developer")
 
 
 def as_labelled(body: Body, api: str, asked: AskedAs) -> Body:
-    """The body of a request of this API with the system message and the template; as it is where none of them fits."""
+    """The body of a request of this API, asked so; as it is where nothing of it fits."""
     fields = json.loads(body.raw)
-    changed = _filled(fields, asked.template) | _with_system({**fields, **_filled(fields, asked.template)}, api, asked)
+    filled = {} if asked.plain else _filled(fields, asked.template)  # a model's own chat template fills a plain one
+    stop = STOP_MEMBERS.get(api)
+    changed = filled | _with_system({**fields, **filled}, api, asked)
+    changed |= {stop: list(asked.stop)} if stop and asked.stop and not fields.get(stop) else {}
     return body_of(body.replace_member(**changed))[0] if changed else body
 
 
