@@ -195,4 +195,4 @@ def _serve(path: str, name: str, parallel: int, threads: int, context: int, pool
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]), *sys.argv[6:8])
+    _serve(*sys.argv[1:3], *map(int, sys.argv[3:6]), *sys.argv[6:8])  # type: ignore[arg-type]
