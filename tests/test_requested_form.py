@@ -121,6 +121,36 @@ def test_what_a_schema_says(value: Any, schema: Any, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "schema", "problem"),
+    [
+        (1, False, "nothing is allowed here"),
+        ({"a": 1}, {"properties": {"a": False}}, "a: nothing is allowed here"),
+        ({"a": [1, "x"]}, {"properties": {"a": {"items": {"type": "integer"}}}}, 'a[1]: "x" is no integer'),
+        (1, {"minimum": 1}, ""),
+        (0, {"minimum": 1}, "0 is below minimum 1"),
+        (1, {"exclusiveMinimum": 1}, "1 is not above exclusiveMinimum 1"),
+        (1, {"exclusiveMaximum": 1}, "1 is not below exclusiveMaximum 1"),
+        (1, {"maximum": 1}, ""),
+        ("abc", {"maxLength": 3, "minLength": 3}, ""),
+        ("abc", {"minLength": 4}, '"abc" is under minLength 4'),
+        ("abc", {"maxLength": 2}, '"abc" is over maxLength 2'),
+        ([1], {"maxItems": 1, "minItems": 1}, ""),
+        ([1], {"maxItems": 0}, "[1] is over maxItems 0"),
+        (True, {"minimum": 2}, ""),  # a limit of numbers says nothing of a boolean
+        ({"x-1": 1}, {"patternProperties": {"^x-": {}}, "additionalProperties": False}, ""),
+        (1, {"anyOf": [{"type": "string"}]}, "1 is no string"),
+        (1, {"oneOf": [{"type": "string"}, {"type": "null"}]}, "1 fits none of 2 forms"),
+        ("a" * 58, {"type": "null"}, f'"{"a" * 58}" is no null'),  # 60 characters with its quotes
+        ("a" * 59, {"type": "null"}, f'"{"a" * 56}... is no null'),
+        ({"a/b": 1}, {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"required": ["c"]}}}, "'c' is missing"),
+        (1, {"$ref": "#/$defs/x", "maximum": 0, "$defs": {"x": {}}}, "1 is above maximum 0"),
+    ],
+)
+def test_a_problem_names_the_place_the_value_and_the_limit(value: Any, schema: Any, problem: str) -> None:
+    assert schema_problem(value, schema) == problem
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": "dict"},  # a type that JSON schema does not know
