@@ -336,3 +336,21 @@ def test_a_model_states_only_what_stands_in_the_text(statement: str, kept: str) 
 )
 def test_a_program_sets_names_alone(program: str) -> None:
     assert program_value(program) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "polarity"),
+    [
+        ("Is 91 a prime number?", "No, 91 = 7 x 13.", "No"),
+        ("Is 91 a prime number?", "**No**", "No"),
+        ("Are bats mammals?", "Yes - they feed their young with milk.", "Yes"),
+        ("Are bats mammals?", "Yes, but they fly.", "Yes, but they fly."),
+        ("Are bats mammals?", "No one knows", "No one knows"),
+        ("Do you know the capital of France?", "Yes, Paris.", "Yes, Paris."),
+        ("Can it be told who wrote it?", "Yes, Marlowe.", "Yes, Marlowe."),
+        ("Is it Oslo or Bergen?", "No, Bergen.", "No, Bergen."),
+        ("Who wrote it?", "No, Marlowe.", "No, Marlowe."),
+    ],
+)
+def test_the_answer_to_a_question_of_yes_or_no(question: str, text: str, polarity: str) -> None:
+    assert said(text, question) == polarity

@@ -42,12 +42,22 @@ def test_one_formula_in_two_forms(a: str, b: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [("$\\pi r^2$", "$2\\pi r$"), ("$x^2$", "$x^3$"), ("O(log n)", "O(n log n)"), ("√2", "√3")]
+    ("a", "b"),
+    [
+        ("$\\pi r^2$", "$2\\pi r$"),
+        ("$x^2$", "$x^3$"),
+        ("O(log n)", "O(n log n)"),
+        ("√2", "√3"),
+        ("$x = \\pm 2$", "$x = 2$"),
+    ],
 )
 def test_another_formula_is_another_answer(a: str, b: str) -> None:
     assert ruling(a, b) == ("formulas", False)
 
 
-@pytest.mark.parametrize(("a", "b"), [("AC/DC", "AC-DC"), ("C++", "C"), ("the area = 5", "5"), ("$x = 5$", "5")])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("AC/DC", "AC-DC"), ("C++", "C"), ("the area = 5", "5"), ("$x = 5$", "5"), ("x = ±2", "x = 2 or x = -2")],
+)
 def test_what_is_no_formula_is_left_to_the_model(a: str, b: str) -> None:
     assert same_meaning(a, b) is None

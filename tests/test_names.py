@@ -13,6 +13,7 @@ from demur.meaning.rules.decide import same_meaning
         ("Sir Alexander Fleming", "Alexander Fleming"), ("Prime Minister Margaret Thatcher", "Margaret Thatcher"),
         ("Pope John Paul II", "John Paul II"), ("President George Washington", "Gen. George Washington"),
         ("the Rev. Dr. Martin Luther King", "Martin Luther King"), ("Queen Elizabeth II", "Elizabeth II."),
+        ("Louis the Fourteenth", "Louis XIV"), 
     ],
 )  # fmt: skip
 def test_a_title_before_a_full_name_says_nothing(a: str, b: str) -> None:

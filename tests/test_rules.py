@@ -245,6 +245,20 @@ def test_the_same_number_of_other_degrees_is_another_temperature() -> None:
     assert same_meaning("-40 °C", "-40 °F") is True
 
 
+@pytest.mark.parametrize(("a", "b"), [("H2O", "H2O2"), ("A320", "A380"), ("F-16", "F-15"), ("Yes", "No.")])
+def test_a_number_within_a_word_and_polarity_are_never_overlooked(a: str, b: str) -> None:
+    assert same_meaning(a, b) is False
+
+
+@pytest.mark.parametrize(("a", "b"), [("F-16", "F16"), ("v2.0", "v2"), ("MP3", "mp3 player"), ("B2B", "B2C")])
+def test_other_words_with_numbers_are_left_to_the_model(a: str, b: str) -> None:
+    assert same_meaning(a, b) is None
+
+
+def test_days_in_short_are_days() -> None:
+    assert [same_meaning(short, "Thursday") for short in ("Thu", "Thur.", "thurs", "Tues")] == [True, True, True, None]
+
+
 def test_the_rule_is_named() -> None:
     assert ruling("2 hours", "120 min") == ("numbers and units", True)
     assert ruling("2 May 1999", "3 May 1999") == ("dates", False)
@@ -320,7 +334,8 @@ def test_dates_and_money_by_hand() -> None:
         ("5 degrees", "5°"), ("50%", "50 pct"), ("44 bc", "-44 ad"), ("8 Mb", "1 MB"), ("1 m^2", "1 sq m"),
         ("1 kg", "1000 g"), ("1 lb", "453.59237 g"), ("3/4", "0.75"), ("1/4", "25%"), ("50%", "0.5"),
         ("a half", "1/2"), ("one half", "0.5"), ("two-fifths", "40 percent"), ("three quarters", "75%"),
-        ("a third", "1/3"), ("half of them", "50%"),
+        ("a third", "1/3"), ("half of them", "50%"), ("6.022e23", "6.022 x 10^23"), ("1.5e-3 km", "1.5 m"),
+        ("minus seven", "-7"), ("negative 3.5", "-3.5"), ("minus 7 °C", "-7 degrees Celsius"), ("1 TB", "1000 GB"),
     ],
 )  # fmt: skip
 def test_an_amount_in_another_form_is_the_same(a: str, b: str) -> None:
@@ -353,6 +368,7 @@ def test_another_amount_is_another_meaning(a: str, b: str) -> None:
         ("$5 and 30 euros", "$5.30"), ("$5 apples", "$5"), ("5 cats", "5 cat"), ("5 boats", "5"),
         ("50%", "50"), ("a third", "third"), ("half past", "1/2"),
         ("1 kg", "1001 g"), ("5 km 30 kg", "5.03 km"), ("5 kg", "5 m"), ("3.14", "3.1"), ("3.14 km", "3.1 km"),
+        ("the 70s", "the 1970s"), ("minus -5", "5"), ("Mon", "Tue"),
         ("1/3", "33%"), ("1/3", "0.33"), ("3 km", "3.4 km"), ("2.5 million", "2.54 million"), ("1 ft", "0.35 m"),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.unknown import NONE_EQUAL
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
-from demur.meaning.saturated import MOST_LIKELY, find_saturated, overlap, trigrams
+from demur.meaning.saturated import MOST_LIKELY, Saturated, find_saturated, overlap, trigrams
 from demur.records import FloatArray, Prompt, Sample
 from demur.sampling.pair import PairSamples
 from demur.store import Store
@@ -49,6 +49,22 @@ def label(entailment: Counting, prompts: int, *, kind: str = "believed", strong:
     large = {one.id: sampled(strong) for one in asked} | {"told": sampled(["oak"] * 10)}
     config = LabelConfig(kind=kind)
     return label_prompts(asked, PairSamples(weak, large), Meanings(entailment), config, weak="w", strong="s")
+
+
+def test_a_prompt_is_given_up_where_none_of_the_first_pairs_comes_near() -> None:
+    asked: list[int] = []
+
+    def of(probability: float) -> Saturated:
+        def entailment(pairs: Sequence[tuple[str, str]]) -> FloatArray:
+            asked.append(len(pairs))
+            return np.array([[0.0, 1 - probability, probability]] * len(pairs))
+
+        return find_saturated(["Q"], [WORDS[:10]], entailment=entailment)
+
+    hopeless, doubtful = of(0.049), of(0.05)
+    assert (hopeless.found.tolist(), doubtful.found.tolist()) == ([True], [True])
+    assert (hopeless.pairs, doubtful.pairs) == ((8,), (9,))  # a fifth of 45 pairs are nine
+    assert asked == [8, 8, 1]
 
 
 @pytest.mark.parametrize("kind", ["believed", "margin"])

@@ -147,12 +147,16 @@ class Scorer:
 
     def holds(self, pairs: Sequence[Pair]) -> Iterator[bool]:
         """For each pair, whether entailment is strictly the most likely of the three."""
-        verdicts: list[bool] = []
+        return iter(strictly_entails(self.scores(pairs)).tolist())
+
+    def scores(self, pairs: Sequence[Pair]) -> FloatArray:
+        """Probabilities of contradiction, neutral, entailment; shape (n, 3)."""
+        found: list[FloatArray] = [np.empty((0, 3))]
         for start in range(0, len(pairs), self._batch_size):
             batch = pairs[start : start + self._batch_size]
-            verdicts += strictly_entails(checked_probabilities(self._entailment(batch), len(batch))).tolist()
+            found.append(checked_probabilities(self._entailment(batch), len(batch)))
             self.calls += 1
-        return iter(verdicts)
+        return np.concatenate(found)
 
 
 def strictly_entails(probabilities: FloatArray) -> FloatArray:

@@ -1,26 +1,28 @@
 """Which prompts' answers all differ in meaning, told from the pairs that are likeliest to mean the same.
 
 Clusters of answers that all differ need every pair of them, and end in no label. Where no two answers are equal by
-rule, the pairs that look most alike are asked first; where none of them means the same, the prompt is taken as
-saturated and its other pairs are not asked. All other prompts are clustered as before. How many prompts are taken as
-saturated that are not quite: docs/method.md, from `benchmarks/saturated.py`.
+rule, the pairs that look most alike are asked first, some at a time. Where none of the likeliest means the same, or of
+those just asked none comes near it, the prompt is taken as saturated and its other pairs are not asked. All other
+prompts are clustered as before. How many prompts are taken as saturated that are not quite: docs/method.md, from
+`benchmarks/saturated.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, compress
 
 import numpy as np
 
-from demur.meaning.clusters import Scorer, read_lists
+from demur.meaning.clusters import ENTAILMENT, Scorer, read_lists, strictly_entails
 from demur.meaning.distinct_answers import DistinctAnswers
-from demur.records import BoolArray, Entailment, Progress, no_progress
+from demur.records import BoolArray, Entailment, FloatArray, Progress, no_progress
 
 LIKELIEST = 0.2  # of a prompt's pairs, that are asked before the others are given up
 MOST_LIKELY = 30  # of them at most
-AT_ONCE = 10  # of them: a prompt whose answers repeat mostly shows it in the first
+AT_ONCE = 8  # of them: a prompt whose answers repeat mostly shows it in the first
+HOPELESS = 0.05  # probability of entailment that some pair of those must reach for the next ones to be asked
 FEWEST_PAIRS = 20  # below, the search saves nothing
 LONGEST = 2000  # characters of an answer by which its likeness is judged
 _Keys = tuple[object, object]
@@ -50,7 +52,7 @@ def find_saturated(
     searches = [_Search(one) for one in read_lists(questions, answers, rules=rules)]
     scorer = Scorer(entailment)
     while active := [one for one in searches if one.waiting]:
-        forward = scorer.holds([pair for one in active for pair in one.forward_pairs()])
+        forward = iter(scorer.scores([pair for one in active for pair in one.forward_pairs()]))
         for one in active:
             one.keep_forward(forward)
         backward = scorer.holds([pair for one in active for pair in one.backward_pairs()])
@@ -69,6 +71,7 @@ class _Search:
         self.saturated = bool(likeliest)
         self.waiting = [likeliest[start : start + AT_ONCE] for start in range(0, len(likeliest), AT_ONCE)]
         self._asked: list[_Keys] = []
+        self._hopeless = False
         self.pairs = 0
 
     def forward_pairs(self) -> Iterator[tuple[str, str]]:
@@ -76,8 +79,10 @@ class _Search:
         self.pairs += len(self._asked)
         return (self._answers.pair(one, other) for one, other in self._asked)
 
-    def keep_forward(self, verdicts: Iterator[bool]) -> None:
-        self._asked = [keys for keys in self._asked if next(verdicts)]
+    def keep_forward(self, scores: Iterator[FloatArray]) -> None:
+        own = np.array([next(scores) for _ in self._asked])
+        self._hopeless = bool(own[:, ENTAILMENT].max() < HOPELESS)
+        self._asked = list(compress(self._asked, strictly_entails(own)))
         self.pairs += len(self._asked)
 
     def backward_pairs(self) -> Iterator[tuple[str, str]]:
@@ -87,6 +92,8 @@ class _Search:
         verdicts_of_all = [next(verdicts) for _ in self._asked]
         if any(verdicts_of_all):
             self.saturated, self.waiting = False, []
+        elif self._hopeless:
+            self.waiting = []
 
 
 def _likeliest(answers: DistinctAnswers) -> list[_Keys]:

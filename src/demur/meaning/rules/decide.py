@@ -15,7 +15,7 @@ from demur.meaning.rules.dates import CLOCK, Date, parse_date, same_date, same_t
 from demur.meaning.rules.declined_answers import declines
 from demur.meaning.rules.formulas import formula_of, undelimited
 from demur.meaning.rules.names import differ_by_middle_name, name_of
-from demur.meaning.rules.normalise import ORDINAL_WORDS, differ_by_symbol, exact_key, is_symbols
+from demur.meaning.rules.normalise import ORDINAL_WORDS, differ_by_number, differ_by_symbol, exact_key, is_symbols
 from demur.meaning.rules.quantities import Quantity, parse_quantity, same_quantity
 from demur.meaning.rules.ranges import Range, differs_from, parse_range, same_range
 from demur.meaning.rules.tables import canonical_table, table_of
@@ -27,6 +27,7 @@ DECLINED = "(declined)"  # no answer is normalised to it: a key has no brackets 
 
 _ORDINAL_NUMERAL = re.compile(r"(\d{0,8}(?:1[1-3]th|(?<!1)(?:1st|2nd|3rd)|[04-9]th))$")
 _IN_CODE = str.maketrans({"≥": ">=", "≤": "<=", "²": "^2", "³": "^3"})
+_IN_NO_CODE = re.compile("[±√π∞∑∫·×÷≈]")
 _IT_IS = re.compile(r"it(?: is| was|'s) ")
 _WHEN = re.compile(r"(?:in|on|at) ")
 _LETTER = re.compile(r"[A-J]")  # of an option, as `final_answer` reads it
@@ -72,7 +73,9 @@ def read_answer(answer: str) -> Reading:
 
 def _form_of(answer: str, key: str) -> tuple[str, str] | None:
     """Code, a table or a formula, in the form in which equal ones are equal."""
-    if (code := code_of(undelimited(answer).translate(_IN_CODE))) is not None:
+    written = undelimited(answer)
+    is_math = "```" not in answer and _IN_NO_CODE.search(written)
+    if not is_math and (code := code_of(written.translate(_IN_CODE))) is not None:
         return "code", canonical_code(code)
     if (table := table_of(answer)) is not None:
         return "tables", canonical_table(table, exact_key)
@@ -118,7 +121,8 @@ def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
     if a.form and b.form and a.form[0] == b.form[0]:
         return a.form[0], a.form == b.form
     if a.form or b.form:
-        return None
+        formulas = formula_of(a.key), formula_of(b.key)  # one of them may be an assignment as well
+        return ("formulas", False) if None not in formulas and formulas[0] != formulas[1] else None
     if a.key == b.key:
         return "answers that decline" if a.key == DECLINED else "identical after normalisation", True
     if DECLINED in (a.key, b.key):
@@ -136,6 +140,10 @@ def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
         return "ordinals", left == right
     if is_symbols(a.key) and is_symbols(b.key):
         return "other symbols", False
+    if {a.key, b.key} == {"yes", "no"}:
+        return "yes and no", False
+    if left is None and right is None and differ_by_number(a.key, b.key):
+        return "numbers in a word", False
     if a.is_letter and b.is_letter:
         return "letters that differ", False
     if differ_by_middle_name(a.name, b.name):

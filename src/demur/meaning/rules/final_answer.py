@@ -70,6 +70,14 @@ _CHOOSES = re.compile(
 )
 _CHOSEN = re.compile(r"\A(?:\(?(?P<letter>[A-Ja-j])(?:[).:]\s*|\Z))?(?P<option>.*)\Z", re.DOTALL)
 _LETTER = re.compile(r"\A\W*\(?([A-J])(?:[).:](?:\s|$)|\s*\Z|\b\W*\Z)")
+_ASKS_WHETHER = re.compile(
+    r"\s*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must|may)\s[^?\n]*\?\s*\Z", re.I
+)
+_ASKS_MORE = re.compile(r"\b(?:or|you|me|please|who|whom|whose|what|which|when|where|why|how|name|list)\b", re.I)
+_POLAR = re.compile(r"[\s*_\"']*(yes|no)[*_\"']*(?:[,.;:!—–]|\s+[—–-]\s|\s*\Z)", re.I)
+_EXCEPTS = re.compile(
+    r"\b(?:but|however|though|although|except|unless|depends?|sometimes|partly|usually|mostly|if)\b", re.I
+)
 SMALL = "abcdefghij"  # letters of options that are written small
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])(?=\s|$)|\n")
 
@@ -134,7 +142,17 @@ def _said(text: str, question: str) -> str:
         return text
     if (table := table_of(text)) is not None:
         return text if asks_for_order(question) else with_rows_in_order(table, exact_key)
-    return bare(text, question) if _is_foreign(text, question) else without_order(text, question)
+    if _is_foreign(text, question):
+        return bare(text, question)
+    return _polarity(text, question) or without_order(text, question)
+
+
+def _polarity(text: str, question: str) -> str:
+    """Yes or no, where an English question asks for no more and the answer makes no exception; else ""."""
+    if not _ASKS_WHETHER.match(question) or _ASKS_MORE.search(question) or _EXCEPTS.search(text):
+        return ""
+    found = _POLAR.match(text)
+    return found.group(1).capitalize() if found else ""
 
 
 def _is_foreign(text: str, question: str) -> bool:

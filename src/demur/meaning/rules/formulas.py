@@ -31,7 +31,7 @@ _COMMAND = re.compile(rf"\\({'|'.join(sorted(_COMMANDS, key=len, reverse=True))}
 _ESCAPED = re.compile(r"\\([%$#&_{}])")
 _SIGN = re.compile(r"[=^√π≤≥≠≈×·±÷∞∑∫∈]|\b(?:sin|cos|tan|log|ln|exp|o)\s?\(")
 _LETTER = re.compile(r"[^\W\d_]|√")  # 3 × 4 = 12 is a sum, not a formula
-_WORD = re.compile(r"[^\W\d_]{3,}")
+_WORD = re.compile(r"[^\W\d_]{3,}|\bor\b")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "exp", "lim", "max", "min", "det", "gcd", "mod"))
 
 

@@ -18,6 +18,23 @@ _TITLES = "|".join(
 _TITLE = re.compile(rf"\A(?:(?i:the )?(?i:{_TITLES}) )+(?=[^\W\d_a-z][\w.'’-]*,? [^\W\d_a-z][\w.'’-]*(?: |\Z|\.))")
 
 
+_REGNAL_ORDINALS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"),
+    *("twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth"),
+)
+_ROMAN = (
+    *("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi", "xvii"),
+    "xviii",
+)
+_REGNAL = re.compile(rf"(\w+) the ({'|'.join(_REGNAL_ORDINALS)})")
+
+
+def with_numeral(key: str) -> str:
+    """A normalised name of two words whose ordinal is in words, with its Roman numeral: louis the fourteenth."""
+    found = _REGNAL.fullmatch(key)
+    return f"{found.group(1)} {_ROMAN[_REGNAL_ORDINALS.index(found.group(2))]}" if found else key
+
+
 def without_title(text: str) -> str:
     """A name of two or more words without the titles before it."""
     return _TITLE.sub("", text)

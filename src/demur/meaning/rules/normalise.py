@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from demur.meaning.rules.formulas import plain_math
-from demur.meaning.rules.names import without_title
+from demur.meaning.rules.names import with_numeral, without_title
 from demur.meaning.rules.quantities import ONE_OF
 
 ORDINAL_WORDS = (
@@ -46,6 +46,12 @@ _WITH_ARTICLE = (
     *("posteriori", "cappella", "an", "team", "star", "positive", "negative", "plus", "minus", "half", "quarter"),
     *(*ORDINAL_WORDS, *ONE_OF),
 )
+_DAYS = {
+    short: day
+    for day in ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+    for short in (day[:3], day[:4], day[:5])
+}
+_IDENTIFIER = re.compile(r"(?=[\w-]*\d)(?=[\w-]*[a-z])[a-z\d]+(?:-[a-z\d]+)*")
 _ARTICLE = re.compile(rf"(?:the|an?(?! (?:\d|(?:{'|'.join(_WITH_ARTICLE)})\b))) (?=\w\w)")
 
 
@@ -84,7 +90,7 @@ def exact_key(text: str) -> str:
     key = " ".join(_LOOSE.sub(_loosen, folded).split())
     if article := _ARTICLE.match(key):
         key = key[article.end() :]
-    return key or written
+    return _DAYS.get(key) or with_numeral(key) or written
 
 
 def differ_by_symbol(a: str, b: str) -> bool:
@@ -136,3 +142,11 @@ def _lone(text: str, at: int) -> bool:
         return False
     beside = text[at - 1 : at] + text[at + 1 : at + 2]
     return text[at].isdigit() or not any(letter.isalnum() for letter in beside)
+
+
+def differ_by_number(a: str, b: str) -> bool:
+    """Two keys of one word with equal letters and other digits: H2O and H2O2, A320 and A380."""
+    if not (_IDENTIFIER.fullmatch(a) and _IDENTIFIER.fullmatch(b)):
+        return False
+    letters, digits = ([re.sub(part, "", key) for key in (a, b)] for part in (r"[^a-z]", r"\D"))
+    return letters[0] == letters[1] and digits[0] != digits[1]

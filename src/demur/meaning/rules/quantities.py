@@ -6,12 +6,13 @@ It reads normalised answers (`normalise.exact_key`). Ambiguous texts give None.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor, gcd, log10
 
 LONGEST = 1100  # characters; longer texts are not numbers
 EXACT = 99  # decimal places of a value that is no rounding
+LARGEST_EXPONENT = 100
 ROUNDING = Fraction(5, 100)  # what a value in another unit may be off by: converted, and rounded to two figures
 
 _BELOW_20 = (
@@ -49,7 +50,8 @@ _DIMENSIONS = {
     "speed": {"1000": "km/h,kph,kilometers per hour,kilometres per hour", "1609.344": "mph,miles per hour",
               "3600000": "m/s,meters per second,metres per second"},
     "power": {"0.001": "mW,milliwatt", "1": "watt", "1000": "kw,kilowatt", "1000000": "MW,megawatt"},
-    "data": {"125000": "Mb,megabit", "125000000": "Gb,gigabit", "1000000": "MB,megabyte", "1000000000": "GB,gigabyte"},
+    "data": {"125000": "Mb,megabit", "125000000": "Gb,gigabit", "1000000": "MB,megabyte", "1000000000": "GB,gigabyte",
+             "1000000000000": "tb,terabyte"},
     "dollar": {"1": "$,usd,us$,dollar,us dollar", "0.01": "cent"},
     "australian dollar": {"1": "a$,au$,aud,australian dollar"},
     "canadian dollar": {"1": "c$,ca$,cad,canadian dollar"},
@@ -73,6 +75,9 @@ _CURRENCY = re.compile(r"(-?)((?:us|au?|ca?)?\$|[€£]) ?(?=[\d.-])")
 
 _NUMERAL = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|-?\.\d+")
 _FRACTION = re.compile(r"(?:(\d{1,9}) )?(\d{1,3})/([1-9]\d{0,2}) ")
+_MINUS = re.compile(r"(?:minus|negative) (?=[\d.a-z])")
+_E_NOTATION = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)e([-+]?\d{1,3})((?:\s.*)?)$")
+_SHORT_DECADE = re.compile(r"'?\d0s$")  # the 70s may be the 1970s
 _POWER = re.compile(r"(?:(-?\d{1,9}(?:\.\d{1,9})?) ?[x×*] ?)?(\d{1,4})\^(-?\d{1,2})(?=\s|$)")
 _AMBIGUOUS = re.compile(r"-?\d{1,3}\.\d{3}")  # 1.000 is one or a thousand, by country; 1,000 is taken for a thousand
 _LEADING_ZERO = re.compile(r"-?0\d")  # 007 and 02134 are names, no numbers
@@ -133,7 +138,7 @@ def same_quantity(a: Quantity, b: Quantity) -> bool | None:
 
 def parse_quantity(key: str) -> Quantity | None:
     """``$1,250``, ``twelve apples``, ``half a mile``, ``$1.2bn``; None when the answer is more than that."""
-    if len(key) > LONGEST:
+    if len(key) > LONGEST or _SHORT_DECADE.match(key):
         return None
     if (share := _share(key)) is not None:
         return Quantity(share, "share", EXACT, "fraction")
@@ -197,6 +202,10 @@ def _magnitude(factor: Fraction) -> int:
 
 def _number(key: str) -> _Number | None:
     """The number that the answer begins with."""
+    if minus := _MINUS.match(key):
+        return _negated(_number(key[minus.end() :]))
+    if (decimal := _E_NOTATION.match(key)) and abs(int(decimal.group(2))) <= LARGEST_EXPONENT:
+        return _Number(Fraction(decimal.group(1)) * Fraction(10) ** int(decimal.group(2)), 0, decimal.group(3).strip())
     if power := _POWER.match(key):
         times, root, exponent = power.groups()
         return _Number(Fraction(times or 1) * Fraction(root) ** int(exponent), 0, key[power.end() :].strip())
@@ -210,6 +219,10 @@ def _number(key: str) -> _Number | None:
         return _Number(_PARTS[part.group(1)], 2, rest) if known else None
     found = _NUMERAL.match(key)
     return _in_digits(found.group(), key[found.end() :]) if found else _in_words(key)
+
+
+def _negated(number: _Number | None) -> _Number | None:
+    return None if number is None or number.value <= 0 else replace(number, value=-number.value)
 
 
 def _in_digits(numeral: str, rest: str) -> _Number | None:
