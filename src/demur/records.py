@@ -129,6 +129,9 @@ class SamplingSettings:
     template: str = field(default="{prompt}", metadata={"help": "What is sent; {prompt} is replaced by its text."})
     system: str = field(default="", metadata={"help": "System message; only with chat."})
     chat: bool = field(default=True, metadata={"help": "Chat completions, or plain completions of the template."})
+    reasoning_effort: str = field(  # empty: not sent, and no part of the identity of samples
+        default="", metadata={"about": "How long a reasoning model thinks, such as low; empty: its own default."}
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", _counts(self.n)[2])
@@ -148,6 +151,8 @@ class SamplingSettings:
         """Content hash of everything that changes what is sampled (not ``n``)."""
         fields = asdict(self)
         del fields["n"]
+        if not self.reasoning_effort:
+            del fields["reasoning_effort"]
         return content_hash(fields)
 
 

@@ -44,6 +44,7 @@ EXAMPLES = {
     "reproduce": "demur reproduce --run run",
     "tau": "demur tau --run run",
     "export routellm": "demur export routellm --to battles.json",
+    "export preferences": "demur export preferences --to preferences.parquet",
     "export outcomes": "demur export outcomes --to outcomes",
     "overhead": "demur overhead --run run",
     "simulate": "demur simulate --run run --p95 2",

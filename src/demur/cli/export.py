@@ -50,3 +50,16 @@ def routellm(
 
     found = export_routellm(run=run, to=to, models=tuple(name.strip() for name in models.split(",") if name.strip()))
     return printing.as_json(found) if json else printing.lines(found.lines)
+
+
+@export_app.command("preferences")
+def preferences(
+    to: Annotated[str, typer.Option(help="FILE.parquet, FILE.jsonl or hub:ORG/NAME.")],
+    run: RunFolder = "run",
+    json: AsJson = False,
+) -> None:
+    """Write a run's preferences as a data set with its card, or push it to the hub with your own log-in."""
+    from demur.evaluation.experiment.export_preferences import export_preferences
+
+    found = export_preferences(run=run, to=to)
+    return printing.as_json(found) if json else printing.lines(found.lines)

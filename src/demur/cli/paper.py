@@ -154,13 +154,27 @@ def judge(
     store: Annotated[str, typer.Option(help="SQLite file in which the replies are kept.")] = "run/judge.sqlite",
     task: Annotated[str, typer.Option(help="The task, as named in the judge's prompt.")] = "math problem solutions",
     max_usd: Annotated[float | None, typer.Option(help="Stop before judging costs more than this many USD.")] = None,
+    max_tokens: Annotated[
+        int, typer.Option(help="Longest reply, thinking included; a reasoning judge such as o1 needs 2000.", min=1)
+    ] = 24,
+    temperature: Annotated[float, typer.Option(help="Of the judge; left out where it refuses it.", min=0)] = 0.0,
+    reasoning_effort: Annotated[str, typer.Option(help="Of a judge that thinks first, such as low.")] = "",
     json: AsJson = False,
 ) -> None:
     """Have a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
     from demur.labels.judge import judge as run_judge
 
     with printing.progress_bar() as progress:
-        found = run_judge(file, judge, store=store, task=task, max_usd=max_usd, progress=progress)
+        found = run_judge(
+            *(file, judge),
+            store=store,
+            task=task,
+            max_usd=max_usd,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            reasoning_effort=reasoning_effort,
+            progress=progress,
+        )
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 

@@ -110,6 +110,10 @@ class LabelConfig:
         metadata=_NOT_NEGATIVE | {"help": "preference: battles between the models' tiers of so many; 0: none."},
     )
     judge: str | None = field(default=None, metadata={"help": f"judge: {A_MODEL}."})
+    judge_tokens: int = setting(
+        "judge: longest reply, thinking included; a reasoning judge needs 2000.", 24, at_least=1
+    )
+    judge_effort: str = setting("judge: reasoning_effort of a judge that thinks first, such as low.", "")
     max_usd: float | None = field(
         default=None, metadata=_NOT_NEGATIVE | {"help": "judge: stop before it costs more than this many USD."}
     )

@@ -9,3 +9,4 @@ DEFINITION_NAMES = (  # of a model's uncertainty; what each of them is: `demur.l
     *("rao_blackwell", "discrete", "paper", "paper_length_normalised", "meanings", "eigv", "degree"),
     *("predictive_entropy", "perplexity", "mars", "lars"),
 )
+HUB = "hub:"  # before the name of a data set or a model of the hub

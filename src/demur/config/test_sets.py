@@ -25,6 +25,8 @@ class TestConfig:
         },
     )
     judge: str | None = setting("Who rates answers from 1 to 10, named as label.judge is.", None)
+    judge_tokens: int = setting("Longest reply of the judge, thinking included.", 512, at_least=1)
+    judge_effort: str = setting("reasoning_effort of a judge that thinks first, such as low.", "")
     n: int = setting("Answers of each model to a test prompt.", 1, at_least=1)
     temperature: float = setting("Of the answers.", 0.0, at_least=0)
     max_tokens: int = setting("Longest answer, in tokens; of a letter 8.", 512, at_least=1)

@@ -7,6 +7,7 @@ judge's prompt and the scoring of replies are in `demur.labels.judge_replies`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,30 @@ def judge(
     store: str | Path = "run/judge.sqlite",
     task: str = "math problem solutions",
     max_usd: float | None = None,
+    max_tokens: int = SETTINGS.max_tokens,
+    temperature: float = SETTINGS.temperature,
+    reasoning_effort: str = "",
     progress: Progress = no_progress,
 ) -> JudgeReport:
     """Have a model judge a file of items; ``judge`` is named as `demur sample` takes a model.
+
+    A judge that thinks first needs ``max_tokens`` for that, too; fields that it refuses are left out.
 
     Rows: ``question``, ``responses`` (router -> answer), optional ``reference`` and ``correct`` (router -> 0 to 1).
     Raises InputError (of no understood reply as well), EndpointError, BudgetError.
     """
     items = read_items(Path(file))
     with Store(store) as kept:
-        replies = ask_judge(items, judge, kept, task=task, max_usd=max_usd, progress=progress)
+        settings = judge_settings(max_tokens, reasoning_effort, temperature)
+        replies = ask_judge(items, judge, kept, task=task, max_usd=max_usd, settings=settings, progress=progress)
     return report(endpoint_of(parse_model(judge)).model, items, replies)
+
+
+def judge_settings(
+    max_tokens: int = SETTINGS.max_tokens, reasoning_effort: str = "", temperature: float = SETTINGS.temperature
+) -> SamplingSettings:
+    """How a judge is asked."""
+    return replace(SETTINGS, max_tokens=max_tokens, reasoning_effort=reasoning_effort, temperature=temperature)
 
 
 def ask_judge(
@@ -52,6 +66,7 @@ def ask_judge(
     *,
     task: str,
     max_usd: float | None = None,
+    settings: SamplingSettings = SETTINGS,
     progress: Progress = no_progress,
 ) -> list[str | None]:
     """`judge_items` by a model that is named as `demur sample` takes it, started when it is a local one."""
@@ -59,11 +74,15 @@ def ask_judge(
     async def ask() -> list[str | None]:
         # Alone on the machine, and its prompts are long: here a second thread pays (1.9 times the tokens read).
         async with (
-            running_endpoint(parse_model(judge), parallel=1, threads=2, progress=progress) as endpoint,
+            running_endpoint(
+                parse_model(judge), parallel=1, threads=2, progress=progress, max_tokens=settings.max_tokens
+            ) as endpoint,
             EndpointClient(endpoint) as client,
         ):
             budget = Budget(max_usd)
-            return await judge_items(items, client, endpoint, store, task=task, budget=budget, progress=progress)
+            return await judge_items(
+                items, client, endpoint, store, task=task, budget=budget, settings=settings, progress=progress
+            )
 
     return run_to_end(ask())
 
@@ -76,6 +95,7 @@ async def judge_items(
     *,
     task: str = "math problem solutions",
     budget: Budget | None = None,
+    settings: SamplingSettings = SETTINGS,
     progress: Progress = no_progress,
 ) -> list[str | None]:
     """The judge's reply to every item, through the store: stored replies are not requested again; None where all
@@ -89,7 +109,7 @@ async def judge_items(
         for i, (item, order) in enumerate(zip(items, orders, strict=True))
         if len(order) > 1
     ]
-    found = await sample_prompts(prompts, completer, endpoint, SETTINGS, store, budget=budget, progress=progress)
+    found = await sample_prompts(prompts, completer, endpoint, settings, store, budget=budget, progress=progress)
     replies = {key: samples[0].text if samples else "" for key, samples in found.items()}
     return [replies[str(i)] if len(order) > 1 else None for i, order in enumerate(orders)]
 

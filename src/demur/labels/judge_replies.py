@@ -205,7 +205,7 @@ def check_understood(judge_name: str, replies: Sequence[str | None], understood:
         said = next(reply for reply in replies if reply is not None)
         raise InputError(
             f"none of {judge_name}'s {len(understood)} replies is a bare list of responses, the first "
-            f"is {said[:60]!r}; a larger model judges better"
+            f"is {said[:60]!r}; a larger model judges better, and one that thinks first needs more tokens than it got"
         )
 
 

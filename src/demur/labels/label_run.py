@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from demur.labels.belief import believed_need, without_silence
 from demur.labels.from_samples import Labels, has_tokens, label_prompts, measure_sureness
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge import SETTINGS as JUDGE_SETTINGS
-from demur.labels.judge import ask_judge
+from demur.labels.judge import ask_judge, judge_settings
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
@@ -29,6 +28,7 @@ from demur.labels.targets import hard_targets, label_warnings, winner_of
 from demur.meaning.rules.declined_answers import declines, says_nothing
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
+from demur.prompts import shortfalls
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt
 from demur.runs.run import Run
@@ -110,7 +110,7 @@ def notes_of(run: Run) -> tuple[str, ...]:
     if run.test:
         held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
         notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
-    return tuple(notes)
+    return (*notes, *shortfalls(run.config.prompts, run.prompts))
 
 
 def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
@@ -213,7 +213,7 @@ def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> 
     Rows whose prompt is among ``kept``, for measuring, are left out: a router must not learn what it is tested on.
     """
     theirs = label.models or (weak, strong)
-    file = Path(label.file or "")
+    file = label.file or ""
     if label.tiers:
         found = tier_pair(read_arena(file), theirs[0], theirs[1], label.tiers)
     else:
@@ -234,7 +234,10 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
     judge, strong = run.config.label.judge or "", run.config.strong
     items = judge_items(sampled)
     max_usd = run.config.label.max_usd
-    replies = ask_judge(items, judge, run.store, task=JUDGED_TASK, max_usd=max_usd, progress=run.progress)
+    asked = judge_settings(run.config.label.judge_tokens, run.config.label.judge_effort)
+    replies = ask_judge(
+        items, judge, run.store, task=JUDGED_TASK, max_usd=max_usd, settings=asked, progress=run.progress
+    )
     found = from_judge(sampled, items, replies, judge)
     if judge in (strong.model, f"{strong.model}@{strong.base_url}"):
         own = f"the judge is {sampled.strong} itself: models favour their own answers"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from demur.config.names import HUB as HUB
 from demur.errors import InputError, require
 from demur.files import write_whole
 from demur.labels.graded_targets import preference_targets
@@ -53,9 +54,9 @@ def read_preferences(path: str | Path) -> list[Preference]:
 
     Raises InputError naming file, row and field.
     """
-    if not Path(path).exists():
+    if not str(path).startswith(HUB) and not Path(path).exists():
         raise InputError(f"{path}: no preferences in this run; make them with `demur label`")
-    return [_preference(row, where) for where, row in read_rows(Path(path))]
+    return [_preference(row, where) for where, row in _rows_of(str(path))]
 
 
 def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.0) -> PairPreferences:
@@ -65,9 +66,7 @@ def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.
     score wins, and scores that differ by at most ``tie_below`` tie; rows marked ``improper``, and those without one of
     both scores, are left out and counted. Raises InputError for a file without this pair, or a row that is wrong.
     """
-    if not Path(path).exists():
-        raise InputError(f"{path}: no such file of preferences")
-    rows = list(read_rows(Path(path)))
+    rows = _rows_of(str(path))
     if rows and any(field in rows[0][1] for field in SCORE_FIELDS):
         return _score_rows(rows, Path(path), weak, strong, tie_below)
     found = [_preference(row, where) for where, row in rows]
@@ -76,6 +75,21 @@ def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.
         pairs = sorted({f"{row.model_a} / {row.model_b}" for row in found})
         raise _without(path, weak, strong, pairs)
     return PairPreferences(tuple(turned), {"they compare other models": len(found) - len(turned)})
+
+
+def _rows_of(path: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The rows of a file, or of a data set of the hub named ``hub:ORG/NAME``, with where each stands."""
+    if not path.startswith(HUB):
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such file of preferences")
+        return list(read_rows(Path(path)))
+    name = path.removeprefix(HUB)
+    datasets = require("datasets", extra="hub", purpose=f"loading {name} from the hub")
+    try:
+        found = list(datasets.load_dataset(name, split="train"))
+    except Exception as error:  # the hub's client raises what its transport does
+        raise InputError(f"{path} cannot be loaded: {' '.join(str(error).split())[:160]}") from error
+    return [(f"{path}:{place}", row) for place, row in enumerate(found, start=1)]
 
 
 def orient(preferences: Sequence[Preference], *, weak: str, strong: str) -> list[Preference]:

@@ -170,6 +170,8 @@ class EndpointClient:
         for name in names & {"temperature", "top_p"}:
             if sent.get(name) not in (None, 1.0):
                 self._note(f"{self.endpoint.model} does not take {name} {sent[name]:g}: it is asked without it")
+        if "reasoning_effort" in names:
+            self._note(f"{self.endpoint.model} does not take reasoning_effort: it thinks as long as it does by itself")
         if "stop" in names and "stop" in sent:
             self._note(f"{self.endpoint.model} does not take stop strings: its answers are cut at them here")
 

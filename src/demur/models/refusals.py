@@ -13,7 +13,7 @@ from typing import Any
 # Left out without changing what is sampled, in the order in which they are suspected.
 OPTIONAL = ("top_k", "min_p", "logprobs", "seed", "n")
 # Left out only where the endpoint does not take them at all; demur says so, since other answers may come.
-ONLY_IF_UNSUPPORTED = ("temperature", "top_p", "stop")
+ONLY_IF_UNSUPPORTED = ("temperature", "top_p", "stop", "reasoning_effort")
 
 _UNSUPPORTED = (
     r"un(?:known|recogni[sz]ed|supported|expected)|not (?:yet |currently )?(?:support|enabl|allow|permit|availabl"

@@ -43,6 +43,8 @@ def request_body(
         body["reasoning_effort"] = reasoning_effort
     if settings.stop:
         body["stop"] = list(settings.stop)
+    if settings.reasoning_effort:
+        body["reasoning_effort"] = settings.reasoning_effort
     if isinstance(asked, ChatRequest):
         return {**body, **json.loads(asked.body), "logprobs": True}
     filled = settings.template.replace("{prompt}", asked)

@@ -23,6 +23,7 @@ __all__ = [
     "load_prompts",
     "read_prompts",
     "read_set",
+    "shortfalls",
     "split_prompts",
     "why_untested",
 ]
@@ -46,6 +47,21 @@ def load_prompts(spec: str | Path, *, seed: int = 0, progress: Progress = no_pro
         for name, part in zip(_names_of(text.split("+")), parts, strict=True)
         for prompt in part
     ]
+
+
+def shortfalls(spec: str, prompts: Sequence[Prompt]) -> tuple[str, ...]:
+    """Which parts of the paper's mix have fewer rows than the paper took, one sentence each."""
+    if spec != "paper-mix":
+        return ()
+    found = []
+    for part in PAPER_MIX.split("+"):
+        name, size = _name_and_size(part)
+        there = sum(prompt.id.startswith(f"{part}/") for prompt in prompts)
+        if there < int(size):
+            found.append(
+                f"paper-mix: {name} has {there:,} of {int(size):,} rows, {int(size) - there:,} fewer than the paper's"
+            )
+    return tuple(found)
 
 
 def load_parts(spec: str, *, seed: int = 0) -> dict[str, list[Prompt]]:

@@ -6,7 +6,7 @@ Each set names its file and its place on the hub; file formats are handled in `f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ SETS = {
     "mawps": PromptSet(
         "mawps_tora",
         "MU-NLPC/Calc-mawps",
-        None,
-        "test",
+        "original-splits",  # the other configuration leaves out what overlaps other sets, and its test split has 520
+        "train+validation+test",
         lambda r: (r["question"], [str(r["result"])], []),
     ),
     "gsm8k": PromptSet(
@@ -78,6 +78,17 @@ SETS = {
         lambda r: (r["prompt"][0], [], []),
     ),
 }
+
+
+ROWS = {"mmlu": 14_042, "gsm8k": 1_319, MT_BENCH: 80}  # of the paper's test sets, as published
+
+
+def rows_note(name: str, prompts: Sequence[Prompt]) -> list[str]:
+    """How many of a published test set's rows are there, where that is fewer: repeated questions are kept once."""
+    whole = ROWS.get(name)
+    if whole is None or len(prompts) >= whole:
+        return []
+    return [f"{name}: {len(prompts):,} of the {whole:,} published rows; a question that repeats another is asked once"]
 
 
 def read_set(name: str) -> list[Prompt]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demur.config import DEFINITION_NAMES, EVERY_METHOD, RunConfig
+from demur.config.names import HUB
 from demur.errors import InputError
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
@@ -30,8 +31,9 @@ def check_run(config: RunConfig) -> None:
     check_entailment(config.label.entailment)
     if config.label.judge:
         parse_model(config.label.judge)
-    if config.label.file and not Path(config.label.file).exists():
-        raise InputError(f"label.file is {config.label.file!r}, and there is no such file")
+    file = config.label.file
+    if file and not file.startswith(HUB) and not Path(file).exists():
+        raise InputError(f"label.file is {file!r}, and there is no such file")
 
 
 def check_training(prompts: Sequence[Prompt], test_share: float) -> None:

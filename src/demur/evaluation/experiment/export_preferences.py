@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from demur.config import load_run
-from demur.errors import InputError
-from demur.labels.preference_files import read_preferences, write_routellm
+from demur.config import RunConfig, load_run
+from demur.errors import InputError, require
+from demur.files import write_whole
+from demur.labels.preference_files import (
+    HUB,
+    PAPER_COLUMNS,
+    as_row,
+    read_preferences,
+    write_preferences,
+    write_routellm,
+)
+from demur.records import Preference
 
 SHORTEST = 16  # characters: RouteLLM leaves shorter prompts out
+LICENCE = (
+    "Before sharing: the prompts are their authors', and the answers fall under both models' terms; some forbid "
+    "training competing models on them. demur knows neither licence and grants none."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,78 @@ class Written:
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
         return (*self.notes, f"wrote {self.to}: {self.rows:,} preferences")
+
+
+def export_preferences(*, run: str = "run", to: str) -> Written:
+    """Write a run's preferences as a data set: a .parquet or .jsonl file with its card beside it, or ``hub:ORG/NAME``.
+
+    The card says how the labels were made, of which models and how many rows, with which settings, and what to think of
+    before sharing. To the hub goes `datasets`' own push, with the user's own log-in. Raises InputError,
+    MissingExtraError.
+    """
+    config = load_run(run)
+    rows = read_preferences(config.preferences)
+    card = card_of(config, rows)
+    if to.startswith(HUB):
+        return _push(to.removeprefix(HUB), rows, card)
+    path = Path(to)
+    if path.suffix not in (".parquet", ".jsonl"):
+        raise InputError(f"{to}: name a .parquet or .jsonl file, or hub:ORG/NAME")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_preferences(path, rows)
+    beside = path.with_suffix(".md")
+    write_whole(beside, card)
+    return Written(to, len(rows), (f"its card: {beside}", LICENCE))
+
+
+def card_of(config: RunConfig, rows: Sequence[Preference]) -> str:
+    """The data set's card, Markdown with the hub's head."""
+    first, label, sampling = rows[0], config.label, config.sampling
+    ties, strong = (sum(row.winner == side for row in rows) for side in ("tie", "model_b"))
+    made = f"SE `{first.definition}`, " if first.definition else ""
+    tau = f", tau {label.tau:g}, difference `{label.delta}`" if first.kind == "entropy hard" else ""
+    counted = f"strong {strong:,}, tie {ties:,}, weak {len(rows) - ties - strong:,}"
+    columns = f"{', '.join(PAPER_COLUMNS)}, as in Zhang et al. 2025"
+    return f"""---
+task_categories: [text-classification]
+tags: [llm-routing, semantic-entropy, preference]
+size_categories: [{_size(len(rows))}]
+---
+# Preferences between {first.model_a} and {first.model_b}
+
+Which of two language models should answer a prompt, labelled without human labels by demur.
+
+- labels: kind `{first.kind}`, {made}{sampling.n} samples per prompt and model{tau}
+- sampling: temperature {sampling.temperature:g}, at most {sampling.max_tokens} tokens
+- meaning: decided by `{label.entailment}`, rules {"first" if label.rules else "off"}
+- rows: {len(rows):,}; by the side that `target` leans to: {counted}
+- `model_a` is the weak model, `model_b` the strong one; `target` in [0, 1]: 1 = the strong model is needed
+- columns: {columns}, then demur's own: `target`, `kind`,
+  `entropy_a` and `entropy_b` (nats), `definition`, `margin`, `n`, `meanings_a`, `meanings_b`
+- prompts: {Path(config.prompts).name}
+
+{LICENCE}
+"""
+
+
+def _size(count: int) -> str:
+    """The hub's own class of a number of rows."""
+    classes = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
+    return next((name for most, name in classes if count < most), "1M<n<10M")
+
+
+def _push(name: str, rows: Sequence[Preference], card: str) -> Written:
+    """`datasets`' own push, then the card."""
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise InputError(f"hub:{name}: name the data set as hub:ORG/NAME")
+    datasets = require("datasets", extra="hub", purpose=f"pushing {name} to the hub")
+    hub = require("huggingface_hub", extra="hub", purpose=f"pushing {name} to the hub")
+    try:
+        datasets.Dataset.from_list([as_row(row) for row in rows]).push_to_hub(name)
+        hub.DatasetCard(card).push_to_hub(name)
+    except Exception as error:  # the hub's client raises what its transport does
+        raise InputError(f"hub:{name} cannot be written: {' '.join(str(error).split())[:160]}") from error
+    return Written(f"{HUB}{name}", len(rows), (LICENCE,))
 
 
 def export_routellm(*, run: str = "run", to: str = "battles.json", models: Sequence[str] = ()) -> Written:

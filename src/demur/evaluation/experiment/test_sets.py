@@ -15,13 +15,14 @@ import numpy as np
 
 from demur.config import ModelConfig, RunConfig, TestConfig
 from demur.errors import InputError
-from demur.evaluation.experiment.rating import Rated, ask_ratings
+from demur.evaluation.experiment.rating import SETTINGS, Rated, ask_ratings
 from demur.event_loop import run_to_end
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_of_serving
 from demur.prompts import load_parts
 from demur.prompts.amounts import only_amount
 from demur.prompts.grading import containment, exact, golds_of, grade, multiple_choice, numeric, quality
+from demur.prompts.sets import rows_note
 from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings
 from demur.runs.run import Run
 from demur.sampling.budget import Budget, spent_before
@@ -109,6 +110,7 @@ def _plain(text: str) -> str:
 def _measure(run: Run, name: str, prompts: Sequence[Prompt], grader: str, trained: Set[str], *, ask: bool) -> GradedSet:
     kept, notes = _not_trained(name, prompts, trained)
     kept = _of_one_length(name, kept) if grader == JUDGE else [replace(prompt, later=()) for prompt in kept]
+    notes += rows_note(name, prompts)
     settings, ends = settings_of(run.config, grader), (run.pair.weak, run.pair.strong)
     models = (run.config.weak, run.config.strong)
     sides = [answer_side(run, model, end, kept, settings, ask=ask) for model, end in zip(models, ends, strict=True)]
@@ -242,7 +244,8 @@ def _grade(run: Run, prompts: Sequence[Prompt], answers: Sequence[list[list[Samp
     ]
     test = run.config.test
     judge = run.allowed(test.judge or "")
-    ratings = ask_ratings(items, judge, run.store, max_usd=test.max_usd, progress=run.progress)
+    asked = replace(SETTINGS, max_tokens=test.judge_tokens, reasoning_effort=test.judge_effort)
+    ratings = ask_ratings(items, judge, run.store, max_usd=test.max_usd, settings=asked, progress=run.progress)
     return np.array(ratings, dtype=float).reshape(len(prompts), -1)
 
 
