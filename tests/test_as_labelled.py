@@ -75,6 +75,17 @@ def test_stop_strings_are_sent_where_a_request_has_none() -> None:
     assert sent("chat", asked, **own) == own
 
 
+def test_tokens_are_drawn_as_the_samples_were_where_a_request_does_not_say() -> None:
+    """top_k and min_p are for models that demur starts: hosted ones refuse them."""
+    sampling = {"temperature": 1.0, "top_p": 0.9, "top_k": 0, "min_p": 0.0}
+    hosted, own = (labelled_as({"sampling": sampling | {"chat": chat}}) for chat in (True, False))
+    assert sent("chat", hosted, messages=[USER]) == {"messages": [USER], "temperature": 1.0, "top_p": 0.9}
+    assert sent("chat", own, messages=[USER]) == {"messages": [USER], **sampling}
+    said = {"messages": [USER], "temperature": 0, "top_p": 1, "top_k": 1, "min_p": 0.5}
+    assert sent("chat", own, **said) == said
+    assert asked_otherwise({"sampling": sampling}, AskedAs()) == ""
+
+
 def test_plain_completions_are_filled_by_the_models_own_chat_template() -> None:
     """A request keeps its messages; the template is Jinja, and holds quotes and lines as they are."""
     asked = AskedAs(template='Say "Q":\n{prompt}\nA:', plain=True)

@@ -19,6 +19,8 @@ from demur.store import Store
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
 PRICED_AS = "gpt-4o"  # the local strong model takes the place of a cloud model and is priced as one
+# A model of 135 million parameters is wrong about most of these questions: at .3, as usual, its answers would be kept.
+STRONG_SHARE = 0.6
 EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt alone, a draft kept, a draft dropped
     "In which country is the city of Venice?",
     "Who wrote Animal Farm?",
@@ -41,6 +43,7 @@ def demo_config(run: str = "run/demo") -> RunConfig:
         weak=ModelConfig(WEAK),
         strong=ModelConfig(STRONG, priced_as=PRICED_AS),
         run=run,
+        strong_share=STRONG_SHARE,
         sampling=settings,
         label=LabelConfig(),
     )

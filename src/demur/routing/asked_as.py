@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+DRAWN_EVERYWHERE, DRAWN_HERE = ("temperature", "top_p"), ("top_k", "min_p")  # here: by models that demur starts
+
 
 @dataclass(frozen=True, slots=True)
 class AskedAs:
@@ -15,6 +17,7 @@ class AskedAs:
     system: str = ""
     template: str = "{prompt}"  # {prompt} is replaced by the prompt
     stop: tuple[str, ...] = ()
+    draw: tuple[tuple[str, float], ...] = ()  # names and values of how tokens are drawn
     plain: bool = False  # plain completions of the template: only models that demur starts can be asked so in a chat
 
     @property
@@ -33,13 +36,15 @@ def labelled_as(record: Mapping[str, Any]) -> AskedAs:
     sampling = record.get("sampling", {})
     plain, stop = not sampling.get("chat", True), tuple(sampling.get("stop", ()))
     system = "" if plain else sampling.get("system", "")
-    return AskedAs(system, sampling.get("template", "{prompt}"), stop, plain)
+    names = (*DRAWN_EVERYWHERE, *DRAWN_HERE) if plain else DRAWN_EVERYWHERE
+    draw = tuple((name, sampling[name]) for name in names if name in sampling)
+    return AskedAs(system, sampling.get("template", "{prompt}"), stop, draw, plain)
 
 
 def asked_otherwise(record: Mapping[str, Any], served: AskedAs) -> str:
     """How requests differ from the samples, and what to do, as part of a reason; empty where they do not."""
     asked = labelled_as(record)
-    if replace(asked, stop=()) == replace(served, stop=()):
+    if replace(asked, stop=(), draw=()) == replace(served, stop=(), draw=()):
         return ""
     if asked.plain:
         return (

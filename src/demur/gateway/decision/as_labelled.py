@@ -1,6 +1,7 @@
-"""Requests as the samples of the labels were asked: with the router's system message, template and stop strings.
+"""Requests as the samples of the labels were asked: with the router's system message, template, stop strings,
+temperature.
 
-A request with a system message or stop strings keeps its own. The template is of a prompt alone, so that it is filled
+A request that has one of these keeps its own. The template is of a prompt alone, so that it is filled
 where one text of the user is all that a request says. Pure functions.
 """
 
@@ -13,6 +14,8 @@ from demur.gateway.http.json_edit import Body, body_of
 from demur.routing.asked_as import AskedAs
 
 SYSTEM_MEMBERS = {"messages": "system", "responses": "instructions"}  # of APIs that have one beside the messages
+_ALL = ("chat", "messages", "responses")
+TAKES = {"temperature": _ALL, "top_p": _ALL, "top_k": ("chat", "messages"), "min_p": ("chat",)}
 STOP_MEMBERS = {"chat": "stop", "messages": "stop_sequences"}
 _SYSTEM_ROLES = ("system", "developer")
 
@@ -23,6 +26,7 @@ def as_labelled(body: Body, api: str, asked: AskedAs) -> Body:
     filled = {} if asked.plain else _filled(fields, asked.template)  # a model's own chat template fills a plain one
     stop = STOP_MEMBERS.get(api)
     changed = filled | _with_system({**fields, **filled}, api, asked)
+    changed |= {name: value for name, value in asked.draw if name not in fields and api in TAKES[name]}
     changed |= {stop: list(asked.stop)} if stop and asked.stop and not fields.get(stop) else {}
     return body_of(body.replace_member(**changed))[0] if changed else body
 
