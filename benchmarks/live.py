@@ -19,7 +19,7 @@ from demur.labels.believed_gain import believed_area
 from demur.labels.pair_meanings import joint_clusters
 from demur.labels.sureness import calibrated_targets
 from demur.labels.targets import gain_targets
-from demur.learning.promotion import compare
+from demur.learning.promotion import KINDS, better_by_kind, compare
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.drift import Watch
@@ -116,13 +116,16 @@ class Learner:
         X, y = self.stream.vectors[chosen], self.stream.targets(chosen)
         if len(np.unique(y)) < 2:
             return
-        scores = held_out_scores(KernelRidge(), X, y)
-        now = None
+        recent, gains, now = np.arange(len(y)) >= self.trained_on, 2 * y - 1, None
+        kinds, scores = 1, held_out_scores(KernelRidge(), X, y)
         if self.serving is not None:
+            by_kind = held_out_scores(KernelRidge(kinds=KINDS), X, y)
+            if better_by_kind(scores, by_kind, gains, recent):
+                kinds, scores = KINDS, by_kind
             now = self.serving.predict_proba(X)[:, 1]
             now[: self.trained_on] = self.held_out
-        if compare(scores, now, 2 * y - 1, np.arange(len(y)) >= self.trained_on).better:
-            self.serving = KernelRidge().fit(X, y)
+        if compare(scores, now, gains, recent, vectors=X).better:
+            self.serving = KernelRidge(kinds=kinds).fit(X, y)
             self.trained_on, self.held_out = len(chosen), scores
 
     def scores(self, prompts: IntArray) -> FloatArray | None:
@@ -287,7 +290,7 @@ def poison(stream: Stream, runs: int) -> None:
         X, y = stream.vectors[chosen], stream.targets(chosen)
         shuffled = random.permutation(y)
         scores = held_out_scores(KernelRidge(), X, shuffled)
-        alone += compare(scores, None, 2 * shuffled - 1).better
+        alone += compare(scores, None, 2 * shuffled - 1, vectors=X).better
         honest = held_out_scores(KernelRidge(), X, y)
         beside += compare(scores, honest, 2 * y - 1).better
     print(f"  {stream.name}: of {runs} promoted against random {alone}, against a router in force {beside}")

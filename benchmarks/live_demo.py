@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ port = {PORT}
 [learn]
 samples = 2
 every = 40
-every_seconds = 3.0
+every_seconds = 15.0
 max_tokens = 12
 chat = false
 template = {json.dumps(TEMPLATE)}
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600, help="after which it ends in any case")
     parser.add_argument("--picture", type=Path, help="file for a picture of the dashboard")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *given: sys.exit(1))  # so that the gateway ends with it
     print(describe(), flush=True)
     begun, every = time.monotonic(), questions()
     with tempfile.TemporaryDirectory() as folder, learning_gateway(Path(folder)):

@@ -26,10 +26,12 @@ from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel
 from demur.learning.choice import DUPLICATE, choose
 from demur.learning.erasing import forget
 from demur.learning.process import rollback, tried_routers
-from demur.learning.promotion import compare
+from demur.learning.promotion import better_by_kind, chance_of, compare
 from demur.learning.round import learn_round, watched
 from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
+from demur.methods.cross_validate import held_out_scores
+from demur.methods.kernel import KernelRidge
 from demur.models.encoder import LetterEncoder
 from demur.testing import FakeEndpoint, fake_endpoint
 from gateways import EASY, RECORD, gateway, save_router
@@ -152,6 +154,49 @@ def test_after_a_change_of_the_traffic_the_recent_prompts_alone_can_promote() ->
     found = compare(candidate, in_force, gains, recent)
     assert found.better
     assert "on 100 recent prompts" in found.sentence
+
+
+def near_prompts(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors, and gains of which a tenth of the variance is told by them."""
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(n, 8))
+    told = vectors[:, 0] / 3
+    return vectors, np.clip((told + random.normal(size=n)) / 4, -1, 1)
+
+
+def test_shuffled_labels_beat_chance_in_one_of_a_hundred_runs_at_most() -> None:
+    found = []
+    for seed in range(200):
+        vectors, gains = near_prompts(80, seed)
+        found.append(chance_of(vectors, np.random.default_rng(seed + 1000).permutation(gains)))
+    assert np.mean(np.array(found) <= 0.01) <= 0.02
+    assert 0.4 < np.mean(found) < 0.6  # as uniform as it should be
+
+
+def test_chance_tells_with_fewer_prompts_than_held_out_scores_do() -> None:
+    told = {"chance": 0, "held out": 0}
+    for seed in range(20):
+        vectors, gains = near_prompts(150, seed)
+        scores = held_out_scores(KernelRidge(), vectors, (1 + gains) / 2)
+        told["chance"] += compare(scores, None, gains, vectors=vectors).better
+        told["held out"] += compare(scores, None, gains).better
+    assert told["chance"] > told["held out"]
+
+
+def test_a_candidate_that_orders_worse_than_random_is_not_promoted_whatever_the_chance() -> None:
+    vectors, gains = near_prompts(400, 0)
+    found = compare(-gains, None, gains, vectors=vectors)
+    assert found.chance is not None
+    assert found.chance <= 0.01
+    assert not found.better
+
+
+def test_kinds_are_learned_apart_only_where_that_orders_what_came_since_better() -> None:
+    gains, known = gains_and_scores(200, 0)
+    worse, recent = np.random.default_rng(1).normal(size=200), np.arange(200) >= 150
+    assert better_by_kind(worse, known, gains, recent)
+    assert not better_by_kind(known, worse, gains, recent)
+    assert not better_by_kind(worse, known, gains, np.arange(200) >= 170)  # too few to tell
 
 
 def test_few_prompts_promote_nothing_however_clear_they_are() -> None:

@@ -23,6 +23,7 @@ from demur.methods import (
     SimilarityWeighted,
 )
 from demur.methods.cross_validate import held_out_scores
+from demur.methods.kernel import group_means
 from demur.methods.pair_pools import POOLS
 from demur.methods.pools import GraphRouter, RouterDC
 from demur.methods.pools.pool import pair_quality
@@ -284,3 +285,57 @@ def test_a_pool_router_takes_no_weights(name: str) -> None:
     X, y, _ = planted(60)
     with pytest.raises(InputError, match="takes no sample_weight"):
         POOLS[name]().fit(X, y, np.linspace(1, 2, 60))
+
+
+def two_domains(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two domains far apart; within each what is needed depends on a direction of its own, at a small scale."""
+    random = np.random.default_rng(seed)
+    domain = np.arange(n) % 2
+    within = random.normal(size=(n, 2))
+    X = np.concatenate([0.03 * within, np.stack([domain, 1 - domain], axis=1)], axis=1).astype(np.float32)
+    return X, (np.where(domain == 0, within[:, 0], within[:, 1]) > 0).astype(float), domain
+
+
+def test_kernel_ridge_of_kinds_learns_within_two_domains_what_one_scale_for_both_does_not() -> None:
+    X, y, _ = two_domains(600)
+    fresh, needed, of = two_domains(400, seed=1)
+    right = {
+        kinds: [
+            float(np.mean((fitted.predict_proba(fresh[of == one])[:, 1] > 0.5) == needed[of == one])) for one in (0, 1)
+        ]
+        for kinds, fitted in ((kinds, KernelRidge(kinds=kinds).fit(X, y)) for kinds in (1, 2))
+    }
+    assert min(right[2]) > 0.9
+    assert min(right[1]) < 0.9
+
+
+def test_of_one_kind_and_of_few_prompts_the_kernel_is_the_same_as_without_kinds() -> None:
+    X, y, _ = two_domains(100)
+    assert "means_" not in vars(KernelRidge(kinds=4).fit(X, y))
+    alone, apart = KernelRidge().fit(X, y), KernelRidge(kinds=4).fit(X, y)
+    np.testing.assert_array_equal(alone.predict_proba(X), apart.predict_proba(X))
+
+
+def test_each_kind_is_fitted_as_if_it_were_alone_and_a_later_fit_forgets_it() -> None:
+    X, y, domain = two_domains(400)
+    both, first = KernelRidge(kinds=2).fit(X, y), KernelRidge().fit(X[domain == 0], y[domain == 0])
+    found = both.predict_proba(X[domain == 0])[:, 1]
+    np.testing.assert_allclose(found, first.predict_proba(X[domain == 0])[:, 1], rtol=1e-4, atol=1e-5)
+    assert both.means_.shape == (2, 4)
+    both.set_params(kinds=1).fit(X, y)
+    np.testing.assert_array_equal(both.predict_proba(X), KernelRidge().fit(X, y).predict_proba(X))
+
+
+def test_a_kernel_of_kinds_survives_saving() -> None:
+    X, y, _ = two_domains(400)
+    fitted = KernelRidge(kinds=2).fit(X, y)
+    again = restore_method("kernel", fitted.get_params(), learned_arrays(fitted), dimension=X.shape[1])
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_a_small_group_of_prompts_joins_the_others() -> None:
+    X = two_domains(400)[0]
+    X[-5:] += 5.0  # five prompts unlike all others
+    means = group_means(X, 3)
+    assert len(means) == 2
+    assert np.abs(means).max() < 1.2  # near those of the two domains

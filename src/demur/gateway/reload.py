@@ -45,7 +45,7 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False, folder: 
         router = replace(router, prompt_router=replace(router.prompt_router, served_as=served_as))
         if settings.unknown:
             router = replace(router, prompt_router=replace(router.prompt_router, on_unknown=settings.unknown))
-        check_learned(router.prompt_router.record, folder, anyway=settings.anyway)
+        check_learned(router.prompt_router.record, folder, anyway=settings.anyway or settings.learn is not None)
         score = float(router.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:

@@ -23,7 +23,7 @@ from demur.learning.versions import (
     versions,
 )
 from demur.measure.threshold import threshold_for_share
-from demur.records import FloatArray
+from demur.records import BoolArray, FloatArray
 from demur.routing.artifact import save_calibration
 from demur.routing.prompt_router import PromptRouter
 
@@ -38,12 +38,19 @@ def compare_with_serving(
     gains = np.array([2 * row.target - 1 for row in labels.preferences])
     now = serving(folder)
     if now is None:
-        return compare(candidate.training_scores, None, gains)
-    in_force = Router.load(router_folder(folder, now), allow_endpoints=endpoints).prompt_router
-    texts = [one.prompt for one in candidate.training]
-    trained_on = {one.prompt for one in in_force.training}
-    recent = np.array([text not in trained_on for text in texts])
+        return compare(candidate.training_scores, None, gains, vectors=candidate.vectors)
+    in_force, texts = _router(folder, now, endpoints), [one.prompt for one in candidate.training]
+    recent = recent_prompts(folder, texts, endpoints)
     return compare(candidate.training_scores, held_out_scores_of(in_force, texts), gains, recent)
+
+
+def recent_prompts(folder: Path, texts: Sequence[str], endpoints: Sequence[str]) -> BoolArray:
+    """(n,) which texts the router in force was not trained on; none without one."""
+    now = serving(folder)
+    if now is None:
+        return np.zeros(len(texts), dtype=bool)
+    trained_on = {one.prompt for one in _router(folder, now, endpoints).training}
+    return np.array([text not in trained_on for text in texts], dtype=bool)
 
 
 def held_out_scores_of(router: PromptRouter, texts: list[str]) -> FloatArray:

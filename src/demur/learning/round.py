@@ -25,9 +25,10 @@ from demur.gateway.cold_start import STATUS
 from demur.gateway.ledger.feedback import losses
 from demur.gateway.ledger.learning_cost import charge_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings
+from demur.labels.from_samples import Labels
 from demur.learning.choice import choose
-from demur.learning.comparing import compare_with_serving, doubt_canary, moved_threshold
-from demur.learning.promotion import compare
+from demur.learning.comparing import compare_with_serving, doubt_canary, moved_threshold, recent_prompts
+from demur.learning.promotion import FEWEST, KINDS, better_by_kind, compare
 from demur.learning.shadow import sample_shadow, spent_on_samples
 from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
 from demur.learning.trial import begin, watch_canary
@@ -36,9 +37,11 @@ from demur.limits import from_mapping
 from demur.meaning.rules.known_languages import AUTO, KnownLanguages
 from demur.measure.watched_promise import WatchedPromise
 from demur.methods.estimator import unit_rows
+from demur.methods.kernel import KernelRidge
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
 from demur.records import Encoder, Progress, SamplingSettings, no_progress
+from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
 from demur.sampling.pair import check_pair
 
@@ -203,7 +206,7 @@ def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tup
     try:
         labels = label_stage(run)
         state = replace(state, told=len(labels.preferences))
-        candidate = train_stage(run)
+        candidate = _candidate(run, settings, labels)
     except InputError as error:  # none can be told, or all are told alike
         return str(error), state
     gated = gate_stage(run, candidate)
@@ -222,6 +225,22 @@ def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tup
     if moved:
         return moved, replace(state, tried_since=now)
     return f"version {number} is {found.sentence}", state
+
+
+def _candidate(run: Run, settings: GatewaySettings, labels: Labels) -> PromptRouter:
+    """A router of all that is labelled; one that learns kinds of prompts apart where that orders what came since the
+    router in force was trained better."""
+    plain = train_stage(run)
+    recent = recent_prompts(run.config.folder, [row.prompt for row in labels.preferences], settings.endpoints)
+    if recent.sum() < FEWEST:
+        return plain
+    own, gains = run.own, np.array([2 * row.target - 1 for row in labels.preferences])
+    run.own = replace(own, methods={"kernel": KernelRidge(kinds=KINDS)})
+    by_kind = train_stage(run)
+    if better_by_kind(plain.training_scores, by_kind.training_scores, gains, recent):
+        return by_kind
+    run.own = own
+    return train_stage(run)
 
 
 def _doubt(run: Run, settings: GatewaySettings, state: State, now: float) -> tuple[str, State]:

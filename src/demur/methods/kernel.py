@@ -11,10 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from demur.methods.estimator import Estimator, centre_and_scale, sigmoid
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 
 STEEPNESS = 4.0  # sigmoid(4 (f - 1/2)) is f near 1/2, and stays inside (0, 1) without making ties of the extremes
 JITTER = 1e-6
+LEAST_OF_KIND = 60  # prompts of each kind on average; of kinds with fewer than half as many none is learned apart
+PER_KIND = ("scale_", "offset_")
+STEPS = 30  # of k-means
 ROWS_AT_ONCE = 2048  # of the training prompts, where there are more of them than centres
 
 
@@ -22,14 +25,50 @@ class KernelRidge(Estimator):
     """Score = squashed sum_i a_i exp(-gamma |x - x_i|^2), on rows scaled to mean square length 1 around their mean.
 
     ``gamma``: inverse squared width. ``alpha``: ridge penalty. ``centres``: most prompts that carry a weight.
+    ``kinds``: at most so many groups of near prompts are learned apart, each on its own mean and scale. Where prompts
+    of two domains come together, one scale for both tells the domains apart, and little within either.
     """
 
-    def __init__(self, gamma: float = 1.5, alpha: float = 6.0, centres: int = 4096) -> None:
+    mean_: FloatArray  # (d,); of several kinds a row each, and so on
+    scale_: FloatArray  # (1,)
+    offset_: FloatArray  # (1,)
+    centres_: FloatArray  # (m, d)
+    coefficients_: FloatArray  # (m,)
+
+    def __init__(self, gamma: float = 1.5, alpha: float = 6.0, centres: int = 4096, kinds: int = 1) -> None:
         self.gamma = gamma
         self.alpha = alpha
         self.centres = centres
+        self.kinds = kinds
 
     def _fit(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
+        vars(self).pop("means_", None)  # of an earlier fit
+        means = group_means(X, min(self.kinds, len(X) // LEAST_OF_KIND))
+        if len(means) < 2:
+            self._fit_together(X, y, weight)
+            return
+        self.means_, kind = means, nearest(X, means)
+        groups = [kind == one for one in range(len(means))]
+        parts = [self._alone() for _ in groups]
+        for part, rows in zip(parts, groups, strict=True):
+            part._fit_together(X[rows], y[rows], weight[rows])
+        self.mean_ = np.stack([part.mean_ for part in parts])
+        self.scale_, self.offset_ = (np.concatenate([getattr(part, name) for part in parts]) for name in PER_KIND)
+        self.centres_ = np.concatenate([part.centres_ for part in parts])
+        self.coefficients_ = np.concatenate([part.coefficients_ for part in parts])
+        self.kind_of_ = np.repeat(np.arange(len(parts)), [len(part.centres_) for part in parts])
+
+    def _alone(self) -> KernelRidge:
+        return KernelRidge(self.gamma, self.alpha, self.centres)
+
+    def _part(self, kind: int) -> KernelRidge:
+        """What was learned of one kind of prompts."""
+        part, rows = self._alone(), self.kind_of_ == kind
+        part.mean_, part.scale_, part.offset_ = self.mean_[kind], self.scale_[[kind]], self.offset_[[kind]]
+        part.centres_, part.coefficients_ = self.centres_[rows], self.coefficients_[rows]
+        return part
+
+    def _fit_together(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         self.mean_, self.scale_ = centre_and_scale(X, weight)
         kept = np.unique(np.linspace(0, len(X) - 1, min(len(X), self.centres)).astype(int))
         self.centres_ = (X[kept] - self.mean_) / self.scale_
@@ -59,6 +98,11 @@ class KernelRidge(Estimator):
         return system, right
 
     def _strong(self, X: FloatArray) -> FloatArray:
+        if "means_" in vars(self):
+            kind, found = nearest(X, self.means_), np.empty(len(X), dtype=X.dtype)
+            for one in np.unique(kind):
+                found[kind == one] = self._part(one)._strong(X[kind == one])
+            return found
         fitted = self._kernel((X - self.mean_) / self.scale_) @ self.coefficients_ + self.offset_
         return sigmoid(STEEPNESS * (fitted - 0.5))
 
@@ -71,3 +115,27 @@ class KernelRidge(Estimator):
         np.minimum(found, 0.0, out=found)
         found *= self.gamma
         return np.asarray(np.exp(found, out=found))
+
+
+def group_means(X: FloatArray, count: int) -> FloatArray:
+    """(k, d) means of at most ``count`` groups of near rows, by k-means; small groups join others.
+
+    The same rows give the same groups.
+    """
+    means = X[:1]
+    while len(means) < count:  # the next one begins at the row that is furthest from all of them
+        means = np.concatenate([means, X[[int(np.argmax(_squares(X, means).min(axis=1)))]]])
+    for _ in range(STEPS if count > 1 else 0):
+        kind = nearest(X, means)
+        kept = [one for one in range(len(means)) if (kind == one).sum() >= min(LEAST_OF_KIND // 2, len(X) // 2)]
+        means = np.stack([X[kind == one].mean(axis=0) for one in kept]) if kept else means[:1]
+    return means
+
+
+def nearest(X: FloatArray, means: FloatArray) -> IntArray:
+    """(n,) which mean is nearest to each row."""
+    return np.asarray(np.argmin(_squares(X, means), axis=1))
+
+
+def _squares(X: FloatArray, means: FloatArray) -> FloatArray:
+    return np.asarray((X**2).sum(axis=1)[:, None] + (means**2).sum(axis=1) - 2 * X @ means.T)
