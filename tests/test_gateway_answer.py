@@ -44,6 +44,7 @@ INSIDE_200 = {
     "a list": (response(b"[]"), "no object"),
     "a number": (response(b"1"), "no object"),
     "no choices": (response(b'{"id":"x","choices": [ ]}'), "without any choice"),
+    "no choices, but usage": (response(b'{"choices":[],"usage":{"prompt_tokens":9}}'), "without any choice"),
     "choices that are none": (response(b'{"choices":null}'), "without any choice"),
     "HTML": (response(b"<html>busy</html>", b"Content-Type: text/html\r\n"), "not JSON"),
     "half of a JSON": (response(b'{"choices": [{"message"'[:15]), "not JSON"),

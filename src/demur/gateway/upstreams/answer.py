@@ -23,6 +23,7 @@ WHOLE_BYTES = 2**20  # a longer answer is sent on as it comes
 UNENDING_BYTES = 2**24  # one that ends with its connection is read whole up to here: its end must be checked
 HELD_BYTES, HELD_SECONDS = 2**16, 2.0  # of a stream that has not begun to answer: then it is let go
 SHORT_BYTES = 2**12  # an answer without choices is no longer
+COMPLETIONS = ("chat", "completions")  # APIs whose answers are choices
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
 _TEMPORARY = frozenset({408, 409, 425, 429})
 
@@ -157,7 +158,7 @@ def _check_whole(data: bytes, response: aiohttp.ClientResponse, protocol: Protoc
     if response.status >= 400 and (whole or "json" not in response.headers.get("Content-Type", "")):
         return
     plain = response.status < 400 and b'"error"' not in data
-    if plain and b'"usage"' not in data and _NO_CHOICES.search(data, 0, SHORT_BYTES):
+    if plain and _NO_CHOICES.search(data, 0, SHORT_BYTES) and not _has_answer(data, protocol):
         raise NoAnswerError("answered without any choice")
     framed = plain and data.lstrip()[:1] == b"{" and data.rstrip()[-1:] == b"}"
     if whole and framed and protocol.answer_mark in data:  # not parsed: it may be long
@@ -169,6 +170,12 @@ def _check_whole(data: bytes, response: aiohttp.ClientResponse, protocol: Protoc
     failed = protocol.failure(value)
     if response.status < 400 and failed:
         raise NoAnswerError(f"answered with an error: {failed}")
+
+
+def _has_answer(data: bytes, protocol: Protocol) -> bool:
+    """Whether an answer that seems to have no choices is of another API, or has some after all."""
+    value = _parse(data)
+    return not isinstance(value, dict) or bool(value.get("choices", protocol.name not in COMPLETIONS))
 
 
 def _parse(data: bytes) -> Any:
