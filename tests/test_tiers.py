@@ -283,6 +283,16 @@ def test_a_run_of_three_models_sends_each_kind_to_the_cheapest_that_knows(three:
     assert found.headline.shares[1][0] == "middle"
     assert found.headline.usd == pytest.approx(at.usd)
     assert at.usd <= 1.02 * budget
+    replayed = demur.replay("p.jsonl", encoder=LetterEncoder())
+    assert replayed.usd is not None
+    assert 1000 * replayed.usd[0] / 120 == pytest.approx(replayed.headline.usd)
+    assert replayed.headline.usd is not None
+    assert replayed.headline.usd <= 1.02 * budget
+    assert "small answers" in replayed.lines[0]
+    shown = "\n".join(router.explain(asked["middle"]).lines)
+    assert shown.startswith("middle: middle, because score")
+    answered = router.answer(asked["middle"])
+    assert (answered.decision.role, answered.answer) == ("middle", "95")
     kept = demur.calibrate("p.jsonl", keep_quality=0.95, encoder=LetterEncoder())
     assert kept.strong_share == pytest.approx(1 / 3, abs=0.12)
     with pytest.raises(InputError, match="a promise of risk compares two models"):

@@ -11,8 +11,10 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
 from demur.evaluation.headline import Headline, expected_costs, expected_use, headline
+from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
 from demur.limits import check_number
+from demur.measure.tiers import taken
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
 from demur.records import Encoder, FloatArray
@@ -105,11 +107,15 @@ def replay(
     use = expected_use(loaded, looked, used)
     strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
     quality = None
-    if graded:
+    if graded and looked.values is None:
         weak_quality, strong_quality = graded.means
         routed = strong * strong_quality + (1 - strong) * weak_quality
         quality = (float(routed.mean()), float(weak_quality.mean()), float(strong_quality.mean()))
     usd = (graded.usd if graded else None) or expected_costs(loaded, texts)
+    cost = None if usd[0] is None or usd[1] is None else use.cost(usd[0], usd[1])
+    if looked.values is not None:  # of several models: grades are of two alone
+        at, usd = tier_choices(prompt_router, looked.values, used, looked.unknown), expected_costs(loaded, texts)
+        strong, cost = at == tiers_of(prompt_router).last, taken(tier_usd(prompt_router, texts), at)
     return Replayed(
         prompts=len(texts),
         threshold=used,
@@ -118,7 +124,7 @@ def replay(
         unknown_share=float(np.mean(looked.unknown)),
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
-        usd=None if usd[0] is None or usd[1] is None else _with_interval(use.cost(usd[0], usd[1])),
+        usd=None if cost is None else _with_interval(cost),
         usd_weak=None if usd[0] is None else float(usd[0].sum()),
         usd_strong=None if usd[1] is None else float(usd[1].sum()),
         quality=quality,

@@ -42,6 +42,11 @@ class Tiers:
         """What decisions, the ledger and the metrics call them."""
         return ("weak", *self.names[1:-1], "strong")
 
+    @property
+    def last(self) -> int:
+        """Where the strong model stands."""
+        return len(self.names) - 1
+
     def model_of(self, role: Role) -> str:
         """The name of a role's model."""
         return self.models[self.roles.index(role)]
