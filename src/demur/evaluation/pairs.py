@@ -75,7 +75,7 @@ class PairsFound:
             more = 100 * (best.quality - pair.quality)
             return (
                 f"a ladder of three is believed {more:.1f} right answers per 100 better than the best pair, "
-                f"{self._names(pair)}; demur serves pairs",
+                f"{self._names(pair)}; name all three as [[models]] of a run file, by rising price",
             )
         return ()
 
