@@ -48,6 +48,13 @@ def test_who_would_wait_too_long_goes_to_the_cloud_and_takes_no_slot() -> None:
     assert found.latency.tolist() == [4, 1.5, 4]
 
 
+def test_who_finds_a_full_device_goes_to_the_cloud() -> None:
+    """Two at the device are all that may be there: the third finds both, the fourth one of them gone."""
+    found = serve(requests([0, 0.5, 1, 4.5], [4, 4, 4, 4], cloud=1.5), slots=1, longest_queue=2)
+    assert found.diverted.tolist() == [False, False, True, False]
+    assert found.latency.tolist() == [4, 7.5, 1.5, 7.5]
+
+
 def test_the_mean_wait_is_that_of_the_pollaczek_khinchine_formula() -> None:
     arrivals = poisson(0.5, 100_000)
     seconds = np.random.default_rng(1).exponential(1.0, 100_000)

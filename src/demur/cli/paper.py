@@ -127,6 +127,12 @@ def simulate(
         float | None,
         typer.Option(help="Send a prompt to the cloud if it would wait longer for the device, in seconds."),
     ] = None,
+    longest_queue: Annotated[
+        int | None,
+        typer.Option(
+            help="Requests at the device: who finds so many goes to the cloud (weak_at_most of serve).", min=1
+        ),
+    ] = None,
     picture: Annotated[str, typer.Option(help="PNG or SVG file: quality and USD against p95.")] = "",
     json: AsJson = False,
 ) -> None:
@@ -143,6 +149,7 @@ def simulate(
         cloud=cloud,
         p95=p95,
         longest_wait=math.inf if longest_wait is None else longest_wait,
+        longest_queue=math.inf if longest_queue is None else longest_queue,
         picture=picture,
     )
     return printing.as_json(found) if json else printing.lines(found.lines)

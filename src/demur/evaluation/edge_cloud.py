@@ -61,8 +61,10 @@ class Simulated:
     queue: float  # mean number of waiting requests
 
 
-def serve(requests: Requests, slots: int, longest_wait: float = math.inf) -> Simulated:
-    """Serve requests in the order of their arrival; one that would wait longer goes to the cloud at once."""
+def serve(requests: Requests, slots: int, longest_wait: float = math.inf, longest_queue: float = math.inf) -> Simulated:
+    """Serve requests in the order of their arrival; one that would wait longer goes to the cloud at once, and so does
+    one that finds ``longest_queue`` at the device, waiting or in its slots (the gateway's `weak_at_most`)."""
+    ends: list[float] = []  # when those at the device will be done; a heap
     free = [0.0] * slots  # when each slot is free; a heap
     m = len(requests.arrivals)
     waited, diverted = np.zeros(m), np.zeros(m, dtype=bool)
@@ -70,12 +72,15 @@ def serve(requests: Requests, slots: int, longest_wait: float = math.inf) -> Sim
     for i in np.flatnonzero(requests.on_device):
         arrival = float(requests.arrivals[i])
         wait = max(0.0, free[0] - arrival)
-        if wait > longest_wait:
+        while ends and ends[0] <= arrival:
+            heapq.heappop(ends)
+        if wait > longest_wait or len(ends) >= longest_queue:
             diverted[i] = True
             latency[i] = requests.cloud_seconds[i]
             continue
         seconds = float(requests.device_seconds[i])
         heapq.heapreplace(free, arrival + wait + seconds)
+        heapq.heappush(ends, arrival + wait + seconds)
         waited[i] = wait
         latency[i] += wait + seconds
     served = requests.on_device & ~diverted

@@ -104,14 +104,16 @@ def simulate(
     cloud: str = "",
     p95: float | None = None,
     longest_wait: float = math.inf,
+    longest_queue: float = math.inf,
     picture: str = "",
     encoder: Encoder | None = None,
 ) -> Simulation:
     """Simulate a run's served router on a device beside a cloud, with quality and USD of the run's own samples.
 
     ``arrivals``: ``poisson:RATE/s`` or a file of seconds. ``edge`` and ``cloud``: fields of `Edge` and `Cloud` as
-    NAME=NUMBER, separated by commas. ``longest_wait``: seconds, beyond which a request goes to the cloud. ``picture``:
-    a file to draw the front to. ``encoder`` where the router was trained on one of your own. Raises InputError.
+    NAME=NUMBER, separated by commas. ``longest_wait``: seconds, beyond which a request goes to the cloud;
+    ``longest_queue``: requests at the device, likewise (the gateway's `weak_at_most`). ``picture``: a file to draw the
+    front to. ``encoder`` where the router was trained on one of your own. Raises InputError.
     """
     with open_run(load_run(run), Own(encoder=encoder)) as opened:
         found = simulate_run(
@@ -122,6 +124,7 @@ def simulate(
             cloud=cloud,
             p95=p95,
             longest_wait=longest_wait,
+            longest_queue=longest_queue,
         )
     if picture:
         draw_front(found, Path(picture))
@@ -137,6 +140,7 @@ def simulate_run(
     cloud: str = "",
     p95: float | None = None,
     longest_wait: float = math.inf,
+    longest_queue: float = math.inf,
     seed: int = 0,
 ) -> Simulation:
     """Simulate the served router over the run's own prompts. Raises InputError for settings that cannot be read."""
@@ -150,7 +154,7 @@ def simulate_run(
     points = []
     for share in SHARES:
         threshold = threshold_for_share(finals, share).threshold
-        points.append(world.point(threshold, at, drawn, longest_wait, seed))
+        points.append(world.point(threshold, at, drawn, (longest_wait, longest_queue), seed))
     return Simulation(tuple(points), world.measured, p95)
 
 
@@ -178,9 +182,9 @@ class _World:
         self.measured = "of one graded answer" if graded else "unknown, no prompt has gold answers: the strong share"
 
     def point(
-        self, threshold: float, arrivals: FloatArray, drawn: np.ndarray, longest_wait: float, seed: int
+        self, threshold: float, arrivals: FloatArray, drawn: np.ndarray, limits: tuple[float, float], seed: int
     ) -> OperatingPoint:
-        """What a threshold comes to on these arrivals of these prompts."""
+        """What a threshold comes to on these arrivals of these prompts; ``limits``: of the wait and of the queue."""
         use: Use = self.router.expected(self.scores, self.router.serving_gate).use(threshold)
         draft = np.random.default_rng([seed, 2]).integers(0, use.strong.shape[1], len(drawn))
         strong, checked, extra = (each[drawn, draft] for each in (use.strong, use.checked, use.extra))
@@ -188,7 +192,7 @@ class _World:
         asked = np.where(checked, 1 + extra, 1)
         busy = self.device_seconds[drawn] * asked
         requests = Requests(arrivals, on_device, strong, busy, self.cloud_seconds[drawn])
-        found = serve(requests, self.device.slots, longest_wait)
+        found = serve(requests, self.device.slots, *limits)
         in_cloud = strong | found.diverted
         answers = np.where(on_device & ~found.diverted, asked, 0)
         usd = None

@@ -114,7 +114,8 @@ class Gateway:
         )
         self._texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
-        known = (direct, settings.aliases, self.abilities, conversations, lambda role: upstreams[role].price)
+        costs, busy = (lambda role: upstreams[role].price), (lambda: upstreams["weak"].under_way)
+        known = (direct, settings.aliases, self.abilities, conversations, costs, busy)
         self.chooser = Chooser(
             decider, *known, lambda question: self.target.threshold(self._costs(question)) if self.target else None
         )

@@ -36,6 +36,7 @@ RELOADED = frozenset(
         "admin_key_env",
     }
     | {"allow_endpoints", "allowed_origins", "embedding_models", "decide_seconds", "body_seconds", "max_in_flight"}
+    | {"weak_at_most"}
     | {"drain_seconds", "max_body_bytes", "max_inflated_bytes", "max_json_values"}
 )
 LONGEST_SECONDS = 1e6  # of any wait: eleven days
@@ -212,6 +213,11 @@ class GatewaySettings:
     )
     # Rather than kept in memory.
     max_in_flight: int = setting("Requests under way; more are answered 429 at once.", 2000, at_least=1)
+    weak_at_most: int | None = setting(
+        "Requests under way at the weak model; what would be routed to it beyond these goes to the strong one.",
+        None,
+        at_least=1,
+    )
     breaker_failures: int = setting("In a row that suspect an upstream's outage.", 5, at_least=1)
     breaker_seconds: float = setting("Between two ordinary requests during an outage.", 10.0, **_SECONDS)
     drain_seconds: float = setting(

@@ -57,11 +57,13 @@ class Chooser:
         abilities: Abilities,
         conversations: HeldConversations,
         price: Callable[[Role], Price | None],
+        under_way: Callable[[], int] = lambda: 0,
         targeted: Callable[[Question], float | None] = lambda question: None,
     ) -> None:
         self._decider, self.direct = decider, direct  # direct: the real models' own names
         self._aliases, self.abilities = aliases, abilities
         self._conversations, self._price = conversations, price
+        self._under_way = under_way  # requests at the weak model
         self._targeted = targeted  # the threshold that a target sets; None: the router's own
 
     async def choose(
@@ -115,7 +117,17 @@ class Chooser:
             else stays(question.turn, found, self._costs(settings, question, self._held_role(found)), time.time())
         )
         held = found.held.role if found and why else "strong"
-        return await self._decide(question, threshold, why, held, able if lack else None)
+        made = await self._decide(question, threshold, why, held, able if lack else None)
+        return made if question.spent or "strong" not in able else self._not_queued(settings, made)
+
+    def _not_queued(self, settings: GatewaySettings, choice: Choice) -> Choice:
+        """The choice, or the strong model's where so many requests are under way at the weak one that it would wait."""
+        most, busy = settings.weak_at_most, self._under_way()
+        if choice.role != "weak" or most is None or busy < most:
+            return choice
+        reason = f"{choice.reason}; {busy} requests are under way at the weak model (weak_at_most {most})"
+        made = choice.made and replace(choice.made, decision=replace(choice.made.decision, wants_samples=0))
+        return replace(choice, role="strong", reason=f"{reason}, so the strong model answers", made=made)
 
     def _held_role(self, found: Found | None) -> Role:
         return found.held.role if found and found.held.role in self.roles else "strong"

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -55,6 +56,7 @@ class Upstream:
     """One model's endpoint; ``open`` and ``close`` within a running loop."""
 
     def __init__(self, endpoint: Endpoint, settings: GatewaySettings, served: ServedModel | None = None) -> None:
+        self.under_way = 0  # requests that were sent and whose answer has not ended
         self.tier, self.votes = "", 1  # where there are more than two models: its name, and the answers it is asked for
         self.endpoint, self._retries = endpoint, settings.retries
         self._priced: tuple[Endpoint, Price | None] = (endpoint, endpoint.price)
@@ -108,7 +110,28 @@ class Upstream:
         ``unproven``: it may be unable to answer such a request, so an error of its own does not count as an outage.
         """
         self._admit()
-        return await self._try(path, body, headers, protocol, unanswered, unproven=unproven)
+        self.under_way += 1
+        try:
+            return self._counted(await self._try(path, body, headers, protocol, unanswered, unproven=unproven))
+        except BaseException:
+            self.under_way -= 1
+            raise
+
+    def _counted(self, answer: Answer) -> Answer:
+        """The answer, which is under way until it was read, or is closed."""
+        if answer.whole is not None:
+            self.under_way -= 1
+            return answer
+        open_ends = [answer.on_close]
+
+        def end() -> None:
+            if open_ends:  # closed for the first time
+                self.under_way -= 1
+                before = open_ends.pop()
+                if before:
+                    before()
+
+        return replace(answer, on_close=end)
 
     def request(self, body: Body, **values: object) -> bytes:
         """A client's body with other values, and with its members as the settings say that the endpoint takes them."""
