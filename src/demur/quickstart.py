@@ -21,7 +21,7 @@ WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
 PRICED_AS = "gpt-4o"  # the local strong model takes the place of a cloud model and is priced as one
 # A model of 135 million parameters is wrong about most of these questions: at .3, as usual, its answers would be kept.
 STRONG_SHARE = 0.6
-EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt alone, a draft kept, a draft dropped
+EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt alone, and drafts that are looked at
     "In which country is the city of Venice?",
     "Who wrote Animal Farm?",
     "Who wrote The Brothers Karamazov?",
