@@ -4,14 +4,13 @@ questions answered in a few words.
 240 questions of `samples/local_pair` (NQ-Open, TriviaQA, PopQA), answered in sentences by SmolLM2-135M (weak) and
 Qwen2.5-Coder-1.5B (strong), 5 samples, 80 tokens at most; they are in `data/long_answers.jsonl.gz`, with whether each
 was cut. No rule was chosen on them: labels are the default kind's, on whole texts. The first 90 questions were kept for
-choosing among ways of sentence support (``--support``), the other 150 are what is reported.
+choosing, the other 150 are what is reported.
 
 Beside whole texts: each model states the final answer of its own texts in a few words (`demur.sampling.statements`, as
 `demur label --state-answers on` asks), and what stands in its text is compared instead. The statements are in
 `data/long_answers_stated.jsonl.gz`; ``--ask`` asks for those that are missing, with the two local models.
 
-Support of a sentence is its largest entailment by a sentence of another sample, averaged over an answer's sentences
-(SelfCheckGPT-NLI, Manakul et al. 2023, between samples); it takes some eight minutes of the entailment model.
+``--support``: labels of kind ``support`` (`demur.labels.support`), six minutes of the entailment model.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import argparse
 import asyncio
 import gzip
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +28,9 @@ from demur import cost_quality_curve
 from demur.config import ModelConfig
 from demur.evaluation.signals import auroc_draws
 from demur.labels.belief import PairShares, belief_weight, believed_gains, confirmed_slope, pair_shares
+from demur.labels.support import Supported, support_shares
 from demur.labels.targets import gain_targets
+from demur.labels.unknown import CUT
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
 from demur.meaning.rules.final_answer import is_unread, stands_in
@@ -40,7 +40,7 @@ from demur.models.catalogue import cache_folder
 from demur.models.client import EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
 from demur.prompts.grading import grade
-from demur.records import BoolArray, FloatArray, Prompt
+from demur.records import BoolArray, FloatArray, Prompt, Sample
 from demur.sampling.statements import STATED_TOKENS, ask_statements, stored_statements
 from demur.statistics import auroc
 from demur.store import Store
@@ -51,10 +51,8 @@ ANSWERS = ROOT / "benchmarks" / "data" / "long_answers.jsonl.gz"
 STATED = ROOT / "benchmarks" / "data" / "long_answers_stated.jsonl.gz"
 ASKED = {"weak": "smollm2-135m", "strong": "qwen2.5-coder-1.5b"}  # names of the catalogue
 WEAK, STRONG = "smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct"
-FOR_CHOOSING, N, NEAREST = 90, 5, 2
+FOR_CHOOSING = 90
 STATED_N = 5  # samples of each model whose final answers were asked for
-_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(*-])|\n+")
-_WORD = re.compile(r"\w+")
 
 Answers = list[list[str]]
 
@@ -136,36 +134,6 @@ def ask(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> None:
     STATED.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
 
 
-def sentences(answer: str, *, cut: bool) -> list[str]:
-    """The sentences of an answer; the last one of a cut answer says nothing."""
-    parts = [part.strip() for part in _END.split(answer.strip()) if part.strip()]
-    whole = parts[:-1] if cut and len(parts) > 1 else parts
-    return [part for part in whole if len(part.split()) > 1] or whole[:1]
-
-
-def support_of(prompts: Sequence[Prompt], strong: list[list[list[str]]], weak: list[list[list[str]]]) -> PairShares:
-    """Mean support among the strong samples, among the weak ones, and of the weak ones by the strong ones."""
-    entailment, apart = shipped_entailment(), ~np.eye(N, dtype=bool)
-    found = []
-    for prompt, s, w in zip(prompts, strong, weak, strict=True):
-        parts, matrix = [*s, *w], np.zeros((2 * N, 2 * N))
-        for i, own in enumerate(parts):
-            for j, others in enumerate(parts):
-                best = []
-                for sentence in own if i != j else []:
-                    near = sorted(others, key=lambda other: -shared_words(sentence, other))[:NEAREST]
-                    pairs = [(f"{prompt.text} {other}", f"{prompt.text} {sentence}") for other in near]
-                    best.append(float(entailment(pairs)[:, 2].max()) if pairs else 0.0)
-                matrix[i, j] = np.mean(best) if best else 0.0
-        found.append((matrix[:N, :N][apart].mean(), matrix[N:, N:][apart].mean(), matrix[N:, :N].mean()))
-    return PairShares(*np.array(found).T)
-
-
-def shared_words(a: str, b: str) -> int:
-    """How many different words both hold."""
-    return len(set(_WORD.findall(a.casefold())) & set(_WORD.findall(b.casefold())))
-
-
 def report(
     name: str, X: FloatArray, rows: BoolArray, shares: PairShares, slope: float, low: FloatArray, high: FloatArray
 ) -> None:
@@ -211,7 +179,7 @@ def stated_table(
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--support", action="store_true", help="sentence support as well (some eight minutes)")
+    parser.add_argument("--support", action="store_true", help="sentence support as well (some six minutes)")
     parser.add_argument("--stated", action="store_true", help="only what stating final answers changes")
     parser.add_argument("--ask", action="store_true", help="ask the local pair for statements that are missing")
     wanted = parser.parse_args()
@@ -245,13 +213,18 @@ def main() -> None:
             )
             print(f"{'':<4}{'true labels, ' + part:<40}{curve.apgr:>7.3f}")
     if wanted.support:
-        parts = {
-            side: [[sentences(text, cut=cut) for text, cut in row[side]] for row in rows] for side in ("weak", "strong")
-        }
-        low, high = (qualities(prompts, long[side]) for side in ("weak", "strong"))
-        support = support_of(prompts, parts["strong"], parts["weak"])
-        slope = float(np.polyfit(support.weak, support.across, 1)[0])
-        report("in sentences, sentence support, 150 questions", X, held, support, slope, low, high)
+        texts = {side: [samples_of(row[side]) for row in rows[FOR_CHOOSING:]] for side in ("weak", "strong")}
+        low, high = (qualities(prompts, long[side])[held] for side in ("weak", "strong"))
+        entailment = at_share(shipped_entailment(), SAMPLED_SHARE)
+        shares = support_shares(questions[FOR_CHOOSING:], texts["weak"], texts["strong"], entailment)
+        slope = Supported(np.ones(len(low), dtype=bool), shares).slope
+        told = np.ones(len(low), dtype=bool)
+        report("in sentences, sentence support, 150 questions", X[held], told, shares, slope, low, high)
+
+
+def samples_of(answers: Sequence[tuple[str, bool]]) -> list[Sample]:
+    """Texts and whether each was cut, as samples."""
+    return [Sample(i, text, None, CUT if cut else "stop", 0, 0) for i, (text, cut) in enumerate(answers)]
 
 
 def _first(answers: Any, side: str, place: int) -> list[str]:

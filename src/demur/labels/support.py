@@ -3,7 +3,9 @@
 Two answers of several sentences hardly ever mean the same as a whole. Support of a sentence is its largest entailment
 by a sentence of another sample, averaged over an answer's sentences and over the other samples (SelfCheckGPT-NLI,
 Manakul et al. 2023, here between samples and across models). It takes the place of the shares of equal pairs in the
-believed gain (`belief`): support of the strong model's samples among themselves less support of the weak one's by them.
+believed gain (`belief`): support of the strong model's samples among themselves less that of the weak one's by them.
+Texts that nothing supports are labelled as prompts where nothing is gained: of questions that is right, and leaving
+them out costs most of what a router learns (docs/method.md); prompts without a right answer are for the default kind.
 """
 
 from __future__ import annotations
@@ -21,8 +23,6 @@ from demur.records import BoolArray, Entailment, FloatArray, Progress, Prompt, S
 
 LONG_WORDS = 40  # mean number of words of a prompt's answers above which they are compared by their sentences
 NEAREST = 2  # sentences of another sample that a sentence is compared with: those that share most words with it
-LEAST_SUPPORT = 0.05  # of the strong model's texts by each other: below, nothing holds them together
-NO_SUPPORT = "the strong model's long answers do not support each other"
 Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
 _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(*-])|\n+")
 _WORD = re.compile(r"\w+")
@@ -50,13 +50,8 @@ class Supported:
         return float(np.cov(self.shares.weak, self.shares.across, bias=True)[0, 1] / spread) if spread > 0 else 0.0
 
     def reasons(self, others: Sequence[str]) -> list[str]:
-        """Why prompts cannot be told: of texts that the entailment model reads, where the strong model's do not support
-        each other; else ``others``."""
-        found = list(others)
-        for i, own in zip(np.flatnonzero(self.texts), self.shares.strong, strict=True):
-            if found[i] != FOREIGN:
-                found[i] = NO_SUPPORT if own < LEAST_SUPPORT else ""
-        return found
+        """Why prompts cannot be told: of texts, only that the entailment model does not read them; else ``others``."""
+        return ["" if text and other != FOREIGN else other for text, other in zip(self.texts, others, strict=True)]
 
     @property
     def sentence(self) -> str:
