@@ -67,10 +67,12 @@ def settled_or_hopeless(joint: IntArray) -> bool:
     return is_settled(joint) or len(set(joint.tolist())) == len(joint)
 
 
-RULES: Mapping[str, Callable[[IntArray], bool]] = {
-    f"{FEWEST}..{MOST} (default)": settled,
-    "the same, strong model alone": strong_settled,
-    "the same, or none equal": settled_or_hopeless,
+Rule = Callable[[IntArray], bool]  # do the first samples, as `drawn`, settle a prompt?
+RULES: Mapping[str, tuple[Rule, int]] = {  # and how many samples the others get
+    f"{FEWEST}..{MOST} (default)": (settled, MOST),
+    f"{FEWEST}..4": (settled, 4),
+    "the default, strong model alone": (strong_settled, MOST),
+    "the default, or none equal": (settled_or_hopeless, MOST),
 }
 
 
@@ -85,7 +87,8 @@ def counts(pair: Pair, orders: Sequence[Order], rule: str | int, most: int) -> l
     if isinstance(rule, int):
         return [rule] * len(pair.joint)
     first = (drawn(ids, order, FEWEST) for ids, order in zip(pair.joint, orders, strict=True))
-    return [FEWEST if RULES[rule](ids) else min(MOST, most) for ids in first]
+    settles, others = RULES[rule]
+    return [FEWEST if settles(ids) else min(others, most) for ids in first]
 
 
 def from_texts(name: str, prompts: Sequence[Prompt], weak: list[list[Sample]], strong: list[list[Sample]]) -> Pair:
