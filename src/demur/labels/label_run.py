@@ -30,6 +30,7 @@ from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.prompts import shortfalls
 from demur.prompts.grading import grade, quality
+from demur.prompts.pictures import pictured
 from demur.records import FloatArray, Grader, Preference, Prompt
 from demur.runs.run import Run
 from demur.sampling.pair import PairSamples
@@ -110,6 +111,12 @@ def notes_of(run: Run) -> tuple[str, ...]:
     if run.test:
         held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
         notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
+    with_pictures = sum(map(pictured, run.prompts))
+    if with_pictures:
+        notes.append(
+            f"{with_pictures} of {len(run.prompts)} prompts have pictures: both models see them, the router does not, "
+            "it learns from their texts alone"
+        )
     return (*notes, *shortfalls(run.config.prompts, run.prompts))
 
 

@@ -1,7 +1,8 @@
 """What a row of a conversation asks: chat messages, OpenAI batch requests, logs of gateways, ShareGPT, Alpaca.
 
 The last message of the user is the prompt; earlier turns are not used. Answers in such rows are not gold answers.
-A request with tools or a response format means something only as it stands, so it is kept whole for the models.
+A request with tools, a response format or pictures means something only as it stands, so it is kept whole for the
+models.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from demur.errors import InputError
+from demur.prompts.pictures import shows_pictures
 from demur.records import ChatRequest
 
 MESSAGE_FIELDS = ("messages", "conversations", "conversation", "prompt")
@@ -59,7 +61,7 @@ def _whole_request(row: Mapping[str, Any], messages: Sequence[Any], where: str) 
             raise InputError(f"{where}: field {name!r} must be a list of objects, found {repr(given[name])[:80]}")
     wanted = given.get("response_format")
     is_text = not isinstance(wanted, Mapping) or wanted.get("type") in (None, "text")
-    if is_text and not given.get("tools") and not given.get("functions"):
+    if is_text and not given.get("tools") and not given.get("functions") and not shows_pictures(messages):
         return None
     asked = list(messages)
     while asked and asked[-1].get("role") == "assistant":

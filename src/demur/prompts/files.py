@@ -12,6 +12,7 @@ from typing import Any
 from demur.errors import InputError
 from demur.prompts.conversations import Asked, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
+from demur.prompts.pictures import pictured_request
 from demur.prompts.rows import Row, TableRow, read_rows
 from demur.prompts.tool_calls import calls_in, written_calls
 from demur.records import Progress, Prompt, content_hash, no_progress
@@ -92,7 +93,7 @@ def _prompt(row: Row, where: str) -> Prompt:
         answers=_texts(answers, "answers", where, split=split) if known is None else known,
         choices=choices,
         source=str(row.get("source") or ""),
-        request=asked.request,
+        request=asked.request if row.get("images") is None else pictured_request(text, row["images"], where),
         later=_turns(row, asked.text, where),
         references=_texts(row.get("reference_gpt4") or row.get("reference") or (), "reference", where, split=False),
     )

@@ -178,6 +178,8 @@ class Chooser:
         if made.decision.wants_samples:
             return Choice("weak", made.decision.reason, made=made)
         role, reason = made.decision.role, made.decision.reason
+        if "images" in question.kind:
+            reason += "; routed by its text alone, its pictures were not looked at"
         if stays and self.rank(role) < self.rank(held):
             return Choice(held, f"{reason}; {stays}", made=made, stays=stays)
         return Choice(role, reason, made=made, stays=stays)

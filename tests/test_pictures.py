@@ -1,0 +1,120 @@
+"""Prompts with pictures: both models see them, semantic entropy tells where, and the router says that it does not."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import demur
+from demur.errors import InputError
+from demur.prompts import read_prompts
+from demur.prompts.pictures import LARGEST_BYTES, pictured
+from demur.statistics import auroc
+from gateways import EASY, gateway
+from pairs import running_pair
+
+
+def png(noisy: bool, number: int) -> bytes:
+    """A plain picture of one grey, or noise."""
+    drawn = random.Random(number)
+    picture = Image.new("L", (16, 16), 10 + number)
+    if noisy:
+        picture.putdata([drawn.randrange(256) for _ in range(256)])
+    kept = io.BytesIO()
+    picture.save(kept, "PNG")
+    return kept.getvalue()
+
+
+def url_of(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_entropy_tells_the_pictures_that_the_weak_model_cannot_read(tmp_path: Path) -> None:
+    """Questions alike but for a number, forty pictures: the weak model guesses at noise, whatever the text."""
+    rows: list[dict[str, Any]] = []
+    noisy: list[bool] = []
+    for i in range(40):
+        data, hard = png(i % 2 == 1, i), i % 2 == 1
+        (tmp_path / f"{i}.png").write_bytes(data)
+        noisy.append(hard)
+        rows.append({"id": f"p{i}", "prompt": f"Which grey is in {i}?", "images": str(tmp_path / f"{i}.png")})
+    by_url = {url_of(png(hard, i)): i for i, hard in enumerate(noisy)}
+    seen: dict[str, Any] = {}
+
+    def shown(who: str) -> int:
+        (part,) = [p for p in seen[who].requests[-1]["messages"][0]["content"] if p["type"] == "image_url"]
+        return by_url[part["image_url"]["url"]]
+
+    def strong(prompt: str, seed: int) -> str:
+        return f"grey {shown('strong')}"
+
+    def weak(prompt: str, seed: int) -> str:
+        number = shown("weak")
+        return f"grey {random.Random(seed).randrange(1000) if noisy[number] else number}"
+
+    with running_pair(answers=(weak, strong)) as pair:
+        seen |= {"weak": pair.weak, "strong": pair.strong}
+        run = str(tmp_path / "run")
+        demur.sample(write(tmp_path / "prompts.jsonl", rows), **pair.names, run=run, n=4)
+        found = demur.label(run=run, entailment="exact", kind="margin")
+    bad = np.array([noisy[int(row.id.removeprefix("p"))] for row in found.preferences], dtype=float)
+    assert auroc(np.array([row.entropy_a or 0.0 for row in found.preferences]), 1 - bad) == 1.0
+    targets = np.array([row.target for row in found.preferences])
+    assert targets[bad == 1].min() > targets[bad == 0].max()
+    assert any("40 of 40 prompts have pictures" in note for note in found.notes)
+
+
+def test_messages_with_pictures_are_asked_whole(tmp_path: Path) -> None:
+    content = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": url_of(png(True, 1))}},
+    ]
+    (prompt,) = read_prompts(write(tmp_path / "p.jsonl", [{"messages": [{"role": "user", "content": content}]}]))
+    assert prompt.text == "What is it?"
+    assert pictured(prompt)
+    assert prompt.request is not None
+    assert json.loads(prompt.request.body)["messages"][0]["content"] == content
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [
+        ("missing.png", "2: the picture 'missing.png' cannot be read"),
+        ("text.png", "is no PNG, JPEG, GIF or WebP picture"),
+        ("huge.png", "has 50 MiB, at most 20 are sent"),
+        ([], "field 'images' must hold paths"),
+        ([3], "field 'images' must hold paths"),
+    ],
+)
+def test_pictures_that_do_not_load_are_named_with_their_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Any, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("no picture")
+    with Path("huge.png").open("wb") as stream:
+        stream.truncate(50 * 2**20)
+    assert LARGEST_BYTES < 50 * 2**20
+    rows = [{"prompt": "What?", "images": [url_of(png(False, 1))]}, {"prompt": "And this?", "images": images}]
+    with pytest.raises(InputError, match=named):
+        read_prompts(write(Path("p.jsonl"), rows))
+
+
+async def test_the_gateway_says_that_pictures_were_not_looked_at(tmp_path: Path) -> None:
+    content = [{"type": "text", "text": EASY}, {"type": "image_url", "image_url": {"url": url_of(png(True, 1))}}]
+    async with gateway(tmp_path) as found:
+        _, headers, _ = await found.ask(messages=[{"role": "user", "content": content}])
+        assert "routed by its text alone, its pictures were not looked at" in headers["x-demur-reason"]
+        assert "pictures" not in (await found.ask(EASY))[1]["x-demur-reason"]
