@@ -56,7 +56,7 @@ def sampled(tmp_path: Path, pair: Pair, *, gold: bool = True) -> str:
 @pytest.mark.parametrize(
     "source",
     [
-        *("entropy believed", "entropy combined", "entropy calibrated"),
+        *("entropy believed", "entropy support", "entropy combined", "entropy calibrated"),
         *("entropy margin", "entropy hard", "entropy auto"),
         *(
             "agreement",
@@ -98,7 +98,7 @@ def test_every_source_teaches_what_the_weak_model_cannot_do(tmp_path: Path, pair
     assert all("plus" in near.prompt for near in decision.neighbours)
     record = PromptRouter.load(tmp_path / "run" / "router").record["labels"]
     assert record["source"] == name
-    assert ("strong_weight" in record) == record["rows"].endswith("believed")
+    assert ("strong_weight" in record) == record["rows"].endswith(("believed", "support"))
     assert record["rows"].startswith(source.removesuffix(" auto").split()[0]) or source == "entropy auto"
 
 
