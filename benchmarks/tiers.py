@@ -34,9 +34,8 @@ LADDERS = (
     ("llama3.1-8b", STRONGEST),
     ("llama3.1-8b", "llama3.1-70b"),
     ("llama3.1-8b", "llama3.1-70b", STRONGEST),
-    ("llama3.2-1b", "llama3.1-8b", "llama3.1-70b", STRONGEST),
     ("llama3.2-3b", "llama3.1-8b", "llama3.1-70b", STRONGEST),
-    ("llama3.2-3b", "gpt-4o-mini", "llama3.1-8b", "llama3.1-70b", "gpt-4o", STRONGEST),
+    ("llama3.2-3b", "gpt-4o-mini", "llama3.1-8b", "llama3.1-70b", STRONGEST),
 )
 
 
@@ -64,7 +63,7 @@ def fitted(X: FloatArray, gains: FloatArray, new: FloatArray) -> FloatArray:
 def report(name: str) -> None:
     """Every ladder on one set."""
     every = list(shared_rows(f"outcomes/pool9_{name}"))
-    names = list(every[0]["models"])
+    names = [one for one in every[0]["models"] if any(one in models for models in LADDERS)]
     belief, correct, usd = beliefs(every, names), column(every, names, "correct"), plain_usd(every, names)
     test = np.array([row["split"] == "test" for row in every])
     X = np.asarray(load_encoder("bge-small").encode([row["text"] for row in every]))

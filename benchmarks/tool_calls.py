@@ -128,17 +128,21 @@ def main() -> None:
                 flush=True,
             )
     print("\nrouter before the call, 5-fold by text, APGR (random .500); labels of lenient calls")
-    print(f"{'weak -> strong':<46}{'unequal calls':<24}{'true labels':<24}{'difference'}")
-    for weak, strong in PAIRS:
-        differs = np.array([unequal(row, weak, strong, strict=False) for row in rows], float)
-        learned = [
-            held_out_scores(KernelRidge(), X, gain_targets(gains), groups=texts)
-            for gains in (differs, right[strong] - right[weak])
-        ]
-        print(
-            f"{_short(weak)} -> {_short(strong)}".ljust(46) + apgr_line(learned, right[weak], right[strong], texts),
-            flush=True,
-        )
+    for reverse in (False, True):
+        learned_from = "reversed where strong is invalid" if reverse else "unequal calls"
+        print(f"{'weak -> strong':<46}{learned_from:<34}{'true labels':<24}{'difference'}")
+        for weak, strong in PAIRS:
+            differs = np.array([unequal(row, weak, strong, strict=False) for row in rows], float)
+            useless = np.array([is_invalid(row, strong, strict=False) for row in rows])
+            labels = np.where(useless, -differs, differs) if reverse else differs
+            learned = [
+                held_out_scores(KernelRidge(), X, gain_targets(gains), groups=texts)
+                for gains in (labels, right[strong] - right[weak])
+            ]
+            print(
+                f"{_short(weak)} -> {_short(strong)}".ljust(46) + apgr_line(learned, right[weak], right[strong], texts),
+                flush=True,
+            )
 
 
 def _short(model: str) -> str:
