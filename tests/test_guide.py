@@ -153,6 +153,20 @@ def test_the_demo_says_what_it_does_before_it_does_anything(monkeypatch: pytest.
     assert RUNNER.invoke(app, ["demo", "--quiet"]).stderr == ""
 
 
+def test_the_demo_can_begin_its_folder_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another installation's demo began is refused with advice to say --again."""
+    given: list[object] = []
+
+    def stop(config: RunConfig, *, again: bool, **more: object) -> None:
+        given.append(again)
+        raise InputError("nothing is fetched in a test")
+
+    monkeypatch.setattr(quickstart, "run_config", stop)
+    for words in (["demo"], ["demo", "--again"]):
+        RUNNER.invoke(app, words)
+    assert given == [False, True]
+
+
 def test_every_commands_help_ends_in_an_example_that_it_takes() -> None:
     for path, command in leaves(typer.main.get_command(app)):
         assert path in EXAMPLES, f"{path}: no example"

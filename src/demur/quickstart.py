@@ -49,9 +49,18 @@ def demo_config(run: str = "run/demo") -> RunConfig:
     )
 
 
-def demo(*, run: str = "run/demo", announce: Announce | None = None, progress: Progress = no_progress) -> Outcome:
-    """Sample, label, train, calibrate and evaluate on the demo's questions; the models are fetched when missing."""
-    return run_config(demo_config(run), announce=announce, progress=progress)
+def demo(
+    *,
+    run: str = "run/demo",
+    again: bool = False,
+    announce: Announce | None = None,
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Sample, label, train, calibrate and evaluate on the demo's questions; the models are fetched when missing.
+
+    ``again``: also in a folder that another installation's demo, or another run, has begun.
+    """
+    return run_config(demo_config(run), again=again, announce=announce, progress=progress)
 
 
 def demo_router(*, run: str = "run/demo", progress: Progress = no_progress) -> str:

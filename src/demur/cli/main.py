@@ -77,14 +77,14 @@ def options(
 
 
 @app.command()
-def demo(run: RunFolder = "run/demo", json: AsJson = False) -> None:
+def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False) -> None:
     """Run every stage on two real local models and about 90 questions; trains and measures a router."""
     if not json:
         printing.explanation(DEMO)
     from demur.quickstart import answer_examples, demo
 
     with printing.progress_bar() as progress:
-        outcome = demo(run=run, announce=None if json else printing.estimate, progress=progress)
+        outcome = demo(run=run, again=again, announce=None if json else printing.estimate, progress=progress)
     if json:
         return printing.as_json(outcome)
     printing.outcome(outcome)
