@@ -18,7 +18,7 @@ def main() -> None:
     rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
     (weak, strong), y = both(rows, correctness), label_kinds(rows)[LABEL]
     print(f"{'encoder':<24}{'d':>5}{'short p50':>12}{'long p50':>12}   APGR (95 % interval) on NQ-Open, {LABEL}")
-    for name in ("minilm", "bge-small", "multilingual-e5-small"):
+    for name in ("minilm", "bge-small", "bge-small-6", "multilingual-e5-small"):
         encoder = load_encoder(name)
         times = [median_seconds(lambda e=encoder, t=text: e.encode([t]), runs=60) for text in (SHORT, LONG)]  # type: ignore[misc]
         X = embeddings([row["question"] for row in rows], name)

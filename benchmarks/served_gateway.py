@@ -18,7 +18,7 @@ def demur_command(folder: Path, *, upstream: int, port: int) -> list[str]:
     texts = [f"What is the {word} of number {i}?" for i in range(400) for word in ("name", "sum", "colour")]
     y = np.random.default_rng(0).random(len(texts))
     rows = [TrainingPrompt(text, float(t), 1.0, 0.5) for text, t in zip(texts, y, strict=True)]
-    train_router(load_encoder("bge-small"), LogisticRegression(), rows, weak="small", strong="large").save(
+    train_router(load_encoder("bge-small-6"), LogisticRegression(), rows, weak="small", strong="large").save(
         folder / "router"
     )
     sides = [

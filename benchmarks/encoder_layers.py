@@ -1,0 +1,119 @@
+"""How many of bge-small's layers does a router need? Latency and APGR of its first layers, mean over the words.
+
+NQ-Open (labels without grades, as `demur label` gives them) and the local pair (labels from grades, so that the encoder
+alone is compared), 5-fold; latency of one prompt alternates with the whole network's. Six were chosen for the default
+on these two sets, so their figures say what was chosen, not what another set would show.
+
+    python benchmarks/encoder_layers.py --layers 3,4,5,6
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from demur import cost_quality_curve
+from demur.models import first_layers
+from demur.models.catalogue import fetch
+from demur.models.encoder import OnnxEncoder, load_encoder
+from demur.records import FloatArray
+from environment import describe, on_one_thread, shared_rows
+from nq_open import both, correctness, embeddings, held_out_scores, label_kinds
+
+SHORT = "Why is the sky blue?"
+LONG = (
+    "Who wrote the opening theme of the series about a lighthouse, and in which year was it first shown on television?"
+)
+METHODS, RUNS = ("sw", "logistic", "kernel"), 60
+
+
+def of_layers(count: int, folder: Path) -> OnnxEncoder:
+    """The encoder of so many layers."""
+    whole = fetch("bge-small")
+    first_layers.LAYERS = count
+    (folder / "model.onnx").write_bytes(first_layers.network_file((whole / "model.onnx").read_bytes()))
+    (folder / "tokenizer.json").write_bytes((whole / "tokenizer.json").read_bytes())
+    return OnnxEncoder(folder, pooling="words", window=256, identity=f"{count} layers")
+
+
+def local_qualities() -> tuple[list[str], FloatArray, FloatArray]:
+    """Questions of the local pair, and the share of the weak and of the strong model's samples that hold an answer."""
+    rows = shared_rows("samples/local_pair")
+
+    def quality(model: str) -> FloatArray:
+        return np.array(
+            [
+                np.mean(
+                    [
+                        any(gold.casefold() in one["text"].casefold() for gold in row["answers"])
+                        for one in row["models"][model]["samples"]
+                    ]
+                )
+                for row in rows
+            ]
+        )
+
+    weak, strong = quality("smollm2-135m-instruct"), quality("qwen2.5-coder-1.5b-instruct")
+    return [row["question"] for row in rows], weak, strong
+
+
+def together(encoder: OnnxEncoder, texts: list[str]) -> FloatArray:
+    """(n, d) vectors."""
+    return np.concatenate([encoder.encode_together(texts[i : i + 512]) for i in range(0, len(texts), 512)])
+
+
+def main() -> None:
+    """Print a row per number of layers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", default="3,4,5,6")
+    options = parser.parse_args()
+    on_one_thread()
+    print(describe())
+    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
+    (weak, strong), y = both(rows, correctness), label_kinds(rows)["calibrated (default)"]
+    questions, local_weak, local_strong = local_qualities()
+    local_y = np.clip(0.5 + (local_strong - local_weak) / 2, 0, 1)
+    whole = load_encoder("bge-small")
+    print(
+        f"{'layers':<12}{'short':>9}{'long':>9}  (share of the whole network's time)   {METHODS} on NQ-Open, local pair"
+    )
+    for name in ("whole", *options.layers.split(",")):
+        with TemporaryDirectory() as folder:
+            encoder = whole if name == "whole" else of_layers(int(name), Path(folder))
+            assert isinstance(encoder, OnnxEncoder) and isinstance(whole, OnnxEncoder)
+            shares = [share(encoder, whole, text) for text in (SHORT, LONG)]
+            if name == "whole":
+                X, local = (embeddings(texts, "bge-small") for texts in ([r["question"] for r in rows], questions))
+            else:
+                X, local = together(encoder, [r["question"] for r in rows]), together(encoder, questions)
+        cells = [f"{seconds * 1000:6.2f} ms {ratio:4.2f}" for seconds, ratio in shares]
+        nq = [cost_quality_curve(held_out_scores(m, X, y, 0), weak, strong).apgr for m in METHODS]
+        mine = [
+            cost_quality_curve(held_out_scores(m, local, local_y, 0), local_weak, local_strong).apgr for m in METHODS
+        ]
+        print(
+            f"{name:<12}{'  '.join(cells)}   "
+            + " ".join(f"{v:.3f}" for v in nq)
+            + "   "
+            + " ".join(f"{v:.3f}" for v in mine)
+        )
+
+
+def share(encoder: OnnxEncoder, whole: OnnxEncoder, text: str) -> tuple[float, float]:
+    """Median CPU seconds of one prompt, and their ratio to those of the whole network, asked in turn."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(RUNS):
+        for one, times in zip((encoder, whole), taken, strict=True):
+            start = time.process_time()
+            one.encode([text])
+            times.append(time.process_time() - start)
+    mine, others = (float(np.median(times)) for times in taken)
+    return mine, mine / others
+
+
+if __name__ == "__main__":
+    main()
