@@ -89,7 +89,7 @@ def test_faults_are_named(tmp_path: Path, wrong: str, named: str) -> None:
     [
         ({"source": "vibes"}, "'vibes' is not one of 'entropy'"),
         ({"source": "accuracy", "tau": 0.3}, "tau 0.3 belongs to source 'entropy'; source 'accuracy' takes kind"),
-        ({"source": "judge", "judge": "m", "definition": "discrete"}, "source 'judge' takes judge, max_usd"),
+        ({"source": "judge", "judge": "m", "definition": "discrete"}, "source 'judge' takes judge, judge_effort"),
         ({"file": "battles.jsonl"}, "file 'battles.jsonl' belongs to source 'preference'"),
         ({"models": ["a", "b"]}, "models a,b belongs to source 'preference'"),
         ({"source": "agreement", "judge": "m"}, "judge 'm' belongs to source 'judge'; source 'agreement' takes ent"),

@@ -45,7 +45,7 @@ KINDS: Mapping[str, Kind] = {  # by source and kind, as a row of preferences bea
     "quality-gap prob": Kind.of("samples", "gold answers"),
     "quality-gap det": Kind.of("samples", "gold answers", softer="--kind prob"),
     "quality-gap trans": Kind.of("samples", "gold answers"),
-    "judge": Kind.of("samples", "judge", options=("judge", "max_usd")),
+    "judge": Kind.of("samples", "judge", options=("judge", "judge_effort", "judge_tokens", "max_usd")),
 }
 LABEL_SOURCES = tuple(dict.fromkeys(name.partition(" ")[0] for name in KINDS))
 ALL_KINDS = tuple(dict.fromkeys(kind for _, _, kind in (name.partition(" ") for name in KINDS) if kind))
