@@ -98,7 +98,8 @@ def _mark_operating_point(axes: Any, found: Evaluation) -> None:
     share = headline.strong_share if headline.judged_share is None else headline.judged_share
     share, quality = 100 * share, headline.quality[0]
     axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=11, zorder=5, label="as it is served")
-    place, side = ((12, 12), "left") if share < 70 else ((-12, -20), "right")  # free of both ends' names
+    place = (12, 12) if share < 12 else (12, -22) if share < 70 else (-12, -22)  # free of both ends' names
+    side = "left" if share < 70 else "right"
     said = f"as it is served: {share:.0f} %"
     axes.annotate(said, (share, quality), place, textcoords="offset points", color=INK, weight="bold", ha=side)
 

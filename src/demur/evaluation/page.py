@@ -106,7 +106,7 @@ def _curve(found: Evaluation) -> str:
     """The curve twice, for wide and narrow pages: text in a picture does not wrap."""
     about = (
         f"{'Believed quality' if found.believed else 'Quality'} against calls to {found.strong}: the thick line is the "
-        "served router with its 95 % interval, by its score alone; the diamond is where it stands now. Above the line "
+        "served router with its 95 % interval; the diamond is where it stands now. Above the line "
         "from always to always (random routing) calls are well chosen."
     )
     if found.headline.by_setting and found.headline.judged is None:

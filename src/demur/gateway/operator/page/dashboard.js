@@ -6,6 +6,7 @@ const digits = x => Math.min(9, Math.max(2, 1 - Math.floor(Math.log10(Math.abs(x
 const money = x => x === null ? "unknown" : (x < 0 ? "−$" : "$") + (x ? Math.abs(x).toFixed(digits(x)) : "0");
 const wholePercent = x => (100 * x).toFixed(x && x < 0.01 ? 1 : 0) + " %";
 const milliseconds = x => x === null ? "–" : x === 0 ? "0 ms" : x >= 1000 ? (x / 1000).toFixed(1) + " s" : x.toFixed(x < 10 ? 1 : 0) + " ms";
+const count = x => x.toLocaleString("en");
 const clock = (at, options) => new Date(1000 * at).toLocaleString([], { hour12: false, ...options });
 const TIME = { hour: "2-digit", minute: "2-digit" }, DAY = { day: "numeric", month: "short" };
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -19,9 +20,9 @@ function label(at) { return clock(at, series.period === "hour" ? TIME : { ...DAY
 // Each chart: its name, its lines (name, colour, dashes, the value of a point), how a value is written, what it says in words.
 const MODELS = stats => [[stats.weak, "weak", []], [stats.strong, "strong", [6, 3]]];
 const CHARTS = {
-  requests: { name: "Requests by the model that answered", steps: true, write: x => x === null ? "–" : String(x),
+  requests: { name: "Requests by the model that answered", steps: true, write: x => x === null ? "–" : count(x),
     lines: () => [...MODELS(stats).map(([name, ...look]) => [name, ...look, p => p.answered[name] || 0]), ["none", "none", [2, 2], p => p.answered[""] || 0]],
-    words: w => w.requests + " requests in all" },
+    words: w => count(w.requests) + " requests in all" },
   share: { name: "Strong share of what demur decided", write: percent, tick: wholePercent, from: 0, to: 1, lines: () => [["strong share", "strong", [], p => p.strong_share]], words: w => percent(w.strong_share) + " in all" },
   money: { name: "USD spent, and saved against always-strong", steps: true, write: money, signed: true,
     lines: () => [["spent", "strong", [6, 3], p => p.usd], ["saved", "weak", [], p => p.requests ? p.saved : 0]], words: w => money(w.usd) + " spent and " + money(w.saved) + " saved in all" },
@@ -95,17 +96,17 @@ function showSeries() {
   const rows = $("points"); rows.replaceChildren();
   for (const p of series.points.filter(p => p.requests).reverse()) {
     const row = rows.insertRow(); cell(row, label(p.at), "t");
-    for (const text of [p.requests, percent(p.strong_share), money(p.usd), money(p.saved), milliseconds(p.p95_ms), percent(p.errors), percent(p.fallbacks)]) cell(row, text, "n");
+    for (const text of [count(p.requests), percent(p.strong_share), money(p.usd), money(p.saved), milliseconds(p.p95_ms), percent(p.errors), percent(p.fallbacks)]) cell(row, text, "n");
   }
   $("by_key").hidden = !series.keys.some(one => one.name);
   const keys = $("keys"); keys.replaceChildren();
-  for (const one of series.keys) { const row = keys.insertRow(); cell(row, one.name || "without a key"); cell(row, one.requests, "n"); cell(row, money(one.usd), "n"); cell(row, saved(one), "n wrap"); }
+  for (const one of series.keys) { const row = keys.insertRow(); cell(row, one.name || "without a key"); cell(row, count(one.requests), "n"); cell(row, money(one.usd), "n"); cell(row, saved(one), "n wrap"); }
 }
 function saved(one) { return money(one.saved) + (one.margin ? " ± " + money(one.margin).slice(1) : ""); }
 
 // -- now ---------------------------------------------------------------------------------------------------------
 function showCards(one) {
-  $("requests").textContent = one.requests; $("share").textContent = percent(one.strong_share); $("usd").textContent = money(one.usd);
+  $("requests").textContent = count(one.requests); $("share").textContent = percent(one.strong_share); $("usd").textContent = money(one.usd);
   $("saved_name").textContent = one.saved < 0 ? "lost" : "saved";
   $("saved").textContent = money(one.saved);
   const more = document.createElement("small"), part = one.saved_share === null ? "" : (100 * one.saved_share).toFixed(0) + " % of always-strong";
@@ -153,7 +154,7 @@ function draw() {
   const strong = stats.scores.filter(bin => bin[0] >= at - 1e-9), weak = stats.scores.filter(bin => bin[0] < at - 1e-9);
   const mean = sum(stats.scores, 3) / (sum(stats.scores, 2) || 1);
   const cost = sum(strong, 4) + sum(weak, 3) + (sum(weak, 1) - sum(weak, 2)) * mean;
-  $("whatif").textContent = "By their scores alone, " + percent(sum(strong, 1) / stats.routed) + " of the " + stats.routed +
+  $("whatif").textContent = "By their scores alone, " + percent(sum(strong, 1) / stats.routed) + " of the " + count(stats.routed) +
     " requests that this service has routed in the last hour would have gone to the strong model at " + at.toFixed(3) + (stats.priced ? ", for about " + money(cost) : "; a price is unknown") + ". It answered " + percent(stats.strong_share) +
     " of them: conversations that stay with their model, failures and what a model cannot do count as well.";
 }
