@@ -20,6 +20,8 @@ import pytest
 
 import demur
 from demur.errors import EndpointError, InputError
+from demur.evaluation.headline import training_headline
+from demur.gate.router import Router
 from demur.meaning import meanings as kept
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
@@ -29,6 +31,7 @@ from demur.records import Entailment, FloatArray, Prompt, Sample
 from demur.routing import prompt_router, restoring
 from demur.runs import run as opened
 from demur.runs.lineage import outdated_stages
+from demur.runs.steps import next_command
 from demur.store import Store
 from pairs import Pair, running_pair, write_questions
 
@@ -199,14 +202,34 @@ def test_another_runs_record_is_not_replaced_in_silence(tmp_path: Path, pair: Pa
         InputError, match=r"another run: prompts '.*p.jsonl' \(now '.*other.jsonl'\), sampling.n 4 \(now 3\)"
     ):
         demur.sample(other, **pair.names, run=run, n=3)
-    record.write_text(before.replace('"usd_per_million_input": null', '"usd_per_million_input": 2.5'))
-    with pytest.raises(InputError, match=r"weak.usd_per_million_input 2.5 \(now none\), .*--run.* --again"):
-        demur.sample(prompts, **pair.names, run=run, n=4)
-    record.write_text(before)
+    assert record.read_text() == before
     demur.sample(prompts, **pair.names, run=run, n=4, max_usd=None)  # the same again: labels' options stay
     assert json.loads(record.read_text())["label"]["tau"] == 0.3
     demur.sample(other, **pair.names, run=run, n=3, again=True)
     assert json.loads(record.read_text())["sampling"]["n"] == 3
+
+
+def test_a_price_is_corrected_without_asking_again(tmp_path: Path, pair: Pair) -> None:
+    prompts, run = write_questions(tmp_path / "p.jsonl", gold=False), str(tmp_path / "run")
+    before = demur.sample(prompts, **pair.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("sw",), serve="sw")
+    demur.calibrate(prompts, router=f"{run}/router", strong_share=0.3, anyway=True)
+    asked = len(pair.strong.requests)
+    assert outdated_stages(Path(run)) == ()
+    after = demur.sample(prompts, **pair.names, run=run, n=4, strong_usd="20/20")
+    assert len(pair.strong.requests) == asked
+    assert before.strong_usd is not None
+    assert after.strong_usd == pytest.approx(2 * before.strong_usd)
+    assert (before.weak_usd, after.weak_usd) == (0.0, 0.0)  # a price that is not named again stays
+    (said,) = outdated_stages(Path(run))
+    assert said == f"{run}: the prices are newer than the routers; make those again with `demur train`"
+    assert next_command(Path(run)) == f"demur train --run {run}"
+    cost = training_headline(Router.load(f"{run}/router", encoder=LetterEncoder())).usd_strong
+    demur.train(run=run, methods=("sw",), serve="sw")
+    again = training_headline(Router.load(f"{run}/router", encoder=LetterEncoder())).usd_strong
+    assert cost is not None
+    assert again == pytest.approx(2 * cost)
 
 
 def test_a_typing_error_that_cost_nothing_is_no_run_to_protect(tmp_path: Path, pair: Pair) -> None:

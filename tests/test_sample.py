@@ -151,6 +151,25 @@ async def test_an_unknown_price_cannot_keep_a_budget() -> None:
             await sample_prompts(PROMPTS, Counting(), unknown, SETTINGS, store, budget=Budget(1.0))
 
 
+def test_the_length_of_the_answers_so_far_is_expected_of_the_rest() -> None:
+    """A dollar a token, three answers wanted of each prompt, of ten tokens at most; those so far have two tokens."""
+    prompts = [Prompt(str(i), f"question {i}") for i in range(10)]
+    have = {str(i): [Sample(j, "x", None, "stop", 2, 2) for j in range(3 if i < 6 else 2)] for i in range(9)} | {
+        "9": []
+    }
+    found = estimate(
+        prompts, PAID, SETTINGS, have
+    )  # 24 answers so far: six prompts are done, three lack one, one three
+    assert found.observed
+    assert found.missing == 3 + 3
+    assert found.usd == found.prompt_tokens + 6 * 10
+    assert found.expected_usd == found.prompt_tokens + 6 * 2
+    assert found.least_usd == found.prompt_tokens + 6
+    few = estimate(prompts, PAID, SETTINGS, {**have, **{str(i): [] for i in range(3)}})  # 15 answers: too few
+    assert not few.observed
+    assert few.expected_usd == few.usd
+
+
 async def test_the_estimate_is_a_bound_on_what_is_paid() -> None:
     with Store(":memory:") as store:
         expected = estimate(PROMPTS, PAID, SETTINGS, NOTHING)

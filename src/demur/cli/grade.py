@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -10,6 +11,7 @@ import typer
 
 from demur.cli import printing
 from demur.evaluation.grades import USUAL_GRADES, VERDICTS, Grading
+from demur.runs.steps import is_router
 
 KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"
 LONGEST = 3000  # characters of a text that are shown
@@ -31,7 +33,14 @@ def grade(
     stopped = _ask(grading)
     typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
     more = "the same command goes on; " if stopped else ""
-    typer.echo(f"next: {more}demur evaluate --run {run}")
+    typer.echo(f"next: {more}{_use_of(grading, run)}")
+
+
+def _use_of(grading: Grading, run: str) -> str:
+    """What the grades are for: in a run without a router, prompts that no router has seen, a guarantee."""
+    if is_router(Path(run) / "router"):
+        return f"demur evaluate --run {run}"
+    return f"demur calibrate {grading.file} --risk 0.05 --router run/router"
 
 
 def _ask(grading: Grading) -> bool:

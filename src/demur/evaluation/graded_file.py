@@ -31,6 +31,10 @@ _COUNTED_BEHIND = re.compile(
     rf"(?:(?<=[.?!:;])\s*[(\[]?(?:{_MARK}\s*)?\d+[)\]]?|\s+[(\[](?:{_MARK}\s*)?\d+[)\]]|\s+(?:#|copy )\s*\d+)\W*\Z",
     re.I,
 )
+BY_HAND = (
+    "sample others into a folder of their own, both models as before (demur sample OTHER.jsonl --n 1 --run unseen), "
+    "grade them (demur grade --run unseen) and calibrate on unseen/grades.jsonl"
+)
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
 MEASURED = ("weak_mean_quality", "strong_mean_quality", "weak_usd", "strong_usd")  # optional
@@ -102,7 +106,7 @@ def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> 
     if shared:
         raise InputError(
             f"{len(shared)} of {len(prompts)} prompts trained this router (such as {shared[0][:60]!r}); a certificate "
-            "needs prompts that it has not seen"
+            f"needs prompts that it has not seen: {BY_HAND}"
         )
 
 
@@ -141,7 +145,7 @@ def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
         if not 0 <= quality <= 1:
             raise InputError(
                 f"{where}: field {name!r} must be a quality from 0 to 1, found {value!r}; `demur evaluate` writes "
-                "such rows into run/graded.jsonl"
+                "such rows from gold answers, `demur grade` from a person's verdicts"
             )
         found.append(quality)
     return found[0], found[1]

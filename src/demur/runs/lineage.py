@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from demur.files import write_whole
 
@@ -39,6 +39,8 @@ def outdated_stages(folder: Path) -> tuple[str, ...]:
         for stage, (before, command) in OUTDATED.items()
         if stage in made and before in made and made[stage]["source"] != made[before]["content"]
     ]
+    if "routers" in made and not lines and _prices(folder / "run.json") != _prices(folder / "router" / "router.json"):
+        lines.append(f"{folder}: the prices are newer than the routers; make those again with `demur train`")
     if "routers" in made and not lines and not _is_calibrated(folder / "router"):
         lines.append(f"{folder}/router has no calibration, or an older one; set its threshold: `demur calibrate`")
     return tuple(lines)
@@ -55,11 +57,27 @@ def hash_of_file(path: Path) -> str:
 
 
 def _made(folder: Path) -> dict[str, dict[str, str]]:
+    return _json(folder / MADE)
+
+
+def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / MADE).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _prices(file: Path) -> dict[str, dict[str, object]]:
+    """Both models' prices as given, by a run's record or a router's; empty where they are not known."""
+    found = _json(file)
+    models = found.get("record", {}).get("models", {}) if "record" in found else found
+    named = (*("priced_as", "service_tiers"), "usd_per_million")
+    return {
+        role: {key: value for key, value in models[role].items() if key.startswith(named) and value not in (None, {})}
+        for role in ("weak", "strong")
+        if isinstance(models.get(role), dict)
+    }
 
 
 def _is_calibrated(router: Path) -> bool:

@@ -6,7 +6,7 @@ File names in it are absolute, so a run can be used from any directory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
 SAMPLED = ("prompts", "weak", "strong", "between", "sampling")  # what a run's samples, and their cost, come from
-HOW_ASKED = ("concurrency", "timeout_seconds")  # of a model: no sample depends on it
+# Of a model; no sample depends on them.
+HOW_ASKED = ("concurrency", "timeout_seconds")
+PRICES = ("priced_as", "service_tiers", *(one.name for one in fields(ModelConfig) if one.name.startswith("usd_per_")))
 
 
 def check_same_run(config: RunConfig, *, again: bool = False) -> None:
@@ -47,11 +49,17 @@ def begin_run(config: RunConfig, *, again: bool = False) -> RunConfig:
     if again or not (config.folder / RUN_RECORD).exists():
         return config
     there = with_absolute_paths(load_run(config.run))
-    return (
-        config
-        if list(differences(there, config))
-        else replace(there, weak=config.weak, strong=config.strong, max_usd=config.max_usd)
-    )
+    if list(differences(there, config)):
+        return config
+    weak, strong = _with_prices(config.weak, there.weak), _with_prices(config.strong, there.strong)
+    return replace(there, weak=weak, strong=strong, max_usd=config.max_usd)
+
+
+def _with_prices(model: ModelConfig, before: ModelConfig) -> ModelConfig:
+    """A model at the prices that were given for it now, or, if none were, at those of before."""
+    if any(getattr(model, name) not in (None, {}) for name in PRICES):
+        return model
+    return replace(model, **{name: getattr(before, name) for name in PRICES})
 
 
 def keep_sampling(config: RunConfig) -> None:
@@ -66,7 +74,7 @@ def differences(there: RunConfig, given: RunConfig) -> Iterator[str]:
     """What of two runs' samples is not the same, as ``key old (now new)``."""
     old, new = (_flat({key: asdict(with_absolute_paths(one))[key] for key in SAMPLED}) for one in (there, given))
     for key, value in old.items():
-        if value != new[key] and not key.endswith(HOW_ASKED):
+        if not {*key.split(".")} & {*HOW_ASKED, *PRICES} and value != new[key]:
             yield f"{key} {_short(value)} (now {_short(new[key])})"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from demur.models.endpoint import Endpoint
@@ -51,7 +51,8 @@ class PairEstimate:
 
     @property
     def expected_usd(self) -> float | None:
-        """As expected, without statements, each answer as long as it can be; None when a price is unknown."""
+        """As expected, without statements; answers as long as those so far, or as they can be. None when a price is
+        unknown."""
         return _sum(*(side.expected_usd for side in self.all))
 
     @property
@@ -72,13 +73,20 @@ class PairEstimate:
         answers = f"{missing:,} answers"
         if expected < missing:
             answers = f"about {expected:,.0f} answers, at most {missing:,},"
-            expected_cost = [side.expected_usd for side in self.all]
-            cost += f", ${sum(usd for usd in expected_cost if usd is not None):.4f} expected" if "$" in cost else ""
+        cost += self._by_length if "$" in cost else ""
         return (
             f"to sample: {answers} on {max(side.prompts for side in self.all):,} prompts, about "
             f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
             f"{self._of_statements}{self._limit}"
         )
+
+    @property
+    def _by_length(self) -> str:
+        """What is expected: by the length of the answers so far, or, before there are any, a range."""
+        expected, least = (_known(getattr(side, name) for side in self.all) for name in ("expected_usd", "least_usd"))
+        if all(side.observed for side in self.all if side.missing):
+            return f", ${expected:.4f} expected with answers as long as those so far"
+        return f", ${least:.4f} to ${expected:.4f} expected by the length of the answers"
 
     @property
     def _limit(self) -> str:
@@ -198,6 +206,10 @@ def _price_source(endpoint: Endpoint) -> str:
 
 def _tokens(side: Estimate) -> tuple[int, int]:
     return side.prompt_tokens, side.completion_tokens
+
+
+def _known(amounts: Iterable[float | None]) -> float:
+    return sum(amount for amount in amounts if amount is not None)
 
 
 def _sum(*amounts: float | None) -> float | None:

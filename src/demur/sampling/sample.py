@@ -34,6 +34,9 @@ class Completer(Protocol):
     ) -> AsyncIterator[list[Sample]]: ...
 
 
+OBSERVED = 20  # answers of a model from which their mean length is told
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What sampling will ask for, before it begins: at most, and as expected where prompts may be settled early."""
@@ -44,7 +47,9 @@ class Estimate:
     prompt_tokens: int  # guessed from the length of the text
     completion_tokens: int  # the bound: every answer as long as max_tokens allows
     usd: float | None  # at that bound; None when the price is unknown
-    expected_usd: float | None  # of the expected samples, each as long as max_tokens allows
+    expected_usd: float | None  # of the expected samples, each as long as those so far, or as max_tokens allows
+    least_usd: float | None = None  # of the expected samples, each a token
+    observed: bool = False  # there are enough answers to know how long they are
 
 
 def stored_samples(
@@ -89,6 +94,9 @@ def estimate(
         likely_tokens += requests * ((at_once > 0) + chance * (later > 0))
     answered = (first + second) * settings.max_tokens
     price = endpoint.price
+    known = [one.completion_tokens for side in have.values() for one in side]
+    observed = len(known) >= OBSERVED
+    each = sum(known) / len(known) if observed else settings.max_tokens
     return Estimate(
         prompts=asked,
         missing=first + second,
@@ -96,7 +104,9 @@ def estimate(
         prompt_tokens=tokens,
         completion_tokens=answered,
         usd=price.usd(tokens, answered) if price else None,
-        expected_usd=price.usd(likely_tokens, likely * settings.max_tokens) if price else None,
+        expected_usd=price.usd(likely_tokens, likely * each) if price else None,
+        least_usd=price.usd(likely_tokens, likely) if price else None,
+        observed=observed,
     )
 
 
