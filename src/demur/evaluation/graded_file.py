@@ -32,7 +32,7 @@ _COUNTED_BEHIND = re.compile(
     re.I,
 )
 BY_HAND = (
-    "sample others into a folder of their own, both models as before (demur sample OTHER.jsonl --n 1 --run unseen), "
+    "sample others into a folder of their own, both models as before (demur sample OTHER.jsonl --n 2 --run unseen), "
     "grade them (demur grade --run unseen) and calibrate on unseen/grades.jsonl"
 )
 NEAR = 0.97  # cosine of two prompts that count as one
