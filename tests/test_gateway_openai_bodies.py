@@ -19,8 +19,8 @@ from demur.gateway.http.openai_bodies import (
     threshold_of,
 )
 from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, request_tokens, whole_tokens
-from demur.gateway.upstreams.upstream import retry_after
 from demur.models.prices import Tokens
+from demur.models.retries import retry_after
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

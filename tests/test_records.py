@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demur.models.request import BASE_SEED_SPACING, base_seed
-from demur.records import SamplingSettings, content_hash
+from demur.records import SamplingSettings, content_hash, encodable, on_one_line
 
 OTHER: dict[str, Any] = {
     "temperature": 0.5,
@@ -45,3 +45,13 @@ def test_seeds_of_two_prompts_never_meet() -> None:
     ordered = sorted(bases)
     assert all(b - a >= BASE_SEED_SPACING > settings.most for a, b in pairwise(ordered))
     assert max(ordered) + settings.most < 2**31
+
+
+def test_a_text_that_utf_8_cannot_encode_is_made_one_that_it_can() -> None:
+    assert encodable("half \ud83d of an emoji") == "half ? of an emoji"
+    assert encodable("größer 😀") == "größer 😀"
+
+
+def test_a_text_is_cut_to_one_line() -> None:
+    assert on_one_line("two\n lines", 9) == "two lines"
+    assert on_one_line("two\n lines", 8) == "two lin…"

@@ -65,6 +65,17 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]  # half an emoji is a text too
 
 
+def encodable(text: str) -> str:
+    """The text with "?" for lone surrogates, which JSON can spell but UTF-8 cannot encode."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def on_one_line(text: str, length: int) -> str:
+    """The text without line breaks, its end cut where it has more characters than ``length``."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A chat request that is asked as it stands, rather than as a prompt in a template."""

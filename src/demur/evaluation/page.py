@@ -21,9 +21,11 @@ from demur.evaluation.tables import (
 )
 from demur.files import write_whole
 from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
+from demur.records import on_one_line
 
 PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
 SHOWN_EXAMPLES = 12  # right, and as many wrong
+SHOWN = 160  # characters of a text in an example
 WIDE, NARROW = (10.0, 5.2), (4.4, 4.6)  # inches of the curve on a page that is wide, or narrow
 
 
@@ -268,23 +270,21 @@ def _decisions(found: Evaluation) -> str:
 
 def _example(one: Example) -> str:
     near = "".join(
-        f"<li>{escape(_short(n.prompt))} <span class=faint>cosine {n.similarity:.2f}, target {n.training.target:.2f}, "
-        f"SE weak {_nats(n.training.weak_entropy)}, strong {_nats(n.training.strong_entropy)}</span></li>"
+        f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
+        f"{n.training.target:.2f}, SE weak {_nats(n.training.weak_entropy)}, strong "
+        f"{_nats(n.training.strong_entropy)}</span></li>"
         for n in one.neighbours
     )
     went = f"{one.role} (unknown)" if one.unknown else one.role
-    about = f"nearest training prompts<span class=hidden> of: {escape(_short(one.prompt, 60))}</span>"
+    about = f"nearest training prompts<span class=hidden> of: {escape(on_one_line(one.prompt, 60))}</span>"
     return (
-        f'<tr><td>{escape(_short(one.prompt))}<details class="near"><summary>{about}</summary><ul>{near}</ul>'
+        f"<tr><td>{escape(on_one_line(one.prompt, SHOWN))}"
+        f'<details class="near"><summary>{about}</summary><ul>{near}</ul>'
         f'</details></td><td class="n" data-name="score">{one.score:.4f}</td><td data-name="went to">{went}</td>'
-        f'<td data-name="weak said">{escape(_short(one.weak_answer))} ({one.weak_quality:.1f})</td>'
-        f'<td data-name="strong said">{escape(_short(one.strong_answer))} ({one.strong_quality:.1f})</td></tr>'
+        f'<td data-name="weak said">{escape(on_one_line(one.weak_answer, SHOWN))} ({one.weak_quality:.1f})</td>'
+        f'<td data-name="strong said">{escape(on_one_line(one.strong_answer, SHOWN))} '
+        f"({one.strong_quality:.1f})</td></tr>"
     )
-
-
-def _short(text: str, length: int = 160) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def _nats(value: float | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.gate.gate import GateRows, read_head, read_signals
-from demur.labels.uncertainty import consistency
+from demur.labels.uncertainty import consistency, has_tokens
 from demur.records import FloatArray, IntArray, Sample
 
 ORDERS = 4
@@ -36,7 +36,7 @@ def read_drafts(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]
     count = int(counts.max())
     starts = np.unique(np.linspace(0, count, ORDERS, endpoint=False).astype(int))
     orders = (starts[:, None] + np.arange(count)) % counts[:, None, None]
-    known = all(one.logprobs is not None or not one.text for answers in samples for one in answers)
+    known = has_tokens(samples)
     logprobs = [[one.logprobs or () if known else None for one in answers] for answers in samples]
     signals = [
         [

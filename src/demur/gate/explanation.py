@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from demur.records import on_one_line
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
 
@@ -75,15 +76,10 @@ def _percent(share: float) -> str:
 def _neighbour(similarity: float, training: TrainingPrompt) -> tuple[str, ...]:
     def side(name: str, answer: str, entropy: float | None) -> str:
         nats = "unknown" if entropy is None else f"{entropy:.2f} nats"
-        return f"        {name:<6} said {_short(answer)!r}, SE {nats}"
+        return f"        {name:<6} said {on_one_line(answer, 80)!r}, SE {nats}"
 
     return (
-        f"    {similarity:.2f}  {_short(training.prompt)}   (target {training.target:.2f})",
+        f"    {similarity:.2f}  {on_one_line(training.prompt, 80)}   (target {training.target:.2f})",
         side("weak", training.weak_answer, training.weak_entropy),
         side("strong", training.strong_answer, training.strong_entropy),
     )
-
-
-def _short(text: str, length: int = 80) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"

@@ -40,6 +40,7 @@ from demur.labels.uncertainty import (
     agreement,
     consistency,
     coverage,
+    has_tokens,
     uncertainty,
     usable_definition,
 )
@@ -319,11 +320,6 @@ def _measure(
         doubts = [first_answer_doubt(definition, prompts, side, meanings.entailment) for side in (weak, strong)]
         sides = [replace(side, entropy=doubt) for side, doubt in zip(sides, doubts, strict=True)]
     return _Measured(sides[0], sides[1], found.weak, found.strong, found.joint)
-
-
-def has_tokens(samples: _Side) -> bool:
-    """True where every answer that says something has token log-probs."""
-    return all(one.logprobs is not None or not one.text for answers in samples for one in answers)
 
 
 def measure_sureness(clusters: Sequence[IntArray], samples: _Side, definition: str, *, tokens: bool = True) -> Sureness:

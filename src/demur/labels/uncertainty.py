@@ -15,7 +15,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.meaning.clusters import as_texts, meaning_clusters
-from demur.records import Entailment, FloatArray, IntArray
+from demur.records import Entailment, FloatArray, IntArray, Sample
 
 ROUNDED_UP = 1e-3  # a log-prob above 0 by no more was rounded
 LogProbs = Sequence[Sequence[float]]  # per answer, per token, nats
@@ -249,3 +249,8 @@ def coverage(texts: Sequence[str], logprobs: LogProbs) -> float:
     """
     distinct = {text: float(np.sum(tokens)) for text, tokens in zip(texts, logprobs, strict=True) if len(tokens)}
     return -float(np.logaddexp.reduce(list(distinct.values()))) if distinct else float("nan")
+
+
+def has_tokens(samples: Iterable[Sequence[Sample]]) -> bool:
+    """True where every answer that says something has token log-probs."""
+    return all(one.logprobs is not None or not one.text for answers in samples for one in answers)

@@ -20,7 +20,7 @@ from demur.meaning.clusters import CONTRADICTION, ENTAILMENT, NEUTRAL, checked_p
 from demur.meaning.long_pairs import kept_tokens, shared_ends, shorten
 from demur.meaning.rules.normalise import without_invisible
 from demur.models.catalogue import sha256_of
-from demur.records import FloatArray, IntArray, content_hash
+from demur.records import FloatArray, IntArray, content_hash, encodable
 from demur.store import Pair
 
 LABELS = ("contradiction", "neutral", "entailment")
@@ -105,7 +105,7 @@ class OnnxEntailment:
             return np.array([0.0, 0.0, 1.0])
         if not (self._reads(premise) and self._reads(hypothesis)):
             return np.array([0.0, 1.0, 0.0])
-        *texts, lost = shorten(_encodable(premise), _encodable(hypothesis))
+        *texts, lost = shorten(encodable(premise), encodable(hypothesis))
         first, second = (self._side(text) for text in texts)
         if _confused(first, second) and _plain(premise) != _plain(hypothesis):
             return np.array([0.0, 1.0, 0.0])
@@ -176,11 +176,6 @@ def _window(settings: Mapping[str, Any], where: str) -> int:
     if name == "max_position_embeddings" and settings.get("model_type") in _POSITIONS_FROM_2:
         given -= 2
     return min(given, LONGEST_WINDOW)
-
-
-def _encodable(text: str) -> str:
-    """Without lone surrogates, which no tokenizer accepts."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _confused(first: _Side, second: _Side) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from demur.errors import EndpointError
 from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.prompts.tool_calls import with_calls
-from demur.records import Sample
+from demur.records import Sample, encodable
 
 MOST_TOKENS = 10**9  # larger counts are ignored
 LOGPROB_TOLERANCE = 1e-3  # rounding may put the log-prob of a sure token this far above 0
@@ -78,7 +78,7 @@ def read_completion(
     return Completion(
         samples,
         problem and f"{where}: {problem}",
-        clean(model) if isinstance(model, str) else "",
+        encodable(model) if isinstance(model, str) else "",
         sum(found.thought for _, found in whole),
     )
 
@@ -92,7 +92,7 @@ def _parse_choice(choice: Any, stop: Sequence[str]) -> _Choice | str:
     """A choice; or what is wrong with it."""
     if not isinstance(choice, Mapping):
         return f"a choice is not an object: {as_json(choice)}"
-    reason = clean(str(choice.get("finish_reason") or ""))
+    reason = encodable(str(choice.get("finish_reason") or ""))
     said = _text_of(choice, reason)
     if not isinstance(said, str):
         return f"a choice has no text (content is {repr(said)[:80]}, finish_reason {reason!r}); {_LARGER}"
@@ -101,8 +101,8 @@ def _parse_choice(choice: Any, stop: Sequence[str]) -> _Choice | str:
         return f"a choice has only thinking ({said[:60]!r}, finish_reason {reason!r}); {_LARGER}"
     tokens = _tokens(choice.get("logprobs"))
     message = choice.get("message")
-    text = clean(said[start:end])
-    whole = clean(with_calls(text, message)) if isinstance(message, Mapping) else text
+    text = encodable(said[start:end])
+    whole = encodable(with_calls(text, message)) if isinstance(message, Mapping) else text
     return _Choice(
         text=whole,
         logprobs=_logprobs(tokens, said, (start, end)),
@@ -226,11 +226,6 @@ def _count(usage: object, name: str) -> int:
     if type(found) is float and math.isfinite(found) and found.is_integer():
         found = int(found)
     return found if type(found) is int and 0 <= found <= MOST_TOKENS else 0
-
-
-def clean(text: str) -> str:
-    """The text without lone surrogates, which cannot be encoded."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def as_json(value: Any) -> str:

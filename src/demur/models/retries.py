@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from email.utils import parsedate_to_datetime
 
 RETRIES = 5
 TIMEOUTS = 2  # requests that may hang to the end, each of which may have been paid for
@@ -16,8 +18,14 @@ def backoff_seconds(attempt: int) -> float:
 
 
 def retry_after(value: str | None) -> float | None:
-    """The seconds of a Retry-After header; None without one, or for a date: our own backoff will do."""
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
+    """Seconds in a Retry-After header, given as a number or a date; None for anything else."""
+    if not value:
         return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if seconds == seconds else None  # NaN is a number to Python

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError, require
+from demur.files import write_whole
 from demur.labels.preference_files import PAPER_COLUMNS, read_preferences
 from demur.models.catalogue import cache_folder
 from demur.records import FloatArray, Preference
@@ -60,9 +61,6 @@ def _from_hub() -> Sequence[Mapping[str, Any]]:
 
 
 def _keep(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     lines = (json.dumps({name: row.get(name) for name in PAPER_COLUMNS}, ensure_ascii=False) + "\n" for row in rows)
-    part.write_text("".join(lines), encoding="utf-8")
-    part.replace(path)  # whole or not at all
+    write_whole(path, "".join(lines))
     return path

@@ -22,10 +22,9 @@ from demur.evaluation.experiment.test_sets import JUDGE, GradedSet, Side, measur
 from demur.files import write_whole
 from demur.gate.router import Router, drafts_of
 from demur.gate.staged import staged_scores
-from demur.labels.from_samples import has_tokens
 from demur.labels.pair_meanings import pair_meanings
 from demur.labels.preference_files import read_preferences
-from demur.labels.uncertainty import agreement, uncertainty
+from demur.labels.uncertainty import agreement, has_tokens, uncertainty
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown
 from demur.prompts.grading import grade, quality
 from demur.records import IntArray, Progress, Prompt, Sample, no_progress

@@ -32,9 +32,10 @@ from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer, is_temporary
 from demur.gateway.upstreams.calls import Call, charge_if_cut, charge_unanswered
 from demur.gateway.upstreams.events import data_of, split_events, with_data
 from demur.gateway.upstreams.token_counts import whole_tokens
-from demur.gateway.upstreams.upstream import BROKEN, Upstream, UpstreamDown, retry_after
+from demur.gateway.upstreams.upstream import BROKEN, Upstream, UpstreamDown
 from demur.models.completion import parse_completion
 from demur.models.prices import Tokens
+from demur.models.retries import retry_after
 from demur.records import Role, Sample
 from demur.routing.asked_as import ALONE, AskedAs
 from demur.routing.prompt_router import Decision

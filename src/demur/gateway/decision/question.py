@@ -15,10 +15,11 @@ from demur.gateway.decision.learned import Kind
 from demur.gateway.decision.routed_text import RoutedText
 from demur.gateway.decision.thinking import NONE, Thinking, thinking_in
 from demur.gateway.http.json_edit import Body
-from demur.gateway.http.openai_bodies import ApiError, clean, parse_body
+from demur.gateway.http.openai_bodies import ApiError, parse_body
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_tokens
+from demur.records import encodable
 
 EXPECTED_TOKENS = 1000  # of an answer whose length its request does not limit: reserved until it has been counted
 MOST_ANSWERS = 128  # OpenAI's own limit of n
@@ -70,7 +71,7 @@ def read_question(
     continues = given.get(protocol.continues)
     question = Question(
         body,
-        model=clean(fields["model"]),
+        model=encodable(fields["model"]),
         streamed=bool(fields.get("stream")),
         chat="messages" in fields,
         one_answer=protocol.checked and is_one_answer(fields),

@@ -9,7 +9,8 @@ from demur.gateway.decision.ask import asked_at, is_given, is_program, last_ask
 from demur.gateway.decision.boilerplate import Boilerplate
 from demur.gateway.decision.messages import Message, messages_of
 from demur.gateway.http.failures import failures
-from demur.gateway.http.openai_bodies import ApiError, clean, content_text
+from demur.gateway.http.openai_bodies import ApiError, content_text
+from demur.records import encodable
 
 ALONE = 20  # characters of an ask that is routed by itself; a shorter one ("and in Python?") needs what was said before
 # A user's own: the request, in the form of a chat completion's -> the text that is routed; None leaves it to demur.
@@ -30,15 +31,15 @@ class RoutedText:
         """
         given = named or _in_metadata(fields) or self._by_own(fields)
         if given:
-            return clean(given)
+            return encodable(given)
         if "prompt" in fields and "messages" not in fields:
             prompt = fields["prompt"]
             first = prompt[0] if isinstance(prompt, list) and prompt else prompt
-            return clean(first) if isinstance(first, str) else ""
+            return encodable(first) if isinstance(first, str) else ""
         messages = fields.get("messages")
         if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
             raise ApiError(400, "messages must be a list of objects that is not empty.")
-        return clean(self._asked(messages, key, context_characters))
+        return encodable(self._asked(messages, key, context_characters))
 
     def _asked(self, given: Sequence[Mapping[str, Any]], key: str, context_characters: int) -> str:
         messages = messages_of({"messages": given})

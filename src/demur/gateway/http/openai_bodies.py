@@ -168,11 +168,6 @@ def content_text(content: object) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def clean(text: str) -> str:
-    """The text without lone surrogates, which JSON can spell but UTF-8 cannot encode."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
 def model_entry(name: str, created: int) -> dict[str, object]:
     """One model, as GET /v1/models/NAME shows it."""
     return {"id": name, "object": "model", "created": created, "owned_by": "demur"}

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from demur.records import encodable
+
 DECIDED = "decided"  # role and outcome of a decision that was asked for alone (/v1/decide)
 LARGEST_INTEGER = 2**63 - 1  # of SQLite and PostgreSQL
 
@@ -66,8 +68,7 @@ def storable(value: Any) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
-        whole = value.isascii() and "\0" not in value
-        return value if whole else value.encode("utf-8", "replace").decode().replace("\0", "?")
+        return encodable(value).replace("\0", "?")
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:

@@ -13,7 +13,7 @@ from demur.gateway.latencies import SHORTEST
 from demur.gateway.ledger.bills import bill_of, usd_words
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.last_hour import stages_of
-from demur.records import Role
+from demur.records import Role, on_one_line
 from demur.routing.prompt_router import Neighbour
 
 SAME = 5e-4  # scores that differ by less are of one router: prompts that arrive together are embedded together
@@ -143,12 +143,12 @@ def _neighbour(one: Neighbour) -> str:
     said = _said("weak", training.weak_answer, training.weak_entropy)
     said += _said("strong", training.strong_answer, training.strong_entropy)
     need = f'<br><span class="faint">cosine {one.similarity:.2f}; {target}</span>'
-    return f"<li>{escape(_short(one.prompt))}{need}{said}</li>"
+    return f"<li>{escape(on_one_line(one.prompt, 300))}{need}{said}</li>"
 
 
 def _said(role: Role, answer: str, entropy: float | None) -> str:
     nats = "" if entropy is None else f'<span class="faint">, semantic entropy {entropy:.2f} nats</span>'
-    return f'<br><span class="{role}">{role}</span> said {escape(_short(answer) or "nothing")}{nats}'
+    return f'<br><span class="{role}">{role}</span> said {escape(on_one_line(answer, 300) or "nothing")}{nats}'
 
 
 def _section(name: str, parts: Iterable[str]) -> str:
@@ -161,8 +161,3 @@ def _facts(rows: Iterable[Fact]) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
-
-
-def _short(text: str, length: int = 300) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"

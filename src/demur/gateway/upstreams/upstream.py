@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 from aiohttp.payload import BytesPayload
@@ -28,7 +27,7 @@ from demur.gateway.upstreams.breaker import Breaker
 from demur.gateway.upstreams.call_trace import TRACE, traced
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.prices import Price
-from demur.models.retries import backoff_seconds
+from demur.models.retries import backoff_seconds, retry_after
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it
@@ -337,17 +336,3 @@ def _say(text: str) -> None:
 def unpriced(upstreams: Iterable[Upstream]) -> list[str]:
     """Names of the models whose price is unknown."""
     return [one.endpoint.model for one in upstreams if one.price is None]
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds in a Retry-After header, given as a number or a date; None for anything else."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if seconds == seconds else None  # NaN is a number to Python
