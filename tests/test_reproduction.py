@@ -103,6 +103,7 @@ def test_smoothie_finds_the_answer_that_lies_apart() -> None:
     """The strong model's two answers are one text; the weak model's is another one on the second prompt."""
     said = ["aa", "bb"]
     assert smoothie_targets(LetterEncoder(), (["aa", "zq"], said, said)).tolist() == [0.0, 1.0]
+    assert smoothie_targets(LetterEncoder(), (["aa", ""], said, said)).tolist() == [0.0, 1.0]  # silence is apart, too
 
 
 @pytest.mark.usefixtures("quick")

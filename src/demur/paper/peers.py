@@ -14,6 +14,7 @@ from demur.records import Encoder, FloatArray, IntArray
 from demur.statistics import mean_ranks
 
 ROUNDS = 10
+SILENCE = "no answer"  # what an empty answer is embedded as: no encoder takes an empty text
 
 
 def smoothie_targets(encoder: Encoder, voters: tuple[Sequence[str], Sequence[str], Sequence[str]]) -> FloatArray:
@@ -23,7 +24,8 @@ def smoothie_targets(encoder: Encoder, voters: tuple[Sequence[str], Sequence[str
     one's plus independent noise, so that the squared distances of three give each one's error in closed form (Guha et
     al., section 4). A pair has only two models: the strong one votes twice, which departs from independence.
     """
-    weak, first, second = (np.asarray(encoder.encode(list(texts)), dtype=float) for texts in voters)
+    said = ([text.strip() or SILENCE for text in texts] for texts in voters)
+    weak, first, second = (np.asarray(encoder.encode(texts), dtype=float) for texts in said)
     to_first, to_second, between = (_squares(a, b) for a, b in ((weak, first), (weak, second), (first, second)))
     return mean_ranks((to_first + to_second - between) / 2 - between / 2)
 
