@@ -27,6 +27,14 @@ def records(n: int, seed: int, *, shift: float = 0.0, longer: float = 1.0, **giv
         )
 
 
+def under_load(*seconds: float) -> Iterator[LedgerRecord]:
+    """200 requests at each of these mean seconds to the first byte."""
+    random = np.random.default_rng(4)
+    for mean in seconds:
+        for _ in range(200):
+            yield replace(RECORD, stage="gate", first_byte_seconds=float(random.normal(mean, 0.02)))
+
+
 def alarms(changes: Changes, found: Iterable[LedgerRecord]) -> list[str]:
     return [said for record in found for said in changes.add(record)]
 
@@ -62,3 +70,11 @@ def test_lengths_that_are_not_known_are_not_watched(given: dict[str, Any]) -> No
     changes = Changes()
     alarms(changes, records(500, 1))
     assert alarms(changes, records(500, 2, longer=5.0, **given)) == []
+
+
+def test_load_that_changes_every_200_requests_is_said_once_and_again_after_500_that_are_alike() -> None:
+    changes = Changes()
+    said = alarms(changes, under_load(0.2, 0.2, 0.2, 0.5, 0.2, 0.8, 0.3, 0.9, 0.2))
+    assert [f"{RECORD.model}'s seconds to the first byte" in one for one in said] == [True]
+    assert alarms(changes, under_load(0.2, 0.2, 0.2)) == []
+    assert len(alarms(changes, under_load(0.6))) == 1

@@ -1,16 +1,19 @@
 """Notices when the traffic or a model changes: alarms on what each finished request shows.
 
-What arrives after a start or a reload is what is usual. After an alarm is said, what arrives next is.
+What arrives after a start or a reload is what is usual. After an alarm is said, what arrives next is, and the same
+alarm is silent until what arrives has held still: load that goes up and down all day is said once.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from demur.gateway.ledger.record import LedgerRecord
 from demur.measure.drift import LEVEL, Watch
 
+SETTLED = 500  # values in a row without a change, after which an alarm that was said may be said again
 OF_PROMPTS = "the scores of the prompts"
 REMEDY = {
     OF_PROMPTS: "are the prompts of another kind than those that the router was trained on? sample and label new ones",
@@ -19,26 +22,36 @@ REMEDY = {
 }
 
 
+@dataclass(slots=True)
+class _Alarm:
+    """The alarm on one quantity: a watch, and for how many values it stays silent."""
+
+    watch: Watch = field(default_factory=Watch)
+    silent: int = 0
+
+    def add(self, value: float) -> bool:
+        """True where a change is to be said. While silent, a change only makes the reference begin anew."""
+        changed = self.watch.add(value)
+        said = changed and not self.silent
+        if changed:
+            self.watch.begin_again()
+        self.silent = SETTLED if changed else max(0, self.silent - 1)
+        return said
+
+
 class Changes:
     """What is watched: scores of prompts; each model's lengths of answers and seconds to the first byte."""
 
     def __init__(self) -> None:
-        self._watches: defaultdict[tuple[str, str], Watch] = defaultdict(Watch)
+        self._alarms: defaultdict[tuple[str, str], _Alarm] = defaultdict(_Alarm)
 
     def add(self, record: LedgerRecord) -> list[str]:
         """Take a finished request; returns a sentence for each alarm that it raises."""
-        return [_said(*name) for name, value in _watched(record) if self._alarms(name, value)]
+        return [_said(*name) for name, value in _watched(record) if self._alarms[name].add(value)]
 
     def begin_again(self) -> None:
         """Take what arrives now as what is usual: another router serves."""
-        self._watches.clear()
-
-    def _alarms(self, name: tuple[str, str], value: float) -> bool:
-        watch = self._watches[name]
-        alarmed = watch.add(value)
-        if alarmed:
-            watch.begin_again()
-        return alarmed
+        self._alarms.clear()
 
 
 def _watched(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], float]]:
@@ -54,5 +67,5 @@ def _said(watched: str, model: str) -> str:
     of = {"length": f"the lengths of {model}'s answers", "seconds": f"{model}'s seconds to the first byte"}
     return (
         f"a change: {of.get(watched, watched)} are not what they were ({REMEDY[watched]}); by chance this is said once "
-        f"in {LEVEL:,.0f} requests"
+        f"in {LEVEL:,.0f} requests; it is not said again before {SETTLED} in a row are alike"
     )
