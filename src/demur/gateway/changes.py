@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from demur.gateway.ledger.record import LedgerRecord
 from demur.measure.drift import LEVEL, Watch
 
+MOST_VERSIONS = 20  # of a model; an upstream that names another one each time names no version
 SETTLED = 500  # values in a row without a change, after which an alarm that was said may be said again
 OF_PROMPTS = "the scores of the prompts"
 REMEDY = {
@@ -40,18 +41,33 @@ class _Alarm:
 
 
 class Changes:
-    """What is watched: scores of prompts; each model's lengths of answers and seconds to the first byte."""
+    """What is watched: scores of prompts; each model's lengths of answers, seconds to the first byte, and version."""
 
     def __init__(self) -> None:
         self._alarms: defaultdict[tuple[str, str], _Alarm] = defaultdict(_Alarm)
+        self._versions: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, record: LedgerRecord) -> list[str]:
         """Take a finished request; returns a sentence for each alarm that it raises."""
-        return [_said(*name) for name, value in _watched(record) if self._alarms[name].add(value)]
+        said = [_said(*name) for name, value in _watched(record) if self._alarms[name].add(value)]
+        return [*said, *self._new_version(record)]
 
     def begin_again(self) -> None:
         """Take what arrives now as what is usual: another router serves."""
         self._alarms.clear()
+
+    def _new_version(self, record: LedgerRecord) -> list[str]:
+        """A sentence where an upstream names a model or build that it has not named before; the first is usual.
+
+        Those that were named are remembered: a provider that serves two builds at once is not said at each turn.
+        """
+        known, named = self._versions[record.model], record.answered_by
+        if record.outcome != "ok" or not record.model or not named or named in known or len(known) == MOST_VERSIONS:
+            return []
+        known.add(named)
+        if len(known) == 1:
+            return []
+        return [f"a change: {record.model} now answers as {named!r} ({REMEDY['length']})"]
 
 
 def _watched(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], float]]:

@@ -196,6 +196,7 @@ def ledger_record(
         usd_checks=usd_of(exchange.calls, upstreams),
         usd_strong_error=error,
         usd_strong_spread=spread,
+        answered_by=exchange.passed.answering_model if exchange.answered else "",
         version=exchange.version,
     )
 

@@ -55,6 +55,7 @@ class LedgerRecord:
     usd_strong_error: float | None = 0.0
     usd_strong_spread: float | None = 0.0
     answer: str = ""  # of the strong model; empty unless it may be learned from
+    answered_by: str = ""  # model and build, as the upstream names them; empty: not said
     version: int = 0  # of the learned router that decided; 0: none did
 
 

@@ -34,7 +34,11 @@ DESCRIBED = (
         "counter",
         "Requests that went by the setting `unknown`: like prompts that could not be labelled.",
     ),
-    ("demur_changes_total", "counter", "Alarms: scores, lengths of answers or seconds have changed."),
+    (
+        "demur_changes_total",
+        "counter",
+        "Alarms: scores, lengths of answers, seconds or a model's version have changed.",
+    ),
     ("demur_in_flight", "gauge", "Requests under way."),
     ("demur_ledger_dropped_total", "counter", "Ledger records lost: the database was away too long, or refused them."),
     ("demur_ledger_failures_total", "counter", "Ledger commits that failed and were tried again."),

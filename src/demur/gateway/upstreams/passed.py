@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from demur.gateway.protocols.protocol import Protocol
+from demur.gateway.upstreams.answering_model import READ_BYTES, answering_model
 from demur.gateway.upstreams.token_counts import StreamCount, whole_tokens
 from demur.models.prices import Tokens
 
@@ -20,7 +21,7 @@ class PassedAnswer:
         self.sent_bytes = 0
         self._end_seen = False  # of a stream whose last event may be long
         self._whole: bytes | None = None
-        self._tail = bytearray()
+        self._head, self._tail = bytearray(), bytearray()
         self._count: StreamCount | None = None
         self._tokens: Tokens | None = None
 
@@ -31,6 +32,8 @@ class PassedAnswer:
     def add(self, piece: bytes) -> None:
         """Another piece of a stream has been sent on."""
         self.sent_bytes += len(piece)
+        if len(self._head) < READ_BYTES:
+            self._head += piece[:READ_BYTES]
         self._tail += piece
         if self._protocol.long_end and not self._end_seen:
             self._end_seen = self._protocol.stream_end.search(self._tail) is not None
@@ -45,6 +48,11 @@ class PassedAnswer:
     def whole(self) -> bytes | None:
         """The answer; None where it came in pieces, which are not kept."""
         return self._whole
+
+    @property
+    def answering_model(self) -> str:
+        """The model, with its version, that the upstream says it answered with; empty where it does not say."""
+        return answering_model(bytes(self._head) if self._whole is None else self._whole)
 
     @property
     def ended(self) -> bool:
