@@ -63,7 +63,8 @@ def test_an_explanation_names_both_costs_and_where_it_turns(saved: str) -> None:
     shares = np.mean(router.training_scores >= found.decision.score)
     assert found.flips == pytest.approx((shares, shares))
     text = "\n".join(found.lines)
-    for part in ("strong: large", "below", "like these training prompts", "SE 1.00 nats", "expected to cost"):
+    near = ("the most similar training prompts", "semantic entropy 1.00 nats")
+    for part in ("strong: large", "below", *near, "expected to cost"):
         assert part in text
 
 
@@ -88,7 +89,7 @@ def test_a_gate_is_explained_with_its_cost() -> None:
     assert found.usd_checked == pytest.approx(3 * found.usd)
     text = "\n".join(found.lines)
     assert "looked at" in text
-    assert f"${3 * found.usd + found.usd_other:.6f} if it is escalated" in text
+    assert f"${3 * found.usd + found.usd_other:.6f} if the strong model answers instead" in text
     assert "not asked" in router.explain(far[0]).second_stage
     assert "no gate was trained" in Router(priced()).explain(near[0]).second_stage
 

@@ -214,13 +214,11 @@ def decision(prompt: str, made: Decision) -> None:
     out.print(f"  -> {made.role}: {model}   score {score}, threshold {threshold}")
     out.print(f"  {_one_line(made.reason)}")
     for near in made.neighbours:
-        entropies = ", ".join(
-            f"SE {role} {value:.2f}"
-            for role, value in (("weak", near.training.weak_entropy), ("strong", near.training.strong_entropy))
-            if value is not None
-        )
+        known = (("weak", near.training.weak_entropy), ("strong", near.training.strong_entropy))
+        entropies = ", ".join(f"{role} {value:.2f}" for role, value in known if value is not None)
+        measured = f"   semantic entropy in nats: {entropies}" if entropies else ""
         text = " ".join(near.prompt.split())[:70]
-        out.print(f"  near ({near.similarity:.2f}): {_escape(text)}   {entropies} nats", style="dim")
+        out.print(f"  near ({near.similarity:.2f}): {_escape(text)}{measured}", style="dim")
 
 
 def print_answered(found: Answered) -> None:

@@ -271,7 +271,7 @@ def _decisions(found: Evaluation) -> str:
 def _example(one: Example) -> str:
     near = "".join(
         f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
-        f"{n.training.target:.2f}, SE weak {_nats(n.training.weak_entropy)}, strong "
+        f"{n.training.target:.2f}, semantic entropy: weak {_nats(n.training.weak_entropy)}, strong "
         f"{_nats(n.training.strong_entropy)}</span></li>"
         for n in one.neighbours
     )

@@ -30,7 +30,7 @@ class Explanation:
             f"  {self.turns}",
             f"  second stage: {self.second_stage}",
             f"  {self._money}",
-            "  like these training prompts:",
+            "  the most similar training prompts (cosine first):",
             *near,
         )
 
@@ -38,7 +38,7 @@ class Explanation:
     def turns(self) -> str:
         """The strong shares at which another model would answer."""
         if self.decision.stage == "unknown":
-            return "whatever the strong share: only the setting `unknown` sends it elsewhere"
+            return "the strong share does not matter: only the setting `unknown` decides where it goes"
         low, high = self.flips
         if low < high:
             return (
@@ -62,9 +62,9 @@ class Explanation:
         if self.usd_checked is None:
             return f"expected to cost ${self.usd:.6f}, ${self.usd_other:.6f} on the {other} one"
         return (
-            f"expected to cost ${self.usd:.6f} if the draft is kept at once, at most ${self.usd_checked:.6f} with "
-            f"extra samples and ${self.usd_checked + self.usd_other:.6f} if it is escalated; ${self.usd_other:.6f} on "
-            "the strong one alone"
+            f"expected to cost ${self.usd:.6f} if the weak answer is kept at once, at most ${self.usd_checked:.6f} "
+            f"with extra samples and ${self.usd_checked + self.usd_other:.6f} if the strong model answers instead; "
+            f"${self.usd_other:.6f} on the strong one alone"
         )
 
 
@@ -76,7 +76,7 @@ def _percent(share: float) -> str:
 def _neighbour(similarity: float, training: TrainingPrompt) -> tuple[str, ...]:
     def side(name: str, answer: str, entropy: float | None) -> str:
         nats = "unknown" if entropy is None else f"{entropy:.2f} nats"
-        return f"        {name:<6} said {on_one_line(answer, 80)!r}, SE {nats}"
+        return f"        {name:<6} said {on_one_line(answer, 80)!r}, semantic entropy {nats}"
 
     return (
         f"    {similarity:.2f}  {on_one_line(training.prompt, 80)}   (target {training.target:.2f})",
