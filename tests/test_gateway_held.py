@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from demur.gateway.decision.conversations import Turn
-from demur.gateway.decision.held import REPEATED_SECONDS, SAME_WORDS, Costs, Found, Held, kept, locked, stays
+from demur.gateway.decision.held import REPEATED_SECONDS, SAME_WORDS, Costs, Found, Held, kept, locked, stays, unseen
 from demur.models.prices import Price
 from demur.records import Role
 
@@ -90,9 +90,23 @@ def test_what_is_kept_of_a_turn() -> None:
     assert then == Held("strong", "other", NOW + 2, 70, asks=2, requests=3, mixed=True)
     forced = kept(replace(NEW, ask="last"), Found(then, "n"), "strong", chosen=False, tokens=80, now=NOW + 3)
     assert (forced.ask, forced.chosen, forced.mixed) == ("last", False, True)
-    again = kept(Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW)
-    assert again == Held("weak", "x", NOW, 5)
+    again = kept(Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW + 4)
+    assert again == Held("weak", "x", NOW + 4, 5)
 
 
 def test_the_reason_of_a_repeated_question_says_for_how_long() -> None:
     assert f"within {REPEATED_SECONDS / 60:g} minutes" in SAME_WORDS
+
+
+def test_what_only_another_process_may_have_seen_may_be_the_strong_models() -> None:
+    assert not unseen(None, None)
+    assert not unseen(replace(NEW, begins=True), None)
+    assert unseen(NEW, None)  # perhaps another try
+    assert unseen(NEW, found("strong"))
+    assert not unseen(NEW, found("weak"))
+    assert not unseen(LOOP, found("weak"))  # of the ask that this process has seen
+    assert unseen(replace(LOOP, ask="another"), found("weak"))
+
+
+def test_a_later_record_has_the_later_time_whatever_the_machines_clock_says() -> None:
+    assert kept(NEW, found(), "weak", chosen=True, tokens=1, now=NOW - 60).at == NOW - 10

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from demur.gateway.decision.held import Found, Held
 from demur.gateway.ledger import held_conversations
 from demur.gateway.ledger.held_conversations import HeldConversations, SqliteTable, open_table
+from gateways import EASY, HARD, gateway
+from test_gateway_conversations import called, user
 
 ONE, OTHER = Held("strong", "a", 1.5, 70, 2, 3, True), Held("weak", "b", 2.5)
 
@@ -139,4 +142,97 @@ async def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(tmp_
     assert await held.find(["x"]) == Found(replace(ONE, chosen=False), "x")
     await held.keep(["x"], ONE)
     assert await held.find(["x"]) == Found(ONE, "x")
+    held.close()
+
+
+class Fails(SqliteTable):
+    """A database that raises or hangs when it is told to."""
+
+    how = ""
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> list[object]:
+        if self.how == "hangs":
+            time.sleep(3 * WAIT)
+        if self.how:
+            raise OSError("secret-password")
+        return super().execute(statement, values)
+
+
+WAIT = 0.03
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_conversations, "WAIT_SECONDS", WAIT)
+    monkeypatch.setattr(held_conversations, "LATER_SECONDS", 0.001)
+    monkeypatch.setattr(held_conversations, "FIRST_REST", 0.001)
+
+
+def last_steps(number: int) -> list[dict[str, object]]:
+    """A history that its client has summed up, so that its last two calls alone tell whose it is."""
+    calls = [call for step in (number - 1, number) for call in called(f"call_step{step:04d}")]
+    return [user(f"Summary of {number} steps."), *calls]
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+@pytest.mark.parametrize("fails", [lambda number: True, lambda number: number % 3], ids=["always", "on and off"])
+@pytest.mark.parametrize(("ask", "expected"), [(HARD, "large"), (EASY, "small")])
+async def test_a_loop_of_one_process_keeps_its_model_whatever_the_database_does(
+    tmp_path: Path, impatient: None, how: str, fails: Callable[[int], bool], ask: str, expected: str
+) -> None:
+    table = Fails(str(tmp_path / "c.sqlite"))
+    async with gateway(tmp_path, context_characters=0) as found:
+        found.gateway.chooser._conversations = held = HeldConversations(table)
+        assert (await found.ask(messages=[user(ask), *called("call_step0000")]))[2]["model"] == expected
+        for number in range(1, 13):
+            table.how = how if fails(number) else ""
+            asked = await found.ask(messages=last_steps(number), model="demur@-9" if expected == "small" else "demur@9")
+            assert asked[2]["model"] == expected, number
+        table.how = ""
+        held.close()
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+async def test_no_loop_of_two_processes_goes_to_the_weak_model_while_their_database_fails(
+    tmp_path: Path, impatient: None, how: str
+) -> None:
+    """Each sees every other step, so it does not know the steps before it by itself."""
+    tables = [Fails(str(tmp_path / "c.sqlite")) for _ in range(2)]
+    held = [HeldConversations(table) for table in tables]
+    async with gateway(tmp_path, context_characters=0) as found:
+        found.gateway.chooser._conversations = held[0]
+        assert (await found.ask(messages=[user(HARD), *called("call_step0000")]))[2]["model"] == "large"
+        for number in range(1, 17):
+            for table in tables:
+                table.how = how if number % 8 in (3, 4, 5) else ""
+            found.gateway.chooser._conversations = held[number % 2]
+            asked = await found.ask(messages=last_steps(number), model="demur@9")
+            assert asked[2]["model"] == "large", number
+    for one, table in zip(held, tables, strict=True):
+        table.how = ""
+        one.close()
+
+
+async def test_what_the_database_has_missed_is_written_when_it_returns(tmp_path: Path, impatient: None) -> None:
+    """But it replaces nothing that another process has written since."""
+    table, path = Fails(str(tmp_path / "c.sqlite")), str(tmp_path / "c.sqlite")
+    mine, others = HeldConversations(table), HeldConversations(SqliteTable(path))
+    table.how = "raises"
+    await mine.keep(["x", "y"], ONE)
+    await others.keep(["y"], OTHER)
+    table.how = ""
+    await asyncio.sleep(0.3)
+    assert await others.find(["x"]) == Found(ONE, "x")
+    assert await mine.find(["y"]) == await others.find(["y"]) == Found(OTHER, "y")
+    for one in (mine, others):
+        one.close()
+
+
+async def test_an_answer_that_came_in_time_to_a_busy_loop_is_taken(tmp_path: Path, impatient: None) -> None:
+    """A loop that does something else for longer than the database is waited for does not make the database late."""
+    held = HeldConversations(SqliteTable(str(tmp_path / "c.sqlite")))
+    found = asyncio.create_task(held.search(["x"]))
+    await asyncio.sleep(0)
+    time.sleep(3 * WAIT)  # noqa: ASYNC251 - the loop is to stand still
+    assert (await found).sure
     held.close()

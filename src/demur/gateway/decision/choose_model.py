@@ -16,15 +16,17 @@ from demur.gate.shares import threshold_of_share
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
 from demur.gateway.decision.decider import Decider, TimedDecision
-from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays
+from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays, unseen
 from demur.gateway.decision.question import Question
 from demur.gateway.decision.thinking import pinned
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
-from demur.gateway.ledger.held_conversations import HeldConversations
+from demur.gateway.ledger.held_conversations import HeldConversations, Search
 from demur.gateway.settings import GatewaySettings
 from demur.models.prices import Price
 from demur.records import Role
 from demur.routing.prompt_router import Decision, PromptRouter
+
+UNSEEN = "the database of conversations does not answer, and this may go on with an ask of the strong model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +84,22 @@ class Chooser:
             raise question.refused
         if question.continues:
             return await self._continue(question, unspoken)
-        found = await self._conversations.find(question.turn.known) if question.turn else None
+        known = await self._conversations.search(question.turn.known) if question.turn else Search(None)
         tiers = self._decider.router.prompt_router.tiers
         forced = _force(headers, self.roles, tiers.names if tiers else ())
-        return replace(await self._choose(settings, forced, question, found, threshold, unspoken), found=found)
+        return replace(await self._choose(settings, forced, question, known, threshold, unspoken), found=known.found)
 
     async def _choose(
         self,
         settings: GatewaySettings,
         forced: Role | None,
         question: Question,
-        found: Found | None,
+        known: Search,
         threshold: float | None,
         unspoken: Mapping[Role, str],
     ) -> Choice:
         """The choice for a request that leaves it to demur."""
+        found = known.found
         if forced:
             must_speak(forced, unspoken)
             return Choice(forced, "the request's header asks for it", forced=True)
@@ -106,6 +109,8 @@ class Chooser:
         role = locked(question.turn, found)
         if role:
             return Choice(role, "a tool loop stays with the model that it began with")
+        if not (known.sure or question.spent) and unseen(question.turn, found):
+            return Choice(self._not_weak(found), UNSEEN)
         if pinned(question.thinking, found.held if found else None):
             return Choice("strong", "signed thinking goes on, of a conversation that is not known: the strong model's")
         if not question.text.strip():
@@ -131,6 +136,10 @@ class Chooser:
 
     def _held_role(self, found: Found | None) -> Role:
         return found.held.role if found and found.held.role in self.roles else "strong"
+
+    def _not_weak(self, found: Found | None) -> Role:
+        held = self._held_role(found)
+        return "strong" if held == "weak" else held
 
     async def _continue(self, question: Question, unspoken: Mapping[Role, str]) -> Choice:
         """The model that gave the answer which a request continues. Raises ApiError where that is not known."""

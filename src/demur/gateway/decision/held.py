@@ -56,7 +56,19 @@ def locked(turn: Turn | None, found: Found | None) -> Role | None:
     """The model that a tool loop has begun with; None outside of one."""
     if turn is None or found is None or not turn.loops:
         return None
-    return found.held.role if found.name in turn.ongoing or _same_ask(turn, found.held) else None
+    return found.held.role if _goes_on(turn, found) else None
+
+
+def unseen(turn: Turn | None, found: Found | None) -> bool:
+    """Whether a request may go on with an ask that only another process has seen: with the strong model, perhaps.
+
+    ``found``: what this process knows by itself, while the database does not answer.
+    """
+    if turn is None or turn.begins:
+        return False
+    if found is None:
+        return True
+    return not _goes_on(turn, found) and (turn.loops or found.held.role != "weak")
 
 
 def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> str:
@@ -100,7 +112,10 @@ def _usd(price: Price, tokens: int, answer: float, cached: int) -> float:
 def kept(turn: Turn, before: Found | None, role: Role, *, chosen: bool, tokens: int, now: float) -> Held:
     """A conversation's record after this turn. ``chosen``: demur chose the model for what the ask says."""
     held = before.held if before else None
-    if held is None or (turn.begins and not _same_ask(turn, held)):
+    if held is None:
+        return Held(role, turn.ask, now, tokens, chosen=chosen)
+    now = max(now, held.at)  # machines' clocks differ, and the later record counts
+    if turn.begins and not _same_ask(turn, held):
         return Held(role, turn.ask, now, tokens, chosen=chosen)
     goes_on = turn.loops or _same_ask(turn, held)
     return replace(
@@ -114,6 +129,11 @@ def kept(turn: Turn, before: Found | None, role: Role, *, chosen: bool, tokens: 
         mixed=held.mixed or held.role != role,
         chosen=chosen or (goes_on and held.chosen),
     )
+
+
+def _goes_on(turn: Turn, found: Found) -> bool:
+    """Whether the request is of the ask that the record is of."""
+    return found.name in turn.ongoing or _same_ask(turn, found.held)
 
 
 def _same_ask(turn: Turn, held: Held) -> bool:

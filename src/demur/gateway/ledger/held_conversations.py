@@ -2,13 +2,16 @@
 
 A row per name of a conversation; a name is a digest. Where several workers serve, it is written before the client has
 its answer, so that the next request finds it in whichever worker it meets. A process that serves alone knows its own
-rows, writes them a little later, and reads the file only where another service has written to it. Where the database
-fails, what this process knows is used.
+rows, writes them a little later, and reads the file only where another service has written to it.
+
+A process remembers what it has kept or read, and of two records under one name the later one counts: what the database
+has missed while it failed is not forgotten when it returns, and is written then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import sys
@@ -17,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -30,14 +33,16 @@ LARGEST = 20_000  # names that a process knows by itself, of several
 MOST_ROWS, SWEEP_EVERY = 100_000, 1_000  # names in a database, and writes between two looks at how many there are
 LATER_SECONDS = 0.05  # after which a process that serves alone writes what it keeps: so much is lost if it is killed
 WRITTEN_AT_ONCE = 1_000  # names in one statement: SQLite allows 32,766 values
-WAIT_SECONDS, REST_SECONDS = 0.5, 5.0  # for the database, and before one that failed is asked again
+WAIT_SECONDS = 0.5  # for the database
+FIRST_REST, REST_SECONDS = 0.1, 5.0  # before one that failed is asked again: doubled by each failure, up to the latter
 MEMORY = ":memory:"
 _TYPES = {"str": "text", "float": "double precision", "int": "bigint", "bool": "boolean"}
 _DEFAULTS = {"text": "''", "double precision": "0", "bigint": "0", "boolean": "false"}
 COLUMNS = {field.name: _TYPES[str(field.type).replace("Role", "str")] for field in fields(Held)}
 _values = attrgetter(*COLUMNS)
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
-_FRESH = ", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS)
+_LATER = ", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS)
+_FRESH = f'{_LATER} where excluded."at" >= conversations."at"'  # a record that had to wait replaces no later one
 _SWEEP = f"""delete from conversations
 where "at" < (select "at" from conversations order by "at" desc limit 1 offset {MOST_ROWS})"""
 
@@ -130,6 +135,14 @@ def open_table(ledger: str, folder: Path | None) -> Table:
     return SqliteTable(str(folder / "conversations.sqlite") if folder else MEMORY)
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is known under some names."""
+
+    found: Found | None
+    sure: bool = True  # False: another process may know more, because the database does not answer or did not lately
+
+
 class HeldConversations:
     """The records of conversations, by their names; the database is asked in a thread of its own.
 
@@ -141,6 +154,8 @@ class HeldConversations:
         self._own: OrderedDict[str, Held] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="demur-conversations")
         self._ask_again = 0.0  # of time.monotonic
+        self._failed_at = -math.inf  # of time.monotonic
+        self._rest = 0.0  # seconds, after the last failure; 0: the database answers
         self._writes = 0
         self._known_at: int | None = None  # `Table.changes` when this process knew every row
         self._later: dict[str, Held] = {}  # to be written
@@ -152,36 +167,64 @@ class HeldConversations:
 
     async def find(self, names: Sequence[str]) -> Found | None:
         """The record under the first of these names that is known."""
+        return (await self.search(names)).found
+
+    async def search(self, names: Sequence[str]) -> Search:
+        """The record under the first of these names that is known, and whether the database was there to ask."""
         if not names:
-            return None
-        rows = None if self._knows_all() else await self._asked(partial(self._read, names))
-        known = self._own if rows is None else rows
+            return Search(None)
+        knows_all = self._knows_all()
+        rows = None if knows_all else await self._asked(partial(self._read, names))
+        self._remember(rows or {})
         if rows is not None and self._alone and time.monotonic() >= self._learn_again:
             self._learn_again = time.monotonic() + REST_SECONDS
             self._learn(await self._asked(self._read_all))
-        return next((Found(known[name], name) for name in names if name in known), None)
+        found = next((Found(self._own[name], name) for name in names if name in self._own), None)
+        # What others could not write they write within a rest.
+        lately = time.monotonic() < self._failed_at + REST_SECONDS + WAIT_SECONDS
+        return Search(found, knows_all or (rows is not None and not lately))
 
     async def keep(self, names: Sequence[str], held: Held) -> None:
-        """Keep a record under all of these names."""
-        self._remember(dict.fromkeys(names, held))
+        """Keep a record under all of these names; where the database fails, it is written once it answers again."""
+        records = dict.fromkeys(names, held)
+        self._remember(records)
+        self._later.update(records)
         if not self._alone:
-            await self._asked(partial(self._write, dict.fromkeys(names, held)))
-            return
-        self._later.update(dict.fromkeys(names, held))
-        if self._writing is None or self._writing.done():
+            await self._write_waiting()
+        if self._later and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write_later())
 
     async def _write_later(self) -> None:
         while self._later:
-            await asyncio.sleep(LATER_SECONDS)
-            records, self._later, self._busy = self._later, {}, True
-            await self._asked(partial(self._write, records))
+            await asyncio.sleep(max(LATER_SECONDS, self._ask_again - time.monotonic()))
+            await self._write_waiting()
+
+    async def _write_waiting(self) -> None:
+        """Write what waits, unless the database rests."""
+        if time.monotonic() < self._ask_again:
+            return
+        records, self._later, self._busy = self._later, {}, True
+        written = None
+        try:
+            written = await self._asked(partial(self._write, records))
+        finally:  # also where the request is given up
+            if written is None:
+                self._later = dict(list((records | self._later).items())[-self._most :])
             self._busy = False
+
+    @property
+    def _most(self) -> int:
+        return MOST_ROWS if self._alone else LARGEST
 
     def _knows_all(self) -> bool:
         """Whether this process knows every row: nobody else has written since it has read them."""
         # While the thread writes it holds the connection.
-        return self._known_at is not None and not self._busy and self._table.changes() == self._known_at
+        if self._known_at is None or self._busy:
+            return False
+        try:
+            return self._table.changes() == self._known_at
+        except Exception:  # the database fails
+            return False
 
     def _read_all(self) -> tuple[int | None, dict[str, Held]]:
         """`Table.changes`, and every row."""
@@ -193,13 +236,14 @@ class HeldConversations:
     def _learn(self, found: tuple[int | None, dict[str, Held]] | None) -> None:
         if found:
             self._known_at, records = found
-            self._remember(records | self._later)
+            self._remember(records)
 
     def _remember(self, records: Mapping[str, Held]) -> None:
         for name, held in records.items():
-            self._own[name] = held
+            if name not in self._own or held.at >= self._own[name].at:
+                self._own[name] = held
             self._own.move_to_end(name)
-        while len(self._own) > (MOST_ROWS if self._alone else LARGEST):
+        while len(self._own) > self._most:
             self._own.popitem(last=False)
 
     async def _asked(self, work: Callable[[], Any]) -> Any:
@@ -207,22 +251,35 @@ class HeldConversations:
         if time.monotonic() < self._ask_again:
             return None
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                found = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            found = await self._waited(work)
         except Exception as error:  # whatever it is, requests are answered; its text may hold the URL's password
-            if not self._ask_again:
+            if not self._rest:
                 print(f"demur: conversations: the database is away ({type(error).__name__})", file=sys.stderr)
-            self._ask_again = time.monotonic() + REST_SECONDS
+            self._rest = min(REST_SECONDS, 2 * self._rest or FIRST_REST)
+            self._failed_at = time.monotonic()
+            self._ask_again = self._failed_at + self._rest
             return None
-        self._ask_again = 0.0
+        self._rest = self._ask_again = 0.0
         return found
+
+    async def _waited(self, work: Callable[[], Any]) -> Any:
+        """The result of work in the thread. Raises TimeoutError where it is late."""
+        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        # Unlike asyncio.timeout, this takes a result that came in time to a loop that was busy itself.
+        try:
+            done, _ = await asyncio.wait([running], timeout=WAIT_SECONDS)
+        finally:
+            running.cancel()  # nothing happens to what is done
+        if not done:
+            raise TimeoutError
+        return running.result()
 
     def _read(self, names: Sequence[str]) -> dict[str, Held]:
         marks = ", ".join([self._table.mark] * len(names))
         rows = self._table.execute(f"select name, {_COLUMNS} from conversations where name in ({marks})", list(names))
         return {name: _held(values) for name, *values in rows}
 
-    def _write(self, records: Mapping[str, Held]) -> None:
+    def _write(self, records: Mapping[str, Held]) -> bool:
         row = ", ".join([self._table.mark] * (1 + len(COLUMNS)))
         ordered = sorted(records)  # no deadlock
         for start in range(0, len(ordered), WRITTEN_AT_ONCE):
@@ -233,6 +290,7 @@ class HeldConversations:
         self._writes += 1
         if self._writes % SWEEP_EVERY == 0:
             self._table.execute(_SWEEP)
+        return True
 
     def close(self) -> None:
         """Write what is still to be written, and close the database."""
