@@ -92,11 +92,11 @@ class Gateway:
         target: HeldTarget | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
-        self.admission, self.ledger, self._redact, self._begin_trace = admission, ledger, redact, begin_trace
+        self.admission, self.ledger, self.redact, self._begin_trace = admission, ledger, redact, begin_trace
         self.metrics = Metrics()
         self.target = target
         self.changes, self._again = Changes(), AskedAgain()
-        self._beside: set[asyncio.Future[None]] = set()
+        self._beside: set[asyncio.Future[object]] = set()
         self.in_flight = 0
         self.draining = False
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
@@ -149,7 +149,7 @@ class Gateway:
         choice = await self.chooser.choose(self.settings, request.headers, question, {})
         await self.chooser.keep(question, choice, choice.role, choice.role, "")
         models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
-        kept = kept_prompt(question.text, key, self.settings, self._redact)
+        kept = kept_prompt(question.text, key, self.settings, self.redact)
         self._keep(decided_record(arrived, question, choice, models[choice.role], kept))
         return as_json(decision_fields(self.decider.router, question, choice, models, self._prices()))
 
@@ -343,8 +343,8 @@ class Gateway:
         router = self.decider.router.prompt_router
         lengths = None if router.other_pair else router.record.get("answer_lengths")
         ratio = LengthRatio(**lengths) if lengths else None
-        kept = kept_prompt(text, exchange.key, self.settings, self._redact)
-        answer = kept_answer(exchange, kept, self.settings, self._redact)
+        kept = kept_prompt(text, exchange.key, self.settings, self.redact)
+        answer = kept_answer(exchange, kept, self.settings, self.redact)
         record = ledger_record(exchange, self.upstreams, kept, ratio)
         record = replace(record, answer=answer) if answer else record
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
@@ -377,7 +377,7 @@ class Gateway:
         if self.ledger:
             self.ledger.add(record)
 
-    def _later(self, work: Callable[..., None], *given: Any) -> None:
+    def _later(self, work: Callable[..., object], *given: Any) -> None:
         """Do what may wait, or fail, in a thread."""
         task = asyncio.ensure_future(asyncio.to_thread(work, *given))
         self._beside.add(task)  # a task without a reference may be collected
@@ -388,7 +388,7 @@ class Gateway:
         self._keep(ordinary_record(self._arrived(f"/v1{protocol.path}"), role, protocol, answer, self.upstreams))
 
 
-def _end_beside(beside: set[asyncio.Future[None]], done: asyncio.Future[None]) -> None:
+def _end_beside(beside: set[asyncio.Future[object]], done: asyncio.Future[object]) -> None:
     beside.discard(done)
     if not done.cancelled() and (error := done.exception()):
         failures.say("what a request showed could not be kept", error)

@@ -30,7 +30,14 @@ from demur.learning.choice import choose
 from demur.learning.comparing import compare_with_serving, doubt_canary, moved_threshold, recent_prompts
 from demur.learning.promotion import FEWEST, KINDS, better_by_kind, compare
 from demur.learning.shadow import sample_shadow, spent_on_samples
-from demur.learning.traffic import SeenPrompt, seen_prompts, taken_prompts, write_taken
+from demur.learning.traffic import (
+    SeenPrompt,
+    graded_prompts,
+    seen_prompts,
+    taken_prompts,
+    with_graded,
+    write_taken,
+)
 from demur.learning.trial import begin, watch_canary
 from demur.learning.versions import Version, canary, keep_version, next_number, serving, versions
 from demur.limits import from_mapping
@@ -153,9 +160,12 @@ def learning_run(settings: GatewaySettings, learn: LearnSettings) -> RunConfig:
 def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: State) -> tuple[list[SeenPrompt], State]:
     """Choose among the prompts that were served since the last round, and keep the choice."""
     folder = run.config.folder
-    taken = taken_prompts(folder)
-    known = {one.id for one in taken}
-    served = seen_prompts(settings.ledger, learn, state.until) if Path(settings.ledger).exists() else []
+    before = taken = taken_prompts(folder)
+    there = Path(settings.ledger).exists()
+    if there:
+        taken = with_graded(before, graded_prompts(settings.ledger, learn), learn)
+    known, graded = {one.id for one in taken}, taken[len(before) :]
+    served = seen_prompts(settings.ledger, learn, state.until) if there else []
     first = served[: round(learn.every / max(learn.share_of_traffic, 1 / LARGEST_CHOICE))]  # the rest in later rounds
     served = [one for one in served if first and one.at <= first[-1].at]  # with those of the same moment
     fresh = [one for one in served if one.id not in known and (one.answer or learn.shadow == "both")]
@@ -169,10 +179,12 @@ def _take(run: Run, settings: GatewaySettings, learn: LearnSettings, state: Stat
             for each in (fresh, taken[-LARGEST_CHOICE:])
         )
         random = np.random.default_rng([learn.seed, len(taken)])
-        taken += [fresh[i] for i in choose(seen, learned, wanted, random)]
+        taken = [*taken, *(fresh[i] for i in choose(seen, learned, wanted, random))]
+    if taken != before:
         write_taken(folder, taken)
     until = max((one.at for one in served), default=state.until)
-    state = replace(state, until=until, seen=state.seen + len(fresh))
+    new = len(fresh) + sum(one.at > state.until for one in graded)
+    state = replace(state, until=until, seen=state.seen + new)
     _write_state(folder, state)
     return taken, state
 

@@ -1,4 +1,4 @@
-"""Erases prompts and answers from a ledger, by age and by key; what the requests cost stays."""
+"""Erases prompts and answers, better ones too, from a ledger, by age and by key; what the requests cost stays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from demur.errors import StoreError, require
+from demur.gateway.ledger.feedback import ERASE_BETTER, prepare_feedback
 from demur.gateway.ledger.ledger import prepare_table
 
 
@@ -25,7 +26,10 @@ def erase_prompts(url: str, *, before: float | None = None, key: str | None = No
         with closing(sqlite3.connect(url, timeout=10)) as db, db:
             db.execute("pragma secure_delete = on")  # the bytes go as well
             prepare_table(db.execute)
-            return db.execute(_statement(list(given), "?"), list(given.values())).rowcount
+            prepare_feedback(db.execute)
+            erased = db.execute(_statement(list(given), "?"), list(given.values())).rowcount
+            db.execute(ERASE_BETTER)
+            return erased
     except sqlite3.Error as error:
         raise StoreError(f"{url}: prompts cannot be erased ({error}); is it the file of `demur serve`?") from None
 
@@ -40,6 +44,9 @@ def _erase_postgres(url: str, statement: str, values: list[object]) -> int:
     try:
         with psycopg.connect(url, connect_timeout=5) as db:
             prepare_table(db.execute)
-            return int(db.execute(statement, values).rowcount)
+            prepare_feedback(db.execute)
+            erased = int(db.execute(statement, values).rowcount)
+            db.execute(ERASE_BETTER)
+            return erased
     except psycopg.Error as error:  # its text may hold the URL's password
         raise StoreError(f"the PostgreSQL ledger cannot be changed: {type(error).__name__}; does it run?") from None
