@@ -106,6 +106,8 @@ def test_what_only_another_process_may_have_seen_may_be_the_strong_models() -> N
     assert not unseen(NEW, found("weak"))
     assert not unseen(LOOP, found("weak"))  # of the ask that this process has seen
     assert unseen(replace(LOOP, ask="another"), found("weak"))
+    assert not unseen(replace(LOOP, ask="another"), found("weak"), answered=True)
+    assert unseen(replace(LOOP, ask="another"), found("strong"), answered=True)
 
 
 def test_a_later_record_has_the_later_time_whatever_the_machines_clock_says() -> None:

@@ -164,6 +164,7 @@ WAIT = 0.03
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_conversations, "WAIT_SECONDS", WAIT)
+    monkeypatch.setattr(held_conversations, "PATIENCE_SECONDS", WAIT)
     monkeypatch.setattr(held_conversations, "LATER_SECONDS", 0.001)
     monkeypatch.setattr(held_conversations, "FIRST_REST", 0.001)
 
@@ -236,3 +237,31 @@ async def test_an_answer_that_came_in_time_to_a_busy_loop_is_taken(tmp_path: Pat
     time.sleep(3 * WAIT)  # noqa: ASYNC251 - the loop is to stand still
     assert (await found).sure
     held.close()
+
+
+class FailsOnce(SqliteTable):
+    """A database that raises once when it is told to."""
+
+    once = False
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> list[object]:
+        if self.once:
+            self.once = False
+            raise OSError
+        return super().execute(statement, values)
+
+
+async def test_a_loop_that_another_process_has_seen_waits_for_a_database_that_has_just_failed(tmp_path: Path) -> None:
+    """So the weak model's loop stays where it is, too."""
+    tables = [FailsOnce(str(tmp_path / "c.sqlite")) for _ in range(2)]
+    held = [HeldConversations(table) for table in tables]
+    async with gateway(tmp_path, context_characters=0) as found:
+        found.gateway.chooser._conversations = held[0]
+        assert (await found.ask(messages=[user(EASY), *called("call_step0000")]))[2]["model"] == "small"
+        for number in range(1, 5):
+            found.gateway.chooser._conversations = held[number % 2]
+            tables[number % 2].once = True
+            asked = await found.ask(messages=last_steps(number), model="demur@-9")
+            assert asked[2]["model"] == "small", number
+    for one in held:
+        one.close()

@@ -15,6 +15,7 @@ from demur.errors import DemurError
 from demur.gate.shares import threshold_of_share
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
+from demur.gateway.decision.conversations import Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays, unseen
 from demur.gateway.decision.question import Question
@@ -84,7 +85,7 @@ class Chooser:
             raise question.refused
         if question.continues:
             return await self._continue(question, unspoken)
-        known = await self._conversations.search(question.turn.known) if question.turn else Search(None)
+        known = await self._known(question.turn) if question.turn else Search(None)
         tiers = self._decider.router.prompt_router.tiers
         forced = _force(headers, self.roles, tiers.names if tiers else ())
         return replace(await self._choose(settings, forced, question, known, threshold, unspoken), found=known.found)
@@ -109,7 +110,7 @@ class Chooser:
         role = locked(question.turn, found)
         if role:
             return Choice(role, "a tool loop stays with the model that it began with")
-        if not (known.sure or question.spent) and unseen(question.turn, found):
+        if not (known.sure or question.spent) and unseen(question.turn, found, answered=known.answered):
             return Choice(self._not_weak(found), UNSEEN)
         if pinned(question.thinking, found.held if found else None):
             return Choice("strong", "signed thinking goes on, of a conversation that is not known: the strong model's")
@@ -136,6 +137,12 @@ class Chooser:
 
     def _held_role(self, found: Found | None) -> Role:
         return found.held.role if found and found.held.role in self.roles else "strong"
+
+    async def _known(self, turn: Turn) -> Search:
+        """What is known of a conversation; inside a tool loop another model costs more than a little patience."""
+        return await self._conversations.search_patiently(
+            turn.known, lambda found: not (turn.loops and unseen(turn, found))
+        )
 
     def _not_weak(self, found: Found | None) -> Role:
         held = self._held_role(found)

@@ -59,16 +59,16 @@ def locked(turn: Turn | None, found: Found | None) -> Role | None:
     return found.held.role if _goes_on(turn, found) else None
 
 
-def unseen(turn: Turn | None, found: Found | None) -> bool:
+def unseen(turn: Turn | None, found: Found | None, *, answered: bool = False) -> bool:
     """Whether a request may go on with an ask that only another process has seen: with the strong model, perhaps.
 
-    ``found``: what this process knows by itself, while the database does not answer.
+    ``answered``: by the database, which may lack what could not be written lately.
     """
     if turn is None or turn.begins:
         return False
     if found is None:
         return True
-    return not _goes_on(turn, found) and (turn.loops or found.held.role != "weak")
+    return not _goes_on(turn, found) and (found.held.role != "weak" or (turn.loops and not answered))
 
 
 def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> str:

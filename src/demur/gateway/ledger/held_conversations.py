@@ -34,6 +34,7 @@ MOST_ROWS, SWEEP_EVERY = 100_000, 1_000  # names in a database, and writes betwe
 LATER_SECONDS = 0.05  # after which a process that serves alone writes what it keeps: so much is lost if it is killed
 WRITTEN_AT_ONCE = 1_000  # names in one statement: SQLite allows 32,766 values
 WAIT_SECONDS = 0.5  # for the database
+PATIENCE_SECONDS = 2.0  # of a tool loop that this process does not know, for a database that has just begun to fail
 FIRST_REST, REST_SECONDS = 0.1, 5.0  # before one that failed is asked again: doubled by each failure, up to the latter
 MEMORY = ":memory:"
 _TYPES = {"str": "text", "float": "double precision", "int": "bigint", "bool": "boolean"}
@@ -140,6 +141,7 @@ class Search:
     """What is known under some names."""
 
     found: Found | None
+    answered: bool = True  # by the database
     sure: bool = True  # False: another process may know more, because the database does not answer or did not lately
 
 
@@ -169,6 +171,15 @@ class HeldConversations:
         """The record under the first of these names that is known."""
         return (await self.search(names)).found
 
+    async def search_patiently(self, names: Sequence[str], enough: Callable[[Found | None], bool]) -> Search:
+        """As `search` does, but until it is ``enough`` a database that has just begun to fail is asked again."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        known = await self.search(names)
+        while not (known.sure or enough(known.found) or self._rest >= REST_SECONDS or time.monotonic() > until):
+            await asyncio.sleep(max(FIRST_REST, self._ask_again - time.monotonic()))
+            known = await self.search(names)
+        return known
+
     async def search(self, names: Sequence[str]) -> Search:
         """The record under the first of these names that is known, and whether the database was there to ask."""
         if not names:
@@ -182,7 +193,8 @@ class HeldConversations:
         found = next((Found(self._own[name], name) for name in names if name in self._own), None)
         # What others could not write they write within a rest.
         lately = time.monotonic() < self._failed_at + REST_SECONDS + WAIT_SECONDS
-        return Search(found, knows_all or (rows is not None and not lately))
+        answered = knows_all or rows is not None
+        return Search(found, answered, knows_all or (answered and not lately))
 
     async def keep(self, names: Sequence[str], held: Held) -> None:
         """Keep a record under all of these names; where the database fails, it is written once it answers again."""
