@@ -20,7 +20,7 @@ from demur.evaluation.evaluate_run import evaluate_run
 from demur.evaluation.figures import curve_figure
 from demur.evaluation.graded_file import read_graded
 from demur.evaluation.grades import GRADES_FILE, open_grading, read_grades
-from demur.evaluation.headline import Headline, dollars, sampled_headline, training_headline
+from demur.evaluation.headline import Headline, dollars, payback, sampled_headline, training_headline
 from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.page import page
 from demur.evaluation.signals import signals
@@ -36,6 +36,28 @@ from pairs import Answerer, Pair, running_pair, strong, weak, write_questions
 
 RUNNER = CliRunner()
 SAID = Headline(0.5, True, 86, "test prompts", 0.31, (0.812, 0.741, 0.868), 0.899, False, 0.0704, 0.22, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("labelling", "usd", "usd_strong", "said"),
+    [
+        # .22 - .07 is .15 per 1,000: two dollars are back after 13,333.3 calls
+        (
+            2.0,
+            0.07,
+            0.22,
+            "cost $0.07 as served instead of $0.22, $0.1500 less, so it is earned back after 13,334 calls",
+        ),
+        (2.0, 0.22, 0.22, "never: 1,000 calls cost $0.22 as served and $0.22 always-strong"),
+        (None, 0.07, 0.22, "a price is unknown"),
+        (2.0, None, 0.22, "a price is unknown"),
+        (2.0, None, None, "a price is unknown"),
+    ],
+)
+def test_labelling_is_earned_back_by_the_headlines_own_figures(
+    labelling: float | None, usd: float | None, usd_strong: float | None, said: str
+) -> None:
+    assert said in payback(labelling, replace(SAID, usd=usd, usd_strong=usd_strong))
 
 
 @pytest.fixture(autouse=True)

@@ -168,3 +168,44 @@ def test_the_reliability_of_scores_is_drawn_where_they_are_probabilities() -> No
     assert "What a score means" in shown
     assert "ECE 0.000" in shown
     assert "strong right and weak wrong (share)" in shown
+
+
+def decisions_of(html: str) -> dict[str, list[tuple[str, str]]]:
+    """Score and model of each row, by the heading above them."""
+    found = re.findall(r"<h3>([^<]*)</h3><div class=\"scroll\"(.*?)</table>", html, flags=re.DOTALL)
+    cells = r'data-name="score">([^<]*)</td><td data-name="went to">([^<]*)<'
+    return {name: re.findall(cells, rows) for name, rows in found}
+
+
+def believed(scores: list[float]) -> Evaluation:
+    found = evaluation()
+    made = [replace(found.examples[0], score=one, role="strong" if one >= 0.5 else "weak") for one in scores]
+    return replace(found, believed=True, examples=tuple(made))
+
+
+def test_decisions_are_of_both_sides_of_the_threshold_and_the_nearest_come_first() -> None:
+    """Of 30 scores all but 8 are below .5: those above are not crowded out, though others are further away."""
+    below, above = [0.01 * i for i in range(1, 23)], [0.51, 0.52, 0.53, 0.54, 0.55, 0.56, 0.57, 0.58]
+    groups = decisions_of(page(believed(below + above)))
+    furthest = [[float(score) for score, _ in groups[f"Furthest {side} the threshold"]] for side in ("above", "below")]
+    assert furthest == [[0.58, 0.57, 0.56, 0.55, 0.54, 0.53], [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]]
+    nearest = groups["Nearest to the threshold"]
+    assert nearest[:3] == [("0.510", "strong"), ("0.520", "strong"), ("0.220", "weak")]
+    distances = [abs(float(score) - 0.5) for score, _ in nearest]
+    assert len(distances) == 12
+    assert distances == sorted(distances)
+
+
+def test_a_score_just_below_the_threshold_is_told_from_it() -> None:
+    html = page(believed([0.49996, 0.3, 0.7]))
+    assert "Where it is at least 0.50000, " in html
+    assert ("0.49996", "weak") in decisions_of(html)["Furthest below the threshold"]
+
+
+def test_a_believed_quality_is_not_taken_for_that_of_the_answer_beside_it() -> None:
+    assert "weak said (believed quality of all samples)" in page(believed([0.4, 0.6]))
+    assert "weak said (quality)" in page(evaluation())
+
+
+def test_the_cost_of_a_router_says_at_which_share_it_is() -> None:
+    assert "USD/1,000: what 1,000 calls cost at CPT80, not at the served threshold" in page(evaluation())

@@ -20,6 +20,7 @@ from demur import pipeline, quickstart
 from demur.cli import printing
 from demur.config import METHOD_NAMES, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
+from demur.evaluation.headline import dollars
 from demur.gate.router import Router
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.unknown import saturation_of
@@ -127,6 +128,8 @@ def test_one_command_does_all_and_the_second_time_asks_nothing(tmp_path: Path, p
     assert any("the gate" in line for line in first.evaluation.findings)
     assert any("against the paper's preset (Eqs. 2, 3 and 6, SW)" in line for line in first.evaluation.findings)
     assert "earned back after" in first.evaluation.payback
+    assert first.evaluation.headline.usd is not None
+    assert f"1,000 calls cost {dollars(first.evaluation.headline.usd)} as served" in first.evaluation.payback
     assert first.calibration.asked == "strong share 40%"
     assert PromptRouter.load(tmp_path / "run" / "router").calibration == first.calibration
     assert {"training routers", "measuring routers"} <= set(stages)

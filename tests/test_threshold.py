@@ -1,4 +1,4 @@
-"""Thresholds by share, ties included; and when labelling is earned back."""
+"""Thresholds by share, ties included."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from demur.errors import InputError
 from demur.measure.certificate import Certificate
 from demur.measure.threshold import (
     Calibration,
-    payback,
     share_of_scored,
     threshold_for_quality,
     threshold_for_share,
@@ -43,13 +42,6 @@ def test_bad_calibration_is_named(scores: list[float], share: float, named: str)
     with pytest.raises(InputError) as raised:
         threshold_for_share(scores, share)
     assert named in str(raised.value)
-
-
-def test_payback_by_hand() -> None:
-    """A call saves .7 x (.010 - .000) = .007; two dollars are back after 286 calls."""
-    assert "after 286 calls" in payback(2.0, 0.0, 0.01, 0.3)
-    assert "never" in payback(2.0, 0.02, 0.01, 0.3)
-    assert "unknown" in payback(None, 0.0, 0.01, 0.3)
 
 
 def test_a_budget_buys_as_many_strong_calls_as_it_can() -> None:
@@ -166,20 +158,6 @@ def test_quality_is_estimated_over_all_drafts() -> None:
 
 def test_where_the_weak_model_is_as_good_no_prompt_goes_to_the_strong_one() -> None:
     assert threshold_for_quality([0.1, 0.2, 0.3], [1, 1, 1], [1, 1, 1], 1.0, on="x").strong_share == 0
-
-
-@pytest.mark.parametrize(
-    ("costs", "said"),
-    [
-        ((2.0, 0.01, 0.01), "never: a call costs $0.010000 on the weak and $0.010000 on"),
-        ((2.0, None, 0.01), "a price is unknown"),
-        ((2.0, 0.0, None), "a price is unknown"),
-        ((0.7, 0.002, 0.012), "at a strong share of 30% a call saves $0.007000 against always-strong, so it is earned"),
-    ],
-)
-def test_payback_in_words(costs: tuple[float | None, float | None, float | None], said: str) -> None:
-    assert said in payback(*costs, 0.3)
-    assert "after 101 calls" in payback(0.701, 0.002, 0.012, 0.3)
 
 
 def test_a_budget_is_tried_at_401_thresholds_at_most() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
-from demur.evaluation.headline import headline, tier_headline
+from demur.evaluation.headline import headline, payback, tier_headline
 from demur.evaluation.results import (
     Evaluation,
     TestSet,
@@ -30,7 +30,6 @@ from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
 from demur.labels.tier_beliefs import graded_tiers
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
-from demur.measure.threshold import payback
 from demur.models.allowed import without_keys
 from demur.models.encoder import CachedEncoder
 from demur.prompts.grading import grade
@@ -108,7 +107,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
             *label_warnings(targets, saturation_of(preferences, read_unknown(config.folder / UNKNOWN_FILE))),
         ),
         pricing=prices,
-        payback=payback(spent.usd, *means, config.strong_share),
+        payback=payback(spent.usd, sampled or in_line),
         usd_alone=(None if means[0] is None else 1000 * means[0], None if means[1] is None else 1000 * means[1]),
         findings=(*findings, *filter(None, [unusable])),
         notes=record_of(run, preferences),

@@ -8,6 +8,7 @@ on the answers that were sampled; the line says which.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -106,6 +107,20 @@ def short(quality: float) -> str:
 def dollars(usd: float) -> str:
     """An amount in cents, or in two significant digits where it is less than ten cents."""
     return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
+
+
+def payback(labelling_usd: float | None, served: Headline) -> str:
+    """When labelling, in USD (None: unknown), is earned back against always-strong by what is served; one sentence."""
+    if labelling_usd is None or served.usd is None or served.usd_strong is None:
+        return "payback: a price is unknown, so what routing saves cannot be counted"
+    saved, costs = served.usd_strong - served.usd, f"{dollars(served.usd)} as served"
+    if saved <= 0:
+        return f"payback: never: 1,000 calls cost {costs} and {dollars(served.usd_strong)} always-strong"
+    return (
+        f"payback: labelling cost ${labelling_usd:.4f}; 1,000 calls cost {costs} instead of "
+        f"{dollars(served.usd_strong)}, ${saved:,.4f} less, so it is earned back after "
+        f"{math.ceil(1000 * labelling_usd / saved):,} calls"
+    )
 
 
 def headline(

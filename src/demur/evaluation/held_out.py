@@ -13,7 +13,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_served
 from demur.evaluation.grades import GRADES_FILE, read_grades
-from demur.evaluation.headline import Pair, expected_costs, graded_headline, training_headline
+from demur.evaluation.headline import Pair, expected_costs, graded_headline, payback, training_headline
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
@@ -21,7 +21,6 @@ from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
 from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.measure.curve import cost_quality_curve
-from demur.measure.threshold import payback
 from demur.prompts import why_untested
 from demur.records import IntArray
 from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
@@ -77,13 +76,14 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
     means = [None if cost is None else float(cost.mean()) for cost in costs]
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded_verdict(served.record)
+    in_line = graded_headline(loaded, rows, quality) if graded else training_headline(loaded)
     told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
         rows=tuple(curves),
         served=config.router.served,
-        headline=graded_headline(loaded, rows, quality) if graded else training_headline(loaded),
+        headline=in_line,
         preferences=tuple(preferences),
         examples=_examples(run, served, rows, quality),
         warnings=(
@@ -92,7 +92,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
         pricing=pricing(run.pair, config.label.entailment),
-        payback=payback(spent.usd, means[0], means[1], config.strong_share),
+        payback=payback(spent.usd, in_line),
         usd_alone=(_per_1000(means[0]), _per_1000(means[1])),
         findings=(told, loaded.sentence),
         notes=record_of(run, preferences),

@@ -22,9 +22,10 @@ from demur.evaluation.tables import (
 from demur.files import write_whole
 from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.records import on_one_line
+from demur.routing.decision import apart
 
 PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
-SHOWN_EXAMPLES = 12  # right, and as many wrong
+SHOWN_EXAMPLES = 12  # of each kind: right and wrong, or far from and near to the threshold
 SHOWN = 160  # characters of a text in an example
 WIDE, NARROW = (10.0, 5.2), (4.4, 4.6)  # inches of the curve on a page that is wide, or narrow
 
@@ -142,9 +143,9 @@ def _reliability(found: Evaluation) -> str:
 
 def _lead(found: Evaluation) -> tuple[str, ...]:
     """How it works, and what it was measured on, for a reader who knows neither."""
-    curve = found.rows[0].curve
+    curve, threshold = found.rows[0].curve, f"{found.threshold:.{_digits(found)}f}"
     works = (
-        f"Each prompt gets a score before any model is asked. Where it is at least {found.threshold:.3f}, "
+        f"Each prompt gets a score before any model is asked. Where it is at least {threshold}, "
         f"{found.strong} answers, else {found.weak}. The served router ({found.served}) was trained on "
         f"{len(found.preferences)} prompts {_labelled_by(found.preferences[0].kind)}."
     )
@@ -237,12 +238,11 @@ def _balance(found: Evaluation) -> str:
 
 def _decisions(found: Evaluation) -> str:
     if found.believed:
-        by_distance = sorted(found.examples, key=lambda one: -abs(one.score - found.threshold))
-        about = "By the prompt alone, before any gate; qualities are believed."
-        groups = {
-            "Furthest from the threshold": by_distance[:SHOWN_EXAMPLES],
-            "Nearest to the threshold": by_distance[SHOWN_EXAMPLES:][-SHOWN_EXAMPLES:],
-        }
+        about = (
+            "By the prompt alone, before any gate. Each answer is the first that was sampled; the quality beside it is "
+            "believed of all samples of its prompt, on average, and is no verdict on that answer."
+        )
+        groups = _by_distance(found)
     else:
         sides = {right: [one for one in found.examples if one.right is right] for right in (False, True)}
         about = (
@@ -256,19 +256,41 @@ def _decisions(found: Evaluation) -> str:
             )[:SHOWN_EXAMPLES]
             for name, right in (("Wrong", False), ("Right", True))
         }
-    parts = [f"<p>{escape(about)}</p>"]
+    parts, digits = [f"<p>{escape(about)}</p>"], _digits(found)
+    worth = "believed quality of all samples" if found.believed else "quality"
     for name, chosen in groups.items():
-        rows = "".join(_example(one) for one in chosen)
+        rows = "".join(_example(one, digits, 2 if found.believed else 1) for one in chosen)
         parts.append(
             f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
             '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">score</th>'
-            '<th scope="col">went to</th><th scope="col">weak said (quality)</th>'
-            f'<th scope="col">strong said (quality)</th></tr></thead><tbody>{rows}</tbody></table></div>'
+            '<th scope="col">went to</th><th scope="col">'
+            f'weak said ({worth})</th><th scope="col">strong said ({worth})</th></tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>"
         )
     return "".join(parts)
 
 
-def _example(one: Example) -> str:
+def _by_distance(found: Evaluation) -> dict[str, list[Example]]:
+    """The examples furthest from the threshold on each of its sides, and of the others the nearest."""
+    nearest_first = sorted(found.examples, key=lambda one: abs(one.score - found.threshold))
+    above = [one for one in nearest_first if one.score >= found.threshold]
+    below = [one for one in nearest_first if one.score < found.threshold]
+    far = [side[::-1][: SHOWN_EXAMPLES // 2] for side in (above, below)]
+    shown = {id(one) for side in far for one in side}
+    groups = {
+        "Furthest above the threshold": far[0],
+        "Furthest below the threshold": far[1],
+        "Nearest to the threshold": [one for one in nearest_first if id(one) not in shown][:SHOWN_EXAMPLES],
+    }
+    return {name: chosen for name, chosen in groups.items() if chosen}
+
+
+def _digits(found: Evaluation) -> int:
+    """Digits that tell every score from the threshold, three at least."""
+    return max((len(apart(one.score, found.threshold)[1].partition(".")[2]) for one in found.examples), default=3)
+
+
+def _example(one: Example, digits: int, digits_of_quality: int) -> str:
     near = "".join(
         f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
         f"{n.training.target:.2f}, semantic entropy: weak {_nats(n.training.weak_entropy)}, strong "
@@ -280,10 +302,11 @@ def _example(one: Example) -> str:
     return (
         f"<tr><td>{escape(on_one_line(one.prompt, SHOWN))}"
         f'<details class="near"><summary>{about}</summary><ul>{near}</ul>'
-        f'</details></td><td class="n" data-name="score">{one.score:.4f}</td><td data-name="went to">{went}</td>'
-        f'<td data-name="weak said">{escape(on_one_line(one.weak_answer, SHOWN))} ({one.weak_quality:.1f})</td>'
+        f'</details></td><td class="n" data-name="score">{one.score:.{digits}f}</td><td data-name="went to">{went}</td>'
+        f'<td data-name="weak said">{escape(on_one_line(one.weak_answer, SHOWN))} '
+        f"({one.weak_quality:.{digits_of_quality}f})</td>"
         f'<td data-name="strong said">{escape(on_one_line(one.strong_answer, SHOWN))} '
-        f"({one.strong_quality:.1f})</td></tr>"
+        f"({one.strong_quality:.{digits_of_quality}f})</td></tr>"
     )
 
 

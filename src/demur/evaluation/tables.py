@@ -53,7 +53,8 @@ def terms(found: Evaluation) -> tuple[str, ...]:
     over = "believed quality" if found.believed else "the mean over all samples of a prompt"
     return (
         "APGR: share of the quality gap between the models that is recovered, averaged over all shares of calls to the "
-        "strong model; .500 for random routing. CPT50, CPT80: share of calls that recovers 50 %, 80 % of the gap.",
+        "strong model; .500 for random routing. CPT50, CPT80: share of calls that recovers 50 %, 80 % of the gap. "
+        "USD/1,000: what 1,000 calls cost at CPT80, not at the served threshold as in the headline.",
         f"Quality is {over}. The oracle knows each prompt's quality; a router with a gate looks at the answer itself "
         "and can do better.",
     )

@@ -146,20 +146,3 @@ def _between(levels: FloatArray, shares: FloatArray, at: int, asked: str, n: int
     inside = 0 < at < len(levels) - 1
     threshold = (levels[at] + levels[at - 1]) / 2 if inside else levels[at]
     return Calibration(float(threshold), float(shares[at]), n, asked, on)
-
-
-def payback(labelling_usd: float | None, weak_usd: float | None, strong_usd: float | None, strong_share: float) -> str:
-    """When labelling has paid for itself against sending every call to the strong model, as one sentence.
-
-    Costs in USD: of the labelling, and of one call to each model (None: unknown).
-    """
-    if labelling_usd is None or weak_usd is None or strong_usd is None:
-        return "payback: a price is unknown, so what routing saves cannot be counted"
-    saved = (1 - strong_share) * (strong_usd - weak_usd)
-    if saved <= 0:
-        return f"payback: never: a call costs ${weak_usd:.6f} on the weak and ${strong_usd:.6f} on the strong model"
-    calls = math.ceil(labelling_usd / saved)
-    return (
-        f"payback: labelling cost ${labelling_usd:.4f}; at a strong share of {strong_share:.0%} a call saves "
-        f"${saved:.6f} against always-strong, so it is earned back after {calls:,} calls"
-    )
