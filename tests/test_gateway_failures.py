@@ -103,7 +103,7 @@ async def test_a_hang_in_mid_stream_ends_and_does_not_look_complete(tmp_path: Pa
 
 
 async def test_an_answer_byte_by_byte_arrives_as_it_is(tmp_path: Path) -> None:
-    whole = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+    whole = b'{"choices":[{"message":{"content":"7"}}],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
     slowly = [piece for i in range(len(whole)) for piece in (whole[i : i + 1], 0.001)]
     async with gateway(tmp_path) as found, wire(found, OK, b"Content-Length: %d\r\n\r\n" % len(whole), *slowly):
         assert await post(found, body()) == (200, whole)

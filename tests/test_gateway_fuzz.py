@@ -118,7 +118,8 @@ async def strict(seen: Counter[str]) -> AsyncIterator[str]:
         seen["fine" if fine and "sk-client-secret" not in str(request.headers) else "wrong"] += 1
         if seen.total() % 20 == 0:
             return web.json_response({"error": {"message": f"Incorrect API key: {given}"}}, status=401)
-        return web.json_response({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+        choice = {"index": 0, "message": {"role": "assistant", "content": "7"}, "finish_reason": "stop"}
+        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 
     app = web.Application(client_max_size=2**30)
     app.router.add_post("/{path:.*}", answer)
