@@ -149,5 +149,7 @@ def test_an_arena_labels_a_run_and_its_preferences_go_to_routellm(tmp_path: Path
     assert json.loads(rows[0]["prompt"])[0] == labels.preferences[0].prompt
     assert rows[0][f"winner_{rows[0]['winner']}"] == 1
     assert shown[-1].endswith(f"{len(rows)} preferences")
+    with pytest.raises(InputError, match=r"battles\.json exists; give another name, or --force to replace a file"):
+        export_routellm(run=run, to=str(tmp_path / "battles.json"))
     with pytest.raises(InputError, match="two names; found one"):
         export_routellm(run=run, to=str(tmp_path / "x.json"), models=("one",))

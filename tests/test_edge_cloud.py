@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from demur.errors import InputError
 from demur.evaluation.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
 from demur.evaluation.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
 from demur.models.encoder import LetterEncoder
+from demur.paper.overhead.report import overhead
 from pairs import running_pair, write_questions
 
 
@@ -133,3 +135,11 @@ def test_a_run_is_simulated_at_every_share_with_its_own_lengths_prices_and_quali
     assert found.points[0].quality < found.points[-1].quality
     assert found.chosen is not None
     assert picture.stat().st_size > 1000
+
+
+def test_a_picture_replaces_no_file_unless_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    for draw in (partial(simulate, "no run"), partial(overhead, n=10)):
+        with pytest.raises(InputError, match=r"mine\.png exists; give another name, or --force to replace a file"):
+            draw(picture=str(tmp_path / "mine.png"))
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from conftest import needed
+from demur.cli.main import main
 from demur.errors import InputError, StoreError
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.keys import Admission, ClientKey, bearer, read_keys
-from demur.gateway.ledger.export import ledger
+from demur.gateway.ledger.export import bill_page, ledger
 from demur.gateway.ledger.ledger import Ledger, SqliteBackend
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord
@@ -169,6 +170,45 @@ def test_an_export_is_of_all_records_and_a_page_of_the_newest(tmp_path: Path) ->
     assert len(ledger(url, last=3, export=tmp_path / "three.jsonl").records) == 3
     with pytest.raises(InputError, match="last is 0; give the number of records, 1 or more"):
         ledger(url, last=0)
+
+
+def test_an_export_replaces_no_file_unless_it_is_told_to(tmp_path: Path) -> None:
+    url, mine = filled(tmp_path / "l.sqlite", "demur"), tmp_path / "prompts.jsonl"
+    mine.write_text("my own prompts")
+    with pytest.raises(InputError, match=r"prompts\.jsonl exists; give another name, or --force to replace a file"):
+        ledger(url, export=mine)
+    assert mine.read_text() == "my own prompts"
+    ledger(url, export=mine, force=True)
+    assert "my own prompts" not in mine.read_text()
+
+
+def test_an_export_says_how_many_records_hold_no_prompt(tmp_path: Path) -> None:
+    backend = SqliteBackend(str(tmp_path / "l.sqlite"))
+    backend.write([replace(RECORD, id="1", prompt=""), replace(RECORD, id="2", prompt="")])
+    said = ledger(str(tmp_path / "l.sqlite"), export=tmp_path / "none.jsonl").lines[0]
+    assert "none of them holds its prompt (`demur serve --record prompts` keeps those of later requests)" in said
+    assert not bill_page(str(tmp_path / "l.sqlite"), "day").recorded
+    backend.write([replace(RECORD, id="3", prompt="Why?")])
+    backend.close()
+    assert "2 of them hold no prompt" in ledger(str(tmp_path / "l.sqlite"), export=tmp_path / "some.jsonl").lines[0]
+    assert bill_page(str(tmp_path / "l.sqlite"), "day").recorded
+
+
+def test_the_bill_advises_an_export_that_can_be_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not into prompts.jsonl, which is the name of everybody's own prompts; and first of all to record prompts."""
+    url = filled(tmp_path / "l.sqlite", "demur")
+    replayed = f"demur ledger {url} --export ledger.jsonl, then demur replay ledger.jsonl"
+    monkeypatch.setattr("sys.argv", ["demur", "ledger", url, "--by", "day"])
+    for prompt, said in (("", f"next: demur serve --record prompts; later {replayed}"), ("Why?", f"next: {replayed}")):
+        backend = SqliteBackend(url)
+        backend.write([replace(RECORD, id=f"of {prompt}", prompt=prompt)])
+        backend.close()
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+        assert said in capsys.readouterr().err.splitlines()
 
 
 def test_what_clients_write_neither_moves_a_terminal_nor_runs_in_a_spreadsheet(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_file_is_replaced_only_by_force(tmp_path: Path) -> None:
     path.write_text("mine")
     done = CliRunner().invoke(app, [*FLAGS, "--to", str(path)])
     assert isinstance(done.exception, InputError)
-    assert str(done.exception) == f"{path} exists; give another name with --to, or --force to replace a file"
+    assert str(done.exception) == f"{path} exists; give another name, or --force to replace a file"
     with pytest.raises(InputError, match="exists"):  # from Python, too
         new_run_file(path, weak=WEAK, strong=STRONG, prompts="p.jsonl")
     assert path.read_text() == "mine"

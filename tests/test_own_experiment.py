@@ -135,6 +135,8 @@ def test_the_tables_are_of_the_runs_own_pair_and_ask_nobody(made: Path, pair: Pa
 def test_exported_outcomes_are_read_as_a_folder_and_under_other_names(made: Path, tmp_path: Path) -> None:
     shown = export_outcomes(run=str(made / "run"), to=str(tmp_path / "out")).lines
     assert shown[-1].endswith("mixed (60 prompts), talks (4 prompts), and 60 training prompts")
+    with pytest.raises(InputError, match="out holds files; give an empty folder with --to, or --force"):
+        export_outcomes(run=str(made / "run"), to=str(tmp_path / "out"))
     assert data_of(tmp_path / "out").sets == ("mixed", "talks")
     found = reproduce(tmp_path / "out", only=("table-2", "demur-served"), out=tmp_path / "page", encoder="letters")
     assert len(found.parts) == 1

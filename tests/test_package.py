@@ -77,6 +77,21 @@ def test_stages_import_only_what_comes_before_them(module: str) -> None:
     assert not against, f"{module} imports {', '.join(sorted(against))}"
 
 
+ROOT = {
+    *(".containerignore", ".dockerignore", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile"),
+    *("README.md", "mkdocs.yml", "pyproject.toml"),
+}
+
+
+def test_the_root_holds_these_files_alone() -> None:
+    """A profile or a trial that was committed by oversight stands out here."""
+    root = SOURCE.parents[1]
+    listed = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git repository")
+    assert {path for path in listed.stdout.split() if "/" not in path} == ROOT
+
+
 def test_no_circles() -> None:
     """No module imports, even by way of others, one that imports it."""
     done: set[str] = set()

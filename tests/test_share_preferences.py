@@ -53,6 +53,16 @@ def test_a_parquet_file_is_read_again_and_has_a_card(run: str, tmp_path: Path) -
     assert "grants none" in shown[1]
 
 
+@pytest.mark.parametrize("theirs", ["set.jsonl", "set.md"])
+def test_no_file_is_replaced_unless_it_is_told_to(run: str, tmp_path: Path, theirs: str) -> None:
+    (tmp_path / theirs).write_text("mine")
+    with pytest.raises(InputError, match=rf"{theirs} exists; give another name, or --force"):
+        export_preferences(run=run, to=str(tmp_path / "set.jsonl"))
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(theirs, "mine")]
+    export_preferences(run=run, to=str(tmp_path / "set.jsonl"), force=True)
+    assert (tmp_path / theirs).read_text() != "mine"
+
+
 def test_another_name_is_refused(run: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"name a \.parquet or \.jsonl file, or hub:ORG/NAME"):
         export_preferences(run=run, to=str(tmp_path / "set.csv"))

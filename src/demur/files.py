@@ -52,6 +52,12 @@ def locked(path: Path) -> Iterator[None]:
         os.close(held)
 
 
+def refuse_existing(path: Path, *, force: bool = False) -> None:
+    """Raise InputError where something is at ``path`` already; with ``force`` a file may be replaced."""
+    if path.exists() and not (force and path.is_file()):
+        raise InputError(f"{path} exists; give another name, or --force to replace a file")
+
+
 def refuse_device(path: Path) -> None:
     """Raise InputError for a pipe, a socket or a device, which would be read for ever."""
     if path.exists() and not path.is_file() and not path.is_dir():

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AllowEndpoint, AsJson
+from demur.cli.inspect import AllowEndpoint, AsJson, Force
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write what a run made for others to read.")
@@ -23,13 +23,14 @@ def outcomes(
     run: RunFolder = "run",
     to: Annotated[str, typer.Option(help="Folder to write.  [default: paper in the run]")] = "",
     allow_endpoint: AllowEndpoint = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder of --to that holds files.")] = False,
     json: AsJson = False,
 ) -> None:
     """Write a run's graded test sets and samples in numbers, as `demur reproduce --from` reads them."""
     from demur.evaluation.experiment.export_outcomes import export_outcomes
 
     with printing.progress_bar() as progress:
-        found = export_outcomes(run=run, to=to, allow_endpoints=allow_endpoint or (), progress=progress)
+        found = export_outcomes(run=run, to=to, force=force, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
@@ -43,12 +44,14 @@ def routellm(
     models: Annotated[
         str, typer.Option(help="WEAK,STRONG: names to write, such as two that RouteLLM's own list has.")
     ] = "",
+    force: Force = False,
     json: AsJson = False,
 ) -> None:
     """Write a run's preferences as battles that RouteLLM's own code loads."""
     from demur.evaluation.experiment.export_preferences import export_routellm
 
-    found = export_routellm(run=run, to=to, models=tuple(name.strip() for name in models.split(",") if name.strip()))
+    named = tuple(name.strip() for name in models.split(",") if name.strip())
+    found = export_routellm(run=run, to=to, models=named, force=force)
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 
@@ -56,10 +59,11 @@ def routellm(
 def preferences(
     to: Annotated[str, typer.Option(help="FILE.parquet, FILE.jsonl or hub:ORG/NAME.")],
     run: RunFolder = "run",
+    force: Force = False,
     json: AsJson = False,
 ) -> None:
     """Write a run's preferences as a data set with its card, or push it to the hub with your own log-in."""
     from demur.evaluation.experiment.export_preferences import export_preferences
 
-    found = export_preferences(run=run, to=to)
+    found = export_preferences(run=run, to=to, force=force)
     return printing.as_json(found) if json else printing.lines(found.lines)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import Anyway, AsJson
+from demur.cli.inspect import Anyway, AsJson, Force
 from demur.cli.options import with_options
 from demur.config import A_MODEL
 from demur.errors import InputError
@@ -109,6 +109,7 @@ def ledger(
         str | None, typer.Option(help="Add up what was paid and saved by key, conversation, model or day instead.")
     ] = None,
     since: Annotated[str | None, typer.Option(help="With --by: from a day (2026-11-28, UTC) on, or 24h, 7d.")] = None,
+    force: Force = False,
     json: AsJson = False,
 ) -> None:
     """Print or export the gateway's decisions and what they cost and saved."""
@@ -119,10 +120,11 @@ def ledger(
         if json:
             return printing.as_json(page)
         printing.lines(page.lines)
-        return printing.next_step("demur ledger --export prompts.jsonl, then demur replay prompts.jsonl")
+        replayed = f"demur ledger {url} --export ledger.jsonl, then demur replay ledger.jsonl"
+        return printing.next_step(replayed if page.recorded else f"demur serve --record prompts; later {replayed}")
     if since is not None:
         raise InputError("--since belongs to --by; give --by key, conversation, model or day")
-    found = ledger(url, last=last, export=export)
+    found = ledger(url, last=last, export=export, force=force)
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)

@@ -18,6 +18,7 @@ AllowEndpoint = Annotated[
     typer.Option(help=ALLOW_HELP),
 ]
 
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help=ANYWAY)]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AllowEndpoint, AsJson
+from demur.cli.inspect import AllowEndpoint, AsJson, Force
 from demur.config import A_MODEL
 from demur.errors import InputError
 
@@ -79,6 +79,7 @@ def overhead(
     run: Annotated[str, typer.Option(help="Folder of a run with graded test prompts: APGR and USD too.")] = "",
     source: Annotated[str, typer.Option("--from", help="Folder of stored outcomes, as of reproduce: APGR too.")] = "",
     picture: Annotated[str, typer.Option(help="PNG or SVG file: quality, or fit, against a decision's time.")] = "",
+    force: Force = False,
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
@@ -97,6 +98,7 @@ def overhead(
             run=run,
             source=source,
             picture=picture,
+            force=force,
             allow_endpoints=allow_endpoint or (),
             progress=progress,
         )
@@ -134,6 +136,7 @@ def simulate(
         ),
     ] = None,
     picture: Annotated[str, typer.Option(help="PNG or SVG file: quality and USD against p95.")] = "",
+    force: Force = False,
     json: AsJson = False,
 ) -> None:
     """Simulate a run's router on a device beside a cloud: latency, queue, energy, USD and quality at each share."""
@@ -151,6 +154,7 @@ def simulate(
         longest_wait=math.inf if longest_wait is None else longest_wait,
         longest_queue=math.inf if longest_queue is None else longest_queue,
         picture=picture,
+        force=force,
     )
     return printing.as_json(found) if json else printing.lines(found.lines)
 

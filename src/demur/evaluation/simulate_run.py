@@ -23,6 +23,7 @@ from demur.evaluation.edge_cloud import (
 )
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.results import first_quality
+from demur.files import refuse_existing
 from demur.gate.router import Router
 from demur.gate.staged import Use
 from demur.limits import from_mapping
@@ -106,6 +107,7 @@ def simulate(
     longest_wait: float = math.inf,
     longest_queue: float = math.inf,
     picture: str = "",
+    force: bool = False,
     encoder: Encoder | None = None,
 ) -> Simulation:
     """Simulate a run's served router on a device beside a cloud, with quality and USD of the run's own samples.
@@ -113,8 +115,11 @@ def simulate(
     ``arrivals``: ``poisson:RATE/s`` or a file of seconds. ``edge`` and ``cloud``: fields of `Edge` and `Cloud` as
     NAME=NUMBER, separated by commas. ``longest_wait``: seconds, beyond which a request goes to the cloud;
     ``longest_queue``: requests at the device, likewise (the gateway's `weak_at_most`). ``picture``: a file to draw the
-    front to. ``encoder`` where the router was trained on one of your own. Raises InputError.
+    front to; ``force`` replaces one that exists. ``encoder`` where the router was trained on one of your own. Raises
+    InputError.
     """
+    if picture:
+        refuse_existing(Path(picture), force=force)
     with open_run(load_run(run), Own(encoder=encoder)) as opened:
         found = simulate_run(
             opened,

@@ -52,13 +52,21 @@ class Exported:
 
 
 def export_outcomes(
-    *, run: str = "run", to: str = "", allow_endpoints: Sequence[str] = (), progress: Progress = no_progress
+    *,
+    run: str = "run",
+    to: str = "",
+    force: bool = False,
+    allow_endpoints: Sequence[str] = (),
+    progress: Progress = no_progress,
 ) -> Exported:
     """Write a run's outcomes into the folder ``to`` (its own ``paper`` without one); nothing is asked of the models.
 
-    ``allow_endpoints``: as `demur.pipeline.evaluate` takes them. Raises InputError where answers are missing.
+    ``allow_endpoints``: as `demur.pipeline.evaluate` takes them. Raises InputError where answers are missing, and
+    where ``to`` holds files, unless ``force``.
     """
     config = load_run(run)
+    if to and not force and any(Path(to).glob("*")):
+        raise InputError(f"{to} holds files; give an empty folder with --to, or --force to write into it")
     with open_run(config, allow_endpoints=allow_endpoints, progress=progress) as opened:
         return write_outcomes(opened, measure_sets(opened, ask=False), Path(to) if to else config.outcomes)
 

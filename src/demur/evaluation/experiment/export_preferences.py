@@ -8,7 +8,7 @@ from pathlib import Path
 
 from demur.config import RunConfig, load_run
 from demur.errors import InputError, require
-from demur.files import write_whole
+from demur.files import refuse_existing, write_whole
 from demur.labels.preference_files import (
     HUB,
     PAPER_COLUMNS,
@@ -40,12 +40,12 @@ class Written:
         return (*self.notes, f"wrote {self.to}: {self.rows:,} preferences")
 
 
-def export_preferences(*, run: str = "run", to: str) -> Written:
+def export_preferences(*, run: str = "run", to: str, force: bool = False) -> Written:
     """Write a run's preferences as a data set: a .parquet or .jsonl file with its card beside it, or ``hub:ORG/NAME``.
 
     The card says how the labels were made, of which models and how many rows, with which settings, and what to think of
-    before sharing. To the hub goes `datasets`' own push, with the user's own log-in. Raises InputError,
-    MissingExtraError.
+    before sharing. To the hub goes `datasets`' own push, with the user's own log-in. Raises InputError, also
+    where one of the files exists, unless ``force``; MissingExtraError.
     """
     config = load_run(run)
     rows = read_preferences(config.preferences)
@@ -55,9 +55,11 @@ def export_preferences(*, run: str = "run", to: str) -> Written:
     path = Path(to)
     if path.suffix not in (".parquet", ".jsonl"):
         raise InputError(f"{to}: name a .parquet or .jsonl file, or hub:ORG/NAME")
+    beside = path.with_suffix(".md")
+    for file in (path, beside):
+        refuse_existing(file, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_preferences(path, rows)
-    beside = path.with_suffix(".md")
     write_whole(beside, card)
     return Written(to, len(rows), (f"its card: {beside}", LICENCE))
 
@@ -112,11 +114,15 @@ def _push(name: str, rows: Sequence[Preference], card: str) -> Written:
     return Written(f"{HUB}{name}", len(rows), (LICENCE,))
 
 
-def export_routellm(*, run: str = "run", to: str = "battles.json", models: Sequence[str] = ()) -> Written:
+def export_routellm(
+    *, run: str = "run", to: str = "battles.json", models: Sequence[str] = (), force: bool = False
+) -> Written:
     """Write a run's preferences as battles that RouteLLM's own code loads (`preprocess_battles`).
 
-    ``models``: names of weak and strong to write in place of the run's. Raises InputError.
+    ``models``: names of weak and strong to write in place of the run's. Raises InputError, also where the file
+    exists, unless ``force``.
     """
+    refuse_existing(Path(to), force=force)
     if models and len(models) != 2:
         raise InputError(f"models are the weak and the strong one, two names; found {', '.join(models)}")
     rows = read_preferences(load_run(run).preferences)

@@ -11,10 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 from demur.errors import InputError, require
+from demur.files import refuse_existing
 from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
-from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
 
+RECORDED = "`demur serve --record prompts` keeps those of later requests"
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
 
@@ -30,18 +32,29 @@ class LedgerPage:
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
         if self.exported:
-            return (f"wrote {len(self.records):,} records to {self.exported}",)
+            return (f"wrote {len(self.records):,} records to {self.exported}{self._without_prompts}",)
         return (*map(_line, self.records), _summary(self.records))
 
+    @property
+    def _without_prompts(self) -> str:
+        """How many records hold no prompt, where there are any."""
+        empty = sum(not record.prompt for record in self.records)
+        of = "none of them holds its prompt" if empty == len(self.records) else f"{empty:,} of them hold no prompt"
+        return f"; {of} ({RECORDED})" if empty else ""
 
-def ledger(url: str = "run/ledger.sqlite", *, last: int | None = None, export: Path | None = None) -> LedgerPage:
+
+def ledger(
+    url: str = "run/ledger.sqlite", *, last: int | None = None, export: Path | None = None, force: bool = False
+) -> LedgerPage:
     """The newest records of a ledger, 20 unless ``last`` says how many; ``export`` writes them, all of them unless
-    ``last`` is given, to .csv, .jsonl or .parquet. Raises InputError, StoreError.
+    ``last`` is given, to .csv, .jsonl or .parquet. Raises InputError, also where the file exists, unless ``force``;
+    StoreError.
     """
     if last is not None and not 0 < last <= LARGEST_INTEGER:
         raise InputError(f"last is {last}; give the number of records, 1 or more")
     if export is None:
         return LedgerPage(tuple(read_ledger(url, last=SHOWN if last is None else last)))
+    refuse_existing(export, force=force)
     records = tuple(read_ledger(url, last=last))
     rows = [asdict(record) for record in records]
     if export.suffix == ".parquet":
@@ -99,6 +112,7 @@ class BillPage:
     bills: tuple[Bill, ...]
     whole: Bill
     by: str
+    recorded: bool = False  # at least one of the ledger's records holds its prompt
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -111,7 +125,8 @@ class BillPage:
 def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
     """What a ledger's requests cost and saved, ``since`` a day or a time ago; raises InputError, StoreError."""
     start = 0.0 if since is None else parse_since(since, now=time.time())
-    return BillPage(tuple(bills(url, by=by, since=start)), bills(url, since=start)[0], by)
+    recorded = bool(query_ledger(url, "select 1 from decisions where prompt <> '' limit 1"))
+    return BillPage(tuple(bills(url, by=by, since=start)), bills(url, since=start)[0], by, recorded)
 
 
 def _bill_line(bill: Bill, width: int) -> str:

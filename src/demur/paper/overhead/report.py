@@ -13,6 +13,7 @@ from typing import Any
 
 from demur.errors import DemurError, InputError
 from demur.evaluation import figures as curves
+from demur.files import refuse_existing
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
 from demur.paper.figures import overhead_figure
@@ -150,18 +151,20 @@ def overhead(
     run: str = "",
     source: str = "",
     picture: str = "",
+    force: bool = False,
     allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Overheads:
     """Measure every architecture on planted prompts, at the SIZES below ``n`` and at ``n``.
 
     ``seconds``: most that one fit may take. ``run`` or ``source``: a run's folder, or a folder of stored outcomes, on
-    which APGR is measured too. ``picture``: file to draw (PNG or SVG). ``allow_endpoints``: as
-    `demur.pipeline.evaluate` takes them. Raises InputError for values out of range, MissingExtraError for a picture
-    without matplotlib.
+    which APGR is measured too. ``picture``: file to draw (PNG or SVG); ``force`` replaces one that
+    exists. ``allow_endpoints``: as `demur.pipeline.evaluate` takes them. Raises InputError for values out of range,
+    MissingExtraError for a picture without matplotlib.
     """
     _check(n, dimension, seconds, run, source)
     if picture:
+        refuse_existing(Path(picture), force=force)
         curves.check_matplotlib()
     start = time.perf_counter()
     quality = _quality(run, source, encoders, progress, allow_endpoints)
