@@ -139,7 +139,7 @@ def test_a_run_is_simulated_at_every_share_with_its_own_lengths_prices_and_quali
 
 def test_a_picture_replaces_no_file_unless_it_is_told_to(tmp_path: Path) -> None:
     (tmp_path / "mine.png").write_bytes(b"mine")
-    for draw in (partial(simulate, "no run"), partial(overhead, n=10)):
+    for draw in (partial(simulate, "no run"), partial(overhead, n=20)):
         with pytest.raises(InputError, match=r"mine\.png exists; give another name, or --force to replace a file"):
             draw(picture=str(tmp_path / "mine.png"))
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
