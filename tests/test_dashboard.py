@@ -16,6 +16,8 @@ from demur.gate.gate import Gate, GateStep, GateVerdict
 from gateways import EASY, HARD, gateway
 
 pytestmark = pytest.mark.slow
+CELLS = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"
+BORDERS = "all => all.filter(one => one.style.borderStyle).map(one => getComputedStyle(one).borderTopStyle)"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -51,7 +53,12 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         await page.check("input[value=week]")
         await expect(page.locator("#told")).to_contain_text("an hour")
         assert await page.inner_text("#requests") == "61"  # the same requests, whichever period holds them
-        assert "gate" in await page.inner_text("#latency")
+        met = {row[0]: row[1] for row in await page.locator("#latency tr").evaluate_all(CELLS)}
+        assert met["total"] == "61"
+        assert 0 < int(met["gate"]) < 61  # of the answers that were checked alone
+        spent, saved = await page.locator("#chart_money .u-marker").evaluate_all(BORDERS)
+        assert (spent, saved) == ("dashed", "solid")  # as the lines are drawn
+        assert "In fact the strong model answered" in await page.inner_text("#whatif")
         assert "weak answer" in await page.inner_text("#recent")
         before = await page.inner_text("#whatif")
         await page.locator("#threshold").focus()

@@ -42,7 +42,9 @@ def test_only_requests_that_met_a_stage_count_for_it() -> None:
     for _ in range(10):
         hour.add(replace(PLAIN, score=None, queue_seconds=0.0, total_seconds=2.0))
     hour.add(replace(PLAIN, queue_seconds=0.5))
-    found = dashboard_figures(hour.total())["latency_ms"]
+    shown = dashboard_figures(hour.total())
+    found = shown["latency_ms"]
+    assert (shown["measured"]["gate"], shown["measured"]["queue"], shown["measured"]["total"]) == (0, 1, 11)
     assert found["gate"] is None
     assert found["queue"] == pytest.approx([500, 500, 500], rel=0.07)
     assert found["total"][0] == pytest.approx(2000, rel=0.07)

@@ -71,6 +71,13 @@ def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> N
     assert shown.count("[x]") == 5
     assert "small and large on prompts.jsonl" in shown
     assert "60 preferences" in shown
+    line = "run: the router or its threshold is newer than report.html; make that again with `demur report`"
+    set_again = said("calibrate", "prompts.jsonl", "--strong-share", "0.6", "--anyway")
+    assert line in set_again
+    assert set_again.endswith("next: demur report\n")
+    assert "[ ] report     report.html is of an earlier router or threshold" in said()
+    assert "newer" not in said("report") + (Path("run") / "report.html").read_text()
+    assert "[x] report     report.html" in said()
 
 
 def test_a_stage_that_is_older_than_what_it_was_made_from_is_next(pair: Pair) -> None:

@@ -234,7 +234,7 @@ def evaluate(
     if json:
         return printing.as_json(evaluation)
     printing.evaluation(evaluation, verbose=verbose)
-    printing.outdated_stages_of(Path(run))
+    printing.outdated_of(Path(run))
     return printing.next_in(run)
 
 
@@ -267,7 +267,7 @@ def calibrate(
     typer.echo(found.headline.sentence)
     if dry_run:
         return printing.next_step("the same command without --dry-run")
-    printing.outdated_stages_of(Path(router).parent)
+    printing.outdated_of(Path(router).parent)
     return printing.next_in(Path(router).parent)
 
 

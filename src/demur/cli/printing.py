@@ -31,7 +31,7 @@ from demur.evaluation.headline import training_headline
 from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import outdated_stages
+from demur.runs.lineage import outdated_report, outdated_stages
 from demur.runs.steps import next_command
 
 if TYPE_CHECKING:
@@ -261,6 +261,13 @@ def outdated_stages_of(folder: Path) -> None:
     """Stages of a run that are older than what they were made from."""
     for line in outdated_stages(folder):
         err.print(line, markup=False)
+
+
+def outdated_of(folder: Path) -> None:
+    """The same, and a report of an earlier router or threshold."""
+    outdated_stages_of(folder)
+    if line := outdated_report(folder):
+        err.print(line, markup=False, soft_wrap=True)
 
 
 def labels(made: Labels) -> None:

@@ -23,8 +23,9 @@ from demur.files import write_whole
 from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.records import on_one_line
 from demur.routing.decision import apart
+from demur.runs.lineage import REPORT, keep_report
 
-PAGE, PICTURES = "report.html", ("curve.png", "curve.svg")
+PICTURES = "curve.png", "curve.svg"
 SHOWN_EXAMPLES = 12  # of each kind: right and wrong, or far from and near to the threshold
 SHOWN = 160  # characters of a text in an example
 WIDE, NARROW = (10.0, 5.2), (4.4, 4.6)  # inches of the curve on a page that is wide, or narrow
@@ -37,8 +38,9 @@ def write_report(found: Evaluation, folder: Path) -> Path:
     curve = figures.curve_figure(found)
     for name in PICTURES:
         figures.save(curve, folder / name)
-    path = folder / PAGE
+    path = folder / REPORT
     write_whole(path, page(found))
+    keep_report(folder, found.threshold)
     return path
 
 

@@ -1,6 +1,6 @@
 """Content hashes of what each stage of a run made, and from what; used to report stages that are out of date.
 
-    samples -> labels -> routers -> calibration
+    samples -> labels -> routers -> calibration -> report
 
 Each stage leaves the hash of what it made and of what it was made from.
 """
@@ -16,7 +16,8 @@ from typing import Any, Literal
 from demur.files import write_whole
 
 MADE = "made.json"
-Stage = Literal["samples", "labels", "routers"]
+Stage = Literal["samples", "labels", "routers", "report"]
+REPORT = "report.html"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -46,6 +47,24 @@ def outdated_stages(folder: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def keep_report(folder: Path, threshold: float) -> None:
+    """Keep the hash of a run's report and what it is of: the routers that are there, at a threshold."""
+    keep_made(folder, "report", hash_of_file(folder / REPORT), _report_source(folder, threshold))
+
+
+def outdated_report(folder: Path) -> str:
+    """A line where a run's report is of other routers, or another threshold, than are there now; else empty.
+
+    Apart from `outdated_stages`, which a report itself shows.
+    """
+    made, calibration = _made(folder), _json(folder / "router" / "router.json").get("calibration")
+    if "report" not in made or not calibration or not (folder / REPORT).is_file():
+        return ""
+    if made["report"]["source"] == _report_source(folder, calibration["threshold"]):
+        return ""
+    return f"{folder}: the router or its threshold is newer than {REPORT}; make that again with `demur report`"
+
+
 def stages_made(folder: Path) -> frozenset[str]:
     """The stages that a run's folder has completed."""
     return frozenset(_made(folder))
@@ -54,6 +73,10 @@ def stages_made(folder: Path) -> frozenset[str]:
 def hash_of_file(path: Path) -> str:
     """Content hash of a file of the run; "" where there is none."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:32] if path.is_file() else ""
+
+
+def _report_source(folder: Path, threshold: float) -> str:
+    return f"{_made(folder).get('routers', {}).get('content', '')} at {float(threshold)!r}"
 
 
 def _made(folder: Path) -> dict[str, dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError
 from demur.models.allowed import serving_options
-from demur.runs.lineage import outdated_stages, stages_made
+from demur.runs.lineage import REPORT, outdated_report, outdated_stages, stages_made
 
 USUAL = "run"  # the folder that commands take without --run
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
@@ -39,7 +39,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     labels = _lines(folder / "preferences.jsonl")
     threshold = (record.get("calibration") or {}).get("threshold")
     anyway = _anyway(record)
-    measured = [name for name in ("report.html", "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
+    measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
+    outdated = bool(outdated_report(folder))
     sample = (pair if "samples" in made else f"{pair}, not finished") if config else ""
     return (
         Step("sample", "ask both models several times per prompt", sample, SAMPLE + option),
@@ -49,7 +50,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
              f"demur calibrate {prompts} --strong-share 0.3{at}{anyway}"),
-        Step("report", "see what it saves", ", ".join(measured), f"demur report{option}"),
+        Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
+             "" if outdated else ", ".join(measured), f"demur report{option}"),
         Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
              ("demur serve" if not at else f"demur serve {router}") + (_serving(config) if config else "") + anyway),
     )  # fmt: skip

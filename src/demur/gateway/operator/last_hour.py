@@ -111,6 +111,7 @@ def dashboard_figures(total: FloatArray) -> dict[str, Any]:
         "errors": _share(total[ERRORS], bill.requests),
         "fallbacks": _share(total[FALLBACKS], bill.requests),
         "latency_ms": {stage: percentiles(_stage(total, stage)) for stage in STAGES},
+        "measured": {stage: int(_stage(total, stage).sum()) for stage in STAGES},  # requests that met a stage
         "priced": bool(total[UNPRICED] == 0),
         # [score, requests, of them answered weak, their USD, USD of always-strong]
         "scores": [[i / SCORES, *map(float, bins[i])] for i in np.flatnonzero(bins[:, COUNT]).tolist()],

@@ -35,12 +35,13 @@ const CHARTS = {
 };
 const drawn = {};
 
+const legend = { markers: { dash: (u, i) => u.series[i].dash?.length ? "dashed" : "solid" } };  // as the line is drawn
 function options(chart, width) {
   const axis = { stroke: colour("faint"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
   const times = (u, ticks) => ticks.map(at => clock(at, series.period === "week" ? DAY : TIME));
   const lines = chart.lines().map(([name, ink, dash]) => ({ label: name, stroke: colour(ink), dash, width: 2, spanGaps: false, points: { show: true, size: 5, filter: (u, i) => isolated(u.data[i]) },
     paths: chart.steps ? uPlot.paths.stepped({ align: 1 }) : undefined, value: (u, x, line, at) => at === null ? "" : chart.write(x ?? null) }));
-  return { width, height: 190, series: [{ label: "", value: (u, at) => at === null ? "" : "from " + label(at) }, ...lines], scales: { y: { range: (u, low, high) => ends(chart, low, high) } },
+  return { width, height: 190, legend, series: [{ label: "", value: (u, at) => at === null ? "" : "from " + label(at) }, ...lines], scales: { y: { range: (u, low, high) => ends(chart, low, high) } },
     axes: [{ ...axis, values: times, space: 60, size: 32 }, { ...axis, size: 64, values: (u, ticks) => ticks.map(x => (chart.tick || chart.write)(x)) }], cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0] };
 }
 // A value between two gaps is no line: it is drawn as a point.
@@ -75,7 +76,7 @@ function showCurve(points) {
   const promoted = points.filter(p => p[4]).length, last = points[points.length - 1];
   place.setAttribute("aria-label", "Learning curve: " + points.length + " versions were tried, " + promoted + " promoted; the last, of " + last[0] + " prompts: " + last[1].toFixed(4) + ", from " + last[2].toFixed(4) + " to " + last[3].toFixed(4));
   if (curve) curve.destroy();
-  curve = new uPlot({ width: place.clientWidth, height: 220, scales: { x: { time: false } }, legend: { live: false }, cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0],
+  curve = new uPlot({ width: place.clientWidth, height: 220, scales: { x: { time: false } }, legend: { ...legend, live: false }, cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0],
     series: [{ label: "prompts" }, line("gain", "weak", 2), line("lower end", "none", 1, [3, 3]), line("upper end", "none", 1, [3, 3]), { ...line("promoted", "strong", 0), points: { show: true, size: 11, fill: colour("strong") } }],
     axes: [{ ...axis, size: 32 }, { ...axis, size: 64 }] }, [...[0, 1, 2, 3].map(i => points.map(p => p[i])), points.map(p => p[4] ? p[1] : null)], place);
 }
@@ -155,8 +156,8 @@ function draw() {
   const mean = sum(stats.scores, 3) / (sum(stats.scores, 2) || 1);
   const cost = sum(strong, 4) + sum(weak, 3) + (sum(weak, 1) - sum(weak, 2)) * mean;
   $("whatif").textContent = "By their scores alone, " + percent(sum(strong, 1) / stats.routed) + " of the " + count(stats.routed) +
-    " requests that this service has routed in the last hour would have gone to the strong model at " + at.toFixed(3) + (stats.priced ? ", for about " + money(cost) : "; a price is unknown") + ". It answered " + percent(stats.strong_share) +
-    " of them: conversations that stay with their model, failures and what a model cannot do count as well.";
+    " requests that this service has routed in the last hour would have gone to the strong model at " + at.toFixed(3) + (stats.priced ? ", for about " + money(cost) : "; a price is unknown") + ". In fact the strong model answered " + percent(stats.strong_share) +
+    " of these requests: conversations that stay with their model, failures and what a model cannot do count as well.";
 }
 
 // -- what is asked of the gateway --------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ async function refresh(changed) {
   slider.min = low; slider.max = high;
   if (!touched) slider.value = stats.threshold;
   const latency = $("latency"); latency.replaceChildren();
-  for (const [stage, values] of Object.entries(stats.latency_ms)) { const row = latency.insertRow(); cell(row, stage.replace("_", " ")); (values || ["–", "–", "–"]).forEach(v => cell(row, values ? v.toFixed(2) : v, "n")); }
+  for (const [stage, values] of Object.entries(stats.latency_ms)) { const row = latency.insertRow(); cell(row, stage.replace("_", " ")); cell(row, count(stats.measured[stage]), "n"); (values || ["–", "–", "–"]).forEach(v => cell(row, values ? v.toFixed(2) : v, "n")); }
   $("target").textContent = stats.target ? stats.target[0].toUpperCase() + stats.target.slice(1) + "." : "";
   $("learning").textContent = stats.learning ? "Learning: " + stats.learning + "." : "";
   showCurve(stats.curve || []);
