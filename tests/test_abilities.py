@@ -23,7 +23,9 @@ REFUSED = {"error": {"message": "not supported"}}
 
 
 @asynccontextmanager
-async def endpoint(*, can: bool, spoken: tuple[str, ...], window: dict[str, Any]) -> AsyncIterator[str]:
+async def endpoint(
+    *, can: bool, spoken: tuple[str, ...], window: dict[str, Any], drops: bool = False
+) -> AsyncIterator[str]:
     """An endpoint that can do everything or only answer short texts; yields its base URL."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -31,6 +33,8 @@ async def endpoint(*, can: bool, spoken: tuple[str, ...], window: dict[str, Any]
         if path not in spoken:
             return web.json_response({"error": "Unexpected endpoint"}, status=404 if can else 200)  # as LM Studio does
         body = await request.json()
+        if body == {} and drops and request.transport is not None:
+            request.transport.abort()
         if body == {}:
             return web.json_response({"error": {"message": "model is missing"}}, status=400)
         needs = "tools" in body or "response_format" in body or "image_url" in json.dumps(body)
@@ -73,6 +77,14 @@ async def test_doctor_finds_what_an_endpoint_cannot_do() -> None:
     assert report.abilities.settings == {"speaks": ["chat"], "images": False, "tools": False, "json_schema": False}
     assert "  images      no: the gateway asks the other model" in report.lines
     assert "  context     unknown: refusals will show it" in report.lines
+
+
+async def test_an_endpoint_that_drops_an_empty_request_still_speaks_chat() -> None:
+    """It has answered a chat before; pictures and tools are accepted, which is all that an answer shows."""
+    async with endpoint(can=True, spoken=("/chat/completions",), window={}, drops=True) as url:
+        lines = (await asyncio.to_thread(doctor, f"m@{url}")).lines
+    assert "  speaks      chat" in lines
+    assert {"  images      accepted", "  tools       accepted", "  json_schema yes"} <= set(lines)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,16 @@ def choices(pair: Pair) -> int:
 
 def test_prompts_that_two_samples_settle_get_no_more(tmp_path: Path, pair: Pair) -> None:
     questions = write_questions(tmp_path / "p.jsonl", COLOURS + SUMS, gold=False)
-    spent = demur.sample(questions, **pair.names, run=str(tmp_path / "run"), n="2..5")
+    bars: dict[str, tuple[int, int]] = {}
+    spent = demur.sample(
+        questions,
+        **pair.names,
+        run=str(tmp_path / "run"),
+        n="2..5",
+        progress=lambda stage, done, total: bars.update({stage: (done, total)}),
+    )
+    each = 2 * COLOURS + 5 * SUMS
+    assert (bars["sampling small"], bars["sampling large"]) == ((each, each), (each, each))  # as the sum says
     found = counts(tmp_path / "run" / "store.sqlite")
     assert found == {(model, n): 6 for model in ("small", "large") for n in (2, 5)}
     assert spent.samples == choices(pair) == 2 * (2 * COLOURS + 5 * SUMS)

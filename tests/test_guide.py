@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from typer.testing import CliRunner
 from demur import quickstart
 from demur.cli.examples import EXAMPLES
 from demur.cli.groups import GROUPS, leaves
+from demur.cli.inspect import router_of
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError
+from demur.evaluation.graded_file import read_graded
 from demur.models.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
@@ -78,6 +81,33 @@ def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> N
     assert "[ ] report     report.html is of an earlier router or threshold" in said()
     assert "newer" not in said("report") + (Path("run") / "report.html").read_text()
     assert "[x] report     report.html" in said()
+
+
+def test_training_advises_the_share_it_has_shown_and_calibrate_takes_the_run_and_tells_a_running_gateway(
+    pair: Pair,
+) -> None:
+    said(*sample_of(pair, "--run", "mine"))
+    said("label", "--entailment", "exact", "--run", "mine")
+    trained = said("train", "--methods", "logistic", "--gate", "off", "--run", "mine")
+    local = re.search(r"(\d+)% of calls stay local", trained)
+    assert local is not None
+    advised = re.search(r"--strong-share (\S+) --router mine/router", trained.splitlines()[-1])
+    assert advised is not None
+    assert float(advised[1]) == pytest.approx(1 - int(local[1]) / 100, abs=0.006)
+    assert "a private address counts as $0; if it costs" in trained
+    output = said("calibrate", "prompts.jsonl", "--strong-share", ".2", "--run", "mine", "--anyway")
+    assert "mine/router: threshold" in output
+    assert "a running gateway takes the new threshold up with kill -HUP PID, or POST /admin/reload" in " ".join(
+        output.split()
+    )
+    with pytest.raises(InputError, match="--run mine and --router other both name a router; give one of them"):
+        router_of("mine", "other")
+
+
+def test_a_promise_on_prompts_that_nobody_has_graded_names_the_command_that_grades(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "Why?"}\n')
+    with pytest.raises(InputError, match=r"not graded, and graded prompts are needed: `demur grade --run RUN` writes"):
+        read_graded(tmp_path / "mine.jsonl")
 
 
 def test_a_stage_that_is_older_than_what_it_was_made_from_is_next(pair: Pair) -> None:

@@ -171,3 +171,9 @@ def test_a_budget_is_tried_at_401_thresholds_at_most() -> None:
     threshold_for_usd(np.arange(2000), usd_at, 1000.0, 1.0)
     assert len(tried) == 401
     assert (tried[0], tried[-1]) == (0.0, np.nextafter(1999.0, math.inf))
+
+
+@pytest.mark.parametrize(("keep", "said"), [(0.999, "99.9% of"), (0.95, "95% of"), (1.0, "100% of")])
+def test_the_quality_that_was_asked_for_is_said_as_it_was_asked(keep: float, said: str) -> None:
+    found = threshold_for_quality([0.1, 0.9], [0.0, 0.0], [1.0, 1.0], keep, on="your prompts")
+    assert found.asked.startswith(said)

@@ -11,6 +11,7 @@ from demur.cli import printing
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed import ALLOW_HELP
+from demur.models.prices import PRIVATE
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -18,8 +19,17 @@ AllowEndpoint = Annotated[
     typer.Option(help=ALLOW_HELP),
 ]
 
+USUAL_ROUTER = "run/router"
+RunOfRouter = Annotated[str | None, typer.Option(help="Folder of the run; its router is RUN/router.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help=ANYWAY)]
+
+
+def router_of(run: str | None, router: str) -> str:
+    """The folder of a router, which --run or --router names."""
+    if run is not None and router != USUAL_ROUTER:
+        raise InputError(f"--run {run} and --router {router} both name a router; give one of them")
+    return router if run is None else str(Path(run) / "router")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -85,8 +95,9 @@ def doctor(
     if write is not None:
         return printing.next_step(f"demur serve --config {write}")
     free = found[0].priced.startswith("$0 in, $0 out")
-    weak, strong = (endpoint, "MODEL@URL") if free else ("MODEL@URL", endpoint)
-    return printing.next_step(f"demur sample prompts.jsonl --weak {weak} --strong {strong}")
+    weak, strong = (endpoint, "LARGE_MODEL@URL") if free else ("SMALL_MODEL@URL", endpoint)
+    either = f", or --strong {endpoint} if this is the large one" if PRIVATE in found[0].priced else ""
+    return printing.next_step(f"demur sample prompts.jsonl --weak {weak} --strong {strong}{either}")
 
 
 def entail(

@@ -21,7 +21,7 @@ from demur.cli.export import add_commands as export_commands
 from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.grade import add_commands as grade_commands
 from demur.cli.groups import CommandGroups, show_path
-from demur.cli.inspect import AllowEndpoint, Anyway, AsJson
+from demur.cli.inspect import AllowEndpoint, Anyway, AsJson, RunOfRouter, router_of
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.learning import add_commands as learning_commands
 from demur.cli.options import with_options
@@ -218,8 +218,7 @@ def train(
         router = train(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(router.describe())
-    printing.print_trained(router, Path(run), verbose=verbose)
-    return printing.next_in(run)
+    return printing.print_trained(router, Path(run), verbose=verbose)
 
 
 @app.command()
@@ -243,6 +242,7 @@ def evaluate(
 def calibrate(
     prompts: Annotated[str, typer.Argument(help="Your own prompts; graded ones for --risk, such as run/graded.jsonl.")],
     router: RouterFolder = "run/router",
+    run: RunOfRouter = None,
     allow_endpoint: AllowEndpoint = None,
     anyway: Anyway = False,
     dry_run: DryRun = False,
@@ -253,6 +253,7 @@ def calibrate(
     from demur.evaluation.calibrate import calibrate
     from demur.evaluation.replay import replay as replay_prompts
 
+    router = router_of(run, router)
     if all(given[name] is None for name in CRITERIA) and is_router(Path(router)):  # else its own error is raised
         given["strong_share"] = _ask_share(router, prompts)
     calibration = calibrate(
@@ -268,7 +269,7 @@ def calibrate(
     if dry_run:
         return printing.next_step("the same command without --dry-run")
     printing.outdated_of(Path(router).parent)
-    return printing.next_in(Path(router).parent)
+    return printing.next_after_calibration(Path(router))
 
 
 @app.command()

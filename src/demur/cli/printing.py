@@ -32,7 +32,7 @@ from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import outdated_report, outdated_stages
-from demur.runs.steps import next_command
+from demur.runs.steps import next_command, serve_command
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation
@@ -83,6 +83,7 @@ class _Rate(TextColumn):
         return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
 
 
+RELOAD = "a running gateway takes the new threshold up with kill -HUP PID, or POST /admin/reload"
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
 
 
@@ -101,6 +102,15 @@ def explanation(text: str) -> None:
 def next_in(folder: str | Path) -> None:
     """The command that comes next in a run's folder."""
     next_step(next_command(Path(folder)))
+
+
+def next_after_calibration(router: Path) -> None:
+    """The next command, and that a gateway which runs keeps the earlier threshold until it is told."""
+    following = next_command(router.parent) if router.name == "router" else serve_command(router)
+    if not following.startswith("demur serve"):
+        explanation(RELOAD)
+        return next_step(following)
+    return next_step(f"{following}; {RELOAD}")
 
 
 def _whole() -> Column:
@@ -279,7 +289,9 @@ def labels(made: Labels) -> None:
 
 
 def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
-    """What was saved where, whether it has learned anything, what it does at its threshold, what its gate is worth."""
+    """What was saved where, whether it has learned anything, what it does at its threshold, what its gate is worth;
+    then the next command.
+    """
     held_back = router.prompt_router.record.get("held_back", 0)
     kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
     out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts{kept}")
@@ -288,10 +300,13 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
         out.print(choice, markup=False)
     if verdict:
         out.print(verdict.sentence, markup=False)
-    out.print(training_headline(router).sentence, markup=False)
+    found = training_headline(router)
+    out.print(found.sentence, markup=False)
     lines([router.sentence])
     if verbose:
         gate_trials(router.trials, router.lines[1:])
+    share = round(found.strong_share, 2)  # the next command sets what was shown; neither model alone is set by a share
+    next_step(next_command(run, share) if 0 < share < 1 else next_command(run))
 
 
 def calibration(found: Calibration, router: str, *, dry_run: bool = False) -> None:

@@ -35,6 +35,10 @@ BY_HAND = (
     "sample others into a folder of their own, both models as before (demur sample OTHER.jsonl --n 2 --run unseen), "
     "grade them (demur grade --run unseen) and calibrate on unseen/grades.jsonl"
 )
+GRADING = (
+    "`demur grade --run RUN` writes RUN/grades.jsonl from a person's verdicts, `demur evaluate` RUN/graded.jsonl from "
+    "gold answers"
+)
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
 MEASURED = ("weak_mean_quality", "strong_mean_quality", "weak_usd", "strong_usd")  # optional
@@ -135,6 +139,8 @@ def _is_number(value: object) -> bool:
 
 
 def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
+    if not any(name in row for name in FIELDS):
+        raise InputError(f"{where}: this prompt is not graded, and graded prompts are needed: {GRADING}")
     found = []
     for name in FIELDS:
         value = row.get(name)

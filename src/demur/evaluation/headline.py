@@ -21,12 +21,16 @@ from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
 from demur.gate.staged import Use
 from demur.measure.tiers import taken
+from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
+FREE = (
+    " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
+)
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
 Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
 
@@ -52,6 +56,7 @@ class Headline:
     gate: str = ""  # how a gate takes part; empty: none does
     by_setting: float = 0.0  # fraction of the prompts that cannot be told and go to one model whatever their score
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
+    strong_private: bool = False  # the strong model counts as $0 for its private address alone
 
     @property
     def saved(self) -> float | None:
@@ -94,7 +99,7 @@ class Headline:
             )
             return f"{part} ({missing})"
         if self.saved is None:
-            return f"{dollars(self.usd)} per 1,000"
+            return f"{dollars(self.usd)} per 1,000{FREE if self.strong_private else ''}"
         change = f"saves {self.saved:.0%}" if self.saved >= 0 else f"costs {-self.saved:.0%} more"
         return f"{dollars(self.usd)} instead of {dollars(self.usd_strong or 0.0)} per 1,000 ({change})"
 
@@ -233,6 +238,7 @@ def tier_headline(
         usd=1000 * float(paid.mean()),
         usd_strong=1000 * float(costs[:, -1].mean()),
         usd_strong_part=1000 * float((strong * costs[:, -1]).mean()),
+        strong_private=_strong_private(router),
         shares=tuple((name, float(np.mean(at == m))) for m, name in enumerate(tiers.names)),
     )
 
@@ -268,8 +274,14 @@ def _headline(
         usd_strong_part=None if strong_usd is None else 1000 * float((strong * strong_usd).mean()),
         judged=None if judged.all() or quality is None else int(judged.sum()),
         judged_share=None if judged.all() else float(strong[judged].mean()),
+        strong_private=_strong_private(prompts),
         unpriced=tuple(name for name, cost in ((prompts.weak, weak_usd), (prompts.strong, strong_usd)) if cost is None),
     )
+
+
+def _strong_private(router: PromptRouter) -> bool:
+    cost = router.cost("strong")
+    return cost is not None and cost.source == PRIVATE
 
 
 def expected_costs(router: Router, texts: Sequence[str]) -> Costs:

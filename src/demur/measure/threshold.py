@@ -114,7 +114,7 @@ def threshold_for_quality(
     tried = _thin(len(levels))
     means = np.array([np.where(score >= levels[i], strong, weak).mean() for i in tried])
     good = np.flatnonzero(means >= keep * strong.mean() - 1e-12)
-    asked = f"{keep:.0%} of the strong model's quality (estimated without labels)"
+    asked = f"{100 * keep:.4g}% of the strong model's quality (estimated without labels)"
     return _between(levels, shares, int(tried[good[-1]]), asked, len(score), on)
 
 

@@ -71,7 +71,7 @@ def threshold_keeping(steps: FloatArray, quality_at: Callable[[float], float], k
     least = keep * quality_at(-np.inf)
     good = [level for level in (-np.inf, *levels) if quality_at(level) >= least - 1e-12]
     found = max(good) if np.isfinite(max(good)) else float(levels[0])
-    return _at(steps, found, f"{keep:.0%} of the strong model's quality (estimated without labels)", on)
+    return _at(steps, found, f"{100 * keep:.4g}% of the strong model's quality (estimated without labels)", on)
 
 
 def _levels(steps: FloatArray) -> list[float]:

@@ -59,12 +59,16 @@ class EndpointAbilities:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line each, with what follows for the gateway."""
+        """One line each, with what follows for the gateway. Images and tools are accepted: whether they were heeded,
+        an answer does not show.
+        """
         words = {None: "unknown: refusals will show it", True: "yes", False: "no: the gateway asks the other model"}
+        accepted = {"images": self.images, "tools": self.tools}
         context = f"{self.context_tokens:,} tokens" if self.context_tokens else "unknown: refusals will show it"
         return (
             f"  {'speaks':<11} {', '.join(self.speaks) or 'none of the APIs that demur knows'}",
-            *(f"  {name:<11} {words[getattr(self, name)]}" for name in ("images", "tools", "json_schema")),
+            *(f"  {name:<11} {words[able] if able is not True else 'accepted'}" for name, able in accepted.items()),
+            f"  {'json_schema':<11} {words[self.json_schema]}",
             f"  {'context':<11} {context}",
             *([f"  {'refuses':<11} {', '.join(self.drop)}: the gateway leaves it out (drop)"] if self.drop else []),
             *(f"  {'takes':<11} {new} in place of {old} (rename)" for old, new in self.rename.items()),
@@ -84,7 +88,8 @@ async def probe_abilities(endpoint: Endpoint, fit: Callable[[Mapping[str, Any]],
     """Find out what an endpoint can do; it must be running. ``fit`` leaves out the fields that it does not take."""
     timeout = aiohttp.ClientTimeout(total=endpoint.timeout_seconds)
     async with aiohttp.ClientSession(timeout=timeout, headers=authorization(endpoint)) as session:
-        spoken = [api for api in API_PATHS if await _speaks(session, endpoint, api)]
+        # the model has just answered a chat, whatever becomes of an empty one
+        spoken = [api for api in API_PATHS if api == "chat" or await _speaks(session, endpoint, api)]
         plain = await _ask(session, endpoint, fit(_PLAIN)) if "chat" in spoken else None
         asked = _NEEDS if plain and plain[0] == 200 else {}  # else a refusal would say nothing
         found = {name: _can(name, await _ask(session, endpoint, fit(need))) for name, need in asked.items()}

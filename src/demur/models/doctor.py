@@ -41,11 +41,13 @@ class EndpointReport:
         def line(name: str, supported: bool, otherwise: str) -> str:
             return f"  {name:<11} {'yes' if supported else 'no: ' + otherwise}"
 
+        seeds = line("seeds", self.seeds, "a run cannot be repeated exactly; the store keeps the answers")
+        seeds += " (the same request gave the same answers twice)" if self.seeds else ""
         return (
             f"{self.model} at {self.base_url} answers",
             line("n", self.several, "demur sends one request per sample; the prompt is paid for each time"),
             line("logprobs", self.logprobs, "labels use the discrete form of semantic entropy"),
-            line("seeds", self.seeds, "a run cannot be repeated exactly; the store keeps the answers"),
+            seeds,
             line("streaming", self.streaming, "a gateway would have to wait for whole answers"),
             line("embeddings", self.embeddings, "demur embeds prompts itself, on the CPU"),
             *self.abilities.lines,

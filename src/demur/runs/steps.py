@@ -27,8 +27,8 @@ class Step:
     command: str  # to be copied
 
 
-def steps_of(folder: Path) -> tuple[Step, ...]:
-    """Every step in order, for a run's folder."""
+def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
+    """Every step in order, for a run's folder; ``strong_share``: what to ask calibrate for."""
     config = _config(folder)
     option = "" if str(folder) == USUAL else f" --run {folder}"
     router = folder / "router"
@@ -49,7 +49,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
-             f"demur calibrate {prompts} --strong-share 0.3{at}{anyway}"),
+             f"demur calibrate {prompts} --strong-share {strong_share:.2g}{at}{anyway}"),
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}"),
         Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
@@ -75,9 +75,9 @@ def _serving(config: RunConfig) -> str:
     return serving_options(config) + (" --as-labelled" if otherwise else "")
 
 
-def next_command(folder: Path) -> str:
-    """The command that comes next in a folder."""
-    steps = steps_of(folder)
+def next_command(folder: Path, strong_share: float = 0.3) -> str:
+    """The command that comes next in a folder; ``strong_share``: what to ask calibrate for."""
+    steps = steps_of(folder, strong_share)
     stale = next((line for line in outdated_stages(folder)), "")
     again = next((step.command for step in steps if f"`demur {step.name}`" in stale), "")
     unfinished = [step for step in steps if not step.done or step.done.endswith("not finished")]

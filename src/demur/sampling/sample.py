@@ -187,8 +187,8 @@ class SideSampling:
         raise_first(await asyncio.gather(*(work() for _ in range(self._endpoint.concurrency)), return_exceptions=True))
 
     def skip(self, prompts: Sequence[Prompt]) -> None:
-        """Count prompts as done that get no more samples."""
-        self._done += sum(self._settings.most - len(self._samples[one.key]) for one in distinct_prompts(prompts))
+        """Expect no more samples of these prompts."""
+        self._total -= sum(self._settings.most - len(self._samples[one.key]) for one in distinct_prompts(prompts))
         self._progress(self._stage, self._done, self._total)
 
     def finish(self) -> None:
