@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from typer.testing import CliRunner
 
+from demur.cli.main import app as cli
 from demur.errors import InputError
 from demur.gateway.settings import read_settings
 from demur.gateway.settings_file import write_abilities, write_settings
@@ -85,6 +87,15 @@ async def test_an_endpoint_that_drops_an_empty_request_still_speaks_chat() -> No
         lines = (await asyncio.to_thread(doctor, f"m@{url}")).lines
     assert "  speaks      chat" in lines
     assert {"  images      accepted", "  tools       accepted", "  json_schema yes"} <= set(lines)
+
+
+async def test_doctor_leaves_open_which_model_a_private_address_has() -> None:
+    """Its price of $0 is that of the address alone: a large model may be there."""
+    async with endpoint(can=True, spoken=("/chat/completions",), window={}) as url:
+        private = (await asyncio.to_thread(CliRunner().invoke, cli, ["doctor", f"m@{url}"])).output
+        priced = (await asyncio.to_thread(CliRunner().invoke, cli, ["doctor", f"m@{url}#usd=1/2"])).output
+    assert f"--weak m@{url} --strong LARGE_MODEL@URL, or --strong m@{url} if this is the large one" in private
+    assert priced.rstrip().endswith(f"--weak SMALL_MODEL@URL --strong m@{url}#usd=1/2")
 
 
 @pytest.mark.parametrize(
