@@ -22,6 +22,7 @@ OTHER: dict[str, Any] = {
     "template": "Q: {prompt}",
     "system": "Be brief.",
     "chat": False,
+    "reasoning_effort": "low",
 }
 
 

@@ -139,7 +139,7 @@ def test_the_list_needs_no_folder_and_the_rest_does() -> None:
     shown = CliRunner().invoke(app, ["reproduce", "--list"])
     assert shown.exit_code == 0
     assert "pool-open-graphrouter-task" in shown.stdout
-    with pytest.raises(InputError, match="--from is missing"):
+    with pytest.raises(InputError, match="give --from, a folder"):
         CliRunner().invoke(app, ["reproduce"], catch_exceptions=False)
     with pytest.raises(InputError, match="no such folder"):
         reproduce("nowhere at all")
