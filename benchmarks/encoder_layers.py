@@ -2,9 +2,10 @@
 
 NQ-Open (labels without grades, as `demur label` gives them) and the local pair (labels from grades, so that the encoder
 alone is compared), 5-fold; latency of one prompt alternates with the whole network's. Six were chosen for the default
-on these two sets, so their figures say what was chosen, not what another set would show.
+on these two sets, so their figures say what was chosen; `--confirm` measures sets that chose nothing.
 
     python benchmarks/encoder_layers.py --layers 3,4,5,6
+    python benchmarks/encoder_layers.py --confirm   # six layers less the whole network, on sets that chose nothing
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from demur import cost_quality_curve
 from demur.models import first_layers
 from demur.models.catalogue import fetch
 from demur.models.encoder import OnnxEncoder, load_encoder
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
+from demur.statistics import draw_counts, percentile_interval
 from environment import describe, on_one_thread, shared_rows
 from nq_open import both, correctness, embeddings, held_out_scores, label_kinds
 
@@ -29,6 +31,13 @@ LONG = (
     "Who wrote the opening theme of the series about a lighthouse, and in which year was it first shown on television?"
 )
 METHODS, RUNS = ("sw", "logistic", "kernel"), 60
+CONFIRMING = (  # set, weak, strong: none of them was looked at when six was chosen
+    ("triviaqa", "llama3.1-8b", "llama3.1-70b"),
+    ("triviaqa", "llama3.2-1b", "gpt-4o"),
+    ("mmlu", "llama3.1-8b", "llama3.1-70b"),
+    ("mmlu", "llama3.2-1b", "gpt-4o"),
+    ("gsm8k", "llama3.2-1b", "llama3.1-70b"),
+)
 
 
 def of_layers(count: int, folder: Path) -> OnnxEncoder:
@@ -70,9 +79,13 @@ def main() -> None:
     """Print a row per number of layers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", default="3,4,5,6")
+    parser.add_argument("--confirm", action="store_true")
     options = parser.parse_args()
     on_one_thread()
     print(describe())
+    if options.confirm:
+        confirm()
+        return
     rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
     (weak, strong), y = both(rows, correctness), label_kinds(rows)["calibrated (default)"]
     questions, local_weak, local_strong = local_qualities()
@@ -101,6 +114,31 @@ def main() -> None:
             + "   "
             + " ".join(f"{v:.3f}" for v in mine)
         )
+
+
+def confirm() -> None:
+    """APGR of both encoders per set and pair, labels from grades, and the difference with its 95 % interval."""
+    for name, weak_model, strong_model in CONFIRMING:
+        rows = shared_rows(f"outcomes/pool9_{name}")
+        weak, strong = (
+            np.array([row["models"][m]["correct"] for row in rows], float) for m in (weak_model, strong_model)
+        )
+        y, texts = 0.5 + (strong - weak) / 2, [row["text"] for row in rows]
+        print(f"{name}, {weak_model} to {strong_model}, {len(rows)} prompts")
+        for method in METHODS:
+            scores = [held_out_scores(method, embeddings(texts, e), y, 0) for e in ("bge-small", "bge-small-6")]
+            whole, six = (cost_quality_curve(one, weak, strong).apgr for one in scores)
+            less = [
+                apgr_of(scores[1], weak, strong, drawn) - apgr_of(scores[0], weak, strong, drawn)
+                for drawn in (np.repeat(np.arange(len(rows)), n) for n in draw_counts(len(rows), resamples=200))
+            ]
+            low, high = percentile_interval(less)
+            print(f"  {method:<10} whole {whole:.3f}  six {six:.3f}  {six - whole:+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
+def apgr_of(scores: FloatArray, weak: FloatArray, strong: FloatArray, drawn: IntArray) -> float:
+    """APGR of the rows drawn."""
+    return cost_quality_curve(scores[drawn], weak[drawn], strong[drawn]).apgr
 
 
 def share(encoder: OnnxEncoder, whole: OnnxEncoder, text: str) -> tuple[float, float]:
