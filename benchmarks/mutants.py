@@ -107,7 +107,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "gate/gate.py": ("test_gate.py",),
     "gate/json_schema.py": ("test_requested_form.py",),
     "gate/requested_form.py": ("test_requested_form.py",),
-    "gate/router.py": ("test_gate.py", "test_explanation.py"),
+    "gate/router.py": ("test_gate.py", "test_explanation.py", "test_gate_answer.py"),
     "gate/saved_gate.py": ("test_gate.py", "test_broken_folders.py"),
     "gate/shares.py": ("test_gate.py", "test_gateway_shown.py"),
     "gate/staged.py": ("test_gate.py",),
@@ -150,6 +150,9 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.5)": "a gain is 1 at most",
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
+    "labels/battles/arena.py: if np.abs(step).max() < 1e-9: -> if (np.abs(step).max() <= 1e-09):": ROUNDING,
+    "meaning/rules/content.py: if asked[:1].isdigit() or word[:1].isdigit(): -> "
+    "if ((asked[:1].isdigit()) and (word[:1].isdigit())):": "a number and a word begin with no letter in common",
 }
 
 LOADED = (

@@ -153,3 +153,12 @@ def test_an_arena_labels_a_run_and_its_preferences_go_to_routellm(tmp_path: Path
         export_routellm(run=run, to=str(tmp_path / "battles.json"))
     with pytest.raises(InputError, match="two names; found one"):
         export_routellm(run=run, to=str(tmp_path / "x.json"), models=("one",))
+
+
+@pytest.mark.parametrize("won", [3, 4])
+def test_newtons_method_ends_where_the_gradient_is_zero(won: int) -> None:
+    """Each rating's pull to 0, .1 of it, is what its wins exceed the expected ones by; also of one that always wins."""
+    first, second = bradley_terry(np.array([[0, 1]] * 4), (np.arange(4) < won).astype(float), 2)
+    surplus = won - 4 / (1 + np.exp(second - first))
+    assert 0.1 * first == pytest.approx(surplus, abs=1e-8)
+    assert second == pytest.approx(-first, abs=1e-8)

@@ -214,3 +214,26 @@ def test_settled_prompts_whose_models_differ_deny_the_weak_one() -> None:
     assert confirmed_slope([whole, denied]) == pytest.approx(0.0)
     assert confirmed_slope([whole, np.array([0, 0, 0, 0])]) == pytest.approx(1.0)
     assert confirmed_slope([whole, denied, np.array([0, 0, 0, 0])]) == pytest.approx(0.5)
+
+
+APART = np.arange(8)  # nothing agrees with anything: nothing is added to any sum
+
+
+def test_settled_prompts_count_for_what_the_weak_model_agrees_with_itself_about() -> None:
+    """Two settled alike and one otherwise, of four: WW 3/4, SW 1/2, so the slope is (1/2 - 3/8) / (3/4 - 9/16)."""
+    alike, otherwise = np.array([0, 0, 0, 0]), np.array([0, 0, 1, 1])
+    assert confirmed_slope([alike, alike, otherwise, APART]) == pytest.approx(2 / 3)
+
+
+def test_a_prompt_that_its_first_samples_would_have_settled_counts_once() -> None:
+    """WW 2/3 and SW 1/3 of three prompts: the slope is (1/3 - 2/9) / (2/3 - 4/9)."""
+    assert confirmed_slope([np.array([0, 0, 1, 1]), np.zeros(8, dtype=int), APART]) == pytest.approx(1 / 2)
+
+
+def test_a_prompt_that_half_of_its_first_samples_would_have_settled_counts_twice() -> None:
+    """Two of three strong answers, 3 of 6 pairs, agree with the weak ones: it stands for one of the two settled ones.
+
+    Sums of WW, SW, WW SW and WW squared: 1 + 2, 1 + 3/2, 1 + 3/2, 1 + 2; of four prompts.
+    """
+    alike, half = np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1, 0, 0, 0, 0])
+    assert confirmed_slope([alike, alike, half, APART]) == pytest.approx((5 / 8 - 15 / 32) / (3 / 4 - 9 / 16))

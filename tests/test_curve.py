@@ -292,3 +292,10 @@ def test_prompts_of_one_group_are_drawn_together() -> None:
 
 def test_without_a_gap_routellms_protocol_has_no_cpt() -> None:
     assert math.isnan(cost_quality_curve([2, 1], [0, 1], [1, 0], protocol="routellm").cpt(0.5))
+
+
+def test_a_resample_without_a_gap_is_left_out_of_an_interval() -> None:
+    """Of two prompts one gains: drawn once, half the gain comes at share .25; drawn twice, at .5; never, no gain."""
+    curve = cost_quality_curve([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])
+    assert curve.interval("cpt50") == pytest.approx((0.25, 0.5))
+    assert curve.interval("apgr") == pytest.approx((0.5, 0.75))  # of the whole gain from the first half on: .75

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -85,3 +86,59 @@ def test_a_gateway_that_does_not_change_is_alarmed_once_in_100_000_requests() ->
     watch = Watch()
     watch.evidence = 100_000.0
     assert watch.alarmed
+
+
+class Fixed(Random):
+    """Breaks every tie at one place."""
+
+    def random(self) -> float:
+        return 0.88
+
+
+def test_earlier_values_are_counted_between_their_own_quantiles() -> None:
+    """Of 0 to 49, in 64 parts of equal share: the edges are 49 k / 64."""
+    watch = Watch.beside(range(50))
+    assert watch.edges == pytest.approx([49 * k / 64 for k in range(1, 64)])
+    assert (len(watch.counts), sum(watch.counts)) == (64, 50)
+    assert watch.counts[0] == watch.counts[-1] == 1  # 0 below .77, 49 above 48.2
+
+
+def test_a_value_is_bet_on_from_the_fifty_first_on() -> None:
+    watch = Watch.beside([0.0] * 49)
+    watch.add(0.0)
+    assert (watch.evidence, list(watch.latest)) == (0.0, [])
+    watch.add(0.0)
+    assert watch.evidence == 1.0
+
+
+def test_a_tie_is_broken_over_all_equal_values_and_the_new_one() -> None:
+    """Between 50 equal values the rank is the drawn share itself, .88, in the last eighth."""
+    watch = Watch.beside([0.0] * 50)
+    watch.random = Fixed(0)
+    watch.add(0.0)
+    assert list(watch.latest) == [7]
+
+
+def test_a_bet_gains_by_hand_and_the_alarm_is_on_at_the_level_itself() -> None:
+    """Twelve uniform values count beside the latest: densities are 8 (1.5 / 12) = 1, then 8 (2.5 / 13)."""
+    watch = Watch(level=1.0)
+    watch.random = Fixed(0)
+    for _ in range(50):
+        watch.add(0.0)
+    assert not watch.alarmed
+    assert watch.add(0.0)
+    assert watch.evidence == 1.0
+    watch.add(0.0)
+    assert watch.evidence == pytest.approx((1 + 1) * 8 * 2.5 / 13)
+
+
+def test_a_bet_is_made_on_the_latest_sixty_ranks() -> None:
+    watch = Watch.beside([0.0] * 50)
+    watch.random = Fixed(0)
+    for _ in range(60):
+        watch.add(-1.0)  # below all: rank .88 of the values below 0 and itself, then more and more of them
+    before = dict(watch.crowd)
+    oldest = watch.latest[0]
+    watch.add(0.0)
+    assert sum(watch.crowd.values()) == 60 == len(watch.latest)
+    assert watch.crowd[oldest] == before[oldest] - 1 + (watch.latest[-1] == oldest)

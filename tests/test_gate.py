@@ -644,3 +644,49 @@ def test_groups_of_twenty_are_judged_and_the_most_are_twelve() -> None:
     many = weaker_groups(np.repeat(np.eye(13), 40, axis=0), ["p"] * 520, np.tile(lower, 26))
     one = next(one for one in many if one.prompts == 40)
     assert one.low == pytest.approx(-1 - norm.ppf(1 - 0.025 / 12) * 0.1 / 39**0.5, abs=1e-5)
+
+
+def test_an_answer_without_tokens_weighs_like_tokens_of_three_nats() -> None:
+    """Of e^-3, 5 in 100: less likely than what a model that wavers says."""
+    assert read_head([]).tolist() == [3.0, 3.0]
+    assert read_signals([0, 1], [(), (-1.0,)])[[0, 2]].tolist() == [3.0, 2.0]
+
+
+def test_believed_quality_is_the_mean_of_neighbours_and_a_training_prompts_own() -> None:
+    prompts, samples = world(tells=True)
+    router = trained(prompts, samples)
+    flat = replace(router, beliefs=np.stack([np.full(N, 0.25), np.full(N, 0.5)]))
+    assert flat.beliefs is not None
+    flat.beliefs[:, 3] = 0.0, 1.0
+    asked = [prompts[3].text, prompts[4].text]
+    weak, strong = believed_quality(flat, asked, np.zeros(2))
+    assert (weak.tolist(), strong.tolist()) == ([0.0, 0.25], [1.0, 0.5])
+    flat.beliefs[:, 3] = 0.25, 0.5
+    weak, strong = believed_quality(flat, ["new"], np.array([0.3]))
+    assert (weak.tolist(), strong.tolist()) == (pytest.approx([0.25]), pytest.approx([0.5]))
+    with pytest.raises(InputError, match="not trained on samples"):
+        believed_quality(replace(flat, beliefs=None), ["new"], np.zeros(1))
+
+
+def test_too_few_prompts_give_a_router_without_a_gate_that_says_why() -> None:
+    prompts, samples = world(tells=True)
+    training = [TrainingPrompt(p.text, float(i % 2), 1.0, 0.0) for i, p in enumerate(prompts[:9])]
+    router = train_router(LetterEncoder(), LogisticRegression(), training, weak="small", strong="large")
+    found = train_gate(router, prompts[:9], samples, Meanings(exact_match))
+    assert (found.gate, found.active) == (None, False)
+    assert found.about.startswith("no gate was trained: 9 training prompts")
+    assert found.beliefs is not None
+    assert found.beliefs.shape == (2, 9)
+    other = train_gate(router, prompts[1:10], samples, Meanings(exact_match))
+    assert (other.gate, other.about) == (None, "no gate was trained: the router learned from other prompts")
+
+
+def test_a_router_in_front_of_other_models_names_them_and_keeps_its_gate() -> None:
+    router = trained_on_world(tells=True)
+    record = {"models": {role: {"model": role} for role in ("weak", "strong")}}
+    router = replace(router, prompt_router=replace(router.prompt_router, record=record))
+    other = router.serving(weak="newer", strong="strong")
+    assert "weak newer, labelled with weak" in other.prompt_router.other_pair
+    assert "strong" not in other.prompt_router.other_pair.split("(")[1]
+    assert other.gate is router.gate
+    assert router.serving(weak="weak").prompt_router.other_pair == ""

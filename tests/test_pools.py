@@ -227,3 +227,12 @@ def test_a_new_model_needs_a_router_fitted_for_it() -> None:
         GraphRouter().fit(X, pair_quality(y)).with_model(X[:9], y[:9])
     with pytest.raises(InputError, match="9 values from 0 to 1"):
         GraphRouter(hidden=0.5, steps=5).fit(X, pair_quality(y)).with_model(X[:9], 5 * y[:9])
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_number_that_is_missing_is_named_wherever_it_is(place: int, value: float) -> None:
+    given = [np.zeros((4, 2)) for _ in range(3)]
+    given[place][3, 1] = value
+    with pytest.raises(InputError, match="score, quality or cost is missing"):
+        frontier(*given)

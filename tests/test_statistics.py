@@ -173,3 +173,15 @@ def test_many_intervals_together_err_no_more_often_than_one() -> None:
     ends = [[normal_interval(rows, 12) for rows in random.normal(size=(12, 200))] for _ in range(500)]
     wrong = np.mean([any(not low <= 0 <= high for low, high in world) for world in ends])
     assert 0.02 <= wrong <= 0.08
+
+
+def test_an_interval_of_nothing_but_nan_keeps_its_columns() -> None:
+    found = percentile_interval(np.full((4, 3, 5), np.nan))
+    assert found.shape == (2, 3, 5)
+    assert np.isnan(found).all()
+
+
+def test_no_more_than_all_are_drawn() -> None:
+    for n in range(1, 41):
+        assert [binomial_cdf(k, n, 0.3) for k in (n, n + 1)] == [1.0, 1.0]
+        assert binomial_cdf(n - 1, n, 0.3) == pytest.approx(1 - 0.3**n, abs=1e-12)

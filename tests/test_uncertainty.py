@@ -17,11 +17,13 @@ from demur.labels.uncertainty import (
     NEEDS_LOGPROBS,
     agreement,
     consistency,
+    has_tokens,
     mean_nll,
     sequence_logprobs,
     uncertainty,
     usable_definition,
 )
+from demur.records import Sample
 
 answers = st.lists(
     st.tuples(st.integers(0, 4), st.lists(st.floats(-20, 0), min_size=1, max_size=6)), min_size=1, max_size=12
@@ -262,3 +264,11 @@ def test_consistency_of_no_answer_is_that_of_one() -> None:
 def test_what_is_no_definition_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"no uncertainty is called '{name}'"):
         uncertainty([0], [[-1.0]], name)
+
+
+def test_tokens_are_known_where_every_answer_that_says_something_has_log_probs() -> None:
+    said, unknown = Sample(0, "Rome", (-0.1,), "stop", 5, 1), Sample(1, "Rome", None, "stop", 5, 1)
+    silent = Sample(2, "", None, "stop", 5, 0)
+    assert has_tokens([[said, said], [said, silent], []])
+    assert not has_tokens([[said], [said, unknown]])
+    assert not has_tokens([[unknown]])
