@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.errors import ArtifactError, EndpointError, InputError
 from demur.gateway import reload as reloading
+from demur.gateway.operator.dashboard import health
 from demur.gateway.operator.decision_page import gate_sentence
 from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, needs_restart
@@ -335,3 +336,18 @@ def test_prompts_are_kept_when_the_command_says_so(
     assert CliRunner().invoke(app, ["serve", *words]).exit_code == 0
     assert seen[0]["record_prompts"] is kept
     assert CliRunner().invoke(app, ["serve", "--record", "keys"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("up", "said"),
+    [
+        ({"small": True, "large": True}, "All models answer."),
+        (
+            {"small": False, "middle": True, "large": True},
+            "Failing, and not asked for a while: small. Still answering: middle, large.",
+        ),
+        ({"small": False, "large": False}, "No model answers. Failing, and asked again after a while: small, large."),
+    ],
+)
+def test_the_dashboard_never_says_that_a_failing_model_answers(up: dict[str, bool], said: str) -> None:
+    assert health(up) == said

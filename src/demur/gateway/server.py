@@ -27,7 +27,7 @@ from demur.gateway.ledger.held_conversations import HeldConversations, open_tabl
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.postgres import SCHEMES
 from demur.gateway.ledger.target_use import use_so_far
-from demur.gateway.operator.dashboard import count_with_noun
+from demur.gateway.operator.dashboard import own_counts
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
@@ -307,7 +307,7 @@ async def _keep_told(gateway: Gateway, board: Board) -> None:
     while True:
         board.beat()
         with suppress(OSError):  # the disk is full: older figures are shown
-            board.put(count_with_noun(gateway))
+            board.put(own_counts(gateway))
         await asyncio.sleep(TOLD_SECONDS)
 
 

@@ -4,7 +4,7 @@ from elsewhere. Its charts are drawn by uPlot, which comes with demur (MIT licen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from html import escape
@@ -52,7 +52,7 @@ def over_time(gateway: Gateway, period: str, key: str | None, model: str | None)
     return found.as_dict() | {"recent": recent_decisions(reversed(found.recent))}
 
 
-def count_with_noun(gateway: Gateway) -> dict[str, Any]:
+def own_counts(gateway: Gateway) -> dict[str, Any]:
     """The counts of this process, for the other workers."""
     gauges = gateway.gauges()
     return {
@@ -67,7 +67,7 @@ def count_with_noun(gateway: Gateway) -> dict[str, Any]:
 
 def metrics_text(gateway: Gateway, board: Board | None) -> str:
     """GET /metrics: of all workers together."""
-    own = count_with_noun(gateway)
+    own = own_counts(gateway)
     if board:
         board.put(own)  # so that the next answer, whichever worker gives it, never counts less
     every = [own, *(board.others() if board else ())]
@@ -84,6 +84,7 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     """GET /admin/stats: what the page draws, of all workers together."""
     others = board.others() if board else []
     own_up = gateway.gauges().up
+    up = {model: all(one["up"].get(model, True) for one in others) and well for model, well in own_up.items()}
     hours = [Hour(map_file(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
     recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
     said, curve = learning_status(gateway.settings)
@@ -94,11 +95,22 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
         "target": gateway.target.sentence if gateway.target else "",
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
-        "up": {model: all(one["up"].get(model, True) for one in others) and up for model, up in own_up.items()},
+        "up": up,
+        "health": health(up),
         "kept": bool(gateway.settings.ledger),
         "weak": gateway.upstreams["weak"].endpoint.model,
         "strong": gateway.upstreams["strong"].endpoint.model,
     }
+
+
+def health(up: Mapping[str, bool]) -> str:
+    """Which models fail and which answer, in one sentence."""
+    failing, answering = ([model for model, well in up.items() if well is wanted] for wanted in (False, True))
+    if not failing:
+        return "All models answer."
+    if not answering:
+        return f"No model answers. Failing, and asked again after a while: {', '.join(failing)}."
+    return f"Failing, and not asked for a while: {', '.join(failing)}. Still answering: {', '.join(answering)}."
 
 
 def recent_decisions(records: Iterable[LedgerRecord]) -> list[dict[str, Any]]:

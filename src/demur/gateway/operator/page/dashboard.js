@@ -178,8 +178,7 @@ async function refresh(changed) {
   showCards(series ? series.whole : stats);
   showDecisions(series ? series.recent : stats.recent);
   $("in_flight").textContent = stats.in_flight;
-  const down = Object.entries(stats.up).filter(([, up]) => !up).map(([name]) => name);
-  $("upstreams").textContent = down.length ? down.join(" and ") + " failed and is left alone for now; the other model answers." : "Both models answer.";
+  $("upstreams").textContent = stats.health;
   const [low, high] = range(), slider = $("threshold");
   slider.min = low; slider.max = high;
   if (!touched) slider.value = stats.threshold;
