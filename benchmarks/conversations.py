@@ -23,7 +23,7 @@ from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import FakeEndpoint, fake_endpoint, on_loopback
 from environment import describe, on_one_thread
 
 STEPS, CONVERSATIONS, NAMED = 200, 100, 40
@@ -193,13 +193,8 @@ async def models() -> AsyncIterator[str]:
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/v1/chat/completions", chat)
     app.router.add_post("/v1/messages", messages)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield f"{address}/v1"
 
 
 @asynccontextmanager

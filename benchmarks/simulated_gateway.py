@@ -25,6 +25,7 @@ from demur.evaluation.edge_cloud import Cloud, Edge, Requests, cloud_seconds, de
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.records import BoolArray, FloatArray
+from demur.testing import on_loopback
 from environment import describe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -57,13 +58,8 @@ async def endpoint(seconds: Any, slots: int) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield f"{address}/v1"
 
 
 async def measured(arrivals: FloatArray, tokens: FloatArray, hard: BoolArray, at_most: int | None) -> FloatArray:

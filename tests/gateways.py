@@ -25,7 +25,7 @@ from demur.models.encoder import LetterEncoder
 from demur.records import Role
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import FakeEndpoint, fake_endpoint, on_loopback
 
 HARD, EASY = "zzz zz zzzz?", "aaa aa aaaa?"
 RECORD = LedgerRecord(
@@ -116,14 +116,9 @@ async def upstream(
     """These models are this handler, as long as the block runs."""
     app = web.Application(client_max_size=2**30)
     app.router.add_post("/v1/{path:.*}", handler)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    point(found, f"127.0.0.1:{runner.addresses[0][1]}", roles)
-    try:
+    async with on_loopback(app, handler_cancellation=True) as address:
+        point(found, address.removeprefix("http://"), roles)
         yield
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

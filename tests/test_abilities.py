@@ -20,6 +20,7 @@ from demur.gateway.settings import read_settings
 from demur.gateway.settings_file import write_abilities, write_settings
 from demur.models.apis import speaks
 from demur.models.doctor import doctor
+from demur.testing import on_loopback
 
 REFUSED = {"error": {"message": "not supported"}}
 
@@ -52,13 +53,8 @@ async def endpoint(
     app = web.Application()
     app.router.add_post("/v1/{path:.*}", answer)
     app.router.add_get("/v1/models", models)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield f"{address}/v1"
 
 
 async def test_doctor_finds_what_an_endpoint_can_do() -> None:
@@ -205,13 +201,8 @@ async def picky(*, longest: str, refused: tuple[str, ...] = (), ignores: str = "
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield f"{address}/v1"
 
 
 @pytest.mark.parametrize(

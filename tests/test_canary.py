@@ -28,7 +28,7 @@ from demur.learning.process import rollback, tried_routers
 from demur.learning.round import learn_round
 from demur.learning.trial import begin, watch_canary
 from demur.learning.versions import canary, keep_version, promote, serving, try_canary, versions
-from demur.testing import fake_endpoint
+from demur.testing import fake_endpoint, on_loopback
 from gateways import EASY, HARD, RECORD, gateway, save_router
 from test_learning import NOW, a_version, planted_prompt, settings_of, weak_answer, write_records
 
@@ -272,13 +272,8 @@ async def listening() -> AsyncIterator[tuple[str, list[dict[str, object]]]]:
 
     app = web.Application()
     app.router.add_post("/hook", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook", heard
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield f"{address}/hook", heard
 
 
 async def test_promotions_are_posted_to_the_webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from demur.models.refusals import refused_field
 from demur.models.request import request_body
 from demur.models.retries import RETRIES
 from demur.records import Sample, SamplingSettings
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import FakeEndpoint, fake_endpoint, on_loopback
 
 SETTINGS = SamplingSettings(n=4, max_tokens=8)
 
@@ -250,13 +250,11 @@ async def test_no_more_requests_at_once_than_allowed() -> None:
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", slow)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
-    async with EndpointClient(Endpoint("m", f"http://127.0.0.1:{port}/v1", concurrency=3)) as client:
+    async with (
+        on_loopback(app) as address,
+        EndpointClient(Endpoint("m", f"{address}/v1", concurrency=3)) as client,
+    ):
         await asyncio.gather(*(client.complete(f"q{i}", SETTINGS, [0]) for i in range(12)))
-    await runner.cleanup()
     assert most == 3
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from conftest import EVERYTHING
 from demur.gateway.ledger.read import read_ledger
+from demur.testing import on_loopback
 from test_gateway_processes import Address, configured, fakes, served
 
 BATCH, BATCHES = 50, 200 if EVERYTHING else 20
@@ -123,13 +124,8 @@ async def strict(seen: Counter[str]) -> AsyncIterator[str]:
 
     app = web.Application(client_max_size=2**30)
     app.router.add_post("/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield f"{address}/v1"
 
 
 @pytest.mark.slow

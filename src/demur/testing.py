@@ -81,14 +81,20 @@ async def fake_endpoint(answer: Answerer, **settings: Any) -> AsyncIterator[Fake
     app.router.add_post("/v1/chat/completions", partial(_handle, fake, chat=True))
     app.router.add_post("/v1/completions", partial(_handle, fake, chat=False))
     app.router.add_post("/v1/embeddings", partial(_embed, fake))
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    fake.base_url = f"http://{host}:{port}/v1"
-    try:
+    async with on_loopback(app) as address:
+        fake.base_url = f"{address}/v1"
         yield fake
+
+
+@asynccontextmanager
+async def on_loopback(app: web.Application, *, handler_cancellation: bool = False) -> AsyncIterator[str]:
+    """Serve an application on a free loopback port as long as the block runs; yields its address, ``http://host:port``."""
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=handler_cancellation)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
 
