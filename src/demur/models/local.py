@@ -168,7 +168,9 @@ async def _address(child: asyncio.subprocess.Process, path: Path, log: object) -
     return line.decode().strip()
 
 
-def _serve(path: str, name: str, parallel: int, threads: int, context: int, pooling: str, chat_template: str) -> None:
+def _serve(
+    path: str, name: str, parallel: int, threads: int, context: int, pooling: str = "", chat_template: str = ""
+) -> None:
     """The child: serve one model until standard input closes."""
     import xllamacpp
 
