@@ -25,7 +25,7 @@ from evaluate import table
 
 from clustering import naive, stub
 from demur import exact_match, meaning_clusters, shipped_entailment
-from demur.labels.uncertainty import uncertainty, usable_definition
+from demur.labels.scores.uncertainty import uncertainty, usable_definition
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, cache_scores
 from demur.prompts.grading import grade
 from demur.records import Entailment, Prompt

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from demur.evaluation.signals import auroc_draws
-from demur.labels.uncertainty import uncertainty
+from demur.labels.scores.uncertainty import uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.meaning.rules.final_answer import said

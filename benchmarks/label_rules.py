@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from demur.config import LabelConfig
-from demur.labels.belief import believed_gains, confirmed_slope, pair_shares
+from demur.labels.beliefs.belief import believed_gains, confirmed_slope, pair_shares
 from demur.labels.from_samples import label_prompts
 from demur.labels.pair_meanings import joint_clusters
 from demur.labels.targets import gain_targets, margin_targets

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.labels.belief import belief_weight, believed_gains, confirmed_slope, pair_shares
-from demur.labels.believed_gain import believed_area
+from demur.labels.beliefs.belief import belief_weight, believed_gains, confirmed_slope, pair_shares
+from demur.labels.beliefs.believed_gain import believed_area
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.sureness import calibrated_targets
+from demur.labels.scores.sureness import calibrated_targets
 from demur.labels.targets import gain_targets
 from demur.learning.promotion import KINDS, better_by_kind, compare
 from demur.meaning.entailment import exact_match

@@ -10,7 +10,7 @@ Beside whole texts: each model states the final answer of its own texts in a few
 `demur label --state-answers on` asks), and what stands in its text is compared instead. The statements are in
 `data/long_answers_stated.jsonl.gz`; ``--ask`` asks for those that are missing, with the two local models.
 
-``--support``: labels of kind ``support`` (`demur.labels.support`), six minutes of the entailment model.
+``--support``: labels of kind ``support`` (`demur.labels.scores.support`), six minutes of the entailment model.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ import numpy as np
 from demur import cost_quality_curve
 from demur.config import ModelConfig
 from demur.evaluation.signals import auroc_draws
-from demur.labels.belief import PairShares, belief_weight, believed_gains, confirmed_slope, pair_shares
-from demur.labels.support import Supported, support_shares
+from demur.labels.beliefs.belief import PairShares, belief_weight, believed_gains, confirmed_slope, pair_shares
+from demur.labels.beliefs.unknown import CUT
+from demur.labels.scores.support import Supported, support_shares
 from demur.labels.targets import gain_targets
-from demur.labels.unknown import CUT
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
 from demur.meaning.rules.final_answer import is_unread, stands_in

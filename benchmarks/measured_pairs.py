@@ -16,7 +16,7 @@ from demur.gate.drafts import Drafts, gate_rows, read_drafts
 from demur.gate.gate import GateRows
 from demur.labels.from_samples import label_prompts
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.sureness import calibrated_targets
+from demur.labels.scores.sureness import calibrated_targets
 from demur.labels.targets import hard_targets, margin_targets
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings

@@ -79,8 +79,8 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/batch_run.py": ("test_batch_files.py",),
     "labels/battles/arena.py": ("test_arena.py",),
     "labels/battles/factorization.py": ("test_arena.py",),
-    "labels/belief.py": ("test_belief.py",),
-    "labels/believed_gain.py": ("test_believed_gain.py",),
+    "labels/beliefs/belief.py": ("test_belief.py",),
+    "labels/beliefs/believed_gain.py": ("test_believed_gain.py",),
     "labels/from_samples.py": ("test_from_samples.py", "test_label_run.py", "test_unknown.py", "test_belief.py"),
     "labels/graded_targets.py": ("test_graded_targets.py",),
     "labels/judge.py": ("test_judge.py", "test_label_run.py"),
@@ -89,15 +89,15 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/pair_meanings.py": ("test_from_samples.py", "test_label_run.py", "test_adaptive_sampling.py"),
     "labels/preference_files.py": ("test_preference_files.py",),
     "labels/sample_run.py": ("test_adaptive_sampling.py",),
-    "labels/self_report.py": ("test_signals.py",),
+    "labels/scores/self_report.py": ("test_signals.py",),
     "labels/state_answers.py": ("test_state_answers.py",),
-    "labels/support.py": ("test_support.py",),
-    "labels/sureness.py": ("test_sureness.py",),
+    "labels/scores/support.py": ("test_support.py",),
+    "labels/scores/sureness.py": ("test_sureness.py",),
     "labels/targets.py": ("test_targets.py",),
-    "labels/tier_beliefs.py": ("test_tiers.py",),
-    "labels/token_scores.py": ("test_token_scores.py",),
-    "labels/uncertainty.py": ("test_uncertainty.py", "test_sureness.py"),
-    "labels/unknown.py": ("test_unknown.py", "test_targets.py"),
+    "labels/beliefs/tier_beliefs.py": ("test_tiers.py",),
+    "labels/scores/token_scores.py": ("test_token_scores.py",),
+    "labels/scores/uncertainty.py": ("test_uncertainty.py", "test_sureness.py"),
+    "labels/beliefs/unknown.py": ("test_unknown.py", "test_targets.py"),
     "labels/votes.py": ("test_tiers.py",),
     "gate/answer.py": ("test_gate_answer.py",),
     "gate/believed_quality.py": ("test_gate.py",),
@@ -128,7 +128,7 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[:]))), None)": (
         "longer keys are refused in the next line; only how much is searched"
     ),
-    "labels/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "
+    "labels/scores/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "
     "np.sqrt(tokens.shape[1])] -> parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.5) / "
     "np.sqrt(tokens.shape[1])]": "what does not vary is 0, whatever divides it",
     "measure/curve.py: tolerance = 1e-12 * max(1.0, abs(target)) -> tolerance = ((1e-12) / (max(1.0, abs(target))))": (

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from demur import cost_quality_curve
-from demur.labels.sureness import Sureness, calibrated_targets
+from demur.labels.scores.sureness import Sureness, calibrated_targets
 from demur.labels.targets import hard_targets, margin_targets
 from demur.methods import BY_NAME
 from demur.models.catalogue import cache_folder

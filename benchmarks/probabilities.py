@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from demur.config import LabelConfig
-from demur.labels.belief import belief_weight, believed_need, confirmed_slope
+from demur.labels.beliefs.belief import belief_weight, believed_need, confirmed_slope
 from demur.labels.from_samples import label_prompts
 from demur.labels.pair_meanings import joint_clusters
 from demur.meaning.entailment import exact_match

@@ -20,7 +20,7 @@ import numpy as np
 
 from demur import cost_quality_curve
 from demur.config import ModelConfig
-from demur.evaluation import figures
+from demur.evaluation.report import figures
 from demur.gate.extra_samples import SHARES, gain_for_the_money
 from demur.gate.gate import GateRows, fit_gate
 from demur.gate.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, without_gate

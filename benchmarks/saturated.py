@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.labels.unknown import why_unknown
+from demur.labels.beliefs.unknown import why_unknown
 from demur.meaning import saturated as search
 from demur.meaning.clusters import Scorer, meaning_clusters
 from demur.meaning.distinct_answers import DistinctAnswers

@@ -19,7 +19,7 @@ import aiohttp
 
 import demur
 from demur.config import load_run
-from demur.gateway.keys import new_key
+from demur.gateway.clients.keys import new_key
 from demur.gateway.ledger.ledger import SqliteBackend
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord

@@ -12,8 +12,8 @@ from collections import Counter
 import numpy as np
 
 from demur.evaluation.signals import auroc_draws
-from demur.labels.token_scores import first_answer_doubt, phrases
-from demur.labels.uncertainty import uncertainty
+from demur.labels.scores.token_scores import first_answer_doubt, phrases
+from demur.labels.scores.uncertainty import uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match, for_samples, shipped_entailment
 from demur.models.encoder import load_encoder

@@ -21,7 +21,7 @@ import aiohttp
 import numpy as np
 from aiohttp import web
 
-from demur.evaluation.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
+from demur.evaluation.device.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.records import BoolArray, FloatArray

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demur.labels.sureness import Sureness
-from demur.labels.uncertainty import consistency, coverage, uncertainty
+from demur.labels.scores.sureness import Sureness
+from demur.labels.scores.uncertainty import consistency, coverage, uncertainty
 from demur.records import FloatArray, IntArray
 
 

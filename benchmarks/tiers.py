@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from demur.labels.beliefs.tier_beliefs import tier_shares
 from demur.labels.targets import gain_targets
-from demur.labels.tier_beliefs import tier_shares
 from demur.meaning.entailment import open_entailment
 from demur.meaning.meanings import Meanings
 from demur.measure.tiers import chosen, cost_parts, step_scores, taken, threshold_within

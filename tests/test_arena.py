@@ -17,9 +17,9 @@ from demur.labels.battles.arena import bradley_terry, read_arena, tier_pair, tie
 from demur.labels.battles.factorization import ArenaFactorization
 from demur.measure.curve import cost_quality_curve
 from demur.models.encoder import LetterEncoder
-from demur.paper.arena import SCORES, arena_pair
 from demur.paper.measures import Laboratory
 from demur.paper.reproduction import reproduce
+from demur.paper.sources.arena import SCORES, arena_pair
 from demur.paper.systems import of_key
 from pairs import Pair, running_pair, write_questions
 from tiny_paper import tiny_paper

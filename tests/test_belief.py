@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from demur.config import LabelConfig
-from demur.labels.belief import (
+from demur.labels.beliefs.belief import (
     PairShares,
     belief_weight,
     believed_gains,

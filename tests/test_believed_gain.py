@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.labels.believed_gain import Choice, area_interval, believed_area, choose_targets, halves
+from demur.labels.beliefs.believed_gain import Choice, area_interval, believed_area, choose_targets, halves
 from worlds import planted
 
 
@@ -69,5 +69,5 @@ def test_the_choice_says_what_every_kind_captures() -> None:
 @pytest.mark.parametrize(("low", "kind"), [(0.0, "usual"), (1e-9, "other")])
 def test_a_lead_whose_interval_begins_at_zero_is_none(monkeypatch: pytest.MonkeyPatch, low: float, kind: str) -> None:
     X, y, p = planted(60)
-    monkeypatch.setattr("demur.labels.believed_gain.area_interval", lambda *_: (low, 1.0))
+    monkeypatch.setattr("demur.labels.beliefs.believed_gain.area_interval", lambda *_: (low, 1.0))
     assert choose_targets({"usual": 1 - y, "other": y}, p, X).kind == kind

@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 
 from demur.errors import InputError
-from demur.gateway.asked_again import AskedAgain
-from demur.gateway.cold_start import CANARY
+from demur.gateway.learning.asked_again import AskedAgain
+from demur.gateway.learning.cold_start import CANARY
 from demur.gateway.ledger.feedback import Feedback, keep_feedback, losses
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.operator.webhook import check_webhook, tell
@@ -288,7 +288,7 @@ async def test_promotions_are_posted_to_the_webhook(tmp_path: Path, monkeypatch:
 async def test_an_alarm_of_the_gateway_is_posted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening() as (url, heard):
         monkeypatch.setenv("HOOK", url)
-        monkeypatch.setattr("demur.gateway.changes.Changes.add", lambda self, record: ["a change: by hand"])
+        monkeypatch.setattr("demur.gateway.learning.changes.Changes.add", lambda self, record: ["a change: by hand"])
         async with gateway(tmp_path, webhook_env="HOOK") as found:
             await found.ask(EASY)
             await until_true(lambda: bool(heard))

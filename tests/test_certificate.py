@@ -12,7 +12,7 @@ from scipy import stats
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import GradedFile, plain_text, refuse_training_prompts, unseen
-from demur.evaluation.promises import keep_promise, promise_number, state_folder
+from demur.evaluation.thresholds.promises import keep_promise, promise_number, state_folder
 from demur.measure.certificate import (
     Certificate,
     Loss,

@@ -22,7 +22,7 @@ from demur.config import (
     read_run_file,
 )
 from demur.errors import InputError
-from demur.evaluation.criterion import Criterion
+from demur.evaluation.thresholds.criterion import Criterion
 from demur.labels.from_samples import Labels
 from demur.limits import from_mapping
 from demur.records import SamplingSettings

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from conftest import missing
-from demur.gateway.keys import new_key
+from demur.gateway.clients.keys import new_key
 from gateways import EASY, HARD, Running, gateway, upstream
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ import pytest
 
 import demur
 from demur.errors import InputError
-from demur.evaluation.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
-from demur.evaluation.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
+from demur.evaluation.device.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
+from demur.evaluation.device.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
 from demur.models.encoder import LetterEncoder
 from demur.paper.overhead.report import overhead
 from pairs import running_pair, write_questions

@@ -256,7 +256,7 @@ async def test_a_slow_reload_holds_nobody_up(tmp_path: Path, monkeypatch: pytest
 
 
 async def test_revoking_the_last_key_closes_the_door(tmp_path: Path) -> None:
-    from demur.gateway.keys import new_key
+    from demur.gateway.clients.keys import new_key
 
     keys = tmp_path / "keys.json"
     key = new_key(keys, "ann")
@@ -314,7 +314,7 @@ async def test_an_error_after_scoring_leaves_nobody_waiting(tmp_path: Path) -> N
 
 
 def test_workers_share_the_limits_of_so_many_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from demur.gateway.keys import new_key
+    from demur.gateway.clients.keys import new_key
     from demur.gateway.server import serve
 
     monkeypatch.setattr("demur.gateway.server.SLOTS", 1)

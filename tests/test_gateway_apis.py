@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from apis import APIS, MESSAGES_API, MODELS, RESPONSES_API, Api, error_of, post, speaking
 from demur.errors import InputError
+from demur.gateway.clients.keys import new_key
 from demur.gateway.http.json_edit import body_of
-from demur.gateway.keys import new_key
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.settings import ServedModel, read_settings
 from demur.records import Role

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from demur.cli.main import app
 from demur.errors import InputError
-from demur.gateway.budgets import Spent, kept_share, seconds_left, start_of, uses
+from demur.gateway.clients.budgets import Spent, kept_share, seconds_left, start_of, uses
+from demur.gateway.clients.keys import Admission, ClientKey, new_key, read_keys, remove_key
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import Admission, ClientKey, new_key, read_keys, remove_key
 from demur.gateway.ledger.ledger import SqliteBackend
 from demur.models.prices import Price
 from gateways import HARD, RECORD, gateway

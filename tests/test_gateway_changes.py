@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from demur.gateway.changes import Changes
+from demur.gateway.learning.changes import Changes
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.upstreams.answering_model import answering_model

@@ -15,8 +15,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from demur.errors import InputError
+from demur.gateway.clients.keys import Admission, ClientKey, new_key, read_keys
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import Admission, ClientKey, new_key, read_keys
 from demur.gateway.operator.admin import admit
 from demur.gateway.settings import GatewaySettings, ServedModel
 from gateways import Running, gateway
@@ -24,7 +24,7 @@ from gateways import Running, gateway
 DIGITS = "0123456789abcdef" * 4
 FULL_DISK = """
 import resource, sys
-from demur.gateway.keys import new_key
+from demur.gateway.clients.keys import new_key
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 new_key(sys.argv[1], "bob")
 """

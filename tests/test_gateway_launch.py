@@ -11,7 +11,7 @@ import pytest
 
 from apis import speaking
 from demur.errors import InputError
-from demur.gateway.keys import new_key
+from demur.gateway.clients.keys import new_key
 from demur.gateway.launch import CLIENTS, check_admitted, is_gateway, launch
 from gateways import Running, gateway, save_router
 

@@ -15,8 +15,8 @@ import pytest
 from conftest import needed
 from demur.cli.main import main
 from demur.errors import InputError, StoreError
+from demur.gateway.clients.keys import Admission, ClientKey, bearer, read_keys
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import Admission, ClientKey, bearer, read_keys
 from demur.gateway.ledger.export import bill_page, ledger
 from demur.gateway.ledger.ledger import Ledger, SqliteBackend
 from demur.gateway.ledger.read import read_ledger

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.gateway import app
+from demur.gateway.clients.keys import Admission, ClientKey, new_key
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.read_body import check_structure, count_structure
-from demur.gateway.keys import Admission, ClientKey, new_key
 from gateways import EASY, Running, gateway, upstream
 from test_gateway_trust import post, records
 

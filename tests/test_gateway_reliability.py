@@ -197,7 +197,7 @@ main()
 
 async def test_a_clock_that_is_set_confuses_neither_rates_nor_durations(tmp_path: Path) -> None:
     """A day forward, then two days back, under way."""
-    from demur.gateway.keys import new_key
+    from demur.gateway.clients.keys import new_key
 
     key = new_key(tmp_path / "keys.json", "ann", requests_per_minute=12)
     path = str(tmp_path / "l.sqlite")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.gateway.accounts import OwnAccounts
-from demur.gateway.budgets import Spent
+from demur.gateway.clients.accounts import OwnAccounts
+from demur.gateway.clients.budgets import Spent
+from demur.gateway.clients.keys import Admission, ClientKey
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.keys import Admission, ClientKey
 from demur.gateway.workers.shared_state import SharedAccounts
 
 KEYS = [ClientKey("ann", "0" * 64, usd=0.01), ClientKey("bob", "1" * 64, usd=1.0)]

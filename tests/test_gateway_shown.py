@@ -11,8 +11,8 @@ import pytest
 
 from demur.gate.router import Router
 from demur.gate.shares import threshold_of_share
+from demur.gateway.clients.keys import new_key
 from demur.gateway.http.openai_bodies import ApiError, share_of
-from demur.gateway.keys import new_key
 from demur.routing.train import with_probabilities
 from gateways import EASY, HARD, Running, gateway
 from test_one_decision import wavering

@@ -14,8 +14,8 @@ import pytest
 from demur.errors import InputError
 from demur.gate.believed_quality import believed_at
 from demur.gate.router import Router
-from demur.gateway.accounts import OwnAccounts
-from demur.gateway.budgets import start_of
+from demur.gateway.clients.accounts import OwnAccounts
+from demur.gateway.clients.budgets import start_of
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.target_use import use_so_far

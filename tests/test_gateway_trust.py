@@ -14,8 +14,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demur.gateway.clients.keys import new_key
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError, parse_body
-from demur.gateway.keys import new_key
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.routing.prompt_router import Decision

@@ -10,7 +10,7 @@ import pytest
 
 from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.read import read_ledger
-from demur.labels.unknown import NONE_EQUAL, UnknownPrompt
+from demur.labels.beliefs.unknown import NONE_EQUAL, UnknownPrompt
 from demur.methods.estimator import unit_rows
 from demur.models.encoder import LetterEncoder
 from demur.records import OnUnknown

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from demur.gateway.keys import new_key
+from demur.gateway.clients.keys import new_key
 from demur.gateway.ledger.read import read_ledger
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration

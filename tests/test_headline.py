@@ -17,12 +17,12 @@ from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run
-from demur.evaluation.figures import curve_figure
 from demur.evaluation.graded_file import read_graded
 from demur.evaluation.grades import GRADES_FILE, open_grading, read_grades
-from demur.evaluation.headline import Headline, dollars, payback, sampled_headline, training_headline
 from demur.evaluation.held_out import evaluate_held_out
-from demur.evaluation.page import page
+from demur.evaluation.report.figures import curve_figure
+from demur.evaluation.report.headline import Headline, dollars, payback, sampled_headline, training_headline
+from demur.evaluation.report.page import page
 from demur.evaluation.signals import signals
 from demur.gate.router import Router
 from demur.gate.staged import Use

@@ -16,7 +16,7 @@ import pytest
 
 from demur.cli.gateway import learning_table
 from demur.errors import InputError
-from demur.gateway.cold_start import ASKED, check_learning, cold_router
+from demur.gateway.learning.cold_start import ASKED, check_learning, cold_router
 from demur.gateway.ledger.feedback import Feedback, keep_feedback, losses
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.read import read_ledger

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from demur.errors import DemurError, InputError
-from demur.gateway.changes import Changes
+from demur.gateway.learning.changes import Changes
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel

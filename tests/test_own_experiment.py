@@ -20,7 +20,7 @@ from demur.evaluation.experiment.export_outcomes import export_outcomes
 from demur.evaluation.experiment.rating import Rated, rating_of, rating_prompt
 from demur.evaluation.experiment.test_sets import grader_of
 from demur.paper.outcomes import data_of
-from demur.paper.part import Cells
+from demur.paper.parts.part import Cells
 from demur.paper.reproduction import Reproduction, reproduce, reproduce_run
 from demur.prompts import load_parts
 from demur.records import Prompt

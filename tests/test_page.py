@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from demur.evaluation.figures import PALETTE, curve_figure
-from demur.evaluation.headline import Headline
-from demur.evaluation.page import page
+from demur.evaluation.report.figures import PALETTE, curve_figure
+from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.page import page
+from demur.evaluation.report.tables import choice_rows, reference_rows
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
-from demur.evaluation.tables import choice_rows, reference_rows
 from demur.measure.curve import cost_quality_curve
 from demur.measure.reliability import reliability
 from demur.records import Preference

@@ -20,10 +20,10 @@ from demur import pipeline, quickstart
 from demur.cli import printing
 from demur.config import METHOD_NAMES, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
-from demur.evaluation.headline import dollars
+from demur.evaluation.report.headline import dollars
 from demur.gate.router import Router
+from demur.labels.beliefs.unknown import saturation_of
 from demur.labels.preference_files import read_preferences, write_preferences
-from demur.labels.unknown import saturation_of
 from demur.methods import BY_NAME
 from demur.models.encoder import LetterEncoder
 from demur.records import FloatArray

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from demur.errors import ArtifactError
-from demur.labels.belief import believed_need
+from demur.labels.beliefs.belief import believed_need
 from demur.measure.probability import LEAST_SLOPE, ProbabilityCurve, fit_curve
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import LetterEncoder

@@ -17,7 +17,7 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RouterConfig, RunConfig, read_run_file
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.router import Router
-from demur.labels.uncertainty import DEFINITIONS
+from demur.labels.scores.uncertainty import DEFINITIONS
 from demur.methods import SimilarityWeighted
 from demur.models.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt

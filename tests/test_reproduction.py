@@ -19,19 +19,19 @@ from demur.labels.judge_replies import JudgeItem
 from demur.measure.curve import cost_quality_curve
 from demur.methods import KNN
 from demur.models.encoder import LetterEncoder
-from demur.paper import judged
-from demur.paper.authors import AUTHORS, authors_set
-from demur.paper.in_domain import row_key
-from demur.paper.judged import goes_strong
 from demur.paper.listing import PARTS, choose_parts, listing
 from demur.paper.measures import Laboratory, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
-from demur.paper.own import calibrated
-from demur.paper.part import Cells, reasons_together
-from demur.paper.peers import consensus_targets, smoothie_targets
+from demur.paper.parts import judged
+from demur.paper.parts.in_domain import row_key
+from demur.paper.parts.judged import goes_strong
+from demur.paper.parts.part import Cells, reasons_together
 from demur.paper.reproduction import Reproduction, reproduce
+from demur.paper.sources.authors import AUTHORS, authors_set
+from demur.paper.sources.own import calibrated
+from demur.paper.sources.peers import consensus_targets, smoothie_targets
+from demur.paper.sources.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
 from demur.paper.systems import ROUTERS, SYSTEMS, System
-from demur.paper.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
 from tiny_paper import N, read, tiny_paper, write
 from worlds import planted
 

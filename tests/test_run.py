@@ -20,7 +20,7 @@ import pytest
 
 import demur
 from demur.errors import EndpointError, InputError
-from demur.evaluation.headline import training_headline
+from demur.evaluation.report.headline import training_headline
 from demur.gate.router import Router
 from demur.meaning import meanings as kept
 from demur.meaning.clusters import meaning_clusters

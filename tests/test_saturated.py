@@ -9,8 +9,8 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.errors import InputError
+from demur.labels.beliefs.unknown import NONE_EQUAL
 from demur.labels.from_samples import Labels, label_prompts
-from demur.labels.unknown import NONE_EQUAL
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
 from demur.meaning.saturated import MOST_LIKELY, Saturated, find_saturated, overlap, trigrams

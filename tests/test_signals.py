@@ -10,7 +10,7 @@ import pytest
 
 import demur
 from demur.evaluation.signals import ALL, SignalRow, UncertaintyCard, auroc_draws, signals, table, tables_by_set
-from demur.labels.self_report import p_true, verbalised_confidence
+from demur.labels.scores.self_report import p_true, verbalised_confidence
 from demur.records import Sample
 from pairs import running_pair, write_questions
 

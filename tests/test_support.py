@@ -9,7 +9,7 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.labels.from_samples import Labels, label_prompts
-from demur.labels.support import are_texts, sentences, support_shares
+from demur.labels.scores.support import are_texts, sentences, support_shares
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.records import FloatArray, Prompt, Sample

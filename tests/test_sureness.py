@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from demur.labels.sureness import Sureness, calibrated_targets, combined_targets
-from demur.labels.uncertainty import belief, consistency, coverage
+from demur.labels.scores.sureness import Sureness, calibrated_targets, combined_targets
+from demur.labels.scores.uncertainty import belief, consistency, coverage
 
 
 def test_coverage_counts_each_distinct_answer_once() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from demur.errors import InputError
+from demur.labels.beliefs.unknown import CUT_OFF, NONE_EQUAL, UNMEASURED, Saturation, UnknownPrompt, saturation_of
 from demur.labels.targets import (
     gain_targets,
     hard_targets,
@@ -17,7 +18,6 @@ from demur.labels.targets import (
     relative_difference,
     winner_of,
 )
-from demur.labels.unknown import CUT_OFF, NONE_EQUAL, UNMEASURED, Saturation, UnknownPrompt, saturation_of
 from demur.records import FloatArray, Preference
 
 entropies = arrays.arrays(float, 8, elements=st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.5, 2.3]))

@@ -16,7 +16,7 @@ import demur
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig, read_run_file, tier_name
 from demur.errors import InputError
-from demur.labels.tier_beliefs import graded_tiers, tier_shares
+from demur.labels.beliefs.tier_beliefs import graded_tiers, tier_shares
 from demur.labels.votes import own_agreement, served_shares
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
@@ -129,7 +129,7 @@ def test_belief_weighs_both_ends() -> None:
 
 
 def test_the_gain_of_two_models_is_the_gain_of_a_pairs_labels() -> None:
-    from demur.labels.belief import believed_gains, pair_shares
+    from demur.labels.beliefs.belief import believed_gains, pair_shares
 
     random = np.random.default_rng(2)
     texts = [f"q{i}" for i in range(30)]

@@ -11,7 +11,7 @@ import pytest
 import demur
 from demur.errors import InputError
 from demur.evaluation.signals import signals
-from demur.labels.token_scores import (
+from demur.labels.scores.token_scores import (
     MOST_PHRASES,
     answer_features,
     first_answer_doubt,
@@ -22,7 +22,7 @@ from demur.labels.token_scores import (
     token_features,
     token_weights,
 )
-from demur.labels.uncertainty import OF_FIRST_ANSWER, uncertainty, usable_definition
+from demur.labels.scores.uncertainty import OF_FIRST_ANSWER, uncertainty, usable_definition
 from demur.meaning.entailment import exact_match
 from demur.records import FloatArray, Prompt, Sample
 from demur.statistics import auroc

@@ -15,7 +15,7 @@ import demur
 import pairs
 from demur.errors import InputError
 from demur.evaluation.unusable_answers import unusable_sentence
-from demur.labels.unknown import why_unknown
+from demur.labels.beliefs.unknown import why_unknown
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.rules.code import canonical_code, code_of
 from demur.meaning.rules.decide import ruling, same_meaning

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import demur
 from demur.errors import InputError
-from demur.labels.uncertainty import (
+from demur.labels.scores.uncertainty import (
     DEFINITIONS,
     NEEDS_LOGPROBS,
     agreement,

@@ -12,11 +12,10 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.errors import ArtifactError, InputError
-from demur.evaluation.calibrate import calibrate, check_belief
 from demur.evaluation.replay import replay
+from demur.evaluation.thresholds.calibrate import calibrate, check_belief
 from demur.gate.router import Router
-from demur.labels.from_samples import Labels, label_prompts
-from demur.labels.unknown import (
+from demur.labels.beliefs.unknown import (
     CUT_OFF,
     FOREIGN,
     NONE_EQUAL,
@@ -31,6 +30,7 @@ from demur.labels.unknown import (
     why_unknown,
     write_unknown,
 )
+from demur.labels.from_samples import Labels, label_prompts
 from demur.meaning.entailment import exact_match, reader_of, reads_any
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.languages import is_english

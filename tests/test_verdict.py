@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.evaluation.calibrate import calibrate
+from demur.evaluation.thresholds.calibrate import calibrate
 from demur.methods import BY_NAME
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import unit_rows

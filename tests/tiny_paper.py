@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from demur.paper.outcomes import SMALL, STRONG, WEAK
-from demur.paper.pool_tables import ZEROEVAL
-from demur.paper.trainings import ALPACA, LOCAL, SAMPLED
+from demur.paper.parts.pool_tables import ZEROEVAL
+from demur.paper.sources.trainings import ALPACA, LOCAL, SAMPLED
 
 N = 60
 OPEN = {"small-7b": 7, "middle-13b": 13, "large-70b": 70}

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from demur.errors import DemurError
-    from demur.evaluation.calibrate import calibrate
     from demur.evaluation.replay import replay
     from demur.evaluation.results import Evaluation
+    from demur.evaluation.thresholds.calibrate import calibrate
     from demur.gate.router import Router
     from demur.labels.from_samples import Labels
-    from demur.labels.uncertainty import agreement, semantic_entropy
+    from demur.labels.scores.uncertainty import agreement, semantic_entropy
     from demur.meaning.clusters import meaning_clusters
     from demur.meaning.entailment import exact_match, shipped_entailment
     from demur.measure.curve import cost_quality_curve
@@ -35,8 +35,8 @@ _HOME = {
     "Evaluation": "evaluation.results",
     "Labels": "labels.from_samples",
     "Router": "gate.router",
-    "agreement": "labels.uncertainty",
-    "calibrate": "evaluation.calibrate",
+    "agreement": "labels.scores.uncertainty",
+    "calibrate": "evaluation.thresholds.calibrate",
     "catalogue": "models.catalogue",
     "cost_quality_curve": "measure.curve",
     "demo": "quickstart",
@@ -49,7 +49,7 @@ _HOME = {
     "report": "pipeline",
     "run": "pipeline",
     "sample": "pipeline",
-    "semantic_entropy": "labels.uncertainty",
+    "semantic_entropy": "labels.scores.uncertainty",
     "shipped_entailment": "meaning.entailment",
     "train": "pipeline",
 }

@@ -26,20 +26,20 @@ from demur.config.presets import with_preset
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import measure_sets
-from demur.evaluation.figures import check_matplotlib
-from demur.evaluation.headline import Headline, training_headline
 from demur.evaluation.held_out import evaluate_measured, evaluate_or_believe
-from demur.evaluation.page import write_report
+from demur.evaluation.report.figures import check_matplotlib
+from demur.evaluation.report.headline import Headline, training_headline
+from demur.evaluation.report.page import write_report
 from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
 from demur.labels.batch_run import sample_by_batch
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import believed_needs, label_run, notes_of
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.sample_run import Announce, sample_run
-from demur.labels.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.limits import from_mapping
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration

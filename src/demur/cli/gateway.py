@@ -149,7 +149,7 @@ def add_key(
     usd_per_month: Annotated[float | None, typer.Option(help="Budget per month (UTC), likewise.")] = None,
 ) -> None:
     """Make a client key for the gateway; it is shown once and stored as a hash."""
-    from demur.gateway.keys import new_key
+    from demur.gateway.clients.keys import new_key
 
     limits = {"usd": usd, "usd_per_day": usd_per_day, "usd_per_month": usd_per_month}
     typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, **limits))
@@ -161,7 +161,7 @@ def add_key(
 @keys_app.command("list")
 def list_keys(file: KeyFile = DEFAULT_KEYS, json: AsJson = False) -> None:
     """List the keys' names and limits."""
-    from demur.gateway.keys import read_keys
+    from demur.gateway.clients.keys import read_keys
 
     keys = read_keys(file)
     limits: list[dict[str, object]] = [
@@ -177,7 +177,7 @@ def remove_key(
     file: KeyFile = DEFAULT_KEYS,
 ) -> None:
     """Remove a key from the file; a running gateway accepts it until it is reloaded."""
-    from demur.gateway.keys import remove_key
+    from demur.gateway.clients.keys import remove_key
 
     remove_key(file, name)
     typer.echo(f"{file}: {name} is removed; reload a running gateway (kill -HUP, or POST /admin/reload)")

@@ -30,7 +30,7 @@ from demur.cli.paper import add_commands as paper_commands
 from demur.cli.run_file import add_commands as run_file_commands
 from demur.config import A_MODEL, LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
-from demur.evaluation.criterion import CRITERIA, USUAL_SHARE, Criterion
+from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.records import SamplingSettings
 from demur.runs.lineage import stages_made
 from demur.runs.steps import current_threshold, is_router, serve_command
@@ -250,8 +250,8 @@ def calibrate(
     **given: Any,
 ) -> None:
     """Set a saved router's threshold by share, by budget (no labels needed), or with a guarantee on quality."""
-    from demur.evaluation.calibrate import calibrate
     from demur.evaluation.replay import replay as replay_prompts
+    from demur.evaluation.thresholds.calibrate import calibrate
 
     router = router_of(run, router)
     if all(given[name] is None for name in CRITERIA) and is_router(Path(router)):  # else its own error is raised

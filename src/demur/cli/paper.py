@@ -142,7 +142,7 @@ def simulate(
     """Simulate a run's router on a device beside a cloud: latency, queue, energy, USD and quality at each share."""
     import math
 
-    from demur.evaluation.simulate_run import simulate
+    from demur.evaluation.device.simulate_run import simulate
 
     found = simulate(
         run,

@@ -27,8 +27,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from demur.evaluation.headline import training_headline
-from demur.evaluation.tables import COLUMNS, reference_rows, router_rows, terms
+from demur.evaluation.report.headline import training_headline
+from demur.evaluation.report.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import outdated_report, outdated_stages

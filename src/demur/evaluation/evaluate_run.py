@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
-from demur.evaluation.headline import headline, payback, tier_headline
+from demur.evaluation.report.headline import headline, payback, tier_headline
 from demur.evaluation.results import (
     Evaluation,
     TestSet,
@@ -25,11 +25,11 @@ from demur.evaluation.results import (
 from demur.evaluation.tiers import measure_tiers
 from demur.evaluation.unusable_answers import unusable_sentence
 from demur.gate.router import Router
+from demur.labels.beliefs.tier_beliefs import graded_tiers
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.labels.label_run import printed_targets
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
-from demur.labels.tier_beliefs import graded_tiers
-from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.models.allowed import without_keys
 from demur.models.encoder import CachedEncoder
 from demur.prompts.grading import grade

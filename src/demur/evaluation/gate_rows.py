@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from demur.evaluation.headline import Headline, sampled_headline
+from demur.evaluation.report.headline import Headline, sampled_headline
 from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
 from demur.gate.router import Router, drafts_of
 from demur.gate.staged import apgr_gain, staged_curve, staged_scores

@@ -13,13 +13,13 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_served
 from demur.evaluation.grades import GRADES_FILE, read_grades
-from demur.evaluation.headline import Pair, expected_costs, graded_headline, payback, training_headline
+from demur.evaluation.report.headline import Pair, expected_costs, graded_headline, payback, training_headline
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
-from demur.labels.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.measure.curve import cost_quality_curve
 from demur.prompts import why_untested
 from demur.records import IntArray

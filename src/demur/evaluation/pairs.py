@@ -15,7 +15,7 @@ import numpy as np
 
 from demur.config import load_run
 from demur.errors import InputError
-from demur.labels.uncertainty import consistency
+from demur.labels.scores.uncertainty import consistency
 from demur.meaning.clusters import Clustering
 from demur.measure.ladder import Ladder, ladders
 from demur.methods.cross_validate import held_out_scores

@@ -10,7 +10,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
-from demur.evaluation.headline import Headline, expected_costs, expected_use, headline
+from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
 from demur.limits import check_number

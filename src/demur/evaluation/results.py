@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.evaluation.headline import Headline
+from demur.evaluation.report.headline import Headline
 from demur.evaluation.tiers import TiersMeasured
 from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve

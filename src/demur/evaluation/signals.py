@@ -16,9 +16,9 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.self_report import asked_about
-from demur.labels.token_scores import first_answer_doubt
-from demur.labels.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, OF_FIRST_ANSWER, has_tokens, uncertainty
+from demur.labels.scores.self_report import asked_about
+from demur.labels.scores.token_scores import first_answer_doubt
+from demur.labels.scores.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, OF_FIRST_ANSWER, has_tokens, uncertainty
 from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Progress, Prompt, Sample, no_progress
 from demur.runs.run import Run, open_run

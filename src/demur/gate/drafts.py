@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.gate.gate import GateRows, read_head, read_signals
-from demur.labels.uncertainty import consistency, has_tokens
+from demur.labels.scores.uncertainty import consistency, has_tokens
 from demur.records import FloatArray, IntArray, Sample
 
 ORDERS = 4

@@ -16,8 +16,8 @@ import numpy as np
 
 from demur.config import MOST_EXTRA_SAMPLES
 from demur.errors import InputError
-from demur.labels.believed_gain import area_interval, believed_area
-from demur.labels.uncertainty import cluster_shares, mean_nll, shannon
+from demur.labels.beliefs.believed_gain import area_interval, believed_area
+from demur.labels.scores.uncertainty import cluster_shares, mean_nll, shannon
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.statistics import FOLDS, folds, held_out
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from demur.gate.drafts import Drafts
 from demur.gate.gate import CERTAIN, Gate
-from demur.labels.believed_gain import area_interval
+from demur.labels.beliefs.believed_gain import area_interval
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.records import BoolArray, FloatArray, IntArray, Role
 from demur.statistics import mean_ranks

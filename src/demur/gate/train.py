@@ -19,7 +19,7 @@ from demur.gate.router import Router
 from demur.gate.staged import rehearsal
 from demur.gate.weaker_groups import weaker_groups
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.uncertainty import belief
+from demur.labels.scores.uncertainty import belief
 from demur.meaning.meanings import Meanings
 from demur.records import Prompt
 from demur.routing.prompt_router import PromptRouter

@@ -20,10 +20,8 @@ from typing import Any
 from aiohttp import web
 
 from demur.gateway.answer_headers import answer_headers
-from demur.gateway.asked_again import AskedAgain
-from demur.gateway.budgets import kept_share
-from demur.gateway.canary import Routers, Serving
-from demur.gateway.changes import Changes
+from demur.gateway.clients.budgets import kept_share
+from demur.gateway.clients.keys import Admission
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import check_aliases
 from demur.gateway.decision.check_draft import Outgoing
@@ -44,8 +42,10 @@ from demur.gateway.http.openai_bodies import (
 from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
 from demur.gateway.http.send import send_pieces
-from demur.gateway.kept_prompts import kept_answer, kept_prompt
-from demur.gateway.keys import Admission
+from demur.gateway.learning.asked_again import AskedAgain
+from demur.gateway.learning.canary import Routers, Serving
+from demur.gateway.learning.changes import Changes
+from demur.gateway.learning.kept_prompts import kept_answer, kept_prompt
 from demur.gateway.ledger.feedback import Feedback, Source, keep_feedback
 from demur.gateway.ledger.held_conversations import HeldConversations
 from demur.gateway.ledger.ledger import Ledger

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from demur.gateway.budgets import Use
+from demur.gateway.clients.budgets import Use
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.question import Question
 from demur.gateway.ledger.record import DECIDED, LedgerRecord

@@ -12,9 +12,9 @@ from typing import Any
 from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
+from demur.gateway.clients.keys import check_budgets, read_keys
 from demur.gateway.decision.decider import Decider
-from demur.gateway.keys import check_budgets, read_keys
+from demur.gateway.learning.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced
 from demur.records import Role

@@ -9,11 +9,11 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from demur.gateway.app import Gateway
-from demur.gateway.feedback import take_feedback
 from demur.gateway.http.connections import Connection
 from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import cors_headers, is_allowed, preflight_headers
+from demur.gateway.learning.feedback import take_feedback
 from demur.gateway.operator.admin import add_admin
 from demur.gateway.protocols.served import PROTOCOLS, SERVED, protocol_of
 from demur.gateway.unrouted import live, model, models, ready

@@ -19,10 +19,10 @@ from demur.config import ModelConfig, tier_name
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.cold_start import SERVING, check_learning, learned_files, router_in_force, version_of
+from demur.gateway.clients.keys import Admission, check_budgets, read_keys
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bound, port_of
-from demur.gateway.keys import Admission, check_budgets, read_keys
+from demur.gateway.learning.cold_start import SERVING, check_learning, learned_files, router_in_force, version_of
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.postgres import SCHEMES

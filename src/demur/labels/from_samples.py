@@ -13,7 +13,7 @@ import numpy as np
 
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
-from demur.labels.belief import (
+from demur.labels.beliefs.belief import (
     Belief,
     belief_weight,
     believed_gains,
@@ -21,20 +21,21 @@ from demur.labels.belief import (
     pair_shares,
     without_silence,
 )
-from demur.labels.believed_gain import Choice, choose_targets, halves
-from demur.labels.pair_meanings import PairMeanings, pair_meanings
-from demur.labels.support import support_of
-from demur.labels.sureness import Sureness, calibrated_targets, combined_targets
-from demur.labels.targets import (
-    WARNED_SHARE,
-    gain_targets,
-    hard_targets,
-    label_warnings,
-    margin_targets,
-    winner_of,
+from demur.labels.beliefs.believed_gain import Choice, choose_targets, halves
+from demur.labels.beliefs.unknown import (
+    UNMEASURED,
+    Saturation,
+    UnknownPrompt,
+    check_told,
+    cut_share,
+    unknown_notes,
+    why_unknown,
 )
-from demur.labels.token_scores import first_answer_doubt
-from demur.labels.uncertainty import (
+from demur.labels.pair_meanings import PairMeanings, pair_meanings
+from demur.labels.scores.support import support_of
+from demur.labels.scores.sureness import Sureness, calibrated_targets, combined_targets
+from demur.labels.scores.token_scores import first_answer_doubt
+from demur.labels.scores.uncertainty import (
     AS_PRINTED,
     OF_FIRST_ANSWER,
     agreement,
@@ -44,14 +45,13 @@ from demur.labels.uncertainty import (
     uncertainty,
     usable_definition,
 )
-from demur.labels.unknown import (
-    UNMEASURED,
-    Saturation,
-    UnknownPrompt,
-    check_told,
-    cut_share,
-    unknown_notes,
-    why_unknown,
+from demur.labels.targets import (
+    WARNED_SHARE,
+    gain_targets,
+    hard_targets,
+    label_warnings,
+    margin_targets,
+    winner_of,
 )
 from demur.meaning.entailment import reader_of
 from demur.meaning.meanings import Meanings

@@ -15,7 +15,7 @@ import numpy as np
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.battles.arena import read_arena, tier_pair
-from demur.labels.belief import believed_need, without_silence
+from demur.labels.beliefs.belief import believed_need, without_silence
 from demur.labels.from_samples import Labels, label_prompts, measure_sureness
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge import SETTINGS as JUDGE_SETTINGS
@@ -23,9 +23,9 @@ from demur.labels.judge import ask_judge, judge_settings
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
+from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
-from demur.labels.uncertainty import has_tokens
 from demur.meaning.rules.declined_answers import declines, says_nothing
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN

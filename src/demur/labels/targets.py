@@ -2,7 +2,7 @@
 
 Hard winners (Eqs. 3-4 of Zhang et al. 2025) and soft targets, as pure functions on arrays. A target y is in [0, 1]:
 1 = the strong model is needed, 0 = it is not, .5 = tie. Targets of sureness are
-`demur.labels.sureness`'; other supervision is `demur.labels.graded_targets`'; files of preferences
+`demur.labels.scores.sureness`'; other supervision is `demur.labels.graded_targets`'; files of preferences
 are `demur.labels.preference_files`'.
 """
 
@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.unknown import UNMEASURED, Saturation
+from demur.labels.beliefs.unknown import UNMEASURED, Saturation
 from demur.records import FloatArray, Winner
 from demur.statistics import mean_ranks
 

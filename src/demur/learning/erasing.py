@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import ArtifactError, InputError
-from demur.gateway.cold_start import SERVING
+from demur.gateway.learning.cold_start import SERVING
 from demur.gateway.ledger.erase import erase_prompts
 from demur.learning.traffic import TAKEN, SeenPrompt, taken_prompts, write_taken
 from demur.learning.versions import promote, router_folder, router_folders, serving, versions

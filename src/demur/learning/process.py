@@ -14,7 +14,7 @@ from pathlib import Path
 
 from demur.errors import DemurError
 from demur.files import write_whole
-from demur.gateway.cold_start import check_learning
+from demur.gateway.learning.cold_start import check_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
 from demur.learning.erasing import forget
 from demur.learning.round import Status, learn_round

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demur.labels.believed_gain import caught_within_folds
+from demur.labels.beliefs.believed_gain import caught_within_folds
 from demur.methods.estimator import centre_and_scale
 from demur.methods.kernel import KernelRidge
 from demur.records import BoolArray, FloatArray

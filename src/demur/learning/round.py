@@ -21,7 +21,7 @@ import numpy as np
 from demur.config import ModelConfig, RouterConfig, RunConfig
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
-from demur.gateway.cold_start import STATUS
+from demur.gateway.learning.cold_start import STATUS
 from demur.gateway.ledger.feedback import losses
 from demur.gateway.ledger.learning_cost import charge_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
-from demur.gateway.cold_start import CANARY, SERVING
+from demur.gateway.learning.cold_start import CANARY, SERVING
 from demur.limits import from_mapping
 
 VERSIONS = "versions"

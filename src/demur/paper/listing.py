@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from demur.errors import InputError
-from demur.paper import in_domain, pool_tables, tables
-from demur.paper.in_domain import in_domain_table
-from demur.paper.judged import judged_answers
 from demur.paper.measures import Laboratory
-from demur.paper.part import Content
+from demur.paper.parts import in_domain, pool_tables, tables
+from demur.paper.parts.in_domain import in_domain_table
+from demur.paper.parts.judged import judged_answers
+from demur.paper.parts.part import Content
+from demur.paper.parts.taus import taus
+from demur.paper.sources.trainings import PAIRS, SOURCES
 from demur.paper.systems import SYSTEMS
-from demur.paper.taus import taus
-from demur.paper.trainings import PAIRS, SOURCES
 
 _OF_TABLES = {
     "oracle": "oracle (analytic)",

@@ -12,14 +12,14 @@ import numpy as np
 
 from demur.errors import DemurError, InputError
 from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
-from demur.paper.arena import SCORES, ArenaPair
-from demur.paper.authors import AUTHORS, authors_set
 from demur.paper.cascade import AnswerScorer
 from demur.paper.outcomes import PAPER_DATA, SMALL_PAIR, Benchmark, Costs, Data, benchmark, check_gap, small_pair
-from demur.paper.own import served_router, served_scores
-from demur.paper.own_pair import own_pair
+from demur.paper.sources.arena import SCORES, ArenaPair
+from demur.paper.sources.authors import AUTHORS, authors_set
+from demur.paper.sources.own import served_router, served_scores
+from demur.paper.sources.own_pair import own_pair
+from demur.paper.sources.trainings import ANSWER_WRONG, Training, judged_answers, preferences, training
 from demur.paper.systems import ROUTERS, Scorer, System
-from demur.paper.trainings import ANSWER_WRONG, Training, judged_answers, preferences, training
 from demur.records import Encoder, FloatArray, IntArray, Progress, no_progress
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import folds, held_out, interval, percentile_interval

@@ -15,7 +15,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.models.prices import CHARACTERS_PER_TOKEN, Price, price_of
 from demur.paper.outcome_files import Row, rows_of
-from demur.paper.own import SENT
+from demur.paper.sources.own import SENT
 from demur.records import FloatArray
 
 WEAK, STRONG = "mixtral-8x7b-instruct", "gpt-4-1106-preview"

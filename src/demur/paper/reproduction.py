@@ -14,18 +14,18 @@ from typing import Any
 
 from demur.config import load_run
 from demur.errors import InputError
-from demur.evaluation import figures as curves
 from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import measure_sets
-from demur.evaluation.page import document, figure_html, table
+from demur.evaluation.report import figures as curves
+from demur.evaluation.report.page import document, figure_html, table
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
-from demur.paper.arena import arena_pair
-from demur.paper.judged import JUDGED_QUESTIONS
 from demur.paper.listing import PARTS, choose_parts
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import data_of
-from demur.paper.part import Content, Part, rows_or_why
+from demur.paper.parts.judged import JUDGED_QUESTIONS
+from demur.paper.parts.part import Content, Part, rows_or_why
+from demur.paper.sources.arena import arena_pair
 from demur.records import Encoder, Progress, no_progress
 from demur.runs.run import open_run
 from demur.store import Store

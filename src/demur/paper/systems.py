@@ -13,9 +13,9 @@ from typing import Literal
 from demur.methods import KNN, MLP, KernelRidge, LogisticRegression, MatrixFactorization, SimilarityWeighted
 from demur.methods.pools import GraphRouter, RouterDC
 from demur.methods.pools.pool import PoolRouter, pair_quality
-from demur.paper.authors import AUTHORS
-from demur.paper.own import NO_DRAFTS, NO_UNKNOWN
-from demur.paper.trainings import ANSWER_WRONG, DEFAULT, PRINTED
+from demur.paper.sources.authors import AUTHORS
+from demur.paper.sources.own import NO_DRAFTS, NO_UNKNOWN
+from demur.paper.sources.trainings import ANSWER_WRONG, DEFAULT, PRINTED
 from demur.records import FloatArray, Method
 
 CENTRES = 1024  # of kernel ridge, which is fitted a hundred times here: about .005 below its default of 4096

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.labels.unknown import UnknownPrompt
+from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.records import FloatArray
 
 VECTORS = "unknown_vectors"  # name of the array in a saved router

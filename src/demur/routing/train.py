@@ -14,9 +14,9 @@ import numpy as np
 
 from demur.config import METHOD_NAMES, RouterConfig
 from demur.errors import InputError
+from demur.labels.beliefs.unknown import UnknownPrompt
+from demur.labels.scores.uncertainty import AS_PRINTED
 from demur.labels.targets import Delta, hard_targets
-from demur.labels.uncertainty import AS_PRINTED
-from demur.labels.unknown import UnknownPrompt
 from demur.meaning.rules.known_languages import KnownLanguages
 from demur.measure.probability import fit_curve
 from demur.methods import EVERY, KNN, SimilarityWeighted

@@ -10,8 +10,8 @@ import numpy as np
 
 from demur.config import tier_name
 from demur.errors import InputError
+from demur.labels.beliefs.tier_beliefs import tier_qualities
 from demur.labels.targets import gain_targets
-from demur.labels.tier_beliefs import tier_qualities
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator
 from demur.methods.threads import one_thread

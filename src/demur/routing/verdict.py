@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.believed_gain import caught_within_folds
+from demur.labels.beliefs.believed_gain import caught_within_folds
 from demur.records import FloatArray
 from demur.statistics import FOLDS, interval
 

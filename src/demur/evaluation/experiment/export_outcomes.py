@@ -22,10 +22,10 @@ from demur.evaluation.experiment.test_sets import JUDGE, GradedSet, Side, measur
 from demur.files import write_whole
 from demur.gate.router import Router, drafts_of
 from demur.gate.staged import staged_scores
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown
 from demur.labels.pair_meanings import pair_meanings
 from demur.labels.preference_files import read_preferences
-from demur.labels.uncertainty import agreement, has_tokens, uncertainty
-from demur.labels.unknown import UNKNOWN_FILE, read_unknown
+from demur.labels.scores.uncertainty import agreement, has_tokens, uncertainty
 from demur.prompts.grading import grade, quality
 from demur.records import IntArray, Progress, Prompt, Sample, no_progress
 from demur.runs.run import Run, open_run

@@ -15,8 +15,8 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.results import mean_quality
 from demur.labels.preference_files import read_preferences
+from demur.labels.scores.uncertainty import AS_PRINTED
 from demur.labels.targets import Delta, hard_targets
-from demur.labels.uncertainty import AS_PRINTED
 from demur.measure.curve import cost_quality_curve
 from demur.methods import SimilarityWeighted
 from demur.prompts.grading import grade

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from demur.errors import InputError
-from demur.gateway.budgets import start_of
-from demur.gateway.keys import read_keys
+from demur.gateway.clients.budgets import start_of
+from demur.gateway.clients.keys import read_keys
 from demur.gateway.ledger.bills import bills
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from demur.errors import StoreError
-from demur.gateway.budgets import Spent, start_of
-from demur.gateway.keys import Admission
+from demur.gateway.clients.budgets import Spent, start_of
+from demur.gateway.clients.keys import Admission
 from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 from demur.gateway.ledger.record import COLUMNS, LedgerRecord, storable
 from demur.gateway.ledger.sums import SumWriter, prepare_sums

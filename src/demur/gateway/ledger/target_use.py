@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demur.errors import StoreError
-from demur.gateway.budgets import start_of
+from demur.gateway.clients.budgets import start_of
 from demur.gateway.ledger.read import query_ledger
 
 HOUR, HOURS = 3600, 25

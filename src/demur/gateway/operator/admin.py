@@ -12,9 +12,9 @@ from aiohttp import web
 
 from demur.errors import DemurError
 from demur.gateway.app import Gateway, as_json
+from demur.gateway.clients.keys import bearer
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import host_name, is_loopback, is_own
-from demur.gateway.keys import bearer
 from demur.gateway.ledger.export import bill_page
 from demur.gateway.ledger.read import read_decision
 from demur.gateway.operator.dashboard import FILES, metrics_text, over_time, page, page_file, statistics

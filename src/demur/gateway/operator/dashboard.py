@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demur.gateway.cold_start import learning_status
+from demur.gateway.learning.cold_start import learning_status
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.series import series
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures

@@ -20,8 +20,8 @@ import numpy as np
 from demur.errors import InputError
 from demur.gate.believed_quality import believed_at
 from demur.gate.router import Router
-from demur.gateway.accounts import Accounts
-from demur.gateway.budgets import TAPER, WARN, Spent, Use, seconds_left, start_of
+from demur.gateway.clients.accounts import Accounts
+from demur.gateway.clients.budgets import TAPER, WARN, Spent, Use, seconds_left, start_of
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.target.arrivals import Arrivals

@@ -23,10 +23,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from demur.gateway.accounts import Step
-from demur.gateway.budgets import Spent
+from demur.gateway.clients.accounts import Step
+from demur.gateway.clients.budgets import Spent
+from demur.gateway.clients.keys import draw_from_bucket
 from demur.gateway.decision.learned import SharedLessons
-from demur.gateway.keys import draw_from_bucket
 
 SLOTS, NOBODY = 2**14, bytes(16)  # keys at most
 BUCKET = "dd"  # requests left, when that was (monotonic seconds)

@@ -19,8 +19,8 @@ from demur.methods import BY_NAME, LogisticRegression
 from demur.paper.cascade import ALPHA
 from demur.paper.measures import score_held_out
 from demur.paper.overhead.architectures import CASCADE, POOLS
+from demur.paper.sources.trainings import training
 from demur.paper.systems import Scorer, by_method, by_pool
-from demur.paper.trainings import training
 from demur.prompts.grading import grade
 from demur.records import Encoder, FloatArray, Preference, Progress, no_progress
 from demur.runs.run import Run, open_run

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import DemurError, InputError
-from demur.evaluation import figures as curves
+from demur.evaluation.report import figures as curves
 from demur.files import refuse_existing
 from demur.models.catalogue import cache_folder
 from demur.models.encoder import CachedEncoder, load_encoder
-from demur.paper.figures import overhead_figure
 from demur.paper.overhead.architectures import ARCHITECTURES, EXTRA_SAMPLES, QUERIES, gate_name
 from demur.paper.overhead.measure import BATCH, Cost, decision_times, measure_within, with_times
 from demur.paper.overhead.quality import Qualities, run_quality, stored_quality
 from demur.paper.overhead.timing import extrapolate, slope
-from demur.paper.part import Cells, Content, Part, span_columns
+from demur.paper.parts.figures import overhead_figure
+from demur.paper.parts.part import Cells, Content, Part, span_columns
 from demur.prompts import read_prompts
 from demur.records import Encoder, Progress, no_progress
 from demur.store import Store

@@ -1,6 +1,6 @@
 """How right each of several models is believed to be, by the samples of the pair at their ends; no labels are used.
 
-A meaning is believed to be right by lam p_strong + (1 - lam) p_weak (`demur.labels.belief`), so a model m is believed
+A meaning is believed to be right by lam p_strong + (1 - lam) p_weak (see `belief`), so a model m is believed to be
 right by q_m = lam SM + (1 - lam) WM, with SM and WM the shares of its answers' pairs with either that mean the same. Of
 two models q_strong - q_weak is the gain that the pair's labels are made of.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.belief import without_silence
-from demur.labels.uncertainty import consistency
+from demur.labels.beliefs.belief import without_silence
+from demur.labels.scores.uncertainty import consistency
 from demur.labels.votes import own_agreement, served_shares
 from demur.meaning.clusters import Clustering
 from demur.meaning.rules.declined_answers import says_nothing

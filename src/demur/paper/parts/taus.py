@@ -7,9 +7,9 @@ from functools import partial
 from demur.evaluation.experiment.tau_sweep import TauSweep, shown_span, swept
 from demur.labels.targets import Delta
 from demur.paper.measures import Laboratory, score_held_out
-from demur.paper.part import Cells, Content
+from demur.paper.parts.part import Cells, Content
+from demur.paper.sources.trainings import DISCRETE, PRINTED
 from demur.paper.systems import AS_PRINTED, ROUTERS, Scorer
-from demur.paper.trainings import DISCRETE, PRINTED
 
 COLUMNS = ("tau", "weak", "strong", "ties", "APGR of SW, to choose [95 %]", "to confirm [95 %]")
 NOTE = (

@@ -19,7 +19,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.files import write_whole
-from demur.labels.uncertainty import consistency
+from demur.labels.scores.uncertainty import consistency
 from demur.prompts.rows import read_rows
 from demur.prompts.tool_calls import calls_of
 from demur.records import BoolArray, IntArray, Preference, Sample

@@ -18,8 +18,8 @@ from demur.labels.judge_replies import report
 from demur.models.catalogue import model
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import Benchmark
-from demur.paper.part import Cells, Content, row_or_why, span_columns, why
-from demur.paper.printed import TABLE_3
+from demur.paper.parts.part import Cells, Content, row_or_why, span_columns, why
+from demur.paper.parts.printed import TABLE_3
 from demur.paper.systems import SYSTEMS, System
 from demur.store import Store
 

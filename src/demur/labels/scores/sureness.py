@@ -23,7 +23,7 @@ class Sureness:
 
     entropy: FloatArray  # (n,) of meanings, nats
     consistency: FloatArray  # (n,) share of pairs of answers that mean the same, in [0, 1]
-    coverage: FloatArray | None = None  # (n,) nats, see `demur.labels.uncertainty.coverage`; None without log-probs
+    coverage: FloatArray | None = None  # (n,) nats, see `labels.scores.uncertainty.coverage`; None without log-probs
 
     def of(self, chosen: BoolArray) -> Sureness:
         """The same on those prompts alone, (n,) booleans."""

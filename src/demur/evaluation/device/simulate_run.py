@@ -12,7 +12,7 @@ import numpy as np
 
 from demur.config import load_run
 from demur.errors import InputError, require
-from demur.evaluation.edge_cloud import (
+from demur.evaluation.device.edge_cloud import (
     Cloud,
     Edge,
     Requests,

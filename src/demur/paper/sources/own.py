@@ -11,11 +11,11 @@ from demur.config import LabelConfig
 from demur.gate.drafts import Drafts, gate_rows, read_drafts
 from demur.gate.gate import GateRows, fit_gate
 from demur.gate.staged import StagedScores, staged_curve, staged_scores
+from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.sureness import Sureness, calibrated_targets
-from demur.labels.uncertainty import coverage
-from demur.labels.unknown import UnknownPrompt
+from demur.labels.scores.sureness import Sureness, calibrated_targets
+from demur.labels.scores.uncertainty import coverage
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.curve import CostQualityCurve

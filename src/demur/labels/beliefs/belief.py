@@ -15,7 +15,7 @@ from math import comb
 
 import numpy as np
 
-from demur.labels.uncertainty import consistency
+from demur.labels.scores.uncertainty import consistency
 from demur.records import BoolArray, FloatArray, IntArray
 
 LEAST_WEIGHT, MOST_WEIGHT = 0.5, 1.0  # of the strong model's belief

@@ -15,10 +15,10 @@ from demur.measure.frontier import Frontier, frontier, interval_of_aiq, oracle_f
 from demur.methods.pools import BY_NAME, PoolRouter
 from demur.methods.pools.estimate import estimate_quality
 from demur.models.prices import CHARACTERS_PER_TOKEN, price_of
-from demur.paper.figures import frontier_figure
 from demur.paper.measures import Laboratory
 from demur.paper.outcome_files import rows_of
-from demur.paper.part import Cells, Content, row_or_why, rows_or_why, span_columns
+from demur.paper.parts.figures import frontier_figure
+from demur.paper.parts.part import Cells, Content, row_or_why, rows_or_why, span_columns
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.statistics import FOLDS, folds, held_out
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.labels.graded_targets import sources_of
-from demur.labels.unknown import UnknownPrompt
 from demur.paper.outcome_files import Row, rows_of
 from demur.paper.outcomes import Data
-from demur.paper.trainings import (
+from demur.paper.sources.trainings import (
     ANSWER_WRONG,
     CASCAL,
     DEFAULT,

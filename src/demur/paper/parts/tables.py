@@ -9,7 +9,6 @@ import numpy as np
 
 from demur.errors import DemurError, InputError
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
-from demur.paper.figures import NAMES, learning_figure, trade_off_figure
 from demur.paper.measures import (
     RANDOM_ROUTERS,
     SEEDS,
@@ -20,7 +19,8 @@ from demur.paper.measures import (
     usd_at_cpt80,
 )
 from demur.paper.outcomes import SMALL_PAIR, Benchmark, Costs
-from demur.paper.part import (
+from demur.paper.parts.figures import NAMES, learning_figure, trade_off_figure
+from demur.paper.parts.part import (
     Cells,
     Content,
     cells,
@@ -30,7 +30,7 @@ from demur.paper.part import (
     rows_or_why,
     span_columns,
 )
-from demur.paper.printed import MT_BENCH_USD, figures_of
+from demur.paper.parts.printed import MT_BENCH_USD, figures_of
 from demur.paper.systems import DEPARTURES, OF_RUN, ROUTERS, SYSTEMS, System, of_key
 from demur.records import FloatArray
 from demur.statistics import RESAMPLES

@@ -12,7 +12,7 @@ from aiohttp import web
 from demur.errors import StoreError
 from demur.gateway.app import Gateway, as_json
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.kept_prompts import kept_prompt
+from demur.gateway.learning.kept_prompts import kept_prompt
 from demur.gateway.ledger.feedback import Feedback, Verdict, keep_feedback
 from demur.gateway.ledger.read import read_decision
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from demur.errors import InputError
-from demur.evaluation.calibrate import check_belief
+from demur.evaluation.thresholds.calibrate import check_belief
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router

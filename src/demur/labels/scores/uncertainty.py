@@ -199,9 +199,9 @@ DEFINITIONS: dict[str, Callable[[IntArray, FloatArray], float]] = {
     "predictive_entropy": _predictive_entropy,
     "perplexity": _perplexity,
 }
-OF_FIRST_ANSWER = ("mars", "lars")  # with log-probs, and more: see `demur.labels.token_scores`
+OF_FIRST_ANSWER = ("mars", "lars")  # with log-probs, and more: see `demur.labels.scores.token_scores`
 NEEDS_LOGPROBS = frozenset({"rao_blackwell", "paper", "paper_length_normalised", "predictive_entropy", "perplexity"})
-ASKED = ("p_true", "verbalised")  # not measured here: see `demur.labels.self_report`
+ASKED = ("p_true", "verbalised")  # not measured here: see `demur.labels.scores.self_report`
 AS_PRINTED = frozenset({"paper", "paper_length_normalised"})  # may be negative
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from demur.gateway.budgets import Spent
+from demur.gateway.clients.budgets import Spent
 
 # (spent, USD reserved for requests under way) -> (spent, USD that this process reserves beside that; negative: less)
 Step = Callable[[Spent, float], tuple[Spent, float]]

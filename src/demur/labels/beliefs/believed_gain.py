@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.uncertainty import agreement
+from demur.labels.scores.uncertainty import agreement
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.records import FloatArray, IntArray

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
+from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.labels.graded_targets import best_relaxation, preference_targets, sources_of
-from demur.labels.uncertainty import agreement, uncertainty
-from demur.labels.unknown import UnknownPrompt
+from demur.labels.scores.uncertainty import agreement, uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.paper.outcome_files import Row, rows_of
-from demur.paper.own import Answered, believed_pair, calibrated
-from demur.paper.peers import consensus_targets
+from demur.paper.sources.own import Answered, believed_pair, calibrated
+from demur.paper.sources.peers import consensus_targets
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Prompt, Sample
 

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
-from demur.evaluation.criterion import Criterion, check_criterion
 from demur.evaluation.graded_file import NEAR, GradedFile, read_graded, refuse_training_prompts, unseen
-from demur.evaluation.promises import keep_promise, promise_number
+from demur.evaluation.thresholds.criterion import Criterion, check_criterion
+from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
 from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
-from demur.labels.unknown import LEAST_TOLD
+from demur.labels.beliefs.unknown import LEAST_TOLD
 from demur.limits import from_mapping
 from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (

@@ -8,10 +8,9 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from demur.evaluation import figures
-from demur.evaluation.headline import dollars, short
-from demur.evaluation.results import Evaluation, Example
-from demur.evaluation.tables import (
+from demur.evaluation.report import figures
+from demur.evaluation.report.headline import dollars, short
+from demur.evaluation.report.tables import (
     COLUMNS,
     choice_columns,
     choice_rows,
@@ -19,6 +18,7 @@ from demur.evaluation.tables import (
     router_rows,
     terms,
 )
+from demur.evaluation.results import Evaluation, Example
 from demur.files import write_whole
 from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.records import on_one_line

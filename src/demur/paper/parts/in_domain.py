@@ -13,11 +13,11 @@ import numpy as np
 from demur.errors import InputError
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.paper.measures import Laboratory, score_held_out
-from demur.paper.own import two_stages
-from demur.paper.part import Cells, Content, reasons_together, row_or_why, rows_or_why, span_columns
-from demur.paper.peers import smoothie_targets
+from demur.paper.parts.part import Cells, Content, reasons_together, row_or_why, rows_or_why, span_columns
+from demur.paper.sources.own import two_stages
+from demur.paper.sources.peers import smoothie_targets
+from demur.paper.sources.trainings import ANSWER_WRONG, DEFAULT, PAIRS, SMOOTHIE, SOURCES, Training
 from demur.paper.systems import CENTRES, ROUTERS
-from demur.paper.trainings import ANSWER_WRONG, DEFAULT, PAIRS, SMOOTHIE, SOURCES, Training
 from demur.records import FloatArray
 from demur.statistics import FOLDS, RESAMPLES
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.evaluation.figures import INK, PALETTE, axes_of, in_style
+from demur.evaluation.report.figures import INK, PALETTE, axes_of, in_style
 from demur.measure.curve import CostQualityCurve
 from demur.measure.frontier import Frontier
 from demur.records import FloatArray

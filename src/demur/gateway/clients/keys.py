@@ -15,8 +15,8 @@ from pathlib import Path
 
 from demur.errors import InputError
 from demur.files import locked, write_whole
-from demur.gateway.accounts import Accounts, OwnAccounts
-from demur.gateway.budgets import TAPER, WARN, Spent, Use, has_budget, seconds_left, start_of, uses
+from demur.gateway.clients.accounts import Accounts, OwnAccounts
+from demur.gateway.clients.budgets import TAPER, WARN, Spent, Use, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
 from demur.limits import check_limits, from_mapping
 

@@ -1,0 +1,1 @@
+"""A device beside a cloud, simulated: waiting, cost and quality at every threshold."""

@@ -1,0 +1,1 @@
+"""What an evaluation shows: the headline, tables, pictures and the page."""

@@ -1,0 +1,1 @@
+"""Client keys with their rates and budgets, and what each has spent."""

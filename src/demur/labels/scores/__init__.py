@@ -1,0 +1,1 @@
+"""How uncertain a model is about a prompt: from its samples, its tokens, its own report."""

@@ -1,0 +1,1 @@
+"""The tables and figures of `demur reproduce`, and how one is written."""

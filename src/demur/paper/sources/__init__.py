@@ -1,0 +1,1 @@
+"""What the systems of the paper learn from: battles, the authors' labels, a run's own, peers."""
