@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.testing import FakeEndpoint, fake_endpoint, on_loopback

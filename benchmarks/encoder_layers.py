@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from demur import cost_quality_curve
-from demur.models import first_layers
 from demur.models.catalogue import fetch
-from demur.models.encoder import OnnxEncoder, load_encoder
+from demur.models.encoders import first_layers
+from demur.models.encoders.encoder import OnnxEncoder, load_encoder
 from demur.records import FloatArray, IntArray
 from demur.statistics import draw_counts, percentile_interval
 from environment import describe, on_one_thread, shared_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demur import cost_quality_curve
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from environment import describe, median_seconds, shared_rows
 from nq_open import both, correctness, embeddings, held_out_scores, label_kinds
 

@@ -19,7 +19,7 @@ from demur.evaluation.pairs import beliefs, predict
 from demur.meaning.entailment import open_entailment
 from demur.meaning.meanings import Meanings
 from demur.measure.ladder import Ladder, ladder, ladders
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.records import FloatArray, Sample
 from demur.statistics import interval
 from environment import describe, on_one_thread, shared_rows

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from demur.meaning.rules.languages import is_english, language_of
-from demur.models.encoder import OnnxEncoder, load_encoder
+from demur.models.encoders.encoder import OnnxEncoder, load_encoder
 from demur.records import FloatArray
 from environment import ROOT, describe, on_one_thread, peer_python, shared_rows
 

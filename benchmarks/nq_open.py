@@ -21,7 +21,7 @@ from demur.labels.scores.sureness import Sureness, calibrated_targets
 from demur.labels.targets import hard_targets, margin_targets
 from demur.methods import BY_NAME
 from demur.models.catalogue import cache_folder
-from demur.models.encoder import CachedEncoder, load_encoder
+from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.records import BoolArray, FloatArray
 from demur.statistics import folds, held_out
 from demur.store import Store

@@ -20,7 +20,7 @@ import numpy as np
 
 from demur.meaning.rules.declined_answers import declines
 from demur.methods import KernelRidge
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.records import BoolArray, FloatArray
 from demur.statistics import folds, held_out, interval, mean_ranks
 from environment import describe, on_one_thread, shared_rows

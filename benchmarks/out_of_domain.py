@@ -1,6 +1,6 @@
 """Does a router do harm on prompts of another kind? Trained on one set, measured on others, APGR with 95 % intervals.
 
-The rule that `demur.routing.known_lengths` holds was chosen on the rows marked "chosen on": routers of NQ-Open on
+The rule that `demur.routing.known.known_lengths` holds was chosen on the rows marked "chosen on": routers of NQ-Open on
 MT-Bench, GSM8K and MMLU, of the local pair on the same, and of three sets of the local pair on the fourth. The rows
 marked "confirmed on" were computed once, after the rule was fixed: 800 random prompts of LLMRouter's 14 sets, its
 weakest model against its strongest. Of GSM8K 600 and of MMLU 1,000 fixed random prompts are taken. The routers are
@@ -22,7 +22,7 @@ from demur.gate.staged import apgr_gain, staged_scores
 from demur.methods import BY_NAME, KernelRidge
 from demur.methods.cross_validate import held_out_scores
 from demur.records import FloatArray
-from demur.routing.known_lengths import KnownLengths
+from demur.routing.known.known_lengths import KnownLengths
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from environment import describe, shared_rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from demur.methods import LogisticRegression
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 

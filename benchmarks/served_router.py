@@ -11,7 +11,7 @@ import numpy as np
 
 from demur.methods import SimilarityWeighted
 from demur.methods.estimator import unit_rows
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from environment import ROOT, describe
 

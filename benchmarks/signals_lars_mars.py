@@ -16,7 +16,7 @@ from demur.labels.scores.token_scores import first_answer_doubt, phrases
 from demur.labels.scores.uncertainty import uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match, for_samples, shipped_entailment
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Prompt, Sample
 from demur.statistics import auroc, percentile_interval

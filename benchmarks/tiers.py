@@ -22,7 +22,7 @@ from demur.meaning.meanings import Meanings
 from demur.measure.tiers import chosen, cost_parts, step_scores, taken, threshold_within
 from demur.methods import KernelRidge
 from demur.methods.cross_validate import held_out_scores
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.records import FloatArray, Sample
 from demur.routing.tiers import gains_of
 from demur.statistics import interval

@@ -9,7 +9,7 @@ times, beside other functions):
   order) for "strong right, weak wrong";
 - APGR of a router that sees the question alone (bge-small, kernel ridge, 5-fold by text), learned from those unequal
   calls, beside one learned from true labels;
-- the check of the weak call against the request's own schemas (`demur.gate.requested_form`): share of strong calls, and
+- the check of the weak call against the request's own schemas (`gate.form.requested_form`): share of strong calls, and
   how much of the quality gap it recovers.
 
 The parser decides such figures. "Lenient" takes the data's `calls`, dug out of prose where there is any; "strict"
@@ -26,7 +26,7 @@ import numpy as np
 
 from demur import cost_quality_curve
 from demur.evaluation.signals import auroc_draws
-from demur.gate.requested_form import call_problem
+from demur.gate.form.requested_form import call_problem
 from demur.labels.targets import gain_targets
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge

@@ -21,7 +21,7 @@ from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.protocols.responses import RESPONSES
 from demur.methods import KernelRidge
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Prompt
 from demur.statistics import mean_ranks

@@ -21,7 +21,7 @@ from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import Role
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router

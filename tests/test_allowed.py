@@ -27,7 +27,7 @@ from demur.gateway.settings import GatewaySettings, read_settings
 from demur.methods import LogisticRegression
 from demur.models import allowed
 from demur.models.allowed import AllowedEndpoints, endpoint_names, without_keys
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.paper.overhead.quality import run_quality
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router

@@ -16,7 +16,7 @@ from demur.evaluation.experiment.export_preferences import export_routellm
 from demur.labels.battles.arena import bradley_terry, read_arena, tier_pair, tiers_of
 from demur.labels.battles.factorization import ArenaFactorization
 from demur.measure.curve import cost_quality_curve
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.measures import Laboratory
 from demur.paper.reproduction import reproduce
 from demur.paper.sources.arena import SCORES, arena_pair

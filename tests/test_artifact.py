@@ -18,7 +18,7 @@ from demur.errors import ArtifactError, InputError
 from demur.measure.threshold import threshold_for_share
 from demur.methods import BY_NAME
 from demur.methods.classifier import Classifier
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import FloatArray
 from demur.routing.artifact import save_calibration
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt

@@ -18,7 +18,7 @@ from demur.files import read_mapping
 from demur.gate.router import Router
 from demur.gate.saved_gate import read_gate
 from demur.methods import LogisticRegression
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.artifact import read_artifact
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.cascade import AnswerScorer, cascade_curve
 
 

@@ -13,7 +13,7 @@ import demur
 from demur.errors import InputError
 from demur.evaluation.device.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
 from demur.evaluation.device.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.overhead.report import overhead
 from pairs import running_pair, write_questions
 

@@ -10,9 +10,9 @@ import pytest
 
 from demur.errors import InputError, ModelError
 from demur.methods import KernelRidge
-from demur.models import first_layers
 from demur.models.catalogue import fetch
-from demur.models.encoder import CachedEncoder, LetterEncoder, OnnxEncoder, encoder_identity, load_encoder
+from demur.models.encoders import first_layers
+from demur.models.encoders.encoder import CachedEncoder, LetterEncoder, OnnxEncoder, encoder_identity, load_encoder
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router

@@ -21,7 +21,7 @@ from demur.gate.router import Router
 from demur.gate.staged import Rehearsal
 from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.models.prices import Price, serving_cost
 from demur.records import FloatArray, Sample
 from demur.routing.decision import apart

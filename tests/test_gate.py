@@ -47,7 +47,7 @@ from demur.meaning.meanings import Meanings
 from demur.measure.curve import cost_quality_curve
 from demur.measure.threshold import threshold_for_share
 from demur.methods import LogisticRegression
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts.tool_calls import with_calls
 from demur.records import FloatArray, Prompt, Sample
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt

@@ -22,7 +22,7 @@ from demur.gateway.operator.decision_page import gate_sentence
 from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, needs_restart
 from demur.measure.threshold import Calibration
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.artifact import save_calibration
 from gateways import EASY, HARD, RECORD, Running, gateway, save_router
 

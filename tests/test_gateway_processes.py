@@ -19,7 +19,7 @@ from conftest import needed
 from databases import Postgres
 from demur.gateway.ledger.read import read_ledger
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.testing import FakeEndpoint, fake_endpoint

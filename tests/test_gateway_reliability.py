@@ -25,7 +25,7 @@ from demur.gateway.ledger.held_conversations import HeldConversations, open_tabl
 from demur.gateway.ledger.ledger import Ledger, PostgresBackend
 from demur.gateway.ledger.read import read_ledger
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.quickstart import STRONG, WEAK, demo_config
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router

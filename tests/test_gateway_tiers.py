@@ -24,7 +24,7 @@ from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.models.prices import ServingCost
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router

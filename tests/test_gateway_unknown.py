@@ -12,9 +12,9 @@ from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.read import read_ledger
 from demur.labels.beliefs.unknown import NONE_EQUAL, UnknownPrompt
 from demur.methods.estimator import unit_rows
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import OnUnknown
-from demur.routing.remembered import Remembered
+from demur.routing.known.remembered import Remembered
 from gateways import EASY, Running, gateway
 
 POEM = "qqq qq qqqq?"

@@ -23,7 +23,7 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.evaluation.graded_file import read_graded
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
 from demur.runs.steps import next_command, serve_command, steps_of

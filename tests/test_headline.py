@@ -28,7 +28,7 @@ from demur.gate.router import Router
 from demur.gate.staged import Use
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened

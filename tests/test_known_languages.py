@@ -10,7 +10,7 @@ import pytest
 from demur.meaning.rules.known_languages import KnownLanguages
 from demur.meaning.rules.languages import language_of
 from demur.methods import BY_NAME
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 

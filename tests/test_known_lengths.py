@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from demur.methods import BY_NAME
-from demur.models.encoder import LetterEncoder
-from demur.routing.known_lengths import TOLD_FROM, KnownLengths
+from demur.models.encoders.encoder import LetterEncoder
+from demur.routing.known.known_lengths import TOLD_FROM, KnownLengths
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 

@@ -32,7 +32,7 @@ from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.testing import FakeEndpoint, fake_endpoint
 from gateways import EASY, RECORD, gateway, save_router
 

@@ -24,8 +24,8 @@ from demur.methods import (
 )
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.kernel import group_means
-from demur.methods.pair_pools import POOLS
 from demur.methods.pools import GraphRouter, RouterDC
+from demur.methods.pools.pair_pools import POOLS
 from demur.methods.pools.pool import pair_quality
 from demur.methods.saved import learned_arrays, restore_method
 from demur.records import FloatArray

@@ -12,7 +12,7 @@ import pytest
 
 import demur
 from demur.labels.preference_files import read_preferences
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.prompt_router import PromptRouter
 from demur.runs import run as opened
 from pairs import Pair, running_pair

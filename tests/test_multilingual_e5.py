@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from demur.errors import ModelError
-from demur.models.encoder import OnnxEncoder, load_encoder
-from demur.models.multilingual_e5 import network_file, tokenizer_file
+from demur.models.encoders.encoder import OnnxEncoder, load_encoder
+from demur.models.encoders.multilingual_e5 import network_file, tokenizer_file
 
 HIDDEN, HEADS, INNER = 32, 2, 64
 PIECES = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁東", -2.0), ("京", -2.0)]

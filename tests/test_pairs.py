@@ -17,7 +17,7 @@ from demur.evaluation.pairs import beliefs, pairs
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.ladder import ladder, ladders
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import Sample
 from demur.runs import run as opened
 from pairs import Pair, running_pair, strong, weak, write_questions

@@ -25,7 +25,7 @@ from demur.gate.router import Router
 from demur.labels.beliefs.unknown import saturation_of
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.methods import BY_NAME
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import FloatArray
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router

@@ -14,7 +14,7 @@ from demur.errors import ArtifactError
 from demur.labels.beliefs.belief import believed_need
 from demur.measure.probability import LEAST_SLOPE, ProbabilityCurve, fit_curve
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router, with_probabilities
 

@@ -19,7 +19,7 @@ from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.router import Router
 from demur.labels.scores.uncertainty import DEFINITIONS
 from demur.methods import SimilarityWeighted
-from demur.models.encoder import load_encoder
+from demur.models.encoders.encoder import load_encoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 

@@ -18,7 +18,7 @@ from demur.errors import InputError, MissingExtraError
 from demur.labels.judge_replies import JudgeItem
 from demur.measure.curve import cost_quality_curve
 from demur.methods import KNN
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.listing import PARTS, choose_parts, listing
 from demur.paper.measures import Laboratory, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark

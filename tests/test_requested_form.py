@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from demur.gate.json_schema import schema_problem
-from demur.gate.requested_form import form_problem
+from demur.gate.form.json_schema import schema_problem
+from demur.gate.form.requested_form import form_problem
 from demur.prompts.tool_calls import with_calls
 
 WEATHER = {

@@ -25,7 +25,7 @@ from demur.gate.router import Router
 from demur.meaning import meanings as kept
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Entailment, FloatArray, Prompt, Sample
 from demur.routing import prompt_router, restoring

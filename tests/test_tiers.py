@@ -21,7 +21,7 @@ from demur.labels.votes import own_agreement, served_shares
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.tiers import chosen, cost_parts, step_scores, taken, threshold_keeping, threshold_within
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import Prompt, Sample
 from demur.routing import restoring
 from demur.routing.prompt_router import PromptRouter

@@ -20,7 +20,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.rules.code import canonical_code, code_of
 from demur.meaning.rules.decide import ruling, same_meaning
 from demur.models.client import EndpointClient
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.models.endpoint import Endpoint
 from demur.models.request import request_body
 from demur.prompts.files import read_prompts

@@ -13,7 +13,7 @@ from demur.methods import BY_NAME
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import unit_rows
 from demur.methods.kernel import KernelRidge
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.routing.verdict import KEY, Verdict, check_learned, recorded_verdict, verdict_of

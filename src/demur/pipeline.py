@@ -45,7 +45,7 @@ from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.models.allowed import endpoint_names
-from demur.models.encoder import encoder_identity, load_encoder
+from demur.models.encoders.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
 from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, SamplingSettings, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demur.gate.requested_form import form_problem
+from demur.gate.form.requested_form import form_problem
 from demur.records import FloatArray, Prompt, Sample
 
 

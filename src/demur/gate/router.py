@@ -30,8 +30,8 @@ from demur.gate.answer import Answered, Ask, asking_the_pair
 from demur.gate.drafts import Drafts, read_drafts
 from demur.gate.explanation import Explanation
 from demur.gate.extra_samples import ExtraSamplesTrial
+from demur.gate.form.requested_form import form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
-from demur.gate.requested_form import form_problem
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.gate.staged import Rehearsal, StagedScores, without_gate
 from demur.gate.weaker_groups import WeakerGroup
@@ -140,7 +140,7 @@ class Router:
     ) -> Decision:
         """The second stage, from the draft (first) and the extra samples so far.
 
-        A draft without the form that its ``request`` asks for (tools, response format: `demur.gate.requested_form`) is
+        A draft without the form that its ``request`` asks for (tools, response format: `gate.form.requested_form`) is
         no answer, whatever its score. Requests one more sample if that may reverse the decision, unless ``final``: no
         more are available. ``void`` means that the calibration does not hold, because a requested sample did not
         arrive, or because the endpoint gives no log-probs although the gate needs them (the prompt's score decides

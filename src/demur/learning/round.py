@@ -45,7 +45,7 @@ from demur.meaning.rules.known_languages import AUTO, KnownLanguages
 from demur.measure.watched_promise import WatchedPromise
 from demur.methods.estimator import unit_rows
 from demur.methods.kernel import KernelRidge
-from demur.models.encoder import CachedEncoder, load_encoder
+from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
 from demur.records import Encoder, Progress, SamplingSettings, no_progress
 from demur.routing.prompt_router import PromptRouter

@@ -12,8 +12,8 @@ from demur.methods.factorization import MatrixFactorization
 from demur.methods.kernel import KernelRidge
 from demur.methods.logistic import LogisticRegression
 from demur.methods.neighbours import KNN
-from demur.methods.pair_pools import POOLS
 from demur.methods.perceptron import MLP
+from demur.methods.pools.pair_pools import POOLS
 from demur.methods.similarity import SimilarityWeighted
 
 BY_NAME: dict[str, type[Estimator]] = {

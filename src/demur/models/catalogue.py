@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 from demur.errors import ModelError
 from demur.files import locked
-from demur.models import first_layers, multilingual_e5
+from demur.models.encoders import first_layers, multilingual_e5
 from demur.records import Progress, no_progress
 
 CHUNK = 1 << 20

@@ -19,7 +19,7 @@ from demur.evaluation.experiment.test_sets import measure_sets
 from demur.evaluation.report import figures as curves
 from demur.evaluation.report.page import document, figure_html, table
 from demur.models.catalogue import cache_folder
-from demur.models.encoder import CachedEncoder, load_encoder
+from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.paper.listing import PARTS, choose_parts
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import data_of

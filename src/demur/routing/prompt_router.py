@@ -21,7 +21,7 @@ from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.saved import learned_arrays, method_name
 from demur.models.allowed import AllowedEndpoints, without_keys
-from demur.models.encoder import encoder_identity, spec_of
+from demur.models.encoders.encoder import encoder_identity, spec_of
 from demur.models.prices import ServingCost
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
@@ -30,9 +30,9 @@ from demur.routing.decision import Decision as Decision
 from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
 from demur.routing.decision import apart
-from demur.routing.known_prompts import KnownPrompts, Looked
+from demur.routing.known.known_prompts import KnownPrompts, Looked
+from demur.routing.known.remembered import VECTORS, Remembered, recall
 from demur.routing.recorded_pair import other_pair
-from demur.routing.remembered import VECTORS, Remembered, recall
 from demur.routing.restoring import restored_method, trained_on
 from demur.routing.tiers import Tiers, restored_tiers
 

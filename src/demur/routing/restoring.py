@@ -11,7 +11,7 @@ import numpy as np
 from demur.errors import ArtifactError
 from demur.methods.saved import restore_classifier, restore_method
 from demur.models.allowed import AllowedEndpoints
-from demur.models.encoder import encoder_identity, load_encoder
+from demur.models.encoders.encoder import encoder_identity, load_encoder
 from demur.records import Encoder, Method
 from demur.routing.artifact import Artifact
 

@@ -25,8 +25,8 @@ from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.threads import one_thread
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
+from demur.routing.known.remembered import Remembered
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
-from demur.routing.remembered import Remembered
 from demur.routing.verdict import verdict_of, with_verdict
 
 UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000

@@ -13,7 +13,7 @@ from demur.config.names import HUB
 from demur.errors import InputError
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
-from demur.models.encoder import LENGTH, LetterEncoder, encoder_names
+from demur.models.encoders.encoder import LENGTH, LetterEncoder, encoder_names
 from demur.models.local import parse_model
 from demur.prompts import split_prompts
 from demur.records import Prompt
@@ -44,7 +44,7 @@ def check_training(prompts: Sequence[Prompt], test_share: float) -> None:
 
 
 def check_encoder(spec: str) -> None:
-    """Raise InputError for what `demur.models.encoder.load_encoder` would refuse."""
+    """Raise InputError for what `demur.models.encoders.encoder.load_encoder` would refuse."""
     name = spec.removesuffix(LENGTH)
     if "@" in spec and name == spec:
         parse_model(spec)

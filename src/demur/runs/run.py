@@ -21,7 +21,7 @@ from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.stated import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
 from demur.models.allowed import AllowedEndpoints, run_endpoints
-from demur.models.encoder import LENGTH, CachedEncoder, load_encoder
+from demur.models.encoders.encoder import LENGTH, CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
 from demur.runs.lock import locked

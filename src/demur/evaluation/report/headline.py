@@ -23,7 +23,7 @@ from demur.gate.staged import Use
 from demur.measure.tiers import taken
 from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, IntArray
-from demur.routing.known_prompts import Looked
+from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 

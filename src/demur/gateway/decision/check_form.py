@@ -1,5 +1,5 @@
 """The form of the weak model's answer, checked before the client gets any of it: calls that fit the request's tools,
-JSON that fits its response format (`demur.gate.requested_form`).
+JSON that fits its response format (`demur.gate.form.requested_form`).
 
 A client cannot use a call or a JSON text before its end, so of a stream these are held back until then; a stream that
 begins with text, where no JSON is asked for, is passed on at once and not checked. What cannot be read is not judged.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from demur.errors import EndpointError
-from demur.gate.requested_form import form_problem
+from demur.gate.form.requested_form import form_problem
 from demur.gateway.http.json_edit import Body
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer

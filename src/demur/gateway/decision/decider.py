@@ -22,9 +22,9 @@ import numpy as np
 from demur.errors import ArtifactError, DemurError
 from demur.gate.router import Router
 from demur.meaning.clusters import meaning_clusters
-from demur.models.encoder import runs_here
+from demur.models.encoders.encoder import runs_here
 from demur.records import IntArray, Role, Sample
-from demur.routing.known_prompts import Looked
+from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import Decision, PromptRouter
 
 LARGEST_BATCH = 32

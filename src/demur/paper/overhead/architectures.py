@@ -21,7 +21,7 @@ from demur.methods import BY_NAME, LogisticRegression
 from demur.methods.estimator import Estimator, sigmoid, unit_rows
 from demur.methods.pools import GraphRouter, RouterDC
 from demur.methods.pools.pool import PoolRouter, pair_quality
-from demur.models.encoder import LetterEncoder
+from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.cascade import ALPHA
 from demur.records import FloatArray
 from demur.routing.artifact import WEIGHTS

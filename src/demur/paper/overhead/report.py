@@ -15,7 +15,7 @@ from demur.errors import DemurError, InputError
 from demur.evaluation.report import figures as curves
 from demur.files import refuse_existing
 from demur.models.catalogue import cache_folder
-from demur.models.encoder import CachedEncoder, load_encoder
+from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.paper.overhead.architectures import ARCHITECTURES, EXTRA_SAMPLES, QUERIES, gate_name
 from demur.paper.overhead.measure import BATCH, Cost, decision_times, measure_within, with_times
 from demur.paper.overhead.quality import Qualities, run_quality, stored_quality

@@ -10,7 +10,7 @@ import numpy as np
 
 from demur.meaning.rules.known_languages import KnownLanguages
 from demur.records import BoolArray, FloatArray
-from demur.routing.known_lengths import KnownLengths
+from demur.routing.known.known_lengths import KnownLengths
 
 
 @dataclass(frozen=True, slots=True)

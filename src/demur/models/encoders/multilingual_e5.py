@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import ModelError
-from demur.models.onnx_file import CONTRIBUTED, FLOAT, INT4, INT32, Network
+from demur.models.encoders.onnx_file import CONTRIBUTED, FLOAT, INT4, INT32, Network
 
 MAGIC = b"E5S1"
 BLOCK = 32  # weights with one scale

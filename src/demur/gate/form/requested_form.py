@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from demur.gate.json_schema import schema_problem
+from demur.gate.form.json_schema import schema_problem
 from demur.prompts.tool_calls import ToolCall, calls_of
 
 

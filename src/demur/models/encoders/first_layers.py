@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import ModelError
-from demur.models.onnx_file import CONTRIBUTED, FLOAT, INT32, Network
+from demur.models.encoders.onnx_file import CONTRIBUTED, FLOAT, INT32, Network
 
 LAYERS, HEADS, EPSILON = 6, 12, 1e-12
 _TYPES: dict[int, Any] = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}

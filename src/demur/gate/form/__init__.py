@@ -1,0 +1,1 @@
+"""Whether an answer has the form that its request asks for."""

@@ -1,0 +1,1 @@
+"""Prompts as vectors: ONNX encoders, and how their files are made."""
