@@ -56,7 +56,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "meaning/compare.py": ("test_code.py", "test_content.py", "test_entailment.py"),
     "meaning/rules/content.py": ("test_content.py",),
     "meaning/cross_encoder.py": ("test_entailment.py",),
-    "meaning/rules/dates.py": ("test_rules.py",),
+    "meaning/rules/values/dates.py": ("test_rules.py",),
     "meaning/rules/declined_answers.py": ("test_declined_answers.py",),
     "meaning/distinct_answers.py": ("test_clusters.py", "test_saturated.py", "test_token_scores.py"),
     "meaning/entailment.py": ("test_entailment.py",),
@@ -67,12 +67,12 @@ TESTS = {  # module -> the files that test it, the nearest first
     "meaning/rules/lists.py": ("test_lists.py",),
     "meaning/long_pairs.py": ("test_entailment.py",),
     "meaning/meanings.py": ("test_from_samples.py", "test_run.py", "test_saturated.py"),
-    "meaning/rules/names.py": ("test_names.py",),
+    "meaning/rules/values/names.py": ("test_names.py",),
     "meaning/rules/normalise.py": ("test_rules.py", "test_grading.py"),
-    "meaning/rules/programs.py": ("test_final_answer.py",),
-    "meaning/rules/quantities.py": ("test_rules.py",),
+    "meaning/rules/values/programs.py": ("test_final_answer.py",),
+    "meaning/rules/values/quantities.py": ("test_rules.py",),
     "meaning/rules/decide.py": ("test_rules.py",),
-    "meaning/rules/ranges.py": ("test_ranges.py",),
+    "meaning/rules/values/ranges.py": ("test_ranges.py",),
     "meaning/rules/tables.py": ("test_tables.py",),
     "meaning/saturated.py": ("test_saturated.py",),
     "meaning/stated.py": ("test_state_answers.py",),
@@ -116,14 +116,15 @@ TESTS = {  # module -> the files that test it, the nearest first
 }
 ROUNDING = "a tolerance against rounding"
 EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
-    "meaning/rules/dates.py: "
+    "meaning/rules/values/dates.py: "
     "return Quantity(Fraction(((hour % 12 + 12 * late) * 60 + minute) % 1440), TIME_OF_DAY, digits) "
     "-> return Quantity(Fraction(((((hour % 12) - (12 * late))) * 60 + minute) % 1440), TIME_OF_DAY, digits)": (
         "twelve hours less are twelve hours more, modulo a day"
     ),
-    'meaning/rules/quantities.py: elif word == "hundred" and 0 < group < 100 and group % 10: # nineteen hundred -> '
+    "meaning/rules/values/quantities.py: "
+    'elif word == "hundred" and 0 < group < 100 and group % 10: # nineteen hundred -> '
     'elif word == "hundred" and 0 < group < 101 and group % 10: # nineteen hundred': "100 % 10 is 0",
-    "meaning/rules/ranges.py: "
+    "meaning/rules/values/ranges.py: "
     "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[: LONGEST + 1]))), None) -> "
     "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[:]))), None)": (
         "longer keys are refused in the next line; only how much is searched"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.gateway.decision.routed_text import RoutedText
+from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol

@@ -10,7 +10,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.meaning.rules.decide import ruling
 from demur.meaning.rules.final_answer import final_answer, is_unread, said, stands_in, without_thinking
-from demur.meaning.rules.programs import program_value
+from demur.meaning.rules.values.programs import program_value
 
 HOW_MANY = "How many eggs does she sell?"
 OPTIONS = "Which metal is liquid at room temperature?\nA. iron\nB. mercury\nC. gold"

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, GateVerdict
-from demur.gateway.decision.question import is_one_answer
+from demur.gateway.decision.request.question import is_one_answer
 from demur.gateway.http.json_edit import without_logprobs
 from demur.gateway.ledger.read import read_ledger
 from gateways import EASY, Running, gateway, point, upstream, wire

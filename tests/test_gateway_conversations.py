@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demur.gateway.decision.conversations import Identity, Turn, identity_in, turn_of
-from demur.gateway.decision.messages import Message, messages_of
+from demur.gateway.decision.request.messages import Message, messages_of
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.responses import RESPONSES

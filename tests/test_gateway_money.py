@@ -12,13 +12,13 @@ import pytest
 from demur.errors import InputError
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.conversations import Identity
-from demur.gateway.decision.question import read_question
-from demur.gateway.decision.routed_text import RoutedText
+from demur.gateway.decision.request.question import read_question
+from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
-from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.gateway.ledger.export import bill_page
 from demur.gateway.ledger.ledger import SqliteBackend
 from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.ask_upstreams import Sent

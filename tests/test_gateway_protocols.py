@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from apis import APIS, MESSAGES_API, RESPONSES_API, Api, error_of, post, speaking
 from demur.gateway.decision.abilities import kind_of
 from demur.gateway.decision.conversations import Identity
-from demur.gateway.decision.question import read_question
-from demur.gateway.decision.routed_text import RoutedText
+from demur.gateway.decision.request.question import read_question
+from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.http.openai_bodies import ApiError, parse_body
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.protocol import Protocol

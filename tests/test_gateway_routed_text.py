@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.gateway.decision.ask import LONGEST, asked_in, last_ask
-from demur.gateway.decision.boilerplate import Boilerplate
-from demur.gateway.decision.messages import Message
-from demur.gateway.decision.routed_text import RoutedText
+from demur.gateway.decision.request.ask import LONGEST, asked_in, last_ask
+from demur.gateway.decision.request.boilerplate import Boilerplate
+from demur.gateway.decision.request.messages import Message
+from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import RouteSettings
 from gateways import EASY, HARD, gateway
@@ -151,7 +151,7 @@ def test_the_same_text_again_is_no_template() -> None:
 
 
 def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demur.gateway.decision.boilerplate.LARGEST", 10)
+    monkeypatch.setattr("demur.gateway.decision.request.boilerplate.LARGEST", 10)
     learned = Boilerplate()
     for number in range(50):
         learned.strip(f"line number {number}\nanother line {number}", "")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from demur.errors import InputError
-from demur.gateway.ledger.bills import bills
 from demur.gateway.ledger.ledger import SqliteBackend
 from demur.gateway.ledger.record import LedgerRecord
-from demur.gateway.ledger.series import Period, series
-from demur.gateway.ledger.sums import KEPT_SECONDS, SumWriter
+from demur.gateway.ledger.totals.bills import bills
+from demur.gateway.ledger.totals.series import Period, series
+from demur.gateway.ledger.totals.sums import KEPT_SECONDS, SumWriter
 from gateways import RECORD
 
 NOW = 1_800_000_000.0 + 59 * 60 + 30.0  # 1,800,000,000 is a full hour: half a minute before the next one
@@ -37,7 +37,7 @@ def kept(tmp_path: Path, *records: LedgerRecord) -> str:
 @pytest.fixture(autouse=True)
 def nothing_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger's clock is the one of these records."""
-    monkeypatch.setattr("demur.gateway.ledger.sums.time.time", lambda: NOW)
+    monkeypatch.setattr("demur.gateway.ledger.totals.sums.time.time", lambda: NOW)
 
 
 def test_the_last_hour_by_hand(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from demur.gateway.clients.accounts import OwnAccounts
 from demur.gateway.clients.budgets import start_of
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.ledger.ledger import Ledger, open_backend
-from demur.gateway.ledger.target_use import use_so_far
+from demur.gateway.ledger.totals.target_use import use_so_far
 from demur.gateway.operator.dashboard import metrics_text, statistics
 from demur.gateway.settings import ServedModel
 from demur.gateway.target.arrivals import Arrivals

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demur.gateway.decision.held import Held
-from demur.gateway.decision.thinking import Thinking, foreign, pinned, thinking_in, without_thinking
+from demur.gateway.decision.request.thinking import Thinking, foreign, pinned, thinking_in, without_thinking
 from demur.gateway.http.json_edit import body_of
 from gateways import EASY, HARD, gateway
 

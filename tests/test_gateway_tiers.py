@@ -16,10 +16,10 @@ import pytest
 from demur.errors import InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
-from demur.gateway.ledger.bills import bills, sums_of
 from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.read import read_ledger
-from demur.gateway.ledger.sums import add_up
+from demur.gateway.ledger.totals.bills import bills, sums_of
+from demur.gateway.ledger.totals.sums import add_up
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.measure.threshold import Calibration

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from demur.errors import InputError
-from demur.gateway.ledger.bills import bills
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.totals.bills import bills
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.learning.erasing import ERASED, forget
 from demur.learning.round import learn_round, learning_run

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.meaning.rules.decide import same_meaning
-from demur.meaning.rules.ranges import parse_range
+from demur.meaning.rules.values.ranges import parse_range
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from(["hours", "km", "%", "people"]))

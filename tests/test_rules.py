@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.meaning.rules.dates import CLOCK, TIME_OF_DAY, Date, parse_date, same_date, time_of_day
 from demur.meaning.rules.decide import meaning_key, read_answer, ruling, same_meaning
+from demur.meaning.rules.values.dates import CLOCK, TIME_OF_DAY, Date, parse_date, same_date, time_of_day
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
          "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]  # fmt: skip

@@ -191,7 +191,7 @@ def key_spend(
     json: AsJson = False,
 ) -> None:
     """Show what keys have spent today, this month and in all (UTC), beside their budgets."""
-    from demur.gateway.ledger.key_spend import key_spend
+    from demur.gateway.ledger.totals.key_spend import key_spend
 
     found = [one.as_dict() for one in key_spend(file, ledger, name=name)]
     return printing.as_json(found) if json else printing.table(found)

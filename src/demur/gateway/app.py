@@ -29,8 +29,8 @@ from demur.gateway.decision.choose_model import Choice, Chooser, named_models, o
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.learned import Lessons
-from demur.gateway.decision.question import Question, read_question
-from demur.gateway.decision.routed_text import RoutedText
+from demur.gateway.decision.request.question import Question, read_question
+from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.decision.shown import as_request, decision_fields
 from demur.gateway.exchange import Arrived, Ended, Exchange, decided_record, ledger_record, ordinary_record
 from demur.gateway.http.failures import failures

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from demur.gateway.clients.budgets import Use
 from demur.gateway.decision.choose_model import Choice
-from demur.gateway.decision.question import Question
+from demur.gateway.decision.request.question import Question
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol

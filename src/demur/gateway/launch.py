@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from demur.errors import InputError
-from demur.gateway.ledger.bills import bills, usd_words
+from demur.gateway.ledger.totals.bills import bills, usd_words
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, read_settings
 

@@ -26,7 +26,7 @@ from demur.gateway.learning.cold_start import SERVING, check_learning, learned_f
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.postgres import SCHEMES
-from demur.gateway.ledger.target_use import use_so_far
+from demur.gateway.ledger.totals.target_use import use_so_far
 from demur.gateway.operator.dashboard import own_counts
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics

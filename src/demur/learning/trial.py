@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from demur.errors import StoreError
-from demur.gateway.ledger.tried import requests_of_versions, verdicts_of_versions
+from demur.gateway.ledger.totals.tried import requests_of_versions, verdicts_of_versions
 from demur.gateway.operator.webhook import tell
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.learning.canary import Tried, judge

@@ -24,8 +24,8 @@ from demur.gateway.decision.as_labelled import as_labelled
 from demur.gateway.decision.check_form import requested_form
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.held import Held
-from demur.gateway.decision.question import Question
-from demur.gateway.decision.thinking import LEFT_OUT, foreign, without_thinking
+from demur.gateway.decision.request.question import Question
+from demur.gateway.decision.request.thinking import LEFT_OUT, foreign, without_thinking
 from demur.gateway.http.json_edit import Body, without_logprobs
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer, is_temporary

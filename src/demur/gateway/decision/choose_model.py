@@ -18,8 +18,8 @@ from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
 from demur.gateway.decision.conversations import Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays, unseen
-from demur.gateway.decision.question import Question
-from demur.gateway.decision.thinking import pinned
+from demur.gateway.decision.request.question import Question
+from demur.gateway.decision.request.thinking import pinned
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.ledger.held_conversations import HeldConversations, Search
 from demur.gateway.settings import GatewaySettings

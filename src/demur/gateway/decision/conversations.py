@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from demur.gateway.decision.ask import Ask, asked_at
-from demur.gateway.decision.messages import Message, first_of_user, messages_of
+from demur.gateway.decision.request.ask import Ask, asked_at
+from demur.gateway.decision.request.messages import Message, first_of_user, messages_of
 
 # Session ids that clients send: Claude Code; Codex; opencode; Open WebUI; LiteLLM; Helicone.
 SESSION_HEADERS = (

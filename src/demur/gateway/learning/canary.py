@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from demur.gateway.decision.choose_model import Chooser
 from demur.gateway.decision.decider import Decider
-from demur.gateway.decision.question import Question
+from demur.gateway.decision.request.question import Question
 
 WHOLE = 2**64
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from demur.errors import InputError, require
 from demur.files import refuse_existing
-from demur.gateway.ledger.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
+from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
 
 RECORDED = "`demur serve --record prompts` keeps those of later requests"
 SHOWN = 20  # records that are printed

@@ -23,7 +23,7 @@ from demur.gateway.clients.budgets import Spent, start_of
 from demur.gateway.clients.keys import Admission
 from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 from demur.gateway.ledger.record import COLUMNS, LedgerRecord, storable
-from demur.gateway.ledger.sums import SumWriter, prepare_sums
+from demur.gateway.ledger.totals.sums import SumWriter, prepare_sums
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
 COMMIT_SECONDS, LARGEST_COMMIT = 0.5, 2_000

@@ -16,7 +16,7 @@ import numpy as np
 
 from demur.gateway.learning.cold_start import learning_status
 from demur.gateway.ledger.record import LedgerRecord
-from demur.gateway.ledger.series import series
+from demur.gateway.ledger.totals.series import series
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.operator.metrics import prometheus, sum_series
 from demur.gateway.workers.shared_state import Board, map_file

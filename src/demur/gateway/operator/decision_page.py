@@ -10,8 +10,8 @@ from demur.errors import DemurError
 from demur.gate.explanation import Explanation
 from demur.gate.router import Router
 from demur.gateway.latencies import SHORTEST
-from demur.gateway.ledger.bills import bill_of, usd_words
 from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.totals.bills import bill_of, usd_words
 from demur.gateway.operator.last_hour import stages_of
 from demur.records import Role, on_one_line
 from demur.routing.prompt_router import Neighbour

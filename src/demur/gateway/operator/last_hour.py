@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from demur.gateway.latencies import BINS, latency_bin, percentiles
-from demur.gateway.ledger.bills import SUMS, bill_of_sums, sums_of
 from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.totals.bills import SUMS, bill_of_sums, sums_of
 from demur.records import FloatArray
 
 MINUTES = 60

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from demur.config import MOST_EXTRA_SAMPLES
 from demur.gateway.decision.held import ANSWER_TOKENS
-from demur.gateway.decision.question import Question
+from demur.gateway.decision.request.question import Question
 from demur.gateway.ledger.record import LedgerRecord
 from demur.models.prices import Price
 from demur.records import Role

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from demur.meaning.rules.programs import parse_python
+from demur.meaning.rules.values.programs import parse_python
 from demur.prompts.tool_calls import canonical_value
 
 _FENCE = re.compile(r"^[ \t]*```([\w+#-]*)[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.M)

@@ -11,14 +11,14 @@ import re
 from dataclasses import dataclass
 
 from demur.meaning.rules.code import canonical_code, code_of
-from demur.meaning.rules.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
 from demur.meaning.rules.declined_answers import declines
 from demur.meaning.rules.formulas import formula_of, undelimited
-from demur.meaning.rules.names import differ_by_middle_name, name_of
 from demur.meaning.rules.normalise import ORDINAL_WORDS, differ_by_number, differ_by_symbol, exact_key, is_symbols
-from demur.meaning.rules.quantities import Quantity, parse_quantity, same_quantity
-from demur.meaning.rules.ranges import Range, differs_from, parse_range, same_range
 from demur.meaning.rules.tables import canonical_table, table_of
+from demur.meaning.rules.values.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
+from demur.meaning.rules.values.names import differ_by_middle_name, name_of
+from demur.meaning.rules.values.quantities import Quantity, parse_quantity, same_quantity
+from demur.meaning.rules.values.ranges import Range, differs_from, parse_range, same_range
 from demur.prompts.tool_calls import ToolCalls, calls_of
 
 __all__ = ["Reading", "decide", "exact_key", "meaning_key", "read_answer", "ruling", "same_meaning"]

@@ -19,8 +19,8 @@ from demur.meaning.rules.declined_answers import declines
 from demur.meaning.rules.languages import bare, is_english
 from demur.meaning.rules.lists import asks_for_order, without_order
 from demur.meaning.rules.normalise import exact_key
-from demur.meaning.rules.programs import is_program, program_value
 from demur.meaning.rules.tables import table_of, with_rows_in_order
+from demur.meaning.rules.values.programs import is_program, program_value
 from demur.prompts.tool_calls import calls_of
 from demur.prompts.words import says
 

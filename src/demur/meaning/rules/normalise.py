@@ -10,8 +10,8 @@ import re
 import unicodedata
 
 from demur.meaning.rules.formulas import plain_math
-from demur.meaning.rules.names import with_numeral, without_title
-from demur.meaning.rules.quantities import ONE_OF
+from demur.meaning.rules.values.names import with_numeral, without_title
+from demur.meaning.rules.values.quantities import ONE_OF
 
 ORDINAL_WORDS = (
     *("first", "second", "third", "fourth", "fifth", "sixth"),

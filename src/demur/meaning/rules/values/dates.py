@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from demur.meaning.rules.quantities import SMALL, Quantity
+from demur.meaning.rules.values.quantities import SMALL, Quantity
 
 TIME_OF_DAY, CLOCK = "time of day", "clock"  # in minutes; CLOCK: either half of the day, or no time at all
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.gateway.latencies import BINS, percentiles
-from demur.gateway.ledger.bills import Bill, bill_of_sums
 from demur.gateway.ledger.read import query_ledger, read_decisions
 from demur.gateway.ledger.record import LedgerRecord
-from demur.gateway.ledger.sums import BILLED, COUNTED, HOUR, LATENCIES, MINUTE, QUARTER, TABLE
+from demur.gateway.ledger.totals.bills import Bill, bill_of_sums
+from demur.gateway.ledger.totals.sums import BILLED, COUNTED, HOUR, LATENCIES, MINUTE, QUARTER, TABLE
 from demur.records import FloatArray
 
 Period = Literal["hour", "day", "week"]

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from demur.gateway.decision.messages import Message
+from demur.gateway.decision.request.messages import Message
 
 # Elements that hold the person's own words in a template.
 ASKED = frozenset(

@@ -14,8 +14,8 @@ from operator import add
 from typing import Any
 
 from demur.gateway.latencies import latency_bin
-from demur.gateway.ledger.bills import Bill, sums_of
 from demur.gateway.ledger.record import DECIDED, LedgerRecord, storable
+from demur.gateway.ledger.totals.bills import Bill, sums_of
 
 MINUTE, QUARTER, HOUR = 60, 900, 3600
 KEPT_SECONDS = {MINUTE: 2 * 3600, QUARTER: 2 * 86_400, HOUR: 9 * 86_400}  # by the seconds that a row adds up

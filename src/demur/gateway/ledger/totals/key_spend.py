@@ -9,7 +9,7 @@ from pathlib import Path
 from demur.errors import InputError
 from demur.gateway.clients.budgets import start_of
 from demur.gateway.clients.keys import read_keys
-from demur.gateway.ledger.bills import bills
+from demur.gateway.ledger.totals.bills import bills
 
 
 @dataclass(frozen=True, slots=True)

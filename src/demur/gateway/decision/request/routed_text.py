@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from demur.gateway.decision.ask import asked_at, is_given, is_program, last_ask
-from demur.gateway.decision.boilerplate import Boilerplate
-from demur.gateway.decision.messages import Message, messages_of
+from demur.gateway.decision.request.ask import asked_at, is_given, is_program, last_ask
+from demur.gateway.decision.request.boilerplate import Boilerplate
+from demur.gateway.decision.request.messages import Message, messages_of
 from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError, content_text
 from demur.records import encodable

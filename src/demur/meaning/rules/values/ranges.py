@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from demur.meaning.rules.quantities import SCALES, Quantity, parse_quantity, same_quantity, words_after_number
+from demur.meaning.rules.values.quantities import SCALES, Quantity, parse_quantity, same_quantity, words_after_number
 
 LONGEST = 80  # characters of a range
 _SPAN = re.compile(r"(?:between|from) (?P<low>.+?) (?:and|to|through|until|till|up to) (?P<high>.+)")

@@ -1,0 +1,1 @@
+"""What a ledger adds up to: bills, sums per minute and hour, spending per key."""

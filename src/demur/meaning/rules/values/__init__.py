@@ -1,0 +1,1 @@
+"""Values that short answers state, compared exactly: quantities, dates, ranges, names, small programs."""
