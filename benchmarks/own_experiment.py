@@ -1,14 +1,16 @@
-"""The paper's experiment on the local pair, live: train on the QA mix, test on MT-Bench, GSM8K and MMLU.
+"""The paper's experiment on the local pair, live: examples/paper.toml, and the tables of its run.
 
 SmolLM2-135M against Qwen2.5-Coder-1.5B, which also judges MT-Bench (its own answers too: models favour these). Every
-answer is kept in the run's folder, so that an interrupted run goes on where it stopped. The default sizes are meant for
-40 minutes on two cores; --quick takes a quarter of them.
+answer is kept in the run's folder, so that an interrupted run goes on where it stopped; `--part 8` takes an eighth of
+every set. Prints how long each step took, in this session, and how much processor time, that of the models included.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import resource
 import time
 from pathlib import Path
 
@@ -16,41 +18,54 @@ import demur
 from demur.paper.reproduction import reproduce_run
 from environment import SHARED, describe
 
-RUN_FILE = """prompts = "nq-open:{qa} + triviaqa:{qa} + popqa:{qa} + mawps:{maths}"
-run = "{run}"
-test_share = 0
-weak = "smollm2-135m"
-strong = "qwen2.5-coder-1.5b"
+EXAMPLE = Path(__file__).parents[1] / "examples/paper.toml"
 
-[sampling]
-max_tokens = 32
 
-[test]
-prompts = "mt-bench:{talks} + gsm8k:{sums} + mmlu:{choices}"
-judge = "qwen2.5-coder-1.5b"
-max_tokens = {tokens}
-"""
+class Clock:
+    """Prints what a step took when the next one begins; a `demur.records.Progress`."""
+
+    def __init__(self) -> None:
+        self.step, self.began = "", time.perf_counter()
+        self.start = self.began
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if step == self.step:
+            return
+        now = time.perf_counter()
+        if self.step:
+            print(f"  {self.step}: {now - self.began:.0f} s", flush=True)
+        self.step, self.began = step, now
+
+    @property
+    def taken(self) -> str:
+        """Minutes since the beginning, and processor minutes of this process and of the models that it has ended."""
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        spent = sum(one.ru_utime + one.ru_stime for one in used)
+        return f"{(time.perf_counter() - self.start) / 60:.1f} minutes, {spent / 60:.1f} processor minutes"
+
+
+def of_size(text: str, run: Path, part: int) -> str:
+    """The run file with one part in ``part`` of every set, in another folder."""
+    smaller = re.sub(r"(?<=[a-z]:)\d+", lambda size: str(max(1, int(size.group()) // part)), text)
+    return re.sub(r"(?m)^run = .*", f'run = "{run.absolute()}"', smaller)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path("run/own-experiment"))
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", default="table-1,table-2,figure-1,figure-2,cost,tau")
+    parser.add_argument("--run", type=Path, default=Path("run/paper"))
+    parser.add_argument("--part", type=int, default=1, help="one part in so many of every set")
+    parser.add_argument("--only", default="", help="parts of the tables, as of `demur reproduce`")
     asked = parser.parse_args()
     os.environ.setdefault("DEMUR_QUESTIONS", str(SHARED / "questions"))
-    part = 4 if asked.quick else 1
-    sizes = {"qa": 80 // part, "maths": 40 // part, "talks": 16 // part, "sums": 40 // part, "choices": 120 // part}
     asked.run.mkdir(parents=True, exist_ok=True)
-    file = asked.run / "own.toml"
-    file.write_text(RUN_FILE.format(run=asked.run, tokens=192, **sizes), encoding="utf-8")
+    file = asked.run / "paper.toml"
+    file.write_text(of_size(EXAMPLE.read_text(encoding="utf-8"), asked.run, asked.part), encoding="utf-8")
     print(describe())
-    start = time.perf_counter()
-    outcome = demur.run(file, progress=lambda stage, done, total: None)
-    print(f"sampled, labelled, trained, tested: {(time.perf_counter() - start) / 60:.1f} minutes in this session")
-    print(outcome.spend.sentence)
-    found = reproduce_run(str(asked.run), only=tuple(asked.only.split(",")))
-    print("\n".join(found.lines))
+    clock = Clock()
+    outcome = demur.run(file, progress=clock)
+    print(f"sampled, labelled, trained, tested: {clock.taken} in this session\n{outcome.spend.sentence}")
+    found = reproduce_run(str(asked.run), only=tuple(filter(None, asked.only.split(","))), progress=clock)
+    print("\n".join([*found.lines, f"with the tables: {clock.taken}"]))
 
 
 if __name__ == "__main__":

@@ -280,9 +280,14 @@ def hidden_state(texts: list[str], pooling: Literal["mean", "last"], model: str 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="without the weak model's hidden state")
-    parser.add_argument("--figure", type=Path, help="draw the curves of NQ-Open there (PNG)")
+    parser.add_argument("--figure", type=Path, help="draw the curves of NQ-Open there (PNG), and stop")
     options = parser.parse_args()
     print(describe())
+    if options.figure:
+        pair = next(iter(nq_open()))
+        X = embeddings(pair.questions, "bge-small")
+        figures.save(headline(pair, X, Folded(X, pair.targets[DEFAULT])), options.figure)
+        return
     for source in (nq_open, local_pair, gsm8k):
         for at, pair in enumerate(source()):
             encoders = {name: embeddings(pair.questions, name) for name in ("minilm", "bge-small")}
@@ -298,8 +303,6 @@ def main() -> None:
             print_stages(pair, routers)
             if source is nq_open and at == 0:
                 print_transfer(pair, encoders["bge-small"])
-                if options.figure:
-                    figures.save(headline(pair, encoders["bge-small"], routers), options.figure)
             if pair.tokens is not None:
                 print_front(pair, routers)
 

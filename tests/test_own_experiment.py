@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 import demur
 from demur.cli.main import app
-from demur.config import TestConfig
+from demur.config import TestConfig, read_run_file
 from demur.errors import InputError
 from demur.evaluation.experiment.export_outcomes import export_outcomes
 from demur.evaluation.experiment.rating import Rated, rating_of, rating_prompt
@@ -22,7 +23,7 @@ from demur.evaluation.experiment.test_sets import grader_of
 from demur.paper.outcomes import data_of
 from demur.paper.parts.part import Cells
 from demur.paper.reproduction import Reproduction, reproduce, reproduce_run
-from demur.prompts import load_parts
+from demur.prompts import PAPER_MIX, load_parts
 from demur.records import Prompt
 from pairs import Pair, questions, running_pair, strong, weak
 
@@ -203,6 +204,15 @@ def test_parts_of_a_mix_have_names(tmp_path: Path) -> None:
     assert list(load_parts(f"{tmp_path}/a.jsonl")) == ["a"]
     with pytest.raises(InputError, match="two of its parts are called 'a'"):
         load_parts(f"{tmp_path}/a.jsonl+{tmp_path}/a.jsonl")
+
+
+def test_the_example_is_the_papers_experiment_in_small() -> None:
+    config = read_run_file(Path(__file__).parents[1] / "examples/paper.toml")
+    mix, tested = (re.findall(r"([\w-]+):\d+", text) for text in (config.prompts, config.test.prompts))
+    assert mix == ["nq-open", "triviaqa", "popqa", "mawps"] == re.findall(r"([\w-]+):\d+", PAPER_MIX)
+    assert tested == ["mt-bench", "gsm8k", "mmlu"]
+    assert config.test_share == 0
+    assert config.test.judge
 
 
 def test_a_run_without_test_sets_has_no_experiment(tmp_path: Path, pair: Pair) -> None:

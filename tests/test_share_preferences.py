@@ -72,7 +72,7 @@ def test_another_name_is_refused(run: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What was pushed, by name; the two modules' functions that are called, and no others."""
+    """What was pushed, by name, in order; the two modules' functions that are called, and no others."""
     kept: dict[str, Any] = {}
 
     def from_list(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -86,14 +86,18 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise OSError(f"no {name}")
         return list(kept[name])
 
+    def create_repo(name: str, repo_type: str, *, exist_ok: bool) -> None:
+        kept[f"{name} {repo_type}"] = exist_ok
+
     loaded = SimpleNamespace(Dataset=SimpleNamespace(from_list=from_list), load_dataset=load_dataset)
     monkeypatch.setitem(sys.modules, "datasets", loaded)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(DatasetCard=card))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(DatasetCard=card, create_repo=create_repo))
     return kept
 
 
 def test_a_push_and_a_reading_from_the_hub(run: str, hub: dict[str, Any]) -> None:
     assert export_preferences(run=run, to="hub:me/mine").to == "hub:me/mine"
+    assert list(hub) == ["me/mine dataset", "me/mine card", "me/mine"]  # the push adds to the card, which it must find
     assert "# Preferences between small and large" in hub["me/mine card"]
     own = read_preferences(f"{run}/preferences.jsonl")
     assert list(read_pair("hub:me/mine", weak="small", strong="large").preferences) == own

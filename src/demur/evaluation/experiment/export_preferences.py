@@ -101,14 +101,15 @@ def _size(count: int) -> str:
 
 
 def _push(name: str, rows: Sequence[Preference], card: str) -> Written:
-    """`datasets`' own push, then the card."""
+    """The card, then `datasets`' own push, which adds to the card's head where the files are and their columns."""
     if name.count("/") != 1 or not all(name.split("/")):
         raise InputError(f"hub:{name}: name the data set as hub:ORG/NAME")
     datasets = require("datasets", extra="hub", purpose=f"pushing {name} to the hub")
     hub = require("huggingface_hub", extra="hub", purpose=f"pushing {name} to the hub")
     try:
-        datasets.Dataset.from_list([as_row(row) for row in rows]).push_to_hub(name)
+        hub.create_repo(name, repo_type="dataset", exist_ok=True)
         hub.DatasetCard(card).push_to_hub(name)
+        datasets.Dataset.from_list([as_row(row) for row in rows]).push_to_hub(name)
     except Exception as error:  # the hub's client raises what its transport does
         raise InputError(f"hub:{name} cannot be written: {' '.join(str(error).split())[:160]}") from error
     return Written(f"{HUB}{name}", len(rows), (LICENCE,))
