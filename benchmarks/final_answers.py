@@ -15,7 +15,7 @@ from demur.evaluation.signals import auroc_draws
 from demur.labels.scores.uncertainty import uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
-from demur.meaning.rules.final_answer import said
+from demur.meaning.rules.final_answer import read_final_answer
 from demur.prompts.amounts import last_amount
 from demur.records import FloatArray, IntArray
 from demur.statistics import auroc
@@ -54,7 +54,7 @@ def across(questions: list[str], golds: list[str], first: Lists, second: Lists) 
     ids = meaning_clusters(questions, joint, entailment=exact_match).ids
     same: dict[bool, list[bool]] = {True: [], False: []}
     for question, gold, answers, clusters, a in zip(questions, golds, joint, ids, first, strict=True):
-        right = [is_right(said(answer, question), gold) for answer in answers]
+        right = [is_right(read_final_answer(answer, question), gold) for answer in answers]
         for i in range(len(a)):
             for j in range(len(a), len(answers)):
                 if right[i] or right[j]:
@@ -78,7 +78,9 @@ def main() -> None:
         for lists, rules in ((whole[model], False), (whole[model], True), (given, True)):
             values, _ = entropies(questions, lists, rules=rules)
             firsts = zip(questions, lists, golds, strict=True)
-            right = np.array([is_right(said(one[0], q), gold) if one else False for q, one, gold in firsts], float)
+            right = np.array(
+                [is_right(read_final_answer(one[0], q), gold) if one else False for q, one, gold in firsts], float
+            )
             told = ~np.isnan(values)
             low, high = np.nanquantile(auroc_draws(values[told], right[told]), [0.025, 0.975])
             cells.append(f"{auroc(values, right):.3f} [{low:.3f}, {high:.3f}]")
@@ -87,7 +89,7 @@ def main() -> None:
     print(f"across the models: right/right pairs of one meaning {same:.3f}; right/wrong pairs {false:.3f}")
     rows = shared_rows("outcomes/pool9_gsm8k")
     read = [
-        is_right(said(one["answer"], row["text"]), row["answers"][0]) == bool(one["correct"])
+        is_right(read_final_answer(one["answer"], row["text"]), row["answers"][0]) == bool(one["correct"])
         for row in rows
         for one in row["models"].values()
     ]

@@ -98,7 +98,7 @@ def apgr(scores: FloatArray, weak: FloatArray, strong: FloatArray) -> str:
 
 def line(name: str, router: Trained, scores: FloatArray, graded: Graded) -> None:
     """The method's own scores, the product's, and length alone."""
-    far = ~router.lengths.known(graded.questions)
+    far = ~router.lengths.are_known(graded.questions)
     sides = graded.weak, graded.strong
     product = router.lengths.score(scores, graded.questions)
     length = np.array(list(map(len, graded.questions)), dtype=float)

@@ -19,7 +19,7 @@ from demur.labels.beliefs.tier_beliefs import tier_shares
 from demur.labels.targets import gain_targets
 from demur.meaning.entailment import open_entailment
 from demur.meaning.meanings import Meanings
-from demur.measure.tiers import chosen, cost_parts, step_scores, taken, threshold_within
+from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_within
 from demur.methods import KernelRidge
 from demur.methods.cross_validate import held_out_scores
 from demur.models.encoders.encoder import load_encoder
@@ -45,7 +45,7 @@ def beliefs(rows: list[dict[str, Any]], names: list[str]) -> FloatArray:
     sides = [[[Sample(0, row["models"][one]["answer"] or "", None, "stop", 1, 1)] for row in rows] for one in order]
     with open_entailment("shipped") as entailment:
         found = tier_shares([row["text"] for row in rows], sides, order, [1] * len(order), Meanings(entailment))
-    return found.believed()[:, [order.index(name) for name in names]]
+    return found.believed_quality()[:, [order.index(name) for name in names]]
 
 
 def predicted(X: FloatArray, gains: FloatArray) -> FloatArray:
@@ -90,14 +90,16 @@ def print_use(
     """Quality at the threshold that keeps the budget."""
     costs = cost_parts(usd.mean(axis=0), tuple(names))
     steps = step_scores(values, costs)
-    found = threshold_within(steps, lambda t: float(taken(usd, chosen(steps, t)).mean()), 1000 * budget, "prompts")
-    at = chosen(steps, found.threshold)
-    graded = taken(correct, at)
+    found = threshold_within(
+        steps, lambda t: float(take_chosen(usd, choose_models(steps, t)).mean()), 1000 * budget, "prompts"
+    )
+    at = choose_models(steps, found.threshold)
+    graded = take_chosen(correct, at)
     low, high = interval(graded)
     shares = " / ".join(f"{np.mean(at == m):.0%}" for m in range(len(names)))
     print(
         f"  {' -> '.join(names):<75} {way:<10} graded {graded.mean():.3f} [{low:.3f}, {high:.3f}], believed "
-        f"{taken(belief, at).mean():.3f}, ${1000 * taken(usd, at).mean():.3f}, {shares}",
+        f"{take_chosen(belief, at).mean():.3f}, ${1000 * take_chosen(usd, at).mean():.3f}, {shares}",
         flush=True,
     )
 

@@ -93,9 +93,9 @@ def test_a_file_of_other_models_and_a_pair_of_one_tier_are_named(tmp_path: Path)
 
 def test_a_name_may_be_the_beginning_of_one(tmp_path: Path) -> None:
     arena = read_arena(battles(tmp_path / "arena.jsonl", 200))
-    assert arena.named("do") == "dog"
+    assert arena.find_model("do") == "dog"
     with pytest.raises(InputError, match="called 'o'; it holds 6 models, such as cow, dog, fox"):
-        arena.named("o")
+        arena.find_model("o")
 
 
 def test_every_battle_teaches_the_factorization() -> None:

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import GradedFile, plain_text, refuse_training_prompts, unseen
+from demur.evaluation.graded_file import GradedFile, new_rows, plain_text, refuse_training_prompts
 from demur.evaluation.thresholds.promises import keep_promise, promise_number, state_folder
 from demur.measure.certificate import (
     Certificate,
@@ -181,10 +181,10 @@ def test_near_duplicates_are_left_out() -> None:
         return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
 
     # cos 14 degrees = .9703, cos 15 degrees = .9659
-    assert unseen(at(14, 15, 90), at(0)) == [1, 2]
-    assert unseen(at(90, 76, 75, 104, 120), at(0)) == [0, 2, 4]
-    assert unseen(at(*[90 + i / 100 for i in range(80)]), at(0)) == [0]  # copies of one prompt are one
-    assert unseen(at(3), at(0)) == []
+    assert new_rows(at(14, 15, 90), at(0)) == [1, 2]
+    assert new_rows(at(90, 76, 75, 104, 120), at(0)) == [0, 2, 4]
+    assert new_rows(at(*[90 + i / 100 for i in range(80)]), at(0)) == [0]  # copies of one prompt are one
+    assert new_rows(at(3), at(0)) == []
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
@@ -264,9 +264,9 @@ def test_one_score_that_is_not_finite_is_refused(scores: list[float]) -> None:
 
 @pytest.mark.parametrize(("number", "said"), [(1, "95% confidence"), (2, "95% confidence as promise 2 on them")])
 def test_a_second_promise_is_numbered(number: int, said: str) -> None:
-    from demur.measure.certificate import _stated
+    from demur.measure.certificate import _level_text
 
-    assert _stated(0.95, number) == said
+    assert _level_text(0.95, number) == said
 
 
 def stated(**changed: Any) -> Certificate:

@@ -10,7 +10,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.compare import entail
 from demur.meaning.entailment import exact_match
 from demur.meaning.rules.content import says_the_same, unify
-from demur.meaning.rules.final_answer import said_together
+from demur.meaning.rules.final_answer import read_final_answers
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_clusters_of_another_language_need_no_model() -> None:
 
 
 def test_english_answers_are_left_to_the_model() -> None:
-    assert said_together(["Pablo Picasso", "It was painted by Pablo Picasso"], "Who painted Guernica?") == [
+    assert read_final_answers(["Pablo Picasso", "It was painted by Pablo Picasso"], "Who painted Guernica?") == [
         "Pablo Picasso",
         "It was painted by Pablo Picasso",
     ]

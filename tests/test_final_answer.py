@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.meaning.rules.decide import ruling
-from demur.meaning.rules.final_answer import final_answer, is_unread, said, stands_in, without_thinking
+from demur.meaning.rules.final_answer import final_answer, is_unread, read_final_answer, stands_in, without_thinking
 from demur.meaning.rules.values.programs import program_value
 
 HOW_MANY = "How many eggs does she sell?"
@@ -57,7 +57,7 @@ def test_what_is_stated_is_read(text: str, question: str, rule: str, stated: str
     ],
 )
 def test_what_states_no_result_stays_whole(text: str) -> None:
-    assert said(text, "Write a short email.") == text
+    assert read_final_answer(text, "Write a short email.") == text
 
 
 def test_of_two_numbers_neither_is_the_answer() -> None:
@@ -73,7 +73,7 @@ def test_of_two_numbers_neither_is_the_answer() -> None:
 def test_thinking_is_not_part_of_the_answer() -> None:
     assert without_thinking("<think>Lyon? No.</think>\nParis") == "Paris"
     assert without_thinking("Lyon? No.</think> Paris") == "Paris"
-    assert said("<think>Is it Lyon or Paris? It is Paris.</think>Paris") == "Paris"
+    assert read_final_answer("<think>Is it Lyon or Paris? It is Paris.</think>Paris") == "Paris"
     assert without_thinking("I think Paris") == "I think Paris"
 
 
@@ -144,25 +144,25 @@ def test_any_text_is_read_or_left_whole(text: str, question: str) -> None:
     ],
 )
 def test_an_option_is_its_letter_its_text_or_both_where_the_question_lists_it(text: str) -> None:
-    assert said(text, OPTIONS) == "B"
-    assert said(text) == text  # without the question nothing says what B stands for
+    assert read_final_answer(text, OPTIONS) == "B"
+    assert read_final_answer(text) == text  # without the question nothing says what B stands for
 
 
 @pytest.mark.parametrize(
     "text", ["B) gold", "A) mercury", "D", "D) mercury", "mercury and gold", "d", "not B", "The answer is D", ""]
 )
 def test_what_chooses_no_option_or_two_stays_as_it_is(text: str) -> None:
-    assert said(text, OPTIONS) == text
+    assert read_final_answer(text, OPTIONS) == text
 
 
 @pytest.mark.parametrize("text", ["c", "(c)", "C", "(c) gold", "gold", "Answer: C", "Option c"])
 def test_options_may_have_small_letters(text: str) -> None:
-    assert said(text, "Which is yellow?\n(a) iron\n(b) mercury\n(c) gold") == "C"
-    assert said(text, "Which is yellow? b) iron c) mercury") == text  # not in order: no list of options
+    assert read_final_answer(text, "Which is yellow?\n(a) iron\n(b) mercury\n(c) gold") == "C"
+    assert read_final_answer(text, "Which is yellow? b) iron c) mercury") == text  # not in order: no list of options
 
 
 def test_a_small_letter_that_is_an_options_text_is_that_option() -> None:
-    assert said("b", "Which letter is silent in knee?\nA) b\nB) k") == "A"
+    assert read_final_answer("b", "Which letter is silent in knee?\nA) b\nB) k") == "A"
 
 
 def test_two_letters_of_options_are_no_question_for_the_model() -> None:
@@ -227,7 +227,7 @@ def test_a_result_is_looked_for_in_the_last_4000_characters() -> None:
 
 
 def test_two_options_of_one_text_are_not_told_apart() -> None:
-    assert said("yes", "Which?\nA) yes\nB) yes") == "yes"
+    assert read_final_answer("yes", "Which?\nA) yes\nB) yes") == "yes"
 
 
 @pytest.mark.parametrize(
@@ -353,4 +353,4 @@ def test_a_program_sets_names_alone(program: str) -> None:
     ],
 )
 def test_the_answer_to_a_question_of_yes_or_no(question: str, text: str, polarity: str) -> None:
-    assert said(text, question) == polarity
+    assert read_final_answer(text, question) == polarity

@@ -263,7 +263,7 @@ def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
     prompts, samples = world(tells=True, seed=9)
     texts = [f"{p.text} anew" for p in prompts]
     scores = router.prompt_router.score(texts)
-    expected = router.expected(scores, router.serving_gate)
+    expected = router.expected_scores(scores, router.serving_gate)
     real = staged_scores(router.gate, scores, drafts_of(router, texts, [samples.weak[p.id] for p in prompts]))
     for share in (0.3, 0.5, 0.7):
         threshold = threshold_for_share(expected.final, share).threshold
@@ -275,7 +275,7 @@ def test_a_new_prompts_drafts_are_expected_to_change_as_those_of_the_nearest_sco
     """Of 16 rehearsed drafts the 4 around the prompt's place, at either end the last 4."""
     gate = Gate((GateStep(0.0, 1.0, ()),), None, 99.0, GateVerdict(0.0, 0.0, 0.0, 0.0))
     past = Rehearsal(np.arange(16) / 16, np.arange(16.0)[None])
-    found = past.expected(gate, np.array([0.5, 0.0, 1.0]))
+    found = past.expected_scores(gate, np.array([0.5, 0.0, 1.0]))
     assert (found.final - found.prompt[:, None]).tolist() == [[6, 7, 8, 9], [0, 1, 2, 3], [12, 13, 14, 15]]
 
 
@@ -373,8 +373,14 @@ def test_a_step_is_the_prompts_score_and_a_ridge_regression_in_equal_parts() -> 
 def test_a_decision_is_settled_where_two_deviations_of_what_is_to_come_would_not_turn_it() -> None:
     steps = GateStep(0.0, 1.0, (), spread=0.1), GateStep(0.0, 1.0, ())
     gate = Gate(steps, None, 1.0, GateVerdict(0.0, 0.0, 0.0, 0.0))
-    assert [gate.settled(0, score, 0.5) for score in (0.29, 0.31, 0.5, 0.69, 0.71)] == [True, False, False, False, True]
-    assert gate.settled(1, 0.5, 0.5)  # no sample is left
+    assert [gate.is_settled(0, score, 0.5) for score in (0.29, 0.31, 0.5, 0.69, 0.71)] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert gate.is_settled(1, 0.5, 0.5)  # no sample is left
 
 
 def test_a_prompt_costs_the_mean_of_what_its_drafts_meet() -> None:
@@ -503,8 +509,8 @@ def test_a_score_moves_by_the_band_at_most() -> None:
     moved = gate_of().confine(np.array([0.0, 0.5, 0.6, 1.0]), np.full(4, 0.5))
     assert moved.tolist() == [0.25, 0.5, 0.6, 0.75]
     gate = gate_of(GateStep(0.0, 1.0, (), spread=0.125), GateStep(0.0, 1.0, ()))
-    assert not gate.settled(0, 0.75, 0.5)  # just two deviations away
-    assert gate.settled(0, 0.76, 0.5)
+    assert not gate.is_settled(0, 0.75, 0.5)  # just two deviations away
+    assert gate.is_settled(0, 0.76, 0.5)
 
 
 def test_a_draft_that_is_sure_of_every_token_has_the_log_of_a_thousandth() -> None:
@@ -553,11 +559,11 @@ def test_prompts_that_go_to_one_model_are_neither_checked_nor_sampled_again() ->
     use = Use(np.array([[True], [False], [False]]), np.ones((3, 1), dtype=bool), np.full((3, 1), 2))
     some = np.array([True, True, False])
     for role, strong in (("strong", [True, True, False]), ("weak", [False, False, False])):
-        sent = use.sent(some, role)
+        sent = use.with_fixed_role(some, role)
         assert sent.strong[:, 0].tolist() == strong
         assert sent.checked[:, 0].tolist() == [False, False, True]
         assert sent.extra[:, 0].tolist() == [0, 0, 2]
-    assert use.sent(some, None) is use
+    assert use.with_fixed_role(some, None) is use
     assert use.sentence == (
         "checks 100% of the prompts, 2.00 extra weak samples per prompt; 33% go to the strong model, 33% after a draft"
     )

@@ -277,10 +277,10 @@ def test_workers_learn_together_and_a_new_one_goes_on_from_there(tmp_path: Path)
     one.learn_refusal(frozenset({"images"}))
     assert not can(other, "images")
     other.learn_answer(frozenset({"tools"}))
-    assert one.unproven(frozenset({"tools", "images"})) == {"images"}
+    assert one.unproven_needs(frozenset({"tools", "images"})) == {"images"}
     again = Abilities({}, 600, SharedLessons(tmp_path / "abilities"))  # a worker in place of one that was killed
     assert not can(again, "images")
-    assert again.unproven(frozenset({"tools"})) == frozenset()
+    assert again.unproven_needs(frozenset({"tools"})) == frozenset()
     again.learn_answer(frozenset({"images"}))
     assert can(one, "images")
     assert can(other, "images")
@@ -305,7 +305,7 @@ def test_a_plain_short_prompt_reads_no_file(tmp_path: Path) -> None:
     (tmp_path / "abilities").mkdir()  # which cannot be read
     abilities = Abilities({}, 600, SharedLessons(tmp_path / "abilities"))
     assert can(abilities)
-    assert abilities.unproven(frozenset()) == frozenset()
+    assert abilities.unproven_needs(frozenset()) == frozenset()
     abilities.learn_answer(frozenset())
 
 

@@ -453,7 +453,7 @@ def test_a_fitted_body_reads_as_if_it_had_been_written_so(
     members: dict[str, object], drop: set[str], spaced: bool
 ) -> None:
     raw = json.dumps(members, indent=1 if spaced else None, ensure_ascii=False).encode()
-    fitted = body_of(raw)[0].fitted(drop, {"b": "new"})
+    fitted = body_of(raw)[0].with_members(drop, {"b": "new"})
     wanted = {("new" if name == "b" else name): value for name, value in members.items() if name not in drop}
     assert body_of(fitted.raw) == (fitted, wanted)
     assert json.loads(fitted.replace_member(model="m")) == {**wanted, "model": "m"}

@@ -73,16 +73,16 @@ def test_a_new_day_and_a_new_month_begin_at_nothing() -> None:
 
 
 def test_a_budget_warns_then_tapers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert admission(usd_per_day=1.26).strained("ann") is None  # 79 %
+    assert admission(usd_per_day=1.26).most_used_budget("ann") is None  # 79 %
     warned = admission(usd_per_day=1.2)
-    use = warned.strained("ann")
+    use = warned.most_used_budget("ann")
     assert use
     assert use.period == "day"
     assert use.share == pytest.approx(1 / 1.2)
     assert kept_share(use) == 1
-    warned.strained("ann")
+    warned.most_used_budget("ann")
     assert capsys.readouterr().err == "demur: key 'ann' has used 83% of $1.2 per day; from 90% on it tapers\n"
-    tapered = admission(usd_per_day=1.05).strained("ann")
+    tapered = admission(usd_per_day=1.05).most_used_budget("ann")
     assert kept_share(tapered) == pytest.approx((1 - 1 / 1.05) / 0.1)
     assert "fewer of its requests go to the strong model" in capsys.readouterr().err
 
@@ -90,7 +90,7 @@ def test_a_budget_warns_then_tapers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_budget_for_ever_does_not_taper() -> None:
     (use,) = uses(ClientKey("ann", DIGITS, usd=5.01), Spent(ever=5.0))
     assert kept_share(use) == 1
-    assert admission(usd=5.01).strained("ann") is None
+    assert admission(usd=5.01).most_used_budget("ann") is None
 
 
 def test_months_and_days_are_those_of_utc() -> None:
@@ -105,7 +105,7 @@ def test_the_ledger_tells_what_was_spent_this_month_and_today(tmp_path: Path, mo
     backend = SqliteBackend(str(tmp_path / "l.sqlite"))
     days = {"a": (0, 1.0), "b": (3, 2.0), "c": (40, 4.0)}
     backend.write([replace(RECORD, id=n, key="ann", at=NOON - d * 86_400, usd=usd) for n, (d, usd) in days.items()])
-    assert backend.spent(["ann", "bob"]) == {"ann": Spent(7.0, 3.0, 1.0, NOON)}
+    assert backend.usd_spent(["ann", "bob"]) == {"ann": Spent(7.0, 3.0, 1.0, NOON)}
     backend.close()
 
 

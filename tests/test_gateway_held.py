@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from demur.gateway.decision.conversations import Turn
-from demur.gateway.decision.held import REPEATED_SECONDS, SAME_WORDS, Costs, Found, Held, kept, locked, stays, unseen
+from demur.gateway.decision.held import (
+    REPEATED_SECONDS,
+    SAME_WORDS,
+    Costs,
+    Found,
+    Held,
+    may_be_unseen,
+    next_record,
+    stays,
+    tool_loop_role,
+)
 from demur.models.prices import Price
 from demur.records import Role
 
@@ -27,11 +37,11 @@ def costs(tokens: int = 1000, **more: object) -> Costs:
 
 @pytest.mark.parametrize("role", ["weak", "strong"])
 def test_a_tool_loop_keeps_its_model(role: Role) -> None:
-    assert locked(LOOP, found(role)) == role
-    assert locked(replace(LOOP, ask="reminded", ongoing=frozenset("n")), found(role)) == role  # found by a call
-    assert locked(replace(LOOP, ask="another"), found(role)) is None
-    assert locked(NEW, found(role)) is None
-    assert locked(LOOP, None) is None
+    assert tool_loop_role(LOOP, found(role)) == role
+    assert tool_loop_role(replace(LOOP, ask="reminded", ongoing=frozenset("n")), found(role)) == role  # found by a call
+    assert tool_loop_role(replace(LOOP, ask="another"), found(role)) is None
+    assert tool_loop_role(NEW, found(role)) is None
+    assert tool_loop_role(LOOP, None) is None
 
 
 def test_a_new_ask_leaves_the_strong_model_where_that_saves_more_than_the_cache_is_worth() -> None:
@@ -82,15 +92,17 @@ def test_a_beginning_is_held_only_by_the_same_words_lately() -> None:
 
 
 def test_what_is_kept_of_a_turn() -> None:
-    first = kept(NEW, None, "weak", chosen=True, tokens=50, now=NOW)
+    first = next_record(NEW, None, "weak", chosen=True, tokens=50, now=NOW)
     assert first == Held("weak", "new", NOW, 50, asks=1, requests=1)
-    looped = kept(replace(LOOP, ask="new"), Found(first, "n"), "weak", chosen=False, tokens=60, now=NOW + 1)
+    looped = next_record(replace(LOOP, ask="new"), Found(first, "n"), "weak", chosen=False, tokens=60, now=NOW + 1)
     assert looped == Held("weak", "new", NOW + 1, 60, asks=1, requests=2, chosen=True)
-    then = kept(replace(NEW, ask="other"), Found(looped, "n"), "strong", chosen=True, tokens=70, now=NOW + 2)
+    then = next_record(replace(NEW, ask="other"), Found(looped, "n"), "strong", chosen=True, tokens=70, now=NOW + 2)
     assert then == Held("strong", "other", NOW + 2, 70, asks=2, requests=3, mixed=True)
-    forced = kept(replace(NEW, ask="last"), Found(then, "n"), "strong", chosen=False, tokens=80, now=NOW + 3)
+    forced = next_record(replace(NEW, ask="last"), Found(then, "n"), "strong", chosen=False, tokens=80, now=NOW + 3)
     assert (forced.ask, forced.chosen, forced.mixed) == ("last", False, True)
-    again = kept(Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW + 4)
+    again = next_record(
+        Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW + 4
+    )
     assert again == Held("weak", "x", NOW + 4, 5)
 
 
@@ -99,16 +111,16 @@ def test_the_reason_of_a_repeated_question_says_for_how_long() -> None:
 
 
 def test_what_only_another_process_may_have_seen_may_be_the_strong_models() -> None:
-    assert not unseen(None, None)
-    assert not unseen(replace(NEW, begins=True), None)
-    assert unseen(NEW, None)  # perhaps another try
-    assert unseen(NEW, found("strong"))
-    assert not unseen(NEW, found("weak"))
-    assert not unseen(LOOP, found("weak"))  # of the ask that this process has seen
-    assert unseen(replace(LOOP, ask="another"), found("weak"))
-    assert not unseen(replace(LOOP, ask="another"), found("weak"), answered=True)
-    assert unseen(replace(LOOP, ask="another"), found("strong"), answered=True)
+    assert not may_be_unseen(None, None)
+    assert not may_be_unseen(replace(NEW, begins=True), None)
+    assert may_be_unseen(NEW, None)  # perhaps another try
+    assert may_be_unseen(NEW, found("strong"))
+    assert not may_be_unseen(NEW, found("weak"))
+    assert not may_be_unseen(LOOP, found("weak"))  # of the ask that this process has seen
+    assert may_be_unseen(replace(LOOP, ask="another"), found("weak"))
+    assert not may_be_unseen(replace(LOOP, ask="another"), found("weak"), answered=True)
+    assert may_be_unseen(replace(LOOP, ask="another"), found("strong"), answered=True)
 
 
 def test_a_later_record_has_the_later_time_whatever_the_machines_clock_says() -> None:
-    assert kept(NEW, found(), "weak", chosen=True, tokens=1, now=NOW - 60).at == NOW - 10
+    assert next_record(NEW, found(), "weak", chosen=True, tokens=1, now=NOW - 60).at == NOW - 10

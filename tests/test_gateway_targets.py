@@ -249,14 +249,14 @@ def test_the_rest_of_a_day_is_expected_as_the_day_before_was_by_hand() -> None:
     arrivals = Arrivals()
     arrivals.learn({noon - 24 + hour: 100.0 if hour < 6 else 10.0 for hour in range(-12, 12)})
     # From 12:30: half of 100, five hours of 100, six of 10; nothing of today has been seen beside it.
-    assert arrivals.expected(NOON + HOUR / 2, 11.5 * HOUR) == pytest.approx(50 + 500 + 60)
+    assert arrivals.expected_requests(NOON + HOUR / 2, 11.5 * HOUR) == pytest.approx(50 + 500 + 60)
 
 
 def test_without_a_day_before_the_rate_so_far_counts_and_sharers_are_counted_with_it() -> None:
     arrivals = Arrivals(sharers=2)
     for i in range(60):
         arrivals.add(NOON + 60 * i)
-    assert arrivals.expected(NOON + HOUR, 10 * HOUR) == pytest.approx(2 * 60 * 10)
+    assert arrivals.expected_requests(NOON + HOUR, 10 * HOUR) == pytest.approx(2 * 60 * 10)
 
 
 def test_a_target_begins_with_what_the_ledger_says_of_today(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demur.gateway.decision.held import Held
-from demur.gateway.decision.request.thinking import Thinking, foreign, pinned, thinking_in, without_thinking
+from demur.gateway.decision.request.thinking import Thinking, foreign, needs_strong, thinking_in, without_thinking
 from demur.gateway.http.json_edit import body_of
 from gateways import EASY, HARD, gateway
 
@@ -90,9 +90,9 @@ def test_whose_thinking_it_is() -> None:
     assert foreign(BOTH, None, "strong") == (True, False)
     assert foreign(BOTH, None, "weak") == (True, True)
     assert foreign(Thinking(before=True, since=True), None, "strong") == (True, True)
-    assert pinned(BOTH, None)
-    assert not pinned(BOTH, strong)
-    assert not pinned(Thinking(before=True), None)
+    assert needs_strong(BOTH, None)
+    assert not needs_strong(BOTH, strong)
+    assert not needs_strong(Thinking(before=True), None)
 
 
 def thought(text: str) -> Item:

@@ -202,7 +202,7 @@ def test_settings_take_a_list_of_models(tmp_path: Path) -> None:
     found = read_settings(path)
     assert found.weak is not None
     assert (found.weak.model, [one.model for one in found.between]) == ("small", ["middle"])
-    assert found.served("middle") == found.between[0]
+    assert found.served_model("middle") == found.between[0]
     path.write_text(path.read_text() + 'drop = ["model"]\n')
     with pytest.raises(InputError, match="strong: drop: 'model' is what is asked"):
         read_settings(path)

@@ -50,9 +50,9 @@ def test_the_choice_is_said() -> None:
 
 def test_a_language_of_one_in_a_hundred_is_known() -> None:
     known = KnownLanguages.of(ENGLISH[:99] + GERMAN[:1])
-    assert known.known([GERMAN[5], JAPANESE, "42"]).tolist() == [True, False, True]
+    assert known.are_known([GERMAN[5], JAPANESE, "42"]).tolist() == [True, False, True]
     rarer = KnownLanguages.of(ENGLISH + GERMAN[:1])  # one in 101
-    assert rarer.known([GERMAN[5]]).tolist() == [False]
+    assert rarer.are_known([GERMAN[5]]).tolist() == [False]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_router_of_english_prompts_says_that_japanese_is_unlike_them(router: P
 
 
 def test_routers_saved_before_languages_were_recorded_do_not_compare_them() -> None:
-    assert KnownLanguages.recorded({}) is None
+    assert KnownLanguages.from_record({}) is None
 
 
 def test_telling_a_prompts_language_takes_under_a_millisecond() -> None:

@@ -20,7 +20,7 @@ SCORES = np.tile([0.25, 0.75], 50)
 def test_twice_the_length_of_99_in_100_is_still_known() -> None:
     lengths = KnownLengths.of(["x" * 9] * 100, SCORES)
     assert lengths is not None
-    assert lengths.known(["x", "x" * 19, "x" * 20]).tolist() == [True, True, False]  # 1 + length: twice 10 is 20
+    assert lengths.are_known(["x", "x" * 19, "x" * 20]).tolist() == [True, True, False]  # 1 + length: twice 10 is 20
 
 
 def test_known_lengths_keep_their_scores_and_longer_ones_rise_above_them() -> None:

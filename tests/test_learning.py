@@ -27,7 +27,7 @@ from demur.learning.choice import DUPLICATE, choose
 from demur.learning.erasing import forget
 from demur.learning.process import rollback, tried_routers
 from demur.learning.promotion import better_by_kind, chance_of, compare
-from demur.learning.round import learn_round, watched
+from demur.learning.round import learn_round, promise_text
 from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
 from demur.methods.cross_validate import held_out_scores
@@ -314,9 +314,9 @@ def test_only_the_client_that_asked_can_judge_and_only_what_was_demurs_choice(tm
 
 
 def test_what_is_watched_is_said_only_where_something_was_judged() -> None:
-    assert watched([], 0.05) == ""
-    assert "in force (0 lost of 100" in watched([0.0] * 100, 0.05)
-    assert "not shown (10 lost of 100" in watched([1.0] * 10 + [0.0] * 90, 0.05)
+    assert promise_text([], 0.05) == ""
+    assert "in force (0 lost of 100" in promise_text([0.0] * 100, 0.05)
+    assert "not shown (10 lost of 100" in promise_text([1.0] * 10 + [0.0] * 90, 0.05)
 
 
 # -- the whole -------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from demur.learning.choice import choose
 from demur.learning.round import learn_round, learning_run
 from demur.learning.traffic import taken_prompts
 from demur.learning.versions import serving, versions
-from demur.runs.lock import locked
+from demur.runs.lock import lock_run
 from demur.runs.run import open_run
 from demur.testing import fake_endpoint
 from gateways import EASY, RECORD, gateway
@@ -143,7 +143,7 @@ def test_two_learners_of_one_folder_do_not_work_at_once(tmp_path: Path) -> None:
         ledger=str(tmp_path / "ledger.sqlite"),
         learn=LearnSettings(str(tmp_path / "learn")),
     )
-    with locked(tmp_path / "learn", "learn"), pytest.raises(InputError, match="at work"):
+    with lock_run(tmp_path / "learn", "learn"), pytest.raises(InputError, match="at work"):
         learn_round(settings)
 
 

@@ -19,7 +19,7 @@ from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import router_folder, serving
 from demur.records import Sample
 from demur.routing.prompt_router import PromptRouter
-from demur.runs.lock import locked
+from demur.runs.lock import lock_run
 from demur.runs.run import open_run
 from demur.store import Store
 from demur.testing import FakeEndpoint, fake_endpoint
@@ -215,7 +215,7 @@ def test_nothing_is_erased_while_a_round_is_at_work_and_the_next_step_says_so(tm
     folder = tmp_path / "learn"
     folder.mkdir()
     (folder / "prompts.jsonl").write_text("")
-    with locked(folder, "learn"), pytest.raises(InputError, match="at work"):
+    with lock_run(folder, "learn"), pytest.raises(InputError, match="at work"):
         forget(str(folder), "", key="anna")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from demur.meaning.rules.decide import same_meaning
-from demur.meaning.rules.final_answer import said
+from demur.meaning.rules.final_answer import read_final_answer
 from demur.meaning.rules.lists import without_order
 
 
 def same(question: str, a: str, b: str) -> bool | None:
-    return same_meaning(said(a, question), said(b, question))
+    return same_meaning(read_final_answer(a, question), read_final_answer(b, question))
 
 
 @pytest.mark.parametrize(

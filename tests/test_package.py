@@ -117,6 +117,87 @@ def test_the_house_is_small_enough_to_walk_through() -> None:
     assert folders[SOURCE] <= 13
 
 
+IRREGULAR = frozenset(  # participles without -ed that are not their verb's base form, too, as "read" and "cut" are
+    [
+        "begun",
+        "bound",
+        "broken",
+        "built",
+        "chosen",
+        "done",
+        "drawn",
+        "felt",
+        "found",
+        "given",
+        "gone",
+        "heard",
+        "held",
+        "hidden",
+        "kept",
+        "known",
+        "laid",
+        "left",
+        "lent",
+        "lost",
+        "made",
+        "meant",
+        "met",
+        "paid",
+        "said",
+        "seen",
+        "sent",
+        "shown",
+        "spent",
+        "spoken",
+        "spread",
+        "taken",
+        "taught",
+        "thought",
+        "thrown",
+        "told",
+        "unproven",
+        "unread",
+        "unseen",
+        "unspoken",
+        "won",
+        "written",
+    ]
+)
+BASE_FORMS = ("embed", "feed", "need", "seed")
+
+
+def is_lone_participle(name: str) -> bool:
+    word = name.strip("_")
+    return "_" not in word and (word in IRREGULAR or (word.endswith("ed") and word not in BASE_FORMS))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("_drawn", True),
+        ("asked", True),
+        ("read", False),
+        ("draw_prompt", False),
+        ("is_settled", False),
+        ("embed", False),
+    ],
+)
+def test_lone_participles_are_recognised(name: str, expected: bool) -> None:
+    assert is_lone_participle(name) is expected
+
+
+def test_functions_are_named_by_what_they_do_or_return() -> None:
+    """`drawn(...)` says neither who draws nor what. A property may be a participle: it is a state."""
+    named = [
+        f"{path.relative_to(SOURCE)}:{node.lineno} {node.name}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_lone_participle(node.name)
+        if not any(ast.unparse(one).endswith("property") for one in node.decorator_list)
+    ]
+    assert not named, "\n".join(named)
+
+
 def test_import_is_light() -> None:
     code = (
         "import sys, time; start = time.process_time(); import demur; taken = time.process_time() - start; "

@@ -16,7 +16,7 @@ from PIL import Image
 import demur
 from demur.errors import InputError
 from demur.prompts import read_prompts
-from demur.prompts.pictures import LARGEST_BYTES, pictured
+from demur.prompts.pictures import LARGEST_BYTES, has_pictures
 from demur.statistics import auroc
 from gateways import EASY, gateway
 from pairs import running_pair
@@ -84,7 +84,7 @@ def test_messages_with_pictures_are_asked_whole(tmp_path: Path) -> None:
     ]
     (prompt,) = read_prompts(write(tmp_path / "p.jsonl", [{"messages": [{"role": "user", "content": content}]}]))
     assert prompt.text == "What is it?"
-    assert pictured(prompt)
+    assert has_pictures(prompt)
     assert prompt.request is not None
     assert json.loads(prompt.request.body)["messages"][0]["content"] == content
 

@@ -28,7 +28,7 @@ from demur.paper.parts.judged import goes_strong
 from demur.paper.parts.part import Cells, reasons_together
 from demur.paper.reproduction import Reproduction, reproduce
 from demur.paper.sources.authors import AUTHORS, authors_set
-from demur.paper.sources.own import calibrated
+from demur.paper.sources.own import default_targets
 from demur.paper.sources.peers import consensus_targets, smoothie_targets
 from demur.paper.sources.trainings import ANSWER_WRONG, PRINTED, SOURCES, judged_pair, sampled_pair
 from demur.paper.systems import ROUTERS, SYSTEMS, System
@@ -81,7 +81,7 @@ def test_default_labels_of_class_sizes_rise_where_the_weak_model_alone_is_unsure
     sure, unsure = ([4.0] * 4, [0.1] * 4), ([1.0] * 4, [4.0, 5.0, 6.0, 7.0])
     sizes, nll = (np.array([sure[i], unsure[i], unsure[i]]) for i in (0, 1))
     strong = [np.array([sure[i], sure[i], unsure[i]]) for i in (0, 1)]
-    assert calibrated((sizes, strong[0]), (nll, strong[1])).argmax() == 1
+    assert default_targets((sizes, strong[0]), (nll, strong[1])).argmax() == 1
 
 
 def test_what_stored_outcomes_lack_for_demurs_own_rows_is_said(folder: Path) -> None:

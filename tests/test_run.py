@@ -285,8 +285,8 @@ def test_what_is_older_than_what_it_was_made_from_is_said(tmp_path: Path, pair: 
     assert outdated_stages(tmp_path) == ()  # no run's folder
 
 
-HOLD = "import sys; from pathlib import Path; from demur.runs.lock import locked\n"
-HOLD += "with locked(Path(sys.argv[1]), 'sample'): print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from demur.runs.lock import lock_run\n"
+HOLD += "with lock_run(Path(sys.argv[1]), 'sample'): print('held', flush=True); sys.stdin.read()"
 
 
 def test_one_command_at_a_time_works_on_a_run(tmp_path: Path, pair: Pair) -> None:

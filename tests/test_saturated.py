@@ -119,8 +119,8 @@ def test_nothing_to_label_is_said_after_as_few_pairs() -> None:
 def test_a_search_is_kept_in_the_store() -> None:
     with Store(":memory:") as store:
         first, again = Counting(), Counting()
-        before = Meanings(first, "model", store=store).saturated(["Q"], [WORDS])
-        after = Meanings(again, "model", store=store).saturated(["Q"], [WORDS])
+        before = Meanings(first, "model", store=store).saturated_prompts(["Q"], [WORDS])
+        after = Meanings(again, "model", store=store).saturated_prompts(["Q"], [WORDS])
     assert before.found.tolist() == after.found.tolist() == [True]
     assert before.pairs == after.pairs == (MOST_LIKELY,)
     assert again.pairs == 0

@@ -20,7 +20,7 @@ from demur.labels.beliefs.tier_beliefs import graded_tiers, tier_shares
 from demur.labels.votes import own_agreement, served_shares
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
-from demur.measure.tiers import chosen, cost_parts, step_scores, taken, threshold_keeping, threshold_within
+from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_keeping, threshold_within
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import Prompt, Sample
 from demur.routing import restoring
@@ -37,7 +37,7 @@ VALUES = np.array([[0.0, 0.3, 0.4], [0.0, 0.0, 0.5], [0.0, -0.1, -0.2]])
 
 @pytest.mark.parametrize("price", [-0.5, -0.1, 0.0, 0.05, 0.2, 0.3, 0.51, 0.75, 2.0])
 def test_the_choice_is_the_largest_gain_minus_price(price: float) -> None:
-    found = chosen(step_scores(VALUES, COSTS), 0.5 + price / 2)
+    found = choose_models(step_scores(VALUES, COSTS), 0.5 + price / 2)
     assert found.tolist() == np.argmax(VALUES - price * COSTS, axis=1).tolist()
 
 
@@ -48,13 +48,13 @@ def test_random_choices_are_the_largest_gain_minus_price() -> None:
         values = np.column_stack([np.zeros(20), random.normal(size=(20, 4))])
         price = random.normal()
         expected = np.argmax(values - price * costs, axis=1)
-        assert chosen(step_scores(values, costs), 0.5 + price / 2).tolist() == expected.tolist()
+        assert choose_models(step_scores(values, costs), 0.5 + price / 2).tolist() == expected.tolist()
 
 
 def test_of_equal_models_the_dearest_is_chosen_as_in_a_pair() -> None:
     steps = step_scores(np.array([[0.0, 0.2, 1.0]]), COSTS)  # each step gains 1 for its whole cost
-    assert chosen(steps, 1.0).tolist() == [2]
-    assert chosen(steps, np.nextafter(1.0, 2)).tolist() == [0]
+    assert choose_models(steps, 1.0).tolist() == [2]
+    assert choose_models(steps, np.nextafter(1.0, 2)).tolist() == [0]
 
 
 def test_a_pair_is_the_case_of_two() -> None:
@@ -64,7 +64,7 @@ def test_a_pair_is_the_case_of_two() -> None:
     assert steps[:, 0] == pytest.approx(scores, abs=1e-15)
     ordered = np.sort(scores)
     for threshold in (0.0, *(ordered[1:] + ordered[:-1]) / 2, 1.0):
-        assert (chosen(steps, threshold) == (scores >= threshold)).all()
+        assert (choose_models(steps, threshold) == (scores >= threshold)).all()
 
 
 def test_prices_must_rise() -> None:
@@ -77,7 +77,7 @@ def test_a_budget_takes_the_lowest_threshold_that_keeps_it() -> None:
     usd, steps = np.array([1.0, 3.0, 11.0]), step_scores(VALUES, COSTS)
 
     def mean(threshold: float) -> float:
-        return float(taken(usd, chosen(steps, threshold)).mean())
+        return float(take_chosen(usd, choose_models(steps, threshold)).mean())
 
     for budget in (1.0, 2.0, 4.0, 5.0, 8.0, 11.0):
         found = threshold_within(steps, mean, 1000 * budget, "prompts")
@@ -92,7 +92,7 @@ def test_a_quality_takes_the_highest_threshold_that_keeps_it() -> None:
     steps = step_scores(VALUES, COSTS)
 
     def mean(threshold: float) -> float:
-        return 0.5 + float(taken(VALUES, chosen(steps, threshold)).mean())
+        return 0.5 + float(take_chosen(VALUES, choose_models(steps, threshold)).mean())
 
     found = threshold_keeping(steps, mean, 0.9, "prompts")  # always-strong has .5 + .7/3 = .733
     assert mean(found.threshold) >= 0.9 * (0.5 + 0.7 / 3)
@@ -120,10 +120,10 @@ def test_belief_weighs_both_ends() -> None:
     small, middle, large = said("a", "b"), said("a", "a"), said("a", "a", "a", "b")
     both = [small, small, middle, large], ["s", "s", "m", "l"], [1, 2, 1, 1]
     shares = tier_shares(["q"], *both, Meanings(exact_match))
-    found = shares.believed()
+    found = shares.believed_quality()
     # As in test_pairs: .5, .75, .5; two votes of (a, b) tie, and the first is served.
     assert found.tolist() == [pytest.approx([0.5, 0.75, 0.75, 0.5])]
-    half = shares.believed(0.5)
+    half = shares.believed_quality(0.5)
     # WW = 0, WV: no sample is left beside two votes of two, so 1; WM = .5, WS = .5.
     assert half.tolist() == [pytest.approx([0.25, 0.875, 0.625, 0.5])]
 
@@ -137,7 +137,7 @@ def test_the_gain_of_two_models_is_the_gain_of_a_pairs_labels() -> None:
     joint = Meanings(exact_match)(texts, [[one.text for one in (*s, *w)] for w, s in zip(*sides, strict=True)]).ids
     for weight in (0.5, 0.8, 1.0):
         gains = believed_gains(pair_shares(joint), weight)
-        found = tier_shares(texts, sides, ["w", "s"], [1, 1], Meanings(exact_match)).believed(weight)
+        found = tier_shares(texts, sides, ["w", "s"], [1, 1], Meanings(exact_match)).believed_quality(weight)
         assert found[:, 1] - found[:, 0] == pytest.approx(gains)
 
 

@@ -39,7 +39,7 @@ def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Nobody else who locks ``path`` runs meanwhile; they wait. A ``.lock`` beside it stays; a kill releases it."""
     import fcntl  # not on Windows
 

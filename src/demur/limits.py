@@ -44,7 +44,7 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
         closest = get_close_matches(str(unknown[0]), known, n=1)
         meant = f"; did you mean {closest[0]!r}?" if closest else ";"
         raise InputError(f"{where}: unknown key {unknown[0]!r}{meant} known here: {', '.join(known)}")
-    typed = {key: _checked(hints[key], value, known[key], where) for key, value in values.items()}
+    typed = {key: _check_value(hints[key], value, known[key], where) for key, value in values.items()}
     try:
         return record(**typed)
     except InputError as error:  # the record's own check
@@ -53,14 +53,14 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
         raise InputError(f"{where}: {str(error).replace(record.__name__ + '.__init__() ', '')}") from None
 
 
-def _checked(hint: Any, value: Any, of: Field[Any], where: str) -> Any:
+def _check_value(hint: Any, value: Any, of: Field[Any], where: str) -> Any:
     """One value as its field wants it, within the field's limits."""
-    found = _typed(hint, value, f"{where}: {of.name}")
+    found = _check_type(hint, value, f"{where}: {of.name}")
     check_field(found, of.metadata, f"{where}: {of.name}")
     return found
 
 
-def _typed(hint: Any, value: Any, where: str) -> Any:
+def _check_type(hint: Any, value: Any, where: str) -> Any:
     """One value as its annotation wants it."""
     if value is not None and isinstance(hint, UnionType):  # a record or nothing
         hint = next(filter(is_dataclass, get_args(hint)), hint)
@@ -70,11 +70,11 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is dict:
         if not isinstance(value, Mapping):
             raise InputError(f"{where}: expected a table, found {value!r}")
-        return {str(name): _typed(get_args(hint)[1], item, f"{where}.{name}") for name, item in value.items()}
+        return {str(name): _check_type(get_args(hint)[1], item, f"{where}.{name}") for name, item in value.items()}
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{where}: expected a list, found {value!r}")
-        return tuple(_typed(get_args(hint)[0], item, where) for item in value)
+        return tuple(_check_type(get_args(hint)[0], item, where) for item in value)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, get_args(hint)))}")
@@ -115,20 +115,20 @@ def default_of(one: Field[Any]) -> Any:
 
 def _table_schema(record: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(record)
-    instead = {name: _written(one) for one in fields(record) for name in one.metadata.get("instead_of", ())}
+    instead = {name: _file_name(one) for one in fields(record) for name in one.metadata.get("instead_of", ())}
     required = [one.name for one in fields(record) if default_of(one) is MISSING]
     either = [{"required": [name for name in required if name in instead]}]
     either += [{"required": [name]} for name in dict.fromkeys(instead.values())]
     return {
         "type": "object",
-        "properties": {_written(one): _field_schema(hints[one.name], one) for one in fields(record)},
+        "properties": {_file_name(one): _field_schema(hints[one.name], one) for one in fields(record)},
         "required": [name for name in required if name not in instead],
         **({"anyOf": either} if instead else {}),
         "additionalProperties": False,
     }
 
 
-def _written(one: Field[Any]) -> str:
+def _file_name(one: Field[Any]) -> str:
     """The name of a field in files."""
     return str(one.metadata.get("written", one.name))
 

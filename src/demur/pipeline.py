@@ -51,7 +51,7 @@ from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Prog
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import method_of, train_routers, with_probabilities
-from demur.routing.train_tiers import tiered
+from demur.routing.train_tiers import add_tiers
 from demur.routing.verdict import Verdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
@@ -155,7 +155,7 @@ def train_stage(run: Run) -> PromptRouter:
     for name, router in routers.items():
         router.save(config.routers / name)
     if config.between:
-        routers[served] = tiered(run, preferences, pairs[served])
+        routers[served] = add_tiers(run, preferences, pairs[served])
     routers[served].save(config.served_router)
     (config.served_router / GATE_FILE).unlink(missing_ok=True)  # the gate of the router before
     keep_made(config.folder, "routers", weights_hash(config.served_router), hash_of_file(config.preferences))
@@ -347,7 +347,7 @@ def train(
     with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:
         opened.lock("train")
         if entailment is None:
-            opened.allowed(config.label.entailment)  # before anything is written
+            opened.allowed_spec(config.label.entailment)  # before anything is written
         router = train_stage(opened)
         config.save()  # now that the routers are there
         gate_stage(opened, router)

@@ -179,7 +179,7 @@ class Store:
         """Ask again what a model refused under settings."""
         self._write("delete from refusals where model = ? and settings = ?", [(model, settings)])
 
-    def settled(self, models: Sequence[str], settings: str, fewest: int, prompts: Iterable[str]) -> set[str]:
+    def settled_prompts(self, models: Sequence[str], settings: str, fewest: int, prompts: Iterable[str]) -> set[str]:
         """Those of the prompts (texts) that the first ``fewest`` samples of all ``models`` settle under settings."""
         keys = {content_hash(prompt): prompt for prompt in prompts}
         with self._errors():

@@ -90,7 +90,7 @@ def plain_text(prompt: str) -> str:
     return " ".join(word for word in words if word != "please") or " ".join(prompt.casefold().split())
 
 
-def unseen(vectors: FloatArray, trained: FloatArray) -> list[int]:
+def new_rows(vectors: FloatArray, trained: FloatArray) -> list[int]:
     """Rows of (m, d) that are not near duplicates of a training prompt's row of (n, d) or of an earlier row.
 
     Unit rows; near is a cosine above NEAR.

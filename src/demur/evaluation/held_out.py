@@ -60,7 +60,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
     config = run.config
     loaded = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
     served = loaded.prompt_router
-    rows, quality = _graded(run, served) if graded else _believed(run, loaded)
+    rows, quality = _graded_quality(run, served) if graded else _believed_quality(run, loaded)
     texts = [served.training[i].prompt for i in rows]
     costs = expected_costs(loaded, texts)
     weak_usd, strong_usd = (None, None) if costs[0] is None or costs[1] is None else costs
@@ -113,7 +113,7 @@ def _tiers(router: PromptRouter) -> TiersMeasured | None:
     return measure_tiers(router, values, qualities, usd, on="training prompts, held out", believed=True)
 
 
-def _believed(run: Run, router: Router) -> tuple[IntArray, Pair]:
+def _believed_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
     """All training prompts, and both models' believed quality."""
     if router.beliefs is None:
         raise InputError(
@@ -123,7 +123,7 @@ def _believed(run: Run, router: Router) -> tuple[IntArray, Pair]:
     return np.arange(len(router.prompt_router.training)), (router.beliefs[0], router.beliefs[1])
 
 
-def _graded(run: Run, router: PromptRouter) -> tuple[IntArray, Pair]:
+def _graded_quality(run: Run, router: PromptRouter) -> tuple[IntArray, Pair]:
     """The training prompts that a person has graded, and both answers' quality."""
     grades = read_grades(run.config.folder / GRADES_FILE)
     rows = [i for i, one in enumerate(router.training) if one.prompt in grades]

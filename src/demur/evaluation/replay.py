@@ -14,7 +14,7 @@ from demur.evaluation.report.headline import Headline, expected_costs, expected_
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
 from demur.limits import check_number
-from demur.measure.tiers import taken
+from demur.measure.tiers import take_chosen
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
 from demur.records import Encoder, FloatArray
@@ -115,7 +115,7 @@ def replay(
     cost = None if usd[0] is None or usd[1] is None else use.cost(usd[0], usd[1])
     if looked.values is not None:  # of several models: grades are of two alone
         at, usd = tier_choices(prompt_router, looked.values, used, looked.unknown), expected_costs(loaded, texts)
-        strong, cost = at == tiers_of(prompt_router).last, taken(tier_usd(prompt_router, texts), at)
+        strong, cost = at == tiers_of(prompt_router).last, take_chosen(tier_usd(prompt_router, texts), at)
     return Replayed(
         prompts=len(texts),
         threshold=used,

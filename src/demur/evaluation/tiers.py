@@ -14,7 +14,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.measure.ladder import ladder
 from demur.measure.threshold import Calibration
-from demur.measure.tiers import taken, threshold_keeping, threshold_within
+from demur.measure.tiers import take_chosen, threshold_keeping, threshold_within
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
@@ -118,7 +118,7 @@ def calibrate_tiers(
         usd = tier_usd(router, texts)
 
         def usd_at(threshold: float) -> float:
-            return float(taken(usd, tier_choices(router, values, threshold, untold)).mean())
+            return float(take_chosen(usd, tier_choices(router, values, threshold, untold)).mean())
 
         return threshold_within(steps, usd_at, usd_per_1k, "your prompts")
     assert keep_quality is not None, "one of the two is asked"
@@ -165,6 +165,6 @@ def measure_tiers(
 
 
 def _use(about: str, at: IntArray, quality: FloatArray, usd: FloatArray) -> TierUse:
-    each = taken(quality, at)
+    each = take_chosen(quality, at)
     shares = tuple(float(np.mean(at == m)) for m in range(quality.shape[1]))
-    return TierUse(about, shares, (float(each.mean()), *interval(each)), 1000 * float(taken(usd, at).mean()))
+    return TierUse(about, shares, (float(each.mean()), *interval(each)), 1000 * float(take_chosen(usd, at).mean()))

@@ -115,7 +115,7 @@ class Gate:
         """The prompt's score is moved by the band at most: one score per prompt then holds for every threshold."""
         return np.clip(scores, prompt_scores - self.band, prompt_scores + self.band)
 
-    def settled(self, step: int, score: float, threshold: float) -> bool:
+    def is_settled(self, step: int, score: float, threshold: float) -> bool:
         """True when further samples are unlikely to reverse the decision."""
         return step >= self.samples or abs(score - threshold) > CERTAIN * self.steps[step].spread
 

@@ -82,7 +82,7 @@ class Router:
         gate = self.serving_gate
         return (gate.band, gate.samples) if gate else None
 
-    def expected(self, prompt_scores: FloatArray, gate: Gate | None) -> StagedScores:
+    def expected_scores(self, prompt_scores: FloatArray, gate: Gate | None) -> StagedScores:
         """The expected final scores of prompts with these scores (n,), with a gate or without, before any answer is
         seen.
 
@@ -93,7 +93,7 @@ class Router:
         if self.rehearsal is None:
             steps = np.broadcast_to(prompt_scores[:, None], (len(gate.steps), len(prompt_scores), 1))
             return StagedScores(prompt_scores, steps, np.array([step.spread for step in gate.steps]), gate.band)
-        return self.rehearsal.expected(gate, prompt_scores)
+        return self.rehearsal.expected_scores(gate, prompt_scores)
 
     @property
     def training_finals(self) -> FloatArray:
@@ -160,7 +160,7 @@ class Router:
         texts = [one.text for one in samples[: step + 1]]
         ids = meaning_clusters([prompt], [texts], entailment=self.entailment, rules=self.rules).ids[0]
         score = self._within_band(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
-        certain = gate.settled(step, score, decision.threshold)
+        certain = gate.is_settled(step, score, decision.threshold)
         if not final and not certain:
             return replace(decision, wants_samples=1)
         beside = f" and {step} extra sample{'s' if step > 1 else ''}" if step else ""
@@ -380,9 +380,9 @@ def _opened_at_first_use(router: PromptRouter, folder: Path) -> Entailment:
         spec = router.endpoints.spec(spec, folder)
 
     @cache
-    def opened() -> Entailment:
+    def open_once() -> Entailment:
         stack = ExitStack()
         atexit.register(stack.close)
         return stack.enter_context(open_entailment(spec))
 
-    return lambda pairs: opened()(pairs)
+    return lambda pairs: open_once()(pairs)

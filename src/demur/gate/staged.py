@@ -69,7 +69,7 @@ class Use:
             f"{self.strong.mean():.0%} go to the strong model, {(self.strong & self.checked).mean():.0%} after a draft"
         )
 
-    def sent(self, prompts: BoolArray, role: Role | None) -> Use:
+    def with_fixed_role(self, prompts: BoolArray, role: Role | None) -> Use:
         """The same where some of the prompts, (n,) booleans, go to one model whatever their scores; None: by scores."""
         if role is None:
             return self
@@ -98,7 +98,7 @@ class Rehearsal:
         """(m,) scores with every extra sample."""
         return np.asarray(self.scores + self.changes[-1])
 
-    def expected(self, gate: Gate, prompt_scores: FloatArray) -> StagedScores:
+    def expected_scores(self, gate: Gate, prompt_scores: FloatArray) -> StagedScores:
         """Expected scores of drafts of new prompts (n,): changed as those drafts whose prompts have the nearest
         scores.
         """

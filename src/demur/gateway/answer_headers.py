@@ -28,11 +28,11 @@ def answer_headers(
     if mask:
         headers = CIMultiDict((name, mask.mask_text(value)) for name, value in headers.items())
     if settings.headers:
-        headers.update(_explained(exchange, sent, upstreams))
+        headers.update(_reason_headers(exchange, sent, upstreams))
     return headers
 
 
-def _explained(exchange: Exchange, sent: Sent, upstreams: Mapping[Role, Upstream]) -> dict[str, str]:
+def _reason_headers(exchange: Exchange, sent: Sent, upstreams: Mapping[Role, Upstream]) -> dict[str, str]:
     found = {"x-demur-model": sent.model, "x-demur-decision-id": exchange.arrived.id}
     found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
     if upstreams[sent.role].tier:

@@ -110,7 +110,7 @@ class Gateway:
         direct = named_models({role: up.endpoint.model for role, up in upstreams.items()}, decider.router.prompt_router)
         check_aliases(settings.aliases, direct)
         self.abilities = Abilities(
-            {role: settings.served(role) for role in upstreams}, settings.cannot_seconds, lessons
+            {role: settings.served_model(role) for role in upstreams}, settings.cannot_seconds, lessons
         )
         self._texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
@@ -131,7 +131,7 @@ class Gateway:
     async def decide(self, request: web.Request) -> web.Response:
         """POST /v1/decide: which model would answer a request, and why. No upstream is asked; the conversation is kept
         as if that model had answered."""
-        arrived, key, hold = self._arrived(request.path), self.admit_reader(request), Hold(self._held)
+        arrived, key, hold = self._arrival(request.path), self.admit_reader(request), Hold(self._held)
         try:
             raw = await read_body(request, self.settings, hold)
             identity = identity_in(request.headers, self.settings.conversation_headers)
@@ -145,7 +145,7 @@ class Gateway:
             question = read() if len(raw) <= LARGEST_IN_LOOP else await asyncio.to_thread(read)
         finally:
             hold.give_back()
-        question = replace(question, one_answer=False, kept_share=kept_share(self.admission.strained(key)))
+        question = replace(question, one_answer=False, kept_share=kept_share(self.admission.most_used_budget(key)))
         choice = await self.chooser.choose(self.settings, request.headers, question, {})
         await self.chooser.keep(question, choice, choice.role, choice.role, "")
         models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
@@ -157,7 +157,7 @@ class Gateway:
 
     async def respond(self, protocol: Protocol, request: web.Request) -> web.StreamResponse:
         """POST to an API's path: routed, or passed to the model that it names."""
-        exchange = Exchange(self._arrived(request.path, request.headers), protocol)
+        exchange = Exchange(self._arrival(request.path, request.headers), protocol)
         TRACE.set(exchange.arrived.trace)
         hold = Hold(self._held)
         self.in_flight += 1
@@ -181,7 +181,7 @@ class Gateway:
             else:
                 asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
 
-    def _arrived(self, path: str, headers: Mapping[str, str] | None = None) -> Arrived:
+    def _arrival(self, path: str, headers: Mapping[str, str] | None = None) -> Arrived:
         name, at = f"{self._name}{next(self._count):012x}", time.time()
         trace = self._begin_trace(headers, at) if self._begin_trace and headers is not None else None
         return Arrived(name, path, time.perf_counter(), at, trace)
@@ -194,7 +194,7 @@ class Gateway:
                 most = most_usd(exchange.question, ((up.price, up.votes) for up in self.upstreams.values()))
                 exchange.reserved = self.admission.reserve(exchange.key, most)
             exchange.question = self._within_target(exchange, exchange.question)
-        exchange.strained = self.admission.strained(exchange.key)
+        exchange.strained = self.admission.most_used_budget(exchange.key)
         if exchange.strained:
             exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
         exchange.sent = await self._ask(request, exchange, exchange.question)
@@ -258,8 +258,8 @@ class Gateway:
         query = request.rel_url.raw_query_string
         protocol = exchange.protocol
         path = protocol.path + (f"?{query}" if query else "")
-        unspoken = await self._spoken.unspoken(protocol)
-        unproven = bool(self.abilities.unproven(question.kind))
+        unspoken = await self._spoken.models_without(protocol)
+        unproven = bool(self.abilities.unproven_needs(question.kind))
         serving = self.routers.of(question)
         if protocol.routed:
             exchange.version = serving.version
@@ -385,7 +385,7 @@ class Gateway:
 
     def _charge_ordinary(self, role: Role, protocol: Protocol, answer: Answer) -> None:
         """Record a request of our own, which told an outage from requests that fail."""
-        self._keep(ordinary_record(self._arrived(f"/v1{protocol.path}"), role, protocol, answer, self.upstreams))
+        self._keep(ordinary_record(self._arrival(f"/v1{protocol.path}"), role, protocol, answer, self.upstreams))
 
 
 def _end_beside(beside: set[asyncio.Future[object]], done: asyncio.Future[object]) -> None:

@@ -16,7 +16,7 @@ from demur.gateway.clients.keys import check_budgets, read_keys
 from demur.gateway.decision.decider import Decider
 from demur.gateway.learning.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
-from demur.gateway.upstreams.upstream import unpriced
+from demur.gateway.upstreams.upstream import unpriced_models
 from demur.records import Role
 from demur.routing.asked_as import ALONE, AskedAs, labelled_as
 from demur.routing.prompt_router import PromptRouter
@@ -72,7 +72,7 @@ def _served_as(settings: GatewaySettings, record: Mapping[str, Any]) -> AskedAs 
 
 def _base_url(settings: GatewaySettings, record: Mapping[str, Any], role: Role) -> str | None:
     """Where a model is asked; None where demur starts it."""
-    served = settings.served(role)
+    served = settings.served_model(role)
     return served.base_url if served else (recorded_model(record, role) or {}).get("base_url")
 
 
@@ -119,7 +119,7 @@ async def _take_over(gateway: Gateway) -> float:
     if changed:
         raise InputError(f"{changed} has changed, and only a restart can change it")
     keys = read_keys(settings.keys) if settings.keys else None
-    check_budgets(keys, unpriced(gateway.upstreams.values()))
+    check_budgets(keys, unpriced_models(gateway.upstreams.values()))
     router, held = await asyncio.to_thread(usable_router, settings), gateway.decider.router.prompt_router
     fresh = router.prompt_router
     if _models_of(fresh) != _models_of(held):

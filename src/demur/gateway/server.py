@@ -21,7 +21,7 @@ from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import Admission, check_budgets, read_keys
 from demur.gateway.decision.decider import Decider
-from demur.gateway.http.connections import Listener, bound, port_of
+from demur.gateway.http.connections import Listener, bind_socket, port_of
 from demur.gateway.learning.cold_start import SERVING, check_learning, learned_files, router_in_force, version_of
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
@@ -37,7 +37,7 @@ from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.target.arrivals import Arrivals
 from demur.gateway.target.held_target import HeldTarget, checked_target
-from demur.gateway.upstreams.upstream import Upstream, unpriced
+from demur.gateway.upstreams.upstream import Upstream, unpriced_models
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
 from demur.limits import from_mapping
@@ -132,9 +132,9 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready
 
 def _bind(settings: GatewaySettings, *, shared: bool = False, ports: tuple[int, int | None] | None = None) -> Sockets:
     """The sockets of the service and, where it has its own, of the operator. Raises InputError."""
-    main = bound(settings.host, ports[0] if ports else settings.port, shared=shared)
+    main = bind_socket(settings.host, ports[0] if ports else settings.port, shared=shared)
     admin = ports[1] if ports else settings.operator_port(port_of(main))
-    return main, None if admin is None else bound(settings.admin_host, admin, shared=shared)
+    return main, None if admin is None else bind_socket(settings.admin_host, admin, shared=shared)
 
 
 def _bind_all(settings: GatewaySettings, count: int) -> list[Sockets]:
@@ -246,7 +246,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
             if one.price and one.price.source == PRIVATE:
                 print(f"demur: {one.endpoint.model}: {PRIVATE}", file=sys.stderr)
     keys = read_keys(settings.keys) if settings.keys else None
-    check_budgets(keys, unpriced(upstreams.values()))
+    check_budgets(keys, unpriced_models(upstreams.values()))
     admission = Admission(keys, board.buckets.take, board.accounts) if board else Admission(keys)
     ledger = Ledger(open_backend(settings.ledger), admission) if settings.ledger else None
     if ledger:
@@ -292,7 +292,7 @@ def _target(
     board: Board | None,
 ) -> HeldTarget | None:
     """The target of the settings, warm-started from the ledger. Raises InputError."""
-    target = checked_target(settings, unpriced(upstreams.values()))
+    target = checked_target(settings, unpriced_models(upstreams.values()))
     if target is None:
         return None
     arrivals = Arrivals(board.count if board else 1)
@@ -353,14 +353,14 @@ def without_key(role: Role, endpoint: Endpoint, settings: GatewaySettings) -> st
     """What the start says of a model on another machine that is asked without a key."""
     table, url = "[[models]]" if settings.between else f"[{role}]", endpoint.base_url
     advice = f'name its variable, by api_key_env = "VARIABLE" in {table}, or MODEL@URL#VARIABLE of --{role}'
-    if settings.served(role) is None:
+    if settings.served_model(role) is None:
         advice = f"name its variable: --allow-endpoint {urlsplit(url).netloc}#VARIABLE"
     return f"{endpoint.model} at {url} is asked without a key; unless it takes none, it will answer 401: {advice}"
 
 
 async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter, stack: AsyncExitStack) -> Upstream:
     """One side of the pair, from the settings or as the router was trained; a local model is started."""
-    config: ModelConfig | None = settings.served(role)
+    config: ModelConfig | None = settings.served_model(role)
     if config is None:
         trained = recorded_model(router.record, role)
         if not trained:
@@ -370,7 +370,7 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     chat_template = router.served_as.chat_template if router.served_as else ""
     started = running_endpoint(config, parallel=settings.local_slots, chat_template=chat_template)
     endpoint = await stack.enter_async_context(started)
-    upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, settings.served(role))
+    upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, settings.served_model(role))
     authorization(upstream.endpoint)  # a missing key is reported now, not to every client
     if not endpoint.api_key_env and not is_loopback(endpoint.base_url):
         print(f"demur: {without_key(role, upstream.endpoint, settings)}", file=sys.stderr)

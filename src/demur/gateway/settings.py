@@ -230,7 +230,7 @@ class GatewaySettings:
         """Every endpoint that these settings name, with its key."""
         return (*endpoint_names((self.weak, *self.between, self.strong)), *self.allow_endpoints)
 
-    def served(self, role: Role) -> ServedModel | None:
+    def served_model(self, role: Role) -> ServedModel | None:
         """The model of a role; None: as the router was trained."""
         if role in ("weak", "strong"):
             return self.weak if role == "weak" else self.strong

@@ -8,7 +8,7 @@ import time
 from aiohttp import web
 
 from demur.gateway.app import Gateway, as_json
-from demur.gateway.decision.aliases import DEMUR, listed
+from demur.gateway.decision.aliases import DEMUR, plain_aliases
 from demur.gateway.decision.choose_model import unknown_model
 from demur.gateway.http.openai_bodies import model_entry, model_list
 
@@ -16,7 +16,7 @@ from demur.gateway.http.openai_bodies import model_entry, model_list
 async def models(gateway: Gateway, request: web.Request) -> web.Response:
     """GET /v1/models."""
     gateway.admit_reader(request)
-    names = dict.fromkeys([DEMUR, *gateway.chooser.direct, *listed(gateway.settings.aliases)])
+    names = dict.fromkeys([DEMUR, *gateway.chooser.direct, *plain_aliases(gateway.settings.aliases)])
     return web.Response(body=model_list(list(names), int(time.time())), content_type="application/json")
 
 

@@ -207,7 +207,7 @@ def label_prompts(
     reasons = _why_unknown(prompts, measured, sides, config, meanings)
     if belief and name == "entropy support":
         supported = support_of(prompts, sides[0], sides[1], meanings.entailment)
-        belief, reasons = supported.believed(belief), supported.reasons(reasons)
+        belief, reasons = supported.support_belief(belief), supported.reasons(reasons)
         measured = replace(measured, belief=belief)
         notes.append(supported.sentence)
     told = np.array([not reason for reason in reasons])
@@ -267,7 +267,9 @@ def _why_unknown(
     reads = reader_of(config.entailment)
     apart = [np.concatenate([b, len(b) + a]) for a, b in zip(measured.weak_ids, measured.strong_ids, strict=True)]
     return [
-        why_unknown(ids, *(meanings.compared(p.text, weak), meanings.compared(p.text, strong)), p.text, reads)
+        why_unknown(
+            ids, *(meanings.compared_samples(p.text, weak), meanings.compared_samples(p.text, strong)), p.text, reads
+        )
         for p, ids, weak, strong in zip(prompts, measured.joint or apart, *sides, strict=True)
     ]
 

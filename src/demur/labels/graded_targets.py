@@ -65,7 +65,7 @@ def best_relaxation(weak: FloatArray, strong: FloatArray) -> float:
     low, high = _samples(weak, "weak"), _samples(strong, "strong")
     widest = float(max(0.0, high.max() - low.min()))
     candidates = np.linspace(0.0, widest, RELAXATIONS)
-    return float(candidates[int(np.argmax([_spread(_share_within(low, high, t)) for t in candidates]))])
+    return float(candidates[int(np.argmax([_sum_of_differences(_share_within(low, high, t)) for t in candidates]))])
 
 
 def _share_within(low: FloatArray, high: FloatArray, relaxation: float) -> FloatArray:
@@ -77,7 +77,7 @@ def _share_within(low: FloatArray, high: FloatArray, relaxation: float) -> Float
     return np.concatenate(parts)
 
 
-def _spread(y: FloatArray) -> float:
+def _sum_of_differences(y: FloatArray) -> float:
     """Sum of the absolute differences of all pairs, by sorting."""
     n = len(y)
     return float(np.sum((2 * np.arange(n) - n + 1) * np.sort(y)))

@@ -31,7 +31,7 @@ from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.prompts import shortfalls
 from demur.prompts.grading import grade, quality
-from demur.prompts.pictures import pictured
+from demur.prompts.pictures import has_pictures
 from demur.records import FloatArray, Grader, Preference, Prompt
 from demur.runs.run import Run
 from demur.sampling.pair import PairSamples
@@ -112,7 +112,7 @@ def notes_of(run: Run) -> tuple[str, ...]:
     if run.test:
         held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
         notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
-    with_pictures = sum(map(pictured, run.prompts))
+    with_pictures = sum(map(has_pictures, run.prompts))
     if with_pictures:
         notes.append(
             f"{with_pictures} of {len(run.prompts)} prompts have pictures: both models see them, the router does not, "

@@ -36,7 +36,7 @@ def pair_meanings(
     """
     questions = [prompt.text for prompt in prompts]
     both = _both(weak, strong)
-    search = meanings.saturated(questions, both)
+    search = meanings.saturated_prompts(questions, both)
     n = len(prompts)
     own = [[one.text for one in answers] for answers in (*weak, *strong)]
     found = _clusters(questions * 2, own, meanings, np.tile(search.found, 2))

@@ -16,7 +16,7 @@ from demur.gateway.ledger.erase import erase_prompts
 from demur.learning.traffic import TAKEN, SeenPrompt, taken_prompts, write_taken
 from demur.learning.versions import promote, router_folder, router_folders, serving, versions
 from demur.routing.artifact import read_artifact, rewrite_prompts
-from demur.runs.lock import locked
+from demur.runs.lock import lock_run
 from demur.store import Store
 
 ERASED = "(erased)"
@@ -36,7 +36,7 @@ def forget(folder: str, ledger: str, *, before: float | None = None, key: str | 
     def is_meant(one: SeenPrompt) -> bool:
         return (before is None or one.at < before) and (key is None or one.key == key)
 
-    with locked(Path(folder), "forget"):
+    with lock_run(Path(folder), "forget"):
         taken = taken_prompts(Path(folder))
         gone = {one.prompt for one in taken if is_meant(one)}
         if gone:
@@ -83,10 +83,10 @@ def _knows(router: Path, gone: set[str]) -> bool:
 
 
 def _without(gone: Iterable[str]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    def changed(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    def erase_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
         if row["prompt"] not in gone:
             return row
         answers = {name: "" for name in row if name.endswith("_answer")}
         return {**row, "prompt": ERASED, **answers}
 
-    return changed
+    return erase_row

@@ -279,14 +279,14 @@ def _write_state(folder: Path, state: State) -> None:
 def _tell(settings: GatewaySettings, state: State, sampled: int, usd: float, said: str, at: float) -> Status:
     learn = settings.learn or LearnSettings()
     folder = Path(learn.folder)
-    promised = watched(losses(settings.ledger), learn.missed_at_most)
+    promised = promise_text(losses(settings.ledger), learn.missed_at_most)
     found = Status(at, state.seen, sampled, state.told, serving(folder), usd, said, promised)
     curve = [[one.prompts, one.gain, one.low, one.high, one.promoted] for one in versions(folder) if one.high]
     write_whole(folder / STATUS, json.dumps(asdict(found) | {"sentence": found.sentence, "curve": curve}) + "\n")
     return found
 
 
-def watched(lost: Sequence[float], risk: float) -> str:
+def promise_text(lost: Sequence[float], risk: float) -> str:
     """What judged answers show of a promise that at most a share ``risk`` of better answers is missed."""
     promise = WatchedPromise(risk)
     for loss in lost:

@@ -39,7 +39,7 @@ def watch_canary(settings: GatewaySettings, since: float, now: float) -> str:
     if version is None:
         end_canary(folder)  # its folder was deleted
         return ""
-    on_share, rest = _tried(settings.ledger, since, version.number)
+    on_share, rest = _trial_outcomes(settings.ledger, since, version.number)
     verdict = judge(
         *(on_share, rest),
         seconds=now - since,
@@ -70,7 +70,7 @@ def roll_back(settings: GatewaySettings, version: Version, why: str) -> str:
     return said
 
 
-def _tried(ledger: str, since: float, number: int) -> tuple[Tried, Tried]:
+def _trial_outcomes(ledger: str, since: float, number: int) -> tuple[Tried, Tried]:
     """What became of the canary's requests, and of all others."""
     try:
         requests, verdicts = requests_of_versions(ledger, since), verdicts_of_versions(ledger, since)

@@ -12,7 +12,7 @@ from demur.config import LabelConfig
 from demur.meaning.clusters import checked_probabilities, strictly_entails
 from demur.meaning.entailment import for_samples, open_plain, reader_of
 from demur.meaning.rules.decide import ruling
-from demur.meaning.rules.final_answer import said, said_together
+from demur.meaning.rules.final_answer import read_final_answer, read_final_answers
 from demur.meaning.rules.normalise import is_empty
 from demur.prompts.tool_calls import calls_of
 from demur.records import Entailment
@@ -73,9 +73,9 @@ def entail(
     spec = entailment or LabelConfig().entailment
     alike = False
     if rules:
-        first, second = said_together([answer_a, answer_b], question)
+        first, second = read_final_answers([answer_a, answer_b], question)
         alike = first == second
-        answer_a, answer_b = said(answer_a, question), said(answer_b, question)
+        answer_a, answer_b = read_final_answer(answer_a, question), read_final_answer(answer_b, question)
     ruled = _by_rule(answer_a, answer_b, rules) or (("the same words beside the question's", True) if alike else None)
     if ruled:
         rule, same = ruled

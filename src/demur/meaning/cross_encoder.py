@@ -107,7 +107,7 @@ class OnnxEntailment:
             return np.array([0.0, 1.0, 0.0])
         *texts, lost = shorten(encodable(premise), encodable(hypothesis))
         first, second = (self._side(text) for text in texts)
-        if _confused(first, second) and _plain(premise) != _plain(hypothesis):
+        if _is_confused(first, second) and _plain(premise) != _plain(hypothesis):
             return np.array([0.0, 1.0, 0.0])
         room = self._window - self._tokenizer.num_special_tokens_to_add(True)
         *keep, left_out = kept_tokens(first.marks, second.marks, short=min(self._short, room), room=room)
@@ -178,7 +178,7 @@ def _window(settings: Mapping[str, Any], where: str) -> int:
     return min(given, LONGEST_WINDOW)
 
 
-def _confused(first: _Side, second: _Side) -> bool:
+def _is_confused(first: _Side, second: _Side) -> bool:
     """Whether the model cannot tell the sides apart, or unknown words in them."""
     if first.marks == second.marks:
         return True

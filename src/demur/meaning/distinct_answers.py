@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from demur.meaning.rules.decide import calls_meaning, decide, read_answer
-from demur.meaning.rules.final_answer import said_together
+from demur.meaning.rules.final_answer import read_final_answers
 from demur.meaning.rules.normalise import is_empty
 from demur.prompts.tool_calls import calls_of
 
@@ -21,7 +21,7 @@ class DistinctAnswers:
 
     def __init__(self, question: str, answers: Sequence[str], *, rules: bool) -> None:
         if rules:
-            answers = said_together(answers, question)
+            answers = read_final_answers(answers, question)
         self._prefix, self._rules = f"{question} " if question else "", rules
         readings = {answer: read_answer(answer) for answer in answers if not is_empty(answer)} if rules else {}
         self.keys: list[object] = [  # of every answer, in sampling order

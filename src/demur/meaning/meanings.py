@@ -50,29 +50,29 @@ class Meanings:
         found._stated = stated
         return found
 
-    def said(self, question: str, answer: str) -> str:
+    def compared_text(self, question: str, answer: str) -> str:
         """What is compared of an answer: the final answer that its model stated, or all of it."""
         return self._stated.get((question, answer), answer)
 
-    def compared(self, question: str, samples: Sequence[Sample]) -> list[Sample]:
+    def compared_samples(self, question: str, samples: Sequence[Sample]) -> list[Sample]:
         """The samples with what is compared of each as their text."""
-        return [replace(one, text=self.said(question, one.text)) for one in samples]
+        return [replace(one, text=self.compared_text(question, one.text)) for one in samples]
 
     def __call__(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> MeaningClusters:
         """The clusters of every prompt's answers. ``calls`` counts those that were made now."""
-        asked = self._asked(questions, answers)
+        asked = self._compared_answers(questions, answers)
         missing = self._missing(asked)
         calls = self._cluster(missing) if missing else 0
         found = [self._known[one] for one in asked]
         ids = tuple(np.array(clusters, dtype=np.int64) for clusters, _ in found)
         return MeaningClusters(ids, tuple(pairs for _, pairs in found), calls)
 
-    def saturated(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> Saturated:
+    def saturated_prompts(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> Saturated:
         """Which prompts' answers all differ, as far as their likeliest pairs tell (`demur.meaning.saturated`).
 
         Such a list is kept as clustered: each of its answers is a meaning of its own.
         """
-        asked = self._asked(questions, answers)
+        asked = self._compared_answers(questions, answers)
         missing = self._missing(asked)
         if missing:
             found = find_saturated(
@@ -87,10 +87,10 @@ class Meanings:
         scored = [self._known[one][1] if known else 0 for one, known in zip(asked, apart, strict=True)]
         return Saturated(np.array(apart, dtype=bool), tuple(scored))
 
-    def _asked(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answers]:
+    def _compared_answers(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Answers]:
         """What is compared of every list of answers."""
         return [
-            (question, tuple(self.said(question, text) for text in texts))
+            (question, tuple(self.compared_text(question, text) for text in texts))
             for question, texts in zip(questions, answers, strict=True)
         ]
 

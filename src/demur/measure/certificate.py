@@ -99,8 +99,8 @@ def certify(
     if needed is None or len(score) < needed:
         enough = f"more than {MOST_PROMPTS:,}" if needed is None else f"at least {needed}"
         raise InputError(
-            f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}; {enough} "
-            "are needed, even if not one of them is lost"
+            f"{len(score)} graded prompts cannot certify a risk of {risk:g} at {_level_text(confidence, number)}; "
+            f"{enough} are needed, even if not one of them is lost"
         )
     order = np.random.default_rng(0).permutation(len(score))  # files may be sorted
     score, weak, strong = score[order], weak[order], strong[order]
@@ -144,7 +144,7 @@ def last_safe(
     return safe, None
 
 
-def _stated(confidence: float, number: int) -> str:
+def _level_text(confidence: float, number: int) -> str:
     return f"{confidence:.0%} confidence" + (f" as promise {number} on them" if number > 1 else "")
 
 
@@ -152,8 +152,8 @@ def _refusal(lost: FloatArray, risk: float, confidence: float, loss: Loss, numbe
     needed = prompts_needed(risk, confidence_of(number, confidence), loss, like=lost)
     more = f"about {needed:,} such prompts are needed" if needed else "no number of such prompts would do"
     return (
-        f"{len(lost)} graded prompts cannot certify a risk of {risk:g} at {_stated(confidence, number)}: at the safest "
-        f"threshold that keeps any on the weak model {lost.mean():.1%} are lost; {more}, or a larger risk"
+        f"{len(lost)} graded prompts cannot certify a risk of {risk:g} at {_level_text(confidence, number)}: at the "
+        f"safest threshold that keeps any on the weak model {lost.mean():.1%} are lost; {more}, or a larger risk"
     )
 
 

@@ -118,7 +118,7 @@ class CostQualityCurve:
         if metric not in self._bootstrap:  # the draws are what takes long: the usual metrics come from the same ones
             names = tuple(dict.fromkeys((*USUAL_METRICS, metric)))
             recovered = [None if name == "apgr" else int(name[3:]) / 100 for name in names]
-            self._bootstrap.update(zip(names, samples.resampled(recovered).T, strict=True))
+            self._bootstrap.update(zip(names, samples.resample_metrics(recovered).T, strict=True))
         return self._bootstrap[metric]
 
     def _target(self, recovered: float) -> float:
@@ -134,7 +134,7 @@ class _Samples:
     gains: FloatArray  # (n,) strong - weak quality
     groups: IntArray  # (n,) rows with one number are drawn together
 
-    def resampled(self, recovered: Sequence[float | None]) -> FloatArray:
+    def resample_metrics(self, recovered: Sequence[float | None]) -> FloatArray:
         """(resamples, metrics) APGR (None) or CPT of each share recovered, of prompts drawn with replacement."""
         return np.array([self._once(counts, recovered) for counts in self._draws()])
 

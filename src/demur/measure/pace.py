@@ -75,7 +75,7 @@ class Pace:
 
     def set_price(self, rate: float | None = None) -> None:
         """Set the price by the latest requests; it is set by itself with every so many of them."""
-        self.price = self._solved(rate)
+        self.price = self._solve(rate)
 
     def affords(self, cost: float) -> bool:
         """May the next request cost so much?"""
@@ -94,7 +94,7 @@ class Pace:
         """The mean cost at which the next requests make up for what was spent over or under the target."""
         return max(0.0, self.target + (self.target * self.requests - self.spent) / MADE_UP_OVER)
 
-    def _solved(self, rate: float | None = None) -> float:
+    def _solve(self, rate: float | None = None) -> float:
         if not self.seen:
             return 0.0
         values, costs = (np.array(each, dtype=float) for each in zip(*self.seen, strict=True))

@@ -39,12 +39,12 @@ def step_scores(values: FloatArray, costs: FloatArray) -> FloatArray:
     return found
 
 
-def chosen(steps: FloatArray, threshold: float) -> IntArray:
+def choose_models(steps: FloatArray, threshold: float) -> IntArray:
     """(n,) the model of each prompt by its `step_scores`; of equal ones the dearest, as in a pair."""
     return np.asarray((steps >= threshold).sum(axis=1))
 
 
-def taken(columns: FloatArray, at: IntArray) -> FloatArray:
+def take_chosen(columns: FloatArray, at: IntArray) -> FloatArray:
     """(n,) of each prompt what its model's column says; columns (n, K) or (K,)."""
     wide = np.broadcast_to(columns, (len(at), columns.shape[-1]))
     return np.asarray(np.take_along_axis(wide, at[:, None], axis=1)[:, 0])

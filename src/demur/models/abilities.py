@@ -96,12 +96,12 @@ async def probe_abilities(endpoint: Endpoint, fit: Callable[[Mapping[str, Any]],
         context = await _context(session, endpoint)
         if not asked:
             return EndpointAbilities(tuple(spoken), context_tokens=context)
-        rename = await _renamed(session, endpoint)
+        rename = await _renamed_fields(session, endpoint)
         drop = [name for name in _SENT if await _refuses(session, endpoint, name, rename)]
         return EndpointAbilities(tuple(spoken), **found, context_tokens=context, drop=tuple(drop), rename=rename)
 
 
-async def _renamed(session: aiohttp.ClientSession, endpoint: Endpoint) -> dict[str, str]:
+async def _renamed_fields(session: aiohttp.ClientSession, endpoint: Endpoint) -> dict[str, str]:
     """Which of the two names of the longest answer it refuses, or does not heed, where it takes the other one."""
     heeds = {name: await _heeds(session, endpoint, name) for name in _LONGEST}
     return {

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from demur.errors import ModelError
-from demur.files import locked
+from demur.files import lock_file
 from demur.models.encoders import first_layers, multilingual_e5
 from demur.records import Progress, no_progress
 
@@ -157,7 +157,7 @@ def _fetch_file(name: str, wanted: ModelFile, progress: Progress) -> Path:
     since both would write the same ``.part``.
     """
     target = cache_folder() / name / wanted.file
-    with locked(target.parent):
+    with lock_file(target.parent):
         return target if _find(name, wanted) == target else _fetch_into(target, name, wanted, progress)
 
 

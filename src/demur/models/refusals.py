@@ -47,7 +47,7 @@ def refused_field(status: int, text: str, sent: Mapping[str, Any]) -> str | None
     if "max_tokens" in sent and ("max_completion_tokens" in said or (unsupported and _names(said, "max_tokens"))):
         return None if _ANSWER_TOO_LONG.search(said) else "max_tokens"
     known = [name for name in _omissible(sent, unsupported=bool(unsupported)) if name in sent]
-    blamed = set(_blamed(text))
+    blamed = set(_blamed_fields(text))
     if blamed:
         return next((name for name in known if name in blamed), None)
     return next((name for name in known if _names(said, name) or _says(said, name)), None)
@@ -65,16 +65,16 @@ def _omissible(sent: Mapping[str, Any], *, unsupported: bool) -> tuple[str, ...]
     return (*OPTIONAL, *(ONLY_IF_UNSUPPORTED if unsupported else plain))
 
 
-def _blamed(text: str) -> Iterator[str]:
+def _blamed_fields(text: str) -> Iterator[str]:
     """Fields that a structured refusal points at: OpenAI's ``param``, the last name of pydantic's ``loc``."""
-    for found in _objects(_parsed(text)):
+    for found in _objects(_parse(text)):
         if isinstance(found.get("param"), str):
             yield found["param"]
         if isinstance(found.get("loc"), list):
             yield from [part for part in found["loc"] if isinstance(part, str)][-1:]
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

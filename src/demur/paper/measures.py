@@ -171,7 +171,7 @@ def usd_at_cpt80(
     weak = costs.weak
     strong = costs.strong + weak if cascade else costs.strong
 
-    def spent(rows: IntArray) -> tuple[float, float]:
+    def usd_at_cpt(rows: IntArray) -> tuple[float, float]:
         """CPT80 of these prompts, and USD at it; of always-strong where there is none."""
         curve = cost_quality_curve(
             scores[rows], asked.weak[rows], asked.strong[rows], weak_cost=weak[rows], strong_cost=strong[rows]
@@ -182,8 +182,8 @@ def usd_at_cpt80(
         return share, len(rows) * float(np.interp(np.nan_to_num(share, nan=1.0), curve.strong_shares, curve.costs))
 
     every = np.arange(len(scores))
-    share, usd = spent(every)
-    return math.nan if math.isnan(share) else usd, *interval(every, lambda rows: spent(rows)[1])
+    share, usd = usd_at_cpt(every)
+    return math.nan if math.isnan(share) else usd, *interval(every, lambda rows: usd_at_cpt(rows)[1])
 
 
 def random_routers(asked: Benchmark, protocol: Protocol) -> dict[str, tuple[float, float, float]]:

@@ -113,17 +113,17 @@ def benchmark(folder: Path, name: str, data: Data = PAPER_DATA) -> Benchmark:
     models = (data.weak, data.strong)
     field, asked = ("score", "turns") if rows[0].has("turns") else ("correct", "question")
     weak, strong = (np.array([np.mean(row.numbers(field, model)) for row in rows]) for model in models)
-    questions, served = [row.texts(asked)[0] for row in rows], _served(rows)
+    questions, served = [row.texts(asked)[0] for row in rows], _served_scores(rows)
     if not all(rows[0].has("response", model) for model in models):
         return Benchmark(name, questions, weak, strong, served=served)
     weak_said, strong_said = ([row.text("response", model) for row in rows] for model in models)
-    costs, why = _paid(rows, models) if data.own else _costs(rows, asked)
+    costs, why = _paid_costs(rows, models) if data.own else _costs(rows, asked)
     gold = [row.text("gold") for row in rows] if rows[0].has("gold") else None
     gold = _gold(folder, questions) if gold is None and name == GSM8K else gold
     return Benchmark(name, questions, weak, strong, weak_said, strong_said, gold, costs, why, served=served)
 
 
-def _served(rows: Sequence[Row]) -> dict[str, FloatArray]:
+def _served_scores(rows: Sequence[Row]) -> dict[str, FloatArray]:
     """The scores of the router that a run serves; none where the rows are of no run."""
     if not rows[0].has("served"):
         return {}
@@ -135,7 +135,7 @@ def _served(rows: Sequence[Row]) -> dict[str, FloatArray]:
     return found
 
 
-def _paid(rows: Sequence[Row], models: tuple[str, str]) -> tuple[Costs | None, str]:
+def _paid_costs(rows: Sequence[Row], models: tuple[str, str]) -> tuple[Costs | None, str]:
     """What the answers cost, as the run counted them."""
     if not all(row.has("usd", model) for row in rows for model in models):
         return None, "the price of a model is unknown"

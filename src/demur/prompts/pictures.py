@@ -30,7 +30,7 @@ def shows_pictures(messages: Sequence[Any]) -> bool:
     )
 
 
-def pictured(prompt: Prompt) -> bool:
+def has_pictures(prompt: Prompt) -> bool:
     """Whether a prompt is asked with pictures."""
     return prompt.request is not None and shows_pictures(json.loads(prompt.request.body).get("messages", ()))
 

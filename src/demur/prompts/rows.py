@@ -54,7 +54,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
-    with _opened(path) as (stream, head):
+    with _open_file(path) as (stream, head):
         if head.startswith(b"PAR1") or path.suffix.lower() == ".parquet":
             yield from _parquet_rows(path)
             return
@@ -71,7 +71,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, bytes]]:
+def _open_file(path: Path) -> Iterator[tuple[BinaryIO, bytes]]:
     """The file's content, inflated where it is gzip, and its first bytes; what the system refuses is one line."""
     try:
         with path.open("rb") as raw:

@@ -144,7 +144,7 @@ class PromptRouter:
         near = (rows @ self.vectors.T).max(axis=1) if len(self.vectors) else np.ones(len(rows))
         familiar = near >= self.familiar_similarity
         if len(self.vectors):
-            familiar = familiar & self._known.known(prompts)
+            familiar = familiar & self._known.are_known(prompts)
         untold = self.unknown.reasons(rows, near, self.familiar_similarity) if self.unknown else [""] * len(rows)
         if self.record.get("unlike") == "unknown":
             untold = [why or ("" if known else UNLIKE) for why, known in zip(untold, familiar, strict=True)]

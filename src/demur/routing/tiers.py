@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.measure.tiers import chosen, cost_parts, step_scores
+from demur.measure.tiers import choose_models, cost_parts, step_scores
 from demur.methods.estimator import Estimator
 from demur.methods.saved import learned_arrays, restore_method
 from demur.records import FloatArray, IntArray, Method, Role
@@ -70,13 +70,13 @@ class Tiers:
 
     def choices(self, values: FloatArray, threshold: float) -> IntArray:
         """(n,) the tier of each prompt."""
-        return chosen(self.steps(values), threshold)
+        return choose_models(self.steps(values), threshold)
 
     def choose(self, values: Sequence[float], threshold: float, able: Collection[Role] | None = None) -> Role:
         """The tier of one prompt, among those that are ``able``; None for all."""
         at = [i for i, role in enumerate(self.roles) if able is None or role in able]
         steps = step_scores(np.array([values])[:, at], self.costs[at])
-        return self.roles[at[int(chosen(steps, threshold)[0])]]
+        return self.roles[at[int(choose_models(steps, threshold)[0])]]
 
     def sentence(self, role: Role, values: Sequence[float], threshold: float) -> str:
         """Why a tier is chosen, in words."""

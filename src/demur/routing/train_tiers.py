@@ -22,7 +22,7 @@ from demur.routing.tiers import Tiers, gains_of
 from demur.runs.run import Run
 
 
-def tiered(run: Run, rows: Sequence[Preference], router: PromptRouter) -> PromptRouter:
+def add_tiers(run: Run, rows: Sequence[Preference], router: PromptRouter) -> PromptRouter:
     """The router between all models of a run. Raises InputError for labels that compare two models alone, an unknown
     price, and prices that do not rise."""
     known = {prompt.text: prompt for prompt in run.complete(run.train)}

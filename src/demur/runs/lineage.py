@@ -26,7 +26,9 @@ OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from
 
 def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> None:
     """Keep the hash of what a stage made and, for all but the first one, of what that was made from."""
-    write_whole(folder / MADE, json.dumps(_made(folder) | {stage: {"content": content, "source": source}}) + "\n")
+    write_whole(
+        folder / MADE, json.dumps(_read_lineage(folder) | {stage: {"content": content, "source": source}}) + "\n"
+    )
 
 
 def outdated_stages(folder: Path) -> tuple[str, ...]:
@@ -34,7 +36,7 @@ def outdated_stages(folder: Path) -> tuple[str, ...]:
 
     Empty for a folder without a run, or with a run of an earlier version.
     """
-    made = _made(folder)
+    made = _read_lineage(folder)
     lines = [
         f"{folder}: the {before} are newer than the {stage}; make those again with `{command}`"
         for stage, (before, command) in OUTDATED.items()
@@ -57,7 +59,7 @@ def outdated_report(folder: Path) -> str:
 
     Apart from `outdated_stages`, which a report itself shows.
     """
-    made, calibration = _made(folder), _json(folder / "router" / "router.json").get("calibration")
+    made, calibration = _read_lineage(folder), _json(folder / "router" / "router.json").get("calibration")
     if "report" not in made or not calibration or not (folder / REPORT).is_file():
         return ""
     if made["report"]["source"] == _report_source(folder, calibration["threshold"]):
@@ -67,7 +69,7 @@ def outdated_report(folder: Path) -> str:
 
 def stages_made(folder: Path) -> frozenset[str]:
     """The stages that a run's folder has completed."""
-    return frozenset(_made(folder))
+    return frozenset(_read_lineage(folder))
 
 
 def hash_of_file(path: Path) -> str:
@@ -76,10 +78,10 @@ def hash_of_file(path: Path) -> str:
 
 
 def _report_source(folder: Path, threshold: float) -> str:
-    return f"{_made(folder).get('routers', {}).get('content', '')} at {float(threshold)!r}"
+    return f"{_read_lineage(folder).get('routers', {}).get('content', '')} at {float(threshold)!r}"
 
 
-def _made(folder: Path) -> dict[str, dict[str, str]]:
+def _read_lineage(folder: Path) -> dict[str, dict[str, str]]:
     return _json(folder / MADE)
 
 

@@ -16,7 +16,7 @@ NAMED_SECONDS = 2.0  # after which the holder of a lock has surely written its n
 
 
 @contextmanager
-def locked(folder: Path, command: str) -> Iterator[None]:
+def lock_run(folder: Path, command: str) -> Iterator[None]:
     """Hold a run's lock for as long as the block lasts; raises InputError, with the process that holds it.
 
     File systems without locks are used without one.

@@ -10,7 +10,7 @@ from pathlib import Path
 from demur.config import tier_name
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.prices import length_ratio, serving_cost
-from demur.prompts.pictures import pictured
+from demur.prompts.pictures import has_pictures
 from demur.records import Preference
 from demur.runs.run import Run
 
@@ -25,7 +25,7 @@ def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
         "prompts": Path(config.prompts).name,
         "labels": asdict(config.label) | used | _belief(preferences[0]),
         "held_back": len(run.test),
-        "calls": any(prompt.request and not pictured(prompt) for prompt in run.train),
+        "calls": any(prompt.request and not has_pictures(prompt) for prompt in run.train),
         "sampling": asdict(config.sampling),
         "encoder": run.encoder_name,
         "encoder_choice": run.languages.sentence if config.router.encoder == AUTO else "",

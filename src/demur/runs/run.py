@@ -24,7 +24,7 @@ from demur.models.allowed import AllowedEndpoints, run_endpoints
 from demur.models.encoders.encoder import LENGTH, CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
-from demur.runs.lock import locked
+from demur.runs.lock import lock_run
 from demur.sampling.cost import PairEndpoints
 from demur.sampling.pair import PairSamples, distinct_sides, endpoints_of, stored_pair
 from demur.sampling.refused import refused_prompts
@@ -68,7 +68,7 @@ class Run:
         """Endpoints that the run's routers may send prompts to."""
         return run_endpoints(self.config) if self._allowed is None else self._allowed
 
-    def allowed(self, spec: str) -> str:
+    def allowed_spec(self, spec: str) -> str:
         """A model that the record names, with its user's key. Raises ArtifactError for a host not allowed."""
         if self._allowed is None:
             return spec
@@ -125,7 +125,7 @@ class Run:
         asked = distinct_prompts(self.prompts)
         at = distinct_sides(self.pair)
         there = sum(len(self.samples.all[side][prompt.id]) for side in at for prompt in asked)
-        wanted = sum(len(at) * self.samples.wanted(prompt, self.config.sampling) for prompt in asked)
+        wanted = sum(len(at) * self.samples.wanted_samples(prompt, self.config.sampling) for prompt in asked)
         return f"{there:,} of {wanted:,} answers"
 
     @property
@@ -158,7 +158,7 @@ class Run:
 
     def lock(self, command: str) -> None:
         """Lock the run until it is closed. Raises InputError where one is at work."""
-        self._closing.enter_context(locked(self.config.folder, command))
+        self._closing.enter_context(lock_run(self.config.folder, command))
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Those of the prompts that have all samples of both models. Raises InputError where there is none."""
@@ -207,7 +207,7 @@ class Run:
         def ask(pairs: Sequence[Pair]) -> ArrayLike:
             if not opened:
                 opened.append(
-                    self._closing.enter_context(open_entailment(self.allowed(spec), self.store, self.progress))
+                    self._closing.enter_context(open_entailment(self.allowed_spec(spec), self.store, self.progress))
                 )
             return opened[0](pairs)
 
@@ -227,7 +227,7 @@ class Run:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder, through the store."""
-        found = self.own.encoder or load_encoder(self.allowed(self.encoder_name), progress=self.progress)
+        found = self.own.encoder or load_encoder(self.allowed_spec(self.encoder_name), progress=self.progress)
         return CachedEncoder(found, self.store, progress=self.progress)
 
 

@@ -72,11 +72,11 @@ def samples_wanted(
     it.
     """
 
-    def wanted(prompt: Prompt) -> int:
+    def wanted_samples(prompt: Prompt) -> int:
         open_still = have.count(prompt) >= settings.fewest and prompt.id not in have.settled
         return settings.most if prompt.id in full or open_still else settings.fewest
 
-    return {prompt.id: wanted(prompt) for prompt in prompts}
+    return {prompt.id: wanted_samples(prompt) for prompt in prompts}
 
 
 def fields_left_out(endpoint: Endpoint, url: str) -> frozenset[str]:

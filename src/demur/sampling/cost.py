@@ -83,7 +83,9 @@ class PairEstimate:
     @property
     def _by_length(self) -> str:
         """What is expected: by the length of the answers so far, or, before there are any, a range."""
-        expected, least = (_known(getattr(side, name) for side in self.all) for name in ("expected_usd", "least_usd"))
+        expected, least = (
+            _known_sum(getattr(side, name) for side in self.all) for name in ("expected_usd", "least_usd")
+        )
         if all(side.observed for side in self.all if side.missing):
             return f", ${expected:.4f} expected with answers as long as those so far"
         return f", ${least:.4f} to ${expected:.4f} expected by the length of the answers"
@@ -208,7 +210,7 @@ def _tokens(side: Estimate) -> tuple[int, int]:
     return side.prompt_tokens, side.completion_tokens
 
 
-def _known(amounts: Iterable[float | None]) -> float:
+def _known_sum(amounts: Iterable[float | None]) -> float:
     return sum(amount for amount in amounts if amount is not None)
 
 

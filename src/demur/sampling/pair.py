@@ -112,7 +112,7 @@ def sample_pair(
             )
             found = PairSamples(weak.samples, strong.samples, settled=settled)
             for side in between:
-                await side.ask(prompts, {one.id: found.wanted(one, settings) for one in prompts})
+                await side.ask(prompts, {one.id: found.wanted_samples(one, settings) for one in prompts})
             for side in (weak, *between, strong):
                 side.finish()
             notes = tuple(note for one in completers for note in one.notes)
@@ -177,7 +177,7 @@ def stored_pair(
 ) -> PairSamples:
     """Stored samples of both models, at most n per prompt, and which prompts are settled."""
     weak, *between, strong = (stored_samples(prompts, one, settings, store) for one in pair.all)
-    keys = store.settled(*settled_key(pair, settings), (prompt.key for prompt in prompts))
+    keys = store.settled_prompts(*settled_key(pair, settings), (prompt.key for prompt in prompts))
     settled = frozenset(prompt.id for prompt in prompts if prompt.key in keys and settings.fewest < settings.most)
     return PairSamples(weak, strong, settled=settled, between=tuple(between)).equal(settings)
 
@@ -221,7 +221,8 @@ def _missing_notes(
     for at, endpoint in distinct_sides(pair).items():
         side, refused = samples.all[at], refused_prompts(prompts, endpoint, settings, store)
         missing = sum(
-            len(side[prompt.id]) < samples.wanted(prompt, settings) and prompt.id not in refused for prompt in prompts
+            len(side[prompt.id]) < samples.wanted_samples(prompt, settings) and prompt.id not in refused
+            for prompt in prompts
         )
         if missing:
             found.append(f"prompts that miss samples of {endpoint.model}: {missing}; the same command asks for them")

@@ -34,23 +34,29 @@ class PairSamples:
         """How many samples all models have given."""
         return min(len(side[prompt.id]) for side in self.all)
 
-    def wanted(self, prompt: Prompt, settings: SamplingSettings) -> int:
+    def wanted_samples(self, prompt: Prompt, settings: SamplingSettings) -> int:
         """How many samples it takes of each model."""
         return settings.fewest if prompt.id in self.settled else settings.most
 
     def is_complete(self, prompt: Prompt, settings: SamplingSettings) -> bool:
         """True where all models have given all samples that it takes."""
-        return self.count(prompt) >= self.wanted(prompt, settings)
+        return self.count(prompt) >= self.wanted_samples(prompt, settings)
 
     def equal(self, settings: SamplingSettings) -> PairSamples:
         """The same with as many samples of both models for a settled prompt: the fewest, or the most of both."""
 
-        def kept(side: Samples) -> dict[str, Sequence[Sample]]:
+        def first_samples(side: Samples) -> dict[str, Sequence[Sample]]:
             return {id: one[: settings.fewest] if id in short else one for id, one in side.items()}
 
         short = {id for id in self.settled if min(len(side[id]) for side in self.all) < settings.most}
-        between = tuple(map(kept, self.between))
-        return PairSamples(kept(self.weak), kept(self.strong), settled=self.settled, notes=self.notes, between=between)
+        between = tuple(map(first_samples, self.between))
+        return PairSamples(
+            first_samples(self.weak),
+            first_samples(self.strong),
+            settled=self.settled,
+            notes=self.notes,
+            between=between,
+        )
 
 
 # The ids of those prompts whose first samples, of both models, settle them.

@@ -155,7 +155,7 @@ def simulate_run(
     at = read_arrivals(arrivals, requests, seed)
     drawn = np.random.default_rng([seed, 1]).integers(0, len(prompts), len(at))
     world = _World(run, router, prompts, device, far)
-    finals = np.asarray(router.expected(world.scores, router.serving_gate).final)
+    finals = np.asarray(router.expected_scores(world.scores, router.serving_gate).final)
     points = []
     for share in SHARES:
         threshold = threshold_for_share(finals, share).threshold
@@ -190,7 +190,7 @@ class _World:
         self, threshold: float, arrivals: FloatArray, drawn: np.ndarray, limits: tuple[float, float], seed: int
     ) -> OperatingPoint:
         """What a threshold comes to on these arrivals of these prompts; ``limits``: of the wait and of the queue."""
-        use: Use = self.router.expected(self.scores, self.router.serving_gate).use(threshold)
+        use: Use = self.router.expected_scores(self.scores, self.router.serving_gate).use(threshold)
         draft = np.random.default_rng([seed, 2]).integers(0, use.strong.shape[1], len(drawn))
         strong, checked, extra = (each[drawn, draft] for each in (use.strong, use.checked, use.extra))
         on_device = ~strong | checked

@@ -109,7 +109,7 @@ def _set_rows(one: GradedSet, served: Router, run: Run) -> Rows:
     """A row per test prompt."""
     texts = [prompt.text for prompt in one.prompts]
     looked = served.prompt_router.look_at(texts)
-    gated = _gated(served, texts, one.weak, looked.scores, run) if served.gate is not None else None
+    gated = _gate_scores(served, texts, one.weak, looked.scores, run) if served.gate is not None else None
     for i, prompt in enumerate(one.prompts):
         row: dict[str, Any] = {"id": prompt.id}
         if one.grader == JUDGE:
@@ -133,7 +133,7 @@ def _by_model(one: GradedSet, field: str, i: int) -> dict[str, Any]:
     return {field: shown if one.grader == JUDGE else {model: values[0] for model, values in shown.items()}}
 
 
-def _gated(served: Router, texts: list[str], weak: Side, scores: Any, run: Run) -> list[float]:
+def _gate_scores(served: Router, texts: list[str], weak: Side, scores: Any, run: Run) -> list[float]:
     """Scores after the gate has read the weak model's first answer, and its others where there are any."""
     assert served.gate is not None
     samples = [turns[0] for turns in weak.answers]
@@ -157,7 +157,7 @@ def _train_rows(run: Run, prompts: Sequence[Prompt]) -> Rows:
             "id": prompt.id,
             "question": prompt.text,
             "models": {
-                name: _measured(prompt, side[i], own, tokens=tokens)
+                name: _side_record(prompt, side[i], own, tokens=tokens)
                 for name, side, own in zip(names, sides, ids, strict=True)
             },
             "gain": agreement(joint[count:], joint[:count]),
@@ -166,7 +166,7 @@ def _train_rows(run: Run, prompts: Sequence[Prompt]) -> Rows:
         }
 
 
-def _measured(prompt: Prompt, samples: Sequence[Sample], ids: IntArray, *, tokens: bool) -> dict[str, Any]:
+def _side_record(prompt: Prompt, samples: Sequence[Sample], ids: IntArray, *, tokens: bool) -> dict[str, Any]:
     """One model's samples of a prompt, in numbers."""
     sizes = np.unique(ids, return_inverse=True, return_counts=True)
     row: dict[str, Any] = {"class_size": sizes[2][sizes[1]].tolist(), "response": samples[0].text}

@@ -238,18 +238,18 @@ def _grade(run: Run, prompts: Sequence[Prompt], answers: Sequence[list[list[Samp
         pairs = zip(prompts, answers, strict=True)
         return np.array([[np.mean([quality(own, prompt, one.text) for one in turns[0]])] for prompt, turns in pairs])
     items = [
-        _rated(prompt, turns[: number + 1])
+        _rate_conversation(prompt, turns[: number + 1])
         for prompt, turns in zip(prompts, answers, strict=True)
         for number in range(len(turns))
     ]
     test = run.config.test
-    judge = run.allowed(test.judge or "")
+    judge = run.allowed_spec(test.judge or "")
     asked = replace(SETTINGS, max_tokens=test.judge_tokens, reasoning_effort=test.judge_effort)
     ratings = ask_ratings(items, judge, run.store, max_usd=test.max_usd, settings=asked, progress=run.progress)
     return np.array(ratings, dtype=float).reshape(len(prompts), -1)
 
 
-def _rated(prompt: Prompt, turns: Sequence[list[Sample]]) -> Rated:
+def _rate_conversation(prompt: Prompt, turns: Sequence[list[Sample]]) -> Rated:
     """A conversation up to the last of these turns."""
     users = (prompt.text, *prompt.later)[: len(turns)]
     return Rated(users, tuple(turn[0].text for turn in turns), prompt.references[: len(turns)])

@@ -20,7 +20,7 @@ from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_
 from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
 from demur.gate.staged import Use
-from demur.measure.tiers import taken
+from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known.known_prompts import Looked
@@ -147,7 +147,7 @@ def headline(
         return tier_headline(router.prompt_router, looked.values, texts, looked.unknown, on=on, threshold=threshold)
     use = expected_use(router, looked, threshold)
     judged = np.ones(len(texts), dtype=bool) if quality else ~looked.unknown
-    found = quality or _believed(router, looked, texts)
+    found = quality or _believed_quality(router, looked, texts)
     costs = usd or expected_costs(router, texts)
     strong = use.strong.mean(axis=1)
     served = None if found is None else (strong * found[1] + (1 - strong) * found[0], found[1])
@@ -176,7 +176,11 @@ def expected_use(router: Router, looked: Looked, threshold: float | None = None)
     """Which of new prompts are expected to go to the strong model, and which answers to be checked."""
     prompts = router.prompt_router
     at = prompts.threshold if threshold is None else threshold
-    return router.expected(looked.scores, router.serving_gate).use(at).sent(looked.unknown, prompts.forced_role)
+    return (
+        router.expected_scores(looked.scores, router.serving_gate)
+        .use(at)
+        .with_fixed_role(looked.unknown, prompts.forced_role)
+    )
 
 
 def training_headline(router: Router) -> Headline:
@@ -222,8 +226,8 @@ def tier_headline(
     """
     tiers, used = tiers_of(router), router.threshold if threshold is None else threshold
     at, costs = tier_choices(router, values, used, untold), tier_usd(router, texts) if usd is None else usd
-    routed = None if quality is None else taken(quality, at)
-    paid, strong = taken(costs, at), at == len(tiers.names) - 1
+    routed = None if quality is None else take_chosen(quality, at)
+    paid, strong = take_chosen(costs, at), at == len(tiers.names) - 1
     mean = believed_mean(tiers, at, used)
     best = tiers.qualities if quality is None else quality
     return Headline(
@@ -291,7 +295,7 @@ def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
     return weak, strong
 
 
-def _believed(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
+def _believed_quality(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
     """Both models' believed quality; None where belief has nothing to stand on."""
     try:
         check_belief(router.prompt_router.record, looked.unknown)

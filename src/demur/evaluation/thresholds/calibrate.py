@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import NEAR, GradedFile, read_graded, refuse_training_prompts, unseen
+from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
@@ -92,7 +92,7 @@ def calibrate(
     texts = [prompt.text for prompt in load_prompts(prompts)]
     gate = loaded.gate if loaded.active else None
     looked, forced = prompt_router.look_held_out(texts), prompt_router.forced_role
-    staged = loaded.expected(looked.scores, gate)
+    staged = loaded.expected_scores(looked.scores, gate)
     told = ~looked.unknown if forced else np.ones(len(texts), dtype=bool)
     strong, weak = (int((~told).sum()) if forced == role else 0 for role in ("strong", "weak"))
     if looked.values is not None and (criterion.usd_per_1k is not None or criterion.keep_quality is not None):
@@ -100,7 +100,7 @@ def calibrate(
             check_belief(prompt_router.record, looked.unknown)
         asked = {"usd_per_1k": criterion.usd_per_1k, "keep_quality": criterion.keep_quality}
         found = calibrate_tiers(prompt_router, texts, looked.values, looked.unknown, **asked)
-        return _kept(found.beside(strong, weak), router, dry_run=dry_run)
+        return _save_calibration(found.beside(strong, weak), router, dry_run=dry_run)
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
     if criterion.usd_per_1k is not None:
         costs = prompt_router.expected_usd(texts)
@@ -108,7 +108,7 @@ def calibrate(
             raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
         found = threshold_for_usd(
             _some(staged.final, told),
-            lambda t: float(staged.use(t).sent(looked.unknown, forced).cost(*costs).mean()),
+            lambda t: float(staged.use(t).with_fixed_role(looked.unknown, forced).cost(*costs).mean()),
             *(criterion.usd_per_1k, float(costs[0].mean())),
             on=on,
         )
@@ -121,10 +121,10 @@ def calibrate(
         share = share_of_scored(criterion.share, int(told.sum()), strong, weak)
         found = threshold_for_share(staged.final[told], share, on=on)
         found = replace(found, asked=f"strong share {criterion.share:.0%}")
-    return _kept(found.beside(strong, weak), router, dry_run=dry_run)
+    return _save_calibration(found.beside(strong, weak), router, dry_run=dry_run)
 
 
-def _kept(found: Calibration, router: str, *, dry_run: bool) -> Calibration:
+def _save_calibration(found: Calibration, router: str, *, dry_run: bool) -> Calibration:
     """The calibration, saved unless this is a dry run."""
     if not dry_run:
         save_calibration(Path(router), found)
@@ -166,7 +166,7 @@ def check_belief(record: Mapping[str, Any], unknown: BoolArray) -> None:
 def _certify(
     router: PromptRouter, folder: Path, given: GradedFile, risk: float, confidence: float, loss: Loss
 ) -> Calibration:
-    graded, vectors = _unseen(router, given.distinct)
+    graded, vectors = _drop_seen_prompts(router, given.distinct)
     promise = {"router": weights_hash(folder), "risk": risk, "confidence": confidence, "loss": loss}
     number = promise_number(graded.prompts, promise, folder.parent)
     needed = prompts_needed(risk, confidence_of(number, confidence), loss)
@@ -190,14 +190,14 @@ def _certify(
     return found
 
 
-def _unseen(router: PromptRouter, graded: GradedFile) -> tuple[GradedFile, FloatArray]:
+def _drop_seen_prompts(router: PromptRouter, graded: GradedFile) -> tuple[GradedFile, FloatArray]:
     """The graded prompts that the router has not seen, with their embeddings; near duplicates are left out, and said.
 
     Raises InputError for prompts that trained it, and where none is left.
     """
     refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
     vectors = np.asarray(router.encoder.encode(list(graded.prompts)), dtype=np.float32)
-    rows = unseen(unit_rows(vectors), router.vectors)
+    rows = new_rows(unit_rows(vectors), router.vectors)
     left_out = len(graded.prompts) - len(rows)
     if not rows:
         raise InputError(

@@ -35,9 +35,9 @@ def promise_number(prompts: Sequence[str], promise: Mapping[str, Any], beside: P
     ``promise`` is what tells it from others (router, risk, loss, confidence); ``beside`` is the run's folder.
     """
     keys = _keys(prompts)
-    kept = {path.name: found for place in (beside / FOLDER, state_folder()) for path, found in _kept(place)}
+    kept = {path.name: found for place in (beside / FOLDER, state_folder()) for path, found in _read_promises(place)}
     name = _name(keys, promise)
-    return int(kept[name]["number"]) if name in kept else 1 + _shared(keys, kept)
+    return int(kept[name]["number"]) if name in kept else 1 + _overlapping_promises(keys, kept)
 
 
 def keep_promise(prompts: Sequence[str], promise: Mapping[str, Any], number: int, beside: Path) -> None:
@@ -58,12 +58,12 @@ def _name(keys: Sequence[str], promise: Mapping[str, Any]) -> str:
     return f"{content_hash([list(keys), dict(promise)])}.json"
 
 
-def _shared(keys: Sequence[str], kept: Mapping[str, Mapping[str, Any]]) -> int:
+def _overlapping_promises(keys: Sequence[str], kept: Mapping[str, Mapping[str, Any]]) -> int:
     wanted = set(keys)
     return sum(len(wanted & set(found["prompts"])) >= SHARED * len(wanted) for found in kept.values())
 
 
-def _kept(place: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _read_promises(place: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for path in sorted(place.glob("*.json")):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

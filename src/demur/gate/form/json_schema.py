@@ -67,11 +67,13 @@ class _Check:
         if self._left < 0:
             raise _UnknownError
         if schema is False:
-            return _said(where, "nothing is allowed here")
+            return _failure_text(where, "nothing is allowed here")
         if not isinstance(schema, Mapping):
             return ""
         if isinstance(schema.get("$ref"), str):
-            schema = self._referred(schema["$ref"]) | {key: each for key, each in schema.items() if key != "$ref"}
+            schema = self._referenced_schema(schema["$ref"]) | {
+                key: each for key, each in schema.items() if key != "$ref"
+            }
         if value is None and schema.get("nullable") is True:
             return ""
         return (
@@ -83,7 +85,7 @@ class _Check:
             or self._of_parts(value, schema, where)
         )
 
-    def _referred(self, reference: str) -> dict[str, Any]:
+    def _referenced_schema(self, reference: str) -> dict[str, Any]:
         found = self._root
         if reference != "#" and not reference.startswith("#/"):
             raise _UnknownError
@@ -103,7 +105,7 @@ class _Check:
         required = schema.get("required")
         for name in required if isinstance(required, list) else []:
             if name not in value:
-                return _said(where, f"{name!r} is missing")
+                return _failure_text(where, f"{name!r} is missing")
         known = schema.get("properties")
         properties = known if isinstance(known, Mapping) else {}
         other = schema.get("additionalProperties", True)
@@ -112,7 +114,7 @@ class _Check:
         for name, each in value.items():
             inside = f"{where}.{name}" if where else str(name)
             if name not in properties and other is False:
-                return _said(where, f"{name!r} is not known")
+                return _failure_text(where, f"{name!r} is not known")
             found = self.problem(each, properties.get(name, other), inside)
             if found:
                 return found
@@ -139,7 +141,7 @@ class _Check:
             problems = [self.problem(value, part, where) for part in _list(schema.get(name))]
             if problems and all(problems):
                 several = f"{_short(value)} fits none of {len(problems)} forms"
-                return problems[0] if len(problems) == 1 else _said(where, several)
+                return problems[0] if len(problems) == 1 else _failure_text(where, several)
         return ""
 
 
@@ -148,7 +150,9 @@ def _of_type(value: Any, schema: Mapping[str, Any], where: str) -> str:
     names = [wanted] if isinstance(wanted, str) else _list(wanted)
     if not names or any(name not in _TYPES for name in names):
         return ""
-    return "" if any(_TYPES[name](value) for name in names) else _said(where, f"{_short(value)} is no {names[0]}")
+    return (
+        "" if any(_TYPES[name](value) for name in names) else _failure_text(where, f"{_short(value)} is no {names[0]}")
+    )
 
 
 def _of_values(value: Any, schema: Mapping[str, Any], where: str) -> str:
@@ -157,14 +161,14 @@ def _of_values(value: Any, schema: Mapping[str, Any], where: str) -> str:
         allowed = [schema["const"]]
     if allowed is None or any(_key(value) == _key(one) for one in allowed):
         return ""
-    return _said(where, f"{_short(value)} is none of {_short(allowed)}")
+    return _failure_text(where, f"{_short(value)} is none of {_short(allowed)}")
 
 
 def _of_limits(value: Any, schema: Mapping[str, Any], where: str) -> str:
     for keyword, (measured, kept, word) in _LIMITS.items():
         limit, size = schema.get(keyword), measured(value)
         if size is not None and _is_number(limit) and not kept(size, limit):
-            return _said(where, f"{_short(value)} is {word} {keyword} {limit}")
+            return _failure_text(where, f"{_short(value)} is {word} {keyword} {limit}")
     return ""
 
 
@@ -186,5 +190,5 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
-def _said(where: str, what: str) -> str:
+def _failure_text(where: str, what: str) -> str:
     return f"{where}: {what}" if where else what

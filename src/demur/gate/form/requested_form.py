@@ -54,12 +54,12 @@ def call_problem(call: ToolCall, tools: Mapping[str, Any]) -> str:
         return f"it calls {call.name!r} with arguments that are not a JSON object"
     declared = schema.get("properties")
     if isinstance(declared, Mapping) and not {"additionalProperties", "patternProperties", "$ref"} & set(schema):
-        schema = {**schema, "additionalProperties": bool(_combined(schema))}
+        schema = {**schema, "additionalProperties": bool(_has_combined_parameters(schema))}
     found = schema_problem(call.arguments, schema)
     return f"it calls {call.name!r} wrongly ({found})" if found else ""
 
 
-def _combined(schema: Mapping[str, Any]) -> bool:
+def _has_combined_parameters(schema: Mapping[str, Any]) -> bool:
     """Parameters may be declared in several places."""
     return bool({"allOf", "anyOf", "oneOf"} & set(schema))
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from demur.errors import InputError
-from demur.files import locked, write_whole
+from demur.files import lock_file, write_whole
 from demur.gateway.clients.accounts import Accounts, OwnAccounts
 from demur.gateway.clients.budgets import TAPER, WARN, Spent, Use, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
@@ -51,7 +51,7 @@ def new_key(
     hashed = hashlib.sha256(secret.encode()).hexdigest()
     made = ClientKey(name, hashed, requests_per_minute, usd, usd_per_day, usd_per_month)
     check_key(made, str(file))
-    with locked(path):
+    with lock_file(path):
         known = read_keys(path) if path.exists() else []
         if any(key.name == name for key in known):
             raise InputError(f"{path}: a key is called {name!r} already; choose another name, or `demur key remove` it")
@@ -62,7 +62,7 @@ def new_key(
 def remove_key(file: str | Path, name: str) -> None:
     """Remove a key from the file; a running gateway accepts it until it is reloaded. Raises InputError."""
     path = Path(file).resolve()
-    with locked(path):
+    with lock_file(path):
         known = read_keys(path)
         if all(key.name != name for key in known):
             raise InputError(f"{path}: no key is called {name!r}; `demur key list` shows them")
@@ -143,7 +143,7 @@ def draw_from_bucket(held: tuple[float, float] | None, per_minute: int, now: flo
     return left, (1 - left) * 60 / most if most else 60.0
 
 
-def _spent(use: Use, at: float, how: str = "") -> ApiError:
+def _budget_error(use: Use, at: float, how: str = "") -> ApiError:
     wait = seconds_left(use.period, at)
     again = "" if wait is None else f" It begins again in {wait / 3600:.1f} h."
     said = f"The budget of this key ({use.words}) is spent{how}.{again}"
@@ -200,7 +200,7 @@ class Admission:
         Raises ApiError 429 where a key's budget is taken up by what it has spent and by its requests under way: of
         all that are under way together at most one goes beyond it.
         """
-        key = self._budgeted(name)
+        key = self._key_with_budget(name)
         if key is None:
             return 0.0
 
@@ -215,11 +215,11 @@ class Admission:
         now = self._clock()
         for use in uses(key, spent.now(now), under_way):
             if use.share >= 1:
-                raise _spent(use, now, " or reserved by its requests under way" if under_way else "")
+                raise _budget_error(use, now, " or reserved by its requests under way" if under_way else "")
 
-    def strained(self, name: str) -> Use | None:
+    def most_used_budget(self, name: str) -> Use | None:
         """The budget for a day or a month of a key that is used most, if from `WARN` on; said on stderr once."""
-        key = self._budgeted(name)
+        key = self._key_with_budget(name)
         if key is None:
             return None
         now = self._clock()
@@ -235,7 +235,7 @@ class Admission:
             print(f"demur: key {name!r} has used {use.share:.0%} of {use.words}; {then}", file=sys.stderr)
         return use
 
-    def _budgeted(self, name: str) -> ClientKey | None:
+    def _key_with_budget(self, name: str) -> ClientKey | None:
         return next((key for key in self.keys or () if key.name == name and has_budget(key)), None)
 
     def charge(self, name: str, usd: float | None, *, reserved: float = 0.0) -> None:

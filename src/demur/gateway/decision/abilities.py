@@ -115,7 +115,7 @@ class Abilities:
             return f"{model.model} reads {model.context_tokens} tokens, and the request has about {tokens}"
         return ""
 
-    def unproven(self, kind: Kind) -> Kind:
+    def unproven_needs(self, kind: Kind) -> Kind:
         """What of a kind the weak model may not be able to do: the settings do not say, and no answer shows it."""
         model = self.stated.get("weak")
         known = {name for name in NEEDED if model and getattr(model, name)}
@@ -127,7 +127,7 @@ class Abilities:
 
         Not for a kind that it has answered before: then it is a matter of this request, unless it is refused again.
         """
-        unproven, until = self.unproven(kind), time.monotonic() + self._seconds
+        unproven, until = self.unproven_needs(kind), time.monotonic() + self._seconds
         if unproven:
             self._lessons.change(lambda held: replace(held, refused={**held.refused, unproven: until}))
         else:

@@ -29,7 +29,7 @@ def is_routed(name: str) -> bool:
     return name == DEMUR or threshold_of(name) is not None or share_of(name) is not None
 
 
-def listed(aliases: Mapping[str, str]) -> list[str]:
+def plain_aliases(aliases: Mapping[str, str]) -> list[str]:
     """Those that can be asked for as they stand."""
     return [name for name in aliases if not _WILDCARDS & set(name)]
 

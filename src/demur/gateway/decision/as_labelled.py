@@ -23,7 +23,9 @@ _SYSTEM_ROLES = ("system", "developer")
 def as_labelled(body: Body, api: str, asked: AskedAs) -> Body:
     """The body of a request of this API, asked so; as it is where nothing of it fits."""
     fields = json.loads(body.raw)
-    filled = {} if asked.plain else _filled(fields, asked.template)  # a model's own chat template fills a plain one
+    filled = (
+        {} if asked.plain else _fill_template(fields, asked.template)
+    )  # a model's own chat template fills a plain one
     stop = STOP_MEMBERS.get(api)
     changed = filled | _with_system({**fields, **filled}, api, asked)
     changed |= {name: value for name, value in asked.draw if name not in fields and api in TAKES[name]}
@@ -31,7 +33,7 @@ def as_labelled(body: Body, api: str, asked: AskedAs) -> Body:
     return body_of(body.replace_member(**changed))[0] if changed else body
 
 
-def _filled(fields: dict[str, Any], template: str) -> dict[str, Any]:
+def _fill_template(fields: dict[str, Any], template: str) -> dict[str, Any]:
     """The member with the only text of a request, in the template."""
     said, items = fields.get("input"), fields.get("messages")
     if template == "{prompt}":

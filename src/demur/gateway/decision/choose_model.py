@@ -17,9 +17,18 @@ from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
 from demur.gateway.decision.conversations import Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
-from demur.gateway.decision.held import ANSWER_TOKENS, Costs, Found, Held, kept, locked, stays, unseen
+from demur.gateway.decision.held import (
+    ANSWER_TOKENS,
+    Costs,
+    Found,
+    Held,
+    may_be_unseen,
+    next_record,
+    stays,
+    tool_loop_role,
+)
 from demur.gateway.decision.request.question import Question
-from demur.gateway.decision.request.thinking import pinned
+from demur.gateway.decision.request.thinking import needs_strong
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.ledger.held_conversations import HeldConversations, Search
 from demur.gateway.settings import GatewaySettings
@@ -80,12 +89,12 @@ class Chooser:
         if asked in self.direct:
             must_speak(self.direct[asked], unspoken)
             return Choice(self.direct[asked], "the request names this model", named=True)
-        threshold = self._tapered(self._threshold(asked, headers), question)
+        threshold = self._taper_threshold(self._threshold(asked, headers), question)
         if question.refused:
             raise question.refused
         if question.continues:
             return await self._continue(question, unspoken)
-        known = await self._known(question.turn) if question.turn else Search(None)
+        known = await self._search_known(question.turn) if question.turn else Search(None)
         tiers = self._decider.router.prompt_router.tiers
         forced = _force(headers, self.roles, tiers.names if tiers else ())
         return replace(await self._choose(settings, forced, question, known, threshold, unspoken), found=known.found)
@@ -107,12 +116,12 @@ class Chooser:
         able, lack = self.abilities.choose(question.kind, question.tokens, unspoken)
         if len(able) == 1:
             return Choice(able[0], f"{lack}, so the {able[0]} model answers")
-        role = locked(question.turn, found)
+        role = tool_loop_role(question.turn, found)
         if role:
             return Choice(role, "a tool loop stays with the model that it began with")
-        if not (known.sure or question.spent) and unseen(question.turn, found, answered=known.answered):
+        if not (known.sure or question.spent) and may_be_unseen(question.turn, found, answered=known.answered):
             return Choice(self._not_weak(found), UNSEEN)
-        if pinned(question.thinking, found.held if found else None):
+        if needs_strong(question.thinking, found.held if found else None):
             return Choice("strong", "signed thinking goes on, of a conversation that is not known: the strong model's")
         if not question.text.strip():
             return Choice(self._held_role(found) if found else settings.default, "the request has no text to route")
@@ -138,10 +147,10 @@ class Chooser:
     def _held_role(self, found: Found | None) -> Role:
         return found.held.role if found and found.held.role in self.roles else "strong"
 
-    async def _known(self, turn: Turn) -> Search:
+    async def _search_known(self, turn: Turn) -> Search:
         """What is known of a conversation; inside a tool loop another model costs more than a little patience."""
         return await self._conversations.search_patiently(
-            turn.known, lambda found: not (turn.loops and unseen(turn, found))
+            turn.known, lambda found: not (turn.loops and may_be_unseen(turn, found))
         )
 
     def _not_weak(self, found: Found | None) -> Role:
@@ -242,7 +251,7 @@ class Chooser:
             return
         role = max(chosen, served, key=self.rank)
         own = choice.made is not None and chosen == served
-        held: Held = kept(turn, choice.found, role, chosen=own, tokens=question.tokens, now=time.time())
+        held: Held = next_record(turn, choice.found, role, chosen=own, tokens=question.tokens, now=time.time())
         await self._conversations.keep([*turn.names, *name], held)
 
     def routes(self, asked: str) -> bool:
@@ -262,7 +271,7 @@ class Chooser:
         share = share_of(asked)
         return threshold_of(asked) if share is None else threshold_of_share(self._decider.router, share)
 
-    def _tapered(self, threshold: float | None, question: Question) -> float | None:
+    def _taper_threshold(self, threshold: float | None, question: Question) -> float | None:
         """The threshold at which only a fraction of the strong share is left, by the training prompts' scores."""
         if question.kept_share >= 1:
             return threshold

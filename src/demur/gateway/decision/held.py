@@ -52,14 +52,14 @@ class Costs:
     cache_seconds: float = 300.0  # that the strong model's prompt cache lasts
 
 
-def locked(turn: Turn | None, found: Found | None) -> Role | None:
+def tool_loop_role(turn: Turn | None, found: Found | None) -> Role | None:
     """The model that a tool loop has begun with; None outside of one."""
     if turn is None or found is None or not turn.loops:
         return None
     return found.held.role if _goes_on(turn, found) else None
 
 
-def unseen(turn: Turn | None, found: Found | None, *, answered: bool = False) -> bool:
+def may_be_unseen(turn: Turn | None, found: Found | None, *, answered: bool = False) -> bool:
     """Whether a request may go on with an ask that only another process has seen: with the strong model, perhaps.
 
     ``answered``: by the database, which may lack what could not be written lately.
@@ -109,7 +109,7 @@ def _usd(price: Price, tokens: int, answer: float, cached: int) -> float:
     return (tokens - cached) * full + cached * read + answer * price.usd_per_output_token
 
 
-def kept(turn: Turn, before: Found | None, role: Role, *, chosen: bool, tokens: int, now: float) -> Held:
+def next_record(turn: Turn, before: Found | None, role: Role, *, chosen: bool, tokens: int, now: float) -> Held:
     """A conversation's record after this turn. ``chosen``: demur chose the model for what the ask says."""
     held = before.held if before else None
     if held is None:

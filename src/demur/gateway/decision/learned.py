@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from demur.files import locked, write_whole
+from demur.files import lock_file, write_whole
 
 Kind = frozenset[str]
 
@@ -70,11 +70,11 @@ class SharedLessons:
         """See `OwnLessons`; nobody else learns meanwhile."""
         if step(self.read()) == self._learned:
             return
-        with locked(self._file):
-            write_whole(self._file, _written(step(self.read())), mode=0o600)
+        with lock_file(self._file):
+            write_whole(self._file, _to_json(step(self.read())), mode=0o600)
 
 
-def _written(learned: Learned) -> str:
+def _to_json(learned: Learned) -> str:
     refused = [[sorted(kind), until] for kind, until in learned.refused.items()]
     return json.dumps({"refused": refused, "answered": sorted(learned.answered)})
 

@@ -25,7 +25,7 @@ KEEPALIVE_SECONDS = 75.0  # of an idle connection: a little more than balancers 
 BACKLOG = 2048
 
 
-def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def bind_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A socket that is bound and not yet listened on; ``shared``: others may be bound beside it. Raises InputError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -152,10 +152,10 @@ class Connection(web.RequestHandler):
     def _wait_for_reader(self) -> None:
         if self._wire is None:
             return
-        left = _unread(self._wire)
+        left = _unread_bytes(self._wire)
 
         def check() -> None:
-            if self._wire is None or _unread(self._wire) >= left:
+            if self._wire is None or _unread_bytes(self._wire) >= left:
                 self._cut()
             else:
                 self._wait_for_reader()
@@ -167,7 +167,7 @@ class Connection(web.RequestHandler):
             self._wire.abort()
 
 
-def _unread(wire: asyncio.Transport) -> int:
+def _unread_bytes(wire: asyncio.Transport) -> int:
     """Bytes that the client has not taken yet: ours, and the system's, which may be megabytes."""
     queued = bytes(4)
     with suppress(OSError):  # other systems than Linux do not say

@@ -36,7 +36,7 @@ class Member(NamedTuple):
     at: int  # where its name begins
 
 
-def _decoded(text: str, at: int) -> tuple[Any, int]:
+def _decode_value(text: str, at: int) -> tuple[Any, int]:
     """The value that begins here, and where it ends. Raises ValueError, RecursionError."""
     try:
         return cast(tuple[Any, int], _decode(text, at))
@@ -58,7 +58,7 @@ def members(text: str, at: int = 0) -> tuple[list[Member], int]:
         if not colon:
             raise ValueError(f": is missing at {at}")
         start = colon.end()
-        value, end = _decoded(text, start)
+        value, end = _decode_value(text, start)
         found.append(Member(name, at - begins == len(name) + 2, value, start, end, begins))
         at = end
         if len(found) > MOST_MEMBERS:
@@ -74,7 +74,7 @@ def elements(text: str, at: int) -> Iterator[int]:
     step = _array(text, at)
     while step and not step.group(1):
         yield step.end()
-        at = _decoded(text, step.end())[1]
+        at = _decode_value(text, step.end())[1]
         step = _next_element(text, at)
     if not step:
         raise ValueError(f"an array is broken at {at}")
@@ -118,7 +118,7 @@ class Body:
     def __contains__(self, name: str) -> bool:
         return any(span.name == name for span in self.spans)
 
-    def fitted(self, drop: Collection[str], rename: Mapping[str, str]) -> Body:
+    def with_members(self, drop: Collection[str], rename: Mapping[str, str]) -> Body:
         """Without some members, and with others under other names; one whose new name is there already is left out.
 
         Every other member keeps its bytes.

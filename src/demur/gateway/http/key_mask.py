@@ -40,14 +40,14 @@ class KeyMask:
         rest = b""
         async for piece in pieces:
             data = self.mask(rest + piece)
-            kept = self._begun(data)
+            kept = self._key_start(data)
             rest = data[kept:]
             if kept:
                 yield data[:kept]
         if rest:
             yield rest
 
-    def _begun(self, data: bytes) -> int:
+    def _key_start(self, data: bytes) -> int:
         """Where a key begins that these bytes do not end; their length without one."""
         return min((_begins(data, _spellings(key)) for key in self._keys), default=len(data))
 

@@ -49,7 +49,7 @@ class Changes:
 
     def add(self, record: LedgerRecord) -> list[str]:
         """Take a finished request; returns a sentence for each alarm that it raises."""
-        said = [_said(*name) for name, value in _watched(record) if self._alarms[name].add(value)]
+        said = [_alarm_text(*name) for name, value in _watched_values(record) if self._alarms[name].add(value)]
         return [*said, *self._new_version(record)]
 
     def begin_again(self) -> None:
@@ -70,7 +70,7 @@ class Changes:
         return [f"a change: {record.model} now answers as {named!r} ({REMEDY['length']})"]
 
 
-def _watched(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], float]]:
+def _watched_values(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], float]]:
     if record.stage == "prompt" and record.score is not None:  # the gate's score is of another kind
         yield (OF_PROMPTS, ""), record.score
     if record.outcome == "ok" and record.model:
@@ -79,7 +79,7 @@ def _watched(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], float]]:
         yield ("seconds", record.model), record.first_byte_seconds
 
 
-def _said(watched: str, model: str) -> str:
+def _alarm_text(watched: str, model: str) -> str:
     of = {"length": f"the lengths of {model}'s answers", "seconds": f"{model}'s seconds to the first byte"}
     return (
         f"a change: {of.get(watched, watched)} are not what they were ({REMEDY[watched]}); by chance this is said once "

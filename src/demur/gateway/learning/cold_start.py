@@ -58,16 +58,16 @@ def canary_in_force(settings: GatewaySettings) -> str | None:
 
 def learned_files(settings: GatewaySettings) -> tuple[str, str]:
     """What the links to the promoted router and to the canary name; empty where there is none."""
-    return _named(settings, SERVING), _named(settings, CANARY)
+    return _link_name(settings, SERVING), _link_name(settings, CANARY)
 
 
 def version_of(settings: GatewaySettings, link: str) -> int:
     """Number of the version that a link names; 0 for none."""
-    name = Path(_named(settings, link)).parent.name
+    name = Path(_link_name(settings, link)).parent.name
     return int(name) if name.isdecimal() else 0
 
 
-def _named(settings: GatewaySettings, link: str) -> str:
+def _link_name(settings: GatewaySettings, link: str) -> str:
     try:
         return str((Path(settings.learn.folder) / link).readlink()) if settings.learn else ""
     except OSError:

@@ -185,11 +185,11 @@ class HeldConversations:
         if not names:
             return Search(None)
         knows_all = self._knows_all()
-        rows = None if knows_all else await self._asked(partial(self._read, names))
+        rows = None if knows_all else await self._ask_database(partial(self._read, names))
         self._remember(rows or {})
         if rows is not None and self._alone and time.monotonic() >= self._learn_again:
             self._learn_again = time.monotonic() + REST_SECONDS
-            self._learn(await self._asked(self._read_all))
+            self._learn(await self._ask_database(self._read_all))
         found = next((Found(self._own[name], name) for name in names if name in self._own), None)
         # What others could not write they write within a rest.
         lately = time.monotonic() < self._failed_at + REST_SECONDS + WAIT_SECONDS
@@ -218,7 +218,7 @@ class HeldConversations:
         records, self._later, self._busy = self._later, {}, True
         written = None
         try:
-            written = await self._asked(partial(self._write, records))
+            written = await self._ask_database(partial(self._write, records))
         finally:  # also where the request is given up
             if written is None:
                 self._later = dict(list((records | self._later).items())[-self._most :])
@@ -243,7 +243,7 @@ class HeldConversations:
         changes = self._table.changes()
         newest = f'select name, {_COLUMNS} from conversations order by "at" desc limit {MOST_ROWS}'
         rows = self._table.execute(newest)
-        return changes, {name: _held(values) for name, *values in reversed(rows)}
+        return changes, {name: _held_of(values) for name, *values in reversed(rows)}
 
     def _learn(self, found: tuple[int | None, dict[str, Held]] | None) -> None:
         if found:
@@ -258,12 +258,12 @@ class HeldConversations:
         while len(self._own) > self._most:
             self._own.popitem(last=False)
 
-    async def _asked(self, work: Callable[[], Any]) -> Any:
+    async def _ask_database(self, work: Callable[[], Any]) -> Any:
         """The database's answer; None while it fails."""
         if time.monotonic() < self._ask_again:
             return None
         try:
-            found = await self._waited(work)
+            found = await self._wait_for(work)
         except Exception as error:  # whatever it is, requests are answered; its text may hold the URL's password
             if not self._rest:
                 print(f"demur: conversations: the database is away ({type(error).__name__})", file=sys.stderr)
@@ -274,7 +274,7 @@ class HeldConversations:
         self._rest = self._ask_again = 0.0
         return found
 
-    async def _waited(self, work: Callable[[], Any]) -> Any:
+    async def _wait_for(self, work: Callable[[], Any]) -> Any:
         """The result of work in the thread. Raises TimeoutError where it is late."""
         running = asyncio.get_running_loop().run_in_executor(self._thread, work)
         # Unlike asyncio.timeout, this takes a result that came in time to a loop that was busy itself.
@@ -289,7 +289,7 @@ class HeldConversations:
     def _read(self, names: Sequence[str]) -> dict[str, Held]:
         marks = ", ".join([self._table.mark] * len(names))
         rows = self._table.execute(f"select name, {_COLUMNS} from conversations where name in ({marks})", list(names))
-        return {name: _held(values) for name, *values in rows}
+        return {name: _held_of(values) for name, *values in rows}
 
     def _write(self, records: Mapping[str, Held]) -> bool:
         row = ", ".join([self._table.mark] * (1 + len(COLUMNS)))
@@ -315,6 +315,6 @@ class HeldConversations:
         self._table.close()
 
 
-def _held(values: Sequence[Any]) -> Held:
+def _held_of(values: Sequence[Any]) -> Held:
     role, ask, at, tokens, asks, requests, mixed, chosen = values
     return Held(role, ask, at, tokens, asks, requests, bool(mixed), bool(chosen))

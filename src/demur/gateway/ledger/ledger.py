@@ -103,7 +103,7 @@ class Backend(Protocol):
 
     def write(self, records: Sequence[LedgerRecord]) -> None: ...
 
-    def spent(self, keys: Sequence[str]) -> dict[str, Spent]: ...
+    def usd_spent(self, keys: Sequence[str]) -> dict[str, Spent]: ...
 
     def close(self) -> None: ...
 
@@ -143,7 +143,7 @@ class SqliteBackend:
         with self._db:
             _write(self._db.cursor(), "?", records, self._sums)
 
-    def spent(self, keys: Sequence[str]) -> dict[str, Spent]:
+    def usd_spent(self, keys: Sequence[str]) -> dict[str, Spent]:
         """USD of each key's requests so far."""
         now = time.time()
         return _spent_of(self._db.execute(_spent_query("?", len(keys)), [*_periods(now), *keys]), now)
@@ -181,7 +181,7 @@ class PostgresBackend:
         with self._connection.transaction() as db, db.cursor() as cursor:
             _write(cursor, "%s", records, self._sums)
 
-    def spent(self, keys: Sequence[str]) -> dict[str, Spent]:
+    def usd_spent(self, keys: Sequence[str]) -> dict[str, Spent]:
         """USD of each key's requests so far."""
         now = time.time()
         with self._connection.transaction() as db:
@@ -238,13 +238,13 @@ class Ledger:
     def _work(self) -> None:
         pending: list[LedgerRecord] = []
         while not self._ending.is_set():
-            pending = self._left(pending + self._take_queued(LARGEST_COMMIT - len(pending)))
+            pending = self._write_records(pending + self._take_queued(LARGEST_COMMIT - len(pending)))
             self._tell_spent()
             if pending or self._queue.qsize() < LARGEST_COMMIT:
                 self._ending.wait(COMMIT_SECONDS)
         given_up = time.monotonic() + LAST_TRIES_SECONDS
         while pending or not self._queue.empty():
-            pending = self._left(pending + self._take_queued(LARGEST_COMMIT - len(pending)))
+            pending = self._write_records(pending + self._take_queued(LARGEST_COMMIT - len(pending)))
             if pending and time.monotonic() >= given_up:
                 lost = len(pending) + self._queue.qsize()
                 self.dropped += lost
@@ -262,7 +262,7 @@ class Ledger:
             pass
         return found
 
-    def _left(self, records: list[LedgerRecord]) -> list[LedgerRecord]:
+    def _write_records(self, records: list[LedgerRecord]) -> list[LedgerRecord]:
         """Write records; returns those that must wait until the database is back. A record that can never be stored is
         dropped alone.
         """
@@ -273,7 +273,7 @@ class Ledger:
         except self._backend.unfit as error:
             if len(records) > 1:
                 half = len(records) // 2
-                return self._left(records[:half]) + self._left(records[half:])
+                return self._write_records(records[:half]) + self._write_records(records[half:])
             self.dropped += 1
             _say(f"record {records[0].id} cannot be kept ({type(error).__name__})")
         except Exception as error:  # the database is away: serving goes on, the records wait
@@ -295,7 +295,7 @@ class Ledger:
         if self._admission is None or not names or start < self._spent_again:
             return
         try:
-            self._admission.learn(self._backend.spent(names))
+            self._admission.learn(self._backend.usd_spent(names))
         except Exception as error:  # away: what this process has counted holds until it is back
             self._note(error)
         taken = time.monotonic() - start

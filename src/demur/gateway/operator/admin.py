@@ -40,7 +40,7 @@ def add_admin(
     """Routes of the operator. ``reload`` takes over what is new and returns the threshold."""
 
     def admin(handler: Handler) -> Handler:
-        async def checked(request: web.Request) -> web.StreamResponse:
+        async def check_request(request: web.Request) -> web.StreamResponse:
             try:
                 admit(gateway.settings, request)
             except ApiError as error:
@@ -49,7 +49,7 @@ def add_admin(
                 return web.Response(body=error.body, status=error.status, headers=asks, content_type="application/json")
             return await handler(request)
 
-        return checked
+        return check_request
 
     async def metrics(request: web.Request) -> web.Response:
         return web.Response(text=metrics_text(gateway, board), content_type="text/plain")
@@ -66,7 +66,7 @@ def add_admin(
     async def show_decision(request: web.Request) -> web.Response:
         """A request's record, the decision on it, and training prompts like it."""
         name = request.match_info["id"]
-        record = await asyncio.to_thread(read_decision, kept(), name)
+        record = await asyncio.to_thread(read_decision, kept_ledger(), name)
         if record is None:
             raise ApiError(404, f"The ledger has no decision {name[:40]!r}; it is written half a second later.")
         text = await asyncio.to_thread(decision_page, record, gateway.decider.router)
@@ -75,7 +75,7 @@ def add_admin(
     async def over_a_period(request: web.Request) -> web.Response:
         """What was done over ?period=hour, day or week, of one ?key= or ?model=."""
         asked = request.query
-        kept()
+        kept_ledger()
         try:
             found = await asyncio.to_thread(
                 over_time, gateway, asked.get("period", "hour"), asked.get("key"), asked.get("model")
@@ -84,7 +84,7 @@ def add_admin(
             raise ApiError(400, str(error)) from None
         return as_json(found)
 
-    def kept() -> str:
+    def kept_ledger() -> str:
         """The ledger; raises ApiError where there is none."""
         if not gateway.settings.ledger:
             raise ApiError(404, "There is no ledger; name one in the settings.")
@@ -93,9 +93,9 @@ def add_admin(
     async def stats(request: web.Request) -> web.Response:
         return as_json(statistics(gateway, board))
 
-    async def spent(request: web.Request) -> web.Response:
+    async def show_spending(request: web.Request) -> web.Response:
         """What was paid and saved by ?by=key, conversation, model or day, ?since=2026-11-28 or 24h."""
-        url = kept()
+        url = kept_ledger()
         by, since = request.query.get("by", "day"), request.query.get("since")
         try:
             found = await asyncio.to_thread(bill_page, url, by, since=since)
@@ -115,7 +115,7 @@ def add_admin(
     app.router.add_get("/decisions/{id}", admin(show_decision))
     app.router.add_get("/admin/stats", admin(stats))
     app.router.add_get("/admin/series", admin(over_a_period))
-    app.router.add_get("/admin/bills", admin(spent))
+    app.router.add_get("/admin/bills", admin(show_spending))
     app.router.add_post("/admin/reload", admin(take_over))
 
 
@@ -130,7 +130,9 @@ def admit(settings: GatewaySettings, request: web.Request) -> None:
         raise ApiError(403, "A page of another origin may not do this.")
     if settings.admin_key_env:
         wanted = secret(settings.admin_key_env) or ""
-        if not wanted or not hmac.compare_digest(_given(request).encode("utf-8", "surrogateescape"), wanted.encode()):
+        if not wanted or not hmac.compare_digest(
+            _given_key(request).encode("utf-8", "surrogateescape"), wanted.encode()
+        ):
             raise ApiError(401, "The admin key is wrong.", code="invalid_api_key")
         return
     if request.remote not in ("127.0.0.1", "::1"):
@@ -142,7 +144,7 @@ def admit(settings: GatewaySettings, request: web.Request) -> None:
         raise ApiError(403, "Not under this host name; set admin_key_env to allow it with a key.")
 
 
-def _given(request: web.Request) -> str:
+def _given_key(request: web.Request) -> str:
     """The key of a request: as a bearer token, or as the password that a browser asks for."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.casefold() != "basic":

@@ -23,7 +23,7 @@ Fact = tuple[str, str]
 
 def decision_page(record: LedgerRecord, router: Router) -> str:
     """The page; the router explains prompts that the ledger keeps. Every text of another's is escaped."""
-    explanation = explained(record, router)
+    explanation = explain_record(record, router)
     title = f"{record.model or 'no model'} answered" if record.status < 400 else f"error {record.status}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -44,7 +44,7 @@ def decision_page(record: LedgerRecord, router: Router) -> str:
     )
 
 
-def explained(record: LedgerRecord, router: Router) -> Explanation | None:
+def explain_record(record: LedgerRecord, router: Router) -> Explanation | None:
     """What the router that serves now says of the prompt; None where the ledger has no prompt, or it cannot say."""
     if not record.prompt:
         return None
@@ -140,13 +140,13 @@ def _near(record: LedgerRecord, explanation: Explanation | None) -> list[str]:
 def _neighbour(one: Neighbour) -> str:
     training = one.training
     target = f"target {training.target:.2f} (0: the weak model is enough, 1: the strong one is needed)"
-    said = _said("weak", training.weak_answer, training.weak_entropy)
-    said += _said("strong", training.strong_answer, training.strong_entropy)
+    said = _answer_text("weak", training.weak_answer, training.weak_entropy)
+    said += _answer_text("strong", training.strong_answer, training.strong_entropy)
     need = f'<br><span class="faint">cosine {one.similarity:.2f}; {target}</span>'
     return f"<li>{escape(on_one_line(one.prompt, 300))}{need}{said}</li>"
 
 
-def _said(role: Role, answer: str, entropy: float | None) -> str:
+def _answer_text(role: Role, answer: str, entropy: float | None) -> str:
     nats = "" if entropy is None else f'<span class="faint">, semantic entropy {entropy:.2f} nats</span>'
     return f'<br><span class="{role}">{role}</span> said {escape(on_one_line(answer, 300) or "nothing")}{nats}'
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
-from demur.gateway.protocols.protocol import Part, Protocol, as_it_is, no_check, place_of, quoted, text_or_none
+from demur.gateway.protocols.protocol import Part, Protocol, as_it_is, no_check, place_of, quote, text_or_none
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
@@ -47,7 +47,7 @@ def said_by(error: object) -> str:
     """The message of an upstream's error; empty where there is none."""
     if not error:
         return ""
-    return quoted(error.get("message") or error if isinstance(error, dict) else error)
+    return quote(error.get("message") or error if isinstance(error, dict) else error)
 
 
 def texts(answer: Any) -> Iterable[object]:

@@ -89,6 +89,6 @@ def no_check(fields: Fields) -> None:
     """Whatever cannot be routed is found where its text is read."""
 
 
-def quoted(said: object, most: int = 200) -> str:
+def quote(said: object, most: int = 200) -> str:
     """An upstream's words in a message of ours: printable, and at most so many characters."""
     return "".join(letter if letter.isprintable() else " " for letter in str(said)[:most])

@@ -33,15 +33,15 @@ class Arrivals:
         if len(self.counts) > 2 * DAY:
             del self.counts[min(self.counts)]
 
-    def expected(self, now: float, seconds: float) -> float:
+    def expected_requests(self, now: float, seconds: float) -> float:
         """Requests that are expected in the next ``seconds``, of this day."""
         hour = int(now // HOUR)
         if self.first > now - DAY * HOUR:  # not a whole day is known
             known = sum(self.counts.values())
             return known / max(LEAST_SECONDS, now - self.first) * seconds
-        coming = range(hour + 1, hour + 1 + round((seconds - self._left(now)) / HOUR))
+        coming = range(hour + 1, hour + 1 + round((seconds - self._seconds_left(now)) / HOUR))
         yesterday = sum(self.counts.get(one - DAY, 0.0) for one in coming)
-        yesterday += self.counts.get(hour - DAY, 0.0) * self._left(now) / HOUR
+        yesterday += self.counts.get(hour - DAY, 0.0) * self._seconds_left(now) / HOUR
         return yesterday * self._growth(hour)
 
     def _growth(self, hour: int) -> float:
@@ -51,6 +51,6 @@ class Arrivals:
         return min(MOST_GROWTH, max(1 / MOST_GROWTH, today / before)) if today and before else 1.0
 
     @staticmethod
-    def _left(now: float) -> float:
+    def _seconds_left(now: float) -> float:
         """Seconds that are left of an hour."""
         return HOUR - now % HOUR

@@ -237,7 +237,7 @@ class HeldTarget:
     def _usd_per_request(self, now: float) -> float:
         """USD that a request may cost on average for the rest of the day."""
         left = max(0.0, self.target.value - self.use.usd)
-        return left / max(1.0, self.arrivals.expected(now, float(seconds_left("day", now) or 1)))
+        return left / max(1.0, self.arrivals.expected_requests(now, float(seconds_left("day", now) or 1)))
 
     def _scores(self) -> list[float]:
         return [values[1] for values, _ in self.pace.seen]

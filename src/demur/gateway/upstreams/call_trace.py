@@ -66,7 +66,7 @@ class Marks:
         self._rest = data[max(reasons[-1].end() if reasons else 0, len(data) - _OVERLAP) :]
 
 
-def traced(answer: Answer, call: CallTrace) -> Answer:
+def trace_answer(answer: Answer, call: CallTrace) -> Answer:
     """The same answer, whose call ends when it was read, or when it is closed."""
     marks = Marks()
     if answer.whole is not None:
@@ -77,10 +77,10 @@ def traced(answer: Answer, call: CallTrace) -> Answer:
     def end() -> None:
         call.end(answer.status, marks.error, marks.id, marks.finish_reasons)
 
-    return replace(answer, pieces=_watched(answer.pieces, marks), on_close=end)
+    return replace(answer, pieces=_mark_pieces(answer.pieces, marks), on_close=end)
 
 
-async def _watched(pieces: AsyncIterator[bytes], marks: Marks) -> AsyncIterator[bytes]:
+async def _mark_pieces(pieces: AsyncIterator[bytes], marks: Marks) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
             marks.add(piece)

@@ -38,9 +38,9 @@ class PassedAnswer:
         if self._protocol.long_end and not self._end_seen:
             self._end_seen = self._protocol.stream_end.search(self._tail) is not None
         del self._tail[:-END_BYTES]
-        self._counted().add(piece)
+        self._token_count().add(piece)
 
-    def _counted(self) -> StreamCount:
+    def _token_count(self) -> StreamCount:
         self._count = self._count or StreamCount(self._protocol)
         return self._count
 
@@ -64,7 +64,7 @@ class PassedAnswer:
     def tokens(self, request_tokens: int) -> Tokens:
         """Tokens of the answer; ``request_tokens``: of the request, estimated, where the upstream does not say."""
         if self._whole is None:  # they change as it comes
-            return self._counted().tokens(request_tokens)
+            return self._token_count().tokens(request_tokens)
         if self._tokens is None:
             self._tokens = whole_tokens(self._whole, request_tokens, self._protocol)
         return self._tokens

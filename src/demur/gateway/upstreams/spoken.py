@@ -28,7 +28,7 @@ class SpokenApis:
         self._any_stated = any(model and model.speaks for model in stated.values())
         self._found: dict[tuple[Role, str], tuple[bool, float]] = {}  # and until when, of time.monotonic
 
-    async def unspoken(self, protocol: Protocol) -> dict[Role, str]:
+    async def models_without(self, protocol: Protocol) -> dict[Role, str]:
         """The models that do not speak an API, each with words that say so. Raises ApiError if no model does."""
         if protocol.name in _ALWAYS and not self._any_stated:
             return {}

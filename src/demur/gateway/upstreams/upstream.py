@@ -24,7 +24,7 @@ from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
 from demur.gateway.upstreams.breaker import Breaker
-from demur.gateway.upstreams.call_trace import TRACE, traced
+from demur.gateway.upstreams.call_trace import TRACE, trace_answer
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.prices import Price
 from demur.models.retries import backoff_seconds, retry_after
@@ -111,12 +111,12 @@ class Upstream:
         self._admit()
         self.under_way += 1
         try:
-            return self._counted(await self._try(path, body, headers, protocol, unanswered, unproven=unproven))
+            return self._count_answer(await self._try(path, body, headers, protocol, unanswered, unproven=unproven))
         except BaseException:
             self.under_way -= 1
             raise
 
-    def _counted(self, answer: Answer) -> Answer:
+    def _count_answer(self, answer: Answer) -> Answer:
         """The answer, which is under way until it was read, or is closed."""
         if answer.whole is not None:
             self.under_way -= 1
@@ -137,7 +137,7 @@ class Upstream:
         if not self._drop and not self._rename:
             return body.replace_member(**values)
         taken = {self._rename.get(name, name): value for name, value in values.items() if name not in self._drop}
-        return body.fitted(self._drop, self._rename).replace_member(**taken)
+        return body.with_members(self._drop, self._rename).replace_member(**taken)
 
     def _admit(self) -> None:
         rest = self._retry_at - time.monotonic()
@@ -167,7 +167,7 @@ class Upstream:
                 if not isinstance(error, (NoAnswerError, *UNREACHABLE)):
                     unanswered(time.monotonic() - started)
                 if last or isinstance(error, TimeoutError):  # a second try would make the client wait twice as long
-                    raise self._failed(path, protocol, error, unproven=unproven) from error
+                    raise self._count_failure(path, protocol, error, unproven=unproven) from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
                 continue
             self._note_account(answer.status)
@@ -190,7 +190,7 @@ class Upstream:
             self._path, self._protocol = path, protocol
             self.breaker.record(False, f"answered {status}")
 
-    def _failed(self, path: str, protocol: Protocol, error: BaseException, *, unproven: bool) -> UpstreamDown:
+    def _count_failure(self, path: str, protocol: Protocol, error: BaseException, *, unproven: bool) -> UpstreamDown:
         """Count a request that was not answered; returns what to raise."""
         why, refused = self._explain(error), unproven and isinstance(error, NoAnswerError)
         if not refused:
@@ -210,7 +210,7 @@ class Upstream:
         call = trace.call(self.endpoint.model, self.endpoint.base_url, path)
         sent.update(call.headers)
         try:
-            return traced(await self._ask(path, body, sent, protocol), call)
+            return trace_answer(await self._ask(path, body, sent, protocol), call)
         except BaseException as error:
             call.end(0, type(error).__name__, "", ())
             raise
@@ -333,6 +333,6 @@ def _say(text: str) -> None:
     print(f"demur: upstream {text}", file=sys.stderr)
 
 
-def unpriced(upstreams: Iterable[Upstream]) -> list[str]:
+def unpriced_models(upstreams: Iterable[Upstream]) -> list[str]:
     """Names of the models whose price is unknown."""
     return [one.endpoint.model for one in upstreams if one.price is None]

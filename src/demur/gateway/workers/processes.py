@@ -123,7 +123,7 @@ class Workers:
 
     def _restart_ended(self, *, started: bool) -> None:
         """Restart workers that have ended."""
-        for pid, code in _ended():
+        for pid, code in _ended_children():
             worker = self._running.pop(pid, None)
             if worker is None:
                 continue
@@ -150,14 +150,14 @@ class Workers:
         self._tell(signal.SIGTERM)
         last = time.monotonic() + self._end_seconds
         while self._running:
-            for pid, _ in _ended():
+            for pid, _ in _ended_children():
                 self._running.pop(pid, None)
             if time.monotonic() > last:
                 self._tell(signal.SIGKILL)
             time.sleep(0.02)
 
 
-def _ended() -> list[tuple[int, int]]:
+def _ended_children() -> list[tuple[int, int]]:
     """(pid, exit code; minus the signal that killed it) of the children that have ended."""
     found: list[tuple[int, int]] = []
     while True:

@@ -70,12 +70,12 @@ class SharedTable:
     def read(self, name: str) -> tuple[float, ...]:
         """The numbers of a key."""
         with self._alone():
-            return self._found(name)[1]
+            return self._find_row(name)[1]
 
     def change(self, name: str, step: Callable[[tuple[float, ...]], tuple[float, ...]]) -> None:
         """Replace the numbers of a key while no other process reads or changes any; not if the step raises."""
         with self._alone():
-            at, numbers = self._found(name)
+            at, numbers = self._find_row(name)
             self._row.pack_into(self._rows, at, _hash(name), *step(numbers))
 
     def change_all(self, step: Callable[[tuple[float, ...]], tuple[float, ...]]) -> None:
@@ -86,7 +86,7 @@ class SharedTable:
                 if owner != NOBODY:
                     self._row.pack_into(self._rows, at, owner, *step(tuple(numbers)))
 
-    def _found(self, name: str) -> tuple[int, tuple[float, ...]]:
+    def _find_row(self, name: str) -> tuple[int, tuple[float, ...]]:
         """The place of a key's row and its numbers: at its hash or the next free place; at its hash if none is free."""
         wanted = _hash(name)
         first = int.from_bytes(wanted[:4], "little")

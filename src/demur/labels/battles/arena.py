@@ -48,7 +48,7 @@ class Arena:
         won = np.array([1.0 - row.target for row in self.battles])  # of model_a
         return dict(zip(self.models, bradley_terry(self.sides, won, len(self.models)).tolist(), strict=True))
 
-    def named(self, name: str) -> str:
+    def find_model(self, name: str) -> str:
         """The model of this name, or the only one whose name begins with it or holds it. Raises InputError."""
         if name in self.models:
             return name
@@ -124,7 +124,7 @@ def tier_pair(arena: Arena, weak: str, strong: str, count: int = TIERS) -> PairP
     Raises InputError for a model that has no battle, and for two models of one tier.
     """
     tiers = tiers_of(arena.ratings, count)
-    names = {weak: arena.named(weak), strong: arena.named(strong)}
+    names = {weak: arena.find_model(weak), strong: arena.find_model(strong)}
     low, high = tiers[names[weak]], tiers[names[strong]]
     if low == high:
         raise InputError(

@@ -34,7 +34,7 @@ class TierShares:
     strong: FloatArray
     weak: FloatArray
 
-    def believed(self, weight: float = 1.0) -> FloatArray:
+    def believed_quality(self, weight: float = 1.0) -> FloatArray:
         """(n, K) q of every model; ``weight`` is lam: 1 is what the strong model alone believes."""
         return np.asarray(weight * self.strong + (1 - weight) * self.weak)
 
@@ -58,7 +58,7 @@ def tier_qualities(run: Run, rows: Sequence[Preference], prompts: Sequence[Promp
             "with --kind believed, --from agreement or --from accuracy"
         )
     shares = tier_shares([prompt.text for prompt in prompts], sides, names, votes, run.meanings)
-    return shares.believed(1.0 if weight is None else weight), shares.believed()
+    return shares.believed_quality(1.0 if weight is None else weight), shares.believed_quality()
 
 
 def tier_shares(

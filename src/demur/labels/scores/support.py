@@ -35,7 +35,7 @@ class Supported:
     texts: BoolArray  # (n,)
     shares: PairShares  # of those that are texts, in order
 
-    def believed(self, belief: Belief) -> Belief:
+    def support_belief(self, belief: Belief) -> Belief:
         """The same belief, with gains of support where answers are texts; their slope is their own."""
         if not self.texts.any():
             return belief

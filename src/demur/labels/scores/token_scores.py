@@ -53,12 +53,12 @@ def mars(questions: Sequence[str], answers: Sequence[Sample], entailment: Entail
     """
     divided = [phrases(answer.text) for answer in answers]
     carried = meaning_carried(questions, divided, entailment)
-    doubts = np.array([_weighted(*each) for each in zip(answers, divided, carried, strict=True)])
+    doubts = np.array([_weighted_nll(*each) for each in zip(answers, divided, carried, strict=True)])
     silent = np.isnan(doubts)
     return doubts if silent.all() else np.where(silent, np.mean(doubts[~silent]), doubts)
 
 
-def _weighted(answer: Sample, divided: Sequence[str], carried: FloatArray) -> float:
+def _weighted_nll(answer: Sample, divided: Sequence[str], carried: FloatArray) -> float:
     if not answer.logprobs:
         return float("nan")
     return -float(token_weights(divided, carried, len(answer.logprobs)) @ np.array(answer.logprobs))
@@ -86,14 +86,14 @@ def meaning_carried(
         for left_out in range(len(parts) if len(parts) > 1 else 0):
             rest = " ".join([*parts[:left_out], *parts[left_out + 1 :]])
             pairs += [(prefix + whole, prefix + rest), (prefix + rest, prefix + whole)]
-    holds = iter(_entailed(pairs, entailment).reshape(-1, 2).min(axis=1))
+    holds = iter(_entailment_probabilities(pairs, entailment).reshape(-1, 2).min(axis=1))
     return [
         np.array([1.0 - float(next(holds)) for _ in parts]) if len(parts) > 1 else np.ones(len(parts))
         for parts in divided
     ]
 
 
-def _entailed(pairs: Sequence[Pair], entailment: Entailment) -> FloatArray:
+def _entailment_probabilities(pairs: Sequence[Pair], entailment: Entailment) -> FloatArray:
     """(pairs,) probability of entailment, BATCH_SIZE pairs a call."""
     batches = [pairs[start : start + BATCH_SIZE] for start in range(0, len(pairs), BATCH_SIZE)]
     found = [checked_probabilities(entailment(batch), len(batch))[:, ENTAILMENT] for batch in batches]

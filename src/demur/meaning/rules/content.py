@@ -94,7 +94,7 @@ def says_the_same(a: str, b: str, question: str) -> bool:
         return True
     if _UNSPACED.search(a + b):
         short, long = sorted((_plain(a), _plain(b)), key=len)
-        return short == long or _contained(short, long, _plain(question))
+        return short == long or _is_contained(short, long, _plain(question))
     first, second = content(a, question), content(b, question)
     if first.negated != second.negated:
         return False
@@ -209,7 +209,7 @@ def _only_polar(a: str, b: str) -> bool:
     return not any(word in _list("contrast") for word in second)
 
 
-def _contained(short: str, long: str, question: str) -> bool:
+def _is_contained(short: str, long: str, question: str) -> bool:
     """Of languages without spaces: the shorter answer stands in the longer, and the question explains the rest."""
     if len(short) < 2 or short in question or short not in long or _denies(short) != _denies(long):
         return False
@@ -219,14 +219,14 @@ def _contained(short: str, long: str, question: str) -> bool:
     end = start + len(short)
     if _splits_number(long, start) or _splits_number(long, end):
         return False  # 3 in 13
-    return all(_explained(part, question) for part in (long[:start], long[end:]))
+    return all(_is_explained(part, question) for part in (long[:start], long[end:]))
 
 
 def _splits_number(text: str, place: int) -> bool:
     return 0 < place < len(text) and text[place - 1 : place + 1].isdigit()
 
 
-def _explained(text: str, question: str) -> bool:
+def _is_explained(text: str, question: str) -> bool:
     """Whether a text is made of runs of the question, of two letters or more, and function words."""
     functions = _list("unspaced function")
     reached = {0}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from demur.meaning.rules.code import canonical_code, code_of
 from demur.meaning.rules.declined_answers import declines
-from demur.meaning.rules.formulas import formula_of, undelimited
+from demur.meaning.rules.formulas import formula_of, plain_formula
 from demur.meaning.rules.normalise import ORDINAL_WORDS, differ_by_number, differ_by_symbol, exact_key, is_symbols
 from demur.meaning.rules.tables import canonical_table, table_of
 from demur.meaning.rules.values.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
@@ -73,7 +73,7 @@ def read_answer(answer: str) -> Reading:
 
 def _form_of(answer: str, key: str) -> tuple[str, str] | None:
     """Code, a table or a formula, in the form in which equal ones are equal."""
-    written = undelimited(answer)
+    written = plain_formula(answer)
     is_math = "```" not in answer and _IN_NO_CODE.search(written)
     if not is_math and (code := code_of(written.translate(_IN_CODE))) is not None:
         return "code", canonical_code(code)
@@ -131,11 +131,11 @@ def decide(a: Reading, b: Reading) -> tuple[str, bool] | None:
         return "symbols that differ by case", False
     left, right = a.found, b.found
     if isinstance(left, Quantity) and isinstance(right, Quantity):
-        return _named("numbers and units", _same_quantity(left, right))
+        return _with_rule("numbers and units", _same_quantity(left, right))
     if isinstance(left, Range) or isinstance(right, Range):
-        return _named("ranges", _same_ranges(left, right))
+        return _with_rule("ranges", _same_ranges(left, right))
     if isinstance(left, Date) and isinstance(right, Date):
-        return _named("dates", same_date(left, right))
+        return _with_rule("dates", same_date(left, right))
     if isinstance(left, int) and isinstance(right, int):
         return "ordinals", left == right
     if is_symbols(a.key) and is_symbols(b.key):
@@ -164,7 +164,7 @@ def _same_ranges(a: object, b: object) -> bool | None:
     return differs_from(one, other) if isinstance(one, Range) and isinstance(other, Quantity) else None
 
 
-def _named(rule: str, same: bool | None) -> tuple[str, bool] | None:
+def _with_rule(rule: str, same: bool | None) -> tuple[str, bool] | None:
     return None if same is None else (rule, same)
 
 

@@ -113,21 +113,21 @@ def final_answer(answer: str, question: str = "") -> FinalAnswer | None:
     return None
 
 
-def said(answer: str, question: str = "") -> str:
+def read_final_answer(answer: str, question: str = "") -> str:
     """The final answer of a text where one can be read, else the text; the bare answer where it is not English, and a
     list in one order where the question asks for one.
 
     Calls of tools are no text: they stay as they are.
     """
-    return _said(_final_text(answer, question), question)
+    return _read_text(_final_text(answer, question), question)
 
 
-def said_together(answers: Sequence[str], question: str = "") -> list[str]:
-    """As `said`; those that are not English and say the same by their words (`content`) are given as the first one."""
+def read_final_answers(answers: Sequence[str], question: str = "") -> list[str]:
+    """As `read_final_answer`, of each; of those that are not English and say the same by their words, the first one."""
     finals = [_final_text(answer, question) for answer in answers]
     foreign = [text for text in dict.fromkeys(finals) if _is_foreign(text, question)]
     first = {text: foreign[i] for text, i in zip(foreign, unify(foreign, question), strict=True)}
-    return [_said(first.get(text, text), question) for text in finals]
+    return [_read_text(first.get(text, text), question) for text in finals]
 
 
 def _final_text(answer: str, question: str) -> str:
@@ -137,7 +137,7 @@ def _final_text(answer: str, question: str) -> str:
     return found.text if found else without_thinking(answer)
 
 
-def _said(text: str, question: str) -> str:
+def _read_text(text: str, question: str) -> str:
     if calls_of(text) is not None:
         return text
     if (table := table_of(text)) is not None:
@@ -184,7 +184,7 @@ def without_thinking(text: str) -> str:
     return _THINKING.sub("", text) if "<think" in (plain := text.casefold()) or "</think" in plain else text
 
 
-def _boxed(text: str, _: str) -> str:
+def _read_boxed(text: str, _: str) -> str:
     """The content of the last ``\\boxed{...}``, braces balanced."""
     found = list(_BOXED.finditer(text))
     if not found:
@@ -197,12 +197,12 @@ def _boxed(text: str, _: str) -> str:
     return ""
 
 
-def _marked(text: str, _: str) -> str:
+def _read_marked(text: str, _: str) -> str:
     found = _MARKED.findall(text)
     return _bare(found[-1]) if found else ""
 
 
-def _stated(text: str, question: str) -> str:
+def _read_stated(text: str, question: str) -> str:
     """What follows the last "the answer is", up to the end of its sentence."""
     for found in reversed(list(_STATED.finditer(text))):
         rest = _CALCULATOR.sub("", _SENTENCE_END.split(text[found.end() :].lstrip(), maxsplit=1)[0])
@@ -280,9 +280,9 @@ def _number(text: str, question: str) -> str:
 
 _RULES: dict[str, Callable[[str, str], str]] = {
     "program": _program,
-    "boxed": _boxed,
-    "marked": _marked,
-    "stated": _stated,
+    "boxed": _read_boxed,
+    "marked": _read_marked,
+    "stated": _read_stated,
     "option": _option,
     "equation": _equation,
     "number": _number,

@@ -35,7 +35,7 @@ _WORD = re.compile(r"[^\W\d_]{3,}|\bor\b")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "exp", "lim", "max", "min", "det", "gcd", "mod"))
 
 
-def undelimited(text: str) -> str:
+def plain_formula(text: str) -> str:
     """The formula that is all of a text, in plain signs, without the marks of mathematics around it."""
     plain = text.strip().rstrip(".")
     found = next((match for form in _DELIMITED if (match := form.fullmatch(plain))), None)
@@ -51,7 +51,7 @@ def plain_math(text: str) -> str:
     if "\\" not in text:
         return _ONE_SIGN.sub(r"\1\2", text)
     text = _TEXT.sub(r"\1", _SIZES.sub("", text))
-    for pattern, plain in ((_FRACTION, _divided), (_ROOT, _rooted)):
+    for pattern, plain in ((_FRACTION, _write_fraction), (_ROOT, _write_root)):
         for _ in range(3):  # one in another
             text = pattern.sub(plain, text)
     text = _ESCAPED.sub(r"\1", _COMMAND.sub(lambda found: _COMMANDS[found.group(1)], text))
@@ -65,12 +65,12 @@ def formula_of(key: str) -> str | None:
     return None if set(_WORD.findall(key)) - _FUNCTIONS else "".join(key.split())
 
 
-def _divided(found: re.Match[str]) -> str:
+def _write_fraction(found: re.Match[str]) -> str:
     above, below = (found.group(1), found.group(2)) if found.group(1) is not None else found.group(3, 4)
     return f"{_as_term(above)}/{_as_term(below)}"
 
 
-def _rooted(found: re.Match[str]) -> str:
+def _write_root(found: re.Match[str]) -> str:
     return f"√{_as_term(found.group(1) or found.group(2) or '')}"
 
 

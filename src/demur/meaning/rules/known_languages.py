@@ -39,7 +39,7 @@ class KnownLanguages:
         return cls({language: count / counts.total() for language, count in counts.most_common()})
 
     @classmethod
-    def recorded(cls, record: Mapping[str, Any]) -> KnownLanguages | None:
+    def from_record(cls, record: Mapping[str, Any]) -> KnownLanguages | None:
         """What a router was saved with; None of one saved before demur wrote it."""
         found = record.get(KEY)
         return cls(found) if found else None
@@ -48,7 +48,7 @@ class KnownLanguages:
         """As a part of a router's record."""
         return {KEY: dict(self.shares)}
 
-    def known(self, prompts: Sequence[str]) -> BoolArray:
+    def are_known(self, prompts: Sequence[str]) -> BoolArray:
         """(n,) whether each prompt is in a language of the training prompts; one too short to tell is."""
         known = {language for language, share in self.shares.items() if share >= LEAST_SHARE}
         return np.array([language_of(prompt) in known | {""} for prompt in prompts], dtype=bool)

@@ -97,12 +97,12 @@ def is_english(text: str) -> bool:
 def language_of(text: str) -> str:
     """The code of a text's language, such as "de"; "" where it is too short to tell."""
     if not is_english(text):
-        found = _detected(text[:LONGEST])
+        found = _detect(text[:LONGEST])
         return "zh" if found in _CHINESE else found
     return "en" if sum(map(str.isalpha, text[:LONGEST])) >= FEWEST_LETTERS else ""
 
 
-def _detected(text: str) -> str:
+def _detect(text: str) -> str:
     found = _log_probabilities(text)
     return max(found, key=lambda language: found[language])
 

@@ -15,7 +15,7 @@ import numpy as np
 from demur.methods.estimator import centre_and_scale, unit_rows
 from demur.methods.kmeans import spherical_kmeans
 from demur.methods.optimiser import Adam
-from demur.methods.pools.pool import PoolRouter, spread
+from demur.methods.pools.pool import PoolRouter, quality_range
 from demur.records import FloatArray, IntArray
 
 BATCH_ROWS = 64  # as in the paper
@@ -104,7 +104,7 @@ def extremes(quality: FloatArray, positives: int, negatives: int) -> tuple[Float
     best = (rank < min(positives, half)) & (filled > low) & asked
     worst = (rank >= quality.shape[1] - min(negatives, half)) & (filled < high) & asked
     usable = best.any(axis=1, keepdims=True) & worst.any(axis=1, keepdims=True)
-    weight = spread(quality) / spread(quality).mean()
+    weight = quality_range(quality) / quality_range(quality).mean()
     return (best & usable) * weight[:, None], (worst & usable).astype(float)
 
 

@@ -21,7 +21,7 @@ from demur.errors import InputError
 from demur.methods.estimator import centre_and_scale, unit_rows
 from demur.methods.kmeans import spherical_kmeans
 from demur.methods.optimiser import Adam
-from demur.methods.pools.pool import PoolRouter, spread
+from demur.methods.pools.pool import PoolRouter, quality_range
 from demur.records import FloatArray, IntArray
 
 _OWN = 2  # the models' own nodes among `GraphWeights.arrays`
@@ -134,10 +134,16 @@ def _common(nodes: FloatArray) -> FloatArray:
 
 
 def _initial(random: np.random.Generator, d: int, models: int, tasks: int, h: int) -> GraphWeights:
-    def drawn(*shape: int) -> FloatArray:
+    def draw_weights(*shape: int) -> FloatArray:
         return random.normal(0, h**-0.5, shape).astype(np.float32)
 
-    return GraphWeights(drawn(d, h), np.zeros((tasks, h), np.float32), drawn(models, h), drawn(d, h), drawn(h, h))
+    return GraphWeights(
+        draw_weights(d, h),
+        np.zeros((tasks, h), np.float32),
+        draw_weights(models, h),
+        draw_weights(d, h),
+        draw_weights(h, h),
+    )
 
 
 def edge_weights(quality: FloatArray) -> FloatArray:
@@ -152,7 +158,7 @@ def best_models(quality: FloatArray) -> FloatArray:
     The less the models of a prompt differ, of the largest difference there is, the more all of them share it.
     """
     best = quality == np.nanmax(quality, axis=1, keepdims=True)
-    share = (spread(quality) / spread(quality).max())[:, None]
+    share = (quality_range(quality) / quality_range(quality).max())[:, None]
     return np.asarray(share * best / best.sum(axis=1, keepdims=True) + (1 - share) / quality.shape[1])
 
 

@@ -64,7 +64,7 @@ def pair_quality(y: FloatArray) -> FloatArray:
     return np.stack([1.0 - np.asarray(y, dtype=float), np.asarray(y, dtype=float)], axis=1)
 
 
-def spread(quality: FloatArray) -> FloatArray:
+def quality_range(quality: FloatArray) -> FloatArray:
     """(n,) how far the best model of a prompt is above the worst: how much the choice matters there."""
     return np.asarray(np.nanmax(quality, axis=1) - np.nanmin(quality, axis=1))
 

@@ -96,7 +96,7 @@ def as_onnx(arrays: dict[str, Array], products: list[str]) -> bytes:
     for name, number in (("zero", 0), ("one", 1), ("two", 2), ("last", -1)):
         network.weight(name, np.array([number], dtype=np.int64))
     network.weight("few", np.array([1e-9], dtype=np.float32))  # of a text without words
-    x = _norm(network, arrays, _embedded(network, arrays), "embeddings.LayerNorm")
+    x = _norm(network, arrays, _add_embeddings(network, arrays), "embeddings.LayerNorm")
     mask = network.add("Cast", ["attention_mask"], to=INT32)
     for i in range(LAYERS):
         x = _layer(network, arrays, x, mask, i, products[6 * i : 6 * i + 6])
@@ -111,7 +111,7 @@ def as_onnx(arrays: dict[str, Array], products: list[str]) -> bytes:
     return network.serialise(sizes, network.add("Div", [sums, counts]), ("batch", 384))
 
 
-def _embedded(network: Network, arrays: dict[str, Array]) -> str:
+def _add_embeddings(network: Network, arrays: dict[str, Array]) -> str:
     """The vectors of the tokens and of their places, added up."""
     name = "embeddings.word_embeddings.weight"
     rows = network.add("Gather", [network.weight(name, arrays[f"{name}_quantized"]), "input_ids"], axis=0)

@@ -104,7 +104,7 @@ def as_onnx(weights: Weights) -> bytes:
     network.weight("one", np.array([1], dtype=np.int64))
     network.weight("two", np.array([2], dtype=np.int64))
     table, scales = _blocks(tensors["emb.word"], width)
-    rows = network.pack("emb.word", (len(table), width), INT4, (_paired(table) ^ 0x88).tobytes())  # signed
+    rows = network.pack("emb.word", (len(table), width), INT4, (_pack_pairs(table) ^ 0x88).tobytes())  # signed
     network.weight("emb.word.scale", scales)
     words = network.add(
         *("GatherBlockQuantized", [rows, "input_ids", "emb.word.scale"]),
@@ -159,7 +159,7 @@ def _blocks(content: Array, width: int) -> tuple[Array, Array]:
     return np.concatenate([halves & 0x0F, halves >> 4], axis=1).reshape(-1, width), scales.astype(np.float16)
 
 
-def _paired(values: Array) -> Array:
+def _pack_pairs(values: Array) -> Array:
     """Neighbours in one byte, the first in its low half."""
     return np.asarray(values[:, ::2] | values[:, 1::2] << 4, dtype=np.uint8)
 

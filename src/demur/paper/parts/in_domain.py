@@ -97,12 +97,12 @@ def _measure(found: Training, source: str, X: FloatArray, with_answers: FloatArr
     cells.append(_apgr(score_held_out(ROUTERS["logistic"], with_answers, y), found.answer_quality))
     if source != DEFAULT or found.answered is None:
         return tuple(cells)
-    return (*cells, _shown(two_stages(X, y, found.answered, found.quality[1], CENTRES)))
+    return (*cells, _cell_text(two_stages(X, y, found.answered, found.quality[1], CENTRES)))
 
 
 def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> str:
-    return _shown(cost_quality_curve(scores, *quality))
+    return _cell_text(cost_quality_curve(scores, *quality))
 
 
-def _shown(curve: CostQualityCurve) -> str:
+def _cell_text(curve: CostQualityCurve) -> str:
     return span_columns(curve.apgr, *curve.interval("apgr"), 3)

@@ -153,7 +153,7 @@ def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier])
     X = lab.encoder.encode(pool.questions)
     constant = np.tile(pool.quality.mean(axis=0), (len(pool.quality), 1))
 
-    def measured(name: str, scores: Callable[[], FloatArray]) -> Cells:
+    def measure_row(name: str, scores: Callable[[], FloatArray]) -> Cells:
         found = scores()
         hulls[name] = frontier(found, pool.quality, pool.cost)
         aiq = span_columns(hulls[name].aiq, *interval_of_aiq(found, pool.quality, pool.cost), 3)
@@ -162,13 +162,13 @@ def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier])
     made: dict[str, tuple[str, Callable[[], Cells]]] = {
         "oracle": ("oracle", partial(_oracle, pool, hulls)),
         "single": (f"best single model, {pool.models[pool.best]}", partial(_single, pool)),
-        "no-prompt": ("no prompt seen", partial(measured, "no prompt seen", lambda: constant)),
+        "no-prompt": ("no prompt seen", partial(measure_row, "no prompt seen", lambda: constant)),
     }
     for name, router in BY_NAME.items():
-        made[name] = (name, partial(measured, name, partial(score_held_out, router, X, pool.quality)))
+        made[name] = (name, partial(measure_row, name, partial(score_held_out, router, X, pool.quality)))
     if pool.task is not None:
         tasked = partial(score_held_out, BY_NAME["graphrouter"], X, pool.quality, pool.task)
-        made["graphrouter-task"] = (KNOWN_TASK, partial(measured, KNOWN_TASK, tasked))
+        made["graphrouter-task"] = (KNOWN_TASK, partial(measure_row, KNOWN_TASK, tasked))
     rows, wanted = [], [row for row in made if lab.wants(row_key(key, row))]
     for done, row in enumerate(wanted, start=1):
         rows.append(row_or_why(*made[row]))

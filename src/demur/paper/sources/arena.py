@@ -41,7 +41,7 @@ class ArenaPair:
 def arena_pair(path: str, weak: str, strong: str) -> ArenaPair:
     """The battles of a file, and its own names of the two models. Raises InputError for a model without any."""
     arena = read_arena(path)
-    return ArenaPair(arena, arena.named(weak), arena.named(strong))
+    return ArenaPair(arena, arena.find_model(weak), arena.find_model(strong))
 
 
 def tier_scores(pair: ArenaPair, encoder: Encoder, asked: FloatArray) -> FloatArray:

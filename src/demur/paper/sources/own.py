@@ -36,7 +36,7 @@ EXTRA = 3  # weak samples beside the draft
 SENT = 2.0  # above every score: a prompt that goes to the strong model whatever its score
 
 
-def calibrated(sizes: tuple[FloatArray, FloatArray], nll: tuple[FloatArray, FloatArray]) -> FloatArray:
+def default_targets(sizes: tuple[FloatArray, FloatArray], nll: tuple[FloatArray, FloatArray]) -> FloatArray:
     """(n,) the default targets of samples without texts, from class sizes and whole-sequence NLL (n, samples) of weak
     and strong; answers of one NLL count as one text."""
     weak, strong = (_sureness(one, of) for one, of in zip(sizes, nll, strict=True))

@@ -39,7 +39,7 @@ def own_pair(folder: Path, data: Data) -> Training:
     rows, models = rows_of(folder, TRAIN), (data.weak, data.strong)
     sizes = tuple([np.array(row.numbers("models", model, "class_size")) for row in rows] for model in models)
     weak, strong = (np.array([max(0.0, -float(np.log(one / len(one)).mean())) for one in side]) for side in sizes)
-    entropies = {DISCRETE: (weak, strong), **_printed(rows, models)}
+    entropies = {DISCRETE: (weak, strong), **_printed_uncertainty(rows, models)}
     graded = all(row.has("models", model, "correct") for row in rows for model in models)
     correct = _correct(rows, models) if graded else None
     targets = sources_of(
@@ -70,7 +70,7 @@ def own_pair(folder: Path, data: Data) -> Training:
     )
 
 
-def _printed(rows: list[Row], models: tuple[str, str]) -> dict[str, tuple[FloatArray, FloatArray]]:
+def _printed_uncertainty(rows: list[Row], models: tuple[str, str]) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Eq. 2 of both models by its form; none where an endpoint gave no log-probs."""
     fields = {PRINTED: "eq2_raw", PRINTED_NORMALISED: "eq2_length_normalised"}
     if not all(row.has("models", model, "eq2_raw") for row in rows for model in models):

@@ -19,7 +19,7 @@ from demur.labels.scores.uncertainty import agreement, uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.paper.outcome_files import Row, rows_of
-from demur.paper.sources.own import Answered, believed_pair, calibrated
+from demur.paper.sources.own import Answered, believed_pair, default_targets
 from demur.paper.sources.peers import consensus_targets
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Prompt, Sample
@@ -86,7 +86,7 @@ def sampled_pair(folder: Path) -> Training:
         quality=rouge,
     )
     targets[ANSWER_WRONG] = 1.0 - weak.mean(axis=1)
-    targets[DEFAULT] = calibrated(_both(rows, SAMPLED, "class_size"), _both(rows, SAMPLED, "nll_sum"))
+    targets[DEFAULT] = default_targets(_both(rows, SAMPLED, "class_size"), _both(rows, SAMPLED, "nll_sum"))
     untold = "the samples' texts are not stored"
     return Training(
         "NQ-Open, gpt-3.5 / Llama-2-7b",

@@ -41,7 +41,7 @@ class KnownLengths:
         spread = max(float(lengths.std()), LEAST_SPREAD)
         return cls(float(lengths.mean()), spread, longest, float(odds.mean()), float(odds.std()))
 
-    def known(self, prompts: Sequence[str]) -> BoolArray:
+    def are_known(self, prompts: Sequence[str]) -> BoolArray:
         """(n,) whether each prompt is of a length that the scores are known to hold for."""
         return np.asarray(_log_lengths(prompts) <= self.longest)
 

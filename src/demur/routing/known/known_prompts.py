@@ -23,11 +23,11 @@ class KnownPrompts:
     @classmethod
     def of(cls, prompts: Sequence[str], scores: FloatArray, record: Mapping[str, Any]) -> KnownPrompts:
         """From the training prompts, their held-out scores, (n,), and the router's record."""
-        return cls(KnownLengths.of(prompts, scores), KnownLanguages.recorded(record))
+        return cls(KnownLengths.of(prompts, scores), KnownLanguages.from_record(record))
 
-    def known(self, prompts: Sequence[str]) -> BoolArray:
+    def are_known(self, prompts: Sequence[str]) -> BoolArray:
         """(n,) whether each prompt is of a known length and in a known language."""
-        parts = [part.known(prompts) for part in (self.lengths, self.languages) if part is not None]
+        parts = [part.are_known(prompts) for part in (self.lengths, self.languages) if part is not None]
         return np.asarray(np.logical_and.reduce([np.ones(len(prompts), dtype=bool), *parts]))
 
     def score(self, scores: FloatArray, prompts: Sequence[str]) -> FloatArray:

@@ -39,9 +39,9 @@ class RoutedText:
         messages = fields.get("messages")
         if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
             raise ApiError(400, "messages must be a list of objects that is not empty.")
-        return encodable(self._asked(messages, key, context_characters))
+        return encodable(self._question_text(messages, key, context_characters))
 
-    def _asked(self, given: Sequence[Mapping[str, Any]], key: str, context_characters: int) -> str:
+    def _question_text(self, given: Sequence[Mapping[str, Any]], key: str, context_characters: int) -> str:
         messages = messages_of({"messages": given})
         ask = last_ask(messages)
         if ask is None:

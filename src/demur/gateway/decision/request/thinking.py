@@ -43,21 +43,21 @@ def thinking_in(raw: bytes, fields: Mapping[str, Any]) -> Thinking:
     if not name or not any(mark in raw for mark in MARKS):
         return NONE
     last = _last_ask(items)
-    before, since = (any(map(_thought, side)) for side in (items[: last + 1], items[last + 1 :]))
+    before, since = (any(map(_is_thinking, side)) for side in (items[: last + 1], items[last + 1 :]))
     return Thinking(before, since, any(map(_is_signed, items[last + 1 :])))
 
 
 def foreign(thinking: Thinking, held: Held | None, role: Role) -> tuple[bool, bool]:
     """Whether the thinking before and since the person's last words is another model's than the one that is asked.
 
-    Of an unknown conversation what is signed since then is taken for the strong model's: `pinned` sends it there.
+    Of an unknown conversation what is signed since then is taken for the strong model's: `needs_strong` sends it there.
     """
     mine = held is not None and held.role == role
     since = thinking.since and not (mine if held else thinking.signed and role == "strong")
     return thinking.before and not (mine and held is not None and not held.mixed), since
 
 
-def pinned(thinking: Thinking, held: Held | None) -> bool:
+def needs_strong(thinking: Thinking, held: Held | None) -> bool:
     """Whether a request must go to the strong model: it goes on with signed thinking, and whose it is is unknown."""
     return held is None and thinking.signed
 
@@ -82,7 +82,7 @@ def _last_ask(items: list[Any]) -> int:
     return next((i for i in said if asked_in(content_text(items[i].get("content")))), -1)
 
 
-def _thought(item: Any) -> bool:
+def _is_thinking(item: Any) -> bool:
     if not isinstance(item, dict):
         return False
     return item.get("type") == "reasoning" or any(item.get(name) for name in _MEMBERS) or bool(_blocks(item))
@@ -95,12 +95,12 @@ def _blocks(item: Mapping[str, Any]) -> list[Any]:
 
 
 def _is_signed(item: Any) -> bool:
-    return _thought(item) and any(part.get(name) for part in (item, *_blocks(item)) for name in _SIGNED)
+    return _is_thinking(item) and any(part.get(name) for part in (item, *_blocks(item)) for name in _SIGNED)
 
 
 def _without(item: Any) -> Any:
     """An item without its thinking; None where nothing else is in it."""
-    if not isinstance(item, dict) or not _thought(item):
+    if not isinstance(item, dict) or not _is_thinking(item):
         return item
     if item.get("type") == "reasoning":
         return None

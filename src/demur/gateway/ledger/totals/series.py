@@ -116,16 +116,16 @@ def series(
     points = []
     for at in range(first, first + count * seconds, seconds):
         here = sums.get(at, {})
-        chosen = _added(values for name, values in here.items() if model in (None, name))
+        chosen = _add_rows(values for name, values in here.items() if model in (None, name))
         points.append(
             Point(
                 at,
                 _sums(chosen, latencies.get(at)),
                 {name: int(values[0]) for name, values in here.items() if model in (None, name)},
-                {name: _failed(here, name, pair) for name in pair if name},
+                {name: _failed_share(here, name, pair) for name in pair if name},
             )
         )
-    whole = _added(values for here in sums.values() for name, values in here.items() if model in (None, name))
+    whole = _add_rows(values for here in sums.values() for name, values in here.items() if model in (None, name))
     return Series(
         period=period,  # type: ignore[arg-type]  # checked above
         seconds=seconds,
@@ -173,7 +173,7 @@ def _where(seconds: int, first: int, equal: Mapping[str, str | None]) -> tuple[s
     return " and ".join(clauses), [seconds, first, *given.values()]
 
 
-def _added(rows: Iterable[FloatArray]) -> FloatArray:
+def _add_rows(rows: Iterable[FloatArray]) -> FloatArray:
     return np.asarray(sum(rows, np.zeros(WIDTH)))
 
 
@@ -184,7 +184,7 @@ def _sums(values: FloatArray, latencies: FloatArray | None) -> Sums:
     return Sums(bill, routed, strong, checked, fallbacks, errors, failures, found[0] if found else None)
 
 
-def _failed(here: Mapping[str, FloatArray], name: str, pair: tuple[str, str]) -> float | None:
+def _failed_share(here: Mapping[str, FloatArray], name: str, pair: tuple[str, str]) -> float | None:
     """The share of the requests to a model that it failed: those that the other one answered in its place as well."""
     other = pair[1] if name == pair[0] else pair[0]
     nothing = np.zeros(WIDTH)

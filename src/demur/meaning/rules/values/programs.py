@@ -133,7 +133,7 @@ class _Machine:
         if name not in self.functions:
             if name not in _FUNCTIONS:
                 raise _NoValueError
-            return _bounded(_FUNCTIONS[name](*given))
+            return _check_bounds(_FUNCTIONS[name](*given))
         outer = self.names
         parameters = [one.arg for one in self.functions[name].args.args]
         self.names = outer | dict(zip(parameters, given, strict=True))
@@ -248,7 +248,7 @@ class _Machine:
             return _power(*operands)
         if type(op) not in _OPERATORS or not all(isinstance(one, bool | int | float) for one in operands):
             raise _NoValueError
-        return _bounded(_OPERATORS[type(op)](*operands))
+        return _check_bounds(_OPERATORS[type(op)](*operands))
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -256,10 +256,10 @@ def _power(base: Any, exponent: Any) -> Any:
         raise _NoValueError
     if abs(base) > 1e6:
         raise _NoValueError
-    return _bounded(base**exponent)
+    return _check_bounds(base**exponent)
 
 
-def _bounded(value: Any) -> Any:
+def _check_bounds(value: Any) -> Any:
     if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN is not
         raise _NoValueError
     if isinstance(value, complex):

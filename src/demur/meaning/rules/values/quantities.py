@@ -203,7 +203,7 @@ def _magnitude(factor: Fraction) -> int:
 def _number(key: str) -> _Number | None:
     """The number that the answer begins with."""
     if minus := _MINUS.match(key):
-        return _negated(_number(key[minus.end() :]))
+        return _negate(_number(key[minus.end() :]))
     if (decimal := _E_NOTATION.match(key)) and abs(int(decimal.group(2))) <= LARGEST_EXPONENT:
         return _Number(Fraction(decimal.group(1)) * Fraction(10) ** int(decimal.group(2)), 0, decimal.group(3).strip())
     if power := _POWER.match(key):
@@ -221,7 +221,7 @@ def _number(key: str) -> _Number | None:
     return _in_digits(found.group(), key[found.end() :]) if found else _in_words(key)
 
 
-def _negated(number: _Number | None) -> _Number | None:
+def _negate(number: _Number | None) -> _Number | None:
     return None if number is None or number.value <= 0 else replace(number, value=-number.value)
 
 
