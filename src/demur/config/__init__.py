@@ -275,7 +275,7 @@ class RunConfig:
         default_factory=TestConfig, metadata={"about": "Test sets of their own (demur reproduce --run)."}
     )
     test_share: float = setting(
-        "Of the prompts with gold answers, kept for measuring; by hash of id.", 0.5, at_least=0, below=1
+        "Of the prompts with gold answers, kept for measuring; by hash of id.", 0.5, at_least=0, at_most=1
     )
     strong_share: float = setting("The threshold is set for this share of calls to the strong model.", 0.3, **_FRACTION)
     max_usd: float | None = setting("Stop before sampling costs more than this many USD.", None, **_NOT_NEGATIVE)

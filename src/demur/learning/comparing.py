@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from demur.evaluation.grades import GRADES_FILE, read_grades
+from demur.evaluation.results import mean_quality
 from demur.gate.router import Router
+from demur.gateway.ledger.feedback import judged_prompts
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.labels.from_samples import Labels
-from demur.learning.promotion import FEWEST, Comparison, compare
+from demur.learning.promotion import FEWEST, FEWEST_GRADED, Comparison, compare, objection
 from demur.learning.trial import begin, roll_back
 from demur.learning.versions import (
     Version,
@@ -23,10 +26,13 @@ from demur.learning.versions import (
     versions,
 )
 from demur.measure.threshold import threshold_for_share
+from demur.prompts.grading import grade
 from demur.records import BoolArray, FloatArray
 from demur.routing.artifact import save_calibration
 from demur.routing.prompt_router import PromptRouter
+from demur.runs.run import Run
 
+LATEST_GRADED = 1_000  # graded prompts that may object
 LEAST_MOVED = 0.02  # of the strong share, beyond chance, for which a threshold alone is set anew
 
 
@@ -59,6 +65,33 @@ def held_out_scores_of(router: PromptRouter, texts: list[str]) -> FloatArray:
     new = [text for text in texts if text not in known]
     scored = dict(zip(new, router.score(new), strict=True)) if new else {}
     return np.array([known.get(text, scored.get(text, 0.5)) for text in texts])
+
+
+def graded_gains(run: Run, ledger: str) -> dict[str, float]:
+    """Prompt -> what the strong model's answer was worth beyond the weak one's, in [-1, 1], as far as it was graded.
+
+    By what counts most: a person's grades of both answers, both models' samples beside a client's better answer, and
+    else a client's verdict on a weak answer, which says nothing of the strong model: 1 for bad, 0 for good.
+    """
+    gains = {prompt: float(verdict == "bad") for prompt, verdict in judged_prompts(ledger)}
+    tested = run.complete(run.test)
+    weak, strong = (mean_quality(tested, side, grade) for side in (run.samples.weak, run.samples.strong))
+    gains |= {prompt.text: float(gain) for prompt, gain in zip(tested, strong - weak, strict=True)}
+    by_hand = read_grades(run.config.folder / GRADES_FILE)
+    return gains | {prompt: float(strong) - float(weak) for prompt, (weak, strong) in by_hand.items()}
+
+
+def graded_objection(run: Run, settings: GatewaySettings, candidate: PromptRouter | int) -> str:
+    """Why the graded prompts object to a candidate, or to a version; empty where they do not. See `objection`."""
+    gains = graded_gains(run, settings.ledger)
+    texts = [*gains][-LATEST_GRADED:]
+    if len(texts) < FEWEST_GRADED:
+        return ""
+    folder = run.config.folder
+    tried = _router(folder, candidate, settings.endpoints) if isinstance(candidate, int) else candidate
+    now = serving(folder)
+    beside = None if now is None else held_out_scores_of(_router(folder, now, settings.endpoints), texts)
+    return objection(held_out_scores_of(tried, texts), beside, np.array([gains[text] for text in texts]))
 
 
 def doubt_canary(settings: GatewaySettings, folder: Path, labels: Labels) -> str:

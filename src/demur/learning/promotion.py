@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demur.labels.beliefs.believed_gain import caught_within_folds
+from demur.labels.beliefs.believed_gain import area_interval, caught_within_folds
 from demur.methods.estimator import centre_and_scale
 from demur.methods.kernel import KernelRidge
 from demur.records import BoolArray, FloatArray
 from demur.routing.verdict import widening
+from demur.statistics import mean_ranks
 
 # Standard errors on either side of a gain. A later candidate that is no better than the router in force does no harm,
 # and a poisoned one is far below it. Chosen on the local pair among 1.645, 1.28, .84 and 0.
@@ -25,6 +26,7 @@ CHANCE = 0.01  # of a first router whose labels have nothing to do with the prom
 ORDERS = 399  # of the labels that are tried for it
 MOST_TRIED = 2_000  # latest prompts on which they are
 KINDS = 4  # groups of prompts that a candidate may learn apart
+FEWEST_GRADED = 20  # graded prompts, below which none of them object: no interval means anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +119,21 @@ def better_by_kind(plain: FloatArray, by_kind: FloatArray, gains: FloatArray, re
     if recent.sum() < FEWEST:
         return False
     return _compare(by_kind[recent], plain[recent], gains[recent], "recent prompts").gain > 0
+
+
+def objection(candidate: FloatArray, in_force: FloatArray | None, gains: FloatArray) -> str:
+    """Why graded prompts object to a candidate; empty where they do not.
+
+    They do where its order catches less of what the strong model's answers were worth beyond the weak one's, ``gains``
+    (n,) in [-1, 1] by their grades, than the router in force catches, or without one than random order, and the 95 %
+    interval of the difference is below zero. Scores (n,) are of fits that did not see the prompts.
+    """
+    if len(gains) < FEWEST_GRADED:
+        return ""
+    beside = np.zeros(len(gains)) if in_force is None else in_force
+    low, high = area_interval(candidate, beside, gains)
+    if high >= 0:
+        return ""
+    gain = float(np.mean(gains * (mean_ranks(candidate) - mean_ranks(beside))))
+    name = "random" if in_force is None else "the router in force"
+    return f"{len(gains)} graded prompts object: {gain:+.4f} [{low:+.4f}, {high:+.4f}] of graded gain beside {name}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,13 @@ from demur.gateway.ledger.learning_cost import charge_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.labels.from_samples import Labels
 from demur.learning.choice import choose
-from demur.learning.comparing import compare_with_serving, doubt_canary, moved_threshold, recent_prompts
+from demur.learning.comparing import (
+    compare_with_serving,
+    doubt_canary,
+    graded_objection,
+    moved_threshold,
+    recent_prompts,
+)
 from demur.learning.promotion import FEWEST, KINDS, better_by_kind, compare
 from demur.learning.shadow import sample_shadow, spent_on_samples
 from demur.learning.traffic import (
@@ -111,16 +118,17 @@ def learn_round(
             return _tell(settings, state, 0, 0.0, "waiting for prompts", now())
         config.save()
         state, spent, stopped = _sample(run, settings, learn, taken, state, now())
-        complete = sum(map(run.is_complete, run.prompts))
-        state = replace(state, compared=min(state.compared, complete))  # prompts were forgotten
+        complete = sum(map(run.is_complete, run.train))  # graded prompts are held out
+        state = replace(state, compared=min(state.compared, complete))  # prompts were forgotten, or graded
         said = stopped or f"{complete - state.compared} new labels of {learn.every} that a refit waits for"
-        tried = watch_canary(settings, state.tried_since, now())
+        tried = watch_canary(settings, state.tried_since, now(), partial(graded_objection, run, settings))
         if complete - state.compared >= learn.every:
             step = _doubt if canary(folder) else _refit
             said, state = step(run, settings, replace(state, compared=complete), now())
         said = tried or said
         _write_state(folder, state)
-    return _tell(settings, state, complete, spent, said, now())
+        sampled = sum(map(run.is_complete, run.prompts))
+    return _tell(settings, state, sampled, spent, said, now())
 
 
 def learning_run(settings: GatewaySettings, learn: LearnSettings) -> RunConfig:
@@ -147,7 +155,7 @@ def learning_run(settings: GatewaySettings, learn: LearnSettings) -> RunConfig:
             stop=learn.stop,
         ),
         router=RouterConfig(methods=("kernel",), encoder=learn.encoder),
-        test_share=0.0,
+        test_share=1.0,  # only prompts with a client's better answer have gold answers
         strong_share=learn.strong_share,
     )
     check_pair(config)
@@ -224,19 +232,20 @@ def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tup
     gated = gate_stage(run, candidate)
     calibration = calibrate_stage(run, gated)
     found = compare_with_serving(folder, candidate, labels, settings.endpoints)
-    number = next_number(folder)
+    objected = graded_objection(run, settings, candidate) if found.better else ""
+    number, why = next_number(folder), "; ".join(filter(None, (found.sentence, objected)))
     alone = compare(candidate.training_scores, None, np.array([2 * row.target - 1 for row in labels.preferences]))
     version = Version(
-        *(number, now, len(labels.preferences), False, found.sentence),
+        *(number, now, len(labels.preferences), False, why),
         *(calibration.threshold, calibration.strong_share, alone.gain, alone.low, alone.high),
     )
     keep_version(folder, run.config.served_router, version)
-    if found.better:
-        return begin(settings, version, found.sentence), replace(state, tried_since=now)
+    if found.better and not objected:
+        return begin(settings, version, why), replace(state, tried_since=now)
     moved = moved_threshold(settings, folder, [row.prompt for row in labels.preferences], now)
     if moved:
         return moved, replace(state, tried_since=now)
-    return f"version {number} is {found.sentence}", state
+    return f"version {number} is {why}", state
 
 
 def _candidate(run: Run, settings: GatewaySettings, labels: Labels) -> PromptRouter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from demur.errors import StoreError
@@ -27,10 +28,13 @@ def begin(settings: GatewaySettings, version: Version, why: str) -> str:
     return tried
 
 
-def watch_canary(settings: GatewaySettings, since: float, now: float) -> str:
+def watch_canary(
+    settings: GatewaySettings, since: float, now: float, objection: Callable[[int], str] = lambda number: ""
+) -> str:
     """Promote the canary, roll it back, or let it be tried on; what it came to, empty without one.
 
-    What is decided is written down before it is done: a round that is killed in between comes to it again.
+    ``objection``: why graded prompts object to a version, empty where they do not; asked before it serves all of the
+    traffic. What is decided is written down before it is done: a round that is killed in between comes to it again.
     """
     learn = settings.learn or LearnSettings()
     folder = Path(learn.folder)
@@ -52,6 +56,8 @@ def watch_canary(settings: GatewaySettings, since: float, now: float) -> str:
         return said
     if verdict.step == "roll back":
         return roll_back(settings, version, verdict.why)
+    if objected := objection(version.number):
+        return roll_back(settings, version, objected)
     decide(folder, version, verdict.why, promoted=True)
     promote(folder, version.number)
     end_canary(folder)

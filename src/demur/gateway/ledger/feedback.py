@@ -45,6 +45,12 @@ BETTER = (
     "order by decisions.at"
 )
 
+JUDGED = (
+    "select decisions.prompt, feedback.verdict from feedback join decisions on decisions.id = feedback.id "
+    "and decisions.\"key\" = feedback.\"key\" where decisions.role = 'weak' and feedback.source = 'client' "
+    "and decisions.prompt <> '' order by decisions.at"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
@@ -106,6 +112,14 @@ def better_answers(url: str) -> list[BetterAnswer]:
     try:
         return [BetterAnswer(*row) for row in query_ledger(url, BETTER)]
     except StoreError:  # no feedback was given yet, or none by this version
+        return []
+
+
+def judged_prompts(url: str) -> list[tuple[str, Verdict]]:
+    """Prompts whose weak answers were judged by their clients, and the verdicts; in order of time."""
+    try:
+        return [(prompt, verdict) for prompt, verdict in query_ledger(url, JUDGED)]
+    except StoreError:  # no feedback was given yet
         return []
 
 
