@@ -22,6 +22,7 @@ from aiohttp import web
 from demur.gateway.answer_headers import answer_headers
 from demur.gateway.clients.budgets import kept_share
 from demur.gateway.clients.keys import Admission
+from demur.gateway.clients.spending import Spending
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import check_aliases
 from demur.gateway.decision.check_draft import Outgoing
@@ -53,6 +54,7 @@ from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.operator.webhook import tell
 from demur.gateway.protocols.protocol import Protocol
+from demur.gateway.replicas.replicas import Replicas
 from demur.gateway.settings import GatewaySettings, import_object
 from demur.gateway.target.held_target import HeldTarget
 from demur.gateway.target.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
@@ -90,11 +92,12 @@ class Gateway:
         begin_trace: Callable[[Mapping[str, str], float], RequestTrace] | None = None,
         lessons: Lessons | None = None,
         target: HeldTarget | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self.settings, self.decider, self.upstreams = settings, decider, upstreams
         self.admission, self.ledger, self.redact, self._begin_trace = admission, ledger, redact, begin_trace
         self.metrics = Metrics()
-        self.target = target
+        self.target, self.spending = target, Spending(admission, replicas)
         self.changes, self._again = Changes(), AskedAgain()
         self._beside: set[asyncio.Future[object]] = set()
         self.in_flight = 0
@@ -177,7 +180,7 @@ class Gateway:
             hold.give_back()
             if exchange.choice is None and exchange.ended and exchange.ended.status in TURNED_AWAY:
                 self.metrics.refuse(exchange.ended.status)
-                self._charge(exchange, 0.0)
+                self.spending.charge(exchange, self.target, 0.0)
             else:
                 asyncio.get_running_loop().call_soon(self._write_down, exchange)  # once the answer is on its way
 
@@ -192,19 +195,19 @@ class Gateway:
         if not exchange.protocol.free:
             if self.admission.keys:
                 most = most_usd(exchange.question, ((up.price, up.votes) for up in self.upstreams.values()))
-                exchange.reserved = self.admission.reserve(exchange.key, most)
-            exchange.question = self._within_target(exchange, exchange.question)
+                await self.spending.reserve(exchange, most)
+            exchange.question = await self._within_target(exchange, exchange.question)
         exchange.strained = self.admission.most_used_budget(exchange.key)
         if exchange.strained:
             exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
         exchange.sent = await self._ask(request, exchange, exchange.question)
         return await self._answer(request, exchange, exchange.sent)
 
-    def _within_target(self, exchange: Exchange, question: Question) -> Question:
+    async def _within_target(self, exchange: Exchange, question: Question) -> Question:
         """The question, marked where the target's budget allows the weak model alone; its cost is reserved."""
         if self.target is None:
             return question
-        exchange.target_reserved, weak_alone = self.target.admit(self._costs(question))
+        weak_alone = await self.spending.reserve_target(exchange, self.target, self._costs(question))
         return replace(question, spent=self.target.spent_error()) if weak_alone else question
 
     def _prices(self) -> dict[Role, Price | None]:
@@ -348,7 +351,7 @@ class Gateway:
         record = ledger_record(exchange, self.upstreams, kept, ratio)
         record = replace(record, answer=answer) if answer else record
         usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
-        self._charge(exchange, usd)
+        self.spending.charge(exchange, self.target, usd)
         if self.target and record.role in ROLES:
             made = exchange.choice.made if exchange.choice and exchange.version == self.routers.main.version else None
             costs = self._costs(exchange.question) if exchange.question else None
@@ -361,12 +364,6 @@ class Gateway:
                 exchange.arrived.trace.end(record)
             except Exception as error:
                 failures.say("a request could not be traced", error)
-
-    def _charge(self, exchange: Exchange, usd: float) -> None:
-        """Count what a request has cost; what was reserved for it is released."""
-        self.admission.charge(exchange.key, usd, reserved=exchange.reserved)
-        if self.target:
-            self.target.pay(usd, reserved=exchange.target_reserved)
 
     def _keep(self, record: LedgerRecord) -> None:
         for change in self.changes.add(record):

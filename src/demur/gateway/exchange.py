@@ -12,6 +12,7 @@ from demur.gateway.decision.request.question import Question
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
+from demur.gateway.replicas.replicas import Ticket
 from demur.gateway.upstreams.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent
 from demur.gateway.upstreams.call_trace import RequestTrace
@@ -53,6 +54,8 @@ class Exchange:
     key: str = ""  # name of the client's key
     reserved: float = 0.0  # USD of the key's budget, until it is known what the request costs
     target_reserved: float = 0.0  # USD of the target's budget, likewise
+    ticket: Ticket | None = None  # the same in the account that all machines share
+    target_ticket: Ticket | None = None
     strained: Use | None = None  # a budget of the key that is nearly used up
     question: Question | None = None
     version: int = 0  # of the learned router that decides; 0: none does

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from socket import socket
@@ -22,21 +22,20 @@ from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import Admission, check_budgets, read_keys
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bind_socket, port_of
-from demur.gateway.learning.cold_start import SERVING, check_learning, learned_files, router_in_force, version_of
+from demur.gateway.learning.cold_start import SERVING, check_learning, learned_files, version_of
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.postgres import SCHEMES
-from demur.gateway.ledger.totals.target_use import use_so_far
 from demur.gateway.operator.dashboard import own_counts
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
 from demur.gateway.operator.webhook import check_webhook
 from demur.gateway.reload import reload_all, take_canary, usable_router
+from demur.gateway.replicas.join import follow, join
 from demur.gateway.routes import admin_application, application
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
-from demur.gateway.target.arrivals import Arrivals
-from demur.gateway.target.held_target import HeldTarget, checked_target
+from demur.gateway.target.begin import begin_target
 from demur.gateway.upstreams.upstream import Upstream, unpriced_models
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
@@ -261,6 +260,12 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     trace = Tracer() if settings.otel else None
     if trace:
         stack.callback(trace.close)
+    sharers = board.count if board else 1
+    target = begin_target(settings, router, admission.accounts, unpriced_models(upstreams.values()), sharers=sharers)
+    replicas = join(settings.ledger, admission, target)
+    if replicas:
+        stack.callback(replicas.close)
+        stack.callback(follow(replicas, upstreams.values()).cancel)
     gateway = Gateway(
         settings,
         decider,
@@ -271,7 +276,8 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         redact=import_object(settings.redact, "redact") if settings.redact else str,
         begin_trace=trace.begin if trace else None,
         lessons=board.lessons if board else None,
-        target=_target(settings, router, admission, upstreams, board),
+        target=target,
+        replicas=replicas,
     )
     gateway.routers.set_version(version_of(settings, SERVING))
     await take_canary(gateway)
@@ -282,24 +288,6 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         told = asyncio.ensure_future(_keep_told(gateway, board))
         stack.callback(told.cancel)
     return gateway
-
-
-def _target(
-    settings: GatewaySettings,
-    router: Router,
-    admission: Admission,
-    upstreams: Mapping[Role, Upstream],
-    board: Board | None,
-) -> HeldTarget | None:
-    """The target of the settings, warm-started from the ledger. Raises InputError."""
-    target = checked_target(settings, unpriced_models(upstreams.values()))
-    if target is None:
-        return None
-    arrivals = Arrivals(board.count if board else 1)
-    found = HeldTarget(target, router, admission.accounts, arrivals, cold=router_in_force(settings) is None)
-    if settings.ledger:
-        found.learn(*use_so_far(settings.ledger, time.time()))
-    return found
 
 
 async def _keep_told(gateway: Gateway, board: Board) -> None:

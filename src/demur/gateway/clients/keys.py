@@ -200,7 +200,7 @@ class Admission:
         Raises ApiError 429 where a key's budget is taken up by what it has spent and by its requests under way: of
         all that are under way together at most one goes beyond it.
         """
-        key = self._key_with_budget(name)
+        key = self.key_with_budget(name)
         if key is None:
             return 0.0
 
@@ -211,6 +211,12 @@ class Admission:
         self.accounts.change(name, step)
         return usd
 
+    def spent_error(self, key: ClientKey, spent: Spent, under_way: float) -> ApiError:
+        """What a request is told where a budget of its key is taken up, on all machines together."""
+        now = self._clock()
+        use = max(uses(key, spent.now(now), under_way), key=lambda one: one.share)
+        return _budget_error(use, now, " or reserved by its requests under way" if under_way else "")
+
     def _refuse_spent(self, key: ClientKey, spent: Spent, under_way: float = 0.0) -> None:
         now = self._clock()
         for use in uses(key, spent.now(now), under_way):
@@ -219,7 +225,7 @@ class Admission:
 
     def most_used_budget(self, name: str) -> Use | None:
         """The budget for a day or a month of a key that is used most, if from `WARN` on; said on stderr once."""
-        key = self._key_with_budget(name)
+        key = self.key_with_budget(name)
         if key is None:
             return None
         now = self._clock()
@@ -235,7 +241,8 @@ class Admission:
             print(f"demur: key {name!r} has used {use.share:.0%} of {use.words}; {then}", file=sys.stderr)
         return use
 
-    def _key_with_budget(self, name: str) -> ClientKey | None:
+    def key_with_budget(self, name: str) -> ClientKey | None:
+        """A key, if it has a budget."""
         return next((key for key in self.keys or () if key.name == name and has_budget(key)), None)
 
     def charge(self, name: str, usd: float | None, *, reserved: float = 0.0) -> None:

@@ -100,9 +100,7 @@ class PostgresTable:
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """See `Table.execute`."""
-        with self._connection.transaction() as db:
-            done = db.execute(statement, values)
-            return list(done.fetchall()) if done.description else []
+        return self._connection.execute(statement, values)
 
     def changes(self) -> int | None:
         """See `Table.changes`."""

@@ -29,7 +29,7 @@ class PostgresConnection:
 
     def _connect(self) -> None:
         # tcp_user_timeout, in ms: a server that vanished without closing is given up as well
-        self._db = self._psycopg.connect(self._url, connect_timeout=5, tcp_user_timeout=10_000)
+        self._db = self._psycopg.connect(self._url, connect_timeout=5, tcp_user_timeout=10_000, autocommit=True)
         with self._db.transaction():
             self._db.execute(f"select pg_advisory_xact_lock({LOCK})")
             self._prepare(self._db.execute)
@@ -37,11 +37,21 @@ class PostgresConnection:
     @contextmanager
     def transaction(self) -> Iterator[Any]:
         """A transaction; after an error the connection is closed, and opened again at the next use."""
+        with self._opened() as db, db.transaction():
+            yield db
+
+    def execute(self, statement: str, values: Any = ()) -> list[Any]:
+        """One statement as a transaction of its own, in one message to the server; returns the rows that it finds."""
+        with self._opened() as db:
+            done = db.execute(statement, values)
+            return list(done.fetchall()) if done.description else []
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
         if self._db is None or self._db.closed:
             self._connect()
         try:
-            with self._db.transaction():
-                yield self._db
+            yield self._db
         except self.unfit:
             raise
         except Exception as error:

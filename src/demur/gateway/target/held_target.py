@@ -29,7 +29,7 @@ from demur.gateway.target.request_costs import RequestCosts
 from demur.measure.pace import WINDOW, Pace
 from demur.measure.threshold import threshold_for_quality
 
-ACCOUNT = "\0target"  # no client's key has this name
+ACCOUNT = "\ttarget"  # no client's key has this name: it cannot be printed
 FORMS = '"30%" (of calls to the strong model), "5 USD/day", "p95 2 s", "quality 95%"'
 PER_CENT = re.compile(r"(quality )?(\d+(?:\.\d+)?) ?%")
 PER_DAY = re.compile(r"(\d+(?:\.\d+)?) ?USD/day")

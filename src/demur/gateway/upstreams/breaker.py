@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 
 class Breaker:
@@ -27,6 +28,26 @@ class Breaker:
         self._well_until = 0.0  # monotonic: the ordinary request was answered a moment ago
         self._told = False  # that requests fail by themselves
         self._watching: asyncio.Task[None] | None = None
+        self._look_now = asyncio.Event()  # do not wait: it may answer again
+        self._heard = False  # of another machine, and not yet found here
+
+    @property
+    def found_down(self) -> bool:
+        """True in an outage that this process has found itself."""
+        return self.open and not self._heard
+
+    def hear_down(self) -> None:
+        """Another machine finds it down: it is left alone until an ordinary request of this one is answered."""
+        if not self.open and self._watching is None:
+            self.open = self._heard = True
+            self._say("is down as another machine finds; it is asked an ordinary request from here")
+            self._look_now.set()
+            self._watching = asyncio.ensure_future(self._watch(""))
+
+    def hear_up(self) -> None:
+        """Another machine finds that it answers again: it is asked from here, too."""
+        if self.open:
+            self._look_now.set()
 
     def record(self, worked: bool, why: str = "", *, certain: bool = False) -> None:
         """Count a request; ``why`` it failed. ``certain``: whatever is asked would have failed."""
@@ -58,9 +79,12 @@ class Breaker:
                     return
                 self._open(f"{why}; an ordinary request fails as well")
             while self.open:
-                await asyncio.sleep(self._seconds)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._look_now.wait(), self._seconds)
+                self._look_now.clear()
                 if self.open and await self._ask():
                     self._close()
+                self._heard = False
         finally:
             self._watching = None
 
@@ -77,6 +101,8 @@ class Breaker:
             self._say(f"is down: its last {self.failures} requests failed, the last one because it {why}")
 
     def _close(self) -> None:
+        self._look_now.clear()
+        self._heard = False
         if self.open:
             self.open, self.failures = False, 0
             self._say("answers again")

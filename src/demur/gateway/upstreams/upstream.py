@@ -144,7 +144,9 @@ class Upstream:
         if rest > 0:
             raise UpstreamDown(f"{self.endpoint.model}: not asked, Retry-After has {rest:.0f} s left", retry_after=rest)
         if self.breaker.open:
-            raise UpstreamDown(f"{self.endpoint.model}: not asked, its last {self.breaker.failures} requests failed")
+            failed = self.breaker.failures
+            why = f"its last {failed} requests failed" if failed else "another machine finds it down"
+            raise UpstreamDown(f"{self.endpoint.model}: not asked, {why}")
 
     async def _try(
         self,
