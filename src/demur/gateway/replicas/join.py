@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
-import demur
 from demur.errors import StoreError
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import Admission
@@ -30,7 +30,7 @@ def join(ledger: str, admission: Admission, target: HeldTarget | None) -> Replic
             target.arrivals.sharers = 1 + len(found.others)
 
     try:
-        found = Replicas(ledger, demur.__version__, names, learn)
+        found = Replicas(ledger, version("demur"), names, learn)
         found.open({name: admission.accounts.read(name)[0] for name in names})
     except Exception as error:  # its text may hold the URL's password
         raise StoreError(
