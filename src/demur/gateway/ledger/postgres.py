@@ -37,17 +37,17 @@ class PostgresConnection:
     @contextmanager
     def transaction(self) -> Iterator[Any]:
         """A transaction; after an error the connection is closed, and opened again at the next use."""
-        with self._opened() as db, db.transaction():
+        with self._open_connection() as db, db.transaction():
             yield db
 
     def execute(self, statement: str, values: Any = ()) -> list[Any]:
         """One statement as a transaction of its own, in one message to the server; returns the rows that it finds."""
-        with self._opened() as db:
+        with self._open_connection() as db:
             done = db.execute(statement, values)
             return list(done.fetchall()) if done.description else []
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _open_connection(self) -> Iterator[Any]:
         if self._db is None or self._db.closed:
             self._connect()
         try:

@@ -200,7 +200,7 @@ class Replicas:
     async def _ask(self, work: Callable[[], Any]) -> Any:
         """What work in the thread gives; None where the database fails, or does not answer in time."""
         running = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        running.add_done_callback(_heed)
+        running.add_done_callback(_drop_error)
         done, _ = await asyncio.wait([running], timeout=WAIT_SECONDS)
         error = running.exception() if done else TimeoutError()
         if (error is None) != self._there:
@@ -224,7 +224,7 @@ def _prepare(execute: Callable[[str], Any]) -> None:
         execute(table)
 
 
-def _heed(done: asyncio.Future[Any]) -> None:
+def _drop_error(done: asyncio.Future[Any]) -> None:
     """An error that came too late was said already."""
     if not done.cancelled():
         done.exception()
