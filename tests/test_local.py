@@ -40,7 +40,7 @@ def test_a_local_model_keeps_its_whole_name() -> None:
     assert endpoint.price.usd(1000, 1000) == 0
 
 
-async def test_all_answers_fit_into_the_context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_all_answers_fit_the_context_and_are_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Ten answers of 512 tokens and a prompt of 2,048; short ones share 4,096."""
     started: list[tuple[int, int, int]] = []
 
@@ -52,9 +52,12 @@ async def test_all_answers_fit_into_the_context(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr(local, "_server", server)
     monkeypatch.setattr(local, "require", lambda *given, **named: None)
-    for tokens in (512, 16):
-        async with running_endpoint(ModelConfig(str(tmp_path / "m.gguf")), parallel=10, max_tokens=tokens):
-            pass
+    waited = []
+    for tokens in (512, 5):
+        model = ModelConfig(str(tmp_path / "m.gguf"))
+        async with running_endpoint(model, parallel=10, max_tokens=tokens) as endpoint:
+            waited.append(endpoint.timeout_seconds)
+    assert waited == [10240.0, 120.0]  # 2 s for each of 10 x 512 tokens, and no less than the model's own
     assert started == [(10, 1, 2048 + 5120), (10, 1, 4096)]
 
 

@@ -15,7 +15,7 @@ from demur.methods import BY_NAME
 from demur.paper.overhead.architectures import ARCHITECTURES, CASCADE, POOLS, gate_name, planted_world
 from demur.paper.overhead.measure import BATCH, Cost, measure_fitted, measure_within, with_times
 from demur.paper.overhead.quality import Apgr, Qualities, run_quality
-from demur.paper.overhead.report import Overheads, measure_or_estimate, overhead, sizes_up_to
+from demur.paper.overhead.report import COLUMNS, Overheads, measure_or_estimate, overhead, sizes_up_to
 from demur.paper.overhead.timing import array_bytes, call_seconds, extrapolate, slope
 from pairs import running_pair, write_questions
 
@@ -147,12 +147,19 @@ def test_growth_stands_in_the_table_and_what_was_not_measured_is_said() -> None:
     assert ".600 [.550, .650]" in text
 
 
-def test_extra_samples_cost_their_tokens_and_an_unknown_price_is_no_zero() -> None:
-    largest = FOUND.parts[1].content.rows
-    assert [row[-1] for row in largest if len(row) > 1] == ["none", "4.0000"]  # 2 samples x 1,000 x $0.002
+def test_a_decision_costs_its_time_and_that_of_its_embedding_and_the_gate_its_samples() -> None:
+    found = replace(FOUND, encoders=(Cost("e", 0, p50=4e-3), Cost("f", 0, p50=9.0)), usd_per_hour=3.6)
+    assert found.usd_per_1k(Cost("sw", 1, p50=1e-3)) == pytest.approx(5e-3)  # 1,000 x 5 ms = 5 s, at $.001 per second
+    assert found.usd_per_1k(Cost(gate_name(0), 1, p50=1e-3)) == pytest.approx(1e-3)
+    assert found.usd_per_1k(Cost(gate_name(2), 1, p50=1e-3)) == pytest.approx(4.001)  # 2 samples x 1,000 x $0.002
+    assert "0.005" in found.parts[1].content.rows[0]
+
+
+def test_an_unknown_price_of_extra_samples_is_no_zero() -> None:
     assert FOUND.quality is not None
-    unknown = replace(FOUND, quality=replace(FOUND.quality, usd_of_a_sample=None))
-    assert unknown.parts[1].content.rows[-1][-1] == "unknown"
+    for unknown in (replace(FOUND, quality=None), replace(FOUND, quality=replace(FOUND.quality, usd_of_a_sample=None))):
+        (row,) = [row for row in unknown.parts[1].content.rows if row[0] == gate_name(2)]
+        assert row[len(COLUMNS)] == "unknown"
 
 
 def test_a_picture_is_drawn_with_and_without_quality() -> None:
@@ -167,6 +174,7 @@ def test_a_picture_is_drawn_with_and_without_quality() -> None:
         ({"n": 5}, "--n 5: give at least 20"),
         ({"seconds": 0.0}, "--seconds 0: give the most"),
         ({"dimension": 0}, "--dimension 0"),
+        ({"usd_per_hour": float("nan")}, "--usd-per-hour nan"),
         ({"run": "a", "source": "b"}, "give one"),
         ({"source": "no/such/folder"}, "no such folder"),
     ],
@@ -184,6 +192,6 @@ def test_on_a_run_every_router_and_the_cascade_has_an_apgr(tmp_path: Path) -> No
     demur.label(run=run, entailment="exact")
     demur.train(run=run, encoder="letters", methods=["logistic"])
     found = run_quality(run)
-    assert {*found.apgr} == {*BY_NAME, *POOLS, CASCADE}
+    assert {*found.apgr} == {*BY_NAME, *POOLS, CASCADE, *map(gate_name, range(4))}
     assert min(one.value for one in found.apgr.values()) > 0.6
     assert found.usd_of_a_sample == 0.0  # loopback endpoints cost nothing

@@ -26,6 +26,7 @@ from demur.records import Progress, no_progress
 
 PROMPT_TOKENS, CONTEXT_TOKENS = 2048, 4096  # the longest prompt; at least so many, shared by all slots (kv_unified)
 START_SECONDS = 120
+SLOWEST_TOKEN = 2.0  # seconds, on a machine that does much else
 OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
 
 
@@ -116,7 +117,8 @@ async def running_endpoint(
     ``parallel`` samples of a prompt, each of up to ``max_tokens``, are drawn at once and share the prompt's KV cache.
     More than one of ``threads`` is for a model that runs alone: on a busy two-core machine they stall each other. With
     ``pooling`` it embeds texts by its own hidden state, and answers nothing. ``chat_template``: in Jinja, in place of
-    the model's own. Raises EndpointError.
+    the model's own. A local one is waited for at least SLOWEST_TOKEN seconds per token: it is slow on a busy machine,
+    and its process would end if it failed. Raises EndpointError.
     """
     endpoint = endpoint_of(config)
     if not endpoint.local:
@@ -128,7 +130,8 @@ async def running_endpoint(
     sizes, kind = (parallel, threads, context), (pooling or "", chat_template)
     async with _server(path, endpoint.model, sizes, kind) as address:
         # One request at a time: its `parallel` choices fill the slots, and one thread decodes them together.
-        yield replace(endpoint, base_url=f"{address}/v1", concurrency=1)
+        patience = max(config.timeout_seconds, SLOWEST_TOKEN * parallel * max_tokens)
+        yield replace(endpoint, base_url=f"{address}/v1", concurrency=1, timeout_seconds=patience)
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from demur.errors import InputError
 from demur.event_loop import run_to_end
-from demur.models.client import EndpointClient
-from demur.models.local import endpoint_of, parse_model, running_endpoint
+from demur.models.local import endpoint_of, parse_model
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget
+from demur.sampling.local_servers import Turns, completer_of
 from demur.sampling.sample import sample_prompts, stored_samples
 from demur.store import Store
 
@@ -100,14 +100,10 @@ def ask_ratings(
     there = stored_samples(prompts, endpoint_of(parse_model(judge)), settings, store)
 
     async def ask() -> dict[str, list[Sample]]:
-        async with (
-            running_endpoint(
-                parse_model(judge), parallel=1, threads=2, progress=progress, max_tokens=settings.max_tokens
-            ) as endpoint,
-            EndpointClient(endpoint) as client,
-        ):
-            budget = Budget(max_usd)
-            return await sample_prompts(prompts, client, endpoint, settings, store, budget=budget, progress=progress)
+        async with completer_of(parse_model(judge), settings, Turns(), progress) as completer:
+            return await sample_prompts(
+                *(prompts, completer, completer.endpoint, settings, store), budget=Budget(max_usd), progress=progress
+            )
 
     found = there if all(there.values()) else run_to_end(ask())  # a local judge is started only to be asked
     replies = [found[prompt.id][0].text if found[prompt.id] else "" for prompt in prompts]

@@ -11,18 +11,21 @@ import numpy as np
 
 from demur.config import load_run
 from demur.errors import InputError
-from demur.evaluation.results import first_quality, grade_test_set
+from demur.evaluation.evaluate_run import load_served
+from demur.evaluation.results import TestSet, first_quality, grade_test_set, sample_quality
 from demur.gate.extra_samples import answer_tokens
+from demur.gate.router import drafts_of
+from demur.gate.staged import staged_curve, staged_scores
 from demur.labels.preference_files import read_preferences
 from demur.measure.curve import cost_quality_curve
 from demur.methods import BY_NAME, LogisticRegression
 from demur.paper.cascade import ALPHA
 from demur.paper.measures import score_held_out
-from demur.paper.overhead.architectures import CASCADE, POOLS
+from demur.paper.overhead.architectures import CASCADE, POOLS, gate_name
 from demur.paper.sources.trainings import training
 from demur.paper.systems import Scorer, by_method, by_pool
 from demur.prompts.grading import grade
-from demur.records import Encoder, FloatArray, Preference, Progress, no_progress
+from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, no_progress
 from demur.runs.run import Run, open_run
 
 STORED_PAIR, STORED_SOURCE = "nq-open", "entropy margin"
@@ -70,7 +73,7 @@ def run_quality(folder: str, progress: Progress = no_progress, allow_endpoints: 
             progress("measuring quality", done, len(SCORERS))
             found[name] = _apgr(score(X, y, queries), quality)
         progress("measuring quality", len(SCORERS), len(SCORERS))
-        found |= _cascade_quality(run, preferences, y)
+        found |= _cascade_quality(run, preferences, y) | _gate_quality(run, tests, test)
         about = (
             f"{folder}: {len(tests)} test prompts, {preferences[0].model_b} (strong) / {preferences[0].model_a} (weak)"
         )
@@ -86,6 +89,23 @@ def _cascade_quality(run: Run, preferences: list[Preference], y: FloatArray) -> 
     queries = run.encoder.encode([f"{prompt.text} {weak[prompt.id][0].text}" for prompt in tests])
     quality = first_quality(tests, weak), first_quality(tests, run.samples.strong)
     return {CASCADE: _apgr(_cascade(X, y, queries), quality)}
+
+
+def _gate_quality(run: Run, tests: Sequence[Prompt], test: TestSet) -> dict[str, Apgr]:
+    """Of the run's own router and gate with at most so many extra samples; none without a gate."""
+    served = load_served(run, run.own.classifier(run.config.router.served))
+    if served.gate is None:
+        return {}
+    texts, samples = [prompt.text for prompt in tests], [test.weak[prompt.id] for prompt in tests]
+    drafts = drafts_of(served, texts, samples, run.meanings)
+    staged = staged_scores(served.gate, served.prompt_router.look_at(texts).scores, drafts)
+    right = np.array([sample_quality(prompt, test.weak[prompt.id], test.grader) for prompt in tests])
+    drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
+    curves = {
+        gate_name(extra): staged_curve(staged.at_most(extra), drafted, test.strong_quality)
+        for extra in range(len(staged.steps))
+    }
+    return {name: Apgr(curve.apgr, *curve.interval("apgr")) for name, curve in curves.items()}
 
 
 def stored_quality(folder: str, encoder: Encoder, progress: Progress = no_progress) -> Qualities:

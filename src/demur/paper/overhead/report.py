@@ -30,6 +30,8 @@ SIZES = (1_000, 12_000, 100_000)
 SLOW_FROM = 50_000  # training prompts, at which a user is warned
 FEWEST = 20  # training prompts: half of that is what a gate can be learned from
 COLUMNS = ("architecture", "fit s", "p50 ms", "p99 ms", f"per s, {BATCH} at once", "memory kB", "saved kB")
+USD_PER_HOUR = 0.05  # of one processor core, about what clouds take
+MOST_USD_PER_HOUR = 1000.0
 GROWTH_COLUMNS = ("growth with N as N^a, a of", "fit", "decision", "memory")
 EXTRA = {gate_name(extra): extra for extra in range(EXTRA_SAMPLES + 1)}
 NOTES = (
@@ -37,6 +39,7 @@ NOTES = (
     "saved kB: weights.safetensors as `demur train` writes it, with the training prompts' vectors; - has no such file.",
     "cascade: the scorer alone; it also waits for the weak answer and embeds prompt and answer together once more.",
     "gate: the step after so many extra samples (signals, meanings by rules and exact match), without sampling them.",
+    "USD/1,000: p50 on one core, with the encoder's but for the gate; the gate's samples at the run's prices.",
 )
 
 
@@ -49,6 +52,7 @@ class Overheads:
     encoders: tuple[Cost, ...]
     quality: Qualities | None
     seconds: float  # that measuring took
+    usd_per_hour: float = USD_PER_HOUR  # of one processor core
     picture: str = ""
 
     @property
@@ -96,19 +100,32 @@ class Overheads:
     def _table(self, n: int) -> tuple[Cells, tuple[Cells, ...]]:
         """Columns and rows at one size; quality stands beside the largest one, where it is known."""
         quality = self.quality if n == self.sizes[-1] else None
-        rows = [(cost, _cells(cost)) for cost in self.costs if cost.n == n]
-        if quality is None:
-            return COLUMNS, tuple(cells for _, cells in rows)
-        return (*COLUMNS, "APGR [95 %]", "extra samples, USD/1,000"), tuple(
-            cells if cost.why_not else (*cells, _apgr(quality, cost.name), _usd(quality, cost.name))
-            for cost, cells in rows
-        )
+        rows = []
+        for cost in (one for one in self.costs if one.n == n):
+            beside = () if cost.why_not else (self._usd(cost), *([_apgr(quality, cost.name)] if quality else []))
+            rows.append((*_cells(cost), *beside))
+        return (*COLUMNS, "USD/1,000", *(["APGR [95 %]"] if quality else [])), tuple(rows)
+
+    def usd_per_1k(self, cost: Cost) -> float | None:
+        """USD of 1,000 decisions: processor time, and the gate's extra samples; None where their price is unknown."""
+        extra = EXTRA.get(cost.name)
+        embedding = sum(one.p50 or 0.0 for one in self.encoders[:1]) if extra is None else 0.0
+        computed = 1000 * ((cost.p50 or 0.0) + embedding) * self.usd_per_hour / 3600
+        if not extra:
+            return computed
+        usd = self.quality.usd_of_a_sample if self.quality else None
+        return None if usd is None else computed + 1000 * extra * usd
+
+    def _usd(self, cost: Cost) -> str:
+        usd = self.usd_per_1k(cost)
+        return "unknown" if usd is None else f"{usd:.2g}"
 
     @property
     def lines(self) -> list[str]:
         """As text."""
         tables = [line for part in self.parts for line in ("", part.title, *part.lines[2:])]
-        about = [f"APGR: {self.quality.about}; the gate's own: `demur evaluate`"] if self.quality else []
+        about = [f"one core at ${self.usd_per_hour:g} per hour (--usd-per-hour)"]
+        about += [f"APGR: {self.quality.about}; the gate's with the run's router"] if self.quality else []
         wrote = [f"wrote {self.picture}"] if self.picture else []
         return [*tables, "", *NOTES, *about, f"measured in {self.seconds:.0f} s", *wrote]
 
@@ -123,6 +140,8 @@ class Overheads:
             },
             "encoders": self.encoders,
             "quality": self.quality,
+            "usd_per_hour": self.usd_per_hour,
+            "usd_per_1k": {cost.name: self.usd_per_1k(cost) for cost in self.costs if cost.n == self.sizes[-1]},
             "seconds": round(self.seconds, 1),
             "picture": self.picture or None,
         }
@@ -150,6 +169,7 @@ def overhead(
     encoders: Sequence[str] = ("bge-small",),
     run: str = "",
     source: str = "",
+    usd_per_hour: float = USD_PER_HOUR,
     picture: str = "",
     force: bool = False,
     allow_endpoints: Sequence[str] = (),
@@ -158,11 +178,13 @@ def overhead(
     """Measure every architecture on planted prompts, at the SIZES below ``n`` and at ``n``.
 
     ``seconds``: most that one fit may take. ``run`` or ``source``: a run's folder, or a folder of stored outcomes, on
-    which APGR is measured too. ``picture``: file to draw (PNG or SVG); ``force`` replaces one that
-    exists. ``allow_endpoints``: as `demur.pipeline.evaluate` takes them. Raises InputError for values out of range,
-    MissingExtraError for a picture without matplotlib.
+    which APGR is measured too. ``usd_per_hour``: price of a processor core. ``picture``: file to draw (PNG or SVG);
+    ``force`` replaces one that exists. ``allow_endpoints``: as `demur.pipeline.evaluate` takes them. Raises InputError
+    for values out of range, MissingExtraError for a picture without matplotlib.
     """
     _check(n, dimension, seconds, run, source)
+    if not 0 <= usd_per_hour <= MOST_USD_PER_HOUR:
+        raise InputError(f"--usd-per-hour {usd_per_hour:g}: give the price of a core, from 0 to {MOST_USD_PER_HOUR:g}")
     if picture:
         refuse_existing(Path(picture), force=force)
         curves.check_matplotlib()
@@ -176,7 +198,7 @@ def overhead(
             costs.append(measure_or_estimate(name, size, dimension, seconds, [c for c in costs if c.name == name]))
         progress(f"N = {size:,}", len(ARCHITECTURES), len(ARCHITECTURES))
     measured = tuple(encoder_cost(one) for one in encoders)
-    found = Overheads(dimension, tuple(costs), measured, quality, time.perf_counter() - start, picture)
+    found = Overheads(dimension, tuple(costs), measured, quality, time.perf_counter() - start, usd_per_hour, picture)
     if picture:
         curves.save(found.draw(), Path(picture))
     return found
@@ -268,11 +290,3 @@ def _exponent(value: float | None) -> str:
 def _apgr(quality: Qualities, name: str) -> str:
     found = quality.apgr.get(name)
     return "-" if found is None else span_columns(found.value, found.low, found.high, 3)
-
-
-def _usd(quality: Qualities, name: str) -> str:
-    """USD of the samples that the gate requests beside the answer."""
-    extra = EXTRA.get(name, 0)
-    if not extra:
-        return "none"
-    return "unknown" if quality.usd_of_a_sample is None else f"{1000 * extra * quality.usd_of_a_sample:.4f}"
