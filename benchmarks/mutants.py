@@ -152,8 +152,10 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
     "labels/battles/arena.py: if np.abs(step).max() < 1e-9: -> if (np.abs(step).max() <= 1e-09):": ROUNDING,
-    "meaning/rules/content.py: if asked[:1].isdigit() or word[:1].isdigit(): -> "
-    "if ((asked[:1].isdigit()) and (word[:1].isdigit())):": "a number and a word begin with no letter in common",
+    "meaning/rules/content.py: if question_word[:1].isdigit() or word[:1].isdigit(): -> "
+    "if ((question_word[:1].isdigit()) and (word[:1].isdigit())):": (
+        "a number and a word begin with no letter in common"
+    ),
 }
 
 LOADED = (

@@ -19,7 +19,7 @@ from demur.cli.main import app
 from demur.errors import BudgetError, InputError
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample, SamplingSettings
-from demur.sampling.batch_files import asked_by, in_files, missing_requests, read_result
+from demur.sampling.batch_files import in_files, missing_requests, parse_custom_id, read_result
 from demur.testing import FakeEndpoint
 from pairs import honest, running_pair, strong, weak, write_questions
 
@@ -378,5 +378,5 @@ def test_kinds_of_results(response: object, error: object, kind: str) -> None:
 
 def test_only_ids_that_demur_writes_are_read() -> None:
     key = "0123456789abcdef" * 2
-    assert asked_by(f"{key}-2-3") == (key, range(2, 5))
-    assert [asked_by(name) for name in ("", key, f"{key}-2-0", f"{key}-2-3x", f"{key}-2-1234567")] == [None] * 5
+    assert parse_custom_id(f"{key}-2-3") == (key, range(2, 5))
+    assert [parse_custom_id(name) for name in ("", key, f"{key}-2-0", f"{key}-2-3x", f"{key}-2-1234567")] == [None] * 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.labels.beliefs.believed_gain import Choice, area_interval, believed_area, choose_targets, halves
+from demur.labels.beliefs.believed_gain import KindChoice, area_interval, believed_area, choose_targets, halves
 from worlds import planted
 
 
@@ -60,7 +60,7 @@ def test_halves_are_of_either_models_own_samples() -> None:
 
 
 def test_the_choice_says_what_every_kind_captures() -> None:
-    said = Choice("margin", {"margin": 0.125, "hard": -0.5}).sentence
+    said = KindChoice("margin", {"margin": 0.125, "hard": -0.5}).sentence
     assert (
         said == "targets margin: by the believed gain on held-out samples (margin 0.1250, hard -0.5000; no labels used)"
     )

@@ -23,7 +23,7 @@ from demur.gateway.ledger.read import read_ledger
 from demur.gateway.operator.webhook import check_webhook, tell
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, LearnSettings
-from demur.learning.canary import Tried, at_least_as_many, judge
+from demur.learning.canary import Tried, at_least_as_many, judge_canary
 from demur.learning.process import rollback, tried_routers
 from demur.learning.round import learn_round
 from demur.learning.trial import begin, watch_canary
@@ -58,11 +58,11 @@ def test_a_binomial_tail_by_hand() -> None:
     ],
 )
 def test_what_is_to_become_of_a_canary(on_share: Tried, rest: Tried, step: str) -> None:
-    assert judge(on_share, rest, **LIMITS).step == step
+    assert judge_canary(on_share, rest, **LIMITS).step == step
 
 
 def test_a_canary_is_tried_for_as_long_as_the_settings_say() -> None:
-    assert judge(Tried(60), Tried(600), **{**LIMITS, "seconds": 599.0}).step == "wait"
+    assert judge_canary(Tried(60), Tried(600), **{**LIMITS, "seconds": 599.0}).step == "wait"
 
 
 async def until_true(seen: Callable[[], bool]) -> None:

@@ -44,27 +44,27 @@ async def answered(router: Router, drafts: list[str]) -> Answered:
 async def test_a_draft_that_its_samples_confirm_is_served() -> None:
     found = await answered(gated(spread=9.0), ["Rome", "Rome", "Rome"])
     assert (found.answer, found.decision.role) == ("Rome", "weak")
-    assert [role for role, _ in found.asked] == ["weak"] * 3
+    assert [role for role, _ in found.calls] == ["weak"] * 3
     assert found.path == "its draft: 'Rome' and 2 extra samples checked, kept"
 
 
 async def test_a_draft_that_they_deny_is_dropped_and_the_strong_model_asked_last() -> None:
     found = await answered(gated(spread=9.0), ["Rome", "Bari", "Pisa"])
     assert (found.answer, found.decision.role) == ("from the strong one", "strong")
-    assert [role for role, _ in found.asked] == ["weak", "weak", "weak", "strong"]
+    assert [role for role, _ in found.calls] == ["weak", "weak", "weak", "strong"]
     assert "dropped, the strong model asked" in found.path
 
 
 async def test_no_sample_is_asked_for_that_could_not_turn_the_decision() -> None:
     found = await answered(gated(), ["Rome"])
-    assert [role for role, _ in found.asked] == ["weak"]
+    assert [role for role, _ in found.calls] == ["weak"]
 
 
 async def test_without_a_gate_one_model_is_asked_once() -> None:
     router = make()
     found = await answered(Router(router), ["Rome"])
     role = "strong" if router.score(["jazz pizza 2"])[0] >= np.median(router.training_scores) else "weak"
-    assert [who for who, _ in found.asked] == [role]
+    assert [who for who, _ in found.calls] == [role]
     assert found.path == "the prompt alone"
     with pytest.raises(Exception, match="the prompt is empty"):
         await Router(router).aanswer(" ")  # nobody is asked

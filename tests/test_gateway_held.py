@@ -11,9 +11,9 @@ from demur.gateway.decision.conversations import Turn
 from demur.gateway.decision.held import (
     REPEATED_SECONDS,
     SAME_WORDS,
-    Costs,
     Found,
     Held,
+    NextCosts,
     may_be_unseen,
     next_record,
     stays,
@@ -31,8 +31,8 @@ def found(role: Role = "strong", **more: object) -> Found:
     return Found(replace(Held(role, "old", NOW - 10, tokens=1000), **more), "n")  # type: ignore[arg-type]
 
 
-def costs(tokens: int = 1000, **more: object) -> Costs:
-    return replace(Costs(FREE, CLOUD, tokens, 100, 100), **more)  # type: ignore[arg-type]
+def costs(tokens: int = 1000, **more: object) -> NextCosts:
+    return replace(NextCosts(FREE, CLOUD, tokens, 100, 100), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("role", ["weak", "strong"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demur.gateway.ledger.feedback import Feedback, Verdict, judged_prompts, keep_feedback
+from demur.gateway.ledger.feedback import Feedback, FeedbackVerdict, judged_prompts, keep_feedback
 from demur.gateway.settings import GatewaySettings
 from demur.labels.preference_files import read_preferences
 from demur.learning.promotion import FEWEST_GRADED, objection
@@ -55,7 +55,7 @@ def test_only_clients_verdicts_on_weak_answers_whose_prompts_are_kept_are_read(t
     rows = ({"prompt": "W?"}, {"prompt": "S?", "role": "strong"}, {"prompt": ""}, {"prompt": "A?"}, {"prompt": "G?"})
     ledger = write_records(tmp_path / "ledger.sqlite", *({"role": "weak", **row} for row in rows))
     for i, source in enumerate(("client", "client", "client", "asked again", "client")):
-        verdict: Verdict = "good" if i == 4 else "bad"
+        verdict: FeedbackVerdict = "good" if i == 4 else "bad"
         keep_feedback(ledger, Feedback(f"id{i}", "", NOW, verdict, "asked again" if source != "client" else "client"))
     assert judged_prompts(ledger) == [("W?", "bad"), ("G?", "good")]
     assert judged_prompts(str(tmp_path / "none.sqlite")) == []

@@ -24,8 +24,8 @@ from demur.labels.label_run import (
     from_file,
     from_grades,
     from_judge,
+    items_to_judge,
     judge_advice,
-    judge_items,
     printed_targets,
 )
 from demur.meaning.entailment import exact_match
@@ -84,7 +84,7 @@ def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> 
     sides = {"hard": ("200", "221"), "easy": ("4", "4"), "odd": ("so", "thus"), "tie": ("he", "him")}
     samples = PairSamples(*({key: sampled(pair[side]) for key, pair in sides.items()} for side in (0, 1)))
     of = Sampled(prompts, samples, "w", "s")
-    items = judge_items(of)
+    items = items_to_judge(of)
     strong_first = orders_of(items)[1][0] == "strong"
     replies = [None, "LLM 1" if strong_first else "LLM 2", "Both are fine", "LLM 1 and LLM 2"]
     found = from_judge(of, items, replies, "judge")

@@ -16,7 +16,7 @@ import pytest
 
 from demur.cli.gateway import learning_table
 from demur.errors import InputError
-from demur.gateway.learning.cold_start import ASKED, check_learning, cold_router
+from demur.gateway.learning.cold_start import NOTHING_LEARNED, check_learning, cold_router
 from demur.gateway.ledger.feedback import Feedback, keep_feedback, losses
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.ledger.read import read_ledger
@@ -239,7 +239,7 @@ def test_a_version_that_a_kill_left_half_copied_is_not_one(tmp_path: Path) -> No
 def test_before_anything_is_learned_the_strong_model_answers_and_the_reason_says_why() -> None:
     decision = cold_router("small", "large").route("Anything at all")
     assert (decision.role, decision.model) == ("strong", "large")
-    assert ASKED in decision.reason
+    assert NOTHING_LEARNED in decision.reason
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,17 @@ def test_functions_are_named_by_what_they_do_or_return() -> None:
     assert not named, "\n".join(named)
 
 
+def test_a_class_name_means_one_thing() -> None:
+    """Two public records of one name, a gate's verdict and a canary's, could be told apart by their imports alone."""
+    named = Counter(
+        node.name
+        for path in MODULES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, count in named.items() if count > 1] == []
+
+
 def test_import_is_light() -> None:
     code = (
         "import sys, time; start = time.process_time(); import demur; taken = time.process_time() - start; "

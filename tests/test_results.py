@@ -7,7 +7,7 @@ import numpy as np
 from demur.evaluation.results import EvaluationRow, verdict_by_grades
 from demur.measure.curve import cost_quality_curve
 from demur.records import FloatArray
-from demur.routing.verdict import Verdict
+from demur.routing.verdict import RouterVerdict
 
 WEAK, STRONG = np.tile([0.0, 1.0], 30), np.ones(60)  # the strong model is needed for every other prompt
 
@@ -16,7 +16,7 @@ def row(scores: FloatArray) -> EvaluationRow:
     return EvaluationRow("kernel", cost_quality_curve(scores, WEAK, STRONG))
 
 
-NOT_LEARNED = Verdict(0.02, -0.03, 0.07, 43)
+NOT_LEARNED = RouterVerdict(0.02, -0.03, 0.07, 43)
 
 
 def test_a_router_that_knows_is_better_than_random() -> None:

@@ -17,7 +17,7 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig, read_run_file, tier_name
 from demur.errors import InputError
 from demur.labels.beliefs.tier_beliefs import graded_tiers, tier_shares
-from demur.labels.votes import own_agreement, served_shares
+from demur.labels.votes import own_agreement, vote_shares
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_keeping, threshold_within
@@ -105,11 +105,11 @@ def test_a_quality_takes_the_highest_threshold_that_keeps_it() -> None:
 def test_three_votes_serve_what_most_samples_say() -> None:
     ids = np.array([0, 1, 0, 2])
     # Draws of three: 010 -> 0 (first of the two), 012 -> a tie, so the first; 002 -> 0; 102 -> a tie, so the 1.
-    assert served_shares(ids, 3).tolist() == [0.75, 0.25, 0.0, 0.0]
-    assert served_shares(ids, 1).tolist() == [0.25] * 4
+    assert vote_shares(ids, 3).tolist() == [0.75, 0.25, 0.0, 0.0]
+    assert vote_shares(ids, 1).tolist() == [0.25] * 4
     # The sample that is left out: 2, 0, 1, 0 against served 0, 0, 0, 1.
     assert own_agreement(ids, 3) == pytest.approx(0.25)
-    assert served_shares(np.array([0, 0]), 3).tolist() == [1.0, 0.0]  # of a settled prompt
+    assert vote_shares(np.array([0, 0]), 3).tolist() == [1.0, 0.0]  # of a settled prompt
 
 
 def said(*texts: str) -> list[list[Sample]]:

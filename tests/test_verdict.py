@@ -16,7 +16,7 @@ from demur.methods.kernel import KernelRidge
 from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
-from demur.routing.verdict import KEY, Verdict, check_learned, recorded_verdict, verdict_of
+from demur.routing.verdict import KEY, RouterVerdict, check_learned, recorded_verdict, verdict_of
 from demur.statistics import folds
 
 
@@ -74,10 +74,10 @@ def test_scores_that_have_nothing_to_do_with_the_targets_are_not_told_from_rando
 
 def test_how_many_prompts_would_show_a_gain_of_this_size() -> None:
     """An interval twice as wide as the gain to either side needs four times the prompts."""
-    found = Verdict(gain=0.01, low=-0.01, high=0.03, n=50)
+    found = RouterVerdict(gain=0.01, low=-0.01, high=0.03, n=50)
     assert found.needed == 200
     assert "50 prompts are too few; about 200 would show a gain of this size" in found.sentence
-    assert Verdict(gain=-0.01, low=-0.03, high=0.01, n=50).needed is None
+    assert RouterVerdict(gain=-0.01, low=-0.03, high=0.01, n=50).needed is None
 
 
 def test_labels_that_are_all_alike_teach_nothing() -> None:

@@ -52,7 +52,7 @@ from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import method_of, train_routers, with_probabilities
 from demur.routing.train_tiers import add_tiers
-from demur.routing.verdict import Verdict, recorded_verdict
+from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
@@ -78,7 +78,7 @@ class Outcome:
     labels: Labels
     calibration: Calibration
     evaluation: Evaluation | None  # None when no prompt has gold answers
-    verdict: Verdict | None  # whether the router has learned anything, label-free
+    verdict: RouterVerdict | None  # whether the router has learned anything, label-free
     headline: Headline  # the router at its threshold, on the test prompts or, without gold, on the training prompts
 
 

@@ -219,9 +219,9 @@ class Store:
         rows = [(encoder, content_hash(text), np.float32(row).tobytes()) for text, row in embeddings.items()]
         self._write("insert or replace into embeddings values (?, ?, ?)", rows)
 
-    def meanings(self, decided_by: str, asked: Sequence[Answers]) -> dict[Answers, tuple[tuple[int, ...], int]]:
+    def meanings(self, decided_by: str, answer_sets: Sequence[Answers]) -> dict[Answers, tuple[tuple[int, ...], int]]:
         """Stored clusters of those lists of answers that have some, and the pairs that the entailment model scored."""
-        keys = {content_hash(one): one for one in asked}
+        keys = {content_hash(one): one for one in answer_sets}
         found = self._lookup("answers, clusters, pairs", "meanings", "decided_by", "answers", decided_by, keys)
         return {keys[key]: (tuple(json.loads(clusters)), pairs) for key, clusters, pairs in found}
 

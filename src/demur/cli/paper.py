@@ -35,7 +35,7 @@ def reproduce(
     list_: Annotated[bool, typer.Option("--list", help="List every part and row, and stop.")] = False,
     encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
-    judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
+    judged: Annotated[int, typer.Option(help="Questions that the judge is options about at each CPT.")] = 30,
     arena: Annotated[
         str, typer.Option(help="File of battles with lmsys's fields: RouteLLM's rows learn from it, as theirs do.")
     ] = "",
@@ -57,14 +57,14 @@ def reproduce(
             f"sets{', not both' if run else ' (or --list)'}"
         )
     names = tuple(name.strip() for name in only.split(",") if name.strip())
-    asked: dict[str, Any] = {"only": names, "judge_model": judge, "judged": judged, "arena": arena}
-    asked |= {"arena_models": tuple(name.strip() for name in arena_models.split(",") if name.strip())}
+    options: dict[str, Any] = {"only": names, "judge_model": judge, "judged": judged, "arena": arena}
+    options |= {"arena_models": tuple(name.strip() for name in arena_models.split(",") if name.strip())}
     with printing.progress_bar() as progress:
         if run:
-            found = reproduce_run(run, out=out, allow_endpoints=allow_endpoint or (), progress=progress, **asked)
+            found = reproduce_run(run, out=out, allow_endpoints=allow_endpoint or (), progress=progress, **options)
         else:
-            asked |= {"out": out or "run/reproduce", "encoder": encoder, "weak": weak, "strong": strong}
-            found = reproduce(source, progress=progress, **asked)
+            options |= {"out": out or "run/reproduce", "encoder": encoder, "weak": weak, "strong": strong}
+            found = reproduce(source, progress=progress, **options)
     return printing.as_json(found) if json else printing.lines(found.lines)
 
 

@@ -283,7 +283,7 @@ def outdated_of(folder: Path) -> None:
 def labels(made: Labels) -> None:
     """Shares of the training targets."""
     out.print(made.sentence)
-    for line in (*made.notes, *made.warnings, made.verdict):
+    for line in (*made.notes, *made.warnings, made.labelled_sentence):
         if line:
             out.print(f"- {line}", markup=False)
 

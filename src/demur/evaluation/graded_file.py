@@ -20,7 +20,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.files import write_whole
-from demur.prompts.files import asked_by
+from demur.prompts.files import prompt_of_row
 from demur.prompts.rows import read_rows
 from demur.prompts.words import normalise_answer
 from demur.records import FloatArray
@@ -124,7 +124,7 @@ def write_graded(path: Path, graded: GradedFile) -> None:
 
 def read_graded(path: str | Path) -> GradedFile:
     """Read graded prompts; raises InputError naming file, line and field."""
-    rows = [(asked_by(row, where).text, *_qualities(row, where), row) for where, row in read_rows(Path(path))]
+    rows = [(prompt_of_row(row, where).text, *_qualities(row, where), row) for where, row in read_rows(Path(path))]
     texts, weak, strong, whole = zip(*rows, strict=True) if rows else ((), (), (), ())
     measured = {
         name: np.array([row[name] for row in whole], dtype=float)

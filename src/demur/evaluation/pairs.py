@@ -104,22 +104,22 @@ def pairs(
         prompts, answers, endpoints = _together(every)
         names = list(answers)
         usd = np.column_stack([_costs(answers[name], endpoints[name]) for name in names])
-        judge = _strongest(names, usd, strongest)
+        believer = _strongest(names, usd, strongest)
         believed = beliefs(
-            [prompt.text for prompt in prompts], [answers[name] for name in names], judge, every[0].meanings
+            [prompt.text for prompt in prompts], [answers[name] for name in names], believer, every[0].meanings
         )
         vectors = np.asarray(every[0].encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
-    return rank(names, judge, vectors, believed, usd, usd_per_1k)
+    return rank(names, believer, vectors, believed, usd, usd_per_1k)
 
 
 def rank(
-    names: Sequence[str], judge: int, vectors: FloatArray, believed: FloatArray, usd: FloatArray, usd_per_1k: float
+    names: Sequence[str], believer: int, vectors: FloatArray, believed: FloatArray, usd: FloatArray, usd_per_1k: float
 ) -> PairsFound:
     """From embeddings (n, d), believed quality and USD of an answer, (n, M)."""
     predicted = predict(vectors, believed)
     return PairsFound(
         models=tuple(names),
-        strongest=names[judge],
+        strongest=names[believer],
         usd_per_1k=usd_per_1k,
         prompts=len(believed),
         alone=tuple(zip(believed.mean(axis=0).tolist(), (1000 * usd.mean(axis=0)).tolist(), strict=True)),
@@ -135,15 +135,15 @@ def predict(vectors: FloatArray, quality: FloatArray) -> FloatArray:
     return np.column_stack(columns)
 
 
-def beliefs(questions: Sequence[str], answers: Sequence[Answers], judge: int, meanings: Clustering) -> FloatArray:
-    """(n, M) how right the ``judge``'s samples believe each model's answers to be; none is compared with itself."""
+def beliefs(questions: Sequence[str], answers: Sequence[Answers], believer: int, meanings: Clustering) -> FloatArray:
+    """(n, M) how right the ``believer``'s samples believe each model's answers to be; none is compared with itself."""
     ids = meanings(questions, [[one.text for side in answers for one in side[i]] for i in range(len(questions))]).ids
     found = np.empty((len(questions), len(answers)))
     for i, of_all in enumerate(ids):
         parts = np.split(np.asarray(of_all), np.cumsum([len(side[i]) for side in answers])[:-1])
         for m, part in enumerate(parts):
-            alike = float(np.mean(part[:, None] == parts[judge]))
-            found[i, m] = consistency(part) if m == judge else alike
+            alike = float(np.mean(part[:, None] == parts[believer]))
+            found[i, m] = consistency(part) if m == believer else alike
     return found
 
 

@@ -21,7 +21,7 @@ from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
 from demur.routing.prompt_router import Neighbour, PromptRouter
-from demur.routing.verdict import Verdict
+from demur.routing.verdict import RouterVerdict
 
 RANDOM = 0.5  # APGR of random routing
 
@@ -195,7 +195,7 @@ def quality_warnings(test: TestSet) -> tuple[str, ...]:
     )
 
 
-def verdict_by_grades(row: EvaluationRow, n: int, label_free: Verdict | None) -> str:
+def verdict_by_grades(row: EvaluationRow, n: int, label_free: RouterVerdict | None) -> str:
     """Whether a router is better than random on ``n`` graded prompts, and what its training said without them.
 
     One sentence with one verdict, the grades': they are the stronger evidence, since the other one goes by what is
@@ -215,7 +215,7 @@ def verdict_by_grades(row: EvaluationRow, n: int, label_free: Verdict | None) ->
     return f"{row.router} cannot be distinguished from random: {figures}{more}"
 
 
-def _told_by_grades_alone(label_free: Verdict) -> str:
+def _told_by_grades_alone(label_free: RouterVerdict) -> str:
     figures = f"{label_free.gain:+.3f} [{label_free.low:+.3f}, {label_free.high:+.3f}] of believed gain"
     return (
         f"; its {label_free.n:,} training prompts alone, without grades, do not show it ({figures}), so "

@@ -26,12 +26,12 @@ class Answered:
     prompt: str
     decision: Decision  # the last word
     answer: str
-    asked: tuple[tuple[Role, Sample], ...]  # in this order; the answer is the last strong one, or the weak draft
+    calls: tuple[tuple[Role, Sample], ...]  # in this order; the answer is the last strong one, or the weak draft
 
     @property
     def path(self) -> str:
         """The stages that produced the answer, as lines of text."""
-        weak = [sample for role, sample in self.asked if role == "weak"]
+        weak = [sample for role, sample in self.calls if role == "weak"]
         if self.decision.stage == "unknown":
             return "the setting `unknown`: it is like prompts whose samples could not tell"
         if self.decision.stage == "prompt":

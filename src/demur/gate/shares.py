@@ -9,22 +9,23 @@ from demur.gate.router import Router
 from demur.measure.threshold import Calibration, share_of_scored, threshold_for_share
 
 
-def calibration_of_share(router: Router, asked: float) -> Calibration:
-    """The calibration that sends ``asked`` of prompts like the training prompts to the strong model.
+def calibration_of_share(router: Router, strong_share: float) -> Calibration:
+    """The calibration that sends ``strong_share`` of prompts like the training prompts to the strong model.
 
     Unknown prompts are counted where the setting for them sends them. Raises InputError.
     """
     first = router.prompt_router
     lost = len(first.unknown.prompts) if first.unknown and first.forced_role else 0
     strong, weak = (lost if first.forced_role == role else 0 for role in ("strong", "weak"))
-    share = share_of_scored(asked, len(first.training), strong, weak)
+    share = share_of_scored(strong_share, len(first.training), strong, weak)
     found = threshold_for_share(router.training_finals, share, on="the training prompts")
-    found = replace(found, n=len(first.training), asked=f"strong share {asked:.0%}")  # each may have several drafts
+    prompts = len(first.training)  # each may have several drafts
+    found = replace(found, n=prompts, asked=f"strong share {strong_share:.0%}")
     return found.beside(strong, weak)
 
 
-def threshold_of_share(router: Router, asked: float) -> float:
+def threshold_of_share(router: Router, strong_share: float) -> float:
     """The threshold of a share in [0, 1]; nothing passes that of 0, and everything that of 1."""
-    if asked <= 0 or asked >= 1:
-        return math.inf if asked <= 0 else -math.inf
-    return calibration_of_share(router, asked).threshold
+    if strong_share <= 0 or strong_share >= 1:
+        return math.inf if strong_share <= 0 else -math.inf
+    return calibration_of_share(router, strong_share).threshold

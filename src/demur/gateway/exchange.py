@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from demur.gateway.clients.budgets import Use
+from demur.gateway.clients.budgets import BudgetUse
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.request.question import Question
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
@@ -56,7 +56,7 @@ class Exchange:
     target_reserved: float = 0.0  # USD of the target's budget, likewise
     ticket: Ticket | None = None  # the same in the account that all machines share
     target_ticket: Ticket | None = None
-    strained: Use | None = None  # a budget of the key that is nearly used up
+    strained: BudgetUse | None = None  # a budget of the key that is nearly used up
     question: Question | None = None
     version: int = 0  # of the learned router that decides; 0: none does
     choice: Choice | None = None

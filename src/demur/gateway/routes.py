@@ -15,7 +15,7 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import cors_headers, is_allowed, preflight_headers
 from demur.gateway.learning.feedback import take_feedback
 from demur.gateway.operator.admin import add_admin
-from demur.gateway.protocols.served import PROTOCOLS, SERVED, protocol_of
+from demur.gateway.protocols.served import PROTOCOLS, ROUTES, protocol_of
 from demur.gateway.unrouted import live, model, models, ready
 from demur.gateway.workers.shared_state import Board
 
@@ -93,7 +93,7 @@ def _as_api_error(request: web.Request, error: web.HTTPException) -> ApiError:
     asked = f"{request.method[:20]} {request.path[:200]}"
     if error.status == 404:
         hint = " Your client adds /v1 to its base URL: leave it out there." if "/v1/v1/" in request.path else ""
-        return ApiError(404, f"{asked} is not served here; what is: {SERVED}.{hint}", code="unknown_url")
+        return ApiError(404, f"{asked} is not served here; what is: {ROUTES}.{hint}", code="unknown_url")
     if error.status == 405:
         return ApiError(405, f"{asked}: this path takes {error.headers.get(hdrs.ALLOW, 'another method')}.")
     return ApiError(error.status, error.reason or "error")

@@ -21,7 +21,7 @@ from demur.labels.beliefs.belief import (
     pair_shares,
     without_silence,
 )
-from demur.labels.beliefs.believed_gain import Choice, choose_targets, halves
+from demur.labels.beliefs.believed_gain import KindChoice, choose_targets, halves
 from demur.labels.beliefs.unknown import (
     UNMEASURED,
     Saturation,
@@ -99,7 +99,7 @@ class Labels:
         return len(self.preferences) / max(1, len(self.preferences) + len(self.unknown))
 
     @property
-    def verdict(self) -> str:
+    def labelled_sentence(self) -> str:
         """How much the labels stand on, in one line; "" where they are not from samples."""
         if not self.definition:
             return ""
@@ -357,7 +357,7 @@ def _choose(
     sides: Sequence[_Side],
     encoder: Encoder | None,
     config: LabelConfig,
-) -> Choice:
+) -> KindChoice:
     """Targets from the first half of the samples, judged by G of the second half.
 
     Only kinds that G enters, and the margin: G cannot arbitrate between kinds of entropy alone, which it ranks wrongly.

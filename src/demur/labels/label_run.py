@@ -123,7 +123,7 @@ def notes_of(run: Run) -> tuple[str, ...]:
 
 def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
     """What labels from a judge would cost at this model's price, for where samples cannot tell."""
-    items = judge_items(sampled)
+    items = items_to_judge(sampled)
     orders = zip(items, orders_of(items), strict=True)
     asked = [fill(item, order, JUDGED_TASK) for item, order in orders if len(order) > 1]
     tokens = sum(map(len, asked)) // CHARACTERS_PER_TOKEN, len(asked) * JUDGE_SETTINGS.max_tokens
@@ -240,7 +240,7 @@ def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> 
 
 def _from_judge(run: Run, sampled: Sampled) -> Labels:
     judge, strong = run.config.label.judge or "", run.config.strong
-    items = judge_items(sampled)
+    items = items_to_judge(sampled)
     max_usd = run.config.label.max_usd
     asked = judge_settings(run.config.label.judge_tokens, run.config.label.judge_effort)
     replies = ask_judge(
@@ -253,7 +253,7 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
     return found
 
 
-def judge_items(sampled: Sampled) -> list[JudgeItem]:
+def items_to_judge(sampled: Sampled) -> list[JudgeItem]:
     """Both models' first answer to each prompt, for a judge; with the gold answer where there is one."""
     return [
         JudgeItem(

@@ -35,7 +35,7 @@ class _Side:
     config: ModelConfig
     endpoint: Endpoint
     texts: Sequence[Text]
-    asked: Estimate
+    estimate: Estimate
 
 
 def state_answers(run: Run) -> list[str]:
@@ -55,11 +55,11 @@ def state_answers(run: Run) -> list[str]:
             (run.config.strong, run.pair.strong, run.samples.strong),
         )
     ]
-    missing = sum(side.asked.missing for side in sides)
-    cost = cost_words([side.endpoint.model for side in sides], [side.asked.usd for side in sides], most=True)
+    missing = sum(side.estimate.missing for side in sides)
+    cost = cost_words([side.endpoint.model for side in sides], [side.estimate.usd for side in sides], most=True)
     if wanted == "auto" and not _is_worth_it(prompts, run, sides):
         return []
-    if wanted == "auto" and missing and any(side.endpoint.price is None or side.asked.usd for side in sides):
+    if wanted == "auto" and missing and any(side.endpoint.price is None or side.estimate.usd for side in sides):
         return [
             f"no rule reads the final answer of {missing:,} texts; --state-answers on asks the models that wrote them "
             f"to state it, {cost}"
@@ -104,7 +104,7 @@ async def _ask(run: Run, sides: Sequence[_Side]) -> None:
         spent_before(side.endpoint, each, run.store) for side in sides if side.endpoint.price for each in settings
     )
     budget = Budget(run.config.max_usd, spent=spent, known_part=True)
-    asked = [(side, run.allowed_model(side.config)) for side in sides if side.asked.missing]
+    asked = [(side, run.allowed_model(side.config)) for side in sides if side.estimate.missing]
     work = [_ask_side(run, side, model, budget) for side, model in asked]
     raise_first(await asyncio.gather(*work, return_exceptions=True))
 

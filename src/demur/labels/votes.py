@@ -26,7 +26,7 @@ def ballots(ids: IntArray, votes: int) -> list[tuple[tuple[int, ...], int]]:
     return [(draw, draw[winner(ids[list(draw)])]) for draw in draws]
 
 
-def served_shares(ids: IntArray, votes: int) -> FloatArray:
+def vote_shares(ids: IntArray, votes: int) -> FloatArray:
     """(n,) how often each of a prompt's samples is the answer that is served; one vote serves each alike."""
     found = np.zeros(len(ids))
     for _, at in ballots(ids, votes):

@@ -25,27 +25,29 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CanaryVerdict:
     """What is to become of a canary."""
 
     step: Literal["wait", "promote", "roll back"]
     why: str
 
 
-def judge(
+def judge_canary(
     canary: Tried, rest: Tried, *, seconds: float, at_least_seconds: float, at_least: int, missed_at_most: float
-) -> Verdict:
+) -> CanaryVerdict:
     """Whether a canary is rolled back, promoted, or tried on; ``seconds``: since it began."""
     usual = max(USUAL_ERRORS, _share(rest.errors, rest.requests))
     if at_least_as_many(canary.errors, canary.requests, usual) < LEVEL:
-        return Verdict("roll back", f"{canary.errors} of its {canary.requests} requests failed, {usual:.1%} elsewhere")
+        return CanaryVerdict(
+            "roll back", f"{canary.errors} of its {canary.requests} requests failed, {usual:.1%} elsewhere"
+        )
     allowed = max(missed_at_most, _share(rest.missed, rest.judged))
     if at_least_as_many(canary.missed, canary.judged, allowed) < LEVEL:
         said = f"{canary.missed} of its {canary.judged} judged answers were called bad, {allowed:.1%} are allowed"
-        return Verdict("roll back", said)
+        return CanaryVerdict("roll back", said)
     if canary.requests < at_least or seconds < at_least_seconds:
-        return Verdict("wait", f"{canary.requests} of {at_least} requests on its share so far")
-    return Verdict("promote", f"no harm seen in {canary.requests} requests on its share")
+        return CanaryVerdict("wait", f"{canary.requests} of {at_least} requests on its share so far")
+    return CanaryVerdict("promote", f"no harm seen in {canary.requests} requests on its share")
 
 
 def _share(part: int, whole: int) -> float:

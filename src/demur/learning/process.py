@@ -24,7 +24,7 @@ from demur.records import Progress, no_progress
 SETTINGS = "settings.json"  # of the gateway beside which it learns
 DAY_SECONDS = 86_400
 NICE = 10  # lower priority than the gateway's
-ASKED_SECONDS = 0.5  # between two looks whether the gateway is still there
+LOOK_SECONDS = 0.5  # between two looks whether the gateway is still there
 
 
 def learn(
@@ -60,7 +60,7 @@ def learn(
         while time.monotonic() < until:
             if beside is not None and os.getppid() != beside:
                 raise SystemExit(0)
-            time.sleep(min(ASKED_SECONDS, settings.learn.every_seconds))
+            time.sleep(min(LOOK_SECONDS, settings.learn.every_seconds))
 
 
 def _round(settings: GatewaySettings, learn: LearnSettings, progress: Progress) -> Status:

@@ -9,7 +9,7 @@ from demur.errors import StoreError
 from demur.gateway.ledger.totals.tried import requests_of_versions, verdicts_of_versions
 from demur.gateway.operator.webhook import tell
 from demur.gateway.settings import GatewaySettings, LearnSettings
-from demur.learning.canary import Tried, judge
+from demur.learning.canary import Tried, judge_canary
 from demur.learning.versions import Version, canary, decide, end_canary, promote, try_canary, versions
 
 
@@ -44,7 +44,7 @@ def watch_canary(
         end_canary(folder)  # its folder was deleted
         return ""
     on_share, rest = _trial_outcomes(settings.ledger, since, version.number)
-    verdict = judge(
+    verdict = judge_canary(
         *(on_share, rest),
         seconds=now - since,
         at_least_seconds=learn.canary_seconds,

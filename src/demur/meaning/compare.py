@@ -50,8 +50,8 @@ class MeaningDecision:
         )
 
 
-def _probabilities(way: str, verdict: EntailmentScores) -> str:
-    contradiction, neutral, entailment = verdict
+def _probabilities(way: str, scores: EntailmentScores) -> str:
+    contradiction, neutral, entailment = scores
     return f"  {way}: entailment {entailment:.3f}, neutral {neutral:.3f}, contradiction {contradiction:.3f}"
 
 

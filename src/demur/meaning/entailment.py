@@ -54,7 +54,7 @@ WORDS: dict[str, EntailmentScores] = {
     **dict.fromkeys(_DOUBT, (0.0, 1.0, 0.0)),
 }
 UNREAD_SHARE = 0.1  # of a call's replies that may say neither
-JUDGE_TEMPLATE = (
+LLM_TEMPLATE = (
     "Two answers to the same question. Do they say the same thing?\n\nFirst: {premise}\nSecond: {hypothesis}\n\n"
     "If the first is true, is the second true as well? Answer with one word, yes or no:"
 )
@@ -67,7 +67,7 @@ class LLMEntailment:
     prefers none of the three and is not stored; many of them are an error.
     """
 
-    def __init__(self, client: EndpointClient, *, template: str = JUDGE_TEMPLATE) -> None:
+    def __init__(self, client: EndpointClient, *, template: str = LLM_TEMPLATE) -> None:
         self._client, self._template = client, template
         self._settings = SamplingSettings(n=1, temperature=0.0, max_tokens=4, chat=True)
 
@@ -210,12 +210,12 @@ def entailment_identity(spec: str) -> str:
     if spec == "exact":
         return spec
     if spec.startswith("llm:"):
-        return _judge_identity(endpoint_of(parse_model(spec.removeprefix("llm:"))))
+        return _llm_identity(endpoint_of(parse_model(spec.removeprefix("llm:"))))
     return onnx_identity(_model_files(spec), TRAINED_LENGTH if spec == "shipped" else SHORT)
 
 
-def _judge_identity(endpoint: Endpoint) -> str:
-    return f"llm {endpoint.name} {content_hash(JUDGE_TEMPLATE)}"
+def _llm_identity(endpoint: Endpoint) -> str:
+    return f"llm {endpoint.name} {content_hash(LLM_TEMPLATE)}"
 
 
 @contextmanager
@@ -228,7 +228,7 @@ def open_plain(spec: str, store: Store | None = None, progress: Progress = no_pr
     if spec == "exact":
         yield exact_match
     elif spec.startswith("llm:"):
-        with _judge(spec.removeprefix("llm:"), progress) as judge:
+        with _open_llm(spec.removeprefix("llm:"), progress) as judge:
             yield judge if store is None else cache_scores(judge, store, entailment_identity(spec))
     else:
         model = shipped_entailment() if spec == "shipped" else OnnxEntailment(*_model_files(spec))
@@ -284,7 +284,7 @@ def _from_hub(name: str) -> Files:
 
 
 @contextmanager
-def _judge(model: str, progress: Progress) -> Iterator[EntailmentModel]:
+def _open_llm(model: str, progress: Progress) -> Iterator[EntailmentModel]:
     """An LLM judge behind a plain callable: its own event loop, open as long as the block runs."""
 
     async def begin() -> tuple[Any, EndpointClient]:

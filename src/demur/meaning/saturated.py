@@ -70,26 +70,26 @@ class _Search:
         likeliest = _likeliest(answers)
         self.saturated = bool(likeliest)
         self.waiting = [likeliest[start : start + AT_ONCE] for start in range(0, len(likeliest), AT_ONCE)]
-        self._asked: list[_Keys] = []
+        self._open: list[_Keys] = []
         self._hopeless = False
         self.pairs = 0
 
     def forward_pairs(self) -> Iterator[tuple[str, str]]:
-        self._asked = self.waiting.pop(0)
-        self.pairs += len(self._asked)
-        return (self._answers.pair(one, other) for one, other in self._asked)
+        self._open = self.waiting.pop(0)
+        self.pairs += len(self._open)
+        return (self._answers.pair(one, other) for one, other in self._open)
 
     def keep_forward(self, scores: Iterator[FloatArray]) -> None:
-        own = np.array([next(scores) for _ in self._asked])
+        own = np.array([next(scores) for _ in self._open])
         self._hopeless = bool(own[:, ENTAILMENT].max() < HOPELESS)
-        self._asked = list(compress(self._asked, strictly_entails(own)))
-        self.pairs += len(self._asked)
+        self._open = list(compress(self._open, strictly_entails(own)))
+        self.pairs += len(self._open)
 
     def backward_pairs(self) -> Iterator[tuple[str, str]]:
-        return (self._answers.pair(other, one) for one, other in self._asked)
+        return (self._answers.pair(other, one) for one, other in self._open)
 
     def close(self, verdicts: Iterator[bool]) -> None:
-        verdicts_of_all = [next(verdicts) for _ in self._asked]
+        verdicts_of_all = [next(verdicts) for _ in self._open]
         if any(verdicts_of_all):
             self.saturated, self.waiting = False, []
         elif self._hopeless:

@@ -274,9 +274,9 @@ class EndpointClient:
 _TIME = "time (timeout_seconds)"
 
 
-def _same_model(asked: str, answered: str) -> bool:
-    """Whether an answer's model is the one that was asked, perhaps with its maker, date or file before or behind."""
-    one, other = (name.casefold().rpartition("/")[2] for name in (asked, answered))
+def _same_model(requested: str, answered: str) -> bool:
+    """Whether an answer's model is the requested one, perhaps with its maker, date or file before or behind."""
+    one, other = (name.casefold().rpartition("/")[2] for name in (requested, answered))
     return one in other or other in one
 
 

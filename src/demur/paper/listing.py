@@ -10,7 +10,7 @@ from demur.paper.measures import Laboratory
 from demur.paper.parts import in_domain, pool_tables, tables
 from demur.paper.parts.in_domain import in_domain_table
 from demur.paper.parts.judged import judged_answers
-from demur.paper.parts.part import Content
+from demur.paper.parts.part import PartContent
 from demur.paper.parts.taus import taus
 from demur.paper.sources.trainings import PAIRS, SOURCES
 from demur.paper.systems import SYSTEMS
@@ -30,24 +30,24 @@ _IN_DOMAIN = {in_domain.row_key(pair, source): f"{pair}: {source}" for pair in P
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class PartKind:
     """A table or figure that can be made."""
 
     title: str
-    make: Callable[[Laboratory], Content]
+    make: Callable[[Laboratory], PartContent]
     rows: Mapping[str, str]  # key -> what the row is; empty for what is made as a whole
 
 
-PARTS: dict[str, Kind] = {
-    "table-1": Kind("Table 1: every system on MT-Bench, GSM8K, MMLU", tables.table_1, _OF_TABLES),
-    "table-2": Kind("Table 2's shape: a smaller weak model", tables.table_2, _OF_TABLES),
-    "figure-1": Kind("Figure 1: training prompts against routing efficiency", tables.figure_1, {}),
-    "figure-2": Kind("Figure 2: kNN routers by supervision", tables.figure_2, {}),
-    "cost": Kind("API cost at CPT80", tables.cost, _OF_COST),
-    "pools": Kind("Pools of more than two models", pool_tables.pools_of_models, _OF_POOLS),
-    "in-domain": Kind("In domain: all sources x all routers (not in the paper)", in_domain_table, _IN_DOMAIN),
-    "tau": Kind("tau (Eq. 4): ties, balance and APGR (not in the paper)", taus, {}),
-    "table-3": Kind("Table 3's shape: a judge compares routed answers", judged_answers, {}),
+PARTS: dict[str, PartKind] = {
+    "table-1": PartKind("Table 1: every system on MT-Bench, GSM8K, MMLU", tables.table_1, _OF_TABLES),
+    "table-2": PartKind("Table 2's shape: a smaller weak model", tables.table_2, _OF_TABLES),
+    "figure-1": PartKind("Figure 1: training prompts against routing efficiency", tables.figure_1, {}),
+    "figure-2": PartKind("Figure 2: kNN routers by supervision", tables.figure_2, {}),
+    "cost": PartKind("API cost at CPT80", tables.cost, _OF_COST),
+    "pools": PartKind("Pools of more than two models", pool_tables.pools_of_models, _OF_POOLS),
+    "in-domain": PartKind("In domain: all sources x all routers (not in the paper)", in_domain_table, _IN_DOMAIN),
+    "tau": PartKind("tau (Eq. 4): ties, balance and APGR (not in the paper)", taus, {}),
+    "table-3": PartKind("Table 3's shape: a judge compares routed answers", judged_answers, {}),
 }
 
 

@@ -92,34 +92,36 @@ class Laboratory:
             raise InputError(found.lacking[source])
         return found.questions, found.targets[source]
 
-    def scores(self, system: System, asked: Benchmark) -> FloatArray:
+    def scores(self, system: System, benchmark: Benchmark) -> FloatArray:
         """(n,) score of a system on a benchmark's questions; fitted once a system and benchmark."""
         make = self._router_scores
         if system.cascade or system.served:
             make = self._cascade_scores if system.cascade else self._served_scores
-        return self._once(("scores", system.key, asked.name), lambda: make(system, asked))
+        return self._once(("scores", system.key, benchmark.name), lambda: make(system, benchmark))
 
-    def _router_scores(self, system: System, asked: Benchmark) -> FloatArray:
+    def _router_scores(self, system: System, benchmark: Benchmark) -> FloatArray:
         if self.arena and system.key in SCORES:
-            return SCORES[system.key](self.arena, self.encoder, self.encoder.encode(asked.questions))
+            return SCORES[system.key](self.arena, self.encoder, self.encoder.encode(benchmark.questions))
         questions, y = self.supervision(system.source, system.pair)
-        return system.score(self.encoder.encode(questions), y, self.encoder.encode(asked.questions))
+        return system.score(self.encoder.encode(questions), y, self.encoder.encode(benchmark.questions))
 
-    def _served_scores(self, system: System, asked: Benchmark) -> FloatArray:
+    def _served_scores(self, system: System, benchmark: Benchmark) -> FloatArray:
         if self.data.own:
-            return self._of_run(system, asked)
+            return self._of_run(system, benchmark)
         if system.lacks:
             raise InputError(system.lacks)
         router = self._once(("router", system.pair), lambda: self._served_router(system))
-        return served_scores(router, asked.questions, on_unknown=system.served == "unknown to strong")
+        return served_scores(router, benchmark.questions, on_unknown=system.served == "unknown to strong")
 
-    def _of_run(self, system: System, asked: Benchmark) -> FloatArray:
+    def _of_run(self, system: System, benchmark: Benchmark) -> FloatArray:
         """The scores of the router that the run serves."""
         if system.pair != "nq-open":
             self.pair(system.pair)
-        if system.served is None or system.served not in asked.served:
-            raise InputError("the run's router has no gate" if asked.served else "the run's own router is not stored")
-        return asked.served[system.served]
+        if system.served is None or system.served not in benchmark.served:
+            raise InputError(
+                "the run's router has no gate" if benchmark.served else "the run's own router is not stored"
+            )
+        return benchmark.served[system.served]
 
     def _served_router(self, system: System) -> PromptRouter:
         questions, y = self.supervision(system.source, system.pair)
@@ -128,11 +130,11 @@ class Laboratory:
         told = [i for i, question in enumerate(questions) if question not in left_out]
         return served_router(self.encoder, [questions[i] for i in told], y[told], unknown)
 
-    def _cascade_scores(self, system: System, asked: Benchmark) -> FloatArray:
-        if asked.weak_answers is None:
+    def _cascade_scores(self, system: System, benchmark: Benchmark) -> FloatArray:
+        if benchmark.weak_answers is None:
             raise InputError("no weak answers are stored")
         scorer = self._once("scorer", lambda: AnswerScorer(self.encoder).fit(*self._scored_answers()))
-        return 1.0 - scorer.right(asked.questions, asked.weak_answers)
+        return 1.0 - scorer.right(benchmark.questions, benchmark.weak_answers)
 
     def _scored_answers(self) -> tuple[list[str], list[str], FloatArray]:
         """Questions, answers of a weak model, and whether they are right."""
@@ -143,9 +145,9 @@ class Laboratory:
             raise InputError(found.lacking[ANSWER_WRONG])
         return found.questions, found.answers, 1.0 - found.targets[ANSWER_WRONG]
 
-    def curve(self, system: System, asked: Benchmark, protocol: Protocol = "full") -> CostQualityCurve:
+    def curve(self, system: System, benchmark: Benchmark, protocol: Protocol = "full") -> CostQualityCurve:
         """The system's curve on a benchmark."""
-        return cost_quality_curve(self.scores(system, asked), asked.weak, asked.strong, protocol=protocol)
+        return cost_quality_curve(self.scores(system, benchmark), benchmark.weak, benchmark.strong, protocol=protocol)
 
     def _once(self, key: object, make: Callable[[], _Made]) -> _Made:
         """What ``make`` returned, or raised, when it was first asked for under this key."""
@@ -161,7 +163,7 @@ class Laboratory:
 
 
 def usd_at_cpt80(
-    scores: FloatArray, asked: Benchmark, costs: Costs, *, cascade: bool = False
+    scores: FloatArray, benchmark: Benchmark, costs: Costs, *, cascade: bool = False
 ) -> tuple[float, float, float]:
     """USD of the whole benchmark at CPT80 of these scores (nan: never), and its 95 % interval over prompts drawn again.
 
@@ -174,7 +176,7 @@ def usd_at_cpt80(
     def usd_at_cpt(rows: IntArray) -> tuple[float, float]:
         """CPT80 of these prompts, and USD at it; of always-strong where there is none."""
         curve = cost_quality_curve(
-            scores[rows], asked.weak[rows], asked.strong[rows], weak_cost=weak[rows], strong_cost=strong[rows]
+            scores[rows], benchmark.weak[rows], benchmark.strong[rows], weak_cost=weak[rows], strong_cost=strong[rows]
         )
         if curve.costs is None or curve.gain <= 0:
             return math.nan, math.nan
@@ -186,11 +188,12 @@ def usd_at_cpt80(
     return math.nan if math.isnan(share) else usd, *interval(every, lambda rows: usd_at_cpt(rows)[1])
 
 
-def random_routers(asked: Benchmark, protocol: Protocol) -> dict[str, tuple[float, float, float]]:
+def random_routers(benchmark: Benchmark, protocol: Protocol) -> dict[str, tuple[float, float, float]]:
     """Metric -> median and 95 % range over routers whose scores are random numbers."""
-    random, n = np.random.default_rng(0), len(asked.weak)
+    random, n = np.random.default_rng(0), len(benchmark.weak)
     curves = [
-        cost_quality_curve(random.random(n), asked.weak, asked.strong, protocol=protocol) for _ in range(RANDOM_ROUTERS)
+        cost_quality_curve(random.random(n), benchmark.weak, benchmark.strong, protocol=protocol)
+        for _ in range(RANDOM_ROUTERS)
     ]
     found = np.array([(c.cpt(0.5), c.cpt(0.8), c.apgr) for c in curves])
     columns = zip(np.nanmedian(found, axis=0).tolist(), *percentile_interval(found).tolist(), strict=True)
@@ -203,19 +206,19 @@ def score_held_out(score: Scorer, X: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def learning_curve(
-    lab: Laboratory, source: str, asked: Benchmark, router: str = "sw"
+    lab: Laboratory, source: str, benchmark: Benchmark, router: str = "sw"
 ) -> tuple[tuple[int, ...], FloatArray]:
     """Sizes, and (sizes, SEEDS) APGR of routers trained on random subsets; sizes above what is there are left out."""
     questions, y = lab.supervision(source)
     sizes = tuple(size for size in SIZES if size <= len(questions))
     if not sizes:
         raise InputError(f"{len(questions)} prompts have this label, the smallest size is {SIZES[0]}")
-    X, queries = lab.encoder.encode(questions), lab.encoder.encode(asked.questions)
+    X, queries = lab.encoder.encode(questions), lab.encoder.encode(benchmark.questions)
     found = np.empty((len(sizes), SEEDS))
     for i, size in enumerate(sizes):
         for seed in range(SEEDS):
             some = np.random.default_rng(seed).permutation(len(X))[:size]
             scores = ROUTERS[router](X[some], y[some], queries)
-            found[i, seed] = cost_quality_curve(scores, asked.weak, asked.strong).apgr
+            found[i, seed] = cost_quality_curve(scores, benchmark.weak, benchmark.strong).apgr
         lab.progress(f"figure 1: {source}", i + 1, len(sizes))
     return sizes, found

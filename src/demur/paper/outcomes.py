@@ -94,12 +94,12 @@ class Benchmark:
         return bool(max(self.weak.max(), self.strong.max()) > 1)
 
 
-def check_gap(asked: Benchmark) -> None:
+def check_gap(benchmark: Benchmark) -> None:
     """Raise InputError where always-strong is no better than always-weak: CPT and APGR divide by that gap."""
-    weak, strong = float(asked.weak.mean()), float(asked.strong.mean())
+    weak, strong = float(benchmark.weak.mean()), float(benchmark.strong.mean())
     if strong <= weak:
         raise InputError(
-            f"{asked.name}: the strong model is no better than the weak one (mean quality {strong:.4g} and "
+            f"{benchmark.name}: the strong model is no better than the weak one (mean quality {strong:.4g} and "
             f"{weak:.4g}), there is no gap to recover"
         )
 
@@ -156,7 +156,7 @@ def _key(question: str) -> str:
     return " ".join(question.replace("’", "'").split())
 
 
-def _costs(rows: Sequence[Row], asked: str) -> tuple[Costs | None, str]:
+def _costs(rows: Sequence[Row], prompt_field: str) -> tuple[Costs | None, str]:
     """Costs at list prices, or why there are none."""
     prices = {model: price_of(name) for model, name in PRICED.items()}
     unknown = [PRICED[model] for model, price in prices.items() if price is None]
@@ -164,7 +164,7 @@ def _costs(rows: Sequence[Row], asked: str) -> tuple[Costs | None, str]:
         return None, f"the installed genai-prices knows no price of {' and '.join(unknown)}"
     known: Mapping[str, Price] = {model: price for model, price in prices.items() if price is not None}
     weak, strong = (
-        np.array([_usd(row.texts(asked), row.texts("response", m), known[m], row.where) for row in rows])
+        np.array([_usd(row.texts(prompt_field), row.texts("response", m), known[m], row.where) for row in rows])
         for m in (WEAK, STRONG)
     )
     return Costs(weak, strong, (known[WEAK].source, known[STRONG].source)), ""

@@ -24,7 +24,7 @@ from demur.paper.listing import PARTS, choose_parts
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import data_of
 from demur.paper.parts.judged import JUDGED_QUESTIONS
-from demur.paper.parts.part import Content, Part, rows_or_why
+from demur.paper.parts.part import Part, PartContent, rows_or_why
 from demur.paper.sources.arena import arena_pair
 from demur.records import Encoder, Progress, no_progress
 from demur.runs.run import open_run
@@ -159,7 +159,7 @@ def reproduce_run(
 
 
 def _make(name: str, lab: Laboratory) -> Part:
-    start, content = time.perf_counter(), Content()
+    start, content = time.perf_counter(), PartContent()
 
     def make() -> tuple[tuple[str, ...], ...]:
         nonlocal content

@@ -19,7 +19,7 @@ from demur.paper.sources.trainings import ANSWER_WRONG, DEFAULT, PRINTED
 from demur.records import FloatArray, Method
 
 CENTRES = 1024  # of kernel ridge, which is fitted a hundred times here: about .005 below its default of 4096
-Served = Literal["as served", "unknown to strong", "two stages"]
+ServingMode = Literal["as served", "unknown to strong", "two stages"]
 Scorer = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]  # (X, y, X of the prompts to score) -> scores
 
 
@@ -34,7 +34,7 @@ class System:
     score: Scorer
     cites: str  # paper, section, equation
     cascade: bool = False  # X is the question with the weak answer, and both models are paid for where it goes on
-    served: Served | None = None  # how demur serves it; None: the method's score alone
+    served: ServingMode | None = None  # how demur serves it; None: the method's score alone
     pair: str = "nq-open"  # whose labels it learns from, where they are of samples
 
     @property
@@ -55,14 +55,14 @@ class System:
         return f"{self.group.partition(',')[0]}: {self.method.partition(',')[0]}"
 
 
-def by_method(make: Callable[[], Method], X: FloatArray, y: FloatArray, asked: FloatArray) -> FloatArray:
+def by_method(make: Callable[[], Method], X: FloatArray, y: FloatArray, queries: FloatArray) -> FloatArray:
     """Fit a method on targets and score."""
-    return make().fit(X, y).predict_proba(asked)[:, 1]
+    return make().fit(X, y).predict_proba(queries)[:, 1]
 
 
-def by_pool(make: Callable[[], PoolRouter], X: FloatArray, y: FloatArray, asked: FloatArray) -> FloatArray:
+def by_pool(make: Callable[[], PoolRouter], X: FloatArray, y: FloatArray, queries: FloatArray) -> FloatArray:
     """Fit a pool router on weak and strong as a pool of two, and score."""
-    return make().fit(X, pair_quality(y)).strong_score(asked)
+    return make().fit(X, pair_quality(y)).strong_score(queries)
 
 
 ROUTERS: dict[str, Scorer] = {
@@ -95,7 +95,7 @@ def _row(key: str, group: str, router: str, source: str, cites: str) -> System:
     return System(f"{key}-{router}", group, _SHOWN[router], source, ROUTERS[router], cites)
 
 
-_OWN: dict[str, tuple[str, Served | None]] = {
+_OWN: dict[str, tuple[str, ServingMode | None]] = {
     "served": ("kernel, as served", "as served"),
     "unknown": ("kernel, as served, unknown prompts to the strong model", "unknown to strong"),
     "method": ("kernel's score alone", None),

@@ -25,14 +25,14 @@ _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "a
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RowPrompt:
     """What a row asks."""
 
     text: str
     request: ChatRequest | None = None  # with tools or a response format: the models are asked it as it stands
 
 
-def conversation_of(row: Mapping[str, Any], where: str) -> Asked | None:
+def conversation_of(row: Mapping[str, Any], where: str) -> RowPrompt | None:
     """The prompt of a row that holds a conversation or an instruction; None for another row. Raises InputError."""
     for field in MESSAGE_FIELDS:
         if isinstance(row.get(field), list):
@@ -43,7 +43,7 @@ def conversation_of(row: Mapping[str, Any], where: str) -> Asked | None:
             return conversation_of(row[field], f"{where}: {field}") or _plain_prompt(row[field])
     if isinstance(row.get("instruction"), str):
         added = row.get("input")
-        return Asked("\n\n".join(part for part in (row["instruction"], added) if isinstance(part, str) and part))
+        return RowPrompt("\n\n".join(part for part in (row["instruction"], added) if isinstance(part, str) and part))
     return None
 
 
@@ -70,18 +70,18 @@ def _whole_request(row: Mapping[str, Any], messages: Sequence[Any], where: str) 
     return ChatRequest(json.dumps({"messages": asked, **kept}, ensure_ascii=False))
 
 
-def _plain_prompt(body: Mapping[str, Any]) -> Asked | None:
-    return Asked(body["prompt"]) if isinstance(body.get("prompt"), str) else None
+def _plain_prompt(body: Mapping[str, Any]) -> RowPrompt | None:
+    return RowPrompt(body["prompt"]) if isinstance(body.get("prompt"), str) else None
 
 
-def _last_question(messages: Sequence[Any], where: str) -> Asked:
+def _last_question(messages: Sequence[Any], where: str) -> RowPrompt:
     turns = [_turn(message, f"{where}, message {number}") for number, message in enumerate(messages, start=1)]
     last = next((text for role, text in reversed(turns) if role == "user"), None)
     if last is None:
         raise InputError(
             f"{where} holds no message of role 'user', found {', '.join(r for r, _ in turns) or 'nothing'}"
         )
-    return Asked(last)
+    return RowPrompt(last)
 
 
 def _turn(message: Any, where: str) -> tuple[str, str]:

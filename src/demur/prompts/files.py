@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError
-from demur.prompts.conversations import Asked, conversation_of
+from demur.prompts.conversations import RowPrompt, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
 from demur.prompts.pictures import pictured_request
 from demur.prompts.rows import Row, TableRow, read_rows
@@ -54,14 +54,14 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
     return prompts
 
 
-def asked_by(row: Row, where: str) -> Asked:
+def prompt_of_row(row: Row, where: str) -> RowPrompt:
     """What a row asks: the text of its prompt field, or the last question of its conversation. Raises InputError."""
     field = next((name for name in TEXT_FIELDS if name in row), None)
     asked = conversation_of(row, where) if field is None or isinstance(row[field], list) else None
     if asked is None:
         if field is None:
             raise InputError(f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}")
-        asked = Asked(row[field])
+        asked = RowPrompt(row[field])
     if not isinstance(asked.text, str) or not asked.text.strip():
         shown = field or "content"
         raise InputError(f"{where}: field {shown!r} must be a text that is not empty, found {repr(asked.text)[:80]}")
@@ -81,7 +81,7 @@ def _id(row: Row) -> str:
 
 
 def _prompt(row: Row, where: str) -> Prompt:
-    asked = asked_by(row, where)
+    asked = prompt_of_row(row, where)
     answers = next((row[name] for name in ANSWER_FIELDS if row.get(name) is not None), ())
     split = isinstance(row, TableRow)
     choices = _texts(row.get("choices") or (), "choices", where, split=split)

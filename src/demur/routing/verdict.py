@@ -25,7 +25,7 @@ COUNTED_TWICE = math.sqrt(2)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RouterVerdict:
     """Gain caught per prompt over random order, averaged over all strong shares, with its 95 % interval."""
 
     gain: float
@@ -59,11 +59,11 @@ class Verdict:
         return f"NOT shown to beat random: {figures} of believed gain per prompt, held out; {few}"
 
 
-def verdict_of(scores: FloatArray, targets: FloatArray) -> Verdict:
+def verdict_of(scores: FloatArray, targets: FloatArray) -> RouterVerdict:
     """From held-out scores and targets of the training prompts, (n,) each; n >= 1."""
     each = caught_within_folds(scores, 2 * np.asarray(targets, dtype=float) - 1)
     gain, (low, high), wider = float(each.mean()), interval(each), widening(len(each))
-    return Verdict(gain, gain - wider * (gain - low), gain + wider * (high - gain), len(each))
+    return RouterVerdict(gain, gain - wider * (gain - low), gain + wider * (high - gain), len(each))
 
 
 def widening(n: int) -> float:
@@ -75,13 +75,13 @@ def widening(n: int) -> float:
     return COUNTED_TWICE * math.sqrt(n / max(free, 1))
 
 
-def recorded_verdict(record: Mapping[str, Any]) -> Verdict | None:
+def recorded_verdict(record: Mapping[str, Any]) -> RouterVerdict | None:
     """The verdict that a router was saved with; None of one saved before demur wrote it."""
     found = record.get(KEY)
-    return Verdict(**found) if found else None
+    return RouterVerdict(**found) if found else None
 
 
-def with_verdict(record: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
+def with_verdict(record: Mapping[str, Any], verdict: RouterVerdict) -> dict[str, Any]:
     """A router's record with its verdict."""
     return {**record, KEY: asdict(verdict)}
 

@@ -54,7 +54,7 @@ def batch_key(endpoint: Endpoint, prompt: Prompt, settings: SamplingSettings) ->
     return content_hash([endpoint.name, prompt.key, settings.key])
 
 
-def asked_by(custom_id: str) -> tuple[str, range] | None:
+def parse_custom_id(custom_id: str) -> tuple[str, range] | None:
     """The key and the indices of samples that a ``custom_id`` asks for; None for one that demur did not write."""
     found = _ID.fullmatch(custom_id)
     if found is None:

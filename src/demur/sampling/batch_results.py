@@ -9,7 +9,7 @@ from demur.models.completion import read_completion
 from demur.models.endpoint import Endpoint
 from demur.models.refusals import blames_prompt, refused_field
 from demur.records import Prompt, SamplingSettings
-from demur.sampling.batch_files import BatchResult, asked_by, batch_key, failure_words, read_result, sent_body
+from demur.sampling.batch_files import BatchResult, batch_key, failure_words, parse_custom_id, read_result, sent_body
 from demur.sampling.sample import distinct_prompts
 from demur.store import Store
 
@@ -49,7 +49,7 @@ class BatchReader:
         result = read_result(line)
         if result is None:
             return self._note("cannot be read", "is the file cut, or no file of results?", where)
-        asked = asked_by(result.custom_id)
+        asked = parse_custom_id(result.custom_id)
         if asked is None or asked[0] not in self._asked:
             return self._note(
                 "have a custom_id of no prompt of this run under these models and settings, and are not kept",

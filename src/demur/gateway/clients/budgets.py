@@ -54,7 +54,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class BudgetUse:
     """How much of one budget is used."""
 
     period: Period
@@ -76,7 +76,7 @@ class Use:
         }[self.period]
 
 
-def uses(key: Budgeted, spent: Spent, under_way: float = 0.0) -> Iterator[Use]:
+def uses(key: Budgeted, spent: Spent, under_way: float = 0.0) -> Iterator[BudgetUse]:
     """Every budget of a key."""
     for period, budget, usd in (
         ("ever", key.usd, spent.ever),
@@ -84,7 +84,7 @@ def uses(key: Budgeted, spent: Spent, under_way: float = 0.0) -> Iterator[Use]:
         ("day", key.usd_per_day, spent.day),
     ):
         if budget is not None:
-            yield Use(period, usd + under_way, budget)  # type: ignore[arg-type]  # the three literals above
+            yield BudgetUse(period, usd + under_way, budget)  # type: ignore[arg-type]  # the three literals above
 
 
 def has_budget(key: Budgeted) -> bool:
@@ -92,7 +92,7 @@ def has_budget(key: Budgeted) -> bool:
     return any(True for _ in uses(key, Spent()))
 
 
-def kept_share(use: Use | None) -> float:
+def kept_share(use: BudgetUse | None) -> float:
     """The fraction of the strong share that is left: 1 below `TAPER` of a budget for a day or a month, 0 at its end."""
     if use is None or use.period == "ever":
         return 1.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from demur.errors import InputError
 from demur.files import lock_file, write_whole
 from demur.gateway.clients.accounts import Accounts, OwnAccounts
-from demur.gateway.clients.budgets import TAPER, WARN, Spent, Use, has_budget, seconds_left, start_of, uses
+from demur.gateway.clients.budgets import TAPER, WARN, BudgetUse, Spent, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
 from demur.limits import check_limits, from_mapping
 
@@ -143,7 +143,7 @@ def draw_from_bucket(held: tuple[float, float] | None, per_minute: int, now: flo
     return left, (1 - left) * 60 / most if most else 60.0
 
 
-def _budget_error(use: Use, at: float, how: str = "") -> ApiError:
+def _budget_error(use: BudgetUse, at: float, how: str = "") -> ApiError:
     wait = seconds_left(use.period, at)
     again = "" if wait is None else f" It begins again in {wait / 3600:.1f} h."
     said = f"The budget of this key ({use.words}) is spent{how}.{again}"
@@ -223,7 +223,7 @@ class Admission:
             if use.share >= 1:
                 raise _budget_error(use, now, " or reserved by its requests under way" if under_way else "")
 
-    def most_used_budget(self, name: str) -> Use | None:
+    def most_used_budget(self, name: str) -> BudgetUse | None:
         """The budget for a day or a month of a key that is used most, if from `WARN` on; said on stderr once."""
         key = self.key_with_budget(name)
         if key is None:

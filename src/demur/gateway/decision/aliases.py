@@ -12,16 +12,16 @@ DEMUR = "demur"
 _WILDCARDS = frozenset("*?[")
 
 
-def resolve(asked: str, aliases: Mapping[str, str], direct: Collection[str]) -> str:
+def resolve(name: str, aliases: Mapping[str, str], direct: Collection[str]) -> str:
     """The name that an alias stands for, or the name itself.
 
     An alias spelt out goes before a model's own name, a pattern after it; of several patterns the first.
     """
-    if asked in aliases:
-        return aliases[asked]
-    if asked in direct or is_routed(asked):
-        return asked
-    return next((target for pattern, target in aliases.items() if fnmatchcase(asked, pattern)), asked)
+    if name in aliases:
+        return aliases[name]
+    if name in direct or is_routed(name):
+        return name
+    return next((target for pattern, target in aliases.items() if fnmatchcase(name, pattern)), name)
 
 
 def is_routed(name: str) -> bool:

@@ -19,9 +19,9 @@ from demur.gateway.decision.conversations import Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.held import (
     ANSWER_TOKENS,
-    Costs,
     Found,
     Held,
+    NextCosts,
     may_be_unseen,
     next_record,
     stays,
@@ -209,11 +209,11 @@ class Chooser:
             return Choice(held, f"{reason}; {stays}", made=made, stays=stays)
         return Choice(role, reason, made=made, stays=stays)
 
-    def _costs(self, settings: GatewaySettings, question: Question, held: Role) -> Costs:
+    def _costs(self, settings: GatewaySettings, question: Question, held: Role) -> NextCosts:
         """Of a conversation that the ``held`` model answers, beside the weak one."""
         router = self._decider.router.prompt_router
         weak, other = (cost.answer_tokens if (cost := router.cost(role)) else ANSWER_TOKENS for role in ("weak", held))
-        return Costs(
+        return NextCosts(
             *(self._price("weak"), self._price(held), question.tokens, weak, other), settings.prompt_cache_seconds
         )
 
@@ -254,12 +254,12 @@ class Chooser:
         held: Held = next_record(turn, choice.found, role, chosen=own, tokens=question.tokens, now=time.time())
         await self._conversations.keep([*turn.names, *name], held)
 
-    def routes(self, asked: str) -> bool:
+    def routes(self, name: str) -> bool:
         """Whether a model's name leaves the choice to demur."""
-        return self._resolve(asked) not in self.direct
+        return self._resolve(name) not in self.direct
 
-    def _resolve(self, asked: str) -> str:
-        return resolve(asked, self._aliases, self.direct)
+    def _resolve(self, name: str) -> str:
+        return resolve(name, self._aliases, self.direct)
 
     def _threshold(self, asked: str, headers: Mapping[str, str]) -> float | None:
         """The threshold that a request asks for; None for the router's own. Raises ApiError for unknown models."""
@@ -318,10 +318,10 @@ def must_speak(role: Role, unspoken: Mapping[Role, str]) -> None:
         raise ApiError(400, f"{unspoken[role]}; ask for demur, or for the other model.", code="unsupported_api")
 
 
-def unknown_model(asked: str, direct: Iterable[str]) -> ApiError:
+def unknown_model(name: str, direct: Iterable[str]) -> ApiError:
     """404, with the names that are known."""
     names = ", ".join([DEMUR, f"{DEMUR}@0.5", f"{DEMUR}@30%", *direct])
-    return ApiError(404, f"The model {asked[:80]!r} does not exist; known: {names}.", code="model_not_found")
+    return ApiError(404, f"The model {name[:80]!r} does not exist; known: {names}.", code="model_not_found")
 
 
 def _force(headers: Mapping[str, str], roles: tuple[Role, ...], names: tuple[str, ...]) -> Role | None:

@@ -52,7 +52,7 @@ class TimedDecision:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class WaitingText:
     """A text that waits for its decision."""
 
     text: str
@@ -67,7 +67,7 @@ class Decider:
         self.router, self.seconds = router, seconds  # limit of one decision
         self.alone: Callable[[], bool] = lambda: False  # whether no other request is under way
         self._last = math.inf  # seconds of the last decision on one prompt
-        self._waiting: deque[Asked] = deque()
+        self._waiting: deque[WaitingText] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="demur-router")
         self._busy = False
 
@@ -84,7 +84,7 @@ class Decider:
         Without ``gate`` the decision is final: the request cannot wait for a draft. Raises SlowDecisionError, and what
         the router raises, as a DemurError or a RuntimeError.
         """
-        asked = Asked(text, time.perf_counter(), asyncio.get_running_loop().create_future())
+        asked = WaitingText(text, time.perf_counter(), asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._is_quick(text):
             self._decide_here()
@@ -155,7 +155,9 @@ class Decider:
         )
         work.add_done_callback(partial(self._finish, router, batch, started))
 
-    def _finish(self, router: PromptRouter, batch: list[Asked], started: float, done: asyncio.Future[Scored]) -> None:
+    def _finish(
+        self, router: PromptRouter, batch: list[WaitingText], started: float, done: asyncio.Future[Scored]
+    ) -> None:
         self._busy = False
         try:
             found = done.result()

@@ -41,7 +41,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
+class NextCosts:
     """What the models' next answer in a conversation costs."""
 
     weak: Price | None
@@ -71,7 +71,7 @@ def may_be_unseen(turn: Turn | None, found: Found | None, *, answered: bool = Fa
     return not _goes_on(turn, found) and (found.held.role != "weak" or (turn.loops and not answered))
 
 
-def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> str:
+def stays(turn: Turn | None, found: Found | None, costs: NextCosts, now: float) -> str:
     """Why a conversation stays with its model whatever cheaper one the router says; empty where it need not."""
     if turn is None or found is None or found.held.role == "weak":
         return ""
@@ -89,7 +89,7 @@ def stays(turn: Turn | None, found: Found | None, costs: Costs, now: float) -> s
     return f"the conversation stays with its model: ${saved:.4f} less for this ask, ${lost:.4f} of prompt cache"
 
 
-def _saving(held: Held, costs: Costs, now: float) -> tuple[float, float]:
+def _saving(held: Held, costs: NextCosts, now: float) -> tuple[float, float]:
     """USD that an ask of the conversation's usual length saves at the weak model, and what the strong one's prompt
     cache is worth."""
     assert costs.weak is not None and costs.strong is not None and costs.strong.usd_per_cached_token is not None

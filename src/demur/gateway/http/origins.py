@@ -16,7 +16,7 @@ EXPOSED = (
     "x-request-id, x-demur-model, x-demur-score, x-demur-checked-score, x-demur-threshold, x-demur-reason, "
     "x-demur-decision-id, x-demur-stage, x-demur-extra-samples, x-demur-cost-usd"
 )
-ASKED = "authorization, content-type"  # headers that a page may send where it does not say which
+DEFAULT_HEADERS = "authorization, content-type"  # headers that a page may send where it does not say which
 
 
 @lru_cache(256)
@@ -76,6 +76,6 @@ def preflight_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """What a browser asks before it sends a page's request; `cors_headers` come with it."""
     return {
         "Access-Control-Allow-Methods": "GET, POST",
-        "Access-Control-Allow-Headers": headers.get("Access-Control-Request-Headers", ASKED),
+        "Access-Control-Allow-Headers": headers.get("Access-Control-Request-Headers", DEFAULT_HEADERS),
         "Access-Control-Max-Age": "600",
     }

@@ -17,7 +17,7 @@ from demur.measure.threshold import Calibration
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter
 
-ASKED = "learning from traffic: no router is shown to beat random yet, so the strong model answers"
+NOTHING_LEARNED = "learning from traffic: no router is shown to beat random yet, so the strong model answers"
 
 
 # In a learning folder, symbolic links: to the router that was promoted last, and to the one that is tried on a share.
@@ -113,6 +113,6 @@ class AlwaysStrong:
 def cold_router(weak: str, strong: str) -> Router:
     """A router of these models that has learned nothing, as an ordinary one."""
     nothing = np.empty((0, 1), dtype=np.float32)
-    calibration = Calibration(0.5, 1.0, 0, ASKED)
+    calibration = Calibration(0.5, 1.0, 0, NOTHING_LEARNED)
     first = PromptRouter(OneVector(), AlwaysStrong(), weak, strong, (), nothing, np.empty(0), calibration=calibration)
-    return Router(first, about=ASKED)
+    return Router(first, about=NOTHING_LEARNED)

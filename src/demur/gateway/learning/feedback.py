@@ -13,7 +13,7 @@ from demur.errors import StoreError
 from demur.gateway.app import Gateway, as_json
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.learning.kept_prompts import kept_prompt
-from demur.gateway.ledger.feedback import Feedback, Verdict, keep_feedback
+from demur.gateway.ledger.feedback import Feedback, FeedbackVerdict, keep_feedback
 from demur.gateway.ledger.read import read_decision
 
 LARGEST_BYTES = 2**16
@@ -54,7 +54,7 @@ async def _wait_for(ledger: str, id: str) -> None:
         await asyncio.sleep(STEP_SECONDS)
 
 
-def _read(raw: bytes) -> tuple[str, Verdict, str]:
+def _read(raw: bytes) -> tuple[str, FeedbackVerdict, str]:
     """The decision's id, the verdict, and the better answer (empty for none). Raises ApiError."""
     try:
         fields = json.loads(raw) if len(raw) <= LARGEST_BYTES else None

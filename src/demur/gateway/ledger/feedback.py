@@ -13,7 +13,7 @@ from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import storable
 
-Verdict = Literal["good", "bad"]
+FeedbackVerdict = Literal["good", "bad"]
 Source = Literal["client", "asked again"]
 TABLE = (
     "create table if not exists feedback (id text not null, \"key\" text not null default '', "
@@ -59,7 +59,7 @@ class Feedback:
     id: str  # of the decision: the header x-demur-decision-id
     key: str  # name of the client's key
     at: float  # seconds since 1970
-    verdict: Verdict
+    verdict: FeedbackVerdict
     source: Source = "client"  # "asked again": a sign, which replaces no verdict
     better: str = ""  # the text of a better answer
 
@@ -115,7 +115,7 @@ def better_answers(url: str) -> list[BetterAnswer]:
         return []
 
 
-def judged_prompts(url: str) -> list[tuple[str, Verdict]]:
+def judged_prompts(url: str) -> list[tuple[str, FeedbackVerdict]]:
     """Prompts whose weak answers were judged by their clients, and the verdicts; in order of time."""
     try:
         return [(prompt, verdict) for prompt, verdict in query_ledger(url, JUDGED)]

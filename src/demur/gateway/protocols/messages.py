@@ -10,7 +10,15 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import said_by
-from demur.gateway.protocols.protocol import Fields, Part, Protocol, no_check, place_of, schema_format, text_or_none
+from demur.gateway.protocols.protocol import (
+    EventPart,
+    Fields,
+    Protocol,
+    no_check,
+    place_of,
+    schema_format,
+    text_or_none,
+)
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _MEMBERS = READ_MEMBERS | {"system", "output_config", "output_format", "metadata", "thinking"}
@@ -141,18 +149,18 @@ def message(value: Any) -> Mapping[str, Any] | None:
     return {"content": said} | ({"tool_calls": functions} if functions else {})
 
 
-def part(value: Any) -> Part:
+def part(value: Any) -> EventPart:
     """What an event adds to a message."""
     if not isinstance(value, dict):
-        return Part()
+        return EventPart()
     at, block, delta = place_of(value.get("index")), value.get("content_block"), value.get("delta")
     if isinstance(block, dict) and block.get("type") == "tool_use":
-        return Part(calls=((at, text_or_none(block.get("name")), ""),))
+        return EventPart(calls=((at, text_or_none(block.get("name")), ""),))
     if not isinstance(delta, dict):
-        return Part()
+        return EventPart()
     if delta.get("type") == "input_json_delta":
-        return Part(calls=((at, "", text_or_none(delta.get("partial_json"))),))
-    return Part(text_or_none(delta.get("text")) if delta.get("type") == "text_delta" else "")
+        return EventPart(calls=((at, "", text_or_none(delta.get("partial_json"))),))
+    return EventPart(text_or_none(delta.get("text")) if delta.get("type") == "text_delta" else "")
 
 
 MESSAGES = Protocol(

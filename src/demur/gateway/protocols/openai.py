@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
-from demur.gateway.protocols.protocol import Part, Protocol, as_it_is, no_check, place_of, quote, text_or_none
+from demur.gateway.protocols.protocol import EventPart, Protocol, as_it_is, no_check, place_of, quote, text_or_none
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
@@ -73,20 +73,20 @@ def message(value: Any) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else {"content": choice.get("text")}
 
 
-def part(value: Any) -> Part:
+def part(value: Any) -> EventPart:
     """What the first choice of a chunk adds."""
     choices = value.get("choices") if isinstance(value, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
-        return Part()
+        return EventPart()
     delta = choice.get("delta")
     if not isinstance(delta, dict):
-        return Part(text_or_none(choice.get("text")))
+        return EventPart(text_or_none(choice.get("text")))
     listed = delta.get("tool_calls")
     entries = [one for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict)]
     calls = [(place_of(one.get("index")), one["function"]) for one in entries if isinstance(one.get("function"), dict)]
     named = [(at, text_or_none(f.get("name")), text_or_none(f.get("arguments"))) for at, f in calls]
-    return Part(text_or_none(delta.get("content")), tuple(named))
+    return EventPart(text_or_none(delta.get("content")), tuple(named))
 
 
 CHAT = Protocol(

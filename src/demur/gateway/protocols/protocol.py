@@ -17,7 +17,7 @@ Fields = Mapping[str, Any]  # the members of a request's body
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class EventPart:
     """What an event adds to an answer: text, and pieces of calls by their place: name and arguments."""
 
     text: str = ""
@@ -55,7 +55,7 @@ class Protocol:
     form_members: frozenset[str]  # of a request, which `as_chat` needs to say what form its answer must have
     # A whole answer as the message of a chat completion; None for one that cannot be read.
     message: Callable[[Any], Mapping[str, Any] | None]
-    part: Callable[[Any], Part]  # what an event of a stream adds to the answer
+    part: Callable[[Any], EventPart]  # what an event of a stream adds to the answer
     ordinary: Mapping[str, Any]  # members, beside the model, of the shortest request that any model can answer
     own_headers: Mapping[str, str]  # of a request of the gateway's own
     routed: bool = True  # else it is passed to the model that it names

@@ -11,7 +11,7 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import openai_error, said_by
-from demur.gateway.protocols.protocol import Fields, Part, Protocol, place_of, schema_format, text_or_none
+from demur.gateway.protocols.protocol import EventPart, Fields, Protocol, place_of, schema_format, text_or_none
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _MEMBERS = READ_MEMBERS | {
@@ -144,17 +144,17 @@ def message(value: Any) -> Mapping[str, Any] | None:
     return {"content": "".join(map(text_or_none, said))} | ({"tool_calls": functions} if functions else {})
 
 
-def part(value: Any) -> Part:
+def part(value: Any) -> EventPart:
     """What an event adds to a response."""
     if not isinstance(value, dict):
-        return Part()
+        return EventPart()
     at, item, added = place_of(value.get("output_index")), value.get("item"), text_or_none(value.get("delta"))
     kind = str(value.get("type"))
     if kind == "response.output_item.added" and isinstance(item, dict) and item.get("type") == "function_call":
-        return Part(calls=((at, text_or_none(item.get("name")), ""),))
+        return EventPart(calls=((at, text_or_none(item.get("name")), ""),))
     if kind == "response.function_call_arguments.delta":
-        return Part(calls=((at, "", added),))
-    return Part(added if kind == "response.output_text.delta" else "")
+        return EventPart(calls=((at, "", added),))
+    return EventPart(added if kind == "response.output_text.delta" else "")
 
 
 RESPONSES = Protocol(

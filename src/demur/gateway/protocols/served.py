@@ -10,7 +10,7 @@ from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.protocols.responses import RESPONSES
 
 PROTOCOLS = (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, COUNT_TOKENS, RESPONSES)
-SERVED = f"POST {', '.join(f'/v1{one.path}' for one in PROTOCOLS)}, /v1/decide, GET /v1/models"
+ROUTES = f"POST {', '.join(f'/v1{one.path}' for one in PROTOCOLS)}, /v1/decide, GET /v1/models"
 
 
 def protocol_of(path: str, headers: Mapping[str, str]) -> Protocol:

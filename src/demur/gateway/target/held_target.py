@@ -21,7 +21,7 @@ from demur.errors import InputError
 from demur.gate.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.clients.accounts import Accounts
-from demur.gateway.clients.budgets import TAPER, WARN, Spent, Use, seconds_left, start_of
+from demur.gateway.clients.budgets import TAPER, WARN, BudgetUse, Spent, seconds_left, start_of
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.target.arrivals import Arrivals
@@ -135,10 +135,10 @@ class HeldTarget:
         return fits[0]
 
     @property
-    def use(self) -> Use:
+    def use(self) -> BudgetUse:
         """How much of the day's budget is used."""
         spent, under_way = self.accounts.read(ACCOUNT)
-        return Use("day", spent.now(self.clock()).day + under_way, self.target.value)
+        return BudgetUse("day", spent.now(self.clock()).day + under_way, self.target.value)
 
     def _warn(self) -> None:
         """Say on stderr, once a day each, that most of the day's budget is used."""

@@ -21,7 +21,7 @@ from demur.statistics import folds, interval, mean_ranks
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class KindChoice:
     """The kind of targets that was chosen, and the believed gain of every kind."""
 
     kind: str
@@ -85,7 +85,7 @@ def halves(joint: Sequence[IntArray]) -> tuple[list[IntArray], FloatArray]:
     return first, np.array(judged)
 
 
-def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray) -> Choice:
+def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray) -> KindChoice:
     """The kind whose router captures most of the believed ``gains`` (n,) on held-out prompts.
 
     ``candidates``: targets (n,) a kind, made from other samples than ``gains``; the first one stays unless another is
@@ -95,4 +95,4 @@ def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vect
     areas = {kind: believed_area(each, gains) for kind, each in scores.items()}
     usual, best = next(iter(areas)), max(areas, key=areas.__getitem__)
     better = best != usual and area_interval(scores[best], scores[usual], gains)[0] > 0
-    return Choice(best if better else usual, areas)
+    return KindChoice(best if better else usual, areas)

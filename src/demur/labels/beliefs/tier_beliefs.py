@@ -15,14 +15,14 @@ import numpy as np
 from demur.errors import InputError
 from demur.labels.beliefs.belief import without_silence
 from demur.labels.scores.uncertainty import consistency
-from demur.labels.votes import own_agreement, served_shares
+from demur.labels.votes import own_agreement, vote_shares
 from demur.meaning.clusters import Clustering
 from demur.meaning.rules.declined_answers import says_nothing
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, IntArray, Preference, Prompt, Sample
 from demur.runs.run import Run
 
-GRADED = ("accuracy soft", "accuracy hard")
+GRADED_KINDS = ("accuracy soft", "accuracy hard")
 AGREEING = ("entropy believed", "agreement")  # kinds of labels whose gain is a difference of beliefs
 Answers = Sequence[Sequence[Sample]]  # of every prompt
 
@@ -49,7 +49,7 @@ def tier_qualities(run: Run, rows: Sequence[Preference], prompts: Sequence[Promp
     names, votes = [one.name for one in run.pair.all], [model.votes for model in run.config.models]
     sides = [[side[prompt.id] for prompt in prompts] for side in run.samples.all]
     kind, weight = rows[0].kind, rows[0].strong_weight
-    if kind in GRADED:
+    if kind in GRADED_KINDS:
         graded = graded_tiers(prompts, sides, votes, run.meanings, run.own.grader or grade)
         return graded, graded
     if kind not in AGREEING:
@@ -96,17 +96,17 @@ def graded_tiers(
         weights = [np.full(len(each), 1 / len(each)) for each in answers]
         if count > 1:
             own = meanings([prompt.text for prompt in prompts], [[one.text for one in each] for each in answers]).ids
-            weights = [served_shares(ids, count) for ids in own]
+            weights = [vote_shares(ids, count) for ids in own]
         columns.append([float(w @ np.array(g)) for w, g in zip(weights, grades, strict=True)])
     return np.array(columns).T
 
 
-def _share(of: Sequence[IntArray], m: int, judge: int, same: Sequence[int], votes: int) -> float:
-    """Share of pairs of what model ``m`` serves and the judge's samples that mean the same."""
-    if same[m] == same[judge]:
+def _share(of: Sequence[IntArray], m: int, believer: int, same: Sequence[int], votes: int) -> float:
+    """Share of pairs of what model ``m`` serves and the believer's samples that mean the same."""
+    if same[m] == same[believer]:
         return consistency(of[m]) if votes == 1 else own_agreement(of[m], votes)
-    alike = (of[m][:, None] == of[judge]).mean(axis=1)
-    return float(alike.mean() if votes == 1 else served_shares(of[m], votes) @ alike)
+    alike = (of[m][:, None] == of[believer]).mean(axis=1)
+    return float(alike.mean() if votes == 1 else vote_shares(of[m], votes) @ alike)
 
 
 def _joint(texts: Sequence[str], sides: Sequence[Answers], meanings: Clustering) -> list[list[IntArray]]:

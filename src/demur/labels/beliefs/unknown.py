@@ -125,11 +125,11 @@ def cut_share(samples: Iterable[Sequence[Sample]]) -> float:
     return float(np.mean(ends)) if ends else 0.0
 
 
-def check_told(unknown: Sequence[UnknownPrompt], asked: int) -> None:
+def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
     """Raise InputError where no prompt could be labelled."""
-    if len(unknown) == asked:
+    if len(unknown) == prompts:
         raise InputError(
-            f"none of {asked} prompts can be labelled from its samples ({_most_common(unknown)}); "
+            f"none of {prompts} prompts can be labelled from its samples ({_most_common(unknown)}); "
             "`demur label --from judge --judge MODEL` asks a model which answer is better"
         )
 

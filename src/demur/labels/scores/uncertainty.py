@@ -56,7 +56,7 @@ def semantic_entropy(
 
 def usable_definition(definition: str, logprobs: LogProbs | None) -> str:
     """The definition itself, or ``discrete`` when it needs log-probs that are not there."""
-    if definition in ASKED:
+    if definition in SELF_REPORTED:
         raise InputError(
             f"{definition} is a model's report on one answer (`demur signals --ask`), not a measure of samples; "
             f"known: {', '.join(DEFINITIONS)}"
@@ -201,7 +201,7 @@ DEFINITIONS: dict[str, Callable[[IntArray, FloatArray], float]] = {
 }
 OF_FIRST_ANSWER = ("mars", "lars")  # with log-probs, and more: see `demur.labels.scores.token_scores`
 NEEDS_LOGPROBS = frozenset({"rao_blackwell", "paper", "paper_length_normalised", "predictive_entropy", "perplexity"})
-ASKED = ("p_true", "verbalised")  # not measured here: see `demur.labels.scores.self_report`
+SELF_REPORTED = ("p_true", "verbalised")  # not measured here: see `demur.labels.scores.self_report`
 AS_PRINTED = frozenset({"paper", "paper_length_normalised"})  # may be negative
 
 

@@ -144,14 +144,14 @@ def _words(text: str) -> list[str]:
     return [numerals(word) for word in _WORD.findall(numerals(plain))]
 
 
-def _explains(asked: str, word: str) -> bool:
+def _explains(question_word: str, word: str) -> bool:
     """Whether a word of an answer is one of its question, perhaps in another form."""
-    if asked == word:
+    if question_word == word:
         return True
-    if asked[:1].isdigit() or word[:1].isdigit():
+    if question_word[:1].isdigit() or word[:1].isdigit():
         return False
-    least = max(FEWEST_SHARED, SHARED * min(len(asked), len(word)))
-    return len(_common_start(asked, word)) >= least
+    least = max(FEWEST_SHARED, SHARED * min(len(question_word), len(word)))
+    return len(_common_start(question_word, word)) >= least
 
 
 def _common_start(a: str, b: str) -> str:

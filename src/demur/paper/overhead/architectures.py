@@ -100,10 +100,10 @@ def _gate(extra: int, world: World) -> Fit:
     tokens = [tuple(-random.exponential(0.3, TOKENS)) for _ in range(extra + 1)]
     scores = random.random(QUERIES)
 
-    def decide(gate: Gate, asked: slice) -> FloatArray:
-        meanings = meaning_clusters(None, texts[asked], entailment=exact_match)
+    def decide(gate: Gate, rows: slice) -> FloatArray:
+        meanings = meaning_clusters(None, texts[rows], entailment=exact_match)
         seen = np.stack([read_signals(ids, tokens) for ids in meanings.ids])
-        return gate.confine(gate.steps[-1].score(scores[asked], seen), scores[asked])
+        return gate.confine(gate.steps[-1].score(scores[rows], seen), scores[rows])
 
     def fit() -> Fitted:
         gate, _ = fit_gate(rows)

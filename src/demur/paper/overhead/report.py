@@ -21,7 +21,7 @@ from demur.paper.overhead.measure import BATCH, Cost, decision_times, measure_wi
 from demur.paper.overhead.quality import Qualities, run_quality, stored_quality
 from demur.paper.overhead.timing import extrapolate, slope
 from demur.paper.parts.figures import overhead_figure
-from demur.paper.parts.part import Cells, Content, Part, span_columns
+from demur.paper.parts.part import Cells, Part, PartContent, span_columns
 from demur.prompts import read_prompts
 from demur.records import Encoder, Progress, no_progress
 from demur.store import Store
@@ -84,17 +84,17 @@ class Overheads:
     def parts(self) -> tuple[Part, ...]:
         """A table a size, one of growth, one of encoders."""
         made = [
-            Part(f"n-{n}", f"N = {n:,} training prompts, d = {self.dimension}", Content(*self._table(n)))
+            Part(f"n-{n}", f"N = {n:,} training prompts, d = {self.dimension}", PartContent(*self._table(n)))
             for n in self.sizes
         ]
         if len(self.sizes) > 1:
             rows = tuple((name, *map(_exponent, values)) for name, values in self.growth.items())
             made.append(
-                Part("growth", f"from N = {self.sizes[0]:,} to {self.sizes[-1]:,}", Content(GROWTH_COLUMNS, rows))
+                Part("growth", f"from N = {self.sizes[0]:,} to {self.sizes[-1]:,}", PartContent(GROWTH_COLUMNS, rows))
             )
         if self.encoders:
             shown = tuple(_cells(one) for one in self.encoders)
-            made.append(Part("encoders", "encoders, per prompt", Content(("encoder", *COLUMNS[1:]), shown)))
+            made.append(Part("encoders", "encoders, per prompt", PartContent(("encoder", *COLUMNS[1:]), shown)))
         return tuple(made)
 
     def _table(self, n: int) -> tuple[Cells, tuple[Cells, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.paper.measures import Laboratory, score_held_out
-from demur.paper.parts.part import Cells, Content, reasons_together, row_or_why, rows_or_why, span_columns
+from demur.paper.parts.part import Cells, PartContent, reasons_together, row_or_why, rows_or_why, span_columns
 from demur.paper.sources.own import two_stages
 from demur.paper.sources.peers import smoothie_targets
 from demur.paper.sources.trainings import ANSWER_WRONG, DEFAULT, PAIRS, SMOOTHIE, SOURCES, Training
@@ -38,7 +38,7 @@ def row_key(pair: str, source: str) -> str:
     return "-".join((pair, *re.findall(r"\w+", source.casefold())))
 
 
-def in_domain_table(lab: Laboratory) -> Content:
+def in_domain_table(lab: Laboratory) -> PartContent:
     """All sources x all routers, one block per pair; sources that a pair lacks are listed."""
     pairs = PAIRS[:1] if lab.data.own else PAIRS
     wanted = {pair: [s for s in SOURCES if lab.wants(row_key(pair, s))] for pair in pairs}
@@ -54,7 +54,7 @@ def in_domain_table(lab: Laboratory) -> Content:
             notes += lab.pair(pair).notes if sources else ()
         except InputError:
             continue  # its rows say why
-    return Content(COLUMNS, tuple(rows), notes=tuple(notes))
+    return PartContent(COLUMNS, tuple(rows), notes=tuple(notes))
 
 
 def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:

@@ -16,7 +16,7 @@ _WHY = ": not computable: "  # between a row's name and the reason
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
+class PartContent:
     """What is in a table or figure."""
 
     columns: Cells = ()
@@ -31,7 +31,7 @@ class Part:
 
     name: str
     title: str
-    content: Content
+    content: PartContent
     seconds: float = 0.0
 
     @property

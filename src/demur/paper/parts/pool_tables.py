@@ -18,7 +18,7 @@ from demur.models.prices import CHARACTERS_PER_TOKEN, price_of
 from demur.paper.measures import Laboratory
 from demur.paper.outcome_files import rows_of
 from demur.paper.parts.figures import frontier_figure
-from demur.paper.parts.part import Cells, Content, row_or_why, rows_or_why, span_columns
+from demur.paper.parts.part import Cells, PartContent, row_or_why, rows_or_why, span_columns
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.statistics import FOLDS, folds, held_out
 
@@ -128,7 +128,7 @@ def row_key(pool: str, row: str) -> str:
     return f"pool-{pool}-{row}"
 
 
-def pools_of_models(lab: Laboratory) -> Content:
+def pools_of_models(lab: Laboratory) -> PartContent:
     """What pool routers reach between the cheapest and the dearest model, as a table and as frontiers."""
     drawn: dict[str, tuple[dict[str, Frontier], dict[str, tuple[float, float]]]] = {}
     notes = [NOTE]
@@ -145,7 +145,7 @@ def pools_of_models(lab: Laboratory) -> Content:
 
     wanted = [key for key in POOLS if any(lab.wants(row_key(key, row)) for row in ROWS[key])]
     rows = [row for key in wanted for row in rows_or_why(POOLS[key][0], partial(block, key))]
-    return Content(COLUMNS, tuple(rows), frontier_figure(drawn) if drawn else None, tuple(notes))
+    return PartContent(COLUMNS, tuple(rows), frontier_figure(drawn) if drawn else None, tuple(notes))
 
 
 def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier]) -> tuple[Cells, ...]:

@@ -22,7 +22,7 @@ from demur.paper.outcomes import SMALL_PAIR, Benchmark, Costs
 from demur.paper.parts.figures import NAMES, learning_figure, trade_off_figure
 from demur.paper.parts.part import (
     Cells,
-    Content,
+    PartContent,
     cells,
     cells_or_why,
     reasons_together,
@@ -54,45 +54,45 @@ SMALLER = (
 )
 
 
-def _head(asked: Benchmark) -> Cells:
-    curve = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong)
-    scale, digits = (1, 5) if asked.rated else (100, 4)
+def _head(benchmark: Benchmark) -> Cells:
+    curve = cost_quality_curve(np.zeros(len(benchmark.weak)), benchmark.weak, benchmark.strong)
+    scale, digits = (1, 5) if benchmark.rated else (100, 4)
     alone = f"weak {scale * curve.weak_quality:.{digits}f}, strong {scale * curve.strong_quality:.{digits}f}"
-    return (" ".join((f"{asked.name}: n {len(asked.weak)}, {alone}", *asked.notes)),)
+    return (" ".join((f"{benchmark.name}: n {len(benchmark.weak)}, {alone}", *benchmark.notes)),)
 
 
-def _oracle(asked: Benchmark) -> Cells:
-    gains = asked.strong - asked.weak
-    theirs = cost_quality_curve(gains, asked.weak, asked.strong, protocol="routellm")
+def _oracle(benchmark: Benchmark) -> Cells:
+    gains = benchmark.strong - benchmark.weak
+    theirs = cost_quality_curve(gains, benchmark.weak, benchmark.strong, protocol="routellm")
     best = theirs.oracle
     return (f"{100 * best.cpt(0.5):.2f}", f"{100 * best.cpt(0.8):.2f}", f"{best.apgr:.4f}", *cells(theirs), "")
 
 
-def _random(asked: Benchmark) -> Cells:
-    chord = cost_quality_curve(np.zeros(len(asked.weak)), asked.weak, asked.strong)
+def _random(benchmark: Benchmark) -> Cells:
+    chord = cost_quality_curve(np.zeros(len(benchmark.weak)), benchmark.weak, benchmark.strong)
     exact = f"{100 * chord.cpt(0.5):.1f}", f"{100 * chord.cpt(0.8):.1f}", f"{chord.apgr:.3f}".removeprefix("0")
-    theirs = random_routers(asked, "routellm")
+    theirs = random_routers(benchmark, "routellm")
     spans = [span_columns(100 * a, 100 * b, 100 * c, 1) for a, b, c in (theirs["cpt50"], theirs["cpt80"])]
-    return (*exact, *spans, span_columns(*theirs["apgr"], 3), figures_of("Random", asked.name))
+    return (*exact, *spans, span_columns(*theirs["apgr"], 3), figures_of("Random", benchmark.name))
 
 
-def _measure(lab: Laboratory, system: System, asked: Benchmark) -> Cells:
-    paper = figures_of(system.printed_as, asked.name)
-    return (*cells(lab.curve(system, asked)), *cells(lab.curve(system, asked, "routellm")), paper)
+def _measure(lab: Laboratory, system: System, benchmark: Benchmark) -> Cells:
+    paper = figures_of(system.printed_as, benchmark.name)
+    return (*cells(lab.curve(system, benchmark)), *cells(lab.curve(system, benchmark, "routellm")), paper)
 
 
 def rows_on(lab: Laboratory, name: str) -> tuple[Cells, ...]:
     """Ends, oracle, the chord and every system on one benchmark; only the rows that are wanted."""
-    asked = lab.benchmark(name)
-    rows: list[Cells] = [_head(asked)]
+    benchmark = lab.benchmark(name)
+    rows: list[Cells] = [_head(benchmark)]
     if lab.wants("oracle"):
-        rows.append(row_or_why("oracle", partial(_oracle, asked)))
+        rows.append(row_or_why("oracle", partial(_oracle, benchmark)))
     if lab.wants("random"):
-        rows.append(row_or_why("Random", partial(_random, asked)))
+        rows.append(row_or_why("Random", partial(_random, benchmark)))
     wanted = [system for system in SYSTEMS if lab.wants(system.key)]
     for done, system in enumerate(wanted, start=1):
-        rows.append(row_or_why(_show(system), partial(_measure, lab, system, asked)))
-        lab.progress(f"systems on {asked.name[:16]}", done, len(wanted))
+        rows.append(row_or_why(_show(system), partial(_measure, lab, system, benchmark)))
+        lab.progress(f"systems on {benchmark.name[:16]}", done, len(wanted))
     return reasons_together(rows)
 
 
@@ -110,19 +110,19 @@ def _footnotes(lab: Laboratory) -> tuple[str, ...]:
     return (PROTOCOLS, *arena, *(OF_RUN if lab.data.own else DEPARTURES), *lab.data.notes, *of_labels)
 
 
-def table_1(lab: Laboratory) -> Content:
+def table_1(lab: Laboratory) -> PartContent:
     """Every system on the three benchmarks of the paper."""
     rows = [row for name in lab.data.sets for row in rows_or_why(name, partial(rows_on, lab, name))]
-    return Content(COLUMNS, tuple(rows), notes=_footnotes(lab))
+    return PartContent(COLUMNS, tuple(rows), notes=_footnotes(lab))
 
 
-def table_2(lab: Laboratory) -> Content:
+def table_2(lab: Laboratory) -> PartContent:
     """A smaller weak model."""
     rows = rows_or_why(SMALL_PAIR, partial(rows_on, lab, SMALL_PAIR))
-    return Content(COLUMNS, rows, notes=(*(() if lab.data.own else (SMALLER,)), *_footnotes(lab)))
+    return PartContent(COLUMNS, rows, notes=(*(() if lab.data.own else (SMALLER,)), *_footnotes(lab)))
 
 
-def figure_1(lab: Laboratory) -> Content:
+def figure_1(lab: Laboratory) -> PartContent:
     """Training prompts against routing efficiency."""
     drawn: dict[str, tuple[tuple[int, ...], FloatArray]] = {}
 
@@ -133,7 +133,7 @@ def figure_1(lab: Laboratory) -> Content:
 
     sources = ("preference", "entropy hard", "entropy margin")
     rows = tuple(row_or_why(source, partial(line, source)) for source in sources)
-    return Content(
+    return PartContent(
         ("APGR of SW", *(str(size) for size in SIZES)),
         rows,
         learning_figure(drawn, NAMES.get(lab.data.main, lab.data.main)) if drawn else None,
@@ -153,15 +153,15 @@ FIGURE_2 = {
 }
 
 
-def figure_2(lab: Laboratory) -> Content:
+def figure_2(lab: Laboratory) -> PartContent:
     """kNN's curves by supervision."""
     drawn: dict[str, Mapping[str, CostQualityCurve]] = {}
 
     def lines(name: str) -> tuple[Cells, ...]:
-        asked, curves = lab.benchmark(name), {}
+        benchmark, curves = lab.benchmark(name), {}
 
         def line(label: str) -> Cells:
-            curves[label] = lab.curve(FIGURE_2[label], asked)
+            curves[label] = lab.curve(FIGURE_2[label], benchmark)
             return cells(curves[label])
 
         rows = tuple(row_or_why(f"{name}: {label}", partial(line, label)) for label in FIGURE_2)
@@ -170,10 +170,10 @@ def figure_2(lab: Laboratory) -> Content:
         return rows
 
     rows = [row for name in lab.data.sets for row in rows_or_why(name, partial(lines, name))]
-    return Content(COLUMNS[:4], tuple(rows), trade_off_figure(drawn) if drawn else None)
+    return PartContent(COLUMNS[:4], tuple(rows), trade_off_figure(drawn) if drawn else None)
 
 
-def cost(lab: Laboratory) -> Content:
+def cost(lab: Laboratory) -> PartContent:
     """USD of a whole benchmark at CPT80."""
     rows: list[Cells] = [
         cells_or_why(f"always {which}", [partial(_alone, lab, name, which) for name in lab.data.sets])
@@ -185,17 +185,17 @@ def cost(lab: Laboratory) -> Content:
     for done, system in enumerate(wanted, start=1):
         rows.append(cells_or_why(_show(system), [partial(_usd, lab, name, system) for name in lab.data.sets]))
         lab.progress("cost", done, len(wanted))
-    return Content(
+    return PartContent(
         ("row", *(f"{NAMES.get(name, name)}, USD [95 %]" for name in lab.data.sets)),
         reasons_together(rows),
         notes=_cost_notes(lab),
     )
 
 
-def _costs(asked: Benchmark) -> Costs:
-    if asked.costs is None:
-        raise InputError(asked.no_costs)
-    return asked.costs
+def _costs(benchmark: Benchmark) -> Costs:
+    if benchmark.costs is None:
+        raise InputError(benchmark.no_costs)
+    return benchmark.costs
 
 
 def _alone(lab: Laboratory, name: str, which: str) -> str:
@@ -205,11 +205,11 @@ def _alone(lab: Laboratory, name: str, which: str) -> str:
 
 def _usd(lab: Laboratory, name: str, system: System | None) -> str:
     """USD of a system, or of the chord."""
-    asked = lab.benchmark(name)
-    costs = _costs(asked)
-    scores = np.zeros(len(asked.weak)) if system is None else lab.scores(system, asked)
+    benchmark = lab.benchmark(name)
+    costs = _costs(benchmark)
+    scores = np.zeros(len(benchmark.weak)) if system is None else lab.scores(system, benchmark)
     return span_columns(
-        *usd_at_cpt80(scores, asked, costs, cascade=system is not None and system.cascade), 3, cut=False
+        *usd_at_cpt80(scores, benchmark, costs, cascade=system is not None and system.cascade), 3, cut=False
     )
 
 

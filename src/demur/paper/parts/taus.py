@@ -7,7 +7,7 @@ from functools import partial
 from demur.evaluation.experiment.tau_sweep import TauSweep, shown_span, swept
 from demur.labels.targets import Delta
 from demur.paper.measures import Laboratory, score_held_out
-from demur.paper.parts.part import Cells, Content
+from demur.paper.parts.part import Cells, PartContent
 from demur.paper.sources.trainings import DISCRETE, PRINTED
 from demur.paper.systems import AS_PRINTED, ROUTERS, Scorer
 
@@ -19,7 +19,7 @@ NOTE = (
 KINDS: dict[str, tuple[Delta, Scorer]] = {PRINTED: ("paper", AS_PRINTED["sw"]), DISCRETE: ("symmetric", ROUTERS["sw"])}
 
 
-def taus(lab: Laboratory) -> Content:
+def taus(lab: Laboratory) -> PartContent:
     """Ties, balance and APGR by tau, of Eq. 2 as printed and of the discrete form."""
     pair = lab.pair("nq-open")
     X = lab.encoder.encode(pair.questions)
@@ -32,7 +32,7 @@ def taus(lab: Laboratory) -> Content:
         about = f"{pair.name}: SE {name}, difference {delta}"
         rows += _rows(swept(about, *pair.entropies[name], delta, score=score, quality=pair.quality))
         lab.progress("tau", done, len(KINDS))
-    return Content(COLUMNS, tuple(rows), notes=(NOTE,))
+    return PartContent(COLUMNS, tuple(rows), notes=(NOTE,))
 
 
 def _rows(found: TauSweep) -> list[Cells]:

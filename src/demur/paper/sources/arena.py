@@ -44,21 +44,21 @@ def arena_pair(path: str, weak: str, strong: str) -> ArenaPair:
     return ArenaPair(arena, arena.find_model(weak), arena.find_model(strong))
 
 
-def tier_scores(pair: ArenaPair, encoder: Encoder, asked: FloatArray) -> FloatArray:
-    """(n,) SW over tiers: by how much the strong model's tier leads the weak one's, on prompts ``asked`` (n, d)."""
+def tier_scores(pair: ArenaPair, encoder: Encoder, queries: FloatArray) -> FloatArray:
+    """(n,) SW over tiers: by how much the strong model's tier leads the weak one's, on prompts ``queries`` (n, d)."""
     quality, tiers, places = tier_quality(pair.arena)
     X = encoder.encode([pair.arena.battles[i].prompt for i in places.tolist()])
-    scores = PoolRanking().fit(X, quality).scores(asked)
+    scores = PoolRanking().fit(X, quality).scores(queries)
     return np.asarray(scores[:, tiers[pair.strong]] - scores[:, tiers[pair.weak]])
 
 
-def model_scores(pair: ArenaPair, encoder: Encoder, asked: FloatArray) -> FloatArray:
-    """(n,) MF over all models: P(the strong one beats the weak one) on prompts ``asked`` (n, d)."""
+def model_scores(pair: ArenaPair, encoder: Encoder, queries: FloatArray) -> FloatArray:
+    """(n,) MF over all models: P(the strong one beats the weak one) on prompts ``queries`` (n, d)."""
     arena = pair.arena
     X = np.asarray(encoder.encode([row.prompt for row in arena.battles]), dtype=float)
     won = np.array([1.0 - row.target for row in arena.battles])
     made = ArenaFactorization().fit(X, arena.sides, won, len(arena.models))
-    return made.gap(np.asarray(asked, dtype=float), arena.models.index(pair.strong), arena.models.index(pair.weak))
+    return made.gap(np.asarray(queries, dtype=float), arena.models.index(pair.strong), arena.models.index(pair.weak))
 
 
 SCORES: Mapping[str, Callable[[ArenaPair, Encoder, FloatArray], FloatArray]] = {  # by the key of a row

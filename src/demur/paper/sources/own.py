@@ -59,16 +59,16 @@ def served_router(
     return train_router(encoder, KernelRidge(), training, weak="weak", strong="strong", unknown=unknown)
 
 
-def served_scores(router: PromptRouter, asked: Sequence[str], *, on_unknown: bool) -> FloatArray:
+def served_scores(router: PromptRouter, prompts: Sequence[str], *, on_unknown: bool) -> FloatArray:
     """(n,) as served; ``on_unknown``: prompts like those that could not be labelled go to the strong model."""
-    found = router.look_at(asked)
+    found = router.look_at(prompts)
     if not on_unknown:
         return found.scores
     return np.where(found.unknown, SENT + found.scores, found.scores)
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
+class GateInput:
     """What the gate reads of n prompts, and how good the draft is in each of r orders."""
 
     rows: GateRows
@@ -78,7 +78,7 @@ class Answered:
 
 def believed_pair(
     prompts: Sequence[Prompt], weak: Sequence[list[Sample]], strong: Sequence[list[Sample]], weak_right: FloatArray
-) -> tuple[Labels, Answered]:
+) -> tuple[Labels, GateInput]:
     """The default labels of samples with texts, compared by rules and exact match, and what a gate reads of them.
 
     ``weak_right`` (n, samples): quality of the weak model's, which only measures.
@@ -92,10 +92,10 @@ def believed_pair(
     drafts = read_drafts(own, weak, min(EXTRA, len(weak[0]) - 1))
     rows = gate_rows(np.zeros(len(prompts)), drafts, joint, [len(answers) for answers in strong])
     quality = np.take_along_axis(weak_right, drafts.orders[:, :, 0], axis=1)
-    return labels, Answered(rows, drafts, quality)
+    return labels, GateInput(rows, drafts, quality)
 
 
-def two_stages(X: FloatArray, y: FloatArray, answered: Answered, strong: FloatArray, centres: int) -> CostQualityCurve:
+def two_stages(X: FloatArray, y: FloatArray, answered: GateInput, strong: FloatArray, centres: int) -> CostQualityCurve:
     """The curve of router and gate by fits that did not see the prompt, both label-free; quality only measures."""
     fold_of = folds(len(X))
     first, steps = np.empty(len(X)), np.empty((len(answered.drafts.signals), *answered.quality.shape))

@@ -19,7 +19,7 @@ from demur.labels.scores.uncertainty import agreement, uncertainty
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.paper.outcome_files import Row, rows_of
-from demur.paper.sources.own import Answered, believed_pair, default_targets
+from demur.paper.sources.own import GateInput, believed_pair, default_targets
 from demur.paper.sources.peers import consensus_targets
 from demur.prompts.grading import grade
 from demur.records import FloatArray, Prompt, Sample
@@ -60,7 +60,7 @@ class Training:
     notes: tuple[str, ...] = ()
     unknown: tuple[UnknownPrompt, ...] = ()  # of the default labels: prompts whose samples cannot tell, ties in targets
     voters: tuple[list[str], list[str], list[str]] | None = None  # an answer of weak and two of strong, for Smoothie
-    answered: Answered | None = None  # what a gate reads; None where the samples have no texts
+    answered: GateInput | None = None  # what a gate reads; None where the samples have no texts
     entropies: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)  # (n,) nats, of both models
 
 

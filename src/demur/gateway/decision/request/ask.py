@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from demur.gateway.decision.request.messages import Message
 
 # Elements that hold the person's own words in a template.
-ASKED = frozenset(
+PERSONS_WORDS = frozenset(
     {"task", "user_query", "user_request", "user_message", "user_question", "question", "query", "feedback"}
 )
 # Elements of plain names that hold other things; so does any whose name HTML cannot have, with a dash or a low line.
@@ -98,7 +98,7 @@ def asked_in(text: str) -> str:
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
     spans = list(_elements(text))
-    own = [text[start:end] for name, start, end in spans if name in ASKED]
+    own = [text[start:end] for name, start, end in spans if name in PERSONS_WORDS]
     if own:
         return _inner(own[-1])
     left = _without_files(_cut(text, [(start, end) for name, start, end in spans if _is_other(name)])).strip()
@@ -124,7 +124,7 @@ def _elements(text: str) -> Iterator[tuple[str, int, int]]:
             ends.setdefault(name, deque()).append(end)
     at = 0
     for name, closes, start, begun in tags:
-        if closes or start < at or not (name in ASKED or _is_other(name)):
+        if closes or start < at or not (name in PERSONS_WORDS or _is_other(name)):
             continue
         later = ends.get(name, deque())
         while later and later[0] < begun:
