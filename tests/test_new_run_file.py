@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from demur.cli import run_file
+from demur.cli import begin
 from demur.cli.main import app
 from demur.config import LabelConfig, ModelConfig, RunConfig, read_run_file
 from demur.errors import InputError
@@ -96,7 +96,7 @@ def test_at_a_terminal_only_what_no_option_says_is_asked(tmp_path: Path, monkeyp
     class Terminal:
         stdin = type("Stdin", (), {"isatty": staticmethod(lambda: True)})
 
-    monkeypatch.setattr(run_file, "sys", Terminal)
+    monkeypatch.setattr(begin, "sys", Terminal)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["init", "--weak", WEAK], input=f"{STRONG}\np.jsonl\n")
     assert done.exit_code == 0

@@ -33,6 +33,7 @@ from demur.runs import run as opened
 from demur.runs.lineage import outdated_stages
 from demur.runs.steps import next_command
 from demur.store import Store
+from demur.store.sqlite import SqliteDatabase
 from pairs import Pair, running_pair, write_questions
 
 
@@ -118,7 +119,8 @@ def test_samples_of_many_prompts_come_with_one_query(tmp_path: Path) -> None:
         for i in range(1200):  # more than SQLite takes parameters in older builds
             store.add_samples("m", f"p{i}", "s", [sample])
         queries: list[str] = []
-        store._db.set_trace_callback(queries.append)
+        assert isinstance(store._db, SqliteDatabase)
+        store._db.connection.set_trace_callback(queries.append)
         found = store.samples_of("m", [*(f"p{i}" for i in range(1200)), "none"], "s")
         assert len(queries) == 1
         assert len(found) == 1201

@@ -24,6 +24,7 @@ from demur.sampling.budget import Budget
 from demur.sampling.cost import PairEndpoints, price_samples
 from demur.sampling.sample import estimate, sample_prompts, stored_samples
 from demur.store import Store
+from demur.store.sqlite import SqliteDatabase
 
 PROMPTS = [Prompt(f"p{i}", f"question {i}") for i in range(6)]
 SETTINGS = SamplingSettings(n=3, max_tokens=10)
@@ -242,8 +243,9 @@ def test_stores_that_cannot_be_used_say_what_to_do(tmp_path: Path) -> None:
 async def test_a_full_disk_is_one_line_and_keeps_what_is_there(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as store:
         await sample_prompts(PROMPTS[:1], Counting(), FREE, SETTINGS, store)
-        (pages,) = store._db.execute("pragma page_count").fetchone()
-        store._db.execute(f"pragma max_page_count = {pages}")  # SQLite's own way to say: the disk is full
+        assert isinstance(store._db, SqliteDatabase)
+        (pages,) = store._db.connection.execute("pragma page_count").fetchone()
+        store._db.connection.execute(f"pragma max_page_count = {pages}")  # SQLite's own way to say: the disk is full
         large = [Sample(9, "x" * 100_000, None, "stop", 1, 1)]
         with pytest.raises(StoreError, match="free some disk space"):
             store.add_samples("m", "p", "s", large)

@@ -57,13 +57,7 @@ from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import answer_lengths, record_of, serving_costs
-from demur.runs.record import (
-    begin_run,
-    check_same_run,
-    keep_sampling,
-    with_absolute_files,
-    with_absolute_paths,
-)
+from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
 from demur.sampling.cost import PairSpend
 from demur.sampling.pair import check_pair, forget_refusals, sampling_notes, spend_of
@@ -204,6 +198,7 @@ def sample(
     strong: str,
     *,
     run: str = "run",
+    store: str = "",
     n: int | str = "2..5",
     temperature: float = 1.0,
     max_tokens: int = 64,
@@ -226,6 +221,8 @@ def sample(
 ) -> PairSpend:
     """Ask both models n times per prompt and keep every answer in the run folder; returns what it cost in all.
 
+    ``store``: a ``postgresql://`` URL without a password, for answers that several samplers share, each with a run
+    folder of its own; empty: the run folder.
     ``n``: a number, or "2..5": two samples, and up to five where both models' first two do not settle the prompt.
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
     million tokens; ``concurrency`` is of requests to each model. Prompts that a model refused before are left out,
@@ -240,7 +237,7 @@ def sample(
     small, large = (with_price(parse_model(name), usd) for name, usd in ((weak, weak_usd), (strong, strong_usd)))
     if concurrency is not None:
         small, large = (replace(model, concurrency=concurrency) for model in (small, large))
-    config = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd)
+    config = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd, store=store)
     config = with_absolute_paths(config)
     check_pair(config)
     if dry_run:

@@ -78,7 +78,7 @@ def answer_examples(run: str = "run/demo") -> list[Answered]:
 
     async def work() -> list[Answered]:
         async with AsyncExitStack() as stack:
-            store = stack.enter_context(Store(config.store))
+            store = stack.enter_context(Store(config.store_at))
             weak, strong = (_ask_through_store(model, config, store, stack) for model in (config.weak, config.strong))
             return [await router.aanswer(prompt, weak=weak, strong=strong) for prompt in EXAMPLES]
 

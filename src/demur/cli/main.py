@@ -16,6 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
+from demur.cli.begin import Again, DryRun, RunFolder
+from demur.cli.begin import add_commands as begin_commands
 from demur.cli.examples import DEMO
 from demur.cli.export import add_commands as export_commands
 from demur.cli.gateway import add_commands as gateway_commands
@@ -27,12 +29,9 @@ from demur.cli.learning import add_commands as learning_commands
 from demur.cli.options import with_options
 from demur.cli.pages import add_commands as pages_commands
 from demur.cli.paper import add_commands as paper_commands
-from demur.cli.run_file import add_commands as run_file_commands
-from demur.config import A_MODEL, LabelConfig, RouterConfig
+from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
-from demur.records import SamplingSettings
-from demur.runs.lineage import stages_made
 from demur.runs.steps import current_threshold, is_router, serve_command
 
 HELP_NAMES = ["-h", "--help"]
@@ -46,12 +45,7 @@ app = typer.Typer(
     help="The small model answers unless it demurs; then the large one does.",
 )
 
-RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Also print the gate's table, and explain the terms.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
-Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
-
-
 Preset = Annotated[
     str, typer.Option(help="paper: what the paper prints, in place of the options that have their default.")
 ]
@@ -108,75 +102,6 @@ def run(
         return printing.as_json(outcome)
     printing.outcome(outcome)
     return printing.next_in(outcome.folder)
-
-
-@app.command()
-@with_options(SamplingSettings)
-def sample(
-    prompts: Annotated[str, typer.Argument(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")],
-    weak: Annotated[str, typer.Option(help=f"The small model: {A_MODEL}.")],
-    strong: Annotated[str, typer.Option(help=f"The large model: {A_MODEL}.")],
-    run: RunFolder = "run",
-    max_usd: Annotated[
-        float | None,
-        typer.Option(help="Stop before the run's sampling costs more than this many USD, over all sessions."),
-    ] = None,
-    weak_usd: Annotated[
-        str | None, typer.Option(metavar="IN/OUT", help="The small model's price, USD per million tokens.")
-    ] = None,
-    strong_usd: Annotated[
-        str | None, typer.Option(metavar="IN/OUT", help="The large model's price, USD per million tokens.")
-    ] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Concurrent requests per model.  [default: 4]")] = None,
-    batch_out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Ask nothing: write requests for a batch API into an empty folder. Its prices: --weak-usd, "
-            "--strong-usd.",
-        ),
-    ] = None,
-    batch_in: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="Read the results of a batch, a file or a folder of files; repeatable."),
-    ] = None,
-    ask_refused: Annotated[bool, typer.Option(help="Request again the prompts that a model refused before.")] = False,
-    again: Again = False,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    **given: Any,
-) -> None:
-    """Sample both models n times per prompt; stored answers are never requested again."""
-    from demur.pipeline import sample
-
-    show = printing.dry_estimate if dry_run else None if json else printing.estimate
-    with printing.progress_bar() as progress:
-        spend = sample(
-            *(prompts, weak, strong),
-            run=run,
-            max_usd=max_usd,
-            weak_usd=weak_usd,
-            strong_usd=strong_usd,
-            concurrency=concurrency,
-            batch_out=batch_out,
-            batch_in=batch_in or (),
-            ask_refused=ask_refused,
-            again=again,
-            dry_run=dry_run,
-            announce=show,
-            progress=progress,
-            **given,
-        )
-    if dry_run:
-        return printing.next_step("the same command without --dry-run")
-    if json:
-        return printing.as_json(spend)
-    printing.spend(spend)
-    if batch_out and Path(batch_out).exists():
-        return printing.next_step("the same command with --batch-in RESULTS in place of --batch-out")
-    if batch_in and "samples" not in stages_made(Path(run)):
-        return printing.next_step("the same command with --batch-out NEW_FOLDER: samples are missing")
-    return printing.next_in(run)
 
 
 @app.command()
@@ -347,7 +272,7 @@ def _report_written(page: Path, run: str) -> None:
 
 inspect_commands(app)
 grade_commands(app)
-run_file_commands(app)
+begin_commands(app)
 gateway_commands(app)
 learning_commands(app)
 paper_commands(app)

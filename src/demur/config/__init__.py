@@ -19,6 +19,7 @@ from demur.config.names import DEFINITION_NAMES as DEFINITION_NAMES
 from demur.config.names import EVERY_METHOD as EVERY_METHOD
 from demur.config.names import METHOD_NAMES as METHOD_NAMES
 from demur.config.presets import filled_in
+from demur.config.store_url import check_store_url
 from demur.config.test_sets import TestConfig as TestConfig
 from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
 from demur.config.tiers import tier_name as tier_name
@@ -285,6 +286,10 @@ class RunConfig:
         default=(),
         metadata={"about": "All models by rising price, in place of weak and strong.", **IN_PLACE_OF_A_PAIR},
     )
+    store: str = setting("postgresql:// URL, without a password, of a store for many; empty: RUN/store.sqlite.", "")
+
+    def __post_init__(self) -> None:
+        check_store_url(self.store)
 
     @property
     def models(self) -> tuple[ModelConfig, ...]:
@@ -296,9 +301,9 @@ class RunConfig:
         return Path(self.run)
 
     @property
-    def store(self) -> Path:
-        """What was paid for: samples, scores of the entailment model, embeddings."""
-        return self.folder / "store.sqlite"
+    def store_at(self) -> str | Path:
+        """What was paid for: samples, scores of the entailment model, embeddings. A file, or the URL of a database."""
+        return self.store or self.folder / "store.sqlite"
 
     @property
     def preferences(self) -> Path:

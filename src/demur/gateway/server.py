@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from demur.config import ModelConfig, tier_name
+from demur.config.store_url import SCHEMES
 from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
@@ -25,7 +26,6 @@ from demur.gateway.http.connections import Listener, bind_socket, port_of
 from demur.gateway.learning.cold_start import SERVING, check_learning, learned_files, version_of
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
-from demur.gateway.ledger.postgres import SCHEMES
 from demur.gateway.operator.dashboard import own_counts
 from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics

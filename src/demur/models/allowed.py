@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from demur.config import ModelConfig, RunConfig
+from demur.config.store_url import store_hosts
 from demur.errors import ArtifactError, InputError
 from demur.models.local import OPENAI_HOST, OPENAI_KEY, parse_model
 
@@ -59,6 +60,16 @@ class AllowedEndpoints:
             variable = OPENAI_KEY
         _tell(str(where), host, wanted.model[:80], wanted.api_key_env if wanted.api_key_env != variable else None)
         return replace(wanted, api_key_env=variable)
+
+    def check_store(self, url: str, where: str | Path) -> None:
+        """Raise ArtifactError for a saved store, if it has a URL, on a host that the user has not named."""
+        for host in store_hosts(url):
+            name = _split(f"//{host}", host).hostname or ""
+            if not {host, name} & {*self.keys} and not _is_loopback(name):
+                raise ArtifactError(
+                    f"{where}: its samples are in a database on {host}, which is not allowed; where you trust "
+                    f"that host: --allow-endpoint {host}"
+                )
 
     def spec(self, wanted: str, where: str | Path) -> str:
         """The same of ``MODEL@BASE_URL``; a name without an address is as it was."""

@@ -88,11 +88,16 @@ def _place(choice: Any) -> int:
     return place if isinstance(place, int) else 0
 
 
+def _storable(text: str) -> str:
+    """A text as every store keeps it: none of half characters, and PostgreSQL none of zero bytes."""
+    return encodable(text).replace("\0", "\ufffd")
+
+
 def _parse_choice(choice: Any, stop: Sequence[str]) -> _Choice | str:
     """A choice; or what is wrong with it."""
     if not isinstance(choice, Mapping):
         return f"a choice is not an object: {as_json(choice)}"
-    reason = encodable(str(choice.get("finish_reason") or ""))
+    reason = _storable(str(choice.get("finish_reason") or ""))
     said = _text_of(choice, reason)
     if not isinstance(said, str):
         return f"a choice has no text (content is {repr(said)[:80]}, finish_reason {reason!r}); {_LARGER}"
@@ -101,8 +106,8 @@ def _parse_choice(choice: Any, stop: Sequence[str]) -> _Choice | str:
         return f"a choice has only thinking ({said[:60]!r}, finish_reason {reason!r}); {_LARGER}"
     tokens = _tokens(choice.get("logprobs"))
     message = choice.get("message")
-    text = encodable(said[start:end])
-    whole = encodable(with_calls(text, message)) if isinstance(message, Mapping) else text
+    text = _storable(said[start:end])
+    whole = _storable(with_calls(text, message)) if isinstance(message, Mapping) else text
     return _Choice(
         text=whole,
         logprobs=_logprobs(tokens, said, (start, end)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from demur.config import RunConfig
@@ -18,7 +19,7 @@ def sample_dry(
 ) -> PairSpend:
     """Announce the estimate; returns what the run's samples have cost so far."""
     with TemporaryDirectory() as empty:
-        there = config if config.store.exists() else replace(config, run=empty)
+        there = config if config.store or Path(config.store_at).exists() else replace(config, run=empty)
         with open_run(there, progress=progress) as run:
             if announce:
                 given = (config, run.pair, run.prompts, run.samples, run.store)

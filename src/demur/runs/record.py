@@ -17,7 +17,14 @@ from demur.prompts import absolute_prompts
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
-SAMPLED = ("prompts", "weak", "strong", "between", "sampling")  # what a run's samples, and their cost, come from
+SAMPLED = (
+    "prompts",
+    "weak",
+    "strong",
+    "between",
+    "sampling",
+    "store",
+)  # what a run's samples, and their cost, come from
 # Of a model; no sample depends on them.
 HOW_ASKED = ("concurrency", "timeout_seconds")
 PRICES = ("priced_as", "service_tiers", *(one.name for one in fields(ModelConfig) if one.name.startswith("usd_per_")))
@@ -29,7 +36,8 @@ def check_same_run(config: RunConfig, *, again: bool = False) -> None:
         return
     there = load_run(config.run)
     different = list(differences(there, config))
-    if different and _has_answers(there):
+    # A store that only the folder names is not opened: the folder may be another person's.
+    if different and (there.store != config.store or _has_answers(there)):
         raise InputError(
             f"{config.run} is another run: {', '.join(different)}; name another folder with --run, or begin this one "
             "again with --again (its samples stay in the store)"
@@ -39,7 +47,7 @@ def check_same_run(config: RunConfig, *, again: bool = False) -> None:
 def _has_answers(config: RunConfig) -> bool:
     """Whether a run has any answers; one without may be replaced, for example after a mistyped endpoint."""
     pair = endpoints_of(config)
-    with Store(config.store) as store:
+    with Store(config.store_at) as store:
         return any(store.has_samples(one.name, config.sampling.key) for one in pair.all)
 
 

@@ -82,8 +82,10 @@ class Run:
 
     @cached_property
     def store(self) -> Store:
-        """What was paid for. Raises StoreError."""
-        return self._closing.enter_context(Store(self.config.store))
+        """What was paid for. Raises StoreError, and ArtifactError for a database on a host that is not allowed."""
+        if self._allowed is not None:
+            AllowedEndpoints.parse(self._allowed).check_store(self.config.store, self.config.folder / RUN_RECORD)
+        return self._closing.enter_context(Store(self.config.store_at))
 
     @cached_property
     def prompts(self) -> Sequence[Prompt]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from demur.errors import BudgetError
 from demur.limits import check_number
 from demur.models.endpoint import Endpoint
@@ -9,22 +12,33 @@ from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.records import Prompt, SamplingSettings
 from demur.store import Store
 
+READ_AGAIN_SECONDS = 10.0  # what all samplers on a shared store have spent
+
 
 class Budget:
     """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
 
     Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
     further request is made, and those under way end, since they are paid for. ``spent``: what earlier sessions cost.
-    ``known_part``: a model of unknown price spends nothing of it, rather than being an error.
+    ``known_part``: a model of unknown price spends nothing of it, rather than being an error. ``by_all``: reads what
+    all samplers have spent, where several are at work.
     """
 
-    def __init__(self, max_usd: float | None = None, *, spent: float = 0.0, known_part: bool = False) -> None:
+    def __init__(
+        self,
+        max_usd: float | None = None,
+        *,
+        spent: float = 0.0,
+        known_part: bool = False,
+        by_all: Callable[[], float] | None = None,
+    ) -> None:
         check_number(max_usd, "max_usd", at_least=0)
         self.max_usd = max_usd
         self.spent = spent
         self.closed = False
         self._reserved = 0.0
         self._known_part = known_part
+        self._by_all, self._read_at = by_all, time.monotonic()
 
     @property
     def left(self) -> float | None:
@@ -46,6 +60,12 @@ class Budget:
             )
         self._reserved += bound
         return bound
+
+    def read_others(self) -> None:
+        """Count what other samplers have spent, as of a few seconds ago at most."""
+        if self._by_all and self.max_usd is not None and time.monotonic() > self._read_at + READ_AGAIN_SECONDS:
+            self._read_at = time.monotonic()
+            self.spent = self._by_all()
 
     def settle(self, reserved: float, paid_usd: float | None) -> None:
         """Release the amount reserved for a request and record its cost (unknown: all of the reserved amount)."""

@@ -162,8 +162,11 @@ def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
     priced = [endpoint for endpoint in distinct_sides(pair).values() if endpoint.price is not None]
     if config.max_usd is not None and not priced:
         raise unknown_price(config.max_usd, pair.weak, pair.strong)
-    spent = sum(spent_before(endpoint, config.sampling, store) for endpoint in priced)
-    return Budget(config.max_usd, spent=spent, known_part=True)
+
+    def spent_by_all() -> float:
+        return sum(spent_before(endpoint, config.sampling, store) for endpoint in priced)
+
+    return Budget(config.max_usd, spent=spent_by_all(), known_part=True, by_all=spent_by_all if store.shared else None)
 
 
 def forget_refusals(pair: PairEndpoints, settings: SamplingSettings, store: Store) -> None:

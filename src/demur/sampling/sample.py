@@ -9,7 +9,6 @@ nothing that was paid for, and the same call continues where the last one stoppe
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +18,7 @@ from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
 from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, prompt_tokens
+from demur.sampling.claims import Claims, in_thread
 from demur.sampling.refused import Refusals, refused_prompts
 from demur.store import Store
 
@@ -174,12 +174,17 @@ class SideSampling:
         """
         asked = distinct_prompts(prompts)
         known = refused_prompts(asked, self._endpoint, self._settings, self._store)
-        waiting = deque(one for one in asked if len(self._samples[one.key]) < n[one.id] and one.id not in known)
+        waiting = [one for one in asked if len(self._samples[one.key]) < n[one.id] and one.id not in known]
+        claims = Claims(waiting, (self._endpoint.name, self._settings.key), self._store, self._budget)
 
         async def work() -> None:
             try:
-                while waiting and not self._budget.closed:  # shared by all workers: each takes the next prompt
-                    await self._ask(waiting[0], n[waiting.popleft().id])
+                going_on = True
+                while going_on:
+                    async with claims.next() as prompt:  # shared by all workers: each takes the next prompt
+                        going_on = prompt is not None
+                        if prompt is not None:
+                            await self._ask(prompt, n[prompt.id])
             except BaseException:
                 self._budget.closed = True
                 raise
@@ -199,14 +204,32 @@ class SideSampling:
     def _stage(self) -> str:
         return f"sampling {self._endpoint.model}"
 
+    def _read_others(self, prompt: Prompt) -> bool:
+        """Take over what others have kept of a prompt since it was read; whether the model has not refused it."""
+        kept, settings = self._samples[prompt.key], self._settings
+        there = {one.index for one in kept}
+        found = self._store.samples(self._endpoint.name, prompt.key, settings.key)
+        fresh = [one for one in found if one.index < settings.most and one.index not in there]
+        if fresh:
+            kept += fresh
+            self._done += len(fresh)
+            self._refusals.answer()
+        self._budget.read_others()
+        return not refused_prompts([prompt], self._endpoint, settings, self._store)
+
     async def _ask(self, prompt: Prompt, n: int) -> None:
         endpoint, settings, kept = self._endpoint, self._settings, self._samples[prompt.key]
+        if self._store.shared and not await asyncio.to_thread(self._read_others, prompt):
+            return None
         missing = sorted(set(range(n)) - {one.index for one in kept})
+        if not missing:
+            return self._progress(self._stage, self._done, self._total)
         reserved = self._budget.reserve(prompt, len(missing), endpoint, settings)
         came: list[Sample] = []
         try:
             async for samples in self._completer.sample(prompt.asked, settings, missing):
-                self._store.add_samples(endpoint.name, prompt.key, settings.key, samples)  # kept, then counted
+                key = (endpoint.name, prompt.key, settings.key)
+                await in_thread(self._store, self._store.add_samples, *key, samples)  # kept, then counted
                 came += samples
                 kept += samples
                 self._done += len(samples)

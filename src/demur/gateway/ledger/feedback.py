@@ -8,10 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
-from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import storable
+from demur.store.connection import PostgresConnection
 
 FeedbackVerdict = Literal["good", "bad"]
 Source = Literal["client", "asked again"]

@@ -26,8 +26,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
+from demur.config.store_url import SCHEMES
 from demur.gateway.decision.held import Found, Held
-from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
+from demur.store.connection import PostgresConnection
 
 LARGEST = 20_000  # names that a process knows by itself, of several
 MOST_ROWS, SWEEP_EVERY = 100_000, 1_000  # names in a database, and writes between two looks at how many there are

@@ -18,12 +18,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
+from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.gateway.clients.budgets import Spent, start_of
 from demur.gateway.clients.keys import Admission
-from demur.gateway.ledger.postgres import SCHEMES, PostgresConnection
 from demur.gateway.ledger.record import COLUMNS, LedgerRecord, storable
 from demur.gateway.ledger.totals.sums import SumWriter, prepare_sums
+from demur.store.connection import PostgresConnection
 
 LARGEST_QUEUE = 100_000  # records that wait while the database is away; more are dropped and counted
 COMMIT_SECONDS, LARGEST_COMMIT = 0.5, 2_000

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
+from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import Admission
-from demur.gateway.ledger.postgres import SCHEMES
 from demur.gateway.replicas.replicas import Replicas
 from demur.gateway.target.held_target import ACCOUNT, HeldTarget
 from demur.gateway.upstreams.upstream import Upstream

@@ -20,10 +20,10 @@ from functools import partial
 from typing import Any
 
 from demur.gateway.clients.budgets import Spent
-from demur.gateway.ledger.postgres import PostgresConnection
 from demur.gateway.replicas import presence, shared_accounts
 from demur.gateway.replicas.presence import Replica
 from demur.gateway.replicas.shared_accounts import Account, Room
+from demur.store.connection import PostgresConnection
 
 BEAT_SECONDS, AWAY_SECONDS = 0.25, 1.0  # between two looks at the others; while the database is away
 WAIT_SECONDS = 0.5  # of a request, for the database

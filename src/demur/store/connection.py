@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that is opened again after a failure; the ledger and the conversations use one each."""
+"""A connection to PostgreSQL that is opened again after a failure; a store, the ledger, the conversations use it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 from demur.errors import require
 
 LOCK = 60311  # replicas start together: one after the other prepares its tables
-SCHEMES = ("postgresql://", "postgres://")
 
 
 class PostgresConnection:
     """A connection; ``prepare`` makes the tables that it needs, each time it is opened."""
 
-    def __init__(self, url: str, prepare: Callable[[Callable[[str], Any]], None]) -> None:
-        self._psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
+    def __init__(
+        self, url: str, prepare: Callable[[Callable[..., Any]], None], *, purpose: str = "a PostgreSQL ledger"
+    ) -> None:
+        self._psycopg = require("psycopg", extra="postgres", purpose=purpose)
         logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings show whole rows
         errors = self._psycopg.errors
         # What it raises for a value that will never fit; anything else can be tried again.
@@ -30,9 +31,13 @@ class PostgresConnection:
     def _connect(self) -> None:
         # tcp_user_timeout, in ms: a server that vanished without closing is given up as well
         self._db = self._psycopg.connect(self._url, connect_timeout=5, tcp_user_timeout=10_000, autocommit=True)
-        with self._db.transaction():
-            self._db.execute(f"select pg_advisory_xact_lock({LOCK})")
-            self._prepare(self._db.execute)
+        try:
+            with self._db.transaction():
+                self._db.execute(f"select pg_advisory_xact_lock({LOCK})")
+                self._prepare(self._db.execute)
+        except BaseException:
+            self._db.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:

@@ -1,0 +1,157 @@
+"""The commands that a run begins with: init writes a run file, schema prints what an editor checks one by, sample asks
+both models, live or by batches.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from demur.cli import printing
+from demur.cli.inspect import AsJson
+from demur.cli.options import with_options
+from demur.config import A_MODEL, RunConfig
+from demur.errors import InputError
+from demur.records import SamplingSettings
+from demur.runs.lineage import stages_made
+
+RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
+Again = Annotated[bool, typer.Option("--again", help="Begin the run in this folder again, with other settings.")]
+QUESTIONS = {
+    "weak": "The small model (a name from `demur models`, a .gguf file, or MODEL@URL)",
+    "strong": "The large model, likewise",
+    "prompts": "The prompts (a file, or a named set such as nq-open:500)",
+}
+
+
+class Settings(StrEnum):
+    """Which file of settings."""
+
+    RUN = "run"
+    GATEWAY = "gateway"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add init, sample and schema to the command line."""
+    for command in (init, sample, schema):
+        app.command()(command)
+
+
+def init(
+    weak: Annotated[str | None, typer.Option(help=f"The small model: {A_MODEL}.")] = None,
+    strong: Annotated[str | None, typer.Option(help="The large model, likewise.")] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")
+    ] = None,
+    to: Annotated[Path, typer.Option(help="The file that is written.")] = Path("run.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a commented run file; at a terminal, ask for what no option gives."""
+    from demur.runs.run_file import check_new, new_run_file
+
+    check_new(to, force=force)
+    said = _ask({"weak": weak, "strong": strong, "prompts": prompts})
+    new_run_file(to, **said, force=force)
+    typer.echo(f"wrote {printing.printable(str(to))}")
+    printing.next_step(f"demur run {shlex.quote(str(to))}")
+
+
+def schema(of: Annotated[Settings, typer.Argument(help="Of run files, or of the gateway's settings.")]) -> None:
+    """Print the JSON schema of run files or of the gateway's settings, for editors."""
+    from demur.gateway.settings import GatewaySettings
+    from demur.limits import json_schema
+
+    records = {Settings.RUN: (RunConfig, "demur run file"), Settings.GATEWAY: (GatewaySettings, "demur gateway")}
+    typer.echo(json.dumps(json_schema(*records[of]), indent=2))
+
+
+@with_options(SamplingSettings)
+def sample(
+    prompts: Annotated[str, typer.Argument(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")],
+    weak: Annotated[str, typer.Option(help=f"The small model: {A_MODEL}.")],
+    strong: Annotated[str, typer.Option(help=f"The large model: {A_MODEL}.")],
+    run: RunFolder = "run",
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Keep answers in PostgreSQL, postgresql://HOST/DATABASE without a password (PGPASSWORD, PGPASSFILE, "
+            "?service=NAME): several samplers share the work, each with a --run of its own.",
+        ),
+    ] = "",
+    max_usd: Annotated[
+        float | None,
+        typer.Option(help="Stop before the run's sampling costs more than this many USD, over all sessions."),
+    ] = None,
+    weak_usd: Annotated[
+        str | None, typer.Option(metavar="IN/OUT", help="The small model's price, USD per million tokens.")
+    ] = None,
+    strong_usd: Annotated[
+        str | None, typer.Option(metavar="IN/OUT", help="The large model's price, USD per million tokens.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Concurrent requests per model.  [default: 4]")] = None,
+    batch_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Ask nothing: write requests for a batch API into an empty folder. Its prices: --weak-usd, "
+            "--strong-usd.",
+        ),
+    ] = None,
+    batch_in: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Read the results of a batch, a file or a folder of files; repeatable."),
+    ] = None,
+    ask_refused: Annotated[bool, typer.Option(help="Request again the prompts that a model refused before.")] = False,
+    again: Again = False,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+    **given: Any,
+) -> None:
+    """Sample both models n times per prompt; stored answers are never requested again."""
+    from demur.pipeline import sample
+
+    show = printing.dry_estimate if dry_run else None if json else printing.estimate
+    with printing.progress_bar() as progress:
+        spend = sample(
+            *(prompts, weak, strong),
+            run=run,
+            store=store,
+            max_usd=max_usd,
+            weak_usd=weak_usd,
+            strong_usd=strong_usd,
+            concurrency=concurrency,
+            batch_out=batch_out,
+            batch_in=batch_in or (),
+            ask_refused=ask_refused,
+            again=again,
+            dry_run=dry_run,
+            announce=show,
+            progress=progress,
+            **given,
+        )
+    if dry_run:
+        return printing.next_step("the same command without --dry-run")
+    if json:
+        return printing.as_json(spend)
+    printing.spend(spend)
+    if batch_out and Path(batch_out).exists():
+        return printing.next_step("the same command with --batch-in RESULTS in place of --batch-out")
+    if batch_in and "samples" not in stages_made(Path(run)):
+        return printing.next_step("the same command with --batch-out NEW_FOLDER: samples are missing")
+    return printing.next_in(run)
+
+
+def _ask(given: dict[str, str | None]) -> dict[str, str]:
+    """What was given, and the rest as a person at a terminal answers it; raises InputError elsewhere."""
+    missing = [name for name, value in given.items() if value is None]
+    if missing and not sys.stdin.isatty():
+        raise InputError(f"give {', '.join(f'--{name}' for name in missing)}; at a terminal they are asked")
+    return {name: typer.prompt(QUESTIONS[name]) if value is None else value for name, value in given.items()}
