@@ -16,7 +16,7 @@ from PIL import Image
 import demur
 from demur.errors import InputError
 from demur.prompts import read_prompts
-from demur.prompts.pictures import LARGEST_BYTES, has_pictures
+from demur.prompts.pictures import LARGEST_BYTES, ShownText, has_pictures, words_of
 from demur.statistics import auroc
 from gateways import EASY, gateway
 from pairs import running_pair
@@ -83,7 +83,9 @@ def test_messages_with_pictures_are_asked_whole(tmp_path: Path) -> None:
         {"type": "image_url", "image_url": {"url": url_of(png(True, 1))}},
     ]
     (prompt,) = read_prompts(write(tmp_path / "p.jsonl", [{"messages": [{"role": "user", "content": content}]}]))
-    assert prompt.text == "What is it?"
+    assert words_of(prompt.text) == "What is it?"
+    assert isinstance(prompt.text, ShownText)
+    assert prompt.text.pictures == (url_of(png(True, 1)),)
     assert has_pictures(prompt)
     assert prompt.request is not None
     assert json.loads(prompt.request.body)["messages"][0]["content"] == content
@@ -116,5 +118,6 @@ async def test_the_gateway_says_that_pictures_were_not_looked_at(tmp_path: Path)
     content = [{"type": "text", "text": EASY}, {"type": "image_url", "image_url": {"url": url_of(png(True, 1))}}]
     async with gateway(tmp_path) as found:
         _, headers, _ = await found.ask(messages=[{"role": "user", "content": content}])
-        assert "routed by its text alone, its pictures were not looked at" in headers["x-demur-reason"]
+        said = "routed by its text and that it has pictures, which were not looked at"
+        assert said in headers["x-demur-reason"]
         assert "pictures" not in (await found.ask(EASY))[1]["x-demur-reason"]

@@ -2,6 +2,7 @@
 
     DemurError                 caught by the command line: one line, exit code 2
       InputError               a prompt file, argument, array or run file is wrong   (also ValueError)
+        PictureError           a picture cannot be looked at: broken, too large, or an address
       EndpointError            a model endpoint refused, hung or answered nonsense
         BudgetError            going on would cost more than was allowed
         PromptRefusedError     this prompt cannot be answered; others can
@@ -29,6 +30,14 @@ class DemurError(Exception):
 
 class InputError(DemurError, ValueError):
     """Something the caller handed in is wrong."""
+
+
+class PictureError(InputError):
+    """A picture that cannot be looked at: broken, too large, or an address that is not fetched."""
+
+    def __init__(self, problem: str, where: str = "") -> None:
+        super().__init__(f"{where}: {problem}" if where else problem)
+        self.problem = problem  # what is wrong, without the prompt
 
 
 class EndpointError(DemurError):

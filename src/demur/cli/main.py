@@ -29,6 +29,7 @@ from demur.cli.learning import add_commands as learning_commands
 from demur.cli.options import with_options
 from demur.cli.pages import add_commands as pages_commands
 from demur.cli.paper import add_commands as paper_commands
+from demur.cli.prompt import Images, PromptArgument, read_prompt
 from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
@@ -199,15 +200,16 @@ def calibrate(
 
 @app.command()
 def route(
-    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    prompt: PromptArgument,
     router: RouterFolder = "run/router",
+    image: Images = None,
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
     """Show which model should answer a prompt, and why."""
     from demur.gate.router import Router
 
-    text = _read_prompt(prompt)
+    text = read_prompt(prompt, image)
     printing.outdated_stages_of(Path(router).parent)
     decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
     if json:
@@ -218,8 +220,9 @@ def route(
 
 @app.command()
 def explain(
-    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")],
+    prompt: PromptArgument,
     router: RouterFolder = "run/router",
+    image: Images = None,
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
@@ -227,7 +230,7 @@ def explain(
     from demur.gate.router import Router
 
     printing.outdated_stages_of(Path(router).parent)
-    found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(_read_prompt(prompt))
+    found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(read_prompt(prompt, image))
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
@@ -291,17 +294,6 @@ def _ask_share(router: str, prompts: str) -> float:
     typer.echo(f"{router}: {now}")
     share: float = typer.prompt("Share of calls for the strong model", default=USUAL_SHARE, type=float)
     return share
-
-
-def _read_prompt(prompt: str) -> str:
-    """The prompt, or standard input for "-"."""
-    if prompt != "-":
-        return prompt
-    data = sys.stdin.buffer.read()
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input: byte {data[error.start]:#04x} is not UTF-8; convert it (iconv)") from None
 
 
 def main() -> None:

@@ -212,7 +212,7 @@ class RouterConfig:
         metadata={
             "help": "auto (bge-small-6, or multilingual-e5-small for prompts that are not mostly English), their "
             "names, bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint; +length after a name adds the "
-            "prompt's length."
+            "prompt's length, and +images=FILE.onnx, a folder or ORG/NAME of the hub looks at pictures."
         },
     )
     gate: Literal["auto", "on", "off"] = field(

@@ -9,4 +9,5 @@ DEFINITION_NAMES = (  # of a model's uncertainty; see `demur.labels.scores.uncer
     *("rao_blackwell", "discrete", "paper", "paper_length_normalised", "meanings", "eigv", "degree"),
     *("predictive_entropy", "perplexity", "mars", "lars"),
 )
+IMAGES = "+images="  # in an encoder's spec, before the name of the image encoder beside it
 HUB = "hub:"  # before the name of a data set or a model of the hub

@@ -12,6 +12,7 @@ from demur.config import ModelConfig
 from demur.errors import ArtifactError
 from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
+from demur.prompts.pictures import ShownText, pictured_request, words_of
 from demur.records import Role, Sample, SamplingSettings
 from demur.routing.prompt_router import Decision, PromptRouter
 from demur.routing.recorded_models import recorded_model
@@ -62,7 +63,9 @@ def _asking(role: Role, router: PromptRouter, stack: AsyncExitStack) -> Ask:
         if client is None:
             endpoint = await stack.enter_async_context(running_endpoint(model, parallel=1))
             client = await stack.enter_async_context(EndpointClient(endpoint))
-        return (await client.complete(prompt, settings, [index]))[0]
+        pictures = prompt.pictures if isinstance(prompt, ShownText) else ()
+        asked = pictured_request(words_of(prompt), pictures, "images") if pictures else prompt
+        return (await client.complete(asked, settings, [index]))[0]
 
     return ask
 

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from demur.config import KINDS, LabelConfig
+from demur.config.names import IMAGES
 from demur.errors import InputError
 from demur.labels.battles.arena import read_arena, tier_pair
 from demur.labels.beliefs.belief import believed_need, without_silence
@@ -114,10 +115,13 @@ def notes_of(run: Run) -> tuple[str, ...]:
         notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
     with_pictures = sum(map(has_pictures, run.prompts))
     if with_pictures:
-        notes.append(
-            f"{with_pictures} of {len(run.prompts)} prompts have pictures: both models see them, the router does not, "
-            "it learns from their texts alone"
+        seen = (
+            "and so does the router"
+            if IMAGES in run.encoder_name
+            else "the router does not: it learns from their texts and that they have pictures; name an image encoder "
+            f"({run.encoder_name}{IMAGES}FILE, a folder or ORG/NAME)"
         )
+        notes.append(f"{with_pictures} of {len(run.prompts)} prompts have pictures: both models see them, {seen}")
     return (*notes, *shortfalls(run.config.prompts, run.prompts))
 
 

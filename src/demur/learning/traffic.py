@@ -17,6 +17,7 @@ from demur.gateway.ledger.feedback import BetterAnswer, better_answers
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.settings import LearnSettings
+from demur.prompts.pictures import count_pictures
 from demur.records import content_hash
 
 TAKEN = "prompts.jsonl"
@@ -69,6 +70,8 @@ def _may_be_learned(
     record: LedgerRecord | BetterAnswer, settings: LearnSettings, never: Sequence[re.Pattern[str]]
 ) -> bool:
     text = record.prompt.strip()
+    if count_pictures(text):  # the ledger keeps their names: the question alone would be another
+        return False
     if not text or len(text) > LONGEST_CHARACTERS or record.role == "direct" or record.key in settings.never_keys:
         return False
     return not any(pattern.search(text) for pattern in never)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.meaning.distinct_answers import DistinctAnswers, Pair
+from demur.prompts.pictures import words_of
 from demur.records import Entailment, FloatArray, IntArray, Progress, no_progress
 
 BATCH_SIZE = 256  # pairs per call
@@ -85,7 +86,7 @@ def read_lists(
     lists = [as_texts(one, "answers") for one in answers]
     if questions is not None and len(questions) != len(lists):
         raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
-    given = questions or [""] * len(lists)
+    given = map(words_of, questions or [""] * len(lists))
     return [DistinctAnswers(question, texts, rules=rules) for question, texts in zip(given, lists, strict=True)]
 
 

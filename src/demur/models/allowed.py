@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from demur.config import ModelConfig, RunConfig
+from demur.config.names import IMAGES
 from demur.config.store_url import store_hosts
 from demur.errors import ArtifactError, InputError
 from demur.models.local import OPENAI_HOST, OPENAI_KEY, parse_model
@@ -73,12 +74,13 @@ class AllowedEndpoints:
 
     def spec(self, wanted: str, where: str | Path) -> str:
         """The same of ``MODEL@BASE_URL``; a name without an address is as it was."""
+        wanted, joins, images = wanted.partition(IMAGES)
         if "@" not in wanted or "://" not in wanted:
-            return wanted
+            return f"{wanted}{joins}{images}"
         kind, colon, rest = wanted.partition(":") if wanted.startswith("llm:") else ("", "", wanted)
         model = self.model(parse_model(rest), where)
         key = f"#{model.api_key_env}" if model.api_key_env else ""
-        return f"{kind}{colon}{model.model}@{model.base_url}{key}"
+        return f"{kind}{colon}{model.model}@{model.base_url}{key}{joins}{images}"
 
 
 def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...
     found = []
     for one in models:
         if isinstance(one, str):
-            bare = one.removeprefix("llm:")
+            bare = one.removeprefix("llm:").partition(IMAGES)[0]
             one = parse_model(bare) if "@" in bare and "://" in bare else None
         if one is not None and one.base_url:
             found.append(f"{one.base_url}#{one.api_key_env or ''}")

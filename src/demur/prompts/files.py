@@ -12,7 +12,7 @@ from typing import Any
 from demur.errors import InputError
 from demur.prompts.conversations import RowPrompt, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
-from demur.prompts.pictures import pictured_request
+from demur.prompts.pictures import pictured_request, with_pictures
 from demur.prompts.rows import Row, TableRow, read_rows
 from demur.prompts.tool_calls import calls_in, written_calls
 from demur.records import Progress, Prompt, content_hash, no_progress
@@ -87,13 +87,14 @@ def _prompt(row: Row, where: str) -> Prompt:
     choices = _texts(row.get("choices") or (), "choices", where, split=split)
     text = with_choices(asked.text, choices) if choices else asked.text
     known = _letters(answers, choices, where) if choices else _gold_calls(answers)
+    request = asked.request if row.get("images") is None else pictured_request(text, row["images"], where)
     return Prompt(
-        id=_id(row) or content_hash(asked.request.body if asked.request else text),
-        text=text,
+        id=_id(row) or content_hash(request.body if request else text),
+        text=with_pictures(text, request, where),
         answers=_texts(answers, "answers", where, split=split) if known is None else known,
         choices=choices,
         source=str(row.get("source") or ""),
-        request=asked.request if row.get("images") is None else pictured_request(text, row["images"], where),
+        request=request,
         later=_turns(row, asked.text, where),
         references=_texts(row.get("reference_gpt4") or row.get("reference") or (), "reference", where, split=False),
     )

@@ -1,15 +1,19 @@
 """Pictures that come with a prompt: files, URLs or data, as parts of the chat request that both models are asked.
 
-Both models see them, their answers are texts like any other. The router does not see them: it routes by the text.
+Both models see them, their answers are texts like any other. What is routed is a `ShownText`: the words, and a line for
+each picture, so that the same question about another picture is another prompt. An encoder of pictures looks at them;
+any other reads that there are some.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from demur.errors import InputError
 from demur.records import ChatRequest, Prompt
@@ -18,6 +22,74 @@ LARGEST_BYTES = 20 * 2**20  # of one picture: what OpenAI takes
 _PARTS = frozenset({"image_url", "input_image", "image"})
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 _WEBP = (b"RIFF", b"WEBP")
+_LINE = re.compile(r"\[image [0-9a-f]{16}\]")
+
+
+class ShownText(str):
+    """A text and the pictures that come with it. As a string it is the words, then a line ``[image HASH]`` a picture.
+
+    Whatever keeps texts keeps the lines; the pictures themselves are in this process only.
+    """
+
+    pictures: tuple[str, ...]  # addresses: data URLs, or http(s) URLs, which nobody here fetches
+    where: str  # file and line that it was read from; empty: it was not
+
+    def __new__(cls, value: str, pictures: Sequence[str] = (), where: str = "") -> Self:
+        found = super().__new__(cls, value)
+        found.pictures, found.where = tuple(pictures), where
+        return found
+
+    @classmethod
+    def of(cls, words: str, pictures: Sequence[str], where: str = "") -> Self:
+        """The text of words with these pictures."""
+        lines = (f"[image {hashlib.sha256(one.encode()).hexdigest()[:16]}]" for one in pictures)
+        return cls("\n".join(filter(None, [words, *lines])), pictures, where)
+
+
+def shown(words: str, images: str | Sequence[str]) -> ShownText:
+    """A prompt with pictures for `demur.Router`: paths, http(s) URLs or data URLs. Raises InputError."""
+    return ShownText.of(words, _addresses(images, "the prompt"))
+
+
+def words_of(text: str) -> str:
+    """A text without the lines of its pictures; empty of pictures alone."""
+    return _LINE.sub("", text).strip() if "[image " in text else text
+
+
+def told_of(text: str) -> str:
+    """A text as an encoder of texts reads it: each picture is ``[image]``, whichever it is."""
+    return _LINE.sub("[image]", text) if "[image " in text else text
+
+
+def count_pictures(text: str) -> int:
+    """How many pictures a text came with."""
+    return len(_LINE.findall(text)) if "[image " in text else 0
+
+
+def pictures_in(messages: Any) -> tuple[str, ...]:
+    """Addresses of the pictures of the last message that has any, in a conversation in the form of a chat completion's.
+
+    Blocks of Anthropic's and parts of Responses are read as well. A picture without an address, such as an uploaded
+    file's number, is an address of its own that nobody can open.
+    """
+    said = [one for one in messages if isinstance(one, Mapping)] if isinstance(messages, list) else []
+    for message in reversed(said):
+        content = message.get("content")
+        parts = content if isinstance(content, list) else []
+        found = [_address_in(one) for one in parts if isinstance(one, Mapping) and one.get("type") in _PARTS]
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _address_in(part: Mapping[str, Any]) -> str:
+    source = part.get("source")
+    if isinstance(source, Mapping):  # Anthropic's
+        if isinstance(source.get("data"), str):
+            return f"data:{source.get('media_type')};base64,{source['data']}"
+        return str(source.get("url") or source.get("file_id"))
+    given = part.get("image_url")
+    return str((given.get("url") if isinstance(given, Mapping) else given) or part.get("file_id"))
 
 
 def shows_pictures(messages: Sequence[Any]) -> bool:
@@ -37,12 +109,22 @@ def has_pictures(prompt: Prompt) -> bool:
 
 def pictured_request(text: str, images: Any, where: str) -> ChatRequest:
     """The request that asks ``text`` about ``images``: paths, http(s) URLs or data URLs. Raises InputError."""
-    given = [images] if isinstance(images, str) else images
-    if not isinstance(given, list) or not given or not all(isinstance(one, str) and one for one in given):
-        raise InputError(f"{where}: field 'images' must hold paths, URLs or data URLs, found {repr(images)[:80]}")
-    parts = [{"type": "image_url", "image_url": {"url": _address(one, where)}} for one in given]
+    parts = [{"type": "image_url", "image_url": {"url": one}} for one in _addresses(images, where)]
     content = [{"type": "text", "text": text}, *parts]
     return ChatRequest(json.dumps({"messages": [{"role": "user", "content": content}]}, ensure_ascii=False))
+
+
+def with_pictures(text: str, request: ChatRequest | None, where: str) -> str:
+    """The text that is routed of what is asked so: with its pictures, where it has any."""
+    found = pictures_in(json.loads(request.body).get("messages")) if request else ()
+    return ShownText.of(text, found, where) if found else text
+
+
+def _addresses(images: Any, where: str) -> list[str]:
+    given = [images] if isinstance(images, str) else images
+    if not isinstance(given, list | tuple) or not given or not all(isinstance(one, str) and one for one in given):
+        raise InputError(f"{where}: field 'images' must hold paths, URLs or data URLs, found {repr(images)[:80]}")
+    return [_address(one, where) for one in given]
 
 
 def _address(image: str, where: str) -> str:

@@ -22,6 +22,7 @@ from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.saved import learned_arrays, method_name
 from demur.models.allowed import AllowedEndpoints, without_keys
 from demur.models.encoders.encoder import encoder_identity, spec_of
+from demur.models.images.joined import embed
 from demur.models.prices import ServingCost
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
@@ -105,8 +106,7 @@ class PromptRouter:
 
         Scores are then a thousandth or two apart from those of `score`.
         """
-        together = getattr(self.encoder, "encode_together", None)
-        return self._encode(prompts) if together is None or len(prompts) == 1 else np.asarray(together(prompts))
+        return self._encode(prompts) if len(prompts) == 1 else embed(self.encoder, prompts, together=True)
 
     def score_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> FloatArray:
         """The same from the prompts' embeddings, (n, d)."""
@@ -382,7 +382,7 @@ class PromptRouter:
             "".join(prompts).encode()
         except UnicodeEncodeError as error:  # a lone surrogate: of bytes on the command line, or of JSON
             raise InputError(f"the prompt holds {error.object[error.start]!r}, which is not UTF-8 text") from None
-        return np.asarray(self.encoder.encode(list(prompts)), dtype=np.float32)
+        return embed(self.encoder, prompts)
 
     def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:
         similarities = self.vectors @ (vector / (np.linalg.norm(vector) or 1.0))

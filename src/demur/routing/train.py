@@ -24,6 +24,7 @@ from demur.methods.classifier import Classifier
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.threads import one_thread
+from demur.models.images.joined import embed
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
 from demur.routing.known.remembered import Remembered
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
@@ -49,7 +50,7 @@ def train_router(
     """
     if not training:
         raise InputError("no training prompts; label some with `demur label`")
-    X = np.asarray(encoder.encode([t.prompt for t in training]), dtype=np.float32)
+    X = embed(encoder, [t.prompt for t in training])
     y = np.array([t.target for t in training])
     with one_thread():  # a saved router has the same bytes on any number of threads
         training_scores = held_out_scores(method, X, y)
@@ -174,8 +175,7 @@ def remember(encoder: Encoder, unknown: Sequence[UnknownPrompt]) -> Remembered |
     """Unknown prompts with their embeddings; None without any."""
     if not unknown:
         return None
-    vectors = np.asarray(encoder.encode([one.prompt for one in unknown]), dtype=np.float32)
-    return Remembered(tuple(unknown), unit_rows(vectors))
+    return Remembered(tuple(unknown), unit_rows(embed(encoder, [one.prompt for one in unknown])))
 
 
 def _familiar_similarity(vectors: FloatArray) -> float:

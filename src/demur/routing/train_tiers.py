@@ -15,6 +15,7 @@ from demur.labels.targets import gain_targets
 from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator
 from demur.methods.threads import one_thread
+from demur.models.images.joined import embed
 from demur.models.prices import ServingCost
 from demur.records import FloatArray, Preference
 from demur.routing.prompt_router import PromptRouter
@@ -45,7 +46,7 @@ def with_tiers(
     """
     if not isinstance(router.method, Estimator):
         raise InputError("several models need one of demur's own methods; serve one of them (router.serve)")
-    X = np.asarray(router.encoder.encode([one.prompt for one in router.training]), dtype=np.float32)
+    X = embed(router.encoder, [one.prompt for one in router.training])
     methods, held = [], []
     for name, column in zip(names[1:-1], gains.T[1:-1], strict=True):
         if np.ptp(column) == 0:

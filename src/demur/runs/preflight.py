@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demur.config import DEFINITION_NAMES, EVERY_METHOD, RunConfig
-from demur.config.names import HUB
+from demur.config.names import HUB, IMAGES
 from demur.errors import InputError
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
@@ -45,13 +45,17 @@ def check_training(prompts: Sequence[Prompt], test_share: float) -> None:
 
 def check_encoder(spec: str) -> None:
     """Raise InputError for what `demur.models.encoders.encoder.load_encoder` would refuse."""
-    name = spec.removesuffix(LENGTH)
-    if "@" in spec and name == spec:
-        parse_model(spec)
+    words, joins, images = spec.partition(IMAGES)
+    if joins and not images:
+        raise InputError(f"router.encoder is {spec!r}; name the image encoder: a .onnx file, its folder, or ORG/NAME")
+    name = words.removesuffix(LENGTH)
+    if "@" in words and name == words:
+        parse_model(words)
     elif name in (AUTO, LetterEncoder.identity):
         return
     elif not is_known(name) or model(name).task != "encoder":
-        raise InputError(f"router.encoder is {spec!r}; use {', '.join((AUTO, *encoder_names()))}, or MODEL@BASE_URL")
+        known = ", ".join((AUTO, *encoder_names()))
+        raise InputError(f"router.encoder is {spec!r}; use {known}, or MODEL@BASE_URL; {IMAGES}FILE may follow")
 
 
 def check_entailment(spec: str) -> None:

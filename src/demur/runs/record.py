@@ -10,7 +10,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RunConfig, TestConfig, load_run
+from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RouterConfig, RunConfig, TestConfig, load_run
+from demur.config.names import IMAGES
 from demur.errors import InputError
 from demur.models.catalogue import is_known
 from demur.prompts import absolute_prompts
@@ -96,6 +97,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         strong=_absolute_model(config.strong),
         between=tuple(map(_absolute_model, config.between)),
         label=with_absolute_files(label),
+        router=with_absolute_encoder(config.router),
         test=with_absolute_sets(config.test),
     )
 
@@ -109,6 +111,12 @@ def with_absolute_files(label: LabelConfig) -> LabelConfig:
         judge=_absolute(label.judge) if label.judge else None,
         entailment=label.entailment if scheme == "hub" else f"{scheme}{colon}{_absolute(rest)}",
     )
+
+
+def with_absolute_encoder(router: RouterConfig) -> RouterConfig:
+    """The same routers from whatever directory: a file or folder of an image encoder."""
+    words, joins, images = router.encoder.partition(IMAGES)
+    return replace(router, encoder=f"{words}{joins}{_absolute(images)}") if images else router
 
 
 def with_absolute_sets(test: TestConfig) -> TestConfig:

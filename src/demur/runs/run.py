@@ -6,6 +6,7 @@ by the stages that follow. The names of a run's files are in `demur.config.RunCo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.stated import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
 from demur.models.allowed import AllowedEndpoints, run_endpoints
-from demur.models.encoders.encoder import LENGTH, CachedEncoder, load_encoder
+from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
+from demur.prompts.pictures import ShownText
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
 from demur.runs.lock import lock_run
 from demur.sampling.cost import PairEndpoints
@@ -224,13 +226,15 @@ class Run:
     def encoder_name(self) -> str:
         """The encoder that the run names, or the one for its prompts' languages."""
         named = self.config.router.encoder
-        return named.replace(AUTO, self.languages.encoder) if named.removesuffix(LENGTH) == AUTO else named
+        words, *rest = re.split(r"(?=\+)", named, maxsplit=1)  # +length, +images=
+        return "".join([self.languages.encoder, *rest]) if words == AUTO else named
 
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder, through the store."""
         found = self.own.encoder or load_encoder(self.allowed_spec(self.encoder_name), progress=self.progress)
-        return CachedEncoder(found, self.store, progress=self.progress)
+        shown = {str(prompt.text): prompt.text for prompt in self.prompts if isinstance(prompt.text, ShownText)}
+        return CachedEncoder(found, self.store, shown=shown, progress=self.progress)
 
 
 @contextmanager

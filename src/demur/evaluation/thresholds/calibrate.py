@@ -34,6 +34,7 @@ from demur.measure.threshold import (
     threshold_from_certificate,
 )
 from demur.methods.estimator import unit_rows
+from demur.models.images.joined import embed
 from demur.prompts import load_prompts
 from demur.records import BoolArray, Encoder, FloatArray, content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
@@ -196,7 +197,7 @@ def _drop_seen_prompts(router: PromptRouter, graded: GradedFile) -> tuple[Graded
     Raises InputError for prompts that trained it, and where none is left.
     """
     refuse_training_prompts(graded.prompts, [one.prompt for one in router.training])
-    vectors = np.asarray(router.encoder.encode(list(graded.prompts)), dtype=np.float32)
+    vectors = embed(router.encoder, graded.prompts)
     rows = new_rows(unit_rows(vectors), router.vectors)
     left_out = len(graded.prompts) - len(rows)
     if not rows:

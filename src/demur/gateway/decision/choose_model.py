@@ -32,10 +32,13 @@ from demur.gateway.decision.request.thinking import needs_strong
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.ledger.held_conversations import HeldConversations, Search
 from demur.gateway.settings import GatewaySettings
+from demur.models.images.joined import sees_pictures
 from demur.models.prices import Price
+from demur.prompts.pictures import words_of
 from demur.records import Role
 from demur.routing.prompt_router import Decision, PromptRouter
 
+UNSEEN_PICTURES = "; routed by its text and that it has pictures, which were not looked at"
 UNSEEN = "the database of conversations does not answer, and this may go on with an ask of the strong model"
 
 
@@ -123,7 +126,7 @@ class Chooser:
             return Choice(self._not_weak(found), UNSEEN)
         if needs_strong(question.thinking, found.held if found else None):
             return Choice("strong", "signed thinking goes on, of a conversation that is not known: the strong model's")
-        if not question.text.strip():
+        if not (question.text if self._sees else words_of(question.text)).strip():
             return Choice(self._held_role(found) if found else settings.default, "the request has no text to route")
         asks_anew = threshold is not None and question.turn is not None and question.turn.begins
         why = (
@@ -203,11 +206,18 @@ class Chooser:
         if made.decision.wants_samples:
             return Choice("weak", made.decision.reason, made=made)
         role, reason = made.decision.role, made.decision.reason
-        if "images" in question.kind:
-            reason += "; routed by its text alone, its pictures were not looked at"
+        if "images" in question.kind and not self._sees:
+            reason += UNSEEN_PICTURES
+        if made.unseen:
+            reason += f"{UNSEEN_PICTURES}: {made.unseen}"
         if stays and self.rank(role) < self.rank(held):
             return Choice(held, f"{reason}; {stays}", made=made, stays=stays)
         return Choice(role, reason, made=made, stays=stays)
+
+    @property
+    def _sees(self) -> bool:
+        """Whether the router looks at pictures."""
+        return sees_pictures(self._decider.router.prompt_router.encoder)
 
     def _costs(self, settings: GatewaySettings, question: Question, held: Role) -> NextCosts:
         """Of a conversation that the ``held`` model answers, beside the weak one."""

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from demur.errors import ArtifactError, DemurError
+from demur.errors import ArtifactError, DemurError, PictureError
 from demur.gate.router import Router
 from demur.meaning.clusters import meaning_clusters
 from demur.models.encoders.encoder import runs_here
-from demur.records import IntArray, Role, Sample
+from demur.records import FloatArray, IntArray, Role, Sample
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import Decision, PromptRouter
 
@@ -44,6 +44,7 @@ class TimedDecision:
     queued: float
     embedded: float  # embedding of its batch
     scored: float  # scoring of its batch
+    unseen: str = ""  # why its pictures were not looked at; empty where they were, or the router does not see any
 
     @property
     def score(self) -> float:
@@ -169,7 +170,8 @@ class Decider:
                     decision = router.decide(
                         float(score), familiar=bool(familiar), untold=untold, values=looked.values_of(row)
                     )
-                    one.future.set_result(TimedDecision(decision, started - one.at, found.embedded, found.scored))
+                    times = started - one.at, found.embedded, found.scored
+                    one.future.set_result(TimedDecision(decision, *times, found.unseen[row]))
         except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, every request gets a result
             told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")
             for one in batch:
@@ -190,13 +192,30 @@ class Scored:
     looked: Looked
     embedded: float
     scored: float
+    unseen: list[str]  # why each one's pictures were not looked at; "" where they were, or there are none
 
 
 def _score_batch(router: PromptRouter, texts: Sequence[str]) -> Scored:
     start = time.perf_counter()
-    vectors = router.embed_together(texts)
+    vectors, unseen = _embed_batch(router, texts)
     embedded = time.perf_counter()
     looked = router.look_at_vectors(vectors, texts)
     if not np.isfinite(looked.scores).all():
         raise ArtifactError("the router gave a score that is not finite; train it again")
-    return Scored(looked, embedded - start, time.perf_counter() - embedded)
+    return Scored(looked, embedded - start, time.perf_counter() - embedded, unseen)
+
+
+def _embed_batch(router: PromptRouter, texts: Sequence[str]) -> tuple[FloatArray, list[str]]:
+    """(n, d) of a batch, and why each one's pictures were not looked at: a broken picture stops no request."""
+    try:
+        return router.embed_together(texts), [""] * len(texts)
+    except PictureError:
+        rows, unseen = zip(*(_embed_alone(router, text) for text in texts), strict=True)
+        return np.concatenate(rows), list(unseen)
+
+
+def _embed_alone(router: PromptRouter, text: str) -> tuple[FloatArray, str]:
+    try:
+        return router.embed_together([text]), ""
+    except PictureError as error:
+        return router.embed_together([str(text)]), error.problem

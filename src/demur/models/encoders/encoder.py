@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
+from demur.config.names import IMAGES
 from demur.errors import InputError, ModelError
 from demur.event_loop import run_to_end
 from demur.models.catalogue import catalogue, fetch, is_known, model
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
+from demur.models.images.image_encoder import open_image_encoder
+from demur.models.images.joined import JoinedEncoder, sees_pictures
 from demur.models.local import endpoint_of, parse_model
+from demur.prompts.pictures import ShownText, told_of
 from demur.records import Encoder, FloatArray, Progress, content_hash, no_progress
 from demur.store import Store
 
@@ -182,14 +187,26 @@ class LetterEncoder:
 
 
 class CachedEncoder:
-    """An encoder whose vectors are kept in a store: a text is embedded once."""
+    """An encoder whose vectors are kept in a store: a text is embedded once.
 
-    def __init__(self, encoder: Encoder, store: Store, *, progress: Progress = no_progress) -> None:
-        self.encoder, self._store, self._progress = encoder, store, progress
+    ``shown``: texts with their pictures, by themselves as strings: what is read from a file has the words alone.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        store: Store,
+        *,
+        shown: Mapping[str, ShownText] = MappingProxyType({}),
+        progress: Progress = no_progress,
+    ) -> None:
+        self.encoder, self._store, self._shown, self._progress = encoder, store, shown, progress
         self.identity = encoder_identity(encoder)
+        self.sees_pictures = sees_pictures(encoder)
 
     def encode(self, texts: Sequence[str], /) -> FloatArray:
         """Embed texts; shape (n, d), float32."""
+        texts = [self._shown.get(text, text) for text in texts] if self.sees_pictures else list(map(told_of, texts))
         known = self._store.embeddings(self.identity, texts)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         for start in range(0, len(missing), KEPT_TEXTS):
@@ -212,10 +229,14 @@ def encoder_identity(encoder: Encoder) -> str:
 
 def load_encoder(
     spec: str, *, progress: Progress = no_progress
-) -> OnnxEncoder | LengthEncoder | EndpointEncoder | LetterEncoder:
+) -> OnnxEncoder | LengthEncoder | EndpointEncoder | LetterEncoder | JoinedEncoder:
     """An encoder of the catalogue by name, with the prompt's length beside it where ``+length`` ends the name;
-    ``letters``; or ``MODEL@BASE_URL`` of an embeddings endpoint. Raises InputError.
+    ``letters``; or ``MODEL@BASE_URL`` of an embeddings endpoint. ``+images=FILE`` after any of them, also with a folder
+    or ORG/NAME of the hub, looks at pictures. Raises InputError; ModelError for an image encoder that is not there.
     """
+    words, joins, images = spec.partition(IMAGES)
+    if joins:
+        return JoinedEncoder(load_encoder(words, progress=progress), open_image_encoder(images), images)
     if spec.endswith(LENGTH):
         inner = load_encoder(spec.removesuffix(LENGTH), progress=progress)
         if not isinstance(inner, OnnxEncoder | LetterEncoder):
@@ -247,6 +268,9 @@ def encoder_names() -> tuple[str, ...]:
 def spec_of(encoder: Any) -> str:
     """The spec under which `load_encoder` gives this encoder again, without its key; empty for a user's own object."""
     inner = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
+    if isinstance(inner, JoinedEncoder):
+        words = spec_of(inner.words)
+        return f"{words}{IMAGES}{inner.named}" if words and inner.named else ""
     if isinstance(inner, LengthEncoder):
         return f"{spec_of(inner.encoder)}{LENGTH}"
     if type(inner) is LetterEncoder:

@@ -53,11 +53,13 @@ class Network:
         self._nodes.append(given + _text(4, operator) + settings + (_text(7, domain) if domain else b""))
         return names[0] if outputs == 1 else names
 
-    def serialise(self, inputs: Mapping[str, Sequence[str]], output: str, shape: Sequence[str | int]) -> bytes:
-        """The file's content. ``inputs`` are int64 of these dimensions, ``output`` is float32."""
+    def serialise(
+        self, inputs: Mapping[str, Sequence[str | int]], output: str, shape: Sequence[str | int], *, reads: int = INT64
+    ) -> bytes:
+        """The file's content. ``inputs`` are of type ``reads`` and these dimensions, ``output`` is float32."""
         graph = b"".join(_bytes(1, node) for node in self._nodes) + _text(2, "encoder")
         graph += b"".join(_bytes(5, weight) for weight in self._weights)
-        graph += b"".join(_bytes(11, _value(name, INT64, dims)) for name, dims in inputs.items())
+        graph += b"".join(_bytes(11, _value(name, reads, dims)) for name, dims in inputs.items())
         graph += _bytes(12, _value(output, FLOAT, shape))
         operators = [_text(1, "") + _number(2, OPSET), _text(1, CONTRIBUTED) + _number(2, 1)]
         return (

@@ -19,6 +19,7 @@ from demur.gateway.http.openai_bodies import ApiError, parse_body
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_tokens
+from demur.prompts.pictures import ShownText, pictures_in
 from demur.records import encodable
 
 EXPECTED_TOKENS = 1000  # of an answer whose length its request does not limit: reserved until it has been counted
@@ -92,6 +93,8 @@ def read_question(
         text = texts.find(fields, named=identity.text, key=key, context_characters=settings.context_characters)
     except ApiError as error:  # raised when a model is chosen: the record of the request names its model
         return replace(question, refused=error)
+    pictures = pictures_in(fields.get("messages"))
+    text = ShownText.of(text, pictures) if pictures else text
     turn = turn_of(fields, key=key, identity=identity) if settings.sticky else None
     return replace(question, text=text, turn=turn, thinking=thinking_in(raw, given))
 
