@@ -106,8 +106,8 @@ def test_a_file_that_is_no_preprocessing_is_named(tmp_path: Path, text: str) -> 
 
 
 def test_the_vector_of_words_and_pictures(tmp_path: Path) -> None:
-    """Red has the channels (1, -1, 0) after normalising, blue (-1, -1, 1); both come as unit vectors, several as their
-    mean, none as zeros."""
+    """Red has the channels (1, -1, 0) after normalising, blue (-1, -1, 1); both come as unit vectors times 2, several as
+    their mean, none as zeros."""
     encoder = load_encoder(f"letters+images={vision_model(tmp_path)}")
     assert isinstance(encoder, JoinedEncoder)
     red, blue = np.array([1, -1, 0]) / np.sqrt(2), np.array([-1, -1, 1]) / np.sqrt(3)
@@ -117,8 +117,8 @@ def test_the_vector_of_words_and_pictures(tmp_path: Path) -> None:
     assert rows.shape == (3, 36 + 3 + 5)
     np.testing.assert_allclose(rows[:, :36], words, atol=1e-6)
     np.testing.assert_array_equal(rows[0, 36:], 0)
-    np.testing.assert_allclose(rows[1, 36:39], red, atol=1e-5)
-    np.testing.assert_allclose(rows[2, 36:39], (red + blue) / 2, atol=1e-5)
+    np.testing.assert_allclose(rows[1, 36:39], 2 * red, atol=1e-5)
+    np.testing.assert_allclose(rows[2, 36:39], red + blue, atol=1e-5)
     size = 0.1 * (np.log([8, 6, len(bytes_of(RED))]) - [6, 6, 10])
     np.testing.assert_allclose(rows[1, 39:], [*size, 0.1 * np.log(2), 0.1], atol=1e-5)
     np.testing.assert_allclose(rows[2, 42:], [0.1 * np.log(3), 0.1], atol=1e-5)
