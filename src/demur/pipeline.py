@@ -57,14 +57,7 @@ from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import hash_of_file, keep_made
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import answer_lengths, record_of, serving_costs
-from demur.runs.record import (
-    begin_run,
-    check_same_run,
-    keep_sampling,
-    with_absolute_encoder,
-    with_absolute_files,
-    with_absolute_paths,
-)
+from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
 from demur.sampling.cost import PairSpend
 from demur.sampling.pair import check_pair, forget_refusals, sampling_notes, spend_of
@@ -346,7 +339,7 @@ def train(
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown, "unlike": unlike}
     given = with_preset(preset, "router", given | {"k": k, "weighting": weighting, "gamma": gamma}, RouterConfig())
-    config = replace(load_run(run), router=with_absolute_encoder(from_mapping(RouterConfig, given, where="router")))
+    config = with_absolute_paths(replace(load_run(run), router=from_mapping(RouterConfig, given, where="router")))
     allowed = (*endpoint_names((spec,)), *allow_endpoints)
     with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:
         opened.lock("train")
