@@ -106,8 +106,8 @@ def test_a_file_that_is_no_preprocessing_is_named(tmp_path: Path, text: str) -> 
 
 
 def test_the_vector_of_words_and_pictures(tmp_path: Path) -> None:
-    """Red has the channels (1, -1, 0) after normalising, blue (-1, -1, 1); both come as unit vectors times 2, several as
-    their mean, none as zeros."""
+    """Red has the channels (1, -1, 0) after normalising, blue (-1, -1, 1); both come as unit vectors times 2,
+    several as their mean, none as zeros."""
     encoder = load_encoder(f"letters+images={vision_model(tmp_path)}")
     assert isinstance(encoder, JoinedEncoder)
     red, blue = np.array([1, -1, 0]) / np.sqrt(2), np.array([-1, -1, 1]) / np.sqrt(3)
