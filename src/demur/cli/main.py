@@ -26,10 +26,9 @@ from demur.cli.groups import CommandGroups, show_path
 from demur.cli.inspect import AllowEndpoint, Anyway, AsJson, RunOfRouter, router_of
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.learning import add_commands as learning_commands
-from demur.cli.options import with_options
+from demur.cli.options import Images, PromptArgument, read_prompt, with_options
 from demur.cli.pages import add_commands as pages_commands
 from demur.cli.paper import add_commands as paper_commands
-from demur.cli.prompt import Images, PromptArgument, read_prompt
 from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion

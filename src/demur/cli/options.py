@@ -1,5 +1,7 @@
 """Builds a command's options from the fields of a record: name, type, default and help are written only there.
 
+Beside them: the argument of a command that routes one prompt, its words or standard input, and its pictures.
+
 A field with ``help`` in its metadata is an option; ``flag`` is its name, or names, where that is not the field's
 own. A tuple is one text separated by commas, or an option to repeat where its metadata says ``repeated``.
 """
@@ -7,12 +9,20 @@ own. A tuple is one text separated by commas, or an option to repeat where its m
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
+from demur.errors import InputError
+from demur.prompts.pictures import shown
+
+PromptArgument = Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")]
+Images = Annotated[
+    list[str] | None, typer.Option(help="A picture that comes with the prompt: a file or a data URL; repeatable.")
+]
 # Parameters of a command that are shown after a record's options.
 LAST = ("max_usd", "allow_endpoint", "anyway", "again", "dry_run", "verbose", "json")
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -61,3 +71,17 @@ def _as_option(hint: Any, of: Field[Any]) -> tuple[Any, Any]:
     if get_origin(hint) is Literal:  # allowed values are checked by the record, with the same error everywhere
         return str, of.default
     return hint, of.default
+
+
+def read_prompt(prompt: str, images: list[str] | None) -> str:
+    """The prompt, or standard input for "-", with its pictures. Raises InputError."""
+    words = _standard_input() if prompt == "-" else prompt
+    return shown(words, images) if images else words
+
+
+def _standard_input() -> str:
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: byte {data[error.start]:#04x} is not UTF-8; convert it (iconv)") from None
