@@ -20,7 +20,7 @@ from demur.models.encoders.onnx_file import FLOAT, INT64, Network
 from demur.models.images.image_encoder import open_image_encoder
 from demur.models.images.joined import JoinedEncoder, embed
 from demur.models.images.preprocessing import LARGEST_PIXELS, Preprocessing, bytes_of, opened_picture
-from demur.prompts.pictures import LARGEST_BYTES, ShownText, pictures_in, shown, told_of, words_of
+from demur.prompts.pictures import LARGEST_BYTES, ShownText, pictures_in, text_with_pictures, told_of, words_of
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.store import Store
@@ -222,8 +222,8 @@ def trained(folder: Path, encoder: Any) -> PromptRouter:
     """Blue needs the strong model, red does not; the question is the same."""
     rows = []
     for shade in range(200, 256, 4):
-        rows.append(TrainingPrompt(shown("which?", [url_of(picture((shade, 0, 0)))]), 0.0, None, None))
-        rows.append(TrainingPrompt(shown("which?", [url_of(picture((0, 0, shade)))]), 1.0, None, None))
+        rows.append(TrainingPrompt(text_with_pictures("which?", [url_of(picture((shade, 0, 0)))]), 0.0, None, None))
+        rows.append(TrainingPrompt(text_with_pictures("which?", [url_of(picture((0, 0, shade)))]), 1.0, None, None))
     router = train_router(encoder, KNN(3), rows, weak="small", strong="large")
     router.save(folder)
     return router
@@ -233,7 +233,7 @@ def test_a_router_tells_pictures_apart_and_a_saved_one_names_its_image_encoder(t
     folder = vision_model(tmp_path / "vision")
     trained(tmp_path / "router", load_encoder(f"letters+images={folder}"))
     loaded = Router.load(tmp_path / "router")
-    red, blue = shown("which?", [RED]), shown("which?", [BLUE])
+    red, blue = text_with_pictures("which?", [RED]), text_with_pictures("which?", [BLUE])
     np.testing.assert_allclose(loaded.score([red, blue]), [0, 1], atol=1e-6)
     assert [loaded.route(red).role, loaded.route(blue).role] == ["weak", "strong"]
     kept = json.loads((tmp_path / "router" / "router.json").read_text())["encoder"]
@@ -252,7 +252,7 @@ def test_a_router_tells_pictures_apart_and_a_saved_one_names_its_image_encoder(t
 
 def test_without_an_image_encoder_pictures_are_all_the_same(tmp_path: Path) -> None:
     router = trained(tmp_path / "router", LetterEncoder())
-    first, second = router.score([shown("which?", [RED]), shown("which?", [BLUE])])
+    first, second = router.score([text_with_pictures("which?", [RED]), text_with_pictures("which?", [BLUE])])
     assert first == second
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 import typer
 
 from demur.errors import InputError
-from demur.prompts.pictures import shown
+from demur.prompts.pictures import text_with_pictures
 
 PromptArgument = Annotated[str, typer.Argument(help="The prompt, or - to read it from standard input.")]
 Images = Annotated[
@@ -76,7 +76,7 @@ def _as_option(hint: Any, of: Field[Any]) -> tuple[Any, Any]:
 def read_prompt(prompt: str, images: list[str] | None) -> str:
     """The prompt, or standard input for "-", with its pictures. Raises InputError."""
     words = _standard_input() if prompt == "-" else prompt
-    return shown(words, images) if images else words
+    return text_with_pictures(words, images) if images else words
 
 
 def _standard_input() -> str:

@@ -46,7 +46,7 @@ class ShownText(str):
         return cls("\n".join(filter(None, [words, *lines])), pictures, where)
 
 
-def shown(words: str, images: str | Sequence[str]) -> ShownText:
+def text_with_pictures(words: str, images: str | Sequence[str]) -> ShownText:
     """A prompt with pictures for `demur.Router`: paths, http(s) URLs or data URLs. Raises InputError."""
     return ShownText.of(words, _addresses(images, "the prompt"))
 

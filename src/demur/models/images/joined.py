@@ -44,21 +44,21 @@ class JoinedEncoder:
         A text that only names pictures, read from a file, has no vector of them. Raises InputError for an empty text,
         PictureError for a picture that cannot be looked at.
         """
-        return self._joined(self.words.encode(list(map(told_of, texts))), texts)
+        return self._join_rows(self.words.encode(list(map(told_of, texts))), texts)
 
     def encode_together(self, texts: Sequence[str], /) -> FloatArray:
         """As `encode`, the words in batches where their encoder has them."""
         together = getattr(self.words, "encode_together", self.words.encode)
-        return self._joined(together(list(map(told_of, texts))), texts)
+        return self._join_rows(together(list(map(told_of, texts))), texts)
 
-    def _joined(self, rows: FloatArray, texts: Sequence[str]) -> FloatArray:
+    def _join_rows(self, rows: FloatArray, texts: Sequence[str]) -> FloatArray:
         if not texts:
             return rows
         with ThreadPoolExecutor(os.cpu_count() if len(texts) >= BULK else 1) as workers:
-            seen = np.stack(list(workers.map(self._seen, texts)))
+            seen = np.stack(list(workers.map(self._picture_row, texts)))
         return np.column_stack([rows, seen]).astype(np.float32)
 
-    def _seen(self, text: str) -> FloatArray:
+    def _picture_row(self, text: str) -> FloatArray:
         """(D + 5,) of a text's pictures: their mean vector, mean logs of width, height and bytes, how many, and that
         there are some."""
         found = np.zeros(self.images.dimension + FEATURES, dtype=np.float32)
