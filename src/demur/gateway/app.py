@@ -101,7 +101,7 @@ class Gateway:
         self.changes, self._again = Changes(), AskedAgain()
         self._beside: set[asyncio.Future[object]] = set()
         self.in_flight = 0
-        self.draining = False
+        self.leaving = self.draining = False  # leaving: no more requests should come; draining: no more are taken
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
         self.reloading = asyncio.Lock()
         self._held = HeldBytes()

@@ -124,7 +124,7 @@ def attend_to_end(gateway: Gateway) -> Middleware:
             )
         else:
             response = await handler(request)
-        if gateway.draining and not response.prepared:
+        if gateway.leaving and not response.prepared:
             response.force_close()
         return response
 

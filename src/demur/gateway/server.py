@@ -23,7 +23,7 @@ from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import Admission, check_budgets, read_keys
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bind_socket, port_of
-from demur.gateway.learning.cold_start import SERVING, check_learning, learned_files, version_of
+from demur.gateway.learning.cold_start import SERVING, check_learning, linked_files, version_of
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.operator.dashboard import own_counts
@@ -50,7 +50,7 @@ from demur.routing.recorded_models import recorded_model
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
-FOLLOWED_SECONDS = 1.0  # between two looks for a router that was promoted
+FOLLOWED_SECONDS = 1.0  # between two looks where the links to routers lead
 GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of local models
 
 # A worker's sockets: of the service, and of the operator where that has its own.
@@ -122,7 +122,7 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready
             board = Board(folder, number, count)
             _run(_serve(read, lambda *addresses: tell(), sockets=every[number], board=board, lifeline=lifeline))
 
-        end_seconds = settings.drain_seconds + GRACE_SECONDS
+        end_seconds = settings.notice_seconds + settings.drain_seconds + GRACE_SECONDS
         workers = Workers(
             count, work, end_seconds=end_seconds, ending=lambda: _close(every), beat=beats_of(folder).last
         )
@@ -203,7 +203,7 @@ async def running(
     sockets = sockets or _bind(settings)
     async with AsyncExitStack() as stack:
         stack.callback(_close, [sockets])
-        held = learned_files(settings)  # before they are read: what is promoted meanwhile is taken over, too
+        held = linked_files(settings)  # before they are read: what is promoted meanwhile is taken over, too
         router = await asyncio.to_thread(usable_router, settings, starting=True)
         gateway = await _gateway(settings, router, stack, board)
         gateway.read_again = read_again
@@ -225,9 +225,7 @@ async def running(
             await listener.open(one)
             stack.push_async_callback(listener.close)
         stack.push_async_callback(_drain, gateway, listeners)
-        if settings.learn:
-            followed = asyncio.ensure_future(_follow_promotions(gateway, held))
-            stack.callback(followed.cancel)
+        stack.callback(asyncio.ensure_future(_follow_links(gateway, held)).cancel)
         yield gateway, *_addresses(settings, sockets)
 
 
@@ -300,7 +298,9 @@ async def _keep_told(gateway: Gateway, board: Board) -> None:
 
 
 async def _drain(gateway: Gateway, listeners: Sequence[Listener]) -> None:
-    """Refuse further requests and let running answers end."""
+    """Give notice, then refuse further requests and let running answers end."""
+    gateway.leaving = True
+    await asyncio.sleep(gateway.settings.notice_seconds)
     gateway.draining = True
     for listener in listeners:
         listener.refuse_more()
@@ -369,11 +369,11 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     return upstream
 
 
-async def _follow_promotions(gateway: Gateway, held: tuple[str, str]) -> None:
-    """Take over every router that learning promotes or tries, as soon as it does; ``held``: those in use."""
+async def _follow_links(gateway: Gateway, held: tuple[str, str, str]) -> None:
+    """Take over every router that a link names anew, also those that learning promotes or tries; ``held``: in use."""
     while True:
         await asyncio.sleep(FOLLOWED_SECONDS)
-        found = learned_files(gateway.settings)
+        found = await asyncio.to_thread(linked_files, gateway.settings)  # a volume may be far away
         if found != held:
             held = found
             await _reload_and_say(gateway)

@@ -37,7 +37,7 @@ RELOADED = frozenset(
     }
     | {"allow_endpoints", "allowed_origins", "embedding_models", "decide_seconds", "body_seconds", "max_in_flight"}
     | {"weak_at_most"}
-    | {"drain_seconds", "max_body_bytes", "max_inflated_bytes", "max_json_values"}
+    | {"notice_seconds", "drain_seconds", "max_body_bytes", "max_inflated_bytes", "max_json_values"}
 )
 LONGEST_SECONDS = 1e6  # of any wait: eleven days
 # What a request is: neither dropped nor renamed.
@@ -220,6 +220,12 @@ class GatewaySettings:
     )
     breaker_failures: int = setting("In a row that suspect an upstream's outage.", 5, at_least=1)
     breaker_seconds: float = setting("Between two ordinary requests during an outage.", 10.0, **_SECONDS)
+    notice_seconds: float = setting(
+        "After SIGTERM requests are served for so long while /health says 503, so that proxies send no more.",
+        0.0,
+        at_least=0,
+        at_most=LONGEST_SECONDS,
+    )
     drain_seconds: float = setting(
         "Longest time for running answers after SIGTERM.", 30.0, at_least=0, at_most=LONGEST_SECONDS
     )

@@ -32,7 +32,7 @@ async def model(gateway: Gateway, request: web.Request) -> web.Response:
 async def live(gateway: Gateway, request: web.Request) -> web.Response:
     """GET /health: the process answers."""
     return web.json_response(
-        {"status": "draining" if gateway.draining else "ok"}, status=503 if gateway.draining else 200
+        {"status": "draining" if gateway.leaving else "ok"}, status=503 if gateway.leaving else 200
     )
 
 
@@ -43,4 +43,4 @@ async def ready(gateway: Gateway, request: web.Request) -> web.Response:
         role: {"model": up.endpoint.model, "alive": state, "circuit": "open" if up.breaker.open else "closed"}
         for (role, up), state in zip(gateway.upstreams.items(), states, strict=True)
     }
-    return web.json_response(found, status=200 if any(states) and not gateway.draining else 503)
+    return web.json_response(found, status=200 if any(states) and not gateway.leaving else 503)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,9 +57,13 @@ def canary_in_force(settings: GatewaySettings) -> str | None:
     return str(canary) if canary and canary.exists() else None
 
 
-def learned_files(settings: GatewaySettings) -> tuple[str, str]:
-    """What the links to the promoted router and to the canary name; empty where there is none."""
-    return _link_name(settings, SERVING), _link_name(settings, CANARY)
+def linked_files(settings: GatewaySettings) -> tuple[str, str, str]:
+    """What is read where links lead: the settings' router, the promoted one and the canary; empty where none is named.
+
+    A link is replaced in one step, so a router behind it is either the old one or the new one.
+    """
+    router = os.path.realpath(Path(settings.router) / "router.json")
+    return router, _link_name(settings, SERVING), _link_name(settings, CANARY)
 
 
 def version_of(settings: GatewaySettings, link: str) -> int:
