@@ -44,7 +44,7 @@ def test_no_number_of_the_settings_switches_a_limit_off(tmp_path: Path, name: st
 
 def test_every_number_of_the_settings_has_a_range() -> None:
     numbers = [one for one in fields(GatewaySettings) if one.type in ("int", "float", "int | None")]
-    assert len(numbers) == 19
+    assert len(numbers) == 20
     assert all(LIMITS & {*one.metadata} for one in numbers)
 
 
