@@ -146,6 +146,7 @@ _LABELS = (
     *("check_estimators_dtypes", "check_sample_weights_not_an_array", "check_sample_weights_shape"),
     *("check_sample_weights_not_overwritten", "check_classifier_data_not_an_array", "check_classifiers_classes"),
     *("check_classifiers_regression_target", "check_classifier_not_supporting_multiclass", "check_fit2d_1feature"),
+    "check_sample_weights_pandas_series",  # run where pandas is installed
 )
 BY_DESIGN = {
     **dict.fromkeys(_LABELS, "trains on labels other than 0 to 1"),

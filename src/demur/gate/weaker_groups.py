@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.methods.kmeans import spherical_kmeans
+from demur.methods.groups.kmeans import spherical_kmeans
 from demur.records import FloatArray
 from demur.statistics import normal_interval
 

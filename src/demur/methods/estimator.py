@@ -52,6 +52,10 @@ class Estimator:
     def _strong(self, X: FloatArray) -> FloatArray:
         raise TypeError(f"{type(self).__name__} does not say how it scores")
 
+    def arrange(self, name: str, value: FloatArray) -> FloatArray:
+        """A learned array as it was read from a file, in the order in memory that decisions are fastest with."""
+        return value
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments and their values."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}

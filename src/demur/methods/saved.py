@@ -61,7 +61,6 @@ def restore_method(
     """The fitted method that had these parameters and learned arrays."""
     method = EVERY[name]().set_params(**params)
     for attribute, value in arrays.items():
-        # By columns, as SW learned them: a product takes two thirds of the time.
-        setattr(method, attribute, np.asfortranarray(value) if (name, attribute) == ("sw", "rows_") else value)
+        setattr(method, attribute, method.arrange(attribute, value))
     method.n_features_in_ = dimension
     return method

@@ -32,6 +32,7 @@ from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
 from demur.routing.decision import apart
 from demur.routing.known.known_prompts import KnownPrompts, Looked
+from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered import VECTORS, Remembered, recall
 from demur.routing.recorded_pair import other_pair
 from demur.routing.restoring import restored_method, trained_on
@@ -64,6 +65,8 @@ class PromptRouter:
     on_unknown: OnUnknown = "strong"  # where prompts like them go; score: by their scores, like all others
     # From the method's scores to P(strong right and weak wrong); None: the scores are the method's own.
     curve: ProbabilityCurve | None = None
+    # Finds similar training prompts; None: all of them are read.
+    nearest: NearestTraining | None = None
     tiers: Tiers | None = None  # the models between the two, and what every one is worth and costs; None: a pair
 
     @property
@@ -141,7 +144,7 @@ class PromptRouter:
         """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, in length and
         language too."""
         rows = unit_rows(vectors)
-        near = (rows @ self.vectors.T).max(axis=1) if len(self.vectors) else np.ones(len(rows))
+        near = self._training.similarities(rows)
         familiar = near >= self.familiar_similarity
         if len(self.vectors):
             familiar = familiar & self._known.are_known(prompts)
@@ -296,6 +299,7 @@ class PromptRouter:
         arrays = self._method_arrays()
         if arrays.get("method.rows_") is not self.vectors:
             arrays["vectors"] = self.vectors
+        arrays |= self._training.arrays
         arrays["training_scores"] = self.training_scores
         if self.unknown:
             arrays[VECTORS] = self.unknown.vectors
@@ -358,6 +362,7 @@ class PromptRouter:
                 strong=str(description["strong"]),
                 training=tuple(TrainingPrompt(**row) for row in saved.training),
                 vectors=vectors,
+                nearest=NearestTraining.restore(vectors, arrays),
                 training_scores=arrays["training_scores"],
                 familiar_similarity=float(description["familiar_similarity"]),
                 calibration=saved_calibration(saved, folder),
@@ -384,10 +389,10 @@ class PromptRouter:
             raise InputError(f"the prompt holds {error.object[error.start]!r}, which is not UTF-8 text") from None
         return embed(self.encoder, prompts)
 
+    @property
+    def _training(self) -> NearestTraining:
+        return self.nearest or NearestTraining(self.vectors)
+
     def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:
-        similarities = self.vectors @ (vector / (np.linalg.norm(vector) or 1.0))
-        count = min(count, len(similarities))
-        nearest = np.argpartition(-similarities, count - 1)[:count] if count else np.empty(0, dtype=int)
-        return tuple(
-            Neighbour(self.training[i], float(similarities[i])) for i in nearest[np.argsort(-similarities[nearest])]
-        )
+        found = self._training.most_similar(vector / (np.linalg.norm(vector) or 1.0), count)
+        return tuple(Neighbour(self.training[i], float(similarity)) for i, similarity in zip(*found, strict=True))

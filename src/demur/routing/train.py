@@ -26,6 +26,7 @@ from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.threads import one_thread
 from demur.models.images.joined import embed
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
+from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered import Remembered
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.verdict import verdict_of, with_verdict
@@ -57,7 +58,8 @@ def train_router(
         fitted = method.fit(X, y)
         rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
         vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
-        familiar = _familiar_similarity(vectors)
+        nearest = NearestTraining.of(vectors)
+        familiar = _familiar_similarity(nearest)
     known = with_verdict(record or {}, verdict_of(training_scores, y))
     known |= KnownLanguages.of([t.prompt for t in training]).as_record()
     return PromptRouter(
@@ -67,6 +69,7 @@ def train_router(
         strong=strong,
         training=tuple(training),
         vectors=vectors,
+        nearest=nearest,
         training_scores=training_scores,
         familiar_similarity=familiar,
         record=known,
@@ -178,14 +181,12 @@ def remember(encoder: Encoder, unknown: Sequence[UnknownPrompt]) -> Remembered |
     return Remembered(tuple(unknown), unit_rows(embed(encoder, [one.prompt for one in unknown])))
 
 
-def _familiar_similarity(vectors: FloatArray) -> float:
+def _familiar_similarity(training: NearestTraining) -> float:
     """The 1 % quantile of training prompts' similarity to their nearest other one (over 2,000 of them at most)."""
-    chosen = np.random.default_rng(0).permutation(len(vectors))[:DRIFT_ROWS]
-    if len(vectors) < 2:
+    if len(training.vectors) < 2:
         return -1.0
-    similarities = vectors[chosen] @ vectors.T
-    similarities[np.arange(len(chosen)), chosen] = -np.inf
-    return float(np.quantile(similarities.max(axis=1), UNFAMILIAR_SHARE))
+    chosen = np.random.default_rng(0).permutation(len(training.vectors))[:DRIFT_ROWS]
+    return float(np.quantile(training.to_others(chosen), UNFAMILIAR_SHARE))
 
 
 def with_probabilities(router: PromptRouter, believed: Sequence[float] | FloatArray) -> PromptRouter:

@@ -10,14 +10,17 @@ from demur.records import FloatArray, IntArray
 ROUNDS = 20
 
 
-def spherical_kmeans(X: FloatArray, k: int, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
+def spherical_kmeans(
+    X: FloatArray, k: int, random: np.random.Generator, *, rounds: int = ROUNDS
+) -> tuple[IntArray, FloatArray]:
     """Spherical k-means: cluster of every row, and unit centres (k, d)."""
     rows = unit_rows(X)
     centres = rows[random.choice(len(rows), size=min(k, len(rows)), replace=False)]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         nearest = np.argmax(rows @ centres.T, axis=1)
-        sums = np.stack(
-            [rows[nearest == c].sum(axis=0) if (nearest == c).any() else centres[c] for c in range(len(centres))]
-        )
+        order = np.argsort(nearest, kind="stable")
+        used, first = np.unique(nearest[order], return_index=True)
+        sums = centres.copy()  # a cluster that lost its rows keeps its centre
+        sums[used] = np.add.reduceat(rows[order], first)
         centres = unit_rows(sums)
     return np.argmax(rows @ centres.T, axis=1), centres

@@ -1,0 +1,126 @@
+"""SW and kNN among a million training prompts: estimated, exact, and by FAISS's IVF, in one run.
+
+    python benchmarks/million_prompts.py [--rows 1000000]
+
+A planted world: topics of very different frequency, vectors as narrow as a small encoder's (two prompts have a
+median cosine of about .5), each topic with its own share of strong wins. One thread. Errors are differences from the
+exact score of the same query; `spread` is the standard deviation of exact scores over queries: an error matters beside
+it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from demur.methods import KNN, SimilarityWeighted
+from demur.methods.neighbours import import_faiss
+from demur.methods.saved import learned_arrays
+from demur.records import FloatArray
+from environment import describe, on_one_thread
+
+WIDTH, TOPICS, QUERIES = 384, 3000, 300
+TIMED = 200
+
+
+def world(rows: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Unit rows (rows, 384), outcomes (rows,), queries (300, 384) of the same topics."""
+    random = np.random.default_rng(0)
+    share = 1 / np.arange(1, TOPICS + 1) ** 0.8
+    topic = random.choice(TOPICS, size=rows + QUERIES, p=share / share.sum())
+    topics = random.standard_normal((TOPICS, WIDTH), dtype=np.float32) * np.float32(0.6 / WIDTH**0.5)
+    mean = random.standard_normal(WIDTH, dtype=np.float32) * np.float32(0.9 / WIDTH**0.5)
+    X = random.standard_normal((rows + QUERIES, WIDTH), dtype=np.float32) * np.float32(0.7 / WIDTH**0.5)
+    X += topics[topic] + mean
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    wins = random.beta(0.6, 0.6, size=TOPICS)
+    y = (random.random(rows) < wins[topic[:rows]]).astype(float)
+    return X[:rows], y, X[rows:]
+
+
+def milliseconds(decide: Callable[[FloatArray], object], queries: FloatArray) -> str:
+    """p50 and p99 of lone decisions."""
+    taken = []
+    for i in range(TIMED):
+        start = time.perf_counter()
+        decide(queries[i % len(queries)][None])
+        taken.append(1e3 * (time.perf_counter() - start))
+    return f"p50 {np.median(taken):.2f} ms, p99 {np.quantile(taken, 0.99):.2f} ms"
+
+
+def compared(scores: FloatArray, exact: FloatArray) -> str:
+    """Errors against the exact scores, and the rank correlation with them."""
+    error = np.abs(scores - exact)
+    ranks = np.corrcoef(np.argsort(np.argsort(exact)), np.argsort(np.argsort(scores)))[0, 1]
+    return f"error median {np.median(error):.5f}, largest {error.max():.5f}; rank correlation {ranks:.4f}"
+
+
+def megabytes(method: SimilarityWeighted | KNN) -> str:
+    """What the method keeps beside the training prompts' own vectors."""
+    own = sum(array.nbytes for name, array in learned_arrays(method).items() if name not in ("rows_", "outcomes_"))
+    return f"{own / 1e6:.0f} MB beside the {method.rows_.nbytes / 1e6:.0f} MB of the vectors"
+
+
+def show_sw(X: FloatArray, y: FloatArray, queries: FloatArray) -> None:
+    exact = SimilarityWeighted(exact_rows=len(X)).fit(X, y)
+    scores = exact.predict_proba(queries)[:, 1]
+    print(f"SW exact: spread {scores.std():.4f}; {milliseconds(exact.predict_proba, queries[:20])}", flush=True)
+    del exact
+    start = time.perf_counter()
+    method = SimilarityWeighted(exact_rows=0).fit(X, y)
+    print(f"SW estimated: fit {time.perf_counter() - start:.0f} s; {megabytes(method)}")
+    estimate = method.estimate(queries)
+    held = np.mean(np.abs(estimate.strong - scores) <= estimate.bound)
+    print(f"  {milliseconds(method.predict_proba, queries)}; {compared(estimate.strong, scores)}")
+    print(f"  stated bound: median {np.median(estimate.bound):.5f}, holds for {held:.3f} of queries", flush=True)
+
+
+def show_knn(X: FloatArray, y: FloatArray, queries: FloatArray) -> None:
+    exact = KNN(exact_rows=len(X)).fit(X, y)
+    scores = exact.predict_proba(queries)[:, 1]
+    print(f"kNN exact: spread {scores.std():.4f}; {milliseconds(exact.predict_proba, queries[:20])}", flush=True)
+    del exact
+    start = time.perf_counter()
+    method = KNN(exact_rows=0).fit(X, y)
+    print(f"kNN by index: fit {time.perf_counter() - start:.0f} s; {megabytes(method)}")
+    found = method.predict_proba(queries)[:, 1]
+    print(f"  {milliseconds(method.predict_proba, queries)}; {compared(found, scores)}")
+    held = np.mean(np.abs(found - scores) <= method.bound_[0])
+    print(f"  stated bound: {method.bound_[0]:.5f}, holds for {held:.3f} of queries", flush=True)
+    show_ivf(method.rows_, y, queries, scores)
+
+
+def show_ivf(rows: FloatArray, y: FloatArray, queries: FloatArray, scores: FloatArray) -> None:
+    """FAISS's IVF with whole vectors, the k neighbours by itself, at several numbers of cells read."""
+    faiss, k, cells = import_faiss(), round(len(rows) ** 0.5), round(2 * len(rows) ** 0.5)
+    faiss.omp_set_num_threads(1)
+    start = time.perf_counter()
+    index = faiss.index_factory(WIDTH, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(rows[:: max(1, len(rows) // (40 * cells))])
+    index.add(rows)
+    print(f"FAISS IVF{cells},Flat: fit {time.perf_counter() - start:.0f} s")
+    for read in (8, 32, 128):
+        index.nprobe = read
+        means = np.array([y[index.search(query[None], k)[1][0]].mean() for query in queries])
+        timed = milliseconds(partial(index.search, k=k), queries)
+        print(f"  {read} cells read: {timed}; {compared(means, scores)}", flush=True)
+
+
+def main() -> None:
+    on_one_thread()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    print(describe())
+    X, y, queries = world(rows)
+    print(f"{rows:,} training prompts of {WIDTH} numbers, {QUERIES} queries", flush=True)
+    show_sw(X, y, queries)
+    show_knn(X, y, queries)
+
+
+if __name__ == "__main__":
+    main()
