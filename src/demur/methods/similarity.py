@@ -30,7 +30,7 @@ MISSED_QUANTILE = 0.99
 
 
 @dataclass(frozen=True)
-class Estimate:
+class EstimatedScores:
     """``strong`` (m,): P(strong) of every query; ``bound`` (m,): how far from the exact value, for 99 % of queries."""
 
     strong: FloatArray
@@ -127,13 +127,13 @@ class SimilarityWeighted(Estimator):
         sums = weights @ self.outcomes_
         return np.asarray(sums[:, 0] / sums[:, 1])
 
-    def estimate(self, X: FloatArray) -> Estimate:
+    def estimate(self, X: FloatArray) -> EstimatedScores:
         """P(strong) of the rows of X (m, d), and a bound of its error: 0 where every training prompt was read."""
         strong = self.predict_proba(X)[:, 1]
         if not self._in_cells:
-            return Estimate(strong, np.zeros(len(strong)))
+            return EstimatedScores(strong, np.zeros(len(strong)))
         queries = unit_rows(np.asarray(X).astype(self.rows_.dtype, copy=False))
-        return Estimate(strong, np.array([self._estimate_one(query)[1] for query in queries]))
+        return EstimatedScores(strong, np.array([self._estimate_one(query)[1] for query in queries]))
 
     def _estimate_one(self, query: FloatArray) -> tuple[float, float]:
         """Estimated P(strong), and the bound of its error."""
