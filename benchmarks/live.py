@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from demur.labels.beliefs.believed_gain import believed_area
 from demur.labels.pair_meanings import joint_clusters
 from demur.labels.scores.sureness import calibrated_targets
 from demur.labels.targets import gain_targets
-from demur.learning.promotion import KINDS, better_by_kind, compare
+from demur.learning.promotion import CHANCE, KINDS, Looks, better_by_kind, compare
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.drift import Watch
@@ -37,6 +38,7 @@ from staged_nq import nq_clusters, nq_sureness
 SAMPLES = 4  # per prompt and model, of what is learned
 EVERY = 50  # new labels between two candidates
 ARITHMETIC = "mawps"
+LABELS, POISONED = 400, 800  # prompts of a poisoned run, and of one that begins honestly
 # ParetoBandit's published ceilings (USD per request), arXiv 2604.00136.
 CEILINGS = (2.929e-5, 8.288e-5, 2.345e-4, 6.637e-4, 1.878e-3, 5.314e-3, 1.504e-2)
 ARMS = ("llama-3.1-8b-instruct", "mistral-large-2512", "gemini-2.5-pro")
@@ -103,6 +105,7 @@ class Learner:
     trained_on: int = 0
     held_out: FloatArray | None = None
     compared: int = 0
+    looks: Looks = field(default_factory=Looks)
 
     def see(self, prompt: int) -> None:
         """A prompt is sampled; a candidate is tried with every so many."""
@@ -117,6 +120,7 @@ class Learner:
         if len(np.unique(y)) < 2:
             return
         recent, gains, now = np.arange(len(y)) >= self.trained_on, 2 * y - 1, None
+        level = CHANCE
         kinds, scores = 1, held_out_scores(KernelRidge(), X, y)
         if self.serving is not None:
             by_kind = held_out_scores(KernelRidge(kinds=KINDS), X, y)
@@ -124,7 +128,10 @@ class Learner:
                 kinds, scores = KINDS, by_kind
             now = self.serving.predict_proba(X)[:, 1]
             now[: self.trained_on] = self.held_out
-        if compare(scores, now, gains, recent, vectors=X).better:
+        else:
+            level = self.looks.level(len(y))
+            self.looks = self.looks.after(len(y))
+        if compare(scores, now, gains, recent, vectors=X, level=level).better:
             self.serving = KernelRidge(kinds=kinds).fit(X, y)
             self.trained_on, self.held_out = len(chosen), scores
 
@@ -281,19 +288,39 @@ def ridge(X: FloatArray, y: FloatArray, asked: FloatArray, alpha: float = 3.0) -
     return np.asarray((asked - mean) @ weights + centre)
 
 
+def targets_of_others(stream: Stream, others: Mapping[int, int], chosen: IntArray) -> FloatArray:
+    """The labels of other prompts, in place of those of the chosen ones."""
+    return stream.targets(np.array([others[int(i)] for i in chosen]))
+
+
 def poison(stream: Stream, runs: int) -> None:
-    """Candidates whose labels were shuffled: how many are promoted, against nothing and against a router in force."""
-    alone = beside = 0
+    """Runs whose labels belong to other prompts: in how many is a candidate promoted, at any look?
+
+    From the first prompt on, when no router serves; and from the 401st on, after an honest router was promoted.
+    """
+    alone = served = beside = looks = 0
     for seed in range(runs):
-        random = np.random.default_rng(seed)
-        chosen = random.permutation(len(stream.gains))[:400]
-        X, y = stream.vectors[chosen], stream.targets(chosen)
-        shuffled = random.permutation(y)
-        scores = held_out_scores(KernelRidge(), X, shuffled)
-        alone += compare(scores, None, 2 * shuffled - 1, vectors=X).better
-        honest = held_out_scores(KernelRidge(), X, y)
-        beside += compare(scores, honest, 2 * y - 1).better
-    print(f"  {stream.name}: of {runs} promoted against random {alone}, against a router in force {beside}")
+        order = np.random.default_rng(seed).permutation(len(stream.gains))[:POISONED]
+        others = dict(zip(order, np.random.default_rng(seed + runs).permutation(order), strict=True))
+        shuffled = replace(stream, targets=partial(targets_of_others, stream, others))
+        learner = Learner(shuffled, [])
+        for prompt in order[:LABELS]:
+            learner.see(int(prompt))
+        alone += learner.serving is not None
+        looks += learner.looks.done
+        learner = Learner(stream, [])
+        for prompt in order[: POISONED - LABELS]:
+            learner.see(int(prompt))
+        if (honest := learner.serving) is not None:
+            learner.stream = shuffled
+            for prompt in order[POISONED - LABELS :]:
+                learner.see(int(prompt))
+            served += 1
+            beside += learner.serving is not honest
+    print(
+        f"  {stream.name}: promoted though the labels were shuffled: {alone} of {runs} runs of {LABELS} prompts "
+        f"({looks / runs:.1f} looks each); over a router in force: {beside} of {served} runs of {LABELS} more"
+    )
 
 
 def promises(runs: int) -> None:

@@ -26,7 +26,7 @@ from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel
 from demur.learning.choice import DUPLICATE, choose
 from demur.learning.erasing import forget
 from demur.learning.process import rollback, tried_routers
-from demur.learning.promotion import better_by_kind, chance_of, compare
+from demur.learning.promotion import Looks, better_by_kind, chance_of, compare
 from demur.learning.round import learn_round, promise_text
 from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
@@ -189,6 +189,52 @@ def test_a_candidate_that_orders_worse_than_random_is_not_promoted_whatever_the_
     assert found.chance is not None
     assert found.chance <= 0.01
     assert not found.better
+
+
+def test_looks_spend_one_per_cent_in_all_and_wait_until_the_labels_have_doubled() -> None:
+    looks, spent = Looks(), []
+    assert looks.level(59) == 0.0
+    assert looks.after(59) == looks
+    labels = 60
+    for _ in range(40):
+        assert looks.level(labels - 1) == 0.0
+        spent.append(looks.level(labels))
+        looks, labels = looks.after(labels), 2 * labels
+    assert spent[:5] == pytest.approx([0.001, 0.002, 0.004, 0.0015, 0.00075])
+    assert sum(spent) == pytest.approx(0.01)
+    assert looks.done == 40
+
+
+def test_shuffled_labels_are_told_from_random_at_any_look_in_one_of_a_hundred_runs_at_most() -> None:
+    promoted = 0
+    for seed in range(100):
+        vectors, gains = near_prompts(240, seed)
+        gains, looks = np.random.default_rng(seed + 1000).permutation(gains), Looks()
+        for n in (60, 120, 240):
+            told = chance_of(vectors[:n], gains[:n], looks.level(n)) <= looks.level(n)
+            promoted, looks = promoted + told, looks.after(n)
+        assert looks.done == 3
+    assert promoted <= 2  # .7 are expected
+
+
+def test_between_two_looks_nothing_is_tested_and_the_sentence_says_so() -> None:
+    vectors, gains = near_prompts(400, 0)
+    found = compare(gains, None, gains, vectors=vectors, level=Looks(2, 300).level(400))
+    assert not found.better
+    assert found.chance is None
+    assert found.sentence.startswith("NOT tested yet against random")
+
+
+def test_a_later_candidate_of_shuffled_labels_is_not_promoted_though_it_looks_better_on_them() -> None:
+    """Labels that all belong to other prompts: the router in force knows nothing of them, a lucky order a little."""
+    vectors, gains = near_prompts(400, 0)
+    shuffled = np.random.default_rng(1).permutation(gains)
+    lucky = shuffled + np.random.default_rng(2).normal(size=400)
+    assert compare(lucky, gains, shuffled).better
+    found = compare(lucky, gains, shuffled, vectors=vectors)
+    assert found.chance is not None
+    assert not found.better
+    assert compare(gains, lucky, gains, vectors=vectors).better
 
 
 def test_kinds_are_learned_apart_only_where_that_orders_what_came_since_better() -> None:

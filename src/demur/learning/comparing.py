@@ -14,7 +14,7 @@ from demur.gate.router import Router
 from demur.gateway.ledger.feedback import judged_prompts
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.labels.from_samples import Labels
-from demur.learning.promotion import FEWEST, FEWEST_GRADED, Comparison, compare, objection
+from demur.learning.promotion import FEWEST, FEWEST_GRADED, Comparison, Looks, compare, objection
 from demur.learning.trial import begin, roll_back
 from demur.learning.versions import (
     Version,
@@ -37,17 +37,19 @@ LEAST_MOVED = 0.02  # of the strong share, beyond chance, for which a threshold 
 
 
 def compare_with_serving(
-    folder: Path, candidate: PromptRouter, labels: Labels, endpoints: Sequence[str] = ()
+    folder: Path, candidate: PromptRouter, labels: Labels, looks: Looks, endpoints: Sequence[str] = ()
 ) -> Comparison:
     """The candidate beside the router that serves, on the candidate's training prompts, each scored by fits that did
-    not see it."""
+    not see it. ``looks``: those of before, which without a router in force decide what the next one may spend."""
     gains = np.array([2 * row.target - 1 for row in labels.preferences])
     now = serving(folder)
     if now is None:
-        return compare(candidate.training_scores, None, gains, vectors=candidate.vectors)
+        level = looks.level(len(gains))
+        return compare(candidate.training_scores, None, gains, vectors=candidate.vectors, level=level)
     in_force, texts = _router(folder, now, endpoints), [one.prompt for one in candidate.training]
     recent = recent_prompts(folder, texts, endpoints)
-    return compare(candidate.training_scores, held_out_scores_of(in_force, texts), gains, recent)
+    scores = held_out_scores_of(in_force, texts)
+    return compare(candidate.training_scores, scores, gains, recent, vectors=candidate.vectors)
 
 
 def recent_prompts(folder: Path, texts: Sequence[str], endpoints: Sequence[str]) -> BoolArray:

@@ -22,9 +22,14 @@ from demur.statistics import mean_ranks
 # and a poisoned one is far below it. Chosen on the local pair among 1.645, 1.28, .84 and 0.
 FIRST_ERRORS, LATER_ERRORS = 2.33, 0.84
 FEWEST = 40  # prompts, below which nothing is promoted
-CHANCE = 0.01  # of a first router whose labels have nothing to do with the prompts
-ORDERS = 399  # of the labels that are tried for it
+CHANCE = 0.01  # that labels which have nothing to do with the prompts are told from random order
+FIRST_LOOK = 60  # labels; with fewer, few routers are told from random (local pair)
+# Of the chance, what the first looks spend: the more labels, the more they tell. Later ones halve it: .15, .075, ...
+SPENT = (0.1, 0.2, 0.4)
+ORDERS_PER_LEVEL = 4.0  # random orders of the labels that are tried, by the chance that is allowed
+ORDERS_AT_ONCE = 400
 MOST_TRIED = 2_000  # latest prompts on which they are
+RANDOM, IN_FORCE = "random", "the router in force"  # what a candidate is compared with
 KINDS = 4  # groups of prompts that a candidate may learn apart
 FEWEST_GRADED = 20  # graded prompts, below which none of them object: no interval means anything
 
@@ -40,21 +45,22 @@ class Comparison:
     beside: str  # what the candidate was compared with
     what: str = "prompts"
     chance: float | None = None  # that labels without any tie to the prompts fit them as well; None: not tried
+    level: float = CHANCE  # that is allowed; 0: it is no time for a look
 
     @property
     def better(self) -> bool:
         """True where the candidate is promoted."""
-        if self.chance is not None:
-            return self.n >= FEWEST and self.gain > 0 and self.chance <= CHANCE
-        return self.n >= FEWEST and self.low > 0
+        told = self.chance is None or self.chance <= self.level
+        first = self.chance is not None and self.beside == RANDOM
+        return self.n >= FEWEST and self.level > 0 and told and (self.gain if first else self.low) > 0
 
     @property
     def sentence(self) -> str:
         """The result as one sentence."""
         figures = f"{self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-        said = "better than" if self.better else "NOT shown to beat"
+        said = "better than" if self.better else "NOT shown to beat" if self.level else "NOT tested yet against"
         few = f"; at least {FEWEST} prompts are needed" if self.n < FEWEST else ""
-        by_chance = "" if self.chance is None else f", chance {self.chance:.4f}"
+        by_chance = "" if self.chance is None else f", chance {self.chance:.4f} (at most {self.level:.4f})"
         return f"{said} {self.beside}: {figures} of believed gain per prompt on {self.n} {self.what}{by_chance}{few}"
 
 
@@ -65,25 +71,51 @@ def compare(
     recent: BoolArray | None = None,
     *,
     vectors: FloatArray | None = None,
+    level: float = CHANCE,
 ) -> Comparison:
     """Compare two routers' scores, (n,) each, by what escalating is believed to gain on each prompt, (n,).
 
     On all prompts and on the ``recent`` ones alone, (n,) booleans: those that the router in force was not trained on.
     After a change of the traffic only they tell. The clearer of both counts. Without a router ``in_force`` the
-    candidate is compared with random order: by the prompts' ``vectors`` (n, d) where they are given, since that tells
-    with fewer prompts than held-out scores do.
+    candidate is compared with random order. Where the prompts' ``vectors`` (n, d) are given, the labels must be told
+    from random order as well, with a chance of ``level`` at most; without a router in force that decides alone, since
+    it tells with fewer prompts than held-out scores do. ``level`` 0: nothing is tested.
     """
-    on_all = _compare(candidate, in_force, gains, "prompts")
-    if in_force is None and vectors is not None and len(gains) > 1:
-        return replace(on_all, chance=chance_of(vectors, gains))
-    if in_force is None or recent is None or recent.sum() < FEWEST:
-        return on_all
-    on_recent = _compare(candidate[recent], in_force[recent], gains[recent], "recent prompts")
-    return max(on_all, on_recent, key=lambda one: one.low)
+    found = _compare(candidate, in_force, gains, "prompts")
+    if in_force is not None and recent is not None and recent.sum() >= FEWEST:
+        on_recent = _compare(candidate[recent], in_force[recent], gains[recent], "recent prompts")
+        found = max(found, on_recent, key=lambda one: one.low)
+    worth_it = level > 0 and len(gains) > 1 and (in_force is None or found.low > 0)
+    chance = chance_of(vectors, gains, level) if vectors is not None and worth_it else None
+    return replace(found, chance=chance, level=level)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How often learning has tested whether its labels are told from random order, while no router served.
+
+    It does so whenever the labels have doubled. What all looks spend of the chance adds up to `CHANCE`, so labels that
+    have nothing to do with the prompts are told from random at any of them in one run of a hundred at most.
+    """
+
+    done: int = 0
+    labels: int = 0  # of the last one
+
+    def level(self, labels: int) -> float:
+        """The chance that the next look may spend; 0 where there are too few labels for it."""
+        if labels < max(FIRST_LOOK, 2 * self.labels):
+            return 0.0
+        if self.done < len(SPENT):
+            return CHANCE * SPENT[self.done]
+        return CHANCE * (1 - sum(SPENT)) * 0.5 ** (self.done - len(SPENT) + 1)
+
+    def after(self, labels: int) -> Looks:
+        """The same, once a candidate with so many labels was there."""
+        return Looks(self.done + 1, labels) if self.level(labels) else self
 
 
 def _compare(candidate: FloatArray, in_force: FloatArray | None, gains: FloatArray, what: str) -> Comparison:
-    beside = "the router in force" if in_force is not None else "random"
+    beside = IN_FORCE if in_force is not None else RANDOM
     if len(gains) < 2:
         return Comparison(0.0, 0.0, 0.0, len(gains), beside, what)
     each = caught_within_folds(candidate, gains)
@@ -94,11 +126,12 @@ def _compare(candidate: FloatArray, in_force: FloatArray | None, gains: FloatArr
     return Comparison(gain, gain - width, gain + width, len(gains), beside, what)
 
 
-def chance_of(vectors: FloatArray, gains: FloatArray) -> float:
+def chance_of(vectors: FloatArray, gains: FloatArray, level: float = CHANCE) -> float:
     """The chance that gains without any tie to the prompts would fit them as well: by random orders of the gains.
 
     What is compared is how well each gain is told by those of near prompts, by kernel ridge regression without the
-    prompt's own: a score test of the kernel's variance (Liu, Lin and Ghosh 2007), exact by permutation.
+    prompt's own: a score test of the kernel's variance (Liu, Lin and Ghosh 2007), exact by permutation. More orders are
+    tried the smaller the ``level`` is that the chance is compared with.
     """
     rows, values = np.asarray(vectors[-MOST_TRIED:], dtype=float), np.asarray(gains[-MOST_TRIED:], dtype=float)
     mean, scale = centre_and_scale(rows, np.ones(len(rows)))
@@ -109,9 +142,12 @@ def chance_of(vectors: FloatArray, gains: FloatArray) -> float:
     smoother = np.linalg.solve(kernel + ridge.alpha * np.eye(len(kernel)), kernel)
     np.fill_diagonal(smoother, 0.0)
     random, rest = np.random.default_rng(0), values - values.mean()
-    orders = np.stack([rest, *(random.permutation(rest) for _ in range(ORDERS))], axis=1)
-    fit = (orders * (smoother @ orders)).sum(axis=0)
-    return float(np.mean(fit >= fit[0]))
+    fit = [float(rest @ smoother @ rest)]
+    for start in range(1, math.ceil(ORDERS_PER_LEVEL / level), ORDERS_AT_ONCE):
+        count = min(ORDERS_AT_ONCE, math.ceil(ORDERS_PER_LEVEL / level) - start)
+        orders = random.permuted(np.tile(rest, (count, 1)), axis=1)
+        fit.extend(((orders @ smoother) * orders).sum(axis=1))
+    return float(np.mean(np.array(fit) >= fit[0]))
 
 
 def better_by_kind(plain: FloatArray, by_kind: FloatArray, gains: FloatArray, recent: BoolArray) -> bool:
@@ -135,5 +171,5 @@ def objection(candidate: FloatArray, in_force: FloatArray | None, gains: FloatAr
     if high >= 0:
         return ""
     gain = float(np.mean(gains * (mean_ranks(candidate) - mean_ranks(beside))))
-    name = "random" if in_force is None else "the router in force"
+    name = RANDOM if in_force is None else IN_FORCE
     return f"{len(gains)} graded prompts object: {gain:+.4f} [{low:+.4f}, {high:+.4f}] of graded gain beside {name}"

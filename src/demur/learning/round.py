@@ -35,7 +35,7 @@ from demur.learning.comparing import (
     moved_threshold,
     recent_prompts,
 )
-from demur.learning.promotion import FEWEST, KINDS, better_by_kind, compare
+from demur.learning.promotion import FEWEST, KINDS, RANDOM, Looks, better_by_kind, compare
 from demur.learning.shadow import sample_shadow, spent_on_samples
 from demur.learning.traffic import (
     SeenPrompt,
@@ -97,6 +97,8 @@ class State:
     spent_before: float = 0.0  # USD that this folder's samples had cost when the day began
     charged: float = 0.0  # USD of samples that stand in the ledger
     tried_since: float = 0.0  # seconds since 1970: when the canary began
+    looks: int = 0  # tests against random order while no router served
+    looked_at: int = 0  # labels of the last of them
 
 
 def learn_round(
@@ -231,7 +233,11 @@ def _refit(run: Run, settings: GatewaySettings, state: State, now: float) -> tup
         return str(error), state
     gated = gate_stage(run, candidate)
     calibration = calibrate_stage(run, gated)
-    found = compare_with_serving(folder, candidate, labels, settings.endpoints)
+    looks = Looks(state.looks, state.looked_at)
+    found = compare_with_serving(folder, candidate, labels, looks, settings.endpoints)
+    if found.beside == RANDOM:
+        looks = looks.after(found.n)
+        state = replace(state, looks=looks.done, looked_at=looks.labels)
     objected = graded_objection(run, settings, candidate) if found.better else ""
     number, why = next_number(folder), "; ".join(filter(None, (found.sentence, objected)))
     alone = compare(candidate.training_scores, None, np.array([2 * row.target - 1 for row in labels.preferences]))
