@@ -265,3 +265,17 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
     weak, strong = ModelConfig("smollm2-135m"), ModelConfig("s", "http://127.0.0.1:8000/v1")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"
+
+
+def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair) -> None:
+    said(*sample_of(pair, "--run", "first"))
+    said("label", "--run", "first")
+    said("train", "--run", "first")
+    routed = said("route", "What is 34 plus 61?", "--run", "first")
+    assert routed.splitlines()[-1] == "next: demur explain 'What is 34 plus 61?' --router first/router"
+    assert "next: demur serve first/router" in said("explain", "What is 34 plus 61?", "--run", "first")
+    replayed = said("replay", "prompts.jsonl", "--run", "first")
+    assert "next: demur calibrate prompts.jsonl --strong-share " in replayed
+    assert " --router first/router" in replayed.splitlines()[-1]
+    refused = RUNNER.invoke(app, ["route", "x", "--run", "first", "--router", "second"])
+    assert "--run first and --router second both name a router" in str(refused.exception)

@@ -96,7 +96,7 @@ def test_the_headline_in_words() -> None:
         ({"believed": True}, "believed quality .81 of .90"),
         (
             {"gate": "as expected", "judged": 60},
-            r"\(86 test prompts, the gate as expected; quality of the 60 that can be told\)",
+            r"\(86 test prompts, the gate as expected; quality of the 60 whose samples show which model is needed\)",
         ),
         ({"quality": None}, r"quality not known, \$0.07"),
         ({"usd": 0.275}, r"\$0.28 instead of \$0.22 per 1,000 \(costs 25% more\)"),
@@ -160,7 +160,8 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert said.judged_share == pytest.approx(20 / 60)
     assert said.by_setting == 0.25
     assert said.sentence.endswith(
-        "(80 prompts; 25% cannot be told and go by the setting `unknown`, quality of the others)"
+        "(80 prompts, 60 of them training prompts, held out; 25% are unknown and go by the setting `unknown`, quality "
+        "of the others)"
     )
 
 

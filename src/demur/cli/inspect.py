@@ -1,17 +1,20 @@
-"""Commands that inspect the catalogue, an endpoint, or two answers; each calls one public function."""
+"""Commands that inspect a saved router, the catalogue, an endpoint, or two answers; each calls one public function."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from demur.cli import printing
+from demur.cli.options import Images, PromptArgument, read_prompt
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed import ALLOW_HELP
 from demur.models.prices import PRIVATE
+from demur.runs.steps import calibrate_command, serve_command
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -20,6 +23,7 @@ AllowEndpoint = Annotated[
 ]
 
 USUAL_ROUTER = "run/router"
+RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 RunOfRouter = Annotated[str | None, typer.Option(help="Folder of the run; its router is RUN/router.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help=ANYWAY)]
@@ -33,10 +37,76 @@ def router_of(run: str | None, router: str) -> str:
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add models, doctor and entail to the command line."""
+    """Add them to the command line."""
     app.add_typer(models_app, name="models")
-    for command in (doctor, entail, pairs):
+    for command in (route, explain, replay, doctor, entail, pairs):
         app.command()(command)
+
+
+def route(
+    prompt: PromptArgument,
+    router: RouterFolder = USUAL_ROUTER,
+    run: RunOfRouter = None,
+    image: Images = None,
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+) -> None:
+    """Show which model should answer a prompt, and why."""
+    from demur.gate.router import Router
+
+    text, router = read_prompt(prompt, image), router_of(run, router)
+    printing.outdated_stages_of(Path(router).parent)
+    decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
+    if json:
+        return printing.as_json(decision)
+    printing.decision(text, decision)
+    return printing.next_step(f"demur explain {shlex.quote(text[:200])}{_option(router)}")
+
+
+def explain(
+    prompt: PromptArgument,
+    router: RouterFolder = USUAL_ROUTER,
+    run: RunOfRouter = None,
+    image: Images = None,
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+) -> None:
+    """Explain a routing decision: score, shares at which it changes, costs, similar training prompts."""
+    from demur.gate.router import Router
+
+    router = router_of(run, router)
+    printing.outdated_stages_of(Path(router).parent)
+    found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(read_prompt(prompt, image))
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(serve_command(Path(router)))
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
+    router: RouterFolder = USUAL_ROUTER,
+    run: RunOfRouter = None,
+    threshold: Annotated[float | None, typer.Option(help="Threshold to use instead of the router's.")] = None,
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+) -> None:
+    """Show what a file of prompts would have cost with a router, always weak and always strong."""
+    from demur.evaluation.replay import replay
+
+    router = router_of(run, router)
+    printing.outdated_stages_of(Path(router).parent)
+    found = replay(file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or ())
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    command = calibrate_command(str(file), Path(router), found.headline.strong_share)
+    return printing.next_step(f"{command} --dry-run")
+
+
+def _option(router: str) -> str:
+    """What the next command must say of the router."""
+    return "" if router == USUAL_ROUTER else f" --router {shlex.quote(router)}"
 
 
 models_app = typer.Typer(

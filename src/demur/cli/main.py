@@ -7,7 +7,6 @@ It computes nothing.
 from __future__ import annotations
 
 import io
-import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -23,16 +22,16 @@ from demur.cli.export import add_commands as export_commands
 from demur.cli.gateway import add_commands as gateway_commands
 from demur.cli.grade import add_commands as grade_commands
 from demur.cli.groups import CommandGroups, show_path
-from demur.cli.inspect import AllowEndpoint, Anyway, AsJson, RunOfRouter, router_of
+from demur.cli.inspect import AllowEndpoint, Anyway, AsJson, RouterFolder, RunOfRouter, router_of
 from demur.cli.inspect import add_commands as inspect_commands
 from demur.cli.learning import add_commands as learning_commands
-from demur.cli.options import Images, PromptArgument, read_prompt, with_options
+from demur.cli.options import with_options
 from demur.cli.pages import add_commands as pages_commands
 from demur.cli.paper import add_commands as paper_commands
 from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
-from demur.runs.steps import current_threshold, is_router, serve_command
+from demur.runs.steps import current_threshold, is_router
 
 HELP_NAMES = ["-h", "--help"]
 app = typer.Typer(
@@ -49,7 +48,6 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Also print the gate's 
 Preset = Annotated[
     str, typer.Option(help="paper: what the paper prints, in place of the options that have their default.")
 ]
-RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -195,66 +193,6 @@ def calibrate(
         return printing.next_step("the same command without --dry-run")
     printing.outdated_of(Path(router).parent)
     return printing.next_after_calibration(Path(router))
-
-
-@app.command()
-def route(
-    prompt: PromptArgument,
-    router: RouterFolder = "run/router",
-    image: Images = None,
-    allow_endpoint: AllowEndpoint = None,
-    json: AsJson = False,
-) -> None:
-    """Show which model should answer a prompt, and why."""
-    from demur.gate.router import Router
-
-    text = read_prompt(prompt, image)
-    printing.outdated_stages_of(Path(router).parent)
-    decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
-    if json:
-        return printing.as_json(decision)
-    printing.decision(text, decision)
-    return printing.next_step(f"demur explain {shlex.quote(text[:200])}")
-
-
-@app.command()
-def explain(
-    prompt: PromptArgument,
-    router: RouterFolder = "run/router",
-    image: Images = None,
-    allow_endpoint: AllowEndpoint = None,
-    json: AsJson = False,
-) -> None:
-    """Explain a routing decision: score, shares at which it changes, costs, similar training prompts."""
-    from demur.gate.router import Router
-
-    printing.outdated_stages_of(Path(router).parent)
-    found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(read_prompt(prompt, image))
-    if json:
-        return printing.as_json(found)
-    printing.lines(found.lines)
-    return printing.next_step(serve_command(Path(router)))
-
-
-@app.command()
-def replay(
-    file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
-    router: RouterFolder = "run/router",
-    threshold: Annotated[float | None, typer.Option(help="Threshold to use instead of the router's.")] = None,
-    allow_endpoint: AllowEndpoint = None,
-    json: AsJson = False,
-) -> None:
-    """Show what a file of prompts would have cost with a router, always weak and always strong."""
-    from demur.evaluation.replay import replay
-
-    printing.outdated_stages_of(Path(router).parent)
-    found = replay(file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or ())
-    if json:
-        return printing.as_json(found)
-    printing.lines(found.lines)
-    return printing.next_step(
-        f"demur calibrate {shlex.quote(str(file))} --strong-share 0.3 --router {router} --dry-run"
-    )
 
 
 @app.command()

@@ -305,8 +305,7 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     lines([router.sentence])
     if verbose:
         gate_trials(router.trials, router.lines[1:])
-    share = round(found.strong_share, 2)  # the next command sets what was shown; neither model alone is set by a share
-    next_step(next_command(run, share) if 0 < share < 1 else next_command(run))
+    next_step(next_command(run, found.strong_share))  # it sets what was shown
 
 
 def calibration(found: Calibration, router: str, *, dry_run: bool = False) -> None:

@@ -18,6 +18,7 @@ from demur.measure.tiers import take_chosen
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
 from demur.records import Encoder, FloatArray
+from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
 
@@ -130,12 +131,20 @@ def replay(
         quality=quality,
         headline=headline(
             *(loaded, looked, texts),
-            on="prompts with their grades" if graded else "prompts",
+            on=_which(graded is not None, texts, prompt_router),
             threshold=threshold,
             quality=graded.means if graded else None,
             usd=usd,
         ),
     )
+
+
+def _which(graded: bool, texts: Sequence[str], router: PromptRouter) -> str:
+    """What the prompts are: `look_held_out` scores those that the router was trained on by fits without them."""
+    learned = {one.prompt for one in router.training}
+    among = sum(text in learned for text in texts)
+    trained = f", {among:,} of them training prompts, held out" if among else ""
+    return f"prompts{' with their grades' if graded else ''}{trained}"
 
 
 def _is_graded(path: Path) -> bool:

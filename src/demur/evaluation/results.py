@@ -51,7 +51,7 @@ class Example:
     weak_quality: float
     strong_quality: float
     neighbours: tuple[Neighbour, ...]  # nearest training prompts
-    unknown: bool = False  # it cannot be told and went by the setting `unknown`, whatever its score
+    unknown: bool = False  # samples do not decide it, and it went by the setting `unknown`, whatever its score
 
     @property
     def right(self) -> bool:

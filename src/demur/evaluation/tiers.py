@@ -77,7 +77,7 @@ def tier_usd(router: PromptRouter, texts: Sequence[str]) -> FloatArray:
 def tier_choices(
     router: PromptRouter, values: FloatArray, threshold: float, untold: BoolArray | None = None
 ) -> IntArray:
-    """(n,) the model of each prompt; those that cannot be told go where the router's setting says."""
+    """(n,) the model of each prompt; those that samples do not decide go where the router's setting says."""
     tiers = tiers_of(router)
     found = tiers.choices(values, threshold)
     forced = router.forced_role

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,6 @@ def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
     config = _config(folder)
     option = "" if str(folder) == USUAL else f" --run {folder}"
     router = folder / "router"
-    at = "" if str(folder) == USUAL else f" --router {router}"
     record, made = _json(router / "router.json"), stages_made(folder)
     prompts = str(config.prompts) if config else "prompts.jsonl"
     pair = f"{' and '.join(map(tier_name, config.models))} on {Path(prompts).name}" if config else ""
@@ -49,12 +49,20 @@ def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
-             f"demur calibrate {prompts} --strong-share {strong_share:.2g}{at}{anyway}"),
+             calibrate_command(prompts, router, strong_share)),
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}"),
         Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
-             ("demur serve" if not at else f"demur serve {router}") + (_serving(config) if config else "") + anyway),
+             f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"),
     )  # fmt: skip
+
+
+def calibrate_command(prompts: str, router: Path, strong_share: float = 0.3) -> str:
+    """The command that sets a saved router's threshold by a share of calls to the large model."""
+    at = "" if router == Path(USUAL) / "router" else f" --router {shlex.quote(str(router))}"
+    anyway = _anyway(_json(router / "router.json"))
+    share = strong_share if 0 < round(strong_share, 2) < 1 else 0.3  # neither model alone is set by a share
+    return f"demur calibrate {shlex.quote(prompts)} --strong-share {share:.2g}{at}{anyway}"
 
 
 def serve_command(router: Path) -> str:

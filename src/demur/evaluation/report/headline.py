@@ -1,7 +1,7 @@
 """What a router does at its threshold, in one line: how many calls stay local, what that costs, what quality is kept.
 
 One function for every command that prints it, so that they agree on the same prompts: training prompts are scored by
-fits that did not see them, share and cost are of all prompts, believed quality is of those that can be told. Of a
+fits that did not see them, share and cost are of all prompts, believed quality is of those whose samples show it. Of a
 router with a gate it is what the gate is expected to do before any answer is seen, and in `demur evaluate` what it did
 on the answers that were sampled; the line says which.
 """
@@ -27,6 +27,7 @@ from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
+DECIDED = "whose samples show which model is needed"  # the others are unknown
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
@@ -54,7 +55,7 @@ class Headline:
     judged: int | None = None  # prompts that `quality` is of; None: all
     judged_share: float | None = None  # the strong share of those; None: as of all
     gate: str = ""  # how a gate takes part; empty: none does
-    by_setting: float = 0.0  # fraction of the prompts that cannot be told and go to one model whatever their score
+    by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
     strong_private: bool = False  # the strong model counts as $0 for its private address alone
 
@@ -74,9 +75,9 @@ class Headline:
 
     @property
     def _of(self) -> str:
-        told = "" if self.judged is None else f"; quality of the {self.judged:,} that can be told"
+        told = "" if self.judged is None else f"; quality of the {self.judged:,} {DECIDED}"
         if self.by_setting:
-            told = f"; {self.by_setting:.0%} cannot be told and go by the setting `unknown`"
+            told = f"; {self.by_setting:.0%} are unknown and go by the setting `unknown`"
             told += "" if self.judged is None else ", quality of the others"
         return f"{self.prompts:,} {self.on}{f', the gate {self.gate}' if self.gate else ''}{told}"
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from demur.evaluation.report import figures
-from demur.evaluation.report.headline import dollars, short
+from demur.evaluation.report.headline import DECIDED, dollars, short
 from demur.evaluation.report.tables import (
     COLUMNS,
     choice_columns,
@@ -103,7 +103,7 @@ def _cards(found: Evaluation) -> str:
 
 def _about_choices(found: Evaluation) -> str:
     """What the tables are of, where the headline is of more prompts."""
-    told = f" of the {found.n_test:,} that can be told" if found.headline.judged is not None else ""
+    told = f" of the {found.n_test:,} {DECIDED}" if found.headline.judged is not None else ""
     return f"By the served router's score{told}; choose one with demur calibrate --strong-share."
 
 
@@ -116,8 +116,8 @@ def _curve(found: Evaluation) -> str:
     )
     if found.headline.by_setting and found.headline.judged is None:
         about += (
-            f" It stands off the line, because {found.headline.by_setting:.0%} of the prompts cannot be told and go to "
-            "one model whatever their score (the setting `unknown`)."
+            f" It stands off the line, because {found.headline.by_setting:.0%} of the prompts go to one model "
+            "whatever their score, because samples do not show which model they need (the setting `unknown`)."
         )
     wide, narrow = (_svg(figures.curve_figure(found, *size)) for size in (WIDE, NARROW))
     pictures = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'

@@ -15,11 +15,11 @@ from demur.measure.drift import LEVEL, Watch
 
 MOST_VERSIONS = 20  # of a model; an upstream that names another one each time names no version
 SETTLED = 500  # values in a row without a change, after which an alarm that was said may be said again
-OF_PROMPTS = "the scores of the prompts"
+OF_PROMPTS = "prompts"
 REMEDY = {
-    OF_PROMPTS: "are the prompts of another kind than those that the router was trained on? sample and label new ones",
-    "length": "has the provider changed the model? compare its answers, and label again",
-    "seconds": "is its endpoint under another load?",
+    OF_PROMPTS: "If they are of another kind than the training prompts, sample and label new ones",
+    "length": "If the provider has changed the model, compare its answers, and label again",
+    "seconds": "Its endpoint may be under another load",
 }
 
 
@@ -67,7 +67,7 @@ class Changes:
         known.add(named)
         if len(known) == 1:
             return []
-        return [f"a change: {record.model} now answers as {named!r} ({REMEDY['length']})"]
+        return [f"a change: {record.model} now answers as {named!r}. {REMEDY['length']}."]
 
 
 def _watched_values(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], float]]:
@@ -80,8 +80,12 @@ def _watched_values(record: LedgerRecord) -> Iterator[tuple[tuple[str, str], flo
 
 
 def _alarm_text(watched: str, model: str) -> str:
-    of = {"length": f"the lengths of {model}'s answers", "seconds": f"{model}'s seconds to the first byte"}
+    what = {
+        OF_PROMPTS: "recent prompts score differently from earlier ones",
+        "length": f"recent answers of {model} differ in length from earlier ones",
+        "seconds": f"{model} takes a different time to its first byte than earlier",
+    }
     return (
-        f"a change: {of.get(watched, watched)} are not what they were ({REMEDY[watched]}); by chance this is said once "
-        f"in {LEVEL:,.0f} requests; it is not said again before {SETTLED} in a row are alike"
+        f"a change: {what[watched]}. {REMEDY[watched]}. A false alarm comes about once in {LEVEL:,.0f} requests; this "
+        f"alarm stays silent until {SETTLED} in a row are alike."
     )
