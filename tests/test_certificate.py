@@ -354,3 +354,28 @@ def test_the_sequence_is_the_200_quantiles_of_the_training_scores_and_one_above(
     assert (len(grid), grid[0], grid[-2]) == (201, 0, 999)
     assert grid[-1] == np.nextafter(999.0, math.inf)
     assert grid[1] == pytest.approx(999 / 199)
+
+
+def test_200_quantiles_of_the_training_scores_are_tested_and_one_above_them_all() -> None:
+    grid = fixed_thresholds(np.arange(1000) / 1000)
+    assert len(grid) == 201
+    assert (grid[0], grid[-2], grid[-1]) == (0.0, 0.999, np.nextafter(0.999, 1))
+    assert grid[1] == pytest.approx(0.999 / 199)
+    assert fixed_thresholds([0.5, 0.5]).tolist() == [0.5, np.nextafter(0.5, 1)]
+    assert len(fixed_thresholds(np.arange(1000), 7)) == 8
+
+
+def test_a_certificate_counts_the_prompts_at_its_threshold() -> None:
+    """100 prompts: 80 below .5, of which one is lost; 20 go to the strong model."""
+    scores = np.repeat([0.2, 0.9], [80, 20])
+    weak, strong = np.append(0.0, np.ones(99)), np.ones(100)
+    found = certify(scores, weak, strong, [0.5, 0.95], risk=0.06, number=0)
+    assert (found.threshold, found.m, found.risk, found.confidence) == (0.95, 100, 0.06, 0.95)
+    assert (found.measured_loss, found.strong_share, found.loss, found.number) == (0.01, 0.0, "missed", 0)
+    first = certify(scores, weak, strong, [0.5], risk=0.06, loss="difference", confidence=0.5, number=1)
+    assert (first.threshold, first.strong_share, first.measured_loss) == (0.5, 0.2, 0.01)
+    assert first.method.startswith("Learn-then-Test, fixed sequence, betting test")
+    assert found.method == "Learn-then-Test, fixed sequence, exact binomial test"
+    assert found.data_hash == certify(scores, weak, strong, [0.5], risk=0.06).data_hash
+    assert found.data_hash != certify(scores, strong, strong, [0.5], risk=0.06).data_hash
+    assert len(found.data_hash) == 32

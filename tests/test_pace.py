@@ -78,3 +78,87 @@ def test_the_sum_never_passes_its_limit_whatever_arrives() -> None:
 
 def test_without_any_budget_nothing_is_upgraded() -> None:
     assert not served(Pace.begin(0.0), by_score(np.ones(20))).any()
+
+
+def test_the_price_is_set_at_the_first_request_and_with_every_fourth() -> None:
+    pace, set_at = Pace(0.5, every=4), []
+    for number in range(1, 10):
+        pace.price = 99.0
+        pace.see((0.0, 0.5), (0.0, 1.0))
+        if pace.price != 99.0:
+            set_at.append(number)
+    assert set_at == [1, 4, 8]
+    assert pace.requests == len(pace.seen) == 9
+    assert Pace.begin(0.5).every == 8
+    assert Pace.begin(0.5, every=3).every == 3
+
+
+def test_the_latest_512_requests_count() -> None:
+    arms = by_score(np.arange(600) / 600)
+    pace = Pace.begin(0.5, arms)
+    assert len(pace.seen) == 512
+    assert pace.seen[0] == arms[88]
+    assert (pace.requests, pace.spent) == (0, 0.0)
+    assert Pace(0.5).seen.maxlen == 512
+
+
+def test_four_requests_worth_may_be_spent_in_advance() -> None:
+    pace = Pace(0.25)
+    assert pace.limit == 1.0
+    assert pace.affords(1.0)
+    assert not pace.affords(1.001)
+    pace.pay(0.75)
+    assert (pace.spent, pace.affords(0.25), pace.affords(0.26)) == (0.75, True, False)
+    for _ in range(4):
+        pace.see((0.0, 0.5), (0.0, 1.0))
+    assert pace.limit == 2.0
+
+
+def test_what_is_not_affordable_goes_to_the_cheapest_model() -> None:
+    pace = Pace(0.25, every=1000)
+    pace.seen.append(((0.0, 0.9), (0.0, 1.0)))
+    assert pace.choose((0.0, 0.9), (0.0, 1.0)) == 1
+    pace.pay(1.0)
+    assert pace.choose((0.0, 0.9), (0.0, 1.0)) == 0
+
+
+def test_a_choice_weighs_value_against_price_times_cost() -> None:
+    pace = Pace(10.0, price=0.5, requests=1, every=100)
+    pace.seen.append(((0.0, 0.0), (0.0, 1.0)))
+    assert pace.choose((0.0, 0.45), (0.0, 1.0)) == 0
+    assert pace.choose((0.0, 0.55), (0.0, 1.0)) == 1
+    assert pace.choose((0.0, 0.5), (0.0, 1.0)) == 0  # of equal ones the cheaper
+    assert pace.threshold(1.0) == np.nextafter(0.5, 1)
+    assert pace.threshold(0.5) == np.nextafter(0.25, 1)
+
+
+def test_a_deviation_is_made_up_over_256_requests() -> None:
+    """100 requests at .25 may have cost 25; 12.2 were spent, so the next ones may cost 12.8 / 256 = .05 more each."""
+    assert Pace(0.25, requests=100, spent=12.2).rate == pytest.approx(0.3)
+    assert Pace(0.25, requests=100, spent=37.8).rate == pytest.approx(0.2)
+    assert Pace(0.25, requests=100, spent=1000.0).rate == 0.0
+
+
+def test_a_rate_of_now_takes_the_targets_place() -> None:
+    """Scores .1 to .9, one strong call in ten: the price lies below .9; five in ten: below .5."""
+    arms = by_score(np.arange(10) / 10)
+    pace = Pace(0.1, every=1000)
+    pace.seen.extend(arms)
+    pace.set_price()
+    assert pace.price == pytest.approx(0.8, abs=1e-6)
+    pace.set_price(0.5)
+    assert pace.price == pytest.approx(0.4, abs=1e-6)
+    pace.every = 1
+    pace.see((0.0, 0.0), (0.0, 1.0), 0.0)
+    assert pace.price == pytest.approx(0.9, abs=1e-6)
+    empty = Pace(0.5, price=3.0)
+    empty.set_price()
+    assert empty.price == 0.0
+
+
+def test_a_budget_below_the_cheapest_model_has_a_price_that_nothing_is_worth() -> None:
+    """Twice the most that a unit of cost is worth; a model that costs no more than the cheapest is worth nothing."""
+    values, costs = np.array([[0, 0.9], [0, 0.5]]), np.tile([1.0, 3.0], (2, 1))
+    assert lowest_price(values, costs, 0.5) == pytest.approx(0.9)
+    assert lowest_price(values, np.tile([1.0, 1.0], (2, 1)), 0.5) == pytest.approx(2e-12)
+    assert lowest_price(values, costs, 3.0) == 0.0

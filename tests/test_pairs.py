@@ -60,6 +60,20 @@ def test_three_models_are_a_pair_and_one_more() -> None:
 def test_a_budget_under_the_cheapest_model_is_refused() -> None:
     with pytest.raises(InputError, match=r"\$500 per 1,000 prompts is not enough: the cheapest model costs \$1000"):
         ladders(QUALITY, QUALITY, USD, 0.5)
+    with pytest.raises(InputError, match=r"\$100 per 1,000 prompts is not enough: the cheapest model costs \$250"):
+        ladders(QUALITY, QUALITY, USD / 4, 0.1)
+
+
+def test_ladders_have_up_to_three_models_and_equal_ones_stand_by_their_number_and_price() -> None:
+    """Four models of rising price, each right on everything: the cheapest alone is first."""
+    quality, usd = np.ones((3, 4)), np.array([[4.0, 1.0, 2.0, 3.0]] * 3)
+    found = ladders(quality, quality, usd, 9.0)
+    assert len(found) == 4 + 6 + 4
+    assert [one.models for one in found[:5]] == [(1,), (2,), (3,), (0,), (1, 2)]
+    assert (found[0].quality, found[0].low, found[0].high, found[0].usd) == (1.0, 1.0, 1.0, 1.0)
+    assert len(ladders(quality, quality, usd, 9.0, largest=2)) == 4 + 6
+    assert ladders(quality, quality, usd, 1.0)[0].models == (1,)
+    assert {one.models[0] for one in ladders(quality, quality, usd, 1.0)} == {1}
 
 
 def test_belief_is_the_share_of_pairs_that_mean_the_same() -> None:

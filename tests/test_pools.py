@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.measure.frontier import frontier, hull, interval_of_aiq, oracle_frontier
+from demur.measure.frontier import choices, earn, frontier, hull, interval_of_aiq, oracle_frontier
 from demur.methods import SimilarityWeighted
 from demur.methods.estimator import unit_rows
 from demur.methods.pools import BY_NAME
@@ -236,3 +236,34 @@ def test_one_number_that_is_missing_is_named_wherever_it_is(place: int, value: f
     given[place][3, 1] = value
     with pytest.raises(InputError, match="score, quality or cost is missing"):
         frontier(*given)
+
+
+def test_every_price_of_a_dollar_is_tried_from_none_to_a_hundred_times_the_spread() -> None:
+    """The dear model gains 1 for 1 more, so it is chosen below a price of 1: at 0 and at 10^(6k/199 - 4), k <= 132."""
+    chosen = choices(np.array([[0.0, 1.0]]), np.array([[1.0, 2.0]]))
+    assert chosen.shape == (202, 1)
+    assert chosen[:, 0].tolist() == [1] * 134 + [0] * 68
+    scaled = choices(np.array([[0.0, 3.0]]), np.array([[5.0, 5.5]]))  # prices are in spreads of score over cost
+    assert scaled[:, 0].tolist() == chosen[:, 0].tolist()
+    equal = choices(np.zeros((2, 2)), np.array([[2.0, 1.0]] * 2))
+    assert equal[0].tolist() == [0, 0]  # for nothing, and of equal scores, the first
+    assert (equal[1:] == 1).all()
+
+
+def test_what_is_earned_and_its_hull_by_hand() -> None:
+    values = np.array([[0.25, 1.0], [0.5, 0.0]])
+    assert earn(np.array([[0, 1], [1, 0]]), values).tolist() == [[0.25, 0.0], [1.0, 0.5]]
+    found = frontier(values, values, np.array([[1.0, 3.0]] * 2))  # all dear: .5; dear where it is better: .75
+    assert found.costs.tolist() == [1.0, 2.0]
+    assert found.qualities.tolist() == [0.375, 0.75]
+    assert (found.low, found.high) == (1.0, 3.0)
+    assert found.aiq == pytest.approx((0.5625 + 0.75) / 2, abs=1e-3)
+    same = np.tile(values[:1], (5, 1))
+    cost = np.array([[1.0, 3.0]] * 5)
+    assert interval_of_aiq(same, same, cost) == pytest.approx((frontier(same, same, cost).aiq,) * 2)
+
+
+@pytest.mark.parametrize("shapes", [((4, 2), (4, 2), (4, 3)), ((4, 2), (3, 2), (4, 2)), ((4,), (4,), (4,))])
+def test_arrays_of_other_shapes_are_named(shapes: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(InputError, match=r"scores \(4,.*give \(n, M\) of each"):
+        frontier(*(np.zeros(shape) for shape in shapes))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from demur.errors import ArtifactError
 from demur.labels.beliefs.belief import believed_need
@@ -121,3 +122,25 @@ def test_an_interval_by_hand() -> None:
     low, high = curve.interval(1 / (1 + math.exp(-2.0)))  # .5 + .75 z is 2
     half = 1.959964 * math.sqrt(0.178)
     assert (low, high) == pytest.approx((1 / (1 + math.exp(half - 2)), 1 / (1 + math.exp(-half - 2))))
+
+
+def test_the_curve_and_its_covariance_are_those_of_a_general_optimiser() -> None:
+    """Six scores, one success and one failure at their middle; the sandwich from its definition."""
+    scores, believed = np.array([0.1, 0.2, 0.3, 0.5, 0.6, 0.9]), np.array([0.0, 0.25, 0.5, 0.25, 1.0, 0.75])
+    middle, spread = scores.mean(), scores.std()
+    X = np.column_stack([np.ones(8), np.append((scores - middle) / spread, [0.0, 0.0])])
+    y = np.append(believed, [0.0, 1.0])
+
+    def loss(at: np.ndarray) -> float:
+        return float(np.sum(np.log1p(np.exp(X @ at)) - y * (X @ at)))
+
+    best = minimize(loss, np.zeros(2), tol=1e-14).x
+    p = 1 / (1 + np.exp(-X @ best))
+    bread = np.linalg.inv(sum(w * np.outer(row, row) for w, row in zip(p * (1 - p), X, strict=True)))
+    meat = sum(r * r * np.outer(row, row) for r, row in zip(y - p, X, strict=True))
+    expected = bread @ meat @ bread
+    found = fit_curve(scores, believed)
+    assert (found.middle, found.spread, found.n) == (middle, spread, 6)
+    assert (found.offset, found.slope) == pytest.approx(tuple(best), abs=1e-5)
+    assert found.covariance == pytest.approx((expected[0, 0], expected[0, 1], expected[1, 1]), rel=1e-4)
+    assert fit_curve(np.full(4, 0.5), np.full(4, 0.5)).spread == 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demur.measure.reliability import expected_calibration_error, reliability
+from demur.measure.reliability import Reliability, expected_calibration_error, reliability
 
 
 def test_groups_of_twenty_prompts_by_hand() -> None:
@@ -37,3 +37,22 @@ def test_groups_count_by_their_prompts() -> None:
     came = said.copy()
     came[:2] += 0.1
     assert expected_calibration_error(said, came) == pytest.approx(0.2 / 11)
+
+
+def test_bands_are_intervals_of_each_groups_outcomes_and_one_prompt_tells_nothing() -> None:
+    """Ten groups of ten: half of each came true, so the mean's interval is about .5 +- 1.96 sqrt(.25 / 10)."""
+    said, came = np.repeat(np.arange(10) / 10, 10), np.tile([0.0, 1.0], 50)
+    found = reliability(said, came)
+    assert found.low == pytest.approx(np.full(10, 0.2), abs=0.11)
+    assert found.high == pytest.approx(np.full(10, 0.8), abs=0.11)
+    few = reliability(np.array([0.2, 0.7]), np.array([0.0, 1.0]))
+    assert (few.low.tolist(), few.high.tolist(), few.counts.tolist()) == ([0.0, 0.0], [1.0, 1.0], [1.0, 1.0])
+    assert few.said.tolist() == [0.2, 0.7]
+    assert few.came.tolist() == [0.0, 1.0]
+    assert few.ece == pytest.approx((0.2 + 0.3) / 2)
+
+
+def test_the_sentence_says_error_interval_and_prompts() -> None:
+    one = np.array([0.5])
+    found = Reliability(one, one, one, one, np.array([30.0]), 0.1234, 0.0567, 0.2)
+    assert found.sentence == ("scores as P(strong right and weak wrong): ECE 0.123 [0.057, 0.200] on 30 graded prompts")

@@ -99,6 +99,49 @@ def test_a_quality_takes_the_highest_threshold_that_keeps_it() -> None:
     assert all(mean(float(level)) < 0.9 * (0.5 + 0.7 / 3) for level in steps.ravel() if level > found.threshold)
 
 
+def test_what_a_budget_and_a_quality_say_and_count() -> None:
+    """Of three prompts one is worth the dearest model at prices up to .5: the share is that of the last step."""
+    steps, usd = step_scores(VALUES, COSTS), np.array([0.5, 1.5, 5.5])
+    assert steps[:, -1] == pytest.approx([0.5 + 0.125 / 2, 0.75, 0.5 - 0.2 / 2])
+
+    def mean(threshold: float) -> float:
+        return float(take_chosen(usd, choose_models(steps, threshold)).mean())
+
+    found = threshold_within(steps, mean, 1000 * (1.5 + 5.5 + 0.5) / 3, "some prompts")
+    assert (found.n, found.on, found.gate) == (3, "some prompts", True)
+    assert found.asked == "at most $2500 expected per 1,000 prompts"
+    assert found.strong_share == pytest.approx(1 / 3)
+    with pytest.raises(
+        InputError, match=r"\$499 per 1,000 prompts is not enough: the weak model alone costs \$500\.0000"
+    ):
+        threshold_within(steps, mean, 499.0, "p")
+    assert threshold_within(steps, mean, 500.0, "p").strong_share == 0.0
+    kept = threshold_keeping(steps, lambda threshold: 1.0, 0.95, "some prompts")
+    assert kept.asked == "95% of the strong model's quality (estimated without labels)"
+    assert (kept.threshold, kept.strong_share, kept.n) == (np.nextafter(steps.max(), 9), 0.0, 3)
+    only = threshold_keeping(steps, lambda threshold: float(threshold == -np.inf), 1.0, "p")
+    assert only.threshold == steps.min()  # nothing below the lowest score differs
+    for keep in (0.0, 1.001):
+        with pytest.raises(InputError, match="keep_quality is"):
+            threshold_keeping(steps, lambda threshold: 1.0, keep, "p")
+
+
+def test_at_most_401_thresholds_are_tried_both_ends_among_them() -> None:
+    steps, tried = np.linspace(0.0, 1.0, 1000)[:, None], list[float]()
+
+    def quality(threshold: float) -> float:
+        tried.append(threshold)
+        return 1.0
+
+    threshold_keeping(steps, quality, 0.5, "p")
+    inside = [one for one in tried if np.isfinite(one)]
+    assert len(inside) == 402
+    assert (inside[0], inside[-2], inside[-1]) == (0.0, 1.0, np.nextafter(1.0, 2))
+    for bad in (np.empty((0, 2)), np.array([[np.nan, 0.5]])):
+        with pytest.raises(InputError, match=f"{len(bad)} prompts have a score that is a number; calibrate on some"):
+            threshold_keeping(bad, quality, 0.5, "p")
+
+
 # -- votes and beliefs ---------------------------------------------------------------------------------------------
 
 
