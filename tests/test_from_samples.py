@@ -9,10 +9,12 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.errors import InputError
+from demur.labels.beliefs.unknown import UNMEASURED, Saturation, UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.targets import winner_of
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
-from demur.records import Prompt, Sample
+from demur.records import Preference, Prompt, Sample
 from demur.sampling.pair import PairSamples
 
 PROMPTS = [Prompt(str(i), f"question {i}") for i in range(4)]
@@ -93,3 +95,90 @@ def test_both_models_need_as_many_samples() -> None:
         )
     with pytest.raises(InputError, match="no prompts to label"):
         label_prompts([], PairSamples({}, {}), Meanings(exact_match), LabelConfig(), weak="small", strong="large")
+
+
+# -- what labels say of themselves -----------------------------------------------------------------------------------
+
+
+def rows(*targets: float, kind: str = "agreement") -> tuple[Preference, ...]:
+    return tuple(
+        Preference(str(i), "w", "s", f"p{i}", "a", "b", target, winner_of(target), kind)
+        for i, target in enumerate(targets)
+    )
+
+
+def test_labels_are_counted_by_winner() -> None:
+    found = Labels(rows(0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5), ())
+    assert found.ties == 0.375
+    assert found.sentence == "8 preferences (agreement): weak 25%, strong 38%, tie 38%"
+    assert found.labelled_sentence == ""
+    assert found.told == 1.0
+    assert (Labels((), ()).ties, Labels((), ()).told) == (0.0, 0.0)
+
+
+def test_labels_of_samples_say_what_they_stand_on() -> None:
+    unknown = (UnknownPrompt("x", "p", "why"),)
+    found = Labels(rows(1.0, 0.0, 0.0), (), (), "discrete", Saturation(0.5, 0.25, 0.125), 1234, unknown, 0.1)
+    assert found.told == 0.75
+    assert found.sentence == (
+        "3 preferences (agreement): weak 67%, strong 33%, tie 0%; semantic entropy by discrete; the entailment model "
+        "decided about 1,234 pairs of answers"
+    )
+    assert found.labelled_sentence == (
+        f"labelled: 3 of 4 prompts (75%); {Saturation(0.5, 0.25, 0.125).sentence}; 10% of the answers were cut at "
+        "max_tokens"
+    )
+    assert replace(found, cut=0.0).labelled_sentence.endswith(Saturation(0.5, 0.25, 0.125).sentence)
+
+
+def test_a_row_holds_all_that_was_measured_of_its_prompt() -> None:
+    """The weak model wavers between two trees, so ln 2; the strong one is sure of a third."""
+    found = labelled([("elm", "ash")] * 4, [("oak", "oak")] * 4, LabelConfig(kind="margin", definition="discrete"))
+    row = found.preferences[2]
+    assert (row.id, row.prompt, row.model_a, row.model_b) == ("2", "question 2", "small", "large")
+    assert (row.n, row.meanings_a, row.meanings_b, row.definition) == (2, 2, 1, "discrete")
+    assert [row.entropy_a, row.entropy_b, row.margin] == pytest.approx([math.log(2), 0.0, math.log(2)])
+    assert (row.kind, row.slope, row.strong_weight) == ("entropy margin", None, None)
+    assert row.target == 0.5  # all margins are equal
+    assert (found.definition, found.cut, found.unknown) == ("discrete", 0.0, ())
+    assert found.pairs_scored == 4  # elm and ash, of each prompt
+    assert found.saturation == Saturation(1.0, 0.0, 0.0)
+
+
+def test_believed_rows_keep_their_belief() -> None:
+    found = labelled([("elm", "oak")] * 2 + [("oak", "oak")] * 2, [("oak", "oak")] * 4, LabelConfig(kind="believed"))
+    assert {row.kind for row in found.preferences} == {"entropy believed"}
+    assert all(row.slope is not None and row.strong_weight is not None for row in found.preferences)
+    assert found.preferences[0].target > found.preferences[3].target
+
+
+def test_a_saturated_strong_model_is_warned_of_and_eq_2_as_printed() -> None:
+    config = LabelConfig(kind="hard", definition="paper", delta="paper")
+    found = labelled([("oak", "oak")] * 4, [("elm", "ash")] * 2 + [("oak", "elm")] * 2, config)
+    assert any(
+        line.startswith("the strong model's answers all differ on 100% of the prompts") for line in found.warnings
+    )
+    assert any("by Eq. 2 as printed are not better than chance" in line for line in found.warnings)
+    sure = labelled([("elm", "ash")] * 4, [("oak", "oak")] * 4, replace(config, definition="discrete"))
+    assert not any("differ on" in line or "as printed" in line for line in sure.warnings)
+
+
+def test_unequal_numbers_of_samples_name_the_prompt_and_both() -> None:
+    short = {key: said[: 1 if key == "2" else 2] for key, said in side([("oak", "oak")] * 4).items()}
+    with pytest.raises(InputError, match="prompt '2': 1 weak and 2 strong samples; entropies compare at equal n only"):
+        label_prompts(
+            *(PROMPTS, PairSamples(short, side([("oak", "oak")] * 4)), Meanings(exact_match), LabelConfig()),
+            weak="small",
+            strong="large",
+        )
+
+
+def test_of_one_sample_saturation_is_not_measured() -> None:
+    one = {key: said[:1] for key, said in side([("oak", "oak")] * 4).items()}
+    other = {key: said[:1] for key, said in side([("oak", "oak"), ("elm", "elm")] * 2).items()}
+    found = label_prompts(
+        *(PROMPTS, PairSamples(one, other), Meanings(exact_match), LabelConfig(source="agreement")),
+        weak="small",
+        strong="large",
+    )
+    assert found.saturation == UNMEASURED

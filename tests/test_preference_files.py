@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ import pytest
 
 from conftest import SHARED
 from demur.errors import InputError
-from demur.labels.preference_files import PAPER_COLUMNS, orient, read_pair, read_preferences, write_preferences
+from demur.labels.preference_files import (
+    PAPER_COLUMNS,
+    as_row,
+    orient,
+    read_pair,
+    read_preferences,
+    write_preferences,
+    write_routellm,
+)
 from demur.records import Preference
 
 ROW = Preference(
@@ -210,3 +219,80 @@ def test_a_prompt_of_ours_that_looks_like_turns_stays_as_it_is(tmp_path: Path) -
     row = Preference("1", "w", "s", '["a", "b"]', "[1]", '["c"]', 1.0, "model_b", "agreement")
     write_preferences(tmp_path / "p.jsonl", [row])
     assert read_preferences(tmp_path / "p.jsonl") == [row]
+
+
+def test_a_row_turned_round_has_every_side_exchanged() -> None:
+    row = replace(ROW, meanings_a=3, meanings_b=1, slope=0.5, strong_weight=0.75)
+    (found,) = orient([row], weak="large", strong="small")
+    assert found == Preference(
+        *("p1", "large", "small", "Why?", "since", "because"),
+        target=pytest.approx(0.2),  # type: ignore[arg-type]
+        winner="model_a",
+        kind="entropy margin",
+        entropy_a=0.3,
+        entropy_b=1.2,
+        definition="discrete",
+        margin=-0.9,
+        n=10,
+        meanings_a=1,
+        meanings_b=3,
+    )
+    assert orient([row], weak="small", strong="large") == [row]
+    assert orient([replace(row, margin=None)], weak="large", strong="small")[0].margin is None
+    assert orient([row], weak="small", strong="other") == []
+
+
+def test_every_column_comes_back(tmp_path: Path) -> None:
+    row = replace(ROW, meanings_a=3, meanings_b=1, slope=0.5, strong_weight=0.75)
+    write_preferences(tmp_path / "rows.jsonl", [row, ROW])
+    assert read_preferences(tmp_path / "rows.jsonl") == [row, ROW]
+    assert as_row(row)["winner_model_b"] == 1
+    assert list(as_row(row))[len(PAPER_COLUMNS) :] == [
+        *("target", "kind", "entropy_a", "entropy_b", "definition", "margin", "n", "meanings_a", "meanings_b", "slope"),
+        "strong_weight",
+    ]
+
+
+def test_what_a_row_leaves_out_has_its_usual_value(tmp_path: Path) -> None:
+    """The id is the row's place; the target that of the winner."""
+    path = written(tmp_path / "a.jsonl", ARENA, ARENA | {"winner": "model_b"}, ARENA | {"winner": "tie", "n": 7})
+    found = read_preferences(path)
+    assert [(row.id, row.target, row.n) for row in found] == [("1", 0.0, 0), ("2", 1.0, 0), ("3", 0.5, 7)]
+    assert {(row.kind, row.definition, row.margin, row.entropy_a, row.meanings_a) for row in found} == {
+        ("preference", "", None, None, None)
+    }
+
+
+@pytest.mark.parametrize("flag", [1, "1", True])
+@pytest.mark.parametrize(("name", "target"), [("model_a", 0.0), ("model_b", 1.0), ("tie", 0.5)])
+def test_a_winner_may_be_a_flag(tmp_path: Path, flag: object, name: str, target: float) -> None:
+    flags: dict[str, Any] = {"winner_model_a": 0, "winner_model_b": "0", "winner_tie": ""}
+    row = {key: value for key, value in ARENA.items() if key != "winner"} | flags | {f"winner_{name}": flag}
+    (found,) = read_preferences(written(tmp_path / "a.jsonl", row))
+    assert (found.winner, found.target) == (name, target)
+    with pytest.raises(InputError, match=r"exactly one of .* must be 1, found \['model_a', 'model_b', 'tie'\]"):
+        read_preferences(written(tmp_path / "b.jsonl", row | dict.fromkeys(flags, 1)))
+
+
+def test_of_scores_the_row_has_place_texts_and_one_sample(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [SCORED, SCORED | {"id": "q7", "outputs": {"large": "thus"}}]
+    first, second = read_pair(written(tmp_path / "a.jsonl", *rows), weak="small", strong="large").preferences
+    assert (first.id, first.n, first.kind, first.winner) == ("1", 1, "preference", "model_b")
+    assert (second.id, second.response_a, second.response_b) == ("q7", "", "thus")
+
+
+def test_rows_of_other_pairs_are_counted(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", ARENA, ARENA | {"model_a": "third"}, ARENA | {"model_b": "third"})
+    found = read_pair(path, weak="small", strong="large")
+    assert len(found.preferences) == 1
+    assert found.note == "2 rows left out: they compare other models"
+
+
+def test_routellm_reads_turns_a_winner_and_a_place(tmp_path: Path) -> None:
+    write_routellm(tmp_path / "battles.json", [ROW, replace(ROW, prompt='say "ä"')])
+    first, second = json.loads((tmp_path / "battles.json").read_text())
+    assert tuple(first) == (*PAPER_COLUMNS, "winner", "idx")
+    assert (first["prompt"], first["response_a"], first["winner"], first["idx"]) == (
+        *('["Why?"]', '["because"]', "model_b", 0),
+    )
+    assert (json.loads(second["prompt"]), second["idx"]) == (['say "ä"'], 1)
