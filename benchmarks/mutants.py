@@ -66,7 +66,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "meaning/rules/languages.py": ("test_languages.py",),
     "meaning/rules/lists.py": ("test_lists.py",),
     "meaning/long_pairs.py": ("test_entailment.py",),
-    "meaning/meanings.py": ("test_from_samples.py", "test_run.py", "test_saturated.py"),
+    "meaning/meanings.py": ("test_meanings.py", "test_from_samples.py", "test_run.py", "test_saturated.py"),
     "meaning/rules/values/names.py": ("test_names.py",),
     "meaning/rules/normalise.py": ("test_rules.py", "test_grading.py"),
     "meaning/rules/values/programs.py": ("test_final_answer.py",),

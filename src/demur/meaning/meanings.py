@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import compress
+from pathlib import Path
 
 import numpy as np
 
@@ -122,6 +123,10 @@ class Meanings:
 @cache
 def deciding_code() -> str:
     """A hash of what decides here, so that stored meanings are not used again after a rule has changed."""
-    here = files("demur") / "meaning"
-    texts = {f"{folder.name}/{each.name}": each for folder in (here, here / "rules") for each in folder.iterdir()}
-    return content_hash([texts[name].read_text("utf-8") for name in sorted(texts) if name.endswith((".py", ".json"))])
+    return hash_of_code(Path(str(files("demur"))) / "meaning")
+
+
+def hash_of_code(folder: Path) -> str:
+    """A hash of the modules and word lists in a folder and those below it; models' files have hashes of their own."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".json"))
+    return content_hash([path.read_text("utf-8") for path in paths if "weights" not in path.relative_to(folder).parts])
