@@ -6,6 +6,7 @@ on these two sets, so their figures say what was chosen; `--confirm` measures se
 
     python benchmarks/encoder_layers.py --layers 3,4,5,6
     python benchmarks/encoder_layers.py --confirm   # six layers less the whole network, on sets that chose nothing
+    python benchmarks/encoder_layers.py --two-pass  # word vectors first, six layers near a threshold
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ LONG = (
     "Who wrote the opening theme of the series about a lighthouse, and in which year was it first shown on television?"
 )
 METHODS, RUNS = ("sw", "logistic", "kernel"), 60
+SHARES, BANDS = (0.2, 0.3, 0.5), (0.0, 0.2, 0.4, 0.6, 1.0)
 CONFIRMING = (  # set, weak, strong: none of them was looked at when six was chosen
     ("triviaqa", "llama3.1-8b", "llama3.1-70b"),
     ("triviaqa", "llama3.2-1b", "gpt-4o"),
@@ -80,9 +82,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", default="3,4,5,6")
     parser.add_argument("--confirm", action="store_true")
+    parser.add_argument("--two-pass", action="store_true")
     options = parser.parse_args()
     on_one_thread()
     print(describe())
+    if options.two_pass:
+        two_pass()
+        return
     if options.confirm:
         confirm()
         return
@@ -134,6 +140,45 @@ def confirm() -> None:
             ]
             low, high = percentile_interval(less)
             print(f"  {method:<10} whole {whole:.3f}  six {six:.3f}  {six - whole:+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
+def two_pass() -> None:
+    """Recovered share of the gap at a strong share, when the word vectors' score decides outside a band around its own
+    threshold and the six layers' score inside it; 1.00 reads all prompts with six layers, 0.00 none."""
+    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
+    (weak, strong), y = both(rows, correctness), label_kinds(rows)["calibrated (default)"]
+    questions, local_weak, local_strong = local_qualities()
+    sets = {
+        "NQ-Open": ([row["question"] for row in rows], y, weak, strong),
+        "local pair": (questions, np.clip(0.5 + (local_strong - local_weak) / 2, 0, 1), local_weak, local_strong),
+    }
+    for name, (texts, target, low, high) in sets.items():
+        with TemporaryDirectory() as folder:
+            cheap, full = together(of_layers(0, Path(folder)), texts), embeddings(texts, "bge-small-6")
+        first, second = (
+            np.argsort(np.argsort(held_out_scores("kernel", X, target, 0))) / len(texts) for X in (cheap, full)
+        )
+        print(f"{name}, kernel: share of the gap recovered, by the share of prompts that six layers read")
+        for strong_share in SHARES:
+            cells = [f"{recovered(first, second, strong_share, band, low, high):.3f}" for band in BANDS]
+            print(
+                f"  strong {strong_share:.0%}: " + "  ".join(f"{b:.2f} {c}" for b, c in zip(BANDS, cells, strict=True))
+            )
+
+
+def recovered(
+    cheap: FloatArray, full: FloatArray, share: float, band: float, weak: FloatArray, strong: FloatArray
+) -> float:
+    """(quality - weak's) / (strong's - weak's) with ``share`` of the prompts strong: the ``band`` (a share of all)
+    whose cheap ranks lie nearest to the threshold is ranked by the full scores."""
+    threshold, count = 1 - share, round(share * len(cheap))
+    inside = np.argsort(np.argsort(np.abs(cheap - threshold))) < round(band * len(cheap))
+    above = ~inside & (cheap >= threshold)
+    order = np.argsort(-np.where(inside, full, -np.inf), kind="stable")
+    chosen = above.copy()
+    chosen[order[: max(0, count - int(above.sum()))]] = True
+    quality = np.where(chosen, strong, weak).mean()
+    return float((quality - weak.mean()) / (strong.mean() - weak.mean()))
 
 
 def apgr_of(scores: FloatArray, weak: FloatArray, strong: FloatArray, drawn: IntArray) -> float:
