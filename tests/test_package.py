@@ -34,6 +34,7 @@ STAGES = (
         "store",
         "statistics",
         "event_loop",
+        "mapping",
         "methods",
         "measure",
         "prompts",

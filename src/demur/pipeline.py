@@ -12,16 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demur.config import (
-    METHOD_NAMES,
-    LabelConfig,
-    RouterConfig,
-    RunConfig,
-    check_label,
-    list_names,
-    load_run,
-    read_run_file,
-)
+from demur.config import LabelConfig, RouterConfig, RunConfig, check_label, list_names, load_run, read_run_file
+from demur.config.names import METHOD_NAMES
 from demur.config.presets import with_preset
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.experiment.export_outcomes import write_outcomes
@@ -38,9 +30,11 @@ from demur.labels.batch_run import sample_by_batch
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import believed_needs, label_run, notes_of
+from demur.labels.parquet_files import write_tables
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.sample_run import Announce, sample_run
 from demur.limits import from_mapping
+from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
@@ -80,14 +74,19 @@ class Outcome:
 
 
 def run_config(
-    config: RunConfig, *, again: bool = False, announce: Announce | None = None, progress: Progress = no_progress
+    config: RunConfig,
+    *,
+    again: bool = False,
+    announce: Announce | None = None,
+    progress: Progress = no_progress,
+    ray: str | None = None,
 ) -> Outcome:
     """Every stage, once; the table of contents of demur."""
     config = with_absolute_paths(config)
     check_run(config)  # before anything is paid for
     check_matplotlib()
     check_same_run(config, again=again)
-    with open_run(config, progress=progress) as run:
+    with workers_at(ray) as workers, open_run(config, progress=progress, workers=workers) as run:
         spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
         router = train_stage(run)  # fit every router on the train prompts
@@ -124,6 +123,7 @@ def label_stage(run: Run) -> Labels:
     write_unknown(run.config.folder / UNKNOWN_FILE, labels.unknown)
     write_preferences(run.config.preferences, labels.preferences)
     keep_made(run.config.folder, "labels", hash_of_file(run.config.preferences), run.samples_hash)
+    write_tables(run, labels.preferences)
     return labels
 
 
@@ -132,8 +132,7 @@ def train_stage(run: Run) -> PromptRouter:
     config, served = run.config, run.config.router.served
     preferences = read_preferences(config.preferences)
     remembered = read_unknown(config.folder / UNKNOWN_FILE)
-    record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
-    record |= {"answer_lengths": answer_lengths(run)}
+    record = record_of(run, preferences) | {"serving_cost": serving_costs(run), "answer_lengths": answer_lengths(run)}
     record |= {"told": told_by(preferences, remembered), "unlike": config.router.unlike}
     methods = {name: run.own.methods.get(name, method_of(name, config.router)) for name in config.router.methods}
     routers = train_routers(
@@ -183,13 +182,19 @@ def calibrate_stage(run: Run, gated: Router) -> Calibration:
 
 
 def run(
-    file: str | Path, *, again: bool = False, announce: Announce | None = None, progress: Progress = no_progress
+    file: str | Path,
+    *,
+    again: bool = False,
+    ray: str | None = None,
+    announce: Announce | None = None,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Run every stage of a run file: sample, label, train, calibrate, evaluate, report.
 
+    ``ray``: the cluster that samples, labels and embeds (`demur.mapping.on_ray.workers_at`); it writes Parquet, too.
     Raises InputError where its folder holds a run with other samples, unless that is to be begun ``again``.
     """
-    return run_config(read_run_file(file), again=again, announce=announce, progress=progress)
+    return run_config(read_run_file(file), again=again, ray=ray, announce=announce, progress=progress)
 
 
 def sample(
@@ -283,10 +288,9 @@ def label(
     EndpointError and BudgetError of a judge.
     """
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
-    given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "tiers": tiers}
-    given |= {"judge": judge, "max_usd": max_usd}
+    given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "tiers": tiers, "judge": judge}
     decides = entailment if isinstance(entailment, str) else own_name(entailment)
-    given |= {"entailment": decides, "rules": rules, "state_answers": state_answers}
+    given |= {"entailment": decides, "rules": rules, "state_answers": state_answers, "max_usd": max_usd}
     wanted = from_mapping(LabelConfig, with_preset(preset, "label", given, LabelConfig()), where="label")
     check_label(wanted)
     own = Own(

@@ -1,5 +1,5 @@
-"""The commands that a run begins with: init writes a run file, schema prints what an editor checks one by, sample asks
-both models, live or by batches.
+"""The commands that a run begins with: init writes a run file, schema prints what an editor checks one by, run does
+what one says, sample asks both models, live or by batches.
 """
 
 from __future__ import annotations
@@ -39,9 +39,33 @@ class Settings(StrEnum):
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add init, sample and schema to the command line."""
-    for command in (init, sample, schema):
+    """Add run, init, sample and schema to the command line."""
+    for command in (run, init, sample, schema):
         app.command()(command)
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="Run file (.toml, .yaml or .json); docs/run-file.md shows every key.")],
+    again: Again = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Sample, label and embed on a Ray cluster: HOST:PORT of its head, auto (this node's), or local (one "
+            "that is started here); see docs/scaling.md.",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Run every stage of a run file: sample, label, train, calibrate, evaluate, report."""
+    from demur.pipeline import run
+
+    with printing.progress_bar() as progress:
+        outcome = run(file, again=again, ray=ray, announce=None if json else printing.estimate, progress=progress)
+    if json:
+        return printing.as_json(outcome)
+    printing.outcome(outcome)
+    return printing.next_in(outcome.folder)
 
 
 def init(

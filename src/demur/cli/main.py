@@ -86,23 +86,6 @@ def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False
 
 
 @app.command()
-def run(
-    file: Annotated[Path, typer.Argument(help="Run file (.toml, .yaml or .json); docs/run-file.md shows every key.")],
-    again: Again = False,
-    json: AsJson = False,
-) -> None:
-    """Run every stage of a run file: sample, label, train, calibrate, evaluate, report."""
-    from demur.pipeline import run
-
-    with printing.progress_bar() as progress:
-        outcome = run(file, again=again, announce=None if json else printing.estimate, progress=progress)
-    if json:
-        return printing.as_json(outcome)
-    printing.outcome(outcome)
-    return printing.next_in(outcome.folder)
-
-
-@app.command()
 @with_options(LabelConfig)
 def label(
     run: RunFolder = "run",

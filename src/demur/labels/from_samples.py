@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import chain, compress
 
 import numpy as np
 
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
-from demur.labels.beliefs.belief import (
-    Belief,
-    belief_weight,
-    believed_gains,
-    confirmed_slope,
-    pair_shares,
-    without_silence,
-)
 from demur.labels.beliefs.believed_gain import KindChoice, choose_targets, halves
 from demur.labels.beliefs.unknown import (
     UNMEASURED,
@@ -29,20 +21,23 @@ from demur.labels.beliefs.unknown import (
     check_told,
     cut_share,
     unknown_notes,
-    why_unknown,
 )
-from demur.labels.pair_meanings import PairMeanings, pair_meanings
+from demur.labels.scores.measured import (
+    Measured,
+    Measuring,
+    Side,
+    believe,
+    heard_apart,
+    measure_prompts,
+    measure_sureness,
+)
 from demur.labels.scores.support import support_of
-from demur.labels.scores.sureness import Sureness, calibrated_targets, combined_targets
+from demur.labels.scores.sureness import calibrated_targets, combined_targets
 from demur.labels.scores.token_scores import first_answer_doubt
 from demur.labels.scores.uncertainty import (
     AS_PRINTED,
     OF_FIRST_ANSWER,
-    agreement,
-    consistency,
-    coverage,
     has_tokens,
-    uncertainty,
     usable_definition,
 )
 from demur.labels.targets import (
@@ -53,13 +48,10 @@ from demur.labels.targets import (
     margin_targets,
     winner_of,
 )
-from demur.meaning.entailment import reader_of
+from demur.mapping import PORTION, Map
 from demur.meaning.meanings import Meanings
-from demur.meaning.rules.declined_answers import says_nothing
-from demur.records import BoolArray, Encoder, FloatArray, IntArray, Preference, Prompt, Sample
+from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, Sample, no_progress
 from demur.sampling.pair import PairSamples
-
-_Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,55 +102,7 @@ class Labels:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Both models on every prompt."""
-
-    weak: Sureness
-    strong: Sureness
-    weak_ids: Sequence[IntArray]  # clusters of each model's own answers
-    strong_ids: Sequence[IntArray]
-    joint: Sequence[IntArray] = ()  # clusters over both models' answers of a prompt, the strong model's half first
-    belief: Belief | None = None
-
-    def of(self, told: BoolArray) -> _Measured:
-        """The same of those prompts alone, (n,) booleans."""
-        weak_ids, strong_ids, joint = (
-            list(compress(each, told)) for each in (self.weak_ids, self.strong_ids, self.joint)
-        )
-        belief = self.belief and replace(self.belief, gains=self.belief.gains[told])
-        return _Measured(self.weak.of(told), self.strong.of(told), weak_ids, strong_ids, joint, belief)
-
-    @property
-    def weak_meanings(self) -> list[int]:
-        """How many the weak model's answers have, a prompt each."""
-        return [len(np.unique(ids)) for ids in self.weak_ids]
-
-    @property
-    def strong_meanings(self) -> list[int]:
-        """How many the strong model's answers have."""
-        return [len(np.unique(ids)) for ids in self.strong_ids]
-
-    @property
-    def saturation(self) -> Saturation:
-        """Of either model; of one sample nothing is known."""
-        counts = np.array([len(ids) for ids in self.strong_ids])
-        weak, strong = (np.array(each) == counts for each in (self.weak_meanings, self.strong_meanings))
-        return Saturation.of(weak, strong) if counts.max() > 1 else UNMEASURED
-
-    @property
-    def gains(self) -> FloatArray:
-        """(n,) what escalating gains, by agreement of both models' answers."""
-        return np.array([agreement(ids[len(ids) // 2 :], ids[: len(ids) // 2]) for ids in self.joint])
-
-    @property
-    def believed_gains(self) -> FloatArray:
-        """(n,) the same as believed, weighed by how much of the weak model's consistency the strong one confirms."""
-        assert self.belief is not None, "the kind needs a belief, and none was formed"
-        return self.belief.gains
-
-
-TARGETS: Mapping[str, Callable[[_Measured, LabelConfig], FloatArray]] = {  # (n,), of every kind that samples make
+TARGETS: Mapping[str, Callable[[Measured, LabelConfig], FloatArray]] = {  # (n,), of every kind that samples make
     "entropy believed": lambda found, _: gain_targets(found.believed_gains),
     "entropy support": lambda found, _: gain_targets(found.believed_gains),
     "entropy combined": lambda found, _: combined_targets(found.gains, found.weak, found.strong),
@@ -181,8 +125,12 @@ def label_prompts(
     weak: str,
     strong: str,
     encoder: Encoder | None = None,
+    mapping: Map = map,
+    progress: Progress = no_progress,
 ) -> Labels:
     """A preference for every prompt, from n samples of both models (``weak`` and ``strong`` are their names).
+
+    ``mapping``: what measures the prompts, a portion at a time; the labels are the same by any (`demur.mapping`).
 
     ``config.source`` is entropy or agreement; both leave the entropies beside the targets. Where either model gives no
     log-probs both are measured by the discrete form, so that they compare. Raises InputError for no prompts, or an
@@ -190,21 +138,27 @@ def label_prompts(
     """
     if not prompts:
         raise InputError("no prompts to label; give some, or lower test_share")
-    sides = [[side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong)]
+    sides: tuple[Side, Side] = (
+        [samples.weak[prompt.id] for prompt in prompts],
+        [samples.strong[prompt.id] for prompt in prompts],
+    )
     _check_equal_n(prompts, *sides)
     silent = _check_silence(sides, (weak, strong))
-    definition = _common_definition(config.definition, [one for side in sides for answers in side for one in answers])
+    definition = usable_definition(config.definition, [] if has_tokens(chain(*sides)) else None)
+    tokens = has_tokens(sides[0]) and has_tokens(sides[1])
+    of_clusters = "discrete" if definition in OF_FIRST_ANSWER else definition
     joint = "joint meanings" in KINDS[config.name].needs
-    found = pair_meanings(prompts, sides[0], sides[1], meanings, joint=joint)
-    measured = _measure(prompts, sides[0], sides[1], found, meanings, definition)
-    saturation, cut = measured.saturation, cut_share([*sides[0], *sides[1]])
+    many = len(prompts) > PORTION
+    work = Measuring(meanings.quiet() if many else meanings, config.entailment, of_clusters, joint, tokens)
+    found = measure_prompts(prompts, sides, work, mapping=mapping, progress=progress if many else no_progress)
+    measured, reasons = _with_doubt(found.measured, prompts, sides, meanings, definition), found.reasons
+    saturation, cut = measured.saturation, cut_share(chain(*sides))
     name, notes = config.name, []
     if "log-probs" in KINDS[name].needs and measured.weak.coverage is None:
         name = "agreement"
         notes.append("targets agreement: without log-probs there is no coverage to combine it with")
-    belief = believe(measured.joint, sides) if "belief" in KINDS[name].needs else None
+    belief = believe(measured.heard) if "belief" in KINDS[name].needs else None
     measured = replace(measured, belief=belief)
-    reasons = _why_unknown(prompts, measured, sides, config, meanings)
     if belief and name == "entropy support":
         supported = support_of(prompts, sides[0], sides[1], meanings.entailment)
         belief, reasons = supported.support_belief(belief), supported.reasons(reasons)
@@ -214,7 +168,7 @@ def label_prompts(
     unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
     check_told(unknown, len(prompts))
     measured, prompts = measured.of(told), list(compress(prompts, told))
-    sides = [list(compress(side, told)) for side in sides]
+    sides = (list(compress(sides[0], told)), list(compress(sides[1], told)))
     if "encoder" in KINDS[name].needs:
         picked = _choose(prompts, measured, sides, encoder, config)
         name, notes = picked.kind, [*notes, picked.sentence]
@@ -257,23 +211,6 @@ def label_prompts(
     return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, found.pairs, unknown, cut)
 
 
-def _why_unknown(
-    prompts: Sequence[Prompt], measured: _Measured, sides: Sequence[_Side], config: LabelConfig, meanings: Meanings
-) -> list[str]:
-    """Why the samples of each prompt do not tell, "" where they do.
-
-    Where no clusters over both models were asked for, what is equal within either model has to do.
-    """
-    reads = reader_of(config.entailment)
-    apart = [np.concatenate([b, len(b) + a]) for a, b in zip(measured.weak_ids, measured.strong_ids, strict=True)]
-    return [
-        why_unknown(
-            ids, *(meanings.compared_samples(p.text, weak), meanings.compared_samples(p.text, strong)), p.text, reads
-        )
-        for p, ids, weak, strong in zip(prompts, measured.joint or apart, *sides, strict=True)
-    ]
-
-
 def _check_equal_n(
     prompts: Sequence[Prompt], weak: Sequence[Sequence[Sample]], strong: Sequence[Sequence[Sample]]
 ) -> None:
@@ -284,7 +221,7 @@ def _check_equal_n(
             )
 
 
-def _check_silence(sides: Sequence[_Side], names: Sequence[str]) -> list[str]:
+def _check_silence(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
     """Warnings about models that often say nothing: silence is one meaning, and would pass for certainty.
 
     Raises InputError for one that never says anything.
@@ -304,57 +241,21 @@ def _check_silence(sides: Sequence[_Side], names: Sequence[str]) -> list[str]:
     return found
 
 
-def _common_definition(definition: str, samples: Sequence[Sample]) -> str:
-    return usable_definition(definition, [] if has_tokens([samples]) else None)
-
-
-def _measure(
-    prompts: Sequence[Prompt], weak: _Side, strong: _Side, found: PairMeanings, meanings: Meanings, definition: str
-) -> _Measured:
-    """Both models' sureness on every prompt, from what their answers mean."""
-    tokens = has_tokens(weak) and has_tokens(strong)
-    of_clusters = "discrete" if definition in OF_FIRST_ANSWER else definition
-    sides = [
-        measure_sureness(found.weak, weak, of_clusters, tokens=tokens),
-        measure_sureness(found.strong, strong, of_clusters, tokens=tokens),
-    ]
-    if definition in OF_FIRST_ANSWER:
-        doubts = [first_answer_doubt(definition, prompts, side, meanings.entailment) for side in (weak, strong)]
-        sides = [replace(side, entropy=doubt) for side, doubt in zip(sides, doubts, strict=True)]
-    return _Measured(sides[0], sides[1], found.weak, found.strong, found.joint)
-
-
-def measure_sureness(clusters: Sequence[IntArray], samples: _Side, definition: str, *, tokens: bool = True) -> Sureness:
-    """One model's, from the meanings of its samples; ``definition`` is the entropy's, and without ``tokens`` there is
-    no coverage. An empty answer has no tokens."""
-    logprobs = [[one.logprobs or () for one in answers] for answers in samples]
-    covered = [coverage([one.text for one in answers], each) for answers, each in zip(samples, logprobs, strict=True)]
-    return Sureness(
-        np.array([uncertainty(ids, each, definition) for ids, each in zip(clusters, logprobs, strict=True)]),
-        np.array([consistency(ids) for ids in clusters]),
-        np.array(covered) if tokens else None,
-    )
-
-
-def believe(joint: Sequence[IntArray], sides: Sequence[_Side], *, slope: float | None = None) -> Belief:
-    """The believed gain of every prompt, from ``sides``, the weak and the strong model's samples.
-
-    ``joint``: clusters over both, the strong model's first. An answer that says nothing agrees with none. ``slope``:
-    where it is known already.
-    """
-    clusters = [
-        without_silence(ids, np.array([says_nothing(one.text) for one in (*strong, *weak)]))
-        for ids, weak, strong in zip(joint, *sides, strict=True)
-    ]
-    found = confirmed_slope(clusters) if slope is None else slope
-    weight = belief_weight(found)
-    return Belief(believed_gains(pair_shares(clusters), weight), found, weight)
+def _with_doubt(
+    measured: Measured, prompts: Sequence[Prompt], sides: Sequence[Side], meanings: Meanings, definition: str
+) -> Measured:
+    """The same with each model's doubt about its first answer for its entropy, where the definition is of that."""
+    if definition not in OF_FIRST_ANSWER:
+        return measured
+    doubts = [first_answer_doubt(definition, prompts, side, meanings.entailment) for side in sides]
+    weak, strong = replace(measured.weak, entropy=doubts[0]), replace(measured.strong, entropy=doubts[1])
+    return replace(measured, weak=weak, strong=strong)
 
 
 def _choose(
     prompts: Sequence[Prompt],
-    measured: _Measured,
-    sides: Sequence[_Side],
+    measured: Measured,
+    sides: Sequence[Side],
     encoder: Encoder | None,
     config: LabelConfig,
 ) -> KindChoice:
@@ -373,8 +274,8 @@ def _choose(
         for ids, side in zip((weak_ids, strong_ids), samples, strict=True)
     )
     slope = measured.belief.slope if measured.belief else None
-    belief = believe(first, samples, slope=slope)
-    learned = _Measured(weak, strong, (), (), first, belief)
+    belief = believe(heard_apart(first, *samples), slope=slope)
+    learned = Measured(weak, strong, (), (), first, belief=belief)
     candidates = {name: TARGETS[name](learned, config) for name in CANDIDATES}
     vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
     return choose_targets(candidates, judged, vectors)

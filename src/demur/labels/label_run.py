@@ -17,13 +17,14 @@ from demur.config.names import IMAGES
 from demur.errors import InputError
 from demur.labels.battles.arena import read_arena, tier_pair
 from demur.labels.beliefs.belief import believed_need, without_silence
-from demur.labels.from_samples import Labels, label_prompts, measure_sureness
+from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge import SETTINGS as JUDGE_SETTINGS
 from demur.labels.judge import ask_judge, judge_settings
 from demur.labels.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
+from demur.labels.scores.measured import measure_sureness
 from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
@@ -95,6 +96,8 @@ def label_run(run: Run) -> Labels:
         weak=sampled.weak,
         strong=sampled.strong,
         encoder=run.encoder if label.needs("encoder") else None,  # a small router is trained to choose by
+        mapping=run.mapping,
+        progress=run.progress,
     )
     advice = judge_advice(sampled, run.pair.strong) if found.unknown else ""
     after = (advice, declined_note(sampled))

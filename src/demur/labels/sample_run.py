@@ -6,18 +6,25 @@ prompts of `samples/local_pair`, confirmed on others: `benchmarks/adaptive_sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from demur.config import RunConfig
 from demur.labels.pair_meanings import joint_clusters
+from demur.mapping import portion_size, portions_of
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.declined_answers import says_nothing
-from demur.records import IntArray, Prompt
-from demur.runs.run import Run
+from demur.records import IntArray, Prompt, no_progress
+from demur.runs.run import Own, Run
+from demur.sampling.budget import Budget, SharedBudget
 from demur.sampling.cost import PairEstimate
-from demur.sampling.pair import PairSamples, sample_pair
+from demur.sampling.pair import PairSamples, budget_of, estimate_pair, sample_pair
+from demur.sampling.rounds import Settle
+from demur.store import Store
 
 Announce = Callable[[PairEstimate], None]
 
@@ -28,9 +35,11 @@ def sample_run(run: Run, announce: Announce | None) -> PairSamples:
     Raises EndpointError, BudgetError; KeyboardInterrupt with what is kept.
     """
     try:
+        if run.mapping is not map:
+            return _sample_in_portions(run, announce)
         return sample_pair(
             *(run.config, run.pair, run.prompts, run.samples, run.store),
-            settle=partial(settled_prompts, n=run.config.sampling.fewest, meanings=run.shipped_meanings),
+            settle=_settle_of(run),
             full=run.for_measuring,
             announce=announce,
             progress=run.progress,
@@ -38,6 +47,62 @@ def sample_run(run: Run, announce: Announce | None) -> PairSamples:
     except KeyboardInterrupt:
         run.read_samples()
         raise KeyboardInterrupt(f"{run.sampled_share} are kept, and the same command goes on from there") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePortion:
+    """The work on a portion of a run's prompts: what is mapped. It returns deviations from the requests."""
+
+    config: RunConfig
+    store: Store  # where each answer is kept before it is counted, so that another worker does not ask for it again
+    budget: Budget
+
+    def __call__(self, prompts: Sequence[Prompt]) -> tuple[str, ...]:
+        with ExitStack() as stack:
+            run = Run(self.config, Own(), allow_endpoints=None, progress=no_progress, closing=stack)
+            run.store, run.prompts = self.store, prompts
+            found = sample_pair(
+                *(run.config, run.pair, run.prompts, run.samples, run.store),
+                settle=_settle_of(run),
+                full=run.for_measuring,
+                budget=self.budget,
+            )
+            return found.notes
+
+
+def _sample_in_portions(run: Run, announce: Announce | None) -> PairSamples:
+    """`sample_run` by the run's workers; each has the endpoint's concurrency."""
+    config = run.config
+    expected = estimate_pair(config, run.pair, run.prompts, run.samples, run.store, full=run.for_measuring)
+    if announce:
+        announce(expected)
+    if not expected.missing:
+        return run.samples
+    budget = Budget()
+    if config.max_usd is not None:
+        budget = SharedBudget(run.hold(partial(budget_of, config, run.pair, run.store)))
+    missing = [prompt for prompt in run.prompts if not run.is_complete(prompt)]
+    portions = list(_portions(missing, portion_size(run.mapping, len(missing))))
+    notes, done = dict[str, None](), 0
+    for portion, found in zip(portions, run.mapping(SamplePortion(config, run.store, budget), portions), strict=True):
+        notes |= dict.fromkeys(found)
+        done += len(portion)
+        run.progress("sampling prompts", done, len(missing))
+    run.read_samples()
+    return replace(run.samples, notes=tuple(notes))
+
+
+def _portions(prompts: Sequence[Prompt], size: int) -> Iterator[list[Prompt]]:
+    """Portions of prompts; those that are asked alike, whose samples are the same, in one."""
+    alike: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        alike.setdefault(prompt.key, []).append(prompt)
+    for some in portions_of(list(alike.values()), size):
+        yield [prompt for same in some for prompt in same]
+
+
+def _settle_of(run: Run) -> Settle:
+    return partial(settled_prompts, n=run.config.sampling.fewest, meanings=run.shipped_meanings)
 
 
 def settled_prompts(prompts: Sequence[Prompt], samples: PairSamples, *, n: int, meanings: Meanings) -> frozenset[str]:

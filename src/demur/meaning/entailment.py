@@ -8,7 +8,7 @@ opened, not before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -180,6 +180,32 @@ def open_entailment(
     """
     with open_plain(spec, store, progress) as plain:
         yield for_samples(spec, plain)
+
+
+class LaterEntailment:
+    """The entailment that ``spec`` names, as `open_entailment` gives it, opened when it is first asked.
+
+    Known meanings need none. In another process, as a worker's, it is opened again.
+    """
+
+    def __init__(self, spec: str, store: Store | None = None, progress: Progress = no_progress) -> None:
+        self._spec, self._store, self._progress = spec, store, progress
+        self._ask: EntailmentModel | None = None
+        self._closing = ExitStack()
+
+    def __call__(self, pairs: Sequence[Pair]) -> FloatArray:
+        """Probabilities of contradiction, neutral and entailment; shape (n, 3)."""
+        if self._ask is None:
+            self._ask = self._closing.enter_context(open_entailment(self._spec, self._store, self._progress))
+        return self._ask(pairs)
+
+    def close(self) -> None:
+        """End what was opened."""
+        self._ask = None
+        self._closing.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LaterEntailment, (self._spec, self._store)
 
 
 def for_samples(spec: str, plain: EntailmentModel) -> EntailmentModel:

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from demur.meaning.clusters import MeaningClusters, meaning_clusters
 from demur.meaning.saturated import Saturated, find_saturated
 from demur.records import Entailment, Progress, Sample, content_hash, no_progress
 from demur.store import Answers, Store
+
+KEPT = 50_000  # lists of answers whose clusters are in memory, beside those that are asked about at once
 
 
 class Meanings:
@@ -50,6 +53,15 @@ class Meanings:
         found = copy.copy(self)
         found._stated = stated
         return found
+
+    def quiet(self) -> Meanings:
+        """The same without progress, for a portion of what there is to do."""
+        found = copy.copy(self)
+        found._progress = no_progress
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": {}, "_progress": no_progress}  # for a worker: what it lacks is in the store
 
     def compared_text(self, question: str, answer: str) -> str:
         """What is compared of an answer: the final answer that its model stated, or all of it."""
@@ -97,9 +109,11 @@ class Meanings:
 
     def _missing(self, asked: Sequence[Answers]) -> list[Answers]:
         """The lists that have not been clustered yet; those in the store are read."""
+        if self._store is not None and len(self._known) > KEPT:
+            self._known.clear()  # they are in the store, and this is a long run
         missing = list(dict.fromkeys(one for one in asked if one not in self._known))
         if self._store is not None and missing:
-            self._known |= self._store.meanings(self._decided_by, missing)
+            self._known.update(self._store.meanings(self._decided_by, missing))
             missing = [one for one in missing if one not in self._known]
         return missing
 
@@ -115,7 +129,7 @@ class Meanings:
         return found.calls
 
     def _keep(self, fresh: Mapping[Answers, tuple[Sequence[int], int]]) -> None:
-        self._known |= fresh
+        self._known.update(fresh)
         if self._store is not None:
             self._store.add_meanings(self._decided_by, fresh)
 

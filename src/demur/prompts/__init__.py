@@ -11,6 +11,7 @@ from pathlib import Path
 
 from demur.errors import InputError
 from demur.prompts.files import read_prompts
+from demur.prompts.object_store import is_url
 from demur.prompts.sets import SETS, read_set
 from demur.records import Progress, Prompt, no_progress
 
@@ -37,7 +38,7 @@ def load_prompts(spec: str | Path, *, seed: int = 0, progress: Progress = no_pro
     """
     is_paper_mix = str(spec) == "paper-mix"
     text = PAPER_MIX if is_paper_mix else str(spec)
-    if os.path.exists(text):  # noqa: PTH110 -- Path.exists raises for a name that is too long
+    if (is_url(text) and "+" not in text) or os.path.exists(text):  # noqa: PTH110 -- Path.exists raises for a long name
         return read_prompts(text, progress=progress)
     parts = [_load_part(part, seed, at_most=is_paper_mix) for part in text.split("+")]
     if len(parts) == 1:
@@ -85,7 +86,7 @@ def absolute_prompts(spec: str) -> str:
 
 def _absolute_part(part: str) -> str:
     name, size = _name_and_size(part)
-    absolute = str(Path(name).absolute()) if _is_file(name) else name
+    absolute = str(Path(name).absolute()) if _is_file(name) and not is_url(name) else name
     return part if "+" in absolute else f"{absolute}:{size}" if size else absolute  # a + would divide it
 
 
@@ -101,7 +102,7 @@ def _name_and_size(part: str) -> tuple[str, str]:
 
 
 def _is_file(name: str) -> bool:
-    return name not in SETS and Path(name).suffix != ""
+    return is_url(name) or (name not in SETS and Path(name).suffix != "")
 
 
 def _load_part(part: str, seed: int, *, at_most: bool) -> list[Prompt]:

@@ -12,6 +12,7 @@ from typing import Any
 from demur.errors import InputError
 from demur.prompts.conversations import RowPrompt, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
+from demur.prompts.object_store import is_url, rows_at
 from demur.prompts.pictures import pictured_request, with_pictures
 from demur.prompts.rows import Row, TableRow, read_rows
 from demur.prompts.tool_calls import calls_in, written_calls
@@ -26,6 +27,8 @@ PROGRESS_ROWS = 10_000
 def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[Prompt]:
     """Read prompts from JSON lines, a JSON array or a table (.csv, .tsv), each also as gzip, or parquet.
 
+    A URL is read by pyarrow's file systems, a folder's files one after another.
+
     Fields: ``prompt`` (or question, text); optional ``id`` (else a hash of the text), ``answers`` (or answer, gold),
     ``choices``, ``source``. With choices, the answer is a letter, an option's text, or its position from 0, and the
     options are put under the question unless it shows them. Gold answers that are calls of tools are objects with name
@@ -36,16 +39,15 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
     repeats: Counter[str] = Counter()
-    for where, row in read_rows(Path(path)):
+    for where, row in rows_at(str(path)) if is_url(str(path)) else read_rows(Path(path)):
         prompt = _prompt(row, where)
         if not _id(row):  # traffic repeats itself: each of its prompts counts
             repeats[prompt.id] += 1
             if repeats[prompt.id] > 1:
                 prompt = replace(prompt, id=f"{prompt.id}-{repeats[prompt.id]}")
-        line = where.rpartition(":")[2]
         if prompt.id in places:
             raise InputError(f"{where}: id {prompt.id!r} was used on line {places[prompt.id]}; make ids unique")
-        places[prompt.id] = line
+        places[prompt.id] = where.rpartition(":")[2]
         prompts.append(prompt)
         if len(prompts) % PROGRESS_ROWS == 0:
             progress("reading prompts", len(prompts), 0)

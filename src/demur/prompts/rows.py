@@ -276,7 +276,10 @@ def _parts(lines: Iterator[str]) -> Iterator[str]:
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
     parquet = require("pyarrow.parquet", extra="hub", purpose=f"reading {path}, which is parquet,")
     try:
-        rows = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        with parquet.ParquetFile(path) as file:
+            rows = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches())
+            yield from enumerate(rows, start=1)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors, as ours are
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: cannot be read as parquet: {' '.join(str(error).split())}") from None
-    yield from enumerate(rows, start=1)

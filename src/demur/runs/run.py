@@ -7,16 +7,17 @@ by the stages that follow. The names of a run's files are in `demur.config.RunCo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-
-from numpy.typing import ArrayLike
+from functools import cached_property, partial
+from typing import Any
 
 from demur.config import RUN_RECORD, ModelConfig, RunConfig
 from demur.errors import InputError
-from demur.meaning.entailment import meaning_identity, open_entailment, own_name
+from demur.mapping import Map
+from demur.mapping.on_ray import Workers
+from demur.meaning.entailment import LaterEntailment, meaning_identity, own_name
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.stated import stated_answers, unread_texts
@@ -32,7 +33,7 @@ from demur.sampling.pair import PairSamples, distinct_sides, endpoints_of, store
 from demur.sampling.refused import refused_prompts
 from demur.sampling.sample import distinct_prompts
 from demur.sampling.statements import Text
-from demur.store import Pair, Store
+from demur.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,11 @@ class Run:
         allow_endpoints: Sequence[str] | None,
         progress: Progress,
         closing: ExitStack,
+        workers: Workers | None = None,
     ) -> None:
         self.config, self.own, self.progress = config, own, progress
-        self._allowed, self._closing = allow_endpoints, closing
+        self._allowed, self._closing, self._workers = allow_endpoints, closing, workers
+        self.mapping: Map = workers or map  # what works on portions of the prompts
 
     @property
     def allow_endpoints(self) -> Sequence[str]:
@@ -84,10 +87,21 @@ class Run:
 
     @cached_property
     def store(self) -> Store:
-        """What was paid for. Raises StoreError, and ArtifactError for a database on a host that is not allowed."""
+        """What was paid for; one process holds it for workers of a cluster.
+
+        Raises StoreError, and ArtifactError for a database on a host that is not allowed.
+        """
         if self._allowed is not None:
             AllowedEndpoints.parse(self._allowed).check_store(self.config.store, self.config.folder / RUN_RECORD)
-        return self._closing.enter_context(Store(self.config.store_at))
+        if self._workers is None or self.config.store:  # a database has a connection of each worker
+            return self._closing.enter_context(Store(self.config.store_at))
+        held: Any = self._workers.hold(partial(Store, self.config.store_at), shared=False)
+        found: Store = self._closing.enter_context(held)
+        return found
+
+    def hold(self, make: Callable[[], Any]) -> Any:
+        """What ``make`` opens, once for all that work on the run."""
+        return self._workers.hold(make) if self._workers else make()
 
     @cached_property
     def prompts(self) -> Sequence[Prompt]:
@@ -206,16 +220,7 @@ class Run:
 
     def _entailment(self, spec: str) -> Entailment:
         """The entailment that ``spec`` names, opened when it is first asked: known meanings need none."""
-        opened: list[Entailment] = []
-
-        def ask(pairs: Sequence[Pair]) -> ArrayLike:
-            if not opened:
-                opened.append(
-                    self._closing.enter_context(open_entailment(self.allowed_spec(spec), self.store, self.progress))
-                )
-            return opened[0](pairs)
-
-        return ask
+        return self._closing.enter_context(closing(LaterEntailment(self.allowed_spec(spec), self.store, self.progress)))
 
     @cached_property
     def languages(self) -> KnownLanguages:
@@ -234,7 +239,7 @@ class Run:
         """The encoder, through the store."""
         found = self.own.encoder or load_encoder(self.allowed_spec(self.encoder_name), progress=self.progress)
         shown = {str(prompt.text): prompt.text for prompt in self.prompts if isinstance(prompt.text, ShownText)}
-        return CachedEncoder(found, self.store, shown=shown, progress=self.progress)
+        return CachedEncoder(found, self.store, shown=shown, progress=self.progress, mapping=self.mapping)
 
 
 @contextmanager
@@ -244,11 +249,13 @@ def open_run(
     *,
     allow_endpoints: Sequence[str] | None = None,
     progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> Iterator[Run]:
     """Open a run for as long as the block lasts.
 
     ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that the run may send prompts to, where its record comes from a
     folder, which may be another person's; None: the record was given by the user, and so were its endpoints and keys.
+    ``workers``: of a cluster; None: this process does all.
     """
-    with ExitStack() as closing:
-        yield Run(config, own, allow_endpoints=allow_endpoints, progress=progress, closing=closing)
+    with ExitStack() as stack:
+        yield Run(config, own, allow_endpoints=allow_endpoints, progress=progress, closing=stack, workers=workers)

@@ -73,6 +73,26 @@ class Budget:
         self.spent += reserved if paid_usd is None else paid_usd
 
 
+class SharedBudget(Budget):
+    """A budget that one process holds for many; each is closed for itself."""
+
+    def __init__(self, held: Budget) -> None:
+        super().__init__()
+        self._held = held
+
+    def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
+        """See `Budget.reserve`."""
+        return self._held.reserve(prompt, missing, endpoint, settings)
+
+    def read_others(self) -> None:
+        """See `Budget.read_others`."""
+        self._held.read_others()
+
+    def settle(self, reserved: float, paid_usd: float | None) -> None:
+        """See `Budget.settle`."""
+        self._held.settle(reserved, paid_usd)
+
+
 def unknown_price(max_usd: float, *endpoints: Endpoint) -> BudgetError:
     """The error of a limit on models none of which has a price."""
     named = " and ".join(endpoint.model for endpoint in endpoints)

@@ -71,23 +71,25 @@ def sample_pair(
     *,
     settle: Settle = settle_none,
     full: Set[str] = frozenset(),
+    budget: Budget | None = None,
     announce: Callable[[PairEstimate], None] | None = None,
     progress: Progress = no_progress,
 ) -> PairSamples:
     """n samples of every prompt by all models, the pair side by side; what exists (``have``) is not requested again.
 
     Where n is a range, every prompt gets the fewest; those that these ``settle`` are recorded as settled and get no
-    more, unless they are in ``full`` (ids). A prompt that a model refuses is left out, and remembered. Raises
-    EndpointError, BudgetError.
+    more, unless they are in ``full`` (ids). A prompt that a model refuses is left out, and remembered. ``budget``: what
+    others spend of as well; None: the run's. Raises EndpointError, BudgetError.
     """
     settings, sampled = config.sampling, distinct_sides(pair)
     sides = [(config.models[at], have.all[at]) for at in sampled]
-    expected = estimate_pair(config, pair, prompts, have, store, full=full)
-    if announce:
-        announce(expected)
-    if not expected.missing:
-        return have
-    budget = budget_of(config, pair, store)
+    if budget is None:
+        expected = estimate_pair(config, pair, prompts, have, store, full=full)
+        if announce:
+            announce(expected)
+        if not expected.missing:
+            return have
+    spent = budget or budget_of(config, pair, store)
 
     async def every() -> PairSamples:
         turns = Turns()
@@ -99,7 +101,7 @@ def sample_pair(
                 SideSampling(
                     *(prompts, completer, completer.endpoint, settings, store),
                     have=samples,
-                    budget=budget,
+                    budget=spent,
                     progress=progress,
                 )
                 for completer, (_, samples) in zip(completers, sides, strict=True)

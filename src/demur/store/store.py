@@ -33,11 +33,14 @@ class Store:
     """
 
     def __init__(self, where: str | Path) -> None:
-        there = str(where)
+        self._where, there = where, str(where)
         self._db: Database = PostgresDatabase(there) if there.startswith(SCHEMES) else SqliteDatabase(where)
 
     def __enter__(self) -> Self:
         return self
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str | Path]]:
+        return Store, (self._where,)  # in another process it is opened again
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

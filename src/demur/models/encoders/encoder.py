@@ -6,10 +6,9 @@ Vectors are cached by content. What the vectors are used for is not known here.
 
 from __future__ import annotations
 
-import os
 import string
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,6 +18,7 @@ import numpy as np
 from demur.config.names import IMAGES
 from demur.errors import InputError, ModelError
 from demur.event_loop import run_to_end
+from demur.mapping import Map, on_threads, portions_of
 from demur.models.catalogue import catalogue, fetch, is_known, model
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
@@ -49,6 +49,7 @@ class OnnxEncoder:
         import onnxruntime
         import tokenizers
 
+        self._opened_by = partial(OnnxEncoder, folder, pooling=pooling, window=window, identity=identity, prefix=prefix)
         self.pooling = pooling
         self.window = window
         self.prefix = prefix
@@ -68,17 +69,16 @@ class OnnxEncoder:
         self._tokenizer.no_padding()
         self._inputs = [given.name for given in self._session.get_inputs()]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._opened_by, ()  # in another process it is opened again
+
     def encode(self, texts: Sequence[str], /) -> FloatArray:
         """Embed texts; shape (n, d), float32, rows of length 1. Raises InputError for an empty text.
 
         Each alone: in a batch an int8 model quantises all texts by one scale, and a row would depend on the others.
         """
         encoded = [[self._token_ids(text)] for text in texts]
-        if len(texts) < BULK_TEXTS:
-            rows = list(map(self._embed, encoded))
-        else:
-            with ThreadPoolExecutor(os.cpu_count()) as workers:
-                rows = list(workers.map(self._embed, encoded))
+        rows = list((map if len(texts) < BULK_TEXTS else on_threads)(self._embed, encoded))
         return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     def encode_together(self, texts: Sequence[str], /) -> FloatArray:
@@ -199,8 +199,9 @@ class CachedEncoder:
         *,
         shown: Mapping[str, ShownText] = MappingProxyType({}),
         progress: Progress = no_progress,
+        mapping: Map = map,
     ) -> None:
-        self.encoder, self._store, self._shown, self._progress = encoder, store, shown, progress
+        self.encoder, self._store, self._shown, self._progress, self._map = encoder, store, shown, progress, mapping
         self.identity = encoder_identity(encoder)
         self.sees_pictures = sees_pictures(encoder)
 
@@ -209,12 +210,14 @@ class CachedEncoder:
         texts = [self._shown.get(text, text) for text in texts] if self.sees_pictures else list(map(told_of, texts))
         known = self._store.embeddings(self.identity, texts)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
-        for start in range(0, len(missing), KEPT_TEXTS):
-            portion = missing[start : start + KEPT_TEXTS]
-            fresh = dict(zip(portion, np.asarray(self.encoder.encode(portion), dtype=np.float32), strict=True))
+        done = 0
+        portions = list(portions_of(missing, KEPT_TEXTS))
+        for portion, rows in zip(portions, self._map(self.encoder.encode, portions), strict=True):
+            fresh = dict(zip(portion, np.asarray(rows, dtype=np.float32), strict=True))
             self._store.add_embeddings(self.identity, fresh)
             known |= fresh
-            self._progress("embedding prompts", min(start + len(portion), len(missing)), len(missing))
+            done += len(portion)
+            self._progress("embedding prompts", done, len(missing))
         return np.stack([known[text] for text in texts])
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from demur.errors import InputError
+from demur.mapping import on_threads
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.paper.measures import Laboratory, score_held_out
 from demur.paper.parts.part import Cells, PartContent, reasons_together, row_or_why, rows_or_why, span_columns
@@ -79,10 +78,9 @@ def _block(lab: Laboratory, pair: str, sources: list[str]) -> tuple[Cells, ...]:
         return row_or_why(source, partial(_measure, found, source, X, with_answers))
 
     rows: list[Cells] = [head]
-    with ThreadPoolExecutor(os.cpu_count()) as workers:  # numpy lets go of the interpreter where it takes long
-        for made in workers.map(row, sources):
-            rows.append(made)
-            lab.progress(f"in domain: {pair}", len(rows) - 1, len(sources))
+    for made in on_threads(row, sources):
+        rows.append(made)
+        lab.progress(f"in domain: {pair}", len(rows) - 1, len(sources))
     return reasons_together(rows)
 
 

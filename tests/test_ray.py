@@ -1,0 +1,168 @@
+"""A run on a Ray cluster: the same to the last bit as on one machine; a lost node costs only what was under way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import socket
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import demur
+from conftest import needed
+from demur.errors import BudgetError, InputError, ModelError
+from demur.mapping.on_ray import workers_at
+from demur.meaning.entailment import LaterEntailment
+from pairs import Pair, running_pair, write_questions
+
+pytestmark = pytest.mark.slow
+
+RUN_FILE = """
+prompts = "{prompts}"
+run = "{run}"
+{more}
+[weak]
+model = "small"
+base_url = "{weak}"
+[strong]
+model = "large"
+base_url = "{strong}"
+[sampling]
+n = "2..4"
+[router]
+encoder = "letters"
+methods = ["kernel"]
+"""
+CORE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+SOON_DEAD = {"health_check_period_ms": 300, "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 1000}
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Three nodes on this machine, of one core each; this process is on the first."""
+    ray, utils = needed("ray"), needed("ray.cluster_utils")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    head = {**CORE, "include_dashboard": False, "_system_config": SOON_DEAD}
+    found = utils.Cluster(initialize_head=True, head_node_args=head)
+    found.add_node(**CORE)
+    found.add_node(**CORE)
+    ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def run_file(folder: Path, pair: Pair, name: str, more: str = "") -> Path:
+    prompts, file = folder / "questions.jsonl", folder / f"{name}.toml"
+    if not prompts.exists():
+        write_questions(prompts)
+    urls = {"weak": pair.weak.base_url, "strong": pair.strong.base_url}
+    text = RUN_FILE.format(prompts=prompts.as_uri(), run=folder / name, more=more, **urls)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def drawn(pair: Pair) -> Counter[tuple[str, str, int]]:
+    """How often each sample was asked for: model, prompt and seed."""
+    return Counter(
+        (body["model"], body["messages"][-1]["content"], int(body.get("seed", 0)) + i)
+        for fake in (pair.weak, pair.strong)
+        for body in fake.requests
+        for i in range(int(body.get("n", 1)))
+    )
+
+
+def test_a_run_on_a_cluster_is_the_run_of_one_machine(cluster: Any, pair: Pair, tmp_path: Path) -> None:
+    parquet = needed("pyarrow.parquet")
+    demur.run(run_file(tmp_path, pair, "here"))
+    once = drawn(pair)
+    assert set(once.values()) == {1}
+    demur.run(run_file(tmp_path, pair, "there"), ray="auto")
+    assert drawn(pair) == once + once
+    router = [f"router/{path.name}" for path in (tmp_path / "here" / "router").iterdir() if path.suffix != ".json"]
+    for name in ("preferences.jsonl", "unknown.jsonl", *router):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
+    tables = tmp_path / "there" / "parquet"
+    lines = (tmp_path / "there" / "preferences.jsonl").read_text("utf-8").splitlines()
+    assert parquet.read_table(tables / "preferences.parquet").to_pylist() == [json.loads(line) for line in lines]
+    assert len(parquet.read_table(tables / "samples.parquet")) == len(once)
+    meanings = {row["id"]: row for row in parquet.read_table(tables / "meanings.parquet").to_pylist()}
+    for line in map(json.loads, lines):
+        assert len(set(meanings[line["id"]]["weak"])) == line["meanings_a"]
+        assert len(meanings[line["id"]]["joint"]) == 2 * line["n"]
+
+
+def test_a_budget_is_kept_by_all_workers_together(cluster: Any, pair: Pair, tmp_path: Path) -> None:
+    price = "usd_per_million_input = 0\nusd_per_million_output = 1000000"  # a dollar a token
+    file = run_file(tmp_path, pair, "dear", "max_usd = 100")
+    file.write_text(file.read_text().replace("[strong]", f"{price}\n[strong]"))
+    pair.weak.requests.clear()
+    with pytest.raises(BudgetError, match=f"node {socket.gethostname()}: small: .*max_usd 100"):
+        demur.run(file, ray="auto")
+    with closing(sqlite3.connect(tmp_path / "dear" / "store.sqlite")) as db:
+        ((spent,),) = db.execute("select total(completion_tokens) from samples where model like 'small%'")
+    assert spent <= 100
+
+
+def test_a_node_without_the_model_file_is_named(cluster: Any, tmp_path: Path) -> None:
+    missing = tmp_path / "model.onnx"
+    with workers_at("auto") as workers:
+        assert workers is not None
+        with pytest.raises(ModelError, match=f"node {socket.gethostname()}: {missing}: no model") as raised:
+            list(workers(LaterEntailment(str(missing)), [[("a", "b")]]))
+    assert "\n" not in str(raised.value)
+
+
+def test_workers_of_another_version_are_refused(cluster: Any, tmp_path: Path) -> None:
+    other = tmp_path / "demur-9.9.9.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: demur\nVersion: 9.9.9\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    node = cluster.add_node(**CORE, env_vars={"PYTHONPATH": path})
+    try:
+        said = f"has demur 9.9.9, this one is {re.escape(demur.__version__)}: .*install the same version on all nodes"
+        with pytest.raises(InputError, match=said), workers_at("auto"):
+            pass
+    finally:
+        cluster.remove_node(node)
+
+
+def test_a_lost_node_costs_only_what_was_under_way(cluster: Any, tmp_path: Path) -> None:
+    """Two nodes are killed, one after the other, at moments drawn by chance, while every request takes a while."""
+    chance, kills = random.Random(0), 2
+    with running_pair() as pair, ThreadPoolExecutor(1) as thread:
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.4
+        file = run_file(tmp_path, pair, "lost", more="test_share = 0.0")
+        going = thread.submit(demur.run, file, ray="auto")
+        for _ in range(kills):
+            before = len(pair.weak.requests)
+            while len(pair.weak.requests) == before and not going.done():  # work goes on
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0, 0.8))
+            cluster.remove_node(list(cluster.worker_nodes)[-1], allow_graceful=False)
+            cluster.add_node(**CORE)
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.0
+        going.result()
+        asked = drawn(pair)
+    with closing(sqlite3.connect(tmp_path / "lost" / "store.sqlite")) as db:
+        ((kept,),) = db.execute("select count(*) from samples")
+    assert kept == len(asked)
+    under_way = kills * 2 * 4 * 4  # at each kill: a worker, two models, four requests of each, at most four samples
+    print(sum(asked.values()) - len(asked))
+    assert sum(asked.values()) - len(asked) <= under_way
