@@ -2,7 +2,7 @@
 
     map             one after another, in this process
     on_threads      on as many threads as there are cores
-    Workers         on a Ray cluster (`demur.mapping.on_ray`)
+    RayWorkers      on a Ray cluster (`demur.mapping.on_ray`)
 
 All give the results in the order of the portions, so that whatever is summed over them is the same to the last bit.
 What is mapped is a picklable object with ``__call__``; what it needs, such as a model, it opens where it runs.

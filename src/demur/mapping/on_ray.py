@@ -27,7 +27,7 @@ CONNECT_SECONDS = 5
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
-class Workers:
+class RayWorkers:
     """The workers of a cluster: a function like `map`. `workers_at` opens them."""
 
     def __init__(self, ray: Any) -> None:
@@ -132,7 +132,7 @@ class _Worker:
 
 
 @contextmanager
-def workers_at(address: str | None) -> Iterator[Workers | None]:
+def workers_at(address: str | None) -> Iterator[RayWorkers | None]:
     """The workers of the cluster at ``address``: HOST:PORT, auto for the one of this node, or local for one that is
     started here and ends with the block.
 
@@ -150,7 +150,7 @@ def workers_at(address: str | None) -> Iterator[Workers | None]:
     if own:
         _connect(ray, address)
     try:
-        workers = Workers(ray)
+        workers = RayWorkers(ray)
         workers.check_versions()
         yield workers
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 from demur.config import RUN_RECORD, ModelConfig, RunConfig
 from demur.errors import InputError
 from demur.mapping import Map
-from demur.mapping.on_ray import Workers
+from demur.mapping.on_ray import RayWorkers
 from demur.meaning.entailment import LaterEntailment, meaning_identity, own_name
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
@@ -62,7 +62,7 @@ class Run:
         allow_endpoints: Sequence[str] | None,
         progress: Progress,
         closing: ExitStack,
-        workers: Workers | None = None,
+        workers: RayWorkers | None = None,
     ) -> None:
         self.config, self.own, self.progress = config, own, progress
         self._allowed, self._closing, self._workers = allow_endpoints, closing, workers
@@ -249,7 +249,7 @@ def open_run(
     *,
     allow_endpoints: Sequence[str] | None = None,
     progress: Progress = no_progress,
-    workers: Workers | None = None,
+    workers: RayWorkers | None = None,
 ) -> Iterator[Run]:
     """Open a run for as long as the block lasts.
 
