@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +23,7 @@ from demur.testing import FakeEndpoint
 from gateways import EASY
 from test_gateway_processes import Address, configured, fakes, served
 
+README = Path(__file__).parents[1] / "README.md"
 RECIPE = Path(__file__).parents[1] / "deploy" / "compose" / "haproxy.cfg"
 
 
@@ -79,6 +82,13 @@ class Replicated:
             await asyncio.gather(*running)
 
 
+def readme_command() -> list[str]:
+    """What the README's section on growing says of replicas."""
+    section = README.read_text(encoding="utf-8").partition("\n## Growing\n")[2].partition("\n## ")[0]
+    (line,) = (line for line in section.splitlines() if line.startswith("demur ") and "# replicas" in line)
+    return [sys.executable, "-m", "demur.cli.main", *shlex.split(line, comments=True)[1:]]
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens on."""
     with socket() as one:
@@ -120,12 +130,14 @@ async def haproxy(folder: Path, addresses: list[str]) -> AsyncIterator[str]:
 async def replicated(
     folder: Path, *, prepare: Callable[[], object] = lambda: None, **settings: object
 ) -> AsyncIterator[Replicated]:
-    """Three replicas, started at once, after ``prepare`` has changed the folder's files."""
+    """Three replicas, started at once as the README shows, after ``prepare`` has changed the folder's files."""
     async with AsyncExitStack() as stack:
         weak, strong = await stack.enter_async_context(fakes())
-        command = await asyncio.to_thread(configured, folder, weak, strong, **settings)
+        await asyncio.to_thread(configured, folder, weak, strong, **settings)
+        (folder / "run").mkdir()
+        (folder / "router").rename(folder / "run" / "router")
         prepare()
-        starting = [served(command) for _ in range(3)]
+        starting = [served([*readme_command(), "--port", "0"], folder) for _ in range(3)]
         replicas = list(await asyncio.gather(*(one.__aenter__() for one in starting)))
         for one in starting:
             stack.push_async_exit(one.__aexit__)

@@ -59,10 +59,12 @@ class Address(str):
 
 
 @asynccontextmanager
-async def served(command: list[str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, Address]]:
+async def served(
+    command: list[str], cwd: Path | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Address]]:
     """The process and its address."""
     child = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, env=os.environ | {"COLUMNS": "200"}
+        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, env=os.environ | {"COLUMNS": "200"}
     )
     assert child.stdout is not None
     try:
