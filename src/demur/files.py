@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,17 @@ def replace_whole(path: Path) -> Iterator[Path]:
 
 def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
     """Write a UTF-8 text; its folder is made. ``mode``: of the file, less the umask; 0o600 for what is the owner's."""
+    write_lines(path, (text,), mode=mode)
+
+
+def write_lines(path: Path, lines: Iterable[str], *, mode: int = 0o666) -> None:
+    """The same of texts one after another, without all of them in memory at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_whole(path) as part:
         part.unlink(missing_ok=True)  # one that a kill left has its own mode
         part.touch(mode, exist_ok=False)
-        part.write_text(text, encoding="utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
 
 
 @contextmanager

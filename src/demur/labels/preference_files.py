@@ -18,7 +18,7 @@ import numpy as np
 
 from demur.config.names import HUB as HUB
 from demur.errors import InputError, require
-from demur.files import write_whole
+from demur.files import write_lines, write_whole
 from demur.labels.graded_targets import preference_targets
 from demur.labels.targets import winner_of
 from demur.prompts.files import TEXT_FIELDS
@@ -123,13 +123,13 @@ def orient(preferences: Sequence[Preference], *, weak: str, strong: str) -> list
 def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> None:
     """Write preferences to .jsonl or .parquet, with the paper's columns first and ours behind."""
     path = Path(path)
-    rows = [as_row(preference) for preference in preferences]
+    rows = map(as_row, preferences)
     if path.suffix == ".parquet":
         pyarrow = require("pyarrow", extra="hub", purpose="writing parquet")
         parquet = require("pyarrow.parquet", extra="hub", purpose="writing parquet")
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
         return
-    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_lines(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_routellm(path: str | Path, preferences: Sequence[Preference]) -> None:

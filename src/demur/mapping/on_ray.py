@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import socket
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ class RayWorkers:
         self.cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def __call__(self, work: Callable[[Any], Any], portions: Iterable[Any]) -> Iterator[Any]:
-        """`map`, on the workers. Raises the first DemurError of one, with the node that it ran on.
+        """`map`, on the workers. Raises the first error of one, with the node that it ran on.
 
         Portions that are under way then are ended, since they are paid for, and no other is begun.
         """
@@ -50,7 +51,7 @@ class RayWorkers:
             asked = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 _Worker, batch_size=1, compute=pool, num_cpus=1
             )
-            failed: DemurError | None = None
+            failed: Exception | None = None
             waiting: dict[int, Any] = {}
             following = 0
             for row in asked.iter_rows():  # to the end in any case: only then Ray Data gives its workers back
@@ -116,8 +117,9 @@ class _Worker:
         """One portion a call; its result, or its error, as bytes."""
         try:
             found = True, self._result(rows["version"][0], rows["work"][0], rows["portion"][0])
-        except DemurError as error:
-            self._begun.end()
+        except Exception as error:  # a fault of demur's too: Ray Data would not give its workers back
+            if self._packed:
+                self._begun.end()
             found = False, _at_node(error)
         return {"place": rows["place"], "result": [pickle.dumps(found)]}
 
@@ -223,8 +225,10 @@ def _version_there() -> Callable[[], str]:
     return version
 
 
-def _at_node(error: DemurError) -> DemurError:
-    """The same error with the node that it was raised on."""
+def _at_node(error: Exception) -> Exception:
+    """The same error with the node that it was raised on; of a fault of demur's its trace."""
+    if not isinstance(error, DemurError):
+        return RuntimeError(f"node {socket.gethostname()}: {traceback.format_exc()}")
     error.args = (f"node {socket.gethostname()}: {error}", *error.args[1:])
     return error
 

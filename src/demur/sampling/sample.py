@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from demur.errors import PromptRefusedError
+from demur.mapping import portions_of
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
 from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, no_progress
@@ -34,6 +35,7 @@ class Completer(Protocol):
     ) -> AsyncIterator[list[Sample]]: ...
 
 
+READ_AT_ONCE = 10_000  # prompts whose samples are read from the store
 OBSERVED = 20  # answers of a model from which their mean length is told
 
 
@@ -56,10 +58,11 @@ def stored_samples(
     prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store
 ) -> dict[str, list[Sample]]:
     """The samples that are there already, at most n per prompt."""
-    if not prompts:
-        return {}
-    found = store.samples_of(endpoint.name, (prompt.key for prompt in prompts), settings.key)
-    return {prompt.id: [one for one in found[prompt.key] if one.index < settings.most] for prompt in prompts}
+    found: dict[str, list[Sample]] = {}
+    for some in portions_of(prompts, READ_AT_ONCE):
+        there = store.samples_of(endpoint.name, (prompt.key for prompt in some), settings.key)
+        found |= {prompt.id: [one for one in there[prompt.key] if one.index < settings.most] for prompt in some}
+    return found
 
 
 def estimate(

@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from sys import intern
 from types import TracebackType
 from typing import Any, Self
 
@@ -80,9 +81,9 @@ class Store:
             f"from samples where model = ? and prompt in ({self._db.among}) and settings = ? order by prompt, sample",
             (model, json.dumps(list(keys)), settings),
         )
-        for key, index, text, logprobs, *rest in rows:
+        for key, index, text, logprobs, reason, *rest in rows:
             tokens = None if logprobs is None else tuple(json.loads(logprobs))
-            found[keys[key]].append(Sample(index, text, tokens, *rest))
+            found[keys[key]].append(Sample(index, text, tokens, intern(reason), *rest))  # a word for all that ended so
         return found
 
     def has_samples(self, model: str, settings: str) -> bool:

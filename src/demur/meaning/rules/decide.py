@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from demur.meaning.rules.code import canonical_code, code_of
 from demur.meaning.rules.declined_answers import declines
 from demur.meaning.rules.formulas import formula_of, plain_formula
-from demur.meaning.rules.normalise import ORDINAL_WORDS, differ_by_number, differ_by_symbol, exact_key, is_symbols
+from demur.meaning.rules.normalise import (
+    MOST_KEPT,
+    ORDINAL_WORDS,
+    differ_by_number,
+    differ_by_symbol,
+    exact_key,
+    is_symbols,
+)
 from demur.meaning.rules.tables import canonical_table, table_of
 from demur.meaning.rules.values.dates import CLOCK, Date, parse_date, same_date, same_time, time_of_day
 from demur.meaning.rules.values.names import differ_by_middle_name, name_of
@@ -57,6 +65,7 @@ class Reading:
         return self.key if self.found is None else self.found
 
 
+@lru_cache(MOST_KEPT)  # a prompt's answers are read for each model, and for both together
 def read_answer(answer: str) -> Reading:
     """What the rules see in a bare answer."""
     if (calls := calls_of(answer)) is not None:

@@ -8,8 +8,9 @@ refusal ("I Can't Explain" is a song) would be lost.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from demur.meaning.rules.normalise import is_empty
+from demur.meaning.rules.normalise import MOST_KEPT, is_empty
 
 MOST_WORDS = 60  # of a refusal with its reasons
 _APOLOGY = r"(?:(?:i['’]?m|i am|we['’]?re|we are)? ?(?:really |very |so |terribly )?sorry|i apologi[sz]e|unfortunately)"
@@ -120,6 +121,7 @@ _GOES_ON_ELSEWHERE = re.compile(
 )
 
 
+@lru_cache(MOST_KEPT)
 def declines(answer: str) -> bool:
     """True for "I'm sorry, but I can't help with that" and "I don't know."; False for "I don't know, perhaps Paris"."""
     if answer.count(" ") > MOST_WORDS:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from demur.meaning.rules.code import code_of
 from demur.meaning.rules.content import unify
 from demur.meaning.rules.declined_answers import declines
 from demur.meaning.rules.languages import bare, is_english
 from demur.meaning.rules.lists import asks_for_order, without_order
-from demur.meaning.rules.normalise import exact_key
+from demur.meaning.rules.normalise import MOST_KEPT, exact_key
 from demur.meaning.rules.tables import table_of, with_rows_in_order
 from demur.meaning.rules.values.programs import is_program, program_value
 from demur.prompts.tool_calls import calls_of
@@ -130,6 +131,7 @@ def read_final_answers(answers: Sequence[str], question: str = "") -> list[str]:
     return [_read_text(first.get(text, text), question) for text in finals]
 
 
+@lru_cache(MOST_KEPT)
 def _final_text(answer: str, question: str) -> str:
     if calls_of(answer) is not None:
         return answer

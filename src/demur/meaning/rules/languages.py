@@ -12,12 +12,13 @@ import unicodedata
 from functools import cache, lru_cache
 from importlib.resources import files
 
+from demur.meaning.rules.normalise import MOST_KEPT
+
 FEWEST_LETTERS = 12  # of fewer letters no detector can tell the language
 MARGIN = 4.0  # nats by which the detector must prefer another language to English, which short texts are taken for
 MARGIN_OF_QUESTIONS = 12.0  # the same after an English verb that begins a question
 MOST_WORDS = 8  # of what is left of an answer without its question
 LONGEST = 1_000  # characters that are looked at
-MOST_KEPT = 4096  # texts whose language is remembered
 
 _ENGLISH = frozenset(("the", "what", "who", "whom", "whose", "which", "how", "when", "where", "why", "does", "did"))
 _ENGLISH_TOO = frozenset(  # words of other languages as well: two of them are needed

@@ -13,6 +13,7 @@ from demur.meaning.rules.formulas import plain_math
 from demur.meaning.rules.values.names import with_numeral, without_title
 from demur.meaning.rules.values.quantities import ONE_OF
 
+MOST_KEPT = 4096  # texts of which what a rule reads is remembered
 ORDINAL_WORDS = (
     *("first", "second", "third", "fourth", "fifth", "sixth"),
     *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
