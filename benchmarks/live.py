@@ -18,7 +18,7 @@ import numpy as np
 from demur.labels.beliefs.belief import belief_weight, believed_gains, confirmed_slope, pair_shares
 from demur.labels.beliefs.believed_gain import believed_area
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.scores.sureness import calibrated_targets
+from demur.labels.scores.sureness import Sureness, calibrated_targets
 from demur.labels.targets import gain_targets
 from demur.learning.promotion import CHANCE, KINDS, Looks, better_by_kind, compare
 from demur.meaning.entailment import exact_match
@@ -32,15 +32,17 @@ from demur.records import FloatArray, IntArray, Prompt
 from demur.statistics import interval
 from environment import describe, on_one_thread, shared_rows
 from measured_pairs import sample
-from nq_open import STRONG, WEAK, embeddings
+from nq_open import STRONG, WEAK, both, correctness, embeddings
 from staged_nq import nq_clusters, nq_sureness
 
 SAMPLES = 4  # per prompt and model, of what is learned
 EVERY = 50  # new labels between two candidates
 ARITHMETIC = "mawps"
-LABELS, POISONED = 400, 800  # prompts of a poisoned run, and of one that begins honestly
+KEPT = ("entropy", "consistency", "coverage")  # of every prompt, by its own samples alone
+POISONED, HONEST = 400, 400  # prompts whose labels are shuffled, and before them in some runs
 # ParetoBandit's published ceilings (USD per request), arXiv 2604.00136.
 CEILINGS = (2.929e-5, 8.288e-5, 2.345e-4, 6.637e-4, 1.878e-3, 5.314e-3, 1.504e-2)
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # of strong calls
 ARMS = ("llama-3.1-8b-instruct", "mistral-large-2512", "gemini-2.5-pro")
 
 
@@ -61,13 +63,16 @@ def nq_stream() -> Stream:
     clusters = {model: nq_clusters([row["models"][model]["class_size"] for row in rows])[0] for model in models}
     sums = {model: np.array([row["models"][model]["nll_sum"] for row in rows]) for model in models}
 
-    def targets(chosen: IntArray, n: int = SAMPLES) -> FloatArray:
-        weak, strong = (
-            nq_sureness([clusters[model][i][:n] for i in chosen], sums[model][chosen][:, :n]) for model in models
-        )
+    def sureness(n: int) -> list[Sureness]:
+        return [nq_sureness([ids[:n] for ids in clusters[model]], sums[model][:, :n]) for model in models]
+
+    first = sureness(SAMPLES)
+
+    def targets(chosen: IntArray) -> FloatArray:
+        weak, strong = (replace(one, **{name: getattr(one, name)[chosen] for name in KEPT}) for one in first)
         return calibrated_targets(weak, strong)
 
-    everything = 2 * targets(np.arange(len(rows)), 10) - 1
+    everything = 2 * calibrated_targets(*sureness(10)) - 1
     vectors = embeddings([row["question"] for row in rows], "bge-small")
     return Stream("NQ-Open", vectors, targets, everything, ["nq"] * len(rows))
 
@@ -242,42 +247,95 @@ def budgets(runs: int) -> None:
     X = embeddings([row["question"] for row in rows], "bge-small")
     reward = np.array([[row["scores"][arm] for arm in ARMS] for row in rows])
     usd = np.array([[row["usd"][arm] for arm in ARMS] for row in rows])
-    for ceiling in CEILINGS:
-        spent, rewards, hindsight = [], [], []
-        for seed in range(runs):
-            order = np.random.default_rng(seed).permutation(len(rows))
-            known, arriving = order[: len(rows) // 2], order[len(rows) // 2 :]
-            got, cost, best = paced(X, reward, usd, known, arriving, ceiling)
-            spent.append(cost / ceiling)
-            rewards.append(got)
-            hindsight.append(got / best)
-        print(
-            f"  ${ceiling:.3e} a request: spent {shown(spent)} of it, most {max(spent):.3f}; reward {shown(rewards)}; "
-            f"{shown(hindsight)} of the best fixed price in hindsight"
-        )
+    found: dict[float, list[Paced]] = {ceiling: [] for ceiling in CEILINGS}
+    for seed in range(runs):
+        order = np.random.default_rng(seed).permutation(len(rows))
+        known, arriving = order[: len(rows) // 2], order[len(rows) // 2 :]
+        predicted = np.stack([ridge(X[known], reward[known, arm], X) for arm in range(len(ARMS))], axis=1)
+        expected = np.stack([np.exp(ridge(X[known], np.log(usd[known, arm]), X)) for arm in range(len(ARMS))], axis=1)
+        expected *= usd[known].mean(axis=0) / expected[known].mean(axis=0)
+        for ceiling in CEILINGS:
+            found[ceiling].append(paced(predicted, expected, reward, usd, known, arriving, ceiling))
+    for ceiling, each in found.items():
+        print(f"  ${ceiling:.3e} a request: {budget_line(each)}")
+
+
+def budgets_of_calls(stream: Stream, runs: int) -> None:
+    """Seven shares of strong calls on NQ-Open, by a router of 800 prompts; reward: right answers."""
+    n, found = len(stream.gains), {share: list[Paced]() for share in SHARES}
+    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
+    reward, calls = np.stack(both(rows, correctness), axis=1), np.tile([0.0, 1.0], (n, 1))
+    for seed in range(runs):
+        order = np.random.default_rng(seed).permutation(n)
+        known, arriving = order[:800], order[800:]
+        router = KernelRidge().fit(stream.vectors[known], stream.targets(known))
+        values = np.stack([np.zeros(n), router.predict_proba(stream.vectors)[:, 1]], axis=1)
+        for share in SHARES:
+            found[share].append(paced(values, calls, reward, calls, known, arriving, share))
+    for share, each in found.items():
+        print(f"  {stream.name}, strong calls at most {share:.0%}: {budget_line(each)}")
+
+
+@dataclass(frozen=True)
+class Paced:
+    """A budget held over one run, per request."""
+
+    spent: float  # as a share of what may be spent
+    reward: float
+    hindsight: float  # of the best fixed price that stays within the budget
+    cheapest: float  # of the cheapest model alone
+    refused: float  # share of requests
+
+
+def budget_line(each: Sequence[Paced]) -> str:
+    spent, rewards, refused = ([getattr(one, name) for one in each] for name in ("spent", "reward", "refused"))
+    ratio = [one.reward / one.hindsight for one in each]
+    over = [np.mean([getattr(one, name) - one.cheapest for one in each]) for name in ("reward", "hindsight")]
+    return (
+        f"spent {shown(spent)} of it, most {max(spent):.4f}; refused {np.mean(refused):.2%}; reward {shown(rewards)}; "
+        f"{shown(ratio)} of the best fixed price in hindsight; beyond the cheapest model {over[0]:.4f} of {over[1]:.4f}"
+    )
 
 
 def paced(
-    X: FloatArray, reward: FloatArray, usd: FloatArray, known: IntArray, arriving: IntArray, ceiling: float
-) -> tuple[float, float, float]:
-    """Mean reward and USD of the arms chosen, and the reward of the best fixed price of a dollar in hindsight."""
-    predicted = np.stack([ridge(X[known], reward[known, arm], X) for arm in range(len(ARMS))], axis=1)
-    expected = np.stack([np.exp(ridge(X[known], np.log(usd[known, arm]), X)) for arm in range(len(ARMS))], axis=1)
-    expected *= usd[known].mean(axis=0) / expected[known].mean(axis=0)
-    pace = Pace.begin(ceiling, [(tuple(predicted[i]), tuple(expected[i])) for i in known])
-    got, cost = [], []
-    for i in arriving:
-        arm = pace.choose(tuple(predicted[i]), tuple(expected[i]))
-        pace.pay(float(usd[i, arm]))
-        got.append(reward[i, arm])
-        cost.append(usd[i, arm])
-    prices = np.concatenate([[0.0], np.geomspace(1e-3, 1e6, 400)])
-    best = 0.0
-    for price in prices:
-        arms = np.argmax(predicted[arriving] - price * expected[arriving], axis=1)
-        if usd[arriving, arms].mean() <= ceiling * 1.0001:
+    values: FloatArray,
+    expected: FloatArray,
+    reward: FloatArray,
+    cost: FloatArray,
+    known: IntArray,
+    arriving: IntArray,
+    ceiling: float,
+) -> Paced:
+    """Hold a mean cost per request as the gateway does: before a model is asked, the most that it may cost is reserved.
+
+    Arrays (n, models): what is predicted of value and cost, and what came of it. The price is that at which what is
+    left lasts for the requests that are to come. Where not even the cheapest model's reservation fits into the whole
+    budget, a request is refused and earns nothing.
+    """
+    pace, most, whole = (
+        Pace.begin(ceiling, [(tuple(values[i]), tuple(expected[i])) for i in known]),
+        cost[known].max(axis=0),
+        ceiling * len(arriving),
+    )
+    got, refused = 0.0, 0
+    for done, i in enumerate(arriving):
+        pace.see(tuple(values[i]), tuple(expected[i]), (whole - pace.spent) / (len(arriving) - done))
+        arm = int(np.argmax(values[i] - pace.price * expected[i]))
+        arm = arm if pace.spent + most[arm] <= whole else 0
+        if pace.spent + most[arm] > whole:
+            refused += 1
+            continue
+        pace.pay(float(cost[i, arm]))
+        got += reward[i, arm]
+    worth = (values[:, 1:] - values[:, :1])[arriving] / (expected[:, 1:] - expected[:, :1])[arriving]
+    best = -math.inf
+    for price in np.concatenate([[0.0], np.quantile(np.maximum(worth, 0), np.linspace(0, 1, 401)) * (1 + 1e-9)]):
+        arms = np.argmax(values[arriving] - price * expected[arriving], axis=1)
+        if cost[arriving, arms].mean() <= ceiling * 1.0001:
             best = max(best, float(reward[arriving, arms].mean()))
-    return float(np.mean(got)), float(np.mean(cost)), best or float(reward[arriving, 0].mean())
+    cheapest = float(reward[arriving, 0].mean())
+    n = len(arriving)
+    return Paced(pace.spent / whole, got / n, best if best > -math.inf else cheapest, cheapest, refused / n)
 
 
 def ridge(X: FloatArray, y: FloatArray, asked: FloatArray, alpha: float = 3.0) -> FloatArray:
@@ -293,34 +351,28 @@ def targets_of_others(stream: Stream, others: Mapping[int, int], chosen: IntArra
     return stream.targets(np.array([others[int(i)] for i in chosen]))
 
 
-def poison(stream: Stream, runs: int) -> None:
+def poison(stream: Stream, runs: int, honest: int) -> None:
     """Runs whose labels belong to other prompts: in how many is a candidate promoted, at any look?
 
-    From the first prompt on, when no router serves; and from the 401st on, after an honest router was promoted.
+    From the first prompt on, while no router serves, or after as many ``honest`` ones as have promoted a router.
     """
-    alone = served = beside = looks = 0
+    begun = promoted = looks = 0
     for seed in range(runs):
-        order = np.random.default_rng(seed).permutation(len(stream.gains))[:POISONED]
-        others = dict(zip(order, np.random.default_rng(seed + runs).permutation(order), strict=True))
-        shuffled = replace(stream, targets=partial(targets_of_others, stream, others))
-        learner = Learner(shuffled, [])
-        for prompt in order[:LABELS]:
-            learner.see(int(prompt))
-        alone += learner.serving is not None
-        looks += learner.looks.done
+        order = np.random.default_rng(seed).permutation(len(stream.gains))[: honest + POISONED]
+        others = dict(zip(order, np.random.default_rng(seed + 100_000).permutation(order), strict=True))
         learner = Learner(stream, [])
-        for prompt in order[: POISONED - LABELS]:
+        for prompt in order[:honest]:
             learner.see(int(prompt))
-        if (honest := learner.serving) is not None:
-            learner.stream = shuffled
-            for prompt in order[POISONED - LABELS :]:
-                learner.see(int(prompt))
-            served += 1
-            beside += learner.serving is not honest
-    print(
-        f"  {stream.name}: promoted though the labels were shuffled: {alone} of {runs} runs of {LABELS} prompts "
-        f"({looks / runs:.1f} looks each); over a router in force: {beside} of {served} runs of {LABELS} more"
-    )
+        if honest and learner.serving is None:
+            continue
+        learner.stream, before = replace(stream, targets=partial(targets_of_others, stream, others)), learner.serving
+        for prompt in order[honest:]:
+            learner.see(int(prompt))
+        begun += 1
+        promoted += learner.serving is not before
+        looks += learner.looks.done
+    when = f"after {honest} honest prompts, over a router in force" if honest else f"{looks / runs:.1f} looks each"
+    print(f"  {stream.name}: promoted in {promoted} of {begun} runs of {POISONED} prompts ({when})")
 
 
 def promises(runs: int) -> None:
@@ -364,10 +416,12 @@ def main() -> None:
     if "budgets" in wanted:
         print(f"budgets ({options.runs} runs):")
         budgets(options.runs)
+        budgets_of_calls(nq_stream(), options.runs)
     if "poison" in wanted:
         print("poisoned candidates:")
-        poison(local_stream(), 5 * options.runs)
-        poison(nq_stream(), 5 * options.runs)
+        for stream in (local_stream(), nq_stream()):
+            poison(stream, 5 * options.runs, 0)
+            poison(stream, options.runs, HONEST)
     if "promises" in wanted:
         print("a promise at any time:")
         promises(50 * options.runs)
