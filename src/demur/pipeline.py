@@ -26,7 +26,7 @@ from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
-from demur.labels.batch_run import sample_by_batch
+from demur.labels.batch_rounds import sample_in_batches
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import believed_needs, label_run, notes_of
@@ -218,6 +218,7 @@ def sample(
     concurrency: int | None = None,
     batch_out: str | Path | None = None,
     batch_in: Sequence[str | Path] = (),
+    batch: bool = False,
     ask_refused: bool = False,
     again: bool = False,
     dry_run: bool = False,
@@ -226,15 +227,14 @@ def sample(
 ) -> PairSpend:
     """Ask both models n times per prompt and keep every answer in the run folder; returns what it cost in all.
 
-    ``store``: a ``postgresql://`` URL without a password, for answers that several samplers share, each with a run
-    folder of its own; empty: the run folder.
+    ``store``: a ``postgresql://`` URL without a password of a store that several samplers share; empty: the run folder.
     ``n``: a number, or "2..5": two samples, and up to five where both models' first two do not settle the prompt.
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
     million tokens; ``concurrency`` is of requests to each model. Prompts that a model refused before are left out,
     unless ``ask_refused``. A folder that holds a run with other samples is refused, unless that is to be begun
     ``again``. A ``dry_run`` announces the estimate and asks nothing. ``batch_out``, a folder, gets files of requests
-    for a batch API instead, and ``batch_in`` are files of its results: see docs/run-file.md. Raises InputError,
-    EndpointError, BudgetError, StoreError.
+    for a batch API instead, and ``batch_in`` are files of its results; ``batch`` sends them and waits: see
+    docs/run-file.md. Raises InputError, EndpointError, BudgetError, StoreError.
     """
     settings = SamplingSettings(
         n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
@@ -250,8 +250,8 @@ def sample(
     with open_run(begin_run(config, again=again), progress=progress) as opened:
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)
-        if batch_out or batch_in:
-            return sample_by_batch(opened, Path(batch_out) if batch_out else None, batch_in)
+        if batch or batch_out or batch_in:
+            return sample_in_batches(opened, batch_out, batch_in, by_api=batch)
         return sample_stage(opened, announce)
 
 

@@ -195,6 +195,7 @@ class Sample:
     prompt_tokens: int  # of the whole request, as billed; 0 when unknown
     completion_tokens: int  # of this answer
     choices: int = 1  # answers that came with the request: they share what its prompt tokens cost
+    batch: bool = False  # paid at the price of a batch API
 
 
 @dataclass(frozen=True, slots=True)

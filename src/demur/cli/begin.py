@@ -133,6 +133,12 @@ def sample(
         list[str] | None,
         typer.Option(metavar="FILE", help="Read the results of a batch, a file or a folder of files; repeatable."),
     ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch", help="Ask by the models' batch APIs (/v1/batches), wait for hours, read the results; repeatable."
+        ),
+    ] = False,
     ask_refused: Annotated[bool, typer.Option(help="Request again the prompts that a model refused before.")] = False,
     again: Again = False,
     dry_run: DryRun = False,
@@ -154,6 +160,7 @@ def sample(
             concurrency=concurrency,
             batch_out=batch_out,
             batch_in=batch_in or (),
+            batch=batch,
             ask_refused=ask_refused,
             again=again,
             dry_run=dry_run,
@@ -166,6 +173,8 @@ def sample(
     if json:
         return printing.as_json(spend)
     printing.spend(spend)
+    if batch and "samples" not in stages_made(Path(run)):
+        return printing.next_step("the same command without --batch: it asks for what is missing")
     if batch_out and Path(batch_out).exists():
         return printing.next_step("the same command with --batch-in RESULTS in place of --batch-out")
     if batch_in and "samples" not in stages_made(Path(run)):

@@ -6,14 +6,14 @@ A batch is a round: the first asks for the fewest samples, the next for more of 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from demur.errors import InputError
 from demur.files import refuse_device, write_whole
-from demur.labels.sample_run import settled_prompts
+from demur.labels.sample_run import check_none_sent, settled_prompts
 from demur.models.endpoint import Endpoint
 from demur.runs.lineage import keep_made
 from demur.runs.preflight import check_training
@@ -34,11 +34,11 @@ def sample_by_batch(run: Run, folder: Path | None, files: Sequence[str | Path]) 
 
     Raises InputError before anything is written, BudgetError where the requests could cost more than max_usd leaves.
     """
-    _check(run, folder, files)
+    check_batches(run, folder, files)
     run.lock("sample")
     keep_sampling(run.config)
     notes = _read_results(run, files) if files else []
-    _settle(run)
+    settle_prompts(run)
     if folder:
         notes += _write_requests(run, folder)
     if not run.unfinished:
@@ -47,9 +47,11 @@ def sample_by_batch(run: Run, folder: Path | None, files: Sequence[str | Path]) 
     return replace(spend, notes=(*notes, *spend.notes))
 
 
-def _check(run: Run, folder: Path | None, files: Sequence[str | Path]) -> None:
+def check_batches(run: Run, folder: Path | None, files: Sequence[str | Path]) -> None:
     """Raise InputError where both models are local, a file of results is missing, or the folder has files already."""
     check_training(run.prompts, run.config.test_share)
+    if folder:
+        check_none_sent(run)
     if run.config.between:
         raise InputError("batch files are of two models; sample several by `demur run FILE`")
     if run.pair.weak.local and run.pair.strong.local:
@@ -66,21 +68,19 @@ def _check(run: Run, folder: Path | None, files: Sequence[str | Path]) -> None:
 
 def _read_results(run: Run, files: Sequence[str | Path]) -> list[str]:
     """Keep the samples of result files, or of the .jsonl files of folders; sentences about what was read."""
-    endpoints = [endpoint for _, endpoint, _ in _remote(run)]
-    reader = BatchReader(run.prompts, endpoints, run.config.sampling, run.store, _left_out(run))
+    endpoints = [endpoint for _, endpoint, _ in remote_sides(run)]
+    reader = BatchReader(run.prompts, endpoints, run.config.sampling, run.store, read_left_out(run))
     for given in map(Path, files):
         for file in sorted(given.glob("*.jsonl")) if given.is_dir() else [given]:
             with file.open(encoding="utf-8-sig", errors="replace") as lines:
                 for number, line in enumerate(lines, 1):
                     reader.read(line, f"{file.name}:{number}")
-    kept = {name: sorted(fields) for name, fields in reader.left_out.items() if fields}
-    if kept:
-        write_whole(run.config.folder / LEFT_OUT, json.dumps(kept) + "\n")
+    keep_left_out(run, reader.left_out)
     run.read_samples()
     return list(reader.notes())
 
 
-def _settle(run: Run) -> None:
+def settle_prompts(run: Run) -> None:
     """Record the prompts that their first samples settle, so that they get no more."""
     settings, have = run.config.sampling, run.samples
     unsure = [
@@ -98,8 +98,8 @@ def _settle(run: Run) -> None:
 def _write_requests(run: Run, folder: Path) -> Iterator[str]:
     """Files of one model and one API each; a sentence per model. Raises BudgetError before anything is written."""
     budget, written = budget_of(run.config, run.pair, run.store), list[tuple[str, Endpoint, list[BatchRequest]]]()
-    for side, endpoint, have in _remote(run):
-        requests = list(_requests(run, endpoint, have))
+    for side, endpoint, have in remote_sides(run):
+        requests = list(requests_for(run, endpoint, have))
         for one in requests:
             budget.reserve(one.prompt, len(one.indices), endpoint, run.config.sampling)
         written.append((side, endpoint, requests))
@@ -112,30 +112,43 @@ def _write_requests(run: Run, folder: Path) -> Iterator[str]:
         samples = sum(len(one.indices) for one in requests)
         to = f"in {len(names)} files ({folder / names[0]}{', ...' if len(names) > 1 else ''})" if names else ""
         yield f"{endpoint.model}: {len(requests):,} requests for {samples:,} samples {to}".rstrip()
+    yield from local_notes(run, "--batch-out")
+
+
+def local_notes(run: Run, option: str) -> Iterator[str]:
+    """What is to be done about a model that is local, after the other one was sampled with an ``option``."""
     for name, endpoint in (("weak", run.pair.weak), ("strong", run.pair.strong)):
         if endpoint.local:
             yield (
                 f"{endpoint.model} ({name}) is local and has no batch file: once the results are read, the same "
-                "command without --batch-out samples it directly, and asks the other model for what is missing then"
+                f"command without {option} samples it directly, and asks the other model for what is missing then"
             )
 
 
-def _requests(run: Run, endpoint: Endpoint, have: Samples) -> Iterator[BatchRequest]:
+def requests_for(run: Run, endpoint: Endpoint, have: Samples) -> Iterator[BatchRequest]:
+    """Requests for the samples that a model has to give next."""
     settings = run.config.sampling
     refused = refused_prompts(run.prompts, endpoint, settings, run.store)
     asked = [prompt for prompt in run.prompts if prompt.id not in refused]
     wanted = samples_wanted(asked, run.samples, settings, run.for_measuring)
-    return missing_requests(asked, endpoint, settings, have, wanted, _left_out(run).get(endpoint.name, frozenset()))
+    return missing_requests(asked, endpoint, settings, have, wanted, read_left_out(run).get(endpoint.name, frozenset()))
 
 
-def _remote(run: Run) -> list[tuple[str, Endpoint, Samples]]:
+def remote_sides(run: Run) -> list[tuple[str, Endpoint, Samples]]:
     """The models that are not local: which of the pair it is, its endpoint, its samples."""
     pair, have = run.pair, run.samples
     sides = (("weak", pair.weak, have.weak), ("strong", pair.strong, have.strong))
     return [side for side in sides if not side[1].local]
 
 
-def _left_out(run: Run) -> dict[str, Set[str]]:
+def keep_left_out(run: Run, left_out: Mapping[str, Set[str]]) -> None:
+    """Keep what results told of fields that endpoints refuse."""
+    kept = {name: sorted(fields) for name, fields in left_out.items() if fields}
+    if kept:
+        write_whole(run.config.folder / LEFT_OUT, json.dumps(kept) + "\n")
+
+
+def read_left_out(run: Run) -> dict[str, Set[str]]:
     """What earlier results told of fields that endpoints refuse. Raises InputError."""
     path = run.config.folder / LEFT_OUT
     if not path.exists():

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from demur.config import RunConfig
+from demur.errors import InputError
 from demur.labels.pair_meanings import joint_clusters
 from demur.mapping import portion_size, portions_of
 from demur.meaning.meanings import Meanings
@@ -32,8 +33,9 @@ Announce = Callable[[PairEstimate], None]
 def sample_run(run: Run, announce: Announce | None) -> PairSamples:
     """Both models' samples of every prompt, from the store or by asking.
 
-    Raises EndpointError, BudgetError; KeyboardInterrupt with what is kept.
+    Raises EndpointError, BudgetError, InputError where batches are under way; KeyboardInterrupt with what is kept.
     """
+    check_none_sent(run)
     try:
         if run.mapping is not map:
             return _sample_in_portions(run, announce)
@@ -103,6 +105,17 @@ def _portions(prompts: Sequence[Prompt], size: int) -> Iterator[list[Prompt]]:
 
 def _settle_of(run: Run) -> Settle:
     return partial(settled_prompts, n=run.config.sampling.fewest, meanings=run.shipped_meanings)
+
+
+def check_none_sent(run: Run) -> None:
+    """Raise InputError where requests are under way in batches, which would be asked, and paid for, again."""
+    settings = run.config.sampling.key
+    sent = [batch for one in run.pair.all for batch in run.store.sent_batches(one.name, settings)]
+    if sent:
+        raise InputError(
+            f"{run.config.run}: {sum(len(one.asked) for one in sent):,} requests are under way in {len(sent)} batches; "
+            "`demur sample` with --batch reads their results, or cancel them where they were sent and do the same"
+        )
 
 
 def settled_prompts(prompts: Sequence[Prompt], samples: PairSamples, *, n: int, meanings: Meanings) -> frozenset[str]:

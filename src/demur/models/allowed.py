@@ -21,7 +21,8 @@ from demur.config import ModelConfig, RunConfig
 from demur.config.names import IMAGES
 from demur.config.store_url import store_hosts
 from demur.errors import ArtifactError, InputError
-from demur.models.local import OPENAI_HOST, OPENAI_KEY, parse_model
+from demur.models.endpoint import OPENAI_HOST
+from demur.models.local import OPENAI_KEY, parse_model
 
 ALLOW_HELP = "HOST[:PORT][#KEY_VARIABLE] that a saved router or run may send prompts to; may be repeated."
 _KEY_PART = re.compile(r"(@\w+://[^\s#]*)#\w*")

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 from demur.errors import EndpointError
 from demur.models.prices import LOCAL, PRIVATE, Price, price_of
 
+OPENAI_HOST = "api.openai.com"
+LISTED_TIERS = {OPENAI_HOST: {"batch": 0.5}}  # host -> service tier -> what its list prices are multiplied by
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -54,13 +57,23 @@ class Endpoint:
             "usd_per_reasoning_token": self.usd_per_million_reasoning,
         }
         given: dict[str, Any] = {name: usd / 1e6 for name, usd in own.items() if usd is not None}
-        return replace(found, tiers=self.service_tiers, **given) if given or self.service_tiers else found
+        listed: Mapping[str, float] = (
+            {} if self._own_price else LISTED_TIERS.get(urlsplit(self.base_url).hostname or "", {})
+        )
+        tiers = {**listed, **self.service_tiers}
+        return replace(found, tiers=tiers, **given) if given or tiers else found
+
+    @property
+    def _own_price(self) -> Price | None:
+        if self.usd_per_million_input is None or self.usd_per_million_output is None:
+            return None
+        return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, "price as given")
 
     @property
     def _base_price(self) -> Price | None:
         """The price without what is given for single kinds of tokens."""
-        if self.usd_per_million_input is not None and self.usd_per_million_output is not None:
-            return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, "price as given")
+        if self._own_price:
+            return self._own_price
         if self.priced_as:
             found = price_of(self.priced_as)
             return found and replace(found, source=f"priced as {self.priced_as}: {found.source}")

@@ -21,13 +21,13 @@ from demur.config import ModelConfig
 from demur.errors import EndpointError, InputError, ModelError, require
 from demur.limits import check_number
 from demur.models.catalogue import fetch, is_known, model, sha256_of
-from demur.models.endpoint import Endpoint
+from demur.models.endpoint import OPENAI_HOST, Endpoint
 from demur.records import Progress, no_progress
 
 PROMPT_TOKENS, CONTEXT_TOKENS = 2048, 4096  # the longest prompt; at least so many, shared by all slots (kv_unified)
 START_SECONDS = 120
 SLOWEST_TOKEN = 2.0  # seconds, on a machine that does much else
-OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
+OPENAI_KEY = "OPENAI_API_KEY"
 
 
 def parse_model(text: str) -> ModelConfig:

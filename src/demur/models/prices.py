@@ -47,6 +47,11 @@ class Price:
     tiers: Mapping[str, float] = field(default_factory=dict)  # service tier -> what these prices are multiplied by
 
     @property
+    def batch_factor(self) -> float:
+        """What an answer of a batch API costs, as a share of this price; 1 where that is not known."""
+        return self.tiers.get("batch", 1.0)
+
+    @property
     def charges(self) -> bool:
         """False where tokens cost nothing."""
         return self.usd_per_input_token > 0 or self.usd_per_output_token > 0
@@ -124,7 +129,10 @@ def usd_paid(samples: Iterable[Sample], price: Price | None) -> float | None:
     asked = list(samples)
     if price is None or (price.charges and any(s.prompt_tokens == 0 for s in asked)):
         return None
-    return sum(price.usd(s.prompt_tokens / s.choices, s.completion_tokens) for s in asked)
+    return sum(
+        (price.batch_factor if s.batch else 1.0) * price.usd(s.prompt_tokens / s.choices, s.completion_tokens)
+        for s in asked
+    )
 
 
 @dataclass(frozen=True, slots=True)

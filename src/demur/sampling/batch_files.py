@@ -15,8 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from demur.models.completion import as_json
-from demur.models.endpoint import Endpoint
-from demur.models.local import OPENAI_HOST
+from demur.models.endpoint import OPENAI_HOST, Endpoint
 from demur.models.refusals import error_inside
 from demur.models.request import first_group, request_body, without_fields
 from demur.records import ChatRequest, Prompt, SamplingSettings, content_hash
@@ -32,6 +31,7 @@ _ID = re.compile(r"([0-9a-f]{32})-(\d{1,5})-(\d{1,5})")
 class BatchRequest:
     """Consecutive samples of a prompt that are asked for together."""
 
+    custom_id: str
     prompt: Prompt
     indices: Sequence[int]
     url: str  # CHAT or TEXT
@@ -111,13 +111,14 @@ def missing_requests(
         while left:
             group = first_group(left, alone="n" in left_out)
             left, url = left[len(group) :], _url(prompt, settings)
+            name = f"{batch_key(endpoint, prompt, settings)}-{group[0]}-{len(group)}"
             row = {
-                "custom_id": f"{batch_key(endpoint, prompt, settings)}-{group[0]}-{len(group)}",
+                "custom_id": name,
                 "method": "POST",
                 "url": url,
                 "body": sent_body(endpoint, prompt, settings, group, left_out),
             }
-            yield BatchRequest(prompt, group, url, json.dumps(row) + "\n")  # ASCII: a byte per character
+            yield BatchRequest(name, prompt, group, url, json.dumps(row) + "\n")  # ASCII: a byte per character
 
 
 def _url(prompt: Prompt, settings: SamplingSettings) -> str:

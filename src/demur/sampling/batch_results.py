@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 
 from demur.errors import EndpointError
 from demur.models.completion import read_completion
@@ -14,13 +15,14 @@ from demur.sampling.sample import distinct_prompts
 from demur.store import Store
 
 NAMED = 3  # lines in a sentence
-_AGAIN = "the next --batch-out asks again"
+BY_FILES, BY_API = "the next --batch-out", "the same command, with --batch or without it,"  # who asks again
 
 
 class BatchReader:
     """Reads lines of results; what a prompt's samples are already there for changes nothing.
 
     ``left_out``: endpoint name -> fields of a request that it is known to refuse; reading adds to it.
+    ``paid_as_batch``: the results come from a batch API, at its price, rather than in files of the user's.
     """
 
     def __init__(
@@ -30,8 +32,12 @@ class BatchReader:
         settings: SamplingSettings,
         store: Store,
         left_out: Mapping[str, Set[str]],
+        *,
+        paid_as_batch: bool = False,
     ) -> None:
         self._settings, self._store = settings, store
+        self._batch, self._next = paid_as_batch, BY_API if paid_as_batch else BY_FILES
+        self.seen: set[str] = set()  # the custom_id of every result
         self._asked = {
             batch_key(endpoint, prompt, settings): (endpoint, prompt)
             for endpoint in endpoints
@@ -50,6 +56,7 @@ class BatchReader:
         if result is None:
             return self._note("cannot be read", "is the file cut, or no file of results?", where)
         asked = parse_custom_id(result.custom_id)
+        self.seen.add(result.custom_id)
         if asked is None or asked[0] not in self._asked:
             return self._note(
                 "have a custom_id of no prompt of this run under these models and settings, and are not kept",
@@ -60,6 +67,18 @@ class BatchReader:
         if result.kind == "answer":
             return self._keep(result, endpoint, prompt, asked[1])
         return self._fail(result, endpoint, prompt, asked[1])
+
+    def read_missing(self, asked: Iterable[str], batch: str) -> None:
+        """Name the requests of a batch, by custom_id, that no result was read of."""
+        for name in asked:
+            found = parse_custom_id(name)
+            if name not in self.seen and found is not None and found[0] in self._asked:
+                self._note("did not come", f"{self._next} asks again", f"{self._asked[found[0]][1].id} in {batch}")
+
+    @property
+    def failures(self) -> int:
+        """How many results held no answer."""
+        return sum(map(len, self._found.values()))
 
     def notes(self) -> Iterator[str]:
         """What was read, and what is wrong with some of it; one sentence each."""
@@ -78,11 +97,11 @@ class BatchReader:
         try:
             found = read_completion(result.body, indices, endpoint.model, stop=stop, sent_characters=sent)
         except EndpointError as error:
-            return self._note("hold no answer", _AGAIN, f"{prompt.id}: {error}")
+            return self._note("hold no answer", f"{self._next} asks again", f"{prompt.id}: {error}")
         there = {one.index for one in self._store.samples(*key)}
-        self._store.add_samples(*key, found.samples)
-        fresh = sum(one.index not in there for one in found.samples)
-        self._fresh, self._known = self._fresh + fresh, self._known + len(found.samples) - fresh
+        fresh = [replace(one, batch=self._batch) for one in found.samples if one.index not in there]
+        self._store.add_samples(*key, fresh)
+        self._fresh, self._known = self._fresh + len(fresh), self._known + len(found.samples) - len(fresh)
         if found.problem and self._store.has_samples(endpoint.name, settings.key):
             self._store.add_refusal(*key, found.problem)  # as where the endpoint is asked directly
         if found.problem:
@@ -92,7 +111,7 @@ class BatchReader:
         if len(found.samples) < len(indices):
             self._note(
                 "hold fewer answers than n",
-                "the next --batch-out asks for the rest, one per request",
+                f"{self._next} asks for the rest, one per request",
                 f"{prompt.id}: {len(found.samples)} of {len(indices)}",
             )
             self.left_out[endpoint.name].add("n")
@@ -101,7 +120,7 @@ class BatchReader:
     def _fail(self, result: BatchResult, endpoint: Endpoint, prompt: Prompt, indices: Sequence[int]) -> None:
         failure = f"{prompt.id}: {failure_words(result)}"
         if result.kind == "expired":
-            return self._note("expired before they were answered", _AGAIN, failure)
+            return self._note("expired before they were answered", f"{self._next} asks again", failure)
         if blames_prompt(result.status, result.said):
             self._store.add_refusal(endpoint.name, prompt.key, self._settings.key, failure_words(result))
             return self._note("are refusals of the prompt, which is left out", "--ask-refused asks again", failure)
@@ -111,7 +130,7 @@ class BatchReader:
             self.left_out[endpoint.name].add(field)
             return self._note(
                 f"are refusals of the field {field} by {endpoint.model}",
-                "the next --batch-out asks without it",
+                f"{self._next} asks without it",
                 failure,
             )
-        return self._note("are errors", _AGAIN, failure)
+        return self._note("are errors", f"{self._next} asks again", failure)

@@ -45,13 +45,18 @@ class Budget:
         """USD that may still be spent; None without a limit."""
         return None if self.max_usd is None else self.max_usd - self.spent
 
-    def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
-        """Set aside what the next request can cost at most; raises BudgetError when that goes over the limit."""
+    def reserve(
+        self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings, *, batch: bool = False
+    ) -> float:
+        """Set aside what the next request can cost at most, by a ``batch`` API or directly; raises BudgetError when
+        that goes over the limit.
+        """
         if self.max_usd is None or (endpoint.price is None and self._known_part):
             return 0.0
         if endpoint.price is None:
             raise unknown_price(self.max_usd, endpoint)
         bound = endpoint.price.usd(prompt_tokens(prompt, settings), missing * settings.max_tokens)
+        bound *= endpoint.price.batch_factor if batch else 1.0
         if self.spent + self._reserved + bound > self.max_usd:
             raise BudgetError(
                 f"{endpoint.model}: ${self.spent:.4f} spent on this run in all and ${self._reserved:.4f} reserved for "
@@ -109,8 +114,12 @@ def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -
     """
     if endpoint.price is None:
         return 0.0
-    asked, answered, uncounted = store.tokens_paid(endpoint.name, settings.key)
-    return endpoint.price.usd(asked, answered + uncounted * settings.max_tokens)
+    usd = 0.0
+    for batch in (False, True):
+        asked, answered, uncounted = store.tokens_paid(endpoint.name, settings.key, batch=batch)
+        found = endpoint.price.usd(asked, answered + uncounted * settings.max_tokens)
+        usd += (endpoint.price.batch_factor if batch else 1.0) * found
+    return usd
 
 
 def prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:

@@ -3,4 +3,5 @@
 from demur.store.store import Answers as Answers
 from demur.store.store import EntailmentScores as EntailmentScores
 from demur.store.store import Pair as Pair
+from demur.store.store import SentBatch as SentBatch
 from demur.store.store import Store as Store

@@ -16,6 +16,15 @@ TABLES = {
         "prompt_tokens bigint not null, completion_tokens bigint not null, choices bigint not null",
         "model, prompt, settings, sample",
     ),
+    "batch_paid": (  # the samples that were paid at a batch API's price
+        "model text not null, prompt text not null, settings text not null, sample bigint not null",
+        "model, prompt, settings, sample",
+    ),
+    "batches": (  # sent, and their results not read yet; asked: a JSON list
+        "model text not null, settings text not null, file text not null, url text not null, batch text not null, "
+        "asked text not null",
+        "model, settings, file",
+    ),
     "refusals": (
         "model text not null, prompt text not null, settings text not null, reason text not null",
         "model, prompt, settings",

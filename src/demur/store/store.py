@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
 from types import TracebackType
@@ -18,13 +19,29 @@ import numpy as np
 
 from demur.config.store_url import SCHEMES
 from demur.records import SERVED, FloatArray, Sample, content_hash
-from demur.store.database import Database, Row, replace_clause
+from demur.store.database import Change, Database, Row, replace_clause
 from demur.store.postgres import PostgresDatabase
 from demur.store.sqlite import SqliteDatabase
 
 Pair = tuple[str, str]
 EntailmentScores = tuple[float, float, float]
 Answers = tuple[str, tuple[str, ...]]  # a question and the answers to it, in sampling order
+
+
+_BATCH_PAID = (
+    "exists (select 1 from batch_paid paid where paid.model = samples.model and paid.prompt = samples.prompt "
+    "and paid.settings = samples.settings and paid.sample = samples.sample)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SentBatch:
+    """A batch that was sent to an API; its results have not been read yet."""
+
+    file: str  # the API's id of its requests
+    url: str  # what each of them is posted to
+    batch: str  # the API's id; "" before the answer to sending it is known
+    asked: tuple[str, ...]  # the requests' custom_id
 
 
 class Store:
@@ -77,13 +94,15 @@ class Store:
         keys = {content_hash(prompt): prompt for prompt in prompts}
         found: dict[str, list[Sample]] = {prompt: [] for prompt in keys.values()}
         rows = self._db.rows(
-            "select prompt, sample, answer, logprobs, finish_reason, prompt_tokens, completion_tokens, choices "
-            f"from samples where model = ? and prompt in ({self._db.among}) and settings = ? order by prompt, sample",
+            "select prompt, sample, answer, logprobs, finish_reason, prompt_tokens, completion_tokens, choices, "
+            f"{_BATCH_PAID} from samples where model = ? and prompt in ({self._db.among}) and settings = ? "
+            "order by prompt, sample",
             (model, json.dumps(list(keys)), settings),
         )
-        for key, index, text, logprobs, reason, *rest in rows:
+        for key, index, text, logprobs, reason, asked, answered, choices, batch in rows:
             tokens = None if logprobs is None else tuple(json.loads(logprobs))
-            found[keys[key]].append(Sample(index, text, tokens, intern(reason), *rest))  # a word for all that ended so
+            reason = intern(reason)  # a word for all that ended so
+            found[keys[key]].append(Sample(index, text, tokens, reason, asked, answered, choices, bool(batch)))
         return found
 
     def has_samples(self, model: str, settings: str) -> bool:
@@ -107,19 +126,38 @@ class Store:
             )
             for s in samples
         ]
-        self._add("samples", rows)
+        paid = [(*key, one.index) for one in samples if one.batch]
+        self._db.write(*(_insertion(table, some) for table, some in (("samples", rows), ("batch_paid", paid)) if some))
 
-    def tokens_paid(self, model: str, settings: str) -> tuple[float, int, int]:
+    def tokens_paid(self, model: str, settings: str, *, batch: bool = False) -> tuple[float, int, int]:
         """Prompt and answer tokens of all samples of a model under settings, and how many answers have no token
-        count.
+        count; of those that came by a ``batch`` API, or of all others.
         """
+        which = "" if batch else "not "
         uncounted = "case when prompt_tokens = 0 and finish_reason <> ? then 1 else 0 end"
         ((prompt, answer, without),) = self._db.rows(
             "select sum(prompt_tokens * cast(1 as double precision) / choices), sum(completion_tokens), "
-            f"sum({uncounted}) from samples where model = ? and settings = ?",
+            f"sum({uncounted}) from samples where model = ? and settings = ? and {which}{_BATCH_PAID}",
             (SERVED, model, settings),
         )
         return float(prompt or 0), int(answer or 0), int(without or 0)
+
+    def sent_batches(self, model: str, settings: str) -> list[SentBatch]:
+        """The batches of a model under settings whose results have not been read."""
+        rows = self._db.rows(
+            "select file, url, batch, asked from batches where model = ? and settings = ? order by file",
+            (model, settings),
+        )
+        return [SentBatch(file, url, batch, tuple(json.loads(asked))) for file, url, batch, asked in rows]
+
+    def keep_batch(self, model: str, settings: str, sent: SentBatch) -> None:
+        """Remember a batch, in place of what was known of its file; committed when this returns."""
+        self._put("batches", [(model, settings, sent.file, sent.url, sent.batch, json.dumps(sent.asked))])
+
+    def end_batch(self, model: str, settings: str, file: str) -> None:
+        """Forget a batch whose results were read."""
+        statement = "delete from batches where model = ? and settings = ? and file = ?"
+        self._db.write((statement, [(model, settings, file)]))
 
     def forget(self, prompts: Iterable[str]) -> None:
         """Delete the answers to prompts (texts), what is known of them, and their vectors; what they cost stays."""
@@ -210,11 +248,14 @@ class Store:
     def _add(self, table: str, rows: Sequence[Row]) -> None:
         """Keep rows; those that are there already stay as they are."""
         if rows:
-            marks = ", ".join("?" * len(rows[0]))
-            self._db.write((f"insert into {table} values ({marks}) on conflict do nothing", rows))
+            self._db.write(_insertion(table, rows))
 
     def _put(self, table: str, rows: Sequence[Row]) -> None:
         """Keep rows in place of those that are there already."""
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             self._db.write((f"insert into {table} values ({marks}) {replace_clause(table)}", rows))
+
+
+def _insertion(table: str, rows: Sequence[Row]) -> Change:
+    return f"insert into {table} values ({', '.join('?' * len(rows[0]))}) on conflict do nothing", rows

@@ -1,0 +1,221 @@
+"""Samples a run's prompts by a batch API: sends what the store lacks, waits for hours, reads the results, and again.
+
+A batch is written to the store before it is waited for, so the same command goes on with it after any end. A request
+that failed is not sent again by the same command: it is named, and asked again when the user says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from demur.errors import InputError
+from demur.event_loop import run_to_end
+from demur.labels.batch_run import (
+    check_batches,
+    keep_left_out,
+    local_notes,
+    read_left_out,
+    remote_sides,
+    requests_for,
+    sample_by_batch,
+    settle_prompts,
+)
+from demur.models.batch_api import BatchApi, BatchState
+from demur.models.endpoint import Endpoint
+from demur.runs.lineage import keep_made
+from demur.runs.record import keep_sampling
+from demur.runs.run import Run
+from demur.sampling.batch_files import BatchRequest, in_files
+from demur.sampling.batch_results import BatchReader
+from demur.sampling.cost import PairSpend
+from demur.sampling.pair import budget_of, spend_of
+from demur.store import SentBatch
+
+FOLDER = "batches"  # in the run's folder: files of errors, one line per request that failed
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 5.0, 60.0  # between two looks at the batches under way
+_TURN = "batches"  # claimed in a shared store: one sampler sends
+
+
+def sample_in_batches(run: Run, folder: str | Path | None, files: Sequence[str | Path], *, by_api: bool) -> PairSpend:
+    """As `sample_by_api`, or else as `sample_by_batch`. Raises InputError where both are asked for."""
+    if not by_api:
+        return sample_by_batch(run, Path(folder) if folder else None, files)
+    if folder or files:
+        raise InputError("--batch sends its requests and reads their results; leave --batch-out and --batch-in out")
+    return sample_by_api(run)
+
+
+def sample_by_api(run: Run) -> PairSpend:
+    """Every sample that the models' batch APIs give, round after round; what the samples have cost.
+
+    Raises InputError, EndpointError; BudgetError before a round is sent that could cost more than max_usd leaves;
+    KeyboardInterrupt with what is under way.
+    """
+    check_batches(run, None, ())
+    run.lock("sample")
+    keep_sampling(run.config)
+    rounds = BatchRounds(run)
+    try:
+        run_to_end(rounds.run_all())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{rounds.under_way}; the same command reads their results") from None
+    if not run.unfinished:
+        keep_made(run.config.folder, "samples", run.samples_hash)
+    spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
+    return replace(spend, notes=(*rounds.notes, *local_notes(run, "--batch"), *spend.notes))
+
+
+class BatchRounds:
+    """The batches of a run, sent and read by one process."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._key = run.config.sampling.key
+        self._endpoints = [endpoint for _, endpoint, _ in remote_sides(run)]
+        self._reader = BatchReader(
+            *(run.prompts, self._endpoints, run.config.sampling, run.store, read_left_out(run)), paid_as_batch=True
+        )
+        self._tried: set[str] = set()  # custom_id of requests whose results this process has read, or missed
+        self._said: list[str] = []
+        self._apis: dict[str, BatchApi] = {}
+        self._done: dict[str, int] = {}  # batch -> requests
+
+    @property
+    def notes(self) -> list[str]:
+        """What was sent and read, one sentence each."""
+        read = list(self._reader.notes()) if self._tried else []
+        return [*self._said, *read]
+
+    @property
+    def under_way(self) -> str:
+        """The requests that were sent and not read."""
+        sent = [one for endpoint in self._endpoints for one in self._sent(endpoint)]
+        return f"{sum(len(one.asked) for one in sent):,} requests are under way in {len(sent)} batches"
+
+    async def run_all(self) -> None:
+        """Read what is under way, send what is missing, until nothing is."""
+        run = self._run
+        async with AsyncExitStack() as stack:
+            for endpoint in self._endpoints:
+                self._apis[endpoint.name] = await stack.enter_async_context(BatchApi(endpoint))
+                if not run.store.claim(endpoint.name, _TURN, self._key):
+                    raise InputError(
+                        f"{run.config.run}: another sampler on this store sends batches to {endpoint.model}; wait "
+                        "for it to end"
+                    )
+                stack.callback(run.store.release, endpoint.name, _TURN, self._key)
+            going_on = True
+            while going_on:
+                await self._wait()
+                settle_prompts(run)
+                going_on = await self._send()
+
+    def _sent(self, endpoint: Endpoint) -> list[SentBatch]:
+        return self._run.store.sent_batches(endpoint.name, self._key)
+
+    async def _send(self) -> bool:
+        """Send what is missing and was not tried before; whether anything was."""
+        run, budget = self._run, budget_of(self._run.config, self._run.pair, self._run.store)
+        missing: list[tuple[Endpoint, list[BatchRequest]]] = []
+        for _, endpoint, have in remote_sides(run):
+            requests = [one for one in requests_for(run, endpoint, have) if one.custom_id not in self._tried]
+            for one in requests:
+                budget.reserve(one.prompt, len(one.indices), endpoint, run.config.sampling, batch=True)
+            missing.append((endpoint, requests))
+        for endpoint, requests in missing:
+            files = 0
+            for url, some in groupby(sorted(requests, key=lambda one: one.url), key=lambda one: one.url):
+                by_line = {one.line: one.custom_id for one in some}
+                for lines in in_files(by_line):
+                    await self._send_file(endpoint, url, lines, tuple(by_line[line] for line in lines))
+                    files += 1
+            if files:
+                samples = sum(len(one.indices) for one in requests)
+                self._said.append(
+                    f"{endpoint.model}: sent {len(requests):,} requests for {samples:,} samples in {files} batches"
+                    f"{_at_price(endpoint)}"
+                )
+        return any(requests for _, requests in missing)
+
+    async def _send_file(self, endpoint: Endpoint, url: str, lines: Sequence[str], asked: tuple[str, ...]) -> None:
+        api, store = self._apis[endpoint.name], self._run.store
+        sent = SentBatch(await api.upload(lines), url, "", asked)
+        store.keep_batch(endpoint.name, self._key, sent)  # before it is sent: it is then looked for by its file
+        state = await api.create(sent.file, url)
+        store.keep_batch(endpoint.name, self._key, replace(sent, batch=state.id))
+
+    async def _wait(self) -> None:
+        """Read the results of every batch under way as it ends."""
+        pause = LOOK_SECONDS
+        while True:
+            open_still = 0
+            for endpoint in self._endpoints:
+                for sent in self._sent(endpoint):
+                    open_still += not await self._look(endpoint, sent)
+            if not open_still:
+                break
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
+        self._run.read_samples()
+
+    async def _look(self, endpoint: Endpoint, sent: SentBatch) -> bool:
+        """Whether a batch has ended, and its results are read."""
+        api, store = self._apis[endpoint.name], self._run.store
+        if not sent.batch:
+            state: BatchState | None = await api.create(sent.file, sent.url, look_first=True)
+            sent = replace(sent, batch=state.id if state else "")
+            store.keep_batch(endpoint.name, self._key, sent)
+        else:
+            state = await api.look(sent.batch)
+        self._done[sent.batch] = state.done if state else len(sent.asked)
+        waited = [one for one in self._sent(endpoint) if one.batch]
+        done, total = sum(self._done.get(one.batch, 0) for one in waited), sum(len(one.asked) for one in waited)
+        self._run.progress(f"batches of {endpoint.model}", min(done, total), total)
+        if state is not None and not state.ended:
+            return False
+        await self._read(endpoint, sent, state)
+        store.end_batch(endpoint.name, self._key, sent.file)
+        return True
+
+    async def _read(self, endpoint: Endpoint, sent: SentBatch, state: BatchState | None) -> None:
+        before = set(self._reader.left_out[endpoint.name])
+        if state is None:
+            self._said.append(f"{endpoint.model}: batch {sent.batch} is not known there; nothing is read of it")
+        elif state.status != "completed":
+            why = f" ({state.said})" if state.said else ""
+            ended = f"ended as {state.status}{why}; what is done is taken"
+            self._said.append(f"{endpoint.model}: batch {sent.batch} {ended}")
+        for file in state.files if state else ():
+            path = self._run.config.folder / FOLDER / f"{file}.jsonl"
+            if await self._apis[endpoint.name].download(file, path):
+                self._read_file(path)
+        self._reader.read_missing(sent.asked, f"batch {sent.batch}")
+        self._tried.update(sent.asked)
+        if self._reader.left_out[endpoint.name] - before:  # the next requests are others
+            self._tried.difference_update(sent.asked)
+            keep_left_out(self._run, self._reader.left_out)
+
+    def _read_file(self, path: Path) -> None:
+        """Keep a file's samples; the file stays where a request of it failed."""
+        before = self._reader.failures
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                self._reader.read(line, f"{path.name}:{number}")
+        if self._reader.failures > before:
+            self._said.append(f"requests that failed are in {path}")
+        else:
+            path.unlink()
+
+
+def _at_price(endpoint: Endpoint) -> str:
+    price = endpoint.price
+    if price is None or not price.charges:
+        return ""
+    if price.batch_factor == 1.0:
+        return ", at its usual price (service_tiers = {batch = 0.5} in the run file names a share of it)"
+    return f", at {price.batch_factor:g} of its price"
