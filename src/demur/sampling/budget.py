@@ -85,9 +85,11 @@ class SharedBudget(Budget):
         super().__init__()
         self._held = held
 
-    def reserve(self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings) -> float:
+    def reserve(
+        self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings, *, batch: bool = False
+    ) -> float:
         """See `Budget.reserve`."""
-        return self._held.reserve(prompt, missing, endpoint, settings)
+        return self._held.reserve(prompt, missing, endpoint, settings, batch=batch)
 
     def read_others(self) -> None:
         """See `Budget.read_others`."""
