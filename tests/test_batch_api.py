@@ -21,12 +21,12 @@ from databases import Postgres
 from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import BudgetError, EndpointError, InputError
-from demur.labels import batch_rounds
-from demur.models.batch_api import BatchApi
+from demur.labels.batches import by_api
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
 from demur.records import Sample, SamplingSettings
 from demur.sampling import batch_files
+from demur.sampling.batch_api import BatchApi
 from demur.sampling.cost import PairSpend
 from demur.store import SentBatch, Store
 from demur.testing import FakeEndpoint
@@ -39,8 +39,8 @@ MODELS = {"small": FakeEndpoint(weak, logprob=honest), "large": FakeEndpoint(str
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are looked at without a pause, and what failed is repeated at once."""
-    monkeypatch.setattr(batch_rounds, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("demur.models.batch_api.backoff_seconds", lambda attempt: 0.01)
+    monkeypatch.setattr(by_api, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("demur.sampling.batch_api.backoff_seconds", lambda attempt: 0.01)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_files_hold_no_more_than_the_api_takes(
 ) -> None:
     assert (batch_files.MOST_REQUESTS, batch_files.MOST_BYTES) == (50_000, 200 * 10**6)
     given = {"most_requests": 5}
-    monkeypatch.setattr(batch_rounds, "in_files", lambda lines: batch_files.in_files(lines, **given))
+    monkeypatch.setattr(by_api, "in_files", lambda lines: batch_files.in_files(lines, **given))
     notes = said(sample(server, tmp_path))
     assert "small: sent 12 requests for 36 samples in 3 batches" in notes
     assert (len(server.uploads), server.largest) == (6, 5)
@@ -147,9 +147,9 @@ async def end_after(work: Any) -> None:
 
 CHILD = """
 import sys
-from demur.labels import batch_rounds
+from demur.labels.batches import by_api
 from demur.cli.main import main
-batch_rounds.LOOK_SECONDS = 0.05
+by_api.LOOK_SECONDS = 0.05
 main()
 """
 

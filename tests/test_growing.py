@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from batch_server import batch_server
 from databases import Postgres
 from demur.cli.main import app
-from demur.labels import batch_rounds
+from demur.labels.batches import by_api
 from demur.testing import FakeEndpoint
 from pairs import honest, running_pair, strong, weak, write_questions
 
@@ -34,7 +34,7 @@ def with_models(command: list[str], address: dict[str, str]) -> list[str]:
 
 def test_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(batch_rounds, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(by_api, "LOOK_SECONDS", 0.01)
     write_questions(tmp_path / "prompts.jsonl", 12, gold=False)
     models = {"small": FakeEndpoint(weak, logprob=honest), "large": FakeEndpoint(strong)}
     with batch_server(models) as server:

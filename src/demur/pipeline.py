@@ -26,7 +26,7 @@ from demur.evaluation.results import Evaluation
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
-from demur.labels.batch_rounds import sample_in_batches
+from demur.labels.batches.by_api import sample_in_batches
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import believed_needs, label_run, notes_of

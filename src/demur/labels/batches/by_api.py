@@ -15,7 +15,7 @@ from pathlib import Path
 
 from demur.errors import InputError
 from demur.event_loop import run_to_end
-from demur.labels.batch_run import (
+from demur.labels.batches.by_files import (
     check_batches,
     keep_left_out,
     local_notes,
@@ -25,11 +25,11 @@ from demur.labels.batch_run import (
     sample_by_batch,
     settle_prompts,
 )
-from demur.models.batch_api import BatchApi, BatchState
 from demur.models.endpoint import Endpoint
 from demur.runs.lineage import keep_made
 from demur.runs.record import keep_sampling
 from demur.runs.run import Run
+from demur.sampling.batch_api import BatchApi, BatchState
 from demur.sampling.batch_files import BatchRequest, in_files
 from demur.sampling.batch_results import BatchReader
 from demur.sampling.cost import PairSpend
@@ -94,7 +94,7 @@ class BatchRounds:
     @property
     def under_way(self) -> str:
         """The requests that were sent and not read."""
-        sent = [one for endpoint in self._endpoints for one in self._sent(endpoint)]
+        sent = [one for endpoint in self._endpoints for one in self._batches_of(endpoint)]
         return f"{sum(len(one.asked) for one in sent):,} requests are under way in {len(sent)} batches"
 
     async def run_all(self) -> None:
@@ -115,7 +115,7 @@ class BatchRounds:
                 settle_prompts(run)
                 going_on = await self._send()
 
-    def _sent(self, endpoint: Endpoint) -> list[SentBatch]:
+    def _batches_of(self, endpoint: Endpoint) -> list[SentBatch]:
         return self._run.store.sent_batches(endpoint.name, self._key)
 
     async def _send(self) -> bool:
@@ -155,7 +155,7 @@ class BatchRounds:
         while True:
             open_still = 0
             for endpoint in self._endpoints:
-                for sent in self._sent(endpoint):
+                for sent in self._batches_of(endpoint):
                     open_still += not await self._look(endpoint, sent)
             if not open_still:
                 break
@@ -173,7 +173,7 @@ class BatchRounds:
         else:
             state = await api.look(sent.batch)
         self._done[sent.batch] = state.done if state else len(sent.asked)
-        waited = [one for one in self._sent(endpoint) if one.batch]
+        waited = [one for one in self._batches_of(endpoint) if one.batch]
         done, total = sum(self._done.get(one.batch, 0) for one in waited), sum(len(one.asked) for one in waited)
         self._run.progress(f"batches of {endpoint.model}", min(done, total), total)
         if state is not None and not state.ended:
