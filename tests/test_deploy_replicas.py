@@ -92,6 +92,21 @@ def test_the_charts_settings_are_demurs(tmp_path: Path) -> None:
     assert mounts["/etc/demur-keys"] == "client-keys"
 
 
+def test_the_values_that_the_page_shows_are_rendered(tmp_path: Path) -> None:
+    page = (DEPLOY.parent / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    file, settings = tmp_path / "values.yaml", tmp_path / "gateway.toml"
+    file.write_text(shown.replace("sha256:...", f"sha256:{'0' * 64}"))
+    done = helm("template", "web", str(CHART), "-f", str(file))
+    assert done.returncode == 0, done.stderr
+    objects = {f"{one['kind']}/{one['metadata']['name']}": one for one in yaml.safe_load_all(done.stdout)}
+    settings.write_text(objects["ConfigMap/web"]["data"]["gateway.toml"])
+    found = read_settings(settings)
+    assert found.strong is not None
+    _, one = container(objects)
+    assert found.strong.api_key_env in {env["name"] for env in one["env"]}
+
+
 def test_pods_may_write_nothing_but_their_volumes_and_hold_secrets_by_reference() -> None:
     objects = render(EVERYTHING)
     pod, one = container(objects)

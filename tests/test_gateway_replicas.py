@@ -20,6 +20,7 @@ from demur.gateway.replicas import presence, replicas, shared_accounts
 from demur.gateway.replicas.replicas import Replicas
 from demur.gateway.replicas.shared_accounts import Room
 from demur.gateway.upstreams.breaker import Breaker
+from demur.gateway.upstreams.outages import Outages
 from gateways import EASY, HARD, gateway
 
 pytestmark = pytest.mark.slow
@@ -133,7 +134,7 @@ async def test_what_a_killed_process_had_reserved_is_released(postgres: Postgres
     assert (await killed.reserve("ann", 0.010, CENT))[1] is None
     assert (await living.reserve("ann", 0.001, CENT))[1] is not None
     run(postgres.url, f"update replicas set seen = seen - interval '11 seconds' where name = '{killed.name}'")
-    following = asyncio.create_task(living.follow(tuple, print, print))
+    following = asyncio.create_task(living.follow(Outages({})))
     await until(lambda: reserved(postgres.url) == 0.0)
     assert (await living.reserve("ann", 0.001, CENT))[1] is None
     following.cancel()
@@ -146,7 +147,7 @@ async def test_while_postgres_is_away_each_goes_by_itself_and_what_it_owes_is_wr
 ) -> None:
     monkeypatch.setattr(replicas, "AWAY_SECONDS", 0.1)
     machine, _ = joined(postgres.url, ann=0.0)
-    following = asyncio.create_task(machine.follow(tuple, print, print))
+    following = asyncio.create_task(machine.follow(Outages({})))
     first, _ = await machine.reserve("ann", 0.004, CENT)
     await asyncio.to_thread(postgres.stop, "immediate")
     second, full = await machine.reserve("ann", 9.0, CENT)
@@ -191,7 +192,7 @@ async def test_the_first_begins_with_the_ledger_and_the_next_with_what_the_other
     first.pay("ann", 0.25)
     await until(lambda: rows(postgres.url, "select ever from accounts") == [(0.75,)])
     second, _ = joined(postgres.url, ann=0.5)  # the ledger is behind
-    following = asyncio.create_task(first.follow(tuple, print, print))
+    following = asyncio.create_task(first.follow(Outages({})))
     await until(lambda: bool(told))
     assert told["ann"].ever == 0.75
     following.cancel()
@@ -244,11 +245,7 @@ class Model:
 
 
 def following(machine: Replicas, model: Model) -> asyncio.Task[None]:
-    def down() -> list[str]:
-        return ["m"] if model.breaker.found_down else []
-
-    heard = (lambda name: model.breaker.hear_down()), (lambda name: model.breaker.hear_up())
-    return asyncio.create_task(machine.follow(down, *heard))
+    return asyncio.create_task(machine.follow(Outages({"m": model.breaker})))
 
 
 async def test_an_outage_that_one_machine_finds_is_known_to_all_within_a_second(postgres: Postgres) -> None:
@@ -297,7 +294,7 @@ async def test_a_replica_of_another_version_is_said_once_and_its_columns_are_lef
     run(postgres.url, "alter table accounts add column currency text not null default 'usd'")
     run(postgres.url, "alter table replicas add column zone text")
     run(postgres.url, "insert into replicas (name, version) values ('newer', '2.0')")
-    task = asyncio.create_task(machine.follow(tuple, print, print))
+    task = asyncio.create_task(machine.follow(Outages({})))
     await until(lambda: len(machine.others) == 1)
     await asyncio.sleep(0.6)
     assert (await machine.reserve("ann", 0.004, CENT))[1] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from contextlib import suppress
@@ -15,7 +16,9 @@ from demur.gateway.clients.accounts import OwnAccounts
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import Admission, ClientKey
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.workers.shared_state import SharedAccounts
+from demur.gateway.upstreams.breaker import Breaker
+from demur.gateway.upstreams.outages import Outages
+from demur.gateway.workers.shared_state import Board, SharedAccounts
 
 KEYS = [ClientKey("ann", "0" * 64, usd=0.01), ClientKey("bob", "1" * 64, usd=1.0)]
 
@@ -112,3 +115,45 @@ def _spend(file: Path, number: int, told: Path) -> int:
         code = 0
     finally:
         os._exit(code)
+
+
+async def test_workers_tell_each_other_which_models_are_down(tmp_path: Path) -> None:
+    """Worker 0 finds it: worker 1 asks from where it is, and believes it where its own request fails, too."""
+    asked = [0, 0]
+    well = False
+
+    def breaker(number: int) -> Breaker:
+        async def ask() -> bool:
+            asked[number] += 1
+            return well
+
+        return Breaker(2, 60.0, ask, lambda said: None)
+
+    boards = [Board(tmp_path, number, 2) for number in range(2)]
+    breakers = [breaker(number) for number in range(2)]
+    outages = [Outages({"m": one}) for one in breakers]
+
+    def exchange() -> None:
+        for board, found in zip(boards, outages, strict=True):
+            board.tell_down(found.found)
+        for board, found in zip(boards, outages, strict=True):
+            found.hear(board.heard_down())
+
+    for _ in range(2):
+        breakers[0].record(False, "broke", certain=True)
+    exchange()
+    assert [one.open for one in breakers] == [True, True]
+    assert [one.found_down for one in breakers] == [True, False]
+    await asyncio.sleep(0.05)
+    exchange()
+    assert asked == [0, 1]
+    assert [one.found_down for one in breakers] == [True, True]
+    Board(tmp_path, 0, 2)  # worker 0 was killed: the next one of its number has found nothing yet
+    assert boards[1].heard_down() == {}
+    well = True
+    breakers[1].record(True)
+    exchange()
+    await asyncio.sleep(0.05)
+    assert [one.open for one in breakers] == [False, False]
+    for one in breakers:
+        await one.close()

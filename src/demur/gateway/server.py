@@ -263,7 +263,9 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     replicas = join(settings.ledger, admission, target)
     if replicas:
         stack.callback(replicas.close)
-        stack.callback(follow(replicas, upstreams.values()).cancel)
+    following = follow(replicas, board, upstreams.values())
+    if following:
+        stack.callback(following.cancel)
     gateway = Gateway(
         settings,
         decider,

@@ -1,10 +1,11 @@
-"""A gateway among the replicas that share its PostgreSQL ledger."""
+"""A gateway among the other processes of its service: replicas that share its PostgreSQL ledger, or workers."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
@@ -12,9 +13,11 @@ from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import Admission
-from demur.gateway.replicas.replicas import Replicas
+from demur.gateway.replicas.replicas import BEAT_SECONDS, Replicas
 from demur.gateway.target.held_target import ACCOUNT, HeldTarget
+from demur.gateway.upstreams.outages import Outages
 from demur.gateway.upstreams.upstream import Upstream
+from demur.gateway.workers.shared_state import Board
 from demur.models.endpoint import is_loopback
 
 
@@ -39,20 +42,24 @@ def join(ledger: str, admission: Admission, target: HeldTarget | None) -> Replic
     return found
 
 
-def follow(replicas: Replicas, upstreams: Iterable[Upstream]) -> asyncio.Task[None]:
-    """Tell the others which models are down, and heed what they tell; the task ends when it is cancelled."""
-    breakers = {_name(one): one.breaker for one in upstreams}
+def follow(replicas: Replicas | None, board: Board | None, upstreams: Iterable[Upstream]) -> asyncio.Task[None] | None:
+    """Tell other processes which models are down, and heed what they tell; the task ends when it is cancelled.
 
-    def fails(model: str) -> None:
-        if model in breakers:
-            breakers[model].hear_down()
+    None for a process that serves alone.
+    """
+    outages = Outages({_name(one): one.breaker for one in upstreams})
+    if replicas:
+        return asyncio.ensure_future(replicas.follow(outages))
+    return asyncio.ensure_future(follow_workers(board, outages)) if board else None
 
-    def answers(model: str) -> None:
-        if model in breakers:
-            breakers[model].hear_up()
 
-    down = lambda: (name for name, breaker in breakers.items() if breaker.found_down)  # noqa: E731
-    return asyncio.ensure_future(replicas.follow(down, fails, answers))
+async def follow_workers(board: Board, outages: Outages) -> None:
+    """The same among the workers of one service, by files."""
+    while True:
+        with suppress(OSError):  # the disk is full
+            board.tell_down(outages.found)
+            outages.hear(board.heard_down())
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 def _name(upstream: Upstream) -> str:

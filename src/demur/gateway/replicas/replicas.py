@@ -23,6 +23,7 @@ from demur.gateway.clients.budgets import Spent
 from demur.gateway.replicas import presence, shared_accounts
 from demur.gateway.replicas.presence import Replica
 from demur.gateway.replicas.shared_accounts import Account, Room
+from demur.gateway.upstreams.outages import Outages
 from demur.store.connection import PostgresConnection
 
 BEAT_SECONDS, AWAY_SECONDS = 0.25, 1.0  # between two looks at the others; while the database is away
@@ -157,18 +158,12 @@ class Replicas:
 
     # -- the others ----------------------------------------------------------------------------------------------------
 
-    async def follow(
-        self, down: Callable[[], Iterable[str]], fails: Callable[[str], None], answers: Callable[[str], None]
-    ) -> None:
-        """Look at the others until it is cancelled.
-
-        ``down``: models that this process finds down. ``fails`` and ``answers`` are told when another process begins
-        to find a model down, and when it finds no longer that it is.
-        """
+    async def follow(self, outages: Outages) -> None:
+        """Look at the others, and tell them which models are down here, until it is cancelled."""
         while True:
-            found = await self._ask(partial(self._look, sorted(down())))
+            found = await self._ask(partial(self._look, outages.found))
             if found:
-                self._hear(found, fails, answers)
+                self._hear(found, outages)
             await asyncio.sleep(BEAT_SECONDS if self._there else AWAY_SECONDS)
 
     def _look(self, down: Sequence[str]) -> Heard:
@@ -182,16 +177,11 @@ class Replicas:
         names = sorted(self._names)
         return Heard(others, shared_accounts.read(self._db.execute, names) if names else {})
 
-    def _hear(self, found: Heard, fails: Callable[[str], None], answers: Callable[[str], None]) -> None:
+    def _hear(self, found: Heard, outages: Outages) -> None:
         self._learn({name: account.spent for name, account in found.accounts.items()})
-        before = {one.name: one.down for one in self.others}
         self.others = found.others
+        outages.hear({one.name: one.down for one in found.others})
         for one in found.others:
-            known = before.get(one.name, frozenset())
-            for model in one.down - known:
-                fails(model)
-            for model in known - one.down:
-                answers(model)
             if one.version not in {self._version, *self._said}:
                 self._said.add(one.version)
                 said = f"another replica is demur {one.version}, this one {self._version}; serve with one version"

@@ -18,7 +18,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,8 @@ class Board:
         self.accounts = SharedAccounts(folder / "accounts", number, count)
         self.lessons = SharedLessons(folder / "abilities")
         self._beats = beats_of(folder)
+        self._told_down: Sequence[str] = ()
+        (folder / f"{number}.down").unlink(missing_ok=True)  # of the worker that had this number before
 
     @property
     def first(self) -> bool:
@@ -196,6 +198,19 @@ class Board:
     def before(self) -> dict[str, Any] | None:
         """The counts of the previous worker of this number."""
         return next(self._read(f"{self._number}.json"), None)
+
+    def tell_down(self, models: Sequence[str]) -> None:
+        """Tell the other workers which models this one finds down."""
+        if models != self._told_down:
+            part = self.folder / f"{self._number}.down-part"
+            part.write_text(json.dumps(models), encoding="utf-8")
+            part.replace(self.folder / f"{self._number}.down")
+            self._told_down = models
+
+    def heard_down(self) -> dict[str, frozenset[str]]:
+        """Which models each of the other workers finds down."""
+        files = [self.folder / f"{number}.down" for number in range(self.count) if number != self._number]
+        return {file.name: frozenset(json.loads(file.read_text(encoding="utf-8"))) for file in files if file.is_file()}
 
     def others(self) -> list[dict[str, Any]]:
         """The counts of the other workers."""
