@@ -17,10 +17,10 @@ from databases import Postgres, new_postgres
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import new_key
 from demur.gateway.replicas import presence, replicas, shared_accounts
+from demur.gateway.replicas.outages import Outages
 from demur.gateway.replicas.replicas import Replicas
 from demur.gateway.replicas.shared_accounts import Room
 from demur.gateway.upstreams.breaker import Breaker
-from demur.gateway.upstreams.outages import Outages
 from gateways import EASY, HARD, gateway
 
 pytestmark = pytest.mark.slow

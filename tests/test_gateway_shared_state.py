@@ -16,8 +16,8 @@ from demur.gateway.clients.accounts import OwnAccounts
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import Admission, ClientKey
 from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.replicas.outages import Outages
 from demur.gateway.upstreams.breaker import Breaker
-from demur.gateway.upstreams.outages import Outages
 from demur.gateway.workers.shared_state import Board, SharedAccounts
 
 KEYS = [ClientKey("ann", "0" * 64, usd=0.01), ClientKey("bob", "1" * 64, usd=1.0)]

@@ -1,1 +1,1 @@
-"""What several machines share through PostgreSQL while requests are under way: budgets, and which models are down."""
+"""What the processes of a service tell each other while requests are under way: budgets, and which models are down."""

@@ -13,9 +13,9 @@ from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import Admission
+from demur.gateway.replicas.outages import Outages
 from demur.gateway.replicas.replicas import BEAT_SECONDS, Replicas
 from demur.gateway.target.held_target import ACCOUNT, HeldTarget
-from demur.gateway.upstreams.outages import Outages
 from demur.gateway.upstreams.upstream import Upstream
 from demur.gateway.workers.shared_state import Board
 from demur.models.endpoint import is_loopback

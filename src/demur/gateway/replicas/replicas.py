@@ -21,9 +21,9 @@ from typing import Any
 
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.replicas import presence, shared_accounts
+from demur.gateway.replicas.outages import Outages
 from demur.gateway.replicas.presence import Replica
 from demur.gateway.replicas.shared_accounts import Account, Room
-from demur.gateway.upstreams.outages import Outages
 from demur.store.connection import PostgresConnection
 
 BEAT_SECONDS, AWAY_SECONDS = 0.25, 1.0  # between two looks at the others; while the database is away
