@@ -67,3 +67,38 @@ def test_a_near_miss_is_not_taken_for_the_same_list(question: str, a: str, b: st
 )
 def test_what_says_more_than_a_list_stays_as_it_is(answer: str) -> None:
     assert without_order(answer, "What are the primary colours?") == answer
+
+
+COLOURS = "What are the primary colours?"
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "ordered"),
+    [
+        ("b, a, b", COLOURS, "a, b"),  # a set
+        ("b, A", COLOURS, "A, b"),
+        ("one two three four five six, a", COLOURS, "a, one two three four five six"),
+        ("one two three four five six seven, a", COLOURS, None),  # more than an item's words
+        (
+            "The colours of the old model which painters all over like are b, a",
+            COLOURS,
+            "a, b",
+        ),  # twelve words
+        ("The colours of the old model which painters all over here like are b, a", COLOURS, None),
+        ("- b\n- a", COLOURS, "a, b"),
+        ("Here:\n- b\n- a", COLOURS, "a, b"),
+        ("Here:\n- b", COLOURS, None),
+        ("- b\n- a\nand so on", COLOURS, None),
+        ("1) b\n2. a", COLOURS, "a, b"),
+        ("b, 3", COLOURS, None),  # a number that the question does not ask for
+        ("b, 3", "What are the values?", "3, b"),
+        ("a", COLOURS, None),
+        ("'b', *the a*.", COLOURS, "a, b"),
+        ("b; a", "What are they, from top to bottom?", None),
+        ("b, a", "What is it?", None),
+        ("b, a [two]", COLOURS, None),
+        ("1. b\n2. a (two)", COLOURS, None),
+    ],
+)
+def test_the_items_of_a_list_in_order(answer: str, question: str, ordered: str | None) -> None:
+    assert without_order(answer, question) == (answer if ordered is None else ordered)

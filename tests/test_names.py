@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demur.meaning.rules.decide import same_meaning
+from demur.meaning.rules.values.names import differ_by_middle_name, name_of, with_numeral
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,56 @@ def test_another_middle_name_is_another_person(a: str, b: str) -> None:
 )
 def test_what_may_be_one_person_is_left_to_the_model(a: str, b: str) -> None:
     assert same_meaning(a, b) is None
+
+
+@pytest.mark.parametrize(
+    ("middle", "other", "differ"),
+    [
+        ("Abcde", "Abcxy", False),  # three of five letters: .6, perhaps another spelling
+        ("Abcde", "Abxyz", True),  # two: .4
+        ("Abc", "Abcdefghij", False),  # one begins the other
+        ("W.", "H.", True),
+        ("W.", "Walker", False),
+        ("H.", "Walker", True),
+    ],
+)
+def test_a_middle_name_that_may_be_the_other_tells_nothing(middle: str, other: str, differ: bool) -> None:
+    assert differ_by_middle_name(("A", middle, "Z"), ("A", other, "Z")) is differ
+    assert differ_by_middle_name(("A", other, "Z"), ("A", middle, "Z")) is differ
+
+
+def test_both_names_begin_and_end_alike_and_each_has_a_middle_name_of_its_own() -> None:
+    assert not differ_by_middle_name((), ("A", "B", "C"))
+    assert not differ_by_middle_name(("A", "Quinn", "C"), ())
+    assert not differ_by_middle_name(("A", "Quinn", "C"), ("B", "Oscar", "C"))
+    assert not differ_by_middle_name(("A", "Quinn", "C"), ("A", "Oscar", "D"))
+    assert not differ_by_middle_name(("A", "Quinn", "Oscar", "C"), ("A", "Oscar", "C"))  # one has them both
+    assert differ_by_middle_name(("A", "Quinn", "Oscar", "C"), ("A", "Oscar", "Umberto", "C"))
+    assert not differ_by_middle_name(("G", "H.", "W.", "B"), ("G", "H.", "B"))  # the initials that both have are equal
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("Johann Sebastian Bach", ("Johann", "Sebastian", "Bach")),
+        (" Sir Johann Sebastian Bach. ", ("Johann", "Sebastian", "Bach")),
+        ("A B C D E", ("A", "B", "C", "D", "E")),
+        ("A B C D E F", ()),
+        ("Johann Bach", ()),
+        ("The end of it", ()),
+        ("Johann 2 Bach", ()),
+    ],
+)
+def test_the_words_of_a_name_of_three_to_five(answer: str, words: tuple[str, ...]) -> None:
+    assert name_of(answer) == words
+
+
+@pytest.mark.parametrize(
+    ("key", "numeral"),
+    [
+        *(("louis the first", "louis i"), ("louis the eighteenth", "louis xviii"), ("louis the ninth", "louis ix")),
+        *(("louis the great", "louis the great"), ("louis the fourteenth of france", "louis the fourteenth of france")),
+    ],
+)
+def test_an_ordinal_is_a_numeral(key: str, numeral: str) -> None:
+    assert with_numeral(key) == numeral

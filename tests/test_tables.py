@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demur.meaning.compare import entail
-from demur.meaning.rules.tables import table_of
+from demur.meaning.rules.tables import canonical_table, table_of, with_rows_in_order
 
 ASKED = "Give the capitals of France and Italy as a table."
 TABLE = "| City | Country |\n|---|---|\n| Paris | France |\n| Rome | Italy |"
@@ -57,3 +57,24 @@ def test_the_order_of_rows_counts_where_an_order_is_asked() -> None:
 )
 def test_what_is_no_table(text: str) -> None:
     assert table_of(text) is None
+
+
+def test_a_table_is_its_cells_the_header_first() -> None:
+    assert table_of(TABLE) == (("City", "Country"), ("Paris", "France"), ("Rome", "Italy"))
+    assert table_of("| a |\n|---|\n| b |") == (("a",), ("b",))
+    assert table_of("| a |\n|---|\nb") is None  # a row without a border
+    assert table_of("a \\| b | c\n--- | ---\nd | e") == (("a \\| b", "c"), ("d", "e"))
+    assert table_of(f"{'word ' * 12}\n{TABLE}") == table_of(TABLE)
+    assert table_of(f"{'word ' * 13}\n{TABLE}") is None
+
+
+def test_tables_are_equal_whatever_the_order_of_their_columns() -> None:
+    table = (("b", "a"), ("1", "2"), ("3", "4"))
+    assert canonical_table(table, str) == "a | b\n2 | 1\n4 | 3"
+    assert canonical_table((("a", "b"), ("2", "1"), ("4", "3")), str) == canonical_table(table, str)
+    assert canonical_table((("B", "A"),), str.lower) == "a | b"
+
+
+def test_rows_stand_in_the_order_of_their_cells() -> None:
+    table = (("h", "k"), ("C", "a"), ("b", "A"))
+    assert with_rows_in_order(table, str.lower) == "| h | k |\n| --- | --- |\n| b | A |\n| C | a |"

@@ -38,8 +38,8 @@ _FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "exp", "lim", "max", "min", 
 def plain_formula(text: str) -> str:
     """The formula that is all of a text, in plain signs, without the marks of mathematics around it."""
     plain = text.strip().rstrip(".")
-    found = next((match for form in _DELIMITED if (match := form.fullmatch(plain))), None)
-    return plain_math(found.group(1).strip()) if found else text
+    found = any(form.fullmatch(plain) for form in _DELIMITED)
+    return plain_math(plain).strip() if found else text
 
 
 def plain_math(text: str) -> str:
@@ -62,7 +62,7 @@ def formula_of(key: str) -> str | None:
     """A normalised answer as a formula, without spaces; None where it has no sign of one, or words."""
     if len(key) > LONGEST or not _SIGN.search(key) or not _LETTER.search(key):
         return None
-    return None if set(_WORD.findall(key)) - _FUNCTIONS else "".join(key.split())
+    return None if set(_WORD.findall(key)) - _FUNCTIONS else "".join(_ONE_SIGN.sub(r"\1\2", key).split())
 
 
 def _write_fraction(found: re.Match[str]) -> str:

@@ -37,6 +37,7 @@ _NUMBERS_ASKED = re.compile(
 _LEAD_IN = re.compile(r"\A[^,;:\n]*?(?:\b(?:are|were|is|was|include|includes|included)\b:?|:)\s+(?=\S)", re.IGNORECASE)
 _MARKED_LINE = re.compile(r"\A\s*(?:[-*•]|\d{1,2}[.)])\s+(.+?)\s*\Z")
 _BETWEEN = re.compile(r"\s*,\s+(?:and|or|&)\s+|\s*[,;]\s+|\s+(?:and|or|&)\s+", re.IGNORECASE)
+_BRACKET = re.compile(r"[()\[\]{}<>]")
 _NUMBER = re.compile(r"[-−+]?[\d.,]+%?")
 
 
@@ -59,12 +60,13 @@ def without_order(answer: str, question: str) -> str:
 
 def _items(answer: str) -> list[str]:
     """What an answer lists: its marked lines, or what stands between commas; none where it says more than a list."""
-    if set("()[]{}<>") & set(answer):
-        return []
     lines = [line for line in answer.splitlines() if line.strip()]
     if len(lines) > 1:
         marked = [_MARKED_LINE.match(line) for line in (lines if _MARKED_LINE.match(lines[0]) else lines[1:])]
-        return [_bare(found[1]) for found in marked if found] if all(marked) and len(marked) > 1 else []
+        items = [_bare(found[1]) for found in marked if found] if all(marked) and len(marked) > 1 else []
+        return [] if any(map(_BRACKET.search, items)) else items
+    if _BRACKET.search(answer):
+        return []
     text = answer.removesuffix(".")
     lead_in = _LEAD_IN.match(text)
     if lead_in and len(lead_in.group().split()) <= MOST_LEAD_IN_WORDS:
