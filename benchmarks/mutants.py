@@ -54,7 +54,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "meaning/clusters.py": ("test_clusters.py",),
     "meaning/rules/code.py": ("test_code.py",),
     "meaning/compare.py": ("test_code.py", "test_content.py", "test_entailment.py"),
-    "meaning/rules/content.py": ("test_content.py",),
+    "meaning/rules/content.py": ("test_content_parts.py", "test_content.py"),
     "meaning/cross_encoder.py": ("test_entailment.py",),
     "meaning/rules/values/dates.py": ("test_rules.py",),
     "meaning/rules/declined_answers.py": ("test_declined_answers.py",),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.meaning.entailment import shipped_entailment
+from demur.meaning.rules import languages
 from demur.meaning.rules.languages import bare, is_english, language_of, numerals, without_question
 
 
@@ -188,3 +189,86 @@ def test_number_words_and_digits_of_other_scripts_are_read(text: str, plain: str
 )
 def test_a_language_has_its_code(text: str, language: str) -> None:
     assert language_of(text) == language
+
+
+# -- numbers of other languages, by hand -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("deux", "2"),
+        ("Deux chats", "2 chats"),
+        ("deux.", "2"),
+        ("les deux", "les deux"),  # not the leading word
+        ("1.234.567", "1234567"),
+        ("1.23", "1.23"),
+        ("3,5", "3.5"),
+        ("3,55 km", "3.55 km"),
+        ("3,555", "3,555"),
+        ("12.05.1998", "1998-05-12"),
+        ("3. mai 2001", "2001-05-03"),
+        ("3 de mayo de 2001", "2001-05-03"),
+        ("5 декабря 1999 года", "1999-12-05"),
+        ("२४", "24"),
+        ("三百五", "305"),  # written without its tens
+        ("十二", "12"),
+        ("二十万", "200000"),
+        ("一万二千", "12000"),
+        ("〇", "0"),
+        ("一九九八", "1998"),
+        ("Ende !", "Ende"),
+    ],
+)
+def test_numbers_are_numerals(text: str, plain: str) -> None:
+    assert numerals(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("number", "rest", "found"),
+    [
+        (100, ["zwei"], "102"),
+        (100, ["zwei", "Häuser"], "102 Häuser"),
+        (20, ["zwei", "drei"], "22 drei"),  # its place is taken
+        (22, ["zwei"], "22 zwei"),
+        (100, ["Häuser"], "100 Häuser"),
+        (5, [], "5"),
+    ],
+)
+def test_number_words_fill_the_zeros_of_a_number(number: int, rest: list[str], found: str) -> None:
+    assert languages._with_lower_places(number, rest) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Die Stadt", [("die", 0, 3), ("stadt", 4, 9)]),
+        ("l'eau, ja", [("l'eau", 0, 5), ("ja", 7, 9)]),
+        ("東京 x", [("東", 0, 1), ("京", 1, 2), ("x", 3, 4)]),
+        ("a — b", [("a", 0, 1), ("—", 2, 3), ("b", 4, 5)]),
+        ("1.5", [("1.5", 0, 3)]),
+    ],
+)
+def test_the_tokens_of_a_text_and_where_they_stand(text: str, tokens: list[tuple[str, int, int]]) -> None:
+    assert languages._tokens(text) == tokens
+
+
+def test_a_run_stands_in_tokens_as_a_whole() -> None:
+    assert languages._stands_in(["b", "c"], ["a", "b", "c"])
+    assert languages._stands_in(["a", "b", "c"], ["a", "b", "c"])
+    assert not languages._stands_in(["c", "b"], ["a", "b", "c"])
+    assert not languages._stands_in(["a", "b", "c", "d"], ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [("Rom", True), ("3", True), ("rom", False), ("東", True), ("", False), ("-", False)]
+)
+def test_what_begins_like_a_name_or_a_number(text: str, names: bool) -> None:
+    assert languages._names_something(text) is names
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("東京です。", "東京"), ("です", "です"), ("Rom.", "Rom."), ("서울입니다", "서울")]
+)
+def test_a_polite_ending_is_taken_off(text: str, plain: str) -> None:
+    assert languages._without_ending(text) == plain

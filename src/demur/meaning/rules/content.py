@@ -28,15 +28,9 @@ SHORTEST_STEM = 4  # letters before a case ending
 _WORD = re.compile(rf"(?:[^\W_]|[{COMBINED}])+(?:[.,](?=\d)\d+)*")
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")  # kana, Chinese characters, Thai
-_ENDINGS = tuple(
-    sorted(
-        (
-            *("e", "ie", "u", "ě", "y", "i", "a", "ou", "em", "ach", "ssa", "ssä", "sta", "stä", "lla", "llä"),
-            *("е", "и", "у", "ы", "а", "я", "ой", "ом", "ах", "ю", "ью", "ии"),
-        ),
-        key=len,
-        reverse=True,
-    )
+_ENDINGS = (
+    *("e", "ie", "u", "ě", "y", "i", "a", "ou", "em", "ach", "ssa", "ssä", "sta", "stä", "lla", "llä"),
+    *("е", "и", "у", "ы", "а", "я", "ой", "ом", "ах", "ю", "ью", "ии"),
 )
 _POLITE = re.compile(r"(?:습니다|입니다|어요|아요|이에요|예요)\Z")  # endings of one Korean verb
 _POLITE_FORMS = ("Sie", "Ihnen", "Ihr", "Ihre")  # capitals of German that name nobody
@@ -178,11 +172,21 @@ def _agree(a: Sequence[str], b: Sequence[str], *, inflected: bool) -> bool:
 
 def _stem(word: str) -> str:
     """Without accents and a case ending."""
-    letters = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
-    for ending in _ENDINGS:
+    letters = _without_accents(word)
+    for ending in _endings():
         if letters.endswith(ending) and len(letters) - len(ending) >= SHORTEST_STEM:
             return letters[: -len(ending)]
     return letters
+
+
+def _without_accents(word: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+
+
+@cache
+def _endings() -> tuple[str, ...]:
+    """Case endings as words have them without accents, the longest first."""
+    return tuple(sorted(set(map(_without_accents, _ENDINGS)), key=len, reverse=True))
 
 
 def _in_order(a: Sequence[str], b: Sequence[str]) -> bool:
@@ -255,9 +259,8 @@ def _asks_who(question: str) -> bool:
 
 def _has(text: str, role: str) -> bool:
     padded = f" {text} "
-    return any(
-        (f" {word} " if len(word) < 5 and not _UNSPACED.search(word) else word) in padded for word in _list(role)
-    )
+    known = (word.casefold() for word in _list(role))  # as the text is: "größer" is "grösser"
+    return any((f" {word} " if len(word) < 5 and not _UNSPACED.search(word) else word) in padded for word in known)
 
 
 @cache
