@@ -20,7 +20,7 @@ from demur.measure.curve import cost_quality_curve
 from demur.methods import KNN
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.listing import PARTS, choose_parts, listing
-from demur.paper.measures import Laboratory, random_routers, usd_at_cpt80
+from demur.paper.measures import Laboratory, oracle_intervals, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
 from demur.paper.parts import judged
 from demur.paper.parts.in_domain import row_key
@@ -167,7 +167,8 @@ def test_every_part_is_made_and_written(folder: Path, monkeypatch: pytest.Monkey
     assert [part.name for part in found.parts] == list(PARTS)
     assert not [row for part in found.parts for row in part.content.rows if "no such" in row[0]]
     table = rows(found, "table-1")
-    assert "mmlu: n 60, weak 58.3333, strong 91.6667" in table  # 35 and 55 of 60
+    (head,) = [row for row in table if row.startswith("mmlu: n 60, weak 58.3333 [")]  # 35 and 55 of 60
+    assert ", strong 91.6667 [" in head
     assert len(table["Random"]) == len(table["TO-Router: kNN (accuracy hard)"]) == 8
     assert table["TO-Router: kNN (accuracy hard)"][-1] == "43.73 / 77.74"  # the paper's, on MMLU, the last one
     assert rows(found, "table-2")["TO-Router: kNN (accuracy hard)"][-1] == "49.44 / 79.98"
@@ -349,6 +350,27 @@ def test_random_routers_land_around_the_chord() -> None:
     asked = Benchmark("mmlu", [""] * 400, np.zeros(400), np.ones(400))
     middle, low, high = random_routers(asked, "routellm")["cpt50"]
     assert (middle, low, high) == pytest.approx((0.5, 0.5, 0.5), abs=0.01)  # every prompt gains: any order is the chord
+
+
+def test_the_oracles_interval_is_that_of_the_share_that_gains() -> None:
+    """Three in ten prompts gain: CPT50 is half of their share, 1.96 sqrt(.3 x .7 / 1,000) / 2 = .0142 around."""
+    gains = (np.arange(1000) < 300).astype(float)
+    found = oracle_intervals(Benchmark("mmlu", [""] * 1000, np.zeros(1000), gains))
+    assert found["cpt50"] == pytest.approx((0.15 - 0.0142, 0.15 + 0.0142), abs=0.002)
+    assert found["cpt80"] == pytest.approx((0.24 - 0.0227, 0.24 + 0.0227), abs=0.003)
+    assert found["apgr"] == pytest.approx((0.85 - 0.0142, 0.85 + 0.0142), abs=0.002)  # 1 - .3 / 2
+    surely = oracle_intervals(Benchmark("mmlu", [""] * 50, np.zeros(50), np.ones(50)))
+    assert [*surely.values()] == [pytest.approx((share, share)) for share in (0.5, 0.8, 0.5)]
+
+
+def test_every_cell_of_a_table_has_an_interval(folder: Path) -> None:
+    found = made(folder, "table-1", "cost", "oracle", "random", "to-knn").parts
+    table, cost = ([row for row in part.content.rows if len(row) > 1] for part in found)
+    assert {row[0] for row in table} == {"oracle", "Random", "TO-Router: kNN (accuracy hard)"}
+    assert all("[" in cell for row in table for cell in row[1:7])
+    assert all("[" in cell or "not computable" in cell for row in cost for cell in row[1:])
+    heads = [row[0] for row in found[0].content.rows if len(row) == 1]
+    assert [(head.partition(":")[0], head.count("[")) for head in heads] == [("mt_bench", 2), ("gsm8k", 2), ("mmlu", 2)]
 
 
 def test_one_reason_is_said_once() -> None:

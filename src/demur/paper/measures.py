@@ -22,7 +22,7 @@ from demur.paper.sources.trainings import ANSWER_WRONG, Training, judged_answers
 from demur.paper.systems import ROUTERS, Scorer, System
 from demur.records import Encoder, FloatArray, IntArray, Progress, no_progress
 from demur.routing.prompt_router import PromptRouter
-from demur.statistics import folds, held_out, interval, percentile_interval
+from demur.statistics import draw_counts, folds, held_out, interval, percentile_interval
 
 RANDOM_ROUTERS = 200
 OTHER_PAIR = "the authors' labels compare another pair than this run's"
@@ -186,6 +186,19 @@ def usd_at_cpt80(
     every = np.arange(len(scores))
     share, usd = usd_at_cpt(every)
     return math.nan if math.isnan(share) else usd, *interval(every, lambda rows: usd_at_cpt(rows)[1])
+
+
+def oracle_intervals(benchmark: Benchmark) -> dict[str, tuple[float, float]]:
+    """Metric -> 95 % interval over prompts of the oracle that never harms, at full resolution."""
+    gains = np.sort(benchmark.strong - benchmark.weak)[::-1]
+    found = []
+    for counts in draw_counts(len(gains)):
+        gap = float(counts @ gains)
+        shares = np.append(0.0, np.cumsum(counts)) / len(gains)
+        recovered = np.append(0.0, np.cumsum(counts * np.maximum(gains, 0.0))) / gap if gap > 0 else shares * math.nan
+        area = float(np.diff(shares) @ (recovered[1:] + recovered[:-1])) / 2
+        found.append((*np.interp([0.5, 0.8], recovered, shares), area))
+    return dict(zip(("cpt50", "cpt80", "apgr"), map(tuple, percentile_interval(found).T.tolist()), strict=True))
 
 
 def random_routers(benchmark: Benchmark, protocol: Protocol) -> dict[str, tuple[float, float, float]]:

@@ -48,7 +48,7 @@ def trade_off_figure(found: Mapping[str, Mapping[str, CostQualityCurve]]) -> Any
     for axes in panels[len(found) :]:
         axes.set_axis_off()
     panels[0].set(ylabel="mean quality (band: 95 % over prompts)")
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from demur.paper.measures import (
     SIZES,
     Laboratory,
     learning_curve,
+    oracle_intervals,
     random_routers,
     usd_at_cpt80,
 )
@@ -33,7 +34,7 @@ from demur.paper.parts.part import (
 from demur.paper.parts.printed import MT_BENCH_USD, figures_of
 from demur.paper.systems import DEPARTURES, OF_RUN, ROUTERS, SYSTEMS, System, of_key
 from demur.records import FloatArray
-from demur.statistics import RESAMPLES
+from demur.statistics import RESAMPLES, interval
 
 COLUMNS = (
     *("row", "CPT50 [95 %]", "CPT80 [95 %]", "APGR [95 %]"),
@@ -42,10 +43,9 @@ COLUMNS = (
 PROTOCOLS = (
     f"Intervals are 95 % bootstrap over prompts, {RESAMPLES:,} resamples. Columns 2 to 4 are at full resolution; 5 to "
     "7 are RouteLLM's protocol (eleven thresholds at the deciles of the scores, recomputed in every resample). "
-    "Random: "
-    f"the analytic chord; under RouteLLM's protocol median and 95 % range of {RANDOM_ROUTERS} routers with random "
-    "scores. The oracle never harms at full resolution; under RouteLLM's protocol it is ordered by gain and ends at "
-    "always-strong. The oracle's APGR has four digits."
+    f"Random: the analytic chord, under RouteLLM's protocol the median, and the 95 % range of {RANDOM_ROUTERS} routers "
+    "with random scores. The oracle never harms at full resolution; under RouteLLM's protocol it is ordered by gain "
+    "and ends at always-strong. The oracle's APGR has four digits."
 )
 GUESSED_TOKENS = "; tokens are characters / 4, and a second turn sends the first and its answer again"
 SMALLER = (
@@ -55,25 +55,46 @@ SMALLER = (
 
 
 def _head(benchmark: Benchmark) -> Cells:
-    curve = cost_quality_curve(np.zeros(len(benchmark.weak)), benchmark.weak, benchmark.strong)
     scale, digits = (1, 5) if benchmark.rated else (100, 4)
-    alone = f"weak {scale * curve.weak_quality:.{digits}f}, strong {scale * curve.strong_quality:.{digits}f}"
-    return (" ".join((f"{benchmark.name}: n {len(benchmark.weak)}, {alone}", *benchmark.notes)),)
+    weak, strong = (
+        _span(float(side.mean()), interval(side), digits, scale=scale, cut=False)
+        for side in (benchmark.weak, benchmark.strong)
+    )
+    return (" ".join((f"{benchmark.name}: n {len(benchmark.weak)}, weak {weak}, strong {strong}", *benchmark.notes)),)
 
 
 def _oracle(benchmark: Benchmark) -> Cells:
-    gains = benchmark.strong - benchmark.weak
-    theirs = cost_quality_curve(gains, benchmark.weak, benchmark.strong, protocol="routellm")
-    best = theirs.oracle
-    return (f"{100 * best.cpt(0.5):.2f}", f"{100 * best.cpt(0.8):.2f}", f"{best.apgr:.4f}", *cells(theirs), "")
+    theirs = cost_quality_curve(
+        benchmark.strong - benchmark.weak, benchmark.weak, benchmark.strong, protocol="routellm"
+    )
+    best, spans = theirs.oracle, oracle_intervals(benchmark)
+    full = (
+        _span(best.cpt(0.5), spans["cpt50"], 2, scale=100, cut=False),
+        _span(best.cpt(0.8), spans["cpt80"], 2, scale=100, cut=False),
+        _span(best.apgr, spans["apgr"], 4, cut=False),
+    )
+    return (*full, *cells(theirs), "")
 
 
 def _random(benchmark: Benchmark) -> Cells:
     chord = cost_quality_curve(np.zeros(len(benchmark.weak)), benchmark.weak, benchmark.strong)
-    exact = f"{100 * chord.cpt(0.5):.1f}", f"{100 * chord.cpt(0.8):.1f}", f"{chord.apgr:.3f}".removeprefix("0")
-    theirs = random_routers(benchmark, "routellm")
-    spans = [span_columns(100 * a, 100 * b, 100 * c, 1) for a, b, c in (theirs["cpt50"], theirs["cpt80"])]
-    return (*exact, *spans, span_columns(*theirs["apgr"], 3), figures_of("Random", benchmark.name))
+    exact = {"cpt50": chord.cpt(0.5), "cpt80": chord.cpt(0.8), "apgr": chord.apgr}
+    full = {name: (exact[name], low, high) for name, (_, low, high) in random_routers(benchmark, "full").items()}
+    return (
+        *_of_metrics(full),
+        *_of_metrics(random_routers(benchmark, "routellm")),
+        figures_of("Random", benchmark.name),
+    )
+
+
+def _of_metrics(found: Mapping[str, tuple[float, float, float]]) -> Cells:
+    shares = (_span(value, span, 1, scale=100) for value, *span in (found["cpt50"], found["cpt80"]))
+    return (*shares, span_columns(*found["apgr"], 3))
+
+
+def _span(value: float, span: Sequence[float], digits: int, *, scale: float = 1, cut: bool = True) -> str:
+    low, high = span
+    return span_columns(scale * value, scale * low, scale * high, digits, cut=cut)
 
 
 def _measure(lab: Laboratory, system: System, benchmark: Benchmark) -> Cells:
@@ -200,7 +221,8 @@ def _costs(benchmark: Benchmark) -> Costs:
 
 def _alone(lab: Laboratory, name: str, which: str) -> str:
     costs = _costs(lab.benchmark(name))
-    return f"{float((costs.weak if which == 'weak' else costs.strong).sum()):.3f}"
+    paid = costs.weak if which == "weak" else costs.strong
+    return _span(float(paid.mean()), interval(paid), 3, scale=len(paid), cut=False)
 
 
 def _usd(lab: Laboratory, name: str, system: System | None) -> str:
