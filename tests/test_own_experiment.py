@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,10 @@ def test_parts_of_a_mix_have_names(tmp_path: Path) -> None:
 
 
 def test_the_example_is_the_papers_experiment_in_small() -> None:
-    config = read_run_file(Path(__file__).parents[1] / "examples/paper.toml")
+    root = Path(__file__).parents[1]
+    shown = (root / "docs/paper.md").read_text().partition("```toml\n")[2].partition("```")[0]
+    assert tomllib.loads(shown) == tomllib.loads((root / "examples/paper.toml").read_text())
+    config = read_run_file(root / "examples/paper.toml")
     mix, tested = (re.findall(r"([\w-]+):\d+", text) for text in (config.prompts, config.test.prompts))
     assert mix == ["nq-open", "triviaqa", "popqa", "mawps"] == re.findall(r"([\w-]+):\d+", PAPER_MIX)
     assert tested == ["mt-bench", "gsm8k", "mmlu"]
