@@ -2,7 +2,7 @@
 
 SmolLM2-135M against Qwen2.5-Coder-1.5B, which also judges MT-Bench (its own answers too: models favour these). Every
 answer is kept in the run's folder, so that an interrupted run goes on where it stopped; `--part 8` takes an eighth of
-every set. Prints how long each step took, in this session, and how much processor time, that of the models included.
+every set. Prints when each step began, and the processor time of it all, that of the models included.
 """
 
 from __future__ import annotations
@@ -22,19 +22,15 @@ EXAMPLE = Path(__file__).parents[1] / "examples/paper.toml"
 
 
 class Clock:
-    """Prints what a step took when the next one begins; a `demur.records.Progress`."""
+    """Prints when a step begins; a `demur.records.Progress`."""
 
     def __init__(self) -> None:
-        self.step, self.began = "", time.perf_counter()
-        self.start = self.began
+        self.start, self.steps = time.perf_counter(), set[str]()
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        if step == self.step:
-            return
-        now = time.perf_counter()
-        if self.step:
-            print(f"  {self.step}: {now - self.began:.0f} s", flush=True)
-        self.step, self.began = step, now
+        if step not in self.steps:
+            self.steps.add(step)
+            print(f"  {time.perf_counter() - self.start:.0f} s: {step}, {total}", flush=True)
 
     @property
     def taken(self) -> str:
