@@ -125,7 +125,7 @@ def test_the_tables_are_of_the_runs_own_pair_and_ask_nobody(made: Path, pair: Pa
     )
     assert len(pair.weak.requests) + len(pair.strong.requests) == asked
     shown = table(found, "table-1")
-    assert any(name.startswith("talks: n 4, weak 4.00000, strong 9.00000") for name in shown)
+    assert any(name.startswith("talks: n 4, weak 4.00000 [4.00000, 4.00000], strong 9.00000 [") for name in shown)
     assert any("no preferences are stored" in name for name in shown)
     assert any(name.startswith("mixed, large / small: n 60") for name in table(found, "table-2"))
     served = table(found, "table-2")["demur: kernel, as served (demur's default)"]
@@ -196,7 +196,7 @@ def test_ratings_are_from_one_to_ten() -> None:
 def test_a_judge_that_rates_nothing_is_named(tmp_path: Path, pair: Pair) -> None:
     folder = tmp_path
     sets = f'prompts = "{folder}/talks.jsonl"\njudge = "small@{pair.weak.base_url}"'
-    with pytest.raises(InputError, match=r"none of 8 replies of the judge small@\S+ holds a rating such as"):
+    with pytest.raises(InputError, match=r"none of 16 replies of the judge small@\S+ holds a rating such as"):
         demur.run(run_file(folder, pair, sets))
 
 

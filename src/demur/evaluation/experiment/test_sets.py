@@ -38,6 +38,7 @@ GRADERS: Mapping[str, Grader] = {
     "": grade,
 }
 JUDGE = "judge"
+Answers = Sequence[list[list[Sample]]]  # prompt, turn, sample
 LETTER_TOKENS = 8
 TEMPLATES = {  # by grader; any other is asked as it stands
     "choice": "{prompt}\n\nAnswer with the letter of the right option alone.",
@@ -121,7 +122,7 @@ def _measure(run: Run, name: str, prompts: Sequence[Prompt], grader: str, traine
             raise InputError(f"{lacking} lack answers; `demur run FILE` asks for them")
         notes.append(f"{lacking} were refused by a model, and left out")
     kept, sides = list(compress(kept, there)), [list(compress(side, there)) for side in sides]
-    graded = [_grade(run, kept, side, grader) for side in sides]
+    graded = _grade(run, kept, sides, grader)
     rated = ~np.isnan(np.concatenate(graded, axis=1)).any(axis=1)
     if not rated.all():
         notes.append(f"{name}: the judge gave no rating of {(~rated).sum()} of {len(kept)} prompts, which are left out")
@@ -231,22 +232,26 @@ def _budget(run: Run, endpoint: Endpoint, settings: SamplingSettings) -> Budget:
     return Budget(run.config.max_usd, spent=trained + tested, known_part=True)
 
 
-def _grade(run: Run, prompts: Sequence[Prompt], answers: Sequence[list[list[Sample]]], grader: str) -> FloatArray:
-    """(n, turns) mean grade of the samples of each turn; nan where a judge gave none."""
+def _grade(run: Run, prompts: Sequence[Prompt], sides: Sequence[Answers], grader: str) -> list[FloatArray]:
+    """Of each side (n, turns): mean grade of the samples of each turn; nan where the judge gave none."""
     if grader != JUDGE:
-        own = run.own.grader or GRADERS[grader]
-        pairs = zip(prompts, answers, strict=True)
-        return np.array([[np.mean([quality(own, prompt, one.text) for one in turns[0]])] for prompt, turns in pairs])
+        return [_grade_by_gold(run.own.grader or GRADERS[grader], prompts, side) for side in sides]
     items = [
         _rate_conversation(prompt, turns[: number + 1])
-        for prompt, turns in zip(prompts, answers, strict=True)
+        for side in sides
+        for prompt, turns in zip(prompts, side, strict=True)
         for number in range(len(turns))
     ]
     test = run.config.test
     judge = run.allowed_spec(test.judge or "")
     asked = replace(SETTINGS, max_tokens=test.judge_tokens, reasoning_effort=test.judge_effort)
     ratings = ask_ratings(items, judge, run.store, max_usd=test.max_usd, settings=asked, progress=run.progress)
-    return np.array(ratings, dtype=float).reshape(len(prompts), -1)
+    return list(np.array(ratings, dtype=float).reshape(len(sides), len(prompts), -1))
+
+
+def _grade_by_gold(grader: Grader, prompts: Sequence[Prompt], side: Answers) -> FloatArray:
+    pairs = zip(prompts, side, strict=True)
+    return np.array([[np.mean([quality(grader, prompt, one.text) for one in turns[0]])] for prompt, turns in pairs])
 
 
 def _rate_conversation(prompt: Prompt, turns: Sequence[list[Sample]]) -> Rated:
