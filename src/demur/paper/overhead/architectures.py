@@ -19,8 +19,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.methods import BY_NAME, LogisticRegression
 from demur.methods.estimator import Estimator, sigmoid, unit_rows
-from demur.methods.pools import GraphRouter, RouterDC
-from demur.methods.pools.pool import PoolRouter, pair_quality
+from demur.methods.pools.pair_pools import POOLS as POOLS
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.cascade import ALPHA
 from demur.records import FloatArray
@@ -33,7 +32,6 @@ DRAFTS = 2  # of a prompt, that the gate learns from
 ANSWERS = ("Paris", "Lyon", "the city of Paris", "It is Paris.", "Marseille", "I do not know")
 TOKENS = 8  # of an answer
 STEEPNESS = 2.0  # of the planted preference; a score has unit variance over prompts
-POOLS: dict[str, type[PoolRouter]] = {"routerdc": RouterDC, "graphrouter": GraphRouter}
 CASCADE = "cascade"
 
 
@@ -79,16 +77,6 @@ def _method(make: Callable[[], Estimator], world: World, *, saved: bool = True) 
     return fit
 
 
-def _pool(make: Callable[[], PoolRouter], world: World) -> Fit:
-    quality = pair_quality(world.y)
-
-    def fit() -> Fitted:
-        router = make().fit(world.X, quality)
-        return Fitted(lambda rows: router.strong_score(world.queries[rows]), router)
-
-    return fit
-
-
 def _gate(extra: int, world: World) -> Fit:
     """The gate after ``extra`` samples beside the draft: reading them, their meanings by rules and exact match."""
     random = np.random.default_rng(1)
@@ -119,7 +107,7 @@ def gate_name(extra: int) -> str:
 
 ARCHITECTURES: Mapping[str, Callable[[World], Fit]] = {
     **{name: partial(_method, kind) for name, kind in BY_NAME.items()},
-    **{name: partial(_pool, kind) for name, kind in POOLS.items()},
+    **{name: partial(_method, kind) for name, kind in POOLS.items()},
     CASCADE: partial(_method, partial(LogisticRegression, ALPHA), saved=False),
     **{gate_name(extra): partial(_gate, extra) for extra in range(EXTRA_SAMPLES + 1)},
 }

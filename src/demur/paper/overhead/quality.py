@@ -23,16 +23,13 @@ from demur.paper.cascade import ALPHA
 from demur.paper.measures import score_held_out
 from demur.paper.overhead.architectures import CASCADE, POOLS, gate_name
 from demur.paper.sources.trainings import training
-from demur.paper.systems import Scorer, by_method, by_pool
+from demur.paper.systems import Scorer, by_method
 from demur.prompts.grading import grade
 from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, no_progress
 from demur.runs.run import Run, open_run
 
 STORED_PAIR, STORED_SOURCE = "nq-open", "entropy margin"
-SCORERS: dict[str, Scorer] = {
-    **{name: partial(by_method, kind) for name, kind in BY_NAME.items()},
-    **{name: partial(by_pool, kind) for name, kind in POOLS.items()},
-}
+SCORERS: dict[str, Scorer] = {name: partial(by_method, kind) for name, kind in {**BY_NAME, **POOLS}.items()}
 _cascade: Scorer = partial(by_method, partial(LogisticRegression, ALPHA))
 
 
