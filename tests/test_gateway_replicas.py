@@ -50,8 +50,9 @@ CENT = Room({"ever": 0.010})
 def joined(url: str, **spent: float) -> tuple[Replicas, dict[str, Spent]]:
     """A process that joins, and what it is told of the accounts."""
     told: dict[str, Spent] = {}
-    found = Replicas(url, "1.0", spent, told.update)
-    found.open({name: Spent(usd, usd, usd, time.time()) for name, usd in spent.items()})
+    known = {name: Spent(usd, usd, usd, time.time()) for name, usd in spent.items()}
+    found = Replicas(url, "1.0", lambda: known, told.update)
+    found.open()
     return found, told
 
 
@@ -149,6 +150,7 @@ async def test_while_postgres_is_away_each_goes_by_itself_and_what_it_owes_is_wr
     machine, _ = joined(postgres.url, ann=0.0)
     following = asyncio.create_task(machine.follow(Outages({})))
     first, _ = await machine.reserve("ann", 0.004, CENT)
+    await asyncio.sleep(0.8)  # until the server has written its log: three times 200 ms
     await asyncio.to_thread(postgres.stop, "immediate")
     second, full = await machine.reserve("ann", 9.0, CENT)
     assert full is None  # its own account has admitted it before
@@ -167,6 +169,24 @@ async def test_while_postgres_is_away_each_goes_by_itself_and_what_it_owes_is_wr
     assert len(said) == 2
     assert said[0].endswith("budgets go by what this process knows")
     assert said[1] == "demur: replicas: PostgreSQL is back"
+
+
+async def test_what_a_crash_of_the_server_forgets_is_told_again(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an account all is gone: what the ledger says was spent, and what this process has reserved, come back."""
+    monkeypatch.setattr(replicas, "AWAY_SECONDS", 0.1)
+    machine, _ = joined(postgres.url, ann=0.002)
+    await machine.reserve("ann", 0.004, CENT)
+    following = asyncio.create_task(machine.follow(Outages({})))
+    run(postgres.url, "delete from accounts")
+    await asyncio.to_thread(postgres.stop)
+    await until(lambda: not machine._there)
+    await asyncio.to_thread(postgres.start)
+    await until(lambda: reserved(postgres.url) == 0.004)
+    assert rows(postgres.url, "select ever from accounts") == [(0.002,)]
+    following.cancel()
+    machine.close()
 
 
 async def test_a_day_and_a_month_that_have_ended_are_forgotten(postgres: Postgres) -> None:

@@ -32,9 +32,12 @@ def join(ledger: str, admission: Admission, target: HeldTarget | None) -> Replic
         if target:
             target.arrivals.sharers = 1 + len(found.others)
 
+    def spent() -> Mapping[str, Spent]:
+        return {name: admission.accounts.read(name)[0] for name in names}
+
     try:
-        found = Replicas(ledger, version("demur"), names, learn)
-        found.open({name: admission.accounts.read(name)[0] for name in names})
+        found = Replicas(ledger, version("demur"), spent, learn)
+        found.open()
     except Exception as error:  # its text may hold the URL's password
         raise StoreError(
             f"the PostgreSQL ledger cannot be shared: {type(error).__name__}; may its user create tables?"

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from demur.store.connection import PostgresConnection
 
 BEAT_SECONDS, AWAY_SECONDS = 0.25, 1.0  # between two looks at the others; while the database is away
 WAIT_SECONDS = 0.5  # of a request, for the database
+FLUSH_SECONDS = 0.02  # until what was paid is written; a request of the same account writes it sooner
 SWEEP_SECONDS = 5.0  # between two looks for processes that have ended without a word
 
 
@@ -52,12 +53,18 @@ class Heard:
 class Replicas:
     """The accounts and the outages that all processes on one PostgreSQL share.
 
-    ``names``: accounts that this process wants to know; ``learn`` is told what was spent from them by all.
+    ``spent``: what was spent from each account, by the ledger and this process. ``learn`` is told what all have spent.
     """
 
-    def __init__(self, url: str, version: str, names: Iterable[str], learn: Callable[[Mapping[str, Spent]], None]):
-        self.name, self._version, self._learn = uuid.uuid4().hex[:12], version, learn
-        self._names = set(names)
+    def __init__(
+        self,
+        url: str,
+        version: str,
+        spent: Callable[[], Mapping[str, Spent]],
+        learn: Callable[[Mapping[str, Spent]], None],
+    ) -> None:
+        self.name, self._version, self._spent, self._learn = uuid.uuid4().hex[:12], version, spent, learn
+        self._names = set(spent())
         self._db = PostgresConnection(url, _prepare)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="demur-replicas")
         self._lock = threading.Lock()  # of what follows: the thread and the requests change it
@@ -65,12 +72,12 @@ class Replicas:
         self._unpaid: defaultdict[str, float] = defaultdict(float)  # account -> USD spent that are to be written
         self._flushing = False
         self._sweep_again = 0.0  # of time.monotonic
-        self._there = True
+        self._there, self._joined = True, True
         self._said: set[str] = set()  # other versions
         self.others: Sequence[Replica] = ()
 
-    def open(self, spent: Mapping[str, Spent]) -> None:
-        """Join the others; ``spent``: of each account, by the ledger. Raises what psycopg raises."""
+    def open(self) -> None:
+        """Join the others. Raises what psycopg raises."""
         with self._db.transaction() as db:
 
             def execute(statement: str, values: Mapping[str, object]) -> list[Any]:
@@ -81,7 +88,7 @@ class Replicas:
             shared_accounts.release(execute, presence.remove_gone(execute))
             if not presence.beat(execute, self.name, self._version, ()):  # the first: the ledger alone counts
                 db.execute("delete from accounts")
-            for name, found in sorted(spent.items()):
+            for name, found in sorted(self._spent().items()):
                 shared_accounts.learn(execute, name, self.name, found, time.time())
 
     # -- budgets -------------------------------------------------------------------------------------------------------
@@ -116,26 +123,40 @@ class Replicas:
             self._unpaid[name] += usd
             due, self._flushing = self._there and not self._flushing, True
         if due:
-            self._thread.submit(self._flush_soon)
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_soon)
 
     def _count(self, ticket: Ticket) -> None:
         with self._lock:
             if not (ticket.counted or ticket.over):
                 ticket.counted = True
                 self._held[ticket.name] += ticket.usd
-            self._unpaid[ticket.name] += 0.0  # the sum is to be written
+            if ticket.over or not self._there:
+                self._unpaid[ticket.name] += 0.0  # the sum is to be written
 
     def _reserve(self, ticket: Ticket, room: Room) -> tuple[bool, Account | None]:
         name, now = ticket.name, time.time()
-        found = shared_accounts.reserve(
-            *(self._db.execute, name, self.name), held=self._held[name], usd=ticket.usd, room=room, now=now
-        )
+        with self._lock:
+            held, paid = self._held[name], self._unpaid.pop(name, 0.0)
+        found = None
+        try:
+            found = shared_accounts.reserve(
+                *(self._db.execute, name, self.name), held=held, usd=ticket.usd, room=room, now=now, paid=paid
+            )
+        finally:
+            if found is None:
+                with self._lock:
+                    self._unpaid[name] += paid
         if found:
             self._count(ticket)
             return True, found
+        self._flush()
         return False, shared_accounts.read(self._db.execute, [name]).get(name)
 
     def _flush_soon(self) -> None:
+        with suppress(RuntimeError):  # it is closed, and has written all
+            self._thread.submit(self._try_to_flush)
+
+    def _try_to_flush(self) -> None:
         with suppress(Exception):  # the next look at the others says so, and tries again
             self._flush()
 
@@ -167,6 +188,10 @@ class Replicas:
             await asyncio.sleep(BEAT_SECONDS if self._there else AWAY_SECONDS)
 
     def _look(self, down: Sequence[str]) -> Heard:
+        if not self._joined:
+            for name, found in sorted(self._spent().items()):
+                shared_accounts.learn(*(self._db.execute, name, self.name, found, time.time()), held=self._held[name])
+            self._joined = True
         self._flush()
         others = presence.beat(self._db.execute, self.name, self._version, down)
         if time.monotonic() >= self._sweep_again:
@@ -194,7 +219,7 @@ class Replicas:
         done, _ = await asyncio.wait([running], timeout=WAIT_SECONDS)
         error = running.exception() if done else TimeoutError()
         if (error is None) != self._there:
-            self._there = error is None
+            self._there, self._joined = error is None, False  # a server that crashed has lost its last moment
             away = f"PostgreSQL is away ({type(error).__name__}): budgets go by what this process knows"
             print(f"demur: replicas: {away if error else 'PostgreSQL is back'}", file=sys.stderr)
         return None if error else running.result()
@@ -210,6 +235,7 @@ class Replicas:
 
 
 def _prepare(execute: Callable[[str], Any]) -> None:
+    execute("set synchronous_commit = off")  # what a crash loses is learned again; no request waits for a disk
     for table in (presence.TABLE, shared_accounts.TABLE):
         execute(table)
 

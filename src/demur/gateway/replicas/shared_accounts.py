@@ -54,13 +54,16 @@ class Account:
 
 
 def reserve(
-    execute: Execute, name: str, process: str, *, held: float, usd: float, room: Room, now: float
+    execute: Execute, name: str, process: str, *, held: float, usd: float, room: Room, now: float, paid: float = 0.0
 ) -> Account | None:
-    """Reserve ``usd`` beside what a process holds already; None where that has no room, and nothing changes."""
-    more = usd if room.whole else 0.0
+    """Reserve ``usd`` beside what a process holds already, and add what it has ``paid`` since its last step.
+
+    None where that has no room; nothing changes then.
+    """
+    more = paid + (usd if room.whole else 0.0)
     compare = "<=" if room.whole else "<"
     fits = [f"{_OF_PERIOD[period]} + {_OTHERS} + %(before)s {compare} %(most_{period})s" for period in room.limits]
-    values = _values(name, process, held + usd, Spent(), now) | {"before": held + more}
+    values = _values(name, process, held + usd, Spent(paid, paid, paid), now) | {"before": held + more}
     values |= {f"most_{period}": most for period, most in room.limits.items()}
     return _one(execute(f"{_INSERT}, {_ADD} where {' and '.join(fits) or 'true'} returning {_FOUND}", values))
 
@@ -70,9 +73,9 @@ def pay(execute: Execute, name: str, process: str, *, held: float, usd: float, n
     execute(f"{_INSERT}, {_ADD}", _values(name, process, held, Spent(usd, usd, usd), now))
 
 
-def learn(execute: Execute, name: str, process: str, spent: Spent, now: float) -> None:
+def learn(execute: Execute, name: str, process: str, spent: Spent, now: float, *, held: float = 0.0) -> None:
     """Take over what was spent by the ledger, where that is more."""
-    execute(f"{_INSERT}, {_AT_LEAST}", _values(name, process, 0.0, spent.now(now), now))
+    execute(f"{_INSERT}, {_AT_LEAST}", _values(name, process, held, spent.now(now), now))
 
 
 def read(execute: Execute, names: Sequence[str]) -> dict[str, Account]:
