@@ -32,11 +32,11 @@ def join(ledger: str, admission: Admission, target: HeldTarget | None) -> Replic
         if target:
             target.arrivals.sharers = 1 + len(found.others)
 
-    def spent() -> Mapping[str, Spent]:
+    def read_spent() -> Mapping[str, Spent]:
         return {name: admission.accounts.read(name)[0] for name in names}
 
     try:
-        found = Replicas(ledger, version("demur"), spent, learn)
+        found = Replicas(ledger, version("demur"), read_spent, learn)
         found.open()
     except Exception as error:  # its text may hold the URL's password
         raise StoreError(
