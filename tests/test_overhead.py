@@ -165,7 +165,10 @@ def test_an_unknown_price_of_extra_samples_is_no_zero() -> None:
 def test_a_picture_is_drawn_with_and_without_quality() -> None:
     pytest.importorskip("matplotlib")
     assert FOUND.draw().axes[0].get_ylabel().startswith("APGR")
-    assert replace(FOUND, quality=None).draw().axes[0].get_ylabel() == "fit (s) at N = 10,000"
+    (axes,) = replace(FOUND, quality=None).draw().axes
+    assert axes.get_ylabel() == "fit (s) at N = 10,000"
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == ["sw", "kernel, N = 1,000", gate_name(2)]  # where the largest was not measured
 
 
 @pytest.mark.parametrize(

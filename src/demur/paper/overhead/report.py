@@ -147,16 +147,17 @@ class Overheads:
         }
 
     def draw(self) -> Any:
-        """Quality, or the fit's seconds where it is unknown, against the cost of a decision at the largest size."""
+        """Quality, or the fit's seconds where it is unknown, against the cost of a decision at the largest size, or the
+        largest that was measured."""
         points = {}
-        for cost in self.costs:
-            if cost.n != self.sizes[-1] or cost.p50 is None or cost.fit_seconds is None:
+        largest = {cost.name: cost for cost in self.costs if cost.p50 is not None}
+        for name, cost in largest.items():
+            apgr = self.quality.apgr.get(name) if self.quality else None
+            if cost.p50 is None or cost.fit_seconds is None or (self.quality and apgr is None):
                 continue
-            apgr = self.quality.apgr.get(cost.name) if self.quality else None
-            if self.quality is None:
-                points[cost.name] = (1000 * cost.p50, *(cost.fit_seconds,) * 3)
-            elif apgr is not None:
-                points[cost.name] = (1000 * cost.p50, apgr.value, apgr.low, apgr.high)
+            shown = name if cost.n == self.sizes[-1] else f"{name}, N = {cost.n:,}"
+            values = (cost.fit_seconds,) * 3 if apgr is None else (apgr.value, apgr.low, apgr.high)
+            points[shown] = (1000 * cost.p50, *values)
         label = "APGR (bar: 95 % over prompts)" if self.quality else f"fit (s) at N = {self.sizes[-1]:,}"
         return overhead_figure(points, label, self.quality is None)
 
