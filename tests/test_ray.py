@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shlex
 import socket
 import sqlite3
 import time
@@ -17,15 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import demur
 from conftest import needed
+from demur.cli.main import app
 from demur.errors import BudgetError, InputError, ModelError
 from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import LaterEntailment
+from demur.prompts import load_prompts
+from demur.records import SamplingSettings
+from demur.store import Store
 from pairs import Pair, running_pair, write_questions
 
 pytestmark = pytest.mark.slow
+README = Path(__file__).parents[1] / "README.md"
 
 RUN_FILE = """
 prompts = "{prompts}"
@@ -88,24 +95,50 @@ def drawn(pair: Pair) -> Counter[tuple[str, str, int]]:
     )
 
 
-def test_a_run_on_a_cluster_is_the_run_of_one_machine(cluster: Any, pair: Pair, tmp_path: Path) -> None:
+def readme_command() -> list[str]:
+    """What the README's section on growing says of Ray."""
+    section = README.read_text(encoding="utf-8").partition("\n## Growing\n")[2].partition("\n## ")[0]
+    (line,) = (line for line in section.splitlines() if line.startswith("demur ") and "# Ray" in line)
+    return shlex.split(line, comments=True)[1:]
+
+
+def test_a_run_on_a_cluster_is_the_run_of_one_machine(
+    cluster: Any, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parquet = needed("pyarrow.parquet")
+    monkeypatch.chdir(tmp_path)
     demur.run(run_file(tmp_path, pair, "here"))
     once = drawn(pair)
     assert set(once.values()) == {1}
-    demur.run(run_file(tmp_path, pair, "there"), ray="auto")
+    run_file(tmp_path, pair, "run")
+    done = CliRunner().invoke(app, readme_command())
+    assert done.exit_code == 0, done.output
     assert drawn(pair) == once + once
     router = [f"router/{path.name}" for path in (tmp_path / "here" / "router").iterdir() if path.suffix != ".json"]
     for name in ("preferences.jsonl", "unknown.jsonl", *router):
-        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
-    tables = tmp_path / "there" / "parquet"
-    lines = (tmp_path / "there" / "preferences.jsonl").read_text("utf-8").splitlines()
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
+    tables = tmp_path / "run" / "parquet"
+    lines = (tmp_path / "run" / "preferences.jsonl").read_text("utf-8").splitlines()
     assert parquet.read_table(tables / "preferences.parquet").to_pylist() == [json.loads(line) for line in lines]
     assert len(parquet.read_table(tables / "samples.parquet")) == len(once)
     meanings = {row["id"]: row for row in parquet.read_table(tables / "meanings.parquet").to_pylist()}
     for line in map(json.loads, lines):
         assert len(set(meanings[line["id"]]["weak"])) == line["meanings_a"]
         assert len(meanings[line["id"]]["joint"]) == 2 * line["n"]
+
+
+def test_workers_write_to_a_database_themselves(cluster: Any, pair: Pair, postgres: Any, tmp_path: Path) -> None:
+    before = drawn(pair)
+    demur.run(run_file(tmp_path, pair, "shared", f'store = "{postgres.url}"'), ray="auto")
+    assert set((drawn(pair) - before).values()) <= {1}
+    assert not (tmp_path / "shared" / "store.sqlite").exists()
+    with Store(postgres.url) as store:
+        prompts = [one.text for one in load_prompts(str(tmp_path / "questions.jsonl"))]
+        kept = [
+            store.samples_of(f"{name}@{one.base_url}", prompts, SamplingSettings().key)
+            for name, one in (("small", pair.weak), ("large", pair.strong))
+        ]
+    assert sum(len(one) for side in kept for one in side.values()) == sum((drawn(pair) - before).values())
 
 
 def test_a_budget_is_kept_by_all_workers_together(cluster: Any, pair: Pair, tmp_path: Path) -> None:
@@ -164,5 +197,4 @@ def test_a_lost_node_costs_only_what_was_under_way(cluster: Any, tmp_path: Path)
         ((kept,),) = db.execute("select count(*) from samples")
     assert kept == len(asked)
     under_way = kills * 2 * 4 * 4  # at each kill: a worker, two models, four requests of each, at most four samples
-    print(sum(asked.values()) - len(asked))
     assert sum(asked.values()) - len(asked) <= under_way
