@@ -12,8 +12,8 @@ import pytest
 
 import demur
 import pairs
-from demur.config import KINDS, LabelConfig
-from demur.errors import InputError
+from demur.config import KINDS, LabelConfig, load_run
+from demur.errors import ArtifactError, InputError
 from demur.labels.from_samples import CANDIDATES, TARGETS
 from demur.labels.judge_replies import orders_of
 from demur.labels.label_run import (
@@ -31,8 +31,10 @@ from demur.labels.label_run import (
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint
+from demur.prompts import read_prompts, split_prompts
 from demur.records import Prompt, Sample
 from demur.sampling.pair import PairSamples
+from pairs import questions, running_pair, write_questions
 
 
 def sampled(*texts: str) -> list[Sample]:
@@ -171,3 +173,78 @@ def test_what_a_prompt_needs_is_believed_by_both_models() -> None:
     assert believed_needs(run, ["Which tree?"]) == pytest.approx([3 / 4 * 2 / 3 * 1 / 2])
     assert believed_needs(run, ["Which tree?", "Who?"]) is None
     assert believed_needs(a_run([], [], needs=False), ["Which tree?"]) is None
+
+
+def test_an_option_that_is_not_given_leaves_what_the_run_says(tmp_path: Path) -> None:
+    """Whatever a command overrides: labels, routers and sampling."""
+    run = str(tmp_path / "run")
+    file = tmp_path / "run.json"
+    with running_pair() as pair:
+        models = {"weak": pair.weak.base_url, "strong": pair.strong.base_url}
+        record: dict[str, Any] = {
+            "prompts": str(write_questions(tmp_path / "q.jsonl", 60)),
+            "run": run,
+            "max_usd": 7.5,
+            "weak": {"model": "small", "base_url": models["weak"], "concurrency": 2, "timeout_seconds": 9},
+            "strong": {"model": "large", "base_url": models["strong"], "concurrency": 3},
+            "sampling": {"n": 3, "top_p": 0.9, "reasoning_effort": "low"},
+            "label": {"kind": "hard", "tau": 0.3, "delta": "paper"},
+            "router": {"methods": ["sw", "knn"], "serve": "knn", "k": 3, "encoder": "letters", "gate": "off"},
+        }
+        file.write_text(json.dumps(record))
+        demur.run(file)
+        demur.sample(record["prompts"], **pair.names, run=run)
+        after = load_run(run)
+        assert (after.sampling.n, after.sampling.top_p, after.sampling.reasoning_effort) == (3, 0.9, "low")
+        assert (after.max_usd, after.weak.concurrency, after.weak.timeout_seconds) == (7.5, 2, 9)
+        demur.sample(record["prompts"], **pair.names, run=run, concurrency=5, max_usd=8)
+        after = load_run(run)
+        assert (after.max_usd, after.weak.concurrency, after.weak.timeout_seconds) == (8, 5, 9)
+        demur.label(run=run)
+        demur.train(run=run)
+        after = load_run(run)
+        assert (after.label.kind, after.label.tau, after.label.delta) == ("hard", 0.3, "paper")
+        assert (after.router.methods, after.router.serve, after.router.k) == (("sw", "knn"), "knn", 3)
+        assert (after.router.encoder, after.router.gate) == ("letters", "off")
+        demur.label(run=run, tau=0.2)
+        assert (load_run(run).label.kind, load_run(run).label.tau) == ("hard", 0.2)
+        demur.label(run=run, kind="margin")  # which has no tau
+        assert (load_run(run).label.tau, load_run(run).label.delta) == (0.1, "symmetric")
+        demur.label(run=run, source="accuracy")
+        assert (load_run(run).label.kind, load_run(run).label.definition) == (None, "rao_blackwell")
+        demur.train(run=run, methods="sw")
+        assert (load_run(run).router.serve, load_run(run).router.k) == (None, 3)
+
+
+def test_a_judges_settings_stay_and_a_recorded_judge_elsewhere_needs_leave(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    with running_pair() as pair:
+        demur.sample(write_questions(tmp_path / "q.jsonl", 12), **pair.names, run=run, n=2)
+        path = tmp_path / "run" / "run.json"
+        kept = json.loads(path.read_text())
+        judge = f"large@{pair.strong.base_url}"
+        kept["label"] |= {"source": "judge", "judge": judge, "judge_tokens": 2000, "judge_effort": "low"}
+        path.write_text(json.dumps(kept))
+        demur.label(run=run)
+        assert (load_run(run).label.judge_tokens, load_run(run).label.judge_effort) == (2000, "low")
+        assert pair.strong.requests[-1]["reasoning_effort"] == "low"
+        kept["label"]["judge"] = "large@https://example.org/v1"
+        path.write_text(json.dumps(kept))
+        with pytest.raises(ArtifactError, match=r"it would send prompts to example\.org"):
+            demur.label(run=run)
+
+
+def test_copies_of_a_tested_prompt_are_named(tmp_path: Path) -> None:
+    rows = [{**row, "id": f"{row['id']}{end}"} for row in questions(60) for end in ("", "-again")]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = str(tmp_path / "run")
+    with running_pair() as pair:
+        demur.sample(tmp_path / "q.jsonl", **pair.names, run=run, n=2)
+        (note,) = [one for one in demur.label(run=run).notes if "copies" in one]
+    prompts = read_prompts(tmp_path / "q.jsonl")
+    train, test = split_prompts(prompts, load_run(run).test_share)
+    there = {one.id for one in (*train, *test)}
+    lost = [one.id for one in prompts if one.id not in there]
+    assert lost
+    assert note.startswith(f"{len(lost)} prompts are copies of one that is held back for measuring")
+    assert ", ".join(lost[:3]) in note

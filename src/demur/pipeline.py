@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demur.config import LabelConfig, RouterConfig, RunConfig, check_label, list_names, load_run, read_run_file
-from demur.config.names import METHOD_NAMES
-from demur.config.presets import with_preset
+from demur.config import RunConfig, check_label, list_names, load_run, read_run_file
+from demur.config.given import label_settings, router_settings, sampling_settings
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import measure_sets
@@ -33,7 +32,6 @@ from demur.labels.label_run import believed_needs, label_run, notes_of
 from demur.labels.parquet_files import write_tables
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.labels.sample_run import Announce, sample_run
-from demur.limits import from_mapping
 from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration
@@ -41,7 +39,7 @@ from demur.methods.classifier import Classifier
 from demur.models.allowed import endpoint_names
 from demur.models.encoders.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
-from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, SamplingSettings, no_progress
+from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import method_of, train_routers, with_probabilities
@@ -204,14 +202,14 @@ def sample(
     *,
     run: str = "run",
     store: str = "",
-    n: int | str = "2..5",
-    temperature: float = 1.0,
-    max_tokens: int = 64,
-    template: str = "{prompt}",
-    system: str = "",
-    stop: Sequence[str] = (),
-    chat: bool = True,
-    seed: int = 0,
+    n: int | str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    template: str | None = None,
+    system: str | None = None,
+    stop: Sequence[str] | None = None,
+    chat: bool | None = None,
+    seed: int | None = None,
     max_usd: float | None = None,
     weak_usd: str | None = None,
     strong_usd: str | None = None,
@@ -227,6 +225,7 @@ def sample(
 ) -> PairSpend:
     """Ask both models n times per prompt and keep every answer in the run folder; returns what it cost in all.
 
+    None leaves what the folder's run says, of a new run the default.
     ``store``: a ``postgresql://`` URL without a password of a store that several samplers share; empty: the run folder.
     ``n``: a number, or "2..5": two samples, and up to five where both models' first two do not settle the prompt.
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
@@ -236,18 +235,16 @@ def sample(
     for a batch API instead, and ``batch_in`` are files of its results; ``batch`` sends them and waits: see
     docs/run-file.md. Raises InputError, EndpointError, BudgetError, StoreError.
     """
-    settings = SamplingSettings(
-        n, temperature, max_tokens=max_tokens, stop=tuple(stop), seed=seed, template=template, system=system, chat=chat
-    )
+    given: dict[str, object] = {"n": n, "temperature": temperature, "max_tokens": max_tokens}
+    given |= {"stop": stop, "seed": seed, "template": template, "system": system, "chat": chat}
+    settings = sampling_settings(None if again else run, given)
     small, large = (with_price(parse_model(name), usd) for name, usd in ((weak, weak_usd), (strong, strong_usd)))
-    if concurrency is not None:
-        small, large = (replace(model, concurrency=concurrency) for model in (small, large))
-    config = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd, store=store)
-    config = with_absolute_paths(config)
-    check_pair(config)
+    asked = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd, store=store)
+    check_pair(asked)
+    config = begin_run(with_absolute_paths(asked), again=again, concurrency=concurrency)
     if dry_run:
-        return sample_dry(begin_run(config, again=again), announce, progress)
-    with open_run(begin_run(config, again=again), progress=progress) as opened:
+        return sample_dry(config, announce, progress)
+    with open_run(config, progress=progress) as opened:
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)
         if batch or batch_out or batch_in:
@@ -258,20 +255,20 @@ def sample(
 def label(
     *,
     run: str = "run",
-    source: str = "entropy",
+    source: str | None = None,
     kind: str | None = None,
-    definition: str = "rao_blackwell",
-    delta: str = "symmetric",
-    tau: float = 0.1,
+    definition: str | None = None,
+    delta: str | None = None,
+    tau: float | None = None,
     file: str | None = None,
-    models: str | Sequence[str] = (),
-    tie_below: float = 0.0,
-    tiers: int = 0,
+    models: str | Sequence[str] | None = None,
+    tie_below: float | None = None,
+    tiers: int | None = None,
     judge: str | None = None,
     max_usd: float | None = None,
-    entailment: str | Entailment = "shipped",
-    rules: bool = True,
-    state_answers: str = "off",
+    entailment: str | Entailment | None = None,
+    rules: bool | None = None,
+    state_answers: str | None = None,
     grader: Grader | None = None,
     encoder: str | Encoder | None = None,
     preset: str = "",
@@ -280,6 +277,7 @@ def label(
 ) -> Labels:
     """Make a run's preferences (run/preferences.jsonl) from a ``source``; `demur.config.LabelConfig` says what each is.
 
+    None leaves what the run's record says, of another source or kind the default.
     ``entailment``: a name, or a function of your own, which later stages must then be given again; ``grader`` is of
     sources accuracy and quality-gap. ``encoder`` is the one that kind auto tries labels with; None: the run's, whose
     host, if it has one, is among ``allow_endpoints`` (see `evaluate`).
@@ -288,18 +286,19 @@ def label(
     EndpointError and BudgetError of a judge.
     """
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
-    given |= {"file": file, "models": list_names(models), "tie_below": tie_below, "tiers": tiers, "judge": judge}
-    decides = entailment if isinstance(entailment, str) else own_name(entailment)
-    given |= {"entailment": decides, "rules": rules, "state_answers": state_answers, "max_usd": max_usd}
-    wanted = from_mapping(LabelConfig, with_preset(preset, "label", given, LabelConfig()), where="label")
+    given |= {"file": file, "models": models and list_names(models), "tie_below": tie_below, "tiers": tiers}
+    decides = own_name(entailment) if callable(entailment) else entailment
+    given |= {"judge": judge, "max_usd": max_usd, "entailment": decides, "rules": rules, "state_answers": state_answers}
+    before = load_run(run)
+    wanted = label_settings(before.label, given, preset)
     check_label(wanted)
     own = Own(
         encoder=load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder,
-        entailment=None if isinstance(entailment, str) else entailment,
+        entailment=entailment if callable(entailment) else None,
         grader=grader,
     )
-    config = replace(load_run(run), label=with_absolute_files(wanted))
-    allowed = (*endpoint_names((decides,)), *allow_endpoints)
+    config = replace(before, label=with_absolute_files(wanted))
+    allowed = (*endpoint_names((decides, judge)), *allow_endpoints)
     with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:
         opened.lock("label")
         labels = label_stage(opened)
@@ -310,23 +309,24 @@ def label(
 def train(
     *,
     run: str = "run",
-    methods: str | Sequence[str] | Mapping[str, object] = METHOD_NAMES,
+    methods: str | Sequence[str] | Mapping[str, object] | None = None,
     serve: str | None = None,
-    encoder: str | Encoder = "auto",
+    encoder: str | Encoder | None = None,
     entailment: Entailment | None = None,
-    gate: str = "auto",
-    extra_samples: int = 3,
-    unknown: OnUnknown = "strong",
-    unlike: OnUnlike = "score",
+    gate: str | None = None,
+    extra_samples: int | None = None,
+    unknown: OnUnknown | None = None,
+    unlike: OnUnlike | None = None,
     k: int | None = None,
-    weighting: str = "routellm",
-    gamma: float = 10.0,
+    weighting: str | None = None,
+    gamma: float | None = None,
     preset: str = "",
     allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Router:
     """Fit the routers and the gate on a run's preferences and samples; returns the served router, not yet calibrated.
 
+    None leaves what the run's record says.
     ``methods``: a list, names separated by commas, or a mapping from new names to scikit-learn classifiers of your own.
     ``encoder``: a name, or an object with ``encode``. ``entailment`` where the labels were made with your own. Objects
     of your own must be given again to whatever loads the router. ``unknown``: where prompts go that are like those
@@ -338,12 +338,13 @@ def train(
         entailment=entailment,
         methods=methods if isinstance(methods, Mapping) else {},
     )
-    names = list(methods) if isinstance(methods, Mapping) else list_names(methods)
-    spec = encoder if isinstance(encoder, str) else encoder_identity(encoder)
+    names = list(methods) if isinstance(methods, Mapping) else methods and list_names(methods)
+    spec = encoder if isinstance(encoder, str | None) else encoder_identity(encoder)
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown, "unlike": unlike}
-    given = with_preset(preset, "router", given | {"k": k, "weighting": weighting, "gamma": gamma}, RouterConfig())
-    config = with_absolute_paths(replace(load_run(run), router=from_mapping(RouterConfig, given, where="router")))
+    given |= {"k": k, "weighting": weighting, "gamma": gamma}
+    before = load_run(run)
+    config = with_absolute_paths(replace(before, router=router_settings(before.router, given, preset)))
     allowed = (*endpoint_names((spec,)), *allow_endpoints)
     with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:
         opened.lock("train")

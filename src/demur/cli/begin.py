@@ -96,7 +96,7 @@ def schema(of: Annotated[Settings, typer.Argument(help="Of run files, or of the 
     typer.echo(json.dumps(json_schema(*records[of]), indent=2))
 
 
-@with_options(SamplingSettings)
+@with_options(SamplingSettings, over_file=True)
 def sample(
     prompts: Annotated[str, typer.Argument(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")],
     weak: Annotated[str, typer.Option(help=f"The small model: {A_MODEL}.")],

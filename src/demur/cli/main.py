@@ -86,7 +86,7 @@ def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False
 
 
 @app.command()
-@with_options(LabelConfig)
+@with_options(LabelConfig, over_file=True)
 def label(
     run: RunFolder = "run",
     preset: Preset = "",
@@ -97,7 +97,6 @@ def label(
     """Make preferences, by default from samples: meaning clusters, semantic entropy, targets."""
     from demur.pipeline import label
 
-    given["models"] = given["models"] or ()
     with printing.progress_bar() as progress:
         labels = label(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
@@ -108,7 +107,7 @@ def label(
 
 
 @app.command()
-@with_options(RouterConfig)
+@with_options(RouterConfig, over_file=True)
 def train(
     run: RunFolder = "run",
     preset: Preset = "",

@@ -28,18 +28,9 @@ def filled_in(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return filled
 
 
-def with_preset(preset: str, table: str, given: Mapping[str, Any], usual: object) -> dict[str, Any]:
-    """A command's values of a table, with the preset's in place of those that ``usual``, a record of defaults, has.
-
-    Raises InputError for an unknown preset.
-    """
-    keys = _preset(preset, "--preset")[table] if preset else {}
-    defaults = {name for name, value in given.items() if _plain(value) == _plain(getattr(usual, name))}
-    return {**given, **{name: value for name, value in keys.items() if name in defaults}}
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+def preset_values(preset: str, table: str) -> Mapping[str, Any]:
+    """A preset's values of a table, for a command; none without a preset. Raises InputError for an unknown one."""
+    return _preset(preset, "--preset")[table] if preset else {}
 
 
 def _preset(name: object, where: str) -> Mapping[str, Mapping[str, Any]]:

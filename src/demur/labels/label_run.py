@@ -116,6 +116,13 @@ def notes_of(run: Run) -> tuple[str, ...]:
     if run.test:
         held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
         notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
+    kept = {prompt.id for prompt in (*run.train, *run.test)}
+    copies = [prompt.id for prompt in run.prompts if prompt.id not in kept]
+    if copies:
+        notes.append(
+            f"{len(copies)} prompts are copies of one that is held back for measuring, and train nothing: "
+            f"{', '.join(copies[:3])}{', ...' if len(copies) > 3 else ''}"
+        )
     with_pictures = sum(map(has_pictures, run.prompts))
     if with_pictures:
         seen = (
@@ -251,7 +258,11 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
     max_usd = run.config.label.max_usd
     asked = judge_settings(run.config.label.judge_tokens, run.config.label.judge_effort)
     replies = ask_judge(
-        items, judge, run.store, task=JUDGED_TASK, max_usd=max_usd, settings=asked, progress=run.progress
+        *(items, run.allowed_spec(judge), run.store),
+        task=JUDGED_TASK,
+        max_usd=max_usd,
+        settings=asked,
+        progress=run.progress,
     )
     found = from_judge(sampled, items, replies, judge)
     if judge in (strong.model, f"{strong.model}@{strong.base_url}"):

@@ -119,7 +119,8 @@ def _load_part(part: str, seed: int, *, at_most: bool) -> list[Prompt]:
 def split_prompts(prompts: Sequence[Prompt], test_share: float = 0.5) -> tuple[list[Prompt], list[Prompt]]:
     """Split into train and test by hash of id: the same prompt lands on the same side in every run and order.
 
-    Only prompts with gold answers can be tested, so the others all train; but a text that is tested trains nowhere.
+    Only prompts with gold answers can be tested, so the others all train; but a copy of a text that is tested is on
+    neither side. The same question about another picture is another text.
     """
     train: list[Prompt] = []
     test: list[Prompt] = []

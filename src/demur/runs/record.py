@@ -52,23 +52,27 @@ def _has_answers(config: RunConfig) -> bool:
         return any(store.has_samples(one.name, config.sampling.key) for one in pair.all)
 
 
-def begin_run(config: RunConfig, *, again: bool = False) -> RunConfig:
-    """The record to sample by: the folder's own where it is of the same samples. Raises InputError as above."""
+def begin_run(config: RunConfig, *, again: bool = False, concurrency: int | None = None) -> RunConfig:
+    """The record to sample by: the folder's own where it is of the same samples, with the prices, the limit of costs
+    and the ``concurrency`` that were given now. Raises InputError as above.
+    """
     check_same_run(config, again=again)
-    if again or not (config.folder / RUN_RECORD).exists():
-        return config
-    there = with_absolute_paths(load_run(config.run))
-    if list(differences(there, config)):
-        return config
-    weak, strong = _with_prices(config.weak, there.weak), _with_prices(config.strong, there.strong)
-    return replace(there, weak=weak, strong=strong, max_usd=config.max_usd)
+    there = config
+    if not again and (config.folder / RUN_RECORD).exists():
+        there = with_absolute_paths(load_run(config.run))
+        there = config if list(differences(there, config)) else there
+    weak, strong = _with_prices(there.weak, config.weak), _with_prices(there.strong, config.strong)
+    if concurrency is not None:
+        weak, strong = replace(weak, concurrency=concurrency), replace(strong, concurrency=concurrency)
+    max_usd = there.max_usd if config.max_usd is None else config.max_usd
+    return replace(there, weak=weak, strong=strong, max_usd=max_usd)
 
 
-def _with_prices(model: ModelConfig, before: ModelConfig) -> ModelConfig:
+def _with_prices(before: ModelConfig, given: ModelConfig) -> ModelConfig:
     """A model at the prices that were given for it now, or, if none were, at those of before."""
-    if any(getattr(model, name) not in (None, {}) for name in PRICES):
-        return model
-    return replace(model, **{name: getattr(before, name) for name in PRICES})
+    if all(getattr(given, name) in (None, {}) for name in PRICES):
+        return before
+    return replace(before, **{name: getattr(given, name) for name in PRICES})
 
 
 def keep_sampling(config: RunConfig) -> None:
