@@ -15,6 +15,7 @@ from typing import Any, Literal
 from demur.config.kinds import ALL_KINDS, Need, kinds_help, kinds_of, options_of
 from demur.config.kinds import KINDS as KINDS
 from demur.config.kinds import LABEL_SOURCES as LABEL_SOURCES
+from demur.config.names import CASCADE
 from demur.config.names import DEFINITION_NAMES as DEFINITION_NAMES
 from demur.config.names import EVERY_METHOD as EVERY_METHOD
 from demur.config.names import METHOD_NAMES as METHOD_NAMES
@@ -252,6 +253,14 @@ class RouterConfig:
         """Name of the router that serves. Raises InputError for one that is not trained."""
         if not self.methods:
             raise InputError(f"router.methods is empty; name at least one of {', '.join(EVERY_METHOD)}")
+        if CASCADE in self.methods and (self.serve not in (None, CASCADE) or self.gate == "off"):
+            other = "router.gate is off" if self.gate == "off" else f"router.serve is {self.serve!r}"
+            raise InputError(
+                f"router.methods has {CASCADE}, which serves and is measured with the weak model's answers, and "
+                f"{other}; leave one of them out"
+            )
+        if CASCADE in self.methods:
+            return CASCADE
         if self.serve is None:
             return "kernel" if "kernel" in self.methods else self.methods[0]
         if self.serve not in self.methods:

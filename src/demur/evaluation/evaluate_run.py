@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from demur.config.names import CASCADE
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
 from demur.evaluation.report.headline import headline, payback, tier_headline
@@ -63,7 +64,8 @@ def evaluate_run(run: Run) -> Evaluation | None:
     for done, name in enumerate(config.router.methods):
         run.progress("measuring routers", done, len(config.router.methods))
         router = PromptRouter.load(config.routers / name, encoder=encoder, method=run.own.classifier(name))
-        rows.append(evaluate_router(name, router.score(texts), test))
+        shown = f"{name}, prompt alone" if name == CASCADE and loaded.gate else name
+        rows.append(evaluate_router(shown, router.score(texts), test))
         rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
     run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
     preferences = read_preferences(config.preferences)

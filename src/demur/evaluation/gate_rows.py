@@ -48,7 +48,8 @@ def measure_gate(
         staged = staged_scores(router.gate, scores, drafts)
         right = np.array([sample_quality(prompt, test.weak[prompt.id], test.grader) for prompt in test.prompts])
         drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
-        rows.append(EvaluationRow(f"{served} + gate", staged_curve(staged, drafted, test.strong_quality, costs)))
+        name = served if router.gate.scorer else f"{served} + gate"
+        rows.append(EvaluationRow(name, staged_curve(staged, drafted, test.strong_quality, costs)))
         if router.active:
             quality, best = drafted, staged.final
         if router.serving_gate:

@@ -32,10 +32,7 @@ def read_drafts(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]
 
     A prompt with fewer samples than others was settled by them: further ones are taken to be like these.
     """
-    counts = np.array([len(answers) for answers in samples])
-    count = int(counts.max())
-    starts = np.unique(np.linspace(0, count, ORDERS, endpoint=False).astype(int))
-    orders = (starts[:, None] + np.arange(count)) % counts[:, None, None]
+    orders = draft_orders(samples)
     known = has_tokens(samples)
     logprobs = [[one.logprobs or () if known else None for one in answers] for answers in samples]
     signals = [
@@ -50,6 +47,14 @@ def read_drafts(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sample]
         for answers, each in zip(samples, orders, strict=True)
     ]
     return Drafts(orders, np.array(signals), np.array(heads) if known else None)
+
+
+def draft_orders(samples: Sequence[Sequence[Sample]]) -> IntArray:
+    """(n, r, samples) indices of every prompt's samples in r orders, each with another draft first."""
+    counts = np.array([len(answers) for answers in samples])
+    count = int(counts.max())
+    starts = np.unique(np.linspace(0, count, ORDERS, endpoint=False).astype(int))
+    return np.asarray((starts[:, None] + np.arange(count)) % counts[:, None, None])
 
 
 def _signals(ids: IntArray, logprobs: Sequence[tuple[float, ...] | None], order: IntArray) -> FloatArray:

@@ -16,6 +16,7 @@ import numpy as np
 
 from demur.config import MOST_EXTRA_SAMPLES
 from demur.errors import InputError
+from demur.gate.answer_scorer import AnswerScorer
 from demur.labels.beliefs.believed_gain import area_interval, believed_area
 from demur.labels.scores.uncertainty import cluster_shares, mean_nll, shannon
 from demur.records import BoolArray, FloatArray, IntArray
@@ -93,6 +94,7 @@ class Gate:
     band: float  # only prompts whose score is this close to the threshold are checked
     verdict: GateVerdict  # with all extra samples
     head_verdict: GateVerdict | None = None  # of the first tokens alone; None: not judged
+    scorer: AnswerScorer | None = None  # of a cascade: its one signal is P(wrong) by the answer's words
 
     @property
     def samples(self) -> int:

@@ -27,7 +27,8 @@ import numpy as np
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask, asking_the_pair
-from demur.gate.drafts import Drafts, read_drafts
+from demur.gate.cascade import read_answers
+from demur.gate.drafts import Drafts, draft_orders, read_drafts
 from demur.gate.explanation import Explanation
 from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.gate.form.requested_form import form_problem
@@ -124,7 +125,8 @@ class Router:
         gate = self.serving_gate
         if gate is None or decision.stage == "unknown" or abs(decision.score - decision.threshold) > gate.band:
             return decision
-        reason = f"{decision.reason}; within {gate.band:.3f} of it, so the weak model's answer is checked"
+        why = "a cascade" if gate.scorer else f"within {gate.band:.3f} of it"
+        reason = f"{decision.reason}; {why}, so the weak model's answer is checked"
         return replace(
             decision, role="weak", model=self.prompt_router.weak, reason=reason, wants_samples=1, stage="gate"
         )
@@ -158,8 +160,12 @@ class Router:
             return self._without_gate(decision)
         step = min(len(samples) - 1, gate.samples)
         texts = [one.text for one in samples[: step + 1]]
-        ids = meaning_clusters([prompt], [texts], entailment=self.entailment, rules=self.rules).ids[0]
-        score = self._within_band(gate.steps[step], decision, read_signals(ids, logprobs[: step + 1]))
+        if gate.scorer:
+            signals = read_answers(gate.scorer, self.prompt_router.encoder, [prompt], [texts[:1]])[0, 0, 0]
+        else:
+            ids = meaning_clusters([prompt], [texts], entailment=self.entailment, rules=self.rules).ids[0]
+            signals = read_signals(ids, logprobs[: step + 1])
+        score = self._within_band(gate.steps[step], decision, signals)
         certain = gate.is_settled(step, score, decision.threshold)
         if not final and not certain:
             return replace(decision, wants_samples=1)
@@ -270,6 +276,8 @@ class Router:
         if gate is None:
             promised = " (the calibration's promise holds for the router alone)" if self.active else ""
             return f"none, {self.sentence}{promised}"
+        if decision.wants_samples and gate.scorer:
+            return "a cascade: the weak model answers first, and the words of its answer decide"
         if decision.wants_samples:
             return (
                 f"the weak model's answer and at most {gate.samples} extra samples are looked at; it goes on to the "
@@ -367,6 +375,10 @@ def drafts_of(
     """
     assert router.gate is not None, "a router without a gate reads no drafts"
     texts = [[one.text for one in answers] for answers in samples]
+    if router.gate.scorer:
+        orders = draft_orders(samples)
+        first = [[each[i] for i in order[:, 0]] for each, order in zip(texts, orders, strict=True)]
+        return Drafts(orders, read_answers(router.gate.scorer, router.prompt_router.encoder, prompts, first), None)
     clusters = (meanings or Meanings(router.entailment, rules=router.rules))(prompts, texts)
     return read_drafts(clusters.ids, samples, router.gate.samples)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from demur.errors import ArtifactError
 from demur.files import write_whole
+from demur.gate.answer_scorer import AnswerScorer
 from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.staged import Rehearsal
@@ -85,9 +86,10 @@ def _from_json(kept: dict[str, Any]) -> SavedGate:
 def _gate(kept: dict[str, Any]) -> Gate:
     head = _step(kept["head"]) if kept["head"] else None
     judged = GateVerdict(**kept["head_verdict"]) if kept["head_verdict"] else None
-    return Gate(
-        tuple(_step(step) for step in kept["steps"]), head, kept["band"], GateVerdict(**kept["verdict"]), judged
-    )
+    scorer = kept.get("scorer")  # earlier versions had none
+    words = AnswerScorer(tuple(map(float, scorer["weights"])), float(scorer["intercept"])) if scorer else None
+    steps, verdict = tuple(_step(step) for step in kept["steps"]), GateVerdict(**kept["verdict"])
+    return Gate(steps, head, kept["band"], verdict, judged, words)
 
 
 def _trial(kept: dict[str, Any]) -> ExtraSamplesTrial:

@@ -12,16 +12,18 @@ from types import MappingProxyType
 import numpy as np
 
 from demur.errors import InputError
-from demur.gate.drafts import gate_rows, read_drafts
+from demur.gate.cascade import fit_cascade
+from demur.gate.drafts import draft_orders, gate_rows, read_drafts
 from demur.gate.extra_samples import answer_tokens, trials
 from demur.gate.gate import fit_gate
 from demur.gate.router import Router
 from demur.gate.staged import rehearsal
-from demur.gate.weaker_groups import weaker_groups
+from demur.gate.weaker_groups import WeakerGroup, weaker_groups
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.scores.uncertainty import belief
+from demur.labels.scores.uncertainty import belief, consistency
 from demur.meaning.meanings import Meanings
-from demur.records import Prompt
+from demur.methods.cascade import Cascade
+from demur.records import Encoder, FloatArray, IntArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter
 from demur.sampling.pair import PairSamples
 
@@ -32,13 +34,15 @@ def train_gate(
     samples: PairSamples,
     meanings: Meanings,
     *,
+    encoder: Encoder | None = None,
     extra: int = 3,
     stated: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Router:
     """Returns the router with a gate, learned from both models' samples of its training prompts, without labels.
 
     The gate is active where its verdict says that it pays; ``extra`` is the largest number of extra weak samples it may
-    request. What escalating gains is believed by the final answers that the models ``stated``; the signals are of whole
+    request. The router of a cascade gets its scorer of answers instead, by ``encoder`` (None: its own), which is always
+    active. What escalating gains is believed by the final answers that the models ``stated``; the signals are of whole
     texts, as in serving. With too few prompts, or other prompts than the router was trained on, the result has no gate
     and ``about`` says why.
     """
@@ -59,6 +63,8 @@ def train_gate(
             beliefs=beliefs,
             weaker=weaker,
         )
+    if isinstance(router.method, Cascade):
+        return _train_cascade(router, texts, weak, (joint, counts), beliefs, weaker, meanings, encoder)
     most = max(map(len, weak)) - 1
     drafts = read_drafts(own, weak, min(extra, most))
     rows = gate_rows(router.training_scores, drafts, joint, counts)
@@ -72,4 +78,38 @@ def train_gate(
         weaker=weaker,
         rehearsal=rehearsal(router.training_scores, held),
         trials=trials(gate, router.training_scores, held, rows.gains, answer_tokens(weak), router.expected_usd(texts)),
+    )
+
+
+def _train_cascade(
+    router: PromptRouter,
+    texts: Sequence[str],
+    weak: Sequence[Sequence[Sample]],
+    strong: tuple[Sequence[IntArray], Sequence[int]],
+    beliefs: FloatArray,
+    weaker: tuple[WeakerGroup, ...],
+    meanings: Meanings,
+    encoder: Encoder | None,
+) -> Router:
+    """``strong``: clusters over both models' answers, the strong ones first, and how many those are."""
+    joint, counts = strong
+    orders = draft_orders(weak)[:, :, 0]
+    drafts = [[each[i] for i in order] for each, order in zip(weak, orders, strict=True)]
+    confirmed = [
+        [float(np.mean(ids[:count] == ids[count + i])) for i in order]
+        for ids, count, order in zip(joint, counts, orders, strict=True)
+    ]
+    right = np.array(confirmed)
+    gains = np.array([consistency(ids[:count]) for ids, count in zip(joint, counts, strict=True)])[:, None] - right
+    try:
+        gate, held = fit_cascade(
+            encoder or router.encoder, texts, drafts, router.training_scores, right=right, gains=gains
+        )
+    except InputError as error:
+        return Router(router, about=f"no cascade was trained: {error}", beliefs=beliefs, weaker=weaker)
+    about = "a cascade: the weak model answers every request first, and the words of its answer decide"
+    return Router(
+        *(router, gate, True, meanings.entailment, meanings.rules, about, beliefs),
+        weaker=weaker,
+        rehearsal=rehearsal(router.training_scores, held),
     )

@@ -7,6 +7,7 @@ learned arrays end in ``_``, and are all that a saved router keeps. Any scikit-l
 
 from __future__ import annotations
 
+from demur.methods.cascade import Cascade
 from demur.methods.estimator import Estimator
 from demur.methods.factorization import MatrixFactorization
 from demur.methods.kernel import KernelRidge
@@ -25,7 +26,11 @@ BY_NAME: dict[str, type[Estimator]] = {
     "kernel": KernelRidge,
 }
 
-EVERY: dict[str, type[Estimator]] = {**BY_NAME, **POOLS}  # with those of pools, which take no sample weights
+EVERY: dict[str, type[Estimator]] = {
+    **BY_NAME,
+    **POOLS,
+    "cascade": Cascade,
+}  # with those of pools, which take no sample weights
 
 __all__ = [
     "BY_NAME",

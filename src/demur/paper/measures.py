@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from demur.errors import DemurError, InputError
+from demur.gate.answer_scorer import AnswerScorer, embed_answers
 from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
-from demur.paper.cascade import AnswerScorer
 from demur.paper.outcomes import PAPER_DATA, SMALL_PAIR, Benchmark, Costs, Data, benchmark, check_gap, small_pair
 from demur.paper.sources.arena import SCORES, ArenaPair
 from demur.paper.sources.authors import AUTHORS, authors_set
@@ -133,8 +133,12 @@ class Laboratory:
     def _cascade_scores(self, system: System, benchmark: Benchmark) -> FloatArray:
         if benchmark.weak_answers is None:
             raise InputError("no weak answers are stored")
-        scorer = self._once("scorer", lambda: AnswerScorer(self.encoder).fit(*self._scored_answers()))
-        return 1.0 - scorer.right(benchmark.questions, benchmark.weak_answers)
+        scorer = self._once("scorer", self._fit_scorer)
+        return 1.0 - scorer.right(embed_answers(self.encoder, benchmark.questions, benchmark.weak_answers))
+
+    def _fit_scorer(self) -> AnswerScorer:
+        questions, answers, right = self._scored_answers()
+        return AnswerScorer.fit(embed_answers(self.encoder, questions, answers), right)
 
     def _scored_answers(self) -> tuple[list[str], list[str], FloatArray]:
         """Questions, answers of a weak model, and whether they are right."""

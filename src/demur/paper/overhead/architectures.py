@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demur.gate.answer_scorer import ALPHA
 from demur.gate.gate import SIGNALS, Gate, GateRows, fit_gate, read_signals
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
@@ -21,7 +22,6 @@ from demur.methods import BY_NAME, LogisticRegression
 from demur.methods.estimator import Estimator, sigmoid, unit_rows
 from demur.methods.pools.pair_pools import POOLS as POOLS
 from demur.models.encoders.encoder import LetterEncoder
-from demur.paper.cascade import ALPHA
 from demur.records import FloatArray
 from demur.routing.artifact import WEIGHTS
 from demur.routing.prompt_router import PromptRouter
