@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import demur
-from demur.config import read_run_file
+from demur.config import LabelConfig, read_run_file
+from demur.config.given import label_settings
 from demur.errors import InputError
 from demur.evaluation.experiment.tau_sweep import swept, tau_sweep
 from demur.routing.artifact import read_description
@@ -45,7 +46,7 @@ def test_an_unknown_preset_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no preset is called 'papr'; known: paper"):
         read_run_file(tmp_path / "run.toml")
     with pytest.raises(InputError, match="no preset is called 'papr'"):
-        demur.label(run=str(tmp_path), preset="papr")
+        label_settings(LabelConfig(), {}, "papr")
 
 
 def test_labels_and_routers_of_the_preset_are_the_papers(tmp_path: Path, pair: Pair) -> None:

@@ -156,6 +156,8 @@ def test_scores_of_a_run_are_probabilities_where_its_samples_tell(tmp_path: Path
 
 def test_a_judge_labels_without_gold_and_is_asked_once(tmp_path: Path, pair: Pair) -> None:
     run = sampled(tmp_path, pair, gold=False)
+    with pytest.raises(InputError, match="needs a judge"):
+        demur.label(run=run, source="judge")
     judged = partial(demur.label, run=run, source="judge", judge=pair.names["strong"])
     found = judged()
     targets = {name: {row.target for row in found.preferences if row.id.startswith(name)} for name in ("sum", "colour")}
@@ -166,8 +168,6 @@ def test_a_judge_labels_without_gold_and_is_asked_once(tmp_path: Path, pair: Pai
     assert len(pair.strong.requests) == asked
     demur.train(run=run, methods=("logistic",))
     assert demur.Router.load(f"{run}/router").route("What is 31 plus 17?").role == "strong"
-    with pytest.raises(InputError, match="needs a judge"):
-        demur.label(run=run, source="judge")
 
 
 def test_without_gold_everything_trains_and_nothing_is_measured(tmp_path: Path, pair: Pair) -> None:

@@ -282,7 +282,7 @@ def test_what_is_older_than_what_it_was_made_from_is_said(tmp_path: Path, pair: 
     (line,) = outdated_stages(run)
     assert line == f"{run}: the labels are newer than the routers; make those again with `demur train`"
     assert line in demur.evaluate(run=str(run)).warnings
-    demur.label(run=str(run), entailment="exact")  # the very labels that the routers learned from
+    demur.label(run=str(run), kind="believed", entailment="exact")  # the very labels that the routers learned from
     assert outdated_stages(run) == ()
     assert outdated_stages(tmp_path) == ()  # no run's folder
 

@@ -152,7 +152,7 @@ def test_a_grader_of_ones_own(run: str) -> None:
     mine: Grader = half_for_numbers
     labels = demur.label(run=run, source="accuracy", kind="soft", grader=mine)
     assert {row.target for row in labels.preferences} == {0.5}  # both models' answers to a prompt are worth the same
-    demur.label(run=run, entailment="exact", encoder="letters")
+    demur.label(run=run, source="entropy", entailment="exact", encoder="letters")
     demur.train(run=run, methods="logistic", encoder="letters")
     demur.calibrate(prompts_of(run), router=f"{run}/router", strong_share=0.5, anyway=True)
     found = demur.evaluate(run=run, grader=mine)
