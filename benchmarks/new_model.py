@@ -1,6 +1,6 @@
 """GraphRouter's own claim: a model that joins a pool is routed to after a few graded prompts, without fitting again.
 
-Of the nine models of `llmrouter_9models` each joins, in turn, a router that knows 2, 3, 5 or 8 of the others, drawn,
+Of the nine models of `llmrouter_9models` each joins, in turn, a router that knows 2, 5 or 8 of the others, drawn,
 the same for every method. Printed: mean quality of the models that are chosen on prompts that nobody learned from, over
 the nine and the draws, of the router without the new model, of `with_model` given so many graded prompts of it, and of
 a router that is fitted again with every training prompt of the new model. Beside them what needs no graph: the best
@@ -20,15 +20,16 @@ from demur.records import FloatArray
 from environment import describe, on_one_thread, shared_rows
 from nq_open import embeddings
 
-FEW, KNOWN, DRAWS = (20, 40, 160), (2, 3, 5, 8), 3
+FEW, KNOWN, DRAWS = (20, 40, 160), (2, 5, 8), 1
 NEAR = 10  # graded prompts that kNN asks
 
 
-def read() -> tuple[FloatArray, FloatArray]:
-    """Embeddings (n, d), and quality (n, 9), of the prompts that all nine models answered."""
+def read(count: int) -> tuple[FloatArray, FloatArray]:
+    """Embeddings (n, d), and quality (n, 9), of so many prompts, drawn, that all nine models answered."""
     rows = shared_rows("outcomes/llmrouter_9models")
     names = sorted(rows[0]["scores"])
     whole = [row for row in rows if all(name in row["scores"] for name in names)]
+    whole = [whole[i] for i in np.random.default_rng(0).permutation(len(whole))[:count]]
     quality = np.array([[float(row["scores"][name]) for name in names] for row in whole])
     return unit_rows(embeddings([row["question"] for row in whole], "bge-small-6")), quality
 
@@ -73,9 +74,10 @@ def trial(X: FloatArray, quality: FloatArray, new: int, known: int, seed: int) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--prompts", type=int, default=2000)
     given = parser.parse_args()
     print(describe())
-    X, quality = read()
+    X, quality = read(given.prompts)
     print(f"{len(X)} prompts, mean quality of the nine models {np.round(np.sort(quality.mean(axis=0)), 3)}")
     for known in KNOWN:
         every = [trial(X, quality, new, known, seed) for seed in range(given.draws) for new in range(quality.shape[1])]
@@ -88,5 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    on_one_thread()
+    on_one_thread(given.prompts)
     main()
