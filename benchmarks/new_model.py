@@ -90,5 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    on_one_thread(given.prompts)
+    on_one_thread()
     main()
