@@ -162,9 +162,7 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
         trained = {one.prompt for one in router.training}
         prompts = [prompt for prompt in run.complete(run.train) if prompt.text in trained]
         extra = run.config.router.extra_samples
-        gated = train_gate(
-            router, prompts, run.samples, run.meanings, encoder=run.encoder, extra=extra, stated=run.stated
-        )
+        gated = train_gate(router, prompts, run.samples, run.meanings, extra=extra, stated=run.stated)
     if wanted == "on" and gated.gate:
         gated = replace(gated, active=True)
     gated.save_gate(run.config.served_router)

@@ -23,7 +23,7 @@ from demur.labels.pair_meanings import joint_clusters
 from demur.labels.scores.uncertainty import belief, consistency
 from demur.meaning.meanings import Meanings
 from demur.methods.cascade import Cascade
-from demur.records import Encoder, FloatArray, IntArray, Prompt, Sample
+from demur.records import FloatArray, IntArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter
 from demur.sampling.pair import PairSamples
 
@@ -34,15 +34,13 @@ def train_gate(
     samples: PairSamples,
     meanings: Meanings,
     *,
-    encoder: Encoder | None = None,
     extra: int = 3,
     stated: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Router:
     """Returns the router with a gate, learned from both models' samples of its training prompts, without labels.
 
     The gate is active where its verdict says that it pays; ``extra`` is the largest number of extra weak samples it may
-    request. The router of a cascade gets its scorer of answers instead, by ``encoder`` (None: its own), which is always
-    active. What escalating gains is believed by the final answers that the models ``stated``; the signals are of whole
+    request. The router of a cascade gets its scorer of answers instead, which is always active. What escalating gains is believed by the final answers that the models ``stated``; the signals are of whole
     texts, as in serving. With too few prompts, or other prompts than the router was trained on, the result has no gate
     and ``about`` says why.
     """
@@ -64,7 +62,7 @@ def train_gate(
             weaker=weaker,
         )
     if isinstance(router.method, Cascade):
-        return _train_cascade(router, texts, weak, (joint, counts), beliefs, weaker, meanings, encoder)
+        return _train_cascade(router, texts, weak, (joint, counts), beliefs, weaker, meanings)
     most = max(map(len, weak)) - 1
     drafts = read_drafts(own, weak, min(extra, most))
     rows = gate_rows(router.training_scores, drafts, joint, counts)
@@ -89,7 +87,6 @@ def _train_cascade(
     beliefs: FloatArray,
     weaker: tuple[WeakerGroup, ...],
     meanings: Meanings,
-    encoder: Encoder | None,
 ) -> Router:
     """``strong``: clusters over both models' answers, the strong ones first, and how many those are."""
     joint, counts = strong
@@ -102,9 +99,7 @@ def _train_cascade(
     right = np.array(confirmed)
     gains = np.array([consistency(ids[:count]) for ids, count in zip(joint, counts, strict=True)])[:, None] - right
     try:
-        gate, held = fit_cascade(
-            encoder or router.encoder, texts, drafts, router.training_scores, right=right, gains=gains
-        )
+        gate, held = fit_cascade(router.encoder, texts, drafts, router.training_scores, right=right, gains=gains)
     except InputError as error:
         return Router(router, about=f"no cascade was trained: {error}", beliefs=beliefs, weaker=weaker)
     about = "a cascade: the weak model answers every request first, and the words of its answer decide"
