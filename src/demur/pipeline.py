@@ -277,10 +277,10 @@ def label(
 ) -> Labels:
     """Make a run's preferences (run/preferences.jsonl) from a ``source``; `demur.config.LabelConfig` says what each is.
 
-    None leaves what the run's record says, of another source or kind the default.
-    ``entailment``: a name, or a function of your own, which later stages must then be given again; ``grader`` is of
-    sources accuracy and quality-gap. ``encoder`` is the one that kind auto tries labels with; None: the run's, whose
-    host, if it has one, is among ``allow_endpoints`` (see `evaluate`).
+    None leaves what the run's record says, of another source or kind the default. ``entailment``: a name, or a function
+    of your own, which later stages must then be given again; ``grader`` is of sources accuracy and quality-gap.
+    ``encoder`` is the one that kind auto tries labels with; None: the run's, whose host, if it has one, is among
+    ``allow_endpoints`` (see `evaluate`).
 
     Raises InputError for an option that does not belong to the source, or a source without what it needs;
     EndpointError and BudgetError of a judge.
@@ -326,12 +326,11 @@ def train(
 ) -> Router:
     """Fit the routers and the gate on a run's preferences and samples; returns the served router, not yet calibrated.
 
-    None leaves what the run's record says.
-    ``methods``: a list, names separated by commas, or a mapping from new names to scikit-learn classifiers of your own.
-    ``encoder``: a name, or an object with ``encode``. ``entailment`` where the labels were made with your own. Objects
-    of your own must be given again to whatever loads the router. ``unknown``: where prompts go that are like those
-    whose samples cannot tell; ``unlike``: whether those unlike any training prompt are such prompts.
-    ``allow_endpoints``: see `evaluate`. Raises InputError.
+    None leaves what the run's record says. ``methods``: a list, names separated by commas, or a mapping from new names
+    to scikit-learn classifiers of your own. ``encoder``: a name, or an object with ``encode``. ``entailment`` where the
+    labels were made with your own. Objects of your own must be given again to whatever loads the router. ``unknown``:
+    where prompts go that are like those whose samples cannot tell; ``unlike``: whether those unlike any training prompt
+    are such prompts. ``allow_endpoints``: see `evaluate`. Raises InputError.
     """
     own = Own(
         encoder=None if isinstance(encoder, str) else encoder,

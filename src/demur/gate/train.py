@@ -40,9 +40,9 @@ def train_gate(
     """Returns the router with a gate, learned from both models' samples of its training prompts, without labels.
 
     The gate is active where its verdict says that it pays; ``extra`` is the largest number of extra weak samples it may
-    request. The router of a cascade gets its scorer of answers instead, which is always active. What escalating gains is believed by the final answers that the models ``stated``; the signals are of whole
-    texts, as in serving. With too few prompts, or other prompts than the router was trained on, the result has no gate
-    and ``about`` says why.
+    request. The router of a cascade gets its scorer of answers instead, which is always active. What escalating gains
+    is believed by the final answers that the models ``stated``; the signals are of whole texts, as in serving. With too
+    few prompts, or other prompts than the router was trained on, the result has no gate and ``about`` says why.
     """
     weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
     texts = [prompt.text for prompt in prompts]
