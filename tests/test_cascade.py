@@ -15,8 +15,8 @@ import demur
 from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import InputError
-from demur.gate.answer_scorer import AnswerScorer, embed_answers
-from demur.gate.cascade import fit_cascade, read_answers
+from demur.gate.cascade.answer_scorer import AnswerScorer, embed_answers
+from demur.gate.cascade.fit_cascade import fit_cascade, read_answers
 from demur.gate.router import Router, drafts_of
 from demur.gate.staged import staged_scores
 from demur.methods.cascade import Cascade

@@ -16,7 +16,7 @@ import numpy as np
 
 from demur.config import MOST_EXTRA_SAMPLES
 from demur.errors import InputError
-from demur.gate.answer_scorer import AnswerScorer
+from demur.gate.cascade.answer_scorer import AnswerScorer
 from demur.labels.beliefs.believed_gain import area_interval, believed_area
 from demur.labels.scores.uncertainty import cluster_shares, mean_nll, shannon
 from demur.records import BoolArray, FloatArray, IntArray

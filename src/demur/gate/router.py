@@ -27,7 +27,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask, asking_the_pair
-from demur.gate.cascade import read_answers
+from demur.gate.cascade.fit_cascade import read_answers
 from demur.gate.drafts import Drafts, draft_orders, read_drafts
 from demur.gate.explanation import Explanation
 from demur.gate.extra_samples import ExtraSamplesTrial

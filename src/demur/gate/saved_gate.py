@@ -11,7 +11,7 @@ import numpy as np
 
 from demur.errors import ArtifactError
 from demur.files import write_whole
-from demur.gate.answer_scorer import AnswerScorer
+from demur.gate.cascade.answer_scorer import AnswerScorer
 from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.staged import Rehearsal

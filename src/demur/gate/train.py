@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from demur.errors import InputError
-from demur.gate.cascade import fit_cascade
+from demur.gate.cascade.fit_cascade import fit_cascade
 from demur.gate.drafts import draft_orders, gate_rows, read_drafts
 from demur.gate.extra_samples import answer_tokens, trials
 from demur.gate.gate import fit_gate

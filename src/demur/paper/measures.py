@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from demur.errors import DemurError, InputError
-from demur.gate.answer_scorer import AnswerScorer, embed_answers
+from demur.gate.cascade.answer_scorer import AnswerScorer, embed_answers
 from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
 from demur.paper.outcomes import PAPER_DATA, SMALL_PAIR, Benchmark, Costs, Data, benchmark, check_gap, small_pair
 from demur.paper.sources.arena import SCORES, ArenaPair

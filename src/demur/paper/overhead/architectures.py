@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.gate.answer_scorer import ALPHA
+from demur.gate.cascade.answer_scorer import ALPHA
 from demur.gate.gate import SIGNALS, Gate, GateRows, fit_gate, read_signals
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match

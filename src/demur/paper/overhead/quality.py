@@ -13,7 +13,7 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.results import TestSet, first_quality, grade_test_set, sample_quality
-from demur.gate.answer_scorer import ALPHA
+from demur.gate.cascade.answer_scorer import ALPHA
 from demur.gate.extra_samples import answer_tokens
 from demur.gate.router import drafts_of
 from demur.gate.staged import staged_curve, staged_scores

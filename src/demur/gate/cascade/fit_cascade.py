@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demur.gate.answer_scorer import AnswerScorer, embed_answers
+from demur.gate.cascade.answer_scorer import AnswerScorer, embed_answers
 from demur.gate.gate import Gate, GateStep, gate_verdict
 from demur.records import BoolArray, Encoder, FloatArray, Sample
 from demur.statistics import folds, held_out
