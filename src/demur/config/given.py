@@ -18,7 +18,7 @@ def label_settings(before: LabelConfig, given: Mapping[str, object], preset: str
 
     Of another source or kind the options of the one before are not kept. Raises InputError.
     """
-    named = _named(given, preset, "label")
+    named = _given_values(given, preset, "label")
     wanted = from_mapping(LabelConfig, named, where="label")
     source = wanted.source if "source" in named else before.source
     if source != before.source:
@@ -31,7 +31,7 @@ def label_settings(before: LabelConfig, given: Mapping[str, object], preset: str
 
 def router_settings(before: RouterConfig, given: Mapping[str, object], preset: str = "") -> RouterConfig:
     """A run's routers with a command's options, likewise; a router that is not trained any more does not serve."""
-    named = _named(given, preset, "router")
+    named = _given_values(given, preset, "router")
     wanted = from_mapping(RouterConfig, named, where="router")
     found = replace(before, **{name: getattr(wanted, name) for name in named})
     return found if "serve" in named or found.serve in (None, *found.methods) else replace(found, serve=None)
@@ -44,10 +44,10 @@ def sampling_settings(run: str | None, given: Mapping[str, object]) -> SamplingS
     """
     there = run is not None and (Path(run) / RUN_RECORD).exists()
     before = load_run(run).sampling if run is not None and there else SamplingSettings()
-    named = _named(given, "", "sampling")
+    named = _given_values(given, "", "sampling")
     wanted = from_mapping(SamplingSettings, named, where="sampling")
     return replace(before, **{name: getattr(wanted, name) for name in named})
 
 
-def _named(given: Mapping[str, object], preset: str, table: str) -> dict[str, object]:
+def _given_values(given: Mapping[str, object], preset: str, table: str) -> dict[str, object]:
     return {**preset_values(preset, table), **{name: value for name, value in given.items() if value is not None}}
