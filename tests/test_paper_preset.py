@@ -65,7 +65,7 @@ def test_what_is_given_beside_the_preset_stays(tmp_path: Path, pair: Pair) -> No
     run = sampled(tmp_path, pair)
     demur.label(run=run, entailment="exact")
     demur.train(run=run, preset="paper", methods=("knn",), serve="knn", k=3)
-    assert read_description(Path(run) / "router")["params"] == {"k": 3}
+    assert read_description(Path(run) / "router")["params"]["k"] == 3
 
 
 def test_more_neighbours_than_prompts_are_named(tmp_path: Path, pair: Pair) -> None:
