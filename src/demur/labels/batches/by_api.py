@@ -83,7 +83,6 @@ class BatchRounds:
         self._tried: set[str] = set()  # custom_id of requests whose results this process has read, or missed
         self._said: list[str] = []
         self._apis: dict[str, BatchApi] = {}
-        self._done: dict[str, int] = {}  # batch -> requests
 
     @property
     def notes(self) -> list[str]:
@@ -152,35 +151,33 @@ class BatchRounds:
     async def _wait(self) -> None:
         """Read the results of every batch under way as it ends."""
         pause = LOOK_SECONDS
-        while True:
-            open_still = 0
+        sent = {
+            one.name: [await self._identify(one, batch) for batch in self._batches_of(one)] for one in self._endpoints
+        }
+        while any(sent.values()):
             for endpoint in self._endpoints:
-                for sent in self._batches_of(endpoint):
-                    open_still += not await self._look(endpoint, sent)
-            if not open_still:
-                break
-            await asyncio.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
+                done, total = 0, sum(len(one.asked) for one in sent[endpoint.name])
+                for batch in list(sent[endpoint.name]):
+                    state = await self._apis[endpoint.name].look(batch.batch)
+                    done += len(batch.asked) if state is None or state.ended else state.done
+                    self._run.progress(f"batches of {endpoint.model}", min(done, total), total)
+                    if state is None or state.ended:
+                        await self._read(endpoint, batch, state)
+                        self._run.store.end_batch(endpoint.name, self._key, batch.file)
+                        sent[endpoint.name].remove(batch)
+            if any(sent.values()):
+                await asyncio.sleep(pause)
+                pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
         self._run.read_samples()
 
-    async def _look(self, endpoint: Endpoint, sent: SentBatch) -> bool:
-        """Whether a batch has ended, and its results are read."""
-        api, store = self._apis[endpoint.name], self._run.store
-        if not sent.batch:
-            state: BatchState | None = await api.create(sent.file, sent.url, look_first=True)
-            sent = replace(sent, batch=state.id if state else "")
-            store.keep_batch(endpoint.name, self._key, sent)
-        else:
-            state = await api.look(sent.batch)
-        self._done[sent.batch] = state.done if state else len(sent.asked)
-        waited = [one for one in self._batches_of(endpoint) if one.batch]
-        done, total = sum(self._done.get(one.batch, 0) for one in waited), sum(len(one.asked) for one in waited)
-        self._run.progress(f"batches of {endpoint.model}", min(done, total), total)
-        if state is not None and not state.ended:
-            return False
-        await self._read(endpoint, sent, state)
-        store.end_batch(endpoint.name, self._key, sent.file)
-        return True
+    async def _identify(self, endpoint: Endpoint, sent: SentBatch) -> SentBatch:
+        """A batch with its id; one that may not have been created yet is looked for, and else created."""
+        if sent.batch:
+            return sent
+        state = await self._apis[endpoint.name].create(sent.file, sent.url, look_first=True)
+        known = replace(sent, batch=state.id)
+        self._run.store.keep_batch(endpoint.name, self._key, known)
+        return known
 
     async def _read(self, endpoint: Endpoint, sent: SentBatch, state: BatchState | None) -> None:
         before = set(self._reader.left_out[endpoint.name])
