@@ -352,6 +352,32 @@ def test_a_password_comes_from_the_environment_and_is_kept_nowhere(
     execute(server, "drop schema guarded cascade", "drop role guarded")
 
 
+@pytest.mark.usefixtures("letters")
+def test_a_run_file_names_a_store_by_a_service(
+    server: Postgres, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = url.rpartition("%3D")[2]
+    service = f"[mine]\nhost={server.folder}\nuser=demur\ndbname=postgres\noptions=-csearch_path={schema}\n"
+    (tmp_path / "services").write_text(service)
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    with running_pair() as pair:
+        models = "".join(
+            f'[{side}]\nmodel = "{name}"\nbase_url = "{fake.base_url}"\n'
+            for side, name, fake in (("weak", "small", pair.weak), ("strong", "large", pair.strong))
+        )
+        (tmp_path / "run.toml").write_text(
+            f'prompts = "{write_questions(tmp_path / "p.jsonl", 40)}"\nrun = "{tmp_path / "run"}"\n'
+            f'store = "postgresql://?service=mine"\n{models}[sampling]\nn = 3\n[label]\nentailment = "exact"\n'
+            '[router]\nmethods = ["logistic"]\ngate = "off"\n'
+        )
+        demur.run(tmp_path / "run.toml")
+        asked = len(pair.strong.requests)
+        demur.run(tmp_path / "run.toml")
+        assert len(pair.strong.requests) == asked
+    assert execute(server, f"select count(*) from {schema}.samples") == [(2 * 40 * 3,)]
+    assert not (tmp_path / "run" / "store.sqlite").exists()
+
+
 @pytest.mark.parametrize(
     "address",
     [
