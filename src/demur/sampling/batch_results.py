@@ -35,7 +35,7 @@ class BatchReader:
         *,
         paid_as_batch: bool = False,
     ) -> None:
-        self._settings, self._store = settings, store
+        self._settings, self._settings_key, self._store = settings, settings.key, store
         self._batch, self._next = paid_as_batch, BY_API if paid_as_batch else BY_FILES
         self.seen: set[str] = set()  # the custom_id of every result
         self._asked = {
@@ -91,7 +91,7 @@ class BatchReader:
         self._found.setdefault((wrong, advice), []).append(line)
 
     def _keep(self, result: BatchResult, endpoint: Endpoint, prompt: Prompt, indices: Sequence[int]) -> None:
-        settings, key = self._settings, (endpoint.name, prompt.key, self._settings.key)
+        settings, key = self._settings, (endpoint.name, prompt.key, self._settings_key)
         sent = len(prompt.key) + len(settings.template) + len(settings.system)
         stop = settings.stop if "stop" in self.left_out[endpoint.name] else ()
         try:
@@ -102,7 +102,7 @@ class BatchReader:
         fresh = [replace(one, batch=self._batch) for one in found.samples if one.index not in there]
         self._store.add_samples(*key, fresh)
         self._fresh, self._known = self._fresh + len(fresh), self._known + len(found.samples) - len(fresh)
-        if found.problem and self._store.has_samples(endpoint.name, settings.key):
+        if found.problem and self._store.has_samples(endpoint.name, self._settings_key):
             self._store.add_refusal(*key, found.problem)  # as where the endpoint is asked directly
         if found.problem:
             return self._note(
@@ -122,7 +122,7 @@ class BatchReader:
         if result.kind == "expired":
             return self._note("expired before they were answered", f"{self._next} asks again", failure)
         if blames_prompt(result.status, result.said):
-            self._store.add_refusal(endpoint.name, prompt.key, self._settings.key, failure_words(result))
+            self._store.add_refusal(endpoint.name, prompt.key, self._settings_key, failure_words(result))
             return self._note("are refusals of the prompt, which is left out", "--ask-refused asks again", failure)
         # As it was sent; a field of an earlier batch that is left out by now is no news.
         field = refused_field(result.status, result.said, sent_body(endpoint, prompt, self._settings, indices, set()))
