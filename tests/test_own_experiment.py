@@ -20,12 +20,13 @@ from demur.config import TestConfig, read_run_file
 from demur.errors import InputError
 from demur.evaluation.experiment.export_outcomes import export_outcomes
 from demur.evaluation.experiment.rating import Rated, rating_of, rating_prompt
-from demur.evaluation.experiment.test_sets import grader_of
+from demur.evaluation.experiment.test_sets import cut_note, grader_of
+from demur.models.endpoint import Endpoint
 from demur.paper.outcomes import data_of
 from demur.paper.parts.part import Cells
 from demur.paper.reproduction import Reproduction, reproduce, reproduce_run
 from demur.prompts import PAPER_MIX, load_parts
-from demur.records import Prompt
+from demur.records import Prompt, Sample, SamplingSettings
 from pairs import Pair, questions, running_pair, strong, weak
 
 SETTINGS = 'n = 4\n[label]\nentailment = "exact"\n[router]\nmethods = ["sw", "kernel"]\nencoder = "letters"\n'
@@ -146,6 +147,23 @@ def test_exported_outcomes_are_read_as_a_folder_and_under_other_names(made: Path
         tmp_path / "out", only=("table-2", "random"), out=tmp_path / "page", strong="huge", encoder="letters"
     )
     assert "huge of correct is missing" in " ".join(other.lines)
+
+
+def test_tables_of_one_set_take_the_first_whose_models_leave_a_gap(made: Path, tmp_path: Path) -> None:
+    export_outcomes(run=str(made / "run"), to=str(tmp_path / "out"))
+    equal = [row | {"correct": {"small": 1.0, "large": 1.0}} for row in rows_of(tmp_path / "out/outcomes", "mixed")]
+    with gzip.open(tmp_path / "out/outcomes/mixed.jsonl.gz", "wt") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in equal)
+    found = reproduce(tmp_path / "out", only=("table-2", "random"), out=tmp_path / "page", encoder="letters")
+    assert any(name.startswith("talks, large / small: n 4") for name in table(found, "table-2"))
+
+
+def test_answers_that_were_cut_are_counted() -> None:
+    whole, cut = (Sample(0, "so", None, reason, 1, 8) for reason in ("stop", "length"))
+    end, settings = Endpoint("small", "http://127.0.0.1:1"), SamplingSettings(max_tokens=8)
+    said = "gsm8k: 1 of 3 answers of small were cut at 8 tokens, and graded as they are; raise max_tokens in [test]"
+    assert cut_note("gsm8k", end, [[[whole]], [[whole], [cut]]], settings) == said
+    assert cut_note("gsm8k", end, [[[whole]]], settings) == ""
 
 
 def test_the_command_takes_a_run_or_a_folder(made: Path) -> None:

@@ -88,7 +88,7 @@ def rows_note(name: str, prompts: Sequence[Prompt]) -> list[str]:
     whole = ROWS.get(name)
     if whole is None or len(prompts) >= whole:
         return []
-    return [f"{name}: {len(prompts):,} of the {whole:,} published rows; a question that repeats another is asked once"]
+    return [f"{name}: {len(prompts):,} of the {whole:,} published rows (a question that repeats another counts once)"]
 
 
 def read_set(name: str) -> list[Prompt]:

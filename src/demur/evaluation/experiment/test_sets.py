@@ -122,6 +122,8 @@ def _measure(run: Run, name: str, prompts: Sequence[Prompt], grader: str, traine
             raise InputError(f"{lacking} lack answers; `demur run FILE` asks for them")
         notes.append(f"{lacking} were refused by a model, and left out")
     kept, sides = list(compress(kept, there)), [list(compress(side, there)) for side in sides]
+    if grader != "choice":
+        notes += [note for end, side in zip(ends, sides, strict=True) if (note := cut_note(name, end, side, settings))]
     graded = _grade(run, kept, sides, grader)
     rated = ~np.isnan(np.concatenate(graded, axis=1)).any(axis=1)
     if not rated.all():
@@ -131,6 +133,14 @@ def _measure(run: Run, name: str, prompts: Sequence[Prompt], grader: str, traine
         for end, side, grades in zip(ends, sides, graded, strict=True)
     )
     return GradedSet(name, grader, list(compress(kept, rated)), weak, strong, tuple(notes))
+
+
+def cut_note(name: str, end: Endpoint, side: Answers, settings: SamplingSettings) -> str:
+    """How many answers were cut at the longest, and are graded without their end; empty for none."""
+    answers = [one for turns in side for turn in turns for one in turn]
+    cut = sum(one.finish_reason == "length" for one in answers)
+    said = f"{name}: {cut} of {len(answers)} answers of {end.model} were cut at {settings.max_tokens} tokens"
+    return f"{said}, and graded as they are; raise max_tokens in [test]" if cut else ""
 
 
 def _not_trained(name: str, prompts: Sequence[Prompt], trained: Set[str]) -> tuple[list[Prompt], list[str]]:

@@ -30,7 +30,7 @@ TASK = "math problem solutions"  # as `demur judge` has it, so that it goes on f
 
 def judged_answers(lab: Laboratory) -> PartContent:
     """Scores of both judged sets, beside the paper's; all items are written, the first few are judged."""
-    benchmark = lab.benchmark(lab.data.main)
+    benchmark = lab.benchmark(lab.main)
     best, lacking = _best(lab, benchmark)
     rows: list[Cells] = []
     notes = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -139,7 +140,7 @@ def table_1(lab: Laboratory) -> PartContent:
 
 def table_2(lab: Laboratory) -> PartContent:
     """A smaller weak model."""
-    rows = rows_or_why(SMALL_PAIR, partial(rows_on, lab, SMALL_PAIR))
+    rows = rows_or_why(lab.main if lab.data.own else SMALL_PAIR, partial(rows_on, lab, SMALL_PAIR))
     return PartContent(COLUMNS, rows, notes=(*(() if lab.data.own else (SMALLER,)), *_footnotes(lab)))
 
 
@@ -148,7 +149,7 @@ def figure_1(lab: Laboratory) -> PartContent:
     drawn: dict[str, tuple[tuple[int, ...], FloatArray]] = {}
 
     def line(source: str) -> Cells:
-        sizes, values = drawn[source] = learning_curve(lab, source, lab.benchmark(lab.data.main))
+        sizes, values = drawn[source] = learning_curve(lab, source, lab.benchmark(lab.main))
         shown = [span_columns(float(v.mean()), float(v.min()), float(v.max()), 3) for v in values]
         return (*shown, *[f"only {len(lab.supervision(source)[0])} prompts"] * (len(SIZES) - len(sizes)))
 
@@ -157,10 +158,10 @@ def figure_1(lab: Laboratory) -> PartContent:
     return PartContent(
         ("APGR of SW", *(str(size) for size in SIZES)),
         rows,
-        learning_figure(drawn, NAMES.get(lab.data.main, lab.data.main)) if drawn else None,
+        learning_figure(drawn, NAMES.get(lab.main, lab.main)) if drawn else None,
         (
             f"Mean [least, largest] of {SEEDS} random subsets of each size; on "
-            f"{NAMES.get(lab.data.main, lab.data.main)}, {lab.data.strong} / {lab.data.weak}.",
+            f"{NAMES.get(lab.main, lab.main)}, {lab.data.strong} / {lab.data.weak}.",
         ),
     )
 
@@ -222,7 +223,7 @@ def _costs(benchmark: Benchmark) -> Costs:
 def _alone(lab: Laboratory, name: str, which: str) -> str:
     costs = _costs(lab.benchmark(name))
     paid = costs.weak if which == "weak" else costs.strong
-    return _span(float(paid.mean()), interval(paid), 3, scale=len(paid), cut=False)
+    return _span(float(paid.mean()), interval(paid), _usd_digits(costs), scale=len(paid), cut=False)
 
 
 def _usd(lab: Laboratory, name: str, system: System | None) -> str:
@@ -230,9 +231,14 @@ def _usd(lab: Laboratory, name: str, system: System | None) -> str:
     benchmark = lab.benchmark(name)
     costs = _costs(benchmark)
     scores = np.zeros(len(benchmark.weak)) if system is None else lab.scores(system, benchmark)
-    return span_columns(
-        *usd_at_cpt80(scores, benchmark, costs, cascade=system is not None and system.cascade), 3, cut=False
-    )
+    spent = usd_at_cpt80(scores, benchmark, costs, cascade=system is not None and system.cascade)
+    return span_columns(*spent, _usd_digits(costs), cut=False)
+
+
+def _usd_digits(costs: Costs) -> int:
+    """Decimals that leave always-strong three digits, and at least three."""
+    strong = float(costs.strong.sum())
+    return max(3, 2 - math.floor(math.log10(strong))) if strong > 0 else 3
 
 
 def _cost_notes(lab: Laboratory) -> tuple[str, ...]:
