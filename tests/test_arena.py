@@ -126,6 +126,8 @@ def test_the_file_is_an_option_of_reproduce(tmp_path: Path) -> None:
     arena = str(battles(tmp_path / "arena.jsonl", 200))
     found = reproduce(folder, arena=arena, arena_models=("bee", "elk"), **options)
     assert "200 battles of 6 models (arena.jsonl), SW over 10 tiers" in " ".join(found.lines)
+    assert "not a fair comparison" not in " ".join(found.lines)
+    assert "AlpacaEval" not in " ".join(found.lines)
     with pytest.raises(InputError, match="no battle is of a model called 'mixtral-8x7b-instruct'"):
         reproduce(folder, arena=arena, **options)
 

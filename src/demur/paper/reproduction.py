@@ -30,11 +30,15 @@ from demur.records import Encoder, Progress, no_progress
 from demur.runs.run import open_run
 from demur.store import Store
 
+PREFERENCES = (
+    "Preferences are AlpacaEval's and human judgements, not the arena's, so the RouteLLM rows are not a fair "
+    "comparison with RouteLLM."
+)
 DIFFERENCES = (
     "What differs from the paper: strong is gpt-4-1106-preview and weak Mixtral-8x7B on RouteLLM's decontaminated "
     "sets (72 MT-Bench questions, not 160 turns); uncertainty labels come from gpt-3.5-turbo and Llama-2-7b-chat on "
-    "NQ-Open, whose samples are stored (and from the authors' set where it can be loaded); preferences are "
-    "AlpacaEval's and human judgements, not the arena's, so the RouteLLM rows are not a fair comparison with RouteLLM.",
+    "NQ-Open, whose samples are stored (and from the authors' set where it can be loaded).",
+    PREFERENCES,
     "The systems' own departures stand under each table.",
 )
 OF_RUN = (
@@ -97,7 +101,7 @@ def reproduce(
     named = tuple(arena_models) or (data.weak, data.strong)
     if len(named) != 2:
         raise InputError(f"the arena's models are the weak and the strong one, two names; found {', '.join(named)}")
-    about = OF_RUN if data.own else DIFFERENCES
+    about = OF_RUN if data.own else tuple(line for line in DIFFERENCES if not (arena and line == PREFERENCES))
     if data.own and not only:
         parts = tuple(name for name in parts if name not in NOT_OF_RUN)
     folder.mkdir(parents=True, exist_ok=True)

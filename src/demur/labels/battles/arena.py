@@ -58,7 +58,7 @@ class Arena:
         shown = ", ".join(found or self.models[:8])
         raise InputError(
             f"{self.path}: no battle is of a model called {name!r}; it holds {len(self.models)} models, such as "
-            f"{shown}: name its weak and its strong model, --models WEAK,STRONG"
+            f"{shown}: name its weak and its strong model, --models WEAK,STRONG (of reproduce: --arena-models)"
         )
 
 

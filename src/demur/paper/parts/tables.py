@@ -128,8 +128,13 @@ def _footnotes(lab: Laboratory) -> tuple[str, ...]:
         of_labels = lab.pair("nq-open").notes
     except DemurError:
         of_labels = ()
-    arena = (lab.arena.note,) if lab.arena else ()
-    return (PROTOCOLS, *arena, *(OF_RUN if lab.data.own else DEPARTURES), *lab.data.notes, *of_labels)
+    return (PROTOCOLS, *_departures(lab), *lab.data.notes, *of_labels)
+
+
+def _departures(lab: Laboratory) -> tuple[str, ...]:
+    """Of the systems; with an arena's battles RouteLLM's are other ones."""
+    known = OF_RUN if lab.data.own else DEPARTURES
+    return known if lab.arena is None else (lab.arena.note, *(one for one in known if not one.startswith("RouteLLM:")))
 
 
 def table_1(lab: Laboratory) -> PartContent:
@@ -254,5 +259,5 @@ def _cost_notes(lab: Laboratory) -> tuple[str, ...]:
         *(f"Price: {source}." for source in prices),
         f"The paper on MT-Bench (gpt-4-0613, 160 turns): {MT_BENCH_USD}.",
         "FrugalGPT pays for both models where it goes on.",
-        *(OF_RUN if lab.data.own else DEPARTURES),
+        *_departures(lab),
     )
