@@ -89,9 +89,9 @@ def _cascade_quality(run: Run, preferences: list[Preference], y: FloatArray) -> 
 
 
 def _gate_quality(run: Run, tests: Sequence[Prompt], test: TestSet) -> dict[str, Apgr]:
-    """Of the run's own router and gate with at most so many extra samples; none without a gate."""
+    """Of the run's own router and gate with at most so many extra samples; none without a gate, or for a cascade."""
     served = load_served(run, run.own.classifier(run.config.router.served))
-    if served.gate is None:
+    if served.gate is None or served.gate.scorer is not None:
         return {}
     texts, samples = [prompt.text for prompt in tests], [test.weak[prompt.id] for prompt in tests]
     drafts = drafts_of(served, texts, samples, run.meanings)
