@@ -56,7 +56,7 @@ class Measured:
 def main() -> None:
     on_one_thread()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of load, each")
+    parser.add_argument("--seconds", type=int, default=6, help="of load, each; wrk takes whole ones")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
     given = parser.parse_args()
@@ -74,7 +74,7 @@ def main() -> None:
                 with serving([*command, "--workers", str(workers)]) as gateway:
                     for mode, asked in MODES.items():
                         script = Path(name) / f"{asked}.lua"
-                        load(script, 1.0, given.connections)
+                        load(script, 1, given.connections)
                         found[mode, workers].append(measure(script, gateway, model, given.seconds, given.connections))
     report(found)
 
@@ -95,7 +95,7 @@ def report(found: dict[tuple[str, int], list[Measured]]) -> None:
         print(f"{mode}: two workers over one: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
-def measure(script: Path, gateway: int, model: int, seconds: float, connections: int) -> Measured:
+def measure(script: Path, gateway: int, model: int, seconds: int, connections: int) -> Measured:
     before, started = (cpu_seconds(gateway), cpu_seconds(model)), time.monotonic()
     per_second, own = load(script, seconds, connections)
     taken = time.monotonic() - started
@@ -103,9 +103,9 @@ def measure(script: Path, gateway: int, model: int, seconds: float, connections:
     return Measured(per_second, served / taken, (answered + own) / taken)
 
 
-def load(script: Path, seconds: float, connections: int) -> tuple[float, float]:
+def load(script: Path, seconds: int, connections: int) -> tuple[float, float]:
     """(requests per second, CPU seconds of the load tool)."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), f"http://127.0.0.1:{GATEWAY}"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{GATEWAY}"]
     before = os.times()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     after = os.times()
