@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +100,43 @@ class Away(SqliteTable):
         if self.away:
             raise OSError("secret-password")
         return super().execute(statement, values)  # type: ignore[arg-type]
+
+
+class Slow(SqliteTable):
+    """Waits in its first statement until it may go on; counts statements by their first word."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.asked, self.go_on = Counter[str](), threading.Event()
+
+    def execute(self, statement: str, values: object = ()) -> list[object]:
+        self.asked[statement.split()[0]] += 1
+        self.go_on.wait(5)
+        return super().execute(statement, values)  # type: ignore[arg-type]
+
+
+async def test_requests_that_come_while_a_statement_runs_share_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One insert runs, twenty records wait: two inserts. Whoever gives up takes nothing with it. Reads likewise."""
+    monkeypatch.setattr(held_conversations, "WAIT_SECONDS", 5.0)
+    table = Slow(str(tmp_path / "c.sqlite"))
+    held = HeldConversations(table)
+    first = asyncio.create_task(held.keep(["first"], ONE))
+    while not table.asked["insert"]:
+        await asyncio.sleep(0.001)
+    rest = [asyncio.create_task(held.keep([f"k{i}"], OTHER)) for i in range(20)]
+    await asyncio.sleep(0)
+    rest[7].cancel()
+    table.go_on.set()
+    await asyncio.gather(first, *rest, return_exceptions=True)
+    assert table.asked == {"insert": 2}
+    other = HeldConversations(table)
+    found = await asyncio.gather(*(other.find([f"k{i}"]) for i in range(20)))
+    assert found == [Found(OTHER, f"k{i}") for i in range(20)]
+    assert table.asked == {"insert": 2, "select": 1}
+    for one in (held, other):
+        one._thread.shutdown()
 
 
 async def test_while_the_database_is_away_a_process_knows_its_own(

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from demur.config.store_url import SCHEMES
 from demur.gateway.decision.held import Found, Held
+from demur.gateway.ledger.together import Together
 from demur.store.connection import PostgresConnection
 
 LARGEST = 20_000  # names that a process knows by itself, of several
@@ -163,6 +164,8 @@ class HeldConversations:
         self._writing: asyncio.Task[None] | None = None
         self._busy = False  # the thread writes
         self._learn_again = 0.0  # of time.monotonic
+        self._wanted: dict[str, None] = {}  # names that requests wait for
+        self._reading, self._keeping = Together(self._read_wanted), Together(self._write_waiting)
         if alone:
             self._learn(self._read_all())
 
@@ -184,7 +187,7 @@ class HeldConversations:
         if not names:
             return Search(None)
         knows_all = self._knows_all()
-        rows = None if knows_all else await self._ask_database(partial(self._read, names))
+        rows = None if knows_all else await self._rows_of(names)
         self._remember(rows or {})
         if rows is not None and self._alone and time.monotonic() >= self._learn_again:
             self._learn_again = time.monotonic() + REST_SECONDS
@@ -195,13 +198,23 @@ class HeldConversations:
         answered = knows_all or rows is not None
         return Search(found, answered, knows_all or (answered and not lately))
 
+    async def _rows_of(self, names: Sequence[str]) -> dict[str, Held] | None:
+        """Rows that may be under these names; None while the database fails."""
+        self._wanted.update(dict.fromkeys(names))
+        return await self._reading.join()
+
+    async def _read_wanted(self) -> dict[str, Held] | None:
+        names, self._wanted = list(self._wanted), {}
+        found: dict[str, Held] | None = await self._ask_database(partial(self._read, names))
+        return found
+
     async def keep(self, names: Sequence[str], held: Held) -> None:
         """Keep a record under all of these names; where the database fails, it is written once it answers again."""
         records = dict.fromkeys(names, held)
         self._remember(records)
         self._later.update(records)
         if not self._alone:
-            await self._write_waiting()
+            await self._keeping.join()
         if self._later and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write_later())
 
