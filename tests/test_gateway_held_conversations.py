@@ -107,10 +107,11 @@ class Slow(SqliteTable):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.asked, self.go_on = Counter[str](), threading.Event()
+        self.asked, self.begun, self.go_on = Counter[str](), threading.Event(), threading.Event()
 
     def execute(self, statement: str, values: object = ()) -> list[object]:
         self.asked[statement.split()[0]] += 1
+        self.begun.set()
         self.go_on.wait(5)
         return super().execute(statement, values)  # type: ignore[arg-type]
 
@@ -123,8 +124,7 @@ async def test_requests_that_come_while_a_statement_runs_share_the_next_one(
     table = Slow(str(tmp_path / "c.sqlite"))
     held = HeldConversations(table)
     first = asyncio.create_task(held.keep(["first"], ONE))
-    while not table.asked["insert"]:
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(table.begun.wait, 5)
     rest = [asyncio.create_task(held.keep([f"k{i}"], OTHER)) for i in range(20)]
     await asyncio.sleep(0)
     rest[7].cancel()
