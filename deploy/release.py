@@ -1,6 +1,7 @@
-"""What a release must show, from a clean checkout: `python deploy/release.py [--quick]`.
+"""What a release must show, from a clean checkout: `python deploy/release.py [--quick] [--demo]`.
 
-It needs requirements/release.txt. It builds sdist and wheel twice and compares their hashes; installs the wheel, with
+It needs requirements/release.txt. With `--demo` uvx and pipx run the whole demo, each in a HOME of its own, and fetch
+the models: about ten minutes. It builds sdist and wheel twice and compares their hashes; installs the wheel, with
 each extra, into clean environments of every Python that is here; runs it as `uvx` and `pipx run` do; and writes the
 bill of materials and the licences into dist/.
 """
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from email import message_from_string
@@ -30,9 +32,10 @@ found = demur.semantic_entropy(answers, question="Capital of France?", entailmen
 print(demur.__version__, round(found.entropy, 4))"""
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """What a command prints; raises SystemExit with the end of its errors."""
+def run(*command: str | Path, cwd: Path = ROOT, home: Path | None = None) -> str:
+    """What a command prints; raises SystemExit with the end of its errors. ``home``: another HOME."""
     plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    plain |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")} if home else {}
     done = subprocess.run(
         [str(one) for one in command], cwd=cwd, env=plain, capture_output=True, text=True, check=False
     )
@@ -93,7 +96,18 @@ def try_install(wheel: Path, version: str, extra: str, environment: Path) -> str
     said = run(python, "-c", SMOKE)
     run(environment / "bin" / "demur", "docs")
     whole, sources = megabytes(environment)
+    if not extra and sources > INSTALL_MB:
+        raise SystemExit(f"{sources:.0f} MB; the base installation is to have at most {INSTALL_MB}")
     return f"ok ({said}); {sources:.0f} MB, {whole:.0f} with what was compiled by these two runs"
+
+
+def try_pip(wheel: Path, environment: Path) -> str:
+    """How large the base installation by pip is, without pip itself and what else a new environment holds."""
+    run(sys.executable, "-m", "venv", environment)
+    begun = megabytes(environment)
+    run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    whole, sources = (after - before for after, before in zip(megabytes(environment), begun, strict=True))
+    return f"{sources:.0f} MB, {whole:.0f} with the bytecode that pip compiles (--no-compile leaves it out)"
 
 
 def matrix(wheel: Path, extras: Iterator[str], pythons: tuple[str, ...]) -> None:
@@ -107,6 +121,15 @@ def matrix(wheel: Path, extras: Iterator[str], pythons: tuple[str, ...]) -> None
                 except SystemExit as error:
                     said = f"FAILED {str(error)[-400:]}"
                 print(f"{version} {extra or 'base':<9} {said}", flush=True)
+
+
+def whole_demo(*tool: str | Path) -> None:
+    """Run the demo to its end by a tool that installs the wheel for one command, with nothing kept from before."""
+    with tempfile.TemporaryDirectory() as home:
+        begun = time.monotonic()
+        said = run(*tool, "demur", "demo", cwd=Path(home), home=Path(home)).splitlines()
+        line = next((one for one in said if one.startswith("At this threshold")), "no headline")
+        print(f"{tool[0]}: the demo in {time.monotonic() - begun:.0f} s from an empty HOME: {line}", flush=True)
 
 
 def bill_of_materials(wheel: Path) -> None:
@@ -168,13 +191,21 @@ def main() -> None:
     """Do all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="Build, and install without extras on this Python.")
-    quick = parser.parse_args().quick
+    parser.add_argument("--demo", action="store_true", help="Run the whole demo by uvx and by pipx run.")
+    given = parser.parse_args()
+    quick = given.quick
     wheel = build()
     this = f"{sys.version_info.major}.{sys.version_info.minor}"
     matrix(wheel, iter([] if quick else _extras()), (this,) if quick else PYTHONS)
     print("uvx:", run("uvx", "--python", sys.executable, "--from", wheel, "demur", "demo", "--help").partition("\n")[0])
     if shutil.which("pipx"):
         print("pipx:", run("pipx", "run", "--spec", wheel, "demur", "--version"))
+    with tempfile.TemporaryDirectory() as folder:
+        print("base by pip:", try_pip(wheel, Path(folder) / "env"))
+    if given.demo:
+        wanted = f"demur[demo] @ {wheel.as_uri()}"
+        whole_demo("uvx", "--python", sys.executable, "--from", wanted)
+        whole_demo("pipx", "run", "--python", sys.executable, "--spec", wanted)
     bill_of_materials(wheel)
 
 

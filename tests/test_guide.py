@@ -21,7 +21,7 @@ from demur.cli.groups import GROUPS, leaves
 from demur.cli.inspect import router_of
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
-from demur.errors import InputError
+from demur.errors import InputError, MissingExtraError
 from demur.evaluation.graded_file import read_graded
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import SamplingSettings
@@ -186,8 +186,18 @@ def test_the_demo_says_what_it_does_before_it_does_anything(monkeypatch: pytest.
         raise InputError("nothing is fetched in a test")
 
     monkeypatch.setattr(quickstart, "demo", stop)
-    assert "Two small local models answer 86 questions" in RUNNER.invoke(app, ["demo"]).stderr
+    assert "Two small local models answer 116 questions" in RUNNER.invoke(app, ["demo"]).stderr
     assert RUNNER.invoke(app, ["demo", "--quiet"]).stderr == ""
+
+
+@pytest.mark.parametrize("missing", ["xllamacpp", "matplotlib"])
+def test_the_demo_names_what_it_needs_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(quickstart, "run_config", pytest.fail)
+    with pytest.raises(
+        MissingExtraError, match=rf"needs {missing}.*'demur\[demo\]', or uvx --from 'demur\[demo\]' demur"
+    ):
+        quickstart.demo()
 
 
 def test_the_demo_can_begin_its_folder_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,7 +264,7 @@ def test_every_public_function_says_what_it_does() -> None:
 
 def test_the_demos_questions_are_whole() -> None:
     prompts = read_prompts(SOURCE / "data" / "demo_questions.jsonl")
-    assert 80 <= len(prompts) <= 100
+    assert 100 <= len(prompts) <= 130
     assert all(prompt.answers and prompt.source for prompt in prompts)
     assert len({prompt.text for prompt in prompts}) == len(prompts)
     train, test = split_prompts(prompts)

@@ -84,12 +84,13 @@ def of_the_system(error: OSError) -> str:
     return f"{where}{error.strerror or error}; {step}, and run the same command again"
 
 
-def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import an optional ``module`` or raise ``MissingExtraError`` with the pip line of ``extra``."""
+def require(module: str, *, extra: str, purpose: str, otherwise: str = "") -> ModuleType:
+    """Import an optional ``module`` or raise ``MissingExtraError`` with the pip line of ``extra`` (or another)."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         raise MissingExtraError(
             f"{purpose} needs {package}, which is not installed: pip install 'demur[{extra}]'"
+            + (f", or {otherwise}" if otherwise else "")
         ) from error

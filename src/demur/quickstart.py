@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from demur.config import LabelConfig, ModelConfig, RunConfig
+from demur.errors import require
 from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask
 from demur.gate.router import Router
@@ -21,18 +22,21 @@ WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"
 PRICED_AS = "gpt-4o"  # the local strong model takes the place of a cloud model and is priced as one
 # A model of 135 million parameters is wrong about most of these questions: at .3, as usual, its answers would be kept.
 STRONG_SHARE = 0.6
+# Served answers are drawn as the samples were. At 1 a model of this size is right about a tenth less often.
+TEMPERATURE = 0.7
 EXAMPLES = (  # new prompts, chosen since they take different paths: the prompt alone, and drafts that are looked at
     "In which country is the city of Venice?",
-    "Who wrote Animal Farm?",
-    "Who wrote The Brothers Karamazov?",
+    "Which river flows through Paris?",
+    "How many minutes are in two hours?",
 )
 
 
 def demo_config(run: str = "run/demo") -> RunConfig:
-    """The demo's run record: answer-only prompts, 16 tokens at most, two to five samples per model."""
+    """The demo's run record: answer-only prompts, 16 tokens at most, three samples per model."""
     data = Path(str(files("demur"))) / "data"
     settings = SamplingSettings(
-        n="2..5",
+        n=3,  # of more prompts a router learns more than from more samples
+        temperature=TEMPERATURE,
         max_tokens=16,
         stop=("\n",),
         template=(data / "demo_template.txt").read_text(encoding="utf-8").rstrip("\n"),
@@ -58,8 +62,11 @@ def demo(
 ) -> Outcome:
     """Sample, label, train, calibrate and evaluate on the demo's questions; the models are fetched when missing.
 
-    ``again``: also in a folder that another installation's demo, or another run, has begun.
+    ``again``: also in a folder that another installation's demo, or another run, has begun. Raises MissingExtraError
+    before anything is fetched.
     """
+    for module in ("xllamacpp", "matplotlib"):
+        require(module, extra="demo", purpose="the demo", otherwise="uvx --from 'demur[demo]' demur demo")
     return run_config(demo_config(run), again=again, announce=announce, progress=progress)
 
 

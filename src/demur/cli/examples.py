@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 DEMO = (
-    "Two small local models answer 86 questions, and demur learns which of them the smaller one can be trusted with. "
+    "Two small local models answer 116 questions, and demur learns which of them the smaller one can be trusted with. "
     "About five minutes, on an idle machine; 1.2 GB of models are fetched first where they are missing. "
     "Ctrl-C loses nothing."
 )

@@ -70,7 +70,7 @@ def options(
 
 @app.command()
 def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False) -> None:
-    """Run every stage on two real local models and about 90 questions; trains and measures a router."""
+    """Run every stage on two real local models and 116 questions; trains and measures a router."""
     if not json:
         printing.explanation(DEMO)
     from demur.quickstart import answer_examples, demo
