@@ -78,7 +78,7 @@ def launch(
 ) -> None:
     """Run a coding agent against the gateway, which is started for it where none runs; print what it cost and saved.
 
-    A gateway with keys takes the client's from DEMUR_KEY.
+    Where the gateway has client keys, the client's is read from DEMUR_KEY.
     """
     from demur.gateway.launch import launch
     from demur.quickstart import demo_router

@@ -45,9 +45,7 @@ app = typer.Typer(
 )
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Also print the gate's table, and explain the terms.")]
-Preset = Annotated[
-    str, typer.Option(help="paper: what the paper prints, in place of the options that have their default.")
-]
+Preset = Annotated[str, typer.Option(help="paper: the paper's settings, for all options that have their default.")]
 
 
 def _print_version(wanted: bool) -> None:

@@ -35,7 +35,7 @@ def reproduce(
     list_: Annotated[bool, typer.Option("--list", help="List every part and row, and stop.")] = False,
     encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
-    judged: Annotated[int, typer.Option(help="Questions that the judge is options about at each CPT.")] = 30,
+    judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
     arena: Annotated[
         str, typer.Option(help="File of battles with lmsys's fields: RouteLLM's rows learn from it, as theirs do.")
     ] = "",
@@ -133,9 +133,7 @@ def simulate(
     ] = None,
     longest_queue: Annotated[
         int | None,
-        typer.Option(
-            help="Requests at the device: who finds so many goes to the cloud (weak_at_most of serve).", min=1
-        ),
+        typer.Option(help="Requests at the device from which new ones go to the cloud (weak_at_most of serve).", min=1),
     ] = None,
     picture: Annotated[str, typer.Option(help="PNG or SVG file: quality and USD against p95.")] = "",
     force: Force = False,

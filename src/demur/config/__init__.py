@@ -109,7 +109,7 @@ class LabelConfig:
     )
     tiers: int = field(
         default=0,
-        metadata=_NOT_NEGATIVE | {"help": "preference: battles between the models' tiers of so many; 0: none."},
+        metadata=_NOT_NEGATIVE | {"help": "preference: compare tiers of models, this many; 0: the two models alone."},
     )
     judge: str | None = field(default=None, metadata={"help": f"judge: {A_MODEL}."})
     judge_tokens: int = setting(
@@ -213,7 +213,7 @@ class RouterConfig:
         metadata={
             "help": "auto (bge-small-6, or multilingual-e5-small for prompts that are not mostly English), their "
             "names, bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint; +length after a name adds the "
-            "prompt's length, and +images=FILE.onnx, a folder or ORG/NAME of the hub looks at pictures."
+            "prompt's length, and +images=FILE.onnx, a folder or ORG/NAME of the hub encodes pictures, too."
         },
     )
     gate: Literal["auto", "on", "off"] = field(
@@ -290,7 +290,7 @@ class RunConfig:
     strong_share: float = setting("The threshold is set for this share of calls to the strong model.", 0.3, **_FRACTION)
     max_usd: float | None = setting("Stop before sampling costs more than this many USD.", None, **_NOT_NEGATIVE)
     # Read, it has been filled in: it is empty then.
-    preset: str = setting("paper: what the paper prints, for the keys of its tables that are not given.", "")
+    preset: str = setting("paper: the paper's settings, for all keys that are not given.", "")
     between: tuple[ModelConfig, ...] = field(
         default=(),
         metadata={"about": "All models by rising price, in place of weak and strong.", **IN_PLACE_OF_A_PAIR},
