@@ -79,9 +79,8 @@ def main() -> None:
             for row in found.rows:
                 low, high = row.curve.interval("apgr")
                 print(f"  {row.router:<24} APGR {row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]", flush=True)
-        print(
-            f"{found.n_test} questions tested; weak {row.curve.weak_quality:.3f}, strong {row.curve.strong_quality:.3f}"
-        )
+        weak, strong = row.curve.weak_quality, row.curve.strong_quality
+        print(f"{found.n_test} questions tested; weak {weak:.3f}, strong {strong:.3f}")
 
 
 if __name__ == "__main__":
