@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 
@@ -17,6 +21,7 @@ from conftest import missing, needed
 from demur.gateway.ledger.ledger import LAST_TRIES_SECONDS
 from demur.gateway.settings import GatewaySettings, read_settings
 from gateways import EASY, HARD, gateway
+from replicas import free_port
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 CHART, COMPOSE = DEPLOY / "helm" / "demur", DEPLOY / "compose"
@@ -281,6 +286,67 @@ def test_prometheus_takes_every_expression_and_the_alerts_say_what_they_should(t
     ):
         done = subprocess.run([promtool, *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@asynccontextmanager
+async def scraping(folder: Path, operator: str, key: str) -> AsyncIterator[str]:
+    """Prometheus as the compose file sets it up, but for the address, the key's file and a shorter interval."""
+    port = free_port()
+    text = (COMPOSE / "prometheus.yml").read_text().replace("/run/secrets/admin-key", str(folder / "key"))
+    text = re.sub(r"targets: .*", f'targets: ["{operator.removeprefix("http://")}"]', text)
+    text = re.sub(r"_interval: \d+s", "_interval: 1s", text)
+    (folder / "key").write_text(key)
+    (folder / "prometheus.yml").write_text(text)
+    shutil.copy(COMPOSE / "alerts.yml", folder)
+    child = await asyncio.create_subprocess_exec(
+        *(tool("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/metrics"),
+        f"--web.listen-address=127.0.0.1:{port}",
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}/api/v1"
+    finally:
+        child.terminate()
+        await child.wait()
+
+
+@pytest.mark.slow
+async def test_prometheus_reads_a_gateway_and_every_panel_has_something_to_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMUR_ADMIN_KEY", "of the operator")
+    settings: dict[str, Any] = {"admin_key_env": "DEMUR_ADMIN_KEY", "admin_port": 0, "target": "30%"}
+    async with (
+        gateway(tmp_path, **settings) as found,
+        scraping(tmp_path, found.operator, "of the operator") as prometheus,
+    ):
+
+        async def get(path: str, **query: str) -> Any:
+            async with found.session.get(f"{prometheus}/{path}", params=query) as answer:
+                return (await answer.json())["data"]
+
+        async def is_scraped() -> bool:
+            try:
+                return bool((await get("query", query="demur_requests_total offset 3s"))["result"])
+            except aiohttp.ClientError:
+                return False
+
+        for _ in range(150):
+            for text in (EASY, HARD):
+                assert (await found.ask(text))[0] == 200
+            await (await found.session.post(f"{found.address}/v1/decide", json={"text": EASY})).read()
+            await (await found.session.get(f"{found.address}/nothing")).read()
+            if await is_scraped():
+                break
+            await asyncio.sleep(0.2)
+        board = json.loads((COMPOSE / "grafana" / "demur.json").read_text())
+        for panel in board["panels"]:
+            for target in panel["targets"]:
+                asked = target["expr"].replace("$__rate_interval", "10s")
+                assert (await get("query", query=asked))["result"], (panel["title"], asked)
+        rules = (await get("rules"))["groups"][0]["rules"]
+        assert {rule["health"] for rule in rules} == {"ok"}
+        assert (await get("query", query="up"))["result"][0]["value"][1] == "1"
 
 
 def test_grafana_finds_its_source_and_no_two_panels_lie_on_each_other() -> None:
