@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -150,6 +151,31 @@ def test_two_samplers_share_the_work_and_pay_for_nothing_twice(postgres: Postgre
     assert len(endpoint.calls) == 150
     assert min(endpoint.samplers.values()) > 15
     assert is_whole(postgres, endpoint, 150)
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_ask_for_each_answer_once_and_end_with_the_same(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """With a second round of what the first did not settle, and prompts that are kept for measuring."""
+    prompts = write_questions(tmp_path / "p.jsonl", 60)
+    with running_pair() as pair:
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.1
+        given = [str(prompts), "--weak", pair.names["weak"], "--strong", pair.names["strong"], "--store", postgres.url]
+        both = [
+            subprocess.Popen([sys.executable, "-m", "demur", "sample", *given, "--run", str(tmp_path / name)])
+            for name in ("a", "b")
+        ]
+        assert [one.wait(120) for one in both] == [0, 0]
+        asked = Counter(
+            (str(body["messages"]), int(body["seed"]) + i)
+            for side in (pair.weak, pair.strong)
+            for body in side.requests
+            for i in range(body["n"])
+        )
+        made = [json.loads((tmp_path / name / "made.json").read_text())["samples"]["content"] for name in ("a", "b")]
+    assert set(asked.values()) == {2}  # of two models
+    assert made[0] == made[1]
 
 
 @pytest.mark.slow

@@ -211,5 +211,5 @@ class BatchApi:
             )
         said = f"answered {status}: {as_json(text)}" if status else f"does not answer ({as_json(text)[:120]})"
         return EndpointError(
-            f"{self._where(path)} {said}; what was sent goes on, and the same command reads its results"
+            f"{self._where(path)} {said}; what was sent before goes on, and the same command reads its results"
         )
