@@ -231,6 +231,9 @@ async def test_a_gateway_heeds_what_other_machines_have_reserved(tmp_path: Path,
         auth = {"Authorization": f"Bearer {key}"}
         assert (await found.ask(EASY, headers=auth))[0] == 200
         other, _ = joined(postgres.url)
+        target = found.gateway.target
+        assert target is not None
+        await until(lambda: target.arrivals.sharers == 2)  # of the requests that are still to come
         ticket, _ = await other.reserve("ann", 1.0, Room({"day": 5.0}))
         status, _, body = await found.ask(EASY, headers=auth)
         assert (status, body["error"]["code"]) == (429, "insufficient_quota")
