@@ -223,6 +223,20 @@ async def test_the_first_begins_with_the_ledger_and_the_next_with_what_the_other
     again.close()
 
 
+async def test_what_a_key_that_a_reload_brings_has_spent_by_the_ledger_is_told(postgres: Postgres) -> None:
+    known: dict[str, Spent] = {}
+    machine = Replicas(postgres.url, "1.0", lambda: known, known.update)
+    machine.open()
+    following = asyncio.create_task(machine.follow(Outages({})))
+    known["new"] = Spent(0.008, 0.008, 0.008, time.time())
+    assert (await machine.reserve("new", 0.001, CENT))[1] is None
+    await until(lambda: rows(postgres.url, "select ever from accounts") == [(0.008,)])
+    assert (await machine.reserve("new", 0.002, CENT))[1] is None  # $.009 are taken
+    assert (await machine.reserve("new", 0.001, CENT))[1] is not None  # $.011
+    following.cancel()
+    machine.close()
+
+
 async def test_a_gateway_heeds_what_other_machines_have_reserved(tmp_path: Path, postgres: Postgres) -> None:
     """What is reserved elsewhere leaves nothing of a key's budget, and too little of a target for the large model."""
     key = new_key(tmp_path / "keys.json", "ann", usd_per_day=1.0)

@@ -25,7 +25,7 @@ def join(ledger: str, admission: Admission, target: HeldTarget | None) -> Replic
     """Join the replicas of a PostgreSQL ledger; None where the ledger is of this machine alone. Raises StoreError."""
     if not ledger.startswith(SCHEMES):
         return None
-    names = [*admission.limited, *([ACCOUNT] if target and target.target.kind == "usd" else [])]
+    of_target = [ACCOUNT] if target and target.target.kind == "usd" else []
 
     def learn(spent: Mapping[str, Spent]) -> None:
         admission.learn(spent)
@@ -33,7 +33,7 @@ def join(ledger: str, admission: Admission, target: HeldTarget | None) -> Replic
             target.arrivals.sharers = 1 + len(found.others)
 
     def read_spent() -> Mapping[str, Spent]:
-        return {name: admission.accounts.read(name)[0] for name in names}
+        return {name: admission.accounts.read(name)[0] for name in (*admission.limited, *of_target)}
 
     try:
         found = Replicas(ledger, version("demur"), read_spent, learn)

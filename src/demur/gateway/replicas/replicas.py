@@ -99,7 +99,9 @@ class Replicas:
         Where the database does not answer, the request is admitted: this process's own account has room.
         """
         ticket = Ticket(name, usd)
-        self._names.add(name)
+        if name not in self._names:  # a key that a reload has brought
+            self._names.add(name)
+            self._joined = False
         try:
             found = await self._ask(partial(self._reserve, ticket, room)) if self._there else None
         except asyncio.CancelledError:  # the client has gone
