@@ -268,13 +268,14 @@ def test_while_batches_are_under_way_nothing_else_asks(server: BatchServer, tmp_
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/batches"])
 def test_an_endpoint_without_a_batch_api_is_one_line(server: BatchServer, tmp_path: Path, path: str) -> None:
     server.no_api = frozenset({path})
-    with pytest.raises(
-        EndpointError, match=rf"{path} answered 404: it has no batch API; write files with --batch-out"
-    ) as e:
+    with pytest.raises(EndpointError, match=rf"{path} answered 404: it has no batch API; write files") as raised:
         sample(server, tmp_path)
-    assert "\n" not in str(e.value)
+    assert "with --batch-out FOLDER, for `vllm run-batch`" in str(raised.value)
+    assert "\n" not in str(raised.value)
     with pytest.raises(InputError, match="leave --batch-out and --batch-in out"):
         sample(server, tmp_path, batch_out=tmp_path / "out")
+    sample(server, tmp_path, batch=False)  # nothing is under way
+    assert len(stored(tmp_path / "run")) == 72
 
 
 def test_a_wrong_key_is_one_line(server: BatchServer, tmp_path: Path) -> None:

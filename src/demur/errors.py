@@ -6,6 +6,7 @@
       EndpointError            a model endpoint refused, hung or answered nonsense
         BudgetError            going on would cost more than was allowed
         PromptRefusedError     this prompt cannot be answered; others can
+        BatchRefusedError      a batch was not begun: nothing of it is under way
       StoreError               the sample store cannot be read or written
       ModelError               a model file cannot be had, or its content hash is wrong
       ArtifactError            a saved router is corrupt, foreign, or does not fit what serves it
@@ -58,6 +59,10 @@ class PromptRefusedError(EndpointError):
     def __init__(self, message: str, cause: RefusalCause) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+class BatchRefusedError(EndpointError):
+    """A batch API refuses to begin a batch: nothing of it is under way."""
 
 
 class StoreError(DemurError):

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from demur.errors import EndpointError
+from demur.errors import BatchRefusedError, EndpointError
 from demur.files import replace_whole
 from demur.models.completion import as_json
 from demur.models.endpoint import Endpoint, authorization
@@ -70,7 +70,10 @@ class BatchApi:
         return self._id(answer, "/files")
 
     async def create(self, file: str, url: str, *, look_first: bool = False) -> BatchState:
-        """Start a batch of a file, once: where an answer is missing, it is looked for before it is started again."""
+        """Start a batch of a file, once: where an answer is missing, it is looked for before it is started again.
+
+        Raises BatchRefusedError where it was certainly not started.
+        """
         body = {"input_file_id": file, "endpoint": url, "completion_window": "24h"}
         for attempt in range(RETRIES):
             found = await self.find(file) if look_first or attempt else None
@@ -83,7 +86,7 @@ class BatchApi:
             if 200 <= status < 300:
                 return self._state(self._json("/batches", status, text))
             if status and status not in RETRIED:
-                raise self._failure("/batches", status, text)
+                raise BatchRefusedError(str(self._failure("/batches", status, text)))
             await asyncio.sleep(min(wait or backoff_seconds(attempt), LONGEST_WAIT_SECONDS))
         raise self._failure("/batches", status, text)
 

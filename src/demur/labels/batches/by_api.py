@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from demur.errors import InputError
+from demur.errors import BatchRefusedError, InputError
 from demur.event_loop import run_to_end
 from demur.labels.batches.by_files import (
     check_batches,
@@ -142,11 +142,9 @@ class BatchRounds:
         return any(requests for _, requests in missing)
 
     async def _send_file(self, endpoint: Endpoint, url: str, lines: Sequence[str], asked: tuple[str, ...]) -> None:
-        api, store = self._apis[endpoint.name], self._run.store
-        sent = SentBatch(await api.upload(lines), url, "", asked)
-        store.keep_batch(endpoint.name, self._key, sent)  # before it is sent: it is then looked for by its file
-        state = await api.create(sent.file, url)
-        store.keep_batch(endpoint.name, self._key, replace(sent, batch=state.id))
+        sent = SentBatch(await self._apis[endpoint.name].upload(lines), url, "", asked)
+        self._run.store.keep_batch(endpoint.name, self._key, sent)  # before it is sent: it is then found by its file
+        await self._create(endpoint, sent)
 
     async def _wait(self) -> None:
         """Read the results of every batch under way as it ends."""
@@ -172,11 +170,17 @@ class BatchRounds:
 
     async def _identify(self, endpoint: Endpoint, sent: SentBatch) -> SentBatch:
         """A batch with its id; one that may not have been created yet is looked for, and else created."""
-        if sent.batch:
-            return sent
-        state = await self._apis[endpoint.name].create(sent.file, sent.url, look_first=True)
+        return sent if sent.batch else await self._create(endpoint, sent, look_first=True)
+
+    async def _create(self, endpoint: Endpoint, sent: SentBatch, *, look_first: bool = False) -> SentBatch:
+        store = self._run.store
+        try:
+            state = await self._apis[endpoint.name].create(sent.file, sent.url, look_first=look_first)
+        except BatchRefusedError:
+            store.end_batch(endpoint.name, self._key, sent.file)
+            raise
         known = replace(sent, batch=state.id)
-        self._run.store.keep_batch(endpoint.name, self._key, known)
+        store.keep_batch(endpoint.name, self._key, known)
         return known
 
     async def _read(self, endpoint: Endpoint, sent: SentBatch, state: BatchState | None) -> None:
