@@ -114,3 +114,13 @@ async def test_a_later_question_is_about_the_last_picture(tmp_path: Path) -> Non
         ]
         _, headers, _ = await found.ask(messages=said)
         assert headers["x-demur-model"] == "large"
+
+
+@pytest.mark.parametrize("api", ["chat", "messages", "responses"])
+async def test_the_same_words_about_another_picture_are_another_conversation(tmp_path: Path, api: str) -> None:
+    """The strong model's answer about one picture holds no question about another; the same again is another try."""
+    async with looking(tmp_path) as found:
+        models = [(await decided(found, api, one))["x-demur-model"] for one in (BLUE, RED, BLUE, RED)]
+        assert models == ["large", "small", "large", "small"]
+        first = await decided(found, api, RED, words="Which colour is it, of the three that I like the most?")
+        assert first["x-demur-model"] == "small"

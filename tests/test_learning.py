@@ -83,6 +83,7 @@ def test_prompts_are_seen_once_and_never_those_that_the_settings_exclude(tmp_pat
         {"prompt": "Named a model", "at": NOW + 4, "role": "direct"},
         {"prompt": "", "at": NOW + 5},
         {"prompt": "When?", "at": NOW + 6},
+        {"prompt": "Which colour?\n[image 0123456789abcdef]", "at": NOW + 7},  # the picture is not kept
     )
     settings = LearnSettings(never=(r"\b4111",), never_keys=("legal",))
     assert [one.prompt for one in seen_prompts(ledger, settings, 0)] == ["Who?", "When?"]

@@ -18,6 +18,7 @@ from typing import Any
 
 from demur.gateway.decision.request.ask import Ask, asked_at
 from demur.gateway.decision.request.messages import Message, first_of_user, messages_of
+from demur.prompts.pictures import ShownText
 
 # Session ids that clients send: Claude Code; Codex; opencode; Open WebUI; LiteLLM; Helicone.
 SESSION_HEADERS = (
@@ -92,10 +93,12 @@ def turn_of(fields: Mapping[str, Any], *, key: str, identity: Identity) -> Turn 
 
 
 def _last_asks(messages: Sequence[Message]) -> list[Ask]:
-    """What the person said last, the newest first."""
+    """What the person said last, the newest first; the same words about another picture are another ask."""
     found: list[Ask] = []
     for place in reversed(range(len(messages))):
         text = asked_at(messages, place)
+        if messages[place].pictures:
+            text = str(ShownText.of(text, messages[place].pictures))
         if text:
             found.append(Ask(place, text))
         if len(found) > LAST_ASKS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from demur.gateway.http.openai_bodies import content_text
+from demur.prompts.pictures import pictures_in
 
 Speaker = Literal["system", "user", "assistant", "tool"]
 
@@ -27,6 +28,7 @@ class Message:
     speaker: Speaker
     text: str = ""
     calls: tuple[str, ...] = ()  # ids of the tool calls that it makes or answers
+    pictures: tuple[str, ...] = ()  # addresses of those that the user shows
 
 
 def messages_of(fields: Mapping[str, Any]) -> list[Message]:
@@ -50,7 +52,8 @@ def _message(item: Mapping[str, Any]) -> Message:
     speaker = _SPEAKERS.get(str(item.get("role")), "system")
     made = item.get("tool_calls")
     calls = _ids(made if isinstance(made, list) else [], "id") + _ids([item], "tool_call_id")
-    return Message(speaker, content_text(item.get("content")) if speaker in ("user", "assistant") else "", calls)
+    text = content_text(item.get("content")) if speaker in ("user", "assistant") else ""
+    return Message(speaker, text, calls, pictures_in([item]) if speaker == "user" else ())
 
 
 def _ids(items: Sequence[Any], name: str) -> tuple[str, ...]:
