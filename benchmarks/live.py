@@ -27,7 +27,7 @@ from demur.measure.drift import Watch
 from demur.measure.pace import Pace
 from demur.measure.watched_promise import WatchedPromise
 from demur.methods.cross_validate import held_out_scores
-from demur.methods.kernel import KernelRidge
+from demur.methods.kernel import KernelRidge, group_means, nearest
 from demur.records import FloatArray, IntArray, Prompt
 from demur.statistics import interval
 from environment import describe, on_one_thread, shared_rows
@@ -39,6 +39,7 @@ SAMPLES = 4  # per prompt and model, of what is learned
 EVERY = 50  # new labels between two candidates
 ARITHMETIC = "mawps"
 KEPT = ("entropy", "consistency", "coverage")  # of every prompt, by its own samples alone
+BEFORE, RELEARNED = 400, 600  # prompts of one meaning, and of another after them
 POISONED, HONEST = 400, 400  # prompts whose labels are shuffled, and before them in some runs
 # ParetoBandit's published ceilings (USD per request), arXiv 2604.00136.
 CEILINGS = (2.929e-5, 8.288e-5, 2.345e-4, 6.637e-4, 1.878e-3, 5.314e-3, 1.504e-2)
@@ -217,6 +218,30 @@ def shift(stream: Stream, runs: int) -> None:
     print(
         f"  believed gain on the new domain after {len(taken)} of its prompts: {shown(relearned)}, of a router of its "
         f"own: {shown(own)}"
+    )
+
+
+def relearn(stream: Stream, runs: int) -> None:
+    """Prompts of one meaning, then 600 of another: what the router that serves has learned of the other ones."""
+    kind = nearest(stream.vectors, group_means(stream.vectors, 2))
+    known, new = (np.flatnonzero(kind == one) for one in (0, 1))
+    found: dict[str, list[float]] = {"before": [], "after": [], "own": []}
+    for seed in range(runs):
+        random = np.random.default_rng(seed)
+        first, order = random.permutation(known)[:BEFORE], random.permutation(new)
+        taken, asked = order[:RELEARNED], order[RELEARNED : 2 * RELEARNED]
+        learner = Learner(stream, [])
+        for name, prompts in (("before", first), ("after", taken)):
+            for prompt in prompts:
+                learner.see(int(prompt))
+            scores = learner.scores(asked)
+            found[name].append(0.0 if scores is None else believed_area(scores, stream.gains[asked]))
+        own = KernelRidge().fit(stream.vectors[taken], stream.targets(taken))
+        found["own"].append(believed_area(own.predict_proba(stream.vectors[asked])[:, 1], stream.gains[asked]))
+    before, after, own_gain = (shown(found[name]) for name in ("before", "after", "own"))
+    print(
+        f"  {stream.name}, {len(known)} and {len(new)} prompts of two meanings: believed gain on the new one before it "
+        f"came {before}, after {RELEARNED} of its prompts {after}, of a router of its own {own_gain}"
     )
 
 
@@ -411,6 +436,7 @@ def main() -> None:
     if "shift" in wanted:
         print(f"a shift of domain ({options.runs} runs):")
         shift(local_stream(), options.runs)
+        relearn(nq_stream(), options.runs)
         stationary(local_stream(), options.runs)
         stationary(nq_stream(), options.runs)
     if "budgets" in wanted:
