@@ -272,6 +272,11 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
         assert serve_command(tmp_path / "router").endswith(f" --as-labelled{said}")
         assert steps_of(tmp_path)[3].command.endswith(f" --router {tmp_path / 'router'}{said}")
     (tmp_path / "router" / "router.json").unlink()
+    plain = SamplingSettings(chat=False)  # a chat can be asked so of models that demur starts itself
+    for base_url in (None, "http://127.0.0.1:8000/v1"):
+        pair = ModelConfig("smollm2-135m"), ModelConfig("qwen2.5-coder-1.5b", base_url)
+        RunConfig("prompts.jsonl", *pair, run=str(tmp_path), sampling=plain).save()
+        assert ("--as-labelled" in steps_of(tmp_path)[-1].command) == (base_url is None)
     weak, strong = ModelConfig("smollm2-135m"), ModelConfig("s", "http://127.0.0.1:8000/v1")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"

@@ -79,7 +79,8 @@ def _anyway(router: Mapping[str, Any]) -> str:
 def _serving(config: RunConfig) -> str:
     """What the gateway's command must say: the hosts and keys of a pair, and that it was asked in a way of its own."""
     asked = config.sampling
-    otherwise = asked.chat and (asked.system or asked.template != "{prompt}")
+    plain = not asked.chat and all(one.base_url is None for one in config.models)  # others cannot be asked so in a chat
+    otherwise = plain or (asked.chat and (asked.system or asked.template != "{prompt}"))
     return serving_options(config) + (" --as-labelled" if otherwise else "")
 
 

@@ -99,9 +99,18 @@ def _mark_operating_point(axes: Any, found: Evaluation) -> None:
     share, quality = 100 * share, headline.quality[0]
     axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=11, zorder=5, label="as it is served")
     place = (12, 12) if share < 12 else (12, -22) if share < 70 else (-12, -22)  # free of both ends' names
-    side = "left" if share < 70 else "right"
-    said = f"as it is served: {share:.0f} %"
-    axes.annotate(said, (share, quality), place, textcoords="offset points", color=INK, weight="bold", ha=side)
+    curve = found.rows[0].curve
+    random = curve.weak_quality + share / 100 * (curve.strong_quality - curve.weak_quality)
+    at = quality if share < 12 else min(quality, random)  # below the lines of other routers, which end above random
+    axes.plot([share, share], [quality, at], color=INK, lw=0.8)
+    axes.annotate(
+        f"as it is served: {share:.0f} %",
+        *((share, at), place),
+        textcoords="offset points",
+        color=INK,
+        weight="bold",
+        ha="left" if share < 70 else "right",
+    )
 
 
 def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:
