@@ -30,6 +30,7 @@ class BatchServer:
     result: Callable[[Row, Row], Row] = lambda row, result: result  # of a request and the right result
     no_api: frozenset[str] = frozenset()  # paths that answer 404
     failures: list[int] = field(default_factory=list)  # statuses handed out first to POST /v1/batches, once done
+    away: int = 0  # looks at a batch that are answered with 503
     files: dict[str, str] = field(default_factory=dict)
     batches: dict[str, Row] = field(default_factory=dict)  # deleted from it, a batch is unknown
     uploads: list[str] = field(default_factory=list)
@@ -94,6 +95,9 @@ class BatchServer:
         return web.json_response({"object": "list", "data": rows, "has_more": start + 2 < len(names)})
 
     async def _look(self, request: web.Request) -> web.Response:
+        if self.away:
+            self.away -= 1
+            return web.json_response({"error": {"message": "try later"}}, status=503)
         batch = self.batches.get(request.match_info["id"])
         if batch is None:
             return web.json_response({"error": {"message": "no such batch"}}, status=404)

@@ -189,6 +189,21 @@ def test_a_batch_whose_creation_was_not_answered_is_found_by_its_file(server: Ba
     assert len(stored(tmp_path / "run")) == 72
 
 
+def test_an_api_that_is_away_for_some_minutes_is_waited_for(server: BatchServer, tmp_path: Path) -> None:
+    server.away = 11
+    sample(server, tmp_path)
+    assert len(stored(tmp_path / "run")) == 72
+    server.away, other = 12, tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(
+        EndpointError, match=r"answered 503: .*; what was sent before goes on, and the same command reads"
+    ):
+        sample(server, other)
+    sample(server, other)
+    assert len(stored(other / "run")) == 72
+    assert len(server.batches) == 4
+
+
 def test_a_batch_that_expired_half_done_gives_what_is_done_and_names_the_rest(
     server: BatchServer, tmp_path: Path
 ) -> None:

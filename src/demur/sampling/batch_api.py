@@ -26,6 +26,7 @@ ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 NO_API = frozenset({404, 405, 501})
 PAGES, PER_PAGE = 20, 100  # of the list of batches in which one is looked for
 PIECE = 2**16  # bytes
+LOOK_TRIES = 12  # to learn how far a batch is, which takes hours: about five minutes without a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class BatchApi:
 
     async def look(self, batch: str) -> BatchState | None:
         """How far a batch is; None where the API does not know it."""
-        found = await self._ask("GET", f"/batches/{batch}", unknown_is_none=True)
+        found = await self._ask("GET", f"/batches/{batch}", unknown_is_none=True, tries=LOOK_TRIES)
         return None if found is None else self._state(found)
 
     async def download(self, file: str, to: Path) -> bool:
@@ -151,10 +152,12 @@ class BatchApi:
             text = await response.text(encoding="utf-8", errors="replace")
             return response.status, text, retry_after(response.headers.get("Retry-After"))
 
-    async def _ask(self, method: str, path: str, *, unknown_is_none: bool = False, **given: Any) -> Any:
+    async def _ask(
+        self, method: str, path: str, *, unknown_is_none: bool = False, tries: int = RETRIES, **given: Any
+    ) -> Any:
         """The JSON of a request that may be repeated."""
         status, text = 0, ""
-        for attempt in range(RETRIES):
+        for attempt in range(tries):
             wait = None
             try:
                 status, text, wait = await self._once(method, path, **given)
@@ -168,7 +171,7 @@ class BatchApi:
                 return None
             if status and status not in RETRIED:
                 break
-            if attempt < RETRIES - 1:
+            if attempt < tries - 1:
                 await asyncio.sleep(min(wait or backoff_seconds(attempt), LONGEST_WAIT_SECONDS))
         raise self._failure(path, status, text)
 
