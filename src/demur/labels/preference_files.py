@@ -9,9 +9,10 @@ itself makes a preference.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.
     score wins, and scores that differ by at most ``tie_below`` tie; rows marked ``improper``, and those without one of
     both scores, are left out and counted. Raises InputError for a file without this pair, or a row that is wrong.
     """
-    rows = _rows_of(str(path))
+    rows = list(_rows_of(str(path)))
     if rows and any(field in rows[0][1] for field in SCORE_FIELDS):
         return _score_rows(rows, Path(path), weak, strong, tie_below)
     found = [_preference(row, where) for where, row in rows]
@@ -77,19 +78,19 @@ def read_pair(path: str | Path, *, weak: str, strong: str, tie_below: float = 0.
     return PairPreferences(tuple(turned), {"they compare other models": len(found) - len(turned)})
 
 
-def _rows_of(path: str) -> list[tuple[str, Mapping[str, Any]]]:
+def _rows_of(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of a file, or of a data set of the hub named ``hub:ORG/NAME``, with where each stands."""
     if not path.startswith(HUB):
         if not Path(path).exists():
             raise InputError(f"{path}: no such file of preferences")
-        return list(read_rows(Path(path)))
+        return read_rows(Path(path))
     name = path.removeprefix(HUB)
     datasets = require("datasets", extra="hub", purpose=f"loading {name} from the hub")
     try:
         found = list(datasets.load_dataset(name, split="train"))
     except Exception as error:  # the hub's client raises what its transport does
         raise InputError(f"{path} cannot be loaded: {' '.join(str(error).split())[:160]}") from error
-    return [(f"{path}:{place}", row) for place, row in enumerate(found, start=1)]
+    return ((f"{path}:{place}", row) for place, row in enumerate(found, start=1))
 
 
 def orient(preferences: Sequence[Preference], *, weak: str, strong: str) -> list[Preference]:
@@ -163,17 +164,17 @@ def _preference(row: Mapping[str, Any], where: str) -> Preference:
         raise InputError(f"{where}: field 'target' must be from 0 to 1, found {target:g}")
     return Preference(
         id=str(row.get("id") or where.rpartition(":")[2]),
-        model_a=_text(row, "model_a", where),
-        model_b=_text(row, "model_b", where),
+        model_a=intern(_text(row, "model_a", where)),
+        model_b=intern(_text(row, "model_b", where)),
         prompt=_first_turn(row, "prompt", where),
         response_a=_first_turn({"response_a": ""} | _present(row), "response_a", where),
         response_b=_first_turn({"response_b": ""} | _present(row), "response_b", where),
         target=_TARGETS[winner] if target is None else target,
         winner=winner,
-        kind=str(row.get("kind") or "preference"),
+        kind=intern(str(row.get("kind") or "preference")),  # one text for all rows: there may be millions
         entropy_a=_number(row, "entropy_a", where),
         entropy_b=_number(row, "entropy_b", where),
-        definition=str(row.get("definition") or ""),
+        definition=intern(str(row.get("definition") or "")),
         margin=_number(row, "margin", where),
         n=int(_number(row, "n", where) or 0),
         meanings_a=_count(row, "meanings_a", where),
