@@ -51,6 +51,7 @@ from demur.labels.targets import (
 from demur.mapping import PORTION, Map
 from demur.meaning.meanings import Meanings
 from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, Sample, no_progress
+from demur.sampling.packed import SamplesOf
 from demur.sampling.pair import PairSamples
 
 
@@ -138,10 +139,7 @@ def label_prompts(
     """
     if not prompts:
         raise InputError("no prompts to label; give some, or lower test_share")
-    sides: tuple[Side, Side] = (
-        [samples.weak[prompt.id] for prompt in prompts],
-        [samples.strong[prompt.id] for prompt in prompts],
-    )
+    sides: tuple[Side, Side] = (SamplesOf(samples.weak, prompts), SamplesOf(samples.strong, prompts))
     _check_equal_n(prompts, *sides)
     silent = _check_silence(sides, (weak, strong))
     definition = usable_definition(config.definition, [] if has_tokens(chain(*sides)) else None)
@@ -168,7 +166,7 @@ def label_prompts(
     unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
     check_told(unknown, len(prompts))
     measured, prompts = measured.of(told), list(compress(prompts, told))
-    sides = (list(compress(sides[0], told)), list(compress(sides[1], told)))
+    sides = (SamplesOf(samples.weak, prompts), SamplesOf(samples.strong, prompts))
     if "encoder" in KINDS[name].needs:
         picked = _choose(prompts, measured, sides, encoder, config)
         name, notes = picked.kind, [*notes, picked.sentence]

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from demur.records import Prompt, Sample, SamplingSettings
+from demur.records import Prompt, SamplingSettings
+from demur.sampling.packed import PackedSamples
 from demur.sampling.sample import Samples, SideSampling, raise_first
 
 PROMPTS_AT_ONCE = 128  # of which the first round ends before the second begins: what is interrupted is mostly complete
@@ -45,8 +46,8 @@ class PairSamples:
     def equal(self, settings: SamplingSettings) -> PairSamples:
         """The same with as many samples of both models for a settled prompt: the fewest, or the most of both."""
 
-        def first_samples(side: Samples) -> dict[str, Sequence[Sample]]:
-            return {id: one[: settings.fewest] if id in short else one for id, one in side.items()}
+        def first_samples(side: Samples) -> Samples:
+            return PackedSamples((id, one[: settings.fewest] if id in short else one) for id, one in side.items())
 
         short = {id for id in self.settled if min(len(side[id]) for side in self.all) < settings.most}
         between = tuple(map(first_samples, self.between))

@@ -9,7 +9,7 @@ nothing that was paid for, and the same call continues where the last one stoppe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from demur.models.prices import usd_paid
 from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, prompt_tokens
 from demur.sampling.claims import Claims, in_thread
+from demur.sampling.packed import PackedSamples
 from demur.sampling.refused import Refusals, refused_prompts
 from demur.store import Store
 
@@ -35,7 +36,7 @@ class Completer(Protocol):
     ) -> AsyncIterator[list[Sample]]: ...
 
 
-READ_AT_ONCE = 10_000  # prompts whose samples are read from the store
+READ_AT_ONCE = 1000  # prompts whose samples are read from the store
 OBSERVED = 20  # answers of a model from which their mean length is told
 
 
@@ -54,15 +55,16 @@ class Estimate:
     observed: bool = False  # there are enough answers to know how long they are
 
 
-def stored_samples(
-    prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store
-) -> dict[str, list[Sample]]:
+def stored_samples(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store) -> Samples:
     """The samples that are there already, at most n per prompt."""
-    found: dict[str, list[Sample]] = {}
-    for some in portions_of(prompts, READ_AT_ONCE):
-        there = store.samples_of(endpoint.name, (prompt.key for prompt in some), settings.key)
-        found |= {prompt.id: [one for one in there[prompt.key] if one.index < settings.most] for prompt in some}
-    return found
+
+    def read() -> Iterator[tuple[str, list[Sample]]]:
+        for some in portions_of(prompts, READ_AT_ONCE):
+            there = store.samples_of(endpoint.name, (prompt.key for prompt in some), settings.key)
+            for prompt in some:
+                yield prompt.id, [one for one in there[prompt.key] if one.index < settings.most]
+
+    return PackedSamples(read())
 
 
 def estimate(
