@@ -28,6 +28,7 @@ from demur.labels.scores.measured import measure_sureness
 from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
+from demur.mapping import portions_of
 from demur.meaning.rules.declined_answers import declines, says_nothing
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
@@ -137,13 +138,15 @@ def notes_of(run: Run) -> tuple[str, ...]:
 
 def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
     """What labels from a judge would cost at this model's price, for where samples cannot tell."""
-    items = items_to_judge(sampled)
-    orders = zip(items, orders_of(items), strict=True)
-    asked = [fill(item, order, JUDGED_TASK) for item, order in orders if len(order) > 1]
-    tokens = sum(map(len, asked)) // CHARACTERS_PER_TOKEN, len(asked) * JUDGE_SETTINGS.max_tokens
+    lengths: list[int] = []
+    for prompts in portions_of(sampled.prompts):  # the texts of millions of calls are not held at once
+        items = items_to_judge(replace(sampled, prompts=prompts))
+        orders = zip(items, orders_of(items), strict=True)
+        lengths += [len(fill(item, order, JUDGED_TASK)) for item, order in orders if len(order) > 1]
+    tokens = sum(lengths) // CHARACTERS_PER_TOKEN, len(lengths) * JUDGE_SETTINGS.max_tokens
     usd = f"at most about ${judge.price.usd(*tokens):.2f}" if judge.price else "at a price that is unknown"
     return (
-        f"`demur label --from judge --judge MODEL` labels all prompts: {len(asked):,} calls, {usd} with "
+        f"`demur label --from judge --judge MODEL` labels all prompts: {len(lengths):,} calls, {usd} with "
         f"{judge.model} as the judge"
     )
 

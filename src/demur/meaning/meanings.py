@@ -22,7 +22,7 @@ from demur.meaning.saturated import Saturated, find_saturated
 from demur.records import Entailment, Progress, Sample, content_hash, no_progress
 from demur.store import Answers, Store
 
-KEPT = 50_000  # lists of answers whose clusters are in memory, beside those that are asked about at once
+KEPT = 10_000  # lists of answers whose clusters are in memory, beside those that are asked about at once
 
 
 class Meanings:

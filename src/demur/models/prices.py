@@ -126,13 +126,14 @@ def usd_paid(samples: Iterable[Sample], price: Price | None) -> float | None:
 
     None when the price is unknown, or a sample's tokens (an endpoint without ``usage``): never $0 for want of a count.
     """
-    asked = list(samples)
-    if price is None or (price.charges and any(s.prompt_tokens == 0 for s in asked)):
+    if price is None:
         return None
-    return sum(
-        (price.batch_factor if s.batch else 1.0) * price.usd(s.prompt_tokens / s.choices, s.completion_tokens)
-        for s in asked
-    )
+    usd = 0.0
+    for s in samples:
+        if price.charges and s.prompt_tokens == 0:
+            return None
+        usd += (price.batch_factor if s.batch else 1.0) * price.usd(s.prompt_tokens / s.choices, s.completion_tokens)
+    return usd
 
 
 @dataclass(frozen=True, slots=True)

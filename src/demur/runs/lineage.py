@@ -74,7 +74,10 @@ def stages_made(folder: Path) -> frozenset[str]:
 
 def hash_of_file(path: Path) -> str:
     """Content hash of a file of the run; "" where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:32] if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _report_source(folder: Path, threshold: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from demur.models.endpoint import Endpoint
@@ -157,13 +158,13 @@ def price_samples(
 ) -> PairSpend:
     """What the samples of these prompts have cost; prompts with one text were asked once."""
     asked = distinct_prompts(prompts)
-    every = [[one for prompt in asked for one in side[prompt.id]] for side in (weak, *between, strong)]
+    sides = (weak, *between, strong)
     endpoints = pair.all if between else (pair.weak, pair.strong)
-    usd = [usd_paid(side, endpoint.price) for side, endpoint in zip(every, endpoints, strict=True)]
+    usd = [usd_paid(samples_in(side, asked), end.price) for side, end in zip(sides, endpoints, strict=True)]
     return PairSpend(
         prompts=len(asked),
-        samples=sum(map(len, every)),
-        completion_tokens=sum(one.completion_tokens for side in every for one in side),
+        samples=sum(len(side[prompt.id]) for side in sides for prompt in asked),
+        completion_tokens=sum(one.completion_tokens for side in sides for one in samples_in(side, asked)),
         weak_usd=usd[0],
         strong_usd=usd[-1],
         pricing=pricing,
@@ -172,6 +173,11 @@ def price_samples(
         notes=tuple(notes),
         between_usd=tuple(usd[1:-1]),
     )
+
+
+def samples_in(side: Samples, prompts: Sequence[Prompt]) -> Iterator[Sample]:
+    """A model's samples one after another: all at once, those of a large run do not fit into memory."""
+    return (one for prompt in prompts for one in side[prompt.id])
 
 
 def pricing(pair: PairEndpoints, entailment: str) -> str:
@@ -192,11 +198,12 @@ def cost_words(models: Sequence[str], usd: Sequence[float | None], *, most: bool
     return f"{before}${sum(known):.4f}{without}"
 
 
-def cut_sentences(models: Sequence[str], sides: Sequence[Sequence[Sample]], max_tokens: int) -> list[str]:
+def cut_sentences(models: Sequence[str], sides: Sequence[Iterable[Sample]], max_tokens: int) -> list[str]:
     """A sentence for each model whose answers were often cut at the longest that was asked for."""
     found = []
     for model, samples in zip(models, sides, strict=True):
-        share = sum(one.finish_reason == "length" for one in samples) / max(len(samples), 1)
+        ends = Counter(one.finish_reason == "length" for one in samples)
+        share = ends[True] / max(ends.total(), 1)
         if share >= CUT_SHARE:
             found.append(f"{share:.0%} of {model}'s answers were cut at {max_tokens} tokens (--max-tokens)")
     return found

@@ -19,7 +19,15 @@ from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, spent_before, unknown_price
-from demur.sampling.cost import PairEndpoints, PairEstimate, PairSpend, cut_sentences, price_samples, pricing
+from demur.sampling.cost import (
+    PairEndpoints,
+    PairEstimate,
+    PairSpend,
+    cut_sentences,
+    price_samples,
+    pricing,
+    samples_in,
+)
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
 from demur.sampling.refused import refused_prompts, refused_sentence
 from demur.sampling.rounds import PairSamples as PairSamples
@@ -210,7 +218,7 @@ def sampling_notes(
 ) -> list[str]:
     """Whose answers were cut at the longest that was asked for, and which prompts have none; one sentence each."""
     once = distinct_sides(pair)
-    sides = [[one for prompt in prompts for one in samples.all[at][prompt.id]] for at in once]
+    sides = [samples_in(samples.all[at], prompts) for at in once]
     found = cut_sentences([one.model for one in once.values()], sides, settings.max_tokens)
     for endpoint in once.values():
         refused = refused_prompts(prompts, endpoint, settings, store)
