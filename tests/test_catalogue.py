@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import subprocess
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -125,3 +128,13 @@ def test_a_file_is_hashed_again_only_when_it_has_changed(tmp_path: Path, monkeyp
         for stamp in (tmp_path / "cache" / "demur" / "models" / "verified").iterdir():
             stamp.write_text(torn)
         assert catalogue.sha256_of(file) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_an_environment_without_pip_runs_the_copy_that_comes_with_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert catalogue._pip() == (sys.executable, "-m", "pip")
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else found(name))
+    command = catalogue._pip()
+    assert "ensurepip" in command[1]
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("pip ") and "ensurepip" in said

