@@ -187,10 +187,9 @@ def test_a_server_that_is_restarted_in_the_middle_is_waited_for(
         both = [start("a"), start("b")]
         wait_for(lambda: len(endpoint.asked) > 60 and len(endpoint.samplers) == 2, *both)
         postgres.stop(mode)
-        time.sleep(1.0)
-        meanwhile = len(endpoint.asked)
-        time.sleep(0.5)
-        assert len(endpoint.asked) == meanwhile  # what cannot be kept is not asked for
+        before = len(endpoint.asked)
+        time.sleep(3.0)
+        assert len(endpoint.asked) - before <= 2 * AT_ONCE  # what is claimed already; what cannot be kept is not asked
         postgres.start()
         wait_for(lambda: all(one.poll() is not None for one in both), *both)
         assert [one.returncode for one in both] == [0, 0]
