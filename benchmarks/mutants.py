@@ -70,8 +70,8 @@ TESTS = {  # module -> the files that test it, the nearest first
     "meaning/rules/values/names.py": ("test_names.py",),
     "meaning/rules/normalise.py": ("test_rules.py", "test_grading.py"),
     "meaning/rules/values/programs.py": ("test_final_answer.py",),
-    "meaning/rules/values/quantities.py": ("test_rules.py",),
-    "meaning/rules/decide.py": ("test_rules.py",),
+    "meaning/rules/values/quantities.py": ("test_ranges.py", "test_rules.py"),
+    "meaning/rules/decide.py": ("test_ranges.py", "test_names.py", "test_rules.py"),
     "meaning/rules/values/ranges.py": ("test_ranges.py",),
     "meaning/rules/tables.py": ("test_tables.py",),
     "meaning/saturated.py": ("test_saturated.py",),
@@ -154,6 +154,11 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
     "labels/battles/arena.py: if np.abs(step).max() < 1e-9: -> if (np.abs(step).max() <= 1e-09):": ROUNDING,
+    "meaning/entailment.py: "
+    "return np.array([(0.0, 0.0, 1.0) if equal else (0.0, 1.0, 0.0) for equal in same]).reshape(-1, 3) -> "
+    "return np.array([(0.0, 0.0, 1.0) if equal else (0.0, 1.0, 0.0) for equal in same]).reshape(-2, 3)": (
+        "numpy infers the size for any negative number"
+    ),
     "meaning/rules/content.py: if question_word[:1].isdigit() or word[:1].isdigit(): -> "
     "if ((question_word[:1].isdigit()) and (word[:1].isdigit())):": (
         "a number and a word begin with no letter in common"

@@ -58,6 +58,8 @@ def test_words_with_a_capital_are_names_unless_they_come_first(answer: str, own:
         ("abcdef", "abcxyz", False),  # three of six
         ("abcdef", "abcdxy", True),
         ("abx", "aby", False),  # two
+        ("abcdef", "ab", False),  # two, all of the shorter one
+        ("ab", "abcdef", False),
         ("abc", "abcdefghij", True),  # all of the shorter one
         ("1990", "19901", False),  # numbers are equal or not
         ("1990", "1990", True),
@@ -197,7 +199,11 @@ def test_what_question_and_grammar_explain(text: str, question: str, explained: 
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "splits"), [*(("131", place, 0 < place < 3) for place in range(4)), ("a13", 1, False)]
+    ("text", "place", "splits"),
+    [
+        *(("131", place, 0 < place < 3) for place in range(4)),
+        *(("a13", 1, False), ("13a", 1, True), ("1a", 1, False)),
+    ],
 )
 def test_a_place_inside_a_number(text: str, place: int, splits: bool) -> None:
     assert rule._splits_number(text, place) is splits

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.meaning.rules.decide import same_meaning
-from demur.meaning.rules.values.quantities import parse_quantity
+from demur.meaning.rules.decide import ruling, same_meaning
+from demur.meaning.rules.values.quantities import Quantity, parse_quantity, same_quantity, words_after_number
 from demur.meaning.rules.values.ranges import Range, differs_from, parse_range, same_range
 
 
@@ -121,3 +123,66 @@ def test_ranges_and_single_values_are_compared_where_that_is_certain() -> None:
     assert differs_from(hours, three) is None
     assert differs_from(read("3-5"), three) is None
     assert differs_from(read("3 to 5"), three) is False
+
+
+@pytest.mark.parametrize(
+    ("key", "rest"),
+    [
+        ("2 million euros", "million euros"),
+        ("twelve red apples", "red apples"),
+        ("5", ""),
+        ("apples", ""),
+        ("-3 km", "km"),
+    ],
+)
+def test_the_words_after_a_number(key: str, rest: str) -> None:
+    assert words_after_number(key) == rest
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("nineteen hundred", 1900), ("nineteen hundred thousand", 1_900_000), ("twenty hundred", 2000)),
+        *(("twenty hundred thousand", None), ("one hundred and five", 105), ("two dozen", 24), ("a dozen", 12)),
+        *(("twenty-one thousand and one", 21_001), ("twenty twelve", None), ("one hundred or two", None)),
+    ],
+)
+def test_number_words_by_hand(key: str, value: int | None) -> None:
+    found = parse_quantity(key)
+    assert (found and found.value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "other", "same"),
+    [
+        (1, "1.5", None),  # half of the last digit
+        (1, "1.51", False),
+        (10, "200/19", None),  # 5 % of the larger one
+        (10, "10.53", False),
+    ],
+)
+def test_a_conversion_may_be_off_by_half_of_the_last_digit_or_5_percent(
+    value: int, other: str, same: bool | None
+) -> None:
+    one = Quantity(Fraction(value), "length", 0, "m")
+    assert same_quantity(one, Quantity(Fraction(other), "length", 0, "yd")) is same
+    assert same_quantity(one, Quantity(Fraction(other), "length", 0, "m")) is False
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "rule"),
+    [
+        ("7 to 9 hours", "8 hours", ("ranges", False)),
+        ("7-9 hours", "7 to 9 hours", ("identical after normalisation", True)),
+        ("7 to 9 hours", "7 to 8 hours", ("ranges", False)),
+        ("7 to 9 hours", "Paris", None),
+        ("3rd", "third", ("ordinals", True)),
+        ("3rd", "4th", ("ordinals", False)),
+        ("yes", "no", ("yes and no", False)),
+        ("A", "B", ("letters that differ", False)),
+    ],
+)
+def test_which_rule_decides(a: str, b: str, rule: tuple[str, bool] | None) -> None:
+    found = ruling(a, b)
+    assert found == rule or (rule is not None and rule[1] is True and found is not None and found[1])
+    assert ruling(b, a) == found
