@@ -248,3 +248,46 @@ def test_copies_of_a_tested_prompt_are_named(tmp_path: Path) -> None:
     assert lost
     assert note.startswith(f"{len(lost)} prompts are copies of one that is held back for measuring")
     assert ", ".join(lost[:3]) in note
+
+
+# -- what is said of labels ------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_of_its_prompt_and_both_first_answers() -> None:
+    row = Sampled(PROMPTS, SAMPLES, "w", "s").preference(PROMPTS[1], 0.25, "a kind", 7)
+    assert (row.id, row.prompt, row.model_a, row.model_b, row.kind, row.n) == ("hard", "13*17?", "w", "s", "a kind", 7)
+    assert (row.response_a, row.response_b, row.target, row.winner) == ("200", "221", 0.25, "model_a")
+
+
+def test_a_judges_replies_are_counted() -> None:
+    """Three prompts: equal answers are not asked about, one reply is prose, one names the strong answer alone."""
+    prompts = [*PROMPTS, Prompt("third", "Who?")]
+    samples = PairSamples(
+        {**SAMPLES.weak, "third": sampled("he")},
+        {**SAMPLES.strong, "third": sampled("she")},
+    )
+    given = Sampled(prompts, samples, "w", "s")
+    items = items_to_judge(given)
+    assert [item.reference for item in items] == ["4", "221", ""]
+    assert items[1].responses == {"weak": "200", "strong": "221"}
+    replies = [None, "no idea", "LLM 1"]
+    found = from_judge(given, items, replies, "wise")
+    assert found.notes == ("wise was asked 2 times, 1 pairs have equal answers; 1 replies not understood",)
+    assert {row.id for row in found.preferences} == {"easy", "third"}
+    assert next(row for row in found.preferences if row.id == "easy").target == 0.5  # both, since they are equal
+    assert {(row.kind, row.n) for row in found.preferences} == {("judge", 1)}
+
+
+def test_grades_are_of_as_many_samples_as_every_prompt_has() -> None:
+    """The hard prompt has one sample: of the easy one the second, wrong one does not count."""
+    samples = PairSamples(
+        {"easy": sampled("4", "5"), "hard": sampled("221")}, {"easy": sampled("4", "5"), "hard": sampled("221")}
+    )
+    found = from_grades(Sampled(PROMPTS, samples, "w", "s"), "accuracy soft")
+    assert [(row.target, row.n) for row in found.preferences] == [(0.5, 1), (0.5, 1)]
+    graded = from_grades(
+        Sampled(PROMPTS, SAMPLES, "w", "s"), "accuracy soft", lambda prompt, answer: float(answer == "221")
+    )
+    assert [row.target for row in graded.preferences] == [0.5, 1.0]
+    with pytest.raises(InputError, match="1 prompts have no gold answers, such as bare; accuracy soft needs them"):
+        from_grades(Sampled([*PROMPTS, Prompt("bare", "?")], samples, "w", "s"), "accuracy soft")
