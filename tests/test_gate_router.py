@@ -507,3 +507,19 @@ def test_an_explanation_shows_the_nearest_prompts_with_both_answers() -> None:
         "        weak   said 'yes it is', semantic entropy 0.50 nats",
         "        strong said 'no', semantic entropy unknown",
     )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (123, "the prompt is 123, of type int; a prompt is text"),
+        (None, "the prompt is None, of type NoneType; a prompt is text"),
+        (["a"], r"the prompt is \['a'\], of type list; a prompt is text"),
+        (" ", "the prompt is empty; there is nothing to route"),
+    ],
+)
+def test_what_is_not_a_text_cannot_be_routed(prompt: Any, said: str) -> None:
+    router = Router(first())
+    for decide in (router.route, router.explain, router.answer):
+        with pytest.raises(InputError, match=said):
+            decide(prompt)
