@@ -103,7 +103,7 @@ async def test_an_answer_is_finished_before_the_end(tmp_path: Path) -> None:
 async def test_while_it_ends_new_requests_are_sent_elsewhere(tmp_path: Path) -> None:
     async with gateway(tmp_path) as found:
         await found.ask(EASY)
-        found.gateway.draining = True
+        found.gateway.leaving = found.gateway.draining = True
         status, headers, body = await found.ask(EASY)
         assert (status, headers["Connection"], headers["Retry-After"]) == (503, "close", "1")
         assert "shutting down" in body["error"]["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,14 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
 DOCUMENT = {"type": "document", "source": {"type": "text", "data": "long " * 1000}}
 
 
+def picture_line(address: str) -> str:
+    """What stands for a picture in the text that is routed."""
+    return f"[image {hashlib.sha256(address.encode()).hexdigest()[:16]}]"
+
+
+SHOWN = picture_line("data:image/png;base64," + "A" * 4000)
+
+
 @pytest.mark.parametrize(
     ("messages", "routed"),
     [
@@ -58,8 +67,8 @@ DOCUMENT = {"type": "document", "source": {"type": "text", "data": "long " * 100
         ([user(text("a"), text("b"))], "a\nb"),
         ([user(text("ask")), USE, user(RESULT)], "ask"),
         ([user(text("ask")), USE, user(RESULT, text("and now?"))], "and now?"),
-        ([user(text("look"), IMAGE, DOCUMENT)], "look"),
-        ([user(IMAGE)], ""),
+        ([user(text("look"), IMAGE, DOCUMENT)], f"look\n{SHOWN}"),
+        ([user(IMAGE)], SHOWN),
         ([user({"type": "of_tomorrow", "text": "not read"}, text("read"))], "read"),
         ([user(text("ask")), {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}]}], "ask"),
     ],
@@ -87,7 +96,10 @@ def said(role: str, words: str, kind: str = "input_text") -> dict[str, Any]:
         ([said("user", "ask"), CALL, OUTPUT], "ask"),
         ([said("user", "ask"), {"type": "reasoning", "summary": []}, said("assistant", "yes", "output_text")], "ask"),
         ([said("user", "ask"), {"type": "custom_tool_call", "call_id": "c", "input": "x"}, {"type": "odd"}], "ask"),
-        ([user({"type": "input_image", "image_url": "data:"}, {"type": "input_text", "text": "look"})], "look"),
+        (
+            [user({"type": "input_image", "image_url": "data:"}, {"type": "input_text", "text": "look"})],
+            f"look\n{picture_line('data:')}",
+        ),
     ],
 )
 def test_what_is_routed_of_responses(given_input: object, routed: str) -> None:

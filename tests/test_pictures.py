@@ -16,7 +16,15 @@ from PIL import Image
 import demur
 from demur.errors import InputError
 from demur.prompts import read_prompts
-from demur.prompts.pictures import LARGEST_BYTES, ShownText, has_pictures, words_of
+from demur.prompts.pictures import (
+    LARGEST_BYTES,
+    ShownText,
+    count_pictures,
+    has_pictures,
+    pictures_in,
+    shows_pictures,
+    words_of,
+)
 from demur.statistics import auroc
 from gateways import EASY, gateway
 from pairs import running_pair
@@ -121,3 +129,11 @@ async def test_the_gateway_says_that_pictures_were_not_looked_at(tmp_path: Path)
         said = "routed by its text and that it has pictures, which were not looked at"
         assert said in headers["x-demur-reason"]
         assert "pictures" not in (await found.ask(EASY))[1]["x-demur-reason"]
+
+
+def test_a_part_of_an_odd_type_is_no_picture_and_an_address_may_hold_half_a_sign() -> None:
+    """Clients send what they like: a list as a type, and half of a surrogate pair, as JSON can spell it."""
+    odd = [{"role": "user", "content": [{"type": ["image"]}, {"type": {"a": 1}}, {"type": None}, 7, None]}]
+    assert pictures_in(odd) == () and not shows_pictures(odd)
+    half = json.loads('"data:\\ud83d"')
+    assert count_pictures(ShownText.of("look", [half])) == 1

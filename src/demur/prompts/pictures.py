@@ -42,7 +42,7 @@ class ShownText(str):
     @classmethod
     def of(cls, words: str, pictures: Sequence[str], where: str = "") -> Self:
         """The text of words with these pictures."""
-        lines = (f"[image {hashlib.sha256(one.encode()).hexdigest()[:16]}]" for one in pictures)
+        lines = (f"[image {hashlib.sha256(one.encode(errors='surrogatepass')).hexdigest()[:16]}]" for one in pictures)
         return cls("\n".join(filter(None, [words, *lines])), pictures, where)
 
 
@@ -76,10 +76,15 @@ def pictures_in(messages: Any) -> tuple[str, ...]:
     for message in reversed(said):
         content = message.get("content")
         parts = content if isinstance(content, list) else []
-        found = [_address_in(one) for one in parts if isinstance(one, Mapping) and one.get("type") in _PARTS]
+        found = [_address_in(one) for one in parts if _is_picture(one)]
         if found:
             return tuple(found)
     return ()
+
+
+def _is_picture(part: Any) -> bool:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    return isinstance(kind, str) and kind in _PARTS  # a client may send a list, which is not hashable
 
 
 def _address_in(part: Mapping[str, Any]) -> str:
@@ -95,7 +100,7 @@ def _address_in(part: Mapping[str, Any]) -> str:
 def shows_pictures(messages: Sequence[Any]) -> bool:
     """Whether a part of a conversation's messages is a picture."""
     return any(
-        isinstance(part, Mapping) and part.get("type") in _PARTS
+        _is_picture(part)
         for message in messages
         if isinstance(message, Mapping) and isinstance(message.get("content"), list)
         for part in message["content"]
