@@ -145,11 +145,12 @@ async def test_who_asked_for_the_weak_model_gets_its_refusal(tmp_path: Path, how
         assert not found.strong.requests
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-async def test_an_account_that_is_refused_is_not_paid_for_elsewhere(tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize(("status", "told"), [(401, 502), (402, 402), (403, 502), (404, 404)])
+async def test_an_account_that_is_refused_is_not_paid_for_elsewhere(tmp_path: Path, status: int, told: int) -> None:
     async with gateway(tmp_path) as found:
         found.weak.refusal = lambda body: (status, said("no"))
-        assert (await found.ask(**TOOLS))[0] == status
+        assert (await found.ask(**TOOLS))[0] == told
+        assert not found.strong.requests
 
 
 async def test_a_refusal_is_forgotten_after_a_while_and_at_the_first_answer(tmp_path: Path) -> None:

@@ -159,9 +159,14 @@ async def test_an_upstreams_own_refusal_is_marked_and_said_once(
     async with gateway(tmp_path) as found:
         found.strong.key = "another"
         for _ in range(3):
-            status, headers, _ = await found.ask(EASY, model="large")
-            assert (status, headers["x-demur-upstream-error"]) == (401, "large")
-        assert 'status="401",outcome="upstream_error"} 3' in await metrics(found)
+            status, headers, answer = await found.ask(EASY, model="large")
+            assert (status, headers["x-demur-upstream-error"]) == (502, "large")
+            assert "upstream of large refused the gateway's own key or account (401)" in answer["error"]["message"]
+            assert "operator" in answer["error"]["message"]
+        assert 'status="502",outcome="upstream_error"} 3' in await metrics(found)
+        async with found.session.get(f"{found.address}/health/ready") as ready:
+            sides = await ready.json()
+        assert (ready.status, sides["weak"]["alive"], sides["strong"]["alive"]) == (200, True, False)
     assert capfd.readouterr().err.count("large at http://127.0.0.1") == 1
     assert {one.outcome for one in read_ledger(str(tmp_path / "ledger.sqlite"))} == {"upstream_error"}
 

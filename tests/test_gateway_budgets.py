@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from demur.cli import printing
 from demur.cli.main import app
 from demur.errors import InputError
 from demur.gateway.clients.budgets import Spent, kept_share, seconds_left, start_of, uses
@@ -147,10 +148,20 @@ def test_a_key_is_removed_by_name(tmp_path: Path) -> None:
         remove_key(file, "ann")
 
 
+def test_the_printed_request_carries_a_key_where_clients_need_one(capsys: pytest.CaptureFixture[str]) -> None:
+    printing.serving("http://127.0.0.1:8111", "http://127.0.0.1:8112", True)
+    keyed = capsys.readouterr().out
+    assert "chat/completions -H 'Authorization: Bearer YOUR_KEY' -H 'Content-Type: application/json' -d '{" in keyed
+    assert "`demur key add NAME`" in keyed
+    printing.serving("http://127.0.0.1:8111", "http://127.0.0.1:8112", False)
+    assert "Bearer" not in capsys.readouterr().out
+
+
 def test_the_commands_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = RUNNER.invoke(app, ["key", "add", "ann", "--usd-per-day", "2", "--usd", "9"])
     assert made.exit_code == 0
+    assert "clients send it as the header Authorization: Bearer KEY" in " ".join(made.stderr.split())
     shown = json.loads(RUNNER.invoke(app, ["key", "list", "--json"]).stdout)
     assert shown == [
         {"name": "ann", "requests_per_minute": None, "usd": 9.0, "usd_per_day": 2.0, "usd_per_month": None}

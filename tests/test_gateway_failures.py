@@ -179,12 +179,12 @@ async def test_an_error_never_shows_the_upstreams_key(tmp_path: Path, monkeypatc
 
     async def refuse(request: web.Request) -> web.Response:
         said = request.headers["Authorization"].removeprefix("Bearer ")
-        return web.json_response({"error": {"message": f"Incorrect API key: {said}"}}, status=401)
+        return web.json_response({"error": {"message": f"Incorrect API key: {said}"}}, status=402)
 
     async with gateway(tmp_path) as found, upstream(refuse, found):
         for side in found.gateway.upstreams.values():
             side.endpoint = replace(side.endpoint, api_key_env="DEMUR_TEST_KEY")
-        assert await post(found, body()) == (401, b'{"error": {"message": "Incorrect API key: %s"}}' % (b"*" * 18))
+        assert await post(found, body()) == (402, b'{"error": {"message": "Incorrect API key: %s"}}' % (b"*" * 18))
 
 
 async def test_a_key_that_is_missing_is_said_and_is_no_fault_of_ours(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ async def strict(seen: Counter[str]) -> AsyncIterator[str]:
         fine = given == f"Bearer {KEY}" and (not routed or body["model"] in ("small", "large"))
         seen["fine" if fine and "sk-client-secret" not in str(request.headers) else "wrong"] += 1
         if seen.total() % 20 == 0:
-            return web.json_response({"error": {"message": f"Incorrect API key: {given}"}}, status=401)
+            return web.json_response({"error": {"message": f"Incorrect API key: {given}"}}, status=402)
         choice = {"index": 0, "message": {"role": "assistant", "content": "7"}, "finish_reason": "stop"}
         return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 
@@ -159,7 +159,7 @@ def test_fuzzed_requests_are_never_our_fault(tmp_path: Path, monkeypatch: pytest
         counted = asking.counted()
     del statuses[0]  # what never was a request for a model
     assert seen["wrong"] == 0
-    assert seen["fine"] == statuses[200] + statuses[401] > sum(statuses.values()) // 4
+    assert seen["fine"] == statuses[200] + statuses[402] > sum(statuses.values()) // 4
     assert counted == sum(statuses.values())
     records = read_ledger(str(tmp_path / "l.sqlite"), last=10**6)
     assert Counter(record.status for record in records) == statuses

@@ -290,7 +290,7 @@ async def test_no_answer_shows_the_upstreams_key(
         if shape == "header":
             return web.json_response({}, status=400, headers={"X-Error": f"key {KEY} is wrong"})
         body = b" " * 2**20 + said + b" " * 2**20 if shape == "long error" else said
-        status = 200 if shape == "answer" else 401
+        status = 200 if shape == "answer" else 402
         return web.Response(body=body, status=status, content_type="application/json")
 
     async with gateway(tmp_path) as found, upstream(show, found):

@@ -156,6 +156,7 @@ def add_key(
     printing.err.print(
         f'demur: kept as a hash in {file}; serve with keys = "{file}" in the settings, or reload', markup=False
     )
+    printing.err.print("demur: clients send it as the header Authorization: Bearer KEY (an OpenAI client's api_key)")
 
 
 @keys_app.command("list")

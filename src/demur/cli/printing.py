@@ -354,11 +354,15 @@ def models(known: Sequence[CatalogueModel]) -> None:
     out.print(table)
 
 
-def serving(address: str, operator: str) -> None:
-    """Where the gateway listens, and how to ask it."""
+def serving(address: str, operator: str, keyed: bool = False) -> None:
+    """Where the gateway listens, and how to ask it; ``keyed``: clients need a key, which is nowhere printed."""
+    headers = "-H 'Authorization: Bearer YOUR_KEY' " if keyed else ""
+    headers += "-H 'Content-Type: application/json'"
     body = '{"model": "demur", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
     out.print(f"demur serves {address}/v1 (dashboard: {operator}/)", markup=False)
-    out.print(f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'", markup=False)
+    out.print(f"  curl {address}/v1/chat/completions {headers} -d '{body}'", markup=False)
+    if keyed:
+        out.print("  YOUR_KEY: one that `demur key add NAME` has printed", markup=False)
 
 
 def lines(found: Sequence[str]) -> None:

@@ -42,6 +42,7 @@ from demur.gateway.http.openai_bodies import (
 )
 from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
+from demur.gateway.http.refused_key import own_key_told
 from demur.gateway.http.send import send_pieces
 from demur.gateway.learning.asked_again import AskedAgain
 from demur.gateway.learning.canary import Routers, Serving
@@ -200,7 +201,7 @@ class Gateway:
         exchange.strained = self.admission.most_used_budget(exchange.key)
         if exchange.strained:
             exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
-        exchange.sent = await self._ask(request, exchange, exchange.question)
+        exchange.sent = own_key_told(await self._ask(request, exchange, exchange.question), exchange.protocol)
         return await self._answer(request, exchange, exchange.sent)
 
     async def _within_target(self, exchange: Exchange, question: Question) -> Question:

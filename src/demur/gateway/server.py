@@ -56,7 +56,7 @@ GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of l
 # A worker's sockets: of the service, and of the operator where that has its own.
 Sockets = tuple[socket, socket | None]
 # (address of the service, address of the operator's routes)
-Ready = Callable[[str, str], None]
+Ready = Callable[[str, str, bool], None]  # addresses of the service and the operator; whether clients need a key
 # What runs as long as the gateway does, from its settings.
 Beside = Callable[[GatewaySettings], AbstractContextManager[Any]]
 
@@ -71,7 +71,7 @@ def serve(
     **settings: object,
 ) -> None:
     """Serve a saved router until SIGTERM or Ctrl-C; ``ready`` is called with the address of
-    the service and that of the operator's routes.
+    the service, that of the operator's routes, and whether clients need a key.
 
     With settings that learn no router is needed: the strong model answers until one is learned, by what runs
     ``beside``.
@@ -126,7 +126,7 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready
         workers = Workers(
             count, work, end_seconds=end_seconds, ending=lambda: _close(every), beat=beats_of(folder).last
         )
-        workers.run(lambda: ready(*_addresses(settings, every[0])) if ready else None)
+        workers.run(lambda: ready(*_addresses(settings, every[0]), bool(settings.keys)) if ready else None)
 
 
 def _bind(settings: GatewaySettings, *, shared: bool = False, ports: tuple[int, int | None] | None = None) -> Sockets:
@@ -185,7 +185,7 @@ async def _serve(
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         if ready:
-            ready(*addresses)
+            ready(addresses[0], addresses[1], bool(settings.keys))
         await stop.wait()
 
 

@@ -47,15 +47,18 @@ class Answer:
     pieces: AsyncIterator[bytes]  # all of it; empty where it was read whole
     start: bytes = b""  # the first of them
     on_close: Callable[[], None] | None = None  # called once it is not read any more
+    told: int | None = None  # the status that the client is told instead of the upstream's; ``whole`` is then our own
 
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return self.response.status
+        return self.told or self.response.status
 
     @property
     def headers(self) -> CIMultiDict[str]:
         """The upstream's headers, those of its encoding left out: it is decoded."""
+        if self.told:
+            return CIMultiDict({"Content-Type": "application/json"})
         found = CIMultiDict(self.response.headers)
         if found.popall("Content-Encoding", None):
             found.popall("Content-Length", None)

@@ -78,6 +78,7 @@ class Upstream:
         self._said: set[int] = set()  # statuses of our account that were reported to the operator
         self._asking = asyncio.Lock()
         self._alive, self._asked_again = False, 0.0  # until then the last reply holds, of time.monotonic
+        self._key_refused_until = 0.0  # of time.monotonic
 
     async def open(self) -> None:
         """Open the connection pool."""
@@ -272,12 +273,12 @@ class Upstream:
         return not self.breaker.open and time.monotonic() >= self._retry_at
 
     async def alive(self) -> bool:
-        """Whether it answers at all; checked every few seconds at most."""
+        """Whether it answers, and takes our key; checked every few seconds at most."""
         async with self._asking:
             if time.monotonic() >= self._asked_again:
                 self._alive = await self._ask_alive()
                 self._asked_again = time.monotonic() + READY_SECONDS
-        return self._alive
+        return self._alive and time.monotonic() >= self._key_refused_until
 
     async def _ask_alive(self) -> bool:
         try:
@@ -286,7 +287,7 @@ class Upstream:
                 headers=self._authorization(),
                 timeout=aiohttp.ClientTimeout(total=2),
             ) as response:
-                return response.status < 500
+                return response.status < 500 and response.status != 401
         except (*BROKEN, DemurError):
             return False
 
@@ -315,7 +316,10 @@ class Upstream:
         """Report to the operator, once, a problem that no client can solve."""
         if status < 400:
             self._said.clear()
-        elif status in ACCOUNT_STATUSES and status not in self._said:
+            self._key_refused_until = 0.0
+        elif status == 401:  # for a while: where not ready means no requests, none would show that it is mended
+            self._key_refused_until = time.monotonic() + LONGEST_REST
+        if status in ACCOUNT_STATUSES and status not in self._said:
             self._said.add(status)
             _say(
                 f"{self.endpoint.model} at {self.endpoint.base_url} answers {status}; look at its key, account and name"
