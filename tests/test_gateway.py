@@ -15,10 +15,11 @@ from aiohttp import web
 
 from demur.gate.router import Router
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.totals.bills import bills
 from demur.measure.threshold import Calibration
 from demur.records import FloatArray
 from demur.routing.artifact import save_calibration
-from gateways import EASY, HARD, gateway, save_router, upstream
+from gateways import EASY, HARD, gateway, point, save_router, upstream
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,32 @@ async def test_a_model_that_is_down_is_replaced_and_the_reason_kept(tmp_path: Pa
         assert "small answered 500, so the strong model does" in headers["x-demur-reason"]
         assert (await found.ask(EASY))[2]["model"] == "small"  # it is back
     assert [record.outcome for record in read_ledger(str(tmp_path / "ledger.sqlite"))] == ["ok", "fallback"]
+
+
+async def test_an_outage_of_the_strong_model_saves_nothing(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+        assert (await found.ask(EASY))[2]["model"] == "small"
+        found.strong.failures += [web.Response(status=500) for _ in range(2)]
+        assert (await found.ask(HARD))[2]["model"] == "small"
+        counted = found.gateway.metrics.series["demur_cost_always_strong_usd_total"]
+    fallback, routed = read_ledger(str(tmp_path / "ledger.sqlite"))
+    assert (fallback.outcome, fallback.usd, fallback.usd_strong) == ("fallback", 0.0, 0.0)
+    assert (fallback.usd_strong_error, fallback.usd_strong_spread) == (0.0, 0.0)
+    assert routed.usd_strong is not None
+    assert routed.usd_strong > 0
+    (bill,) = bills(str(tmp_path / "ledger.sqlite"))
+    assert bill.saved == pytest.approx(routed.usd_strong)  # of the first request alone
+    assert counted == pytest.approx(routed.usd_strong)
+
+
+async def test_an_outage_is_said_in_words_with_its_address(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with gateway(tmp_path, retries=0, breaker_failures=1, fallback=False) as found:
+        point(found, "127.0.0.1:1", ("strong",))
+        _, _, body = await found.ask(HARD)
+        assert body["error"]["message"] == "No model answers (large: could not be reached)."
+    said = capfd.readouterr().err
+    assert "upstream large is down: its last request failed: it could not be reached, at 127.0.0.1:1" in said
+    assert "ClientConnectorError" not in said
 
 
 async def test_a_named_model_is_never_replaced(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ async def test_an_upstream_that_fails_at_everything_is_left_alone_until_it_answe
         assert 'demur_upstream_up{model="small"} 1' in await metrics(found)
     said = [line for line in capfd.readouterr().err.splitlines() if "upstream" in line]
     assert said == [
-        "demur: upstream small is down: its last 3 requests failed, the last one because it answered 500; an ordinary "
+        "demur: upstream small is down: its last 3 requests failed; at last it answered 500; an ordinary "
         "request fails as well",
         "demur: upstream small answers again",
     ]

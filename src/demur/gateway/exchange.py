@@ -159,7 +159,7 @@ def ledger_record(
     usd, role = usd_of(paid, upstreams), exchange.role
     known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
     guess = always_strong(billed, upstreams["strong"].price if billed else None, known)
-    if billed and role == "direct":  # demur had no choice
+    if billed and (role == "direct" or _stands_in(exchange, list(upstreams))):  # demur had no choice
         guess = usd, 0.0, 0.0
     usd_strong, error, spread = guess
     return LedgerRecord(
@@ -202,6 +202,14 @@ def ledger_record(
         answered_by=exchange.passed.answering_model if exchange.answered else "",
         version=exchange.version,
     )
+
+
+def _stands_in(exchange: Exchange, by_price: Sequence[Role]) -> bool:
+    """Whether a cheaper model answered only because the chosen one is down: an outage saves nothing."""
+    sent, chosen = exchange.sent, exchange.checked or exchange.choice
+    if not sent or not sent.fallback or not chosen:
+        return False
+    return by_price.index(sent.role) < by_price.index(chosen.role)
 
 
 def decided_record(arrived: Arrived, question: Question, choice: Choice, model: str, prompt: str) -> LedgerRecord:

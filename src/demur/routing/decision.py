@@ -17,6 +17,9 @@ def apart(score: float, threshold: float, digits: int = 3) -> tuple[str, str]:
     return f"{score:.{digits}f}", f"{threshold:.{digits}f}"
 
 
+AS_ASKED = "as asked"  # basis of a threshold that a call, a request or a setting gives
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingPrompt:
     """A training prompt, kept to explain decisions."""

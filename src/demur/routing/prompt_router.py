@@ -27,10 +27,10 @@ from demur.models.prices import ServingCost
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
 from demur.routing.asked_as import AskedAs, asked_otherwise
+from demur.routing.decision import AS_ASKED, apart
 from demur.routing.decision import Decision as Decision
 from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
-from demur.routing.decision import apart
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered import VECTORS, Remembered, recall
@@ -236,7 +236,7 @@ class PromptRouter:
         drift = "" if familiar else f"; {UNLIKE}: the score is a guess"
         sign = ">=" if score >= used else "<"
         shown = apart(score, used)
-        basis = "as asked" if as_asked else self._basis
+        basis = AS_ASKED if as_asked else self._basis
         return Decision(
             model=self.model_of(role),
             role=role,

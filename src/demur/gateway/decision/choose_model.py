@@ -36,9 +36,11 @@ from demur.models.images.joined import sees_pictures
 from demur.models.prices import Price
 from demur.prompts.pictures import words_of
 from demur.records import Role
+from demur.routing.decision import AS_ASKED
 from demur.routing.prompt_router import Decision, PromptRouter
 
 UNSEEN_PICTURES = "; routed by its text and that it has pictures, which were not looked at"
+TAPERED = "raised, because a budget of the key is nearly used up"
 UNSEEN = "the database of conversations does not answer, and this may go on with an ask of the strong model"
 
 
@@ -203,6 +205,9 @@ class Chooser:
             return Choice(
                 "weak" if question.spent else "strong", f"the router failed ({type(error).__name__})"
             )  # its text may hold a key
+        if question.kept_share < 1 and not question.spent:  # the client asked for no such threshold
+            reason = made.decision.reason.replace(AS_ASKED, TAPERED, 1)
+            made = replace(made, decision=replace(made.decision, reason=reason))
         if made.decision.wants_samples:
             return Choice("weak", made.decision.reason, made=made)
         role, reason = made.decision.role, made.decision.reason

@@ -98,7 +98,9 @@ class Breaker:
     def _open(self, why: str) -> None:
         if not self.open:
             self.open = True
-            self._say(f"is down: its last {self.failures} requests failed, the last one because it {why}")
+            failed = f"its last {self.failures} requests failed; at last"
+            last = "its last request failed:" if self.failures == 1 else failed
+            self._say(f"is down: {last} it {why}")
 
     def _close(self) -> None:
         self._look_now.clear()

@@ -40,6 +40,17 @@ ACCOUNT_STATUSES = (401, 402, 403, 404)  # problems of our account or model ther
 PROBE_SECONDS, LONGEST_PROBE = 5.0, 4096  # of an answer to an empty request, in bytes
 ANTHROPIC = "anthropic.com"
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
+FAILURES: tuple[tuple[type[BaseException], str], ...] = (  # the narrower kinds first
+    (aiohttp.ClientConnectorDNSError, "has a host name that is not found"),
+    (aiohttp.ClientConnectorCertificateError, "has a certificate that is not accepted"),
+    (aiohttp.ClientConnectorSSLError, "could not agree on encryption"),
+    (aiohttp.ConnectionTimeoutError, "could not be reached in time"),
+    (aiohttp.ClientConnectorError, "could not be reached"),
+    (TimeoutError, "did not answer in time"),
+    (aiohttp.ServerDisconnectedError, "closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "broke off its answer"),
+    (ConnectionError, "broke off the connection"),
+)
 
 
 class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway alone
@@ -198,7 +209,9 @@ class Upstream:
         why, refused = self._explain(error), unproven and isinstance(error, NoAnswerError)
         if not refused:
             self._path, self._protocol = path, protocol
-            self.breaker.record(False, why, certain=isinstance(error, UNREACHABLE))
+            # The address is for the operator alone: clients are told the rest.
+            at = f"{why}, at {URL(self.endpoint.base_url).authority}"
+            self.breaker.record(False, at, certain=isinstance(error, UNREACHABLE))
         return UpstreamDown(f"{self.endpoint.model}: {why}", refused=refused)
 
     async def _post(self, path: str, body: bytes, headers: Mapping[str, str], protocol: Protocol) -> Answer:
@@ -307,9 +320,11 @@ class Upstream:
         return answer.status < 500
 
     def _explain(self, error: BaseException) -> str:
-        """Why it did not answer: its own message without the key, or the kind of the failure."""
+        """Why it did not answer, after "it": its own message without the key, or the kind of the failure."""
         if not isinstance(error, NoAnswerError):
-            return type(error).__name__
+            return next(
+                (words for kind, words in FAILURES if isinstance(error, kind)), f"failed ({type(error).__name__})"
+            )
         return KeyMask([self.key]).mask(str(error).encode()).decode()
 
     def _note_account(self, status: int) -> None:
