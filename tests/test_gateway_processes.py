@@ -60,15 +60,17 @@ class Address(str):
 
 @asynccontextmanager
 async def served(
-    command: list[str], cwd: Path | None = None
+    command: list[str], cwd: Path | None = None, errors: int | None = None
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Address]]:
     """The process and its address."""
     child = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, env=os.environ | {"COLUMNS": "200"}
+        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=errors, env=os.environ | {"COLUMNS": "200"}
     )
     assert child.stdout is not None
     try:
-        line = await asyncio.wait_for(child.stdout.readline(), 30)
+        line = b"notices"  # where they come by the same pipe
+        while line and not line.startswith(b"demur serves"):
+            line = await asyncio.wait_for(child.stdout.readline(), 30)
         words = line.decode().split()
         address = Address(words[2].removesuffix("/v1"))
         address.operator = words[4].removesuffix("/)")
@@ -100,6 +102,25 @@ async def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
     assert answered >= 30
     records = read_ledger(str(tmp_path / "l.sqlite"), last=1000)
     assert sum(record.status == 200 for record in records) == answered
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_nobody_reads_what_it_prints(tmp_path: Path, workers: int) -> None:
+    """As behind ``2>&1 | head``: a refused key is printed at a request, which ends as it would have; so do others."""
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger=str(tmp_path / "l.sqlite"))
+        fixed = [word if word != "0" else str(random.randrange(20_000, 30_000)) for word in command]
+        async with served([*fixed, "--workers", str(workers)], errors=asyncio.subprocess.STDOUT) as (child, address):
+            child._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # the pipe's reading end
+            async with aiohttp.ClientSession() as session:
+                weak.refusal = lambda body: (401, "{}") if "messages" in body else None
+                assert [(await ask(session, address, text))[0] for text in (EASY, HARD, EASY)] == [502, 200, 502]
+                child.send_signal(signal.SIGHUP)  # prints as well
+                await asyncio.sleep(0.5)
+                assert (await ask(session, address, HARD))[0] == 200
+            child.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(child.wait(), 20) == 0
+    assert sorted(record.status for record in read_ledger(str(tmp_path / "l.sqlite"))) == [200, 200, 502, 502]
 
 
 async def test_a_thousand_streams_at_once(tmp_path: Path) -> None:

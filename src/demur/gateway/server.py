@@ -39,6 +39,7 @@ from demur.gateway.target.begin import begin_target
 from demur.gateway.upstreams.upstream import Upstream, unpriced_models
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
+from demur.gateway.workers.streams import lossy_output
 from demur.limits import from_mapping
 from demur.models.allowed import AllowedEndpoints
 from demur.models.endpoint import Endpoint, authorization, is_loopback
@@ -88,7 +89,7 @@ def serve(
     check_webhook(first)
     if workers < 1:
         raise InputError(f"workers is {workers}; at least one process serves")
-    with beside(first) if first.learn else nullcontext():
+    with lossy_output(), beside(first) if first.learn else nullcontext():
         if workers > 1:
             _serve_workers(read, workers, ready)
         else:
