@@ -245,7 +245,8 @@ def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_p
     assert all(grade == ((0.0, 1.0) if "plus" in prompt else (1.0, 1.0)) for prompt, grade in grades.items())
     found = demur.evaluate(run=run)
     assert not found.believed
-    assert found.headline.on == "training prompts graded by hand, held out"
+    assert (found.headline.on, found.headline.prompts) == ("training prompts, held out", 60)
+    assert (found.headline.judged, found.headline.by_grades) == (30, True)
     assert found.n_test == 30
     sums = sum("plus" in prompt for prompt in grades)
     assert found.rows[0].curve.weak_quality == pytest.approx(1 - sums / 30)

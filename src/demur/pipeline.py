@@ -17,11 +17,12 @@ from demur.config.given import label_settings, router_settings, sampling_setting
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import measure_sets
-from demur.evaluation.held_out import evaluate_measured, evaluate_or_believe
+from demur.evaluation.held_out import evaluate_if_possible, evaluate_measured, evaluate_or_believe, graded_prompts
 from demur.evaluation.report.figures import check_matplotlib
 from demur.evaluation.report.headline import Headline, training_headline
 from demur.evaluation.report.page import write_report
 from demur.evaluation.results import Evaluation
+from demur.evaluation.thresholds.kept import keep_threshold, threshold_there
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
@@ -66,6 +67,8 @@ class Outcome:
     evaluation: Evaluation | None  # None when no prompt has gold answers
     verdict: RouterVerdict | None  # whether the router has learned anything, label-free
     headline: Headline  # the router at its threshold, on the test prompts or, without gold, on the training prompts
+    graded: int = 0  # labelled prompts that a person has graded
+    kept: str = ""  # what became of a threshold that was set after the run before; empty: there was none
 
 
 # -- the stages, each a function of the open run ---------------------------------------------------------------------
@@ -78,29 +81,31 @@ def run_config(
     announce: Announce | None = None,
     progress: Progress = no_progress,
     ray: str | None = None,
+    by_file: bool = False,
 ) -> Outcome:
     """Every stage, once; the table of contents of demur."""
     config = with_absolute_paths(config)
     check_run(config)  # before anything is paid for
     check_matplotlib()
-    check_same_run(config, again=again)
+    check_same_run(config, again=again, by_file=by_file)
+    before = threshold_there(config, again=again)
     with workers_at(ray) as workers, open_run(config, progress=progress, workers=workers) as run:
         spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
         router = train_stage(run)  # fit every router on the train prompts
         config.save()  # only now: a run that failed must leave the record of what is there
         gated = gate_stage(run, router)  # learn when to look at the weak model's answer
-        calibration = calibrate_stage(run, gated)  # the threshold that sends strong_share to the strong model
+        # the threshold that sends strong_share to the strong model, unless another was set for this router since
+        calibration, kept = keep_threshold(config.served_router, before, calibrate_stage(run, gated))
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
         if config.test.prompts:
             write_outcomes(run, measure_sets(run), config.outcomes)  # test sets of their own: `demur reproduce --run`
-        if evaluation or gated.beliefs is not None:
-            write_report(evaluation or evaluate_or_believe(run), config.folder)
-        served = load_served(run, run.own.classifier(config.router.served))
-    in_line = evaluation.headline if evaluation else training_headline(served)
-    return Outcome(
-        config.run, spend, labels, calibration, evaluation, recorded_verdict(gated.prompt_router.record), in_line
-    )
+        shown, graded = evaluation or evaluate_if_possible(run, gated), graded_prompts(run)
+        if shown:
+            write_report(shown, config.folder)
+        in_line = shown.headline if shown else training_headline(load_served(run, None))
+    verdict = recorded_verdict(gated.prompt_router.record)
+    return Outcome(config.run, spend, labels, calibration, evaluation, verdict, in_line, graded, kept)
 
 
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
@@ -192,7 +197,7 @@ def run(
     ``ray``: the cluster that samples, labels and embeds (`demur.mapping.on_ray.workers_at`); it writes Parquet, too.
     Raises InputError where its folder holds a run with other samples, unless that is to be begun ``again``.
     """
-    return run_config(read_run_file(file), again=again, ray=ray, announce=announce, progress=progress)
+    return run_config(read_run_file(file), again=again, ray=ray, announce=announce, progress=progress, by_file=True)
 
 
 def sample(
@@ -332,11 +337,8 @@ def train(
     where prompts go that are like those whose samples cannot tell; ``unlike``: whether those unlike any training prompt
     are such prompts. ``allow_endpoints``: see `evaluate`. Raises InputError.
     """
-    own = Own(
-        encoder=None if isinstance(encoder, str) else encoder,
-        entailment=entailment,
-        methods=methods if isinstance(methods, Mapping) else {},
-    )
+    mine = methods if isinstance(methods, Mapping) else {}
+    own = Own(None if isinstance(encoder, str) else encoder, entailment, methods=mine)
     names = list(methods) if isinstance(methods, Mapping) else methods and list_names(methods)
     spec = encoder if isinstance(encoder, str | None) else encoder_identity(encoder)
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
@@ -373,9 +375,8 @@ def evaluate(
     folder, which may be another person's, names no host and no key by itself. Raises InputError when no prompt has gold
     answers, ArtifactError for a host that is not allowed.
     """
-    config = load_run(run)
     own = Own(encoder, entailment, grader, methods or {})
-    with open_run(config, own, allow_endpoints=allow_endpoints, progress=progress) as opened:
+    with open_run(load_run(run), own, allow_endpoints=allow_endpoints, progress=progress) as opened:
         return evaluate_measured(opened)
 
 
@@ -396,5 +397,4 @@ def report(
     """
     own = Own(encoder, entailment, grader, methods or {})
     with open_run(load_run(run), own, allow_endpoints=allow_endpoints, progress=progress) as opened:
-        found = evaluate_or_believe(opened)
-    return write_report(found, Path(run))
+        return write_report(evaluate_or_believe(opened), Path(run))

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -27,11 +27,12 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.tables import COLUMNS, reference_rows, router_rows, terms
 from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import outdated_report, outdated_stages
+from demur.runs.lineage import REPORT, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command
 
 if TYPE_CHECKING:
@@ -322,10 +323,25 @@ def outcome(found: Outcome) -> None:
         evaluation(found.evaluation, folder=Path(found.folder))
     else:
         out.print(found.headline.sentence, markup=False)
-        out.print("no test prompt has gold answers: the quality is believed; grade some by hand with `demur grade`")
+        out.print(_sentence_on_grades(found), markup=False)
         if found.verdict:
             out.print(found.verdict.sentence, markup=False)
+    if found.evaluation is None and (Path(found.folder) / REPORT).is_file():
+        out.print(f"report: {Path(found.folder) / REPORT}", markup=False)
     calibration(found.calibration, f"{found.folder}/router")
+    lines(filter(None, [found.kept]))
+
+
+def _sentence_on_grades(found: Outcome) -> str:
+    """By what quality was measured where no test prompt has gold answers."""
+    if found.headline.by_grades:
+        return f"no test prompt has gold answers: the quality is measured on {found.graded:,} prompts graded by hand"
+    if found.graded:
+        return (
+            f"no test prompt has gold answers, and {found.graded:,} graded by hand are fewer than {FEWEST_GRADED}, so "
+            f"the quality is believed; go on with `demur grade --run {found.folder}`"
+        )
+    return "no test prompt has gold answers: the quality is believed; grade some by hand with `demur grade`"
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -365,7 +381,7 @@ def serving(address: str, operator: str, keyed: bool = False) -> None:
         out.print("  YOUR_KEY: one that `demur key add NAME` has printed", markup=False)
 
 
-def lines(found: Sequence[str]) -> None:
+def lines(found: Iterable[str]) -> None:
     """Prints lines unchanged."""
     for line in found:
         out.print(line, markup=False)

@@ -13,7 +13,14 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_served
 from demur.evaluation.grades import GRADES_FILE, read_grades
-from demur.evaluation.report.headline import Pair, expected_costs, graded_headline, payback, training_headline
+from demur.evaluation.report.headline import (
+    Pair,
+    expected_costs,
+    graded_headline,
+    payback,
+    training_headline,
+    training_texts,
+)
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
@@ -43,8 +50,20 @@ def evaluate_measured(run: Run) -> Evaluation:
 
 def evaluate_or_believe(run: Run) -> Evaluation:
     """The same, or else what the strong model's samples believe."""
-    enough = len(read_grades(run.config.folder / GRADES_FILE)) >= FEWEST_GRADED
-    return evaluate_run(run) or evaluate_held_out(run, graded=enough)
+    return evaluate_run(run) or evaluate_held_out(run, graded=graded_prompts(run) >= FEWEST_GRADED)
+
+
+def evaluate_if_possible(run: Run, router: Router) -> Evaluation | None:
+    """The same without gold answers; None where too few prompts are graded and nothing is believed of a router."""
+    if router.beliefs is None and graded_prompts(run) < FEWEST_GRADED:
+        return None
+    return evaluate_or_believe(run)
+
+
+def graded_prompts(run: Run) -> int:
+    """How many of the labelled prompts a person has graded; the others count for nothing in measuring a router."""
+    grades = read_grades(run.config.folder / GRADES_FILE)
+    return sum(one.prompt in grades for one in read_preferences(run.config.preferences)) if grades else 0
 
 
 def has_grades(run: Run) -> bool:
@@ -73,7 +92,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
     ]
     preferences, remembered = read_preferences(config.preferences), read_unknown(config.folder / UNKNOWN_FILE)
     spent = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
-    means = [None if cost is None else float(cost.mean()) for cost in costs]
+    means = [None if cost is None else float(cost.mean()) for cost in expected_costs(loaded, training_texts(served))]
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded_verdict(served.record)
     in_line = graded_headline(loaded, rows, quality) if graded else training_headline(loaded)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from demur.gate.router import Router
 from demur.measure.threshold import Calibration, share_of_scored, threshold_for_share
 
+OF_A_RUN = "the training prompts"  # what the threshold of a run is set on
+
 
 def calibration_of_share(router: Router, strong_share: float) -> Calibration:
     """The calibration that sends ``strong_share`` of prompts like the training prompts to the strong model.
@@ -18,7 +20,7 @@ def calibration_of_share(router: Router, strong_share: float) -> Calibration:
     lost = len(first.unknown.prompts) if first.unknown and first.forced_role else 0
     strong, weak = (lost if first.forced_role == role else 0 for role in ("strong", "weak"))
     share = share_of_scored(strong_share, len(first.training), strong, weak)
-    found = threshold_for_share(router.training_finals, share, on="the training prompts")
+    found = threshold_for_share(router.training_finals, share, on=OF_A_RUN)
     prompts = len(first.training)  # each may have several drafts
     found = replace(found, n=prompts, asked=f"strong share {strong_share:.0%}")
     return found.beside(strong, weak)

@@ -29,7 +29,7 @@ def lock_run(folder: Path, command: str) -> Iterator[None]:
             holder = _holder(folder / LOCK) or "another process"
             raise InputError(
                 f"{folder}: {holder} is at work on this run, and `demur {command}` would do the same work twice; wait "
-                "for it to end, or name another folder with --run"
+                "for it to end, or name another folder (`run` in a run file, elsewhere --run)"
             ) from None
         except OSError:
             pass

@@ -5,7 +5,7 @@ File names in it are absolute, so a run can be used from any directory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -31,25 +31,35 @@ HOW_ASKED = ("concurrency", "timeout_seconds")
 PRICES = ("priced_as", "service_tiers", *(one.name for one in fields(ModelConfig) if one.name.startswith("usd_per_")))
 
 
-def check_same_run(config: RunConfig, *, again: bool = False) -> None:
-    """Raise InputError where the folder holds another run's samples, unless it is to be begun ``again``."""
+def check_same_run(config: RunConfig, *, again: bool = False, by_file: bool = False) -> None:
+    """Raise InputError where the folder holds another run's samples, unless it is to be begun ``again``.
+
+    ``by_file``: a run file names the folder, not the option --run.
+    """
     if again or not (config.folder / RUN_RECORD).exists():
         return
     there = load_run(config.run)
     different = list(differences(there, config))
     # A store that only the folder names is not opened: the folder may be another person's.
-    if different and (there.store != config.store or _has_answers(there)):
+    if different and (there.store != config.store or _has_answers(there, different)):
+        elsewhere = '`run = "..."` in the run file' if by_file else "--run"
         raise InputError(
-            f"{config.run} is another run: {', '.join(different)}; name another folder with --run, or begin this one "
-            "again with --again (its samples stay in the store)"
+            f"{config.run} is another run: {', '.join(different)}; name another folder with {elsewhere}, or begin "
+            "this one again with --again (its samples stay in the store)"
         )
 
 
-def _has_answers(config: RunConfig) -> bool:
-    """Whether a run has any answers; one without may be replaced, for example after a mistyped endpoint."""
-    pair = endpoints_of(config)
+def _has_answers(config: RunConfig, different: Sequence[str]) -> bool:
+    """Whether a run has any answers of what is ``different`` now; one without may be replaced, for example after a
+    mistyped endpoint. The answers of a model that stays the same do not count: they are found again.
+    """
+    pair, changed = endpoints_of(config), {line.partition(".")[0] for line in different}
+    asked = [getattr(pair, role) for role in ("weak", "strong") if role in changed]
     with Store(config.store_at) as store:
-        return any(store.has_samples(one.name, config.sampling.key) for one in pair.all)
+        return any(
+            store.has_samples(one.name, config.sampling.key)
+            for one in (asked if changed <= {"weak", "strong"} else pair.all)
+        )
 
 
 def begin_run(config: RunConfig, *, again: bool = False, concurrency: int | None = None) -> RunConfig:

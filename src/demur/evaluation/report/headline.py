@@ -1,7 +1,8 @@
 """What a router does at its threshold, in one line: how many calls stay local, what that costs, what quality is kept.
 
 One function for every command that prints it, so that they agree on the same prompts: training prompts are scored by
-fits that did not see them, share and cost are of all prompts, believed quality is of those whose samples show it. Of a
+fits that did not see them, share and cost are of all prompts, believed quality is of those whose samples show it, and
+measured quality of those that a person graded. Of a
 router with a gate it is what the gate is expected to do before any answer is seen, and in `demur evaluate` what it did
 on the answers that were sampled; the line says which.
 """
@@ -58,6 +59,7 @@ class Headline:
     by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
     strong_private: bool = False  # the strong model counts as $0 for its private address alone
+    by_grades: bool = False  # a person graded the `judged` prompts
 
     @property
     def saved(self) -> float | None:
@@ -75,10 +77,11 @@ class Headline:
 
     @property
     def _of(self) -> str:
-        told = "" if self.judged is None else f"; quality of the {self.judged:,} {DECIDED}"
-        if self.by_setting:
-            told = f"; {self.by_setting:.0%} are unknown and go by the setting `unknown`"
-            told += "" if self.judged is None else ", quality of the others"
+        told = f"; {self.by_setting:.0%} are unknown and go by the setting `unknown`" if self.by_setting else ""
+        if self.by_grades:
+            told += f"; quality measured on {self.judged:,} graded prompts"
+        elif self.judged is not None:
+            told += ", quality of the others" if self.by_setting else f"; quality of the {self.judged:,} {DECIDED}"
         return f"{self.prompts:,} {self.on}{f', the gate {self.gate}' if self.gate else ''}{told}"
 
     @property
@@ -191,22 +194,43 @@ def training_headline(router: Router) -> Headline:
         texts, known = [one.prompt for one in prompts.training], prompts.tiers
         on = "training prompts, held out"
         return tier_headline(prompts, known.training_values, texts, None, on=on, quality=known.qualities)
-    texts, scores = [one.prompt for one in prompts.training], prompts.training_scores
-    reasons = [""] * len(texts)
+    texts, scores = training_texts(prompts), prompts.training_scores
+    reasons = [""] * len(scores)
     if prompts.unknown:
-        untold = [one.prompt for one in prompts.unknown.prompts]
+        untold = texts[len(scores) :]
         scores = np.concatenate([scores, prompts.score_vectors(prompts.unknown.vectors, untold)])
-        texts, reasons = [*texts, *untold], [*reasons, *(one.reason for one in prompts.unknown.prompts)]
+        reasons += [one.reason for one in prompts.unknown.prompts]
     looked = Looked(scores, np.ones(len(texts), dtype=bool), reasons)
     return headline(router, looked, texts, on="training prompts, held out")
 
 
+def training_texts(router: PromptRouter) -> list[str]:
+    """All prompts that a router was to learn from: those that it did, then those that could not be labelled."""
+    untold = [one.prompt for one in router.unknown.prompts] if router.unknown else []
+    return [*(one.prompt for one in router.training), *untold]
+
+
 def graded_headline(router: Router, rows: IntArray, quality: Pair) -> Headline:
-    """A router on the ``rows`` of its training prompts that a person has graded, each by a fit that did not see it."""
-    prompts = router.prompt_router
+    """As `training_headline`, with the quality of the ``rows`` of the training prompts that a person has graded.
+
+    Share and cost need no grades, so they stay those of all prompts. Grades are of two models: of a router of several
+    the quality stays believed.
+    """
+    whole, prompts = training_headline(router), router.prompt_router
+    if prompts.tiers is not None:
+        return whole
     texts = [prompts.training[i].prompt for i in rows]
     looked = Looked(prompts.training_scores[rows], np.ones(len(rows), dtype=bool), [""] * len(rows))
-    return headline(router, looked, texts, on="training prompts graded by hand, held out", quality=quality)
+    graded = headline(router, looked, texts, on=whole.on, quality=quality)
+    return replace(
+        whole,
+        quality=graded.quality,
+        strong_quality=graded.strong_quality,
+        believed=False,
+        judged=len(rows),
+        judged_share=graded.strong_share,
+        by_grades=True,
+    )
 
 
 def tier_headline(

@@ -88,9 +88,10 @@ def _cards(found: Evaluation) -> str:
     if line.quality is not None and line.strong_quality is not None:
         routed, low, high = map(short, line.quality)
         believed = "believed quality" if line.believed else "quality"
-        cards.append(
-            (believed, routed, f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}")
-        )
+        about = f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}"
+        if line.by_grades:
+            about += f"; measured on {line.judged:,} graded prompts"
+        cards.append((believed, routed, about))
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
     if line.saved is not None and line.usd is not None and line.usd_strong is not None:
@@ -103,7 +104,8 @@ def _cards(found: Evaluation) -> str:
 
 def _about_choices(found: Evaluation) -> str:
     """What the tables are of, where the headline is of more prompts."""
-    told = f" of the {found.n_test:,} {DECIDED}" if found.headline.judged is not None else ""
+    which = "graded prompts" if found.headline.by_grades else DECIDED
+    told = f" of the {found.n_test:,} {which}" if found.headline.judged is not None else ""
     return f"By the served router's score{told}; choose one with demur calibrate --strong-share."
 
 
@@ -157,7 +159,9 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
             "No prompt is graded, so quality is believed: how often an answer means the same as the strong model's own "
             f"samples say. On {found.n_test} training prompts, each scored by a fit that did not see it, {alone}"
         )
-    return works, f"Measured on {found.n_test} {found.headline.on}: {alone}"
+    graded = "training prompts graded by hand, each scored by a fit that did not see it"
+    on = graded if found.headline.by_grades else found.headline.on
+    return works, f"Measured on {found.n_test} {on}: {alone}"
 
 
 def _terms(found: Evaluation) -> str:

@@ -1,0 +1,101 @@
+"""A second `demur run`: what a person did after the first one, a threshold, a guarantee, grades, is not lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import demur
+from demur.cli.main import app
+from demur.errors import InputError
+from demur.evaluation.grades import GRADES_FILE
+from demur.measure.threshold import Calibration
+from demur.routing.artifact import CERTIFICATE, save_calibration
+from pairs import Pair, questions, running_pair, write_questions
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+def run_file(folder: Path, pair: Pair, *, share: float = 0.4, strong: str = "", name: str = "run.toml") -> Path:
+    file = folder / name
+    prompts = write_questions(folder / "prompts.jsonl", gold=False)
+    file.write_text(
+        f'prompts = "{prompts}"\nrun = "{folder}/run"\nstrong_share = {share}\n'
+        f'[weak]\nmodel = "small"\nbase_url = "{pair.weak.base_url}"\nusd_per_million_input = 0\n'
+        "usd_per_million_output = 0\n"
+        f'[strong]\nmodel = "large"\nbase_url = "{strong or pair.strong.base_url}"\nusd_per_million_input = 10\n'
+        "usd_per_million_output = 10\n"
+        '[sampling]\nn = 4\n[label]\nentailment = "exact"\n[router]\nmethods = ["logistic"]\nserve = "logistic"\n'
+    )
+    return file
+
+
+def test_a_threshold_set_after_a_run_is_kept_while_the_router_is_the_same(tmp_path: Path, pair: Pair) -> None:
+    file, router = run_file(tmp_path, pair), tmp_path / "run" / "router"
+    assert demur.run(file).kept == ""
+    save_calibration(router, Calibration(0.9, 0.1, 100, "risk 20.0% with 95% confidence (missed)", "graded", False))
+    (router / CERTIFICATE).write_text('{"risk": 0.2}\n')
+    said = RUNNER.invoke(app, ["run", str(file)])
+    assert said.exit_code == 0, said.output
+    assert "the certified threshold (0.9000, risk 20.0% with 95% confidence (missed)) is kept" in said.output
+    assert f"report: {tmp_path}/run/report.html" in said.output
+    assert json.loads((router / "router.json").read_text())["calibration"]["threshold"] == 0.9
+    assert json.loads((router / CERTIFICATE).read_text()) == {"risk": 0.2}
+    other = demur.run(run_file(tmp_path, pair, share=0.5))
+    assert "is replaced, because the run asks for another strong share; its guarantee holds no more" in other.kept
+    assert other.calibration.asked == "strong share 50%"
+    assert not (router / CERTIFICATE).exists()
+
+
+def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
+    """24 graded colours, which both models know: quality is 1, and share and cost stay those of all 60 prompts."""
+    file = run_file(tmp_path, pair)
+    before = demur.run(file).headline
+    colours = [str(row["prompt"]) for row in questions() if "colour" in str(row["prompt"])][:24]
+    rows = ({"prompt": text, "weak_quality": 1.0, "strong_quality": 1.0} for text in colours)
+    graded = [json.dumps(row) + "\n" for row in rows]
+    (tmp_path / "run" / GRADES_FILE).write_text("".join(graded[:10]))
+    few = RUNNER.invoke(app, ["run", str(file)])
+    assert "no test prompt has gold answers, and 10 graded by hand are fewer than 20" in few.output
+    (tmp_path / "run" / GRADES_FILE).write_text("".join(graded))
+    said = RUNNER.invoke(app, ["run", str(file)])
+    assert "the quality is measured on 24 prompts graded by hand" in said.output
+    found = demur.evaluate(run=str(tmp_path / "run")).headline
+    assert (found.prompts, found.strong_share, found.usd, found.usd_strong, found.saved) == (
+        *(before.prompts, before.strong_share, before.usd, before.usd_strong, before.saved),
+    )
+    assert (found.prompts, found.judged, found.believed) == (60, 24, False)
+    assert (found.quality, found.strong_quality) == ((1.0, 1.0, 1.0), 1.0)
+    assert found.sentence in said.output
+    assert found.sentence.endswith("quality measured on 24 graded prompts)")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert found.sentence in page
+    assert "measured on 24 graded prompts</dd>" in page
+    local = f"{1 - before.strong_share:.0%}"
+    assert f"<dd>{local}</dd><dd>of 60 training prompts, held out</dd>" in page
+
+
+def test_another_run_is_told_by_what_its_command_takes(tmp_path: Path, pair: Pair) -> None:
+    run = demur.run(run_file(tmp_path, pair)).folder
+    with pytest.raises(InputError, match=r"name another folder with `run = \"\.\.\.\"` in the run file, or begin"):
+        demur.run(run_file(tmp_path, pair, strong=f"{pair.strong.base_url}/else"))
+    with pytest.raises(InputError, match="name another folder with --run, or begin"):
+        demur.sample(tmp_path / "prompts.jsonl", pair.names["weak"], f"{pair.names['strong']}/else", run=run, n=4)
+
+
+def test_a_model_that_never_answered_does_not_tie_the_folder(tmp_path: Path, pair: Pair) -> None:
+    """The weak model has answered, the strong one's address was wrong: corrected, the run goes on."""
+    with pytest.raises(demur.DemurError):
+        demur.run(run_file(tmp_path, pair, strong=f"{pair.strong.base_url}/nowhere"))
+    found = demur.run(run_file(tmp_path, pair))
+    assert found.headline.prompts == 60
