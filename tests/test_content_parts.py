@@ -250,3 +250,53 @@ def test_negation_and_prepositions_agree(a: str, b: str, same: bool) -> None:
 def test_each_answer_has_the_place_of_the_first_that_says_the_same() -> None:
     assert unify(["Rom", "Es ist Rom", "Mailand", "Es ist Mailand"], "Wo ist es?") == [0, 0, 2, 2]
     assert unify([], "Wo?") == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        (["einstein"], ["johann", "albert", "einstein"], True),  # the end of a longer name
+        (["johann"], ["johann", "albert", "einstein"], True),
+        (["albert", "einstein"], ["johann", "albert", "einstein"], True),
+        (["johann", "albert"], ["johann", "albert", "einstein"], True),
+        (["albert", "einstein"], ["hans", "jakob", "albert", "einstein"], True),
+        (["albert"], ["johann", "albert", "einstein"], False),
+        (["x", "y"], ["z", "x", "y"], False),  # letters alone name nobody
+        (["ko", "y"], ["z", "ko", "y"], True),
+        (["e"], ["johann", "albert", "e"], False),
+        (["albert", "einstein"], ["albert", "einstein"], True),
+        (["einstein"], ["einstein"], False),  # equal words are another rule's
+    ],
+)
+def test_a_name_is_the_beginning_or_the_end_of_a_longer_one(a: list[str], b: list[str], same: bool) -> None:
+    assert rule._named_in_part(a, b) is same
+    assert rule._named_in_part(b, a) is same
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "common"),
+    [
+        ("abc", "abd", "ab"),
+        ("abc", "abcd", "abc"),
+        ("abcd", "abc", "abc"),
+        ("abc", "xbc", ""),
+        ("", "abc", ""),
+        ("a", "a", "a"),
+    ],
+)
+def test_the_common_start_of_two_words(a: str, b: str, common: str) -> None:
+    assert rule._common_start(a, b) == common
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "inflected", "agree"),
+    [
+        ([], [], False, True),
+        (["rom"], [], True, False),
+        (["rom", "paris"], ["rom", "paris"], False, True),
+        (["rom", "paris"], ["paris", "rom"], True, False),
+        (["rom", "oslo"], ["rom", "paris"], True, False),
+    ],
+)
+def test_as_many_words_in_the_same_order_agree(a: list[str], b: list[str], inflected: bool, agree: bool) -> None:
+    assert rule._agree(a, b, inflected=inflected) is agree

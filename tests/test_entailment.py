@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import demur
 from demur.errors import EndpointError, InputError, ModelError
 from demur.meaning.compare import entail
-from demur.meaning.cross_encoder import OnnxEntailment, label_order
+from demur.meaning.cross_encoder import OnnxEntailment, _is_confused, _plain, _Side, _window, label_order
 from demur.meaning.entailment import (
     NOTHING,
     SHIPPED,
@@ -494,3 +494,68 @@ def test_what_is_left_of_short_goes_to_the_question() -> None:
 )
 def test_room_is_shared_by_hand(first: int, second: int, room: int, found: tuple[int, int]) -> None:
     assert balance(first, second, room) == found
+
+
+@pytest.mark.parametrize(
+    ("settings", "tokens"),
+    [
+        ({}, 512),
+        ({"max_length": 0}, 512),  # as if it were not given
+        ({"max_length": 0, "max_position_embeddings": 66}, 66),
+        ({"max_length": 64, "max_position_embeddings": 128}, 64),
+        ({"max_length": 16}, 16),  # the shortest
+        ({"max_length": 512}, 512),
+        ({"max_length": 513}, 512),
+        ({"max_position_embeddings": 66, "model_type": "bert"}, 66),
+        ({"max_position_embeddings": 66, "model_type": "roberta"}, 64),
+        ({"max_position_embeddings": 66, "model_type": "camembert"}, 64),
+        ({"max_position_embeddings": 514, "model_type": "xlm-roberta"}, 512),
+        ({"max_position_embeddings": 515, "model_type": "xlm-roberta-xl"}, 512),
+        ({"max_length": 66, "model_type": "roberta"}, 66),  # tokens, not positions
+    ],
+)
+def test_the_window_is_what_the_config_leaves(settings: dict[str, object], tokens: int) -> None:
+    assert _window(settings, "config.json") == tokens
+
+
+@pytest.mark.parametrize("name", ["max_length", "max_position_embeddings"])
+@pytest.mark.parametrize("given", [15, 64.0, [64], True])
+def test_a_window_is_a_whole_number_of_16_or_more(name: str, given: object) -> None:
+    said = f"config.json: {name} is {given!r}; a pair needs a whole number of at least 16"
+    with pytest.raises(ModelError, match=f"^{re.escape(said)}$"):
+        _window({name: given}, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "confused"),
+    [
+        ([1, 2], [1, 2], True),  # the tokenizer sees no difference
+        ([], [], True),
+        ([1, 2], [1, 3], False),
+        ([1, "ß"], [1, "ø"], True),  # unknown words are all that differs
+        ([1, "ß", 4], [1, "ø", 4], True),
+        ([1, "ß"], [1, 2], False),  # one side's words are known
+        ([1, 2], [1, "ß"], False),
+        (["ß", 2], ["ß", 3], False),  # both have the same unknown word
+        ([5, "ß", 2], [6, "ß", 3], False),  # the same one between what differs
+    ],
+)
+def test_sides_that_differ_in_unknown_words_alone_are_confused(
+    first: list[int | str], second: list[int | str], confused: bool
+) -> None:
+    assert _is_confused(_Side(None, first), _Side(None, second)) is confused
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("É t\u00e9", "ete"),
+        ("a\tb\n", "ab"),
+        ("a\u0301", "a"),
+        ("so\u00adft", "soft"),
+        ("STRASSE", "strasse"),
+        ("", ""),
+    ],
+)
+def test_what_tokenizers_drop_is_dropped(text: str, plain: str) -> None:
+    assert _plain(text) == plain

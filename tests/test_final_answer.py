@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
 from demur.meaning.rules.decide import ruling
-from demur.meaning.rules.final_answer import final_answer, is_unread, read_final_answer, stands_in, without_thinking
+from demur.meaning.rules.final_answer import (
+    final_answer,
+    is_long,
+    is_unread,
+    read_final_answer,
+    stands_in,
+    without_thinking,
+)
 from demur.meaning.rules.values.programs import program_value
 
 HOW_MANY = "How many eggs does she sell?"
@@ -354,3 +361,49 @@ def test_a_program_sets_names_alone(program: str) -> None:
 )
 def test_the_answer_to_a_question_of_yes_or_no(question: str, text: str, polarity: str) -> None:
     assert read_final_answer(text, question) == polarity
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<think>Lyon", ""),  # a thought that does not end
+        ("<THINK>Lyon", ""),
+        ("<thinking>Lyon", ""),
+        (" \n<think>Lyon\nor Paris</think>\n\nParis", "Paris"),
+        ("Lyon?</THINKING> Paris", "Paris"),  # one whose beginning the server took off
+        ("</think>Paris", "Paris"),
+        ("<think>a</think>Paris <think>b</think>", "Paris <think>b</think>"),  # the first one alone
+        ("I think <b>Paris</b>", "I think <b>Paris</b>"),
+        ("Paris, see <think", "Paris, see <think"),
+        (" Paris ", " Paris "),
+        ("", ""),
+    ],
+)
+def test_thoughts_begin_or_end_with_a_mark(text: str, left: str) -> None:
+    assert without_thinking(text) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "long"),
+    [
+        ("one two three four five six seven eight", False),
+        ("one two three four five six seven eight nine", True),
+        ("one\ntwo", True),
+        ("one\n", False),
+        ("\\boxed{4}", True),
+        ("", False),
+    ],
+)
+def test_more_than_eight_words_or_a_line_is_long(text: str, long: bool) -> None:
+    assert is_long(text) is long
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [(1, True), (16, True), (17, False)],
+)
+def test_a_statement_has_sixteen_words_at_most(words: int, kept: bool) -> None:
+    said = " ".join(f"w{i}" for i in range(words))
+    assert stands_in(said, f"So {said} it is") == (said if kept else "")
+    assert stands_in("", "So it is") == ""
+    assert stands_in(f"{said}\nand more", f"So {said} it is") == (said if kept else "")

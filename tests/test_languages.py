@@ -272,3 +272,27 @@ def test_what_begins_like_a_name_or_a_number(text: str, names: bool) -> None:
 )
 def test_a_polite_ending_is_taken_off(text: str, plain: str) -> None:
     assert languages._without_ending(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "ahead", "english"),
+    [
+        ("Blue birds fly over some hills", 4.0, True),  # the margin
+        ("Blue birds fly over many hills", 4.5, False),
+        ("Can birds fly over green hills", 12.0, True),  # the margin of questions
+        ("Can birds fly over small hills", 12.5, False),
+        ("Blue birds fly over all hills", -3.0, True),
+    ],
+)
+def test_the_detector_must_be_sure_by_more_than_the_margin(
+    text: str, ahead: float, english: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(languages, "_log_probabilities", lambda text: {"de": ahead - 50.0, "en": -50.0, "fr": -90.0})
+    assert is_english.__wrapped__(text) is english
+
+
+def test_the_language_of_the_first_1000_characters_counts() -> None:
+    assert language_of("." * 986 + "Blue birds fly") == "en"  # its twelve letters end at the thousandth character
+    assert language_of("." * 987 + "Blue birds fly over many hills") == ""
+    assert language_of("." * 1000 + "Blue birds fly") == ""
+    assert language_of("") == ""

@@ -6,12 +6,14 @@ import datetime
 import re
 import time
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.meaning.rules.decide import meaning_key, read_answer, ruling, same_meaning
+from demur.meaning.rules.decide import Reading, _ordinal, decide, meaning_key, read_answer, ruling, same_meaning
+from demur.meaning.rules.normalise import _lone, differ_by_number, differ_by_symbol, exact_key
 from demur.meaning.rules.values.dates import CLOCK, TIME_OF_DAY, Date, parse_date, same_date, time_of_day
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -501,3 +503,156 @@ def test_punctuation_goes_where_it_means_nothing(a: str, b: str, same: bool | No
 @pytest.mark.parametrize(("a", "b"), [("x, bc", "x bc"), ("ab, 5", "ab 5")])
 def test_a_list_is_of_single_letters_or_digits(a: str, b: str) -> None:
     assert same_meaning(a, b) is True
+
+
+# -- decided by hand, from what was read ------------------------------------------------------------------------------
+
+CODE, FORMULA, TABLE = "code", "formulas", "tables"
+
+
+def reading(key: str, form: str = "", canonical: str = "", **given: Any) -> Reading:
+    return Reading(key, None, (form, canonical or key) if form else None, **given)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "decided"),
+    [
+        (reading("x = 5", CODE), reading("x=5", CODE, "x = 5"), (CODE, True)),
+        (reading("x = 5", CODE), reading("x = 6", CODE), (CODE, False)),
+        (reading("a|b", TABLE), reading("a|b", TABLE), (TABLE, True)),
+        (reading("a|b", TABLE), reading("a|c", TABLE), (TABLE, False)),
+        (reading("x = 5", CODE), reading("x=5", FORMULA), None),  # one formula, written in two ways
+        (reading("x=5", FORMULA), reading("x = 5", CODE), None),
+        (reading("x = 5", CODE), reading("x = 6", FORMULA), (FORMULA, False)),
+        (reading("x = 6", FORMULA), reading("x = 5", CODE), (FORMULA, False)),
+        (reading("x = 5"), reading("x = 6", FORMULA), (FORMULA, False)),  # in a sentence's key
+        (reading("print(five)", CODE), reading("x = 6", FORMULA), None),  # no formula
+        (reading("x = 6", FORMULA), reading("print(five)", CODE), None),
+        (reading("paris", CODE), reading("paris"), None),
+        (reading("paris"), reading("paris", CODE), None),
+        (reading("paris"), reading("paris"), ("identical after normalisation", True)),
+        (reading("(declined)"), reading("(declined)"), ("answers that decline", True)),
+        (reading("(declined)"), reading("paris"), ("an answer that declines is its own meaning", False)),
+        (reading("paris"), reading("(declined)"), ("an answer that declines is its own meaning", False)),
+        (reading("yes"), reading("no"), ("yes and no", False)),
+        (reading("no"), reading("yes"), ("yes and no", False)),
+        (reading("yes"), reading("maybe"), None),
+        (reading("a", is_letter=True), reading("b", is_letter=True), ("letters that differ", False)),
+        (reading("a", is_letter=True), reading("b"), None),
+        (reading("a"), reading("b", is_letter=True), None),
+        (reading("!!"), reading("??"), ("other symbols", False)),
+        (reading("!!"), reading("so"), None),
+        (reading("so"), reading("??"), None),
+        (reading("h2o"), reading("h2o2"), ("numbers in a word", False)),
+        (Reading("h2o", 1), reading("h2o2"), None),  # only where neither is a value
+        (reading("h2o"), Reading("h2o2", 1), None),
+        (Reading("first", 1), Reading("1st", 1), ("ordinals", True)),
+        (Reading("first", 1), Reading("2nd", 2), ("ordinals", False)),
+        (Reading("first", 1), reading("a"), None),
+        (reading("a"), Reading("first", 1), None),
+    ],
+)
+def test_each_rule_needs_both_answers(a: Reading, b: Reading, decided: tuple[str, bool] | None) -> None:
+    assert decide(a, b) == decided
+
+
+@pytest.mark.parametrize(
+    ("key", "ordinal"),
+    [
+        ("first", 1),
+        ("twelfth", 12),
+        ("thirteenth", None),
+        ("1st", 1),
+        ("2nd", 2),
+        ("3rd", 3),
+        ("4th", 4),
+        ("10th", 10),
+        ("11th", 11),
+        ("13th", 13),
+        ("11st", None),
+        ("12nd", None),
+        ("1th", None),
+        ("21st", 21),
+        ("111th", 111),
+        ("123456780th", 123456780),  # nine digits
+        ("1234567890th", None),  # ten
+        ("1st of may", None),
+        ("", None),
+    ],
+)
+def test_ordinals_by_hand(key: str, ordinal: int | None) -> None:
+    assert _ordinal(key) == ordinal
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("x 5 – 3", "x 5 - 3"),  # arithmetic has one sign
+        ("x a — b", "x a - b"),
+        ("route 5 - cats", "route 5 cats"),  # a sign has a number or a letter on both sides
+        ("cats - 5 roads", "cats 5 roads"),
+        ("cats - dogs", "cats dogs"),
+        ("x 5 -- 3", "x 5 - 3"),
+    ],
+)
+def test_a_dash_is_a_sign_between_numbers_and_letters_alone(text: str, key: str) -> None:
+    assert exact_key(text) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "lone"),
+    [
+        ("5", 0, True),
+        ("57", 1, True),  # a digit of a number
+        ("a", 0, True),
+        ("a b", 2, True),
+        ("ab", 0, False),
+        ("ab", 1, False),
+        ("a5", 0, False),
+        ("a5", 1, True),
+        ("-", 0, False),
+        ("", 0, False),
+        ("a", 1, False),
+        ("a", -1, False),
+        ("-a-", 1, True),
+    ],
+)
+def test_what_stands_by_itself(text: str, at: int, lone: bool) -> None:
+    assert _lone(text, at) is lone
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "differ"),
+    [
+        ("5 mW", "5 MW", True),
+        ("Co", "CO", True),
+        ("5 mW", "5 mW", False),
+        ("5 mW", "6 MW", False),
+        ("5 m", "5 M", False),
+        ("5 mW 5 m", "5 MW 5 M", False),  # one of them is a single letter
+        ("5 mw", "5 MW", False),  # the first is no symbol
+    ],
+)
+def test_symbols_differ_by_case(a: str, b: str, differ: bool) -> None:
+    assert differ_by_symbol(a, b) is differ
+    assert differ_by_symbol(b, a) is differ
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "differ"),
+    [
+        ("h2o", "h2o2", True),
+        ("a320", "a380", True),
+        ("f-16", "f-15", True),
+        ("a320", "a320", False),
+        ("a320", "b320", False),
+        ("a320", "b380", False),
+        ("a320", "a", False),  # without a digit
+        ("320", "a380", False),  # without a letter
+        ("the a320", "a380", False),  # two words
+        ("", "", False),
+    ],
+)
+def test_identifiers_differ_by_their_digits(a: str, b: str, differ: bool) -> None:
+    assert differ_by_number(a, b) is differ
+    assert differ_by_number(b, a) is differ
