@@ -14,7 +14,7 @@ import demur
 from demur.errors import InputError
 from demur.evaluation.experiment.export_preferences import export_routellm
 from demur.labels.battles.arena import bradley_terry, read_arena, tier_pair, tiers_of
-from demur.labels.battles.factorization import ArenaFactorization
+from demur.labels.battles.factorization import ArenaFactorization, _gradients
 from demur.measure.curve import cost_quality_curve
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.measures import Laboratory
@@ -164,3 +164,39 @@ def test_newtons_method_ends_where_the_gradient_is_zero(won: int) -> None:
     surplus = won - 4 / (1 + np.exp(second - first))
     assert 0.1 * first == pytest.approx(surplus, abs=1e-8)
     assert second == pytest.approx(-first, abs=1e-8)
+
+
+def test_the_gradient_by_hand() -> None:
+    """A prompt (1, 2) with an identity as projection; model 0 at (2, 0), model 1 at (0, 1): 2 * 1 - 1 * 2 is even odds.
+
+    So the error of a win is 1/2 - 1. By the projection it is that, times the prompt, times (2, -1).
+    """
+    rows, vectors = np.array([[1.0, 2.0]]), np.array([[2.0, 0.0], [0.0, 1.0], [7.0, 7.0]])
+    of = (vectors, np.eye(2), np.zeros(3))
+    expected = [[[-0.5, -1.0], [0.5, 1.0], [0.0, 0.0]], [[-1.0, 0.5], [-2.0, 1.0]], [-0.5, 0.5, 0.0]]
+    found = _gradients(rows, np.array([[0, 1]]), np.array([1.0]), *of)
+    assert [each.tolist() for each in found] == expected
+    both = _gradients(np.repeat(rows, 2, axis=0), np.array([[0, 1], [1, 0]]), np.array([1.0, 0.0]), *of)
+    assert [each.tolist() for each in both] == expected  # the same battle told by the other side: the mean is the same
+    bias = np.array([np.log(3), 0.0, 0.0])  # odds of three to one
+    _, _, to_bias = _gradients(rows, np.array([[0, 1]]), np.array([1.0]), vectors, np.eye(2), bias)
+    assert to_bias == pytest.approx([-0.25, 0.25, 0.0])
+
+
+def test_a_gap_is_the_chance_that_the_strong_model_wins() -> None:
+    model = ArenaFactorization()
+    model.mean_, model.scale_ = np.array([1.0, 1.0]), np.array([2.0, 2.0])
+    model.vectors_, model.projection_ = np.array([[2.0, 0.0], [0.0, 1.0]]), np.eye(2)
+    model.bias_ = np.array([np.log(3), 0.0])
+    even, two_ahead = [3.0, 5.0], [3.0, 1.0]  # (1, 2) and (1, 0) in units of the scale
+    assert model.gap(np.array([even]), 0, 1) == pytest.approx([0.75])  # the biases alone
+    assert model.gap(np.array([even]), 1, 0) == pytest.approx([0.25])
+    assert model.gap(np.array([two_ahead]), 0, 1) == pytest.approx([3 * np.e**2 / (1 + 3 * np.e**2)])
+
+
+def test_a_factorization_has_its_defaults_and_a_draw_of_its_seed() -> None:
+    made = ArenaFactorization()
+    assert (made.dimension, made.epochs, made.learning_rate, made.decay, made.seed) == (32, 10, 2e-3, 1e-4, 0)
+    X, sides, won = np.eye(3), np.array([[0, 1], [1, 2], [2, 0]]), np.array([1.0, 0.5, 0.0])
+    one, same, other = (ArenaFactorization(4, 2, seed=seed).fit(X, sides, won, 3).gap(X, 0, 1) for seed in (1, 1, 2))
+    assert one.tolist() == same.tolist() != other.tolist()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import demur
 from demur.cli.main import app
 from demur.errors import BudgetError, InputError
+from demur.labels.batches.by_files import check_batches, keep_left_out, local_notes, read_left_out
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.batch_files import in_files, missing_requests, parse_custom_id, read_result
@@ -380,3 +382,48 @@ def test_only_ids_that_demur_writes_are_read() -> None:
     key = "0123456789abcdef" * 2
     assert parse_custom_id(f"{key}-2-3") == (key, range(2, 5))
     assert [parse_custom_id(name) for name in ("", key, f"{key}-2-0", f"{key}-2-3x", f"{key}-2-1234567")] == [None] * 5
+
+
+def to_check(*, weak: bool = False, strong: bool = False, between: tuple[str, ...] = ()) -> Any:
+    """What the checks need of an opened run; whether its models are local."""
+    return SimpleNamespace(
+        prompts=[Prompt("1", "Who?")],
+        config=SimpleNamespace(test_share=0.0, between=between, sampling=SimpleNamespace(key="")),
+        pair=SimpleNamespace(all=(), weak=SimpleNamespace(local=weak), strong=SimpleNamespace(local=strong)),
+    )
+
+
+def test_batches_are_of_two_models_not_both_of_them_local(tmp_path: Path) -> None:
+    results = write(tmp_path / "results.jsonl", [])
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "new", tmp_path / "empty", None):
+        for run in (to_check(), to_check(weak=True), to_check(strong=True)):
+            check_batches(run, folder, [results])
+    with pytest.raises(InputError, match=r"^batch files are of two models; sample several by `demur run FILE`$"):
+        check_batches(to_check(between=("medium",)), None, [results])
+    with pytest.raises(InputError, match=r"^both models are local, and no batch API has them"):
+        check_batches(to_check(weak=True, strong=True), None, [results])
+    with pytest.raises(InputError, match=r"none\.jsonl: no such file of results"):
+        check_batches(to_check(), None, [results, tmp_path / "none.jsonl"])
+    for taken in (tmp_path, results):  # a folder with files, and a file
+        with pytest.raises(InputError, match=f"^{taken} is not an empty folder"):
+            check_batches(to_check(), taken, [])
+
+
+@pytest.mark.parametrize(("weak", "strong", "named"), [(1, 0, ["weak"]), (0, 1, ["strong"]), (0, 0, [])])
+def test_local_models_are_named_by_their_side(weak: int, strong: int, named: list[str]) -> None:
+    sides = {
+        name: SimpleNamespace(local=bool(local), model="m") for name, local in (("weak", weak), ("strong", strong))
+    }
+    found = list(local_notes(SimpleNamespace(pair=SimpleNamespace(**sides)), "--batch-out"))  # type: ignore[arg-type]
+    assert [note.partition(" is local")[0] for note in found] == [f"m ({name})" for name in named]
+    assert all("same command without --batch-out samples it" in note for note in found)
+
+
+def test_fields_that_endpoints_refuse_are_kept_where_there_are_any(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace(config=SimpleNamespace(folder=tmp_path))
+    keep_left_out(run, {"one": set()})
+    assert list(tmp_path.iterdir()) == []
+    assert read_left_out(run) == {}
+    keep_left_out(run, {"one": {"seed", "logprobs"}, "other": set()})
+    assert read_left_out(run) == {"one": {"seed", "logprobs"}}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from demur.config import LabelConfig
 from demur.errors import InputError
 from demur.labels.beliefs.unknown import UNMEASURED, Saturation, UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.scores.measured import Clusters, Measured, heard_apart, measure_sureness
+from demur.labels.scores.sureness import Sureness
 from demur.labels.targets import winner_of
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
@@ -182,3 +185,75 @@ def test_of_one_sample_saturation_is_not_measured() -> None:
         strong="large",
     )
     assert found.saturation == UNMEASURED
+
+
+# -- measured by hand -------------------------------------------------------------------------------------------------
+
+
+def measured(weak: list[list[int]], strong: list[list[int]]) -> Measured:
+    nothing = Sureness(np.zeros(len(weak)), np.zeros(len(weak)))
+    return Measured(
+        nothing, nothing, Clusters([np.array(ids) for ids in weak]), Clusters([np.array(i) for i in strong])
+    )
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "saturation"),
+    [
+        ([[0, 1], [0, 1]], [[0, 0], [0, 1]], Saturation(1.0, 0.5, 0.5)),
+        ([[0, 1], [0, 0]], [[0, 0], [0, 1]], Saturation(0.5, 0.5, 0.0)),
+        ([[0], [0, 0]], [[0], [0, 1]], Saturation(0.0, 1.0, 0.0)),  # the prompt with one sample does not count
+        ([[0, 1], [0]], [[0, 0], [0]], Saturation(1.0, 0.0, 0.0)),
+        ([[0], [0]], [[0], [0]], UNMEASURED),
+        ([], [], UNMEASURED),
+    ],
+)
+def test_saturation_is_of_prompts_with_two_samples_or_more(
+    weak: list[list[int]], strong: list[list[int]], saturation: Saturation
+) -> None:
+    assert measured(weak, strong).saturation == saturation
+
+
+def test_meanings_are_counted_by_prompt_and_some_prompts_can_be_kept() -> None:
+    found = measured([[0, 1, 1], [0, 0, 0], [0, 1, 2]], [[0, 0, 1], [0, 1, 2], [0, 0, 0]])
+    assert (found.weak_meanings, found.strong_meanings) == ([2, 1, 3], [2, 3, 1])
+    kept = found.of(np.array([True, False, True]))
+    assert (kept.weak_meanings, kept.strong_meanings, kept.belief) == ([2, 3], [2, 1], None)
+    assert len(kept.weak.entropy) == 2
+    with pytest.raises(AssertionError, match="needs a belief"):
+        _ = found.believed_gains
+
+
+def test_lists_of_clusters_are_read_like_a_list() -> None:
+    found = Clusters([np.array([0, 1]), np.array([], dtype=int), np.array([5])])
+    assert len(found) == 3
+    assert [ids.tolist() for ids in found] == [[0, 1], [], [5]]
+    assert (found[-1].tolist(), found[-3].tolist()) == ([5], [0, 1])
+    assert [ids.tolist() for ids in found[1:]] == [[], [5]]
+    for place in (3, -4):
+        with pytest.raises(IndexError, match=str(place)):
+            found[place]
+    assert len(Clusters([])) == 0
+
+
+def test_coverage_is_measured_where_all_answers_have_tokens() -> None:
+    """Two distinct answers of probability 1/4 hold 1/2 together; of one that has no tokens nothing is known."""
+    quarter = (math.log(0.5), math.log(0.5))
+    answers = [[Sample(0, "oak", quarter, "stop", 1, 2), Sample(1, "elm", quarter, "stop", 1, 2)]]
+    found = measure_sureness([np.array([0, 1])], answers, "discrete", tokens=True)
+    assert found.coverage == pytest.approx([math.log(2)])
+    assert found.entropy == pytest.approx([math.log(2)])
+    assert found.consistency.tolist() == [0.0]
+    assert measure_sureness([np.array([0, 1])], answers, "discrete", tokens=False).coverage is None
+    silent = [[Sample(0, "oak", None, "stop", 1, 2), Sample(1, "elm", None, "stop", 1, 2)]]
+    nothing = measure_sureness([np.array([0, 0])], silent, "discrete", tokens=True).coverage
+    assert nothing is not None
+    assert np.isnan(nothing).tolist() == [True]
+
+
+def test_who_says_nothing_agrees_with_none() -> None:
+    said = [Sample(0, "oak", None, "stop", 1, 1), Sample(1, "", None, "stop", 1, 1)]
+    (apart,) = heard_apart([np.array([0, 1, 0, 1])], [said], [said])
+    assert apart[0] == apart[2]
+    assert len({apart[0], apart[1], apart[3]}) == 3
+    assert heard_apart([], [said], [said]) == []

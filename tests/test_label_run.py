@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import demur
+import demur.labels.label_run as module
 import pairs
 from demur.config import KINDS, LabelConfig, load_run
 from demur.errors import ArtifactError, InputError
-from demur.labels.from_samples import CANDIDATES, TARGETS
+from demur.labels.from_samples import CANDIDATES, TARGETS, Labels
 from demur.labels.judge_replies import orders_of
 from demur.labels.label_run import (
     FROM_GRADES,
@@ -291,3 +292,34 @@ def test_grades_are_of_as_many_samples_as_every_prompt_has() -> None:
     assert [row.target for row in graded.preferences] == [0.5, 1.0]
     with pytest.raises(InputError, match="1 prompts have no gold answers, such as bare; accuracy soft needs them"):
         from_grades(Sampled([*PROMPTS, Prompt("bare", "?")], samples, "w", "s"), "accuracy soft")
+
+
+@pytest.mark.parametrize(("needed", "given"), [("encoder", "the run's"), ("samples", None)])
+def test_an_encoder_is_loaded_where_the_kind_chooses_by_one(
+    needed: str, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def label_prompts(*args: object, encoder: object, **more: object) -> Labels:
+        seen.append(encoder)
+        return Labels((), ())
+
+    monkeypatch.setattr(module, "label_prompts", label_prompts)
+    monkeypatch.setattr(module, "state_answers", lambda run: ())
+    config = SimpleNamespace(label=SimpleNamespace(needs=lambda what: what == needed))
+    model = SimpleNamespace(model="a model")
+    run: Any = SimpleNamespace(
+        config=config,
+        pair=SimpleNamespace(weak=model, strong=model),
+        own=SimpleNamespace(grader=None),
+        train=PROMPTS,
+        complete=lambda prompts: prompts,
+        samples=SAMPLES,
+        meanings=Meanings(exact_match),
+        stated=None,
+        encoder="the run's",
+        mapping=map,
+        progress=None,
+    )
+    module.label_run(run)
+    assert seen == [given]

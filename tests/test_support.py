@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from demur.config import LabelConfig
+from demur.labels.beliefs.belief import Belief, PairShares
+from demur.labels.beliefs.unknown import CUT_OFF, FOREIGN
 from demur.labels.from_samples import Labels, label_prompts
-from demur.labels.scores.support import are_texts, sentences, support_shares
+from demur.labels.scores.support import Supported, are_texts, sentences, support_shares
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.records import FloatArray, Prompt, Sample
@@ -97,3 +99,58 @@ def test_texts_that_no_whole_text_tells_of_are_labelled_by_their_sentences() -> 
     assert found.unknown == ()
     assert found.preferences[0].kind == "entropy support"
     assert "2 of 3 prompts have answers of over 40 words" in " ".join(found.notes)
+
+
+def supported(texts: list[bool], strong: list[float], weak: list[float], across: list[float]) -> Supported:
+    return Supported(np.array(texts), PairShares(np.array(strong), np.array(weak), np.array(across)))
+
+
+@pytest.mark.parametrize(
+    ("weak", "across", "slope"),
+    [
+        ([0.0, 1.0], [0.0, 0.5], 0.5),  # half of what the weak texts say alike, the strong ones say as well
+        ([0.0, 1.0], [0.5, 0.5], 0.0),
+        ([0.0, 1.0], [1.0, 0.0], -1.0),
+        ([0.0, 0.5, 1.0], [0.25, 0.25, 0.75], 0.5),
+        ([0.5, 0.5], [0.0, 1.0], 0.0),  # which does not vary
+        ([0.5], [0.25], 0.0),
+    ],
+)
+def test_the_slope_of_support_by_hand(weak: list[float], across: list[float], slope: float) -> None:
+    found = supported([True] * len(weak), [1.0] * len(weak), weak, across)
+    assert found.slope == pytest.approx(slope)
+
+
+def test_only_texts_take_their_gains_from_support() -> None:
+    belief = Belief(np.array([0.25, 0.75]), 0.5, 0.5)
+    assert supported([False, False], [], [], []).support_belief(belief) is belief
+    found = supported([False, True], [0.5], [0.5], [0.5]).support_belief(belief)
+    assert found.gains[0] == 0.25
+    assert found.gains[1] == pytest.approx(0.0)  # the weak text says what both strong ones do
+    assert belief.gains.tolist() == [0.25, 0.75]
+
+
+def test_of_texts_only_a_foreign_language_is_a_reason() -> None:
+    found = supported([True, True, True, False, False], [], [], [])
+    assert found.reasons([FOREIGN, CUT_OFF, "", CUT_OFF, FOREIGN]) == [FOREIGN, "", "", CUT_OFF, FOREIGN]
+    assert found.sentence.startswith("3 of 5 prompts have answers of over 40 words on average")
+
+
+def test_one_sample_has_no_other_to_support_it() -> None:
+    found = support_shares(["Where?"], [sample("It is Rome.")], [sample("It is Rome.")], exact_match)
+    assert (found.strong.tolist(), found.weak.tolist(), found.across.tolist()) == ([0.0], [0.0], [1.0])
+    empty = support_shares([], [], [], exact_match)
+    assert [len(each) for each in (empty.strong, empty.weak, empty.across)] == [0, 0, 0]
+    silent = support_shares(["Where?"], [sample("", "It is Rome.")], [sample("It is Rome.", "")], exact_match)
+    assert (silent.strong.tolist(), silent.weak.tolist(), silent.across.tolist()) == ([0.0], [0.0], [0.25])
+
+
+def test_a_text_is_asked_about_without_a_question_too() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def remember(pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        asked.extend(pairs)
+        return np.array([[0.0, 1.0, 0.0]] * len(pairs))
+
+    support_shares([""], [sample("red cat")], [sample("blue dog")], remember)
+    assert asked == [("blue dog", "red cat")]  # what stands in the strong text, then what it may support

@@ -25,6 +25,7 @@ from demur.labels.beliefs.unknown import (
     check_told,
     cut_share,
     read_unknown,
+    saturation_of,
     told_by,
     unknown_notes,
     why_unknown,
@@ -37,7 +38,7 @@ from demur.meaning.rules.languages import is_english
 from demur.measure.threshold import Calibration, share_of_scored
 from demur.methods import BY_NAME
 from demur.prompts.tool_calls import calls_of
-from demur.records import FloatArray, IntArray, Prompt, Sample
+from demur.records import FloatArray, IntArray, Preference, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
@@ -313,3 +314,33 @@ def test_calls_of_tools_have_no_words() -> None:
     assert calls_of(call) is not None
     assert why(ACROSS, said(call), said(" ".join(["word"] * 40))) == ""
     assert why(ACROSS, said(call), said(" ".join(["word"] * 41))) == ONE_EQUAL
+
+
+def test_saturation_counts_rows_of_two_samples_or_more() -> None:
+    def row(n: int, meanings_a: int | None, meanings_b: int | None) -> Preference:
+        return Preference(
+            *("1", "s", "l", "q", "a", "b", 0.5, "tie", "agreement"), n=n, meanings_a=meanings_a, meanings_b=meanings_b
+        )
+
+    assert saturation_of([row(2, 2, 1)]) == Saturation(1.0, 0.0, 0.0)
+    assert saturation_of([row(2, 1, 2), row(2, 2, 2)]) == Saturation(0.5, 1.0, 0.5)
+    assert saturation_of([row(2, 2, 1), row(1, 1, 1)]) == Saturation(1.0, 0.0, 0.0)  # one sample tells nothing
+    assert saturation_of([row(2, 2, 1), row(2, None, None)]) == Saturation(1.0, 0.0, 0.0)  # nor does what was graded
+    assert saturation_of([row(2, 2, 1)], [UnknownPrompt("2", "q", FOREIGN)]) == Saturation(1.0, 0.5, 0.5)
+    assert saturation_of([row(2, 2, 1)], [UnknownPrompt("2", "q", ONE_EQUAL)]) == Saturation(0.5, 0.0, 0.0)
+    assert saturation_of([]) == Saturation(0.0, 0.0, 0.0)
+
+
+def test_of_nothing_nothing_is_told() -> None:
+    assert told_by([], [])["share"] == 0.0
+    assert unknown_notes([]) == []
+    check_told([], 1)
+    check_told([UnknownPrompt("1", "q", CUT_OFF)], 2)
+    with pytest.raises(InputError, match=r"none of 1 prompts can be labelled from its samples \(most answers of both"):
+        check_told([UnknownPrompt("1", "q", CUT_OFF)], 1)
+
+
+def test_a_file_of_unknown_prompts_may_be_missing_or_empty(tmp_path: Path) -> None:
+    assert read_unknown(tmp_path / "none.jsonl") == ()
+    (tmp_path / "empty.jsonl").touch()
+    assert read_unknown(tmp_path / "empty.jsonl") == ()

@@ -228,8 +228,11 @@ def printed_targets(run: Run, texts: Sequence[str]) -> FloatArray | None:
     if not (has_tokens(weak) and has_tokens(strong)):
         return None
     found = pair_meanings(prompts, weak, strong, run.meanings, joint=False)
-    of_weak, of_strong = measure_sureness(found.weak, weak, "paper"), measure_sureness(found.strong, strong, "paper")
-    return hard_targets(of_weak.entropy, of_strong.entropy, delta="paper")
+    of_weak, of_strong = (
+        measure_sureness(clusters, side, "paper", tokens=False).entropy
+        for clusters, side in ((found.weak, weak), (found.strong, strong))
+    )
+    return hard_targets(of_weak, of_strong, delta="paper")
 
 
 def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> Labels:

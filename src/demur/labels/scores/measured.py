@@ -15,7 +15,7 @@ import numpy as np
 
 from demur.labels.beliefs.belief import Belief, belief_weight, believed_gains, confirmed_slope, pair_shares
 from demur.labels.beliefs.belief import without_silence as apart_from_silence
-from demur.labels.beliefs.unknown import UNMEASURED, Saturation, why_unknown
+from demur.labels.beliefs.unknown import Saturation, why_unknown
 from demur.labels.pair_meanings import pair_meanings
 from demur.labels.scores.sureness import Sureness
 from demur.labels.scores.uncertainty import agreement, consistency, coverage, uncertainty
@@ -82,10 +82,10 @@ class Measured:
 
     @property
     def saturation(self) -> Saturation:
-        """Of either model; of one sample nothing is known."""
+        """Of either model; prompts with one sample do not count, as one answer is always a meaning of its own."""
         counts = np.array([len(ids) for ids in self.strong_ids])
-        weak, strong = (np.array(each) == counts for each in (self.weak_meanings, self.strong_meanings))
-        return Saturation.of(weak, strong) if counts.max() > 1 else UNMEASURED
+        weak, strong = ((np.array(each) == counts)[counts > 1] for each in (self.weak_meanings, self.strong_meanings))
+        return Saturation.of(weak, strong)
 
     @property
     def gains(self) -> FloatArray:
@@ -190,7 +190,7 @@ def _together(parts: Sequence[Sureness]) -> Sureness:
     return Sureness(entropy, own, whole)
 
 
-def measure_sureness(clusters: Sequence[IntArray], samples: Side, definition: str, *, tokens: bool = True) -> Sureness:
+def measure_sureness(clusters: Sequence[IntArray], samples: Side, definition: str, *, tokens: bool) -> Sureness:
     """One model's, from the meanings of its samples; ``definition`` is the entropy's, and without ``tokens`` there is
     no coverage. An empty answer has no tokens."""
     logprobs = [[one.logprobs or () for one in answers] for answers in samples]
