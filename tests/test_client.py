@@ -33,6 +33,18 @@ def by_seed(prompt: str, seed: int) -> str:
     return f"answer {seed % 1024}"
 
 
+@pytest.mark.parametrize(("path", "hint"), [("", True), ("/openai", True), ("/v1", False), ("/api/paas/v4", False)])
+async def test_a_404_of_a_url_without_a_version_asks_for_v1(path: str, hint: bool) -> None:
+    async with on_loopback(web.Application()) as address:  # it serves nothing
+        endpoint = Endpoint("small", f"{address}{path}")
+        with pytest.raises(EndpointError) as raised:
+            async with EndpointClient(endpoint) as client:
+                await client.complete("Why?", SETTINGS, range(1))
+    assert "answered 404" in str(raised.value)
+    assert (f"did you forget /v1? Try {address}{path}/v1" in str(raised.value)) is hint
+    assert ("are model and URL right?" in str(raised.value)) is not hint
+
+
 async def ask(fake: FakeEndpoint, settings: SamplingSettings = SETTINGS, **changed: Any) -> list[Sample]:
     endpoint = Endpoint("m", fake.base_url, **changed)
     async with EndpointClient(endpoint) as client:

@@ -242,6 +242,7 @@ def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:
     assert found.usd is not None
     assert found.usd[0] == pytest.approx(np.where(strong, costs[1], costs[0]).sum())
     assert found.usd[1] < found.usd[0] < found.usd[2]
+    assert sum("a ledger of the same requests can differ" in line for line in found.lines) == 1
     assert found.quality == pytest.approx((np.where(strong, 1, 0.25).mean(), 0.25, 1))
     never = replay(file, router=saved, threshold=2.0)
     assert never.usd is not None

@@ -181,5 +181,11 @@ def test_the_commands_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (spent,) = json.loads(RUNNER.invoke(app, ["key", "spend", "ann", "--json"]).stdout)
     assert (spent["usd_today"], spent["usd_this_month"], spent["usd_in_all"]) == (0.5, 0.5, 1.5)
     assert (spent["usd_per_day"], spent["usd"], spent["saved_in_all"]) == (2.0, 9.0, 1.25)
+    monkeypatch.setattr(printing.out, "_width", 80)
+    shown = RUNNER.invoke(app, ["key", "spend"]).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    for cell in ("$0.5000 of $2", "$0.5000 ", "$1.5000 of $9", "$1.2500"):
+        assert cell in shown
     assert "removed" in RUNNER.invoke(app, ["key", "remove", "ann"]).stdout
     assert read_keys("run/keys.json") == []

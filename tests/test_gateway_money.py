@@ -192,6 +192,21 @@ def test_the_ledgers_bills_are_those_of_its_records(tmp_path: Path) -> None:
     assert "1 of 20 is unknown" in lines[-1]
 
 
+def test_a_request_that_no_model_answered_is_named_and_counted_apart(tmp_path: Path) -> None:
+    path = str(tmp_path / "l.sqlite")
+    answered = record_of(CASES[0], 0)
+    backend = SqliteBackend(path)
+    refused = replace(answered, id="x", model="", role="", status=404, usd=0.0, usd_strong=0.0, outcome="refused")
+    backend.write([answered, refused])
+    backend.close()
+    lines = bill_page(path, "model").lines
+    assert sum(line.startswith("(no answer)  ") for line in lines) == 1
+    assert lines[-1].endswith("; 1 of 2 requests were answered by no model")
+    by_key = bill_page(path, "key").lines
+    assert by_key[1].startswith("(no key)  ") is (answered.key == "")
+    assert "by no model" not in by_key[-1]
+
+
 def test_a_bill_by_something_else_names_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="by is 'week'; it can be key, conversation, model, day"):
         bills(str(tmp_path / "l.sqlite"), by="week")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import aiohttp
 import numpy as np
 import pytest
+from aiohttp import web
 
 from demur.errors import InputError
 from demur.gate.router import Router
@@ -29,7 +30,7 @@ from demur.models.prices import ServingCost
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.routing.train_tiers import with_tiers
-from demur.testing import Answerer, FakeEndpoint, fake_endpoint
+from demur.testing import Answerer, FakeEndpoint, fake_endpoint, on_loopback
 
 EASY, MEDIUM, HARD = "aaa aa aaaa?", "mmm mm mmmm?", "zzz zz zzzz?"
 NAMES = ("small", "middle", "large")
@@ -265,6 +266,22 @@ async def test_a_decision_alone_is_counted_and_costs_nothing(tmp_path: Path) -> 
     assert not any(sums_of(decided))
     assert add_up([decided]) == ({}, {})
     assert "1 requests, 1 decisions alone, 0% of those routed strong" in ledger(found.ledger).lines[-1]
+
+
+async def test_the_start_warns_of_a_model_on_this_machine_that_wants_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "no key"}}, status=401)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", refuse)
+    async with on_loopback(app) as address:
+        local = ServedModel("local", f"{address}/v1", usd_per_million_input=9.0, usd_per_million_output=9.0)
+        async with three(tmp_path, strong=local):
+            said = capsys.readouterr().err
+    assert f"local at {address}/v1 is asked without a key; unless it takes none, it will answer 401" in said
+    assert said.count("without a key") == 1
 
 
 async def test_the_start_warns_of_a_model_elsewhere_without_a_key(

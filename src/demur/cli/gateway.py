@@ -194,5 +194,5 @@ def key_spend(
     """Show what keys have spent today, this month and in all (UTC), beside their budgets."""
     from demur.gateway.ledger.totals.key_spend import key_spend
 
-    found = [one.as_dict() for one in key_spend(file, ledger, name=name)]
-    return printing.as_json(found) if json else printing.table(found)
+    found = key_spend(file, ledger, name=name)
+    return printing.as_json([one.as_dict() for one in found]) if json else printing.table([one.shown for one in found])

@@ -55,6 +55,11 @@ class Replayed:
                 f"{self.extra_samples:.2f} extra samples per prompt (estimated from drafts of training prompts)"
             )
         found.append(f"cost: {self._cost}")
+        if self.usd is not None:
+            found.append(
+                "a ledger of the same requests can differ: it counts the answers' real lengths, this expects them, "
+                "without budgets, outages and conversations that stay with their model"
+            )
         if self.quality is not None:
             routed, weak, strong = self.quality
             best = "strong" if strong >= weak else "weak"

@@ -341,7 +341,7 @@ def roles_of(settings: GatewaySettings, router: PromptRouter) -> tuple[Role, ...
 
 
 def without_key(role: Role, endpoint: Endpoint, settings: GatewaySettings) -> str:
-    """What the start says of a model on another machine that is asked without a key."""
+    """What the start says of a model, on another machine or seen to want a key, that is asked without one."""
     table, url = "[[models]]" if settings.between else f"[{role}]", endpoint.base_url
     advice = f'name its variable, by api_key_env = "VARIABLE" in {table}, or MODEL@URL#VARIABLE of --{role}'
     if settings.served_model(role) is None:
@@ -363,12 +363,12 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     endpoint = await stack.enter_async_context(started)
     upstream = Upstream(replace(endpoint, model=endpoint_of(config).model), settings, settings.served_model(role))
     authorization(upstream.endpoint)  # a missing key is reported now, not to every client
-    if not endpoint.api_key_env and not is_loopback(endpoint.base_url):
-        print(f"demur: {without_key(role, upstream.endpoint, settings)}", file=sys.stderr)
     if router.tiers:
         upstream.tier, upstream.votes = router.tiers.name_of(role), config.votes
     await upstream.open()
     stack.push_async_callback(upstream.close)
+    if not endpoint.api_key_env and (not is_loopback(endpoint.base_url) or await upstream.refuses_key()):
+        print(f"demur: {without_key(role, upstream.endpoint, settings)}", file=sys.stderr)
     return upstream
 
 

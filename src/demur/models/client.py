@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
@@ -195,7 +197,8 @@ class EndpointClient:
         return None
 
     def _failure(self, path: str, reply: _Reply, prompt: str) -> EndpointError:
-        said = f"{self._where(path)} answered {reply.status}: {as_json(reply.text)}{_advice(reply.status)}"
+        advice = _advice(reply.status, self.endpoint.base_url)
+        said = f"{self._where(path)} answered {reply.status}: {as_json(reply.text)}{advice}"
         named = f"{said} (prompt {as_json(prompt)[:60]!r})"
         if blames_prompt(reply.status, reply.text):
             return PromptRefusedError(named, "prompt")
@@ -280,6 +283,8 @@ def _same_model(requested: str, answered: str) -> bool:
     return one in other or other in one
 
 
-def _advice(status: int) -> str:
+def _advice(status: int, base_url: str) -> str:
     key = "; is the key right? Its variable is named MODEL@URL#VARIABLE, or api_key_env in the run file"
-    return {401: key, 403: key, 404: "; are model and URL right?"}.get(status, "")
+    versioned = re.search(r"/v\d", urlsplit(base_url).path)  # as nearly every base URL of OpenAI's protocol is
+    path = "; are model and URL right?" if versioned else f"; did you forget /v1? Try {base_url.rstrip('/')}/v1"
+    return {401: key, 403: key, 404: path}.get(status, "")

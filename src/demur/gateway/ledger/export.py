@@ -17,6 +17,7 @@ from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, Ledge
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
 
 RECORDED = "`demur serve --record prompts` keeps those of later requests"
+NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
 
@@ -117,9 +118,17 @@ class BillPage:
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
-        width = max([len(self.by), *(len(_printable(one.name, 40)) for one in self.bills)], default=0)
+        names = [_printable(one.name, 40) or NAMELESS.get(self.by, "-") for one in self.bills]
+        width = max(len(self.by), *map(len, names), 0)
         head = f"{self.by:<{width}}  {'requests':>9}  {'paid':>12}  {'checks':>10}  {'always strong':>14}  saved"
-        return (head, *(_bill_line(one, width) for one in self.bills), f"in all: {self.whole.sentence}")
+        rows = (_bill_line(one, name.ljust(width)) for one, name in zip(self.bills, names, strict=True))
+        return (head, *rows, f"in all: {self.whole.sentence}{self._unanswered}")
+
+    @property
+    def _unanswered(self) -> str:
+        """How many of the requests no model answered, such as those for a model that does not exist."""
+        none = sum(one.requests for one in self.bills if self.by == "model" and not one.name)
+        return f"; {none:,} of {self.whole.requests:,} requests were answered by no model" if none else ""
 
 
 def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
@@ -129,10 +138,10 @@ def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
     return BillPage(tuple(bills(url, by=by, since=start)), bills(url, since=start)[0], by, recorded)
 
 
-def _bill_line(bill: Bill, width: int) -> str:
+def _bill_line(bill: Bill, name: str) -> str:
     saved = f"{usd_words(bill.saved)}" + (f" +- {usd_words(bill.margin)}" if bill.margin else "")
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     return (
-        f"{_printable(bill.name, 40) or '-':<{width}}  {bill.requests:>9,}  {usd_words(bill.usd):>12}  "
+        f"{name}  {bill.requests:>9,}  {usd_words(bill.usd):>12}  "
         f"{usd_words(bill.usd_checks):>10}  {usd_words(bill.usd_strong):>14}  {saved}{unknown}"
     )

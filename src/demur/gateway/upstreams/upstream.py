@@ -294,15 +294,24 @@ class Upstream:
         return self._alive and time.monotonic() >= self._key_refused_until
 
     async def _ask_alive(self) -> bool:
+        status = await self._models_status()
+        return status is not None and status < 500 and status != 401
+
+    async def refuses_key(self) -> bool:
+        """Whether it answers that our key is wrong, or that it wants one."""
+        return await self._models_status() in (401, 403)
+
+    async def _models_status(self) -> int | None:
+        """The status of its answer to a request for its models; None where it does not answer."""
         try:
             async with self._pool.get(
                 self.endpoint.base_url + "/models",
                 headers=self._authorization(),
                 timeout=aiohttp.ClientTimeout(total=2),
             ) as response:
-                return response.status < 500 and response.status != 401
+                return response.status
         except (*BROKEN, DemurError):
-            return False
+            return None
 
     async def _ask_ordinary(self) -> bool:
         """Whether an ordinary request is answered, be it refused: the last one's kind, as short as can be."""
