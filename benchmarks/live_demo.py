@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,7 @@ canary_requests = 10
 canary_seconds = 10.0
 """
 ASKED_LAST = 20  # questions that are asked again at the end
-LEARNED_FROM = 240  # questions at most; the rest is asked while a router is on trial
+AHEAD = 60  # questions asked beyond those that the learner has seen; a trial needs questions that are still to be asked
 
 
 @contextmanager
@@ -97,22 +98,25 @@ def wait_for_gateway(seconds: float) -> None:
 
 
 class Traffic(threading.Thread):
-    """Questions, one after another, until it is told to stop; after the first ones slowly."""
+    """Questions, one after another, in step with what the learner has seen, until it is told to stop."""
 
     def __init__(self, asked: Sequence[str]) -> None:
         super().__init__(daemon=True)
         self.asked, self.ended = asked, threading.Event()
         self.models: list[str] = []
+        self.seen = 0  # prompts, as the learner says
 
     def run(self) -> None:
         """Ask them."""
         for question in self.asked:
-            if self.ended.wait(0.0 if len(self.models) < LEARNED_FROM else 1.0):
+            while len(self.models) > self.seen + AHEAD and not self.ended.is_set():
+                self.ended.wait(1.0)
+            if self.ended.is_set():
                 return
             self.models.append(ask(question)[0])
 
 
-def follow(until: float) -> str:
+def follow(traffic: Traffic, until: float) -> str:
     """Print what learning says as it changes, until a learned router serves or time is up; returns the last of it."""
     said = ""
     while time.monotonic() < until:
@@ -120,6 +124,7 @@ def follow(until: float) -> str:
         if now != said:
             print(f"  learning: {now}", flush=True)
             said = now
+            traffic.seen = int(found.group()) if (found := re.match(r"\d+(?= prompts seen)", now)) else 0
         if "serves;" in said and "no router" not in said:
             break
         time.sleep(2)
@@ -157,7 +162,7 @@ def main() -> None:
         wait_for_gateway(300)
         traffic = Traffic(every[:-ASKED_LAST])
         traffic.start()
-        said = follow(begun + options.seconds)
+        said = follow(traffic, begun + options.seconds)
         traffic.ended.set()
         traffic.join()
         print(f"{len(traffic.models)} questions asked; who answered them: {dict(Counter(traffic.models))}", flush=True)
