@@ -5,8 +5,8 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
-import io
 import hashlib
+import io
 import json
 import lzma
 import os
