@@ -21,7 +21,7 @@ from demur.evaluation.graded_file import read_graded
 from demur.evaluation.grades import GRADES_FILE, open_grading, read_grades
 from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.report.figures import curve_figure
-from demur.evaluation.report.headline import Headline, dollars, payback, sampled_headline, training_headline
+from demur.evaluation.report.headline import Headline, dollars, headline, payback, sampled_headline, training_headline
 from demur.evaluation.report.page import page
 from demur.evaluation.signals import signals
 from demur.gate.router import Router
@@ -46,9 +46,9 @@ SAID = Headline(0.5, True, 86, "test prompts", 0.31, (0.812, 0.741, 0.868), 0.89
             2.0,
             0.07,
             0.22,
-            "cost $0.07 as served instead of $0.22, $0.1500 less, so it is earned back after 13,334 calls",
+            "cost $0.0700 as served instead of $0.220, $0.1500 less, so it is earned back after 13,334 calls",
         ),
-        (2.0, 0.22, 0.22, "never: 1,000 calls cost $0.22 as served and $0.22 always-strong"),
+        (2.0, 0.22, 0.22, "never: 1,000 calls cost $0.220 as served and $0.220 always-strong"),
         (None, 0.07, 0.22, "a price is unknown"),
         (2.0, None, 0.22, "a price is unknown"),
         (2.0, None, None, "a price is unknown"),
@@ -84,8 +84,8 @@ def trained(tmp_path: Path, pair: Pair, *, gold: bool) -> str:
 
 def test_the_headline_in_words() -> None:
     assert SAID.sentence == (
-        "At this threshold 69% of calls stay local, quality .81 of .90 always-strong [.74, .87], $0.07 instead of "
-        "$0.22 per 1,000 (saves 68%) (86 test prompts)"
+        "At this threshold 69% of calls stay local, quality .81 [.74, .87] of .90 always-strong, $0.0704 instead of "
+        "$0.220 per 1,000 (saves 68%) (86 test prompts)"
     )
 
 
@@ -93,17 +93,17 @@ def test_the_headline_in_words() -> None:
     ("changed", "says"),
     [
         ({"calibrated": False}, "At the threshold before calibration 69%"),
-        ({"believed": True}, "believed quality .81 of .90"),
+        ({"believed": True}, r"believed quality .81 \[.74, .87\] of .90"),
         (
             {"gate": "as expected", "judged": 60},
             r"\(86 test prompts, the gate as expected; quality of the 60 whose samples show which model is needed\)",
         ),
-        ({"quality": None}, r"quality not known, \$0.07"),
-        ({"usd": 0.275}, r"\$0.28 instead of \$0.22 per 1,000 \(costs 25% more\)"),
+        ({"quality": None}, r"quality not known, \$0.0704 "),
+        ({"usd": 0.275}, r"\$0.275 instead of \$0.220 per 1,000 \(costs 25% more\)"),
         ({"usd": 0.0, "usd_strong": 0.0}, r"\$0.00 per 1,000"),
         (
             {"usd": None, "unpriced": ("small",)},
-            r"\$0.06 for the strong model instead of \$0.22 per 1,000 \(no price of small is known\)",
+            r"\$0.0600 for the strong model instead of \$0.220 per 1,000 \(no price of small is known\)",
         ),
         ({"usd": None, "usd_strong": None, "unpriced": ("large",)}, "cost unknown: no price of large is known"),
     ],
@@ -112,10 +112,54 @@ def test_what_is_not_known_is_said(changed: dict[str, object], says: str) -> Non
     assert re.search(says, replace(SAID, **changed).sentence)  # type: ignore[arg-type]  # each of its field's type
 
 
-def test_small_amounts_keep_two_digits() -> None:
-    assert [dollars(usd) for usd in (0.0, 0.00123, 0.0704, 0.105, 1234.5)] == [
-        *("$0.00", "$0.0012", "$0.07", "$0.10", "$1,234.50")
+def test_amounts_agree_with_percentages_of_them() -> None:
+    assert [dollars(usd) for usd in (0.0, 0.00123, 0.0378, 0.104, 1.5, 1234.5)] == [
+        *("$0.00", "$0.00123", "$0.0378", "$0.104", "$1.50", "$1,234.50")
     ]
+
+
+LITTLE = ". That is 51% of the large model's quality"  # .18 of .35
+
+
+@pytest.mark.parametrize(
+    ("kept", "ends"),
+    [
+        ((0.1, 0.08), f"{LITTLE}; for 95% of it 10% of calls stay local, saving 8%"),
+        ((0.1, -0.03), f"{LITTLE}; for 95% of it 10% of calls stay local, costing 3% more"),
+        ((0.1, None), f"{LITTLE}; for 95% of it 10% of calls stay local"),
+        ((), f"{LITTLE}; no threshold keeps 95% of it on these prompts"),
+        (None, LITTLE),
+    ],
+)
+def test_a_high_price_in_quality_is_said_in_words(kept: tuple[float, float | None] | None, ends: str) -> None:
+    said = replace(SAID, quality=(0.18, 0.15, 0.21), strong_quality=0.35, kept=kept)
+    assert said.sentence.endswith(f"(86 test prompts){ends}")
+    assert said.sentence.count("quality .18 [.15, .21] of .35 always-strong") == 1
+
+
+def test_little_given_up_needs_no_words() -> None:
+    """.81 of .90 is 90 %."""
+    assert replace(SAID, quality=(0.81, 0.7, 0.9), strong_quality=0.9, kept=(0.5, 0.4)).sentence.endswith("prompts)")
+
+
+def test_what_keeping_the_quality_leaves_local(tmp_path: Path, pair: Pair) -> None:
+    """Half the prompts need the strong model, and are told apart: for 95 % of quality 1 at most .05 n of them stay."""
+    run = trained(tmp_path, pair, gold=True)
+    texts = [json.loads(line)["prompt"] for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    router = Router.load(f"{run}/router")
+    looked = router.prompt_router.look_held_out(texts)
+    sums = np.array(["plus" in text for text in texts])
+    quality = (1.0 - sums, np.ones(len(texts)))
+    costs = (np.zeros(len(texts)), np.ones(len(texts)))
+    said = headline(router, looked, texts, on="prompts", threshold=2.0, quality=quality, usd=costs)
+    assert said.quality
+    assert said.quality[0] == pytest.approx(1 - sums.mean())
+    order = np.argsort(-looked.scores, kind="stable")
+    missed = np.cumsum(sums[order])[-1] - np.cumsum(sums[order])  # by how many go to the strong model
+    least = int(np.flatnonzero(missed <= 0.05 * len(texts))[0]) + 1
+    assert said.kept
+    assert said.kept[0] == pytest.approx(1 - least / len(texts), abs=0.02)
+    assert said.kept[1] == pytest.approx(said.kept[0])  # the weak model is free
 
 
 def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pair: Pair) -> None:
@@ -159,9 +203,9 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert said.strong_share == set_to.strong_share == pytest.approx(0.5)
     assert said.judged_share == pytest.approx(20 / 60)
     assert said.by_setting == 0.25
-    assert said.sentence.endswith(
+    assert (
         "(80 prompts, 60 of them training prompts, held out; 25% are unknown and go by the setting `unknown`, quality "
-        "of the others)"
+        "of the others). That is 83% of the large model's quality" in said.sentence
     )
 
 

@@ -130,7 +130,7 @@ def test_calls_quality_and_money_stand_large() -> None:
     html = page(evaluation())
     cards = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd><dd>(.*?)</dd></div>", html)
     assert [(name, value) for name, value, _ in cards] == [
-        *(("calls that stay local", "70%"), ("quality", ".80"), ("cost per 1,000 calls", "$0.07"), ("saved", "68%")),
+        *(("calls that stay local", "70%"), ("quality", ".80"), ("cost per 1,000 calls", "$0.0700"), ("saved", "68%")),
     ]
     assert "$150.00 per million calls" in cards[3][2]  # .22 - .07 USD per 1,000
 

@@ -20,7 +20,7 @@ from demur.evaluation.thresholds.calibrate import check_belief
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.believed_quality import believed_quality
 from demur.gate.router import Router
-from demur.gate.staged import Use
+from demur.gate.staged import COSTED, Use
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, IntArray
@@ -33,6 +33,8 @@ EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
 )
+ENOUGH = 0.9  # of always-strong's quality; where less is served, the line says so in words
+KEPT = 0.95  # of it that is offered instead
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
 Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
 
@@ -58,6 +60,9 @@ class Headline:
     gate: str = ""  # how a gate takes part; empty: none does
     by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
+    # Share of calls that stay local, and what is saved (None: unknown), at the highest threshold that keeps `KEPT` of
+    # always-strong's quality on these prompts; empty where none does; None where it was not looked for.
+    kept: tuple[float, float | None] | tuple[()] | None = None
     strong_private: bool = False  # the strong model counts as $0 for its private address alone
     by_grades: bool = False  # a person graded the `judged` prompts
 
@@ -68,12 +73,25 @@ class Headline:
 
     @property
     def sentence(self) -> str:
-        """The result as one sentence."""
+        """The result as one sentence; a second one where much quality is given up."""
         name = "this threshold" if self.calibrated else "the threshold before calibration"
         local = f"At {name} {1 - self.strong_share:.0%} of calls stay local"
         if self.shares:
             local = f"At {name} {', '.join(f'{tier} answers {share:.0%}' for tier, share in self.shares)} of calls"
-        return f"{local}, {self._quality}, {self._cost} ({self._of})"
+        return f"{local}, {self._quality}, {self._cost} ({self._of}){self._verdict}"
+
+    @property
+    def _verdict(self) -> str:
+        if self.quality is None or not self.strong_quality or self.quality[0] >= ENOUGH * self.strong_quality:
+            return ""
+        said = f". That is {self.quality[0] / self.strong_quality:.0%} of the large model's quality"
+        if self.kept is None:
+            return said
+        if not self.kept:
+            return f"{said}; no threshold keeps {KEPT:.0%} of it on these prompts"
+        local, saved = self.kept
+        money = "" if saved is None else f", saving {saved:.0%}" if saved >= 0 else f", costing {-saved:.0%} more"
+        return f"{said}; for {KEPT:.0%} of it {local:.0%} of calls stay local{money}"
 
     @property
     def _of(self) -> str:
@@ -90,7 +108,7 @@ class Headline:
             return "quality not known"
         routed, low, high = map(short, self.quality)
         believed = "believed " if self.believed else ""
-        return f"{believed}quality {routed} of {short(self.strong_quality)} always-strong [{low}, {high}]"
+        return f"{believed}quality {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
 
     @property
     def _cost(self) -> str:
@@ -114,8 +132,8 @@ def short(quality: float) -> str:
 
 
 def dollars(usd: float) -> str:
-    """An amount in cents, or in two significant digits where it is less than ten cents."""
-    return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
+    """An amount to three significant digits or to the cent, whichever shows more: it agrees with percentages of it."""
+    return f"${usd:,.{2 if usd == 0 else max(2, 2 - math.floor(math.log10(abs(usd))))}f}"
 
 
 def payback(labelling_usd: float | None, served: Headline) -> str:
@@ -156,7 +174,27 @@ def headline(
     strong = use.strong.mean(axis=1)
     served = None if found is None else (strong * found[1] + (1 - strong) * found[0], found[1])
     made = _headline(router, use, served, judged, costs, believed=quality is None, on=on, threshold=threshold)
-    return replace(made, by_setting=_by_setting(router, looked), gate=EXPECTED if router.serving_gate else "")
+    kept = None if found is None else _kept_point(router, looked, found, judged, costs)
+    gate = EXPECTED if router.serving_gate else ""
+    return replace(made, by_setting=_by_setting(router, looked), gate=gate, kept=kept)
+
+
+def _kept_point(
+    router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs
+) -> tuple[float, float | None] | tuple[()]:
+    """`Headline.kept`, by the same expectation as the headline; at most `COSTED` thresholds are tried."""
+    finals = np.unique(router.expected_scores(looked.scores, router.serving_gate).final)[::-1]
+    at = np.unique(np.linspace(0, len(finals) - 1, min(COSTED, len(finals))).astype(int))
+    for threshold in (math.inf, *finals[at].tolist()):
+        use = expected_use(router, looked, threshold)
+        strong = use.strong.mean(axis=1)
+        served = strong * quality[1] + (1 - strong) * quality[0]
+        if served[judged].mean() >= KEPT * quality[1][judged].mean() - 1e-12:
+            saved = None
+            if usd[0] is not None and usd[1] is not None and usd[1].sum() > 0:
+                saved = 1 - float(use.cost(usd[0], usd[1]).sum() / usd[1].sum())
+            return 1 - float(strong.mean()), saved
+    return ()
 
 
 def sampled_headline(
