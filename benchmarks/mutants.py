@@ -163,6 +163,13 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "if ((question_word[:1].isdigit()) and (word[:1].isdigit())):": (
         "a number and a word begin with no letter in common"
     ),
+    "meaning/rules/languages.py: for length in range(min(4, len(parts)), 0, -1): -> "
+    "for length in range(min(5, len(parts)), 0, -1):": "no number that is known has more than three words",
+    "meaning/rules/languages.py: "
+    "for word in (plain[:length] for length in range(min(16, len(plain)), 2, -1) if _is_unspaced(plain[0])): -> "
+    "for word in (plain[:length] for length in range(min(17, len(plain)), 2, -1) if _is_unspaced(plain[0])):": (
+        "nor more than eleven letters"
+    ),
 }
 
 LOADED = (

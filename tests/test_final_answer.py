@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
+from demur.meaning.rules import final_answer as rule
 from demur.meaning.rules.decide import ruling
 from demur.meaning.rules.final_answer import (
     final_answer,
@@ -407,3 +408,124 @@ def test_a_statement_has_sixteen_words_at_most(words: int, kept: bool) -> None:
     assert stands_in(said, f"So {said} it is") == (said if kept else "")
     assert stands_in("", "So it is") == ""
     assert stands_in(f"{said}\nand more", f"So {said} it is") == (said if kept else "")
+
+
+# -- parts of the rules, by hand --------------------------------------------------------------------------------------
+
+COLOURS = "Which colour? A) red B) blue"
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "read"),
+    [
+        ("3 + 4 = 7", "How many?", "7"),
+        ("3 + 4 = 7", "Why?", ""),  # no quantity is asked for
+        ("<<3+4=7>> so 3 + 4 = 7", "Why?", "7"),  # sums in marks
+        ("3 + 4 = <<3+4=7>>7", "Why?", "7"),
+        ("a = 5, b = 6", "How many?", "6"),  # the last
+        ("3 + 4 = 7. So it is", "How many?", ""),  # of the last sentence
+        ("So it is. 3 + 4 = 7", "How many?", "7"),
+        ("x = 3 + 4", "How many?", ""),  # a sum that is not done
+        ("it costs = $1,200, at least", "How much?", "$1,200"),
+        ("x = -2.5", "How much?", "-2.5"),
+        ("", "How many?", ""),
+    ],
+)
+def test_the_right_side_of_the_last_equation(text: str, question: str, read: str) -> None:
+    assert rule._equation(text, question) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "read"),
+    [
+        ("It is 7.", "How many?", "7"),
+        ("It is 7.", "Why?", ""),
+        ("3 to 4 of them", "How many?", ""),  # either may be the answer
+        ("3 of 3", "How many?", "3"),
+        ("Of 5. It is 7", "How many?", "7"),
+        ("It costs $1,200, at least", "How much?", "$1,200"),
+        ("It is <<3*4=12>>12", "How many?", "12"),
+        ("none", "How many?", ""),
+        ("", "How many?", ""),
+    ],
+)
+def test_the_only_number_of_the_last_sentence(text: str, question: str, read: str) -> None:
+    assert rule._number(text, question) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (r"\boxed{4}", "4"),
+        (r"\fbox { 4 }", "4"),
+        (r"so \boxed{\frac{1}{2}} it is", r"\frac{1}{2}"),
+        (r"\boxed{3} or \boxed{4}", "4"),
+        (r"\boxed{3", ""),
+        (r"\boxed{{3}", ""),
+        (r"\boxed{}", ""),
+        ("4", ""),
+    ],
+)
+def test_what_stands_in_the_last_box(text: str, read: str) -> None:
+    assert rule._read_boxed(text, "") == read
+
+
+@pytest.mark.parametrize(
+    ("question", "options"),
+    [
+        (COLOURS, {"A": "red", "B": "blue"}),
+        ("Which?\nA. Red\nB. blue.\nC. green", {"A": "red", "B": "blue", "C": "green"}),
+        ("Which? a) red b) blue", {"A": "red", "B": "blue"}),
+        ("Which? b) red a) blue", {}),  # not in order
+        ("Which? b) red c) blue", {}),  # not from a
+        ("Which? A) red", {}),  # one is no choice
+        ("Which? A) red B) Red", {}),  # two with one text
+        ("Which?", {}),
+        ("", {}),
+    ],
+)
+def test_the_options_of_a_question(question: str, options: dict[str, str]) -> None:
+    assert rule._options(question) == options
+
+
+@pytest.mark.parametrize(
+    ("stated", "question", "letter"),
+    [
+        ("B", COLOURS, "B"),
+        ("(B)", COLOURS, "B"),
+        ("B) blue", COLOURS, "B"),
+        ("B: because", COLOURS, "B"),
+        ("C", COLOURS, ""),  # no option
+        ("But", COLOURS, ""),
+        ("b", COLOURS, ""),
+        ("A", "Which? A) red", ""),  # one is no choice
+        ("A", "", ""),
+        ("", COLOURS, ""),
+    ],
+)
+def test_a_letter_is_one_of_the_questions_options(stated: str, question: str, letter: str) -> None:
+    assert rule._letter(stated, question) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("**Paris.**", "Paris"),
+        ('"Paris"', "Paris"),
+        ("$x$", "x"),
+        (" `x` ", "x"),
+        ("東京。", "東京"),
+        ("$5", "$5"),
+        ("", ""),
+    ],
+)
+def test_emphasis_and_the_end_of_a_sentence_are_taken_off(text: str, bare: str) -> None:
+    assert rule._bare(text) == bare
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("a. b", ["a.", " b"]), ("a\n\nb", ["a", "b"]), ("3.5", ["3.5"]), ("a.", ["a."]), ("", [""]), ("  ", ["  "])],
+)
+def test_the_sentences_of_a_text(text: str, parts: list[str]) -> None:
+    assert rule._sentences(text) == parts

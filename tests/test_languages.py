@@ -198,6 +198,10 @@ def test_a_language_has_its_code(text: str, language: str) -> None:
     ("text", "plain"),
     [
         ("deux", "2"),
+        ("vingt et un ans", "21 ans"),  # three words, the most that a number has
+        ("vinte e dois anos", "22 anos"),
+        ("สองคน", "2 คน"),  # three letters, the fewest
+        ("เก้าสิบเก้าบาท", "99 บาท"),
         ("Deux chats", "2 chats"),
         ("deux.", "2"),
         ("les deux", "les deux"),  # not the leading word

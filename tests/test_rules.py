@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.meaning.rules.decide import Reading, _ordinal, decide, meaning_key, read_answer, ruling, same_meaning
-from demur.meaning.rules.normalise import _lone, differ_by_number, differ_by_symbol, exact_key
+from demur.meaning.rules.normalise import (
+    _lone,
+    differ_by_number,
+    differ_by_symbol,
+    exact_key,
+    is_empty,
+    is_symbols,
+)
 from demur.meaning.rules.values.dates import CLOCK, TIME_OF_DAY, Date, parse_date, same_date, time_of_day
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -656,3 +663,35 @@ def test_symbols_differ_by_case(a: str, b: str, differ: bool) -> None:
 def test_identifiers_differ_by_their_digits(a: str, b: str, differ: bool) -> None:
     assert differ_by_number(a, b) is differ
     assert differ_by_number(b, a) is differ
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("5 mW Of Power", "5 mW of power"),  # only the symbol keeps its case
+        ("From 5 mW Or 6 MW On", "from 5 mW or 6 MW on"),
+        ("ＡＢ ℝ ＡＢ ℂ ＡＢ", "ab ℝ ab ℂ ab"),  # wide letters are letters, those of number sets are not
+        ("x⁻² ²", "x^-2 ^2"),
+        ("5₂", "5_2"),
+        ("H₂O", "h2o"),
+        ("2½", "2 1/2"),
+        ("№ 5", "number 5"),
+        ("", ""),
+        ("?!", "?!"),
+    ],
+)
+def test_the_key_of_a_text_by_hand(text: str, key: str) -> None:
+    assert exact_key(text) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "empty"),
+    [("", True), (" \n", True), ("\u200b\u00ad ", True), ("a", False), (".", False)],
+)
+def test_a_text_without_visible_characters_is_empty(text: str, empty: bool) -> None:
+    assert is_empty(text) is empty
+
+
+@pytest.mark.parametrize(("key", "symbols"), [("?!", True), ("", True), ("a?", False), ("5", False), ("?é", False)])
+def test_symbols_have_no_letter_and_no_digit(key: str, symbols: bool) -> None:
+    assert is_symbols(key) is symbols

@@ -30,6 +30,10 @@ def sample(*texts: str, cut: bool = False) -> list[Sample]:
         ("It is Rome. It is old! Is it?", False, ["It is Rome.", "It is old!", "Is it?"]),
         ("It is Rome. It is", True, ["It is Rome."]),
         ("It is", True, ["It is"]),  # all that there is
+        ("It is Rome. It is old. It is", True, ["It is Rome.", "It is old."]),
+        ("Yes. It", True, ["Yes."]),
+        ("Yes. No. So.", False, ["Yes."]),  # single words alone: the first one
+        ("Yes.\n\n\nIt is Rome.\n", False, ["It is Rome."]),
         ("Yes. It is Rome.", False, ["It is Rome."]),  # a single word says nothing by itself
         ("Yes.", False, ["Yes."]),
         ("About 3.5 km, e.g. by car", False, ["About 3.5 km, e.g. by car"]),

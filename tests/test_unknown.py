@@ -329,6 +329,8 @@ def test_saturation_counts_rows_of_two_samples_or_more() -> None:
     assert saturation_of([row(2, 2, 1)], [UnknownPrompt("2", "q", FOREIGN)]) == Saturation(1.0, 0.5, 0.5)
     assert saturation_of([row(2, 2, 1)], [UnknownPrompt("2", "q", ONE_EQUAL)]) == Saturation(0.5, 0.0, 0.0)
     assert saturation_of([]) == Saturation(0.0, 0.0, 0.0)
+    lost = UnknownPrompt("2", "q", CUT_OFF)
+    assert [told_by([row(2, 2, 1)] * 3, [lost] * count)["share"] for count in (0, 1, 3)] == [1.0, 0.75, 0.5]
 
 
 def test_of_nothing_nothing_is_told() -> None:
