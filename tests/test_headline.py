@@ -337,3 +337,25 @@ def test_what_is_graded_by_gold_keeps_what_it_was_measured_by(tmp_path: Path, pa
     assert 1000 * graded.usd[1].mean() == pytest.approx(evaluation.usd_alone[1])
     some = graded.take([2, 0])
     assert some.measured["strong_usd"].tolist() == graded.measured["strong_usd"][[2, 0]].tolist()
+
+
+def test_a_key_that_is_none_is_named_and_an_end_without_verdicts_is_no_result(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    wrong = RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="xuq")
+    assert "'x' is no key here; one of: [1] the first is right" in wrong.output
+    assert "nothing to undo; one of:" in wrong.output
+    for said in (wrong, RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="")):
+        assert said.exit_code == 0
+        assert "nothing is graded yet" in said.output
+        assert "%" not in said.output.partition("nothing is graded yet")[2]
+
+
+def test_that_a_guarantee_needs_unseen_prompts_is_said_before_any_is_graded(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    with pytest.raises(InputError, match=r"not graded.* --n 2 --run unseen\).*demur grade --run unseen"):
+        demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", risk=0.2)
+    with pytest.raises(
+        InputError,
+        match=r"a guarantee .*needs prompts that have not trained .*--run unseen.* calibrate on unseen/grades",
+    ):
+        demur.evaluate(run=run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import demur
+from demur.cli.groups import show_path
 from demur.cli.main import app
 from demur.errors import InputError
 from demur.evaluation.grades import GRADES_FILE
@@ -77,6 +79,11 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     assert (found.prompts, found.judged, found.believed) == (60, 24, False)
     assert (found.quality, found.strong_quality) == ((1.0, 1.0, 1.0), 1.0)
     assert found.sentence in said.output
+    table = RUNNER.invoke(app, ["evaluate", "--run", f"{tmp_path}/run"], env={"COLUMNS": "200"}).output
+    assert "large (strong) / small (weak), 24 graded prompts" in table
+    assert "24 graded prompts are too few to decide" in table
+    (row,) = [line for line in table.splitlines() if "logistic (served)" in line]
+    assert row.count("unknown") == 0  # both prices are given; there is no gap to recover 80 % of
     assert found.sentence.endswith("quality measured on 24 graded prompts)")
     page = (tmp_path / "run" / "report.html").read_text()
     assert found.sentence in page
@@ -99,3 +106,25 @@ def test_a_model_that_never_answered_does_not_tie_the_folder(tmp_path: Path, pai
         demur.run(run_file(tmp_path, pair, strong=f"{pair.strong.base_url}/nowhere"))
     found = demur.run(run_file(tmp_path, pair))
     assert found.headline.prompts == 60
+
+
+def test_an_interrupted_run_goes_on_by_its_run_file(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "sampling small" and done > 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    file = run_file(tmp_path, pair)
+    with pytest.raises(KeyboardInterrupt):
+        demur.run(file, progress=stop)
+    show_path()
+    said = capsys.readouterr().out
+    assert re.search(r"\[ \] sample .* not finished", said)
+    assert "next: demur run run.toml\n" in said
+    demur.run(file)
+    show_path()
+    said = capsys.readouterr().out
+    assert "[x] sample" in said
+    assert "next: demur serve" in said

@@ -294,3 +294,15 @@ def test_no_file_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, c
         except DemurError as error:
             assert str(path) in str(error)
             assert len(str(error)) < 1000 + len(str(path))
+
+
+@pytest.mark.parametrize("content", ["Who is it?\nWhy, then?\n", "Who\na, b, c\n", 'Who\n"Why\n'])
+def test_plain_text_is_told_how_to_become_rows(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "new traffic.txt"
+    file.write_text(content)
+    with pytest.raises(InputError) as raised:
+        read_prompts(file)
+    rows = tmp_path / "new traffic.jsonl"
+    assert f"plain text is not read, make a row of each line: jq -Rc '{{prompt: .}}' '{file}' > '{rows}'" in str(
+        raised.value
+    )

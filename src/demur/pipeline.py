@@ -47,7 +47,7 @@ from demur.routing.train import method_of, train_routers, with_probabilities
 from demur.routing.train_tiers import add_tiers
 from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
-from demur.runs.lineage import hash_of_file, keep_made
+from demur.runs.lineage import hash_of_file, keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import answer_lengths, record_of, serving_costs
 from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
@@ -81,13 +81,14 @@ def run_config(
     announce: Announce | None = None,
     progress: Progress = no_progress,
     ray: str | None = None,
-    by_file: bool = False,
+    file: str | Path = "",
 ) -> Outcome:
     """Every stage, once; the table of contents of demur."""
     config = with_absolute_paths(config)
     check_run(config)  # before anything is paid for
     check_matplotlib()
-    check_same_run(config, again=again, by_file=by_file)
+    check_same_run(config, again=again, by_file=bool(file))
+    keep_run_file(config.folder, file)
     before = threshold_there(config, again=again)
     with workers_at(ray) as workers, open_run(config, progress=progress, workers=workers) as run:
         spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
@@ -168,8 +169,7 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
         prompts = [prompt for prompt in run.complete(run.train) if prompt.text in trained]
         extra = run.config.router.extra_samples
         gated = train_gate(router, prompts, run.samples, run.meanings, extra=extra, stated=run.stated)
-    if wanted == "on" and gated.gate:
-        gated = replace(gated, active=True)
+    gated = replace(gated, active=True) if wanted == "on" and gated.gate else gated
     gated.save_gate(run.config.served_router)
     return gated
 
@@ -197,7 +197,7 @@ def run(
     ``ray``: the cluster that samples, labels and embeds (`demur.mapping.on_ray.workers_at`); it writes Parquet, too.
     Raises InputError where its folder holds a run with other samples, unless that is to be begun ``again``.
     """
-    return run_config(read_run_file(file), again=again, ray=ray, announce=announce, progress=progress, by_file=True)
+    return run_config(read_run_file(file), again=again, ray=ray, announce=announce, progress=progress, file=file)
 
 
 def sample(

@@ -45,11 +45,13 @@ def _use_of(grading: Grading, run: str) -> str:
 
 def _ask(grading: Grading) -> bool:
     """Ask for every verdict that is missing; True where the person stopped before the end."""
-    at, done = 0, list[int]()  # done: places of the verdicts of this session
+    at, done, note = 0, list[int](), ""  # done: places of the verdicts of this session
     while at < len(grading.waiting):
         one = grading.waiting[at]
         _show(f"{grading.graded + len(done) + 1} of {grading.graded + len(grading.waiting)}", one.prompt, one.answers)
-        key = _key()
+        if note:
+            printing.out.print(f"{note}; one of: {KEYS}", markup=False)
+        key, note = _key(), ""
         if key == "q":
             return True
         if key in VERDICTS:
@@ -61,6 +63,8 @@ def _ask(grading: Grading) -> bool:
         elif key == "u" and done:
             grading.take_back()
             at = done.pop()
+        elif key.strip():
+            note = "nothing to undo" if key == "u" else f"{key!r} is no key here"
     return False
 
 

@@ -91,7 +91,7 @@ def show_path(folder: str = USUAL) -> None:
     width = max(len(step.name) for step in steps)
     typer.echo(f"demur learns which prompts a small model can be trusted with. The steps, in the folder {folder}:\n")
     for step in steps:
-        mark = "[x]" if step.done else "[ ]"
+        mark = "[x]" if step.finished else "[ ]"
         about = printing.printable(step.done or step.about)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo(f"\nnext: {printing.printable(next_command(Path(folder)))}")

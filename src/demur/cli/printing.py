@@ -180,7 +180,8 @@ def as_json(value: Any) -> None:
 def evaluation(found: Evaluation, folder: Path | None = None, *, verbose: bool = False) -> None:
     """The headline, the table of routers, the findings, and the path of the report."""
     lines([found.headline.sentence, *filter(None, [found.verdict])])
-    table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} test prompts")
+    what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
+    table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} {what} prompts")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
     for row in router_rows(found):

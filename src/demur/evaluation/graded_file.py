@@ -140,7 +140,10 @@ def _is_number(value: object) -> bool:
 
 def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
     if not any(name in row for name in FIELDS):
-        raise InputError(f"{where}: this prompt is not graded, and graded prompts are needed: {GRADING}")
+        raise InputError(
+            f"{where}: this prompt is not graded, and graded prompts are needed: {GRADING}; a guarantee needs prompts "
+            f"that have not trained the router: {BY_HAND}"
+        )
     found = []
     for name in FIELDS:
         value = row.get(name)

@@ -103,5 +103,7 @@ def _digest(use: str, text: str) -> str:
 
 def shares(grades: Sequence[tuple[float, float]]) -> str:
     """How often each model was right, as one sentence."""
-    weak, strong = (sum(side) / max(1, len(grades)) for side in zip(*grades, strict=True)) if grades else (0.0, 0.0)
+    if not grades:
+        return "nothing is graded yet"
+    weak, strong = (sum(side) / len(grades) for side in zip(*grades, strict=True))
     return f"{len(grades)} graded: weak right in {weak:.0%}, strong in {strong:.0%}"

@@ -12,7 +12,8 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_served
-from demur.evaluation.grades import GRADES_FILE, read_grades
+from demur.evaluation.graded_file import BY_HAND
+from demur.evaluation.grades import GRADES_FILE, USUAL_GRADES, read_grades
 from demur.evaluation.report.headline import (
     Pair,
     expected_costs,
@@ -44,7 +45,10 @@ FEWEST_GRADED = 20  # with fewer no interval means anything
 def evaluate_measured(run: Run) -> Evaluation:
     """By gold answers, or else by a person's grades; raises InputError, with what to do, where there are neither."""
     if not run.test and not has_grades(run):
-        raise InputError(f"{run.config.prompts}: {why_untested(run.prompts, run.config.test_share)}")
+        raise InputError(
+            f"{run.config.prompts}: {why_untested(run.prompts, run.config.test_share)}; a guarantee (`demur calibrate "
+            f"--risk`) needs prompts that have not trained the router: {BY_HAND}"
+        )
     return evaluate_run(run) or evaluate_held_out(run, graded=True)
 
 
@@ -107,6 +111,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
         examples=_examples(run, served, rows, quality),
         warnings=(
             *outdated_stages(config.folder),
+            *(_few_grades(len(rows), config.run) if graded else ()),
             *(_no_gap(quality) if quality[1].mean() <= quality[0].mean() else ()),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
@@ -163,6 +168,15 @@ def _routers(run: Run, served: PromptRouter) -> list[tuple[str, PromptRouter]]:
         if [one.prompt for one in router.training] == [one.prompt for one in served.training]:
             found.append((name, router))
     return found
+
+
+def _few_grades(number: int, run: str) -> tuple[str, ...]:
+    if number >= USUAL_GRADES:
+        return ()
+    return (
+        f"{number} graded prompts are too few to decide between routers, unless they differ much; grade "
+        f"{USUAL_GRADES} or more: demur grade --run {run}",
+    )
 
 
 def _no_gap(quality: Pair) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from demur.prompts.conversations import RowPrompt, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
 from demur.prompts.object_store import is_url, rows_at
 from demur.prompts.pictures import pictured_request, with_pictures
-from demur.prompts.rows import Row, TableRow, read_rows
+from demur.prompts.rows import Row, TableRow, plain_text_note, read_rows
 from demur.prompts.tool_calls import calls_in, written_calls
 from demur.records import Progress, Prompt, content_hash, no_progress
 
@@ -62,7 +62,9 @@ def prompt_of_row(row: Row, where: str) -> RowPrompt:
     asked = conversation_of(row, where) if field is None or isinstance(row[field], list) else None
     if asked is None:
         if field is None:
-            raise InputError(f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}")
+            raise InputError(
+                f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}{plain_text_note(where)}"
+            )
         asked = RowPrompt(row[field])
     if not isinstance(asked.text, str) or not asked.text.strip():
         shown = field or "content"

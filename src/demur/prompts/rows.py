@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import re
+import shlex
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -51,6 +52,15 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     more cells than its header, a quote without its end, a byte that is not UTF-8, and what is too large.
     """
     return ((f"{path}:{line}", row) for line, row in _rows(path))
+
+
+def plain_text_note(where: str | Path) -> str:
+    """What to do with plain text, which is taken for a table; empty for a file of another name."""
+    file = re.sub(r":\d+\Z", "", str(where))
+    if not file.lower().endswith((".txt", ".text", ".md")):
+        return ""
+    rows = shlex.quote(str(Path(file).with_suffix(".jsonl")))
+    return f"; plain text is not read, make a row of each line: jq -Rc '{{prompt: .}}' {shlex.quote(file)} > {rows}"
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -227,6 +237,7 @@ def _table_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
             raise InputError(
                 f"{path}:{number}: {len(cells)} cells, the header has {len(header)} (the last is {cells[-1][:60]!r}); "
                 'put a text that holds the separator into double quotes, and write a quote in it twice ("")'
+                + plain_text_note(path)
             )
         row = TableRow({name: cell for name, cell in zip(header, cells, strict=False) if name and cell})
         if row:
@@ -248,6 +259,7 @@ def _batch(path: Path, reader: Any) -> list[tuple[int, list[str]]]:
         why = "a quote that opens on or before this line has no end" if "unexpected end" in str(error) else str(error)
         raise InputError(
             f'{path}:{reader.line_num}: not valid CSV ({why}); a quote inside a quoted text is written twice ("")'
+            + plain_text_note(path)
         ) from None
     finally:
         csv.field_size_limit(usual)

@@ -18,6 +18,7 @@ from demur.files import write_whole
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
+RUN_FILE = "run file"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -65,6 +66,24 @@ def outdated_report(folder: Path) -> str:
     if made["report"]["source"] == _report_source(folder, calibration["threshold"]):
         return ""
     return f"{folder}: the router or its threshold is newer than {REPORT}; make that again with `demur report`"
+
+
+def keep_run_file(folder: Path, file: str | Path) -> None:
+    """Keep which run file a run was begun by, so that the same command goes on with it; empty: by none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(
+        folder / MADE,
+        json.dumps(_read_lineage(folder) | {RUN_FILE: {"content": str(Path(file).absolute()) if file else ""}}) + "\n",
+    )
+
+
+def run_file_of(folder: Path) -> str:
+    """The run file that a folder's run was begun by, as named from here; empty where there is none."""
+    kept = _read_lineage(folder).get(RUN_FILE, {}).get("content", "")
+    if not kept or not Path(kept).is_file():
+        return ""
+    file, here = Path(kept), Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def stages_made(folder: Path) -> frozenset[str]:

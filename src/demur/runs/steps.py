@@ -12,9 +12,10 @@ from typing import Any
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError
 from demur.models.allowed import serving_options
-from demur.runs.lineage import REPORT, outdated_report, outdated_stages, stages_made
+from demur.runs.lineage import REPORT, outdated_report, outdated_stages, run_file_of, stages_made
 
 USUAL = "run"  # the folder that commands take without --run
+UNFINISHED = "not finished"
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
 
@@ -26,6 +27,11 @@ class Step:
     about: str
     done: str  # what the folder has of it; empty: nothing
     command: str  # to be copied
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it is missing."""
+        return bool(self.done) and not self.done.endswith(UNFINISHED)
 
 
 def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
@@ -41,7 +47,7 @@ def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
     anyway = _anyway(record)
     measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
-    sample = (pair if "samples" in made else f"{pair}, not finished") if config else ""
+    sample = (pair if "samples" in made else f"{pair}, {UNFINISHED}") if config else ""
     return (
         Step("sample", "ask both models several times per prompt", sample, SAMPLE + option),
         Step("label", "compare the answers: which prompts need the large model", _count(labels, "preferences"),
@@ -89,7 +95,9 @@ def next_command(folder: Path, strong_share: float = 0.3) -> str:
     steps = steps_of(folder, strong_share)
     stale = next((line for line in outdated_stages(folder)), "")
     again = next((step.command for step in steps if f"`demur {step.name}`" in stale), "")
-    unfinished = [step for step in steps if not step.done or step.done.endswith("not finished")]
+    unfinished = [step for step in steps if not step.finished]
+    if not is_router(folder / "router") and (file := run_file_of(folder)):  # it was interrupted
+        return f"demur run {shlex.quote(file)}"
     return again or (unfinished[0] if unfinished else steps[-1]).command
 
 

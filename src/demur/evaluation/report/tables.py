@@ -64,7 +64,13 @@ def _router_row(row: EvaluationRow, *, served: bool) -> tuple[str, ...]:
     low, high = row.curve.interval("apgr")
     apgr = "-" if math.isnan(row.curve.apgr) else f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"
     name = f"{row.router} (served)" if served else row.router
-    return name, percent(row.curve.cpt(0.5)), percent(row.curve.cpt(0.8)), apgr, usd(row.usd_at_cpt80)
+    return name, percent(row.curve.cpt(0.5)), percent(row.curve.cpt(0.8)), apgr, _usd_at_cpt80(row)
+
+
+def _usd_at_cpt80(row: EvaluationRow) -> str:
+    """Unknown without prices; a dash where 80 % of the gap is never recovered, as in the column of CPT80."""
+    never = row.curve.costs is not None and math.isnan(row.curve.cpt(0.8))
+    return "-" if never else usd(row.usd_at_cpt80)
 
 
 def number(value: float) -> str:
