@@ -22,6 +22,7 @@ from demur.meaning.rules.normalise import (
     is_symbols,
 )
 from demur.meaning.rules.values.dates import CLOCK, TIME_OF_DAY, Date, parse_date, same_date, time_of_day
+from demur.prompts.tool_calls import ToolCall, ToolCalls
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
          "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]  # fmt: skip
@@ -521,6 +522,10 @@ def reading(key: str, form: str = "", canonical: str = "", **given: Any) -> Read
     return Reading(key, None, (form, canonical or key) if form else None, **given)
 
 
+def calling(name: str, *, native: bool = False) -> Reading:
+    return reading("", calls=ToolCalls((ToolCall(name, {}),), native))
+
+
 @pytest.mark.parametrize(
     ("a", "b", "decided"),
     [
@@ -695,3 +700,36 @@ def test_a_text_without_visible_characters_is_empty(text: str, empty: bool) -> N
 @pytest.mark.parametrize(("key", "symbols"), [("?!", True), ("", True), ("a?", False), ("5", False), ("?é", False)])
 def test_symbols_have_no_letter_and_no_digit(key: str, symbols: bool) -> None:
     assert is_symbols(key) is symbols
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "decided"),
+    [
+        (calling("f"), calling("f"), ("calls of tools", True)),
+        (calling("f"), calling("g"), ("calls of tools", False)),
+        (calling("f"), calling("f", native=True), ("calls of tools", False)),  # one that is text runs nothing
+        (calling("f"), reading("f"), ("calls of tools", False)),
+        (reading("f"), calling("f"), ("calls of tools", False)),
+    ],
+)
+def test_calls_are_the_same_calls_or_another_answer(a: Reading, b: Reading, decided: tuple[str, bool]) -> None:
+    assert decide(a, b) == decided
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("in 1945", True),
+        ("the 1960s", True),
+        ("in the 1960s", True),
+        ("at 5 pm", True),
+        ("in 5 minutes", False),  # not the same as 5 minutes
+        ("in paris", False),
+        ("5 minutes", True),
+        ("it is 5 minutes", True),
+        ("it was 1945", True),
+        ("it is Paris", False),
+    ],
+)
+def test_a_value_is_read_where_the_words_before_it_say_no_more(text: str, found: bool) -> None:
+    assert (read_answer(text).found is not None) is found
