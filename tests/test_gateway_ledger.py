@@ -106,6 +106,38 @@ def test_a_ledger_that_was_moved_away_goes_on_in_a_new_file(tmp_path: Path) -> N
     assert [one.id for one in read_ledger(str(path))] == ["id2"]
 
 
+def test_the_last_records_are_not_taken_for_all(tmp_path: Path) -> None:
+    """25 requests at $.001 instead of $.01, of which 20 are shown: $.02 of $.20, and $.025 of $.25 in all."""
+    path = str(tmp_path / "ledger.sqlite")
+    SqliteBackend(path).write([replace(RECORD, id=f"id{i}", at=RECORD.at - i) for i in range(25)])
+    *shown, last, everything = ledger(path).lines
+    assert len(shown) == 20
+    assert last.startswith(
+        "of the last 20 records, which are shown: 20 requests, 0% of those routed strong; $0.02000 paid"
+    )
+    assert everything.startswith("in all: 25 requests; $0.02500 paid, $0.2500 always strong")
+    assert len(ledger(path, last=25).lines) == 26  # all are shown, and summed once
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, "ok"),  # .2 is below .5, and the weak model answered
+        ({"role": "strong", "stage": "unknown"}, "ok  unknown"),
+        ({"role": "strong", "stage": "prompt"}, "ok  held"),
+        ({"role": "strong", "reason": "3 requests are under way at the weak model (weak_at_most 3)"}, "ok  busy"),
+        ({"score": 0.7, "threshold": None}, "ok  budget"),
+        ({"role": "strong", "outcome": "fallback"}, "fallback"),
+        ({"role": "middle"}, "ok"),
+        ({"role": "direct", "score": None}, "ok"),
+    ],
+)
+def test_a_row_says_what_decided_where_the_score_did_not(tmp_path: Path, changed: dict[str, Any], why: str) -> None:
+    path = str(tmp_path / "ledger.sqlite")
+    SqliteBackend(path).write([replace(RECORD, **changed)])
+    assert ledger(path).lines[0].partition("$")[2].split("  ", 1)[1] == why
+
+
 def test_what_is_no_ledger_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("root:x:0:0:root\n" * 100)
     with pytest.raises(StoreError, match="not a ledger that can be read"):

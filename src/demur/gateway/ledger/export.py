@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,13 +29,18 @@ class LedgerPage:
 
     records: tuple[LedgerRecord, ...]
     exported: str = ""
+    whole: Bill | None = None  # of all records, where these are not all that are asked for
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
         if self.exported:
             return (f"wrote {len(self.records):,} records to {self.exported}{self._without_prompts}",)
-        return (*map(_line, self.records), _summary(self.records))
+        said = _summary(self.records)
+        if self.whole is not None:
+            said = f"of the last {len(self.records):,} records, which are shown: {said}"
+            return (*map(_line, self.records), said, f"in all: {self.whole.requests:,} requests; {self.whole.sentence}")
+        return (*map(_line, self.records), said)
 
     @property
     def _without_prompts(self) -> str:
@@ -54,7 +60,9 @@ def ledger(
     if last is not None and not 0 < last <= LARGEST_INTEGER:
         raise InputError(f"last is {last}; give the number of records, 1 or more")
     if export is None:
-        return LedgerPage(tuple(read_ledger(url, last=SHOWN if last is None else last)))
+        shown = tuple(read_ledger(url, last=SHOWN if last is None else last))
+        number = query_ledger(url, "select count(*) from decisions")[0][0]
+        return LedgerPage(shown, whole=bills(url)[0] if number > len(shown) else None)
     refuse_existing(export, force=force)
     records = tuple(read_ledger(url, last=last))
     rows = [asdict(record) for record in records]
@@ -92,8 +100,22 @@ def _line(record: LedgerRecord) -> str:
     asked, model = _printable(record.asked, 20), _printable(record.model, 24) or "-"
     return (
         f"{at}  {asked:<20} -> {model:<24} {score}  {record.status}  "
-        f"{1000 * record.total_seconds:8.1f} ms  {usd:>10}  {record.outcome}"
+        f"{1000 * record.total_seconds:8.1f} ms  {usd:>10}  {record.outcome}{_why(record)}"
     )
+
+
+def _why(record: LedgerRecord) -> str:
+    """One word where something other than the score decided; the whole reason is on the dashboard and in exports."""
+    if record.score is None or record.role == DECIDED or record.outcome != "ok":  # the outcome says it
+        return ""
+    if record.stage == "unknown":
+        return "  unknown"
+    if record.threshold is None or math.isinf(record.threshold):  # as a key with a spent budget is routed
+        return "  budget"
+    by_score = "strong" if record.score >= record.threshold else "weak"
+    if record.role not in ("weak", "strong") or record.role == by_score:
+        return ""
+    return "  busy" if "weak_at_most" in record.reason else "  held"
 
 
 def _summary(records: Sequence[LedgerRecord]) -> str:
