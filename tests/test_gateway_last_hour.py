@@ -20,11 +20,12 @@ def test_shares_and_money_are_those_of_the_requests() -> None:
     hour = Hour()
     hour.add(replace(PLAIN, score=0.2, role="weak"))
     hour.add(replace(PLAIN, score=0.7, role="strong", usd=4.0))
-    hour.add(replace(PLAIN, score=0.7, role="strong", usd=4.0, outcome="fallback"))
+    hour.add(replace(PLAIN, score=0.7, role="strong", usd=4.0, outcome="fallback", stage="unknown"))
     hour.add(replace(PLAIN, score=None, role="direct", status=502))
     found = dashboard_figures(hour.total())
     assert (found["requests"], found["routed"]) == (4, 3)
     assert found["strong_share"] == pytest.approx(2 / 3)
+    assert found["unknown"] == 1
     assert (found["usd"], found["usd_strong"]) == (10.0, 16.0)
     assert (found["errors"], found["fallbacks"]) == (0.25, 0.25)
     assert found["scores"] == [[0.2, 1, 1, 1.0, 4.0], [0.7, 2, 0, 0.0, 8.0]]

@@ -29,7 +29,7 @@ def test_a_router_that_knows_is_better_than_random() -> None:
 def test_one_verdict_is_said_where_grades_and_training_differ() -> None:
     said = verdict_by_grades(row(1.0 - WEAK), 60, NOT_LEARNED)
     assert said.startswith("kernel is better than random: ")
-    assert "its 43 training prompts alone, without grades, do not show it (+0.020 [-0.030, +0.070]" in said
+    assert "its 43 training prompts alone, without grades, do not show it: +2.00 [-3.00, +7.00] right answers" in said
     assert "--anyway" in said
     assert "cannot" not in said
 

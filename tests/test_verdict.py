@@ -33,7 +33,7 @@ def test_gain_by_hand() -> None:
     found = verdict_of(in_every_fold(0.9, 0.1), in_every_fold(1.0, 0.0))
     assert found.gain == pytest.approx(0.5)
     assert found.learned
-    assert found.sentence.startswith("the router catches +0.500 [")
+    assert found.sentence.startswith("The router gains +50.00 [")
 
 
 def test_scores_are_compared_within_their_fold_alone() -> None:

@@ -167,6 +167,7 @@ def doctor(
     free = found[0].priced.startswith("$0 in, $0 out")
     weak, strong = (endpoint, "LARGE_MODEL@URL") if free else ("SMALL_MODEL@URL", endpoint)
     either = f", or --strong {endpoint} if this is the large one" if PRIVATE in found[0].priced else ""
+    either += f"; if it costs, {endpoint}#usd=IN/OUT in either place" if either else ""
     return printing.next_step(f"demur sample prompts.jsonl --weak {weak} --strong {strong}{either}")
 
 

@@ -216,9 +216,8 @@ def verdict_by_grades(row: EvaluationRow, n: int, label_free: RouterVerdict | No
 
 
 def _told_by_grades_alone(label_free: RouterVerdict) -> str:
-    figures = f"{label_free.gain:+.3f} [{label_free.low:+.3f}, {label_free.high:+.3f}] of believed gain"
     return (
-        f"; its {label_free.n:,} training prompts alone, without grades, do not show it ({figures}), so "
+        f"; its {label_free.n:,} training prompts alone, without grades, do not show it: {label_free.figures}, so "
         "`calibrate` and `serve` ask for --anyway"
     )
 

@@ -48,15 +48,20 @@ class RouterVerdict:
         return math.ceil(self.n * (half / self.gain) ** 2) if self.gain > 0 else None
 
     @property
+    def figures(self) -> str:
+        """The gain with its interval in words, in the unit of the gate's own sentence."""
+        percent = f"{100 * self.gain:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
+        return f"{percent} right answers per 100 prompts over random (believed without labels, mean over all shares)"
+
+    @property
     def sentence(self) -> str:
         """What the router has learned, as one line with its interval."""
-        figures = f"{self.gain:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
         if self.learned:
-            return f"the router catches {figures} of believed gain per prompt, held out"
+            return f"The router gains {self.figures}, held out"
         few = f"{self.n} prompts show no gain"
         if self.needed:
             few = f"{self.n} prompts are too few; about {max(self.needed, self.n + 1):,} would show a gain of this size"
-        return f"NOT shown to beat random: {figures} of believed gain per prompt, held out; {few}"
+        return f"NOT shown to beat random: {self.figures}, held out; {few}"
 
 
 def verdict_of(scores: FloatArray, targets: FloatArray) -> RouterVerdict:

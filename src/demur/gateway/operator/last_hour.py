@@ -23,7 +23,7 @@ STAGES = ("queue", "embed", "score", "gate", "first_byte", "total")
 SCORES = 1000  # bins of scores; the last holds 1 too
 
 # Columns of a minute: its number, sums, then bins.
-MINUTE, ERRORS, FALLBACKS, ROUTED, STRONG, UNPRICED, FIRST_SUM = range(7)
+MINUTE, ERRORS, FALLBACKS, ROUTED, STRONG, UNPRICED, UNKNOWN, FIRST_SUM = range(8)
 FIRST_STAGE = FIRST_SUM + SUMS  # the sums are those of a `Bill`
 START_OF = {stage: FIRST_STAGE + i * BINS for i, stage in enumerate(STAGES)}
 FIRST_SCORE = FIRST_STAGE + len(STAGES) * BINS
@@ -62,6 +62,7 @@ class Hour:
         cells = self._cells
         cells[row + ROUTED] += 1
         cells[row + STRONG] += record.role == "strong"
+        cells[row + UNKNOWN] += record.stage == "unknown"
         if record.usd is None or record.usd_strong is None:
             cells[row + UNPRICED] += 1
         at = row + FIRST_SCORE + PER_SCORE * min(SCORES - 1, max(0, int(score * SCORES)))
@@ -107,6 +108,7 @@ def dashboard_figures(total: FloatArray) -> dict[str, Any]:
     return {
         **bill.as_dict(),
         "routed": int(routed),
+        "unknown": int(total[UNKNOWN]),  # of the routed ones, by the setting `unknown`
         "strong_share": _share(total[STRONG], routed),
         "errors": _share(total[ERRORS], bill.requests),
         "fallbacks": _share(total[FALLBACKS], bill.requests),

@@ -151,13 +151,13 @@ function draw() {
   part("line", { x1: x, x2: x, y1: 0, y2: 120, stroke: "var(--ink)", "stroke-width": 2, "vector-effect": "non-scaling-stroke" });
   $("low").textContent = low.toFixed(2); $("high").textContent = high.toFixed(2);
   $("threshold_value").textContent = at.toFixed(3) + (touched ? " (in force: " + stats.threshold.toFixed(3) + ")" : " (in force)");
-  if (!stats.routed) return;
+  if (!stats.routed) { $("whatif").textContent = "No request was routed in the last hour."; return; }
   const strong = stats.scores.filter(bin => bin[0] >= at - 1e-9), weak = stats.scores.filter(bin => bin[0] < at - 1e-9);
   const mean = sum(stats.scores, 3) / (sum(stats.scores, 2) || 1);
   const cost = sum(strong, 4) + sum(weak, 3) + (sum(weak, 1) - sum(weak, 2)) * mean;
   $("whatif").textContent = "By their scores alone, " + percent(sum(strong, 1) / stats.routed) + " of the " + count(stats.routed) +
     " requests that this service has routed in the last hour would have gone to the strong model at " + at.toFixed(3) + (stats.priced ? ", for about " + money(cost) : "; a price is unknown") + ". In fact the strong model answered " + percent(stats.strong_share) +
-    " of these requests: conversations that stay with their model, failures and what a model cannot do count as well.";
+    " of these requests: " + (stats.unknown ? count(stats.unknown) + " unknown prompts, which go by the setting `unknown`, " : "") + "conversations that stay with their model, failures and what a model cannot do count as well.";
 }
 
 // -- what is asked of the gateway --------------------------------------------------------------------------------
