@@ -285,7 +285,11 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
 def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair) -> None:
     said(*sample_of(pair, "--run", "first"))
     said("label", "--run", "first")
-    said("train", "--run", "first")
+    trained = said("train", "--run", "first")
+    assert "the share below is that of the line above, at the middle of the scores" in " ".join(trained.split())
+    share = float(trained.partition("--strong-share ")[2].split()[0])
+    local = int(trained.partition("% of calls stay local")[0].split()[-1])
+    assert round(100 * share) == 100 - local  # the share is that of the line
     routed = said("route", "What is 34 plus 61?", "--run", "first")
     assert routed.splitlines()[-1] == "next: demur explain 'What is 34 plus 61?' --router first/router"
     assert "next: demur serve first/router" in said("explain", "What is 34 plus 61?", "--run", "first")

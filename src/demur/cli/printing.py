@@ -307,7 +307,10 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     lines([router.sentence])
     if verbose:
         gate_trials(router.trials, router.lines[1:])
-    next_step(next_command(run, found.strong_share))  # it sets what was shown
+    following = next_command(run, found.strong_share)  # it sets what was shown
+    if f"--strong-share {found.strong_share:.2g}" in following:
+        explanation("the share below is that of the line above, at the middle of the scores; `demur report` has others")
+    next_step(following)
 
 
 def calibration(found: Calibration, router: str, *, dry_run: bool = False) -> None:
