@@ -96,11 +96,11 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/scores/support.py": ("test_support.py",),
     "labels/scores/sureness.py": ("test_sureness.py",),
     "labels/targets.py": ("test_targets.py",),
-    "labels/beliefs/tier_beliefs.py": ("test_tiers.py",),
+    "labels/beliefs/tier_beliefs.py": ("test_tier_beliefs.py",),
     "labels/scores/token_scores.py": ("test_token_scores.py",),
     "labels/scores/uncertainty.py": ("test_uncertainty.py", "test_sureness.py"),
     "labels/beliefs/unknown.py": ("test_unknown.py", "test_targets.py"),
-    "labels/votes.py": ("test_tiers.py",),
+    "labels/votes.py": ("test_tier_beliefs.py",),
     "gate/answer.py": ("test_gate_answer.py",),
     "gate/believed_quality.py": ("test_gate.py",),
     "gate/drafts.py": ("test_gate.py",),
@@ -153,6 +153,12 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.5)": "a gain is 1 at most",
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
+    "labels/scores/measured.py: self._ids = np.concatenate([*lists, np.empty(0, dtype=int)]).astype(np.int32) -> "
+    "self._ids = np.concatenate([*lists, np.empty(1, dtype=int)]).astype(np.int32)": (
+        "what follows the last list is not read"
+    ),
+    "labels/beliefs/unknown.py: return Counter(one.reason for one in unknown).most_common(1)[0][0] -> "
+    "return Counter(one.reason for one in unknown).most_common(2)[0][0]": "the first of two is the first",
     "labels/battles/arena.py: if np.abs(step).max() < 1e-9: -> if (np.abs(step).max() <= 1e-09):": ROUNDING,
     "meaning/entailment.py: "
     "return np.array([(0.0, 0.0, 1.0) if equal else (0.0, 1.0, 0.0) for equal in same]).reshape(-1, 3) -> "

@@ -13,7 +13,15 @@ import pytest
 import demur
 from demur.errors import InputError
 from demur.evaluation.experiment.export_preferences import export_routellm
-from demur.labels.battles.arena import bradley_terry, read_arena, tier_pair, tiers_of
+from demur.labels.battles.arena import (
+    Arena,
+    _least_variance,
+    bradley_terry,
+    read_arena,
+    tier_pair,
+    tier_quality,
+    tiers_of,
+)
 from demur.labels.battles.factorization import ArenaFactorization, _gradients
 from demur.measure.curve import cost_quality_curve
 from demur.models.encoders.encoder import LetterEncoder
@@ -21,6 +29,7 @@ from demur.paper.measures import Laboratory
 from demur.paper.reproduction import reproduce
 from demur.paper.sources.arena import SCORES, arena_pair
 from demur.paper.systems import of_key
+from demur.records import Preference
 from pairs import Pair, running_pair, write_questions
 from tiny_paper import tiny_paper
 
@@ -200,3 +209,54 @@ def test_a_factorization_has_its_defaults_and_a_draw_of_its_seed() -> None:
     X, sides, won = np.eye(3), np.array([[0, 1], [1, 2], [2, 0]]), np.array([1.0, 0.5, 0.0])
     one, same, other = (ArenaFactorization(4, 2, seed=seed).fit(X, sides, won, 3).gap(X, 0, 1) for seed in (1, 1, 2))
     assert one.tolist() == same.tolist() != other.tolist()
+
+
+def test_one_tier_holds_all_models_and_less_is_refused() -> None:
+    assert set(tiers_of(MODELS, 1).values()) == {0}
+    assert tiers_of({"a": 1.0}, 1) == {"a": 0}
+    for count in (0, -1):
+        with pytest.raises(InputError, match=f"^{count} tiers; give at least 1, RouteLLM has 10$"):
+            tiers_of(MODELS, count)
+
+
+@pytest.mark.parametrize(("count", "ends"), [(1, [4]), (2, [3, 4]), (3, [1, 3, 4]), (4, [1, 2, 3, 4])])
+def test_groups_have_the_least_sum_of_variances(count: int, ends: list[int]) -> None:
+    """Of 0 4 5 | 10 the variances are 14/3 and 0; of 0 | 4 5 10 they are 0 and 62/9."""
+    assert _least_variance(np.array([0.0, 4.0, 5.0, 10.0]), count) == ends
+
+
+def fought(*battles: tuple[str, str, float]) -> Arena:
+    """Battles of model_a, model_b, and what model_b has won."""
+    rows = [Preference("1", a, b, "q", "x", "y", won, "tie", "preference") for a, b, won in battles]
+    return Arena(Path("arena"), tuple(rows))
+
+
+def test_a_tie_is_half_a_win_of_either_side() -> None:
+    """Alone, two models that tie are rated 0; a win of b over a rates them -r and r: .1 r = 1 - sigmoid(2 r)."""
+    assert fought(("a", "b", 0.5)).ratings == pytest.approx({"a": 0.0, "b": 0.0})
+    found = fought(("a", "b", 1.0)).ratings
+    assert found["b"] == pytest.approx(-found["a"])
+    assert 0.1 * found["b"] == pytest.approx(1 / (1 + np.exp(2 * found["b"])))
+    assert fought(("b", "a", 0.0)).ratings == pytest.approx(found)
+
+
+def test_the_quality_of_tiers_is_what_their_models_won() -> None:
+    """c has beaten both others and tied with b once, so b is above a, too: three tiers; then a and b are one."""
+    arena = fought(("a", "c", 1.0), ("c", "b", 0.0), ("b", "a", 0.5), ("b", "c", 0.5))
+    assert (arena.models, arena.sides.tolist()) == (("a", "b", "c"), [[0, 2], [2, 1], [1, 0], [1, 2]])
+    nan = np.nan
+    quality, tiers, places = tier_quality(arena, 3)
+    assert tiers == {"a": 0, "b": 1, "c": 2}
+    assert places.tolist() == [0, 1, 2, 3]
+    np.testing.assert_equal(quality, [[0.0, nan, 1.0], [nan, 0.0, 1.0], [0.5, 0.5, nan], [nan, 0.5, 0.5]])
+    quality, tiers, places = tier_quality(fought(("a", "b", 0.5), ("a", "c", 1.0), ("c", "b", 0.0)), 2)
+    assert (tiers, places.tolist(), quality.tolist()) == ({"a": 0, "b": 0, "c": 1}, [1, 2], [[0.0, 1.0], [0.0, 1.0]])
+    quality, _, places = tier_quality(arena, 1)
+    assert (quality.shape, places.tolist()) == ((0, 1), [])
+
+
+def test_a_file_whose_models_met_only_themselves_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "arena.jsonl"
+    path.write_text(json.dumps(row("ant", "ant", "q", "model_a")) + "\n")
+    with pytest.raises(InputError, match=r"arena\.jsonl: no battles of two models in it$"):
+        read_arena(path)

@@ -10,7 +10,10 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.labels.beliefs.belief import (
+    Belief,
     PairShares,
+    _moments,
+    _settling,
     belief_weight,
     believed_gains,
     believed_need,
@@ -237,3 +240,55 @@ def test_a_prompt_that_half_of_its_first_samples_would_have_settled_counts_twice
     """
     alike, half = np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1, 0, 0, 0, 0])
     assert confirmed_slope([alike, alike, half, APART]) == pytest.approx((5 / 8 - 15 / 32) / (3 / 4 - 9 / 16))
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak", "fewest", "same", "different"),
+    [
+        ([0, 0, 0, 1], [0, 0, 1, 2], 2, 1 / 12, 0.0),  # 3 of 6 pairs say 0, and 1 of 6
+        ([0, 0, 1, 1], [0, 0, 1, 1], 2, 2 / 36, 2 / 36),  # each 1 pair of 6
+        ([0, 0, 1], [1, 1, 1, 0], 2, 0.0, 1 / 6),  # 1 of 3 pairs says 0, 3 of 6 say 1
+        ([0, 0, 0, 1], [0, 0, 0, 0], 3, 1 / 4, 0.0),
+        ([0, 1, 2], [0, 1, 2], 2, 0.0, 0.0),
+        ([0, 0], [0, 0], 2, 1.0, 0.0),
+        ([0, 0], [1, 1], 2, 0.0, 1.0),
+    ],
+)
+def test_the_chance_that_first_samples_settle_a_prompt(
+    strong: list[int], weak: list[int], fewest: int, same: float, different: float
+) -> None:
+    assert _settling(np.array(strong), np.array(weak), fewest) == pytest.approx([same, different])
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak", "moments"),
+    [
+        ([0, 0, 0, 1], [0, 0, 1, 2], (1 / 6, 7 / 16, 1 / 48, 0.0)),  # beside 0 0 a 1 (1/4 confirm it) or a 2 (none)
+        ([0, 0, 0, 1], [0, 0, 1, 1], (1 / 3, 1 / 2, 1 / 6, 1 / 3)),  # 2 (1/4 + 1/4) + 2 (3/4 + 3/4) of 24; 8 of 24
+        ([0, 0, 1], [0, 0, 1], (1 / 3, 5 / 9, 5 / 27, 1 / 9)),  # of three samples the plain products
+        ([0], [0, 0, 0, 0], (1.0, 1.0, 1.0, 1.0)),
+        ([1], [0, 0, 0, 0], (1.0, 0.0, 0.0, 1.0)),
+    ],
+)
+def test_moments_of_one_prompt_by_hand(strong: list[int], weak: list[int], moments: tuple[float, ...]) -> None:
+    assert _moments(np.array(strong), np.array(weak)) == pytest.approx(moments)
+
+
+def test_shares_of_one_prompt_by_hand_and_of_one_sample_each() -> None:
+    """Strong 0 0 1: 1 of 3 pairs; weak 0 2 2: 1 of 3; across 2 of 9."""
+    found = pair_shares([np.array([0, 0, 1, 0, 2, 2]), np.array([0, 0]), np.array([0, 1])])
+    assert found.strong[0] == found.weak[0] == pytest.approx(1 / 3)
+    assert found.across == pytest.approx([2 / 9, 1.0, 0.0])
+
+
+def test_a_belief_in_words() -> None:
+    assert Belief(np.zeros(1), 0.625, 0.875).sentence == (
+        "targets of believed gain: agreement between the models rises by 0.62 per 1.00 of agreement among the weak "
+        "model's own samples, so the strong model's belief has weight 0.88"
+    )
+
+
+def test_prompts_that_one_sample_each_settled_agree_throughout() -> None:
+    """WW 1 and SW 1, or 0, beside a prompt where both are 0."""
+    assert confirmed_slope([APART, np.array([0, 0])]) == pytest.approx(1.0)
+    assert confirmed_slope([APART, np.array([0, 1])]) == pytest.approx(0.0)

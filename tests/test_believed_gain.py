@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.labels.beliefs.believed_gain import KindChoice, area_interval, believed_area, choose_targets, halves
+from demur.labels.beliefs.believed_gain import (
+    KindChoice,
+    area_interval,
+    believed_area,
+    caught_within_folds,
+    choose_targets,
+    halves,
+)
 from worlds import planted
 
 
@@ -71,3 +78,22 @@ def test_a_lead_whose_interval_begins_at_zero_is_none(monkeypatch: pytest.Monkey
     X, y, p = planted(60)
     monkeypatch.setattr("demur.labels.beliefs.believed_gain.area_interval", lambda *_: (low, 1.0))
     assert choose_targets({"usual": 1 - y, "other": y}, p, X).kind == kind
+
+
+def test_what_is_caught_within_folds_is_of_each_folds_own_mean_and_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds of two and three: gains less their means, +-1/2 and 0, .3, -.3; ranks 0 and 1, then 0, 1, 1/2."""
+    monkeypatch.setattr("demur.labels.beliefs.believed_gain.folds", lambda n: np.array([0, 1, 0, 1, 1])[:n])
+    found = caught_within_folds(np.array([0.2, 5.0, 0.9, 7.0, 6.0]), np.array([1.0, 0.3, 0.0, 0.6, 0.0]))
+    assert found == pytest.approx([-0.25, 0.0, -0.25, 0.15, 0.0])
+    tied = caught_within_folds(np.array([0.5, 1.0, 0.5, 1.0, 1.0]), np.array([1.0, 0.3, 0.0, 0.6, 0.0]))
+    assert tied == pytest.approx([0.0] * 5)
+
+
+def test_within_folds_of_one_prompt_each_nothing_is_caught() -> None:
+    assert caught_within_folds(np.arange(3.0), np.array([1.0, 0.0, -1.0])).tolist() == [0.0] * 3
+
+
+def test_three_samples_cannot_be_halved_and_the_largest_number_counts() -> None:
+    with pytest.raises(InputError, match=r"^n is 3: choosing targets label-free holds out half of the samples"):
+        halves([np.zeros(6, dtype=int), np.zeros(4, dtype=int)])
+    assert len(halves([np.zeros(4, dtype=int), np.zeros(8, dtype=int)])[0]) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from demur.errors import InputError
-from demur.labels.judge import judge_items, read_items
+from demur.labels.judge import judge_items, judge_settings, read_items
 from demur.labels.judge_replies import Interval, JudgeItem, JudgeReport, fill, orders_of, parse_reply, report
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
@@ -200,6 +200,20 @@ def test_agreement_counts_only_the_items_that_can_tell() -> None:
         ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": {"a": 1}}, "a number for each of a, b"),
         ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": {"a": 1, "b": "no"}}, "found 'no'"),
         ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": 1}, "'correct'"),
+        *(
+            ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": {"a": 0, "b": bad}}, said)
+            for bad, said in (
+                (-0.001, "the correctness of 'b' must be from 0 to 1, found -0.001"),
+                (1.001, "the correctness of 'b' must be from 0 to 1, found 1.001"),
+                (None, "the correctness of 'b' must be from 0 to 1, found None"),
+                (float("nan"), "the correctness of 'b' must be from 0 to 1, found nan"),
+            )
+        ),
+        ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": []}, "found []"),
+        ({"question": "q", "responses": {"a": "x", "b": "y"}, "correct": {"a": 1, "b": 1, "c": 1}}, "each of a, b, f"),
+        ({"question": "q", "responses": {}}, "0 responses; a judge compares at least two"),
+        ({"question": "q", "responses": ["x", "y"]}, "field 'responses' must be a dict, found ['x', 'y']"),
+        ({"responses": {"a": "x", "b": "y"}}, "field 'question' must be a str, found None"),
     ],
 )
 def test_bad_items_are_named(tmp_path: Path, row: dict[str, object], named: str) -> None:
@@ -210,6 +224,25 @@ def test_bad_items_are_named(tmp_path: Path, row: dict[str, object], named: str)
         read_items(path)
     assert named in str(raised.value)
     assert "items.jsonl:2" in str(raised.value)
+
+
+@pytest.mark.parametrize("correct", [{"a": 0, "b": 1}, {"a": 0.0, "b": 0.5}, {"a": 1.0, "b": 0.001}, None])
+def test_correctness_is_from_0_to_1_both_among_them(tmp_path: Path, correct: dict[str, float] | None) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps({"question": "q", "responses": {"b": "x", "a": "y"}, "correct": correct}))
+    assert read_items(path) == [JudgeItem("q", "", {"a": "y", "b": "x"}, correct)]
+
+
+def test_a_file_without_items_is_named(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").touch()
+    with pytest.raises(InputError, match=r"items\.jsonl: no items to judge in it$"):
+        read_items(tmp_path / "items.jsonl")
+
+
+def test_a_judge_is_asked_as_the_settings_say() -> None:
+    usual, own = judge_settings(), judge_settings(100, "low", 0.5)
+    assert (usual.n, usual.temperature, usual.max_tokens, usual.reasoning_effort) == (1, 0.0, 24, "")
+    assert (own.n, own.temperature, own.max_tokens, own.reasoning_effort) == (1, 0.5, 100, "low")
 
 
 def shown(positions: dict[int, tuple[Interval, ...]]) -> str:

@@ -323,3 +323,53 @@ def test_an_encoder_is_loaded_where_the_kind_chooses_by_one(
     )
     module.label_run(run)
     assert seen == [given]
+
+
+def labelled_by(monkeypatch: pytest.MonkeyPatch, needed: str, grader: Any = None) -> Any:
+    """Which way of labelling a run takes whose source needs this, and what that is given."""
+    for name in ("from_file", "_from_judge", "from_grades", "label_prompts"):
+
+        def found(*given: Any, name: str = name, **more: Any) -> Any:
+            return Labels((), (), (name,)) if name == "label_prompts" else (name, given, more)
+
+        monkeypatch.setattr(module, name, found)
+    monkeypatch.setattr(module, "state_answers", lambda run: ("stated",))
+    label = SimpleNamespace(needs=lambda what: what == needed, source="a source", name="a kind")
+    run: Any = SimpleNamespace(
+        config=SimpleNamespace(label=label),
+        pair=SimpleNamespace(weak=SimpleNamespace(model="small"), strong=SimpleNamespace(model="large")),
+        own=SimpleNamespace(grader=grader),
+        train=PROMPTS,
+        test=[Prompt("kept", "Kept?")],
+        complete=lambda prompts: prompts[:1],
+        samples=SAMPLES,
+        meanings=Meanings(exact_match),
+        stated=None,
+        encoder=None,
+        mapping=map,
+        progress=None,
+    )
+    return module.label_run(run)
+
+
+def right(prompt: Prompt, answer: str) -> float:
+    return 1.0
+
+
+def test_a_run_is_labelled_by_what_its_source_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, given, more = labelled_by(monkeypatch, "file")
+    assert (name, given[1:], more) == ("from_file", ("small", "large"), {"kept": {"Kept?"}})
+    name, given, _ = labelled_by(monkeypatch, "judge")
+    assert (name, given[1]) == ("_from_judge", Sampled(PROMPTS[:1], SAMPLES, "small", "large"))
+    for grader in (None, right):
+        name, given, _ = labelled_by(monkeypatch, "gold answers", grader)
+        assert (name, given[1:]) == ("from_grades", ("a kind", grader))
+    assert labelled_by(monkeypatch, "samples").notes == ("stated", "label_prompts")  # nothing declines or is unknown
+
+
+@pytest.mark.parametrize("needed", ["file", "judge", "samples"])
+def test_a_grader_is_refused_where_nothing_is_graded(needed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        InputError, match=r"^a grader belongs to sources accuracy and quality-gap; this is source 'a so"
+    ):
+        labelled_by(monkeypatch, needed, right)

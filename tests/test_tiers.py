@@ -1,4 +1,4 @@
-"""More than two models: the choice by gain minus price, beliefs and votes by hand, and a whole run of three."""
+"""More than two models: the choice by gain minus price, and a whole run of three."""
 
 from __future__ import annotations
 
@@ -16,13 +16,8 @@ import demur
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig, read_run_file, tier_name
 from demur.errors import InputError
-from demur.labels.beliefs.tier_beliefs import graded_tiers, tier_shares
-from demur.labels.votes import own_agreement, vote_shares
-from demur.meaning.entailment import exact_match
-from demur.meaning.meanings import Meanings
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_keeping, threshold_within
 from demur.models.encoders.encoder import LetterEncoder
-from demur.records import Prompt, Sample
 from demur.routing import restoring
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
@@ -140,55 +135,6 @@ def test_at_most_401_thresholds_are_tried_both_ends_among_them() -> None:
     for bad in (np.empty((0, 2)), np.array([[np.nan, 0.5]])):
         with pytest.raises(InputError, match=f"{len(bad)} prompts have a score that is a number; calibrate on some"):
             threshold_keeping(bad, quality, 0.5, "p")
-
-
-# -- votes and beliefs ---------------------------------------------------------------------------------------------
-
-
-def test_three_votes_serve_what_most_samples_say() -> None:
-    ids = np.array([0, 1, 0, 2])
-    # Draws of three: 010 -> 0 (first of the two), 012 -> a tie, so the first; 002 -> 0; 102 -> a tie, so the 1.
-    assert vote_shares(ids, 3).tolist() == [0.75, 0.25, 0.0, 0.0]
-    assert vote_shares(ids, 1).tolist() == [0.25] * 4
-    # The sample that is left out: 2, 0, 1, 0 against served 0, 0, 0, 1.
-    assert own_agreement(ids, 3) == pytest.approx(0.25)
-    assert vote_shares(np.array([0, 0]), 3).tolist() == [1.0, 0.0]  # of a settled prompt
-
-
-def said(*texts: str) -> list[list[Sample]]:
-    return [[Sample(i, text, None, "stop", 1, 1) for i, text in enumerate(texts)]]
-
-
-def test_belief_weighs_both_ends() -> None:
-    small, middle, large = said("a", "b"), said("a", "a"), said("a", "a", "a", "b")
-    both = [small, small, middle, large], ["s", "s", "m", "l"], [1, 2, 1, 1]
-    shares = tier_shares(["q"], *both, Meanings(exact_match))
-    found = shares.believed_quality()
-    # As in test_pairs: .5, .75, .5; two votes of (a, b) tie, and the first is served.
-    assert found.tolist() == [pytest.approx([0.5, 0.75, 0.75, 0.5])]
-    half = shares.believed_quality(0.5)
-    # WW = 0, WV: no sample is left beside two votes of two, so 1; WM = .5, WS = .5.
-    assert half.tolist() == [pytest.approx([0.25, 0.875, 0.625, 0.5])]
-
-
-def test_the_gain_of_two_models_is_the_gain_of_a_pairs_labels() -> None:
-    from demur.labels.beliefs.belief import believed_gains, pair_shares
-
-    random = np.random.default_rng(2)
-    texts = [f"q{i}" for i in range(30)]
-    sides = [[said(*random.choice(list("abc"), 5).tolist())[0] for _ in texts] for _ in range(2)]
-    joint = Meanings(exact_match)(texts, [[one.text for one in (*s, *w)] for w, s in zip(*sides, strict=True)]).ids
-    for weight in (0.5, 0.8, 1.0):
-        gains = believed_gains(pair_shares(joint), weight)
-        found = tier_shares(texts, sides, ["w", "s"], [1, 1], Meanings(exact_match)).believed_quality(weight)
-        assert found[:, 1] - found[:, 0] == pytest.approx(gains)
-
-
-def test_a_graded_vote_is_worth_what_it_serves() -> None:
-    prompt = Prompt("p", "q", answers=("a",))
-    sides = [said("a", "b", "a", "c")] * 2
-    found = graded_tiers([prompt], sides, [1, 3], Meanings(exact_match))
-    assert found.tolist() == [[0.5, 0.75]]
 
 
 # -- the run file ------------------------------------------------------------------------------------------------------
