@@ -10,9 +10,18 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.errors import InputError
-from demur.labels.beliefs.unknown import UNMEASURED, Saturation, UnknownPrompt
+from demur.labels.beliefs.unknown import NONE_EQUAL, UNMEASURED, Saturation, UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
-from demur.labels.scores.measured import Clusters, Measured, heard_apart, measure_sureness
+from demur.labels.scores.measured import (
+    Clusters,
+    Measured,
+    Measuring,
+    _together,
+    believe,
+    heard_apart,
+    measure_prompts,
+    measure_sureness,
+)
 from demur.labels.scores.sureness import Sureness
 from demur.labels.targets import winner_of
 from demur.meaning.entailment import exact_match
@@ -257,3 +266,58 @@ def test_who_says_nothing_agrees_with_none() -> None:
     assert apart[0] == apart[2]
     assert len({apart[0], apart[1], apart[3]}) == 3
     assert heard_apart([], [said], [said]) == []
+
+
+def test_gains_of_joint_clusters_by_hand() -> None:
+    """The strong answers come first: 0 0 | 0 1 gains 1 (1 - 1/2); 0 1 | 0 0 loses 1/2 (1/2 - 1) and gains 1/2 1/2."""
+    joint = Clusters([np.array([0, 0, 0, 1]), np.array([0, 1, 0, 0]), np.array([0, 1])])
+    found = replace(measured([[0, 0]] * 3, [[0, 0]] * 3), joint=joint)
+    assert found.gains.tolist() == [0.5, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("slope", "weight", "gains"),
+    [
+        (None, 0.5, [0.0, 0.5]),  # WW and SW are 1 and 1, 0 and 0: the slope is 1, and (SS - WW) / 2 is gained
+        (0.0, 1.0, [0.0, 1.0]),  # SS - SW
+        (0.75, 0.75, [0.0, 0.75]),  # of the first prompt 3/4 - 1/4 - 1/2
+    ],
+)
+def test_what_is_believed_by_hand(slope: float | None, weight: float, gains: list[float]) -> None:
+    found = believe([np.zeros(4, dtype=int), np.array([0, 0, 1, 2])], slope=slope)
+    assert found.slope == pytest.approx(1.0 if slope is None else slope)
+    assert (found.strong_weight, found.gains.tolist()) == (pytest.approx(weight), pytest.approx(gains))
+    kept = replace(measured([[0, 0]] * 2, [[0, 0]] * 2), belief=found).of(np.array([False, True]))
+    assert kept.believed_gains.tolist() == pytest.approx(gains[1:])
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+@pytest.mark.parametrize("joint", [True, False])
+def test_prompts_are_measured_alike_in_any_portions(size: int, joint: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both agree; the weak model wavers; nothing agrees with anything, which does not tell."""
+    monkeypatch.setattr("demur.labels.scores.measured.portion_size", lambda mapping, count: size)
+    weak, strong = (
+        [[Sample(i, text, None, "stop", 1, 1) for i, text in enumerate(texts)] for texts in side]
+        for side in (("aa", "ab", "ab"), ("aa", "cc", "cd"))
+    )
+    work = Measuring(Meanings(exact_match), "exact", "discrete", joint=joint, tokens=False)
+    told: list[tuple[str, int, int]] = []
+    found = measure_prompts(PROMPTS[:3], (weak, strong), work, progress=lambda *given: told.append(given))
+    assert found.reasons == ["", "", NONE_EQUAL]
+    assert found.measured.weak.entropy == pytest.approx([0, math.log(2), math.log(2)])
+    assert found.measured.strong.consistency.tolist() == [1, 1, 0]
+    assert (found.measured.weak.coverage, found.measured.strong.coverage) == (None, None)
+    assert [len(ids) for ids in found.measured.weak_ids] == [2, 2, 2]
+    assert [len(np.unique(ids)) for ids in found.measured.joint] == ([1, 3, 4] if joint else [])
+    assert [len(np.unique(ids)) for ids in found.measured.heard] == ([1, 3, 4] if joint else [])
+    assert told[-1] == ("measuring samples", 3, 3)
+    assert [done for _, done, _ in told] == {1: [1, 2, 3], 2: [2, 3], 9: [3]}[size]
+
+
+def test_coverage_is_of_all_portions_or_of_none() -> None:
+    one, two = (Sureness(np.full(n, 1.0), np.full(n, 0.5), np.full(n, 2.0)) for n in (1, 2))
+    whole = _together([one, two])
+    assert whole.coverage is not None
+    assert (len(whole.entropy), len(whole.consistency), whole.coverage.tolist()) == (3, 3, [2.0] * 3)
+    assert (set(whole.entropy), set(whole.consistency)) == ({1.0}, {0.5})
+    assert _together([one, replace(two, coverage=None)]).coverage is None

@@ -7,11 +7,23 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from demur.errors import InputError
 from demur.labels.judge import judge_items, judge_settings, read_items
-from demur.labels.judge_replies import Interval, JudgeItem, JudgeReport, fill, orders_of, parse_reply, report
+from demur.labels.judge_replies import (
+    Interval,
+    JudgeItem,
+    JudgeReport,
+    _order,
+    best_of,
+    check_understood,
+    fill,
+    orders_of,
+    parse_reply,
+    report,
+)
 from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.store import Store
@@ -312,3 +324,62 @@ def test_a_judge_agrees_where_it_names_exactly_the_correct_answers() -> None:
     assert found.agreement is not None
     assert found.agreement[0] == pytest.approx(1 / 3)
     assert found.told == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "order"), [(0, "abc"), (1, "bca"), (2, "cab"), (3, "acb"), (4, "cba"), (5, "bac"), (6, "abc")]
+)
+def test_orders_turn_round_and_then_change(number: int, order: str) -> None:
+    assert "".join(_order(("a", "b", "c"), number)) == order
+
+
+@pytest.mark.parametrize(
+    ("reply", "count", "named"),
+    [
+        ("LLM 10", 10, {10}),
+        ("LLM 11", 10, None),
+        ("LLM 0", 2, None),
+        ("100", 100, None),  # two digits at most
+        ("LLM 1,,LLM 2", 3, {1, 2}),
+        ("1 & llm 3", 3, {1, 3}),
+        ("LLM 1 and", 2, None),
+        ("", 2, None),
+        ("\n \n", 2, None),
+    ],
+)
+def test_replies_name_positions_from_1_to_the_last(reply: str, count: int, named: set[int] | None) -> None:
+    assert parse_reply(reply, count) == named
+
+
+@pytest.mark.parametrize(
+    ("order", "reply", "best"),
+    [
+        ("ab", "LLM 1", {"a", "c"}),  # c gave the same answer
+        ("ab", "LLM 2", {"b"}),
+        ("ba", "LLM 1", {"b"}),
+        ("ab", "LLM 1 and LLM 2", {"a", "b", "c"}),
+        ("ab", "both", None),
+        ("a", None, {"a", "c"}),
+    ],
+)
+def test_the_best_are_all_who_gave_the_answer(order: str, reply: str | None, best: set[str] | None) -> None:
+    item = JudgeItem("q", "", {"a": "x", "b": "y", "c": "x"})
+    assert best_of(item, tuple(order), reply) == best
+
+
+def test_a_judge_that_was_never_asked_has_a_report_too() -> None:
+    found = report("judge", [JudgeItem("q", "", {"a": "x", "b": "x"}, {"a": 1, "b": 1})] * 2, [None, None])
+    assert (found.items, found.identical, found.unparseable, found.ties) == (2, 2, 0, 1.0)
+    assert (found.positions, found.shown, found.agreement, found.told) == ({}, {}, None, 0)
+    assert found.scores == {"a": (100, 100, 100), "b": (100, 100, 100)}
+    assert found.lines[-1] == (
+        "  chosen by position: the judge was not asked; agreement with graded correctness: unknown (no item with right "
+        "and wrong answers whose correctness is given)"
+    )
+
+
+def test_the_first_reply_that_is_not_understood_is_shown_as_far_as_60_letters() -> None:
+    check_understood("judge", [None, None], np.zeros(0, dtype=bool))
+    check_understood("judge", ["no", "LLM 1"], np.array([False, True]))
+    with pytest.raises(InputError, match=f"^none of judge's 1 replies is a bare list of .* is '{60 * 'x'}';"):
+        check_understood("judge", [None, 70 * "x"], np.array([False]))

@@ -15,6 +15,7 @@ from conftest import SHARED
 from demur.errors import InputError
 from demur.labels.preference_files import (
     PAPER_COLUMNS,
+    PairPreferences,
     as_row,
     orient,
     read_pair,
@@ -296,3 +297,31 @@ def test_routellm_reads_turns_a_winner_and_a_place(tmp_path: Path) -> None:
         *('["Why?"]', '["because"]', "model_b", 0),
     )
     assert (json.loads(second["prompt"]), second["idx"]) == (['say "ä"'], 1)
+
+
+@pytest.mark.parametrize(("target", "valid"), [(0.0, True), (1.0, True), (-0.001, False), (1.001, False)])
+def test_a_target_is_from_0_to_1_both_among_them(tmp_path: Path, target: float, valid: bool) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"model_a": "s", "model_b": "l", "prompt": "q", "winner": "tie", "target": target}
+    row |= {"response_a": "x", "response_b": "y"}
+    path.write_text(json.dumps(row))
+    if valid:
+        assert [one.target for one in read_preferences(path)] == [target]
+        return
+    with pytest.raises(InputError, match=rf"rows\.jsonl:1: field 'target' must be from 0 to 1, found {target:g}$"):
+        read_preferences(path)
+
+
+@pytest.mark.parametrize("value", [True, "many", float("inf"), [1]])
+def test_what_is_no_finite_number_is_named(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"model_a": "s", "model_b": "l", "prompt": "q", "winner": "tie", "slope": value}))
+    with pytest.raises(InputError, match="field 'slope' must be a number, found"):
+        read_preferences(path)
+
+
+def test_reasons_without_rows_are_left_out_of_the_note() -> None:
+    assert PairPreferences((), {"first": 0, "second": 1, "third": 2}).note == (
+        "1 rows left out: second, 2 rows left out: third"
+    )
+    assert PairPreferences((), {"first": 0}).note == ""

@@ -241,3 +241,36 @@ def test_features_are_centred_scaled_and_constant_ones_are_nothing() -> None:
     signs = [0 if i in (spread, length, below_half) else -1 if i == 12 else 1 for i in range(count)]
     assert found[0] == pytest.approx([sign / np.sqrt(count) for sign in signs])
     assert found[1] == pytest.approx(-found[0])
+
+
+def test_features_of_one_token_by_hand() -> None:
+    """Mean -1, no spread, log 1, six quantiles, three first tokens, and unlikely below 1/2 alone."""
+    assert token_features((-1.0,)).tolist() == [-1.0, 0.0, 0.0, *[-1.0] * 9, 0.0, 1.0]
+    assert token_features(()).tolist() == [0.0] * 14
+
+
+def test_features_of_two_tokens_by_hand() -> None:
+    """Quantiles between -4 and 0; the last of two is the third; -4 is below both limits."""
+    found = token_features((0.0, -4.0)).tolist()
+    assert found == pytest.approx([-2, 2, np.log(2), -4, -3.6, -3, -2, -1, -0.4, 0, -4, -4, 0.5, 0.5])
+
+
+def test_answers_without_any_tokens_have_no_doubt_that_is_known() -> None:
+    silent = Sample(0, "oak", None, "stop", 1, 1)
+    assert np.isnan(mars(["q", "r"], [silent, silent], exact_match)).all()
+
+
+def test_of_one_phrase_or_none_nothing_is_asked() -> None:
+    def ask(pairs: object) -> FloatArray:
+        raise AssertionError(pairs)
+
+    one, none = meaning_carried(["q", ""], [["oak"], []], ask)
+    assert (one.tolist(), none.tolist()) == ([1.0], [])
+
+
+def test_thirty_three_words_are_runs_of_three_and_two() -> None:
+    words = [f"w{i}" for i in range(33)]
+    assert [len(run.split()) for run in phrases(" ".join(words))] == [3] + 15 * [2]
+    assert " ".join(phrases(" ".join(words))).split() == words
+    assert phrases(" ".join(words[:16])) == words[:16]
+    assert phrases("") == []

@@ -16,7 +16,9 @@ from demur.labels.scores.uncertainty import (
     DEFINITIONS,
     NEEDS_LOGPROBS,
     agreement,
+    belief,
     consistency,
+    coverage,
     has_tokens,
     mean_nll,
     sequence_logprobs,
@@ -272,3 +274,64 @@ def test_tokens_are_known_where_every_answer_that_says_something_has_log_probs()
     assert has_tokens([[said, said], [said, silent], []])
     assert not has_tokens([[said], [said, unknown]])
     assert not has_tokens([[unknown]])
+
+
+ONE_AND_THREE = [(-0.5, -0.5), (-3.0,)]  # whole sequences of -1 and -3 nats, means of -1/2 and -3
+
+
+@pytest.mark.parametrize(
+    ("definition", "ids", "value"),
+    [
+        ("paper", [0, 1], 2.0),
+        ("paper", [0, 0], 1 - math.log(1 + math.exp(-2))),
+        ("paper_length_normalised", [0, 1], 1.75),
+        ("predictive_entropy", [0, 1], 1.75),
+        ("perplexity", [0, 1], 0.5),
+        ("meanings", [0, 1], 2.0),
+        ("eigv", [5, 5], 1.0),
+        ("degree", [0, 1], 0.5),
+        ("discrete", [0, 1], math.log(2)),
+        ("rao_blackwell", [0, 0], 0.0),
+    ],
+)
+def test_every_definition_by_hand(definition: str, ids: list[int], value: float) -> None:
+    assert uncertainty(ids, ONE_AND_THREE, definition) == pytest.approx(value)
+
+
+def test_three_answers_of_two_meanings_by_hand() -> None:
+    """Shares of 2/3 and 1/3."""
+    assert uncertainty([0, 0, 1], None, "degree") == pytest.approx(4 / 9)
+    assert uncertainty([0, 0, 1], None, "discrete") == pytest.approx(math.log(3) - 2 / 3 * math.log(2))
+
+
+def test_log_probs_of_an_answer_without_tokens_are_the_others_mean() -> None:
+    assert sequence_logprobs([(-1.0, -3.0), (), (-2.0,)]).tolist() == [[-4.0, -3.0, -2.0], [-2.0, -2.0, -2.0]]
+    assert sequence_logprobs([(), ()]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_the_mean_over_one_answer_is_unknown_without_tokens() -> None:
+    assert mean_nll((-1.0, -3.0)) == 2.0
+    assert math.isnan(mean_nll(()))
+    assert math.isnan(mean_nll(None))
+
+
+def test_what_the_strong_model_believes_of_both() -> None:
+    """Strong 0 0 1, weak 0 2: 2 of 6 pairs across, 1 of its own 3."""
+    assert belief(np.array([0, 2]), np.array([0, 0, 1])) == pytest.approx((1 / 3, 1 / 3))
+    assert belief(np.array([0]), np.array([0])) == (1.0, 1.0)
+
+
+def test_a_distinct_answer_is_covered_once() -> None:
+    assert coverage(["a", "a", "b"], [(-1.0, -1.0), (-1.0, -1.0), ()]) == pytest.approx(2.0)
+    assert coverage(["a", "b"], [(-1.0,), (-1.0,)]) == pytest.approx(1 - math.log(2))
+    assert math.isnan(coverage([], []))
+    with pytest.raises(ValueError, match="zip"):
+        coverage(["a"], [])
+
+
+@pytest.mark.parametrize("definition", ["mars", "lars"])
+def test_a_measure_of_one_answer_is_usable_with_log_probs_and_none_of_clusters(definition: str) -> None:
+    assert usable_definition(definition, [(-1.0,)]) == definition
+    assert usable_definition(definition, None) == "discrete"
+    with pytest.raises(InputError, match=f"^{definition} is of one answer's tokens and meaning"):
+        uncertainty([0], [(-1.0,)], definition)
