@@ -12,6 +12,7 @@ from demur.config import LabelConfig
 from demur.errors import InputError
 from demur.labels.beliefs.unknown import NONE_EQUAL, UNMEASURED, Saturation, UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
+from demur.labels.pair_meanings import pair_meanings
 from demur.labels.scores.measured import (
     Clusters,
     Measured,
@@ -286,7 +287,8 @@ def test_gains_of_joint_clusters_by_hand() -> None:
 def test_what_is_believed_by_hand(slope: float | None, weight: float, gains: list[float]) -> None:
     found = believe([np.zeros(4, dtype=int), np.array([0, 0, 1, 2])], slope=slope)
     assert found.slope == pytest.approx(1.0 if slope is None else slope)
-    assert (found.strong_weight, found.gains.tolist()) == (pytest.approx(weight), pytest.approx(gains))
+    assert found.strong_weight == pytest.approx(weight)
+    assert found.gains == pytest.approx(gains)
     kept = replace(measured([[0, 0]] * 2, [[0, 0]] * 2), belief=found).of(np.array([False, True]))
     assert kept.believed_gains.tolist() == pytest.approx(gains[1:])
 
@@ -321,3 +323,17 @@ def test_coverage_is_of_all_portions_or_of_none() -> None:
     assert (len(whole.entropy), len(whole.consistency), whole.coverage.tolist()) == (3, 3, [2.0] * 3)
     assert (set(whole.entropy), set(whole.consistency)) == ({1.0}, {0.5})
     assert _together([one, replace(two, coverage=None)]).coverage is None
+
+
+def test_what_both_models_answers_mean_by_hand() -> None:
+    """Nothing agrees with anything; the weak model says a twice and the strong one once, which comes first."""
+    weak, strong = (
+        [[Sample(i, text, None, "stop", 1, 1) for i, text in enumerate(texts)] for texts in side]
+        for side in (("ab", "aa"), ("cd", "ab"))
+    )
+    found = pair_meanings(PROMPTS[:2], weak, strong, Meanings(exact_match), joint=True)
+    assert [ids.tolist() for ids in found.weak] == [[0, 1], [0, 0]]
+    assert [ids.tolist() for ids in found.strong] == [[0, 1], [0, 1]]
+    assert [ids.tolist() for ids in found.joint] == [[0, 1, 2, 3], [0, 1, 0, 0]]
+    alone = pair_meanings(PROMPTS[:2], weak, strong, Meanings(exact_match), joint=False)
+    assert (len(alone.joint), [ids.tolist() for ids in alone.weak]) == (0, [[0, 1], [0, 0]])

@@ -14,6 +14,7 @@ import demur
 import demur.labels.label_run as module
 import pairs
 from demur.config import KINDS, LabelConfig, load_run
+from demur.config.names import IMAGES
 from demur.errors import ArtifactError, InputError
 from demur.labels.from_samples import CANDIDATES, TARGETS, Labels
 from demur.labels.judge_replies import orders_of
@@ -373,3 +374,67 @@ def test_a_grader_is_refused_where_nothing_is_graded(needed: str, monkeypatch: p
         InputError, match=r"^a grader belongs to sources accuracy and quality-gap; this is source 'a so"
     ):
         labelled_by(monkeypatch, needed, right)
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[str, ...]:
+    """Notes on a run of four prompts, all complete and none for measuring but for what is ``given``."""
+    monkeypatch.setattr(module, "shortfalls", lambda file, prompts: (f"{len(prompts)} of {file}",))
+    monkeypatch.setattr(module, "has_pictures", lambda prompt: prompt.id.startswith("picture"))
+    prompts = given.get("prompts") or [Prompt(str(i), f"q{i}") for i in range(4)]
+    run: Any = {
+        "unfinished": 0,
+        "sampled_share": "7 of 8 samples",
+        "config": SimpleNamespace(
+            label=SimpleNamespace(needs=lambda what: what == "samples"), test_share=0.25, prompts="p.jsonl"
+        ),
+        "train": prompts,
+        "test": [],
+        "prompts": prompts,
+        "is_complete": lambda prompt: prompt.id != "0",
+        "encoder_name": "minilm",
+        **given,
+    }
+    return module.notes_of(SimpleNamespace(**run))  # type: ignore[arg-type]
+
+
+def test_which_prompts_are_not_labelled_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = [Prompt(str(i), f"q{i}") for i in range(5)]
+    assert noted(monkeypatch) == ("4 of p.jsonl",)
+    assert noted(monkeypatch, unfinished=1)[0] == (
+        "7 of 8 samples are there: labelling the 3 complete prompts of 4; the same `demur sample` goes on"
+    )
+    held = noted(monkeypatch, prompts=every, train=every[:3], test=every[3:])
+    assert held[0] == "2 of 5 prompts are held back for measuring (test_share 0.25 of those with gold answers)"
+    said = "prompts are copies of one that is held back for measuring, and train nothing:"
+    assert noted(monkeypatch, prompts=every, train=every[:2])[0] == f"3 {said} 2, 3, 4"
+    assert noted(monkeypatch, prompts=every, train=every[:1])[0] == f"4 {said} 1, 2, 3, ..."
+
+
+def test_who_sees_the_pictures_of_prompts_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [Prompt("picture", "q"), Prompt("plain", "q")]
+    blind, seeing = (noted(monkeypatch, prompts=prompts, encoder_name=name)[0] for name in ("e", f"e{IMAGES}f"))
+    assert blind.startswith("1 of 2 prompts have pictures: both models see them, the router does not: it learns from")
+    assert f"name an image encoder (e{IMAGES}FILE, a folder or ORG/NAME)" in blind
+    assert seeing == "1 of 2 prompts have pictures: both models see them, and so does the router"
+
+
+def test_a_file_all_of_whose_prompts_are_kept_is_refused(tmp_path: Path) -> None:
+    rows = [{"model_a": "small", "model_b": "large", "prompt": prompt, "winner": "tie"} for prompt in ("One?", "Two?")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    label = LabelConfig(source="preference", file=str(tmp_path / "rows.jsonl"))
+    with pytest.raises(InputError, match=r"rows\.jsonl: all of its 2 prompts are kept for measuring$"):
+        from_file(label, "small", "large", kept={"One?", "Two?"})
+    found = from_file(label, "small", "large", kept={"One?"})
+    assert found.notes == ("1 rows left out: their prompt is kept for measuring",)
+
+
+def test_the_relaxation_that_spreads_the_labels_is_named() -> None:
+    """The strong model is 1 and 1/2 better: from a relaxation of 1/2 on, and below 1, the labels differ."""
+    grades = {"4": 1.0, "221": 0.5}
+    samples = PairSamples(
+        {"easy": sampled("none"), "hard": sampled("none")}, {"easy": sampled("4"), "hard": sampled("221")}
+    )
+    given = Sampled(PROMPTS, samples, "w", "s")
+    found = from_grades(given, "quality-gap trans", lambda prompt, answer: grades.get(answer, 0.0))
+    assert found.notes == ("relaxation t = 0.5",)
+    assert [row.target for row in found.preferences] == [1.0, 0.0]

@@ -10,7 +10,7 @@ import pytest
 
 import demur
 from demur.evaluation.signals import ALL, SignalRow, UncertaintyCard, auroc_draws, signals, table, tables_by_set
-from demur.labels.scores.self_report import p_true, verbalised_confidence
+from demur.labels.scores.self_report import P_TRUE_PROMPT, VERBALISED_PROMPT, _fill, p_true, verbalised_confidence
 from demur.records import Sample
 from pairs import running_pair, write_questions
 
@@ -149,3 +149,13 @@ def test_without_logprobs_or_gold_it_says_so(tmp_path: Path) -> None:
 )
 def test_the_number_that_begins_the_reply_is_the_confidence(text: str, doubt: float) -> None:
     assert verbalised_confidence(Sample(0, text, None, "stop", 9, 2)) == pytest.approx(doubt, nan_ok=True)
+
+
+def test_a_model_is_shown_the_question_its_samples_and_its_first_answer_as_they_are() -> None:
+    """What looks like a place in the question stays."""
+    samples = [Sample(i, text, None, "stop", 1, 1) for i, text in enumerate(("oak", "{question}"))]
+    assert _fill(VERBALISED_PROMPT, "Which {answer}?", samples).startswith(
+        "Question: Which {answer}?\nAnswer: oak\nHow"
+    )
+    shown = _fill(P_TRUE_PROMPT, "Which?", samples)
+    assert shown.startswith("Question: Which?\nBrainstormed answers:\noak\n{question}\nPossible answer: oak\nIs the")

@@ -11,7 +11,7 @@ import pytest
 from demur.errors import InputError
 from demur.labels.beliefs.belief import believed_gains, pair_shares
 from demur.labels.beliefs.tier_beliefs import graded_tiers, tier_qualities, tier_shares
-from demur.labels.votes import own_agreement, vote_shares
+from demur.labels.votes import ballots, own_agreement, vote_shares, winner
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.records import Grader, Preference, Prompt, Sample
@@ -125,3 +125,24 @@ def test_grades_are_of_every_prompt_and_model() -> None:
     assert graded_tiers(prompts, sides, [1, 1], Meanings(exact_match)).tolist() == [[0.5, 1.0], [0.0, 0.75]]
     votes = graded_tiers(prompts, sides, [2, 3], Meanings(exact_match))
     assert votes.tolist() == [[1.0, 1.0], [0.0, 1.0]]  # of two the first is served; three of four are at least 2 b
+
+
+@pytest.mark.parametrize(
+    ("ids", "served"), [([], 0), ([3], 0), ([1, 0, 0, 1], 0), ([2, 1, 1], 1), ([0, 1, 2, 2, 1], 1), ([2, 0, 1], 0)]
+)
+def test_the_first_of_the_largest_cluster_is_served(ids: list[int], served: int) -> None:
+    assert winner(np.array(ids, dtype=int)) == served
+
+
+def test_ballots_are_all_draws_and_500_at_most() -> None:
+    assert ballots(np.array([0, 1, 1]), 2) == [((0, 1), 0), ((0, 2), 0), ((1, 2), 1)]
+    assert ballots(np.array([0, 1, 1]), 3) == ballots(np.array([0, 1, 1]), 4) == [((0, 1, 2), 1)]
+    assert len(ballots(np.arange(12), 6)) == 500  # of 924
+    assert len(ballots(np.arange(12), 4)) == 495
+
+
+def test_what_is_served_agrees_with_the_samples_that_did_not_vote() -> None:
+    """Two of 0 0 1: 0 is served each time, and the third is a 1, a 0, a 0."""
+    assert own_agreement(np.array([0, 0, 1]), 2) == pytest.approx(2 / 3)
+    assert own_agreement(np.array([0, 0, 1]), 1) == pytest.approx(1 / 3)
+    assert own_agreement(np.array([0, 1]), 2) == 1.0
