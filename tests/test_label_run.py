@@ -438,3 +438,16 @@ def test_the_relaxation_that_spreads_the_labels_is_named() -> None:
     found = from_grades(given, "quality-gap trans", lambda prompt, answer: grades.get(answer, 0.0))
     assert found.notes == ("relaxation t = 0.5",)
     assert [row.target for row in found.preferences] == [1.0, 0.0]
+
+
+def test_for_the_papers_equations_the_models_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, usual = list[bool](), module.pair_meanings
+
+    def pair_meanings(*given: Any, joint: bool) -> Any:
+        asked.append(joint)
+        return usual(*given, joint=joint)
+
+    monkeypatch.setattr(module, "pair_meanings", pair_meanings)
+    side = [Sample(i, "oak", (-0.5,), "stop", 1, 1) for i in range(2)]
+    assert printed_targets(a_run(side, side), ["Which tree?"]) == [0.5]
+    assert asked == [False]

@@ -14,7 +14,7 @@ import demur
 import pairs
 from demur.config import LabelConfig, RunConfig
 from demur.errors import EndpointError, InputError
-from demur.labels.state_answers import _is_worth_it
+from demur.labels.state_answers import _is_worth_it, state_answers
 from demur.meaning.rules.final_answer import is_unread, stands_in
 from demur.models.local import parse_model, with_price
 from demur.models.request import request_body
@@ -144,6 +144,11 @@ def test_auto_asks_from_a_fifth_of_a_models_answers(long: int, short: int, worth
     run = SimpleNamespace(samples=SimpleNamespace(weak={"0": []}, strong=samples))
     none: Any = SimpleNamespace(texts=[])
     assert _is_worth_it([prompt], cast(Run, run), [none, cast(Any, side)]) is worth
+
+
+def test_nothing_is_asked_or_looked_at_where_it_is_off() -> None:
+    run: Any = SimpleNamespace(config=SimpleNamespace(label=SimpleNamespace(state_answers="off")))
+    assert state_answers(run) == []
 
 
 def test_an_endpoint_that_is_gone_stops_only_who_insists(tmp_path: Path) -> None:
