@@ -12,6 +12,7 @@ import pytest
 
 import demur
 import demur.labels.label_run as module
+import demur.labels.pair_meanings as pair_meanings
 import pairs
 from demur.config import KINDS, LabelConfig, load_run
 from demur.config.names import IMAGES
@@ -441,13 +442,13 @@ def test_the_relaxation_that_spreads_the_labels_is_named() -> None:
 
 
 def test_for_the_papers_equations_the_models_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, usual = list[bool](), module.pair_meanings
+    asked, usual = list[bool](), pair_meanings.pair_meanings
 
-    def pair_meanings(*given: Any, joint: bool) -> Any:
+    def compared(*given: Any, joint: bool) -> Any:
         asked.append(joint)
         return usual(*given, joint=joint)
 
-    monkeypatch.setattr(module, "pair_meanings", pair_meanings)
+    monkeypatch.setattr(module, "pair_meanings", compared)
     side = [Sample(i, "oak", (-0.5,), "stop", 1, 1) for i in range(2)]
     assert printed_targets(a_run(side, side), ["Which tree?"]) == [0.5]
     assert asked == [False]
