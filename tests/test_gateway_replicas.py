@@ -66,7 +66,8 @@ def run(url: str, statement: str) -> None:
         db.execute(statement)
 
 
-async def until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for it, on a busy machine too: the bound only ends a test that hangs."""
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(holds):
         assert time.monotonic() < deadline, "it did not happen in time"
