@@ -281,8 +281,10 @@ def test_another_schema_is_one_line(server: Postgres, url: str, changed: str, sa
 def test_a_table_that_is_new_is_made_in_an_older_store(server: Postgres, url: str) -> None:
     Store(url).close()
     execute(server, f"drop table {url.rpartition('%3D')[2]}.meanings")
+    asked = ("Q?", ("a", "b"))
     with Store(url) as store:
-        store.add_meanings("d", {("Q?", ("a",)): ([0], 0)})
+        store.add_meanings("d", {asked: ([0, 1], 3)})
+        assert store.meanings("d", [asked]) == {asked: ((0, 1), 3)}
 
 
 def test_a_role_without_rights_is_one_line_and_needs_none_to_make_what_is_there(server: Postgres, url: str) -> None:
