@@ -92,6 +92,16 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     assert f"<dd>{local}</dd><dd>of 60 training prompts, held out</dd>" in page
 
 
+def test_training_says_that_a_guarantee_was_of_the_router_before(tmp_path: Path, pair: Pair) -> None:
+    demur.run(run_file(tmp_path, pair))
+    folder = tmp_path / "run"
+    said = "its guarantee were of the router before; calibrate this one"
+    assert said not in RUNNER.invoke(app, ["train", "--run", str(folder)]).output
+    (folder / "router" / CERTIFICATE).write_text("{}")
+    assert said in RUNNER.invoke(app, ["train", "--run", str(folder)], env={"COLUMNS": "200"}).output
+    assert not (folder / "router" / CERTIFICATE).exists()
+
+
 def test_another_run_is_told_by_what_its_command_takes(tmp_path: Path, pair: Pair) -> None:
     run = demur.run(run_file(tmp_path, pair)).folder
     with pytest.raises(InputError, match=r"name another folder with `run = \"\.\.\.\"` in the run file, or begin"):

@@ -116,9 +116,14 @@ def train(
 ) -> None:
     """Fit the routers and the gate on the preferences and save them."""
     from demur.pipeline import train
+    from demur.routing.artifact import CERTIFICATE
 
+    promised = (Path(run) / "router" / CERTIFICATE).is_file()
     with printing.progress_bar() as progress:
         router = train(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
+    if promised:
+        said = "the earlier threshold and its guarantee were of the router before; calibrate this one"
+        printing.err.print(said, soft_wrap=True)
     if json:
         return printing.as_json(router.describe())
     return printing.print_trained(router, Path(run), verbose=verbose)
