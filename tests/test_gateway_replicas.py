@@ -225,16 +225,17 @@ async def test_the_first_begins_with_the_ledger_and_the_next_with_what_the_other
 
 
 async def test_what_a_key_that_a_reload_brings_has_spent_by_the_ledger_is_told(postgres: Postgres) -> None:
+    """Before its first request is admitted: a key whose budget is spent gets none."""
     known: dict[str, Spent] = {}
     machine = Replicas(postgres.url, "1.0", lambda: known, known.update)
     machine.open()
-    following = asyncio.create_task(machine.follow(Outages({})))
-    known["new"] = Spent(0.008, 0.008, 0.008, time.time())
+    for name, usd in (("new", 0.008), ("spent", 0.010)):
+        known[name] = Spent(usd, usd, usd, time.time())
     assert (await machine.reserve("new", 0.001, CENT))[1] is None
-    await until(lambda: rows(postgres.url, "select ever from accounts") == [(0.008,)])
+    assert (await machine.reserve("spent", 0.001, CENT))[1] is not None
+    assert rows(postgres.url, "select ever from accounts order by name") == [(0.008,), (0.010,)]
     assert (await machine.reserve("new", 0.002, CENT))[1] is None  # $.009 are taken
     assert (await machine.reserve("new", 0.001, CENT))[1] is not None  # $.011
-    following.cancel()
     machine.close()
 
 

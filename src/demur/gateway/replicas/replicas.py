@@ -135,7 +135,20 @@ class Replicas:
             if ticket.over or not self._there:
                 self._unpaid[ticket.name] += 0.0  # the sum is to be written
 
+    def _join(self) -> None:
+        """Tell the others what was spent by this process's ledger, if they may not know it."""
+        if self._joined:
+            return
+        self._joined = True  # first: a key that a reload brings meanwhile is told by the next call
+        try:
+            for name, found in sorted(self._spent().items()):
+                shared_accounts.learn(*(self._db.execute, name, self.name, found, time.time()), held=self._held[name])
+        except BaseException:
+            self._joined = False
+            raise
+
     def _reserve(self, ticket: Ticket, room: Room) -> tuple[bool, Account | None]:
+        self._join()  # a key that a reload has just brought may have spent its budget long ago
         name, now = ticket.name, time.time()
         with self._lock:
             held, paid = self._held[name], self._unpaid.pop(name, 0.0)
@@ -190,10 +203,7 @@ class Replicas:
             await asyncio.sleep(BEAT_SECONDS if self._there else AWAY_SECONDS)
 
     def _look(self, down: Sequence[str]) -> Heard:
-        if not self._joined:
-            for name, found in sorted(self._spent().items()):
-                shared_accounts.learn(*(self._db.execute, name, self.name, found, time.time()), held=self._held[name])
-            self._joined = True
+        self._join()
         self._flush()
         others = presence.beat(self._db.execute, self.name, self._version, down)
         if time.monotonic() >= self._sweep_again:
