@@ -27,7 +27,7 @@ from demur.labels.targets import gain_targets
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.declined_answers import says_nothing
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Prompt, Sample

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from demur.config import ModelConfig
-from demur.models.client import EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.sample import sample_prompts
 from demur.store import Store

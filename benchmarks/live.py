@@ -26,7 +26,7 @@ from demur.meaning.meanings import Meanings
 from demur.measure.drift import Watch
 from demur.measure.pace import Pace
 from demur.measure.watched_promise import WatchedPromise
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge, group_means, nearest
 from demur.records import FloatArray, IntArray, Prompt
 from demur.statistics import interval

@@ -15,10 +15,10 @@ import aiohttp
 import numpy as np
 
 from demur.config import ModelConfig
-from demur.models.completion import parse_completion
 from demur.models.endpoint import Endpoint
 from demur.models.local import running_endpoint
-from demur.models.request import request_body
+from demur.models.requests.completion import parse_completion
+from demur.models.requests.request import request_body
 from demur.records import SamplingSettings
 from environment import describe, on_one_thread
 

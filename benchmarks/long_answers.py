@@ -34,11 +34,11 @@ from demur.labels.targets import gain_targets
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
 from demur.meaning.rules.final_answer import is_unread, stands_in
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.catalogue import cache_folder
-from demur.models.client import EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.prompts.grading import grade
 from demur.records import BoolArray, FloatArray, Prompt, Sample
 from demur.sampling.statements import STATED_TOKENS, ask_statements, stored_statements

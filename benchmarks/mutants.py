@@ -84,8 +84,8 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/beliefs/believed_gain.py": ("test_believed_gain.py",),
     "labels/from_samples.py": ("test_from_samples.py", "test_label_run.py", "test_unknown.py", "test_belief.py"),
     "labels/graded_targets.py": ("test_graded_targets.py",),
-    "labels/judge.py": ("test_judge.py", "test_label_run.py"),
-    "labels/judge_replies.py": ("test_judge.py",),
+    "labels/judge/judge.py": ("test_judge.py", "test_label_run.py"),
+    "labels/judge/judge_replies.py": ("test_judge.py",),
     "labels/label_run.py": ("test_label_run.py",),
     "labels/pair_meanings.py": ("test_from_samples.py", "test_label_run.py", "test_adaptive_sampling.py"),
     "labels/preference_files.py": ("test_preference_files.py",),
@@ -102,19 +102,19 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/beliefs/unknown.py": ("test_unknown.py", "test_targets.py"),
     "labels/votes.py": ("test_tier_beliefs.py",),
     "gate/answer.py": ("test_gate_answer.py",),
-    "gate/believed_quality.py": ("test_gate.py",),
+    "gate/quality/believed_quality.py": ("test_gate.py",),
     "gate/drafts.py": ("test_gate.py",),
     "gate/explanation.py": ("test_gate_router.py", "test_explanation.py"),
-    "gate/extra_samples.py": ("test_gate.py",),
+    "gate/quality/extra_samples.py": ("test_gate.py",),
     "gate/gate.py": ("test_gate.py",),
     "gate/form/json_schema.py": ("test_requested_form.py",),
     "gate/form/requested_form.py": ("test_requested_form.py",),
     "gate/router.py": ("test_gate_router.py", "test_gate_answer.py", "test_gate.py"),
     "gate/saved_gate.py": ("test_gate_router.py", "test_broken_folders.py"),
     "gate/shares.py": ("test_gate_router.py", "test_gateway_shown.py"),
-    "gate/staged.py": ("test_gate.py",),
+    "gate/quality/staged.py": ("test_gate.py",),
     "gate/train.py": ("test_gate.py",),
-    "gate/weaker_groups.py": ("test_gate.py",),
+    "gate/quality/weaker_groups.py": ("test_gate.py",),
 }
 ROUNDING = "a tolerance against rounding"
 EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
@@ -140,14 +140,15 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "measure/certificate.py: if lost.mean() >= risk or high > MOST_PROMPTS: -> "
     "if lost.mean() >= risk or (high >= MOST_PROMPTS):": "only how far is searched before no number is enough",
     "measure/certificate.py: low = high // 2 -> low = high // 3": "bisection from a lower start ends at the same place",
-    "gate/staged.py: COSTED = 101 # thresholds at which a curve's cost is counted; between them it is interpolated -> "
+    "gate/quality/staged.py: "
+    "COSTED = 101 # thresholds at which a curve's cost is counted; between them it is interpolated -> "
     "COSTED = 102 # thresholds at which a curve's cost is counted; between them it is interpolated": "only how finely",
     "gate/gate.py: return float(value) if value > 1e-12 else 1.0 -> return float(value) if (value >= 1e-12) else 1.0": (
         ROUNDING
     ),
     "measure/certificate.py: return bool(wealth.max(initial=0.0) >= math.log(1 / error)) -> "
     "return bool((wealth.max(initial=0.0) > math.log(1 / error)))": "sums of logarithms are never equal to the bound",
-    "gate/staged.py: chosen = np.random.default_rng(0).permutation(len(scores))[:REHEARSED] -> "
+    "gate/quality/staged.py: chosen = np.random.default_rng(0).permutation(len(scores))[:REHEARSED] -> "
     "chosen = np.random.default_rng(1).permutation(len(scores))[:REHEARSED]": "any draw is as good",
     "labels/targets.py: return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.0) -> "
     "return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.5)": "a gain is 1 at most",

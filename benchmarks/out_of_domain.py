@@ -18,9 +18,9 @@ import numpy as np
 
 from demur import cost_quality_curve
 from demur.gate.gate import GateRows, fit_gate
-from demur.gate.staged import apgr_gain, staged_scores
+from demur.gate.quality.staged import apgr_gain, staged_scores
 from demur.methods import BY_NAME, KernelRidge
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.records import FloatArray
 from demur.routing.known.known_lengths import KnownLengths
 from demur.routing.prompt_router import TrainingPrompt

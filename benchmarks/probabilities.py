@@ -21,7 +21,7 @@ from demur.meaning.meanings import Meanings
 from demur.measure.probability import fit_curve
 from demur.measure.reliability import expected_calibration_error
 from demur.methods import BY_NAME
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.prompts.grading import grade, numeric
 from demur.records import FloatArray, Grader, IntArray, Prompt, Sample
 from demur.sampling.pair import PairSamples

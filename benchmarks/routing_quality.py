@@ -21,14 +21,14 @@ import numpy as np
 from demur import cost_quality_curve
 from demur.config import ModelConfig
 from demur.evaluation.report import figures
-from demur.gate.extra_samples import SHARES, gain_for_the_money
 from demur.gate.gate import GateRows, fit_gate
-from demur.gate.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, without_gate
+from demur.gate.quality.extra_samples import SHARES, gain_for_the_money
+from demur.gate.quality.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, without_gate
 from demur.methods import BY_NAME
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.models.catalogue import cache_folder
-from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import FloatArray
 from demur.statistics import FOLDS, draw_counts, folds, mean_ranks, percentile_interval
 from demur.store import Store

@@ -21,7 +21,7 @@ from demur.meaning.entailment import open_entailment
 from demur.meaning.meanings import Meanings
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_within
 from demur.methods import KernelRidge
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.models.encoders.encoder import load_encoder
 from demur.records import FloatArray, Sample
 from demur.routing.tiers import gains_of

@@ -28,7 +28,7 @@ from demur import cost_quality_curve
 from demur.evaluation.signals import auroc_draws
 from demur.gate.form.requested_form import call_problem
 from demur.labels.targets import gain_targets
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.prompts.tool_calls import ToolCall, ToolCalls
 from demur.records import BoolArray, FloatArray, IntArray

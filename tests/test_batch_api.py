@@ -25,8 +25,8 @@ from demur.labels.batches import by_api
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
 from demur.records import Sample, SamplingSettings
-from demur.sampling import batch_files
-from demur.sampling.batch_api import BatchApi
+from demur.sampling.batches import batch_files
+from demur.sampling.batches.batch_api import BatchApi
 from demur.sampling.cost import PairSpend
 from demur.store import SentBatch, Store
 from demur.testing import FakeEndpoint
@@ -40,7 +40,7 @@ MODELS = {"small": FakeEndpoint(weak, logprob=honest), "large": FakeEndpoint(str
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are looked at without a pause, and what failed is repeated at once."""
     monkeypatch.setattr(by_api, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("demur.sampling.batch_api.backoff_seconds", lambda attempt: 0.01)
+    monkeypatch.setattr("demur.sampling.batches.batch_api.backoff_seconds", lambda attempt: 0.01)
 
 
 @pytest.fixture

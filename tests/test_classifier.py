@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 
 from demur.errors import InputError
 from demur.methods.classifier import Classifier, two_rows, weight_argument
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from worlds import planted
 
 

@@ -11,13 +11,13 @@ import pytest
 from aiohttp import web
 
 from demur.errors import EndpointError
-from demur.models import client as clients
-from demur.models.client import EndpointClient
-from demur.models.completion import parse_completion
 from demur.models.endpoint import Endpoint
-from demur.models.refusals import refused_field
-from demur.models.request import request_body
-from demur.models.retries import RETRIES
+from demur.models.requests import client as clients
+from demur.models.requests.client import EndpointClient
+from demur.models.requests.completion import parse_completion
+from demur.models.requests.refusals import refused_field
+from demur.models.requests.request import request_body
+from demur.models.requests.retries import RETRIES
 from demur.records import Sample, SamplingSettings
 from demur.testing import FakeEndpoint, fake_endpoint, on_loopback
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.errors import EndpointError, PromptRefusedError
-from demur.models import client as clients
-from demur.models.client import LARGEST_ANSWER, EndpointClient
-from demur.models.completion import MOST_TOKENS, parse_completion, read_completion, read_usage
 from demur.models.endpoint import Endpoint
+from demur.models.requests import client as clients
+from demur.models.requests.client import LARGEST_ANSWER, EndpointClient
+from demur.models.requests.completion import MOST_TOKENS, parse_completion, read_completion, read_usage
 from demur.records import Sample, SamplingSettings
 from demur.testing import fake_endpoint
 

@@ -18,7 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from conftest import needed
-from demur.cli import pages
+from demur.cli.commands import pages
 from demur.cli.main import app
 
 ROOT = Path(__file__).parents[1]

@@ -29,8 +29,8 @@ from demur.meaning.entailment import (
 )
 from demur.meaning.long_pairs import BESIDE, LONGEST_SIDE, balance, kept_tokens, shared_ends, shorten
 from demur.models.catalogue import catalogue
-from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import FloatArray
 from demur.store import Store
 from demur.testing import fake_endpoint

@@ -14,9 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from demur.errors import ArtifactError, InputError
-from demur.gate.believed_quality import believed_quality
 from demur.gate.drafts import gate_rows, read_drafts
-from demur.gate.extra_samples import COLUMNS, ExtraSamplesTrial, answer_tokens, gain_for_the_money, trials
 from demur.gate.gate import (
     EMPTY_NLL,
     SIGNALS,
@@ -29,8 +27,9 @@ from demur.gate.gate import (
     read_head,
     read_signals,
 )
-from demur.gate.router import Router, drafts_of
-from demur.gate.staged import (
+from demur.gate.quality.believed_quality import believed_quality
+from demur.gate.quality.extra_samples import COLUMNS, ExtraSamplesTrial, answer_tokens, gain_for_the_money, trials
+from demur.gate.quality.staged import (
     Rehearsal,
     StagedScores,
     Use,
@@ -40,8 +39,9 @@ from demur.gate.staged import (
     staged_scores,
     without_gate,
 )
+from demur.gate.quality.weaker_groups import weaker_groups
+from demur.gate.router import Router, drafts_of
 from demur.gate.train import train_gate
-from demur.gate.weaker_groups import weaker_groups
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.curve import cost_quality_curve

@@ -15,13 +15,13 @@ import pytest
 from demur.errors import ArtifactError, InputError
 from demur.gate import router as module
 from demur.gate.explanation import Explanation
-from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.gate.gate import Gate, GateStep, GateVerdict
+from demur.gate.quality.extra_samples import ExtraSamplesTrial
+from demur.gate.quality.staged import Rehearsal
+from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.gate.router import Router, drafts_of
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.gate.shares import calibration_of_share, threshold_of_share
-from demur.gate.staged import Rehearsal
-from demur.gate.weaker_groups import WeakerGroup
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.meaning.entailment import exact_match
 from demur.measure.threshold import Calibration

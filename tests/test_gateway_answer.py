@@ -88,7 +88,7 @@ async def test_a_failure_that_echoes_the_upstreams_key_does_not_show_it(
 
 
 async def test_a_stream_that_begins_slowly_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demur.gateway.upstreams.answer.HELD_SECONDS", 0.05)
+    monkeypatch.setattr("demur.gateway.upstreams.answers.answer.HELD_SECONDS", 0.05)
     head = b"HTTP/1.1 200 OK\r\n" + SSE + b"Connection: close\r\n\r\n"
     async with gateway(tmp_path) as found, wire(found, head, b": wait\n\n", 0.3, TEXT + DONE):
         status, _, body = await found.ask(EASY, stream=True)
@@ -114,7 +114,7 @@ async def test_an_answer_that_ends_with_its_connection_must_be_whole(tmp_path: P
 
 
 async def test_a_long_cut_answer_never_looks_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demur.gateway.upstreams.answer.UNENDING_BYTES", 1000)
+    monkeypatch.setattr("demur.gateway.upstreams.answers.answer.UNENDING_BYTES", 1000)
     said = b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"choices": [{"finish_reason": "stop"}, "' + b"x" * 5000
     async with gateway(tmp_path) as found, wire(found, said):
         with pytest.raises(aiohttp.ClientPayloadError):

@@ -20,7 +20,7 @@ from demur.gateway.http.openai_bodies import (
 )
 from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, request_tokens, whole_tokens
 from demur.models.prices import Tokens
-from demur.models.retries import retry_after
+from demur.models.requests.retries import retry_after
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.gate.believed_quality import believed_at
+from demur.gate.quality.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.clients.accounts import OwnAccounts
 from demur.gateway.clients.budgets import start_of

@@ -16,9 +16,9 @@ import typer
 from typer.testing import CliRunner
 
 from demur import quickstart
+from demur.cli.commands.inspect import router_of
 from demur.cli.examples import EXAMPLES
 from demur.cli.groups import GROUPS, leaves
-from demur.cli.inspect import router_of
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError, MissingExtraError

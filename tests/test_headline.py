@@ -24,8 +24,8 @@ from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import Headline, dollars, headline, payback, sampled_headline, training_headline
 from demur.evaluation.report.page import page
 from demur.evaluation.signals import signals
+from demur.gate.quality.staged import Use
 from demur.gate.router import Router
-from demur.gate.staged import Use
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.labels.judge import judge_items, judge_settings, read_items
-from demur.labels.judge_replies import (
+from demur.labels.judge.judge import judge_items, judge_settings, read_items
+from demur.labels.judge.judge_replies import (
     Interval,
     JudgeItem,
     JudgeReport,
@@ -24,8 +24,8 @@ from demur.labels.judge_replies import (
     parse_reply,
     report,
 )
-from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
+from demur.models.requests.client import EndpointClient
 from demur.store import Store
 from demur.testing import fake_endpoint
 

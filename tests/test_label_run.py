@@ -18,7 +18,7 @@ from demur.config import KINDS, LabelConfig, load_run
 from demur.config.names import IMAGES
 from demur.errors import ArtifactError, InputError
 from demur.labels.from_samples import CANDIDATES, TARGETS, Labels
-from demur.labels.judge_replies import orders_of
+from demur.labels.judge.judge_replies import orders_of
 from demur.labels.label_run import (
     FROM_GRADES,
     Sampled,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from demur.cli.gateway import learning_table
+from demur.cli.commands.gateway import learning_table
 from demur.errors import InputError
 from demur.gateway.learning.cold_start import NOTHING_LEARNED, check_learning, cold_router
 from demur.gateway.ledger.feedback import Feedback, keep_feedback, losses
@@ -30,7 +30,7 @@ from demur.learning.promotion import Looks, better_by_kind, chance_of, compare
 from demur.learning.round import learn_round, promise_text
 from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.encoders.encoder import LetterEncoder
 from demur.testing import FakeEndpoint, fake_endpoint

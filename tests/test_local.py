@@ -13,9 +13,9 @@ import pytest
 from demur.config import ModelConfig
 from demur.errors import EndpointError, InputError, ModelError
 from demur.models import local
-from demur.models.client import EndpointClient
 from demur.models.doctor import doctor
 from demur.models.local import endpoint_of, parse_model, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import SamplingSettings
 
 

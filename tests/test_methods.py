@@ -22,7 +22,7 @@ from demur.methods import (
     MatrixFactorization,
     SimilarityWeighted,
 )
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import group_means
 from demur.methods.pools import GraphRouter, RouterDC
 from demur.methods.pools.pair_pools import POOLS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from demur.cli import begin
+from demur.cli.commands import begin
 from demur.cli.main import app
 from demur.config import LabelConfig, ModelConfig, RunConfig, read_run_file
 from demur.errors import InputError

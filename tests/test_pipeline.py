@@ -303,7 +303,7 @@ def test_a_broken_line_loses_nothing_that_was_sampled(tmp_path: Path, pair: Pair
 
 
 def test_one_dead_side_keeps_what_the_other_has_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demur.models.client.backoff_seconds", lambda attempt: 0.001)
+    monkeypatch.setattr("demur.models.requests.client.backoff_seconds", lambda attempt: 0.001)
     prompts = write_questions(tmp_path / "p.jsonl")
     with running_pair() as pair:
         pair.strong.raw = "<html>down</html>"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from demur.models.request import BASE_SEED_SPACING, base_seed
+from demur.models.requests.request import BASE_SEED_SPACING, base_seed
 from demur.records import SamplingSettings, content_hash, encodable, on_one_line
 
 OTHER: dict[str, Any] = {

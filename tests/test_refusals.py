@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.errors import EndpointError, PromptRefusedError
-from demur.models import client as clients
-from demur.models.client import EndpointClient
-from demur.models.completion import read_completion
 from demur.models.doctor import doctor
 from demur.models.endpoint import Endpoint
-from demur.models.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
-from demur.models.request import request_body
-from demur.models.retries import RETRIES
+from demur.models.requests import client as clients
+from demur.models.requests.client import EndpointClient
+from demur.models.requests.completion import read_completion
+from demur.models.requests.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
+from demur.models.requests.request import request_body
+from demur.models.requests.retries import RETRIES
 from demur.records import SamplingSettings
 from demur.testing import FakeEndpoint, fake_endpoint
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from demur.cli.main import app
 from demur.errors import InputError, MissingExtraError
-from demur.labels.judge_replies import JudgeItem
+from demur.labels.judge.judge_replies import JudgeItem
 from demur.measure.curve import cost_quality_curve
 from demur.methods import KNN
 from demur.models.encoders.encoder import LetterEncoder

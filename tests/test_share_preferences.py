@@ -17,7 +17,7 @@ import pytest
 import demur
 from demur.errors import InputError
 from demur.evaluation.experiment.export_preferences import export_preferences
-from demur.labels.judge import judge
+from demur.labels.judge.judge import judge
 from demur.labels.preference_files import read_pair, read_preferences
 from demur.prompts import PAPER_MIX, shortfalls
 from demur.prompts.sets import rows_note

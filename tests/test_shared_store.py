@@ -38,7 +38,7 @@ from pairs import running_pair, write_questions
 AT_ONCE, N = 4, 2  # requests of a sampler, answers of each
 SAMPLER = """
 import asyncio, sys
-from demur.models.client import EndpointClient
+from demur.models.requests.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, SamplingSettings
 from demur.sampling.sample import sample_prompts

@@ -17,7 +17,7 @@ from demur.errors import EndpointError, InputError
 from demur.labels.state_answers import _is_worth_it, state_answers
 from demur.meaning.rules.final_answer import is_unread, stands_in
 from demur.models.local import parse_model, with_price
-from demur.models.request import request_body
+from demur.models.requests.request import request_body
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.runs.run import Run, open_run
 from demur.sampling.cost import PairEstimate

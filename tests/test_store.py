@@ -22,8 +22,8 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig, load_run
 from demur.config.store_url import shown_store, store_hosts
 from demur.errors import ArtifactError, DemurError, InputError, StoreError
-from demur.models.completion import read_completion
 from demur.models.encoders.encoder import LetterEncoder
+from demur.models.requests.completion import read_completion
 from demur.records import SERVED, Sample
 from demur.routing import prompt_router, restoring
 from demur.runs import run as opened

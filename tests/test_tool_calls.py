@@ -19,10 +19,10 @@ from demur.labels.beliefs.unknown import why_unknown
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.rules.code import canonical_code, code_of
 from demur.meaning.rules.decide import ruling, same_meaning
-from demur.models.client import EndpointClient
 from demur.models.encoders.encoder import LetterEncoder
 from demur.models.endpoint import Endpoint
-from demur.models.request import request_body
+from demur.models.requests.client import EndpointClient
+from demur.models.requests.request import request_body
 from demur.prompts.files import read_prompts
 from demur.prompts.grading import grade
 from demur.prompts.tool_calls import ToolCall, calls_of, with_calls, written_calls

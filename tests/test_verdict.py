@@ -10,8 +10,8 @@ import pytest
 from demur.errors import InputError
 from demur.evaluation.thresholds.calibrate import calibrate
 from demur.methods import BY_NAME
-from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import unit_rows
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.prompt_router import TrainingPrompt

@@ -12,8 +12,8 @@ from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask
 from demur.gate.router import Router
 from demur.labels.sample_run import Announce
-from demur.models.client import EndpointClient
 from demur.models.local import endpoint_of, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.pipeline import Outcome, run_config
 from demur.records import Progress, Sample, SamplingSettings, no_progress
 from demur.store import Store

@@ -15,19 +15,19 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
-from demur.cli.begin import Again, DryRun, RunFolder
-from demur.cli.begin import add_commands as begin_commands
+from demur.cli.commands.begin import Again, DryRun, RunFolder
+from demur.cli.commands.begin import add_commands as begin_commands
+from demur.cli.commands.export import add_commands as export_commands
+from demur.cli.commands.gateway import add_commands as gateway_commands
+from demur.cli.commands.grade import add_commands as grade_commands
+from demur.cli.commands.inspect import AllowEndpoint, Anyway, AsJson, RouterFolder, RunOfRouter, router_of
+from demur.cli.commands.inspect import add_commands as inspect_commands
+from demur.cli.commands.learning import add_commands as learning_commands
+from demur.cli.commands.pages import add_commands as pages_commands
+from demur.cli.commands.paper import add_commands as paper_commands
 from demur.cli.examples import DEMO
-from demur.cli.export import add_commands as export_commands
-from demur.cli.gateway import add_commands as gateway_commands
-from demur.cli.grade import add_commands as grade_commands
 from demur.cli.groups import CommandGroups, show_path
-from demur.cli.inspect import AllowEndpoint, Anyway, AsJson, RouterFolder, RunOfRouter, router_of
-from demur.cli.inspect import add_commands as inspect_commands
-from demur.cli.learning import add_commands as learning_commands
 from demur.cli.options import with_options
-from demur.cli.pages import add_commands as pages_commands
-from demur.cli.paper import add_commands as paper_commands
 from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion

@@ -30,7 +30,7 @@ from rich.text import Text
 from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.tables import COLUMNS, reference_rows, router_rows, terms
-from demur.gate.extra_samples import COLUMNS as GATE_COLUMNS
+from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import REPORT, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command
@@ -38,7 +38,7 @@ from demur.runs.steps import next_command, serve_command
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation
     from demur.gate.answer import Answered
-    from demur.gate.extra_samples import ExtraSamplesTrial
+    from demur.gate.quality.extra_samples import ExtraSamplesTrial
     from demur.gate.router import Router
     from demur.labels.from_samples import Labels
     from demur.measure.threshold import Calibration

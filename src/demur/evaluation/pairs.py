@@ -18,7 +18,7 @@ from demur.errors import InputError
 from demur.labels.scores.uncertainty import consistency
 from demur.meaning.clusters import Clustering
 from demur.measure.ladder import Ladder, ladders
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_of_serving

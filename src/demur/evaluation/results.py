@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.evaluation.report.headline import Headline
 from demur.evaluation.tiers import TiersMeasured
-from demur.gate.extra_samples import ExtraSamplesTrial
+from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.measure.reliability import Reliability, reliability
 from demur.models.prices import Price, usd_of_serving

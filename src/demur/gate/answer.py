@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from demur.config import ModelConfig
 from demur.errors import ArtifactError
-from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.prompts.pictures import ShownText, pictured_request, words_of
 from demur.records import Role, Sample, SamplingSettings
 from demur.routing.prompt_router import Decision, PromptRouter

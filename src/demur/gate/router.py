@@ -30,12 +30,12 @@ from demur.gate.answer import Answered, Ask, asking_the_pair
 from demur.gate.cascade.fit_cascade import read_answers
 from demur.gate.drafts import Drafts, draft_orders, read_drafts
 from demur.gate.explanation import Explanation
-from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.gate.form.requested_form import form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
+from demur.gate.quality.extra_samples import ExtraSamplesTrial
+from demur.gate.quality.staged import Rehearsal, StagedScores, without_gate
+from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
-from demur.gate.staged import Rehearsal, StagedScores, without_gate
-from demur.gate.weaker_groups import WeakerGroup
 from demur.meaning.clusters import Clustering, meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
 from demur.meaning.meanings import Meanings

@@ -12,10 +12,10 @@ import numpy as np
 from demur.errors import ArtifactError
 from demur.files import write_whole
 from demur.gate.cascade.answer_scorer import AnswerScorer
-from demur.gate.extra_samples import ExtraSamplesTrial
 from demur.gate.gate import Gate, GateStep, GateVerdict
-from demur.gate.staged import Rehearsal
-from demur.gate.weaker_groups import WeakerGroup
+from demur.gate.quality.extra_samples import ExtraSamplesTrial
+from demur.gate.quality.staged import Rehearsal
+from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.records import FloatArray
 from demur.routing.artifact import GATE_FILE, weights_hash
 

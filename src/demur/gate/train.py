@@ -14,11 +14,11 @@ import numpy as np
 from demur.errors import InputError
 from demur.gate.cascade.fit_cascade import fit_cascade
 from demur.gate.drafts import draft_orders, gate_rows, read_drafts
-from demur.gate.extra_samples import answer_tokens, trials
 from demur.gate.gate import fit_gate
+from demur.gate.quality.extra_samples import answer_tokens, trials
+from demur.gate.quality.staged import rehearsal
+from demur.gate.quality.weaker_groups import WeakerGroup, weaker_groups
 from demur.gate.router import Router
-from demur.gate.staged import rehearsal
-from demur.gate.weaker_groups import WeakerGroup, weaker_groups
 from demur.labels.pair_meanings import joint_clusters
 from demur.labels.scores.uncertainty import belief, consistency
 from demur.meaning.meanings import Meanings

@@ -59,13 +59,13 @@ from demur.gateway.replicas.replicas import Replicas
 from demur.gateway.settings import GatewaySettings, import_object
 from demur.gateway.target.held_target import HeldTarget
 from demur.gateway.target.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
-from demur.gateway.upstreams.answer import Answer
+from demur.gateway.upstreams.answers.answer import Answer
+from demur.gateway.upstreams.answers.usable_answer import usable_answer
+from demur.gateway.upstreams.answers.voted_answer import is_voted, voted_answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
 from demur.gateway.upstreams.spoken import SpokenApis
 from demur.gateway.upstreams.upstream import Upstream
-from demur.gateway.upstreams.usable_answer import usable_answer
-from demur.gateway.upstreams.voted_answer import is_voted, voted_answer
 from demur.models.prices import LengthRatio, Price
 from demur.records import Role
 

@@ -13,11 +13,11 @@ from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.replicas.replicas import Ticket
-from demur.gateway.upstreams.answer import Answer
+from demur.gateway.upstreams.answers.answer import Answer
+from demur.gateway.upstreams.answers.passed import PassedAnswer
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent
 from demur.gateway.upstreams.call_trace import RequestTrace
 from demur.gateway.upstreams.calls import Call
-from demur.gateway.upstreams.passed import PassedAnswer
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.prices import LengthRatio, Price, Tokens

@@ -19,9 +19,9 @@ from demur.labels.battles.arena import read_arena, tier_pair
 from demur.labels.beliefs.belief import believed_need, without_silence
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
-from demur.labels.judge import SETTINGS as JUDGE_SETTINGS
-from demur.labels.judge import ask_judge, judge_settings
-from demur.labels.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
+from demur.labels.judge.judge import SETTINGS as JUDGE_SETTINGS
+from demur.labels.judge.judge import ask_judge, judge_settings
+from demur.labels.judge.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
 from demur.labels.scores.measured import measure_sureness

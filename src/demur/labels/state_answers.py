@@ -15,9 +15,9 @@ from demur.config import ModelConfig
 from demur.errors import ArtifactError, EndpointError, ModelError
 from demur.event_loop import run_to_end
 from demur.meaning.stated import unread_texts
-from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.models.local import running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import Prompt
 from demur.runs.run import Run
 from demur.sampling.budget import Budget, spent_before

@@ -23,9 +23,9 @@ from demur.meaning.cross_encoder import SHORT, OnnxEntailment, onnx_identity
 from demur.meaning.rules.languages import is_english
 from demur.meaning.rules.normalise import exact_key
 from demur.models.catalogue import catalogue, sha256_of
-from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import Entailment, EntailmentModel, FloatArray, Progress, SamplingSettings, content_hash, no_progress
 from demur.store import EntailmentScores, Pair, Store
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from demur.errors import InputError
-from demur.methods.threads import one_thread
+from demur.methods.fit.threads import one_thread
 from demur.records import FloatArray
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from demur.methods.estimator import Estimator, centre_and_scale, sigmoid
-from demur.methods.optimiser import Adam
+from demur.methods.fit.optimiser import Adam
 from demur.records import FloatArray
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from demur.methods.estimator import Estimator, centre_and_scale, sigmoid
-from demur.methods.optimiser import Adam
+from demur.methods.fit.optimiser import Adam
 from demur.records import FloatArray, IntArray
 
 BATCH_ROWS = 128

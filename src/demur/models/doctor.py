@@ -10,9 +10,9 @@ from demur.config import ModelConfig
 from demur.errors import EndpointError
 from demur.event_loop import run_to_end
 from demur.models.abilities import EndpointAbilities, probe_abilities
-from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import parse_model, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import Sample, SamplingSettings
 
 QUESTION = "Name a colour. Answer with one word."

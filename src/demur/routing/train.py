@@ -21,9 +21,9 @@ from demur.meaning.rules.known_languages import KnownLanguages
 from demur.measure.probability import fit_curve
 from demur.methods import EVERY, KNN, SimilarityWeighted
 from demur.methods.classifier import Classifier
-from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator, unit_rows
-from demur.methods.threads import one_thread
+from demur.methods.fit.cross_validate import held_out_scores
+from demur.methods.fit.threads import one_thread
 from demur.models.images.joined import embed
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
 from demur.routing.known.nearest import NearestTraining

@@ -12,9 +12,9 @@ from demur.config import tier_name
 from demur.errors import InputError
 from demur.labels.beliefs.tier_beliefs import tier_qualities
 from demur.labels.targets import gain_targets
-from demur.methods.cross_validate import held_out_scores
 from demur.methods.estimator import Estimator
-from demur.methods.threads import one_thread
+from demur.methods.fit.cross_validate import held_out_scores
+from demur.methods.fit.threads import one_thread
 from demur.models.images.joined import embed
 from demur.models.prices import ServingCost
 from demur.records import FloatArray, Preference

@@ -18,9 +18,9 @@ from typing import Self
 
 from demur.config import ModelConfig
 from demur.models.catalogue import is_known, model
-from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import ChatRequest, Progress, Sample, SamplingSettings
 
 AT_ONCE = 2  # servers that work, of both models together

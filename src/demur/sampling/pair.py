@@ -14,9 +14,9 @@ from demur.config import RunConfig
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
-from demur.models.client import EndpointClient
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of
+from demur.models.requests.client import EndpointClient
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, spent_before, unknown_price
 from demur.sampling.cost import (

@@ -24,8 +24,8 @@ from demur.evaluation.device.edge_cloud import (
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.results import first_quality
 from demur.files import refuse_existing
+from demur.gate.quality.staged import Use
 from demur.gate.router import Router
-from demur.gate.staged import Use
 from demur.limits import from_mapping
 from demur.measure.threshold import threshold_for_share
 from demur.models.prices import Price

@@ -18,9 +18,9 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.thresholds.calibrate import check_belief
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
-from demur.gate.believed_quality import believed_quality
+from demur.gate.quality.believed_quality import believed_quality
+from demur.gate.quality.staged import COSTED, Use
 from demur.gate.router import Router
-from demur.gate.staged import COSTED, Use
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, IntArray

@@ -20,7 +20,7 @@ from demur.evaluation.report.tables import (
 )
 from demur.evaluation.results import Evaluation, Example
 from demur.files import write_whole
-from demur.gate.extra_samples import COLUMNS as COLUMNS_OF_GATE
+from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.records import on_one_line
 from demur.routing.decision import apart
 from demur.runs.lineage import REPORT, keep_report

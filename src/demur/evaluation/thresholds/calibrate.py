@@ -20,7 +20,7 @@ from demur.evaluation.thresholds.criterion import Criterion, check_criterion
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
-from demur.gate.believed_quality import believed_quality
+from demur.gate.quality.believed_quality import believed_quality
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import LEAST_TOLD
 from demur.limits import from_mapping

@@ -28,14 +28,14 @@ from demur.gateway.decision.request.question import Question
 from demur.gateway.decision.request.thinking import LEFT_OUT, foreign, without_thinking
 from demur.gateway.http.json_edit import Body, without_logprobs
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer, is_temporary
+from demur.gateway.upstreams.answers.answer import WHOLE_BYTES, Answer, is_temporary
 from demur.gateway.upstreams.calls import Call, charge_if_cut, charge_unanswered
 from demur.gateway.upstreams.events import data_of, split_events, with_data
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import BROKEN, Upstream, UpstreamDown
-from demur.models.completion import parse_completion
 from demur.models.prices import Tokens
-from demur.models.retries import retry_after
+from demur.models.requests.completion import parse_completion
+from demur.models.requests.retries import retry_after
 from demur.records import Role, Sample
 from demur.routing.asked_as import ALONE, AskedAs
 from demur.routing.prompt_router import Decision

@@ -16,10 +16,10 @@ from demur.errors import EndpointError
 from demur.gate.form.requested_form import form_problem
 from demur.gateway.http.json_edit import Body
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.upstreams.answer import WHOLE_BYTES, Answer
+from demur.gateway.upstreams.answers.answer import WHOLE_BYTES, Answer
+from demur.gateway.upstreams.answers.passed import PassedAnswer
 from demur.gateway.upstreams.events import data_of, split_events
-from demur.gateway.upstreams.passed import PassedAnswer
-from demur.models.completion import parse_completion
+from demur.models.requests.completion import parse_completion
 
 _MEMBERS = ("tools", "functions", "tool_choice", "response_format")
 Form = Mapping[str, Any]  # the members of a request that say what form its answer must have

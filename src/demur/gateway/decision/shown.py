@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.gate.believed_quality import believed_at
+from demur.gate.quality.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.held import ANSWER_TOKENS

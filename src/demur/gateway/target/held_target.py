@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from demur.errors import InputError
-from demur.gate.believed_quality import believed_at
+from demur.gate.quality.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.clients.accounts import Accounts
 from demur.gateway.clients.budgets import TAPER, WARN, BudgetUse, Spent, seconds_left, start_of

@@ -13,7 +13,7 @@ from demur.gateway.decision.check_draft import DraftChecker, Outgoing
 from demur.gateway.decision.choose_model import Choice, settle
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.openai_bodies import ApiError
-from demur.gateway.upstreams.answer import Answer, is_temporary
+from demur.gateway.upstreams.answers.answer import Answer, is_temporary
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.upstream import Upstream, UpstreamDown
 from demur.records import Role

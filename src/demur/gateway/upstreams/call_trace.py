@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from demur.gateway.ledger.record import LedgerRecord
-from demur.gateway.upstreams.answer import Answer
+from demur.gateway.upstreams.answers.answer import Answer
 
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
 _REASON = re.compile(rb'"(?:finish_reason|stop_reason)"\s*:\s*"(\w{1,40})"')

@@ -22,12 +22,12 @@ from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings, ServedModel
-from demur.gateway.upstreams.answer import Answer, NoAnswerError, read_answer
+from demur.gateway.upstreams.answers.answer import Answer, NoAnswerError, read_answer
 from demur.gateway.upstreams.breaker import Breaker
 from demur.gateway.upstreams.call_trace import TRACE, trace_answer
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.prices import Price
-from demur.models.retries import backoff_seconds, retry_after
+from demur.models.requests.retries import backoff_seconds, retry_after
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it

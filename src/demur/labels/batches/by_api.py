@@ -29,9 +29,9 @@ from demur.models.endpoint import Endpoint
 from demur.runs.lineage import keep_made
 from demur.runs.record import keep_sampling
 from demur.runs.run import Run
-from demur.sampling.batch_api import BatchApi, BatchState
-from demur.sampling.batch_files import BatchRequest, in_files
-from demur.sampling.batch_results import BatchReader
+from demur.sampling.batches.batch_api import BatchApi, BatchState
+from demur.sampling.batches.batch_files import BatchRequest, in_files
+from demur.sampling.batches.batch_results import BatchReader
 from demur.sampling.cost import PairSpend
 from demur.sampling.pair import budget_of, spend_of
 from demur.store import SentBatch

@@ -19,8 +19,8 @@ from demur.runs.lineage import keep_made
 from demur.runs.preflight import check_training
 from demur.runs.record import keep_sampling
 from demur.runs.run import Run
-from demur.sampling.batch_files import BatchRequest, in_files, missing_requests, samples_wanted
-from demur.sampling.batch_results import BatchReader
+from demur.sampling.batches.batch_files import BatchRequest, in_files, missing_requests, samples_wanted
+from demur.sampling.batches.batch_results import BatchReader
 from demur.sampling.cost import PairSpend
 from demur.sampling.pair import budget_of, settled_key, spend_of
 from demur.sampling.refused import refused_prompts

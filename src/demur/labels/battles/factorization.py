@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from demur.methods.estimator import centre_and_scale, sigmoid
-from demur.methods.optimiser import Adam
+from demur.methods.fit.optimiser import Adam
 from demur.records import FloatArray, IntArray
 
 BATCH = 256

@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.labels.scores.uncertainty import agreement
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.records import FloatArray, IntArray
 from demur.statistics import folds, interval, mean_ranks

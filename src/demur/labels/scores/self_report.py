@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from demur.config import ModelConfig
-from demur.models.client import EndpointClient
 from demur.models.local import running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.records import FloatArray, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget
 from demur.sampling.sample import sample_prompts

@@ -13,7 +13,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.meaning.clusters import BATCH_SIZE, ENTAILMENT, checked_probabilities
 from demur.meaning.distinct_answers import Pair
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.logistic import LogisticRegression
 from demur.prompts.grading import grade
 from demur.records import Encoder, Entailment, FloatArray, Prompt, Sample

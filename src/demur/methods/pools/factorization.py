@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from demur.methods.estimator import centre_and_scale, sigmoid
-from demur.methods.optimiser import Adam
+from demur.methods.fit.optimiser import Adam
 from demur.methods.pools.pool import PoolRouter, battles
 from demur.records import FloatArray, IntArray
 

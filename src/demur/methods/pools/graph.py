@@ -19,8 +19,8 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.methods.estimator import centre_and_scale, unit_rows
+from demur.methods.fit.optimiser import Adam
 from demur.methods.groups.kmeans import spherical_kmeans
-from demur.methods.optimiser import Adam
 from demur.methods.pools.pool import PoolRouter, quality_range
 from demur.records import FloatArray, IntArray
 

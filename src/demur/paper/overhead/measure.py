@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.methods.threads import one_thread
+from demur.methods.fit.threads import one_thread
 from demur.paper.overhead.architectures import ARCHITECTURES, QUERIES, Fitted, planted_world, saved_bytes
 from demur.paper.overhead.timing import Clock, array_bytes, call_seconds
 from demur.records import FloatArray

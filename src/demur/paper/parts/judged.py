@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demur.errors import InputError
-from demur.labels.judge import ask_judge, read_items
-from demur.labels.judge_replies import report
+from demur.labels.judge.judge import ask_judge, read_items
+from demur.labels.judge.judge_replies import report
 from demur.models.catalogue import model
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import Benchmark

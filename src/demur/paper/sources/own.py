@@ -10,7 +10,7 @@ import numpy as np
 from demur.config import LabelConfig
 from demur.gate.drafts import Drafts, gate_rows, read_drafts
 from demur.gate.gate import GateRows, fit_gate
-from demur.gate.staged import StagedScores, staged_curve, staged_scores
+from demur.gate.quality.staged import StagedScores, staged_curve, staged_scores
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.pair_meanings import joint_clusters
@@ -20,7 +20,7 @@ from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.measure.curve import CostQualityCurve
 from demur.methods import KernelRidge
-from demur.methods.cross_validate import held_out_scores
+from demur.methods.fit.cross_validate import held_out_scores
 from demur.records import Encoder, FloatArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router

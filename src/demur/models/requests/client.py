@@ -19,11 +19,11 @@ import aiohttp
 import numpy as np
 
 from demur.errors import EndpointError, PromptRefusedError
-from demur.models.completion import as_json, read_completion
 from demur.models.endpoint import Endpoint, authorization
-from demur.models.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
-from demur.models.request import first_group, request_body, without_fields
-from demur.models.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, TIMEOUTS, backoff_seconds, retry_after
+from demur.models.requests.completion import as_json, read_completion
+from demur.models.requests.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
+from demur.models.requests.request import first_group, request_body, without_fields
+from demur.models.requests.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, TIMEOUTS, backoff_seconds, retry_after
 from demur.records import ChatRequest, FloatArray, Sample, SamplingSettings, key_of
 
 LARGEST_ANSWER = 32 * 2**20  # bytes, inflated

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from demur.gateway.decision.check_draft import Outgoing, sample_of
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.decider import Decider
-from demur.gateway.upstreams.answer import Answer
+from demur.gateway.upstreams.answers.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, first_answer
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.token_counts import whole_tokens

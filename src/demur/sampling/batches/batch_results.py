@@ -6,11 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from demur.errors import EndpointError
-from demur.models.completion import read_completion
 from demur.models.endpoint import Endpoint
-from demur.models.refusals import blames_prompt, refused_field
+from demur.models.requests.completion import read_completion
+from demur.models.requests.refusals import blames_prompt, refused_field
 from demur.records import Prompt, SamplingSettings
-from demur.sampling.batch_files import BatchResult, batch_key, failure_words, parse_custom_id, read_result, sent_body
+from demur.sampling.batches.batch_files import (
+    BatchResult,
+    batch_key,
+    failure_words,
+    parse_custom_id,
+    read_result,
+    sent_body,
+)
 from demur.sampling.sample import distinct_prompts
 from demur.store import Store
 

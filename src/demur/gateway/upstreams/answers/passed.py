@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from demur.gateway.protocols.protocol import Protocol
-from demur.gateway.upstreams.answering_model import READ_BYTES, answering_model
+from demur.gateway.upstreams.answers.answering_model import READ_BYTES, answering_model
 from demur.gateway.upstreams.token_counts import StreamCount, whole_tokens
 from demur.models.prices import Tokens
 

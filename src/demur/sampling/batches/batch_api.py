@@ -18,9 +18,9 @@ import aiohttp
 
 from demur.errors import BatchRefusedError, EndpointError
 from demur.files import replace_whole
-from demur.models.completion import as_json
 from demur.models.endpoint import Endpoint, authorization
-from demur.models.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, backoff_seconds, retry_after
+from demur.models.requests.completion import as_json
+from demur.models.requests.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, backoff_seconds, retry_after
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 NO_API = frozenset({404, 405, 501})

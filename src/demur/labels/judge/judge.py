@@ -1,7 +1,7 @@
 """LLM-as-a-judge (section 4.1.4 and appendix A.2 of Zhang et al. 2025): which router answered a question best.
 
 It reads the items and asks the judge through the store, so an interrupted judgement continues where it stopped. The
-judge's prompt and the scoring of replies are in `demur.labels.judge_replies`.
+judge's prompt and the scoring of replies are in `demur.labels.judge.judge_replies`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from demur.errors import InputError
 from demur.event_loop import run_to_end
-from demur.labels.judge_replies import JudgeItem, JudgeReport, fill, orders_of, report
-from demur.models.client import EndpointClient
+from demur.labels.judge.judge_replies import JudgeItem, JudgeReport, fill, orders_of, report
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
+from demur.models.requests.client import EndpointClient
 from demur.prompts.rows import read_rows
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.budget import Budget

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AllowEndpoint, AsJson, Force
+from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write what a run made for others to read.")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from demur.models.completion import as_json
 from demur.models.endpoint import OPENAI_HOST, Endpoint
-from demur.models.refusals import error_inside
-from demur.models.request import first_group, request_body, without_fields
+from demur.models.requests.completion import as_json
+from demur.models.requests.refusals import error_inside
+from demur.models.requests.request import first_group, request_body, without_fields
 from demur.records import ChatRequest, Prompt, SamplingSettings, content_hash
 from demur.sampling.rounds import PairSamples
 from demur.sampling.sample import Samples, distinct_prompts

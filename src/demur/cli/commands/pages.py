@@ -11,7 +11,7 @@ import typer
 from demur.cli import printing
 from demur.errors import InputError
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AsJson
+from demur.cli.commands.inspect import AsJson
 from demur.cli.options import with_options
 from demur.config import A_MODEL, RunConfig
 from demur.errors import InputError

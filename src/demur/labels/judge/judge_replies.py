@@ -2,7 +2,7 @@
 
 Names are hidden and positions balanced. An answer that several routers gave is shown once; where all answers are equal
 the judge is not asked. Replies are parsed strictly: a reply that is not a bare list of responses is left out and
-counted. Pure functions; sending and storing are in `demur.labels.judge`.
+counted. Pure functions; sending and storing are in `demur.labels.judge.judge`.
 """
 
 from __future__ import annotations

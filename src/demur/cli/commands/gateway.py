@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import Anyway, AsJson, Force
+from demur.cli.commands.inspect import Anyway, AsJson, Force
 from demur.cli.options import with_options
 from demur.config import A_MODEL
 from demur.errors import InputError

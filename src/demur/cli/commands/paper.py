@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
-from demur.cli.inspect import AllowEndpoint, AsJson, Force
+from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
 from demur.config import A_MODEL
 from demur.errors import InputError
 
@@ -173,7 +173,7 @@ def judge(
     json: AsJson = False,
 ) -> None:
     """Have a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
-    from demur.labels.judge import judge as run_judge
+    from demur.labels.judge.judge import judge as run_judge
 
     with printing.progress_bar() as progress:
         found = run_judge(

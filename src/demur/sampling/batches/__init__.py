@@ -1,0 +1,1 @@
+"""Samples by a batch API: its requests in files, sent and read back, at a lower price."""
