@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from demur.evaluation.device.edge_cloud import Cloud, Edge, Requests, cloud_seco
 from demur.evaluation.device.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.overhead.report import overhead
-from pairs import running_pair, write_questions
+from pairs import Answerer, running_pair, write_questions
 
 
 def requests(
@@ -143,3 +145,74 @@ def test_a_picture_replaces_no_file_unless_it_is_told_to(tmp_path: Path) -> None
         with pytest.raises(InputError, match=r"mine\.png exists; give another name, or --force to replace a file"):
             draw(picture=str(tmp_path / "mine.png"))
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
+
+
+def four_words(prompt: str, seed: int) -> str:
+    """Sure of colours; of sums another number with every seed."""
+    return f"it is number {seed}" if "plus" in prompt else "it is surely red"
+
+
+def two_words(prompt: str, seed: int) -> str:
+    return f"is {prompt.split()[-1]}"
+
+
+SUMS = [f"What is {i} plus {i + 1}?" for i in range(10, 35)]  # five words of 19 bytes each
+COLOURS = [f"Which hue is no {i}?" for i in range(10, 35)]
+
+
+def trained(tmp_path: Path, prompts: list[str], answers: tuple[Answerer, Answerer], **router: Any) -> str:
+    """A run without gold answers."""
+    run, file = str(tmp_path / "run"), tmp_path / "p.jsonl"
+    file.write_text("".join(json.dumps({"prompt": one}) + "\n" for one in prompts))
+    with running_pair(answers=answers) as pair:
+        demur.sample(file, **pair.names, weak_usd="1/2", strong_usd="10/30", run=run, n=4)
+    demur.label(run=run, entailment="exact", kind="hard")  # ties on colours, where both are sure
+    demur.train(run=run, encoder=LetterEncoder(), methods="kernel", gate="off", **router)
+    return run
+
+
+def test_latency_energy_and_money_of_either_end_are_computed_by_hand(tmp_path: Path) -> None:
+    """Four words of the device's or two of the cloud's; nobody waits."""
+    assert {(len(one), len(one.split())) for one in SUMS + COLOURS} == {(19, 5)}
+    run, times = trained(tmp_path, SUMS + COLOURS, (four_words, two_words)), tmp_path / "times.txt"
+    times.write_text("".join(f"{100 * i}\n" for i in range(40)))
+    found = simulate(
+        run,
+        arrivals=str(times),
+        edge="tokens_per_s=10,prompt_tokens_per_s=100,slots=1,joules_per_token=3",
+        cloud="ttft=0.5,tokens_per_s=4,rtt=0.1,bandwidth=190",
+        p95=0.6,
+        encoder=LetterEncoder(),
+    )
+    device, middle, cloud = (found.points[i] for i in (0, 5, 10))
+    assert (device.strong_share, cloud.strong_share) == (0.0, 1.0)
+    assert (device.p50, device.p95) == pytest.approx((0.45, 0.45))  # 5 / 100 + 4 / 10
+    assert (cloud.p50, cloud.p95) == pytest.approx((1.2, 1.2))  # .1 + 19 / 190 + .5 + 2 / 4
+    assert (device.joules, cloud.joules) == (12.0, 0.0)  # 4 tokens of 3 J
+    assert device.usd_per_1k == pytest.approx(1000 * (5 * 1 + 4 * 2) / 1e6)
+    assert cloud.usd_per_1k == pytest.approx(1000 * (5 * 10 + 2 * 30) / 1e6)
+    assert device.busy == pytest.approx(40 * 0.45 / 3900.45)
+    assert (device.queue, device.diverted) == (0.0, 0.0)
+    assert found.chosen == device  # alone within .6 s
+    assert 0.3 < middle.strong_share < 0.7
+    assert middle.joules == pytest.approx(12 * (1 - middle.strong_share))
+    assert middle.usd_per_1k == pytest.approx(0.013 * (1 - middle.strong_share) + 0.11 * middle.strong_share)
+    assert found.measured == "unknown, no prompt has gold answers: the strong share"
+    assert middle.quality == middle.strong_share
+
+
+def test_unknown_prompts_go_where_the_gateway_sends_them(tmp_path: Path) -> None:
+    """A third of the prompts asks for verses: no two answers mean the same, and no score keeps them on the device."""
+    verses = [f"Write {i} verses on it, please." for i in range(10, 35)]
+
+    def weak(prompt: str, seed: int) -> str:
+        return f"weak verse {seed}" if "verses" in prompt else four_words(prompt, seed)
+
+    def strong(prompt: str, seed: int) -> str:
+        return f"strong verse {seed}" if "verses" in prompt else two_words(prompt, seed)
+
+    run = trained(tmp_path, SUMS + COLOURS + verses, (weak, strong), unknown="strong")
+    found = simulate(run, requests=3000, encoder=LetterEncoder())
+    assert found.points[0].strong_share == pytest.approx(1 / 3, abs=0.03)
+    demur.train(run=run, encoder=LetterEncoder(), unknown="score")
+    assert simulate(run, requests=3000, encoder=LetterEncoder()).points[0].strong_share == 0.0

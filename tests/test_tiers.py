@@ -16,6 +16,7 @@ import demur
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig, read_run_file, tier_name
 from demur.errors import InputError
+from demur.evaluation.device.simulate_run import simulate
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_keeping, threshold_within
 from demur.models.encoders.encoder import LetterEncoder
 from demur.routing import restoring
@@ -286,6 +287,8 @@ def test_a_run_of_three_models_sends_each_kind_to_the_cheapest_that_knows(three:
     assert kept.strong_share == pytest.approx(1 / 3, abs=0.12)
     with pytest.raises(InputError, match="a promise of risk compares two models"):
         demur.calibrate("run/graded.jsonl", risk=0.2, encoder=LetterEncoder())
+    with pytest.raises(InputError, match="is two models, and this router chooses among 3"):
+        simulate("run", encoder=LetterEncoder())
 
 
 def test_three_models_without_prices_are_refused_before_a_router_is_saved(three: list[str]) -> None:

@@ -22,9 +22,9 @@ from demur.evaluation.device.edge_cloud import (
     serve,
 )
 from demur.evaluation.evaluate_run import load_served
+from demur.evaluation.report.headline import expected_use
 from demur.evaluation.results import first_quality
 from demur.files import refuse_existing
-from demur.gate.quality.staged import Use
 from demur.gate.router import Router
 from demur.limits import from_mapping
 from demur.measure.threshold import threshold_for_share
@@ -148,14 +148,20 @@ def simulate_run(
     longest_queue: float = math.inf,
     seed: int = 0,
 ) -> Simulation:
-    """Simulate the served router over the run's own prompts. Raises InputError for settings that cannot be read."""
+    """Simulate the served router over the run's own prompts. Raises InputError for settings that cannot be read, and
+    for a router of more than two models."""
     device, far = read_fields(Edge, edge, "edge"), read_fields(Cloud, cloud, "cloud")
     prompts = run.complete(run.test) or run.complete(run.train)
     router = load_served(run, run.own.classifier(run.config.router.served))
+    if router.prompt_router.tiers is not None:
+        count = len(router.prompt_router.tiers.names)
+        raise InputError(
+            f"{run.config.run}: a device beside a cloud is two models, and this router chooses among {count}"
+        )
     at = read_arrivals(arrivals, requests, seed)
     drawn = np.random.default_rng([seed, 1]).integers(0, len(prompts), len(at))
     world = _World(run, router, prompts, device, far)
-    finals = np.asarray(router.expected_scores(world.scores, router.serving_gate).final)
+    finals = np.asarray(router.expected_scores(world.looked.scores, router.serving_gate).final)
     points = []
     for share in SHARES:
         threshold = threshold_for_share(finals, share).threshold
@@ -170,7 +176,7 @@ class _World:
         weak, strong = ([side[one.id] for one in prompts] for side in (run.samples.weak, run.samples.strong))
         texts = [one.text for one in prompts]
         self.router, self.device = router, device
-        self.scores = router.score(texts)
+        self.looked = router.prompt_router.look_held_out(texts)  # a run without test prompts: those that it learned
         self.weak_tokens, self.strong_tokens = _answer_tokens(weak), _answer_tokens(strong)
         read = np.array([float(one[0].prompt_tokens) for one in weak])
         self.device_seconds = device_seconds(device, read, self.weak_tokens)
@@ -190,7 +196,7 @@ class _World:
         self, threshold: float, arrivals: FloatArray, drawn: np.ndarray, limits: tuple[float, float], seed: int
     ) -> OperatingPoint:
         """What a threshold comes to on these arrivals of these prompts; ``limits``: of the wait and of the queue."""
-        use: Use = self.router.expected_scores(self.scores, self.router.serving_gate).use(threshold)
+        use = expected_use(self.router, self.looked, threshold)  # unknown prompts go where the gateway sends them
         draft = np.random.default_rng([seed, 2]).integers(0, use.strong.shape[1], len(drawn))
         strong, checked, extra = (each[drawn, draft] for each in (use.strong, use.checked, use.extra))
         on_device = ~strong | checked
