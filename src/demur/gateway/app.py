@@ -196,7 +196,7 @@ class Gateway:
         if not exchange.protocol.free:
             if self.admission.keys:
                 most = most_usd(exchange.question, ((up.price, up.votes) for up in self.upstreams.values()))
-                await self.spending.reserve(exchange, most)
+                exchange.reserved = await self.spending.reserve(exchange.key, most)
             exchange.question = await self._within_target(exchange, exchange.question)
         exchange.strained = self.admission.most_used_budget(exchange.key)
         if exchange.strained:
@@ -208,7 +208,8 @@ class Gateway:
         """The question, marked where the target's budget allows the weak model alone; its cost is reserved."""
         if self.target is None:
             return question
-        weak_alone = await self.spending.reserve_target(exchange, self.target, self._costs(question))
+        reserved, weak_alone = await self.spending.reserve_target(self.target, self._costs(question))
+        exchange.target_reserved = reserved
         return replace(question, spent=self.target.spent_error()) if weak_alone else question
 
     def _prices(self) -> dict[Role, Price | None]:
@@ -351,7 +352,7 @@ class Gateway:
         answer = kept_answer(exchange, kept, self.settings, self.redact)
         record = ledger_record(exchange, self.upstreams, kept, ratio)
         record = replace(record, answer=answer) if answer else record
-        usd = exchange.reserved if record.usd is None else record.usd  # of a service tier whose price is unknown
+        usd = exchange.reserved.usd if record.usd is None else record.usd  # of a service tier whose price is unknown
         self.spending.charge(exchange, self.target, usd)
         if self.target and record.role in ROLES:
             made = exchange.choice.made if exchange.choice and exchange.version == self.routers.main.version else None

@@ -38,6 +38,14 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """What is reserved for a request in one account, until it is known what the request costs."""
+
+    usd: float = 0.0
+    ticket: Ticket | None = None  # the same in the account that all machines share
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The end of a request."""
 
@@ -47,15 +55,13 @@ class Ended:
 
 @dataclass(slots=True)
 class Exchange:
-    """The steps of one request so far. The gateway sets each of them once."""
+    """The steps of one request so far: the record that each of them returned. The gateway's app alone sets them."""
 
     arrived: Arrived
     protocol: Protocol
     key: str = ""  # name of the client's key
-    reserved: float = 0.0  # USD of the key's budget, until it is known what the request costs
-    target_reserved: float = 0.0  # USD of the target's budget, likewise
-    ticket: Ticket | None = None  # the same in the account that all machines share
-    target_ticket: Ticket | None = None
+    reserved: Reserved = Reserved()  # of the key's budget
+    target_reserved: Reserved = Reserved()  # of the target's budget
     strained: BudgetUse | None = None  # a budget of the key that is nearly used up
     question: Question | None = None
     version: int = 0  # of the learned router that decides; 0: none does
@@ -63,7 +69,7 @@ class Exchange:
     checked: Checked | None = None
     sent: Sent | None = None
     ended: Ended | None = None
-    calls: list[Call] = field(default_factory=list)  # paid beside the answer
+    calls: list[Call] = field(default_factory=list)  # paid beside the answer: taken as they are made, a step may fail
     passed: PassedAnswer = field(init=False)
 
     def __post_init__(self) -> None:
