@@ -27,7 +27,7 @@ from demur.models.prices import usd_paid
 from demur.records import Sample, SamplingSettings
 from demur.sampling.batches import batch_files
 from demur.sampling.batches.batch_api import BatchApi
-from demur.sampling.cost import PairSpend
+from demur.sampling.cost import PairEstimate, PairSpend
 from demur.store import SentBatch, Store
 from demur.testing import FakeEndpoint
 from pairs import honest, strong, weak, write_questions
@@ -374,3 +374,33 @@ def test_the_command_line_says_what_comes_next(server: BatchServer, tmp_path: Pa
     assert "next: the same command without --batch: it asks for what is missing" in done.output
     server.answered = lambda row: True
     assert "next: demur label" in CliRunner().invoke(app, command).output
+
+
+def test_a_dry_run_by_batches_says_the_price_of_batches(tmp_path: Path) -> None:
+    """Two prompts of 23 letters beside a template of 8: 8 tokens each; 3 answers of 100 tokens at most of each.
+
+    Weak, at $1 and $10 per million tokens, a quarter by batch: (16 + 6,000) / 4 = $1,504 per million; strong, at
+    $100 and $1,000 and no known share: 1,600 + 600,000 = $601,600 per million.
+    """
+    prompts, run = tmp_path / "p.jsonl", tmp_path / "run"
+    prompts.write_text("".join(json.dumps({"prompt": f"Which colour has sky {i}?"}) + "\n" for i in range(2)))
+    run.mkdir()
+    side = {"base_url": "http://127.0.0.1:9/v1"}
+    weak = {**side, "model": "w", "usd_per_million_input": 1, "usd_per_million_output": 10}
+    weak["service_tiers"] = {"batch": 0.25}
+    strong = {**side, "model": "s", "usd_per_million_input": 100, "usd_per_million_output": 1000}
+    settings = {"n": 3, "max_tokens": 100, "template": "{prompt}"}
+    record = {"prompts": str(prompts), "run": str(run), "sampling": settings, "weak": weak, "strong": strong}
+    (run / "run.json").write_text(json.dumps(record))
+    names = ("w@http://127.0.0.1:9/v1", "s@http://127.0.0.1:9/v1")
+    seen: list[PairEstimate] = []
+    for batch in (False, True):
+        demur.sample(prompts, *names, run=str(run), dry_run=True, batch=batch, announce=seen.append)
+    direct, by_batch = seen
+    assert [direct.weak.usd, direct.strong.usd] == pytest.approx([6016e-6, 0.6016])
+    assert [by_batch.weak.usd, by_batch.strong.usd] == pytest.approx([1504e-6, 0.6016])
+    assert by_batch.weak.expected_usd == pytest.approx(1504e-6)
+    assert by_batch.weak.least_usd == pytest.approx((16 + 6 * 10) / 4 * 1e-6)
+    assert "at most $0.6031," in by_batch.sentence
+    assert "w: batches at 0.25 of its price; s: batches at its usual price (service_tiers = " in by_batch.sentence
+    assert "batches" not in direct.sentence

@@ -248,7 +248,7 @@ def sample(
     check_pair(asked)
     config = begin_run(with_absolute_paths(asked), again=again, concurrency=concurrency)
     if dry_run:
-        return sample_dry(config, announce, progress)
+        return sample_dry(config, announce, progress, batch=batch)
     with open_run(config, progress=progress) as opened:
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)

@@ -15,13 +15,18 @@ from demur.sampling.pair import estimate_pair, spend_of
 
 
 def sample_dry(
-    config: RunConfig, announce: Callable[[PairEstimate], None] | None, progress: Progress = no_progress
+    config: RunConfig,
+    announce: Callable[[PairEstimate], None] | None,
+    progress: Progress = no_progress,
+    *,
+    batch: bool = False,
 ) -> PairSpend:
-    """Announce the estimate; returns what the run's samples have cost so far."""
+    """Announce the estimate, by ``batch`` APIs or directly; returns what the run's samples have cost so far."""
     with TemporaryDirectory() as empty:
         there = config if config.store or Path(config.store_at).exists() else replace(config, run=empty)
         with open_run(there, progress=progress) as run:
             if announce:
                 given = (config, run.pair, run.prompts, run.samples, run.store)
-                announce(estimate_pair(*given, full=run.for_measuring))
+                found = estimate_pair(*given, full=run.for_measuring)
+                announce(found.by_batches(run.pair) if batch else found)
             return spend_of(config, run.pair, run.prompts, run.samples, run.store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
@@ -44,6 +44,13 @@ class PairEstimate:
     def all(self) -> tuple[Estimate, ...]:
         """Of every model, as ``models`` names them."""
         return (self.weak, *self.between, self.strong)
+
+    def by_batches(self, pair: PairEndpoints) -> PairEstimate:
+        """What the same costs where the pair's models are asked by batch APIs; local models and statements are not."""
+        factors = [batch_factor(endpoint) for endpoint in (pair.weak, pair.strong)]
+        notes = [f"{one.model}: batches{batch_words(one)}" for one in (pair.weak, pair.strong) if batch_words(one)]
+        weak, strong = (side.at(by) for side, by in zip((self.weak, self.strong), factors, strict=True))
+        return replace(self, weak=weak, strong=strong, pricing="; ".join([self.pricing, *notes]))
 
     @property
     def usd(self) -> float | None:
@@ -207,6 +214,21 @@ def cut_sentences(models: Sequence[str], sides: Sequence[Iterable[Sample]], max_
         if share >= CUT_SHARE:
             found.append(f"{share:.0%} of {model}'s answers were cut at {max_tokens} tokens (--max-tokens)")
     return found
+
+
+def batch_factor(endpoint: Endpoint) -> float:
+    """The share of its price that a model's answers cost by a batch API; 1 of a local one, which has none."""
+    return endpoint.price.batch_factor if endpoint.price and not endpoint.local else 1.0
+
+
+def batch_words(endpoint: Endpoint) -> str:
+    """At what share of its price a model's batches are counted; empty where they cost nothing, or nobody knows."""
+    price = endpoint.price
+    if price is None or not price.charges or endpoint.local:
+        return ""
+    if price.batch_factor == 1.0:
+        return " at its usual price (service_tiers = {batch = 0.5} in the run file names a share of it)"
+    return f" at {price.batch_factor:g} of its price"
 
 
 def _price_source(endpoint: Endpoint) -> str:

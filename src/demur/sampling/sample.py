@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from demur.errors import PromptRefusedError
@@ -53,6 +53,11 @@ class Estimate:
     expected_usd: float | None  # of the expected samples, each as long as those so far, or as max_tokens allows
     least_usd: float | None = None  # of the expected samples, each a token
     observed: bool = False  # there are enough answers to know how long they are
+
+    def at(self, factor: float) -> Estimate:
+        """The same at a share of the price."""
+        usd, expected, least = (amount and factor * amount for amount in (self.usd, self.expected_usd, self.least_usd))
+        return replace(self, usd=usd, expected_usd=expected, least_usd=least)
 
 
 def stored_samples(prompts: Sequence[Prompt], endpoint: Endpoint, settings: SamplingSettings, store: Store) -> Samples:

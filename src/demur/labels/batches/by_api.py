@@ -32,7 +32,7 @@ from demur.runs.run import Run
 from demur.sampling.batches.batch_api import BatchApi, BatchState
 from demur.sampling.batches.batch_files import BatchRequest, in_files
 from demur.sampling.batches.batch_results import BatchReader
-from demur.sampling.cost import PairSpend
+from demur.sampling.cost import PairSpend, batch_words
 from demur.sampling.pair import budget_of, spend_of
 from demur.store import SentBatch
 
@@ -135,9 +135,10 @@ class BatchRounds:
                     files += 1
             if files:
                 samples = sum(len(one.indices) for one in requests)
+                price = batch_words(endpoint)
                 self._said.append(
                     f"{endpoint.model}: sent {len(requests):,} requests for {samples:,} samples in {files} batches"
-                    f"{_at_price(endpoint)}"
+                    f"{price and ','}{price}"
                 )
         return any(requests for _, requests in missing)
 
@@ -211,12 +212,3 @@ class BatchRounds:
             self._said.append(f"requests that failed are in {path}")
         else:
             path.unlink()
-
-
-def _at_price(endpoint: Endpoint) -> str:
-    price = endpoint.price
-    if price is None or not price.charges:
-        return ""
-    if price.batch_factor == 1.0:
-        return ", at its usual price (service_tiers = {batch = 0.5} in the run file names a share of it)"
-    return f", at {price.batch_factor:g} of its price"
