@@ -325,6 +325,7 @@ def train(
     k: int | None = None,
     weighting: str | None = None,
     gamma: float | None = None,
+    hidden: float | None = None,
     preset: str = "",
     allow_endpoints: Sequence[str] = (),
     progress: Progress = no_progress,
@@ -333,9 +334,8 @@ def train(
 
     None leaves what the run's record says. ``methods``: a list, names separated by commas, or a mapping from new names
     to scikit-learn classifiers of your own. ``encoder``: a name, or an object with ``encode``. ``entailment`` where the
-    labels were made with your own. Objects of your own must be given again to whatever loads the router. ``unknown``:
-    where prompts go that are like those whose samples cannot tell; ``unlike``: whether those unlike any training prompt
-    are such prompts. ``allow_endpoints``: see `evaluate`. Raises InputError.
+    labels were made with your own. Objects of your own must be given again to whatever loads the router. The others are
+    `demur.config.RouterConfig`'s; ``allow_endpoints``: see `evaluate`. Raises InputError.
     """
     mine = methods if isinstance(methods, Mapping) else {}
     own = Own(None if isinstance(encoder, str) else encoder, entailment, methods=mine)
@@ -343,7 +343,7 @@ def train(
     spec = encoder if isinstance(encoder, str | None) else encoder_identity(encoder)
     given: dict[str, object] = {"methods": names, "serve": serve, "encoder": spec}
     given |= {"gate": gate, "extra_samples": extra_samples, "unknown": unknown, "unlike": unlike}
-    given |= {"k": k, "weighting": weighting, "gamma": gamma}
+    given |= {"k": k, "weighting": weighting, "gamma": gamma, "hidden": hidden}
     before = load_run(run)
     config = with_absolute_paths(replace(before, router=router_settings(before.router, given, preset)))
     allowed = (*endpoint_names((spec,)), *allow_endpoints)

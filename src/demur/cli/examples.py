@@ -15,6 +15,7 @@ EXAMPLES = {
     "sample": f"demur sample prompts.jsonl {PAIR} --max-usd 2",
     "label": "demur label",
     "train": "demur train",
+    "join": "demur join run/new --router run/router --to run/joined",
     "calibrate": "demur calibrate prompts.jsonl --strong-share 0.3",
     "route": 'demur route "How many seconds are in a week?"',
     "explain": 'demur explain "How many seconds are in a week?"',

@@ -15,7 +15,7 @@ from demur.runs.steps import USUAL, next_command, steps_of
 
 GROUPS = {
     "From prompts to a router": (
-        *("demo", "init", "run", "sample", "label", "train", "calibrate"),
+        *("demo", "init", "run", "sample", "label", "train", "join", "calibrate"),
         *("route", "explain", "replay", "grade", "evaluate", "report"),
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),

@@ -20,7 +20,7 @@ from demur.cli.commands.begin import add_commands as begin_commands
 from demur.cli.commands.export import add_commands as export_commands
 from demur.cli.commands.gateway import add_commands as gateway_commands
 from demur.cli.commands.grade import add_commands as grade_commands
-from demur.cli.commands.inspect import AllowEndpoint, Anyway, AsJson, RouterFolder, RunOfRouter, router_of
+from demur.cli.commands.inspect import AllowEndpoint, Anyway, AsJson, Force, RouterFolder, RunOfRouter, router_of
 from demur.cli.commands.inspect import add_commands as inspect_commands
 from demur.cli.commands.learning import add_commands as learning_commands
 from demur.cli.commands.pages import add_commands as pages_commands
@@ -127,6 +127,26 @@ def train(
     if json:
         return printing.as_json(router.describe())
     return printing.print_trained(router, Path(run), verbose=verbose)
+
+
+@app.command()
+def join(
+    new: Annotated[str, typer.Argument(help="Folder of a labelled run of the router's weak model and the new one.")],
+    router: RouterFolder = "run/router",
+    to: Annotated[str, typer.Option(help="Folder of the router with the new model.")] = "run/joined",
+    anyway: Annotated[bool, typer.Option("--anyway", help="Even if it was not shown to be worth its price.")] = False,
+    force: Force = False,
+    allow_endpoint: AllowEndpoint = None,
+    json: AsJson = False,
+) -> None:
+    """Add a model to a router of GraphRouter from a few labelled prompts of it; nothing is fitted again."""
+    from demur.gate.join_model import join_model
+
+    found = join_model(new, router=router, to=to, anyway=anyway, force=force, allow_endpoints=allow_endpoint or ())
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur calibrate prompts.jsonl --router {to} --usd-per-1k USD")
 
 
 @app.command()

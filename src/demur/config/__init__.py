@@ -247,6 +247,11 @@ class RouterConfig:
         metadata={"help": "sw: similarity over its largest to the query (routellm), or Eq. 6 (paper)."},
     )
     gamma: float = field(default=10.0, metadata={"at_least": 1, "help": "sw: base of the weights."})
+    hidden: float = field(
+        default=0.0,
+        metadata={"at_least": 0, "at_most": 1}
+        | {"help": "graphrouter: share of the steps that hide which model is which; .5 lets models join (demur join)."},
+    )
 
     @property
     def served(self) -> str:

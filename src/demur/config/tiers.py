@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from demur.errors import InputError
 
+RESERVED = frozenset({"weak", "strong", "direct"})  # words that have a meaning where a model of several is named
 IN_PLACE_OF_A_PAIR = {"written": "models", "instead_of": ("weak", "strong")}  # metadata of the field between
 
 
@@ -47,6 +48,6 @@ def check_names(models: Sequence[Named], where: str) -> None:
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if len(names) > 2 and twice is not None:
         raise InputError(f"{where}: two of the models are called {twice!r}; give each a name of its own (name = ...)")
-    reserved = {"weak", "strong", "direct"} & {tier_name(model) for model in models[1:-1]}
+    reserved = RESERVED & {tier_name(model) for model in models[1:-1]}
     if reserved:
         raise InputError(f"{where}: a model in between is called {min(reserved)!r}, which has a meaning; rename it")

@@ -35,6 +35,11 @@ class ProbabilityCurve:
         """(n,) probabilities of a method's scores (n,)."""
         return np.asarray(_sigmoid(self.offset + self.slope * (scores - self.middle) / self.spread))
 
+    def scores_of(self, probabilities: FloatArray) -> FloatArray:
+        """(n,) the method's own scores again."""
+        logit = np.log(probabilities / (1 - probabilities))
+        return np.asarray(self.middle + self.spread * (logit - self.offset) / self.slope)
+
     def interval(self, probability: float) -> tuple[float, float]:
         """95 % interval of a probability that the curve gives: how far other training prompts would have moved it."""
         logit = float(np.log(probability / (1 - probability)))

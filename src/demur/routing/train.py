@@ -24,6 +24,7 @@ from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.fit.threads import one_thread
+from demur.methods.pools.pair_pools import PairGraphRouter
 from demur.models.images.joined import embed
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
 from demur.routing.known.nearest import NearestTraining
@@ -141,6 +142,8 @@ def method_of(name: str, settings: RouterConfig) -> object:
     """A method of demur's with the run's own settings of it; the name alone where it has none."""
     if name == "knn":
         return KNN(settings.k)
+    if name == "graphrouter":
+        return PairGraphRouter(hidden=settings.hidden)
     return SimilarityWeighted(settings.gamma, settings.weighting) if name == "sw" else name
 
 
