@@ -12,7 +12,7 @@ import pytest
 from demur.evaluation.report.figures import PALETTE, curve_figure
 from demur.evaluation.report.headline import Headline
 from demur.evaluation.report.page import page
-from demur.evaluation.report.tables import choice_rows, reference_rows
+from demur.evaluation.report.tables import choice_rows, reference_rows, router_rows
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.measure.curve import cost_quality_curve
 from demur.measure.reliability import reliability
@@ -153,6 +153,19 @@ def test_other_shares_by_hand() -> None:
     assert rows["100%"] == ("1.000", "100%", "$2.00", "0%")
     unpriced = replace(found, rows=(EvaluationRow("sw", cost_quality_curve(1.0 - weak, weak, strong)),))
     assert choice_rows(unpriced)[5][2:] == ("100%", "unknown", "unknown")
+
+
+def test_every_cell_of_a_router_has_its_interval() -> None:
+    """Three in ten of 1,000 prompts gain and come first: CPT50 is half of that share, 1.96 sqrt(.3 x .7 / 1,000) / 2 =
+    .0142 around it, CPT80 four fifths, .0227 around, and APGR one less a half of it."""
+    strong = np.repeat([1.0, 0.0], [300, 700])
+    row = EvaluationRow("sw", cost_quality_curve(strong, np.zeros(1000), strong))
+    ((name, half, most, apgr, usd),) = router_rows(replace(evaluation(), rows=(row,)))
+    assert (name, half, most, usd) == ("sw (served)", "15 [14, 16]", "24 [22, 26]", "unknown")
+    value, low, high = (float(part) for part in re.findall(r"\.\d+", apgr))
+    assert (value, low, high) == pytest.approx((0.85, 0.8358, 0.8642), abs=0.002)
+    never = EvaluationRow("sw", cost_quality_curve(strong, np.zeros(1000), np.zeros(1000)))
+    assert router_rows(replace(evaluation(), rows=(never,)))[0][1:4] == ("-", "-", "-")
 
 
 def test_what_goes_by_a_setting_explains_why_the_served_point_is_off_the_line() -> None:

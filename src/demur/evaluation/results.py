@@ -73,7 +73,7 @@ class Evaluation:
     warnings: tuple[str, ...]  # plain sentences: saturation, ties, a strong model that is not better
     pricing: str  # where the prices come from, or that they are unknown
     payback: str  # when labelling is earned back, one sentence
-    findings: tuple[str, ...]  # plain sentences: what the gate is worth, the gain over the paper's recipe
+    findings: tuple[str, ...]  # plain sentences: what the gate is worth, the gain over the paper's preset
     usd_alone: tuple[float | None, float | None]  # USD per 1,000 prompts of always weak, always strong; None: unknown
     notes: Mapping[str, Any]  # sampling settings, encoder, versions: printed at the foot of the report
     trials: tuple[ExtraSamplesTrial, ...] = ()  # the gate with each number of extra samples

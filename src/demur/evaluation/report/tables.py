@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from demur.evaluation.results import Evaluation, EvaluationRow, usd_at_share
+from demur.measure.curve import CostQualityCurve
 
 CHOICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # strong shares
-COLUMNS = ("router", "CPT50", "CPT80", "APGR [95 % interval]", "USD/1,000")
+COLUMNS = ("router", "CPT50, %", "CPT80, %", "APGR [95 %]", "USD/1,000")
 
 
 def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
@@ -41,8 +43,8 @@ def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
     curve = found.rows[0].curve
     oracle = curve.oracle
     return [
-        ("random (chord)", "50.0 %", "80.0 %", "0.500", usd(usd_at_share(curve, 0.8))),
-        ("oracle", percent(oracle.cpt(0.5)), percent(oracle.cpt(0.8)), number(oracle.apgr), ""),
+        ("random (chord)", "50", "80", ".500", usd(usd_at_share(curve, 0.8))),
+        ("oracle", _whole(oracle.cpt(0.5)), _whole(oracle.cpt(0.8)), _short(oracle.apgr), ""),
         ("always weak", "", "", "", usd(found.usd_alone[0])),
         ("always strong", "", "", "", usd(found.usd_alone[1])),
     ]
@@ -54,17 +56,38 @@ def terms(found: Evaluation) -> tuple[str, ...]:
     return (
         "APGR: share of the quality gap between the models that is recovered, averaged over all shares of calls to the "
         "strong model; .500 for random routing. CPT50, CPT80: share of calls that recovers 50 %, 80 % of the gap. "
-        "USD/1,000: what 1,000 calls cost at CPT80, not at the served threshold as in the headline.",
+        "Brackets are 95 % intervals over prompts. USD/1,000: what 1,000 calls cost at CPT80, not at the served "
+        "threshold as in the headline.",
         f"Quality is {over}. The oracle knows each prompt's quality; a router with a gate looks at the answer itself "
         "and can do better.",
     )
 
 
 def _router_row(row: EvaluationRow, *, served: bool) -> tuple[str, ...]:
-    low, high = row.curve.interval("apgr")
-    apgr = "-" if math.isnan(row.curve.apgr) else f"{row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]"
-    name = f"{row.router} (served)" if served else row.router
-    return name, percent(row.curve.cpt(0.5)), percent(row.curve.cpt(0.8)), apgr, _usd_at_cpt80(row)
+    curve, name = row.curve, f"{row.router} (served)" if served else row.router
+    shares = (_cpt(curve, 50), _cpt(curve, 80))
+    apgr = "-" if math.isnan(curve.apgr) else _with_interval(curve, "apgr", curve.apgr, _short)
+    return name, *shares, apgr, _usd_at_cpt80(row)
+
+
+def _cpt(curve: CostQualityCurve, percentage: int) -> str:
+    share = curve.cpt(percentage / 100)
+    return "-" if math.isnan(share) else _with_interval(curve, f"cpt{percentage}", share, _whole)
+
+
+def _with_interval(curve: CostQualityCurve, metric: str, value: float, show: Callable[[float], str]) -> str:
+    low, high = curve.interval(metric)
+    return f"{show(value)} [{show(low)}, {show(high)}]"
+
+
+def _short(value: float) -> str:
+    """Three digits without the zero before them: the table is 80 columns wide."""
+    return number(value).replace("0.", ".", 1)
+
+
+def _whole(share: float) -> str:
+    """A fraction as a whole percentage, without the sign."""
+    return "-" if math.isnan(share) else f"{100 * share:.0f}"
 
 
 def _usd_at_cpt80(row: EvaluationRow) -> str:
@@ -76,11 +99,6 @@ def _usd_at_cpt80(row: EvaluationRow) -> str:
 def number(value: float) -> str:
     """Three digits."""
     return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def percent(share: float) -> str:
-    """A fraction as a percentage."""
-    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def usd(amount: float | None) -> str:
