@@ -178,7 +178,7 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     expected = 12 * (2 + UNSETTLED * 3) * 64 * 1100 / 1e6
     assert said[0].usd == pytest.approx(most)
     assert said[0].expected_usd == pytest.approx(expected)
-    assert said[0].sentence.startswith(f"to sample: about {24 * (2 + UNSETTLED * 3):.0f} answers, at most 120, on 12 ")
+    assert said[0].sentence.startswith(f"to sample: about {24 * (2 + UNSETTLED * 3):.0f} answers (120 if the first ")
     said_range = f"${expected / 64:.4f} to ${expected:.4f} expected by the length of the answers"  # 1 to 64 tokens
     assert f"at most ${most:.4f}, {said_range}" in said[0].sentence
     assert "max_usd leaves $4.0000, which allows the expected number, not the largest" in said[0].sentence

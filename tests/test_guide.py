@@ -158,7 +158,7 @@ def test_calibrate_without_a_wish_shows_what_is_set_and_sets_nothing(pair: Pair)
     said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
     before = Path("run/router/router.json").read_bytes()
     again = RUNNER.invoke(app, ["calibrate", "prompts.jsonl"])
-    assert "(strong share 50%; strong share 50%)" in str(again.exception)
+    assert "(strong share 50% asked, 50% reached)" in str(again.exception)
     assert Path("run/router/router.json").read_bytes() == before
 
 
@@ -296,5 +296,51 @@ def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair
     replayed = said("replay", "prompts.jsonl", "--run", "first")
     assert "next: demur calibrate prompts.jsonl --strong-share " in replayed
     assert " --router first/router" in replayed.splitlines()[-1]
+    tried = said("replay", "prompts.jsonl", "--run", "first", "--threshold", "0")
+    assert "to keep the threshold that gives this share:" in tried
     refused = RUNNER.invoke(app, ["route", "x", "--run", "first", "--router", "second"])
     assert "--run first and --router second both name a router" in str(refused.exception)
+
+
+def test_a_replay_on_prompts_of_another_kind_sets_the_share_that_was_asked_for(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of arithmetic alone more goes to the strong model than of all prompts; of these as much as was asked for."""
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic", "--gate", "off")
+    said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
+    assert said("replay", "prompts.jsonl").splitlines()[-1].startswith("next: demur serve")
+    hard = [line for line in Path("prompts.jsonl").read_text().splitlines() if "colour" not in line]
+    Path("hard.jsonl").write_text("\n".join(hard) + "\n")
+    replayed = said("replay", "hard.jsonl")
+    assert "50% were asked for, and " in replayed
+    assert replayed.splitlines()[-1].startswith("next: demur calibrate hard.jsonl --strong-share 0.5")
+
+
+def test_another_folder_of_samples_can_measure_the_router_that_is_there(pair: Pair) -> None:
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    before = said(*sample_of(pair, "--run", "early"))
+    assert "to measure" not in before  # there is no router yet
+    said("train", "--methods", "logistic", "--gate", "off")
+    after = said(*sample_of(pair, "--run", "unseen"))
+    assert "to measure run/router on these prompts: demur grade --run unseen; to train another" in after
+    assert after.splitlines()[-1] == "next: demur label --run unseen"
+
+
+def test_status_is_of_any_folder_and_names_the_runs_beside_one_that_is_not_there(pair: Pair) -> None:
+    said(*sample_of(pair, "--run", "mine"))
+    assert "[x] sample     small and large on prompts.jsonl" in said("status", "--run", "mine")
+    assert said("status") == said()
+    nothing = said("status", "--run", "mein")
+    assert "in the folder mein, which is not there yet:" in nothing
+    assert "runs beside it: mine; see one by demur status --run mine" in nothing
+    refused = RUNNER.invoke(app, ["label", "--run", "mein"])
+    assert str(refused.exception).endswith("or `demur run FILE`; the runs beside it: mine")
+
+
+def test_sampling_says_once_how_a_private_address_gets_a_price(pair: Pair) -> None:
+    done = RUNNER.invoke(app, list(sample_of(pair)))
+    assert " ".join(done.output.split()).count("#usd=IN/OUT if it costs") == 2  # once for each model
+    assert "small: a private address, counted as $0;" in done.stdout

@@ -15,8 +15,10 @@ from demur.cli.groups import show_path
 from demur.cli.main import app
 from demur.errors import InputError
 from demur.evaluation.grades import GRADES_FILE
+from demur.evaluation.thresholds.criterion import Criterion
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import CERTIFICATE, save_calibration
+from demur.runs.lineage import wish_of
 from pairs import Pair, questions, running_pair, write_questions
 
 RUNNER = CliRunner()
@@ -95,11 +97,46 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
 def test_training_says_that_a_guarantee_was_of_the_router_before(tmp_path: Path, pair: Pair) -> None:
     demur.run(run_file(tmp_path, pair))
     folder = tmp_path / "run"
-    said = "its guarantee were of the router before; calibrate this one"
-    assert said not in RUNNER.invoke(app, ["train", "--run", str(folder)]).output
     (folder / "router" / CERTIFICATE).write_text("{}")
-    assert said in RUNNER.invoke(app, ["train", "--run", str(folder)], env={"COLUMNS": "200"}).output
+    said = "the earlier threshold and its guarantee were of the router before; calibrate this one"
+    assert said in RUNNER.invoke(app, ["train", "--run", str(folder), "--quiet"]).output
     assert not (folder / "router" / CERTIFICATE).exists()
+    assert "earlier" not in RUNNER.invoke(app, ["train", "--run", str(folder)]).output  # there is no threshold now
+
+
+def test_what_was_wished_for_is_the_next_step_after_training_again(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prompts and options of the last `calibrate`, whatever they were; of a run file its strong share."""
+    monkeypatch.chdir(tmp_path)
+    demur.run(run_file(tmp_path, pair))
+    again = RUNNER.invoke(app, ["train"]).output
+    assert again.splitlines()[-1] == "next: demur calibrate prompts.jsonl --strong-share 0.4"
+    for wish in ("--keep-quality 0.9", "--usd-per-1k 0.02", "--strong-share 0.25"):
+        done = RUNNER.invoke(app, ["calibrate", "prompts.jsonl", *wish.split()])
+        assert done.exit_code == 0, done.output
+        again = RUNNER.invoke(app, ["train"]).output
+        assert (
+            "the earlier threshold was of the router before; the command below asks for the same of this one" in again
+        )
+        assert again.splitlines()[-1] == f"next: demur calibrate prompts.jsonl {wish}"
+    dry = RUNNER.invoke(app, ["calibrate", "prompts.jsonl", "--strong-share", "0.7", "--dry-run"])
+    assert dry.exit_code == 0
+    assert wish_of(Path("run")) == ("prompts.jsonl", "--strong-share 0.25")
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({}, "--strong-share 0.3"),
+        ({"strong_share": 0.0}, "--strong-share 0.0"),
+        ({"risk": 0.05}, "--risk 0.05"),
+        ({"risk": 0.1, "confidence": 0.9, "loss": "difference"}, "--risk 0.1 --confidence 0.9 --loss difference"),
+        ({"keep_quality": 0.95, "confidence": 0.9}, "--keep-quality 0.95"),  # which has no confidence
+    ],
+)
+def test_a_wish_as_options(given: dict[str, float | str], options: str) -> None:
+    assert Criterion(**given).options == options  # type: ignore[arg-type]
 
 
 def test_another_run_is_told_by_what_its_command_takes(tmp_path: Path, pair: Pair) -> None:

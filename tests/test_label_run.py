@@ -119,7 +119,7 @@ def test_where_samples_cannot_tell_the_price_of_a_judge_is_named() -> None:
     """One call, the easy prompt's answers are equal: at most 24 tokens of reply, and $10,000 per million of them."""
     endpoint = Endpoint("large", "http://127.0.0.1:1/v1", usd_per_million_input=0.0, usd_per_million_output=10_000.0)
     said = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "large"), endpoint)
-    assert "1 calls, at most about $0.24 with large as the judge" in said
+    assert "1 calls, up to about $0.24 with large as the judge" in said
     unpriced = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "own"), Endpoint("own", "https://models.example/v1"))
     assert "at a price that is unknown with own as the judge" in unpriced
 

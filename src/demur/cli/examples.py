@@ -11,6 +11,7 @@ PAIR = "--weak qwen2.5-7b@http://gpu:8000/v1 --strong gpt-4o@https://api.openai.
 EXAMPLES = {
     "demo": "demur demo",
     "init": f"demur init {PAIR} --prompts prompts.jsonl",
+    "status": "demur status --run run",
     "run": "demur run run.toml",
     "sample": f"demur sample prompts.jsonl {PAIR} --max-usd 2",
     "label": "demur label",
@@ -23,7 +24,7 @@ EXAMPLES = {
     "grade": "demur grade",
     "evaluate": "demur evaluate --verbose",
     "report": "demur report",
-    "serve": "demur serve run/router --allow-endpoint gpu:8000 --allow-endpoint api.openai.com#OPENAI_API_KEY",
+    "serve": "demur serve --allow-endpoint gpu:8000 --allow-endpoint api.openai.com#OPENAI_API_KEY",
     "launch": 'demur launch claude -- -p "Why does the test fail?"',
     "ledger": "demur ledger --by day --since 7d",
     "key add": "demur key add alice --usd-per-month 20",

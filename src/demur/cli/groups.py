@@ -11,11 +11,12 @@ from typer.core import TyperGroup
 
 from demur.cli import printing
 from demur.cli.examples import EXAMPLES
+from demur.config import runs_beside
 from demur.runs.steps import USUAL, next_command, steps_of
 
 GROUPS = {
     "From prompts to a router": (
-        *("demo", "init", "run", "sample", "label", "train", "join", "calibrate"),
+        *("demo", "init", "status", "run", "sample", "label", "train", "join", "calibrate"),
         *("route", "explain", "replay", "grade", "evaluate", "report"),
     ),
     "In production": ("serve", "launch", "ledger", "key", "learn", "routers", "rollback", "forget"),
@@ -89,7 +90,10 @@ def show_path(folder: str = USUAL) -> None:
     """What a bare `demur` shows: the steps, what the folder has of them, and the next command."""
     steps = steps_of(Path(folder))
     width = max(len(step.name) for step in steps)
-    typer.echo(f"demur learns which prompts a small model can be trusted with. The steps, in the folder {folder}:\n")
+    there = "" if Path(folder).is_dir() else ", which is not there yet"
+    typer.echo(
+        f"demur learns which prompts a small model can be trusted with. The steps, in the folder {folder}{there}:\n"
+    )
     for step in steps:
         mark = "[x]" if step.finished else "[ ]"
         about = printing.printable(step.done or step.about)
@@ -97,4 +101,9 @@ def show_path(folder: str = USUAL) -> None:
     typer.echo(f"\nnext: {printing.printable(next_command(Path(folder)))}")
     if not any(step.done for step in steps):
         typer.echo("or:   demur demo   (two real local models, five minutes, nothing to set up)")
+    others = runs_beside(Path(folder))
+    if others and not any(step.done for step in steps):
+        typer.echo(
+            printing.printable(f"runs beside it: {', '.join(others)}; see one by demur status --run {others[0]}")
+        )
     typer.echo("all commands: demur --help")

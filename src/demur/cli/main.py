@@ -31,7 +31,8 @@ from demur.cli.options import with_options
 from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
-from demur.runs.steps import current_threshold, is_router
+from demur.runs.lineage import wish_of
+from demur.runs.steps import current_threshold, is_router, threshold_of
 
 HELP_NAMES = ["-h", "--help"]
 app = typer.Typer(
@@ -64,6 +65,12 @@ def options(
     """The small model answers unless it demurs; then the large one does."""
     if context.invoked_subcommand is None:
         show_path()
+
+
+@app.command()
+def status(run: RunFolder = "run") -> None:
+    """Show how far a run's folder is and what comes next, as `demur` alone does for the folder run."""
+    show_path(run)
 
 
 @app.command()
@@ -118,12 +125,13 @@ def train(
     from demur.pipeline import train
     from demur.routing.artifact import CERTIFICATE
 
-    promised = (Path(run) / "router" / CERTIFICATE).is_file()
+    promised = "and its guarantee were" if (Path(run) / "router" / CERTIFICATE).is_file() else "was"
+    earlier = threshold_of(Path(run) / "router")
     with printing.progress_bar() as progress:
         router = train(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
-    if promised:
-        said = "the earlier threshold and its guarantee were of the router before; calibrate this one"
-        printing.err.print(said, soft_wrap=True)
+    if earlier is not None:
+        same = "the command below asks for the same of this one" if wish_of(Path(run)) else "calibrate this one"
+        printing.err.print(f"the earlier threshold {promised} of the router before; {same}", soft_wrap=True)
     if json:
         return printing.as_json(router.describe())
     return printing.print_trained(router, Path(run), verbose=verbose)

@@ -19,7 +19,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import (
     Progress as Bar,
@@ -74,14 +73,42 @@ err = Terminal(stderr=True, highlight=False, _environ=_ENVIRONMENT)
 
 
 class _Rate(TextColumn):
-    """Work done per second, as a column of the progress bar."""
+    """Work done per second since the stage began, as a column of the progress bar. Answers of fast and slow requests
+    come in bursts: the rate of the last seconds, which rich shows, would be another one than that of the whole.
+    """
 
     def __init__(self, table_column: Column) -> None:
         super().__init__("", table_column=table_column)
 
     def render(self, task: Any) -> Any:
-        speed = task.finished_speed or task.speed
+        speed = _speed(task)
         return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
+
+
+class _Time(_Rate):
+    """Time left at that rate, or taken."""
+
+    def render(self, task: Any) -> Any:
+        speed = _speed(task)
+        if task.finished:
+            return Text(f"{_clock(task.finished_time)} taken")
+        if not speed or task.total is None:
+            return Text("--:-- left" if task.total is not None else "")
+        return Text(f"{_clock((task.total - task.completed) / speed)} left")
+
+
+def _speed(task: Any) -> float:
+    """Per second; what was there at the beginning, such as stored answers, took no time. 0: not known yet."""
+    seconds = task.finished_time if task.finished else task.elapsed
+    done: float = task.completed - task.fields["before"]
+    return done / seconds if seconds and done > 0 else 0.0
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, or hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 RELOAD = "a running gateway takes the new threshold up with kill -HUP PID, or POST /admin/reload"
@@ -97,7 +124,7 @@ def next_step(command: str) -> None:
 def explanation(text: str) -> None:
     """What a command is about to do, before it does anything."""
     if not QUIET.get():
-        err.print(text, markup=False)
+        err.print(text, markup=False, soft_wrap=True)
 
 
 def next_in(folder: str | Path) -> None:
@@ -126,8 +153,7 @@ def progress_bar() -> Iterator[Progress]:
         BarColumn(bar_width=14),
         MofNCompleteColumn(table_column=_whole()),
         _Rate(table_column=_whole()),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=_whole()),
-        TextColumn("{task.fields[time]}"),
+        _Time(table_column=_whole()),
     )
     bar, stages = Bar(*columns, console=err, disable=QUIET.get()), dict[str, Any]()
 
@@ -135,8 +161,8 @@ def progress_bar() -> Iterator[Progress]:
         if not stages:  # an empty bar would leave an empty line, such as before an error
             bar.start()
         if stage not in stages:
-            stages[stage] = bar.add_task(stage, total=total or None, time="left")  # 0: unknown
-        bar.update(stages[stage], completed=done, total=total or None, time="taken" if done >= total else "left")
+            stages[stage] = bar.add_task(stage, total=total or None, before=done)  # 0: unknown
+        bar.update(stages[stage], completed=done, total=total or None)
 
     try:
         yield show
@@ -177,7 +203,9 @@ def as_json(value: Any) -> None:
     out.print_json(text) if out.is_terminal else print(text)
 
 
-def evaluation(found: Evaluation, folder: Path | None = None, *, verbose: bool = False) -> None:
+def evaluation(
+    found: Evaluation, folder: Path | None = None, *, verbose: bool = False, pricing_said: bool = False
+) -> None:
     """The headline, the table of routers, the findings, and the path of the report."""
     lines([found.headline.sentence, *filter(None, [found.verdict])])
     what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
@@ -193,7 +221,7 @@ def evaluation(found: Evaluation, folder: Path | None = None, *, verbose: bool =
     curve = found.rows[0].curve
     out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
     meant = [found.reliability.sentence] if found.reliability else []
-    for line in (*found.told, *meant, found.pricing, found.payback):
+    for line in (*found.told, *meant, "" if pricing_said else found.pricing, found.payback):
         if line:
             out.print(f"- {line}", markup=False)
     if verbose:
@@ -324,7 +352,7 @@ def outcome(found: Outcome) -> None:
     labels(found.labels)
     spend(found.spend)
     if found.evaluation is not None:
-        evaluation(found.evaluation, folder=Path(found.folder))
+        evaluation(found.evaluation, folder=Path(found.folder), pricing_said=True)  # by `spend`
     else:
         out.print(found.headline.sentence, markup=False)
         out.print(_sentence_on_grades(found), markup=False)

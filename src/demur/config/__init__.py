@@ -363,9 +363,15 @@ def load_run(run: str | Path) -> RunConfig:
     """Read the record that an earlier `sample` left in the run folder."""
     path = Path(run) / RUN_RECORD
     if not path.exists():
-        raise InputError(f"{path}: no run here yet; start with `demur sample` or `demur run FILE`")
+        beside = f"; the runs beside it: {', '.join(found)}" if (found := runs_beside(Path(run))) else ""
+        raise InputError(f"{path}: no run here yet; start with `demur sample` or `demur run FILE`{beside}")
     config = read_run_file(path)
     return config if config.folder == Path(run) else from_mapping(RunConfig, {**asdict(config), "run": str(run)})
+
+
+def runs_beside(folder: Path) -> list[str]:
+    """Other folders with a run in the folder that one is in: the one that was meant may be among them."""
+    return sorted(str(one.parent) for one in folder.parent.glob(f"*/{RUN_RECORD}") if one.parent != folder)
 
 
 def list_names(names: str | Sequence[str]) -> list[str]:

@@ -48,7 +48,7 @@ from demur.labels.targets import (
     margin_targets,
     winner_of,
 )
-from demur.mapping import PORTION, Map
+from demur.mapping import Map
 from demur.meaning.meanings import Meanings
 from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, Sample, no_progress
 from demur.sampling.packed import SamplesOf
@@ -146,9 +146,8 @@ def label_prompts(
     tokens = has_tokens(sides[0]) and has_tokens(sides[1])
     of_clusters = "discrete" if definition in OF_FIRST_ANSWER else definition
     joint = "joint meanings" in KINDS[config.name].needs
-    many = len(prompts) > PORTION
-    work = Measuring(meanings.quiet() if many else meanings, config.entailment, of_clusters, joint, tokens)
-    found = measure_prompts(prompts, sides, work, mapping=mapping, progress=progress if many else no_progress)
+    work = Measuring(meanings.quiet(), config.entailment, of_clusters, joint, tokens)
+    found = measure_prompts(prompts, sides, work, mapping=mapping, progress=progress)
     measured, reasons = _with_doubt(found.measured, prompts, sides, meanings, definition), found.reasons
     saturation, cut = measured.saturation, cut_share(chain(*sides))
     name, notes = config.name, []

@@ -144,7 +144,7 @@ def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
         orders = zip(items, orders_of(items), strict=True)
         lengths += [len(fill(item, order, JUDGED_TASK)) for item, order in orders if len(order) > 1]
     tokens = sum(lengths) // CHARACTERS_PER_TOKEN, len(lengths) * JUDGE_SETTINGS.max_tokens
-    usd = f"at most about ${judge.price.usd(*tokens):.2f}" if judge.price else "at a price that is unknown"
+    usd = f"up to about ${judge.price.usd(*tokens):.2f}" if judge.price else "at a price that is unknown"
     return (
         f"`demur label --from judge --judge MODEL` labels all prompts: {len(lengths):,} calls, {usd} with "
         f"{judge.model} as the judge"

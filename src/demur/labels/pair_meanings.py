@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -41,8 +42,11 @@ def pair_meanings(
     own = [[one.text for one in answers] for answers in (*weak, *strong)]
     found = _clusters(questions * 2, own, meanings, np.tile(search.found, 2))
     across = _clusters(questions, both, meanings, search.found) if joint else MeaningClusters((), (), 0)
-    pairs = sum(search.pairs) + found.pairs_scored + across.pairs_scored
-    return PairMeanings(found.ids[:n], found.ids[n:], across.ids, pairs)
+    # Where all of a prompt's answers differ, the pairs within either model are among those of both: they are not asked
+    # about again when it is labelled again, so they are not counted the first time either.
+    apart = np.array([len(np.unique(ids)) == len(ids) for ids in across.ids]) if joint else search.found
+    own_pairs = sum(compress(found.pairs, np.tile(~apart, 2)))
+    return PairMeanings(found.ids[:n], found.ids[n:], across.ids, sum(search.pairs) + own_pairs + across.pairs_scored)
 
 
 def joint_clusters(prompts: Sequence[Prompt], weak: _Side, strong: _Side, meanings: Meanings) -> MeaningClusters:

@@ -86,6 +86,7 @@ def _sample_in_portions(run: Run, announce: Announce | None) -> PairSamples:
     missing = [prompt for prompt in run.prompts if not run.is_complete(prompt)]
     portions = list(_portions(missing, portion_size(run.mapping, len(missing))))
     notes, done = dict[str, None](), 0
+    run.progress("sampling prompts", 0, len(missing))
     for portion, found in zip(portions, run.mapping(SamplePortion(config, run.store, budget), portions), strict=True):
         notes |= dict.fromkeys(found)
         done += len(portion)

@@ -64,6 +64,7 @@ def meaning_clusters(
     tasks = [_Peeling(one) for one in lists]
     scorer = Scorer(entailment, batch_size)
     active = [task for task in tasks if task.left]
+    progress("clustering by meaning", 0, len(tasks))
     while active:
         forward = scorer.holds([pair for task in active for pair in task.forward_pairs()])
         for task in active:

@@ -51,6 +51,7 @@ def find_saturated(
     """
     searches = [_Search(one) for one in read_lists(questions, answers, rules=rules)]
     scorer = Scorer(entailment)
+    progress("looking for answers that agree", 0, len(searches))
     while active := [one for one in searches if one.waiting]:
         forward = iter(scorer.scores([pair for one in active for pair in one.forward_pairs()]))
         for one in active:

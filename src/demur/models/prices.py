@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from demur.records import Sample
 
 LOCAL = "served on this machine"
-PRIVATE = "a private address, counted as $0 (MODEL@URL#usd=IN/OUT if it costs)"
+COUNTED_PRIVATE = "a private address, counted as $0"
+PRIVATE = f"{COUNTED_PRIVATE} (MODEL@URL#usd=IN/OUT if it costs)"
 CHARACTERS_PER_TOKEN = 4  # of English text, about
 
 

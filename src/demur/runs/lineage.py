@@ -18,7 +18,7 @@ from demur.files import write_whole
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
-RUN_FILE = "run file"
+RUN_FILE, WISH = "run file", "wish"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -80,10 +80,30 @@ def keep_run_file(folder: Path, file: str | Path) -> None:
 def run_file_of(folder: Path) -> str:
     """The run file that a folder's run was begun by, as named from here; empty where there is none."""
     kept = _read_lineage(folder).get(RUN_FILE, {}).get("content", "")
-    if not kept or not Path(kept).is_file():
-        return ""
-    file, here = Path(kept), Path.cwd()
-    return str(file.relative_to(here) if file.is_relative_to(here) else file)
+    return named_from_here(kept) if kept and Path(kept).is_file() else ""
+
+
+def keep_wish(folder: Path, prompts: str, options: str) -> None:
+    """Keep by what a run's threshold was set, so that it can be set so again after training; not where no run is.
+
+    ``options``: of `demur calibrate`, as they are written there.
+    """
+    if not (folder / MADE).is_file():
+        return
+    file = str(Path(prompts).absolute()) if Path(prompts).is_file() else prompts  # or a named set
+    write_whole(folder / MADE, json.dumps(_read_lineage(folder) | {WISH: {"content": options, "source": file}}) + "\n")
+
+
+def wish_of(folder: Path) -> tuple[str, str] | None:
+    """Prompts and options by which a run's threshold was set last; None where that is not known."""
+    kept = _read_lineage(folder).get(WISH)
+    return (named_from_here(kept["source"]), kept["content"]) if kept else None
+
+
+def named_from_here(path: str) -> str:
+    """A path as it is named in the current folder; what is no absolute one as it is."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def stages_made(folder: Path) -> frozenset[str]:

@@ -12,10 +12,19 @@ from typing import Any
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError
 from demur.models.allowed import serving_options
-from demur.runs.lineage import REPORT, outdated_report, outdated_stages, run_file_of, stages_made
+from demur.runs.lineage import (
+    REPORT,
+    named_from_here,
+    outdated_report,
+    outdated_stages,
+    run_file_of,
+    stages_made,
+    wish_of,
+)
 
 USUAL = "run"  # the folder that commands take without --run
 UNFINISHED = "not finished"
+OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
 
@@ -35,16 +44,19 @@ class Step:
 
 
 def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
-    """Every step in order, for a run's folder; ``strong_share``: what to ask calibrate for."""
+    """Every step in order, for a run's folder; ``strong_share``: what to ask calibrate for, where nothing was asked
+    before."""
     config = _config(folder)
     option = "" if str(folder) == USUAL else f" --run {folder}"
     router = folder / "router"
     record, made = _json(router / "router.json"), stages_made(folder)
-    prompts = str(config.prompts) if config else "prompts.jsonl"
+    prompts = named_from_here(str(config.prompts)) if config else "prompts.jsonl"
     pair = f"{' and '.join(map(tier_name, config.models))} on {Path(prompts).name}" if config else ""
     labels = _lines(folder / "preferences.jsonl")
-    threshold = (record.get("calibration") or {}).get("threshold")
+    threshold = threshold_of(router)
     anyway = _anyway(record)
+    if config and run_file_of(folder):
+        strong_share = config.strong_share
     measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
     sample = (pair if "samples" in made else f"{pair}, {UNFINISHED}") if config else ""
@@ -55,7 +67,7 @@ def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
-             calibrate_command(prompts, router, strong_share)),
+             _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share)),
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}"),
         Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
@@ -65,10 +77,44 @@ def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
 
 def calibrate_command(prompts: str, router: Path, strong_share: float = 0.3) -> str:
     """The command that sets a saved router's threshold by a share of calls to the large model."""
-    at = "" if router == Path(USUAL) / "router" else f" --router {shlex.quote(str(router))}"
-    anyway = _anyway(_json(router / "router.json"))
     share = strong_share if 0 < round(strong_share, 2) < 1 else 0.3  # neither model alone is set by a share
-    return f"demur calibrate {shlex.quote(prompts)} --strong-share {share:.2g}{at}{anyway}"
+    return _calibrate(prompts, f"--strong-share {share:.2g}", router)
+
+
+def _calibrate_as_before(folder: Path) -> str:
+    """The command that sets a run's threshold by what it was set by last, be it of an earlier router; empty: none."""
+    wish = wish_of(folder)
+    return _calibrate(*wish, folder / "router") if wish else ""
+
+
+def _calibrate(prompts: str, options: str, router: Path) -> str:
+    at = "" if router == Path(USUAL) / "router" else f" --router {shlex.quote(str(router))}"
+    return f"demur calibrate {shlex.quote(prompts)} {options}{at}{_anyway(_json(router / 'router.json'))}"
+
+
+def measuring_command(folder: Path) -> str:
+    """The command by which another folder's samples measure the usual run's router; empty where they cannot, or have
+    labels of their own."""
+    usual, config, served = Path(USUAL), _config(folder), _config(Path(USUAL))
+    if folder == usual or not config or not served or not is_router(usual / "router"):
+        return ""
+    same = [one.model for one in config.models] == [one.model for one in served.models]
+    return f"demur grade --run {shlex.quote(str(folder))}" if same and "labels" not in stages_made(folder) else ""
+
+
+def after_replay(file: str, router: Path, share: float, *, tried: bool) -> tuple[str, str]:
+    """The next command after a replay in which a ``share`` of a file's prompts went to the strong model, and why.
+
+    ``tried``: at a threshold that is not the router's own.
+    """
+    if tried or threshold_of(router) is None:
+        return calibrate_command(file, router, share), "to keep the threshold that gives this share:"
+    wish = wish_of(router.parent) if router.name == "router" else None
+    asked = float(wish[1].split()[1]) if wish and wish[1].startswith("--strong-share ") else share
+    if round(abs(share - asked), 3) < OTHER_SHARE:
+        return serve_command(router), ""
+    why = f"{asked:.0%} were asked for, and {share:.0%} of these prompts go to the strong model; to set it by these:"
+    return calibrate_command(file, router, asked), why
 
 
 def serve_command(router: Path) -> str:
@@ -106,12 +152,18 @@ def is_router(folder: Path) -> bool:
     return (folder / "router.json").is_file()
 
 
+def threshold_of(router: Path) -> float | None:
+    """The threshold that a saved router has; None without one."""
+    found = _json(router / "router.json").get("calibration") or {}
+    return found.get("threshold")
+
+
 def current_threshold(router: Path) -> str:
     """The threshold that a saved router has, and what was asked for when it was set."""
     found = _json(router / "router.json").get("calibration")
     if not found:
         return "no threshold is set yet"
-    return f"the threshold is {found['threshold']:.4f} ({found['asked']}; strong share {found['strong_share']:.0%})"
+    return f"the threshold is {found['threshold']:.4f} ({found['asked']} asked, {found['strong_share']:.0%} reached)"
 
 
 def _config(folder: Path) -> RunConfig | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from demur.models.endpoint import Endpoint
-from demur.models.prices import usd_paid
+from demur.models.prices import COUNTED_PRIVATE, PRIVATE, usd_paid
 from demur.records import Prompt, Sample
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
@@ -80,7 +80,7 @@ class PairEstimate:
         cost = cost_words(self.models, [side.usd for side in self.all], most=True)
         answers = f"{missing:,} answers"
         if expected < missing:
-            answers = f"about {expected:,.0f} answers, at most {missing:,},"
+            answers = f"about {expected:,.0f} answers ({missing:,} if the first ones settle no prompt)"
         cost += self._by_length if "$" in cost else ""
         return (
             f"to sample: {answers} on {max(side.prompts for side in self.all):,} prompts, about "
@@ -145,12 +145,12 @@ class PairSpend:
 
     @property
     def sentence(self) -> str:
-        """The result as one sentence."""
+        """The result as one sentence. How a private address gets a price was said before anything was asked."""
         cost = cost_words(self.models, self.all_usd)
         cost += ", an endpoint does not count its tokens" if self.uncounted else ""
         return (
             f"{self.samples:,} samples of {self.prompts:,} prompts, {self.completion_tokens:,} answer tokens, {cost} "
-            f"({self.pricing})"
+            f"({self.pricing.replace(PRIVATE, COUNTED_PRIVATE)})"
         )
 
 

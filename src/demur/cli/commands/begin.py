@@ -20,6 +20,7 @@ from demur.config import A_MODEL, RunConfig
 from demur.errors import InputError
 from demur.records import SamplingSettings
 from demur.runs.lineage import stages_made
+from demur.runs.steps import USUAL, measuring_command
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
@@ -179,6 +180,8 @@ def sample(
         return printing.next_step("the same command with --batch-in RESULTS in place of --batch-out")
     if batch_in and "samples" not in stages_made(Path(run)):
         return printing.next_step("the same command with --batch-out NEW_FOLDER: samples are missing")
+    if unseen := measuring_command(Path(run)):
+        printing.explanation(f"to measure {USUAL}/router on these prompts: {unseen}; to train another router on them:")
     return printing.next_in(run)
 
 

@@ -14,7 +14,7 @@ from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed import ALLOW_HELP
 from demur.models.prices import PRIVATE
-from demur.runs.steps import calibrate_command, serve_command
+from demur.runs.steps import after_replay, serve_command
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -100,8 +100,11 @@ def replay(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    command = calibrate_command(str(file), Path(router), found.headline.strong_share)
-    return printing.next_step(f"{command} --dry-run")
+    share = found.headline.strong_share
+    command, reason = after_replay(str(file), Path(router), share, tried=threshold is not None)
+    if reason:
+        printing.explanation(reason)
+    return printing.next_step(command)
 
 
 def _option(router: str) -> str:

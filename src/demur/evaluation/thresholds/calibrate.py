@@ -40,6 +40,7 @@ from demur.records import BoolArray, Encoder, FloatArray, content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.verdict import check_learned
+from demur.runs.lineage import keep_wish
 
 log = logging.getLogger("demur.calibrate")
 
@@ -86,9 +87,10 @@ def calibrate(
     if criterion.risk is not None and dry_run:
         raise InputError("a dry run with risk is a look at the graded prompts, which counts as a promise; leave it out")
     if criterion.risk is not None:
-        return _certify(
-            prompt_router, Path(router), read_graded(prompts), criterion.risk, criterion.confidence, criterion.loss
-        )
+        given = read_graded(prompts)
+        found = _certify(prompt_router, Path(router), given, criterion.risk, criterion.confidence, criterion.loss)
+        _keep_wish(Path(router), prompts, criterion)
+        return found
     check_learned(prompt_router.record, router, anyway=anyway)
     texts = [prompt.text for prompt in load_prompts(prompts)]
     gate = loaded.gate if loaded.active else None
@@ -101,7 +103,8 @@ def calibrate(
             check_belief(prompt_router.record, looked.unknown)
         asked = {"usd_per_1k": criterion.usd_per_1k, "keep_quality": criterion.keep_quality}
         found = calibrate_tiers(prompt_router, texts, looked.values, looked.unknown, **asked)
-        return _save_calibration(found.beside(strong, weak), router, dry_run=dry_run)
+        found = found.beside(strong, weak)
+        return found if dry_run else _save_calibration(found, Path(router), prompts, criterion)
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
     if criterion.usd_per_1k is not None:
         costs = prompt_router.expected_usd(texts)
@@ -122,14 +125,21 @@ def calibrate(
         share = share_of_scored(criterion.share, int(told.sum()), strong, weak)
         found = threshold_for_share(staged.final[told], share, on=on)
         found = replace(found, asked=f"strong share {criterion.share:.0%}")
-    return _save_calibration(found.beside(strong, weak), router, dry_run=dry_run)
+    found = found.beside(strong, weak)
+    return found if dry_run else _save_calibration(found, Path(router), prompts, criterion)
 
 
-def _save_calibration(found: Calibration, router: str, *, dry_run: bool) -> Calibration:
-    """The calibration, saved unless this is a dry run."""
-    if not dry_run:
-        save_calibration(Path(router), found)
+def _save_calibration(found: Calibration, router: Path, prompts: str | Path, criterion: Criterion) -> Calibration:
+    """The calibration, saved, and in the run beside it what was wished for."""
+    save_calibration(router, found)
+    _keep_wish(router, prompts, criterion)
     return found
+
+
+def _keep_wish(router: Path, prompts: str | Path, criterion: Criterion) -> None:
+    """Keep what was wished for in the run that the router is of, if it is of one."""
+    if router.name == "router":
+        keep_wish(router.parent, str(prompts), criterion.options)
 
 
 def _some(scores: FloatArray, told: BoolArray) -> FloatArray:

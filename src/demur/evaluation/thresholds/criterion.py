@@ -39,9 +39,21 @@ class Criterion:
     )
 
     @property
+    def options(self) -> str:
+        """The same as options of `demur calibrate`."""
+        wish = next((name for name in CRITERIA if getattr(self, name) is not None), "strong_share")
+        named = [(wish, self.share if wish == "strong_share" else getattr(self, wish))]
+        if wish == "risk":
+            named += [(name, getattr(self, name)) for name, usual in RISK_OPTIONS if getattr(self, name) != usual]
+        return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named)
+
+    @property
     def share(self) -> float:
         """The share that is asked for, where no other criterion is given."""
         return USUAL_SHARE if self.strong_share is None else self.strong_share
+
+
+RISK_OPTIONS = tuple((name, getattr(Criterion(), name)) for name in ("confidence", "loss"))  # with their defaults
 
 
 def check_criterion(criterion: Criterion) -> None:

@@ -42,9 +42,11 @@ class Belief:
     @property
     def sentence(self) -> str:
         """The result as one sentence."""
+        confirmed = min(1.0, max(0.0, self.slope))
         return (
-            f"targets of believed gain: agreement between the models rises by {self.slope:.2f} per 1.00 of agreement "
-            f"among the weak model's own samples, so the strong model's belief has weight {self.strong_weight:.2f}"
+            f"targets of believed gain: the strong model's samples confirm {confirmed:.0%} of what "
+            "the weak model's agree on among themselves, so where the two differ the strong model is believed with "
+            f"weight {self.strong_weight:.2f} and the weak one with {1 - self.strong_weight:.2f}"
         )
 
 

@@ -25,6 +25,7 @@ from demur.meaning.meanings import Meanings
 from demur.meaning.rules.declined_answers import says_nothing
 from demur.records import BoolArray, FloatArray, IntArray, Progress, Prompt, Sample, no_progress
 
+SHOWN_AT_ONCE = 32  # prompts, in one process: after each so many a progress bar moves
 Side = Sequence[Sequence[Sample]]  # a model's samples of every prompt
 
 
@@ -159,8 +160,9 @@ def measure_prompts(
 ) -> MeasuredPortion:
     """All prompts, by ``mapping``, a portion at a time; ``sides``: samples of the weak model, and of the strong one."""
     found: list[MeasuredPortion] = []
-    done = 0
-    for one in mapping(work, _portions(prompts, sides, portion_size(mapping, len(prompts)))):
+    done, size = 0, portion_size(mapping, len(prompts))
+    progress("measuring samples", 0, len(prompts))
+    for one in mapping(work, _portions(prompts, sides, min(size, SHOWN_AT_ONCE) if mapping is map else size)):
         found.append(one)
         done += len(one.reasons)
         progress("measuring samples", done, len(prompts))

@@ -1,0 +1,53 @@
+"""What a progress bar says: a rate and a time that are of the whole stage, whatever came in bursts."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.progress import Progress, Task
+
+from demur.cli import printing
+from demur.cli.printing import Terminal, _clock, _Rate, _Time, progress_bar
+
+
+def task(*, total: int | None, before: int, completed: int, seconds: float, finished: bool = False) -> Task:
+    """A stage as rich has it, at a time."""
+    bar = Progress(disable=True, get_time=lambda: seconds)
+    number = bar.add_task("stage", total=total, completed=completed, before=before)
+    made = next(one for one in bar.tasks if one.id == number)
+    made.start_time = 0.0
+    if finished:
+        made.finished_time = seconds
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "rate", "time"),
+    [
+        ({"total": 2446, "before": 0, "completed": 2446, "seconds": 30.0, "finished": True}, "81.5/s", "00:30 taken"),
+        ({"total": 100, "before": 40, "completed": 70, "seconds": 60.0}, "0.5/s", "01:00 left"),  # 40 were stored
+        ({"total": 100, "before": 40, "completed": 40, "seconds": 60.0}, "", "--:-- left"),
+        ({"total": None, "before": 0, "completed": 50, "seconds": 10.0}, "5.0/s", ""),  # nobody knows how many
+        ({"total": 7200, "before": 0, "completed": 1, "seconds": 1.0}, "1.0/s", "1:59:59 left"),
+    ],
+)
+def test_rate_and_time_by_hand(given: dict[str, float | bool | None], rate: str, time: str) -> None:
+    found = task(**given)  # type: ignore[arg-type]
+    column = printing._whole()
+    assert str(_Rate(table_column=column).render(found)) == rate
+    assert str(_Time(table_column=column).render(found)) == time
+
+
+def test_a_clock_by_hand() -> None:
+    assert [_clock(seconds) for seconds in (0.4, 59.6, 3599, 3600)] == ["00:00", "01:00", "59:59", "1:00:00"]
+
+
+def test_the_bars_last_line_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = io.StringIO()
+    monkeypatch.setattr(printing, "err", Terminal(file=page, width=100))
+    with progress_bar() as show:
+        for done in (0, 1, 3):
+            show("counting", done, 3)
+    assert re.search(r"counting .* 3/3 +[\d,.]+/s +00:00 taken", page.getvalue())
