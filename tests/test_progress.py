@@ -9,7 +9,8 @@ import pytest
 from rich.progress import Progress, Task
 
 from demur.cli import printing
-from demur.cli.printing import Terminal, _clock, _Rate, _Time, progress_bar
+from demur.cli.printing import Terminal, progress_bar
+from demur.cli.progress import Rate, TimeLeft, _clock
 
 
 def task(*, total: int | None, before: int, completed: int, seconds: float, finished: bool = False) -> Task:
@@ -36,8 +37,8 @@ def task(*, total: int | None, before: int, completed: int, seconds: float, fini
 def test_rate_and_time_by_hand(given: dict[str, float | bool | None], rate: str, time: str) -> None:
     found = task(**given)  # type: ignore[arg-type]
     column = printing._whole()
-    assert str(_Rate(table_column=column).render(found)) == rate
-    assert str(_Time(table_column=column).render(found)) == time
+    assert str(Rate(table_column=column).render(found)) == rate
+    assert str(TimeLeft(table_column=column).render(found)) == time
 
 
 def test_a_clock_by_hand() -> None:

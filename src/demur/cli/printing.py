@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from demur.cli.progress import Rate, TimeLeft
 from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.tables import COLUMNS, reference_rows, router_rows, terms
@@ -72,45 +73,6 @@ out = Terminal(highlight=False, soft_wrap=True, _environ=_ENVIRONMENT)
 err = Terminal(stderr=True, highlight=False, _environ=_ENVIRONMENT)
 
 
-class _Rate(TextColumn):
-    """Work done per second since the stage began, as a column of the progress bar. Answers of fast and slow requests
-    come in bursts: the rate of the last seconds, which rich shows, would be another one than that of the whole.
-    """
-
-    def __init__(self, table_column: Column) -> None:
-        super().__init__("", table_column=table_column)
-
-    def render(self, task: Any) -> Any:
-        speed = _speed(task)
-        return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
-
-
-class _Time(_Rate):
-    """Time left at that rate, or taken."""
-
-    def render(self, task: Any) -> Any:
-        speed = _speed(task)
-        if task.finished:
-            return Text(f"{_clock(task.finished_time)} taken")
-        if not speed or task.total is None:
-            return Text("--:-- left" if task.total is not None else "")
-        return Text(f"{_clock((task.total - task.completed) / speed)} left")
-
-
-def _speed(task: Any) -> float:
-    """Per second; what was there at the beginning, such as stored answers, took no time. 0: not known yet."""
-    seconds = task.finished_time if task.finished else task.elapsed
-    done: float = task.completed - task.fields["before"]
-    return done / seconds if seconds and done > 0 else 0.0
-
-
-def _clock(seconds: float) -> str:
-    """Minutes and seconds, or hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
-
-
 RELOAD = "a running gateway takes the new threshold up with kill -HUP PID, or POST /admin/reload"
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
 
@@ -152,8 +114,8 @@ def progress_bar() -> Iterator[Progress]:
         TextColumn("{task.description:<28}", table_column=_whole()),
         BarColumn(bar_width=14),
         MofNCompleteColumn(table_column=_whole()),
-        _Rate(table_column=_whole()),
-        _Time(table_column=_whole()),
+        Rate(table_column=_whole()),
+        TimeLeft(table_column=_whole()),
     )
     bar, stages = Bar(*columns, console=err, disable=QUIET.get()), dict[str, Any]()
 
