@@ -18,7 +18,7 @@ class Rate(TextColumn):
         super().__init__("", table_column=table_column)
 
     def render(self, task: Any) -> Any:
-        speed = _speed(task)
+        speed = _rate_of(task)
         return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
 
 
@@ -26,7 +26,7 @@ class TimeLeft(Rate):
     """Time left at that rate, or taken."""
 
     def render(self, task: Any) -> Any:
-        speed = _speed(task)
+        speed = _rate_of(task)
         if task.finished:
             return Text(f"{_clock(task.finished_time)} taken")
         if not speed or task.total is None:
@@ -34,7 +34,7 @@ class TimeLeft(Rate):
         return Text(f"{_clock((task.total - task.completed) / speed)} left")
 
 
-def _speed(task: Any) -> float:
+def _rate_of(task: Any) -> float:
     """Per second; what was there at the beginning, such as stored answers, took no time. 0: not known yet."""
     seconds = task.finished_time if task.finished else task.elapsed
     done: float = task.completed - task.fields["before"]
