@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demur.errors import InputError
-from demur.measure.frontier import choices, earn, frontier, hull, interval_of_aiq, oracle_frontier
+from demur.measure.frontier import choices, earn, frontier, frontier_intervals, hull, oracle_frontier
 from demur.methods import SimilarityWeighted
 from demur.methods.estimator import unit_rows
 from demur.methods.pools import BY_NAME
@@ -58,7 +58,9 @@ def test_aiq_has_a_95_percent_interval_over_prompts() -> None:
     scores = np.tile([0.0, 1.0], (600, 1))
     aiq, width = frontier(scores, quality, cost).aiq, 1.96 * right.std() / 600**0.5 / 2
     assert aiq == pytest.approx(right.mean() / 2)
-    assert interval_of_aiq(scores, quality, cost) == pytest.approx((aiq - width, aiq + width), abs=0.1 * width)
+    found = frontier_intervals(scores, quality, cost)
+    assert found.aiq == pytest.approx((aiq - width, aiq + width), abs=0.1 * width)
+    assert found.best == pytest.approx((2 * aiq - 2 * width, 2 * aiq + 2 * width), abs=0.2 * width)
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -260,7 +262,7 @@ def test_what_is_earned_and_its_hull_by_hand() -> None:
     assert found.aiq == pytest.approx((0.5625 + 0.75) / 2, abs=1e-3)
     same = np.tile(values[:1], (5, 1))
     cost = np.array([[1.0, 3.0]] * 5)
-    assert interval_of_aiq(same, same, cost) == pytest.approx((frontier(same, same, cost).aiq,) * 2)
+    assert frontier_intervals(same, same, cost).aiq == pytest.approx((frontier(same, same, cost).aiq,) * 2)
 
 
 @pytest.mark.parametrize("shapes", [((4, 2), (4, 2), (4, 3)), ((4, 2), (3, 2), (4, 2)), ((4,), (4,), (4,))])

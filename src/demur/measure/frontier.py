@@ -88,16 +88,24 @@ def oracle_frontier(quality: FloatArray, cost: FloatArray) -> Frontier:
     return frontier(quality, quality, cost)
 
 
-def interval_of_aiq(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> tuple[float, float]:
-    """95 % bootstrap interval of AIQ over prompts; the choices at each price are those on all prompts."""
+@dataclass(frozen=True, slots=True)
+class FrontierIntervals:
+    """95 % bootstrap intervals over prompts; the choices at each price are those on all prompts."""
+
+    aiq: tuple[float, float]
+    best: tuple[float, float]  # of the quality at the hull's upper end
+
+
+def frontier_intervals(scores: FloatArray, quality: FloatArray, cost: FloatArray) -> FrontierIntervals:
+    """Intervals of what `frontier` finds; arrays (n, M). Raises InputError."""
     score, value, price = _check(scores, quality, cost)
     weights = np.array(list(draw_counts(len(score)))) / len(score)  # (resamples, n)
     chosen = choices(score, price)
     costs, qualities = weights @ earn(chosen, price).T, weights @ earn(chosen, value).T
     singles = weights @ price
     found = [
-        hull(list(zip(x.tolist(), y.tolist(), strict=True)), ends.min(), ends.max()).aiq
+        (hull(list(zip(x.tolist(), y.tolist(), strict=True)), ends.min(), ends.max()).aiq, y.max())
         for x, y, ends in zip(costs, qualities, singles, strict=True)
     ]
-    low, high = percentile_interval(found)
-    return float(low), float(high)
+    (low, least), (high, most) = percentile_interval(found).tolist()
+    return FrontierIntervals((low, high), (least, most))

@@ -11,7 +11,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.measure.curve import cost_quality_curve
-from demur.measure.frontier import Frontier, frontier, interval_of_aiq, oracle_frontier
+from demur.measure.frontier import Frontier, frontier, frontier_intervals, oracle_frontier
 from demur.methods.pools import BY_NAME, PoolRouter
 from demur.methods.pools.estimate import estimate_quality
 from demur.models.prices import CHARACTERS_PER_TOKEN, price_of
@@ -20,7 +20,7 @@ from demur.paper.outcome_files import rows_of
 from demur.paper.parts.figures import frontier_figure
 from demur.paper.parts.part import Cells, PartContent, row_or_why, rows_or_why, span_columns
 from demur.records import BoolArray, FloatArray, IntArray
-from demur.statistics import FOLDS, folds, held_out
+from demur.statistics import FOLDS, folds, held_out, interval
 
 ZEROEVAL = (
     "gemma-2-9b-it",
@@ -36,7 +36,7 @@ NOTE = (
     "before they meet a price. APGR: the same scores on the pair of the cheapest and the best single model, as in "
     "Table 1 (random: .500). No prompt seen: the best mixture of models, whatever is asked."
 )
-COLUMNS = ("router", "AIQ [95 %]", "APGR, cheapest / best [95 %]", "best quality", "at cost")
+COLUMNS = ("router", "AIQ [95 %]", "APGR, cheapest / best [95 %]", "best quality [95 %]", "at cost")
 KNOWN_TASK = "graphrouter, task given"
 ROWS = {  # pool -> its rows
     "gsm8k": ("oracle", "single", "no-prompt", *BY_NAME),
@@ -156,8 +156,7 @@ def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier])
     def measure_row(name: str, scores: Callable[[], FloatArray]) -> Cells:
         found = scores()
         hulls[name] = frontier(found, pool.quality, pool.cost)
-        aiq = span_columns(hulls[name].aiq, *interval_of_aiq(found, pool.quality, pool.cost), 3)
-        return aiq, _apgr(pool, found), f"{hulls[name].qualities[-1]:.3f}", f"{hulls[name].costs[-1]:.4g}"
+        return _cells(pool, hulls[name], found, _apgr(pool, found))
 
     made: dict[str, tuple[str, Callable[[], Cells]]] = {
         "oracle": ("oracle", partial(_oracle, pool, hulls)),
@@ -178,15 +177,20 @@ def pool_rows(lab: Laboratory, key: str, pool: Pool, hulls: dict[str, Frontier])
 
 def _oracle(pool: Pool, hulls: dict[str, Frontier]) -> Cells:
     hulls["oracle"] = oracle_frontier(pool.quality, pool.cost)
-    aiq = span_columns(hulls["oracle"].aiq, *interval_of_aiq(pool.quality, pool.quality, pool.cost), 3)
     ends = pool.quality[:, 0], pool.quality[:, pool.best]
     pair = cost_quality_curve(ends[1] - ends[0], *ends).oracle
-    return aiq, f"{pair.apgr:.3f}", f"{hulls['oracle'].qualities[-1]:.3f}", f"{hulls['oracle'].costs[-1]:.4g}"
+    return _cells(pool, hulls["oracle"], pool.quality, f"{pair.apgr:.3f}")
+
+
+def _cells(pool: Pool, found: Frontier, scores: FloatArray, apgr: str) -> Cells:
+    spans = frontier_intervals(scores, pool.quality, pool.cost)
+    best = span_columns(float(found.qualities[-1]), *spans.best, 3)
+    return span_columns(found.aiq, *spans.aiq, 3), apgr, best, f"{found.costs[-1]:.4g}"
 
 
 def _single(pool: Pool) -> Cells:
-    best = pool.best
-    return "", "", f"{pool.quality[:, best].mean():.3f}", f"{pool.cost[:, best].mean():.4g}"
+    quality, cost = pool.quality[:, pool.best], pool.cost[:, pool.best]
+    return "", "", span_columns(float(quality.mean()), *interval(quality), 3), f"{cost.mean():.4g}"
 
 
 def _apgr(pool: Pool, scores: FloatArray) -> str:
