@@ -154,6 +154,18 @@ def test_the_house_is_small_enough_to_walk_through() -> None:
     assert max(folders.values()) <= 12, max(folders, key=lambda folder: folders[folder])
 
 
+def test_the_mutation_check_knows_every_module_of_its_folders() -> None:
+    """A module that is not listed there is not mutated, and a test that does not exist kills nothing."""
+    root = SOURCE.parents[1]
+    tree = ast.parse((root / "benchmarks" / "mutants.py").read_text(encoding="utf-8"))
+    tables = (node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TESTS")
+    listed: dict[str, tuple[str, ...]] = ast.literal_eval(next(tables).value)
+    folders = {name.split("/")[0] for name in listed if "/" in name}
+    modules = {path.relative_to(SOURCE).as_posix() for folder in folders for path in (SOURCE / folder).rglob("*.py")}
+    assert {name for name in modules if not name.endswith("__init__.py")} == listed.keys() - {"statistics.py"}
+    assert not [name for tests in listed.values() for name in tests if not (root / "tests" / name).is_file()]
+
+
 IRREGULAR = frozenset(  # participles without -ed that are not their verb's base form, too, as "read" and "cut" are
     [
         "begun",

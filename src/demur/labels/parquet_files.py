@@ -23,7 +23,8 @@ ROWS_AT_ONCE = 4096
 def write_tables(run: Run, preferences: Sequence[Preference]) -> None:
     """samples.parquet, meanings.parquet and preferences.parquet, in the folder ``parquet`` of the run's.
 
-    Only of a run on a cluster, whose data are for other systems as well.
+    Only of a run on a cluster, whose data are for other systems as well. A row of meanings.parquet is a training
+    prompt: the cluster of each answer, by model and over both, the strong model's answers first.
     """
     if run.mapping is map:
         return
