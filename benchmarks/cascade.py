@@ -8,10 +8,8 @@ by rules and equal texts. Half of the questions train, without grades; the other
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import demur
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import fake_endpoint, in_a_thread
 from environment import describe, on_one_thread, shared_rows
 
 MODELS = {"weak": "smollm2-135m-instruct", "strong": "qwen2.5-coder-1.5b-instruct"}
@@ -39,25 +37,10 @@ def answers_of(rows: list[Any], model: str) -> tuple[Callable[[str, int], str], 
 
 @contextmanager
 def models(rows: list[Any]) -> Iterator[dict[str, Any]]:
-    found: dict[str, FakeEndpoint] = {}
-    loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     (weak, of_weak), (strong, of_strong) = (answers_of(rows, MODELS[side]) for side in ("weak", "strong"))
-
-    async def serve() -> None:
-        async with fake_endpoint(weak, logprob=of_weak) as small, fake_endpoint(strong, logprob=of_strong) as large:
-            found.update(weak=small, strong=large)
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield {"weak": f"small@{found['weak'].base_url}", "strong": f"large@{found['strong'].base_url}"}
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    served = (fake_endpoint(weak, logprob=of_weak), fake_endpoint(strong, logprob=of_strong))
+    with in_a_thread(served[0]) as small, in_a_thread(served[1]) as large:
+        yield {"weak": f"small@{small.base_url}", "strong": f"large@{large.base_url}"}
 
 
 def main() -> None:

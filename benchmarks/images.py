@@ -13,13 +13,11 @@ alone and on questions and pictures, prompt by prompt, and with the second stage
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import io
 import json
 import random
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +40,7 @@ from demur.prompts.pictures import ShownText
 from demur.records import FloatArray
 from demur.runs.run import open_run
 from demur.statistics import auroc
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import FakeEndpoint, fake_endpoint, in_a_thread
 from environment import describe, on_one_thread
 
 SIZE = 64  # pixels a side
@@ -139,25 +137,11 @@ def reader(every: dict[str, Drawing], middle: float, misread: float, asked: Call
 def models(every: dict[str, Drawing]) -> Iterator[dict[str, Any]]:
     """Both, on loopback, as `demur.sample` takes them."""
     found: dict[str, FakeEndpoint] = {}
-    loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     weak = reader(every, 0.5, MISREAD, lambda: found["weak"])
     strong = reader(every, 0.9, 0.0, lambda: found["strong"])
-
-    async def serve() -> None:
-        async with fake_endpoint(weak) as small, fake_endpoint(strong) as large:
-            found.update(weak=small, strong=large)
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield {"weak": f"small@{found['weak'].base_url}", "strong": f"large@{found['strong'].base_url}"}
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    with in_a_thread(fake_endpoint(weak)) as small, in_a_thread(fake_endpoint(strong)) as large:
+        found.update(weak=small, strong=large)
+        yield {"weak": f"small@{small.base_url}", "strong": f"large@{large.base_url}"}
 
 
 def random_convolutions(folder: Path, seed: int = 0) -> Path:

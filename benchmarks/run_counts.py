@@ -7,14 +7,12 @@ model and no network. It counts below the code's own functions (files opened, SQ
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import shutil
 import sqlite3
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import demur
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import FakeEndpoint, fake_endpoint, in_a_thread
 
 PROMPTS, SAMPLES = 60, 4
 COUNTED = ("hash passes", "prompt reads", "sample queries", "clusterings")
@@ -84,25 +82,9 @@ def counting() -> Iterator[None]:
 
 @contextmanager
 def serving() -> Iterator[tuple[FakeEndpoint, FakeEndpoint]]:
-    """Both models, the strong one's endpoint an encoder as well, in a thread of their own."""
-    ready, stop, found = threading.Event(), asyncio.Event(), []
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with fake_endpoint(weak, logprob=honest) as small, fake_endpoint(strong) as large:
-            found.append((small, large))
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    """Both models, the strong one's endpoint an encoder as well, each in a thread of its own."""
+    with in_a_thread(fake_endpoint(weak, logprob=honest)) as small, in_a_thread(fake_endpoint(strong)) as large:
+        yield small, large
 
 
 def write_prompts(folder: Path) -> None:

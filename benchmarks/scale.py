@@ -13,7 +13,6 @@ other work on the machine does not count; ratios of workers are of wall time, th
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import os
@@ -42,7 +41,7 @@ from demur.records import SamplingSettings, content_hash
 from demur.runs.run import open_run
 from demur.sampling.pair import endpoints_of, settled_key
 from demur.store import Store
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import FakeEndpoint, fake_endpoint, in_a_thread
 from environment import describe, on_one_thread
 
 SIZES = "1000,10000,100000"
@@ -251,26 +250,10 @@ def print_workers() -> None:
 
 @contextmanager
 def served() -> Iterator[tuple[FakeEndpoint, FakeEndpoint]]:
-    """Two fake endpoints in a thread of their own; the first one guesses."""
-    ready, loop, ends = threading.Event(), asyncio.new_event_loop(), list[FakeEndpoint]()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        guess, know = (lambda text, seed: str(seed % 97)), (lambda text, seed: text)
-        async with fake_endpoint(guess) as weak, fake_endpoint(know) as strong:
-            ends.extend((weak, strong))
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield ends[0], ends[1]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    """Two fake endpoints, each in a thread of its own; the first one guesses."""
+    guess, know = (lambda text, seed: str(seed % 97)), (lambda text, seed: text)
+    with in_a_thread(fake_endpoint(guess)) as weak, in_a_thread(fake_endpoint(know)) as strong:
+        yield weak, strong
 
 
 # -- nodes that are lost ---------------------------------------------------------------------------------------------

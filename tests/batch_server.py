@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from demur.testing import FakeEndpoint, on_loopback
+from demur.testing import FakeEndpoint, in_a_thread, on_loopback
 
 Row = dict[str, Any]
 
@@ -142,21 +140,7 @@ class BatchServer:
 @contextmanager
 def batch_server(models: Mapping[str, FakeEndpoint], **settings: Any) -> Iterator[BatchServer]:
     """Serve the fake for as long as the block runs."""
-    found, ready, stop = BatchServer(models, **settings), threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with on_loopback(found.app()) as address:
-            found.address = f"{address}/v1"
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
+    found = BatchServer(models, **settings)
+    with in_a_thread(on_loopback(found.app())) as address:
+        found.address = f"{address}/v1"
         yield found
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()

@@ -5,18 +5,16 @@ The weak model knows colours and guesses at sums; the strong one knows both. A r
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from demur.testing import Answerer as Answerer
-from demur.testing import FakeEndpoint, fake_endpoint
+from demur.testing import FakeEndpoint, fake_endpoint, in_a_thread
 
 THINGS = ("sky", "grass", "blood", "snow", "coal", "gold", "rose", "sea", "leaf", "sun", "ash", "plum")
 
@@ -77,25 +75,14 @@ def running_pair(
     weak_logprob: float | Callable[[str], float] | None = honest, answers: tuple[Answerer, Answerer] = (weak, strong)
 ) -> Iterator[Pair]:
     """Serve the pair as long as the block runs."""
-    ready, stop = threading.Event(), asyncio.Event()
-    found: list[Pair] = []
-    loop = asyncio.new_event_loop()
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def serve() -> AsyncIterator[Pair]:
         async with fake_endpoint(answers[0], logprob=weak_logprob) as a, fake_endpoint(answers[1]) as b:
-            found.append(Pair(a, b))
-            ready.set()
-            await stop.wait()
+            yield Pair(a, b)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    with in_a_thread(serve()) as found:
+        yield found
 
 
 def write_questions(path: Path, count: int = 60, gold: bool = True) -> Path:

@@ -8,7 +8,6 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from demur.config import LabelConfig
 from demur.labels.beliefs.belief import (
     Belief,
     PairShares,
@@ -21,12 +20,9 @@ from demur.labels.beliefs.belief import (
     pair_shares,
     without_silence,
 )
-from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.targets import gain_targets
-from demur.meaning.entailment import exact_match
-from demur.meaning.meanings import Meanings
-from demur.records import FloatArray, Prompt, Sample
-from demur.sampling.pair import PairSamples
+from demur.records import FloatArray
+from worlds import labelled
 
 WEIGHTS = (0.5, 0.75, 1.0)
 
@@ -104,21 +100,6 @@ def test_answers_that_say_nothing_agree_with_none() -> None:
     ids = without_silence(np.array([0, 0, 1, 1]), np.array([True, True, False, False]))
     assert ids.tolist() == [2, 3, 1, 1]
     assert pair_shares([ids]) == pytest.approx(PairShares(np.zeros(1), np.ones(1), np.zeros(1)))
-
-
-def labelled(answers: Sequence[tuple[list[str], list[str]]]) -> Labels:
-    """Labels of prompts by these weak and strong answers, equal texts being equal meanings."""
-    prompts = [Prompt(str(i), f"question {i}") for i in range(len(answers))]
-
-    sides = [
-        {
-            prompt.id: [Sample(j, text, None, "stop", 1, 1) for j, text in enumerate(row[side])]
-            for prompt, row in zip(prompts, answers, strict=True)
-        }
-        for side in (0, 1)
-    ]
-    config = LabelConfig(entailment="exact")
-    return label_prompts(prompts, PairSamples(*sides), Meanings(exact_match), config, weak="w", strong="s")
 
 
 WAVERING = ["oak", "elm", "ash", "fir"]

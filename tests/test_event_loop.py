@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from demur.event_loop import one_loop, run_to_end
+from demur.testing import in_a_thread
 
 
 async def doubled(value: int) -> int:
@@ -40,3 +43,27 @@ async def test_coroutines_share_a_loop_within_another_one() -> None:
         assert run(_loop()) == run(_loop()) != await _loop()
     with pytest.raises(ValueError, match="negative"), one_loop() as run:
         run(doubled(-1))
+
+
+@asynccontextmanager
+async def _server(kept: list[str], fails: str = "") -> AsyncIterator[int]:
+    if fails == "at the start":
+        raise OSError("the port is taken")
+    yield await _loop()
+    kept.append("closed")
+    if fails == "at the end":
+        raise OSError("it hangs")
+
+
+async def test_a_server_runs_in_a_thread_while_the_block_does() -> None:
+    kept: list[str] = []
+    with in_a_thread(_server(kept)) as loop:
+        assert loop != await _loop()
+        assert kept == []
+    assert kept == ["closed"]
+
+
+@pytest.mark.parametrize("fails", ["at the start", "at the end"])
+def test_what_a_server_in_a_thread_raises_is_raised_here(fails: str) -> None:
+    with pytest.raises(OSError, match=r"the port is taken|it hangs"), in_a_thread(_server([], fails)):
+        assert fails == "at the end"

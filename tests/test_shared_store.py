@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ from demur.sampling.pair import budget_of
 from demur.sampling.sample import sample_prompts
 from demur.store import Store
 from demur.store import postgres as database
-from demur.testing import FakeEndpoint, on_loopback
+from demur.testing import FakeEndpoint, in_a_thread, on_loopback
 from pairs import running_pair, write_questions
 
 AT_ONCE, N = 4, 2  # requests of a sampler, answers of each
@@ -84,24 +83,11 @@ class Counted:
 
 @pytest.fixture
 def endpoint() -> Iterator[Counted]:
-    found, ready, stop = Counted(), threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", found.answer)
-        async with on_loopback(app) as address:
-            found.address = f"{address}/v1"
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    yield found
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
-    loop.close()
+    found, app = Counted(), web.Application()
+    app.router.add_post("/v1/chat/completions", found.answer)
+    with in_a_thread(on_loopback(app)) as address:
+        found.address = f"{address}/v1"
+        yield found
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demur.config import LabelConfig
 from demur.errors import ArtifactError, InputError
 from demur.evaluation.replay import replay
 from demur.evaluation.thresholds.calibrate import calibrate, check_belief
@@ -31,17 +30,15 @@ from demur.labels.beliefs.unknown import (
     why_unknown,
     write_unknown,
 )
-from demur.labels.from_samples import Labels, label_prompts
-from demur.meaning.entailment import exact_match, reader_of, reads_any
-from demur.meaning.meanings import Meanings
+from demur.meaning.entailment import reader_of, reads_any
 from demur.meaning.rules.languages import is_english
 from demur.measure.threshold import Calibration, share_of_scored
 from demur.methods import BY_NAME
 from demur.prompts.tool_calls import calls_of
-from demur.records import FloatArray, IntArray, Preference, Prompt, Sample
+from demur.records import FloatArray, IntArray, Preference, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
-from demur.sampling.pair import PairSamples
+from worlds import labelled
 
 SATURATED = np.arange(8)  # four strong answers, then four weak ones
 STRONG_SURE = np.array([0, 0, 0, 0, 1, 2, 3, 4])
@@ -88,20 +85,6 @@ def test_a_language_that_the_entailment_model_does_not_read_is_named_as_the_reas
     assert why(SATURATED, answers, answers) == FOREIGN
     assert why_unknown(SATURATED, answers, answers, "首都?", reads_any) == NONE_EQUAL
     assert why(STRONG_SURE, answers, answers) == ""
-
-
-def labelled(answers: Sequence[tuple[list[str], list[str]]]) -> Labels:
-    """Labels of prompts by these weak and strong answers, equal texts being equal meanings."""
-    prompts = [Prompt(str(i), f"question {i}") for i in range(len(answers))]
-    sides = [
-        {
-            prompt.id: [Sample(j, text, None, "stop", 1, 1) for j, text in enumerate(row[side])]
-            for prompt, row in zip(prompts, answers, strict=True)
-        }
-        for side in (0, 1)
-    ]
-    config = LabelConfig(entailment="exact")
-    return label_prompts(prompts, PairSamples(*sides), Meanings(exact_match), config, weak="w", strong="s")
 
 
 GUESSES = ["oak", "elm", "ash", "fir"]

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from demur.prompts.tool_calls import calls_of
+
+_Served = TypeVar("_Served")
 
 # (prompt, seed) -> answer
 Answerer = Callable[[str, int], str]
@@ -97,6 +100,32 @@ async def on_loopback(app: web.Application, *, handler_cancellation: bool = Fals
         yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def in_a_thread(server: AbstractAsyncContextManager[_Served]) -> Iterator[_Served]:
+    """What such a context as `fake_endpoint` yields, served by a thread while the block runs. Raises what starting it
+    raises.
+    """
+    started: Future[tuple[_Served, Callable[[], object]]] = Future()
+
+    async def serve() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        async with server as found:
+            started.set_result((found, lambda: loop.call_soon_threadsafe(stop.set)))
+            await stop.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        ended: Future[None] = thread.submit(asyncio.run, serve())
+        either: list[Future[Any]] = [started, ended]
+        if ended in wait(either, return_when=FIRST_COMPLETED).done:
+            ended.result()
+        found, end = started.result()
+        try:
+            yield found
+        finally:
+            end()
+            ended.result()
 
 
 async def _handle(fake: FakeEndpoint, request: web.Request, *, chat: bool) -> web.StreamResponse:
