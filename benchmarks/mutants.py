@@ -155,6 +155,14 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "chosen = np.random.default_rng(1).permutation(len(scores))[:REHEARSED]": "any draw is as good",
     "labels/targets.py: return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.0) -> "
     "return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.5)": "a gain is 1 at most",
+    "gate/cascade/fit_cascade.py: wrong = held_out("
+    "folds(len(y), groups=np.repeat(np.arange(len(right)), right.shape[1]), seed=1), wrong_held_out) -> "
+    "wrong = held_out("
+    "folds(len(y), groups=np.repeat(np.arange(len(right)), right.shape[1]), seed=2), wrong_held_out)": (
+        "any draw is as good"
+    ),
+    "gate/cascade/fit_cascade.py: BAND = 10.0 # wider than any two scores are apart: every answer is looked at -> "
+    "BAND = 15.0 # wider than any two scores are apart: every answer is looked at": "both are wider",
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
     "labels/scores/measured.py: self._ids = np.concatenate([*lists, np.empty(0, dtype=int)]).astype(np.int32) -> "

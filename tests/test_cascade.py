@@ -43,6 +43,33 @@ def test_the_scorer_finds_the_hedged_answers() -> None:
     assert found[right[200:] == 0].max() < 0.1
 
 
+def test_a_scorers_probability_by_hand() -> None:
+    """sigmoid(2 x 1.5 - 1) = sigmoid(2) = .881, and sigmoid(-1) = .269."""
+    found = AnswerScorer((2.0,), -1.0).right(np.array([[1.5], [0.0]]))
+    assert found == pytest.approx([1 / (1 + np.exp(-2)), 1 / (1 + np.exp(1))])
+
+
+def test_a_scorer_is_regularised_as_its_constant_says() -> None:
+    X, right = np.array([[1.0], [0.5], [-1.0], [-0.2]]), np.array([1.0, 0.0, 0.0, 1.0])
+    assert AnswerScorer.fit(X, right) == AnswerScorer.fit(X, right, alpha=3.0)
+    assert abs(AnswerScorer.fit(X, right, alpha=4.5).weights[0]) < abs(AnswerScorer.fit(X, right).weights[0])
+
+
+def test_an_answer_is_scored_by_fits_that_did_not_see_it() -> None:
+    """Of two answers, one right and one wrong, each is scored by the other alone: the right one as wrong, and the
+    reverse. P(wrong) is (1, 0), with mean .5 and spread .5; the prompts' scores .2 and .6 have mean .4 and spread .2,
+    so the scores after the answers are .4 + .2 / .5 x (P(wrong) - .5).
+    """
+    gate, held = fit_cascade(
+        *(LetterEncoder(), ["one?", "two?"], [said("right"), said("wrong")], np.array([0.2, 0.6])),
+        right=np.array([[1.0], [0.0]]),
+        gains=np.array([[0.0], [1.0]]),
+    )
+    assert held.ravel() == pytest.approx([0.6, 0.2])
+    assert (gate.steps[0].offset, *gate.steps[0].weights) == pytest.approx((0.2, 0.4))
+    assert not gate.verdict.pays
+
+
 def test_answers_graded_alike_teach_nothing() -> None:
     with pytest.raises(InputError, match="alike"):
         AnswerScorer.fit(np.ones((1, 2)), np.ones(1))
