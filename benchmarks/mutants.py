@@ -108,6 +108,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "gate/quality/believed_quality.py": ("test_gate.py",),
     "gate/drafts.py": ("test_gate.py",),
     "gate/explanation.py": ("test_gate_router.py", "test_explanation.py"),
+    "gate/join_model.py": ("test_join_model.py",),
     "gate/quality/extra_samples.py": ("test_gate.py",),
     "gate/gate.py": ("test_gate.py",),
     "gate/form/json_schema.py": ("test_requested_form.py",),

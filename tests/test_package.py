@@ -162,7 +162,9 @@ def test_the_mutation_check_knows_every_module_of_its_folders() -> None:
     listed: dict[str, tuple[str, ...]] = ast.literal_eval(next(tables).value)
     folders = {name.split("/")[0] for name in listed if "/" in name}
     modules = {path.relative_to(SOURCE).as_posix() for folder in folders for path in (SOURCE / folder).rglob("*.py")}
-    assert {name for name in modules if not name.endswith("__init__.py")} == listed.keys() - {"statistics.py"}
+    assert {name for name in modules if not name.endswith("__init__.py")} == listed.keys() - {"statistics.py"}, (
+        "name the tests of these modules in TESTS of benchmarks/mutants.py"
+    )
     assert not [name for tests in listed.values() for name in tests if not (root / "tests" / name).is_file()]
 
 
