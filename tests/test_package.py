@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -258,6 +259,31 @@ def test_a_class_name_means_one_thing() -> None:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, count in named.items() if count > 1] == []
+
+
+NAMED = re.compile(r"`(demur(?:\.\w+)+)(?<!\.service)`")
+PAGES = [*sorted((SOURCE.parents[1] / "docs").glob("*.md")), SOURCE.parents[1] / "README.md"]
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a module, or a name in one, exists."""
+    found, *rest = dotted.split(".")
+    value = importlib.import_module(found)
+    for part in rest:
+        found = f"{found}.{part}"
+        if not hasattr(value, part) and f"{found}" in GRAPH:
+            importlib.import_module(found)
+        if not hasattr(value, part):
+            return part in getattr(value, "__dataclass_fields__", {})
+        value = getattr(value, part)
+    return True
+
+
+@pytest.mark.parametrize("path", [*MODULES, *PAGES], ids=lambda path: path.stem)
+def test_what_a_text_refers_to_is_there(path: Path) -> None:
+    """A module that was moved or renamed leaves its name in docstrings and pages."""
+    text = re.sub(r"\s*\n\s*", "", path.read_text(encoding="utf-8"))  # a long name may stand on two lines
+    assert [name for name in sorted(set(NAMED.findall(text))) if not is_there(name)] == []
 
 
 def test_import_is_light() -> None:

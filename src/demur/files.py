@@ -19,7 +19,9 @@ from demur.errors import InputError
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
-    """A ``.part`` beside ``path`` to write to: it takes the path's place when the block ends well, else it goes."""
+    """A ``.part`` beside ``path`` to write to: it replaces ``path`` if the block ends without an error, else it is
+    deleted.
+    """
     part = path.with_name(path.name + ".part")
     try:
         yield part
@@ -46,7 +48,9 @@ def write_lines(path: Path, lines: Iterable[str], *, mode: int = 0o666) -> None:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Nobody else who locks ``path`` runs meanwhile; they wait. A ``.lock`` beside it stays; a kill releases it."""
+    """Whoever else locks ``path`` waits until the block ends. The ``.lock`` beside it stays; a killed process releases
+    it.
+    """
     import fcntl  # not on Windows
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,9 @@
 
 ``at_least`` and ``at_most`` include their bound, ``above`` and ``below`` do not. No setting may be nan or infinite,
 whatever its metadata: every comparison with nan is false, so a limit of nan would have no effect. ``choices`` are the
-texts that a later check takes, for editors. A field ``written`` under another name in files may
-stand ``instead_of`` others there. ``about``, or ``help`` where the field is an option of a command, is its
-text. A text in place of a whole table is the record's field that says ``alone``.
+texts that a later check takes, for editors. ``written`` is a field's name in files where that differs; ``instead_of``
+names the fields that it replaces there. ``about``, or ``help`` where the field is an option of a command, is its text.
+Where a file has a text in place of a whole table, the text is the value of the field marked ``alone``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Value = TypeVar("_Value")
 
 
 def setting(about: str, default: _Value, **limits: float) -> _Value:
-    """A field that is no option of a command: what it is, its default and its limits."""
+    """A field that is not an option of a command, with its text, its default and its limits."""
     return field(default=default, metadata={"about": about, **limits})
 
 
@@ -89,7 +89,7 @@ def _check_type(hint: Any, value: Any, where: str) -> Any:
 
 
 def _alone(record: type[Any]) -> str | None:
-    """The field that a text in place of the record's table is."""
+    """The field whose value is a text that stands in place of the record's table."""
     return next((one.name for one in fields(record) if "alone" in one.metadata), None)
 
 

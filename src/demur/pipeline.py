@@ -100,7 +100,7 @@ def run_config(
         calibration, kept = keep_threshold(config.served_router, before, calibrate_stage(run, gated))
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
         if config.test.prompts:
-            write_outcomes(run, measure_sets(run), config.outcomes)  # test sets of their own: `demur reproduce --run`
+            write_outcomes(run, measure_sets(run), config.outcomes)  # separate test sets: `demur reproduce --run`
         shown, graded = evaluation or evaluate_if_possible(run, gated), graded_prompts(run)
         if shown:
             write_report(shown, config.folder)

@@ -1,4 +1,4 @@
-"""The command line: every command is one public function, with the same argument names.
+"""The command line: every command calls public functions, with the same argument names.
 
 It parses options, draws progress, prints results, and turns every DemurError into one line on stderr and exit code 2.
 It computes nothing.

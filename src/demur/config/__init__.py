@@ -287,7 +287,7 @@ class RunConfig:
     label: LabelConfig = field(default_factory=LabelConfig, metadata={"about": "Where training targets come from."})
     router: RouterConfig = field(default_factory=RouterConfig, metadata={"about": "What is trained and served."})
     test: TestConfig = field(
-        default_factory=TestConfig, metadata={"about": "Test sets of their own (demur reproduce --run)."}
+        default_factory=TestConfig, metadata={"about": "Separate test sets (demur reproduce --run)."}
     )
     test_share: float = setting(
         "Of the prompts with gold answers, kept for measuring; by hash of id.", 0.5, at_least=0, at_most=1
@@ -336,7 +336,7 @@ class RunConfig:
 
     @property
     def outcomes(self) -> Path:
-        """The test sets of their own, with both models' graded answers: a folder as `demur reproduce --from` takes."""
+        """The separate test sets with both models' graded answers: a folder as `demur reproduce --from` takes it."""
         return self.folder / "paper"
 
     @property

@@ -16,7 +16,7 @@ from demur.records import SamplingSettings
 def label_settings(before: LabelConfig, given: Mapping[str, object], preset: str = "") -> LabelConfig:
     """A run's labels with a command's options; None is an option that was not given, and leaves what the run says.
 
-    Of another source or kind the options of the one before are not kept. Raises InputError.
+    Where the source or the kind changes, the options of the earlier one are dropped. Raises InputError.
     """
     named = _given_values(given, preset, "label")
     wanted = from_mapping(LabelConfig, named, where="label")
@@ -30,7 +30,7 @@ def label_settings(before: LabelConfig, given: Mapping[str, object], preset: str
 
 
 def router_settings(before: RouterConfig, given: Mapping[str, object], preset: str = "") -> RouterConfig:
-    """A run's routers with a command's options, likewise; a router that is not trained any more does not serve."""
+    """The same for a run's routers; a router that is no longer trained does not serve."""
     named = _given_values(given, preset, "router")
     wanted = from_mapping(RouterConfig, named, where="router")
     found = replace(before, **{name: getattr(wanted, name) for name in named})
@@ -38,7 +38,7 @@ def router_settings(before: RouterConfig, given: Mapping[str, object], preset: s
 
 
 def sampling_settings(run: str | None, given: Mapping[str, object]) -> SamplingSettings:
-    """The sampling of the run in a folder with a command's options, likewise; of the defaults where there is none.
+    """The same for sampling, from the run in a folder, or from the defaults where the folder has no run.
 
     Raises InputError.
     """

@@ -1,4 +1,4 @@
-"""The address of a store on PostgreSQL. It holds no password: it stands in the record of a run and in messages."""
+"""The address of a store on PostgreSQL. A password in it is refused, since it is written to records and messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = ("host", "hostaddr", "port", "dbname", "service")
 
 
 def check_store_url(store: str) -> None:
-    """Raise InputError for what is no URL of PostgreSQL, and for one that holds a password."""
+    """Raise InputError for anything but a URL of PostgreSQL without a password."""
     if not store:
         return
     if not store.startswith(SCHEMES):

@@ -11,7 +11,7 @@ GRADERS = ("exact", "containment", "numeric", "choice", "judge")
 
 @dataclass(frozen=True, slots=True)
 class TestConfig:
-    """Test sets of their own, beside the training mix: each is answered by both models, graded and reported apart."""
+    """Separate test sets, beside the training mix: each is answered by both models, graded and reported by itself."""
 
     __test__ = False  # no test case
 

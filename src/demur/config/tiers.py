@@ -43,7 +43,7 @@ def tier_name(model: Named) -> str:
 
 
 def check_names(models: Sequence[Named], where: str) -> None:
-    """Raise InputError where two of several tiers are called the same, or one by a word that has a meaning."""
+    """Raise InputError where two tiers have the same name, or one has a reserved name."""
     names = [tier_name(model) for model in models]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if len(names) > 2 and twice is not None:

@@ -1,1 +1,1 @@
-"""Using and measuring a trained router: calibrate, evaluate, explain, replay, signals and the report."""
+"""Using and measuring a trained router: calibrate, evaluate, replay, grade, signals, pairs, simulate and the report."""

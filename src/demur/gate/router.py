@@ -174,7 +174,7 @@ class Router:
         return replace(self._final_decision(decision, score, f"weak answer{beside} checked{lacking}"), void=not certain)
 
     def without_use(self, decision: Decision, problem: str) -> Decision:
-        """The strong model's, since the weak model's answer is of no use to the client; the score stays."""
+        """The strong model's answer instead, since the client cannot use the weak model's; the score stays."""
         reason = f"the weak answer is of no use: {problem}"
         return replace(decision, role="strong", model=self.prompt_router.strong, reason=reason, wants_samples=0)
 

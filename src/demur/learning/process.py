@@ -38,8 +38,8 @@ def learn(
     """Learn from a gateway's traffic by its settings file until interrupted, or for one round (``once``).
 
     ``config``: None is the file that ``demur serve --learn`` left; ``beside``: the process with which it ends. Returns
-    the last status. Raises InputError for settings that cannot be learned with; what fails in a later round is said and
-    tried again.
+    the last status. Raises InputError for settings that cannot be learned with; a failure in a later round is reported,
+    and the round tried again.
     """
     settings = read_settings(config or Path(LearnSettings().folder) / SETTINGS)
     settings = replace(settings, learn=settings.learn or LearnSettings())
@@ -93,7 +93,7 @@ def tried_routers(folder: str) -> tuple[list[Version], int | None, int | None]:
 def rollback(folder: str, number: int | None = None) -> int:
     """Let an earlier version serve, the promoted one before or the one named; returns which. Raises InputError.
 
-    A canary is tried no more.
+    The trial of a canary ends.
     """
     end_canary(Path(folder))
     chosen = version_before(Path(folder)) if number is None else number

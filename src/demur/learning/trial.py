@@ -1,4 +1,4 @@
-"""A version's way into service: on a share of the traffic first (a canary), then on all of it, or out again."""
+"""How a version enters service: first on a share of the traffic (a canary), then on all of it, or it is rolled back."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def watch_canary(
 
 
 def roll_back(settings: GatewaySettings, version: Version, why: str) -> str:
-    """Try a canary no more."""
+    """End the canary's trial."""
     folder = Path((settings.learn or LearnSettings()).folder)
     decide(folder, version, why, promoted=False)
     end_canary(folder)

@@ -100,7 +100,7 @@ def try_canary(folder: Path, number: int) -> None:
 
 
 def end_canary(folder: Path) -> None:
-    """Try no version any more."""
+    """End the trial of the version that is tried."""
     (folder / CANARY).unlink(missing_ok=True)
 
 

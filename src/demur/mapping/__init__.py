@@ -25,7 +25,7 @@ threads = os.cpu_count() or 1  # of `on_threads`; a worker of a cluster, one of 
 
 
 def on_threads(work: Callable[[_Portion], _Result], portions: Iterable[_Portion]) -> Iterator[_Result]:
-    """`map` on threads; numpy and ONNX let go of the interpreter where they take long."""
+    """`map` on threads; numpy and ONNX release the interpreter during long computations."""
     if threads == 1:
         yield from map(work, portions)
         return
@@ -39,5 +39,5 @@ def portions_of(values: Sequence[_Portion], size: int = PORTION) -> Iterator[Seq
 
 
 def portion_size(mapping: Map, count: int) -> int:
-    """How many of so many prompts a portion has: on a cluster fewer of few, so that every worker has some of them."""
+    """Prompts per portion; on a cluster the portions of a small run are smaller, so that every worker has some."""
     return min(PORTION, max(1, count // (PER_CORE * getattr(mapping, "cores", 1)))) if mapping is not map else PORTION

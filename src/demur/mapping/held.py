@@ -35,7 +35,7 @@ class Holder:
 class StandIn:
     """Calls the methods of what a `Holder` holds, by ``ask``: one that sends a call there and waits for its answer.
 
-    ``values``: its attributes that are no methods.
+    ``values``: its attributes that are not methods.
     """
 
     def __init__(self, ask: Callable[[str, tuple[Any, ...], dict[str, Any]], tuple[bool, Any]], **values: Any) -> None:

@@ -3,9 +3,9 @@
 Each watched quantity (a score, the similarity to the nearest training prompt, an answer's length, a latency, the error
 of a predicted belief) is turned into its rank among all values before it. While nothing changes these ranks are
 independent and uniform, whatever the quantity's law (conformal p-values, Vovk, Gammerman and Shafer 2005, 8.2); after a
-change they crowd somewhere, and only then does a bet on where the latest ranks crowded gain. The sum of such bets over
-all times at which the change may have happened is a Shiryaev-Roberts e-detector: while nothing changes, the mean number
-of values until a false alarm is at least the level (Shin, Ramdas and Rinaldo 2024). Pure: no clock, no I/O.
+change they concentrate somewhere, and only then does a bet on where the latest ranks concentrate gain. The sum of such
+bets over all times at which the change may have happened is a Shiryaev-Roberts e-detector: while nothing changes, the
+mean number of values until a false alarm is at least the level (Shin, Ramdas and Rinaldo 2024). Pure: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_EVIDENCE = 1e300
 
 @dataclass(slots=True)
 class Watch:
-    """One watched quantity; what comes first is what is usual. ``level``: values until a false alarm, on average.
+    """One watched quantity; its first values are the reference. ``level``: values until a false alarm, on average.
 
     Plain Python: a request pays for a few of these, and calls of numpy would take ten times as long.
     """
@@ -66,7 +66,7 @@ class Watch:
         return self.alarmed
 
     def begin_again(self) -> None:
-        """Take what arrives now as what is usual; after an alarm was answered."""
+        """Begin a new reference with the next values, once an alarm was dealt with."""
         self.evidence = 0.0
         for kept in (self.edges, self.counts, self.latest, self.crowd, self.first):
             kept.clear()

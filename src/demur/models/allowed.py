@@ -85,7 +85,7 @@ class AllowedEndpoints:
 
 
 def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...]:
-    """Endpoints that a run file or the settings name, as `AllowedEndpoints.named` takes them."""
+    """Endpoints that a run file or the settings name, as `AllowedEndpoints.parse` takes them."""
     found = []
     for one in models:
         if isinstance(one, str):

@@ -162,7 +162,7 @@ class ServingCost:
 
 
 def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -> ServingCost | None:
-    """Expected cost a call from samples by prompt text; None when the price is unknown or nothing was sampled."""
+    """Expected cost per call, from samples by prompt text; None when the price is unknown or nothing was sampled."""
     counted = [(text, one) for text, answers in samples.items() for one in answers]
     if price is None or not counted or (price.charges and any(one.prompt_tokens == 0 for _, one in counted)):
         return None

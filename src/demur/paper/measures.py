@@ -104,7 +104,7 @@ class Laboratory:
         return found.questions, found.targets[source]
 
     def scores(self, system: System, benchmark: Benchmark) -> FloatArray:
-        """(n,) score of a system on a benchmark's questions; fitted once a system and benchmark."""
+        """(n,) score of a system on a benchmark's questions; fitted once per system and benchmark."""
         make = self._router_scores
         if system.cascade or system.served:
             make = self._cascade_scores if system.cascade else self._served_scores

@@ -49,7 +49,7 @@ PAPER_DATA = Data(WEAK, STRONG, BENCHMARKS, "_gpt4_mixtral", own=False)
 
 def data_of(folder: Path, weak: str = "", strong: str = "") -> Data:
     """What a folder holds, by its description; without one, RouteLLM's outcomes. ``weak`` and ``strong``: other names
-    of the models in its rows. Raises InputError for a description that is none."""
+    of the models in its rows. Raises InputError for a description that cannot be read."""
     path = folder / DESCRIPTION
     if not path.is_file():
         return replace(PAPER_DATA, weak=weak or WEAK, strong=strong or STRONG)

@@ -1,4 +1,4 @@
-"""`demur reproduce`: computes every part, a table or a figure each, and writes one page of them.
+"""`demur reproduce`: computes every part, each a table or a figure, and writes one page of them.
 
 A row, line or cell that cannot be computed gives the reason; the others are computed.
 """

@@ -57,7 +57,8 @@ def multiple_choice(prompt: Prompt, answer: str) -> float:
 def tool_calls(prompt: Prompt, answer: str) -> float:
     """1 when the answer makes the calls of a gold answer: the same tools with equal arguments, in whatever order.
 
-    Where the prompt is a request with tools, calls that the model writes as text are none: its client runs no text.
+    Where the prompt is a request with tools, calls that the model writes as text do not count: a client does not run
+    text.
     """
     made = calls_of(answer)
     if made is None or (prompt.request is not None and not made.native):

@@ -15,7 +15,7 @@ AT_ONCE = 1 << 20  # bytes
 
 
 def is_url(spec: str) -> bool:
-    """Whether a name is one of a file system, rather than a path."""
+    """Whether a name is a URL of a file system rather than a path."""
     return "://" in spec
 
 

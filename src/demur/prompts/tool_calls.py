@@ -147,7 +147,7 @@ def _call(entry: Any) -> ToolCall | None:
 
 
 def read_arguments(arguments: Any) -> Any:
-    """The value of arguments, which endpoints send as a text of JSON; nothing is no arguments."""
+    """The value of arguments, which endpoints send as a text of JSON; no value stands for no arguments."""
     if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
         return {}
     if not isinstance(arguments, str):

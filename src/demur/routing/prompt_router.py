@@ -127,8 +127,9 @@ class PromptRouter:
         return self.look_at_vectors(self._encode(prompts), prompts)
 
     def look_held_out(self, prompts: Sequence[str]) -> Looked:
-        """The same, training prompts by fits that did not see them: prompts like them will be scored so, while a
-        method's scores of what it learned from lie further apart."""
+        """The same, but training prompts are scored by fits that did not see them, as new prompts are: a method's
+        scores of the prompts that it learned from lie further apart.
+        """
         looked, at = self.look_at(prompts), {one.prompt: i for i, one in enumerate(self.training)}
         held_out = [self.training_scores[at[text]] if text in at else None for text in prompts]
         scores = [one if one is not None else seen for one, seen in zip(held_out, looked.scores, strict=True)]

@@ -33,7 +33,7 @@ def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> Non
 
 
 def outdated_stages(folder: Path) -> tuple[str, ...]:
-    """A line for every stage of a run's folder that was made from something else than what is there now.
+    """A line for every stage of a run's folder that was made from other inputs than those that are there now.
 
     Empty for a folder without a run, or with a run of an earlier version.
     """

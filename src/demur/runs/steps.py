@@ -123,7 +123,7 @@ def serve_command(router: Path) -> str:
 
 
 def _anyway(router: Mapping[str, Any]) -> str:
-    """What commands must say for a router that was not told from random, by the verdict in its record."""
+    """The option that commands need for a router whose recorded verdict is that it is not better than random."""
     verdict = router.get("record", {}).get("verdict")
     return " --anyway" if verdict and verdict["low"] <= 0 else ""
 

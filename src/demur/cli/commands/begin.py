@@ -1,5 +1,5 @@
-"""The commands that a run begins with: init writes a run file, schema prints what an editor checks one by, run does
-what one says, sample asks both models, live or by batches.
+"""The commands that a run begins with: init writes a run file, schema prints the JSON schema by which an editor checks
+it, run runs it, sample asks both models, directly or by batches.
 """
 
 from __future__ import annotations

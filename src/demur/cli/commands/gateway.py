@@ -1,4 +1,4 @@
-"""The gateway's commands: serve, ledger, key; each is one public function of the gateway."""
+"""The gateway's commands: serve, launch, ledger, key; each calls public functions of the gateway."""
 
 from __future__ import annotations
 

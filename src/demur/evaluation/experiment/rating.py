@@ -46,7 +46,7 @@ _FORMAT = (
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """A conversation whose last answer is to be rated; turns alternate, references are none or one a turn."""
+    """A conversation whose last answer is to be rated; turns alternate; there are no references, or one per turn."""
 
     questions: tuple[str, ...]
     answers: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A run's test sets of their own: answered by both models, graded apart, prompts of the training mix left out.
+"""A run's separate test sets: answered by both models and graded, without the prompts of the training mix.
 
 A set with gold answers is graded by their kind, one without is rated by a judge; of a conversation with several turns
 each model answers the later ones after its own answers.

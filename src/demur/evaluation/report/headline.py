@@ -2,9 +2,8 @@
 
 One function for every command that prints it, so that they agree on the same prompts: training prompts are scored by
 fits that did not see them, share and cost are of all prompts, believed quality is of those whose samples show it, and
-measured quality of those that a person graded. Of a
-router with a gate it is what the gate is expected to do before any answer is seen, and in `demur evaluate` what it did
-on the answers that were sampled; the line says which.
+measured quality of those that a person graded. For a router with a gate it is what the gate is expected to do before
+any answer is seen, and in `demur evaluate` what it did on the answers that were sampled; the line says which.
 """
 
 from __future__ import annotations

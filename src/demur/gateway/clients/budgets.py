@@ -1,7 +1,7 @@
-"""Budgets of a key: for ever, for a day and for a month (UTC), and how they taper. Pure functions.
+"""Budgets of a key: in all, per day and per month (UTC), and how they taper. Pure functions.
 
-A budget for a day or a month warns from `WARN` on, and from `TAPER` on fewer and fewer requests go to the strong model,
-none at the end. At its end, as at the end of a budget for ever, requests are refused.
+From `WARN` of a daily or monthly budget on, a warning is given; from `TAPER` on fewer and fewer requests go to the
+strong model, none at the end. When this budget, or one without a period, is used up, requests are refused.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def kept_share(use: BudgetUse | None) -> float:
 
 
 def start_of(period: Period, at: float) -> float:
-    """When the month or the day (UTC) of a time began, seconds since 1970; 0 for ever."""
+    """When the month or the day (UTC) of a time began, seconds since 1970; 0 where the period has no end."""
     if period == "ever":
         return 0.0
     day = datetime.fromtimestamp(at, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -108,7 +108,7 @@ def start_of(period: Period, at: float) -> float:
 
 
 def seconds_left(period: Period, at: float) -> int | None:
-    """Seconds until the next month or day (UTC) begins; None for ever."""
+    """Seconds until the next month or day (UTC) begins; None where the period has no end."""
     if period == "ever":
         return None
     start = datetime.fromtimestamp(start_of(period, at), UTC)

@@ -1,4 +1,4 @@
-"""An upstream that refuses the gateway's own key: never told as if the client's key were wrong."""
+"""An upstream that refuses the gateway's own key: the client is never told that its own key is wrong."""
 
 from __future__ import annotations
 

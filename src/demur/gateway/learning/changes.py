@@ -1,7 +1,7 @@
 """Notices when the traffic or a model changes: alarms on what each finished request shows.
 
-What arrives after a start or a reload is what is usual. After an alarm is said, what arrives next is, and the same
-alarm is silent until what arrives has held still: load that goes up and down all day is said once.
+The reference is what arrives after a start or a reload; after an alarm it is what arrives next, and the same alarm is
+silent until that has been steady: load that rises and falls all day is reported once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Alarm:
     silent: int = 0
 
     def add(self, value: float) -> bool:
-        """True where a change is to be said. While silent, a change only makes the reference begin anew."""
+        """True where a change is to be reported. While silent, a change only begins a new reference."""
         changed = self.watch.add(value)
         said = changed and not self.silent
         if changed:
@@ -53,7 +53,7 @@ class Changes:
         return [*said, *self._new_version(record)]
 
     def begin_again(self) -> None:
-        """Take what arrives now as what is usual: another router serves."""
+        """Begin new references with the next requests: another router serves."""
         self._alarms.clear()
 
     def _new_version(self, record: LedgerRecord) -> list[str]:

@@ -96,7 +96,7 @@ def check_learning(settings: GatewaySettings) -> None:
 
 
 class OneVector:
-    """An encoder that tells no two texts apart."""
+    """An encoder that gives every text the same vector."""
 
     def encode(self, texts: Sequence[str], /) -> FloatArray:
         """(n, 1) ones."""

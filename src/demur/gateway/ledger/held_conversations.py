@@ -224,7 +224,7 @@ class HeldConversations:
             await self._write_waiting()
 
     async def _write_waiting(self) -> None:
-        """Write what waits, unless the database rests."""
+        """Write what waits, unless the database has just failed."""
         if time.monotonic() < self._ask_again:
             return
         records, self._later, self._busy = self._later, {}, True

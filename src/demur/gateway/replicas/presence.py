@@ -34,10 +34,10 @@ def beat(execute: Execute, name: str, version: str, down: Sequence[str]) -> list
 
 
 def remove_gone(execute: Execute) -> list[str]:
-    """Remove processes that have ended without a word; returns their names."""
+    """Remove processes that have ended without saying so; returns their names."""
     return [name for (name,) in execute(f"delete from replicas where {_GONE} returning name", {})]
 
 
 def leave(execute: Execute, name: str) -> None:
-    """Say that this process serves no more."""
+    """Say that this process has ended its service."""
     execute("delete from replicas where name = %(name)s", {"name": name})

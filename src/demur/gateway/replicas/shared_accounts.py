@@ -1,8 +1,8 @@
 """Accounts that several machines share in PostgreSQL: USD that were spent, and USD that each process has reserved.
 
-Each step is one statement: it waits for the row, checks that the request fits, and writes. No machine can hold the row
-and vanish. A process writes the sum of what it has reserved, not the change, so a step whose end it did not hear of is
-made good by its next one.
+Each step is one statement: it waits for the row, checks that the request fits, and writes. No machine can keep the row
+locked when it fails. A process writes the sum of what it has reserved, not the change, so its next step corrects one
+whose outcome it did not learn.
 """
 
 from __future__ import annotations

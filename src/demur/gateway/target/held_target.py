@@ -141,7 +141,7 @@ class HeldTarget:
         return BudgetUse("day", spent.now(self.clock()).day + under_way, self.target.value)
 
     def _warn(self) -> None:
-        """Say on stderr, once a day each, that most of the day's budget is used."""
+        """Say on stderr, once a day for each of WARNINGS, how much of the day's budget is used."""
         use = self.use
         for share in WARNINGS:
             said = (start_of("day", self.clock()), share)

@@ -1,8 +1,8 @@
-"""When an upstream is left alone: in an outage, which is told from requests that fail by themselves.
+"""When an upstream is not asked: in an outage, as distinct from requests that fail by their own fault.
 
-Failures in a row only suspect an outage: five requests that break a template fail at a model that is well. So an
-ordinary request decides, which any model can answer. In an outage it is repeated until it is answered; no request of a
-client is spent on that.
+Consecutive failures only raise a suspicion: five requests that break a template fail at a healthy model, too. So an
+ordinary request decides, which any model can answer. In an outage it is repeated until it is answered; no client's
+request is used for that.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def meaning_carried(
 
 
 def _entailment_probabilities(pairs: Sequence[Pair], entailment: Entailment) -> FloatArray:
-    """(pairs,) probability of entailment, BATCH_SIZE pairs a call."""
+    """(pairs,) probability of entailment, BATCH_SIZE pairs per call."""
     batches = [pairs[start : start + BATCH_SIZE] for start in range(0, len(pairs), BATCH_SIZE)]
     found = [checked_probabilities(entailment(batch), len(batch))[:, ENTAILMENT] for batch in batches]
     return np.concatenate([np.zeros(0), *found])

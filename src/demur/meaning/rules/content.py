@@ -3,8 +3,8 @@
 The words of an answer that stand in its question (also inflected), function words, and words for yes are removed; what
 is left must be the same, in the same order. Negation, prepositions, numbers and the order of the words that both share
 must agree. A person may be named in part where the question asks for one, and lists may be in another order where it
-asks for several things in none. Precision before recall: where the rule does
-not hold, nothing is known. Word lists are in function_words.json; they are of all languages together.
+asks for several things in none. Precision before recall: where the rule does not hold, nothing follows. Word lists are
+in function_words.json; they are of all languages together.
 
 An encoder's similarity cannot do this: near misses are more similar than paraphrases (docs/method.md, "Languages").
 """

@@ -118,7 +118,7 @@ def read_final_answer(answer: str, question: str = "") -> str:
     """The final answer of a text where one can be read, else the text; the bare answer where it is not English, and a
     list in one order where the question asks for one.
 
-    Calls of tools are no text: they stay as they are.
+    Calls of tools are not texts, so they stay as they are.
     """
     return _read_text(_final_text(answer, question), question)
 

@@ -1,4 +1,4 @@
-"""One thread of linear algebra: how a product is split among threads changes its last bits, and training grows them.
+"""One thread of linear algebra: how a product is split among threads changes its last bits, which training amplifies.
 
 An environment variable would have to be set before numpy is imported; threadpoolctl asks the library itself.
 """

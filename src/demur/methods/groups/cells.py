@@ -1,7 +1,7 @@
 """Training prompts in cells of like embeddings, so that a decision among a million reads a few thousand of them.
 
-A cell is the rows nearest to one centre (an inverted file, as in FAISS's IVF). What lies far from a query is then known
-by its cell alone; what each method does with that, and how far off it may be, stands in the method.
+A cell is the rows nearest to one centre (an inverted file, as in FAISS's IVF). Rows far from a query are then known by
+their cell alone; each method's docstring says how it uses that, and how large its error may be.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A pool router's scores in units of quality: comparable with a price.
 
 A router learns who is better on a prompt, in a scale of its own, and small sets teach it noise. Held-out prompts show
-how much of its differences is real: the scores of a prompt, around their mean, are shrunk by the slope of quality
-on them, and put on top of each model's own mean quality. If the prompt is not informative, the slope is zero
-and the best single model is always chosen.
+how much of its differences is real: the scores of a prompt, around their mean, are shrunk by the slope of quality on
+them, and put on top of each model's own mean quality. If the scores tell nothing about quality, the slope is zero and
+the best single model is always chosen.
 """
 
 from __future__ import annotations

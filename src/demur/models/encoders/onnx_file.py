@@ -36,7 +36,7 @@ class Network:
         return self.pack(name, values.shape, _TYPES[values.dtype], values.tobytes())
 
     def pack(self, name: str, shape: Sequence[int], kind: int, content: bytes) -> str:
-        """A constant of a type that numpy does not have, such as two 4-bit integers a byte."""
+        """A constant of a type that numpy does not have, such as two 4-bit integers per byte."""
         dims = b"".join(_number(1, size) for size in shape)
         self._weights.append(dims + _number(2, kind) + _text(8, name) + _bytes(9, content))
         return name

@@ -24,7 +24,7 @@ FEATURES = 5  # of the pictures of a prompt, beside their vectors
 
 
 class ImageEncoder:
-    """A vision model, one thread; unit-length rows. Raises ModelError for files that are no vision model."""
+    """A vision model, one thread; unit-length rows. Raises ModelError for files that are not a vision model."""
 
     def __init__(self, model: Path, settings: Path) -> None:
         import onnxruntime

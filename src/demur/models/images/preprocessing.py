@@ -119,7 +119,9 @@ def bytes_of(address: str) -> bytes:
 
 
 def opened_picture(data: bytes) -> Any:
-    """A Pillow image of a picture's bytes, its first frame. Raises PictureError for what is none, or too large."""
+    """A Pillow image of a picture's bytes, its first frame. Raises PictureError for bytes that are not a picture, or
+    too many.
+    """
     image = require("PIL.Image", extra="images", purpose="looking at pictures")
     try:
         opened = image.open(io.BytesIO(data), formats=FORMATS)

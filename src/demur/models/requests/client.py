@@ -87,7 +87,7 @@ class EndpointClient:
         """As `complete`, but yields the samples of each request as it ends, so that none is lost if a later request
         fails.
 
-        Consecutive indices travel in one request (``n``); an endpoint that ignores or refuses n is asked once an
+        Consecutive indices travel in one request (``n``); an endpoint that ignores or refuses n is asked once per
         index. Sample i is drawn with the same seed however the indices are grouped. Raises PromptRefusedError where
         this prompt alone cannot be answered, EndpointError for any other failure, after what came with the same answer
         has been handed over.

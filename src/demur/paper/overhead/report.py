@@ -82,7 +82,7 @@ class Overheads:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """A table a size, one of growth, one of encoders."""
+        """One table per size, one of growth, one of encoders."""
         made = [
             Part(f"n-{n}", f"N = {n:,} training prompts, d = {self.dimension}", PartContent(*self._table(n)))
             for n in self.sizes

@@ -33,7 +33,9 @@ def learning_figure(found: Mapping[str, tuple[tuple[int, ...], FloatArray]], on:
 
 @in_style
 def trade_off_figure(found: Mapping[str, Mapping[str, CostQualityCurve]]) -> Any:
-    """Figure 2: quality against calls to the strong model, a panel a benchmark, a line and band a source (all kNN)."""
+    """Figure 2: quality against calls to the strong model, one panel per benchmark, one line and band per source (all
+    kNN).
+    """
     figure, panels = axes_of(12.0, 4.2, max(2, len(found)))
     shares = np.linspace(0, 1, 101)
     for axes, (benchmark, curves) in zip(panels, found.items(), strict=False):
@@ -54,7 +56,7 @@ def trade_off_figure(found: Mapping[str, Mapping[str, CostQualityCurve]]) -> Any
 
 @in_style
 def frontier_figure(found: Mapping[str, tuple[Mapping[str, Frontier], Mapping[str, tuple[float, float]]]]) -> Any:
-    """Quality against cost, a panel a pool: routers' hulls, and every single model by name as a point."""
+    """Quality against cost, one panel per pool: routers' hulls, and every single model by name as a point."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, panels = axes_of(12.0, 5.2, max(2, len(found)))
@@ -80,7 +82,7 @@ def frontier_figure(found: Mapping[str, tuple[Mapping[str, Frontier], Mapping[st
 
 @in_style
 def overhead_figure(points: Mapping[str, tuple[float, float, float, float]], ylabel: str, log: bool) -> Any:
-    """A point a router: milliseconds of a decision, and a value with its low and high end (equal: no bar)."""
+    """One point per router: milliseconds of a decision, and a value with its low and high end (equal: no bar)."""
     figure, axes = axes_of(8.6, 4.8)
     for i, (name, (milliseconds, value, low, high)) in enumerate(points.items()):
         colour, marker = PALETTE[i % len(PALETTE)], "os^D"[i // len(PALETTE) % 4]
