@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import aiohttp
-from aiohttp.payload import BytesPayload
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -25,6 +24,7 @@ from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.answers.answer import Answer, NoAnswerError, read_answer
 from demur.gateway.upstreams.breaker import Breaker
 from demur.gateway.upstreams.call_trace import TRACE, trace_answer
+from demur.gateway.upstreams.requests import Poster, Reply
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.prices import Price
 from demur.models.requests.retries import backoff_seconds, retry_after
@@ -86,6 +86,7 @@ class Upstream:
         )
         self._retry_at = 0.0  # of time.monotonic
         self._session: aiohttp.ClientSession | None = None
+        self._poster: Poster | None = None
         self._said: set[int] = set()  # statuses of our account that were reported to the operator
         self._asking = asyncio.Lock()
         self._alive, self._asked_again = False, 0.0  # until then the last reply holds, of time.monotonic
@@ -97,6 +98,7 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             timeout=self._timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         )
+        self._poster = Poster(self._session, self.endpoint.base_url)
 
     async def close(self) -> None:
         """Close the connection pool."""
@@ -231,14 +233,13 @@ class Upstream:
             call.end(0, type(error).__name__, "", ())
             raise
 
-    async def _ask(self, path: str, body: bytes, headers: Mapping[str, str], protocol: Protocol) -> Answer:
-        response = await self._pool.post(
-            URL(self.endpoint.base_url + path, encoded=True),
-            # Of its own class, so that aiohttp need not look for one that fits.
-            data=BytesPayload(body) if len(body) <= AT_ONCE_BYTES else io.BytesIO(body),
-            headers=headers,
-            allow_redirects=False,
-        )
+    async def _ask(self, path: str, body: bytes, headers: CIMultiDict[str], protocol: Protocol) -> Answer:
+        response: Reply | aiohttp.ClientResponse
+        if len(body) <= AT_ONCE_BYTES and self._poster is not None:
+            response = await self._poster.post(path, headers, body)
+        else:
+            url = URL(self.endpoint.base_url + path, encoded=True)
+            response = await self._pool.post(url, data=io.BytesIO(body), headers=headers, allow_redirects=False)
         try:
             return await read_answer(response, protocol)
         except BaseException:  # the client has gone: the answer goes too

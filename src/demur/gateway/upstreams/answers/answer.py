@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.events import data_of, is_error, split_events
+from demur.gateway.upstreams.requests import Reply
 
 WHOLE_BYTES = 2**20  # a longer answer is sent on as it comes
 UNENDING_BYTES = 2**24  # one that ends with its connection is read whole up to here: its end must be checked
@@ -26,6 +27,9 @@ SHORT_BYTES = 2**12  # an answer without choices is no longer
 COMPLETIONS = ("chat", "completions")  # APIs whose answers are choices
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
 _TEMPORARY = frozenset({408, 409, 425, 429})
+
+
+Response = Reply | aiohttp.ClientResponse
 
 
 class NoAnswerError(aiohttp.ClientPayloadError):
@@ -41,7 +45,7 @@ def is_temporary(status: int) -> bool:
 class Answer:
     """An upstream's answer: read whole, or, where it is a stream or very long, in pieces of which one has come."""
 
-    response: aiohttp.ClientResponse
+    response: Response
     began: float  # when its first byte came, of perf_counter
     whole: bytes | None
     pieces: AsyncIterator[bytes]  # all of it; empty where it was read whole
@@ -81,12 +85,12 @@ class Answer:
             self.on_close()
 
 
-def _says_its_end(response: aiohttp.ClientResponse) -> bool:
+def _says_its_end(response: Response) -> bool:
     headers = response.headers
     return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
 
 
-async def read_answer(response: aiohttp.ClientResponse, protocol: Protocol) -> Answer:
+async def read_answer(response: Response, protocol: Protocol) -> Answer:
     """The answer as soon as all of it is there, or a stream as soon as it begins to answer.
 
     Raises NoAnswerError if it is not an answer, and aiohttp's errors for one that breaks off.
@@ -107,7 +111,7 @@ async def read_answer(response: aiohttp.ClientResponse, protocol: Protocol) -> A
     return Answer(response, began, None, _pieces(bytes(data), response))
 
 
-async def _pieces(start: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _pieces(start: bytes, response: Response) -> AsyncIterator[bytes]:
     yield start
     while piece := await response.content.readany():
         yield piece
@@ -155,7 +159,7 @@ def _begins(event: bytes, protocol: Protocol) -> bool:
     return protocol.begins(value)
 
 
-def _check_whole(data: bytes, response: aiohttp.ClientResponse, protocol: Protocol) -> None:
+def _check_whole(data: bytes, response: Response, protocol: Protocol) -> None:
     """Raise NoAnswerError for a failure with a status that says success, and for an answer that may be incomplete."""
     whole = _says_its_end(response)
     if response.status >= 400 and (whole or "json" not in response.headers.get("Content-Type", "")):
