@@ -18,13 +18,13 @@ from demur.errors import DemurError
 from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.key_mask import KeyMask
+from demur.gateway.http.post import Poster, Reply
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.answers.answer import Answer, NoAnswerError, read_answer
 from demur.gateway.upstreams.breaker import Breaker
 from demur.gateway.upstreams.call_trace import TRACE, trace_answer
-from demur.gateway.upstreams.requests import Poster, Reply
 from demur.models.endpoint import Endpoint, authorization, secret
 from demur.models.prices import Price
 from demur.models.requests.retries import backoff_seconds, retry_after
@@ -98,7 +98,6 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             timeout=self._timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         )
-        self._poster = Poster(self._session, self.endpoint.base_url)
 
     async def close(self) -> None:
         """Close the connection pool."""
@@ -235,7 +234,9 @@ class Upstream:
 
     async def _ask(self, path: str, body: bytes, headers: CIMultiDict[str], protocol: Protocol) -> Answer:
         response: Reply | aiohttp.ClientResponse
-        if len(body) <= AT_ONCE_BYTES and self._poster is not None:
+        if len(body) <= AT_ONCE_BYTES:
+            if self._poster is None or self._poster.base_url != self.endpoint.base_url:
+                self._poster = Poster(self._pool, self.endpoint.base_url)
             response = await self._poster.post(path, headers, body)
         else:
             url = URL(self.endpoint.base_url + path, encoded=True)

@@ -16,9 +16,9 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDict
 
+from demur.gateway.http.post import Reply
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.events import data_of, is_error, split_events
-from demur.gateway.upstreams.requests import Reply
 
 WHOLE_BYTES = 2**20  # a longer answer is sent on as it comes
 UNENDING_BYTES = 2**24  # one that ends with its connection is read whole up to here: its end must be checked

@@ -50,7 +50,7 @@ class Poster:
     def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
         connector = session.connector
         assert connector is not None, "a session has one until it is closed"
-        self._base_url, self._connector, self._timeout = base_url, connector, session.timeout
+        self.base_url, self._connector, self._timeout = base_url, connector, session.timeout
         self._loop = asyncio.get_running_loop()
         # By it the pool knows where to connect, and how; its headers are those of every request.
         self._host = aiohttp.ClientRequest("POST", URL(base_url), loop=self._loop, session=session)
@@ -65,21 +65,28 @@ class Poster:
         sent[hdrs.CONTENT_LENGTH] = str(len(body))
         if hdrs.CONTENT_TYPE not in sent:
             sent[hdrs.CONTENT_TYPE] = "application/octet-stream"
+        connection, protocol = await self._connect()
         try:
-            connection = await self._connector.connect(self._host, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {self._host.url.host}") from error
-        try:
-            protocol = connection.protocol
-            assert protocol is not None, "it was opened just now"
-            return await self._exchange(
-                connection, protocol, f"POST {_target(self._base_url, path)} HTTP/1.1", sent, body
-            )
+            line = f"POST {_target(self.base_url, path)} HTTP/1.1"
+            return await self._ask(connection, protocol, line, sent, body)
         except BaseException:
             connection.close()
             raise
 
-    async def _exchange(
+    async def _connect(self) -> tuple[Connection, ResponseHandler]:
+        """A connection on which nothing has come yet: what came unasked would be taken for the answer."""
+        while True:
+            try:
+                connection = await self._connector.connect(self._host, [], self._timeout)
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {self._host.url.host}") from error
+            protocol = connection.protocol
+            assert protocol is not None, "it has not been released"
+            if not protocol.should_close:
+                return connection, protocol
+            connection.close()
+
+    async def _ask(
         self, connection: Connection, protocol: ResponseHandler, line: str, headers: CIMultiDict[str], body: bytes
     ) -> Reply:
         protocol.set_response_params(read_until_eof=True, read_timeout=self._timeout.sock_read)
