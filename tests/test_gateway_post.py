@@ -205,3 +205,15 @@ async def test_a_host_that_takes_no_connection_is_not_reached() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await ask(Poster(session, "http://127.0.0.1:1/v1"))
+
+
+async def test_a_host_that_always_speaks_first_is_given_up() -> None:
+    """What it says before the request may come after the connection was looked at: then it is no answer either."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await reader.read()
+
+    async with poster_of(serve) as poster:
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(ask(poster), 5.0)

@@ -17,6 +17,8 @@ from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+UNASKED_CONNECTIONS = 8  # on which something came before a request was sent: then the host is at fault
+
 
 class Reply:
     """The answer to a request, whose body is read from ``content``. When that ends, its connection is kept."""
@@ -75,7 +77,7 @@ class Poster:
 
     async def _connect(self) -> tuple[Connection, ResponseHandler]:
         """A connection on which nothing has come yet: what came unasked would be taken for the answer."""
-        while True:
+        for _ in range(UNASKED_CONNECTIONS):
             try:
                 connection = await self._connector.connect(self._host, [], self._timeout)
             except TimeoutError as error:
@@ -85,6 +87,7 @@ class Poster:
             if not protocol.should_close:
                 return connection, protocol
             connection.close()
+        raise aiohttp.ClientConnectionError(f"{self._host.url.host} speaks before it is asked")
 
     async def _ask(
         self, connection: Connection, protocol: ResponseHandler, line: str, headers: CIMultiDict[str], body: bytes
