@@ -116,6 +116,13 @@ def test_only_the_papers_commands_import_paper() -> None:
     assert importing == {"demur.cli.commands.paper"}
 
 
+def test_the_readme_lists_the_folders_in_their_order() -> None:
+    """Its list says that a folder imports only from those above it."""
+    listed = re.findall(r"^  (\w+)/ ", (SOURCE.parents[1] / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert listed == [stage for stage in STAGES if stage in folders]
+
+
 ROOT = {
     *(".containerignore", ".dockerignore", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile"),
     *("README.md", "mkdocs.yml", "pyproject.toml"),
