@@ -257,6 +257,7 @@ def _cost_notes(lab: Laboratory) -> tuple[str, ...]:
         f"USD of the whole benchmark at CPT80{'' if lab.data.own else GUESSED_TOKENS}. Intervals: prompts drawn again, "
         f"{RESAMPLES:,} times, CPT80 and cost recomputed in each.",
         *(f"Price: {source}." for source in prices),
+        "Both models' calls are counted; the paper's figures are of OpenAI's bill alone.",
         f"The paper on MT-Bench (gpt-4-0613, 160 turns): {MT_BENCH_USD}.",
         "FrugalGPT pays for both models where it goes on.",
         *_departures(lab),
