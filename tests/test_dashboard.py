@@ -5,8 +5,10 @@ dark.
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -83,3 +85,36 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         await browser.close()
     assert not faults
     assert all(url.startswith(found.operator) or url.endswith("/favicon.ico") for url in asked)
+
+
+async def test_the_page_waits_for_its_figures_and_says_where_there_are_none(tmp_path: Path) -> None:
+    """No figure before the gateway answers; then that nothing was routed; then, once, what the rows have in common."""
+    playwright = needed("playwright.async_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        missing("chromium (apt-get install chromium)")
+    expect, late = playwright.expect, asyncio.Event()
+
+    async def answer_late(route: Any) -> None:
+        await late.wait()
+        await route.continue_()
+
+    async with gateway(tmp_path) as found, playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page()
+        await page.route("**/admin/stats", answer_late)
+        await page.goto(found.operator)
+        assert [await page.inner_text(f"#{name}") for name in ("requests", "usd", "whatif")] == ["…", "…", "…"]
+        late.set()
+        await expect(page.locator("#whatif")).to_have_text("No request was routed in the last hour.")
+        await expect(page.locator("#requests")).to_have_text("0")
+        for text in (EASY, HARD):
+            await found.ask(text)
+        await page.reload()
+        await expect(page.locator("#recent tr")).to_have_count(2)
+        shared = await page.inner_text("#in_common")
+        assert shared.startswith("Each score is compared with the threshold of 0.5000 (")
+        reasons = [row[-1] for row in await page.locator("#recent tr").evaluate_all(CELLS)]
+        assert all(re.match(r"score 0\.\d+ (<|>=) threshold 0\.500; unlike", reason) for reason in reasons), reasons
+        assert len(set(reasons)) == 2
+        await browser.close()

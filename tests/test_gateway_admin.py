@@ -17,13 +17,14 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.errors import ArtifactError, EndpointError, InputError
 from demur.gateway import reload as reloading
-from demur.gateway.operator.dashboard import health
+from demur.gateway.operator.dashboard import health, in_common, own_reason
 from demur.gateway.operator.decision_page import gate_sentence
 from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, needs_restart
 from demur.measure.threshold import Calibration
 from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.artifact import save_calibration
+from demur.routing.prompt_router import PromptRouter
 from gateways import EASY, HARD, RECORD, Running, gateway, save_router
 
 
@@ -92,6 +93,27 @@ async def test_the_period_and_the_bills_are_of_the_requests_that_were_asked(tmp_
     assert (large["whole"]["requests"], len(large["recent"])) == (2, 2)
     assert got["points"][-1]["answered"] == {"small": 1, "large": 2}
     assert wrong.status == 400
+    shared = "strong share 50% asked; strong share 50% of 18 of your prompts"
+    assert stats["in_common"] == f"Each score is compared with the threshold of 0.5000 ({shared})."
+    for recent in (stats["recent"], got["recent"]):  # a row says what is its own: score, sign, threshold
+        signs = [re.match(r"score 0\.\d+ (<|>=) threshold 0\.500; unlike", row["reason"]) for row in recent]
+        assert [sign and sign[1] for sign in signs] == [">=", ">=", "<"]
+
+
+def test_a_rows_reason_is_without_what_all_have_in_common(tmp_path: Path) -> None:
+    save_router(tmp_path)
+    router = PromptRouter.load(tmp_path, encoder=LetterEncoder())
+    router = replace(router, other_pair="another pair than it was trained for")
+    shared = " (strong share 50% asked; strong share 50% of 18 of your prompts)"
+    noted = "; another pair than it was trained for"
+    rows = {
+        f"score 0.3 < threshold 0.5{shared}{noted}": "score 0.3 < threshold 0.5",
+        f"score 0.6 >= threshold 0.5 (weak answer checked){noted}": "score 0.6 >= threshold 0.5 (weak answer checked)",
+        f"score 0.3 < threshold 0.5{shared}{noted}; small is down": "score 0.3 < threshold 0.5; small is down",
+        "the request names this model": "the request names this model",
+    }
+    assert {reason: own_reason(reason, router) for reason in rows} == rows
+    assert in_common(router) == f"Each score is compared with the threshold of 0.5000{shared}{noted}."
 
 
 async def decision(found: Running, name: str) -> str:

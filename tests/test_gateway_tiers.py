@@ -268,14 +268,21 @@ async def test_a_decision_alone_is_counted_and_costs_nothing(tmp_path: Path) -> 
     assert "1 requests, 1 decisions alone, 0% of those routed strong" in ledger(found.ledger).lines[-1]
 
 
+@pytest.mark.parametrize("listed", [401, 200])
 async def test_the_start_warns_of_a_model_on_this_machine_that_wants_a_key(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], listed: int
 ) -> None:
+    """Some servers name their models to everybody, and want a key for answers alone."""
+
     async def refuse(request: web.Request) -> web.Response:
         return web.json_response({"error": {"message": "no key"}}, status=401)
 
+    async def name(request: web.Request) -> web.Response:
+        return web.json_response({"data": []})
+
     app = web.Application()
-    app.router.add_get("/v1/models", refuse)
+    app.router.add_get("/v1/models", refuse if listed == 401 else name)
+    app.router.add_post("/v1/chat/completions", refuse)
     async with on_loopback(app) as address:
         local = ServedModel("local", f"{address}/v1", usd_per_million_input=9.0, usd_per_million_output=9.0)
         async with three(tmp_path, strong=local):

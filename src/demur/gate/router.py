@@ -30,7 +30,7 @@ from demur.gate.answer import Answered, Ask, asking_the_pair
 from demur.gate.cascade.fit_cascade import read_answers
 from demur.gate.drafts import Drafts, draft_orders, read_drafts
 from demur.gate.explanation import Explanation
-from demur.gate.form.requested_form import form_problem
+from demur.gate.form.requested_form import empty_problem, form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.gate.quality.staged import Rehearsal, StagedScores, without_gate
@@ -151,7 +151,7 @@ class Router:
         gate = self.serving_gate
         if not samples:
             raise InputError("no weak answer to check; hand in the draft and the extra samples")
-        if problem := form_problem(samples[0].text, request):
+        if problem := form_problem(samples[0].text, request) or empty_problem(samples[0]):
             return self.without_use(decision, problem)
         if gate is None or not decision.wants_samples:
             return replace(decision, wants_samples=0)
@@ -304,10 +304,8 @@ class Router:
         asked: list[tuple[Role, Sample]] = []
         if decision.role == "weak":
             drafts = [await weak(prompt, 0)]
-            while decision.wants_samples:
-                decision = self.check(decision, prompt, drafts)
-                if decision.wants_samples:
-                    drafts.append(await weak(prompt, len(drafts)))
+            while (decision := self.check(decision, prompt, drafts)).wants_samples:
+                drafts.append(await weak(prompt, len(drafts)))
             asked += [("weak", sample) for sample in drafts]
         if decision.role != "weak":
             ask = strong if decision.role == "strong" else own(decision.role)

@@ -282,7 +282,7 @@ class Gateway:
         )
         others = self.chooser.others(self.settings, choice, question, unspoken)
         found = await self._first_answer(exchange, serving.decider, choice, sent, others)
-        if "strong" in others and not choice.forced and question.single and found.role != "strong":
+        if "strong" in others and not choice.forced and protocol.writes and found.role != "strong":
             return await usable_answer(self.upstreams, found, sent, exchange.calls)
         return found
 

@@ -13,6 +13,15 @@ from typing import Any
 
 from demur.gate.form.json_schema import schema_problem
 from demur.prompts.tool_calls import ToolCall, calls_of
+from demur.records import Sample
+
+EMPTY = "it is empty"
+CUT = ("length", "content_filter")  # ends of an answer that another model would meet, too
+
+
+def empty_problem(answer: Sample) -> str:
+    """What is wrong with an answer that says nothing; "" for others, and where a limit or a filter has ended it."""
+    return EMPTY if not answer.text.strip() and answer.finish_reason not in CUT else ""
 
 
 def form_problem(answer: str, request: Mapping[str, Any]) -> str:

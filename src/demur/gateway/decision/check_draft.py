@@ -143,7 +143,7 @@ class DraftChecker:
         draft, call = sample_of(answer.whole, 0), self._call(answer.whole)
         if self._strips:
             answer = replace(answer, whole=without_logprobs(answer.whole))
-        if draft is None:  # an answer without text cannot be compared with anything
+        if draft is None or not draft.text.strip():  # an answer without text cannot be compared with anything
             alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold)
             return Draft(answer, alone, call)
         text, samples = self._sent.question.text, [draft]

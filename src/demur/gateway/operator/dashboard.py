@@ -20,6 +20,7 @@ from demur.gateway.ledger.totals.series import series
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.operator.metrics import prometheus, sum_series
 from demur.gateway.workers.shared_state import Board, map_file
+from demur.routing.prompt_router import PromptRouter
 
 if TYPE_CHECKING:
     from demur.gateway.app import Gateway
@@ -49,7 +50,7 @@ def over_time(gateway: Gateway, period: str, key: str | None, model: str | None)
     """GET /admin/series: a period of the ledger, of one key or model; raises InputError, StoreError."""
     pair = gateway.upstreams["weak"].endpoint.model, gateway.upstreams["strong"].endpoint.model
     found = series(gateway.settings.ledger, period, key=key, model=model, pair=pair, newest=SHOWN)
-    return found.as_dict() | {"recent": recent_decisions(reversed(found.recent))}
+    return found.as_dict() | {"recent": recent_decisions(reversed(found.recent), gateway.decider.router.prompt_router)}
 
 
 def own_counts(gateway: Gateway) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def own_counts(gateway: Gateway) -> dict[str, Any]:
     gauges = gateway.gauges()
     return {
         "series": gateway.metrics.series,
-        "recent": recent_decisions(gateway.metrics.recent),
+        "recent": recent_decisions(gateway.metrics.recent, gateway.decider.router.prompt_router),
         "in_flight": gauges.in_flight,
         "dropped": gauges.ledger_dropped,
         "failures": gauges.ledger_failures,
@@ -86,13 +87,15 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     own_up = gateway.gauges().up
     up = {model: all(one["up"].get(model, True) for one in others) and well for model, well in own_up.items()}
     hours = [Hour(map_file(file, BYTES)) for file in board.hours()] if board else [gateway.metrics.hour]
-    recent = recent_decisions(gateway.metrics.recent) + [one for other in others for one in other["recent"]]
+    router = gateway.decider.router.prompt_router
+    recent = recent_decisions(gateway.metrics.recent, router) + [one for other in others for one in other["recent"]]
     said, curve = learning_status(gateway.settings)
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
         "threshold": gateway.decider.router.threshold,
         "learning": said,
         "curve": curve,
         "target": gateway.target.sentence if gateway.target else "",
+        "in_common": in_common(router),
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
         "up": up,
@@ -113,7 +116,20 @@ def health(up: Mapping[str, bool]) -> str:
     return f"Failing, and not asked for a while: {', '.join(failing)}. Still answering: {', '.join(answering)}."
 
 
-def recent_decisions(records: Iterable[LedgerRecord]) -> list[dict[str, Any]]:
+def in_common(router: PromptRouter) -> str:
+    """What the reasons of all decisions have in common, in one sentence; the page says it once."""
+    set_by = router.calibration.sentence if router.calibration else "not calibrated"
+    return f"Each score is compared with the threshold of {router.threshold:.4f} ({set_by}){router.pair_note}."
+
+
+def own_reason(reason: str, router: PromptRouter) -> str:
+    """What is a decision's own in its reason: score, threshold, what the gate has found, why another model answered."""
+    if router.calibration:
+        reason = reason.replace(f" ({router.calibration.sentence})", "")
+    return reason.replace(router.pair_note, "") if router.pair_note else reason
+
+
+def recent_decisions(records: Iterable[LedgerRecord], router: PromptRouter) -> list[dict[str, Any]]:
     """The newest requests, newest first, as the page shows them."""
     newest = islice(reversed(list(records)), SHOWN)
     return [
@@ -127,7 +143,7 @@ def recent_decisions(records: Iterable[LedgerRecord]) -> list[dict[str, Any]]:
             "status": record.status,
             "ms": round(1000 * record.total_seconds, 1),
             "usd": record.usd,
-            "reason": record.reason,
+            "reason": own_reason(record.reason, router),
             "outcome": record.outcome,
         }
         for record in newest

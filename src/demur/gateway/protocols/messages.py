@@ -11,11 +11,13 @@ from typing import Any
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import said_by
 from demur.gateway.protocols.protocol import (
+    Cut,
     EventPart,
     Fields,
     Protocol,
     no_check,
     place_of,
+    says_something,
     schema_format,
     text_or_none,
 )
@@ -128,6 +130,32 @@ def failure(value: Any) -> str:
     return said_by(value.get("error")) if isinstance(value, dict) else ""
 
 
+def says(value: Any) -> bool:
+    """Whether there is a block beside thinking; of text, with text in it. Other events tell nothing."""
+    if not isinstance(value, dict):
+        return True
+    content, delta, block = (value.get(name) for name in ("content", "delta", "content_block"))
+    if isinstance(content, list):
+        return any(says_something(one) for one in content if not _is_thinking(one))
+    if isinstance(delta, dict):
+        return any(says_something(delta.get(name)) for name in ("text", "thinking", "partial_json"))
+    return isinstance(block, dict) and not _is_thinking(block) and says_something(block)
+
+
+def _is_thinking(block: object) -> bool:
+    return isinstance(block, dict) and block.get("type") in ("thinking", "redacted_thinking")
+
+
+def cut(value: Any) -> Cut:
+    """What ended a message early, where its reason is none of the model's own."""
+    found = value if isinstance(value, dict) else {}
+    delta = found.get("delta")
+    reason = found.get("stop_reason") or (delta.get("stop_reason") if isinstance(delta, dict) else None)
+    if reason in ("max_tokens", "model_context_window_exceeded"):
+        return "limit"
+    return "other" if reason in ("refusal", "pause_turn") else ""
+
+
 def texts(value: Any) -> Iterable[object]:
     """Texts and inputs of tools in a message, or in an event of one."""
     if not isinstance(value, dict):
@@ -177,6 +205,9 @@ MESSAGES = Protocol(
     answer_mark=b'"content"',
     error_body=messages_error,
     form_members=frozenset({"tools", "tool_choice", "output_config", "output_format"}),
+    says=says,
+    cut=cut,
+    text_mark=b'"text"',
     message=message,
     part=part,
     ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},

@@ -8,9 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
-from demur.gateway.protocols.protocol import EventPart, Protocol, as_it_is, no_check, place_of, quote, text_or_none
+from demur.gateway.protocols.protocol import (
+    Cut,
+    EventPart,
+    Protocol,
+    as_it_is,
+    no_check,
+    place_of,
+    quote,
+    says_something,
+    text_or_none,
+)
 from demur.models.apis import API_HEADERS, API_PATHS
 
+_THINKING = ("reasoning_content", "reasoning", "reasoning_details")
 _SAID = ("content", "text", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
 
 
@@ -48,6 +59,29 @@ def said_by(error: object) -> str:
     if not error:
         return ""
     return quote(error.get("message") or error if isinstance(error, dict) else error)
+
+
+def says(value: Any) -> bool:
+    """Whether a choice holds text, a call, a refusal, or anything but its role and, in a whole answer, thinking."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return not isinstance(choices, list) or any(map(_holds, choices))
+
+
+def _holds(choice: object) -> bool:
+    if not isinstance(choice, dict):
+        return True
+    parts = [choice.get("text")]
+    for name, aside in (("message", ("role", *_THINKING)), ("delta", ("role",))):
+        found = choice.get(name)
+        parts += [value for key, value in found.items() if key not in aside] if isinstance(found, dict) else []
+    return any(map(says_something, parts))
+
+
+def cut(value: Any) -> Cut:
+    """What ended one of the choices early."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    ends = [one.get("finish_reason") for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    return "limit" if "length" in ends else "other" if "content_filter" in ends else ""
 
 
 def texts(answer: Any) -> Iterable[object]:
@@ -103,6 +137,9 @@ CHAT = Protocol(
     answer_mark=b'"choices"',
     error_body=openai_error,
     form_members=frozenset({"tools", "functions", "tool_choice", "response_format"}),
+    says=says,
+    cut=cut,
+    text_mark=b'"content"',
     message=message,
     part=part,
     ordinary={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
@@ -111,7 +148,11 @@ CHAT = Protocol(
     checked=True,
 )
 COMPLETIONS = replace(
-    CHAT, name="completions", path=API_PATHS["completions"], ordinary={"prompt": "Hello", "max_tokens": 1}
+    CHAT,
+    name="completions",
+    path=API_PATHS["completions"],
+    text_mark=b'"text"',
+    ordinary={"prompt": "Hello", "max_tokens": 1},
 )
 EMBEDDINGS = replace(
     CHAT,

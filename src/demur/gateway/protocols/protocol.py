@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from demur.gateway.http.openai_bodies import ApiError
 
 Fields = Mapping[str, Any]  # the members of a request's body
+Cut = Literal["", "limit", "other"]  # what ended an answer: the model itself, a limit of tokens, a filter or the like
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,9 @@ class EventPart:
     calls: tuple[tuple[int, str, str], ...] = ()
 
 
+TEXT_PARTS = ("text", "output_text")
+
+
 def place_of(value: object) -> int:
     """Where a call stands among others, as an event says it."""
     return value if type(value) is int else 0
@@ -32,6 +36,17 @@ def place_of(value: object) -> int:
 def text_or_none(value: object) -> str:
     """A text; empty for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def says_something(value: object) -> bool:
+    """False for nothing, for blank text, and for parts of text that are all blank."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, list):
+        return any(map(says_something, value))
+    if isinstance(value, dict) and value.get("type") in TEXT_PARTS:
+        return says_something(value.get("text"))
+    return bool(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,11 @@ class Protocol:
     answer_mark: bytes  # member of a whole answer: one with it, and without "error", is not parsed
     error_body: Callable[[ApiError], bytes]  # an error of the gateway's own
     form_members: frozenset[str]  # of a request, which `as_chat` needs to say what form its answer must have
+    # Whether an answer or an event holds something for the client beside thinking; an event's thinking counts, as it
+    # is passed on as it comes. True for what cannot be read.
+    says: Callable[[Any], bool]
+    cut: Callable[[Any], Cut]  # what an answer or an event says has ended it early
+    text_mark: bytes  # member that an answer's text stands in: a whole answer with it, and text in it, is not parsed
     # A whole answer as the message of a chat completion; None for one that cannot be read.
     message: Callable[[Any], Mapping[str, Any] | None]
     part: Callable[[Any], EventPart]  # what an event of a stream adds to the answer

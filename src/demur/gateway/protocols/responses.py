@@ -11,7 +11,16 @@ from typing import Any
 
 from demur.gateway.http.openai_bodies import READ_MEMBERS, ApiError
 from demur.gateway.protocols.openai import openai_error, said_by
-from demur.gateway.protocols.protocol import EventPart, Fields, Protocol, place_of, schema_format, text_or_none
+from demur.gateway.protocols.protocol import (
+    Cut,
+    EventPart,
+    Fields,
+    Protocol,
+    place_of,
+    says_something,
+    schema_format,
+    text_or_none,
+)
 from demur.models.apis import API_HEADERS, API_PATHS
 
 _MEMBERS = READ_MEMBERS | {
@@ -109,6 +118,32 @@ def failure(value: Any) -> str:
     return said_by(value.get("error") or (inner.get("error") if isinstance(inner, dict) else None))
 
 
+def says(value: Any) -> bool:
+    """Whether there is an item beside reasoning; a message, with text or a refusal in it. Other events tell nothing."""
+    if not isinstance(value, dict):
+        return True
+    output, item = value.get("output"), value.get("item")
+    if isinstance(output, list):
+        return any(map(_holds, output))
+    return says_something(value.get("delta")) or (isinstance(item, dict) and _holds(item))
+
+
+def _holds(item: object) -> bool:
+    if not isinstance(item, dict) or item.get("type") not in ("message", "reasoning"):
+        return True
+    return item["type"] == "message" and says_something(item.get("content"))
+
+
+def cut(value: Any) -> Cut:
+    """What made a response incomplete."""
+    found = value.get("response", value) if isinstance(value, dict) else {}
+    if not isinstance(found, dict) or found.get("status") != "incomplete":
+        return ""
+    details = found.get("incomplete_details")
+    limited = isinstance(details, dict) and details.get("reason") == "max_output_tokens"
+    return "limit" if limited else "other"
+
+
 def texts(value: Any) -> Iterable[object]:
     """Texts and arguments in a response, or in an event with a part of one; events that repeat a part are left out."""
     if not isinstance(value, dict):
@@ -171,6 +206,9 @@ RESPONSES = Protocol(
     answer_mark=b'"output"',
     error_body=openai_error,
     form_members=frozenset({"tools", "tool_choice", "text"}),
+    says=says,
+    cut=cut,
+    text_mark=b'"output_text"',
     message=message,
     part=part,
     ordinary={"input": "Hello", "max_output_tokens": 16, "store": False},

@@ -300,8 +300,11 @@ class Upstream:
         return status is not None and status < 500 and status != 401
 
     async def refuses_key(self) -> bool:
-        """Whether it answers that our key is wrong, or that it wants one."""
-        return await self._models_status() in (401, 403)
+        """Whether it answers that our key is wrong, or that it wants one; some name their models to everybody."""
+        status = await self._models_status()
+        if status is not None and status < 400 and (found := await self.probe(CHAT)):
+            status = found[0]
+        return status in (401, 403)
 
     async def _models_status(self) -> int | None:
         """The status of its answer to a request for its models; None where it does not answer."""

@@ -178,7 +178,7 @@ async function refresh(changed) {
   showCards(series ? series.whole : stats);
   showDecisions(series ? series.recent : stats.recent);
   $("in_flight").textContent = stats.in_flight;
-  $("upstreams").textContent = stats.health;
+  $("upstreams").textContent = stats.health; $("in_common").textContent = stats.in_common;
   const [low, high] = range(), slider = $("threshold");
   slider.min = low; slider.max = high;
   if (!touched) slider.value = stats.threshold;

@@ -1,5 +1,5 @@
-"""The strong model's answer in place of a weak one that its client could not use: a call that does not fit the tools of
-its request, JSON that does not fit the response format.
+"""The strong model's answer in place of a weak one that its client could not use: one that is empty, a call that does
+not fit the tools of its request, JSON that does not fit the response format.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from demur.gate.form.requested_form import EMPTY
 from demur.gateway.decision.check_draft import Outgoing
 from demur.gateway.decision.check_form import check_form, requested_form
 from demur.gateway.decision.choose_model import Choice
@@ -18,20 +19,24 @@ from demur.gateway.upstreams.calls import Call, charge_if_cut
 from demur.gateway.upstreams.upstream import BROKEN, Upstream
 from demur.records import Role
 
+LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})  # of an answer, set by its request
+
 
 async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: Outgoing, calls: list[Call]) -> Sent:
-    """The weak model's answer if it has the requested form, as far as that can be told; else the strong model's.
+    """The weak model's answer if it says anything, and has the requested form, as far as that can be told; else the
+    strong model's. An empty answer is a failed one; of several, all of them.
 
     Where the strong model cannot be asked, the weak one's answer stays. ``calls`` takes what is paid beside the answer.
     Raises ApiError where the weak model breaks off and the strong one is down.
     """
-    form = requested_form(sent.question.body, sent.protocol)
-    if not form or found.answer.status != 200:
+    form = requested_form(sent.question.body, sent.protocol) if sent.question.single else {}
+    if found.answer.status != 200:
         return found
+    limited = any(span.name in LIMITS for span in sent.question.body.spans)
     read, asked = PassedAnswer(sent.protocol), sent.question.tokens
     try:
         with charge_if_cut(calls, found.role, asked, lambda: read.tokens(asked).completion):
-            formed = await check_form(found.answer, form, sent.protocol, read)
+            formed = await check_form(found.answer, form, sent.protocol, read, limited=limited)
     except BROKEN:
         found.answer.close()
         reason = f"{found.reason}; {found.model} broke off its answer, so the strong model answers"
@@ -51,7 +56,7 @@ async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: O
         strong.answer.close()
         return replace(found, reason=f"{reason}; {strong.model} answered {strong.answer.status}")
     calls.append(Call(found.role, read.tokens(asked)))
-    return strong
+    return replace(strong, fallback=True) if formed.problem == EMPTY else strong
 
 
 async def _strong(upstreams: Mapping[Role, Upstream], reason: str, sent: Outgoing, calls: list[Call]) -> Sent:
