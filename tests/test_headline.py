@@ -342,7 +342,7 @@ def test_what_is_graded_by_gold_keeps_what_it_was_measured_by(tmp_path: Path, pa
 def test_a_key_that_is_none_is_named_and_an_end_without_verdicts_is_no_result(tmp_path: Path, pair: Pair) -> None:
     run = trained(tmp_path, pair, gold=False)
     wrong = RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="xuq")
-    assert "'x' is no key here; one of: [1] the first is right" in wrong.output
+    assert "'x' is not a key here; one of: [1] the first is right" in wrong.output
     assert "nothing to undo; one of:" in wrong.output
     for said in (wrong, RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="")):
         assert said.exit_code == 0

@@ -179,8 +179,8 @@ def test_pictures_are_found_in_every_apis_form(form: str) -> None:
     ("address", "named"),
     [
         ("https://example.org/a.png", "is not fetched; give the file itself, or a data URL"),
-        ("data:image/png,abc", "no data URL of base64"),
-        ("data:image/png;base64,a*", "is no base64"),
+        ("data:image/png,abc", "not a base64 data URL"),
+        ("data:image/png;base64,a*", "is not base64"),
         (url_of(b"no picture at all"), "cannot be opened"),
         (url_of(picture((1, 2, 3), (64, 64))[:60]), "cannot be opened"),
         (f"data:image/png;base64,{'A' * (50 * 2**20 * 4 // 3)}", "has 50 MiB, at most 20 are looked at"),

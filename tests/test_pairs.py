@@ -138,7 +138,7 @@ def test_three_sampled_models_are_ranked_without_labels(two_pairs: tuple[Pair, P
 def test_runs_that_do_not_fit_together_are_refused(two_pairs: tuple[Pair, Pair]) -> None:
     runs = sampled(two_pairs)
     with pytest.raises(
-        InputError, match="strongest is 'huge', which is none of the runs' models: small, large, middle"
+        InputError, match="strongest is 'huge', which is not one of the runs' models: small, large, middle"
     ):
         pairs(runs, 1.0, strongest="huge")
     with pytest.raises(InputError, match="is not enough: the cheapest model costs"):

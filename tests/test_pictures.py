@@ -103,7 +103,7 @@ def test_messages_with_pictures_are_asked_whole(tmp_path: Path) -> None:
     ("images", "named"),
     [
         ("missing.png", "2: the picture 'missing.png' cannot be read"),
-        ("text.png", "is no PNG, JPEG, GIF or WebP picture"),
+        ("text.png", "is not a PNG, JPEG, GIF or WebP picture"),
         ("huge.png", "has 50 MiB, at most 20 are sent"),
         ([], "field 'images' must hold paths"),
         ([3], "field 'images' must hold paths"),

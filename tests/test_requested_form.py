@@ -35,11 +35,11 @@ def calling(name: str, arguments: str) -> str:
         ('{"city": "Paris"}', ""),
         ('{"city": "Paris", "days": 3.0, "unit": "celsius", "at": null}', ""),
         ('{"days": 3}', "'city' is missing"),
-        ('{"city": 7}', "city: 7 is no string"),
-        ('{"city": "Paris", "days": 2.5}', "days: 2.5 is no integer"),
-        ('{"city": "Paris", "days": true}', "days: true is no integer"),
+        ('{"city": 7}', "city: 7 is not of type string"),
+        ('{"city": "Paris", "days": 2.5}', "days: 2.5 is not of type integer"),
+        ('{"city": "Paris", "days": true}', "days: true is not of type integer"),
         ('{"city": "Paris", "days": 15}', "days: 15 is above maximum 14"),
-        ('{"city": "Paris", "unit": "Celsius"}', 'unit: "Celsius" is none of ["celsius", "fahrenheit"]'),
+        ('{"city": "Paris", "unit": "Celsius"}', 'unit: "Celsius" is not one of ["celsius", "fahrenheit"]'),
         ('{"city": "Paris", "country": "FR"}', "'country' is not known"),
     ],
 )
@@ -84,7 +84,7 @@ def test_more_arguments_where_the_schema_allows_them() -> None:
     ("answer", "problem"),
     [
         ('{"n": 1}', ""),
-        ('{"n": "1"}', 'it does not fit the response format (n: "1" is no integer)'),
+        ('{"n": "1"}', 'it does not fit the response format (n: "1" is not of type integer)'),
         ("Sure: 1", "it is not JSON, and the request asks for JSON"),
         ('```json\n{"n": 1}\n```', "it is not JSON, and the request asks for JSON"),
     ],
@@ -125,7 +125,7 @@ def test_what_a_schema_says(value: Any, schema: Any, fits: bool) -> None:
     [
         (1, False, "nothing is allowed here"),
         ({"a": 1}, {"properties": {"a": False}}, "a: nothing is allowed here"),
-        ({"a": [1, "x"]}, {"properties": {"a": {"items": {"type": "integer"}}}}, 'a[1]: "x" is no integer'),
+        ({"a": [1, "x"]}, {"properties": {"a": {"items": {"type": "integer"}}}}, 'a[1]: "x" is not of type integer'),
         (1, {"minimum": 1}, ""),
         (0, {"minimum": 1}, "0 is below minimum 1"),
         (1, {"exclusiveMinimum": 1}, "1 is not above exclusiveMinimum 1"),
@@ -138,10 +138,10 @@ def test_what_a_schema_says(value: Any, schema: Any, fits: bool) -> None:
         ([1], {"maxItems": 0}, "[1] is over maxItems 0"),
         (True, {"minimum": 2}, ""),  # a limit of numbers says nothing of a boolean
         ({"x-1": 1}, {"patternProperties": {"^x-": {}}, "additionalProperties": False}, ""),
-        (1, {"anyOf": [{"type": "string"}]}, "1 is no string"),
+        (1, {"anyOf": [{"type": "string"}]}, "1 is not of type string"),
         (1, {"oneOf": [{"type": "string"}, {"type": "null"}]}, "1 fits none of 2 forms"),
-        ("a" * 58, {"type": "null"}, f'"{"a" * 58}" is no null'),  # 60 characters with its quotes
-        ("a" * 59, {"type": "null"}, f'"{"a" * 56}... is no null'),
+        ("a" * 58, {"type": "null"}, f'"{"a" * 58}" is not of type null'),  # 60 characters with its quotes
+        ("a" * 59, {"type": "null"}, f'"{"a" * 56}... is not of type null'),
         ({"a/b": 1}, {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"required": ["c"]}}}, "'c' is missing"),
         (1, {"$ref": "#/$defs/x", "maximum": 0, "$defs": {"x": {}}}, "1 is above maximum 0"),
     ],

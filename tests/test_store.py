@@ -392,7 +392,7 @@ def test_a_run_file_names_a_store_by_a_service(
     ],
 )
 def test_a_url_with_a_password_is_refused_and_not_shown(address: str) -> None:
-    with pytest.raises(InputError, match=r"holds a password|is no PostgreSQL URL") as raised:
+    with pytest.raises(InputError, match=r"holds a password|is not a PostgreSQL URL") as raised:
         RunConfig("p", ModelConfig("a"), ModelConfig("b"), store=address)
     assert "xyzzy" not in str(raised.value)
     assert "plugh" not in str(raised.value)
@@ -400,7 +400,7 @@ def test_a_url_with_a_password_is_refused_and_not_shown(address: str) -> None:
 
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"store 'run/s.sqlite' is no PostgreSQL URL; write postgresql://HOST/DATABASE"
+        InputError, match=r"store 'run/s.sqlite' is not a PostgreSQL URL; write postgresql://HOST/DATABASE"
     ):
         RunConfig("p", ModelConfig("a"), ModelConfig("b"), store="run/s.sqlite")
 

@@ -16,7 +16,7 @@ def check_store_url(store: str) -> None:
         return
     if not store.startswith(SCHEMES):
         raise InputError(
-            f"store {shown_store(store)!r} is no PostgreSQL URL; write postgresql://HOST/DATABASE, or leave it out: "
+            f"store {shown_store(store)!r} is not a PostgreSQL URL; write postgresql://HOST/DATABASE, or leave it out: "
             "the samples are then kept in the run's folder"
         )
     user, _, rest = store.partition("://")[2].rpartition("@")

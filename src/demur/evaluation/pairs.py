@@ -185,5 +185,5 @@ def _strongest(names: Sequence[str], usd: FloatArray, wanted: str | None) -> int
     if wanted is None:
         return int(np.argmax(usd.mean(axis=0)))
     if wanted not in names:
-        raise InputError(f"strongest is {wanted!r}, which is none of the runs' models: {', '.join(names)}")
+        raise InputError(f"strongest is {wanted!r}, which is not one of the runs' models: {', '.join(names)}")
     return names.index(wanted)

@@ -86,7 +86,7 @@ def read_lists(
         raise InputError(f"answers is one text, {answers[:40]!r}; give a list of answers for each prompt")
     lists = [as_texts(one, "answers") for one in answers]
     if questions is not None and len(questions) != len(lists):
-        raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question a list")
+        raise InputError(f"{len(questions)} questions for {len(lists)} lists of answers; give one question per list")
     given = map(words_of, questions or [""] * len(lists))
     return [DistinctAnswers(question, texts, rules=rules) for question, texts in zip(given, lists, strict=True)]
 

@@ -173,7 +173,7 @@ def _costs(rows: Sequence[Row], prompt_field: str) -> tuple[Costs | None, str]:
 def _usd(turns: Sequence[str], answers: Sequence[str], price: Price, where: str) -> float:
     """A conversation's cost: each turn sends again what was said before it. Tokens are characters / 4."""
     if len(turns) != len(answers):
-        raise InputError(f"{where}: {len(turns)} turns and {len(answers)} responses; give one response a turn")
+        raise InputError(f"{where}: {len(turns)} turns and {len(answers)} responses; give one response per turn")
     read = written = context = 0
     for turn, answer in zip(turns, answers, strict=True):
         context += len(turn)

@@ -150,5 +150,5 @@ def _address(image: str, where: str) -> str:
     kind = next((name for magic, name in _KINDS.items() if data.startswith(magic)), "")
     kind = "webp" if data[:4] == _WEBP[0] and data[8:12] == _WEBP[1] else kind
     if not kind:
-        raise InputError(f"{where}: {image[:80]!r} is no PNG, JPEG, GIF or WebP picture")
+        raise InputError(f"{where}: {image[:80]!r} is not a PNG, JPEG, GIF or WebP picture")
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -64,7 +64,7 @@ def _ask(grading: Grading) -> bool:
             grading.take_back()
             at = done.pop()
         elif key.strip():
-            note = "nothing to undo" if key == "u" else f"{key!r} is no key here"
+            note = "nothing to undo" if key == "u" else f"{key!r} is not a key here"
     return False
 
 

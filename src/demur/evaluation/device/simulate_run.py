@@ -256,7 +256,7 @@ def read_arrivals(text: str, requests: int, seed: int) -> FloatArray:
         except ValueError:
             per_second = math.nan
         if not (math.isfinite(per_second) and per_second > 0):
-            raise InputError(f"--arrivals: {rate!r} is no rate; write poisson:5/s, or name a file of seconds")
+            raise InputError(f"--arrivals: {rate!r} is not a rate; write poisson:5/s, or name a file of seconds")
         return poisson(per_second, requests, seed)
     try:
         lines = Path(text).read_text(encoding="utf-8").split()

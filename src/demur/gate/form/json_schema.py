@@ -48,7 +48,7 @@ class _UnknownError(Exception):
 
 
 def schema_problem(value: Any, schema: Any, *, where: str = "") -> str:
-    """What of a JSON value certainly breaks the schema, as "days: 'two' is no integer"; "" where nothing does."""
+    """What certainly breaks the schema, as "days: 'two' is not of type integer"; "" where nothing does."""
     try:
         return _Check(schema).problem(value, schema, where)
     except (_UnknownError, RecursionError):
@@ -150,9 +150,9 @@ def _of_type(value: Any, schema: Mapping[str, Any], where: str) -> str:
     names = [wanted] if isinstance(wanted, str) else _list(wanted)
     if not names or any(name not in _TYPES for name in names):
         return ""
-    return (
-        "" if any(_TYPES[name](value) for name in names) else _failure_text(where, f"{_short(value)} is no {names[0]}")
-    )
+    if any(_TYPES[name](value) for name in names):
+        return ""
+    return _failure_text(where, f"{_short(value)} is not of type {names[0]}")
 
 
 def _of_values(value: Any, schema: Mapping[str, Any], where: str) -> str:
@@ -161,7 +161,7 @@ def _of_values(value: Any, schema: Mapping[str, Any], where: str) -> str:
         allowed = [schema["const"]]
     if allowed is None or any(_key(value) == _key(one) for one in allowed):
         return ""
-    return _failure_text(where, f"{_short(value)} is none of {_short(allowed)}")
+    return _failure_text(where, f"{_short(value)} is not one of {_short(allowed)}")
 
 
 def _of_limits(value: Any, schema: Mapping[str, Any], where: str) -> str:

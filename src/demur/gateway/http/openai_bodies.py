@@ -142,7 +142,9 @@ def share_of(alias: str) -> float | None:
     except ValueError:
         share = math.nan
     if not 0 <= share <= 1:
-        raise ApiError(404, f"{alias[:80]!r} asks for no share; give 0% to 100%.", code="model_not_found")
+        raise ApiError(
+            404, f"{alias[:80]!r} asks for a share that is not a number; give 0% to 100%.", code="model_not_found"
+        )
     return share
 
 

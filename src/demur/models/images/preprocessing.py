@@ -106,7 +106,7 @@ def bytes_of(address: str) -> bytes:
         raise PictureError(f"the picture {address[:80]!r} is not fetched; give the file itself, or a data URL")
     head, comma, data = address.partition(",")
     if not comma or not head.endswith(";base64"):
-        raise PictureError(f"the picture {address[:40]!r} is no data URL of base64")
+        raise PictureError(f"the picture {address[:40]!r} is not a base64 data URL")
     if len(data) * 3 // 4 > LARGEST_BYTES + 3:
         raise PictureError(
             f"a picture has {len(data) * 3 // 4 / 2**20:.0f} MiB, at most {LARGEST_BYTES >> 20} are looked at; make it "
@@ -115,7 +115,7 @@ def bytes_of(address: str) -> bytes:
     try:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise PictureError(f"the picture {address[:40]!r} is no base64 ({error})") from None
+        raise PictureError(f"the picture {address[:40]!r} is not base64 ({error})") from None
 
 
 def opened_picture(data: bytes) -> Any:
