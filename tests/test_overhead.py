@@ -16,7 +16,7 @@ from demur.paper.overhead.architectures import ARCHITECTURES, CASCADE, POOLS, ga
 from demur.paper.overhead.measure import BATCH, Cost, measure_fitted, measure_within, with_times
 from demur.paper.overhead.quality import Apgr, Qualities, run_quality
 from demur.paper.overhead.report import COLUMNS, Overheads, measure_or_estimate, overhead, sizes_up_to
-from demur.paper.overhead.timing import array_bytes, call_seconds, extrapolate, slope
+from demur.paper.overhead.timing import array_bytes, call_seconds, least_expected, slope
 from pairs import running_pair, write_questions
 
 
@@ -50,9 +50,10 @@ def test_the_slope_of_a_power_law_is_its_exponent() -> None:
     assert slope(sizes, [5.0, None, None]) is None
 
 
-def test_a_larger_size_is_expected_by_the_power_law_of_the_two_below() -> None:
-    assert extrapolate((10, 20), [1.0, 4.0], 40) == pytest.approx(16.0)
-    assert extrapolate((10,), [1.0], 40) is None
+def test_a_larger_size_is_expected_by_the_growth_of_the_two_below_in_proportion_at_most() -> None:
+    assert least_expected((10, 20), [1.0, 4.0], 40) == pytest.approx(8.0)
+    assert least_expected((10, 40), [1.0, 2.0], 160) == pytest.approx(4.0)
+    assert least_expected((10,), [1.0], 40) is None
 
 
 def test_arrays_are_counted_once_and_within_what_holds_them() -> None:
@@ -114,7 +115,7 @@ def test_a_fit_that_takes_too_long_is_ended_and_said() -> None:
 def test_a_fit_that_smaller_sizes_tell_to_be_slow_is_not_begun() -> None:
     smaller = [Cost("kernel", 1_000, 1.0), Cost("kernel", 10_000, 100.0)]
     cost = measure_or_estimate("kernel", 100_000, 384, 60.0, smaller)
-    assert cost.why_not == ("the fit is expected to take longer than 60 s; by its growth about 10,000 s")
+    assert cost.why_not == ("the fit is expected to take longer than 60 s; by its growth 1,000 s or more")
 
 
 def test_sizes_end_with_the_one_that_is_asked_for() -> None:

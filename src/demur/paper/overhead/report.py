@@ -19,7 +19,7 @@ from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.paper.overhead.architectures import ARCHITECTURES, EXTRA_SAMPLES, QUERIES, gate_name
 from demur.paper.overhead.measure import BATCH, Cost, decision_times, measure_within, with_times
 from demur.paper.overhead.quality import Qualities, run_quality, stored_quality
-from demur.paper.overhead.timing import extrapolate, slope
+from demur.paper.overhead.timing import least_expected, slope
 from demur.paper.parts.figures import overhead_figure
 from demur.paper.parts.part import Cells, Part, PartContent, span_columns
 from demur.prompts import read_prompts
@@ -211,9 +211,9 @@ def sizes_up_to(n: int) -> tuple[int, ...]:
 
 
 def measure_or_estimate(name: str, n: int, dimension: int, seconds: float, smaller: Sequence[Cost]) -> Cost:
-    """Measure, unless ``smaller`` sizes say that the fit would take longer; what it is expected to take is said."""
-    expected = extrapolate([cost.n for cost in smaller], [cost.fit_seconds for cost in smaller], n)
-    about = "" if expected is None else f"; by its growth about {expected:,.0f} s"
+    """Measure, unless ``smaller`` sizes say that the fit would take longer; what it takes at least is said."""
+    expected = least_expected([cost.n for cost in smaller], [cost.fit_seconds for cost in smaller], n)
+    about = "" if expected is None else f"; by its growth {expected:,.0f} s or more"
     if expected is not None and expected > seconds:
         return Cost(name, n, why_not=f"the fit is expected to take longer than {seconds:g} s{about}")
     cost = measure_within(name, n, dimension, seconds)

@@ -40,11 +40,13 @@ def slope(sizes: Sequence[float], values: Sequence[float | None]) -> float | Non
     return float(np.polyfit(x, y, 1)[0])
 
 
-def extrapolate(sizes: Sequence[float], values: Sequence[float | None], size: float) -> float | None:
-    """The value expected at ``size`` by the power law through the two largest sizes that have one; None without."""
+def least_expected(sizes: Sequence[float], values: Sequence[float | None], size: float) -> float | None:
+    """The value at ``size`` by the power law through the two largest sizes that have one, in proportion at most; None
+    without. Kernel ridge grows faster only until it has all of its centres.
+    """
     known = [(one, value) for one, value in zip(sizes, values, strict=True) if value][-2:]
     grown = slope([one for one, _ in known], [value for _, value in known])
-    return None if grown is None else float(known[-1][1] * (size / known[-1][0]) ** grown)
+    return None if grown is None else float(known[-1][1] * (size / known[-1][0]) ** min(grown, 1.0))
 
 
 def array_bytes(learned: object) -> int:
