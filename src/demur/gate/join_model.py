@@ -103,16 +103,9 @@ def join_model(
     X, learned = embed(first.encoder, [one.prompt for one in first.training]), [one.prompt for one in first.training]
     few = np.array([learned.index(row.prompt) for row in rows])
     y, target = np.array([first.training[i].target for i in few]), np.array([row.target for row in rows])
-    grown = method.of_new_model(X[few], y, target)
-
-    def gains_of_others(train: BoolArray, held: BoolArray) -> FloatArray:
-        made = method.of_new_model(X[few][train], y[train], target[train])
-        return np.asarray(2 * made.predict_proba(X[few][held])[:, 1] - 1)
-
-    gains = 2 * grown.predict_proba(X)[:, 1] - 1
-    gains[few] = held_out(folds(len(few)), gains_of_others)
+    grown, gains = gains_of_new_model(method, X, few, y, target)
     after = _with_tier(before, at, (name, rows[0].model_b), grown, usd, gains)
-    share, worth = _worth(before, after, at, few, target, _own_threshold(first))
+    share, worth = worth_of(before, after, at, few, target, _own_threshold(first))
     found = JoinedModel(to, name, len(rows), after.names, share, worth)
     if worth[1] <= 0 and not anyway:
         raise InputError(
@@ -202,7 +195,26 @@ def _own_threshold(router: PromptRouter) -> float:
     return float(router.curve.scores_of(np.array(router.threshold))) if router.curve else router.threshold
 
 
-def _worth(
+def gains_of_new_model(
+    method: PairGraphRouter, X: FloatArray, few: IntArray, y: FloatArray, target: FloatArray
+) -> tuple[PairGraphRouter, FloatArray]:
+    """The router of the weak and the new model, and the gain (n,) that it predicts on prompts with embeddings X (n, d).
+
+    ``few`` (m,): which of them it is known by, with the targets ``y`` and ``target`` of `PairGraphRouter.of_new_model`;
+    each of these is predicted from the other folds.
+    """
+
+    def predict(train: BoolArray, held: BoolArray) -> FloatArray:
+        made = method.of_new_model(X[few][train], y[train], target[train])
+        return np.asarray(2 * made.predict_proba(X[few][held])[:, 1] - 1)
+
+    grown = method.of_new_model(X[few], y, target)
+    gains = 2 * grown.predict_proba(X)[:, 1] - 1
+    gains[few] = held_out(folds(len(few)), predict)
+    return grown, np.asarray(gains)
+
+
+def worth_of(
     before: Tiers, after: Tiers, at: int, few: IntArray, target: FloatArray, threshold: float
 ) -> tuple[float, tuple[float, float, float]]:
     """The new model's share of the few prompts, and the gain less price that choosing among all models adds."""
