@@ -11,12 +11,13 @@ import socket
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -26,6 +27,8 @@ from demur.cli.main import app
 from demur.errors import BudgetError, InputError, ModelError
 from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import LaterEntailment
+from demur.methods import KernelRidge, kernel
+from demur.methods.fit.spread import fit_on
 from demur.prompts import load_prompts
 from demur.records import SamplingSettings
 from demur.store import Store
@@ -125,6 +128,26 @@ def test_a_run_on_a_cluster_is_the_run_of_one_machine(
     for line in map(json.loads, lines):
         assert len(set(meanings[line["id"]]["weak"])) == line["meanings_a"]
         assert len(meanings[line["id"]]["joint"]) == 2 * line["n"]
+
+
+def test_training_sums_over_blocks_on_the_cluster(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "ROWS_TOGETHER", 500)
+    random = np.random.default_rng(0)
+    X = random.standard_normal((4000, 16)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(float)
+    asked: list[Any] = []
+    with workers_at("auto") as workers:
+        assert workers is not None
+
+        def counted(work: Any, portions: Iterable[Any]) -> Iterator[Any]:
+            asked.extend(portions)
+            return workers(work, asked)
+
+        there = KernelRidge(centres=100)
+        fit_on(counted, there, X, y)
+    assert len(asked) == 8
+    here = KernelRidge(centres=100).fit(X, y)
+    assert there.coefficients_.tobytes() == here.coefficients_.tobytes()
 
 
 def test_workers_write_to_a_database_themselves(cluster: Any, pair: Pair, postgres: Any, tmp_path: Path) -> None:

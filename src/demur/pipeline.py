@@ -140,7 +140,7 @@ def train_stage(run: Run) -> PromptRouter:
     record |= {"told": told_by(preferences, remembered), "unlike": config.router.unlike}
     methods = {name: run.own.methods.get(name, method_of(name, config.router)) for name in config.router.methods}
     routers = train_routers(
-        *(preferences, run.encoder, methods),
+        *(preferences, run.encoder, methods, run.mapping),
         record=record,
         unknown=remembered,
         on_unknown=config.router.unknown,
@@ -194,7 +194,7 @@ def run(
 ) -> Outcome:
     """Run every stage of a run file: sample, label, train, calibrate, evaluate, report.
 
-    ``ray``: the cluster that samples, labels and embeds (`demur.mapping.on_ray.workers_at`); it writes Parquet, too.
+    ``ray``: the cluster that does most of the work (`demur.mapping.on_ray.workers_at`); it writes Parquet, too.
     Raises InputError where its folder holds a run with other samples, unless that is to be begun ``again``.
     """
     return run_config(read_run_file(file), again=again, ray=ray, announce=announce, progress=progress, file=file)

@@ -8,9 +8,14 @@ small matrix-vector product.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
+from demur.mapping import Map
 from demur.methods.estimator import Estimator, centre_and_scale, sigmoid
+from demur.methods.fit.threads import one_thread
 from demur.records import FloatArray, IntArray
 
 STEEPNESS = 4.0  # sigmoid(4 (f - 1/2)) is f near 1/2, and stays inside (0, 1) without making ties of the extremes
@@ -19,6 +24,62 @@ LEAST_OF_KIND = 60  # prompts of each kind on average; of kinds with fewer than 
 PER_KIND = ("scale_", "offset_")
 STEPS = 30  # of k-means
 ROWS_AT_ONCE = 2048  # of the training prompts, where there are more of them than centres
+ROWS_TOGETHER = 8192  # whose sums a worker gives: 128 MB of 4,096 centres, for about 2 s of work
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """exp(-gamma |x - c|^2) of rows and ``centres`` (m, d), rows first moved by ``mean`` and divided by ``scale``."""
+
+    gamma: float
+    centres: FloatArray
+    mean: FloatArray
+    scale: FloatArray
+
+    def __call__(self, X: FloatArray) -> FloatArray:
+        """(n, m) similarity of rows to the centres."""
+        return self.of_scaled((X - self.mean) / self.scale)
+
+    def of_scaled(self, rows: FloatArray) -> FloatArray:
+        """The same of rows that are scaled already, as the centres are."""
+        found = rows @ self.centres.T
+        found *= 2  # in place from here on: the array may be half of what training holds
+        found -= (rows**2).sum(axis=1)[:, None]
+        found -= (self.centres**2).sum(axis=1)
+        np.minimum(found, 0.0, out=found)
+        found *= self.gamma
+        return np.asarray(np.exp(found, out=found))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Training prompts whose part of the normal equations is summed together: (n, d), (n,) and (n,)."""
+
+    X: FloatArray
+    y: FloatArray
+    weight: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class NormalEquations:
+    """K' W K, (m, m), and K' W y, (m,), of rows' kernel K (n, m); work for `demur.mapping`.
+
+    A part's products are of the rows' own precision, a matrix by itself transposed, and added up in float64.
+    """
+
+    kernel: Gaussian
+
+    def __call__(self, rows: Rows) -> tuple[FloatArray, FloatArray]:
+        m = len(self.kernel.centres)
+        system, right = np.zeros((m, m)), np.zeros(m)
+        with one_thread():  # a worker of a cluster begins here
+            for start in range(0, len(rows.X), ROWS_AT_ONCE):
+                part = slice(start, start + ROWS_AT_ONCE)
+                root = np.sqrt(rows.weight[part]).astype(rows.X.dtype)
+                weighted = root[:, None] * self.kernel(rows.X[part])
+                system += weighted.T @ weighted
+                right += weighted.T @ (root * rows.y[part])
+        return system, right
 
 
 class KernelRidge(Estimator):
@@ -34,6 +95,7 @@ class KernelRidge(Estimator):
     offset_: FloatArray  # (1,)
     centres_: FloatArray  # (m, d)
     coefficients_: FloatArray  # (m,)
+    mapping: Map = map  # what sums over rows: `demur.methods.fit.spread` sets it for a fit
 
     def __init__(self, gamma: float = 1.5, alpha: float = 6.0, centres: int = 4096, kinds: int = 1) -> None:
         self.gamma = gamma
@@ -59,7 +121,9 @@ class KernelRidge(Estimator):
         self.kind_of_ = np.repeat(np.arange(len(parts)), [len(part.centres_) for part in parts])
 
     def _alone(self) -> KernelRidge:
-        return KernelRidge(self.gamma, self.alpha, self.centres)
+        part = KernelRidge(self.gamma, self.alpha, self.centres)
+        part.mapping = self.mapping
+        return part
 
     def _part(self, kind: int) -> KernelRidge:
         """What was learned of one kind of prompts."""
@@ -74,27 +138,20 @@ class KernelRidge(Estimator):
         self.centres_ = (X[kept] - self.mean_) / self.scale_
         self.offset_ = np.array([np.average(y, weights=weight)], dtype=X.dtype)
         if len(kept) == len(X):  # exact: one n x n system, without its normal equations
-            system = self._kernel(self.centres_).astype(float) + np.diag(self.alpha / weight + JITTER)
+            system = self._kernel.of_scaled(self.centres_).astype(float) + np.diag(self.alpha / weight + JITTER)
             self.coefficients_ = np.linalg.solve(system, y - self.offset_).astype(X.dtype)
             return
         system, right = self._normal_equations(X, y - self.offset_, weight)
-        system += self.alpha * self._kernel(self.centres_)
+        system += self.alpha * self._kernel.of_scaled(self.centres_)
         system[np.diag_indices_from(system)] += JITTER * (1 + self.alpha)
         self.coefficients_ = np.linalg.solve(system, right).astype(X.dtype)
 
     def _normal_equations(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """K' W K, (m, m), and K' W y, (m,), of all rows' kernel K (n, m): a part of the rows at a time.
-
-        A part's products are of the rows' own precision, a matrix by itself transposed, and added up in float64.
-        """
-        m = len(self.centres_)
-        system, right = np.zeros((m, m)), np.zeros(m)
-        for start in range(0, len(X), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            root = np.sqrt(weight[part]).astype(X.dtype)
-            rows = root[:, None] * self._kernel((X[part] - self.mean_) / self.scale_)
-            system += rows.T @ rows
-            right += rows.T @ (root * y[part])
+        """The sums over all rows: of so many rows together by ``mapping``, then one after another."""
+        system, right = np.zeros((len(self.centres_),) * 2), np.zeros(len(self.centres_))
+        for part, of_part in self.mapping(NormalEquations(self._kernel), rows_together(X, y, weight)):
+            system += part
+            right += of_part
         return system, right
 
     def _strong(self, X: FloatArray) -> FloatArray:
@@ -103,18 +160,19 @@ class KernelRidge(Estimator):
             for one in np.unique(kind):
                 found[kind == one] = self._part(one)._strong(X[kind == one])
             return found
-        fitted = self._kernel((X - self.mean_) / self.scale_) @ self.coefficients_ + self.offset_
+        fitted = self._kernel(X) @ self.coefficients_ + self.offset_
         return sigmoid(STEEPNESS * (fitted - 0.5))
 
-    def _kernel(self, rows: FloatArray) -> FloatArray:
-        """(n, m) similarity of rows to the centres."""
-        found = rows @ self.centres_.T
-        found *= 2  # in place from here on: the array may be half of what training holds
-        found -= (rows**2).sum(axis=1)[:, None]
-        found -= (self.centres_**2).sum(axis=1)
-        np.minimum(found, 0.0, out=found)
-        found *= self.gamma
-        return np.asarray(np.exp(found, out=found))
+    @property
+    def _kernel(self) -> Gaussian:
+        return Gaussian(self.gamma, self.centres_, self.mean_, self.scale_)
+
+
+def rows_together(X: FloatArray, y: FloatArray, weight: FloatArray) -> Iterator[Rows]:
+    """All rows in order, so many at a time."""
+    for start in range(0, len(X), ROWS_TOGETHER):
+        part = slice(start, start + ROWS_TOGETHER)
+        yield Rows(X[part], y[part], weight[part])
 
 
 def group_means(X: FloatArray, count: int) -> FloatArray:

@@ -17,12 +17,14 @@ from demur.errors import InputError
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.labels.scores.uncertainty import AS_PRINTED
 from demur.labels.targets import Delta, hard_targets
+from demur.mapping import Map
 from demur.meaning.rules.known_languages import KnownLanguages
 from demur.measure.probability import fit_curve
 from demur.methods import EVERY, KNN, SimilarityWeighted
 from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
 from demur.methods.fit.cross_validate import held_out_scores
+from demur.methods.fit.spread import fit_on
 from demur.methods.fit.threads import one_thread
 from demur.methods.pools.pair_pools import PairGraphRouter
 from demur.models.images.joined import embed
@@ -45,18 +47,20 @@ def train_router(
     record: Mapping[str, Any] | None = None,
     unknown: Sequence[UnknownPrompt] = (),
     on_unknown: OnUnknown = "strong",
+    mapping: Map = map,
 ) -> PromptRouter:
     """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError.
 
     ``unknown``: prompts that no label could be made for; they are remembered, and prompts like them go ``on_unknown``.
+    ``mapping``: what works on portions of the training prompts, where the method can (`demur.methods.fit.spread`).
     """
     if not training:
         raise InputError("no training prompts; label some with `demur label`")
     X = embed(encoder, [t.prompt for t in training])
     y = np.array([t.target for t in training])
     with one_thread():  # a saved router has the same bytes on any number of threads
-        training_scores = held_out_scores(method, X, y)
-        fitted = method.fit(X, y)
+        training_scores = held_out_scores(method, X, y, mapping=mapping)
+        fitted = fit_on(mapping, method, X, y)
         rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
         vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
         nearest = NearestTraining.of(vectors)
@@ -83,6 +87,7 @@ def train_routers(
     preferences: Sequence[Preference],
     encoder: Encoder,
     methods: Sequence[str] | Mapping[str, object] = METHOD_NAMES,
+    mapping: Map = map,
     *,
     record: Mapping[str, Any] | None = None,
     unknown: Sequence[UnknownPrompt] = (),
@@ -93,7 +98,7 @@ def train_routers(
     InputError.
 
     ``methods``: names of demur's methods, or a mapping from new names to classifiers of your own; ``unknown`` and
-    ``on_unknown``: as `train_router` takes them.
+    ``on_unknown`` and ``mapping``: as `train_router` takes them.
     """
     chosen = methods_by_name(methods)
     if not preferences:
@@ -113,6 +118,7 @@ def train_routers(
             record=record,
             unknown=unknown,
             on_unknown=on_unknown,
+            mapping=mapping,
         )
     progress("training routers", len(methods), len(methods))
     return routers

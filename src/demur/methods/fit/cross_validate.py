@@ -8,11 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from demur.errors import InputError
+from demur.mapping import Map
+from demur.methods.fit.spread import fit_on
 from demur.records import BoolArray, FloatArray, Method
 from demur.statistics import folds, held_out
 
 
-def held_out_scores(method: Method, X: FloatArray, y: FloatArray, *, groups: ArrayLike | None = None) -> FloatArray:
+def held_out_scores(
+    method: Method, X: FloatArray, y: FloatArray, *, groups: ArrayLike | None = None, mapping: Map = map
+) -> FloatArray:
     """(n,) scores of the training prompts by copies of the method that did not see them.
 
     Rows of one of the ``groups`` (n,) are held out together; without groups every row is one of its own.
@@ -26,7 +30,7 @@ def held_out_scores(method: Method, X: FloatArray, y: FloatArray, *, groups: Arr
         if len(np.unique(known)) == 1:
             return constant
         try:
-            return copy.deepcopy(method).fit(X[train], y[train]).predict_proba(X[held])[:, 1]
+            return fit_on(mapping, copy.deepcopy(method), X[train], y[train]).predict_proba(X[held])[:, 1]
         except InputError:  # such as k larger than the fold
             return constant
 
