@@ -3,6 +3,8 @@
     python benchmarks/scale.py labelling --sizes 1000,10000,100000   CPU time, memory and disk per prompt
     python benchmarks/scale.py workers                               two workers of a cluster beside one
     python benchmarks/scale.py kills --kills 20                      nodes killed while prompts are sampled
+    python benchmarks/scale.py memory --sizes 1000,5000,20000        the largest worker of a cluster, by prompts
+    python benchmarks/scale.py samplers --store postgresql:///...    two samplers on one store beside one
 
 Stub prompts: half sums, at which the weak model guesses, four of ten colours, and a tenth answered by paraphrases,
 about which the entailment model is asked. Samples (2 to 5 of each model) are written to the store, as if they had been
@@ -26,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,8 +45,10 @@ from demur.sampling.pair import endpoints_of, settled_key
 from demur.store import Store
 from demur.testing import FakeEndpoint, fake_endpoint, in_a_thread
 from environment import describe, on_one_thread
+from scale_samplers import print_samplers
 
-SIZES = "1000,10000,100000"
+PARTS = ("labelling", "workers", "kills", "memory", "samplers", "grow", "weigh")
+SIZES, MEMORY_SIZES = "1000,10000,100000", "1000,5000,20000"
 PARAPHRASES = ("a shade of blue", "blue, more or less", "the colour is blue", "some kind of blue", "it looks bluish")
 FEWEST, MOST, UNSETTLED = 2, 5, 0.8
 LEAST_CPU, LEAST_WAITING = 1.7, 1.9  # two workers, of one
@@ -256,6 +260,56 @@ def served() -> Iterator[tuple[FakeEndpoint, FakeEndpoint]]:
         yield weak, strong
 
 
+# -- memory of a worker ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Work, and the largest memory that its process has had, in bytes."""
+
+    work: Callable[[Any], Any]
+
+    def __call__(self, portion: Any) -> tuple[Any, int]:
+        return self.work(portion), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Weighing:
+    """Workers whose largest memory is kept."""
+
+    def __init__(self, workers: RayWorkers) -> None:
+        self._workers, self.cores, self.largest = workers, workers.cores, 0
+
+    def __call__(self, work: Callable[[Any], Any], portions: Iterable[Any]) -> Iterator[Any]:
+        for found, memory in self._workers(Weighed(work), portions):
+            self.largest = max(self.largest, memory)
+            yield found
+
+
+def print_memory(sizes: list[int]) -> None:
+    """The largest worker while so many prompts are labelled and embedded, each size on a cluster of its own."""
+    print(f"{'prompts':>9} {'worker MiB':>11} {'command MiB':>12}")
+    for size in sizes:
+        with tempfile.TemporaryDirectory(prefix="demur-scale-") as folder:
+            write_stub(Path(folder), size)
+            command = [sys.executable, __file__, "weigh", folder]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+        worker, own = json.loads(done.stdout.splitlines()[-1])
+        print(f"{size:>9,} {worker / 2**20:>11,.0f} {own / 2**20:>12,.0f}", flush=True)
+
+
+def weigh(folder: Path) -> tuple[int, int]:
+    """Bytes of the largest of two workers that label and embed what `write_stub` left, and of this process."""
+    config = load_run(folder / "run")
+    with cluster_of(2), workers_at("auto") as workers:
+        assert workers is not None
+        weighing = Weighing(workers)
+        with open_run(config, workers=workers) as run:
+            run.mapping = weighing
+            labels = stages.label_stage(run)
+            run.encoder.encode([row.prompt for row in labels.preferences])
+        return weighing.largest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 # -- nodes that are lost ---------------------------------------------------------------------------------------------
 
 
@@ -304,16 +358,22 @@ def print_kills(kills: int) -> None:
 def main() -> None:
     """Run one part, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("labelling", "workers", "kills", "grow"), help="one part; else all")
+    parser.add_argument("part", nargs="?", choices=PARTS, help="one part; else all that need no store")
     parser.add_argument("folder", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("--sizes", default=SIZES)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--store", help="of samplers: postgresql://...")
     given = parser.parse_args()
     on_one_thread()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if given.part == "grow":
         print(json.dumps(asdict(grow(Path(given.folder)))))
         return
+    if given.part == "weigh":
+        print(json.dumps(weigh(Path(given.folder))))
+        return
+    if given.part == "samplers" and not given.store:
+        parser.error("samplers needs --store postgresql://...")
     print(describe())
     if given.part in (None, "labelling"):
         print_labelling([int(size) for size in given.sizes.split(",")])
@@ -321,6 +381,10 @@ def main() -> None:
         print_workers()
     if given.part in (None, "kills"):
         print_kills(given.kills)
+    if given.part in (None, "memory"):
+        print_memory([int(size) for size in (given.sizes if given.part else MEMORY_SIZES).split(",")])
+    if given.store:
+        print_samplers(given.store)
 
 
 if __name__ == "__main__":
