@@ -222,3 +222,43 @@ def test_a_believed_quality_is_not_taken_for_that_of_the_answer_beside_it() -> N
 
 def test_the_cost_of_a_router_says_at_which_share_it_is() -> None:
     assert "USD/1,000: what 1,000 calls cost at CPT80, not at the served threshold" in page(evaluation())
+
+
+@pytest.mark.parametrize(
+    ("judged", "share", "by_grades", "label", "caption"),
+    [
+        (None, None, False, "as it is served: 30 %", ""),
+        (20, 0.3, False, "as it is served: 30 %", "the 20 prompts whose samples show which model is needed: 30% of"),
+        (
+            20,
+            0.25,
+            False,
+            "as it is served: 25 % of these 20\n(30 % of all 30)",
+            "and 30% of all 30, as the first line says",
+        ),
+        (9, 0.25, True, "as it is served: 25 % of these 9\n(30 % of all 30)", "of the 9 graded prompts: 25% of these"),
+    ],
+)
+def test_where_the_curve_is_of_fewer_prompts_than_the_headline_both_shares_are_said(
+    judged: int | None, share: float | None, by_grades: bool, label: str, caption: str
+) -> None:
+    line = replace(HEADLINE, judged=judged, judged_share=share, by_grades=by_grades)
+    found = replace(evaluation(), headline=line)
+    assert label in [text.get_text() for text in curve_figure(found).axes[0].texts]
+    html = page(found)
+    assert caption in html
+    assert ("as the first line says" in html) == bool(caption)
+
+
+def test_graded_decisions_are_of_both_sides_of_the_threshold() -> None:
+    """Threshold .5: scores above reach .99, those below only .45, which were crowded out."""
+    above, below = [0.8 + 0.01 * i for i in range(20)], [0.45, 0.46]
+    one = evaluation().examples[0]
+    right = [replace(one, score=s, role="strong", weak_quality=0.0, strong_quality=1.0) for s in above]
+    right += [replace(one, score=s, role="weak", weak_quality=1.0, strong_quality=1.0) for s in below]
+    groups = decisions_of(page(replace(evaluation(), examples=tuple(right))))
+    shown = groups["Right, furthest from the threshold on either side"]
+    assert shown == [
+        *(("0.990", "strong"), ("0.980", "strong"), ("0.970", "strong"), ("0.960", "strong"), ("0.950", "strong")),
+        *(("0.940", "strong"), ("0.450", "weak"), ("0.460", "weak")),
+    ]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from demur.errors import require
+from demur.evaluation.report.headline import Headline
 from demur.evaluation.results import Evaluation, EvaluationRow
 from demur.measure.reliability import Reliability
 from demur.records import Preference
@@ -104,13 +105,22 @@ def _mark_operating_point(axes: Any, found: Evaluation) -> None:
     at = quality if share < 12 else min(quality, random)  # below the lines of other routers, which end above random
     axes.plot([share, share], [quality, at], color=INK, lw=0.8)
     axes.annotate(
-        f"as it is served: {share:.0f} %",
+        _served_share(headline),
         *((share, at), place),
         textcoords="offset points",
         color=INK,
         weight="bold",
         ha="left" if share < 70 else "right",
     )
+
+
+def _served_share(headline: Headline) -> str:
+    """The share at the served point; of all prompts, too, where the curve is of some of them."""
+    share = headline.strong_share if headline.judged_share is None else headline.judged_share
+    shown, whole = f"{100 * share:.0f} %", f"{100 * headline.strong_share:.0f} %"
+    if headline.judged is None or shown == whole:
+        return f"as it is served: {shown}"
+    return f"as it is served: {shown} of these {headline.judged:,}\n({whole} of all {headline.prompts:,})"
 
 
 def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:

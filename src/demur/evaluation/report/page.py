@@ -109,12 +109,25 @@ def _about_choices(found: Evaluation) -> str:
     return f"By the served router's score{told}; choose one with demur calibrate --strong-share."
 
 
+def _set_of_curve(found: Evaluation) -> str:
+    """Which prompts the curve is of, where the headline's share is of more of them."""
+    line = found.headline
+    if line.judged is None or line.judged_share is None:
+        return ""
+    which = "graded prompts" if line.by_grades else f"prompts {DECIDED}"
+    return (
+        f" All of it is of the {line.judged:,} {which}: {line.judged_share:.0%} of these go to {found.strong}, and "
+        f"{line.strong_share:.0%} of all {line.prompts:,}, as the first line says."
+    )
+
+
 def _curve(found: Evaluation) -> str:
     """The curve twice, for wide and narrow pages: text in a picture does not wrap."""
     about = (
         f"{'Believed quality' if found.believed else 'Quality'} against calls to {found.strong}: the thick line is the "
         "served router with its 95 % interval; the diamond is where it stands now. Above the line "
         "from always to always (random routing) calls are well chosen."
+        f"{_set_of_curve(found)}"
     )
     if found.headline.by_setting and found.headline.judged is None:
         about += (
@@ -257,9 +270,9 @@ def _decisions(found: Evaluation) -> str:
             "unknown: it could not be told from samples of prompts like it, so a setting decided."
         )
         groups = {
-            f"{name}, furthest from the threshold first": sorted(
-                sides[right], key=lambda one: -abs(one.score - found.threshold)
-            )[:SHOWN_EXAMPLES]
+            f"{name}, furthest from the threshold on either side": [
+                one for side in _furthest(sides[right], found.threshold) for one in side
+            ]
             for name, right in (("Wrong", False), ("Right", True))
         }
     parts, digits = [f"<p>{escape(about)}</p>"], _digits(found)
@@ -279,9 +292,7 @@ def _decisions(found: Evaluation) -> str:
 def _by_distance(found: Evaluation) -> dict[str, list[Example]]:
     """The examples furthest from the threshold on each of its sides, and of the others the nearest."""
     nearest_first = sorted(found.examples, key=lambda one: abs(one.score - found.threshold))
-    above = [one for one in nearest_first if one.score >= found.threshold]
-    below = [one for one in nearest_first if one.score < found.threshold]
-    far = [side[::-1][: SHOWN_EXAMPLES // 2] for side in (above, below)]
+    far = _furthest(found.examples, found.threshold)
     shown = {id(one) for side in far for one in side}
     groups = {
         "Furthest above the threshold": far[0],
@@ -289,6 +300,15 @@ def _by_distance(found: Evaluation) -> dict[str, list[Example]]:
         "Nearest to the threshold": [one for one in nearest_first if id(one) not in shown][:SHOWN_EXAMPLES],
     }
     return {name: chosen for name, chosen in groups.items() if chosen}
+
+
+def _furthest(examples: Sequence[Example], threshold: float) -> tuple[list[Example], list[Example]]:
+    """Those above the threshold and those below it, furthest first, so many of each side: where scores spread further
+    on one, it would leave no room for the other."""
+    furthest_first = sorted(examples, key=lambda one: -abs(one.score - threshold))
+    above = [one for one in furthest_first if one.score >= threshold]
+    below = [one for one in furthest_first if one.score < threshold]
+    return above[: SHOWN_EXAMPLES // 2], below[: SHOWN_EXAMPLES // 2]
 
 
 def _digits(found: Evaluation) -> int:
