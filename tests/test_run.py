@@ -287,6 +287,21 @@ def test_what_is_older_than_what_it_was_made_from_is_said(tmp_path: Path, pair: 
     assert outdated_stages(tmp_path) == ()  # no run's folder
 
 
+def test_labels_and_routers_of_files_that_were_changed_by_hand_are_not_out_of_date(tmp_path: Path, pair: Pair) -> None:
+    """The command that is named must not be named again once it has been obeyed."""
+    prompts, run = write_questions(tmp_path / "p.jsonl"), tmp_path / "run"
+    demur.sample(prompts, **pair.names, run=str(run), n=4)
+    with prompts.open("a") as more:
+        more.write('{"id": "more", "prompt": "Which colour has the lake?"}\n')
+    demur.label(run=str(run), entailment="exact")
+    assert outdated_stages(run) == ()
+    labels = (run / "preferences.jsonl").read_text().splitlines(keepends=True)
+    (run / "preferences.jsonl").write_text("".join(labels[1:]))
+    demur.train(run=str(run), methods="logistic", gate="off")
+    demur.calibrate(prompts, router=f"{run}/router", strong_share=0.4, anyway=True)
+    assert outdated_stages(run) == ()
+
+
 HOLD = "import sys; from pathlib import Path; from demur.runs.lock import lock_run\n"
 HOLD += "with lock_run(Path(sys.argv[1]), 'sample'): print('held', flush=True); sys.stdin.read()"
 

@@ -26,10 +26,16 @@ OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from
 
 
 def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> None:
-    """Keep the hash of what a stage made and, for all but the first one, of what that was made from."""
-    write_whole(
-        folder / MADE, json.dumps(_read_lineage(folder) | {stage: {"content": content, "source": source}}) + "\n"
-    )
+    """Keep the hash of what a stage made and, for all but the first one, of what that was made from.
+
+    That is then what the stage before it holds, though it may have been changed by hand: a file of prompts with more
+    rows, a line taken out of the labels.
+    """
+    made = _read_lineage(folder) | {stage: {"content": content, "source": source}}
+    before = OUTDATED[stage][0] if stage in OUTDATED else None
+    if before in made:
+        made[before] = {**made[before], "content": source}
+    write_whole(folder / MADE, json.dumps(made) + "\n")
 
 
 def outdated_stages(folder: Path) -> tuple[str, ...]:
