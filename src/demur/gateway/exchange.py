@@ -122,10 +122,14 @@ class Exchange:
 
 def usd_of(calls: Sequence[Call], upstreams: Mapping[Role, Upstream]) -> float | None:
     """USD of these requests; None when the price of one is unknown."""
-    prices = [upstreams[call.role].price for call in calls]
-    each = [price.usd_of(call.tokens) if price else None for call, price in zip(calls, prices, strict=True)]
-    known = [usd for usd in each if usd is not None]
-    return sum(known) if len(known) == len(each) else None
+    total = 0.0
+    for call in calls:
+        price = upstreams[call.role].price
+        usd = price.usd_of(call.tokens) if price else None
+        if usd is None:
+            return None
+        total += usd
+    return total
 
 
 def always_strong(
@@ -156,18 +160,19 @@ def ledger_record(
 ) -> LedgerRecord:
     """The ledger record of a finished request; ``ratio`` is of the two models' answers' lengths."""
     arrived, question, checked, sent = exchange.arrived, exchange.question, exchange.checked, exchange.sent
-    ended, paid = exchange.ended or Ended(0, "failed"), exchange.paid
+    ended, answered = exchange.ended or Ended(0, "failed"), exchange.answered
+    paid = [*exchange.calls, answered] if answered else exchange.calls
     # Where nothing was answered, the last request that may have to be paid for.
-    billed = paid[-1] if paid and (exchange.answered or not sent) else None
+    billed = paid[-1] if paid and (answered or not sent) else None
     made = exchange.choice.made if exchange.choice else None
     tokens = billed.tokens if billed else Tokens(0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     usd, role = usd_of(paid, upstreams), exchange.role
-    known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
-    guess = always_strong(billed, upstreams["strong"].price if billed else None, known)
     if billed and (role == "direct" or _stands_in(exchange, list(upstreams))):  # demur had no choice
-        guess = usd, 0.0, 0.0
-    usd_strong, error, spread = guess
+        usd_strong, error, spread = usd, 0.0, 0.0
+    else:
+        known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
+        usd_strong, error, spread = always_strong(billed, upstreams["strong"].price if billed else None, known)
     return LedgerRecord(
         id=arrived.id,
         at=arrived.at,
@@ -205,7 +210,7 @@ def ledger_record(
         usd_checks=usd_of(exchange.calls, upstreams),
         usd_strong_error=error,
         usd_strong_spread=spread,
-        answered_by=exchange.passed.answering_model if exchange.answered else "",
+        answered_by=exchange.passed.answering_model if answered else "",
         version=exchange.version,
     )
 

@@ -61,8 +61,11 @@ class Watch:
         """Take one value; True where the alarm is on. Values that are not finite are left out."""
         if math.isfinite(value):
             if self.counts:
-                self._bet(self._rank(value))
-            self._keep(value)
+                at = bisect_right(self.edges, value)
+                self._bet(self._rank(at))
+                self.counts[at] += 1
+            else:
+                self._keep(value)
         return self.alarmed
 
     def begin_again(self) -> None:
@@ -71,9 +74,8 @@ class Watch:
         for kept in (self.edges, self.counts, self.latest, self.crowd, self.first):
             kept.clear()
 
-    def _rank(self, value: float) -> float:
-        """Its rank among the values before it and itself, in [0, 1], ties broken at random."""
-        at = bisect_right(self.edges, value)
+    def _rank(self, at: int) -> float:
+        """The rank of a value of this bin among the values before it and itself, in [0, 1], ties broken at random."""
         within = self.random.random() * (self.counts[at] + 1)
         return (sum(self.counts[:at]) + within) / (sum(self.counts) + 1)
 

@@ -73,6 +73,9 @@ class Price:
         factor = 1.0 if tokens.tier in LIST_TIERS or not self.charges else self.tiers.get(tokens.tier)
         if factor is None:
             return None
+        usual = factor * self.usd(tokens.prompt, tokens.completion)
+        if not (tokens.cached or tokens.written or tokens.written_hour or tokens.reasoning):
+            return usual
         extra = tokens.cached * _above(self.usd_per_cached_token, self.usd_per_input_token)
         extra += tokens.written * _above(self.usd_per_written_token, self.usd_per_input_token)
         extra += tokens.written_hour * _above(
@@ -80,7 +83,7 @@ class Price:
             self.usd_per_input_token if self.usd_per_written_token is None else self.usd_per_written_token,
         )
         extra += tokens.reasoning * _above(self.usd_per_reasoning_token, self.usd_per_output_token)
-        return factor * (self.usd(tokens.prompt, tokens.completion) + extra)
+        return usual + factor * extra
 
 
 def _above(own: float | None, other: float) -> float:

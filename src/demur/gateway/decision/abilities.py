@@ -117,6 +117,8 @@ class Abilities:
 
     def unproven_needs(self, kind: Kind) -> Kind:
         """What of a kind the weak model may not be able to do: the settings do not say, and no answer shows it."""
+        if not kind:  # as mostly
+            return kind
         model = self.stated.get("weak")
         known = {name for name in NEEDED if model and getattr(model, name)}
         known |= _lengths(model.context_tokens) if model and model.context_tokens else set()

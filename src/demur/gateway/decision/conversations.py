@@ -33,6 +33,7 @@ SESSION_HEADERS = (
 )
 TEXT_HEADER = "x-demur-text"
 SESSION_FIELDS = ("prompt_cache_key", "session_id", "conversation")
+_SESSION_MEMBERS = frozenset({"metadata", *SESSION_FIELDS})
 METADATA_FIELDS = ("session_id", "conversation_id", "thread_id", "chat_id")
 _SESSION_OF_USER = re.compile(r"_session_(.+)$")  # Claude Code's metadata.user_id
 _UNIQUE_CALL = re.compile(r"(?=.*\d)[\w-]{9,}")  # call_0 and functions.search:1 are of many conversations
@@ -150,6 +151,8 @@ def _last_calls(messages: Sequence[Message]) -> list[str]:
 
 def _sessions(fields: Mapping[str, Any]) -> list[str]:
     """Session ids in a request's body."""
+    if _SESSION_MEMBERS.isdisjoint(fields):  # as mostly
+        return []
     metadata = fields.get("metadata")
     known = metadata if isinstance(metadata, dict) else {}
     conversation = fields.get("conversation")
@@ -176,9 +179,8 @@ def _session_of_user(user: object) -> object:
 
 def _digest(*parts: str) -> str:
     """32 hexadecimal digits; parts are separated, so that they cannot run into each other."""
-    hashed = blake2b(digest_size=16)
+    pieces = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        hashed.update(len(data).to_bytes(8, "little"))
-        hashed.update(data)
-    return hashed.hexdigest()
+        pieces += [len(data).to_bytes(8, "little"), data]
+    return blake2b(b"".join(pieces), digest_size=16).hexdigest()

@@ -49,7 +49,7 @@ def port_of(listening: socket.socket) -> int:
 class Connection(web.RequestHandler):
     """One client. The middleware calls `header_read` when a request's header is complete."""
 
-    __slots__ = ("_all", "_header", "_slow_seconds", "_stall", "_wire", "answering")
+    __slots__ = ("_all", "_header", "_header_until", "_slow_seconds", "_stall", "_wire", "answering")
 
     def __init__(self, server: web.Server, alive: set[Connection], slow_seconds: Callable[[], float]) -> None:
         super().__init__(
@@ -63,7 +63,8 @@ class Connection(web.RequestHandler):
         )
         self._all, self._slow_seconds = alive, slow_seconds
         self._wire: asyncio.Transport | None = None
-        self._header: asyncio.TimerHandle | None = None
+        self._header: asyncio.TimerHandle | None = None  # runs on when a header is complete: requests come fast
+        self._header_until: float | None = None  # of the loop's clock; None: no header is waited for
         self._stall: asyncio.TimerHandle | None = None
         self.answering = False
 
@@ -75,8 +76,7 @@ class Connection(web.RequestHandler):
     def header_read(self) -> None:
         """A request's header is complete."""
         self.answering = True
-        _cancel(self._header)
-        self._header = None
+        self._header_until = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
@@ -95,7 +95,7 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """The clock of a header runs from its first byte."""
-        if data and not self.answering and self._header is None:
+        if data and not self.answering and self._header_until is None:
             self._wait_for_header()
         try:
             super().data_received(data)
@@ -147,7 +147,19 @@ class Connection(web.RequestHandler):
         super().resume_writing()
 
     def _wait_for_header(self) -> None:
-        self._header = asyncio.get_running_loop().call_later(self._slow_seconds(), self._cut)
+        loop = asyncio.get_running_loop()
+        self._header_until = loop.time() + self._slow_seconds()
+        if self._header is None:
+            self._header = loop.call_at(self._header_until, self._check_header)
+
+    def _check_header(self) -> None:
+        self._header, loop = None, asyncio.get_running_loop()
+        if self._header_until is None:
+            return
+        if loop.time() < self._header_until:  # of a later request
+            self._header = loop.call_at(self._header_until, self._check_header)
+        else:
+            self._cut()
 
     def _wait_for_reader(self) -> None:
         if self._wire is None:

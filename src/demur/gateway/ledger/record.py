@@ -66,12 +66,10 @@ def storable(value: Any) -> Any:
     """A value that both databases accept: clients and upstreams may send lone surrogates or numbers that are not
     finite.
     """
-    if value is None or value is True or value is False:
-        return value
     if isinstance(value, str):
         return encodable(value).replace("\0", "?")
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         return LARGEST_INTEGER if value > 0 else -LARGEST_INTEGER
     return value

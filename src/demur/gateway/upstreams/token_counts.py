@@ -50,61 +50,46 @@ def read_usage(said: object) -> Usage | None:
     """
     if not isinstance(said, dict):
         return None
-    prompts, answers = _details(said, *_PROMPT_PARTS), _details(said, *_COMPLETION_PARTS)
+    of = said.get
+    prompts = _mapping(of("prompt_tokens_details")) or _mapping(of("input_tokens_details"))
+    answers = _mapping(of("completion_tokens_details")) or _mapping(of("output_tokens_details"))
     try:
-        prompt, completion = (_count(said, *names) for names in (_PROMPT, _COMPLETION))
-        read, written = _count(said, "cache_read_input_tokens"), _count(said, "cache_creation_input_tokens")
-        if prompt is not None and said.get("prompt_tokens") is None:
+        prompt = _count(_first(of("prompt_tokens"), of("input_tokens")))
+        completion = _count(_first(of("completion_tokens"), of("output_tokens")))
+        read, written = _count(of("cache_read_input_tokens")), _count(of("cache_creation_input_tokens"))
+        if prompt is not None and of("prompt_tokens") is None:
             prompt += (read or 0) + (written or 0)
-        found = Usage(
-            prompt,
-            completion,
-            _count(said, "total_tokens"),
-            cached=_first(_count(prompts, "cached_tokens"), read, _count(said, "prompt_cache_hit_tokens")),
-            written=_first(written, _count(prompts, "cache_write_tokens", "cache_creation_tokens")),
-            written_hour=_count(_mapping(said.get("cache_creation")), "ephemeral_1h_input_tokens"),
-            reasoning=_count(answers, "reasoning_tokens"),
+        apart = _count(_first(prompts.get("cache_write_tokens"), prompts.get("cache_creation_tokens")))
+        counts = (
+            *(prompt, completion, _count(of("total_tokens"))),
+            _first(_count(prompts.get("cached_tokens")), read, _count(of("prompt_cache_hit_tokens"))),
+            _first(written, apart),
+            _count(_mapping(of("cache_creation")).get("ephemeral_1h_input_tokens")),
+            _count(answers.get("reasoning_tokens")),
         )
     except ValueError:
         return None
-    return None if found == NOTHING_SAID else found
+    return None if counts == (None,) * len(counts) else Usage(*counts)
 
 
 NOTHING_SAID = Usage()
-_PROMPT_PARTS = ("prompt_tokens_details", "input_tokens_details")
-_COMPLETION_PARTS = ("completion_tokens_details", "output_tokens_details")
-_PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 
 
-def _count(said: Mapping[str, Any], *names: str) -> int | None:
-    """The first count under these names; None without one. Raises ValueError for what is not a count."""
-    value = None
-    for name in names:
-        value = said.get(name)
-        if value is not None:
-            break
-    if value is None:
-        return None
-    if type(value) is int and 0 <= value <= MOST_TOKENS:
+def _count(value: object) -> int | None:
+    """A count as it is said; None where it is not said. Raises ValueError for what is not a count."""
+    if value is None or (type(value) is int and 0 <= value <= MOST_TOKENS):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:  # NaN is not
         raise ValueError(f"{value!r} is not a count")
     return math.ceil(value)
 
 
-def _first(*counts: int | None) -> int | None:
-    for count in counts:
-        if count is not None:
-            return count
+def _first(*said: Any) -> Any:
+    """The first that is said."""
+    for one in said:
+        if one is not None:
+            return one
     return None
-
-
-def _details(said: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    for name in names:
-        found = _mapping(said.get(name))
-        if found:
-            return found
-    return {}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
