@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from demur.gate.router import Router
 from demur.gateway.ledger.read import read_ledger
@@ -407,3 +408,16 @@ async def test_admin_has_its_own_key_and_port(tmp_path: Path, monkeypatch: pytes
         port = found.gateway.settings.admin_port
         async with found.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
             assert answer.status == 200
+
+
+async def test_a_gateway_computes_on_one_thread(tmp_path: Path) -> None:
+    """A product that is shared among threads waits for the slowest of them, on a busy machine for milliseconds."""
+
+    def threads() -> set[int]:
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        assert threads() == {2}
+        async with gateway(tmp_path):
+            assert threads() == {1}
+        assert threads() == {2}

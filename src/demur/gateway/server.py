@@ -41,6 +41,7 @@ from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
 from demur.gateway.workers.streams import lossy_output
 from demur.limits import from_mapping
+from demur.methods.fit.threads import one_thread
 from demur.models.allowed import AllowedEndpoints
 from demur.models.endpoint import Endpoint, authorization, is_loopback
 from demur.models.local import endpoint_of, running_endpoint
@@ -203,6 +204,7 @@ async def running(
     _allow_files()
     sockets = sockets or _bind(settings)
     async with AsyncExitStack() as stack:
+        stack.enter_context(one_thread())  # a product shared with a busy core waits for it: 24 ms, not 20 us
         stack.callback(_close, [sockets])
         held = linked_files(settings)  # before they are read: what is promoted meanwhile is taken over, too
         router = await asyncio.to_thread(usable_router, settings, starting=True)
