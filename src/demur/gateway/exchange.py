@@ -168,11 +168,11 @@ def ledger_record(
     tokens = billed.tokens if billed else Tokens(0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     usd, role = usd_of(paid, upstreams), exchange.role
-    if billed and (role == "direct" or _stands_in(exchange, list(upstreams))):  # demur had no choice
-        usd_strong, error, spread = usd, 0.0, 0.0
-    else:
+    guess: tuple[float | None, float | None, float | None] = usd, 0.0, 0.0
+    if not billed or not (role == "direct" or _stands_in(exchange, list(upstreams))):  # else demur had no choice
         known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
-        usd_strong, error, spread = always_strong(billed, upstreams["strong"].price if billed else None, known)
+        guess = always_strong(billed, upstreams["strong"].price if billed else None, known)
+    usd_strong, error, spread = guess
     return LedgerRecord(
         id=arrived.id,
         at=arrived.at,
