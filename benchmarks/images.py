@@ -33,7 +33,7 @@ from demur.config import load_run
 from demur.measure.curve import cost_quality_curve
 from demur.models.encoders.encoder import load_encoder
 from demur.models.encoders.onnx_file import FLOAT, Network
-from demur.models.images.joined import JoinedEncoder
+from demur.models.images.joined_encoder import JoinedEncoder
 from demur.prompts import read_prompts
 from demur.prompts.grading import grade
 from demur.prompts.pictures import ShownText

@@ -20,7 +20,7 @@ import numpy as np
 
 from demur.methods import KNN, KernelRidge, SimilarityWeighted
 from demur.methods.neighbours import import_faiss
-from demur.methods.saved import learned_arrays
+from demur.methods.saved_method import learned_arrays
 from demur.records import FloatArray
 from environment import describe, on_one_thread
 

@@ -74,8 +74,8 @@ TESTS = {  # module -> the files that test it, the nearest first
     "meaning/rules/decide.py": ("test_ranges.py", "test_names.py", "test_rules.py"),
     "meaning/rules/values/ranges.py": ("test_ranges.py",),
     "meaning/rules/tables.py": ("test_tables.py",),
-    "meaning/saturated.py": ("test_saturated.py",),
-    "meaning/stated.py": ("test_state_answers.py",),
+    "meaning/saturated_prompts.py": ("test_saturated.py",),
+    "meaning/stated_answers.py": ("test_state_answers.py",),
     "labels/batches/by_api.py": ("test_batch_api.py",),
     "labels/batches/by_files.py": ("test_batch_files.py",),
     "labels/battles/arena.py": ("test_arena.py",),
@@ -91,7 +91,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/parquet_files.py": ("test_parquet_files.py",),
     "labels/preference_files.py": ("test_preference_files.py",),
     "labels/sample_run.py": ("test_adaptive_sampling.py",),
-    "labels/scores/measured.py": ("test_from_samples.py", "test_label_run.py"),
+    "labels/scores/measurement.py": ("test_from_samples.py", "test_label_run.py"),
     "labels/scores/self_report.py": ("test_signals.py",),
     "labels/state_answers.py": ("test_state_answers.py",),
     "labels/scores/support.py": ("test_support.py",),
@@ -116,7 +116,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "gate/router.py": ("test_gate_router.py", "test_gate_answer.py", "test_gate.py"),
     "gate/saved_gate.py": ("test_gate_router.py", "test_broken_folders.py"),
     "gate/shares.py": ("test_gate_router.py", "test_gateway_shown.py"),
-    "gate/quality/staged.py": ("test_gate.py",),
+    "gate/quality/two_stages.py": ("test_gate.py",),
     "gate/train.py": ("test_gate.py",),
     "gate/quality/weaker_groups.py": ("test_gate.py",),
 }
@@ -144,7 +144,7 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "measure/certificate.py: if lost.mean() >= risk or high > MOST_PROMPTS: -> "
     "if lost.mean() >= risk or (high >= MOST_PROMPTS):": "only how far is searched before no number is enough",
     "measure/certificate.py: low = high // 2 -> low = high // 3": "bisection from a lower start ends at the same place",
-    "gate/quality/staged.py: "
+    "gate/quality/two_stages.py: "
     "COSTED = 101 # thresholds at which a curve's cost is counted; between them it is interpolated -> "
     "COSTED = 102 # thresholds at which a curve's cost is counted; between them it is interpolated": "only how finely",
     "gate/gate.py: return float(value) if value > 1e-12 else 1.0 -> return float(value) if (value >= 1e-12) else 1.0": (
@@ -152,7 +152,7 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     ),
     "measure/certificate.py: return bool(wealth.max(initial=0.0) >= math.log(1 / error)) -> "
     "return bool((wealth.max(initial=0.0) > math.log(1 / error)))": "sums of logarithms are never equal to the bound",
-    "gate/quality/staged.py: chosen = np.random.default_rng(0).permutation(len(scores))[:REHEARSED] -> "
+    "gate/quality/two_stages.py: chosen = np.random.default_rng(0).permutation(len(scores))[:REHEARSED] -> "
     "chosen = np.random.default_rng(1).permutation(len(scores))[:REHEARSED]": "any draw is as good",
     "labels/targets.py: return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.0) -> "
     "return np.clip(0.5 + np.asarray(gains, dtype=float) / 2, 0.0, 1.5)": "a gain is 1 at most",
@@ -166,7 +166,7 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "BAND = 15.0 # wider than any two scores are apart: every answer is looked at": "both are wider",
     "meaning/long_pairs.py: side[start + CONTEXT : max(start + CONTEXT, start + n - CONTEXT)] = False -> "
     "side[start + CONTEXT : max(((start) - (CONTEXT)), start + n - CONTEXT)] = False": "the slice is empty either way",
-    "labels/scores/measured.py: self._ids = np.concatenate([*lists, np.empty(0, dtype=int)]).astype(np.int32) -> "
+    "labels/scores/measurement.py: self._ids = np.concatenate([*lists, np.empty(0, dtype=int)]).astype(np.int32) -> "
     "self._ids = np.concatenate([*lists, np.empty(1, dtype=int)]).astype(np.int32)": (
         "what follows the last list is not read"
     ),

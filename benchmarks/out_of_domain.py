@@ -18,7 +18,7 @@ import numpy as np
 
 from demur import cost_quality_curve
 from demur.gate.gate import GateRows, fit_gate
-from demur.gate.quality.staged import apgr_gain, staged_scores
+from demur.gate.quality.two_stages import apgr_gain, staged_scores
 from demur.methods import BY_NAME, KernelRidge
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.records import FloatArray

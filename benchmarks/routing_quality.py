@@ -23,7 +23,7 @@ from demur.config import ModelConfig
 from demur.evaluation.report import figures
 from demur.gate.gate import GateRows, fit_gate
 from demur.gate.quality.extra_samples import SHARES, gain_for_the_money
-from demur.gate.quality.staged import StagedScores, Use, apgr_gain, staged_curve, staged_scores, without_gate
+from demur.gate.quality.two_stages import StagedScores, Use, apgr_gain, staged_curve, staged_scores, without_gate
 from demur.methods import BY_NAME
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.models.catalogue import cache_folder

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from demur.labels.beliefs.unknown import why_unknown
-from demur.meaning import saturated as search
+from demur.meaning import saturated_prompts as search
 from demur.meaning.clusters import Scorer, meaning_clusters
 from demur.meaning.distinct_answers import DistinctAnswers
 from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
 from demur.meaning.rules.languages import is_english
-from demur.meaning.saturated import find_saturated
+from demur.meaning.saturated_prompts import find_saturated
 from demur.records import EntailmentModel, FloatArray, IntArray, Sample
 from environment import ROOT, describe, on_one_thread, shared_rows
 

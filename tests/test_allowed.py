@@ -25,8 +25,8 @@ from demur.gate.answer import asking_the_pair
 from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, read_settings
 from demur.methods import LogisticRegression
-from demur.models import allowed
-from demur.models.allowed import AllowedEndpoints, endpoint_names, without_keys
+from demur.models import allowed_endpoints as allowed
+from demur.models.allowed_endpoints import AllowedEndpoints, endpoint_names, without_keys
 from demur.models.encoders.encoder import load_encoder
 from demur.paper.overhead.quality import run_quality
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt

@@ -17,7 +17,7 @@ from demur.gateway.ledger.erase import erase_prompts
 from demur.gateway.ledger.feedback import Feedback, better_answers, keep_feedback, losses
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.settings import LearnSettings
-from demur.learning.erasing import forget
+from demur.learning.forget import forget
 from demur.learning.round import learn_round
 from demur.learning.traffic import SeenPrompt, taken_prompts, write_taken
 from demur.prompts.files import read_prompts

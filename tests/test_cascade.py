@@ -17,7 +17,7 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.gate.cascade.answer_scorer import AnswerScorer, embed_answers
 from demur.gate.cascade.fit_cascade import fit_cascade, read_answers
-from demur.gate.quality.staged import staged_scores
+from demur.gate.quality.two_stages import staged_scores
 from demur.gate.router import Router, drafts_of
 from demur.methods.cascade import Cascade
 from demur.models.encoders.encoder import LetterEncoder

@@ -17,7 +17,7 @@ from demur.errors import InputError
 from demur.evaluation.replay import replay
 from demur.gate.explanation import Explanation
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
-from demur.gate.quality.staged import Rehearsal
+from demur.gate.quality.two_stages import Rehearsal
 from demur.gate.router import Router
 from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration

@@ -14,7 +14,7 @@ from demur.errors import InputError
 from demur.labels.beliefs.unknown import NONE_EQUAL, UNMEASURED, Saturation, UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.pair_meanings import pair_meanings
-from demur.labels.scores.measured import (
+from demur.labels.scores.measurement import (
     Clusters,
     Measured,
     Measuring,
@@ -298,7 +298,7 @@ def test_what_is_believed_by_hand(slope: float | None, weight: float, gains: lis
 @pytest.mark.parametrize("joint", [True, False])
 def test_prompts_are_measured_alike_in_any_portions(size: int, joint: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both agree; the weak model wavers; nothing agrees with anything, which does not tell."""
-    monkeypatch.setattr("demur.labels.scores.measured.portion_size", lambda mapping, count: size)
+    monkeypatch.setattr("demur.labels.scores.measurement.portion_size", lambda mapping, count: size)
     weak, strong = (
         [[Sample(i, text, None, "stop", 1, 1) for i, text in enumerate(texts)] for texts in side]
         for side in (("aa", "ab", "ab"), ("aa", "cc", "cd"))

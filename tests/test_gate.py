@@ -29,7 +29,7 @@ from demur.gate.gate import (
 )
 from demur.gate.quality.believed_quality import believed_quality
 from demur.gate.quality.extra_samples import COLUMNS, ExtraSamplesTrial, answer_tokens, gain_for_the_money, trials
-from demur.gate.quality.staged import (
+from demur.gate.quality.two_stages import (
     Rehearsal,
     StagedScores,
     Use,

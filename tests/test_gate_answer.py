@@ -15,7 +15,7 @@ from demur.gate import answer
 from demur.gate.answer import Answered
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.router import Router
-from demur.models.allowed import AllowedEndpoints
+from demur.models.allowed_endpoints import AllowedEndpoints
 from demur.records import Role, Sample, SamplingSettings
 from demur.routing.prompt_router import Decision
 from test_artifact import make

@@ -17,7 +17,7 @@ from demur.gate import router as module
 from demur.gate.explanation import Explanation
 from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
-from demur.gate.quality.staged import Rehearsal
+from demur.gate.quality.two_stages import Rehearsal
 from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.gate.router import Router, drafts_of
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
@@ -28,7 +28,7 @@ from demur.measure.threshold import Calibration
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import FloatArray, OnUnknown, Sample
 from demur.routing.decision import Neighbour
-from demur.routing.known.remembered import Remembered
+from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from test_artifact import make
 

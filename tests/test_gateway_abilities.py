@@ -17,7 +17,7 @@ from aiohttp import web
 from demur.errors import InputError
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import check_aliases, resolve
-from demur.gateway.decision.learned import Lessons, OwnLessons, SharedLessons
+from demur.gateway.decision.learned_abilities import Lessons, OwnLessons, SharedLessons
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.records import Role

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from demur.gateway.ledger.read import read_ledger
-from demur.gateway.protocols.served import PROTOCOLS
+from demur.gateway.protocols.served_protocols import PROTOCOLS
 from demur.gateway.upstreams.breaker import Breaker
 from gateways import EASY, Running, gateway, point, upstream
 

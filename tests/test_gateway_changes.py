@@ -15,7 +15,7 @@ from demur.gateway.learning.changes import Changes
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.upstreams.answers.answering_model import answering_model
-from demur.gateway.upstreams.answers.passed import PassedAnswer
+from demur.gateway.upstreams.answers.passed_answer import PassedAnswer
 from gateways import HARD, RECORD, gateway, wire
 
 

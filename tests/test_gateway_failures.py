@@ -24,7 +24,7 @@ from demur.gateway.http import read_body
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.upstreams.answers.answer import WHOLE_BYTES
-from demur.gateway.upstreams.answers.passed import PassedAnswer
+from demur.gateway.upstreams.answers.passed_answer import PassedAnswer
 from demur.records import FloatArray
 from gateways import EASY, HARD, Running, gateway, upstream, wire
 

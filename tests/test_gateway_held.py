@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from demur.gateway.decision.conversations import Turn
-from demur.gateway.decision.held import (
+from demur.gateway.decision.conversation_model import (
     REPEATED_SECONDS,
     SAME_WORDS,
     Found,
@@ -19,6 +18,7 @@ from demur.gateway.decision.held import (
     stays,
     tool_loop_role,
 )
+from demur.gateway.decision.conversations import Turn
 from demur.models.prices import Price
 from demur.records import Role
 

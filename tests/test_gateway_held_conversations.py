@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from demur.gateway.decision.held import Found, Held
+from demur.gateway.decision.conversation_model import Found, Held
 from demur.gateway.ledger import held_conversations
 from demur.gateway.ledger.held_conversations import HeldConversations, SqliteTable, open_table
 from gateways import EASY, HARD, gateway

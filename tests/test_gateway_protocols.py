@@ -21,7 +21,7 @@ from demur.gateway.http.openai_bodies import ApiError, parse_body
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.protocols.responses import RESPONSES
-from demur.gateway.protocols.served import PROTOCOLS, protocol_of
+from demur.gateway.protocols.served_protocols import PROTOCOLS, protocol_of
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, whole_tokens
 from gateways import EASY, HARD, gateway

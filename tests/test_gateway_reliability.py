@@ -20,7 +20,7 @@ import pytest
 
 from conftest import needed
 from databases import Postgres
-from demur.gateway.decision.held import Found, Held
+from demur.gateway.decision.conversation_model import Found, Held
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, PostgresBackend
 from demur.gateway.ledger.read import read_ledger

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from demur.gateway.decision.held import Held
+from demur.gateway.decision.conversation_model import Held
 from demur.gateway.decision.request.thinking import Thinking, foreign, needs_strong, thinking_in, without_thinking
 from demur.gateway.http.json_edit import body_of
 from gateways import EASY, HARD, gateway

@@ -14,7 +14,7 @@ from demur.labels.beliefs.unknown import NONE_EQUAL, UnknownPrompt
 from demur.methods.estimator import unit_rows
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import OnUnknown
-from demur.routing.known.remembered import Remembered
+from demur.routing.known.remembered_prompts import Remembered
 from gateways import EASY, Running, gateway
 
 POEM = "qqq qq qqqq?"

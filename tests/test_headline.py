@@ -24,7 +24,7 @@ from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import Headline, dollars, headline, payback, sampled_headline, training_headline
 from demur.evaluation.report.page import page
 from demur.evaluation.signals import signals
-from demur.gate.quality.staged import Use
+from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted

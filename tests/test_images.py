@@ -23,7 +23,7 @@ from demur.methods import KNN
 from demur.models.encoders.encoder import CachedEncoder, LetterEncoder, encoder_identity, load_encoder, spec_of
 from demur.models.encoders.onnx_file import FLOAT, INT64, Network
 from demur.models.images.image_encoder import open_image_encoder
-from demur.models.images.joined import JoinedEncoder, embed
+from demur.models.images.joined_encoder import JoinedEncoder, embed
 from demur.models.images.preprocessing import LARGEST_PIXELS, Preprocessing, bytes_of, opened_picture
 from demur.prompts.pictures import LARGEST_BYTES, ShownText, pictures_in, text_with_pictures, told_of, words_of
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt

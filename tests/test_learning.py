@@ -24,7 +24,7 @@ from demur.gateway.operator.dashboard import statistics
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel
 from demur.learning.choice import DUPLICATE, choose
-from demur.learning.erasing import forget
+from demur.learning.forget import forget
 from demur.learning.process import rollback, tried_routers
 from demur.learning.promotion import Looks, better_by_kind, chance_of, compare
 from demur.learning.round import learn_round, promise_text

@@ -13,7 +13,7 @@ from demur.errors import InputError
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.totals.bills import bills
 from demur.gateway.settings import GatewaySettings, LearnSettings
-from demur.learning.erasing import ERASED, forget
+from demur.learning.forget import ERASED, forget
 from demur.learning.round import learn_round, learning_run
 from demur.learning.traffic import seen_prompts, taken_prompts
 from demur.learning.versions import router_folder, serving

@@ -11,7 +11,7 @@ from demur.methods import KNN, SimilarityWeighted
 from demur.methods import neighbours as neighbours_module
 from demur.methods.estimator import unit_rows
 from demur.methods.groups.cells import Cells
-from demur.methods.saved import learned_arrays, restore_method
+from demur.methods.saved_method import learned_arrays, restore_method
 from demur.records import FloatArray
 from demur.routing.known.nearest import NearestTraining
 

@@ -12,7 +12,7 @@ from conftest import needed
 from demur import mapping
 from demur.errors import InputError, StoreError
 from demur.mapping import on_threads, portion_size, portions_of
-from demur.mapping.held import Holder, StandIn
+from demur.mapping.held_object import Holder, StandIn
 from demur.mapping.on_ray import workers_at
 from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Sample

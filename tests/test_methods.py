@@ -27,7 +27,7 @@ from demur.methods.kernel import group_means
 from demur.methods.pools import GraphRouter, RouterDC
 from demur.methods.pools.pair_pools import POOLS
 from demur.methods.pools.pool import pair_quality
-from demur.methods.saved import learned_arrays, restore_method
+from demur.methods.saved_method import learned_arrays, restore_method
 from demur.records import FloatArray
 from demur.statistics import folds
 from worlds import planted

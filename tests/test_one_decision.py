@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.config import ModelConfig
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
-from demur.gate.quality.staged import staged_scores
+from demur.gate.quality.two_stages import staged_scores
 from demur.gate.router import Router, drafts_of
 from demur.records import Sample, SamplingSettings
 from gateways import Running, gateway

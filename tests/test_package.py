@@ -257,6 +257,12 @@ def test_functions_are_named_by_what_they_do_or_return() -> None:
     assert not named, "\n".join(named)
 
 
+def test_modules_are_named_by_what_they_hold() -> None:
+    """A module is a noun or a verb of the field: `held.py` says neither what is held nor by whom."""
+    stems = {path.stem for path in MODULES} - {"spread"}  # a verb as well
+    assert [stem for stem in sorted(stems) if is_lone_participle(stem)] == []
+
+
 def test_a_class_name_means_one_thing() -> None:
     """Two public records of one name, a gate's verdict and a canary's, could be told apart by their imports alone."""
     named = Counter(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demur.labels.scores.measured import Clusters
+from demur.labels.scores.measurement import Clusters
 from demur.records import Prompt, Sample
 from demur.sampling.cost import cut_sentences
-from demur.sampling.packed import PackedSamples, SamplesOf
+from demur.sampling.packed_samples import PackedSamples, SamplesOf
 
 HALF = "half an emoji: \ud83d"
 FIRST = Sample(0, "Paris", (-0.5, -0.25), "stop", 12, 2, choices=2)

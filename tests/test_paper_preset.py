@@ -10,7 +10,7 @@ import pytest
 
 import demur
 from demur.config import LabelConfig, read_run_file
-from demur.config.given import label_settings
+from demur.config.given_options import label_settings
 from demur.errors import InputError
 from demur.evaluation.experiment.tau_sweep import swept, tau_sweep
 from demur.routing.artifact import read_description

@@ -21,7 +21,7 @@ from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
 from demur.sampling.pair import PairSamples, sample_pair, spend_of, stored_pair
-from demur.sampling.refused import MOST_IN_A_ROW, refused_prompts
+from demur.sampling.refused_prompts import MOST_IN_A_ROW, refused_prompts
 from demur.sampling.sample import estimate, sample_prompts, stored_samples
 from demur.store import Store
 from demur.testing import fake_endpoint

@@ -23,9 +23,9 @@ from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.listing import PARTS, choose_parts, listing
 from demur.paper.measures import Laboratory, oracle_intervals, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
-from demur.paper.parts import judged
+from demur.paper.parts import judged_answers as judged
 from demur.paper.parts.in_domain import row_key
-from demur.paper.parts.judged import goes_strong
+from demur.paper.parts.judged_answers import goes_strong
 from demur.paper.parts.part import Cells, reasons_together
 from demur.paper.reproduction import Reproduction, reproduce
 from demur.paper.sources.authors import AUTHORS, authors_set

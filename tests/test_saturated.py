@@ -13,7 +13,7 @@ from demur.labels.beliefs.unknown import NONE_EQUAL
 from demur.labels.from_samples import Labels, label_prompts
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
-from demur.meaning.saturated import MOST_LIKELY, Saturated, find_saturated, overlap, trigrams
+from demur.meaning.saturated_prompts import MOST_LIKELY, Saturated, find_saturated, overlap, trigrams
 from demur.records import FloatArray, Prompt, Sample
 from demur.sampling.pair import PairSamples
 from demur.store import Store

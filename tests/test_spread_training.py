@@ -12,7 +12,7 @@ import pytest
 from demur.methods import KernelRidge, LogisticRegression, kernel
 from demur.methods.fit.spread import fit_on
 from demur.methods.kernel import Gaussian, NormalEquations, Rows, rows_together
-from demur.methods.saved import learned_arrays
+from demur.methods.saved_method import learned_arrays
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import FloatArray
 from demur.routing.prompt_router import TrainingPrompt

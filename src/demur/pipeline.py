@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demur.config import RunConfig, check_label, list_names, load_run, read_run_file
-from demur.config.given import label_settings, router_settings, sampling_settings
+from demur.config.given_options import label_settings, router_settings, sampling_settings
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import measure_sets
@@ -22,7 +22,7 @@ from demur.evaluation.report.figures import check_matplotlib
 from demur.evaluation.report.headline import Headline, training_headline
 from demur.evaluation.report.page import write_report
 from demur.evaluation.results import Evaluation
-from demur.evaluation.thresholds.kept import keep_threshold, threshold_there
+from demur.evaluation.thresholds.kept_threshold import keep_threshold, threshold_there
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
@@ -37,7 +37,7 @@ from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
-from demur.models.allowed import endpoint_names
+from demur.models.allowed_endpoints import endpoint_names
 from demur.models.encoders.encoder import encoder_identity, load_encoder
 from demur.models.local import parse_model, with_price
 from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, no_progress

@@ -31,7 +31,7 @@ from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_
 from demur.labels.label_run import printed_targets
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
-from demur.models.allowed import without_keys
+from demur.models.allowed_endpoints import without_keys
 from demur.models.encoders.encoder import CachedEncoder
 from demur.prompts.grading import grade
 from demur.records import Encoder, FloatArray, Preference, Prompt

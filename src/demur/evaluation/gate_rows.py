@@ -8,7 +8,7 @@ import numpy as np
 
 from demur.evaluation.report.headline import Headline, sampled_headline
 from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
-from demur.gate.quality.staged import apgr_gain, staged_curve, staged_scores
+from demur.gate.quality.two_stages import apgr_gain, staged_curve, staged_scores
 from demur.gate.router import Router, drafts_of
 from demur.meaning.clusters import Clustering
 from demur.measure.curve import cost_quality_curve

@@ -22,7 +22,7 @@ from demur.labels.beliefs.tier_beliefs import AGREEING, GRADED_KINDS
 from demur.labels.preference_files import read_preferences
 from demur.measure.tiers import choose_models, take_chosen
 from demur.methods.pools.pair_pools import PairGraphRouter
-from demur.models.images.joined import embed
+from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
 from demur.records import BoolArray, Encoder, FloatArray, IntArray, Preference
 from demur.routing.artifact import DESCRIPTION

@@ -33,7 +33,7 @@ from demur.gate.explanation import Explanation
 from demur.gate.form.requested_form import empty_problem, form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
-from demur.gate.quality.staged import Rehearsal, StagedScores, without_gate
+from demur.gate.quality.two_stages import Rehearsal, StagedScores, without_gate
 from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.meaning.clusters import Clustering, meaning_clusters

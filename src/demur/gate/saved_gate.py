@@ -14,7 +14,7 @@ from demur.files import write_whole
 from demur.gate.cascade.answer_scorer import AnswerScorer
 from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
-from demur.gate.quality.staged import Rehearsal
+from demur.gate.quality.two_stages import Rehearsal
 from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.records import FloatArray
 from demur.routing.artifact import GATE_FILE, weights_hash

@@ -16,7 +16,7 @@ from demur.gate.cascade.fit_cascade import fit_cascade
 from demur.gate.drafts import draft_orders, gate_rows, read_drafts
 from demur.gate.gate import fit_gate
 from demur.gate.quality.extra_samples import answer_tokens, trials
-from demur.gate.quality.staged import rehearsal
+from demur.gate.quality.two_stages import rehearsal
 from demur.gate.quality.weaker_groups import WeakerGroup, weaker_groups
 from demur.gate.router import Router
 from demur.labels.pair_meanings import joint_clusters

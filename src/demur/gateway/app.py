@@ -29,10 +29,10 @@ from demur.gateway.decision.check_draft import Outgoing
 from demur.gateway.decision.choose_model import Choice, Chooser, named_models, others_of
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
-from demur.gateway.decision.learned import Lessons
+from demur.gateway.decision.learned_abilities import Lessons
 from demur.gateway.decision.request.question import Question, read_question
 from demur.gateway.decision.request.routed_text import RoutedText
-from demur.gateway.decision.shown import as_request, decision_fields
+from demur.gateway.decision.shown_decision import as_request, decision_fields
 from demur.gateway.exchange import Arrived, Ended, Exchange, decided_record, ledger_record, ordinary_record
 from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
@@ -64,7 +64,7 @@ from demur.gateway.upstreams.answers.usable_answer import usable_answer
 from demur.gateway.upstreams.answers.voted_answer import is_voted, voted_answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
-from demur.gateway.upstreams.spoken import SpokenApis
+from demur.gateway.upstreams.spoken_apis import SpokenApis
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.prices import LengthRatio, Price
 from demur.records import Role

@@ -14,7 +14,7 @@ from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.replicas.replicas import Ticket
 from demur.gateway.upstreams.answers.answer import Answer
-from demur.gateway.upstreams.answers.passed import PassedAnswer
+from demur.gateway.upstreams.answers.passed_answer import PassedAnswer
 from demur.gateway.upstreams.ask_upstreams import Checked, Sent
 from demur.gateway.upstreams.call_trace import RequestTrace
 from demur.gateway.upstreams.calls import Call

@@ -15,8 +15,8 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import cors_headers, is_allowed, preflight_headers
 from demur.gateway.learning.feedback import take_feedback
 from demur.gateway.operator.admin import add_admin
-from demur.gateway.protocols.served import PROTOCOLS, ROUTES, protocol_of
-from demur.gateway.unrouted import live, model, models, ready
+from demur.gateway.protocols.served_protocols import PROTOCOLS, ROUTES, protocol_of
+from demur.gateway.unrouted_paths import live, model, models, ready
 from demur.gateway.workers.shared_state import Board
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -42,7 +42,7 @@ from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file,
 from demur.gateway.workers.streams import lossy_output
 from demur.limits import from_mapping
 from demur.methods.fit.threads import one_thread
-from demur.models.allowed import AllowedEndpoints
+from demur.models.allowed_endpoints import AllowedEndpoints
 from demur.models.endpoint import Endpoint, authorization, is_loopback
 from demur.models.local import endpoint_of, running_endpoint
 from demur.models.prices import PRIVATE

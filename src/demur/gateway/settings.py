@@ -15,7 +15,7 @@ from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
 from demur.errors import InputError
 from demur.files import read_mapping
 from demur.limits import from_mapping, setting
-from demur.models.allowed import ALLOW_HELP, endpoint_names
+from demur.models.allowed_endpoints import ALLOW_HELP, endpoint_names
 from demur.models.apis import Api
 from demur.records import Role, Side
 

@@ -22,7 +22,7 @@ from demur.labels.beliefs.unknown import (
     cut_share,
     unknown_notes,
 )
-from demur.labels.scores.measured import (
+from demur.labels.scores.measurement import (
     Measured,
     Measuring,
     Side,
@@ -51,7 +51,7 @@ from demur.labels.targets import (
 from demur.mapping import Map
 from demur.meaning.meanings import Meanings
 from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, Sample, no_progress
-from demur.sampling.packed import SamplesOf
+from demur.sampling.packed_samples import SamplesOf
 from demur.sampling.pair import PairSamples
 
 

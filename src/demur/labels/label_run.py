@@ -24,7 +24,7 @@ from demur.labels.judge.judge import ask_judge, judge_settings
 from demur.labels.judge.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
-from demur.labels.scores.measured import measure_sureness
+from demur.labels.scores.measurement import measure_sureness
 from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of

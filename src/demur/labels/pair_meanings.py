@@ -1,6 +1,6 @@
 """What both models' answers to the same prompts mean: each model's by themselves, and over both.
 
-Prompts whose answers all differ are not clustered: no label comes of them (`demur.meaning.saturated`).
+Prompts whose answers all differ are not clustered: no label comes of them (`demur.meaning.saturated_prompts`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from demur.config import ModelConfig
 from demur.errors import ArtifactError, EndpointError, ModelError
 from demur.event_loop import run_to_end
-from demur.meaning.stated import unread_texts
+from demur.meaning.stated_answers import unread_texts
 from demur.models.endpoint import Endpoint
 from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient

@@ -16,7 +16,7 @@ from demur.errors import DemurError
 from demur.files import write_whole
 from demur.gateway.learning.cold_start import check_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
-from demur.learning.erasing import forget
+from demur.learning.forget import forget
 from demur.learning.round import Status, learn_round
 from demur.learning.versions import Version, canary, end_canary, promote, serving, version_before, versions
 from demur.records import Progress, no_progress

@@ -28,7 +28,7 @@ from demur.gateway.ledger.learning_cost import charge_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.labels.from_samples import Labels
 from demur.learning.choice import choose
-from demur.learning.comparing import (
+from demur.learning.comparison import (
     compare_with_serving,
     doubt_canary,
     graded_objection,

@@ -1,8 +1,8 @@
 """Maps work on a Ray cluster: Ray Data hands portions to actors, one per core, and asks again for those of a lost node.
 
 Results come in the order of the portions, as `map` gives them. A worker of another version of demur is refused, since
-it might decide otherwise. What the workers share is held by one process on the node of this command (`demur.mapping.
-held`), so this command runs on a node of the cluster, not through Ray's client.
+it might decide otherwise. What the workers share is held by one process on the node of this command (see
+`demur.mapping.held_object`), so this command runs on a node of the cluster, not through Ray's client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import demur.mapping
 from demur.errors import DemurError, InputError, require
-from demur.mapping.held import Holder, StandIn
+from demur.mapping.held_object import Holder, StandIn
 
 VERSION_SECONDS = 60  # for a node to say its version; a process has to start there
 CONNECT_SECONDS = 5

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from demur.meaning.clusters import MeaningClusters, meaning_clusters
-from demur.meaning.saturated import Saturated, find_saturated
+from demur.meaning.saturated_prompts import Saturated, find_saturated
 from demur.records import Entailment, Progress, Sample, content_hash, no_progress
 from demur.store import Answers, Store
 
@@ -81,7 +81,7 @@ class Meanings:
         return MeaningClusters(ids, tuple(pairs for _, pairs in found), calls)
 
     def saturated_prompts(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> Saturated:
-        """Which prompts' answers all differ, as far as their likeliest pairs tell (`demur.meaning.saturated`).
+        """Which prompts' answers all differ, as far as their likeliest pairs tell (`demur.meaning.saturated_prompts`).
 
         Such a list is kept as clustered: each of its answers is a meaning of its own.
         """

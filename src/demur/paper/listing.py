@@ -9,7 +9,7 @@ from demur.errors import InputError
 from demur.paper.measures import Laboratory
 from demur.paper.parts import in_domain, pool_tables, tables
 from demur.paper.parts.in_domain import in_domain_table
-from demur.paper.parts.judged import judged_answers
+from demur.paper.parts.judged_answers import judged_answers
 from demur.paper.parts.part import PartContent
 from demur.paper.parts.taus import taus
 from demur.paper.sources.trainings import PAIRS, SOURCES

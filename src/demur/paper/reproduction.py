@@ -23,7 +23,7 @@ from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.paper.listing import PARTS, choose_parts
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import data_of
-from demur.paper.parts.judged import JUDGED_QUESTIONS
+from demur.paper.parts.judged_answers import JUDGED_QUESTIONS
 from demur.paper.parts.part import Part, PartContent, rows_or_why
 from demur.paper.sources.arena import arena_pair
 from demur.records import Encoder, Progress, no_progress

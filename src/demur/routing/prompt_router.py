@@ -19,10 +19,10 @@ from demur.measure.probability import ProbabilityCurve, saved_curve
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.methods.estimator import Estimator, unit_rows
-from demur.methods.saved import learned_arrays, method_name
-from demur.models.allowed import AllowedEndpoints, without_keys
+from demur.methods.saved_method import learned_arrays, method_name
+from demur.models.allowed_endpoints import AllowedEndpoints, without_keys
 from demur.models.encoders.encoder import encoder_identity, spec_of
-from demur.models.images.joined import embed
+from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
@@ -33,7 +33,7 @@ from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
-from demur.routing.known.remembered import VECTORS, Remembered, recall
+from demur.routing.known.remembered_prompts import VECTORS, Remembered, recall
 from demur.routing.recorded_pair import other_pair
 from demur.routing.restoring import restored_method, trained_on
 from demur.routing.tiers import Tiers, restored_tiers
@@ -344,8 +344,8 @@ class PromptRouter:
     ) -> PromptRouter:
         """Load a saved router; ``encoder`` and ``method`` only where it was trained on objects of your own.
 
-        ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to (see `demur.models.allowed`).
-        Raises ArtifactError for one that is corrupt, foreign, or does not fit.
+        ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that its prompts may go to
+        (`demur.models.allowed_endpoints`). Raises ArtifactError for one that is corrupt, foreign, or does not fit.
         """
         folder, endpoints = Path(folder), AllowedEndpoints.parse(allow_endpoints)
         with reading(folder):

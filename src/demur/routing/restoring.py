@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from demur.errors import ArtifactError
-from demur.methods.saved import restore_classifier, restore_method
-from demur.models.allowed import AllowedEndpoints
+from demur.methods.saved_method import restore_classifier, restore_method
+from demur.models.allowed_endpoints import AllowedEndpoints
 from demur.models.encoders.encoder import encoder_identity, load_encoder
 from demur.records import Encoder, Method
 from demur.routing.artifact import Artifact

@@ -15,7 +15,7 @@ import numpy as np
 
 from demur.measure.tiers import choose_models, cost_parts, step_scores
 from demur.methods.estimator import Estimator
-from demur.methods.saved import learned_arrays, restore_method
+from demur.methods.saved_method import learned_arrays, restore_method
 from demur.records import FloatArray, IntArray, Method, Role
 
 PREFIX = "tiers."  # of its arrays in a saved router

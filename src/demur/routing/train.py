@@ -27,10 +27,10 @@ from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.fit.spread import fit_on
 from demur.methods.fit.threads import one_thread
 from demur.methods.pools.pair_pools import PairGraphRouter
-from demur.models.images.joined import embed
+from demur.models.images.joined_encoder import embed
 from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
 from demur.routing.known.nearest import NearestTraining
-from demur.routing.known.remembered import Remembered
+from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.verdict import verdict_of, with_verdict
 

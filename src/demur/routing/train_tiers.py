@@ -15,7 +15,7 @@ from demur.labels.targets import gain_targets
 from demur.methods.estimator import Estimator
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.fit.threads import one_thread
-from demur.models.images.joined import embed
+from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
 from demur.records import FloatArray, Preference
 from demur.routing.prompt_router import PromptRouter

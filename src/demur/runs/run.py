@@ -20,9 +20,9 @@ from demur.mapping.on_ray import RayWorkers
 from demur.meaning.entailment import LaterEntailment, meaning_identity, own_name
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
-from demur.meaning.stated import stated_answers, unread_texts
+from demur.meaning.stated_answers import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
-from demur.models.allowed import AllowedEndpoints, run_endpoints
+from demur.models.allowed_endpoints import AllowedEndpoints, run_endpoints
 from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.prompts import load_prompts, split_prompts
 from demur.prompts.pictures import ShownText
@@ -30,7 +30,7 @@ from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content
 from demur.runs.lock import lock_run
 from demur.sampling.cost import PairEndpoints
 from demur.sampling.pair import PairSamples, distinct_sides, endpoints_of, stored_pair
-from demur.sampling.refused import refused_prompts
+from demur.sampling.refused_prompts import refused_prompts
 from demur.sampling.sample import distinct_prompts
 from demur.sampling.statements import Text
 from demur.store import Store

@@ -11,7 +11,7 @@ from typing import Any
 
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError
-from demur.models.allowed import serving_options
+from demur.models.allowed_endpoints import serving_options
 from demur.runs.lineage import (
     REPORT,
     named_from_here,

@@ -29,7 +29,7 @@ from demur.sampling.cost import (
     samples_in,
 )
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
-from demur.sampling.refused import refused_prompts, refused_sentence
+from demur.sampling.refused_prompts import refused_prompts, refused_sentence
 from demur.sampling.rounds import PairSamples as PairSamples
 from demur.sampling.rounds import Settle, sample_in_rounds, settle_none
 from demur.sampling.sample import SideSampling, estimate, stored_samples

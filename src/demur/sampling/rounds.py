@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from demur.records import Prompt, SamplingSettings
-from demur.sampling.packed import PackedSamples
+from demur.sampling.packed_samples import PackedSamples
 from demur.sampling.sample import Samples, SideSampling, raise_first
 
 PROMPTS_AT_ONCE = 128  # of which the first round ends before the second begins: what is interrupted is mostly complete

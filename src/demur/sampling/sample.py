@@ -20,8 +20,8 @@ from demur.models.prices import usd_paid
 from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, prompt_tokens
 from demur.sampling.claims import Claims, in_thread
-from demur.sampling.packed import PackedSamples
-from demur.sampling.refused import Refusals, refused_prompts
+from demur.sampling.packed_samples import PackedSamples
+from demur.sampling.refused_prompts import Refusals, refused_prompts
 from demur.store import Store
 
 Samples = Mapping[str, Sequence[Sample]]  # prompt id -> samples, by index

@@ -12,7 +12,7 @@ from demur.cli import printing
 from demur.cli.options import Images, PromptArgument, read_prompt
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
-from demur.models.allowed import ALLOW_HELP
+from demur.models.allowed_endpoints import ALLOW_HELP
 from demur.models.prices import PRIVATE
 from demur.runs.steps import after_replay, serve_command
 

@@ -60,7 +60,7 @@ def forget(
     folder: Folder = "run/learn",
 ) -> None:
     """Erase kept prompts by client key or age, in the ledger and in all that was learned from them."""
-    from demur.learning.erasing import forget
+    from demur.learning.forget import forget
     from demur.learning.process import DAY_SECONDS
 
     before = None if older_than is None else time.time() - older_than * DAY_SECONDS

@@ -20,7 +20,7 @@ from demur.errors import InputError
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.experiment.test_sets import JUDGE, GradedSet, Side, measure_sets
 from demur.files import write_whole
-from demur.gate.quality.staged import staged_scores
+from demur.gate.quality.two_stages import staged_scores
 from demur.gate.router import Router, drafts_of
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown
 from demur.labels.pair_meanings import pair_meanings

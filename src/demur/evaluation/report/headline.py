@@ -18,7 +18,7 @@ from demur.errors import InputError
 from demur.evaluation.thresholds.calibrate import check_belief
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_quality
-from demur.gate.quality.staged import COSTED, Use
+from demur.gate.quality.two_stages import COSTED, Use
 from demur.gate.router import Router
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE

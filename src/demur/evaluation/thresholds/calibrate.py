@@ -34,7 +34,7 @@ from demur.measure.threshold import (
     threshold_from_certificate,
 )
 from demur.methods.estimator import unit_rows
-from demur.models.images.joined import embed
+from demur.models.images.joined_encoder import embed
 from demur.prompts import load_prompts
 from demur.records import BoolArray, Encoder, FloatArray, content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash

@@ -13,7 +13,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.methods import LogisticRegression
 from demur.methods.estimator import sigmoid
-from demur.models.images.joined import embed
+from demur.models.images.joined_encoder import embed
 from demur.prompts.pictures import ShownText, words_of
 from demur.records import Encoder, FloatArray
 

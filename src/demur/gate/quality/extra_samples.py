@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.gate.gate import Gate, GateVerdict, gate_verdict
-from demur.gate.quality.staged import StagedScores, Use
+from demur.gate.quality.two_stages import StagedScores, Use
 from demur.records import FloatArray, Sample
 from demur.statistics import interval
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from demur.gateway.decision.learned import Kind, Learned, Lessons, OwnLessons
+from demur.gateway.decision.learned_abilities import Kind, Learned, Lessons, OwnLessons
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import ServedModel
 from demur.records import Role

@@ -20,7 +20,7 @@ from demur.gate.form.requested_form import EMPTY, form_problem
 from demur.gateway.http.json_edit import Body
 from demur.gateway.protocols.protocol import Cut, Protocol
 from demur.gateway.upstreams.answers.answer import HELD_SECONDS, WHOLE_BYTES, Answer
-from demur.gateway.upstreams.answers.passed import PassedAnswer
+from demur.gateway.upstreams.answers.passed_answer import PassedAnswer
 from demur.gateway.upstreams.events import data_of, split_events
 from demur.models.requests.completion import parse_completion
 

@@ -15,9 +15,7 @@ from demur.errors import DemurError
 from demur.gate.shares import threshold_of_share
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
-from demur.gateway.decision.conversations import Turn
-from demur.gateway.decision.decider import Decider, TimedDecision
-from demur.gateway.decision.held import (
+from demur.gateway.decision.conversation_model import (
     ANSWER_TOKENS,
     Found,
     Held,
@@ -27,12 +25,14 @@ from demur.gateway.decision.held import (
     stays,
     tool_loop_role,
 )
+from demur.gateway.decision.conversations import Turn
+from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.request.question import Question
 from demur.gateway.decision.request.thinking import needs_strong
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.ledger.held_conversations import HeldConversations, Search
 from demur.gateway.settings import GatewaySettings
-from demur.models.images.joined import sees_pictures
+from demur.models.images.joined_encoder import sees_pictures
 from demur.models.prices import Price
 from demur.prompts.pictures import words_of
 from demur.records import Role

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiohttp import HttpVersion11, web
 
 from demur.gateway.upstreams.answers.answer import Answer
-from demur.gateway.upstreams.answers.passed import PassedAnswer
+from demur.gateway.upstreams.answers.passed_answer import PassedAnswer
 from demur.gateway.upstreams.upstream import BROKEN
 
 

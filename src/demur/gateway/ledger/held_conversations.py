@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from demur.config.store_url import SCHEMES
-from demur.gateway.decision.held import Found, Held
+from demur.gateway.decision.conversation_model import Found, Held
 from demur.gateway.ledger.together import Together
 from demur.store.connection import PostgresConnection
 

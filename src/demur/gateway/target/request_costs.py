@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from demur.config import MOST_EXTRA_SAMPLES
-from demur.gateway.decision.held import ANSWER_TOKENS
+from demur.gateway.decision.conversation_model import ANSWER_TOKENS
 from demur.gateway.decision.request.question import Question
 from demur.gateway.ledger.record import LedgerRecord
 from demur.models.prices import Price

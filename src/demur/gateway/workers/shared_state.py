@@ -26,7 +26,7 @@ from typing import Any
 from demur.gateway.clients.accounts import Step
 from demur.gateway.clients.budgets import Spent
 from demur.gateway.clients.keys import draw_from_bucket
-from demur.gateway.decision.learned import SharedLessons
+from demur.gateway.decision.learned_abilities import SharedLessons
 
 SLOTS, NOBODY = 2**14, bytes(16)  # keys at most
 BUCKET = "dd"  # requests left, when that was (monotonic seconds)

@@ -23,7 +23,7 @@ from demur.sampling.batches.batch_files import BatchRequest, in_files, missing_r
 from demur.sampling.batches.batch_results import BatchReader
 from demur.sampling.cost import PairSpend
 from demur.sampling.pair import budget_of, settled_key, spend_of
-from demur.sampling.refused import refused_prompts
+from demur.sampling.refused_prompts import refused_prompts
 from demur.sampling.sample import Samples
 
 LEFT_OUT = "batch_fields.json"  # in the run's folder: endpoint name -> fields of requests that it refuses

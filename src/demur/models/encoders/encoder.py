@@ -22,7 +22,7 @@ from demur.mapping import Map, on_threads, portions_of
 from demur.models.catalogue import catalogue, fetch, is_known, model
 from demur.models.endpoint import Endpoint
 from demur.models.images.image_encoder import open_image_encoder
-from demur.models.images.joined import JoinedEncoder, sees_pictures
+from demur.models.images.joined_encoder import JoinedEncoder, sees_pictures
 from demur.models.local import endpoint_of, parse_model
 from demur.models.requests.client import EndpointClient
 from demur.prompts.pictures import ShownText, told_of

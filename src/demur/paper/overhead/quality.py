@@ -15,7 +15,7 @@ from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.results import TestSet, first_quality, grade_test_set, sample_quality
 from demur.gate.cascade.answer_scorer import ALPHA
 from demur.gate.quality.extra_samples import answer_tokens
-from demur.gate.quality.staged import staged_curve, staged_scores
+from demur.gate.quality.two_stages import staged_curve, staged_scores
 from demur.gate.router import drafts_of
 from demur.labels.preference_files import read_preferences
 from demur.measure.curve import cost_quality_curve

@@ -32,7 +32,7 @@ from demur.paper.parts.part import (
     rows_or_why,
     span_columns,
 )
-from demur.paper.parts.printed import MT_BENCH_USD, figures_of
+from demur.paper.parts.printed_figures import MT_BENCH_USD, figures_of
 from demur.paper.systems import DEPARTURES, OF_RUN, ROUTERS, SYSTEMS, System, of_key
 from demur.records import FloatArray
 from demur.statistics import RESAMPLES, interval

@@ -10,7 +10,7 @@ import numpy as np
 from demur.config import LabelConfig
 from demur.gate.drafts import Drafts, gate_rows, read_drafts
 from demur.gate.gate import GateRows, fit_gate
-from demur.gate.quality.staged import StagedScores, staged_curve, staged_scores
+from demur.gate.quality.two_stages import StagedScores, staged_curve, staged_scores
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.pair_meanings import joint_clusters

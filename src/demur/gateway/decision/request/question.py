@@ -11,7 +11,7 @@ from typing import Any
 
 from demur.gateway.decision.abilities import kind_of
 from demur.gateway.decision.conversations import Identity, Turn, conversation_name, turn_of
-from demur.gateway.decision.learned import Kind
+from demur.gateway.decision.learned_abilities import Kind
 from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.decision.request.thinking import NONE, Thinking, thinking_in
 from demur.gateway.http.json_edit import Body

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demur.gateway.decision.held import Held
+from demur.gateway.decision.conversation_model import Held
 from demur.gateway.decision.request.ask import asked_in
 from demur.gateway.http.json_edit import Body, body_of
 from demur.gateway.http.openai_bodies import content_text

@@ -13,7 +13,7 @@ from demur.gateway.decision.check_form import check_form, requested_form
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.upstreams.answers.answer import is_temporary
-from demur.gateway.upstreams.answers.passed import PassedAnswer
+from demur.gateway.upstreams.answers.passed_answer import PassedAnswer
 from demur.gateway.upstreams.ask_upstreams import Sent, first_answer
 from demur.gateway.upstreams.calls import Call, charge_if_cut
 from demur.gateway.upstreams.upstream import BROKEN, Upstream

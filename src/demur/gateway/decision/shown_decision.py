@@ -12,7 +12,7 @@ import numpy as np
 from demur.gate.quality.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.decision.choose_model import Choice
-from demur.gateway.decision.held import ANSWER_TOKENS
+from demur.gateway.decision.conversation_model import ANSWER_TOKENS
 from demur.gateway.decision.request.question import Question
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.protocols.messages import MESSAGES

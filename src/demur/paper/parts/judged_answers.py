@@ -19,7 +19,7 @@ from demur.models.catalogue import model
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import Benchmark
 from demur.paper.parts.part import Cells, PartContent, row_or_why, span_columns, why
-from demur.paper.parts.printed import TABLE_3
+from demur.paper.parts.printed_figures import TABLE_3
 from demur.paper.systems import SYSTEMS, System
 from demur.store import Store
 
