@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.labels.battles.arena import read_arena, tiers_of
+from demur.labels.battles.arena import rating_tiers, read_arena
 from demur.labels.preference_files import write_routellm
 from demur.records import Preference, Winner
 from environment import describe, peer_python
@@ -58,7 +58,7 @@ def main() -> None:
             raise SystemExit(asked.stderr[-2000:])
         theirs = json.loads(asked.stdout)
         arena = read_arena(path)
-    ours = tiers_of(arena.ratings, TIERS)
+    ours = rating_tiers(arena.ratings, TIERS)
     names = sorted(ours)
     apart = np.corrcoef([arena.ratings[name] for name in names], [theirs["ratings"][name] for name in names])[0, 1]
     same = {name: TIERS - 1 - tier for name, tier in theirs["tiers"].items()} == ours  # theirs count from the best

@@ -21,7 +21,15 @@ import aiohttp
 import numpy as np
 from aiohttp import web
 
-from demur.evaluation.device.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
+from demur.evaluation.device.edge_cloud import (
+    Cloud,
+    Edge,
+    Requests,
+    cloud_seconds,
+    device_seconds,
+    poisson,
+    simulate_serving,
+)
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.records import BoolArray, FloatArray
@@ -100,7 +108,7 @@ def main() -> None:
     bears = 0.7 * EDGE.slots * EDGE.tokens_per_s / tokens.mean() / (1 - HARD_SHARE)  # requests per second
     for name, (load, at_most) in LOADS.items():
         arrivals = poisson(load * bears, REQUESTS)
-        foretold = serve(
+        foretold = simulate_serving(
             Requests(
                 arrivals,
                 ~hard,

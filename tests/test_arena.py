@@ -17,10 +17,10 @@ from demur.labels.battles.arena import (
     Arena,
     _least_variance,
     bradley_terry,
+    rating_tiers,
     read_arena,
     tier_pair,
     tier_quality,
-    tiers_of,
 )
 from demur.labels.battles.factorization import ArenaFactorization, _gradients
 from demur.measure.curve import cost_quality_curve
@@ -69,15 +69,15 @@ def test_ratings_fit_the_wins() -> None:
 
 
 def test_tiers_are_the_split_of_least_variance() -> None:
-    assert tiers_of(MODELS, 3) == {"ant": 0, "bee": 0, "cow": 1, "dog": 1, "elk": 2, "fox": 2}
-    assert tiers_of({"a": 1.0, "b": 0.0}, 10) == {"b": 0, "a": 1}
+    assert rating_tiers(MODELS, 3) == {"ant": 0, "bee": 0, "cow": 1, "dog": 1, "elk": 2, "fox": 2}
+    assert rating_tiers({"a": 1.0, "b": 0.0}, 10) == {"b": 0, "a": 1}
     with pytest.raises(InputError, match="0 tiers; give at least 1"):
-        tiers_of(MODELS, 0)
+        rating_tiers(MODELS, 0)
 
 
 def test_battles_between_tiers_tell_of_a_pair_that_never_met(tmp_path: Path) -> None:
     arena = read_arena(battles(tmp_path / "arena.jsonl"))
-    assert tiers_of(arena.ratings, 3) == tiers_of(MODELS, 3)
+    assert rating_tiers(arena.ratings, 3) == rating_tiers(MODELS, 3)
     found = tier_pair(arena, "ant", "fox", 3)
     assert {(one.model_a, one.model_b) for one in found.preferences} == {("ant", "fox")}
     hard = np.mean([one.target for one in found.preferences if "zzz" in one.prompt])
@@ -212,11 +212,11 @@ def test_a_factorization_has_its_defaults_and_a_draw_of_its_seed() -> None:
 
 
 def test_one_tier_holds_all_models_and_less_is_refused() -> None:
-    assert set(tiers_of(MODELS, 1).values()) == {0}
-    assert tiers_of({"a": 1.0}, 1) == {"a": 0}
+    assert set(rating_tiers(MODELS, 1).values()) == {0}
+    assert rating_tiers({"a": 1.0}, 1) == {"a": 0}
     for count in (0, -1):
         with pytest.raises(InputError, match=f"^{count} tiers; give at least 1, RouteLLM has 10$"):
-            tiers_of(MODELS, count)
+            rating_tiers(MODELS, count)
 
 
 @pytest.mark.parametrize(("count", "ends"), [(1, [4]), (2, [3, 4]), (3, [1, 3, 4]), (4, [1, 2, 3, 4])])

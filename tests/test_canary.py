@@ -27,7 +27,7 @@ from demur.learning.canary import Tried, at_least_as_many, judge_canary
 from demur.learning.process import rollback, tried_routers
 from demur.learning.round import learn_round
 from demur.learning.trial import begin, watch_canary
-from demur.learning.versions import canary, keep_version, promote, serving, try_canary, versions
+from demur.learning.versions import canary, keep_version, promote, serving_version, try_canary, versions
 from demur.testing import fake_endpoint, on_loopback
 from gateways import EASY, HARD, RECORD, gateway, save_router
 from test_learning import NOW, a_version, planted_prompt, settings_of, weak_answer, write_records
@@ -147,7 +147,7 @@ def in_trial(tmp_path: Path, *groups: tuple[int, int, int]) -> tuple[GatewaySett
 def test_a_canary_that_does_no_harm_serves_all_and_the_version_says_why(tmp_path: Path) -> None:
     settings, folder = in_trial(tmp_path, (1, 500, 2), (2, 60, 0))
     assert "serves now: no harm seen in 60 requests" in watch_canary(settings, NOW, NOW + 700)
-    assert (serving(folder), canary(folder)) == (2, None)
+    assert (serving_version(folder), canary(folder)) == (2, None)
     assert versions(folder)[1].promoted
     assert rollback(str(folder), 1) == 1
 
@@ -155,7 +155,7 @@ def test_a_canary_that_does_no_harm_serves_all_and_the_version_says_why(tmp_path
 def test_a_canary_whose_requests_fail_is_rolled_back_and_never_served_all(tmp_path: Path) -> None:
     settings, folder = in_trial(tmp_path, (1, 500, 2), (2, 20, 8))
     assert "was rolled back: 8 of its 20 requests failed" in watch_canary(settings, NOW, NOW + 60)
-    assert (serving(folder), canary(folder)) == (1, None)
+    assert (serving_version(folder), canary(folder)) == (1, None)
     assert not versions(folder)[1].promoted
     assert "failed" in versions(folder)[1].why
 
@@ -166,7 +166,7 @@ def test_clients_that_call_its_answers_bad_roll_a_canary_back(tmp_path: Path) ->
         if record.version == 2:
             keep_feedback(settings.ledger, Feedback(record.id, record.key, NOW, "bad"))
     assert "judged answers were called bad" in watch_canary(settings, NOW, NOW + 60)
-    assert serving(folder) == 1
+    assert serving_version(folder) == 1
 
 
 def test_what_happened_before_the_canary_began_is_not_held_against_it(tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_a_kill_between_the_decision_and_the_link_ends_in_the_same_promotion(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("demur.learning.trial.promote", killed)
         watch_canary(settings, NOW, NOW + 700)
-    assert (serving(folder), canary(folder)) == (1, 2)
+    assert (serving_version(folder), canary(folder)) == (1, 2)
     watch_canary(settings, NOW, NOW + 800)
-    assert (serving(folder), canary(folder)) == (2, None)
+    assert (serving_version(folder), canary(folder)) == (2, None)
 
 
 def test_a_rollback_by_hand_ends_the_trial_and_the_list_shows_canaries(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ async def test_a_learned_router_is_tried_before_it_serves_and_another_round_lets
         write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i), "at": NOW + i} for i in range(80)))
         for _ in range(2):
             status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
-        assert (serving(tmp_path / "learn"), canary(tmp_path / "learn")) == (None, 1)
+        assert (serving_version(tmp_path / "learn"), canary(tmp_path / "learn")) == (None, 1)
         assert "tried on 50%" in status.said
         rows = ({"version": 1, "at": NOW + 200 + i, "prompt": ""} for i in range(10))
         write_records(tmp_path / "later.sqlite", *rows)
@@ -247,7 +247,7 @@ async def test_a_canary_that_is_believed_to_do_harm_on_what_came_since_is_rolled
             if canary(tmp_path / "learn") is None:
                 break
     assert canary(tmp_path / "learn") is None, status.sentence
-    assert serving(tmp_path / "learn") is None
+    assert serving_version(tmp_path / "learn") is None
     assert "worse on what came since" in versions(tmp_path / "learn")[0].why
 
 
@@ -255,7 +255,7 @@ def test_without_a_share_a_better_router_serves_at_once(tmp_path: Path) -> None:
     folder = learning_folder(tmp_path, 1)
     settings = GatewaySettings(learn=LearnSettings(str(folder), canary=0.0))
     begin(settings, versions(folder)[0], "better")
-    assert (serving(folder), canary(folder)) == (1, None)
+    assert (serving_version(folder), canary(folder)) == (1, None)
     assert versions(folder)[0].promoted
 
 
@@ -357,7 +357,7 @@ async def test_where_the_share_has_moved_the_threshold_alone_is_promoted_by_the_
         write_records(tmp_path / "ledger.sqlite", *({"prompt": planted_prompt(i), "at": NOW + i} for i in range(80)))
         for _ in range(2):
             await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
-        assert serving(tmp_path / "learn") == 1
+        assert serving_version(tmp_path / "learn") == 1
         hard = (planted_prompt(1001 + 2 * i) for i in range(120))  # all of them: every one goes to the strong model
         rows = ({"prompt": prompt, "at": NOW + 200 + i} for i, prompt in enumerate(hard))
         write_records(tmp_path / "later.sqlite", *rows)

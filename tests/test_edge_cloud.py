@@ -13,7 +13,15 @@ import pytest
 
 import demur
 from demur.errors import InputError
-from demur.evaluation.device.edge_cloud import Cloud, Edge, Requests, cloud_seconds, device_seconds, poisson, serve
+from demur.evaluation.device.edge_cloud import (
+    Cloud,
+    Edge,
+    Requests,
+    cloud_seconds,
+    device_seconds,
+    poisson,
+    simulate_serving,
+)
 from demur.evaluation.device.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.overhead.report import overhead
@@ -29,7 +37,7 @@ def requests(
 
 
 def test_one_slot_serves_in_order_as_computed_by_hand() -> None:
-    found = serve(requests([0, 1, 2, 10], [3, 3, 1, 1]), slots=1)
+    found = simulate_serving(requests([0, 1, 2, 10], [3, 3, 1, 1]), slots=1)
     # Begins at 0, 3, 6, 10 and ends at 3, 6, 7, 11.
     assert found.waited.tolist() == [0, 2, 4, 0]
     assert found.latency.tolist() == [3, 5, 5, 1]
@@ -38,23 +46,23 @@ def test_one_slot_serves_in_order_as_computed_by_hand() -> None:
 
 
 def test_a_second_slot_takes_who_would_have_waited() -> None:
-    assert serve(requests([0, 1, 2], [3, 3, 1]), slots=2).waited.tolist() == [0, 0, 1]
+    assert simulate_serving(requests([0, 1, 2], [3, 3, 1]), slots=2).waited.tolist() == [0, 0, 1]
 
 
 def test_a_draft_that_is_escalated_takes_the_device_and_then_the_cloud() -> None:
-    found = serve(requests([0, 0], [2, 2], cloud=5.0, strong=[True, False]), slots=1)
+    found = simulate_serving(requests([0, 0], [2, 2], cloud=5.0, strong=[True, False]), slots=1)
     assert found.latency.tolist() == [7, 4]
 
 
 def test_who_would_wait_too_long_goes_to_the_cloud_and_takes_no_slot() -> None:
-    found = serve(requests([0, 0.5, 5], [4, 4, 4], cloud=1.5), slots=1, longest_wait=2.0)
+    found = simulate_serving(requests([0, 0.5, 5], [4, 4, 4], cloud=1.5), slots=1, longest_wait=2.0)
     assert found.diverted.tolist() == [False, True, False]
     assert found.latency.tolist() == [4, 1.5, 4]
 
 
 def test_who_finds_a_full_device_goes_to_the_cloud() -> None:
     """Two at the device are all that may be there: the third finds both, the fourth one of them gone."""
-    found = serve(requests([0, 0.5, 1, 4.5], [4, 4, 4, 4], cloud=1.5), slots=1, longest_queue=2)
+    found = simulate_serving(requests([0, 0.5, 1, 4.5], [4, 4, 4, 4], cloud=1.5), slots=1, longest_queue=2)
     assert found.diverted.tolist() == [False, False, True, False]
     assert found.latency.tolist() == [4, 7.5, 1.5, 7.5]
 
@@ -63,7 +71,9 @@ def test_the_mean_wait_is_that_of_the_pollaczek_khinchine_formula() -> None:
     arrivals = poisson(0.5, 100_000)
     seconds = np.random.default_rng(1).exponential(1.0, 100_000)
     n = len(arrivals)
-    found = serve(Requests(arrivals, np.ones(n, dtype=bool), np.zeros(n, dtype=bool), seconds, seconds), slots=1)
+    found = simulate_serving(
+        Requests(arrivals, np.ones(n, dtype=bool), np.zeros(n, dtype=bool), seconds, seconds), slots=1
+    )
     assert found.waited.mean() == pytest.approx(1.0, rel=0.05)  # rho / (1 - rho) x mean service, rho = .5
     assert found.busy == pytest.approx(0.5, rel=0.02)
     assert found.queue == pytest.approx(0.5, rel=0.07)  # Little: arrival rate x wait

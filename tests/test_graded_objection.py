@@ -15,7 +15,7 @@ from demur.labels.preference_files import read_preferences
 from demur.learning.promotion import FEWEST_GRADED, objection
 from demur.learning.round import Status, learn_round
 from demur.learning.trial import watch_canary
-from demur.learning.versions import canary, serving, versions
+from demur.learning.versions import canary, serving_version, versions
 from demur.pipeline import evaluate
 from demur.testing import FakeEndpoint, fake_endpoint
 from test_canary import in_trial
@@ -70,7 +70,7 @@ def test_a_canary_that_graded_prompts_object_to_is_rolled_back_with_the_reason(t
         return "24 graded prompts object"
 
     assert watch_canary(settings, NOW, NOW + 700, objects) == "version 2 was rolled back: 24 graded prompts object"
-    assert (asked, serving(folder), canary(folder)) == ([2], 1, None)
+    assert (asked, serving_version(folder), canary(folder)) == ([2], 1, None)
     assert versions(folder)[1].why.endswith("24 graded prompts object")
 
 

@@ -20,9 +20,9 @@ from demur.labels.judge.judge_replies import (
     best_of,
     check_understood,
     fill,
+    judge_report,
     orders_of,
     parse_reply,
-    report,
 )
 from demur.models.endpoint import Endpoint
 from demur.models.requests.client import EndpointClient
@@ -55,7 +55,7 @@ async def test_a_wise_judge_finds_the_right_router_wherever_it_stands() -> None:
             again = await judge_items(ITEMS, client, client.endpoint, store)
     assert again == replies
     assert len(fake.requests) == len(ITEMS)
-    found = report("judge", ITEMS, replies)
+    found = judge_report("judge", ITEMS, replies)
     assert found.scores["good"][0] == 100
     assert found.scores["bad"][0] == found.scores["worse"][0] == 0
     assert shares(found.positions[3]) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
@@ -65,7 +65,7 @@ async def test_a_wise_judge_finds_the_right_router_wherever_it_stands() -> None:
 
 
 def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_quality() -> None:
-    found = report("judge", ITEMS, ["LLM 1"] * len(ITEMS))
+    found = judge_report("judge", ITEMS, ["LLM 1"] * len(ITEMS))
     assert shares(found.positions[3]) == [1, 0, 0]
     assert "chooses by position" in found.lines[-1]
     assert {round(score) for score, _, _ in found.scores.values()} == {33}
@@ -75,10 +75,10 @@ def test_bias_among_one_number_of_answers_is_said_whatever_the_others_show() -> 
     """Always the first of three; of two each place as often, by a judge that reads them."""
     two = [JudgeItem(f"q{i}", "r", {"good": "x", "bad": "y", "worse": "y"}) for i in range(60)]
     content = ["LLM 1" if order[0] == "good" else "LLM 2" for order in orders_of(two)]
-    found = report("judge", [*ITEMS, *two], ["LLM 1"] * len(ITEMS) + content)
+    found = judge_report("judge", [*ITEMS, *two], ["LLM 1"] * len(ITEMS) + content)
     assert shares(found.positions[2]) == [0.5, 0.5]
     assert "chooses by position" in found.lines[-1]
-    sure = report("judge", two, content).scores
+    sure = judge_report("judge", two, content).scores
     assert sure == {"good": (100, 100, 100), "bad": (0, 0, 0), "worse": (0, 0, 0)}
 
 
@@ -108,14 +108,14 @@ def test_a_judge_that_throws_a_coin_shows_no_bias_where_two_and_three_answers_mi
     for width in widths:
         replies.append(f"LLM {turn[width] % width + 1}")
         turn[width] += 1
-    found = report("judge", pairs, replies)
+    found = judge_report("judge", pairs, replies)
     assert shares(found.positions[2]) == [0.5, 0.5]
     assert shares(found.positions[3]) == pytest.approx([1 / 3] * 3)
     assert found.shown == {2: 60, 3: 60}
 
 
 def test_two_replies_are_no_proof_of_bias() -> None:
-    found = report("judge", ITEMS[:2], ["LLM 1", "LLM 2"])
+    found = judge_report("judge", ITEMS[:2], ["LLM 1", "LLM 2"])
     assert "chooses by position" not in found.lines[-1]
 
 
@@ -126,7 +126,7 @@ async def test_an_answer_that_two_gave_is_shown_once_and_counts_for_both() -> No
         with Store(":memory:") as store:
             replies = await judge_items(items, client, client.endpoint, store)
     assert "LLM 3" not in str(fake.requests[0]["messages"])
-    found = report("judge", items, replies)
+    found = judge_report("judge", items, replies)
     assert [found.scores[name][0] for name in "abc"] == [100, 0, 100]
     assert shares(found.positions[2]) == [0.5, 0.5]
 
@@ -138,7 +138,7 @@ async def test_where_all_answers_are_the_same_nobody_is_asked() -> None:
             replies = await judge_items(items, client, client.endpoint, store)
     assert replies == [None]
     assert fake.requests == []
-    found = report("judge", items, replies)
+    found = judge_report("judge", items, replies)
     assert found.identical == 1
     assert {score for score, _, _ in found.scores.values()} == {100}
     assert "the judge was not asked" in found.lines[-1]
@@ -174,7 +174,7 @@ def test_a_long_reply_is_read_in_no_time() -> None:
 
 
 def test_prose_is_counted_and_left_out() -> None:
-    found = report("judge", ITEMS, ["I think all are fine"] * 20 + ["LLM 1 and LLM 2 and LLM 3"] * 40)
+    found = judge_report("judge", ITEMS, ["I think all are fine"] * 20 + ["LLM 1 and LLM 2 and LLM 3"] * 40)
     assert found.unparseable == 20
     assert found.ties == 1
     assert "20 replies not understood" in found.lines[0]
@@ -184,7 +184,7 @@ def test_a_judge_in_prose_throughout_gives_no_number() -> None:
     """Not even where the answers to one question are alike and count as best unasked."""
     same = JudgeItem("q", "r", {"good": "x", "bad": "x", "worse": "x"})
     with pytest.raises(InputError, match=r"none of judge's 60 replies .* 'well'; a larger model"):
-        report("judge", [*ITEMS, same], [*["well"] * 60, None])
+        judge_report("judge", [*ITEMS, same], [*["well"] * 60, None])
 
 
 def test_agreement_counts_only_the_items_that_can_tell() -> None:
@@ -193,7 +193,7 @@ def test_agreement_counts_only_the_items_that_can_tell() -> None:
     items = [JudgeItem(f"q{i}", "r", {"a": "x", "b": "y"}, wrong if i == 2 else right) for i in range(4)]
     first = [order[0] == "a" for order in orders_of(items)]
     replies = [f"LLM {1 if first[0] else 2}", f"LLM {2 if first[1] else 1}", "LLM 1", "prose"]
-    found = report("judge", items, replies)
+    found = judge_report("judge", items, replies)
     assert found.agreement is not None
     assert (found.agreement[0], found.told) == (0.5, 2)
     assert "50% [0%, 100%] of 2 items" in found.lines[-1]
@@ -304,7 +304,7 @@ def test_a_half_right_answer_counts_as_right_and_scores_have_their_intervals() -
     """Of 8 items 2 are judged right; what is correct to a half is correct."""
     items = [JudgeItem(f"q{i}", "r", {"a": "x", "b": "y"}, {"a": 0.5, "b": 0.4}) for i in range(8)]
     replies = [f"LLM {1 + ((order[0] == 'a') != (i < 2))}" for i, order in enumerate(orders_of(items))]
-    found = report("judge", items, replies)
+    found = judge_report("judge", items, replies)
     assert found.agreement is not None
     assert (found.agreement[0], found.told, found.ties) == (0.25, 8, 0.0)
     assert (found.scores["a"][0], found.scores["b"][0]) == (25.0, 75.0)
@@ -320,7 +320,7 @@ def test_a_judge_agrees_where_it_names_exactly_the_correct_answers() -> None:
     places = [{name: order.index(name) + 1 for name in order} for order in orders_of(items)]
     named = (["a"], ["a", "b"], ["a", "b", "c"])
     replies = [" and ".join(f"LLM {place[name]}" for name in names) for names, place in zip(named, places, strict=True)]
-    found = report("judge", items, replies)
+    found = judge_report("judge", items, replies)
     assert found.agreement is not None
     assert found.agreement[0] == pytest.approx(1 / 3)
     assert found.told == 3
@@ -368,7 +368,7 @@ def test_the_best_are_all_who_gave_the_answer(order: str, reply: str | None, bes
 
 
 def test_a_judge_that_was_never_asked_has_a_report_too() -> None:
-    found = report("judge", [JudgeItem("q", "", {"a": "x", "b": "x"}, {"a": 1, "b": 1})] * 2, [None, None])
+    found = judge_report("judge", [JudgeItem("q", "", {"a": "x", "b": "x"}, {"a": 1, "b": 1})] * 2, [None, None])
     assert (found.items, found.identical, found.unparseable, found.ties) == (2, 2, 0, 1.0)
     assert (found.positions, found.shown, found.agreement, found.told) == ({}, {}, None, 0)
     assert found.scores == {"a": (100, 100, 100), "b": (100, 100, 100)}

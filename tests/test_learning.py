@@ -29,7 +29,7 @@ from demur.learning.process import rollback, tried_routers
 from demur.learning.promotion import Looks, better_by_kind, chance_of, compare
 from demur.learning.round import learn_round, promise_text
 from demur.learning.traffic import seen_prompts, taken_prompts
-from demur.learning.versions import Version, keep_version, promote, serving, version_before, versions
+from demur.learning.versions import Version, keep_version, promote, serving_version, version_before, versions
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.encoders.encoder import LetterEncoder
@@ -259,9 +259,9 @@ def test_a_version_serves_only_when_promoted_and_rolls_back_to_the_promoted_one_
     save_router(tmp_path / "candidate")
     for number, promoted in ((1, True), (2, False), (3, True)):
         keep_version(tmp_path, tmp_path / "candidate", a_version(number, promoted=promoted))
-    assert serving(tmp_path) is None
+    assert serving_version(tmp_path) is None
     promote(tmp_path, 3)
-    assert serving(tmp_path) == 3
+    assert serving_version(tmp_path) == 3
     assert (tmp_path / "serving" / "router.json").is_file()
     assert rollback(str(tmp_path)) == 1
     assert tried_routers(str(tmp_path)) == ([a_version(1), a_version(2, promoted=False), a_version(3)], 1, None)

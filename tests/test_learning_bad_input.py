@@ -23,7 +23,7 @@ from demur.gateway.settings import GatewaySettings, LearnSettings, ServedModel
 from demur.learning.choice import choose
 from demur.learning.round import learn_round, learning_run
 from demur.learning.traffic import taken_prompts
-from demur.learning.versions import serving, versions
+from demur.learning.versions import serving_version, versions
 from demur.runs.lock import lock_run
 from demur.runs.run import open_run
 from demur.testing import fake_endpoint
@@ -120,7 +120,7 @@ async def test_a_full_disk_ends_a_round_with_a_sentence_and_the_next_goes_on(
         with monkeypatch.context() as patched, pytest.raises((DemurError, OSError), match="No space"):
             patched.setattr("demur.learning.versions.shutil.copytree", full)
             await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 100)
-        assert serving(tmp_path / "learn") is None
+        assert serving_version(tmp_path / "learn") is None
         assert versions(tmp_path / "learn") == []
         for _ in range(2):
             status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 200)
@@ -247,7 +247,7 @@ def check_folder(settings: GatewaySettings, stored: int) -> int:
     """What a kill has left is whole: samples never fewer, and a router that serves can be read."""
     assert settings.learn is not None
     folder = Path(settings.learn.folder)
-    now = serving(folder)
+    now = serving_version(folder)
     if now is not None:
         assert (folder / "serving" / "router.json").is_file()
         assert now in [one.number for one in versions(folder) if one.promoted]

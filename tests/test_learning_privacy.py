@@ -16,7 +16,7 @@ from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.learning.forget import ERASED, forget
 from demur.learning.round import learn_round, learning_run
 from demur.learning.traffic import seen_prompts, taken_prompts
-from demur.learning.versions import router_folder, serving
+from demur.learning.versions import router_folder, serving_version
 from demur.records import Sample
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.lock import lock_run
@@ -178,7 +178,7 @@ async def learned(tmp_path: Path, weak: FakeEndpoint, strong: FakeEndpoint) -> G
 async def test_what_a_key_asked_is_erased_from_samples_labels_and_the_router_that_serves(tmp_path: Path) -> None:
     async with fake_endpoint(weak_answer) as weak, fake_endpoint(lambda prompt, seed: "right") as strong:
         settings = await learned(tmp_path, weak, strong)
-        assert serving(tmp_path / "learn") is not None
+        assert serving_version(tmp_path / "learn") is not None
         before = PromptRouter.load(tmp_path / "learn" / "serving", allow_endpoints=settings.endpoints)
         taken = taken_prompts(tmp_path / "learn")
         gone = [one.prompt for one in taken if one.key == "anna"]
@@ -194,7 +194,7 @@ async def test_what_a_key_asked_is_erased_from_samples_labels_and_the_router_tha
         assert float(both[0][0]) == pytest.approx(float(both[1][0]))
         status = await asyncio.to_thread(learn_round, settings, now=lambda: NOW + 200)
     assert status.sampled == len(taken) - len(gone)
-    assert serving(tmp_path / "learn") is not None
+    assert serving_version(tmp_path / "learn") is not None
 
 
 async def test_prompts_are_erased_everywhere_after_retain_days_and_what_they_cost_stays(tmp_path: Path) -> None:
@@ -223,13 +223,13 @@ async def test_an_erasure_that_was_killed_half_way_is_finished_by_the_next(tmp_p
     async with fake_endpoint(weak_answer) as weak, fake_endpoint(lambda prompt, seed: "right") as strong:
         settings = await learned(tmp_path, weak, strong)
         folder = tmp_path / "learn"
-        number = serving(folder)
+        number = serving_version(folder)
         assert number is not None
         old = router_folder(folder, number)
         forget(str(folder), settings.ledger, key="anna")
         assert not old.exists()
-        assert serving(folder) == number
+        assert serving_version(folder) == number
         (router_folder(folder, number).with_name("router.part")).mkdir()  # that a kill has left
         forget(str(folder), settings.ledger, key="ben")
-    assert serving(folder) == number
+    assert serving_version(folder) == number
     assert (folder / "serving" / "router.json").is_file()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import demur
-from demur.evaluation.signals import ALL, SignalRow, UncertaintyCard, auroc_draws, signals, table, tables_by_set
+from demur.evaluation.signals import ALL, SignalRow, UncertaintyCard, auroc_draws, signal_table, signals, tables_by_set
 from demur.labels.scores.self_report import P_TRUE_PROMPT, VERBALISED_PROMPT, _fill, p_true, verbalised_confidence
 from demur.records import Sample
 from pairs import running_pair, write_questions
@@ -26,7 +26,7 @@ TELLS = 1 - RIGHT + NOISE[0] / 2
 
 
 def test_noise_is_not_recommended() -> None:
-    found = table("m", "set", {"discrete": NOISE[1], "degree": np.zeros(200)}, RIGHT)
+    found = signal_table("m", "set", {"discrete": NOISE[1], "degree": np.zeros(200)}, RIGHT)
     assert found.use is None
     assert "none tells" in found.lines[-1]
     assert "use this one" not in " ".join(found.lines)
@@ -37,14 +37,14 @@ def test_the_cheapest_of_those_that_tell_as_well_as_the_best_is_recommended() ->
     worse = 1 - RIGHT + 3 * NOISE[1]
     hair = TELLS + NOISE[2] / 50
     values = {"perplexity": worse, "predictive_entropy": hair, "rao_blackwell": TELLS}
-    found = table("m", "set", values, RIGHT)
+    found = signal_table("m", "set", values, RIGHT)
     assert found.use == "predictive_entropy"
     assert found.advice == "use this one: the cheapest that 200 prompts cannot tell from the best, rao_blackwell"
-    assert table("m", "set", {"perplexity": worse, "rao_blackwell": TELLS}, RIGHT).use == "rao_blackwell"
+    assert signal_table("m", "set", {"perplexity": worse, "rao_blackwell": TELLS}, RIGHT).use == "rao_blackwell"
 
 
 def test_eq_2_as_printed_is_shown_and_not_recommended() -> None:
-    found = table("m", "set", {"paper": TELLS}, RIGHT)
+    found = signal_table("m", "set", {"paper": TELLS}, RIGHT)
     assert (found.rows[0].auroc or 0) > 0.8
     assert found.use is None
 
@@ -65,7 +65,7 @@ def test_every_set_has_its_own_table_and_all_stand_first() -> None:
 
 def test_a_handful_of_wrong_answers_gives_no_interval() -> None:
     right = np.array([1.0] * 20 + [0.0] * 4)
-    found = table("m", "set", {"discrete": 1 - right}, right)
+    found = signal_table("m", "set", {"discrete": 1 - right}, right)
     assert found.lines[1] == "  not computable: 20 right and 4 wrong answers; an interval takes 5 of each"
 
 

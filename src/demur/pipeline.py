@@ -17,7 +17,7 @@ from demur.config.given_options import label_settings, router_settings, sampling
 from demur.evaluation.evaluate_run import evaluate_run, load_served
 from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import measure_sets
-from demur.evaluation.held_out import evaluate_if_possible, evaluate_measured, evaluate_or_believe, graded_prompts
+from demur.evaluation.held_out import count_graded_prompts, evaluate_if_possible, evaluate_measured, evaluate_or_believe
 from demur.evaluation.report.figures import check_matplotlib
 from demur.evaluation.report.headline import Headline, training_headline
 from demur.evaluation.report.page import write_report
@@ -101,7 +101,7 @@ def run_config(
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
         if config.test.prompts:
             write_outcomes(run, measure_sets(run), config.outcomes)  # separate test sets: `demur reproduce --run`
-        shown, graded = evaluation or evaluate_if_possible(run, gated), graded_prompts(run)
+        shown, graded = evaluation or evaluate_if_possible(run, gated), count_graded_prompts(run)
         if shown:
             write_report(shown, config.folder)
         in_line = shown.headline if shown else training_headline(load_served(run, None))

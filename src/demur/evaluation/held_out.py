@@ -54,17 +54,17 @@ def evaluate_measured(run: Run) -> Evaluation:
 
 def evaluate_or_believe(run: Run) -> Evaluation:
     """The same, or else what the strong model's samples believe."""
-    return evaluate_run(run) or evaluate_held_out(run, graded=graded_prompts(run) >= FEWEST_GRADED)
+    return evaluate_run(run) or evaluate_held_out(run, graded=count_graded_prompts(run) >= FEWEST_GRADED)
 
 
 def evaluate_if_possible(run: Run, router: Router) -> Evaluation | None:
     """The same without gold answers; None where too few prompts are graded and nothing is believed of a router."""
-    if router.beliefs is None and graded_prompts(run) < FEWEST_GRADED:
+    if router.beliefs is None and count_graded_prompts(run) < FEWEST_GRADED:
         return None
     return evaluate_or_believe(run)
 
 
-def graded_prompts(run: Run) -> int:
+def count_graded_prompts(run: Run) -> int:
     """How many of the labelled prompts a person has graded; the others count for nothing in measuring a router."""
     grades = read_grades(run.config.folder / GRADES_FILE)
     return sum(one.prompt in grades for one in read_preferences(run.config.preferences)) if grades else 0

@@ -214,12 +214,12 @@ def tables_by_set(
     chosen = {ALL: np.full(len(of), True)} if len(names) > 1 else {}
     chosen |= {name: of == name for name in names}
     return [
-        table(model, name, {key: one[here] for key, one in values.items()}, right[here])
+        signal_table(model, name, {key: one[here] for key, one in values.items()}, right[here])
         for name, here in chosen.items()
     ]
 
 
-def table(model: str, prompts: str, values: Mapping[str, FloatArray], right: FloatArray) -> SignalTable:
+def signal_table(model: str, prompts: str, values: Mapping[str, FloatArray], right: FloatArray) -> SignalTable:
     """All definitions on the same prompts and draws, and which of them to use."""
     whys = {name: _why_not(name, one, right) for name, one in values.items()}
     drawn = {name: auroc_draws(one, right) for name, one in values.items() if not whys[name]}

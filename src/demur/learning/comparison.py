@@ -22,7 +22,7 @@ from demur.learning.versions import (
     keep_version,
     next_number,
     router_folder,
-    serving,
+    serving_version,
     versions,
 )
 from demur.measure.threshold import threshold_for_share
@@ -42,7 +42,7 @@ def compare_with_serving(
     """The candidate beside the router that serves, on the candidate's training prompts, each scored by fits that did
     not see it. ``looks``: those of before, which without a router in force decide what the next one may spend."""
     gains = np.array([2 * row.target - 1 for row in labels.preferences])
-    now = serving(folder)
+    now = serving_version(folder)
     if now is None:
         level = looks.level(len(gains))
         return compare(candidate.training_scores, None, gains, vectors=candidate.vectors, level=level)
@@ -54,7 +54,7 @@ def compare_with_serving(
 
 def recent_prompts(folder: Path, texts: Sequence[str], endpoints: Sequence[str]) -> BoolArray:
     """(n,) which texts the router in force was not trained on; none without one."""
-    now = serving(folder)
+    now = serving_version(folder)
     if now is None:
         return np.zeros(len(texts), dtype=bool)
     trained_on = {one.prompt for one in _router(folder, now, endpoints).training}
@@ -91,7 +91,7 @@ def graded_objection(run: Run, settings: GatewaySettings, candidate: PromptRoute
         return ""
     folder = run.config.folder
     tried = _router(folder, candidate, settings.endpoints) if isinstance(candidate, int) else candidate
-    now = serving(folder)
+    now = serving_version(folder)
     beside = None if now is None else held_out_scores_of(_router(folder, now, settings.endpoints), texts)
     return objection(held_out_scores_of(tried, texts), beside, np.array([gains[text] for text in texts]))
 
@@ -105,7 +105,7 @@ def doubt_canary(settings: GatewaySettings, folder: Path, labels: Labels) -> str
     rows = [row for row in labels.preferences if row.prompt not in known]
     if len(rows) < FEWEST:
         return f"{len(rows)} of {FEWEST} prompts to compare it on have come since it was trained"
-    texts, now = [row.prompt for row in rows], serving(folder)
+    texts, now = [row.prompt for row in rows], serving_version(folder)
     beside = None if now is None else held_out_scores_of(_router(folder, now, settings.endpoints), texts)
     found = compare(tried.score(texts), beside, np.array([2 * row.target - 1 for row in rows]))
     if found.high < 0:
@@ -118,7 +118,7 @@ def moved_threshold(settings: GatewaySettings, folder: Path, texts: Sequence[str
 
     Returns what it came to; empty where the share is as it should be.
     """
-    learn, now = settings.learn or LearnSettings(), serving(folder)
+    learn, now = settings.learn or LearnSettings(), serving_version(folder)
     if now is None:
         return ""
     router = _router(folder, now, settings.endpoints)

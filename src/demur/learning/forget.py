@@ -14,7 +14,7 @@ from demur.errors import ArtifactError, InputError
 from demur.gateway.learning.cold_start import SERVING
 from demur.gateway.ledger.erase import erase_prompts
 from demur.learning.traffic import TAKEN, SeenPrompt, taken_prompts, write_taken
-from demur.learning.versions import promote, router_folder, router_folders, serving, versions
+from demur.learning.versions import promote, router_folder, router_folders, serving_version, versions
 from demur.routing.artifact import read_artifact, rewrite_prompts
 from demur.runs.lock import lock_run
 from demur.store import Store
@@ -68,7 +68,7 @@ def _forget_in_version(folder: Path, number: int, gone: set[str]) -> None:
         shutil.copytree(now, part)
         rewrite_prompts(part, _without(gone))
         part.rename(fresh)
-    if serving(folder) == number and (folder / SERVING).resolve() != router_folder(folder, number).resolve():
+    if serving_version(folder) == number and (folder / SERVING).resolve() != router_folder(folder, number).resolve():
         promote(folder, number)
     for old in router_folders(folder, number)[:-1]:
         shutil.rmtree(old, ignore_errors=True)

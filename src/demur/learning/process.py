@@ -18,7 +18,7 @@ from demur.gateway.learning.cold_start import check_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
 from demur.learning.forget import forget
 from demur.learning.round import Status, learn_round
-from demur.learning.versions import Version, canary, end_canary, promote, serving, version_before, versions
+from demur.learning.versions import Version, canary, end_canary, promote, serving_version, version_before, versions
 from demur.records import Progress, no_progress
 
 SETTINGS = "settings.json"  # of the gateway beside which it learns
@@ -87,7 +87,7 @@ def learning_beside(settings: GatewaySettings) -> Iterator[None]:
 
 def tried_routers(folder: str) -> tuple[list[Version], int | None, int | None]:
     """Every version that learning has tried, oldest first, the number of the one that serves, and of the canary."""
-    return versions(Path(folder)), serving(Path(folder)), canary(Path(folder))
+    return versions(Path(folder)), serving_version(Path(folder)), canary(Path(folder))
 
 
 def rollback(folder: str, number: int | None = None) -> int:

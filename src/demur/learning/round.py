@@ -46,7 +46,7 @@ from demur.learning.traffic import (
     write_taken,
 )
 from demur.learning.trial import begin, watch_canary
-from demur.learning.versions import Version, canary, keep_version, next_number, serving, versions
+from demur.learning.versions import Version, canary, keep_version, next_number, serving_version, versions
 from demur.limits import from_mapping
 from demur.meaning.rules.known_languages import AUTO, KnownLanguages
 from demur.measure.watched_promise import WatchedPromise
@@ -295,7 +295,7 @@ def _tell(settings: GatewaySettings, state: State, sampled: int, usd: float, sai
     learn = settings.learn or LearnSettings()
     folder = Path(learn.folder)
     promised = promise_text(losses(settings.ledger), learn.missed_at_most)
-    found = Status(at, state.seen, sampled, state.told, serving(folder), usd, said, promised)
+    found = Status(at, state.seen, sampled, state.told, serving_version(folder), usd, said, promised)
     curve = [[one.prompts, one.gain, one.low, one.high, one.promoted] for one in versions(folder) if one.high]
     write_whole(folder / STATUS, json.dumps(asdict(found) | {"sentence": found.sentence, "curve": curve}) + "\n")
     return found

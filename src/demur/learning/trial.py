@@ -10,7 +10,7 @@ from demur.gateway.ledger.totals.tried_versions import requests_of_versions, ver
 from demur.gateway.operator.webhook import tell
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.learning.canary import Tried, judge_canary
-from demur.learning.versions import Version, canary, decide, end_canary, promote, try_canary, versions
+from demur.learning.versions import Version, canary, end_canary, promote, record_outcome, try_canary, versions
 
 
 def begin(settings: GatewaySettings, version: Version, why: str) -> str:
@@ -18,7 +18,7 @@ def begin(settings: GatewaySettings, version: Version, why: str) -> str:
     learn = settings.learn or LearnSettings()
     folder, said = Path(learn.folder), f"version {version.number} is {why}"
     if not learn.canary:
-        decide(folder, version, "", promoted=True)
+        record_outcome(folder, version, "", promoted=True)
         promote(folder, version.number)
         tell(settings, "promoted", said)
         return said
@@ -58,7 +58,7 @@ def watch_canary(
         return roll_back(settings, version, verdict.why)
     if objected := objection(version.number):
         return roll_back(settings, version, objected)
-    decide(folder, version, verdict.why, promoted=True)
+    record_outcome(folder, version, verdict.why, promoted=True)
     promote(folder, version.number)
     end_canary(folder)
     said = f"version {version.number} serves now: {verdict.why}"
@@ -69,7 +69,7 @@ def watch_canary(
 def roll_back(settings: GatewaySettings, version: Version, why: str) -> str:
     """End the canary's trial."""
     folder = Path((settings.learn or LearnSettings()).folder)
-    decide(folder, version, why, promoted=False)
+    record_outcome(folder, version, why, promoted=False)
     end_canary(folder)
     said = f"version {version.number} was rolled back: {why}"
     tell(settings, "rolled back", said)

@@ -50,7 +50,7 @@ def versions(folder: Path) -> list[Version]:
     return [from_mapping(Version, read_mapping(path), where=str(path)) for path in found if path.exists()]
 
 
-def serving(folder: Path) -> int | None:
+def serving_version(folder: Path) -> int | None:
     """Number of the version that serves; None without one."""
     try:
         return int((folder / SERVING).readlink().parent.name)
@@ -104,7 +104,7 @@ def end_canary(folder: Path) -> None:
     (folder / CANARY).unlink(missing_ok=True)
 
 
-def decide(folder: Path, version: Version, why: str, *, promoted: bool) -> None:
+def record_outcome(folder: Path, version: Version, why: str, *, promoted: bool) -> None:
     """Write down what became of a version."""
     about = folder / VERSIONS / f"{version.number:06d}" / ABOUT
     decided = replace(version, promoted=promoted, why=f"{version.why}; {why}" if why else version.why)
@@ -130,7 +130,7 @@ def _name(folder: Path, link_name: str, number: int) -> None:
 
 def version_before(folder: Path) -> int:
     """The promoted version before the one that serves. Raises InputError where there is none."""
-    now = serving(folder)
+    now = serving_version(folder)
     earlier = [one.number for one in versions(folder) if one.promoted and now is not None and one.number < now]
     if not earlier:
         raise InputError(f"{folder}: no version was promoted before {'the one that serves' if now else 'any served'}")
@@ -139,7 +139,7 @@ def version_before(folder: Path) -> int:
 
 def _drop_oldest(folder: Path) -> None:
     """Remove the routers of versions that are old and do not serve; their lines stay."""
-    used = serving(folder), canary(folder)
+    used = serving_version(folder), canary(folder)
     for one in versions(folder)[:-KEPT]:
         if one.number not in used:
             for path in router_folders(folder, one.number):

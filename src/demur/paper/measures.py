@@ -18,7 +18,7 @@ from demur.paper.sources.arena import SCORES, ArenaPair
 from demur.paper.sources.authors import AUTHORS, authors_set
 from demur.paper.sources.own import served_router, served_scores
 from demur.paper.sources.own_pair import own_pair
-from demur.paper.sources.trainings import ANSWER_WRONG, Training, judged_answers, preferences, training
+from demur.paper.sources.trainings import ANSWER_WRONG, Training, human_judged_answers, preferences, training
 from demur.paper.systems import ROUTERS, Scorer, System
 from demur.records import Encoder, FloatArray, IntArray, Progress, no_progress
 from demur.routing.prompt_router import PromptRouter
@@ -154,7 +154,7 @@ class Laboratory:
     def _scored_answers(self) -> tuple[list[str], list[str], FloatArray]:
         """Questions, answers of a weak model, and whether they are right."""
         if not self.data.own:
-            return judged_answers(self.folder)
+            return human_judged_answers(self.folder)
         found = self.pair("nq-open")
         if found.answers is None:
             raise InputError(found.lacking[ANSWER_WRONG])

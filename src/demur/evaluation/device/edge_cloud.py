@@ -61,7 +61,9 @@ class Simulated:
     queue: float  # mean number of waiting requests
 
 
-def serve(requests: Requests, slots: int, longest_wait: float = math.inf, longest_queue: float = math.inf) -> Simulated:
+def simulate_serving(
+    requests: Requests, slots: int, longest_wait: float = math.inf, longest_queue: float = math.inf
+) -> Simulated:
     """Serve requests in the order of their arrival; one that would wait longer goes to the cloud at once, and so does
     one that finds ``longest_queue`` at the device, waiting or in its slots (the gateway's `weak_at_most`)."""
     ends: list[float] = []  # when those at the device will be done; a heap

@@ -19,7 +19,7 @@ from demur.evaluation.device.edge_cloud import (
     cloud_seconds,
     device_seconds,
     poisson,
-    serve,
+    simulate_serving,
 )
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.report.headline import expected_use
@@ -203,7 +203,7 @@ class _World:
         asked = np.where(checked, 1 + extra, 1)
         busy = self.device_seconds[drawn] * asked
         requests = Requests(arrivals, on_device, strong, busy, self.cloud_seconds[drawn])
-        found = serve(requests, self.device.slots, *limits)
+        found = simulate_serving(requests, self.device.slots, *limits)
         in_cloud = strong | found.diverted
         answers = np.where(on_device & ~found.diverted, asked, 0)
         usd = None

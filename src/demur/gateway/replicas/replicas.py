@@ -89,7 +89,7 @@ class Replicas:
             if not presence.beat(execute, self.name, self._version, ()):  # the first: the ledger alone counts
                 db.execute("delete from accounts")
             for name, found in sorted(self._spent().items()):
-                shared_accounts.learn(execute, name, self.name, found, time.time())
+                shared_accounts.take_over(execute, name, self.name, found, time.time())
 
     # -- budgets -------------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,9 @@ class Replicas:
         self._joined = True  # first: a key that a reload brings meanwhile is told by the next call
         try:
             for name, found in sorted(self._spent().items()):
-                shared_accounts.learn(*(self._db.execute, name, self.name, found, time.time()), held=self._held[name])
+                shared_accounts.take_over(
+                    *(self._db.execute, name, self.name, found, time.time()), held=self._held[name]
+                )
         except BaseException:
             self._joined = False
             raise

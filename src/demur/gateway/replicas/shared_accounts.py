@@ -73,7 +73,7 @@ def pay(execute: Execute, name: str, process: str, *, held: float, usd: float, n
     execute(f"{_INSERT}, {_ADD}", _values(name, process, held, Spent(usd, usd, usd), now))
 
 
-def learn(execute: Execute, name: str, process: str, spent: Spent, now: float, *, held: float = 0.0) -> None:
+def take_over(execute: Execute, name: str, process: str, spent: Spent, now: float, *, held: float = 0.0) -> None:
     """Take over what was spent by the ledger, where that is more."""
     execute(f"{_INSERT}, {_AT_LEAST}", _values(name, process, held, spent.now(now), now))
 

@@ -90,7 +90,7 @@ def bradley_terry(sides: IntArray, won: FloatArray, models: int) -> FloatArray:
     return rating
 
 
-def tiers_of(ratings: Mapping[str, float], count: int = TIERS) -> dict[str, int]:
+def rating_tiers(ratings: Mapping[str, float], count: int = TIERS) -> dict[str, int]:
     """Tier of every model, 0 the worst: the split of the ratings in order that has the least sum of variances.
 
     As RouteLLM splits them; with no more models than tiers each has its own. Raises InputError for no tier.
@@ -123,7 +123,7 @@ def tier_pair(arena: Arena, weak: str, strong: str, count: int = TIERS) -> PairP
 
     Raises InputError for a model that has no battle, and for two models of one tier.
     """
-    tiers = tiers_of(arena.ratings, count)
+    tiers = rating_tiers(arena.ratings, count)
     names = {weak: arena.find_model(weak), strong: arena.find_model(strong)}
     low, high = tiers[names[weak]], tiers[names[strong]]
     if low == high:
@@ -145,7 +145,7 @@ def tier_pair(arena: Arena, weak: str, strong: str, count: int = TIERS) -> PairP
 def tier_quality(arena: Arena, count: int = TIERS) -> tuple[FloatArray, dict[str, int], IntArray]:
     """(m, tiers) quality of the tiers in the m battles between two of them (a win is 1, a tie .5, nan: absent), the
     tier of every model, and the places of these battles."""
-    tiers = tiers_of(arena.ratings, count)
+    tiers = rating_tiers(arena.ratings, count)
     of = np.array([tiers[name] for name in arena.models])[arena.sides]
     between = np.flatnonzero(of[:, 0] != of[:, 1])
     quality = np.full((len(between), 1 + max(tiers.values())), np.nan)

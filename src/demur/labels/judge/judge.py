@@ -13,7 +13,7 @@ from typing import Any
 
 from demur.errors import InputError
 from demur.event_loop import run_to_end
-from demur.labels.judge.judge_replies import JudgeItem, JudgeReport, fill, orders_of, report
+from demur.labels.judge.judge_replies import JudgeItem, JudgeReport, fill, judge_report, orders_of
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.models.requests.client import EndpointClient
@@ -49,7 +49,7 @@ def judge(
     with Store(store) as kept:
         settings = judge_settings(max_tokens, reasoning_effort, temperature)
         replies = ask_judge(items, judge, kept, task=task, max_usd=max_usd, settings=settings, progress=progress)
-    return report(endpoint_of(parse_model(judge)).model, items, replies)
+    return judge_report(endpoint_of(parse_model(judge)).model, items, replies)
 
 
 def judge_settings(

@@ -172,7 +172,7 @@ def best_of(item: JudgeItem, order: Sequence[str], reply: str | None) -> frozens
     return frozenset(name for name, answer in item.responses.items() if answer in answers)
 
 
-def report(judge_name: str, items: Sequence[JudgeItem], replies: Sequence[str | None]) -> JudgeReport:
+def judge_report(judge_name: str, items: Sequence[JudgeItem], replies: Sequence[str | None]) -> JudgeReport:
     """Scores, intervals, position bias and agreement from the judge's replies (None: not asked).
 
     Raises InputError if the judge was asked and no reply is understood.

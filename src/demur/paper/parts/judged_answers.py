@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from demur.errors import InputError
 from demur.labels.judge.judge import ask_judge, read_items
-from demur.labels.judge.judge_replies import report
+from demur.labels.judge.judge_replies import judge_report
 from demur.models.catalogue import model
 from demur.paper.measures import Laboratory
 from demur.paper.outcomes import Benchmark
@@ -93,7 +93,7 @@ def _judge_table(
     items = read_items(Path(file))[: lab.judged]
     with Store(lab.out / "judge.sqlite") as kept:
         replies = ask_judge(items, lab.judge_model, kept, task=TASK, progress=lab.progress)
-    found = report(lab.judge_model, items, replies)
+    found = judge_report(lab.judge_model, items, replies)
     told = [line.strip() for line in found.lines if not any(name in line for name in found.scores)]
     notes += [
         f"CPT({recovered:.0%}): {' '.join(told)}. Of {len(written)} items {len(items)} were judged; the rest: "

@@ -232,7 +232,7 @@ def _samples(row: Row, model: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def judged_answers(folder: Path) -> tuple[list[str], list[str], FloatArray]:
+def human_judged_answers(folder: Path) -> tuple[list[str], list[str], FloatArray]:
     """Questions, GPT-3.5's answers and whether a human found them right: what a cascade's scorer learns from."""
     judged = judged_pair(folder, "gpt35")
     if judged.answers is None:
