@@ -65,7 +65,7 @@ class Case:
     questions: Sequence[str]
     weak: FloatArray  # (n,) quality
     strong: FloatArray
-    targets: Mapping[str, FloatArray]  # a rule each, (n,)
+    targets: Mapping[str, FloatArray]  # a rule each, (n,); nan where the prompt is unknown
     note: str = ""
 
 
@@ -82,11 +82,15 @@ def labelled(prompts: Sequence[Prompt], samples: PairSamples, meanings: Meanings
         if kind == "calibrated" and not has_logprobs(samples):
             continue
         config = LabelConfig(kind=kind, entailment="exact")
-        found = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong")
-        yield name, np.array([row.target for row in found.preferences])
-    config = LabelConfig("agreement", entailment="exact")
+        yield name, targets_of(prompts, samples, meanings, config)
+    yield "agreement", targets_of(prompts, samples, meanings, LabelConfig("agreement", entailment="exact"))
+
+
+def targets_of(prompts: Sequence[Prompt], samples: PairSamples, meanings: Meanings, config: LabelConfig) -> FloatArray:
+    """(n,) targets as `demur label` makes them; nan where it leaves a prompt out as unknown."""
     found = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong")
-    yield "agreement", np.array([row.target for row in found.preferences])
+    by_id = {row.id: row.target for row in found.preferences}
+    return np.array([by_id.get(prompt.id, np.nan) for prompt in prompts])
 
 
 def has_logprobs(samples: PairSamples) -> bool:
@@ -123,8 +127,10 @@ def case(
         np.array([np.mean([grade(p, one.text) for one in a]) for p, a in zip(prompts, side, strict=True)])
         for side in (weak, strong)
     ]
-    questions = [prompt.text for prompt in prompts]
-    return Case(name, chosen_on, questions, right[0], right[1], targets | true_targets(*right), f"slope {slope:.2f}")
+    unknown = np.any([np.isnan(y) for y in targets.values()], axis=0)
+    targets = {rule: np.where(unknown, np.nan, y) for rule, y in (targets | true_targets(*right)).items()}
+    note = f"slope {slope:.2f}, {unknown.mean():.0%} unknown, which no rule learns from"
+    return Case(name, chosen_on, [prompt.text for prompt in prompts], right[0], right[1], targets, note)
 
 
 def local_samples() -> tuple[list[Prompt], dict[str, list[list[Sample]]]]:
@@ -188,13 +194,17 @@ def nq_open() -> Case:
 
 
 def held_out_ranks(X: FloatArray, y: FloatArray, seeds: int) -> FloatArray:
-    """(n,) rank in [0, 1] of every prompt's score by a router that did not see it, averaged over ``seeds`` foldings."""
+    """(n,) rank in [0, 1] of every prompt's score by a router that did not see it, averaged over ``seeds`` foldings.
+
+    Routers learn from known prompts and rank all.
+    """
     ranks = []
     for seed in range(seeds):
         folds = np.random.default_rng(seed).permutation(len(X)) % FOLDS
         scores = np.empty(len(X))
         for fold in range(FOLDS):
-            router = KernelRidge().fit(X[folds != fold], y[folds != fold])
+            learned = (folds != fold) & np.isfinite(y)
+            router = KernelRidge().fit(X[learned], y[learned])
             scores[folds == fold] = router.predict_proba(X[folds == fold])[:, 1]
         ranks.append(mean_ranks(scores))
     return np.asarray(np.mean(ranks, axis=0))
@@ -226,7 +236,8 @@ def carry_over(taught: Sequence[Case], asked: Sequence[Case]) -> list[Measured]:
         if found.name in by_name:
             learned, gains = by_name[found.name], found.strong - found.weak
             X, new = (embeddings(list(one.questions), "bge-small") for one in (learned, found))
-            fitted = {rule: KernelRidge().fit(X, y) for rule, y in learned.targets.items()}
+            known = {rule: np.isfinite(y) for rule, y in learned.targets.items()}
+            fitted = {rule: KernelRidge().fit(X[known[rule]], y[known[rule]]) for rule, y in learned.targets.items()}
             ranks = {rule: mean_ranks(router.predict_proba(new)[:, 1]) for rule, router in fitted.items()}
             measured.append(Measured(gains, {rule: gains * (each - 0.5) for rule, each in ranks.items()}))
     return measured

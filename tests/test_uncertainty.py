@@ -122,6 +122,13 @@ def test_empty_answers_without_tokens_weigh_like_the_others() -> None:
     assert uncertainty([0, 0], [[], []], "rao_blackwell") == 0
 
 
+@pytest.mark.parametrize(("text", "given"), [("", True), (" \n", True), ("Paris", False)])
+def test_an_answer_of_blanks_without_tokens_takes_nobody_elses_away(text: str, *, given: bool) -> None:
+    """A stop string in its only token leaves an answer of blanks without a log-prob; its model gives them otherwise."""
+    rest = Sample(0, "Paris", (-0.5,), "stop", 9, 1)
+    assert has_tokens([[rest, Sample(1, text, None, "stop", 9, 1)]]) is given
+
+
 @pytest.mark.parametrize("name", sorted(NEEDS_LOGPROBS))
 def test_missing_logprobs_are_an_error(name: str) -> None:
     with pytest.raises(InputError, match="use discrete"):

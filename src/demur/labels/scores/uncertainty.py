@@ -253,4 +253,4 @@ def coverage(texts: Sequence[str], logprobs: LogProbs) -> float:
 
 def has_tokens(samples: Iterable[Sequence[Sample]]) -> bool:
     """True where every answer that says something has token log-probs."""
-    return all(one.logprobs is not None or not one.text for answers in samples for one in answers)
+    return all(one.logprobs is not None or not one.text.strip() for answers in samples for one in answers)
