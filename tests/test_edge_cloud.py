@@ -22,7 +22,14 @@ from demur.evaluation.device.edge_cloud import (
     poisson,
     simulate_serving,
 )
-from demur.evaluation.device.simulate_run import OperatingPoint, Simulation, read_arrivals, read_fields, simulate
+from demur.evaluation.device.simulate_run import (
+    OperatingPoint,
+    Simulation,
+    point_labels,
+    read_arrivals,
+    read_fields,
+    simulate,
+)
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.overhead.report import overhead
 from pairs import Answerer, running_pair, write_questions
@@ -147,6 +154,15 @@ def test_a_run_is_simulated_at_every_share_with_its_own_lengths_prices_and_quali
     assert found.points[0].quality < found.points[-1].quality
     assert found.chosen is not None
     assert picture.stat().st_size > 1000
+
+
+def test_points_in_one_place_have_one_label() -> None:
+    points = (
+        a_point(2.0, None, 0.5, share=0.0),
+        a_point(1.0, None, 0.9, share=0.9),
+        a_point(1.0, None, 0.9, share=1.0),
+    )
+    assert point_labels(points) == {(2.0, 0.5): "0%", (1.0, 0.9): "90% to 100%"}
 
 
 def test_a_picture_replaces_no_file_unless_it_is_told_to(tmp_path: Path) -> None:

@@ -271,24 +271,30 @@ def read_arrivals(text: str, requests: int, seed: int) -> FloatArray:
     return np.asarray(at - at[0])
 
 
+def point_labels(points: Sequence[OperatingPoint]) -> dict[tuple[float, float], str]:
+    """Strong shares at (p95, quality), to three digits: those of one place as one label."""
+    shares: dict[tuple[float, float], list[str]] = {}
+    for point in points:
+        shares.setdefault((round(point.p95, 3), round(point.quality, 3)), []).append(f"{point.strong_share:.0%}")
+    return {at: one[0] if len({*one}) == 1 else f"{one[0]} to {one[-1]}" for at, one in shares.items()}
+
+
 def draw_front(found: Simulation, file: Path) -> None:
     """Quality and USD against the 95th percentile of the latency, a point per threshold. Raises InputError."""
     pyplot = require("matplotlib.pyplot", extra="report", purpose="a picture")
-    figure, axis = pyplot.subplots(figsize=(6.4, 4.2))
+    figure, axis = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
+    axis.margins(x=0.12, y=0.1)  # labels stand beside the points
     seconds = [point.p95 for point in found.points]
     axis.plot(seconds, [point.quality for point in found.points], "o-", color="#0072b2", label="quality")
-    for point in found.points:
-        axis.annotate(
-            f"{point.strong_share:.0%}", (point.p95, point.quality), textcoords="offset points", xytext=(4, 4)
-        )
+    for at, label in point_labels(found.points).items():
+        axis.annotate(label, at, textcoords="offset points", xytext=(4, 4))
     axis.set_xlabel("p95 of the latency, seconds (labels: strong share)")
     axis.set_ylabel("quality")
     if all(point.usd_per_1k is not None for point in found.points):
         money = axis.twinx()
         money.plot(seconds, [point.usd_per_1k for point in found.points], "s--", color="#d55e00", label="USD per 1,000")
         money.set_ylabel("USD per 1,000 requests")
-    figure.legend(loc="lower right")
-    figure.tight_layout()
+    figure.legend(loc="outside upper center", ncols=2)
     try:
         figure.savefig(file)
     except (OSError, ValueError) as error:
