@@ -91,13 +91,7 @@ class Decider:
             self._decide_here()
         else:
             self._start()
-        try:
-            async with asyncio.timeout(self.seconds):
-                made = await asked.future
-        except TimeoutError:
-            with suppress(ValueError):  # it is in a batch already
-                self._waiting.remove(asked)
-            raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
+        made = asked.future.result() if asked.future.done() else await self._wait_for(asked)
         decision = made.decision
         if threshold is not None or able is not None:
             decision = self.router.prompt_router.decide(
@@ -109,6 +103,15 @@ class Decider:
                 able=able,
             )
         return replace(made, decision=self.router.first_stage(decision) if gate else decision)
+
+    async def _wait_for(self, asked: WaitingText) -> TimedDecision:
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await asked.future
+        except TimeoutError:
+            with suppress(ValueError):  # it is in a batch already
+                self._waiting.remove(asked)
+            raise SlowDecisionError(f"no decision within {self.seconds:g} s") from None
 
     async def check(
         self, decision: Decision, text: str, samples: Sequence[Sample], form: Mapping[str, Any], *, final: bool = False
