@@ -189,13 +189,14 @@ class ThreadedLetters(LetterEncoder):
     [
         (True, 0.0, "banana 3", [False, True, True]),  # the first one shows how long it takes
         (False, 0.0, "banana 3", [False, False, False]),
-        (True, 0.01, "banana 3", [False, False, False]),
+        (True, 0.3, "banana 3", [False, False, False]),
         (True, 0.0, "banana 3 " * 50, [False, False, False]),
     ],
 )
 async def test_a_short_prompt_that_comes_alone_is_decided_in_the_loop(
-    alone: bool, seconds: float, text: str, in_loop: list[bool]
+    monkeypatch: pytest.MonkeyPatch, alone: bool, seconds: float, text: str, in_loop: list[bool]
 ) -> None:
+    monkeypatch.setattr("demur.gateway.decision.decider.QUICK_SECONDS", 0.2)  # what a busy machine takes is less
     encoder = ThreadedLetters(seconds)
     decider = Decider(Router(replace(priced(), encoder=encoder)))
     decider.alone = lambda: alone
