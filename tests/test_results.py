@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 
+import demur
 from demur.evaluation.results import EvaluationRow, verdict_by_grades
 from demur.measure.curve import cost_quality_curve
+from demur.models.encoders.encoder import LetterEncoder
 from demur.records import FloatArray
 from demur.routing.verdict import RouterVerdict
+from pairs import running_pair, strong, weak, write_questions
 
 WEAK, STRONG = np.tile([0.0, 1.0], 30), np.ones(60)  # the strong model is needed for every other prompt
 
@@ -47,3 +53,18 @@ def test_a_router_that_is_wrong_throughout_is_worse_than_random() -> None:
 def test_without_a_gap_there_is_no_verdict() -> None:
     flat = EvaluationRow("kernel", cost_quality_curve(np.arange(60.0), STRONG, STRONG))
     assert verdict_by_grades(flat, 60, NOT_LEARNED) == ""
+
+
+def test_a_pair_whose_strong_model_is_the_weaker_one_is_named_and_has_no_figures(tmp_path: Path) -> None:
+    """Named the wrong way round: the one called weak is always right, the other one on half of the prompts."""
+    run = str(tmp_path / "run")
+    with running_pair(answers=(strong, weak)) as pair:
+        demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=4)
+    demur.label(run=run, source="accuracy", kind="soft")
+    demur.train(run=run, methods="logistic", gate="off", encoder=LetterEncoder())
+    found = demur.evaluate(run=run, encoder=LetterEncoder())
+    (said,) = [one for one in found.warnings if "no better" in one]
+    assert said.startswith("the strong model is no better than the weak one here (quality 0.")
+    assert said.endswith("against 1.000): always use the weak model; CPT and APGR have no meaning")
+    assert math.isnan(found.rows[0].curve.apgr)
+    assert math.isnan(found.rows[0].curve.cpt(0.5))
