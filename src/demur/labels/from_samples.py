@@ -13,6 +13,7 @@ import numpy as np
 
 from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
+from demur.labels.beliefs.belief import Belief
 from demur.labels.beliefs.believed_gain import KindChoice, choose_targets, halves
 from demur.labels.beliefs.unknown import (
     UNMEASURED,
@@ -173,18 +174,42 @@ def label_prompts(
         belief = None
     notes += [belief.sentence] if belief else []
     targets = TARGETS[name](measured, config)
+    rows = _rows(prompts, sides, measured, targets, (weak, strong), kind=name, definition=definition, belief=belief)
+    as_printed = definition in AS_PRINTED
+    warnings = list(silent)
+    warnings += label_warnings(targets, saturation, as_printed=as_printed, softer=KINDS[name].softer)
+    if definition != config.definition:
+        warnings.insert(
+            0, f"a model gives no log-probs: entropy by {definition} instead of {config.definition}, for both models"
+        )
+    notes += unknown_notes(unknown)
+    return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, found.pairs, unknown, cut)
+
+
+def _rows(
+    prompts: Sequence[Prompt],
+    sides: tuple[Side, Side],
+    measured: Measured,
+    targets: FloatArray,
+    models: tuple[str, str],
+    *,
+    kind: str,
+    definition: str,
+    belief: Belief | None,
+) -> tuple[Preference, ...]:
+    """A preference per prompt, with both models' first answers, and all that its target was derived from."""
     meanings_of = measured.weak_meanings, measured.strong_meanings
-    rows = tuple(
+    return tuple(
         Preference(
             id=prompt.id,
-            model_a=weak,
-            model_b=strong,
+            model_a=models[0],
+            model_b=models[1],
             prompt=prompt.text,
             response_a=sides[0][i][0].text,
             response_b=sides[1][i][0].text,
             target=float(targets[i]),
             winner=winner_of(float(targets[i])),
-            kind=name,
+            kind=kind,
             entropy_a=float(measured.weak.entropy[i]),
             entropy_b=float(measured.strong.entropy[i]),
             definition=definition,
@@ -197,15 +222,6 @@ def label_prompts(
         )
         for i, prompt in enumerate(prompts)
     )
-    as_printed = definition in AS_PRINTED
-    warnings = list(silent)
-    warnings += label_warnings(targets, saturation, as_printed=as_printed, softer=KINDS[name].softer)
-    if definition != config.definition:
-        warnings.insert(
-            0, f"a model gives no log-probs: entropy by {definition} instead of {config.definition}, for both models"
-        )
-    notes += unknown_notes(unknown)
-    return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, found.pairs, unknown, cut)
 
 
 def _check_equal_n(
