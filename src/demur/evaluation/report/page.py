@@ -217,6 +217,7 @@ def _routers(found: Evaluation) -> str:
 
 
 NARROWER = ",\u00a0"  # where a cell is not broken
+LONG_NAME = 30  # characters; a first column of longer ones gets room for several words per line
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "") -> str:
@@ -233,8 +234,9 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], served: str = "")
     rows = [[row[0], *(value.replace(", ", NARROWER).replace(" %", "\u00a0%") for value in row[1:])] for row in rows]
     body = "".join(f"<tr{' class=served' if row[0] == served else ''}>{cells(row, 'td')}</tr>" for row in rows)
     head = f"<thead><tr>{cells(names, 'th')}</tr></thead>"
+    long = " class=long" if any(len(row[0]) > LONG_NAME and any(row[1:]) for row in rows) else ""
     place = f'<div class="scroll" tabindex="0" role="region" aria-label="table by {escape(names[0])}">'
-    return f"{place}<table>{head}<tbody>{body}</tbody></table></div>"
+    return f"{place}<table{long}>{head}<tbody>{body}</tbody></table></div>"
 
 
 def _entropies(found: Evaluation) -> str:
