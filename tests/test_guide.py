@@ -344,3 +344,22 @@ def test_sampling_says_once_how_a_private_address_gets_a_price(pair: Pair) -> No
     done = RUNNER.invoke(app, list(sample_of(pair)))
     assert " ".join(done.output.split()).count("#usd=IN/OUT if it costs") == 2  # once for each model
     assert "small: a private address, counted as $0;" in done.stdout
+
+
+def test_a_missing_key_is_said_before_the_other_model_is_asked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    asked = len(pair.weak.requests)
+    refused = RUNNER.invoke(app, [*sample_of(pair), "--strong", f"{pair.names['strong']}#NO_SUCH_KEY"])
+    assert "large: the variable NO_SUCH_KEY is not set or empty" in str(refused.exception)
+    assert len(pair.weak.requests) == asked
+
+
+def test_a_report_of_an_earlier_router_is_outdated_before_the_next_calibration_too(pair: Pair) -> None:
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    for methods in ("logistic", "knn"):
+        said("train", "--methods", methods)
+        assert "[x] report" not in said()
+        said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
+        said("report")
+        assert "[x] report     report.html" in said()

@@ -66,10 +66,11 @@ def outdated_report(folder: Path) -> str:
 
     Apart from `outdated_stages`, which a report itself shows.
     """
-    made, calibration = _read_lineage(folder), _json(folder / "router" / "router.json").get("calibration")
-    if "report" not in made or not calibration or not (folder / REPORT).is_file():
+    made, router = _read_lineage(folder), _json(folder / "router" / "router.json")
+    if "report" not in made or not router or not (folder / REPORT).is_file():
         return ""
-    if made["report"]["source"] == _report_source(folder, calibration["threshold"]):
+    calibration = router.get("calibration")
+    if calibration and made["report"]["source"] == _report_source(folder, calibration["threshold"]):
         return ""
     return f"{folder}: the router or its threshold is newer than {REPORT}; make that again with `demur report`"
 

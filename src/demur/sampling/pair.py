@@ -14,7 +14,7 @@ from demur.config import RunConfig
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
-from demur.models.endpoint import Endpoint
+from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import endpoint_of
 from demur.models.requests.client import EndpointClient
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
@@ -97,6 +97,9 @@ def sample_pair(
             announce(expected)
         if not expected.missing:
             return have
+        for endpoint, side in zip(pair.all, expected.all, strict=True):
+            if side.missing:
+                authorization(endpoint)  # a key that is missing is said before the other model is asked
     spent = budget or budget_of(config, pair, store)
 
     async def every() -> PairSamples:
