@@ -363,3 +363,15 @@ def test_a_report_of_an_earlier_router_is_outdated_before_the_next_calibration_t
         said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
         said("report")
         assert "[x] report     report.html" in said()
+
+
+def test_a_run_that_is_begun_again_and_fails_is_not_shown_as_sampled(pair: Pair) -> None:
+    """The folder's record names the other model already; its answers are not there."""
+    said(*sample_of(pair))
+    assert "[x] sample     small and large on prompts.jsonl" in said("status")
+    other = ("--strong", f"{pair.names['strong']}/nowhere")
+    failed = RUNNER.invoke(app, [*sample_of(pair), *other, "--again"])
+    assert failed.exit_code != 0
+    assert "[ ] sample     small and large on prompts.jsonl, not finished" in said("status")
+    said(*sample_of(pair, "--again"))
+    assert "[x] sample     small and large on prompts.jsonl" in said("status")

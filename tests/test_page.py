@@ -233,10 +233,10 @@ def test_the_cost_of_a_router_says_at_which_share_it_is() -> None:
             20,
             0.25,
             False,
-            "as it is served: 25 % of these 20\n(30 % of all 30)",
+            "as it is served: 25 %\n(of all 30: 30 %)",
             "and 30% of all 30, as the first line says",
         ),
-        (9, 0.25, True, "as it is served: 25 % of these 9\n(30 % of all 30)", "of the 9 graded prompts: 25% of these"),
+        (9, 0.25, True, "as it is served: 25 %\n(of all 30: 30 %)", "of the 9 graded prompts: 25% of these"),
     ],
 )
 def test_where_the_curve_is_of_fewer_prompts_than_the_headline_both_shares_are_said(

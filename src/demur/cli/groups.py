@@ -25,8 +25,9 @@ GROUPS = {
 }
 OTHERS = "Others"
 EXIT_CODES = (
-    "Exit codes: 0 done; 2 an error, named in one line on stderr; 130 stopped by Ctrl-C, with what is kept. Results go "
-    "to stdout, progress, warnings and next steps to stderr."
+    "Exit codes: 0 done; 2 an error, named in one line on stderr, or an unknown option; 130 stopped by Ctrl-C, with "
+    "what is kept; 1 the gateway gave up on workers that die; launch ends with its client's. Results go to stdout, "
+    "progress, warnings and next steps to stderr."
 )
 
 

@@ -38,6 +38,13 @@ def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> Non
     write_whole(folder / MADE, json.dumps(made) + "\n")
 
 
+def forget_made(folder: Path, stage: Stage) -> None:
+    """Forget that a stage was completed: it is begun again with other settings."""
+    kept = _read_lineage(folder)
+    if kept.pop(stage, None):
+        write_whole(folder / MADE, json.dumps(kept) + "\n")
+
+
 def outdated_stages(folder: Path) -> tuple[str, ...]:
     """A line for every stage of a run's folder that was made from other inputs than those that are there now.
 

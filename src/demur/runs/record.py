@@ -15,6 +15,7 @@ from demur.config.names import IMAGES
 from demur.errors import InputError
 from demur.models.catalogue import is_known
 from demur.prompts import absolute_prompts
+from demur.runs.lineage import forget_made
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
@@ -89,6 +90,8 @@ def keep_sampling(config: RunConfig) -> None:
     """Write the sampling into the record; the settings of an earlier labelling and training are kept."""
     if (config.folder / RUN_RECORD).exists():
         there = load_run(config.run)
+        if any(differences(there, config)):
+            forget_made(config.folder, "samples")
         config = replace(config, label=there.label, router=there.router)
     config.save()
 

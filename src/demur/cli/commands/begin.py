@@ -88,7 +88,9 @@ def init(
     printing.next_step(f"demur run {shlex.quote(str(to))}")
 
 
-def schema(of: Annotated[Settings, typer.Argument(help="Of run files, or of the gateway's settings.")]) -> None:
+def schema(
+    of: Annotated[Settings, typer.Argument(metavar="run|gateway", help="Of run files, or of the gateway's settings.")],
+) -> None:
     """Print the JSON schema of run files or of the gateway's settings, for editors."""
     from demur.gateway.settings import GatewaySettings
     from demur.limits import json_schema

@@ -120,7 +120,7 @@ def _served_share(headline: Headline) -> str:
     shown, whole = f"{100 * share:.0f} %", f"{100 * headline.strong_share:.0f} %"
     if headline.judged is None or shown == whole:
         return f"as it is served: {shown}"
-    return f"as it is served: {shown} of these {headline.judged:,}\n({whole} of all {headline.prompts:,})"
+    return f"as it is served: {shown}\n(of all {headline.prompts:,}: {whole})"
 
 
 def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:
