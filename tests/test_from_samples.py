@@ -352,3 +352,9 @@ def test_pairs_are_counted_alike_when_prompts_are_labelled_again() -> None:
 
     meanings = Meanings(nothing_alike)
     assert [pair_meanings(PROMPTS[:1], weak, strong, meanings, joint=True).pairs for _ in range(2)] == [6, 6]
+
+
+def test_labels_of_no_samples_say_nothing_of_them() -> None:
+    """Such as those of a file: nothing was cut, no answers were compared, and every prompt has its label."""
+    labels = Labels((), ())
+    assert (labels.cut, labels.notes, labels.unknown, labels.pairs_scored) == (0.0, (), (), 0)

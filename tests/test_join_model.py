@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 import demur
 from demur.cli.main import app
 from demur.errors import InputError
-from demur.gate.join_model import join_model
+from demur.gate.join_model import _with_tier, join_model
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings
 from demur.methods.pools.pair_pools import PairGraphRouter
 from demur.models.encoders.encoder import LetterEncoder
+from demur.routing.tiers import Tiers
 from pairs import Answerer, Pair, running_pair, strong, weak
 
 COLOUR, SUM, HILL = "Which colour has the sky in picture {}?", "What is {} plus 17?", "How tall would mountain {} be?"
@@ -183,3 +184,23 @@ def test_the_node_of_a_new_model_is_that_of_graphrouters_formula() -> None:
     assert grown.nodes_.tolist() == [[0.5], [pytest.approx(0.25 + 3 * 3)]]
     assert grown.predict_proba(np.array([[0.1]]))[0, 1] == pytest.approx(1 / (1 + np.exp(-0.1 * 8.75)))
     assert made.nodes_.tolist() == [[0.5], [9.0]]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_model_between_others_is_put_at_its_price(at: int) -> None:
+    """Weak, middle and strong; the new one comes before or after the middle one, and every part of them keeps order."""
+    middle, new = PairGraphRouter(hidden=0.25), PairGraphRouter(hidden=0.5)
+    before = Tiers(
+        *(("weak", "middle", "strong"), ("w", "m", "s"), (middle,), (1.0, 3.0, 9.0)),
+        qualities=np.array([[0.2, 0.5, 0.9], [0.9, 0.9, 0.9]]),
+        training_values=np.array([[0.0, 0.3, 0.7], [0.0, 0.0, 0.0]]),
+    )
+    found = _with_tier(before, at, ("new", "n"), new, 2.0 if at == 1 else 5.0, np.array([0.4, 0.4]))
+    order = [0, 3, 1, 2] if at == 1 else [0, 1, 3, 2]
+    assert found.names == tuple(np.array(["weak", "middle", "strong", "new"])[order])
+    assert found.models == tuple(np.array(["w", "m", "s", "n"])[order])
+    assert found.usd == tuple(np.array([1.0, 3.0, 9.0, 2.0 if at == 1 else 5.0])[order])
+    assert found.methods == ((new, middle) if at == 1 else (middle, new))
+    quality = np.array([[0.2, 0.5, 0.9, 0.6], [0.9, 0.9, 0.9, 1.0]])  # .2 + .4, and at most 1
+    np.testing.assert_allclose(found.qualities, quality[:, order])
+    np.testing.assert_allclose(found.training_values, np.array([[0.0, 0.3, 0.7, 0.4], [0.0, 0.0, 0.0, 0.4]])[:, order])

@@ -99,6 +99,8 @@ def test_a_model_is_asked_about_its_own_answers_once(tmp_path: Path) -> None:
         assert signals(run=run, ask=True) == card
         assert len(pair.weak.requests) - before == asked == 2 * card.prompts
         assert {body["temperature"] for body in pair.weak.requests[before:]} == {0.0}  # what it says first
+        asked_for = {(body.get("n", 1), body["max_tokens"]) for body in pair.weak.requests[before:]}
+        assert asked_for == {(1, 2), (1, 8)}  # one reply: a letter, or a number
     weak = rows_of(card, "small")
     assert weak["p_true"].auroc == weak["verbalised"].auroc == pytest.approx(1.0)  # right about being wrong
     strong = rows_of(card, "large")
