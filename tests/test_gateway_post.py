@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -217,3 +221,38 @@ async def test_a_host_that_always_speaks_first_is_given_up() -> None:
     async with poster_of(serve) as poster:
         with pytest.raises(aiohttp.ClientError):
             await asyncio.wait_for(ask(poster), 5.0)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+async def test_a_certificate_is_checked_and_an_encrypted_connection_is_kept(tmp_path: Path) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    named = ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    await asyncio.to_thread(
+        subprocess.run, [*made, "-keyout", key, "-out", certificate, *named], check=True, capture_output=True
+    )
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    own.load_cert_chain(certificate, key)
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        try:
+            while True:
+                await reader.readuntil(b"{}")
+                connections[-1] += 1
+                writer.write(OK)
+        except (EOFError, OSError):
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=own) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await ask(Poster(session, f"https://localhost:{port}/v1"))
+        trusted = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=certificate))
+        async with aiohttp.ClientSession(connector=trusted) as session:
+            poster = Poster(session, f"https://localhost:{port}/v1")
+            assert [await ask(poster), await ask(poster)] == [(200, b"ok")] * 2
+        await asyncio.sleep(0.05)  # the server sees the end
+    assert connections == [2]
