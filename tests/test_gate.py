@@ -271,6 +271,11 @@ def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
         assert expected.use(threshold).checked.mean() == real.use(threshold).checked.mean()
 
 
+def test_final_scores_are_those_after_the_last_of_all_steps() -> None:
+    past = Rehearsal(np.array([0.25, 0.5]), np.array([[0.0, 0.0], [0.5, 0.5], [0.125, -0.25]]))
+    np.testing.assert_array_equal(past.finals, [0.375, 0.25])
+
+
 def test_a_new_prompts_drafts_are_expected_to_change_as_those_of_the_nearest_scores_did() -> None:
     """Of 16 rehearsed drafts the 4 around the prompt's place, at either end the last 4."""
     gate = Gate((GateStep(0.0, 1.0, ()),), None, 99.0, GateVerdict(0.0, 0.0, 0.0, 0.0))
