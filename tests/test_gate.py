@@ -679,6 +679,17 @@ def test_believed_quality_is_the_mean_of_neighbours_and_a_training_prompts_own()
         believed_quality(replace(flat, beliefs=None), ["new"], np.zeros(1))
 
 
+def test_a_new_prompts_quality_is_of_as_many_neighbours_as_the_root_of_all() -> None:
+    """Above every training score these are the last ones, of which the upper half is believed to be right."""
+    router = trained(*world(tells=True))
+    near = round(N**0.5)
+    right = np.zeros(N)
+    right[np.argsort(router.prompt_router.training_scores, kind="stable")[-(near // 2) :]] = 1.0
+    weak, strong = believed_quality(replace(router, beliefs=np.stack([right, 1 - right])), ["new"], np.array([9.0]))
+    assert weak == pytest.approx([near // 2 / near])
+    assert strong == pytest.approx([1 - near // 2 / near])
+
+
 def test_too_few_prompts_give_a_router_without_a_gate_that_says_why() -> None:
     prompts, samples = world(tells=True)
     training = [TrainingPrompt(p.text, float(i % 2), 1.0, 0.0) for i, p in enumerate(prompts[:9])]
