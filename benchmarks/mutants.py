@@ -135,6 +135,13 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[:]))), None)": (
         "longer keys are refused in the next line; only how much is searched"
     ),
+    "meaning/rules/values/ranges.py: "
+    "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[: LONGEST + 1]))), None) -> "
+    "found = next((match for form in (_SPAN, _TO, _DASH) if (match := form.fullmatch(key[: LONGEST + 2]))), None)": (
+        "longer keys are refused in the next line; only how much is searched"
+    ),
+    "meaning/rules/content.py: if question_word[:1].isdigit() or word[:1].isdigit(): -> "
+    "if question_word[:].isdigit() or word[:1].isdigit():": "a number and a word begin with no letter in common",
     "labels/scores/token_scores.py: parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.0) / "
     "np.sqrt(tokens.shape[1])] -> parts = [(tokens - tokens.mean(axis=0)) / np.where(spread > 0, spread, 1.5) / "
     "np.sqrt(tokens.shape[1])]": "what does not vary is 0, whatever divides it",

@@ -536,6 +536,7 @@ def test_a_window_is_a_whole_number_of_16_or_more(name: str, given: object) -> N
         ([1, "ß", 4], [1, "ø", 4], True),
         ([1, "ß"], [1, 2], False),  # one side's words are known
         ([1, 2], [1, "ß"], False),
+        ([1, "ß", "æ"], [1, 2, "æ"], False),  # an unknown word that both end with tells nothing apart
         (["ß", 2], ["ß", 3], False),  # both have the same unknown word
         ([5, "ß", 2], [6, "ß", 3], False),  # the same one between what differs
     ],

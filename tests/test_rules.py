@@ -270,6 +270,7 @@ def test_days_in_short_are_days() -> None:
 
 
 def test_the_rule_is_named() -> None:
+    assert ruling("```\na = 1\n```", "```\na  =  1\n```") == ("code", True)
     assert ruling("2 hours", "120 min") == ("numbers and units", True)
     assert ruling("2 May 1999", "3 May 1999") == ("dates", False)
     assert ruling("first", "2nd") == ("ordinals", False)
@@ -444,6 +445,7 @@ def test_dates_differ_where_both_name_a_part(a: Date, b: Date, same: bool | None
         ("12 pm", 720, TIME_OF_DAY, -1),
         ("three o'clock", 180, CLOCK, 0),
         ("half past three", 210, CLOCK, 0),
+        ("quarter to twelve", 705, CLOCK, 0),  # 11:45
         ("quarter to three", 165, CLOCK, 0),
         ("a quarter past twelve in the morning", None, "", 0),  # after midnight or after noon?
         ("quarter to one pm", 765, TIME_OF_DAY, 0),
