@@ -21,6 +21,7 @@ from demur.meaning.rules.normalise import (
     is_empty,
     is_symbols,
 )
+from demur.meaning.rules.values import quantities
 from demur.meaning.rules.values.dates import CLOCK, TIME_OF_DAY, Date, parse_date, same_date, time_of_day
 from demur.prompts.tool_calls import ToolCall, ToolCalls
 
@@ -267,6 +268,21 @@ def test_other_words_with_numbers_are_left_to_the_model(a: str, b: str) -> None:
 
 def test_days_in_short_are_days() -> None:
     assert [same_meaning(short, "Thursday") for short in ("Thu", "Thur.", "thurs", "Tues")] == [True, True, True, None]
+
+
+def test_a_refusal_means_the_same_as_any_other_and_as_no_answer() -> None:
+    assert same_meaning("I don't know.", "I'm sorry, but I can't help with that.") is True
+    assert same_meaning("I don't know.", "Paris") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"), [("one tenth", 10), ("one twelfth", 12), ("one sixteenth", 16), ("one twentieth", 20)]
+)
+def test_one_of_so_many_parts_is_read_as_written(text: str, parts: int) -> None:
+    found, hundredth = quantities.parse_quantity(text), quantities.parse_quantity("one hundredth")
+    assert found is not None
+    assert hundredth is not None
+    assert (found.value, hundredth.value) == (Fraction(1, parts), Fraction(1, 100))
 
 
 def test_the_rule_is_named() -> None:
