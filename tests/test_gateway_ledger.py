@@ -21,6 +21,7 @@ from demur.gateway.ledger.export import bill_page, ledger
 from demur.gateway.ledger.ledger import Ledger, SqliteBackend
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord
+from demur.prompts import read_prompts
 from gateways import RECORD
 
 HALF = "\ud800"  # half a character, which JSON can hold and no database takes
@@ -218,7 +219,10 @@ def test_an_export_says_how_many_records_hold_no_prompt(tmp_path: Path) -> None:
     backend = SqliteBackend(str(tmp_path / "l.sqlite"))
     backend.write([replace(RECORD, id="1", prompt=""), replace(RECORD, id="2", prompt="")])
     said = ledger(str(tmp_path / "l.sqlite"), export=tmp_path / "none.jsonl").lines[0]
-    assert "none of them holds its prompt (`demur serve --record prompts` keeps those of later requests)" in said
+    assert (
+        "none of them holds its prompt (`demur serve --record prompts` keeps those of later requests that it routes)"
+        in said
+    )
     assert not bill_page(str(tmp_path / "l.sqlite"), "day").recorded
     backend.write([replace(RECORD, id="3", prompt="Why?")])
     backend.close()
@@ -241,6 +245,40 @@ def test_the_bill_advises_an_export_that_can_be_replayed(
             main()
         assert end.value.code == 0
         assert said in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_an_export_is_read_without_the_records_that_hold_no_prompt(
+    tmp_path: Path, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kept before --record prompts was given, and of requests that name their model: 2 of these 4."""
+    url, file = filled(tmp_path / "l.sqlite"), tmp_path / f"l.{ending}"
+    backend = SqliteBackend(url)
+    named = replace(RECORD, id="4", prompt="", role="direct", score=None, threshold=None)
+    backend.write(
+        [replace(RECORD, id=str(i), prompt=text, answer="Because.") for i, text in enumerate(("Why?", "", "Who?"))]
+        + [named]
+    )
+    backend.close()
+    ledger(url, export=file)
+    prompts = read_prompts(file)
+    assert sorted(prompt.text for prompt in prompts) == ["Who?", "Why?"]
+    assert [prompt.answers for prompt in prompts] == [(), ()], "the strong model's answer is not a gold answer"
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        f"{file}: 2 of 4 records hold no prompt and are left out; `demur serve --record prompts` keeps those of later "
+        "requests that it routes"
+    ]
+
+
+def test_an_export_without_a_prompt_and_an_empty_prompt_of_ones_own_are_errors(tmp_path: Path) -> None:
+    url = filled(tmp_path / "l.sqlite", "demur", "demur")
+    ledger(url, export=tmp_path / "l.jsonl")
+    with pytest.raises(InputError, match=r"l\.jsonl: none of its 2 records holds a prompt; `demur serve --record"):
+        read_prompts(tmp_path / "l.jsonl")
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "", "id": "a", "source": "mine"}\n')
+    with pytest.raises(InputError, match=r"mine\.jsonl:1: field 'prompt' must be a text that is not empty"):
+        read_prompts(tmp_path / "mine.jsonl")
 
 
 def test_what_clients_write_neither_moves_a_terminal_nor_runs_in_a_spreadsheet(tmp_path: Path) -> None:

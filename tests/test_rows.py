@@ -296,13 +296,33 @@ def test_no_file_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, c
             assert len(str(error)) < 1000 + len(str(path))
 
 
+@pytest.mark.parametrize("name", ["day.txt", "DAY.TXT", "day.text"])
+@pytest.mark.parametrize(
+    ("content", "prompts"),
+    [
+        ("Who is it?\nWhy, then?\n", ["Who is it?", "Why, then?"]),
+        ("Who is it?\n\n  Why?  \r\n", ["Who is it?", "Why?"]),
+        ('In brief, why?\nSay "Why\na, b, c\n', ["In brief, why?", 'Say "Why', "a, b, c"]),
+        ("what is a prompt\nwhat is a question; say it\n", ["what is a prompt", "what is a question; say it"]),
+        ("[1, 2] reversed?\n{x} is a set\n", ["[1, 2] reversed?", "{x} is a set"]),
+        ("\ufeffWho?\rWhy?\r", ["Who?", "Why?"]),
+    ],
+)
+def test_each_line_of_plain_text_is_a_prompt(tmp_path: Path, content: str, prompts: list[str], name: str) -> None:
+    for path in (
+        written(tmp_path, content, name),
+        written(tmp_path, gzip.compress(content.encode()), name + ".gz"),
+    ):
+        assert [prompt.text for prompt in read_prompts(path)] == prompts
+
+
+@pytest.mark.parametrize("name", ["notes.md", "day.log", "day"])
 @pytest.mark.parametrize("content", ["Who is it?\nWhy, then?\n", "Who\na, b, c\n", 'Who\n"Why\n'])
-def test_plain_text_is_told_how_to_become_rows(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "new traffic.txt"
-    file.write_text(content)
-    with pytest.raises(InputError) as raised:
-        read_prompts(file)
-    rows = tmp_path / "new traffic.jsonl"
-    assert f"plain text is not read, make a row of each line: jq -Rc '{{prompt: .}}' '{file}' > '{rows}'" in str(
-        raised.value
-    )
+def test_plain_text_of_another_name_is_told_its_ending(tmp_path: Path, content: str, name: str) -> None:
+    with pytest.raises(InputError, match=r"; if each line is a prompt, give the file a name that ends in \.txt$"):
+        read_prompts(written(tmp_path, content, name))
+
+
+def test_a_row_of_json_without_a_prompt_is_not_told_of_plain_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"found name$"):
+        read_prompts(written(tmp_path, '{"name": "x"}\n', "day"))

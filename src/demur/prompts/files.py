@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,18 +15,22 @@ from demur.prompts.conversations import RowPrompt, conversation_of
 from demur.prompts.letters import LETTERS, choice_letter
 from demur.prompts.object_store import is_url, rows_at
 from demur.prompts.pictures import pictured_request, with_pictures
-from demur.prompts.rows import Row, TableRow, plain_text_note, read_rows
+from demur.prompts.rows import TEXT_FIELDS, Row, TableRow, plain_text_note, read_rows
 from demur.prompts.tool_calls import calls_in, written_calls
 from demur.records import Progress, Prompt, content_hash, no_progress
 
-TEXT_FIELDS = ("prompt", "question", "text")
 ANSWER_FIELDS = ("answers", "answer", "gold")
 ID_FIELDS = ("id", "custom_id")
 PROGRESS_ROWS = 10_000
+LEDGER_FIELDS = frozenset({"at", "path", "status", "outcome", "total_seconds"})  # of every row of a ledger's export
+RECORDED = "`demur serve --record prompts` keeps those of later requests that it routes"
+
+log = logging.getLogger("demur.prompts")  # without a handler of the program's own, its warnings go to stderr
 
 
 def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[Prompt]:
-    """Read prompts from JSON lines, a JSON array or a table (.csv, .tsv), each also as gzip, or parquet.
+    """Read prompts from JSON lines, a JSON array, a table (.csv, .tsv) or a text (.txt, a prompt per line), each also
+    as gzip, or parquet.
 
     A URL is read by pyarrow's file systems, a folder's files one after another.
 
@@ -34,12 +39,17 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
     options are put under the question unless it shows them. Gold answers that are calls of tools are objects with name
     and arguments: a list of them is one answer, a list of lists several of which any is right. Rows of conversations
     are read as well: see `demur.prompts.conversations`. A table writes several answers as ``a|b``. Prompts may repeat,
-    ids may not. Raises InputError naming file, line, field and value.
+    ids may not. Records of a ledger that hold no prompt are left out, which a warning says. Raises InputError naming
+    file, line, field and value.
     """
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
     repeats: Counter[str] = Counter()
+    empty = 0
     for where, row in rows_at(str(path)) if is_url(str(path)) else read_rows(Path(path)):
+        if _is_record(row) and not row.get("prompt"):
+            empty += 1
+            continue
         prompt = _prompt(row, where)
         if not _id(row):  # traffic repeats itself: each of its prompts counts
             repeats[prompt.id] += 1
@@ -51,9 +61,23 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
         prompts.append(prompt)
         if len(prompts) % PROGRESS_ROWS == 0:
             progress("reading prompts", len(prompts), 0)
+    if empty and not prompts:
+        raise InputError(f"{path}: none of its {empty:,} records holds a prompt; {RECORDED}")
+    if empty:
+        log.warning(
+            "%s: %s of %s records hold no prompt and are left out; %s",
+            path,
+            *map("{:,}".format, (empty, empty + len(prompts))),
+            RECORDED,
+        )
     if not prompts:
         raise InputError(f'{path}: no prompts in it; write one JSON object per line, such as {{"prompt": "..."}}')
     return prompts
+
+
+def _is_record(row: Row) -> bool:
+    """Whether a row is the gateway's record of a request, as a ledger's export has it."""
+    return row.keys() >= LEDGER_FIELDS
 
 
 def prompt_of_row(row: Row, where: str) -> RowPrompt:
@@ -62,9 +86,8 @@ def prompt_of_row(row: Row, where: str) -> RowPrompt:
     asked = conversation_of(row, where) if field is None or isinstance(row[field], list) else None
     if asked is None:
         if field is None:
-            raise InputError(
-                f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}{plain_text_note(where)}"
-            )
+            note = plain_text_note(where) if isinstance(row, TableRow) else ""
+            raise InputError(f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}{note}")
         asked = RowPrompt(row[field])
     if not isinstance(asked.text, str) or not asked.text.strip():
         shown = field or "content"
@@ -86,7 +109,8 @@ def _id(row: Row) -> str:
 
 def _prompt(row: Row, where: str) -> Prompt:
     asked = prompt_of_row(row, where)
-    answers = next((row[name] for name in ANSWER_FIELDS if row.get(name) is not None), ())
+    fields = () if _is_record(row) else ANSWER_FIELDS  # a record's answer is the strong model's, not a gold one
+    answers = next((row[name] for name in fields if row.get(name) is not None), ())
     split = isinstance(row, TableRow)
     choices = _texts(row.get("choices") or (), "choices", where, split=split)
     text = with_choices(asked.text, choices) if choices else asked.text

@@ -1,4 +1,5 @@
-"""Rows of a file: JSON lines, a JSON array, or a table with a header, plain or gzip; parquet with ``[hub]``.
+"""Rows of a file: JSON lines, a JSON array, a table with a header, or lines of text, plain or gzip; parquet with
+``[hub]``.
 
 The format is recognised by the first bytes, and by the name only if they are ambiguous. Files are read as streams, with
 limits on line length and on the inflation of gzip. The meaning of a row is not known here.
@@ -11,7 +12,6 @@ import gzip
 import io
 import json
 import re
-import shlex
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 from demur.errors import InputError, require
 
 Row = Mapping[str, Any]
+TEXT_FIELDS = ("prompt", "question", "text")  # a line of plain text stands under the first
 LONGEST_LINE = 1 << 26  # bytes; of a JSON array, which is read whole, 16 times as many
 LARGEST_ARRAY = 1 << 30
 INFLATION = 300  # times; prompts inflate 3 to 50 times
@@ -40,6 +41,9 @@ _FOREIGN = {  # first bytes -> what the file is, and what to do
     b"%PDF": "a PDF; write its prompts as JSON lines",
 }
 
+_PLAIN = (".txt", ".text")
+_JSON = re.compile(rb'\s*\[?\s*\{\s*"')  # how rows begin; a prompt may begin with a bracket, too
+
 
 class TableRow(dict[str, str]):
     """A row of a table: its cells are texts, and a list stands in one as ``a|b``."""
@@ -55,12 +59,11 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def plain_text_note(where: str | Path) -> str:
-    """What to do with plain text, which is taken for a table; empty for a file of another name."""
+    """What to do with plain text that is taken for a table because its name does not say what it is; else empty."""
     file = re.sub(r":\d+\Z", "", str(where))
-    if not file.lower().endswith((".txt", ".text", ".md")):
+    if _ending(Path(file)) in (".csv", ".tsv", *_PLAIN):
         return ""
-    rows = shlex.quote(str(Path(file).with_suffix(".jsonl")))
-    return f"; plain text is not read, make a row of each line: jq -Rc '{{prompt: .}}' {shlex.quote(file)} > {rows}"
+    return "; if each line is a prompt, give the file a name that ends in .txt"
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -69,7 +72,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             yield from _parquet_rows(path)
             return
         lines = _lines(path, stream)
-        if _is_table(path, head):
+        if _is_plain(path, head):
+            yield from _plain_rows(lines)
+        elif _is_table(path, head):
             yield from _table_rows(path, lines)
         elif head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             yield from _array_rows(path, lines)
@@ -147,13 +152,35 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[str]:
 
 def _is_table(path: Path, head: bytes) -> bool:
     """Whether a file is a table: by its ending, in any case; else by its first character."""
+    ending = _ending(path)
+    if ending in (".jsonl", ".json", ".ndjson"):
+        return False
+    return ending in (".csv", ".tsv") or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"")
+
+
+def _is_plain(path: Path, head: bytes) -> bool:
+    """Whether each line is a prompt: by the ending, unless the file begins as JSON rows do or has a table's header."""
+    if _ending(path) not in _PLAIN or _JSON.match(head := head.removeprefix(b"\xef\xbb\xbf")):
+        return False
+    first = re.split(rb"[\r\n]", head.lstrip(), maxsplit=1)[0].decode("utf-8", "replace")
+    return not {name.strip(' "') for name in re.split("[,;\t]", first)} & set(TEXT_FIELDS)
+
+
+def _ending(path: Path) -> str:
+    """How a file's name ends, in small letters and without .gz."""
     endings = [ending.lower() for ending in path.suffixes]
     if endings[-1:] == [".gz"]:
         endings.pop()
-    if endings[-1:] in ([".jsonl"], [".json"], [".ndjson"]):
-        return False
-    is_named = endings[-1:] in ([".csv"], [".tsv"])
-    return is_named or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"")
+    return endings[-1] if endings else ""
+
+
+# -- plain text ------------------------------------------------------------------------------------------------------
+
+
+def _plain_rows(lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(_parts(lines), start=1):
+        if text := line.strip():
+            yield number, {TEXT_FIELDS[0]: text}
 
 
 # -- JSON ------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from demur.files import refuse_existing
 from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
+from demur.prompts.files import RECORDED
 
-RECORDED = "`demur serve --record prompts` keeps those of later requests"
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
