@@ -22,8 +22,7 @@ from demur.errors import InputError, require
 from demur.files import write_lines, write_whole
 from demur.labels.graded_targets import preference_targets
 from demur.labels.targets import winner_of
-from demur.prompts.files import TEXT_FIELDS
-from demur.prompts.rows import read_rows
+from demur.prompts.rows import TEXT_FIELDS, read_rows
 from demur.records import Preference, Winner
 
 PAPER_COLUMNS = (
