@@ -20,7 +20,7 @@ from demur.models.prices import LOCAL, PRIVATE
 from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
-from demur.sampling.pair import PairSamples, sample_pair, spend_of, stored_pair
+from demur.sampling.pair import PairSamples, estimate_pair, sample_pair, spend_of, stored_pair
 from demur.sampling.refused_prompts import MOST_IN_A_ROW, refused_prompts
 from demur.sampling.sample import estimate, sample_prompts, stored_samples
 from demur.store import Store
@@ -211,6 +211,45 @@ def test_a_private_address_costs_nothing_unless_its_model_has_a_price() -> None:
     assert known.charges
     assert Endpoint("our-own-7b", "https://cloud.example/v1").price is None
     assert LOCAL != PRIVATE
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9412/v1", "http://10.0.0.7/v1", "http://llm.internal/v1"])
+def test_a_private_address_that_takes_a_key_has_an_unknown_price(url: str) -> None:
+    """A company's proxy to a paid model stands on a private address, too: a key is the sign of one."""
+    keyed = Endpoint("large-cloud", url, api_key_env="LARGE_KEY")
+    assert keyed.price is None
+    listed, given = replace(keyed, model="gpt-4o").price, endpoint_of(parse_model(f"m@{url}#LARGE_KEY#usd=0")).price
+    assert listed is not None
+    assert listed.charges
+    assert given is not None
+    assert (given.charges, given.source) == (False, "price as given")
+
+
+@pytest.mark.parametrize(("usd", "limits"), [(None, False), (0.0, True), (2.5, True)])
+def test_a_limit_beside_a_free_model_is_refused_where_the_other_price_is_unknown(
+    usd: float | None, limits: bool
+) -> None:
+    """Of the two models the weak one is free, so a limit in USD would never stop anything."""
+    strong = Endpoint(
+        *("large-cloud", "http://127.0.0.1:9412/v1"),
+        api_key_env="LARGE_KEY",
+        usd_per_million_input=usd,
+        usd_per_million_output=usd,
+    )
+    pair, config = PairEndpoints(Endpoint("small", "http://127.0.0.1:1/v1"), strong), ModelConfig("small")
+    with Store(":memory:") as store:
+        have = stored_pair(pair, SETTINGS, PROMPTS[:2], store)
+        told = estimate_pair(run_of(config, config), pair, PROMPTS[:2], have, store).sentence
+        assert ("large-cloud, whose cost is unknown" in told, "usd=IN/OUT in USD per million" in told) == (
+            not limits,
+            not limits,
+        )
+        limited = run_of(config, config, max_usd=1.0)
+        if limits:
+            assert estimate_pair(limited, pair, PROMPTS[:2], have, store).usd_left == 1.0
+        else:
+            with pytest.raises(BudgetError, match=r"^large-cloud: the price is unknown.*usd=0"):
+                estimate_pair(limited, pair, PROMPTS[:2], have, store)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ from demur.methods.fit.threads import one_thread
 from demur.models.allowed_endpoints import AllowedEndpoints
 from demur.models.endpoint import Endpoint, authorization, is_loopback
 from demur.models.local import endpoint_of, running_endpoint
-from demur.models.prices import PRIVATE
+from demur.models.prices import PRIVATE, UNPRICED
 from demur.records import Role
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.recorded_models import recorded_model
@@ -243,8 +243,8 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     upstreams = {role: await _upstream(role, settings, router.prompt_router, stack) for role in roles}
     if (settings.learn or settings.target) and (board is None or board.first):
         for one in upstreams.values():
-            if one.price and one.price.source == PRIVATE:
-                print(f"demur: {one.endpoint.model}: {PRIVATE}", file=sys.stderr)
+            if one.price is None or one.price.source == PRIVATE:
+                print(f"demur: {one.endpoint.model}: {PRIVATE if one.price else UNPRICED}", file=sys.stderr)
     keys = read_keys(settings.keys) if settings.keys else None
     check_budgets(keys, unpriced_models(upstreams.values()))
     admission = Admission(keys, board.buckets.take, board.accounts) if board else Admission(keys)

@@ -15,7 +15,7 @@ from demur.gateway.settings import LearnSettings
 from demur.learning.traffic import SeenPrompt
 from demur.records import SERVED, Prompt, Sample
 from demur.runs.run import Run
-from demur.sampling.budget import spent_before
+from demur.sampling.budget import can_limit, spent_before
 from demur.sampling.local_servers import Turns, completer_of
 from demur.sampling.pair import PairSamples, budget_of, sample_pair
 from demur.sampling.sample import sample_prompts
@@ -24,8 +24,8 @@ from demur.sampling.sample import sample_prompts
 def sample_shadow(run: Run, learn: LearnSettings, taken: Sequence[SeenPrompt], max_usd: float) -> str:
     """Ask for the samples that are missing, ``max_usd`` at most in all; returns what stopped it ("" for nothing)."""
     _keep_served(run, taken)
-    priced = any(endpoint.price is not None for endpoint in (run.pair.weak, run.pair.strong))
-    run.config = replace(run.config, max_usd=max_usd if priced else None)
+    limited = can_limit((run.pair.weak, run.pair.strong))
+    run.config = replace(run.config, max_usd=max_usd if limited else None)
     stopped = ""
     try:
         if learn.shadow == "both":

@@ -92,7 +92,9 @@ async def _probe(endpoint: Endpoint) -> EndpointReport:
 def _price_line(endpoint: Endpoint) -> str:
     price = endpoint.price
     if price is None:
-        return "unknown: give it as MODEL@URL#usd=IN/OUT (USD per million tokens), or in the run file"
+        return (
+            "unknown: give it as MODEL@URL#usd=IN/OUT (USD per million tokens; usd=0 if it is free), or in the run file"
+        )
     dollars = (1e6 * price.usd_per_input_token, 1e6 * price.usd_per_output_token)
     return f"${dollars[0]:g} in, ${dollars[1]:g} out per million tokens ({price.source})"
 

@@ -79,7 +79,9 @@ class Endpoint:
             return found and replace(found, source=f"priced as {self.priced_as}: {found.source}")
         if self.local:
             return Price(0.0, 0.0, LOCAL)
-        return price_of(self.model) or (Price(0.0, 0.0, PRIVATE) if is_private(self.base_url) else None)
+        # Who asks for a key may charge: a company's proxy to a paid model has a private address, too.
+        free = is_private(self.base_url) and not self.api_key_env
+        return price_of(self.model) or (Price(0.0, 0.0, PRIVATE) if free else None)
 
 
 def is_private(url: str) -> bool:

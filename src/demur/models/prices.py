@@ -15,6 +15,8 @@ from demur.records import Sample
 LOCAL = "served on this machine"
 COUNTED_PRIVATE = "a private address, counted as $0"
 PRIVATE = f"{COUNTED_PRIVATE} (MODEL@URL#usd=IN/OUT if it costs)"
+UNKNOWN = "price unknown"
+UNPRICED = f"{UNKNOWN} (give MODEL@URL#usd=IN/OUT in USD per million tokens, or usd=0)"
 CHARACTERS_PER_TOKEN = 4  # of English text, about
 
 

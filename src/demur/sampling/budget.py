@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from demur.errors import BudgetError
 from demur.limits import check_number
@@ -100,12 +100,18 @@ class SharedBudget(Budget):
         self._held.settle(reserved, paid_usd)
 
 
+def can_limit(endpoints: Iterable[Endpoint]) -> bool:
+    """Whether a limit in USD limits anything: every price is known, or one that is known charges."""
+    prices = [endpoint.price for endpoint in endpoints]
+    return None not in prices or any(price.charges for price in prices if price)
+
+
 def unknown_price(max_usd: float, *endpoints: Endpoint) -> BudgetError:
     """The error of a limit on models none of which has a price."""
     named = " and ".join(endpoint.model for endpoint in endpoints)
     return BudgetError(
         f"{named}: the price is unknown, so max_usd {max_usd} cannot be kept; give it as MODEL@URL#usd=IN/OUT (USD per "
-        "million tokens), or usd_per_million_input and usd_per_million_output in the run file"
+        "million tokens; usd=0 if it is free), or usd_per_million_input and usd_per_million_output in the run file"
     )
 
 

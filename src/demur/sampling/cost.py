@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from demur.models.endpoint import Endpoint
-from demur.models.prices import COUNTED_PRIVATE, PRIVATE, usd_paid
+from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
 from demur.records import Prompt, Sample
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
@@ -150,7 +150,7 @@ class PairSpend:
         cost += ", an endpoint does not count its tokens" if self.uncounted else ""
         return (
             f"{self.samples:,} samples of {self.prompts:,} prompts, {self.completion_tokens:,} answer tokens, {cost} "
-            f"({self.pricing.replace(PRIVATE, COUNTED_PRIVATE)})"
+            f"({self.pricing.replace(PRIVATE, COUNTED_PRIVATE).replace(UNPRICED, UNKNOWN)})"
         )
 
 
@@ -232,7 +232,7 @@ def batch_words(endpoint: Endpoint) -> str:
 
 
 def _price_source(endpoint: Endpoint) -> str:
-    return f"{endpoint.model}: {endpoint.price.source if endpoint.price else 'price unknown'}"
+    return f"{endpoint.model}: {endpoint.price.source if endpoint.price else UNPRICED}"
 
 
 def _tokens(side: Estimate) -> tuple[int, int]:

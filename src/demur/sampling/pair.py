@@ -18,7 +18,7 @@ from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import endpoint_of
 from demur.models.requests.client import EndpointClient
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
-from demur.sampling.budget import Budget, spent_before, unknown_price
+from demur.sampling.budget import Budget, can_limit, spent_before, unknown_price
 from demur.sampling.cost import (
     PairEndpoints,
     PairEstimate,
@@ -172,9 +172,10 @@ def check_settings(settings: SamplingSettings) -> None:
 
 def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
     """What the run may spend, and what its samples have cost; of the models whose price is known."""
-    priced = [endpoint for endpoint in distinct_sides(pair).values() if endpoint.price is not None]
-    if config.max_usd is not None and not priced:
-        raise unknown_price(config.max_usd, pair.weak, pair.strong)
+    sides = list(distinct_sides(pair).values())
+    priced = [endpoint for endpoint in sides if endpoint.price is not None]
+    if config.max_usd is not None and not can_limit(sides):
+        raise unknown_price(config.max_usd, *(endpoint for endpoint in sides if endpoint.price is None))
 
     def spent_by_all() -> float:
         return sum(spent_before(endpoint, config.sampling, store) for endpoint in priced)
