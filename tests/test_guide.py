@@ -106,7 +106,7 @@ def test_training_advises_the_share_it_has_shown_and_calibrate_takes_the_run_and
 
 def test_a_promise_on_prompts_that_nobody_has_graded_names_the_command_that_grades(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"prompt": "Why?"}\n')
-    with pytest.raises(InputError, match=r"not graded, and graded prompts are needed: `demur grade --run RUN` writes"):
+    with pytest.raises(InputError, match=r"not graded: graded prompts hold .*`demur grade` RUN/grades"):
         read_graded(tmp_path / "mine.jsonl")
 
 

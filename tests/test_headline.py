@@ -17,8 +17,8 @@ from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_run
-from demur.evaluation.graded_file import read_graded
-from demur.evaluation.grades import GRADES_FILE, open_grading, read_grades
+from demur.evaluation.graded_file import GRADED, read_graded
+from demur.evaluation.grades import GRADES_FILE, grade_by_gold, open_grading, read_grades
 from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import Headline, dollars, headline, payback, sampled_headline, training_headline
@@ -359,3 +359,42 @@ def test_that_a_guarantee_needs_unseen_prompts_is_said_before_any_is_graded(tmp_
         match=r"a guarantee .*needs prompts that have not trained .*--run unseen.* calibrate on unseen/grades",
     ):
         demur.evaluate(run=run)
+
+
+def test_gold_answers_of_new_prompts_are_named_and_measured_once_both_models_have_answered(
+    tmp_path: Path, pair: Pair
+) -> None:
+    """Of the 60 new prompts the weak model knows the colours, the strong one knows all."""
+    run = trained(tmp_path, pair, gold=True)
+    questions = write_questions(tmp_path / "new.jsonl", gold=True)
+    said = demur.replay(questions, router=f"{run}/router").lines[-1]
+    assert said.startswith(
+        f"60 of these prompts have gold answers, which are not used, because none is graded: {GRADED}"
+    )
+    assert f"demur sample {questions} --n 2 --run unseen" in said
+    assert said.endswith("then demur grade --run unseen --gold, then demur replay unseen/grades.jsonl")
+    with pytest.raises(InputError, match=re.escape(f"this prompt is not graded: {GRADED}; a guarantee")):
+        demur.calibrate(questions, router=f"{run}/router", risk=0.2)
+
+    unseen = str(tmp_path / "unseen")
+    demur.sample(questions, **pair.names, run=unseen, n=2, weak_usd="0", strong_usd="10/10")
+    graded = RUNNER.invoke(app, ["grade", "--run", unseen, "--gold"])
+    assert f"60 graded: weak right in 50%, strong in 100% ({unseen}/grades.jsonl)" in graded.output
+    grades = read_grades(Path(unseen) / GRADES_FILE)
+    assert all(grade == ((0.0, 1.0) if "plus" in prompt else (1.0, 1.0)) for prompt, grade in grades.items())
+    RUNNER.invoke(app, ["grade", "--run", unseen, "--gold"])
+    assert len((Path(unseen) / GRADES_FILE).read_text().splitlines()) == 60, "nothing is graded twice"
+    found = demur.replay(f"{unseen}/grades.jsonl", router=f"{run}/router")
+    assert found.quality is not None
+    assert found.quality[1:] == (0.5, 1.0)
+    assert not found.gold_unused
+
+
+def test_grades_by_gold_need_gold_answers_and_no_router(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=True)
+    with pytest.raises(InputError, match=r"has a router: `demur evaluate --run .*` measures it by the gold answers"):
+        grade_by_gold(run)
+    unseen = str(tmp_path / "unseen")
+    demur.sample(write_questions(tmp_path / "new.jsonl", gold=False), **pair.names, run=unseen, n=2)
+    with pytest.raises(InputError, match="no sampled prompt has gold answers; `demur grade --run"):
+        grade_by_gold(unseen)

@@ -33,11 +33,11 @@ _COUNTED_BEHIND = re.compile(
 )
 BY_HAND = (
     "sample others into a folder of their own, both models as before (demur sample OTHER.jsonl --n 2 --run unseen), "
-    "grade them (demur grade --run unseen) and calibrate on unseen/grades.jsonl"
+    "grade them (demur grade --run unseen, or with --gold by their gold answers) and calibrate on unseen/grades.jsonl"
 )
-GRADING = (
-    "`demur grade --run RUN` writes RUN/grades.jsonl from a person's verdicts, `demur evaluate` RUN/graded.jsonl from "
-    "gold answers"
+GRADED = (
+    "graded prompts hold the quality of both models' stored answers (`demur evaluate` writes RUN/graded.jsonl, `demur "
+    "grade` RUN/grades.jsonl); gold answers alone are not enough, both models must have answered"
 )
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
@@ -141,7 +141,7 @@ def _is_number(value: object) -> bool:
 def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
     if not any(name in row for name in FIELDS):
         raise InputError(
-            f"{where}: this prompt is not graded, and graded prompts are needed: {GRADING}; a guarantee needs prompts "
+            f"{where}: this prompt is not graded: {GRADED}; a guarantee needs prompts "
             f"that have not trained the router: {BY_HAND}"
         )
     found = []

@@ -1,4 +1,5 @@
-"""Grades by hand: which of both models' answers to a prompt are right, by a person who does not know whose they are.
+"""Grades: which of both models' answers to a prompt are right, by a person who does not know whose they are, or by
+gold answers.
 
 The prompts are drawn at random from a run's sampled ones, so nothing is asked of a model. Every verdict is appended to
 run/grades.jsonl at once: grading can stop at any time and goes on where it stopped. The file's rows are graded prompts
@@ -16,7 +17,9 @@ from pathlib import Path
 from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.graded_file import read_graded
+from demur.evaluation.results import first_quality
 from demur.runs.run import Run, open_run
+from demur.runs.steps import is_router
 
 GRADES_FILE = "grades.jsonl"  # in a run's folder
 USUAL_GRADES = 100
@@ -52,11 +55,7 @@ class Grading:
 
     def keep(self, one: ToGrade, key: str) -> None:
         """Append a verdict to the file."""
-        weak, strong = one.qualities(key)
-        row = {"prompt": one.prompt, "weak_quality": weak, "strong_quality": strong}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        _append(self.file, one.prompt, *one.qualities(key))
 
     def take_back(self) -> None:
         """Remove the last verdict from the file."""
@@ -87,6 +86,33 @@ def grading_of(run: Run, number: int) -> Grading:
             first = _digest("first", prompt.text)[0] < "8"  # a fair coin
             waiting.append(ToGrade(prompt.text, (weak, strong) if first else (strong, weak), first))
     return Grading(file, tuple(waiting), len(done))
+
+
+def grade_by_gold(run: str = "run") -> Path:
+    """Grade both models' first answers to a run's prompts by their gold answers; returns the file of grades.
+
+    Verdicts that are there stay. Raises InputError where no sampled prompt has gold answers, and for a run with a
+    router, which `demur evaluate` measures by them: its training prompts are not new to it.
+    """
+    with open_run(load_run(run)) as opened:
+        if is_router(opened.config.folder / "router"):
+            raise InputError(f"{run} has a router: `demur evaluate --run {run}` measures it by the gold answers")
+        prompts = [prompt for prompt in opened.complete(opened.prompts) if prompt.answers]
+        if not prompts:
+            raise InputError(f"{run}: no sampled prompt has gold answers; `demur grade --run {run}` asks for verdicts")
+        file, done = opened.config.folder / GRADES_FILE, read_grades(opened.config.folder / GRADES_FILE)
+        sides = (first_quality(prompts, side).tolist() for side in (opened.samples.weak, opened.samples.strong))
+    for prompt, weak, strong in zip(prompts, *sides, strict=True):
+        if prompt.text not in done:
+            _append(file, prompt.text, weak, strong)
+    return file
+
+
+def _append(path: Path, prompt: str, weak: float, strong: float) -> None:
+    row = {"prompt": prompt, "weak_quality": weak, "strong_quality": strong}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def read_grades(file: Path) -> dict[str, tuple[float, float]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import FIELDS, read_graded
+from demur.evaluation.graded_file import FIELDS, GRADED, read_graded
 from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
@@ -38,6 +39,7 @@ class Replayed:
     usd_strong: float | None  # always strong
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
     headline: Headline
+    gold_unused: str = ""  # what to do with gold answers of prompts that are not graded; empty without such
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -67,6 +69,8 @@ class Replayed:
                 f"quality: {routed:.3f} routed, {weak:.3f} always weak, {strong:.3f} always strong "
                 f"(best single model: {best})"
             )
+        if self.gold_unused:
+            found.append(self.gold_unused)
         return tuple(found)
 
     @property
@@ -107,7 +111,8 @@ def replay(
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
     prompt_router = loaded.prompt_router
     graded = read_graded(file) if Path(file).is_file() and _is_graded(Path(file)) else None
-    texts = list(graded.prompts) if graded else [prompt.text for prompt in load_prompts(file)]
+    given = [] if graded else load_prompts(file)
+    texts = list(graded.prompts) if graded else [prompt.text for prompt in given]
     used = prompt_router.threshold if threshold is None else threshold
     looked = prompt_router.look_held_out(texts)
     use = expected_use(loaded, looked, used)
@@ -141,6 +146,18 @@ def replay(
             quality=graded.means if graded else None,
             usd=usd,
         ),
+        gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
+    )
+
+
+def _gold_unused(gold: int, file: str) -> str:
+    """What a replay does not measure: the ``gold`` answers of a file's prompts that are not graded."""
+    if not gold:
+        return ""
+    return (
+        f"{gold:,} of these prompts have gold answers, which are not used, because none is graded: {GRADED}: demur "
+        f"sample {quote(file)} --n 2 --run unseen with both models as before, then demur grade --run unseen --gold, "
+        "then demur replay unseen/grades.jsonl"
     )
 
 

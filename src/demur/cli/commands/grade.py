@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,15 +26,22 @@ def add_commands(app: typer.Typer) -> None:
 def grade(
     run: Annotated[str, typer.Option(help="Folder of the run.")] = "run",
     number: Annotated[int, typer.Option(help="How many prompts to grade in all.")] = USUAL_GRADES,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Grade all prompts that have gold answers by these, and ask nothing.")
+    ] = False,
 ) -> None:
     """Grade answers by hand, one key each, without seeing which model wrote them; `demur evaluate` uses the grades."""
-    from demur.evaluation.grades import open_grading, read_grades, shares
+    from demur.evaluation.grades import grade_by_gold, open_grading, read_grades, shares
 
+    if gold:
+        file = grade_by_gold(run)
+        typer.echo(f"{shares(list(read_grades(file).values()))} ({file})")
+        return printing.next_step(f"demur replay {shlex.quote(str(file))}")
     grading = open_grading(run, number=number)
     stopped = _ask(grading)
     typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
     more = "the same command goes on; " if stopped else ""
-    typer.echo(f"next: {more}{_use_of(grading, run)}")
+    return typer.echo(f"next: {more}{_use_of(grading, run)}")
 
 
 def _use_of(grading: Grading, run: str) -> str:

@@ -84,7 +84,10 @@ def explain(
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="A day's prompts (JSONL or CSV); graded ones show quality as well.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A day's prompts; graded ones (run/graded.jsonl, run/grades.jsonl) show quality as well."),
+    ],
     router: RouterFolder = USUAL_ROUTER,
     run: RunOfRouter = None,
     threshold: Annotated[float | None, typer.Option(help="Threshold to use instead of the router's.")] = None,
