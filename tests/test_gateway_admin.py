@@ -107,9 +107,9 @@ def test_a_rows_reason_is_without_what_all_have_in_common(tmp_path: Path) -> Non
     shared = " (strong share 50% asked; strong share 50% of 18 of your prompts)"
     noted = "; another pair than it was trained for"
     rows = {
-        f"score 0.3 < threshold 0.5{shared}{noted}": "score 0.3 < threshold 0.5",
+        f"score 0.3 < threshold 0.5{noted}": "score 0.3 < threshold 0.5",
         f"score 0.6 >= threshold 0.5 (weak answer checked){noted}": "score 0.6 >= threshold 0.5 (weak answer checked)",
-        f"score 0.3 < threshold 0.5{shared}{noted}; small is down": "score 0.3 < threshold 0.5; small is down",
+        f"score 0.3 < threshold 0.5{noted}; small is down": "score 0.3 < threshold 0.5; small is down",
         "the request names this model": "the request names this model",
     }
     assert {reason: own_reason(reason, router) for reason in rows} == rows

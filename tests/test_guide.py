@@ -83,7 +83,7 @@ def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> N
     assert "[x] report     report.html" in said()
 
 
-def test_training_advises_the_share_it_has_shown_and_calibrate_takes_the_run_and_tells_a_running_gateway(
+def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the_run_and_tells_a_running_gateway(
     pair: Pair,
 ) -> None:
     said(*sample_of(pair, "--run", "mine"))
@@ -91,9 +91,11 @@ def test_training_advises_the_share_it_has_shown_and_calibrate_takes_the_run_and
     trained = said("train", "--methods", "logistic", "--gate", "off", "--run", "mine")
     local = re.search(r"(\d+)% of calls stay local", trained)
     assert local is not None
-    advised = re.search(r"--strong-share (\S+) --router mine/router", trained.splitlines()[-1])
-    assert advised is not None
-    assert float(advised[1]) == pytest.approx(1 - int(local[1]) / 100, abs=0.006)
+    named = re.search(r"--strong-share (\S+) sets what the line above says", " ".join(trained.split()))
+    assert named is not None
+    assert float(named[1]) == pytest.approx(1 - int(local[1]) / 100, abs=0.006)
+    assert "--strong-share 0.3 --router mine/router" in trained.splitlines()[-1]  # as in the README
+    assert trained.splitlines()[-1] in said("status", "--run", "mine").splitlines()
     assert "a private address counts as $0; if it costs" in trained
     output = said("calibrate", "prompts.jsonl", "--strong-share", ".2", "--run", "mine", "--anyway")
     assert "mine/router: threshold" in output
@@ -286,10 +288,7 @@ def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair
     said(*sample_of(pair, "--run", "first"))
     said("label", "--run", "first")
     trained = said("train", "--run", "first")
-    assert "the share below is that of the line above, at the middle of the scores" in " ".join(trained.split())
-    share = float(trained.partition("--strong-share ")[2].split()[0])
-    local = int(trained.partition("% of calls stay local")[0].split()[-1])
-    assert round(100 * share) == 100 - local  # the share is that of the line
+    assert "next: demur calibrate prompts.jsonl --strong-share 0.3 --router first/router" in trained
     routed = said("route", "What is 34 plus 61?", "--run", "first")
     assert routed.splitlines()[-1] == "next: demur explain 'What is 34 plus 61?' --router first/router"
     assert "next: demur serve first/router" in said("explain", "What is 34 plus 61?", "--run", "first")

@@ -497,7 +497,9 @@ def test_calibration_by_budget_and_with_a_promise(tmp_path: Path, pair: Pair, mo
     with pytest.raises(InputError, match=r"graded prompts cannot certify a risk of 0\.05"):
         demur.calibrate(graded, router=router, encoder=APART, risk=0.05)
     found = demur.calibrate(graded, router=router, encoder=APART, risk=0.3)
-    assert "risk 30.0% with 95% confidence" in demur.Router.load(router, encoder=APART).route("x?").reason
+    kept = demur.Router.load(router, encoder=APART).prompt_router.calibration
+    assert kept == found
+    assert "risk 30.0% with 95% confidence" in kept.sentence
     certificate = Path(router) / "certificate.json"
     promise = json.loads(certificate.read_text())
     assert promise["threshold"] == found.threshold

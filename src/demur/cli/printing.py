@@ -297,9 +297,12 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     lines([router.sentence])
     if verbose:
         gate_trials(router.trials, router.lines[1:])
-    following = next_command(run, found.strong_share)  # it sets what was shown
-    if f"--strong-share {found.strong_share:.2g}" in following:
-        explanation("the share below is that of the line above, at the middle of the scores; `demur report` has others")
+    following = next_command(run)
+    if "--strong-share " in following and not found.calibrated:
+        explanation(
+            f"the share below is one to begin with; --strong-share {found.strong_share:.2g} sets what the line above "
+            "says, and `demur report` has others"
+        )
     next_step(following)
 
 

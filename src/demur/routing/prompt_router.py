@@ -237,13 +237,13 @@ class PromptRouter:
         drift = "" if familiar else f"; {UNLIKE}: the score is a guess"
         sign = ">=" if score >= used else "<"
         shown = apart(score, used)
-        basis = AS_ASKED if as_asked else self._basis
+        basis = f" ({AS_ASKED})" if as_asked else self._basis
         return Decision(
             model=self.model_of(role),
             role=role,
             score=score,
             threshold=used,
-            reason=f"score {shown[0]} {sign} threshold {shown[1]} ({basis}){drift}{self._alone}{self.pair_note}",
+            reason=f"score {shown[0]} {sign} threshold {shown[1]}{basis}{drift}{self._alone}{self.pair_note}",
             neighbours=neighbours,
             familiar=familiar,
         )
@@ -263,9 +263,9 @@ class PromptRouter:
 
     @property
     def _basis(self) -> str:
-        if self.calibration:
-            return self.calibration.sentence
-        return "not calibrated: the middle of the training scores; run `demur calibrate` on your prompts"
+        if self.calibration:  # how it was done is the same for every prompt: no reason says it
+            return "" if self.calibration.n else f" ({self.calibration.sentence})"
+        return " (not calibrated: the middle of the training scores; run `demur calibrate` on your prompts)"
 
     @property
     def _alone(self) -> str:

@@ -24,6 +24,7 @@ from demur.runs.lineage import (
 
 USUAL = "run"  # the folder that commands take without --run
 UNFINISHED = "not finished"
+FIRST_SHARE = 0.3  # of calls to the strong model, that is advised where nobody has asked for one
 OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
@@ -43,9 +44,8 @@ class Step:
         return bool(self.done) and not self.done.endswith(UNFINISHED)
 
 
-def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
-    """Every step in order, for a run's folder; ``strong_share``: what to ask calibrate for, where nothing was asked
-    before."""
+def steps_of(folder: Path) -> tuple[Step, ...]:
+    """Every step in order, for a run's folder."""
     config = _config(folder)
     option = "" if str(folder) == USUAL else f" --run {folder}"
     router = folder / "router"
@@ -55,8 +55,7 @@ def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
     labels = _lines(folder / "preferences.jsonl")
     threshold = threshold_of(router)
     anyway = _anyway(record)
-    if config and run_file_of(folder):
-        strong_share = config.strong_share
+    strong_share = config.strong_share if config and run_file_of(folder) else FIRST_SHARE
     measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
     sample = (pair if "samples" in made else f"{pair}, {UNFINISHED}") if config else ""
@@ -75,9 +74,9 @@ def steps_of(folder: Path, strong_share: float = 0.3) -> tuple[Step, ...]:
     )  # fmt: skip
 
 
-def calibrate_command(prompts: str, router: Path, strong_share: float = 0.3) -> str:
+def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
     """The command that sets a saved router's threshold by a share of calls to the large model."""
-    share = strong_share if 0 < round(strong_share, 2) < 1 else 0.3  # neither model alone is set by a share
+    share = strong_share if 0 < round(strong_share, 2) < 1 else FIRST_SHARE  # neither model alone is set by a share
     return _calibrate(prompts, f"--strong-share {share:.2g}", router)
 
 
@@ -136,9 +135,9 @@ def _serving(config: RunConfig) -> str:
     return serving_options(config) + (" --as-labelled" if otherwise else "")
 
 
-def next_command(folder: Path, strong_share: float = 0.3) -> str:
-    """The command that comes next in a folder; ``strong_share``: what to ask calibrate for."""
-    steps = steps_of(folder, strong_share)
+def next_command(folder: Path) -> str:
+    """The command that comes next in a folder."""
+    steps = steps_of(folder)
     stale = next((line for line in outdated_stages(folder)), "")
     again = next((step.command for step in steps if f"`demur {step.name}`" in stale), "")
     unfinished = [step for step in steps if not step.finished]

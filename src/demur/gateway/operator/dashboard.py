@@ -124,8 +124,6 @@ def in_common(router: PromptRouter) -> str:
 
 def own_reason(reason: str, router: PromptRouter) -> str:
     """What is a decision's own in its reason: score, threshold, what the gate has found, why another model answered."""
-    if router.calibration:
-        reason = reason.replace(f" ({router.calibration.sentence})", "")
     return reason.replace(router.pair_note, "") if router.pair_note else reason
 
 
