@@ -97,7 +97,7 @@ def sample_pair(
             announce(expected)
         if not expected.missing:
             return have
-        for endpoint, side in zip(pair.all, expected.all, strict=True):
+        for endpoint, side in zip(sampled.values(), expected.all, strict=True):
             if side.missing:
                 authorization(endpoint)  # a key that is missing is said before the other model is asked
     spent = budget or budget_of(config, pair, store)
