@@ -471,7 +471,10 @@ def gate_of(*steps: GateStep, head: GateStep | None = None, verdict: GateVerdict
 def test_a_gate_pays_where_its_whole_interval_lies_above_zero() -> None:
     none, some = GateVerdict(0.1, 0.2, 0.0, 0.4), GateVerdict(0.1, 0.2, 0.05, 0.4)
     assert (none.pays, some.pays) == (False, True)
-    assert "does not pay: +20.00 [+0.00, +40.00] right answers per 100 prompts beside the 10.00 that" in none.sentence
+    assert "does not pay: +20.00 [+0.00, +40.00] right answers per 100 prompts beyond what the prompt alone" in (
+        none.sentence
+    )
+    assert "10.00" not in none.sentence  # the router's own gain is measured on more prompts, and said by its verdict
     step = GateStep(0.0, 1.0, ())
     streams = [
         gate_of(head=head, verdict=verdict).checks_streams

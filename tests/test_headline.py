@@ -29,6 +29,7 @@ from demur.gate.router import Router
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
+from demur.prompts import load_prompts
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
@@ -93,7 +94,8 @@ def test_the_headline_in_words() -> None:
     ("changed", "says"),
     [
         ({"calibrated": False}, "At the threshold before calibration 69%"),
-        ({"believed": True}, r"believed quality .81 \[.74, .87\] of .90"),
+        ({"believed": True}, r", believed quality .81 \[.74, .87\] of .90"),
+        ({"believed": True, "forecast": True}, r", forecast quality .81 \[.74, .87\] of .90"),
         (
             {"gate": "as expected", "judged": 60},
             r"\(86 test prompts, the gate as expected; quality of the 60 whose samples show which model is needed\)",
@@ -253,6 +255,25 @@ def test_a_run_without_gold_has_a_report_of_what_is_believed(tmp_path: Path, pai
     assert evaluation.headline == training_headline(Router.load(f"{run}/router"))
     own = {one.prompt: [near.prompt for near in one.neighbours] for one in evaluation.examples}
     assert all(prompt not in near for prompt, near in own.items())
+
+
+def test_what_is_said_of_prompts_that_no_model_was_asked_is_a_forecast(tmp_path: Path, pair: Pair) -> None:
+    """Of the 60 training prompts both models' answers are there to agree or not; of 70 sums nobody was asked, none."""
+    run = trained(tmp_path, pair, gold=False)
+    own = [prompt.text for prompt in load_prompts(tmp_path / "prompts.jsonl")]
+    new = [f"What is {number} plus {number + 7}?" for number in range(1000, 1070)]
+    for number, texts in enumerate((own, new, [*own, *new[:59]], [*own, *new[:61]])):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts), encoding="utf-8")
+    said = [demur.replay(tmp_path / f"{number}.jsonl", router=f"{run}/router").headline for number in range(4)]
+    assert [one.quality_name for one in said] == [
+        "believed quality",
+        "forecast quality",
+        "believed quality",
+        "forecast quality",
+    ]
+    assert "forecast quality 1.00 [" in said[1].sentence
+    assert "believed" not in said[1].sentence
 
 
 def test_signals_without_gold_are_measured_by_belief(tmp_path: Path, pair: Pair) -> None:

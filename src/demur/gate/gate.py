@@ -70,8 +70,8 @@ class GateVerdict:
         """The result as one sentence."""
         more = f"{100 * self.gain:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
         return (
-            f"The gate {'pays' if self.pays else 'does not pay'}: {more} right answers per 100 prompts beside the "
-            f"{100 * self.prompt_only:.2f} that the prompt alone gains (believed without labels, mean over all shares)"
+            f"The gate {'pays' if self.pays else 'does not pay'}: {more} right answers per 100 prompts beyond what "
+            "the prompt alone gains (believed without labels, mean over all shares)"
         )
 
 

@@ -64,11 +64,17 @@ class Headline:
     kept: tuple[float, float | None] | tuple[()] | None = None
     strong_private: bool = False  # the strong model counts as $0 for its private address alone
     by_grades: bool = False  # a person graded the `judged` prompts
+    forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
 
     @property
     def saved(self) -> float | None:
         """Fraction of always-strong's cost that is saved; negative for a loss, None where it is unknown or nothing."""
         return 1 - self.usd / self.usd_strong if self.usd is not None and self.usd_strong else None
+
+    @property
+    def quality_name(self) -> str:
+        """What the quality is by its source: forecast from scores, believed from samples, or measured."""
+        return "forecast quality" if self.forecast else "believed quality" if self.believed else "quality"
 
     @property
     def sentence(self) -> str:
@@ -106,8 +112,7 @@ class Headline:
         if self.quality is None or self.strong_quality is None:
             return "quality not known"
         routed, low, high = map(short, self.quality)
-        believed = "believed " if self.believed else ""
-        return f"{believed}quality {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
+        return f"{self.quality_name} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
 
     @property
     def _cost(self) -> str:
@@ -175,7 +180,15 @@ def headline(
     made = _headline(router, use, served, judged, costs, believed=quality is None, on=on, threshold=threshold)
     kept = None if found is None else _kept_point(router, looked, found, judged, costs)
     gate = EXPECTED if router.serving_gate else ""
-    return replace(made, by_setting=_by_setting(router, looked), gate=gate, kept=kept)
+    forecast = quality is None and _is_forecast(router.prompt_router, texts, judged)
+    return replace(made, by_setting=_by_setting(router, looked), gate=gate, kept=kept, forecast=forecast)
+
+
+def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) -> bool:
+    """Whether most of the prompts that quality is of have no samples, as training prompts have."""
+    own = {one.prompt for one in router.training}
+    asked = sum(text in own for text, one in zip(texts, judged, strict=True) if one)
+    return 2 * asked < int(judged.sum())
 
 
 def _kept_point(
@@ -301,6 +314,7 @@ def tier_headline(
         quality=(mean, mean, mean) if routed is None else (float(routed.mean()), *interval(routed)),
         strong_quality=float(best[:, -1].mean()),
         believed=believed,
+        forecast=quality is None and _is_forecast(router, texts, np.ones(len(texts), dtype=bool)),
         usd=1000 * float(paid.mean()),
         usd_strong=1000 * float(costs[:, -1].mean()),
         usd_strong_part=1000 * float((strong * costs[:, -1]).mean()),

@@ -87,11 +87,10 @@ def _cards(found: Evaluation) -> str:
     cards = [("calls that stay local", f"{1 - line.strong_share:.0%}", f"of {line.prompts:,} {line.on}")]
     if line.quality is not None and line.strong_quality is not None:
         routed, low, high = map(short, line.quality)
-        believed = "believed quality" if line.believed else "quality"
         about = f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}"
         if line.by_grades:
             about += f"; measured on {line.judged:,} graded prompts"
-        cards.append((believed, routed, about))
+        cards.append((line.quality_name, routed, about))
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
     if line.saved is not None and line.usd is not None and line.usd_strong is not None:
