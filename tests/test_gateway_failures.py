@@ -205,8 +205,8 @@ async def test_garbage_for_usage_costs_nobody_anything_but_an_estimate(tmp_path:
     async with gateway(tmp_path) as found, wire(found, OK, head, answer):
         assert await post(found, body("z" * 80, "large")) == (200, answer)
         record = await last_record(found)
-        assert (record.prompt_tokens, record.completion_tokens, record.tokens_counted) == (20, 10, False)
-        assert record.usd == pytest.approx((20 * 1.0 + 10 * 2.0) / 1e6)
+        assert (record.prompt_tokens, record.completion_tokens, record.tokens_counted) == (27, 10, False)
+        assert record.usd == pytest.approx((27 * 1.0 + 10 * 2.0) / 1e6)
 
 
 async def test_the_usage_chunk_reaches_the_client_and_the_ledger(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ async def test_a_stream_without_usage_is_estimated_from_the_whole_request(tmp_pa
     async with gateway(tmp_path) as found, wire(found, OK, SSE, CHUNKED, chunk(EVENT * 40 + DONE), chunk(b"")):
         await found.ask(messages=messages, stream=True)
         record = await last_record(found)
-        assert (record.prompt_tokens, record.tokens_counted) == (101, False)
+        assert (record.prompt_tokens, record.tokens_counted) == (112, False)  # 3 + (404 + 2 * 16) / 4
         assert record.completion_tokens == pytest.approx(10, abs=1)
 
 

@@ -24,6 +24,7 @@ from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.ask_upstreams import Sent
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.token_counts import whole_tokens
+from demur.gateway.upstreams.token_estimates import TokenEstimate, TokenEstimates
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.endpoint import Endpoint
 from demur.models.prices import LengthRatio, Tokens, length_ratio, price_of
@@ -110,9 +111,9 @@ CASES = [
     Case("strong", openai(100, 50, total_tokens=250), 1000 + 50 * 30 + 100 * 40, 6500),  # reasoning in the total alone
     Case("strong", openai(100, 10, prompt_cache_hit_tokens=60), 400 + 60 + 300, 760),
     Case("strong", openai(100, 10, **cached(150)), 100 + 300, 400),  # more cached than there are: all of them
-    Case("strong", {}, 25 * 10 + 10 * 30, 550),  # no usage: 100 characters asked, 40 answered, 4 to a token
+    Case("strong", {}, 32 * 10 + 10 * 30, 620),  # no usage: 3 + (16 + 100) / 4 asked, 40 / 4 answered
 ]
-PAID, ALWAYS_STRONG = 54_648, 66_160  # the sums of the two columns without the request whose cost is unknown
+PAID, ALWAYS_STRONG = 54_718, 66_230  # the sums of the two columns without the request whose cost is unknown
 
 
 def record_of(case: Case, number: int = 0) -> LedgerRecord:
@@ -122,6 +123,7 @@ def record_of(case: Case, number: int = 0) -> LedgerRecord:
         key="team",
         identity=Identity(),
         texts=RoutedText(),
+        estimates=TokenEstimates(UPSTREAMS),
     )
     exchange = Exchange(Arrived(f"id{number}", "/v1/chat/completions", 0.0, 86_400.0 * number), CHAT, key="team")
     exchange.question, exchange.choice = question, Choice(case.role, "", named=case.named)
@@ -249,8 +251,8 @@ def test_list_prices_hold_every_kind_of_token() -> None:
 
 def test_the_tier_that_answered_is_read_outside_texts() -> None:
     said = {"choices": [{"message": {"content": '"service_tier": "flex"'}}], "service_tier": "priority"}
-    assert whole_tokens(json.dumps(said).encode(), 1).tier == "priority"
-    assert whole_tokens(json.dumps({"choices": said["choices"]}).encode(), 1).tier == ""
+    assert whole_tokens(json.dumps(said).encode(), TokenEstimate(1)).tier == "priority"
+    assert whole_tokens(json.dumps({"choices": said["choices"]}).encode(), TokenEstimate(1)).tier == ""
 
 
 async def test_a_streams_tier_and_cache_reach_the_operators_bills(tmp_path: Path) -> None:

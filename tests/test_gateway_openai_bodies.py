@@ -18,7 +18,8 @@ from demur.gateway.http.openai_bodies import (
     response_headers,
     threshold_of,
 )
-from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, request_tokens, whole_tokens
+from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, request_size, whole_tokens
+from demur.gateway.upstreams.token_estimates import RequestSize, TokenEstimate
 from demur.models.prices import Tokens
 from demur.models.requests.retries import retry_after
 
@@ -112,15 +113,15 @@ def stream_tokens(data: bytes, asked: int) -> Tokens:
     """Tokens of a stream that passes in one piece."""
     count = StreamCount()
     count.add(data)
-    return count.tokens(asked)
+    return count.tokens(TokenEstimate(asked))
 
 
 def test_usage_is_read_wherever_it_stands() -> None:
     answer = b'{"choices": [{"message": {"content": "\\"usage\\": {"}}], '
     whole = answer + b'"usage": {"prompt_tokens": 3, "completion_tokens": 5}}'
-    assert whole_tokens(whole, 9) == Tokens(3, 5, True, 0)
+    assert whole_tokens(whole, TokenEstimate(9)) == Tokens(3, 5, True, 0)
     before = b'{"usage": {"prompt_tokens": 1000, "completion_tokens": 5000}, "choices": ["' + b"x" * 20_000 + b'"]}'
-    assert whole_tokens(before, 9) == Tokens(1000, 5000, True, 0)
+    assert whole_tokens(before, TokenEstimate(9)) == Tokens(1000, 5000, True, 0)
     stream = (
         b'data: {"choices": []}\n\ndata: {"usage": {"prompt_tokens": 7, "completion_tokens": 1, "x": {"y": 1}}}\n\n'
     )
@@ -132,7 +133,7 @@ def test_usage_is_read_wherever_it_stands() -> None:
 @pytest.mark.parametrize("count", ['"many"', "[1]", "NaN", "1e999", "1e30", "-1", "true", "9007199254740993"])
 def test_what_is_no_count_is_no_usage(count: str) -> None:
     answer = f'{{"usage": {{"prompt_tokens": {count}, "completion_tokens": 2}}}}'
-    assert whole_tokens(answer.encode(), 9) == Tokens(9, 0, False, 0)
+    assert whole_tokens(answer.encode(), TokenEstimate(9)) == Tokens(9, 0, False, 0)
 
 
 def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer() -> None:
@@ -141,12 +142,12 @@ def test_tokens_are_estimated_from_the_whole_request_and_the_text_of_the_answer(
         {"role": "system", "content": "s" * 40},
         {"role": "user", "content": [{"type": "text", "text": "u" * 40}, image]},
     ]
-    assert request_tokens({"model": "large", "messages": messages}) == 20 + MEDIA_TOKENS
-    assert request_tokens({"prompt": [1, 2, 3]}) == 3
-    assert request_tokens({"input": ["abcd", "efgh"]}) == 2
+    assert request_size({"model": "large", "messages": messages}) == RequestSize(80, 2, MEDIA_TOKENS)
+    assert request_size({"prompt": [1, 2, 3]}) == RequestSize(12, 0)  # a token each
+    assert request_size({"input": ["abcd", "efgh"]}) == RequestSize(8, 0)
     answer = {"id": "i" * 500, "choices": [{"message": {"role": "assistant", "content": "c" * 80}}]}
-    assert whole_tokens(json.dumps(answer).encode(), 7) == Tokens(7, 20, False, 0)
-    assert whole_tokens(b"<html>", 7) == Tokens(7, 0, False, 0)
+    assert whole_tokens(json.dumps(answer).encode(), TokenEstimate(7)) == Tokens(7, 20, False, 0)
+    assert whole_tokens(b"<html>", TokenEstimate(7)) == Tokens(7, 0, False, 0)
     event = b'data: {"id": "' + b"i" * 100 + b'", "choices": [{"delta": {"content": "four"}}]}\n\n'
     assert stream_tokens(event * 100, 7) == Tokens(7, 100, False, 0)
 

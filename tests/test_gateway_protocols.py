@@ -24,6 +24,7 @@ from demur.gateway.protocols.responses import RESPONSES
 from demur.gateway.protocols.served_protocols import PROTOCOLS, protocol_of
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.token_counts import MEDIA_TOKENS, StreamCount, whole_tokens
+from demur.gateway.upstreams.token_estimates import TokenEstimate, TokenEstimates
 from gateways import EASY, HARD, gateway
 
 each = pytest.mark.parametrize("api", APIS.values(), ids=APIS)
@@ -34,7 +35,14 @@ def text_of(protocol: Protocol, fields: Mapping[str, Any], window: int = 0) -> s
     raw = json.dumps({"model": "demur", **fields}).encode()
     settings = GatewaySettings(context_characters=window)
     return read_question(
-        raw, protocol, lambda name: True, settings, key="", identity=Identity(), texts=RoutedText()
+        raw,
+        protocol,
+        lambda name: True,
+        settings,
+        key="",
+        identity=Identity(),
+        texts=RoutedText(),
+        estimates=TokenEstimates(["weak"]),
     ).text
 
 
@@ -144,29 +152,33 @@ def test_what_a_request_needs(protocol: Protocol, fields: dict[str, Any], kind: 
 
 
 def test_tokens_of_a_request_are_estimated_from_all_of_it() -> None:
-    """40 characters each of system, text and result are 30 tokens; an image and a document count 1,000 each."""
+    """40 characters each of system, text and result are 30 tokens, a message 4, the request 3; an image and a document
+    count 1,000 each.
+    """
     blocks = [text("u" * 40), {**RESULT, "content": [text("r" * 40)]}, IMAGE, DOCUMENT]
     asked = {"model": "demur", "system": "s" * 40, "messages": [user(*blocks)]}
 
     def tokens(protocol: Protocol, fields: Mapping[str, Any]) -> int:
         raw, settings = json.dumps(fields).encode(), GatewaySettings()
-        given = {"key": "", "identity": Identity(), "texts": RoutedText()}
+        given = {"key": "", "identity": Identity(), "texts": RoutedText(), "estimates": TokenEstimates(["weak"])}
         return read_question(raw, protocol, lambda name: True, settings, **given).tokens  # type: ignore[arg-type]
 
-    assert tokens(MESSAGES, asked) == 30 + 2 * MEDIA_TOKENS
+    assert tokens(MESSAGES, asked) == 30 + 3 * 4 + 3 + 2 * MEDIA_TOKENS
     items = [said("user", "u" * 40), {**OUTPUT, "output": "r" * 40}, user({"type": "input_image"})]
-    assert tokens(RESPONSES, {"model": "demur", "instructions": "s" * 40, "input": items}) == 30 + MEDIA_TOKENS
+    assert (
+        tokens(RESPONSES, {"model": "demur", "instructions": "s" * 40, "input": items}) == 30 + 4 * 4 + 3 + MEDIA_TOKENS
+    )
 
 
 @each
 def test_an_answer_without_usage_is_estimated_from_its_text(api: Api) -> None:
     """40 characters are 10 tokens, whole or streamed."""
     whole = {name: value for name, value in api.answer("m", "x" * 40).items() if name != "usage"}
-    assert whole_tokens(json.dumps(whole).encode(), 7, api.protocol)[:3] == (7, 10, False)
+    assert whole_tokens(json.dumps(whole).encode(), TokenEstimate(7), api.protocol)[:3] == (7, 10, False)
     count = StreamCount(api.protocol)
     for event in api.events("m", "x" * 40):
         count.add(f"data: {json.dumps(_without_usage(event))}\n\n".encode())
-    assert count.tokens(7)[:3] == (7, 10, False)
+    assert count.tokens(TokenEstimate(7))[:3] == (7, 10, False)
 
 
 def _without_usage(value: Any) -> Any:
@@ -186,15 +198,23 @@ DETAILED = {
 
 def test_cached_and_reasoning_tokens_are_read_in_every_api() -> None:
     """Messages counts its cached tokens beside the others, Responses among them."""
-    found = whole_tokens(json.dumps({**MESSAGES_API.answer("m", "x"), "usage": CACHED}).encode(), 7, MESSAGES)
+    found = whole_tokens(
+        json.dumps({**MESSAGES_API.answer("m", "x"), "usage": CACHED}).encode(), TokenEstimate(7), MESSAGES
+    )
     assert (found.prompt, found.cached, found.completion) == (105, 90, 3)
-    found = whole_tokens(json.dumps({**RESPONSES_API.answer("m", "x"), "usage": DETAILED}).encode(), 7, RESPONSES)
+    found = whole_tokens(
+        json.dumps({**RESPONSES_API.answer("m", "x"), "usage": DETAILED}).encode(), TokenEstimate(7), RESPONSES
+    )
     assert (found.prompt, found.cached, found.completion, found.reasoning) == (100, 90, 30, 20)
     count, events = StreamCount(MESSAGES), MESSAGES_API.events("m", "x")
     events[0]["message"]["usage"] = CACHED
     for event in events:
         count.add(f"data: {json.dumps(event)}\n\n".encode())
-    assert (count.tokens(7).prompt, count.tokens(7).cached, count.tokens(7).completion) == (105, 90, 3)
+    assert (
+        count.tokens(TokenEstimate(7)).prompt,
+        count.tokens(TokenEstimate(7)).cached,
+        count.tokens(TokenEstimate(7)).completion,
+    ) == (105, 90, 3)
 
 
 json_values = st.recursive(
@@ -225,7 +245,7 @@ def test_no_request_and_no_answer_breaks_their_reading(protocol: Protocol, field
         assert 400 <= error.status < 500
     protocol.begins(value)
     assert isinstance(protocol.failure(value), str)
-    whole_tokens(json.dumps(value).encode(), 1, protocol)
+    whole_tokens(json.dumps(value).encode(), TokenEstimate(1), protocol)
 
 
 @given(st.sampled_from([(protocol, name) for protocol in PROTOCOLS for name in sorted(protocol.members)]), st.data())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from demur.gateway.settings import ServedModel
 from demur.gateway.upstreams.events import data_of, is_error, split_events, with_data
 from demur.gateway.upstreams.token_counts import StreamCount, whole_tokens
+from demur.gateway.upstreams.token_estimates import TokenEstimate
 from demur.models.prices import Price, Tokens, price_of
 from gateways import EASY, HARD, gateway, wire
 
@@ -29,7 +30,7 @@ def passed(data: bytes, *cuts: int) -> Tokens:
     count, places = StreamCount(), [0, *sorted(cuts), len(data)]
     for start, end in pairwise(places):
         count.add(data[start:end])
-    return count.tokens(ASKED)
+    return count.tokens(TokenEstimate(ASKED))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def passed(data: bytes, *cuts: int) -> Tokens:
     ],
 )
 def test_every_shape_of_usage_whole_and_streamed(usage: object, tokens: Tokens) -> None:
-    assert whole_tokens(answer(usage), ASKED) == tokens
+    assert whole_tokens(answer(usage), TokenEstimate(ASKED)) == tokens
     event = b"data: " + answer(usage).replace(b"message", b"delta") + b"\n\n"
     assert passed(event + b"data: [DONE]\n\n") == tokens
     assert passed(b'data: {"usage": null}\n\n' + event) == tokens
@@ -73,7 +74,7 @@ def test_every_shape_of_usage_whole_and_streamed(usage: object, tokens: Tokens) 
 
 def test_an_embedding_has_no_completion() -> None:
     data = b'{"data": [{"embedding": [0.1]}], "usage": {"prompt_tokens": 8, "total_tokens": 8}}'
-    assert whole_tokens(data, ASKED) == Tokens(8, 0, True, 0)
+    assert whole_tokens(data, TokenEstimate(ASKED)) == Tokens(8, 0, True, 0)
 
 
 def event(**chunk: object) -> bytes:
@@ -111,7 +112,7 @@ COUNT = st.one_of(st.none(), st.integers(0, 10**6), st.floats(0, 1e6), st.just(-
     st.lists(st.integers(0, 200), max_size=4),
 )
 def test_no_usage_breaks_the_count_or_costs_nothing(usage: dict[str, object], text: str, cuts: list[int]) -> None:
-    found = whole_tokens(answer(usage, text), ASKED)
+    found = whole_tokens(answer(usage, text), TokenEstimate(ASKED))
     stream = event(choices=[{"delta": {"content": text}}], usage=usage)
     assert passed(stream, *(cut for cut in cuts if cut < len(stream))) == found
     assert found.prompt > 0
@@ -125,7 +126,7 @@ def test_no_usage_breaks_the_count_or_costs_nothing(usage: dict[str, object], te
 @given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.text(max_size=40))
 def test_no_usage_counts_less_than_its_total(prompt: int, completion: int, hidden: int, text: str) -> None:
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion + hidden}
-    found = whole_tokens(answer(usage, text), ASKED)
+    found = whole_tokens(answer(usage, text), TokenEstimate(ASKED))
     assert found == passed(event(choices=[{"delta": {"content": text}}], usage=usage))
     assert found.prompt == prompt
     assert found.completion >= completion + hidden

@@ -33,13 +33,10 @@ from demur.gateway.decision.learned_abilities import Lessons
 from demur.gateway.decision.request.question import Question, read_question
 from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.decision.shown_decision import as_request, decision_fields
-from demur.gateway.exchange import Arrived, Ended, Exchange, decided_record, ledger_record, ordinary_record
+from demur.gateway.exchange import Arrived, Ended, Exchange, decided_record, learn_from, ledger_record, ordinary_record
 from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
-from demur.gateway.http.openai_bodies import (
-    ApiError,
-    request_headers,
-)
+from demur.gateway.http.openai_bodies import ApiError, request_headers
 from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
 from demur.gateway.http.refused_key import own_key_told
@@ -65,6 +62,7 @@ from demur.gateway.upstreams.answers.voted_answer import is_voted, voted_answer
 from demur.gateway.upstreams.ask_upstreams import Sent, checked_draft, first_answer
 from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
 from demur.gateway.upstreams.spoken_apis import SpokenApis
+from demur.gateway.upstreams.token_estimates import TokenEstimates
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.prices import LengthRatio, Price
 from demur.records import Role
@@ -116,7 +114,9 @@ class Gateway:
         self.abilities = Abilities(
             {role: settings.served_model(role) for role in upstreams}, settings.cannot_seconds, lessons
         )
-        self._texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
+        texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
+        self._estimates = TokenEstimates(upstreams)
+        self._read_question = partial(read_question, texts=texts, estimates=self._estimates)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
         costs, busy = (lambda role: upstreams[role].price), (lambda: upstreams["weak"].under_way)
         known = (direct, settings.aliases, self.abilities, conversations, costs, busy)
@@ -143,8 +143,8 @@ class Gateway:
             def read() -> Question:
                 check_structure(raw, self.settings.max_json_values)
                 body, protocol = as_request(raw)
-                routes, texts = self.chooser.routes, self._texts
-                return read_question(body, protocol, routes, self.settings, key=key, identity=identity, texts=texts)
+                routes = self.chooser.routes
+                return self._read_question(body, protocol, routes, self.settings, key=key, identity=identity)
 
             question = read() if len(raw) <= LARGEST_IN_LOOP else await asyncio.to_thread(read)
         finally:
@@ -244,9 +244,7 @@ class Gateway:
         key, protocol = exchange.key, exchange.protocol
         routes = self.chooser.routes if protocol.routed else lambda name: False
         identity = identity_in(request.headers, self.settings.conversation_headers)
-        read = partial(
-            read_question, raw, protocol, routes, self.settings, key=key, identity=identity, texts=self._texts
-        )
+        read = partial(self._read_question, raw, protocol, routes, self.settings, key=key, identity=identity)
         if len(raw) <= LARGEST_IN_LOOP:
             check_structure(raw, self.settings.max_json_values)
             question = read()
@@ -351,6 +349,7 @@ class Gateway:
         kept = kept_prompt(text, exchange.key, self.settings, self.redact)
         answer = kept_answer(exchange, kept, self.settings, self.redact)
         record = ledger_record(exchange, self.upstreams, kept, ratio)
+        learn_from(exchange, self._estimates)
         record = replace(record, answer=answer) if answer else record
         usd = exchange.reserved.usd if record.usd is None else record.usd  # of a service tier whose price is unknown
         self.spending.charge(exchange, self.target, usd)

@@ -19,10 +19,12 @@ from demur.gateway.upstreams.ask_upstreams import Checked, Sent
 from demur.gateway.upstreams.call_trace import RequestTrace
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.token_counts import whole_tokens
+from demur.gateway.upstreams.token_estimates import TokenEstimate, TokenEstimates
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.prices import LengthRatio, Price, Tokens
 from demur.records import Role
 
+COMPLETE = ("ok", "fallback", "cannot")  # outcomes of answers that were sent to their end
 OF_OUR_OWN = "an ordinary request of demur's own: is the model down, or do requests fail by themselves?"
 
 
@@ -107,7 +109,7 @@ class Exchange:
         status = self.ended.status if self.ended else 0
         if not self.sent or not self.question or status >= 400 or self.protocol.free:
             return None
-        return Call(self.sent.role, self.passed.tokens(self.question.tokens))
+        return Call(self.sent.role, self.passed.tokens(self.question.estimate(self.sent.role)))
 
     @property
     def paid(self) -> list[Call]:
@@ -215,6 +217,14 @@ def ledger_record(
     )
 
 
+def learn_from(exchange: Exchange, estimates: TokenEstimates) -> None:
+    """Learn from a complete answer, both sides of which its upstream has counted, how the others are estimated."""
+    question, answered, ended = exchange.question, exchange.answered, exchange.ended
+    complete = ended is not None and ended.outcome in COMPLETE
+    if question and answered and answered.tokens.counted and complete and not question.continues:
+        estimates.learn(answered.role, question.size, answered.tokens, lambda: exchange.passed.characters)
+
+
 def _stands_in(exchange: Exchange, by_price: Sequence[Role]) -> bool:
     """Whether a cheaper model answered only because the chosen one is down: an outage saves nothing."""
     sent, chosen = exchange.sent, exchange.checked or exchange.choice
@@ -235,6 +245,6 @@ def ordinary_record(
 ) -> LedgerRecord:
     """The record of a request of demur's own: no client asked, so nothing would have cost always-strong."""
     exchange = Exchange(arrived, protocol, ended=Ended(answer.status))
-    exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", 1, protocol)))
+    exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", TokenEstimate(1), protocol)))
     record = ledger_record(exchange, upstreams, "")
     return replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0, reason=OF_OUR_OWN)

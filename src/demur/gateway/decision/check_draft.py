@@ -85,7 +85,7 @@ class Outgoing:
     def charge_unanswered(self, calls: list[Call], role: Role) -> Callable[[float], None]:
         """Takes the seconds of a request that was sent to a model and not answered, and records what it may cost."""
         written = self.question.most_tokens if self.protocol.writes else 0
-        return partial(charge_unanswered, calls, role, self.question.tokens, written)
+        return partial(charge_unanswered, calls, role, self.question.estimate(role).prompt, written)
 
 
 class DraftChecker:
@@ -129,7 +129,7 @@ class DraftChecker:
             raise UpstreamDown(said, retry_after=retry_after(answer.headers.get("Retry-After")), refused=refused)
 
     async def _first_tokens(self, first: Decision, answer: Answer) -> Draft:
-        tokens = self._sent.question.tokens
+        tokens = self._sent.question.estimate("weak").prompt
         stream = HeldStream(answer.pieces, strip=self._strips)
         with charge_if_cut(self._calls, "weak", tokens, lambda: stream.tokens):
             await stream.read_head()
@@ -170,7 +170,7 @@ class DraftChecker:
 
     def _call(self, data: bytes) -> Call:
         """The tokens of an answer of the weak model."""
-        return Call("weak", whole_tokens(data, self._sent.question.tokens))
+        return Call("weak", whole_tokens(data, self._sent.question.estimate("weak")))
 
     def _draft(self) -> dict[str, object]:
         """The fields of the draft's request that differ from the client's."""

@@ -97,4 +97,4 @@ def _gain(router: Router, score: float) -> float | None:
 
 def _usd(router: Router, question: Question, role: Role, price: Price | None) -> float | None:
     known = router.prompt_router.cost(role)
-    return price.usd(question.tokens, known.answer_tokens if known else ANSWER_TOKENS) if price else None
+    return price.usd(question.estimate(role).prompt, known.answer_tokens if known else ANSWER_TOKENS) if price else None

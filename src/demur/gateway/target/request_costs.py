@@ -29,13 +29,13 @@ def request_costs(question: Question, prices: Mapping[Role, Price | None], route
     weak, strong = prices["weak"], prices["strong"]
     if weak is None or strong is None:
         return None
-    expected, most = question.tokens, question.most_tokens
+    asked, most = {role: question.estimate(role).prompt for role in ("weak", "strong")}, question.most_tokens
     extra = MOST_EXTRA_SAMPLES if question.one_answer else 0
     return RequestCosts(
-        weak.usd(expected, min(most, _answer_tokens(router, "weak"))),
-        strong.usd(expected, min(most, _answer_tokens(router, "strong"))),
-        (1 + extra) * weak.most_usd(expected, most),
-        strong.most_usd(expected, most),
+        weak.usd(asked["weak"], min(most, _answer_tokens(router, "weak"))),
+        strong.usd(asked["strong"], min(most, _answer_tokens(router, "strong"))),
+        (1 + extra) * weak.most_usd(asked["weak"], most),
+        strong.most_usd(asked["strong"], most),
     )
 
 

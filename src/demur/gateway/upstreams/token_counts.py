@@ -13,6 +13,7 @@ from demur.gateway.http.openai_bodies import content_text
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.events import data_of, split_events
+from demur.gateway.upstreams.token_estimates import RequestSize, TokenEstimate
 from demur.models.prices import CHARACTERS_PER_TOKEN, Tokens
 
 MOST_TOKENS = 2**53  # larger counts are ignored
@@ -96,13 +97,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def settle_tokens(said: Usage | None, request_tokens: int, characters: int, tier: str = "") -> Tokens:
+def settle_tokens(said: Usage | None, asked: TokenEstimate, characters: int, tier: str = "") -> Tokens:
     """Tokens of an answer from what its upstream says and, where that is nothing or cannot be, from lengths.
 
-    ``request_tokens``: of the request, estimated; ``characters``: of the answer's text; ``tier``: that answered. A
-    total above the sum of its parts holds reasoning that the completion's count leaves out.
+    ``asked``: the request's estimate; ``characters``: of the answer's text; ``tier``: that answered. A total above the
+    sum of its parts holds reasoning that the completion's count leaves out.
     """
-    usage, text = said or NOTHING_SAID, max(1, characters // CHARACTERS_PER_TOKEN) if characters else 0
+    usage, text, request_tokens = said or NOTHING_SAID, asked.answers.tokens(characters), asked.prompt
     prompt, completion, total = usage.prompt, usage.completion, usage.total
     hidden = 0  # reasoning that is only in the total
     if total is not None and prompt is not None:
@@ -121,13 +122,13 @@ def settle_tokens(said: Usage | None, request_tokens: int, characters: int, tier
     return Tokens(prompt, completion, known, cached, written, min(usage.written_hour or 0, written), reasoning, tier)
 
 
-def whole_tokens(data: bytes, request_tokens: int, protocol: Protocol = CHAT) -> Tokens:
+def whole_tokens(data: bytes, asked: TokenEstimate, protocol: Protocol = CHAT) -> Tokens:
     """Tokens of a whole answer."""
     said, tier = _usage_of_whole(data), _tier_in(data)
     if said and said.prompt and (said.completion or CHAT.answer_mark not in data):
         said = replace(said, completion=0) if said.completion is None else said
-        return settle_tokens(said, request_tokens, 0, tier)
-    return settle_tokens(said, request_tokens, _characters_said(_parse(data), protocol), tier)
+        return settle_tokens(said, asked, 0, tier)
+    return settle_tokens(said, asked, answer_characters(data, protocol), tier)
 
 
 class StreamCount:
@@ -152,7 +153,12 @@ class StreamCount:
             self._characters += len(rest) - TAIL_BYTES
             self._rest, self._long = rest[-TAIL_BYTES:], True
 
-    def tokens(self, request_tokens: int) -> Tokens:
+    @property
+    def characters(self) -> int:
+        """Of the text in the events that have ended."""
+        return self._characters
+
+    def tokens(self, asked: TokenEstimate) -> Tokens:
         """Tokens of all that has passed so far."""
         count = StreamCount(self._protocol)  # what has not ended stays as it is
         count._usage, count._characters, count._long = self._usage, self._characters, self._long
@@ -160,7 +166,7 @@ class StreamCount:
         if self._rest:
             count._end_event(self._rest)
         said = None if count._usage == NOTHING_SAID else count._usage
-        return settle_tokens(said, request_tokens, count._characters, count._tier)
+        return settle_tokens(said, asked, count._characters, count._tier)
 
     def _end_event(self, event: bytes) -> None:
         self._tier = _tier_in(event) or self._tier
@@ -214,13 +220,20 @@ def _usage_of_whole(data: bytes) -> Usage | None:
     return _usage_in(data[-TAIL_BYTES:]) or _usage_in(data[:-TAIL_BYTES])
 
 
-def request_tokens(fields: Mapping[str, Any]) -> int:
-    """An estimate of the tokens of a request: messages, prompt or input, and tools; `MEDIA_TOKENS` an image or file."""
+def answer_characters(data: bytes, protocol: Protocol) -> int:
+    """Characters of text and tool calls in a whole answer."""
+    return _characters_said(_parse(data), protocol)
+
+
+def request_size(fields: Mapping[str, Any]) -> RequestSize:
+    """The length of a request: messages and their tool calls, prompt or input, and tools; `MEDIA_TOKENS` an image."""
     messages = fields.get("messages")
-    contents = [one.get("content") for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    said_in = [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    contents = [one.get("content") for one in said_in]
     said = sum(len(content_text(content)) for content in contents)
+    said += sum(_characters(one["tool_calls"]) for one in said_in if "tool_calls" in one)
     said += sum(_characters(fields.get(name)) for name in ("prompt", "input", "tools", "functions"))
-    return said // CHARACTERS_PER_TOKEN + MEDIA_TOKENS * sum(map(_count_media, contents))
+    return RequestSize(said, len(contents), MEDIA_TOKENS * sum(map(_count_media, contents)))
 
 
 def _count_media(content: object) -> int:

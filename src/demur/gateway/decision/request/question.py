@@ -18,9 +18,10 @@ from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, parse_body
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_tokens
+from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_size
+from demur.gateway.upstreams.token_estimates import RequestSize, TokenEstimate, TokenEstimates
 from demur.prompts.pictures import ShownText, pictures_in
-from demur.records import encodable
+from demur.records import Role, encodable
 
 EXPECTED_TOKENS = 1000  # of an answer whose length its request does not limit: reserved until it has been counted
 MOST_ANSWERS = 128  # OpenAI's own limit of n
@@ -38,8 +39,10 @@ class Question:
     single: bool  # one, of whatever API
     logprobs: bool  # the client asks for them
     seed: int | None
-    tokens: int  # of the request, estimated
+    tokens: int  # of the request, estimated: at the model where they are most
     most_tokens: int  # that its answers may have, or may be expected to have
+    size: RequestSize
+    estimates: Mapping[Role, TokenEstimate]  # by model
     kind: Kind = frozenset()  # what it needs of a model beside a short text
     text: str = ""  # that is routed; empty where the request names its model
     turn: Turn | None = None  # of its conversation
@@ -51,6 +54,10 @@ class Question:
     refused: ApiError | None = None  # why it cannot be routed
     spent: ApiError | None = None  # why only the weak model may answer it: the target's budget
 
+    def estimate(self, role: Role) -> TokenEstimate:
+        """The estimate of its tokens, and an answer's, at a model."""
+        return self.estimates[role]
+
 
 def read_question(
     raw: bytes,
@@ -61,6 +68,7 @@ def read_question(
     key: str,
     identity: Identity,
     texts: RoutedText,
+    estimates: TokenEstimates,
 ) -> Question:
     """A request's body, of that API. ``routed`` tells whether a model's name leaves the choice to demur.
 
@@ -68,7 +76,9 @@ def read_question(
     """
     body, given = parse_body(raw, protocol.members)
     fields = protocol.as_chat(given)
-    tokens = request_tokens(fields)
+    size = request_size(fields)
+    by_model = estimates.of(size)
+    tokens = max(one.prompt for one in by_model.values())
     continues = given.get(protocol.continues)
     question = Question(
         body,
@@ -81,6 +91,8 @@ def read_question(
         seed=fields["seed"] if type(fields.get("seed")) is int else None,
         tokens=tokens,
         most_tokens=_most_tokens(fields),
+        size=size,
+        estimates=by_model,
         kind=kind_of(fields, tokens),
         conversation=conversation_name(fields, key=key, identity=identity),
         key=key,

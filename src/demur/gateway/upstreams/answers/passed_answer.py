@@ -6,9 +6,11 @@ import re
 
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answers.answering_model import READ_BYTES, answering_model
-from demur.gateway.upstreams.token_counts import StreamCount, whole_tokens
+from demur.gateway.upstreams.token_counts import StreamCount, answer_characters, whole_tokens
+from demur.gateway.upstreams.token_estimates import TokenEstimate
 from demur.models.prices import Tokens
 
+LONGEST_READ = 2**16  # bytes of an answer that is parsed in the event loop
 END_BYTES = 1024  # of a stream, where it says that it is complete
 _JSON_END = re.compile(rb"(?:\}|\[DONE\])\s*\Z")
 
@@ -61,10 +63,17 @@ class PassedAnswer:
             return self._end_seen and _JSON_END.search(self._tail) is not None
         return self._protocol.stream_end.search(self._tail) is not None
 
-    def tokens(self, request_tokens: int) -> Tokens:
-        """Tokens of the answer; ``request_tokens``: of the request, estimated, where the upstream does not say."""
+    @property
+    def characters(self) -> int:
+        """Of the answer's text; 0 of a whole one beyond `LONGEST_READ`, which is not parsed for it."""
+        if self._whole is None:
+            return self._token_count().characters
+        return answer_characters(self._whole, self._protocol) if len(self._whole) <= LONGEST_READ else 0
+
+    def tokens(self, asked: TokenEstimate) -> Tokens:
+        """Tokens of the answer; ``asked``: the request's estimate, for what the upstream does not say."""
         if self._whole is None:  # they change as it comes
-            return self._token_count().tokens(request_tokens)
+            return self._token_count().tokens(asked)
         if self._tokens is None:
-            self._tokens = whole_tokens(self._whole, request_tokens, self._protocol)
+            self._tokens = whole_tokens(self._whole, asked, self._protocol)
         return self._tokens

@@ -33,9 +33,9 @@ async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: O
     if found.answer.status != 200:
         return found
     limited = any(span.name in LIMITS for span in sent.question.body.spans)
-    read, asked = PassedAnswer(sent.protocol), sent.question.tokens
+    read, asked = PassedAnswer(sent.protocol), sent.question.estimate(found.role)
     try:
-        with charge_if_cut(calls, found.role, asked, lambda: read.tokens(asked).completion):
+        with charge_if_cut(calls, found.role, asked.prompt, lambda: read.tokens(asked).completion):
             formed = await check_form(found.answer, form, sent.protocol, read, limited=limited)
     except BROKEN:
         found.answer.close()

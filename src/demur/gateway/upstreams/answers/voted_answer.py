@@ -88,4 +88,4 @@ async def _ask(
 
 
 def _call(role: Role, vote: Vote, sent: Outgoing) -> Call:
-    return Call(role, whole_tokens(vote.data, sent.question.tokens))
+    return Call(role, whole_tokens(vote.data, sent.question.estimate(role)))
