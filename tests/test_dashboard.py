@@ -32,7 +32,7 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
     expect = playwright.expect
     async with gateway(tmp_path, gate=gate) as found, playwright.async_playwright() as driver:
         for i in range(60):
-            await found.ask([EASY, HARD, f"az {'z' * (i % 7)} {'a' * (i % 5)}?"][i % 3])
+            await found.ask([EASY, HARD, f"az {'z' * (i % 7)} {'a' * (i % 5)}?"][i % 3], stream=i == 1)
             if i == 50:
                 found.weak.failures += [web.Response(status=500), web.Response(status=500)]
         await found.ask(EASY, model="gpt-9")
@@ -48,6 +48,7 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         assert await page.locator("figure canvas").count() == 6
         for label in await page.locator("figure [role=img]").evaluate_all("all => all.map(one => one.ariaLabel)"):
             assert ":" in label, label  # what a chart shows, in words
+        await expect(page.locator("#usd small")).to_contain_text("of it estimated: 1 answer came without usage")
         await page.select_option("#model", "large")
         await expect(page.locator("#share")).to_have_text("100.0 %")
         assert await page.locator("#recent td.weak").count() == 0

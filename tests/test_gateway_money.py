@@ -15,7 +15,7 @@ from demur.gateway.decision.conversations import Identity
 from demur.gateway.decision.request.question import read_question
 from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
-from demur.gateway.ledger.export import bill_page
+from demur.gateway.ledger.export import bill_page, ledger
 from demur.gateway.ledger.ledger import SqliteBackend
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
@@ -160,6 +160,25 @@ def test_a_loss_is_shown_as_a_loss() -> None:
     assert found.sentence == (
         "$0.003400 paid, $0.0004000 of it for checks, $0.003000 always strong: $0.0004000 lost (loses 13%)"
     )
+
+
+def test_what_is_estimated_is_said(tmp_path: Path) -> None:
+    """Of $.0076, $.0042 are of two answers without usage; one for $0 and one of unknown cost are not told."""
+    counted = replace(record_of(CASES[0]), id="a", usd=0.0034, tokens_counted=True)
+    without = [
+        replace(counted, id=name, usd=usd, tokens_counted=False)
+        for name, usd in (("b", 0.003), ("c", 0.0012), ("d", 0.0), ("e", None))
+    ]
+    found = bill_of([counted, *without])
+    assert found.estimated == 2
+    assert found.usd_estimated == pytest.approx(0.0042)
+    assert found.sentence.startswith("$0.007600 paid, $0.004200 of it estimated (2 answers came without usage), ")
+    assert "(1 answer came without usage)" in bill_of(without[:1]).sentence
+    assert "estimated" not in bill_of([counted]).sentence
+    path = str(tmp_path / "l.sqlite")
+    SqliteBackend(path).write([counted, *without])
+    assert bills(path)[0].sentence == found.sentence  # by the database
+    assert ledger(path).lines[-1].endswith(found.sentence)
 
 
 def test_without_known_lengths_a_guess_has_no_interval() -> None:

@@ -72,6 +72,19 @@ def test_the_last_hour_by_hand(tmp_path: Path) -> None:
     assert (whole["fallbacks"], whole["errors"], found.whole.failures) == (1 / 6, 2 / 6, 1)
 
 
+def test_what_is_estimated_is_added_up(tmp_path: Path) -> None:
+    """Also in a ledger whose sums were made before they told it."""
+    url = kept(tmp_path, replace(WEAK, at=NOW))
+    with closing(sqlite3.connect(url)) as db, db:
+        for name in ("bill_estimated", "bill_usd_estimated"):
+            db.execute(f"alter table decisions_sums drop column {name}")
+    backend = SqliteBackend(url)
+    backend.write([replace(STRONG, id="later", at=NOW, tokens_counted=False)])
+    backend.close()
+    whole = series(url, "hour", pair=PAIR, now=NOW).whole.as_dict()
+    assert (whole["requests"], whole["usd"], whole["estimated"], whole["usd_estimated"]) == (2, 5.0, 1, 4.0)
+
+
 @pytest.mark.parametrize(
     ("period", "seconds", "points", "requests"), [("hour", 60, 60, 1), ("day", 900, 96, 3), ("week", 3600, 168, 5)]
 )

@@ -47,6 +47,8 @@ class Bill:
     error: float = 0.0  # standard deviation of that which all guesses share, USD
     variance: float = 0.0  # of the guesses' own deviations, USD squared
     unguarded: int = 0  # guesses of always-strong's cost whose error is not known
+    estimated: int = 0  # requests that cost something and a part of whose tokens the upstream did not count
+    usd_estimated: float = 0.0  # of `usd`: what those cost
 
     @property
     def saved(self) -> float:
@@ -78,6 +80,8 @@ class Bill:
         word, share = ("saved", "saves") if self.saved >= 0 else ("lost", "loses")
         part = "" if self.saved_share is None else f" ({share} {abs(self.saved_share):.0%})"
         checks = f", {usd_words(self.usd_checks)} of it for checks" if self.usd_checks else ""
+        answers = f"{self.estimated:,} answer{'s' * (self.estimated != 1)} came without usage"
+        checks += f", {usd_words(self.usd_estimated)} of it estimated ({answers})" if self.usd_estimated else ""
         unknown = (
             f"; the cost of {self.unpriced:,} of {self.requests:,} is unknown and left out" if self.unpriced else ""
         )
@@ -116,6 +120,7 @@ def sums_of(record: LedgerRecord) -> tuple[float, ...]:
         *(record.completion_tokens, record.reasoning_tokens, not compared, usd, record.usd_checks or 0.0),
         *((usd, strong, record.usd_strong_error or 0.0, spread * spread) if compared else (0.0,) * 4),
         compared and record.usd_strong_error is None,
+        *((1, usd) if usd and not record.tokens_counted else (0, 0.0)),
     )
 
 
@@ -137,6 +142,7 @@ _SUMS = (  # in the order of the fields of `Bill`
     f"sum({_COMPARED.format('coalesce(usd_strong_error, 0)')})",
     f"sum({_COMPARED.format('coalesce(usd_strong_spread, 0) * coalesce(usd_strong_spread, 0)')})",
     f"sum({_COMPARED.format('case when usd_strong_error is null then 1 else 0 end')})",
+    *(f"sum(case when usd <> 0 and not tokens_counted then {value} else 0 end)" for value in ("1", "usd")),
 )
 
 

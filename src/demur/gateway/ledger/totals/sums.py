@@ -29,10 +29,14 @@ Group = tuple[int, int, str, str]  # seconds of a row, its start (seconds since 
 
 
 def prepare_sums(execute: Callable[[str], Any]) -> None:
-    """Create the two tables, which are read by their primary keys alone."""
+    """Create the two tables, which are read by their primary keys alone, or add the sums that earlier ones lack."""
     of = '"grain" bigint not null, "start" bigint not null, "key" text not null, "model" text not null'
-    numbers = ", ".join(f'"{name}" double precision not null default 0' for name in (*BILLED, *COUNTED))
-    execute(f"create table if not exists {TABLE} ({of}, {numbers}, primary key ({_OF}))")
+    columns = {name: f'"{name}" double precision not null default 0' for name in (*BILLED, *COUNTED)}
+    execute(f"create table if not exists {TABLE} ({of}, {', '.join(columns.values())}, primary key ({_OF}))")
+    there = {column[0] for column in execute(f"select * from {TABLE} limit 0").description}
+    for name in columns:
+        if name not in there:
+            execute(f"alter table {TABLE} add column {columns[name]}")
     bins = '"bin" bigint not null, "requests" double precision not null default 0'
     execute(f'create table if not exists {LATENCIES} ({of}, {bins}, primary key ({_OF}, "bin"))')
 

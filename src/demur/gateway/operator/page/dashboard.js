@@ -106,13 +106,14 @@ function showSeries() {
 function saved(one) { return money(one.saved) + (one.margin ? " ± " + money(one.margin).slice(1) : ""); }
 
 // -- now ---------------------------------------------------------------------------------------------------------
+function addSmall(id, text) { const more = document.createElement("small"); more.textContent = text; $(id).append(more); }
 function showCards(one) {
   $("requests").textContent = count(one.requests); $("share").textContent = percent(one.strong_share); $("usd").textContent = money(one.usd);
+  if (one.usd_estimated) addSmall("usd", money(one.usd_estimated) + " of it estimated: " + count(one.estimated) + (one.estimated === 1 ? " answer" : " answers") + " came without usage");
   $("saved_name").textContent = one.saved < 0 ? "lost" : "saved";
   $("saved").textContent = money(one.saved);
-  const more = document.createElement("small"), part = one.saved_share === null ? "" : (100 * one.saved_share).toFixed(0) + " % of always-strong";
-  more.textContent = [one.margin ? "± " + money(one.margin) : one.margin === null ? "a guess" : "", part].filter(Boolean).join(", ");
-  $("saved").append(more);
+  const part = one.saved_share === null ? "" : (100 * one.saved_share).toFixed(0) + " % of always-strong";
+  addSmall("saved", [one.margin ? "± " + money(one.margin) : one.margin === null ? "a guess" : "", part].filter(Boolean).join(", "));
   const p95 = one.p95_ms === undefined ? one.latency_ms.total && one.latency_ms.total[1] : one.p95_ms;
   $("p95").textContent = milliseconds(p95 ?? null); $("errors").textContent = percent(one.errors); $("fallbacks").textContent = percent(one.fallbacks);
 }
