@@ -191,7 +191,7 @@ STATED = [
     ({"images": False}, IMAGE, "small is set up without images"),
     ({"tools": False}, TOOLS, "small is set up without tools"),
     ({"json_schema": False}, SCHEMA, "small is set up without a JSON schema"),
-    ({"context_tokens": 2999}, LENGTH, "small reads 2999 tokens, and the request has about 3000"),
+    ({"context_tokens": 2999}, LENGTH, "small reads 2999 tokens, and the request has about 3007"),
 ]
 
 

@@ -65,7 +65,8 @@ async def test_it_says_probability_gain_and_prices(tmp_path: Path) -> None:
         assert 0 < low < value < high < 1
         assert value == said["score"] > 0.8
         assert said["expected_gain"] == pytest.approx(0.7)
-        assert said["usd"] == {"weak": 0.0, "strong": pytest.approx((len(HARD) // 4) * 1e-6 + 300 * 2e-6)}
+        # 3 + (12 + 16) / 4 = 10 tokens asked
+        assert said["usd"] == {"weak": 0.0, "strong": pytest.approx(10 * 1e-6 + 300 * 2e-6)}
 
 
 async def test_a_decision_holds_its_conversation(tmp_path: Path) -> None:
