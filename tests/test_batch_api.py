@@ -71,8 +71,8 @@ def test_every_sample_is_asked_for_once_and_is_what_the_endpoint_gives_directly(
     seen: list[tuple[str, int, int]] = []
     (tmp_path / "direct").mkdir()
     notes = said(sample(server, tmp_path, n="2..5", progress=lambda *step: seen.append(step)))
-    assert "small: sent 12 requests for 24 samples in 1 batches" in notes
-    assert "large: sent 6 requests for 18 samples in 1 batches" in notes  # the second round, of the sums
+    assert "small: sent 12 requests for 24 samples in 1 batch" in notes
+    assert "large: sent 6 requests for 18 samples in 1 batch" in notes  # the second round, of the sums
     assert f"read {2 * 12 + 2 * 6} results: {4 * 12 + 6 * 6} new samples, 0 that the store had already" in notes
     assert set(server.executed.values()) == {1}
     assert ("batches of small", 12, 12) in seen
@@ -370,7 +370,7 @@ def test_the_command_line_says_what_comes_next(server: BatchServer, tmp_path: Pa
     server.answered = lambda row: "picture 0" not in str(row["body"])
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "small: sent 6 requests for 12 samples in 1 batches" in done.output
+    assert "small: sent 6 requests for 12 samples in 1 batch" in done.output
     assert "next: the same command without --batch: it asks for what is missing" in done.output
     server.answered = lambda row: True
     assert "next: demur label" in CliRunner().invoke(app, command).output

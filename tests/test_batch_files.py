@@ -311,7 +311,7 @@ def test_the_command_line_says_what_comes_next(tmp_path: Path) -> None:
     command += ["--run", str(tmp_path / "run")]
     done = CliRunner().invoke(app, [*command, "--batch-out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    assert "small: 6 requests for 12 samples in 1 files" in done.output
+    assert "small: 6 requests for 12 samples in 1 file" in done.output
     assert "next: the same command with --batch-in RESULTS" in done.output
     results = [write(tmp_path / f"{i}.jsonl", rows) for i, rows in enumerate(halves(requests(tmp_path / "out")))]
     done = CliRunner().invoke(app, [*command, "--batch-in", str(results[0])])

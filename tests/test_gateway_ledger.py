@@ -113,9 +113,7 @@ def test_the_last_records_are_not_taken_for_all(tmp_path: Path) -> None:
     SqliteBackend(path).write([replace(RECORD, id=f"id{i}", at=RECORD.at - i) for i in range(25)])
     *shown, last, everything = ledger(path).lines
     assert len(shown) == 20
-    assert last.startswith(
-        "of the last 20 records, which are shown: 20 requests, 0% of those routed strong; $0.02000 paid"
-    )
+    assert last.startswith("of the last 20 records, shown here: 20 requests, 0% of those routed strong; $0.02000 paid")
     assert everything.startswith("in all: 25 requests; $0.02500 paid, $0.2500 always strong")
     assert len(ledger(path, last=25).lines) == 26  # all are shown, and summed once
 
@@ -245,6 +243,19 @@ def test_the_bill_advises_an_export_that_can_be_replayed(
             main()
         assert end.value.code == 0
         assert said in capsys.readouterr().err.splitlines()
+
+
+def test_one_is_not_written_as_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    url, file = filled(tmp_path / "l.sqlite", "demur"), tmp_path / "l.jsonl"
+    assert ledger(url).lines[-1].startswith("1 request, 0% of those routed strong")
+    assert ledger(url, export=file).lines[0].startswith(f"wrote 1 record to {file}; none of them")
+    backend = SqliteBackend(url)
+    backend.write([replace(RECORD, id="a", prompt="Why?")])
+    backend.close()
+    assert "2 records" in ledger(url, export=file, force=True).lines[0]
+    assert "; 1 of them holds no prompt" in ledger(url, export=file, force=True).lines[0]
+    read_prompts(file)
+    assert f"{file}: 1 of 2 records holds no prompt and is left out; " in caplog.text
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])

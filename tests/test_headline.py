@@ -114,6 +114,10 @@ def test_what_is_not_known_is_said(changed: dict[str, object], says: str) -> Non
     assert re.search(says, replace(SAID, **changed).sentence)  # type: ignore[arg-type]  # each of its field's type
 
 
+def test_one_prompt_is_not_written_as_many() -> None:
+    assert "(1 test prompt)" in replace(SAID, prompts=1).sentence
+
+
 def test_amounts_agree_with_percentages_of_them() -> None:
     assert [dollars(usd) for usd in (0.0, 0.00123, 0.0378, 0.104, 1.5, 1234.5)] == [
         *("$0.00", "$0.00123", "$0.0378", "$0.104", "$1.50", "$1,234.50")

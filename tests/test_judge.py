@@ -281,7 +281,7 @@ def test_positions_are_biased_where_they_lie_half_apart_and_beyond_chance(
 def test_a_report_in_words() -> None:
     found = JudgeReport("j", 9, 2, 1, {"a": (50.0, 40.0, 60.0)}, {}, {}, (0.5, 0.25, 0.75), 4, 0.25)
     assert found.lines == (
-        "j on 9 items, 2 of them with one and the same answer (not asked); 1 replies not understood, all chosen on 25%",
+        "j on 9 items, 2 of them with one and the same answer (not asked); 1 reply not understood, all chosen on 25%",
         "  Score (95 % interval):",
         f"  {'a':<28}  50.00  [40.00, 60.00]",
         "  chosen by position: the judge was not asked; agreement with graded correctness: 50% [25%, 75%] of 4 items",

@@ -94,7 +94,7 @@ def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> 
     replies = [None, "LLM 1" if strong_first else "LLM 2", "Both are fine", "LLM 1 and LLM 2"]
     found = from_judge(of, items, replies, "judge")
     assert {row.id: row.target for row in found.preferences} == {"easy": 0.5, "hard": 1.0, "tie": 0.5}
-    assert found.notes == ("judge was asked 3 times, 1 pairs have equal answers; 1 replies not understood",)
+    assert found.notes == ("judge was asked 3 times, 1 pair has equal answers; 1 reply not understood",)
     with pytest.raises(InputError, match="none of judge's 3 replies"):
         from_judge(of, items, [None, "So!", "Well", "Hm"], "judge")
 
@@ -110,7 +110,7 @@ def test_a_files_models_stand_for_the_runs_and_what_is_measured_on_is_left_out(t
     (row,) = found.preferences
     assert (row.prompt, row.model_a, row.model_b, row.target) == ("New?", "small", "large", 1.0)
     assert "mixtral and gpt-4 of" in found.notes[0]
-    assert found.notes[1] == "1 rows left out: their prompt is kept for measuring"
+    assert found.notes[1] == "1 row left out: their prompt is kept for measuring"
     with pytest.raises(InputError, match=r"no row compares small and large; it holds mixtral / gpt-4: name its"):
         from_file(replace(label, models=()), "small", "large", kept={"Question 1?"})
 
@@ -275,7 +275,7 @@ def test_a_judges_replies_are_counted() -> None:
     assert items[1].responses == {"weak": "200", "strong": "221"}
     replies = [None, "no idea", "LLM 1"]
     found = from_judge(given, items, replies, "wise")
-    assert found.notes == ("wise was asked 2 times, 1 pairs have equal answers; 1 replies not understood",)
+    assert found.notes == ("wise was asked 2 times, 1 pair has equal answers; 1 reply not understood",)
     assert {row.id for row in found.preferences} == {"easy", "third"}
     assert next(row for row in found.preferences if row.id == "easy").target == 0.5  # both, since they are equal
     assert {(row.kind, row.n) for row in found.preferences} == {("judge", 1)}
@@ -292,7 +292,7 @@ def test_grades_are_of_as_many_samples_as_every_prompt_has() -> None:
         Sampled(PROMPTS, SAMPLES, "w", "s"), "accuracy soft", lambda prompt, answer: float(answer == "221")
     )
     assert [row.target for row in graded.preferences] == [0.5, 1.0]
-    with pytest.raises(InputError, match="1 prompts have no gold answers, such as bare; accuracy soft needs them"):
+    with pytest.raises(InputError, match="1 prompt has no gold answers, such as bare; accuracy soft needs them"):
         from_grades(Sampled([*PROMPTS, Prompt("bare", "?")], samples, "w", "s"), "accuracy soft")
 
 
@@ -426,7 +426,7 @@ def test_a_file_all_of_whose_prompts_are_kept_is_refused(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"rows\.jsonl: all of its 2 prompts are kept for measuring$"):
         from_file(label, "small", "large", kept={"One?", "Two?"})
     found = from_file(label, "small", "large", kept={"One?"})
-    assert found.notes == ("1 rows left out: their prompt is kept for measuring",)
+    assert found.notes == ("1 row left out: their prompt is kept for measuring",)
 
 
 def test_the_relaxation_that_spreads_the_labels_is_named() -> None:

@@ -108,7 +108,7 @@ def test_sets_are_graded_apart_and_prompts_of_the_training_mix_left_out(made: Pa
     assert np.mean([row["correct"]["small"] for row in mixed if "plus" in row["question"]]) < 0.1
     assert [row["score"] for row in talks] == [{"small": [4.0, 4.0], "large": [9.0, 9.0]}] * 4
     described = json.loads((made / "run/paper/outcomes.json").read_text())
-    assert described["notes"] == ["mixed: 1 prompts are in the training mix and left out, such as known"]
+    assert described["notes"] == ["mixed: 1 prompt is in the training mix and left out, such as known"]
     assert described["graders"] == {"mixed": "containment", "talks": "judge"}
 
 
@@ -178,7 +178,7 @@ def test_a_set_that_nobody_can_grade_is_an_error_before_a_model_is_asked() -> No
     open_ended = [Prompt("a", "Tell me.")]
     with pytest.raises(InputError, match="talks: its prompts have no gold answers; name a judge"):
         grader_of("talks", open_ended, TestConfig("talks.jsonl"))
-    with pytest.raises(InputError, match="1 prompts have no gold answers, which grader numeric needs; use judge"):
+    with pytest.raises(InputError, match="1 prompt has no gold answers, which grader numeric needs; use judge"):
         grader_of("talks", open_ended, TestConfig("talks.jsonl", graders={"talks": "numeric"}))
     with pytest.raises(InputError, match="'by eye' is not one of exact, containment, numeric, choice, judge"):
         grader_of("talks", open_ended, TestConfig("talks.jsonl", graders={"talks": "by eye"}))

@@ -59,10 +59,10 @@ def test_the_report_says_what_the_labels_were_made_of() -> None:
         kind: page(replace(found, preferences=(replace(found.preferences[0], kind=kind),)))
         for kind in ("entropy margin", "accuracy soft", "judge", "preference")
     }
-    assert "trained on 1 prompts without a label." in by["entropy margin"]
-    assert "trained on 1 prompts labelled by their gold answers." in by["accuracy soft"]
-    assert "trained on 1 prompts labelled by a judge." in by["judge"]
-    assert "trained on 1 prompts labelled by a file of preferences." in by["preference"]
+    assert "trained on 1 prompt without a label." in by["entropy margin"]
+    assert "trained on 1 prompt labelled by their gold answers." in by["accuracy soft"]
+    assert "trained on 1 prompt labelled by a judge." in by["judge"]
+    assert "trained on 1 prompt labelled by a file of preferences." in by["preference"]
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:

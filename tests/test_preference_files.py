@@ -162,7 +162,7 @@ def test_human_judgements_without_improper_rows_and_missing_scores(tmp_path: Pat
     assert [(row.prompt, row.target, row.response_a, row.response_b) for row in found.preferences] == [
         ("Who?", 0.0, "he", "")
     ]
-    assert found.note == "1 rows left out: marked improper, 2 rows left out: a score is missing"
+    assert found.note == "1 row left out: marked improper, 2 rows left out: a score is missing"
 
 
 @pytest.mark.parametrize(
@@ -322,6 +322,6 @@ def test_what_is_no_finite_number_is_named(tmp_path: Path, value: object) -> Non
 
 def test_reasons_without_rows_are_left_out_of_the_note() -> None:
     assert PairPreferences((), {"first": 0, "second": 1, "third": 2}).note == (
-        "1 rows left out: second, 2 rows left out: third"
+        "1 row left out: second, 2 rows left out: third"
     )
     assert PairPreferences((), {"first": 0}).note == ""

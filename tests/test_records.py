@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demur.models.requests.request import BASE_SEED_SPACING, base_seed
-from demur.records import SamplingSettings, content_hash, encodable, on_one_line
+from demur.records import SamplingSettings, content_hash, counted, encodable, on_one_line
 
 OTHER: dict[str, Any] = {
     "temperature": 0.5,
@@ -56,3 +56,18 @@ def test_a_text_that_utf_8_cannot_encode_is_made_one_that_it_can() -> None:
 def test_a_text_is_cut_to_one_line() -> None:
     assert on_one_line("two\n lines", 9) == "two lines"
     assert on_one_line("two\n lines", 8) == "two lin…"
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (0, ("prompt",), "0 prompts"),
+        (1, ("prompt",), "1 prompt"),
+        (2000, ("prompt",), "2,000 prompts"),
+        (1, ("batch", "batches"), "1 batch"),
+        (2, ("batch", "batches"), "2 batches"),
+        (1, ("prompt has", "prompts have"), "1 prompt has"),
+    ],
+)
+def test_a_number_agrees_with_what_it_counts(number: int, words: tuple[str, ...], said: str) -> None:
+    assert counted(number, *words) == said

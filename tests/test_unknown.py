@@ -100,7 +100,7 @@ def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     assert found.told == pytest.approx(2 / 3)
     assert "labelled: 2 of 3 prompts (67%)" in found.labelled_sentence
     assert "weak model 67%, strong 33%, both 33%" in found.labelled_sentence
-    assert any("1 prompts have no target" in line and "--from judge" in line for line in found.notes)
+    assert any("1 prompt has no target" in line and "--from judge" in line for line in found.notes)
     assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
 
 

@@ -70,6 +70,11 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """A number and what it counts: ``1 prompt``, ``2,000 prompts``; ``more`` where an s does not make it plural."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
 def on_one_line(text: str, length: int) -> str:
     """The text without line breaks, its end cut where it has more characters than ``length``."""
     line = " ".join(text.split())

@@ -18,7 +18,7 @@ from demur.limits import check_number
 from demur.measure.tiers import take_chosen
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray
+from demur.records import Encoder, FloatArray, counted
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
@@ -46,8 +46,8 @@ class Replayed:
         """The result as lines of text."""
         found = [
             self.headline.sentence,
-            f"{self.prompts:,} prompts at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to the strong "
-            f"model, {self.unfamiliar_share:.1%} are unlike any training prompt",
+            f"{counted(self.prompts, 'prompt')} at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to "
+            f"the strong model, {self.unfamiliar_share:.1%} are unlike any training prompt",
         ]
         if self.unknown_share:
             found.append(f"{self.unknown_share:.1%} are unknown: they resemble prompts that could not be labelled")
@@ -154,8 +154,9 @@ def _gold_unused(gold: int, file: str) -> str:
     """What a replay does not measure: the ``gold`` answers of a file's prompts that are not graded."""
     if not gold:
         return ""
+    have = "has" if gold == 1 else "have"
     return (
-        f"{gold:,} of these prompts have gold answers, which are not used, because none is graded: {GRADED}: demur "
+        f"{gold:,} of these prompts {have} gold answers, which are not used, because none is graded: {GRADED}: demur "
         f"sample {quote(file)} --n 2 --run unseen with both models as before, then demur grade --run unseen --gold, "
         "then demur replay unseen/grades.jsonl"
     )

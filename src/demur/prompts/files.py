@@ -17,7 +17,7 @@ from demur.prompts.object_store import is_url, rows_at
 from demur.prompts.pictures import pictured_request, with_pictures
 from demur.prompts.rows import TEXT_FIELDS, Row, TableRow, plain_text_note, read_rows
 from demur.prompts.tool_calls import calls_in, written_calls
-from demur.records import Progress, Prompt, content_hash, no_progress
+from demur.records import Progress, Prompt, content_hash, counted, no_progress
 
 ANSWER_FIELDS = ("answers", "answer", "gold")
 ID_FIELDS = ("id", "custom_id")
@@ -64,15 +64,15 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
     if empty and not prompts:
         raise InputError(f"{path}: none of its {empty:,} records holds a prompt; {RECORDED}")
     if empty:
-        log.warning(
-            "%s: %s of %s records hold no prompt and are left out; %s",
-            path,
-            *map("{:,}".format, (empty, empty + len(prompts))),
-            RECORDED,
-        )
+        log.warning("%s: %s left out; %s", path, _left_out(empty, empty + len(prompts)), RECORDED)
     if not prompts:
         raise InputError(f'{path}: no prompts in it; write one JSON object per line, such as {{"prompt": "..."}}')
     return prompts
+
+
+def _left_out(empty: int, records: int) -> str:
+    hold = "holds no prompt and is" if empty == 1 else "hold no prompt and are"
+    return f"{empty:,} of {counted(records, 'record')} {hold}"
 
 
 def _is_record(row: Row) -> bool:

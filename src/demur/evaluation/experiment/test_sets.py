@@ -23,7 +23,7 @@ from demur.prompts import load_parts
 from demur.prompts.amounts import only_amount
 from demur.prompts.grading import containment, exact, golds_of, grade, multiple_choice, numeric, quality
 from demur.prompts.sets import rows_note
-from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings
+from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, counted
 from demur.runs.run import Run
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.local_servers import Turns, completer_of
@@ -91,7 +91,10 @@ def grader_of(name: str, prompts: Sequence[Prompt], test: TestConfig) -> str:
     found = test.graders.get(name) or (_by_gold(prompts) if gold else JUDGE)
     if found != JUDGE and not gold:
         lacking = sum(not prompt.answers for prompt in prompts)
-        raise InputError(f"{name}: {lacking} prompts have no gold answers, which grader {found} needs; use judge")
+        raise InputError(
+            f"{name}: {counted(lacking, 'prompt has', 'prompts have')} no gold answers, "
+            f"which grader {found} needs; use judge"
+        )
     if found == JUDGE and not test.judge:
         raise InputError(f"{name}: its prompts have no gold answers; name a judge in [test] (judge = ...), which rates")
     return found
@@ -152,7 +155,9 @@ def _not_trained(name: str, prompts: Sequence[Prompt], trained: Set[str]) -> tup
         return kept, []
     first = next(prompt.id for prompt in prompts if _plain(prompt.text) in trained)
     lost = len(prompts) - len(kept)
-    return kept, [f"{name}: {lost} prompts are in the training mix and left out, such as {first}"]
+    return kept, [
+        f"{name}: {counted(lost, 'prompt is', 'prompts are')} in the training mix and left out, such as {first}"
+    ]
 
 
 def _of_one_length(name: str, prompts: list[Prompt]) -> list[Prompt]:

@@ -105,7 +105,8 @@ class Headline:
             told += f"; quality measured on {self.judged:,} graded prompts"
         elif self.judged is not None:
             told += ", quality of the others" if self.by_setting else f"; quality of the {self.judged:,} {DECIDED}"
-        return f"{self.prompts:,} {self.on}{f', the gate {self.gate}' if self.gate else ''}{told}"
+        on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
+        return f"{self.prompts:,} {on}{f', the gate {self.gate}' if self.gate else ''}{told}"
 
     @property
     def _quality(self) -> str:

@@ -17,6 +17,7 @@ from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.prompts.files import RECORDED
+from demur.records import counted
 
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
 SHOWN = 20  # records that are printed
@@ -35,18 +36,24 @@ class LedgerPage:
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
         if self.exported:
-            return (f"wrote {len(self.records):,} records to {self.exported}{self._without_prompts}",)
+            return (f"wrote {counted(len(self.records), 'record')} to {self.exported}{self._without_prompts}",)
         said = _summary(self.records)
         if self.whole is not None:
-            said = f"of the last {len(self.records):,} records, which are shown: {said}"
-            return (*map(_line, self.records), said, f"in all: {self.whole.requests:,} requests; {self.whole.sentence}")
+            said = f"of the last {counted(len(self.records), 'record')}, shown here: {said}"
+            return (
+                *map(_line, self.records),
+                said,
+                f"in all: {counted(self.whole.requests, 'request')}; {self.whole.sentence}",
+            )
         return (*map(_line, self.records), said)
 
     @property
     def _without_prompts(self) -> str:
         """How many records hold no prompt, where there are any."""
         empty = sum(not record.prompt for record in self.records)
-        of = "none of them holds its prompt" if empty == len(self.records) else f"{empty:,} of them hold no prompt"
+        of = f"{empty:,} of them {'holds' if empty == 1 else 'hold'} no prompt"
+        if empty == len(self.records):
+            of = "none of them holds its prompt"
         return f"; {of} ({RECORDED})" if empty else ""
 
 
@@ -124,8 +131,9 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
     strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
     untold = sum(record.stage == "unknown" for record in routed)
     unknown = f", {untold} unknown" if untold else ""
-    alone = f", {len(records) - len(asked)} decisions alone" if len(asked) < len(records) else ""
-    return f"{len(asked)} requests{alone}, {strong:.0%} of those routed strong{unknown}; {bill_of(records).sentence}"
+    alone = f", {counted(len(records) - len(asked), 'decision')} alone" if len(asked) < len(records) else ""
+    routed_strong = f"{strong:.0%} of those routed strong{unknown}"
+    return f"{counted(len(asked), 'request')}{alone}, {routed_strong}; {bill_of(records).sentence}"
 
 
 @dataclass(frozen=True, slots=True)

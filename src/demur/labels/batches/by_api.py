@@ -26,6 +26,7 @@ from demur.labels.batches.by_files import (
     settle_prompts,
 )
 from demur.models.endpoint import Endpoint
+from demur.records import counted
 from demur.runs.lineage import keep_made
 from demur.runs.record import keep_sampling
 from demur.runs.run import Run
@@ -94,7 +95,8 @@ class BatchRounds:
     def under_way(self) -> str:
         """The requests that were sent and not read."""
         sent = [one for endpoint in self._endpoints for one in self._batches_of(endpoint)]
-        return f"{sum(len(one.asked) for one in sent):,} requests are under way in {len(sent)} batches"
+        requests = counted(sum(len(one.asked) for one in sent), "request is", "requests are")
+        return f"{requests} under way in {counted(len(sent), 'batch', 'batches')}"
 
     async def run_all(self) -> None:
         """Read what is under way, send what is missing, until nothing is."""
@@ -137,7 +139,8 @@ class BatchRounds:
                 samples = sum(len(one.indices) for one in requests)
                 price = batch_words(endpoint)
                 self._said.append(
-                    f"{endpoint.model}: sent {len(requests):,} requests for {samples:,} samples in {files} batches"
+                    f"{endpoint.model}: sent {counted(len(requests), 'request')} for {counted(samples, 'sample')} in "
+                    f"{counted(files, 'batch', 'batches')}"
                     f"{price and ','}{price}"
                 )
         return any(requests for _, requests in missing)
