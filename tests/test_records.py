@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demur.models.requests.request import BASE_SEED_SPACING, base_seed
-from demur.records import SamplingSettings, content_hash, counted, encodable, on_one_line
+from demur.records import SamplingSettings, content_hash, count_of, encodable, on_one_line
 
 OTHER: dict[str, Any] = {
     "temperature": 0.5,
@@ -70,4 +70,4 @@ def test_a_text_is_cut_to_one_line() -> None:
     ],
 )
 def test_a_number_agrees_with_what_it_counts(number: int, words: tuple[str, ...], said: str) -> None:
-    assert counted(number, *words) == said
+    assert count_of(number, *words) == said

@@ -70,7 +70,7 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def counted(number: int, one: str, more: str = "") -> str:
+def count_of(number: int, one: str, more: str = "") -> str:
     """A number and what it counts: ``1 prompt``, ``2,000 prompts``; ``more`` where an s does not make it plural."""
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 

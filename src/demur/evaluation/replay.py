@@ -18,7 +18,7 @@ from demur.limits import check_number
 from demur.measure.tiers import take_chosen
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray, counted
+from demur.records import Encoder, FloatArray, count_of
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
@@ -46,7 +46,7 @@ class Replayed:
         """The result as lines of text."""
         found = [
             self.headline.sentence,
-            f"{counted(self.prompts, 'prompt')} at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to "
+            f"{count_of(self.prompts, 'prompt')} at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to "
             f"the strong model, {self.unfamiliar_share:.1%} are unlike any training prompt",
         ]
         if self.unknown_share:

@@ -35,7 +35,7 @@ from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.prompts import shortfalls
 from demur.prompts.grading import grade, quality
 from demur.prompts.pictures import has_pictures
-from demur.records import FloatArray, Grader, Preference, Prompt, counted
+from demur.records import FloatArray, Grader, Preference, Prompt, count_of
 from demur.runs.run import Run
 from demur.sampling.pair import PairSamples
 
@@ -171,7 +171,7 @@ def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> La
     lacking = [prompt.id for prompt in sampled.prompts if not prompt.answers]
     if lacking and grader is None:
         raise InputError(
-            f"{counted(len(lacking), 'prompt has', 'prompts have')} no gold answers, such as "
+            f"{count_of(len(lacking), 'prompt has', 'prompts have')} no gold answers, such as "
             f"{lacking[0]}; {name} needs them"
         )
     # As many of every prompt: samples that stop when they agree would make a mean larger or smaller than it is.
@@ -256,7 +256,7 @@ def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> 
     notes = [
         f"{theirs[0]} and {theirs[1]} of {label.file} are taken for {weak} and {strong}" if label.models else "",
         found.note,
-        f"{counted(lacking, 'row')} left out: their prompt is kept for measuring" if lacking else "",
+        f"{count_of(lacking, 'row')} left out: their prompt is kept for measuring" if lacking else "",
     ]
     return _labels(rows, notes)
 
@@ -310,8 +310,8 @@ def from_judge(sampled: Sampled, items: Sequence[JudgeItem], replies: Sequence[s
     ]
     same = len(replies) - len(spoke)
     note = (
-        f"{judge} was asked {counted(len(spoke), 'time')}, {counted(same, 'pair has', 'pairs have')} equal answers; "
-        f"{counted(spoke.count(False), 'reply', 'replies')} not understood"
+        f"{judge} was asked {count_of(len(spoke), 'time')}, {count_of(same, 'pair has', 'pairs have')} equal answers; "
+        f"{count_of(spoke.count(False), 'reply', 'replies')} not understood"
     )
     return _labels(rows, (note,))
 

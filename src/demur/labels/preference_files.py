@@ -23,7 +23,7 @@ from demur.files import write_lines, write_whole
 from demur.labels.graded_targets import preference_targets
 from demur.labels.targets import winner_of
 from demur.prompts.rows import TEXT_FIELDS, read_rows
-from demur.records import Preference, Winner, counted
+from demur.records import Preference, Winner, count_of
 
 PAPER_COLUMNS = (
     *("id", "model_a", "model_b", "prompt", "response_a", "response_b"),
@@ -46,7 +46,7 @@ class PairPreferences:
     @property
     def note(self) -> str:
         """Counts of the rows left out, with reasons; empty when every row was used."""
-        return ", ".join(f"{counted(count, 'row')} left out: {why}" for why, count in self.left_out.items() if count)
+        return ", ".join(f"{count_of(count, 'row')} left out: {why}" for why, count in self.left_out.items() if count)
 
 
 def read_preferences(path: str | Path) -> list[Preference]:

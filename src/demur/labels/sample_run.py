@@ -19,7 +19,7 @@ from demur.labels.pair_meanings import joint_clusters
 from demur.mapping import portion_size, portions_of
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.declined_answers import says_nothing
-from demur.records import IntArray, Prompt, counted, no_progress
+from demur.records import IntArray, Prompt, count_of, no_progress
 from demur.runs.run import Own, Run
 from demur.sampling.budget import Budget, SharedBudget
 from demur.sampling.cost import PairEstimate
@@ -113,9 +113,9 @@ def check_none_sent(run: Run) -> None:
     settings = run.config.sampling.key
     sent = [batch for one in run.pair.all for batch in run.store.sent_batches(one.name, settings)]
     if sent:
-        requests = counted(sum(len(one.asked) for one in sent), "request is", "requests are")
+        requests = count_of(sum(len(one.asked) for one in sent), "request is", "requests are")
         raise InputError(
-            f"{run.config.run}: {requests} under way in {counted(len(sent), 'batch', 'batches')}; "
+            f"{run.config.run}: {requests} under way in {count_of(len(sent), 'batch', 'batches')}; "
             "`demur sample` with --batch reads their results, or cancel them where they were sent and do the same"
         )
 

@@ -54,7 +54,7 @@ from demur.methods.estimator import unit_rows
 from demur.methods.kernel import KernelRidge
 from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.pipeline import calibrate_stage, gate_stage, label_stage, train_stage
-from demur.records import Encoder, Progress, SamplingSettings, counted, no_progress
+from demur.records import Encoder, Progress, SamplingSettings, count_of, no_progress
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
 from demur.sampling.pair import check_pair
@@ -82,7 +82,7 @@ class Status:
         share = f", {self.told / self.sampled:.0%} could be labelled" if self.sampled else ""
         now = f"version {self.serving} serves" if self.serving else "no router serves yet, the strong model answers"
         promised = f"; {self.promise}" if self.promise else ""
-        return f"{counted(self.seen, 'prompt')} seen, {self.sampled:,} sampled{share}; {now}; {self.said}{promised}"
+        return f"{count_of(self.seen, 'prompt')} seen, {self.sampled:,} sampled{share}; {now}; {self.said}{promised}"
 
 
 @dataclass(frozen=True, slots=True)

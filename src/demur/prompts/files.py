@@ -17,7 +17,7 @@ from demur.prompts.object_store import is_url, rows_at
 from demur.prompts.pictures import pictured_request, with_pictures
 from demur.prompts.rows import TEXT_FIELDS, Row, TableRow, plain_text_note, read_rows
 from demur.prompts.tool_calls import calls_in, written_calls
-from demur.records import Progress, Prompt, content_hash, counted, no_progress
+from demur.records import Progress, Prompt, content_hash, count_of, no_progress
 
 ANSWER_FIELDS = ("answers", "answer", "gold")
 ID_FIELDS = ("id", "custom_id")
@@ -72,7 +72,7 @@ def read_prompts(path: str | Path, *, progress: Progress = no_progress) -> list[
 
 def _left_out(empty: int, records: int) -> str:
     hold = "holds no prompt and is" if empty == 1 else "hold no prompt and are"
-    return f"{empty:,} of {counted(records, 'record')} {hold}"
+    return f"{empty:,} of {count_of(records, 'record')} {hold}"
 
 
 def _is_record(row: Row) -> bool:

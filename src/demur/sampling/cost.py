@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
-from demur.records import Prompt, Sample, counted
+from demur.records import Prompt, Sample, count_of
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
 CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were cut
@@ -78,12 +78,12 @@ class PairEstimate:
             return "every sample is in the store already: nothing to ask, nothing to pay"
         tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
         cost = cost_words(self.models, [side.usd for side in self.all], most=True)
-        answers = counted(missing, "answer")
+        answers = count_of(missing, "answer")
         if expected < missing:
             answers = f"about {expected:,.0f} answers ({missing:,} if the first ones settle no prompt)"
         cost += self._by_length if "$" in cost else ""
         return (
-            f"to sample: {answers} on {counted(max(side.prompts for side in self.all), 'prompt')}, about "
+            f"to sample: {answers} on {count_of(max(side.prompts for side in self.all), 'prompt')}, about "
             f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
             f"{self._of_statements}{self._limit}"
         )
@@ -149,7 +149,7 @@ class PairSpend:
         cost = cost_words(self.models, self.all_usd)
         cost += ", an endpoint does not count its tokens" if self.uncounted else ""
         return (
-            f"{counted(self.samples, 'sample')} of {counted(self.prompts, 'prompt')}, "
+            f"{count_of(self.samples, 'sample')} of {count_of(self.prompts, 'prompt')}, "
             f"{self.completion_tokens:,} answer tokens, {cost} "
             f"({self.pricing.replace(PRIVATE, COUNTED_PRIVATE).replace(UNPRICED, UNKNOWN)})"
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
-from demur.records import counted
+from demur.records import count_of
 
 Folder = Annotated[str, typer.Option("--folder", help="Folder of what is learned.")]
 
@@ -65,4 +65,4 @@ def forget(
     from demur.learning.process import DAY_SECONDS
 
     before = None if older_than is None else time.time() - older_than * DAY_SECONDS
-    printing.lines([f"{counted(forget(folder, ledger, before=before, key=key), 'prompt')} erased"])
+    printing.lines([f"{count_of(forget(folder, ledger, before=before, key=key), 'prompt')} erased"])

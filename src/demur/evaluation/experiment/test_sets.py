@@ -23,7 +23,7 @@ from demur.prompts import load_parts
 from demur.prompts.amounts import only_amount
 from demur.prompts.grading import containment, exact, golds_of, grade, multiple_choice, numeric, quality
 from demur.prompts.sets import rows_note
-from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, counted
+from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, count_of
 from demur.runs.run import Run
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.local_servers import Turns, completer_of
@@ -92,7 +92,7 @@ def grader_of(name: str, prompts: Sequence[Prompt], test: TestConfig) -> str:
     if found != JUDGE and not gold:
         lacking = sum(not prompt.answers for prompt in prompts)
         raise InputError(
-            f"{name}: {counted(lacking, 'prompt has', 'prompts have')} no gold answers, "
+            f"{name}: {count_of(lacking, 'prompt has', 'prompts have')} no gold answers, "
             f"which grader {found} needs; use judge"
         )
     if found == JUDGE and not test.judge:
@@ -156,7 +156,7 @@ def _not_trained(name: str, prompts: Sequence[Prompt], trained: Set[str]) -> tup
     first = next(prompt.id for prompt in prompts if _plain(prompt.text) in trained)
     lost = len(prompts) - len(kept)
     return kept, [
-        f"{name}: {counted(lost, 'prompt is', 'prompts are')} in the training mix and left out, such as {first}"
+        f"{name}: {count_of(lost, 'prompt is', 'prompts are')} in the training mix and left out, such as {first}"
     ]
 
 

@@ -21,7 +21,7 @@ from demur.evaluation.report.tables import (
 from demur.evaluation.results import Evaluation, Example
 from demur.files import write_whole
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
-from demur.records import counted, on_one_line
+from demur.records import count_of, on_one_line
 from demur.routing.decision import apart
 from demur.runs.lineage import REPORT, keep_report
 
@@ -163,7 +163,7 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
     works = (
         f"Each prompt gets a score before any model is asked. Where it is at least {threshold}, "
         f"{found.strong} answers, else {found.weak}. The served router ({found.served}) was trained on "
-        f"{counted(len(found.preferences), 'prompt')} {_labelled_by(found.preferences[0].kind)}."
+        f"{count_of(len(found.preferences), 'prompt')} {_labelled_by(found.preferences[0].kind)}."
     )
     alone = f"{found.weak} alone reaches {curve.weak_quality:.3f}, {found.strong} alone {curve.strong_quality:.3f}."
     if found.believed:

@@ -17,7 +17,7 @@ from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
 from demur.prompts.files import RECORDED
-from demur.records import counted
+from demur.records import count_of
 
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
 SHOWN = 20  # records that are printed
@@ -36,14 +36,14 @@ class LedgerPage:
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
         if self.exported:
-            return (f"wrote {counted(len(self.records), 'record')} to {self.exported}{self._without_prompts}",)
+            return (f"wrote {count_of(len(self.records), 'record')} to {self.exported}{self._without_prompts}",)
         said = _summary(self.records)
         if self.whole is not None:
-            said = f"of the last {counted(len(self.records), 'record')}, shown here: {said}"
+            said = f"of the last {count_of(len(self.records), 'record')}, shown here: {said}"
             return (
                 *map(_line, self.records),
                 said,
-                f"in all: {counted(self.whole.requests, 'request')}; {self.whole.sentence}",
+                f"in all: {count_of(self.whole.requests, 'request')}; {self.whole.sentence}",
             )
         return (*map(_line, self.records), said)
 
@@ -131,9 +131,9 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
     strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
     untold = sum(record.stage == "unknown" for record in routed)
     unknown = f", {untold} unknown" if untold else ""
-    alone = f", {counted(len(records) - len(asked), 'decision')} alone" if len(asked) < len(records) else ""
+    alone = f", {count_of(len(records) - len(asked), 'decision')} alone" if len(asked) < len(records) else ""
     routed_strong = f"{strong:.0%} of those routed strong{unknown}"
-    return f"{counted(len(asked), 'request')}{alone}, {routed_strong}; {bill_of(records).sentence}"
+    return f"{count_of(len(asked), 'request')}{alone}, {routed_strong}; {bill_of(records).sentence}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from demur.labels.batches.by_files import (
     settle_prompts,
 )
 from demur.models.endpoint import Endpoint
-from demur.records import counted
+from demur.records import count_of
 from demur.runs.lineage import keep_made
 from demur.runs.record import keep_sampling
 from demur.runs.run import Run
@@ -95,8 +95,8 @@ class BatchRounds:
     def under_way(self) -> str:
         """The requests that were sent and not read."""
         sent = [one for endpoint in self._endpoints for one in self._batches_of(endpoint)]
-        requests = counted(sum(len(one.asked) for one in sent), "request is", "requests are")
-        return f"{requests} under way in {counted(len(sent), 'batch', 'batches')}"
+        requests = count_of(sum(len(one.asked) for one in sent), "request is", "requests are")
+        return f"{requests} under way in {count_of(len(sent), 'batch', 'batches')}"
 
     async def run_all(self) -> None:
         """Read what is under way, send what is missing, until nothing is."""
@@ -139,8 +139,8 @@ class BatchRounds:
                 samples = sum(len(one.indices) for one in requests)
                 price = batch_words(endpoint)
                 self._said.append(
-                    f"{endpoint.model}: sent {counted(len(requests), 'request')} for {counted(samples, 'sample')} in "
-                    f"{counted(files, 'batch', 'batches')}"
+                    f"{endpoint.model}: sent {count_of(len(requests), 'request')} for {count_of(samples, 'sample')} in "
+                    f"{count_of(files, 'batch', 'batches')}"
                     f"{price and ','}{price}"
                 )
         return any(requests for _, requests in missing)

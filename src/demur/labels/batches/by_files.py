@@ -15,7 +15,7 @@ from demur.errors import InputError
 from demur.files import refuse_device, write_whole
 from demur.labels.sample_run import check_none_sent, settled_prompts
 from demur.models.endpoint import Endpoint
-from demur.records import counted
+from demur.records import count_of
 from demur.runs.lineage import keep_made
 from demur.runs.preflight import check_training
 from demur.runs.record import keep_sampling
@@ -112,8 +112,8 @@ def _write_requests(run: Run, folder: Path) -> Iterator[str]:
                 write_whole(folder / names[-1], "".join(lines))
         samples = sum(len(one.indices) for one in requests)
         more = ", ..." if len(names) > 1 else ""
-        to = f"in {counted(len(names), 'file')} ({folder / names[0]}{more})" if names else ""
-        yield f"{endpoint.model}: {counted(len(requests), 'request')} for {counted(samples, 'sample')} {to}".rstrip()
+        to = f"in {count_of(len(names), 'file')} ({folder / names[0]}{more})" if names else ""
+        yield f"{endpoint.model}: {count_of(len(requests), 'request')} for {count_of(samples, 'sample')} {to}".rstrip()
     yield from local_notes(run, "--batch-out")
 
 

@@ -22,7 +22,7 @@ from demur.files import write_whole
 from demur.labels.scores.uncertainty import consistency
 from demur.prompts.rows import read_rows
 from demur.prompts.tool_calls import calls_of
-from demur.records import BoolArray, IntArray, Preference, Sample, counted
+from demur.records import BoolArray, IntArray, Preference, Sample, count_of
 
 UNKNOWN_FILE = "unknown.jsonl"  # in a run's folder
 FEWEST = 2  # samples of each model: one leaves no pair whose absence could be looked at
@@ -140,7 +140,7 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
         return []
     counts = Counter(one.reason for one in unknown).most_common()
     return [
-        f"unknown: {counted(len(unknown), 'prompt has', 'prompts have')} no target "
+        f"unknown: {count_of(len(unknown), 'prompt has', 'prompts have')} no target "
         f"({'; '.join(f'{count} {why}' for why, count in counts)}); "
         "they are in unknown.jsonl, and prompts like them go where `unknown` says, to the strong model by default; "
         "`--from judge` labels them"

@@ -17,7 +17,7 @@ from math import factorial
 import numpy as np
 
 from demur.errors import InputError
-from demur.records import BoolArray, FloatArray, counted
+from demur.records import BoolArray, FloatArray, count_of
 from demur.statistics import interval
 
 TEMPLATE = """You are an evaluator for {task}. You will receive:
@@ -74,7 +74,7 @@ class JudgeReport:
         """The result as lines of text."""
         return (
             f"{self.judge} on {self.items} items, {self.identical} of them with one and the same answer (not asked); "
-            f"{counted(self.unparseable, 'reply', 'replies')} not understood, all chosen on {self.ties:.0%}",
+            f"{count_of(self.unparseable, 'reply', 'replies')} not understood, all chosen on {self.ties:.0%}",
             "  Score (95 % interval):",
             *(
                 f"  {name:<28} {score:6.2f}  [{low:.2f}, {high:.2f}]"
