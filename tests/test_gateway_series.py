@@ -180,7 +180,9 @@ def test_both_databases_keep_the_same(tmp_path: Path, postgres: Any) -> None:
     from demur.gateway.ledger.ledger import PostgresBackend
 
     records = [
-        replace(one, id=f"{i}{one.role}", at=NOW - 60 * i, key="ann") for i in range(3) for one in (WEAK, STRONG)
+        replace(one, id=f"{i}{one.role}", at=NOW - 60 * i, key="ann", tokens_counted=i > 0)
+        for i in range(3)
+        for one in (WEAK, STRONG)
     ]
     backend = PostgresBackend(postgres.url)
     backend.write(records)
@@ -191,3 +193,4 @@ def test_both_databases_keep_the_same(tmp_path: Path, postgres: Any) -> None:
         other = series(kept(tmp_path, *records), period, key="ann", pair=PAIR, now=NOW)
         assert one.as_dict() == other.as_dict()
         assert one.whole.bill.requests == 6
+    assert [(one.estimated, one.usd_estimated) for one in bills(postgres.url)] == [(2, 5.0)]
