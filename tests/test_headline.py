@@ -23,13 +23,15 @@ from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import Headline, dollars, headline, payback, sampled_headline, training_headline
 from demur.evaluation.report.page import page
+from demur.evaluation.results import usd_at_share
 from demur.evaluation.signals import signals
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
-from demur.measure.threshold import Calibration
+from demur.measure.threshold import Calibration, threshold_for_quality
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts import load_prompts
+from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
@@ -168,6 +170,22 @@ def test_what_keeping_the_quality_leaves_local(tmp_path: Path, pair: Pair) -> No
     assert said.kept[1] == pytest.approx(said.kept[0])  # the weak model is free
 
 
+def test_the_share_that_keeps_most_quality_is_the_one_that_calibrate_would_set() -> None:
+    """Of 300 prompts with rising scores the weak model fails on the last 31; .95 of always-strong allows 15 misses.
+
+    So 16 go to the strong model, whatever else is tried: 284 of 300 stay, and at prices of 0 and 1 as much is saved.
+    """
+    rows = [TrainingPrompt(text, float("z" in text), 1.0, 0.0) for text in ("zz z", "aa a", "za z", "a aa") * 2]
+    prompts = train_router(LetterEncoder(), SimilarityWeighted(), rows, weak="small", strong="large")
+    n, looked = 300, Looked(np.arange(300) / 300, np.ones(300, dtype=bool), [""] * 300)
+    quality = (np.arange(n) < n - 31).astype(float), np.ones(n)
+    texts, usd = [f"new {i}" for i in range(n)], (np.zeros(n), np.ones(n))
+    said = headline(Router(prompts), looked, texts, on="prompts", threshold=2.0, quality=quality, usd=usd)
+    assert said.kept == pytest.approx((284 / 300, 284 / 300))
+    again = threshold_for_quality(looked.scores, *quality, 0.95, on="prompts")
+    assert again.strong_share == pytest.approx(16 / 300)
+
+
 def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pair: Pair) -> None:
     run = trained(tmp_path, pair, gold=True)
     demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.4, anyway=True)
@@ -202,7 +220,10 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     set_to = demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5, anyway=True)
     said = demur.replay(prompts, router=f"{run}/router").headline
     with opened.open_run(load_run(run)) as found:
-        shown = evaluate_held_out(found).headline
+        evaluation = evaluate_held_out(found)
+    shown, curve = evaluation.headline, evaluation.rows[0].curve
+    alone = usd_at_share(curve, 0.0), usd_at_share(curve, 1.0)  # one table counts the same 60 prompts in all its rows
+    assert evaluation.usd_alone == pytest.approx(alone)
     assert replace(said, on="") == replace(shown, on="")
     assert (said.prompts, said.judged) == (80, 60)
     # The 20 texts go to the strong model, and so do half of all prompts, as was asked: 20 of the 60 others.

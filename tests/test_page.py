@@ -12,7 +12,7 @@ import pytest
 from demur.evaluation.report.figures import PALETTE, curve_figure
 from demur.evaluation.report.headline import Headline
 from demur.evaluation.report.page import page
-from demur.evaluation.report.tables import choice_rows, reference_rows, router_rows
+from demur.evaluation.report.tables import choice_rows, reference_rows, router_rows, terms
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.measure.curve import cost_quality_curve
 from demur.measure.reliability import reliability
@@ -262,3 +262,12 @@ def test_graded_decisions_are_of_both_sides_of_the_threshold() -> None:
         *(("0.990", "strong"), ("0.980", "strong"), ("0.970", "strong"), ("0.960", "strong"), ("0.950", "strong")),
         *(("0.940", "strong"), ("0.450", "weak"), ("0.460", "weak")),
     ]
+
+
+def test_the_table_says_which_prompts_it_counts_where_the_first_line_counts_more() -> None:
+    found = evaluation()
+    assert "Shares and costs of the table" not in page(found)
+    fewer = replace(found, headline=replace(HEADLINE, prompts=50, judged=30))
+    said = "Shares and costs of the table are of its 30 prompts, those of the first line of all 50."
+    assert said in page(fewer)
+    assert said in terms(fewer)

@@ -29,7 +29,7 @@ from rich.text import Text
 from demur.cli.progress import Rate, TimeLeft
 from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
-from demur.evaluation.report.tables import COLUMNS, reference_rows, router_rows, terms
+from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import REPORT, outdated_report, outdated_stages
@@ -180,6 +180,7 @@ def evaluation(
     for row in reference_rows(found):
         table.add_row(*row)
     out.print(table)
+    lines(filter(None, [base_of(found)] if not verbose else []))
     curve = found.rows[0].curve
     out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
     meant = [found.reliability.sentence] if found.reliability else []

@@ -20,7 +20,6 @@ from demur.evaluation.report.headline import (
     graded_headline,
     payback,
     training_headline,
-    training_texts,
 )
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
@@ -96,7 +95,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
     ]
     preferences, remembered = read_preferences(config.preferences), read_unknown(config.folder / UNKNOWN_FILE)
     spent = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
-    means = [None if cost is None else float(cost.mean()) for cost in expected_costs(loaded, training_texts(served))]
+    means = [None if cost is None else float(cost.mean()) for cost in costs]  # of the table's own prompts
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded_verdict(served.record)
     in_line = graded_headline(loaded, rows, quality) if graded else training_headline(loaded)

@@ -136,6 +136,12 @@ def _levels(scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
     return levels, 1.0 - np.searchsorted(np.sort(values), levels, side="left") / len(values)
 
 
+def tried_thresholds(scores: ArrayLike) -> FloatArray:
+    """The thresholds that `threshold_for_quality` tries, rising."""
+    levels, _ = _levels(scores)
+    return levels[_thin(len(levels))]
+
+
 def _thin(levels: int) -> IntArray:
     """Indices of the levels that are tried where each takes a pass over all prompts; both ends are among them."""
     return np.unique(np.linspace(0, levels - 1, min(levels, TRIED)).astype(int))

@@ -18,8 +18,9 @@ from demur.errors import InputError
 from demur.evaluation.thresholds.calibrate import check_belief
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_quality
-from demur.gate.quality.two_stages import COSTED, Use
+from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
+from demur.measure.threshold import tried_thresholds
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, IntArray
@@ -195,11 +196,12 @@ def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) 
 def _kept_point(
     router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs
 ) -> tuple[float, float | None] | tuple[()]:
-    """`Headline.kept`, by the same expectation as the headline; at most `COSTED` thresholds are tried."""
-    finals = np.unique(router.expected_scores(looked.scores, router.serving_gate).final)[::-1]
-    at = np.unique(np.linspace(0, len(finals) - 1, min(COSTED, len(finals))).astype(int))
-    for threshold in (math.inf, *finals[at].tolist()):
-        use = expected_use(router, looked, threshold)
+    """`Headline.kept`, by the same expectation as the headline; of the thresholds that calibration would try."""
+    forced = router.prompt_router.forced_role
+    told = ~looked.unknown if forced and not looked.unknown.all() else np.ones(len(judged), dtype=bool)
+    expected = router.expected_scores(looked.scores, router.serving_gate)
+    for threshold in tried_thresholds(expected.final[told])[::-1].tolist():
+        use = expected.use(threshold).with_fixed_role(looked.unknown, forced)
         strong = use.strong.mean(axis=1)
         served = strong * quality[1] + (1 - strong) * quality[0]
         if served[judged].mean() >= KEPT * quality[1][judged].mean() - 1e-12:

@@ -50,6 +50,17 @@ def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
     ]
 
 
+def base_of(found: Evaluation) -> str:
+    """Which prompts the table counts, where the first line counts more; empty where they are the same."""
+    line = found.headline
+    if line.judged is None:
+        return ""
+    return (
+        f"Shares and costs of the table are of its {found.n_test:,} prompts, those of the first line of all "
+        f"{line.prompts:,}."
+    )
+
+
 def terms(found: Evaluation) -> tuple[str, ...]:
     """What the table's words mean, and by what its figures were measured."""
     over = "believed quality" if found.believed else "the mean over all samples of a prompt"
@@ -58,6 +69,7 @@ def terms(found: Evaluation) -> tuple[str, ...]:
         "strong model; .500 for random routing. CPT50, CPT80: share of calls that recovers 50 %, 80 % of the gap. "
         "Brackets are 95 % intervals over prompts. USD/1,000: what 1,000 calls cost at CPT80, not at the served "
         "threshold as in the headline.",
+        *filter(None, [base_of(found)]),
         f"Quality is {over}. The oracle knows each prompt's quality; a router with a gate looks at the answer itself "
         "and can do better.",
     )
