@@ -265,7 +265,7 @@ async def test_a_decision_alone_is_counted_and_costs_nothing(tmp_path: Path) -> 
     assert bill.requests == 1
     assert not any(sums_of(decided))
     assert add_up([decided]) == ({}, {})
-    assert "1 requests, 1 decisions alone, 0% of those routed strong" in ledger(found.ledger).lines[-1]
+    assert "1 request, 1 decision alone, 0% of those routed strong" in ledger(found.ledger).lines[-1]
 
 
 @pytest.mark.parametrize("listed", [401, 200])
