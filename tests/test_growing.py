@@ -41,7 +41,7 @@ def test_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         address = {"WEAK": f"small@{server.address}", "STRONG": f"large@{server.address}"}
         done = CliRunner().invoke(app, with_models(command_with("--batch"), address))
     assert done.exit_code == 0, done.output
-    assert "large: sent 12 requests for 24 samples in 1 batches" in done.output
+    assert "large: sent 12 requests for 24 samples in 1 batch" in done.output
     assert "next: demur label" in done.output
     assert set(server.executed.values()) == {1}
 
