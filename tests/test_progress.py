@@ -6,6 +6,7 @@ import io
 import re
 
 import pytest
+from rich.console import Console
 from rich.progress import Progress, Task
 
 from demur.cli import printing
@@ -52,3 +53,13 @@ def test_the_bars_last_line_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
         for done in (0, 1, 3):
             show("counting", done, 3)
     assert re.search(r"counting .* 3/3 +[\d,.]+/s +00:00 taken", page.getvalue())
+
+
+def test_the_table_of_routers_is_whole_in_80_columns() -> None:
+    """With the widest values: the gate's name as it is served, and intervals that end at 100."""
+    served = ("kernel + gate (served)", "25 [18, 100]", "50 [32, 100]", ".700 [.635, .773]", "$0.1539")
+    written = io.StringIO()
+    found = printing.router_table("a title", [served], [("random (chord)", "50", "80", ".500", "$0.2469")])
+    Console(width=80, file=written, color_system=None).print(found)
+    (line,) = [one for one in written.getvalue().splitlines() if "served" in one]
+    assert re.split(r"\s{2,}", line.strip()) == [*served]

@@ -171,15 +171,8 @@ def evaluation(
     """The headline, the table of routers, the findings, and the path of the report."""
     lines([found.headline.sentence, *filter(None, [found.verdict])])
     what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
-    table = Table(title=f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} {what} prompts")
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "router" else "right", no_wrap=True)
-    for row in router_rows(found):
-        table.add_row(*row)
-    table.add_section()
-    for row in reference_rows(found):
-        table.add_row(*row)
-    out.print(table)
+    title = f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} {what} prompts"
+    out.print(router_table(title, router_rows(found), reference_rows(found)))
     lines(filter(None, [base_of(found)] if not verbose else []))
     curve = found.rows[0].curve
     out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
@@ -192,6 +185,16 @@ def evaluation(
         lines(terms(found))
     if folder is not None:
         out.print(f"report: {folder / 'report.html'}   picture: {folder / 'curve.png'}")
+
+
+def router_table(title: str, routers: Iterable[Sequence[str]], references: Iterable[Sequence[str]]) -> Table:
+    """Rows of `COLUMNS`, without lines between them: with them 80 columns hold no interval whole."""
+    table = Table(title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "router" else "right")
+    for row in (*routers, (), *references):
+        table.add_row(*row)
+    return table
 
 
 def gate_trials(trials: Sequence[ExtraSamplesTrial], remarks: Sequence[str]) -> None:
