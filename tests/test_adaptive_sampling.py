@@ -23,7 +23,7 @@ from demur.labels.sample_run import is_settled, settled_prompts
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint
-from demur.records import Prompt, Sample, SamplingSettings
+from demur.records import Prompt, Sample, SamplingSettings, dollars
 from demur.runs.run import open_run
 from demur.sampling.cost import PairEstimate
 from demur.sampling.rounds import PairSamples
@@ -179,10 +179,12 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     assert said[0].usd == pytest.approx(most)
     assert said[0].expected_usd == pytest.approx(expected)
     assert said[0].sentence.startswith(f"to sample: about {24 * (2 + UNSETTLED * 3):.0f} answers (120 if the first ")
-    said_range = f"${expected / 64:.4f} to ${expected:.4f} expected by the length of the answers"  # 1 to 64 tokens
-    assert f"at most ${most:.4f}, {said_range}" in said[0].sentence
-    assert "max_usd leaves $4.0000, which allows the expected number, not the largest" in said[0].sentence
-    assert "max_usd leaves $2.0000, which allows less than expected" in said[1].sentence
+    said_range = (
+        f"{dollars(expected / 64)} to {dollars(expected)} expected by the length of the answers"  # 1 to 64 tokens
+    )
+    assert f"at most {dollars(most)}, {said_range}" in said[0].sentence
+    assert "max_usd leaves $4.00, which allows the expected number, not the largest" in said[0].sentence
+    assert "max_usd leaves $2.00, which allows less than expected" in said[1].sentence
 
 
 def test_an_estimate_counts_both_rounds_prompts() -> None:

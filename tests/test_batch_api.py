@@ -340,7 +340,7 @@ def test_the_limit_counts_batches_at_their_price(server: BatchServer, tmp_path: 
     run.mkdir()
     record = {"prompts": str(questions), "run": str(run), "sampling": {"n": 3}, **models}
     (run / "run.json").write_text(json.dumps(record))
-    with pytest.raises(BudgetError, match=r"\$2\.2080 reserved .* the next prompt may cost \$0\.0960"):
+    with pytest.raises(BudgetError, match=r"\$2\.21 reserved .* the next prompt may cost \$0\.096"):
         sample(server, tmp_path, max_usd=2.3)
     assert not server.uploads
     spend = sample(server, tmp_path, max_usd=2.31)
@@ -401,6 +401,6 @@ def test_a_dry_run_by_batches_says_the_price_of_batches(tmp_path: Path) -> None:
     assert [by_batch.weak.usd, by_batch.strong.usd] == pytest.approx([1504e-6, 0.6016])
     assert by_batch.weak.expected_usd == pytest.approx(1504e-6)
     assert by_batch.weak.least_usd == pytest.approx((16 + 6 * 10) / 4 * 1e-6)
-    assert "at most $0.6031," in by_batch.sentence
+    assert "at most $0.603," in by_batch.sentence
     assert "w: batches at 0.25 of its price; s: batches at its usual price (service_tiers = " in by_batch.sentence
     assert "batches" not in direct.sentence

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from conftest import missing, needed
 from demur.gate.gate import Gate, GateStep, GateVerdict
+from demur.records import dollars
 from gateways import EASY, HARD, gateway
 
 pytestmark = pytest.mark.slow
@@ -45,6 +46,8 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         await page.goto(found.operator)
         await expect(page.locator("#requests")).to_have_text("61")
         assert await page.locator("#recent tr").count() == 25
+        amounts = [0, 3e-05, 0.000412, 0.0704, 0.104, 0.9996, 1.5, 2.499, 1234.5, -0.02]
+        assert await page.evaluate("all => all.map(money)", amounts) == [dollars(usd) for usd in amounts]
         assert await page.locator("figure canvas").count() == 6
         for label in await page.locator("figure [role=img]").evaluate_all("all => all.map(one => one.ariaLabel)"):
             assert ":" in label, label  # what a chart shows, in words

@@ -23,7 +23,7 @@ from demur.gateway.decision.decider import Decider
 from demur.measure.threshold import Calibration
 from demur.models.encoders.encoder import LetterEncoder
 from demur.models.prices import Price, serving_cost
-from demur.records import FloatArray, Sample
+from demur.records import FloatArray, Sample, dollars
 from demur.routing.decision import apart
 from demur.routing.prompt_router import PromptRouter
 from test_artifact import TRAINING, make
@@ -280,12 +280,12 @@ def test_one_unknown_price_does_not_hide_the_other_models_cost(tmp_path: Path, u
     assert alone[known] == pytest.approx(sum(whole.usd(t.prompt) for t in TRAINING))
     assert (alone[unknown], found.usd) == (None, None)
     said = "\n".join(found.lines)
-    assert f"${alone[known]:.4f} always {known}" in said
+    assert f"{dollars(alone[known])} always {known}" in said
     assert f"the {unknown} model's price is unknown" in said
     explained = Router.load(str(tmp_path / "router")).explain("jazz pizza 2")
     money = next(line for line in explained.lines if "expected to cost" in line)
     assert "the other price is unknown" in money
-    assert f"${whole.usd('jazz pizza 2'):.6f}" in money
+    assert dollars(whole.usd("jazz pizza 2")) in money
 
 
 # -- near the threshold, and beyond all training prompts -------------------------------------------------------------

@@ -475,13 +475,13 @@ def test_where_a_decision_turns(decision: Decision, flips: tuple[float, float], 
 @pytest.mark.parametrize(
     ("role", "usd", "other", "checked", "said"),
     [
-        ("strong", 0.25, 0.125, None, "expected to cost $0.250000, $0.125000 on the weak one"),
-        ("weak", 0.125, 0.25, None, "expected to cost $0.125000, $0.250000 on the strong one"),
-        ("strong", 0.25, None, None, "expected to cost $0.250000 on this model; the other price is unknown"),
-        ("strong", None, 0.125, None, "expected to cost $0.125000 on the weak one; the other price is unknown"),
+        ("strong", 0.25, 0.125, None, "expected to cost $0.25, $0.125 on the weak one"),
+        ("weak", 0.125, 0.25, None, "expected to cost $0.125, $0.25 on the strong one"),
+        ("strong", 0.25, None, None, "expected to cost $0.25 on this model; the other price is unknown"),
+        ("strong", None, 0.125, None, "expected to cost $0.125 on the weak one; the other price is unknown"),
         ("weak", None, None, None, "the cost is unknown"),
-        ("weak", 0.125, 0.25, 0.5, "expected to cost $0.125000 if the weak answer is kept at once, at most $0.500000 "
-            "with extra samples and $0.750000 if the strong model answers instead; $0.250000 on the strong one alone"),
+        ("weak", 0.125, 0.25, 0.5, "expected to cost $0.125 if the weak answer is kept at once, at most $0.50 "
+            "with extra samples and $0.75 if the strong model answers instead; $0.25 on the strong one alone"),
     ],
 )  # fmt: skip
 def test_what_a_decision_costs(

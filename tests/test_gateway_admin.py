@@ -156,7 +156,7 @@ async def test_a_decision_without_its_prompt_says_what_is_missing(tmp_path: Path
     [
         ({"stage": "prompt"}, "It was not asked."),
         ({"extra_samples": 0}, "the weak model's answer for 50 ms, and kept it."),
-        ({"usd_checks": 0.25}, "answer and 2 extra samples for 50 ms, which cost $0.2500, and kept it."),
+        ({"usd_checks": 0.25}, "answer and 2 extra samples for 50 ms, which cost $0.25, and kept it."),
         (
             {"role": "strong", "calibration_void": True},
             "dropped it: the strong model answered. Its signals were missing",

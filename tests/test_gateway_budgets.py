@@ -41,9 +41,9 @@ def of_key(key: ClientKey, at: Callable[[], float] = lambda: NOON) -> Admission:
 @pytest.mark.parametrize(
     ("budgets", "says"),
     [
-        ({"usd": 5}, r"\(\$5\) is spent\.$"),
-        ({"usd_per_month": 3}, r"\(\$3 per month\) is spent\. It begins again in 12.0 h"),
-        ({"usd_per_day": 1, "usd": 9}, r"\(\$1 per day\) is spent\. It begins again in 12.0 h"),
+        ({"usd": 5}, r"\(\$5\.00\) is spent\.$"),
+        ({"usd_per_month": 3}, r"\(\$3\.00 per month\) is spent\. It begins again in 12.0 h"),
+        ({"usd_per_day": 1, "usd": 9}, r"\(\$1\.00 per day\) is spent\. It begins again in 12.0 h"),
     ],
 )
 def test_a_spent_budget_refuses_and_says_when_it_begins_again(budgets: dict[str, float], says: str) -> None:
@@ -82,7 +82,7 @@ def test_a_budget_warns_then_tapers(capsys: pytest.CaptureFixture[str]) -> None:
     assert use.share == pytest.approx(1 / 1.2)
     assert kept_share(use) == 1
     warned.most_used_budget("ann")
-    assert capsys.readouterr().err == "demur: key 'ann' has used 83% of $1.2 per day; from 90% on it tapers\n"
+    assert capsys.readouterr().err == "demur: key 'ann' has used 83% of $1.20 per day; from 90% on it tapers\n"
     tapered = admission(usd_per_day=1.05).most_used_budget("ann")
     assert kept_share(tapered) == pytest.approx((1 - 1 / 1.05) / 0.1)
     assert "fewer of its requests go to the strong model" in capsys.readouterr().err
@@ -185,7 +185,7 @@ def test_the_commands_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shown = RUNNER.invoke(app, ["key", "spend"]).stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
-    for cell in ("$0.5000 of $2", "$0.5000 ", "$1.5000 of $9", "$1.2500"):
+    for cell in ("$0.50 of $2.00", "$0.50 ", "$1.50 of $9.00", "$1.25"):
         assert cell in shown
     assert "removed" in RUNNER.invoke(app, ["key", "remove", "ann"]).stdout
     assert read_keys("run/keys.json") == []

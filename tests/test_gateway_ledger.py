@@ -113,8 +113,8 @@ def test_the_last_records_are_not_taken_for_all(tmp_path: Path) -> None:
     SqliteBackend(path).write([replace(RECORD, id=f"id{i}", at=RECORD.at - i) for i in range(25)])
     *shown, last, everything = ledger(path).lines
     assert len(shown) == 20
-    assert last.startswith("of the last 20 records, shown here: 20 requests, 0% of those routed strong; $0.02000 paid")
-    assert everything.startswith("in all: 25 requests; $0.02500 paid, $0.2500 always strong")
+    assert last.startswith("of the last 20 records, shown here: 20 requests, 0% of those routed strong; $0.02 paid")
+    assert everything.startswith("in all: 25 requests; $0.025 paid, $0.25 always strong")
     assert len(ledger(path, last=25).lines) == 26  # all are shown, and summed once
 
 

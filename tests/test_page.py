@@ -130,7 +130,7 @@ def test_calls_quality_and_money_stand_large() -> None:
     html = page(evaluation())
     cards = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd><dd>(.*?)</dd></div>", html)
     assert [(name, value) for name, value, _ in cards] == [
-        *(("calls that stay local", "70%"), ("quality", ".80"), ("cost per 1,000 calls", "$0.0700"), ("saved", "68%")),
+        *(("calls that stay local", "70%"), ("quality", ".80"), ("cost per 1,000 calls", "$0.07"), ("saved", "68%")),
     ]
     assert "$150.00 per million calls" in cards[3][2]  # .22 - .07 USD per 1,000
 
@@ -148,7 +148,7 @@ def test_other_shares_by_hand() -> None:
     curve = cost_quality_curve(1.0 - weak, weak, strong, weak_cost=np.zeros(20), strong_cost=np.full(20, 0.002))
     found = replace(evaluation(), rows=(EvaluationRow("sw", curve),))
     rows = {row[0]: row[1:] for row in choice_rows(found)}
-    assert rows["0%"] == ("0.500", "0%", "$0.0000", "100%")
+    assert rows["0%"] == ("0.500", "0%", "$0", "100%")
     assert rows["50%"] == ("1.000", "100%", "$1.00", "50%")
     assert rows["100%"] == ("1.000", "100%", "$2.00", "0%")
     unpriced = replace(found, rows=(EvaluationRow("sw", cost_quality_curve(1.0 - weak, weak, strong)),))

@@ -20,13 +20,12 @@ from demur import pipeline, quickstart
 from demur.cli import printing
 from demur.config import METHOD_NAMES, ModelConfig, RunConfig
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
-from demur.evaluation.report.headline import dollars
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import saturation_of
 from demur.labels.preference_files import read_preferences, write_preferences
 from demur.methods import BY_NAME
 from demur.models.encoders.encoder import LetterEncoder
-from demur.records import FloatArray
+from demur.records import FloatArray, dollars
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened

@@ -57,9 +57,9 @@ def test_the_bars_last_line_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_table_of_routers_is_whole_in_80_columns() -> None:
     """With the widest values: the gate's name as it is served, and intervals that end at 100."""
-    served = ("kernel + gate (served)", "25 [18, 100]", "50 [32, 100]", ".700 [.635, .773]", "$0.1539")
+    served = ("kernel + gate (served)", "25 [18, 100]", "50 [32, 100]", ".700 [.635, .773]", "$0.154")
     written = io.StringIO()
-    found = printing.router_table("a title", [served], [("random (chord)", "50", "80", ".500", "$0.2469")])
+    found = printing.router_table("a title", [served], [("random (chord)", "50", "80", ".500", "$0.247")])
     Console(width=80, file=written, color_system=None).print(found)
     (line,) = [one for one in written.getvalue().splitlines() if "served" in one]
     assert re.split(r"\s{2,}", line.strip()) == [*served]

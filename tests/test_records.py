@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import demur
 from demur.models.requests.request import BASE_SEED_SPACING, base_seed
-from demur.records import SamplingSettings, content_hash, count_of, encodable, on_one_line
+from demur.records import SamplingSettings, content_hash, count_of, dollars, encodable, on_one_line
 
 OTHER: dict[str, Any] = {
     "temperature": 0.5,
@@ -71,3 +74,28 @@ def test_a_text_is_cut_to_one_line() -> None:
 )
 def test_a_number_agrees_with_what_it_counts(number: int, words: tuple[str, ...], said: str) -> None:
     assert count_of(number, *words) == said
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [
+        *((0, "$0"), (0.00123456, "$0.00123"), (0.00003, "$0.00003"), (0.0704, "$0.0704"), (0.104, "$0.104")),
+        *(
+            (0.25, "$0.25"),
+            (0.9996, "$1.00"),
+            (1.5, "$1.50"),
+            (2.499, "$2.50"),
+            (1234.5, "$1,234.50"),
+            (-0.02, "-$0.02"),
+        ),
+    ],
+)
+def test_an_amount_has_three_digits_or_its_cents(usd: float, said: str) -> None:
+    assert dollars(usd) == said
+
+
+def test_amounts_have_one_form_everywhere() -> None:
+    """An amount that a module formats by itself, such as ${usd:.4f}, is a second form."""
+    own = re.compile(r"\$\{[^{}]*\}")
+    modules = [path for path in Path(demur.__file__).parent.rglob("*.py") if path.name != "records.py"]
+    assert not [(path.name, found) for path in modules for found in own.findall(path.read_text())]

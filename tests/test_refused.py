@@ -114,7 +114,7 @@ async def test_what_was_spent_counts_over_sessions_and_is_said() -> None:
         budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
         with pytest.raises(BudgetError) as raised:
             budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
-    for part in ("$34.0000 spent on this run in all", "$20.0000 reserved", "may cost $20.0000", "max_usd 60.0"):
+    for part in ("$34.00 spent on this run in all", "$20.00 reserved", "may cost $20.00", "max_usd 60.0"):
         assert part in str(raised.value)
 
 
@@ -156,8 +156,8 @@ async def test_one_unknown_price_leaves_the_other_model_its_limit(tmp_path: Path
 
 
 def test_the_known_part_of_a_cost_is_said() -> None:
-    assert cost_words(("a", "b"), (1.0, 2.0)) == "cost $3.0000"
-    assert cost_words(("a", "b"), (None, 2.0), most=True) == "at most $2.0000 without a, whose cost is unknown"
+    assert cost_words(("a", "b"), (1.0, 2.0)) == "cost $3.00"
+    assert cost_words(("a", "b"), (None, 2.0), most=True) == "at most $2.00 without a, whose cost is unknown"
     assert cost_words(("a", "b"), (None, None)) == "the cost is unknown"
 
 

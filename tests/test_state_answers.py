@@ -172,6 +172,6 @@ def test_the_estimate_of_a_run_that_states_answers_counts_them(writers: pairs.Pa
             sample_pair(config, run.pair, run.prompts, run.samples, run.store, announce=said.append)
     assert "more requests" not in said[0].sentence
     assert said[1].sentence.endswith(
-        "; to state final answers of long texts: at most 192 more requests, at most $0.0061"
+        "; to state final answers of long texts: at most 192 more requests, at most $0.00614"
     )
     assert said[1].usd == pytest.approx(192 * (64 + 16) * 2e-6)

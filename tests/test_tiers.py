@@ -19,6 +19,7 @@ from demur.errors import InputError
 from demur.evaluation.device.simulate_run import simulate
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_keeping, threshold_within
 from demur.models.encoders.encoder import LetterEncoder
+from demur.records import dollars
 from demur.routing import restoring
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
@@ -65,7 +66,7 @@ def test_a_pair_is_the_case_of_two() -> None:
 
 def test_prices_must_rise() -> None:
     assert cost_parts(np.array([1.0, 3.0, 11.0]), ("a", "b", "c")).tolist() == [0.0, 0.2, 1.0]
-    with pytest.raises(InputError, match=r"b at \$3000 per 1,000 answers does not cost less than c at \$3000"):
+    with pytest.raises(InputError, match=r"b at \$3,000\.00 per 1,000 answers does not cost less than c at \$3,000"):
         cost_parts(np.array([1.0, 3.0, 3.0]), ("a", "b", "c"))
 
 
@@ -80,7 +81,7 @@ def test_a_budget_takes_the_lowest_threshold_that_keeps_it() -> None:
         assert mean(found.threshold) <= budget
         lower = [float(level) for level in steps.ravel() if level < found.threshold]
         assert all(mean(level) > budget for level in lower)
-    with pytest.raises(InputError, match=r"the weak model alone costs \$1000"):
+    with pytest.raises(InputError, match=r"the weak model alone costs \$1,000"):
         threshold_within(steps, mean, 999.0, "prompts")
 
 
@@ -105,10 +106,10 @@ def test_what_a_budget_and_a_quality_say_and_count() -> None:
 
     found = threshold_within(steps, mean, 1000 * (1.5 + 5.5 + 0.5) / 3, "some prompts")
     assert (found.n, found.on, found.gate) == (3, "some prompts", True)
-    assert found.asked == "at most $2500 expected per 1,000 prompts"
+    assert found.asked == "at most $2,500.00 expected per 1,000 prompts"
     assert found.strong_share == pytest.approx(1 / 3)
     with pytest.raises(
-        InputError, match=r"\$499 per 1,000 prompts is not enough: the weak model alone costs \$500\.0000"
+        InputError, match=r"\$499\.00 per 1,000 prompts is not enough: the weak model alone costs \$500\.00"
     ):
         threshold_within(steps, mean, 499.0, "p")
     assert threshold_within(steps, mean, 500.0, "p").strong_share == 0.0
@@ -252,7 +253,7 @@ def test_a_run_of_three_models_sends_each_kind_to_the_cheapest_that_knows(three:
     assert tiers.qualities.mean(axis=0) == pytest.approx([1 / 3, 2 / 3, 1.0], abs=0.1)
     budget = 1500 * float(np.mean(tiers.usd))  # half more than each kind at the cheapest model that knows
     calibration = demur.calibrate("p.jsonl", usd_per_1k=budget, encoder=LetterEncoder())
-    assert f"at most ${budget:g}" in calibration.asked
+    assert f"at most {dollars(budget)} " in calibration.asked
     router = demur.Router.load("run/router", encoder=LetterEncoder())
     asked = {
         "weak": "Which colour has the sky in picture 77?",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
@@ -73,6 +74,19 @@ def encodable(text: str) -> str:
 def count_of(number: int, one: str, more: str = "") -> str:
     """A number and what it counts: ``1 prompt``, ``2,000 prompts``; ``more`` where an s does not make it plural."""
     return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def dollars(usd: float) -> str:
+    """An amount of USD to three significant digits or to the cent, whichever shows more: ``$0.0704``, ``$12.50``.
+
+    Zero is ``$0``. Zeros beyond the cent that only pad are left out. It is the one form for people, in the terminal,
+    the report and the dashboard (its own money() does the same).
+    """
+    size = abs(float(f"{usd:.3g}"))
+    places = max(2, 2 - math.floor(math.log10(size))) if size else 0
+    shown = f"{abs(usd):,.{places}f}"
+    whole, _, part = shown.partition(".")
+    return f"{'-' if usd < 0 else ''}${whole}{'.' if part else ''}{part[:2]}{part[2:].rstrip('0')}"
 
 
 def on_one_line(text: str, length: int) -> str:

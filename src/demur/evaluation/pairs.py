@@ -22,7 +22,7 @@ from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_of_serving
-from demur.records import FloatArray, Progress, Prompt, Sample, no_progress
+from demur.records import FloatArray, Progress, Prompt, Sample, dollars, no_progress
 from demur.runs.run import Run, open_run
 
 SHOWN = 10
@@ -50,15 +50,16 @@ class PairsFound:
         """The result as lines of text."""
         width = max(len(self._names(one)) for one in self.ladders[:SHOWN])
         rows = [
-            f"  {self._names(one):<{width}}  {one.quality:.3f} [{one.low:.3f}, {one.high:.3f}]  ${1000 * one.usd:.4g}  "
-            + " / ".join(f"{share:.0%}" for share in one.shares)
+            f"  {self._names(one):<{width}}  {one.quality:.3f} [{one.low:.3f}, {one.high:.3f}]  "
+            f"{dollars(1000 * one.usd)}  " + " / ".join(f"{share:.0%}" for share in one.shares)
             for one in self.ladders[:SHOWN]
         ]
         alone = ", ".join(
-            f"{name} {quality:.3f} at ${usd:.4g}" for name, (quality, usd) in zip(self.models, self.alone, strict=True)
+            f"{name} {quality:.3f} at {dollars(usd)}"
+            for name, (quality, usd) in zip(self.models, self.alone, strict=True)
         )
         return (
-            f"{self.prompts:,} prompts, at most ${self.usd_per_1k:g} per 1,000; quality is believed by "
+            f"{self.prompts:,} prompts, at most {dollars(self.usd_per_1k)} per 1,000; quality is believed by "
             f"{self.strongest}'s samples (no labels used), routed by the prompt alone, held out",
             f"alone: {alone}",
             "models, by rising cost; believed quality [95 %]; USD per 1,000; share of calls to each",

@@ -18,7 +18,7 @@ from demur.limits import check_number
 from demur.measure.tiers import take_chosen
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray, count_of
+from demur.records import Encoder, FloatArray, count_of, dollars
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
@@ -79,18 +79,18 @@ class Replayed:
         if self.usd is not None and self.usd_strong is not None and self.usd_weak is not None:
             saved = 1 - self.usd[0] / self.usd_strong if self.usd_strong else 0.0
             return (
-                f"${self.usd[0]:.4f} (${self.usd[1]:.4f} to ${self.usd[2]:.4f}) against "
-                f"${self.usd_strong:.4f} always strong ({saved:.0%} saved) and ${self.usd_weak:.4f} always weak"
+                f"{dollars(self.usd[0])} ({dollars(self.usd[1])} to {dollars(self.usd[2])}) against "
+                f"{dollars(self.usd_strong)} always strong ({saved:.0%} saved) and {dollars(self.usd_weak)} always weak"
             )
         step = "give it in the run file, or as --weak-usd or --strong-usd, and train again"
         if self.usd_strong is not None:
             spent = self.strong_share * self.usd_strong
             return (
-                f"about ${spent:.4f} for the strong model's share, ${self.usd_strong:.4f} always strong; the weak "
-                f"model's price is unknown: {step}"
+                f"about {dollars(spent)} for the strong model's share, {dollars(self.usd_strong)} always strong; the "
+                f"weak model's price is unknown: {step}"
             )
         if self.usd_weak is not None:
-            return f"${self.usd_weak:.4f} always weak; the strong model's price is unknown: {step}"
+            return f"{dollars(self.usd_weak)} always weak; the strong model's price is unknown: {step}"
         return f"both prices are unknown: {step}"
 
 

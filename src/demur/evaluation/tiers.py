@@ -15,7 +15,7 @@ from demur.errors import InputError
 from demur.measure.ladder import ladder
 from demur.measure.threshold import Calibration
 from demur.measure.tiers import take_chosen, threshold_keeping, threshold_within
-from demur.records import BoolArray, FloatArray, IntArray
+from demur.records import BoolArray, FloatArray, IntArray, dollars
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
 from demur.statistics import interval
@@ -48,7 +48,7 @@ class TiersMeasured:
         """The result as lines of text."""
         width = max(len(one.about) for one in self.uses)
         kind = "believed quality" if self.believed else "quality"
-        rows = [f"  {one.about:<{width}}  {_quality(one)}  ${one.usd:.4g}  {_shares(one)}" for one in self.uses]
+        rows = [f"  {one.about:<{width}}  {_quality(one)}  {dollars(one.usd)}  {_shares(one)}" for one in self.uses]
         head = f"{len(self.names)} models ({' < '.join(self.names)}) on {self.prompts:,} {self.on}: {kind} [95 %], USD "
         return (f"{head}per 1,000, share of calls to each", *rows)
 

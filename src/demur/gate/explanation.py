@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from demur.records import on_one_line
+from demur.records import dollars, on_one_line
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
 
@@ -57,14 +57,14 @@ class Explanation:
         other = "weak" if self.decision.role == "strong" else "strong"
         if self.usd is None or self.usd_other is None:
             known = [(self.usd, "this model"), (self.usd_other, f"the {other} one")]
-            told = [f"${amount:.6f} on {where}" for amount, where in known if amount is not None]
+            told = [f"{dollars(amount)} on {where}" for amount, where in known if amount is not None]
             return f"expected to cost {told[0]}; the other price is unknown" if told else "the cost is unknown"
         if self.usd_checked is None:
-            return f"expected to cost ${self.usd:.6f}, ${self.usd_other:.6f} on the {other} one"
+            return f"expected to cost {dollars(self.usd)}, {dollars(self.usd_other)} on the {other} one"
         return (
-            f"expected to cost ${self.usd:.6f} if the weak answer is kept at once, at most ${self.usd_checked:.6f} "
-            f"with extra samples and ${self.usd_checked + self.usd_other:.6f} if the strong model answers instead; "
-            f"${self.usd_other:.6f} on the strong one alone"
+            f"expected to cost {dollars(self.usd)} if the weak answer is kept at once, at most "
+            f"{dollars(self.usd_checked)} with extra samples and {dollars(self.usd_checked + self.usd_other)} if the "
+            f"strong model answers instead; {dollars(self.usd_other)} on the strong one alone"
         )
 
 

@@ -24,7 +24,7 @@ from demur.measure.tiers import choose_models, take_chosen
 from demur.methods.pools.pair_pools import PairGraphRouter
 from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
-from demur.records import BoolArray, Encoder, FloatArray, IntArray, Preference
+from demur.records import BoolArray, Encoder, FloatArray, IntArray, Preference, dollars
 from demur.routing.artifact import DESCRIPTION
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers, gains_of
@@ -156,9 +156,9 @@ def _place(tiers: Tiers, name: str, usd: float) -> int:
         raise InputError(f"a model of the router is called {name!r} already; give the new one a name (name = ...)")
     if not tiers.usd[0] < usd < tiers.usd[-1]:
         raise InputError(
-            f"{name} at ${1000 * usd:.4g} per 1,000 answers is not between {tiers.names[0]} at "
-            f"${1000 * tiers.usd[0]:.4g} and {tiers.names[-1]} at ${1000 * tiers.usd[-1]:.4g}; the cheapest and the "
-            "dearest model need labels of their own: demur sample"
+            f"{name} at {dollars(1000 * usd)} per 1,000 answers is not between {tiers.names[0]} at "
+            f"{dollars(1000 * tiers.usd[0])} and {tiers.names[-1]} at {dollars(1000 * tiers.usd[-1])}; the "
+            "cheapest and the dearest model need labels of their own: demur sample"
         )
     return int(np.searchsorted(tiers.usd, usd))
 

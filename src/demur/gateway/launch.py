@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from demur.errors import InputError
-from demur.gateway.ledger.totals.bills import bills, usd_words
+from demur.gateway.ledger.totals.bills import bills
 from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, read_settings
+from demur.records import dollars
 
 KEY_VARIABLE = "DEMUR_KEY"  # holds the client's key, where the gateway asks for one
 NO_KEY = "none"  # what clients send that insist on a key
@@ -171,6 +172,6 @@ def spent_lines(ledger: str, started: float, *, own: bool) -> tuple[str, ...]:
         return ("nothing is known of what was paid: the settings name no ledger",)
     whole = bills(ledger, since=started)[0]
     by_model = [one for one in bills(ledger, by="model", since=started) if one.name]
-    counts = [f"{one.requests:,} by {one.name} ({usd_words(one.usd)})" for one in by_model]
+    counts = [f"{one.requests:,} by {one.name} ({dollars(one.usd)})" for one in by_model]
     others = "" if own else ", with those of the gateway's other clients"
     return (f"answered: {', '.join(counts) or 'nothing'}{others}", whole.sentence)

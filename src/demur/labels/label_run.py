@@ -35,7 +35,7 @@ from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.prompts import shortfalls
 from demur.prompts.grading import grade, quality
 from demur.prompts.pictures import has_pictures
-from demur.records import FloatArray, Grader, Preference, Prompt, count_of
+from demur.records import FloatArray, Grader, Preference, Prompt, count_of, dollars
 from demur.runs.run import Run
 from demur.sampling.pair import PairSamples
 
@@ -144,7 +144,7 @@ def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
         orders = zip(items, orders_of(items), strict=True)
         lengths += [len(fill(item, order, JUDGED_TASK)) for item, order in orders if len(order) > 1]
     tokens = sum(lengths) // CHARACTERS_PER_TOKEN, len(lengths) * JUDGE_SETTINGS.max_tokens
-    usd = f"up to about ${judge.price.usd(*tokens):.2f}" if judge.price else "at a price that is unknown"
+    usd = f"up to about {dollars(judge.price.usd(*tokens))}" if judge.price else "at a price that is unknown"
     return (
         f"`demur label --from judge --judge MODEL` labels all prompts: {len(lengths):,} calls, {usd} with "
         f"{judge.model} as the judge"

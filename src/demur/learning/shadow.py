@@ -13,7 +13,7 @@ from demur.errors import BudgetError, DemurError
 from demur.event_loop import run_to_end
 from demur.gateway.settings import LearnSettings
 from demur.learning.traffic import SeenPrompt
-from demur.records import SERVED, Prompt, Sample
+from demur.records import SERVED, Prompt, Sample, dollars
 from demur.runs.run import Run
 from demur.sampling.budget import can_limit, spent_before
 from demur.sampling.local_servers import Turns, completer_of
@@ -33,7 +33,7 @@ def sample_shadow(run: Run, learn: LearnSettings, taken: Sequence[SeenPrompt], m
         else:
             _sample_weak(run)
     except BudgetError:
-        stopped = f"today's ${learn.usd_per_day:g} for learning are spent; it goes on tomorrow (UTC)"
+        stopped = f"today's {dollars(learn.usd_per_day)} for learning are spent; it goes on tomorrow (UTC)"
     except DemurError as error:  # a model is away: what is there can be learned from, the rest is asked later
         stopped = str(error)
     run.read_samples()

@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.measure.frontier import choices, earn
-from demur.records import FloatArray
+from demur.records import FloatArray, dollars
 from demur.statistics import interval
 
 LARGEST = 3  # models of a ladder
@@ -43,7 +43,8 @@ def ladders(
     typical = usd.mean(axis=0)
     if typical.min() > budget:
         raise InputError(
-            f"${1000 * budget:g} per 1,000 prompts is not enough: the cheapest model costs ${1000 * typical.min():.4g}"
+            f"{dollars(1000 * budget)} per 1,000 prompts is not enough: the cheapest model costs "
+            f"{dollars(1000 * typical.min())}"
         )
     order = np.argsort(typical, kind="stable").tolist()
     sets = [one for size in range(1, min(largest, len(order)) + 1) for one in combinations(order, size)]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.measure.certificate import Certificate
-from demur.records import FloatArray, IntArray
+from demur.records import FloatArray, IntArray, dollars
 
 TRIED = 401  # thresholds
 
@@ -92,9 +92,10 @@ def threshold_for_usd(
     affordable = [i for i in tried if 1000 * usd_at(float(levels[i])) <= usd_per_1k + 1e-12]
     if not affordable:
         raise InputError(
-            f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${1000 * weak_usd:.4f}"
+            f"{dollars(usd_per_1k)} per 1,000 prompts is not enough: the weak model alone costs "
+            f"{dollars(1000 * weak_usd)}"
         )
-    asked = f"at most ${usd_per_1k:g} expected per 1,000 prompts"
+    asked = f"at most {dollars(usd_per_1k)} expected per 1,000 prompts"
     return _between(levels, shares, affordable[0], asked, len(np.asarray(scores)), on)
 
 

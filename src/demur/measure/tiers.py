@@ -13,7 +13,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.measure.threshold import TRIED, Calibration
-from demur.records import FloatArray, IntArray
+from demur.records import FloatArray, IntArray, dollars
 
 
 def cost_parts(usd: FloatArray, names: tuple[str, ...]) -> FloatArray:
@@ -21,9 +21,9 @@ def cost_parts(usd: FloatArray, names: tuple[str, ...]) -> FloatArray:
     for i in range(len(usd) - 1):
         if not usd[i] < usd[i + 1]:
             raise InputError(
-                f"the models stand by rising price, and {names[i]} at ${1000 * usd[i]:.4g} per 1,000 answers does not "
-                f"cost less than {names[i + 1]} at ${1000 * usd[i + 1]:.4g}; order [[models]] by price, leave one out, "
-                "or give prices (usd_per_million_input, usd_per_million_output)"
+                f"the models stand by rising price, and {names[i]} at {dollars(1000 * usd[i])} per 1,000 answers does "
+                f"not cost less than {names[i + 1]} at {dollars(1000 * usd[i + 1])}; order [[models]] by price, leave "
+                "one out, or give prices (usd_per_million_input, usd_per_million_output)"
             )
     return np.asarray((usd - usd[0]) / (usd[-1] - usd[0]))
 
@@ -59,8 +59,10 @@ def threshold_within(steps: FloatArray, usd_at: Callable[[float], float], usd_pe
     fits = [level for level in levels if 1000 * usd_at(level) <= usd_per_1k + 1e-12]
     if not fits:
         least = 1000 * usd_at(levels[-1])
-        raise InputError(f"${usd_per_1k:g} per 1,000 prompts is not enough: the weak model alone costs ${least:.4f}")
-    return _at(steps, min(fits), f"at most ${usd_per_1k:g} expected per 1,000 prompts", on)
+        raise InputError(
+            f"{dollars(usd_per_1k)} per 1,000 prompts is not enough: the weak model alone costs {dollars(least)}"
+        )
+    return _at(steps, min(fits), f"at most {dollars(usd_per_1k)} expected per 1,000 prompts", on)
 
 
 def threshold_keeping(steps: FloatArray, quality_at: Callable[[float], float], keep: float, on: str) -> Calibration:

@@ -9,7 +9,7 @@ from demur.errors import BudgetError
 from demur.limits import check_number
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
-from demur.records import Prompt, SamplingSettings
+from demur.records import Prompt, SamplingSettings, dollars
 from demur.store import Store
 
 READ_AGAIN_SECONDS = 10.0  # what all samplers on a shared store have spent
@@ -59,9 +59,9 @@ class Budget:
         bound *= endpoint.price.batch_factor if batch else 1.0
         if self.spent + self._reserved + bound > self.max_usd:
             raise BudgetError(
-                f"{endpoint.model}: ${self.spent:.4f} spent on this run in all and ${self._reserved:.4f} reserved for "
-                f"requests under way; the next prompt may cost ${bound:.4f}, more than max_usd {self.max_usd} leaves; "
-                "what was sampled is kept, raise --max-usd to go on"
+                f"{endpoint.model}: {dollars(self.spent)} spent on this run in all and {dollars(self._reserved)} "
+                f"reserved for requests under way; the next prompt may cost {dollars(bound)}, more than max_usd "
+                f"{self.max_usd} leaves; what was sampled is kept, raise --max-usd to go on"
             )
         self._reserved += bound
         return bound

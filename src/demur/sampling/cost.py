@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
-from demur.records import Prompt, Sample, count_of
+from demur.records import Prompt, Sample, count_of, dollars
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
 CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were cut
@@ -95,8 +95,8 @@ class PairEstimate:
             _known_sum(getattr(side, name) for side in self.all) for name in ("expected_usd", "least_usd")
         )
         if all(side.observed for side in self.all if side.missing):
-            return f", ${expected:.4f} expected with answers as long as those so far"
-        return f", ${least:.4f} to ${expected:.4f} expected by the length of the answers"
+            return f", {dollars(expected)} expected with answers as long as those so far"
+        return f", {dollars(least)} to {dollars(expected)} expected by the length of the answers"
 
     @property
     def _limit(self) -> str:
@@ -106,7 +106,8 @@ class PairEstimate:
             return ""
         allows = "the expected number, not the largest" if self.expected_usd <= left else "less than expected"
         return (
-            f"; max_usd leaves ${left:.4f}, which allows {allows}: sampling stops there, and goes on when it is raised"
+            f"; max_usd leaves {dollars(left)}, which allows {allows}: sampling stops there, and goes on when it is "
+            "raised"
         )
 
     @property
@@ -203,7 +204,7 @@ def cost_words(models: Sequence[str], usd: Sequence[float | None], *, most: bool
         return "the cost is unknown"
     unknown = [model for model, amount in zip(models, usd, strict=True) if amount is None]
     without = f" without {' and '.join(unknown)}, whose cost is unknown" if unknown else ""
-    return f"{before}${sum(known):.4f}{without}"
+    return f"{before}{dollars(sum(known))}{without}"
 
 
 def cut_sentences(models: Sequence[str], sides: Sequence[Iterable[Sample]], max_tokens: int) -> list[str]:

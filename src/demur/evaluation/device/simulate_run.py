@@ -30,7 +30,7 @@ from demur.limits import from_mapping
 from demur.measure.threshold import threshold_for_share
 from demur.models.prices import Price
 from demur.prompts.grading import grade
-from demur.records import Encoder, FloatArray, Prompt, Sample
+from demur.records import Encoder, FloatArray, Prompt, Sample, dollars
 from demur.runs.run import Own, Run, open_run
 
 Side = TypeVar("Side", Edge, Cloud)
@@ -55,7 +55,7 @@ class OperatingPoint:
     @property
     def line(self) -> str:
         """The point as a row of the table."""
-        usd = "unknown" if self.usd_per_1k is None else f"{self.usd_per_1k:.4f}"
+        usd = "unknown" if self.usd_per_1k is None else dollars(self.usd_per_1k)
         return (
             f"{self.threshold:>9.3f} {self.strong_share:>7.0%} {self.p50:>7.2f} {self.p95:>8.2f} {self.queue:>7.1f} "
             f"{self.busy:>6.0%} {self.diverted:>9.0%} {usd:>10} {self.joules:>8.1f} {self.quality:>8.3f}"

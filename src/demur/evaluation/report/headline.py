@@ -23,7 +23,7 @@ from demur.gate.router import Router
 from demur.measure.threshold import tried_thresholds
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
-from demur.records import BoolArray, FloatArray, IntArray
+from demur.records import BoolArray, FloatArray, IntArray, dollars
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
@@ -137,11 +137,6 @@ def short(quality: float) -> str:
     return f"{quality:.2f}".removeprefix("0")
 
 
-def dollars(usd: float) -> str:
-    """An amount to three significant digits or to the cent, whichever shows more: it agrees with percentages of it."""
-    return f"${usd:,.{2 if usd == 0 else max(2, 2 - math.floor(math.log10(abs(usd))))}f}"
-
-
 def payback(labelling_usd: float | None, served: Headline) -> str:
     """When labelling, in USD (None: unknown), is earned back against always-strong by what is served; one sentence."""
     if labelling_usd is None or served.usd is None or served.usd_strong is None:
@@ -150,8 +145,8 @@ def payback(labelling_usd: float | None, served: Headline) -> str:
     if saved <= 0:
         return f"payback: never: 1,000 calls cost {costs} and {dollars(served.usd_strong)} always-strong"
     return (
-        f"payback: labelling cost ${labelling_usd:.4f}; 1,000 calls cost {costs} instead of "
-        f"{dollars(served.usd_strong)}, ${saved:,.4f} less, so it is earned back after "
+        f"payback: labelling cost {dollars(labelling_usd)}; 1,000 calls cost {costs} instead of "
+        f"{dollars(served.usd_strong)}, {dollars(saved)} less, so it is earned back after "
         f"{math.ceil(1000 * labelling_usd / saved):,} calls"
     )
 

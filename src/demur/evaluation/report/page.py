@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from demur.evaluation.report import figures
-from demur.evaluation.report.headline import DECIDED, dollars, short
+from demur.evaluation.report.headline import DECIDED, short
 from demur.evaluation.report.tables import (
     COLUMNS,
     choice_columns,
@@ -21,7 +21,7 @@ from demur.evaluation.report.tables import (
 from demur.evaluation.results import Evaluation, Example
 from demur.files import write_whole
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
-from demur.records import count_of, on_one_line
+from demur.records import count_of, dollars, on_one_line
 from demur.routing.decision import apart
 from demur.runs.lineage import REPORT, keep_report
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from demur.evaluation.results import Evaluation, EvaluationRow, usd_at_share
 from demur.measure.curve import CostQualityCurve
+from demur.records import dollars
 
 CHOICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # strong shares
 COLUMNS = ("router", "CPT50, %", "CPT80, %", "APGR [95 %]", "USD/1,000")
@@ -117,4 +118,4 @@ def usd(amount: float | None) -> str:
     """An amount in USD; an unknown price is shown as unknown, never as $0."""
     if amount is None or not math.isfinite(amount):
         return "unknown"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+    return dollars(amount)

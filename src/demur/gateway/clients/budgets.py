@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
+from demur.records import dollars
+
 WARN, TAPER = 0.8, 0.9  # of a budget for a day or a month
 Period = Literal["ever", "month", "day"]
 
@@ -70,9 +72,9 @@ class BudgetUse:
     def words(self) -> str:
         """Which budget, for a message."""
         return {
-            "ever": f"${self.budget:g}",
-            "day": f"${self.budget:g} per day",
-            "month": f"${self.budget:g} per month",
+            "ever": dollars(self.budget),
+            "day": f"{dollars(self.budget)} per day",
+            "month": f"{dollars(self.budget)} per month",
         }[self.period]
 
 

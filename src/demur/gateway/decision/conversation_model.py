@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from demur.gateway.decision.conversations import Turn
 from demur.models.prices import Price
-from demur.records import Role
+from demur.records import Role, dollars
 
 ANSWER_TOKENS = 300  # of an answer, where the router's record does not know
 # The reason of a question that is asked again, and the longest that it is one.
@@ -86,7 +86,7 @@ def stays(turn: Turn | None, found: Found | None, costs: NextCosts, now: float) 
     saved, lost = _saving(held, costs, now)
     if saved > lost:
         return ""
-    return f"the conversation stays with its model: ${saved:.4f} less for this ask, ${lost:.4f} of prompt cache"
+    return f"the conversation stays with its model: {dollars(saved)} less for this ask, {dollars(lost)} of prompt cache"
 
 
 def _saving(held: Held, costs: NextCosts, now: float) -> tuple[float, float]:

@@ -15,9 +15,9 @@ from demur.errors import InputError, require
 from demur.files import refuse_existing
 from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
-from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, usd_words
+from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since
 from demur.prompts.files import RECORDED
-from demur.records import count_of
+from demur.records import count_of, dollars
 
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
 SHOWN = 20  # records that are printed
@@ -103,7 +103,7 @@ def _printable(text: str, width: int) -> str:
 def _line(record: LedgerRecord) -> str:
     at = datetime.fromtimestamp(record.at).strftime("%m-%d %H:%M:%S")
     score = "     -" if record.score is None else f"{record.score:6.3f}"
-    usd = "unknown" if record.usd is None else f"${record.usd:.6f}"
+    usd = "unknown" if record.usd is None else dollars(record.usd)
     asked, model = _printable(record.asked, 20), _printable(record.model, 24) or "-"
     return (
         f"{at}  {asked:<20} -> {model:<24} {score}  {record.status}  "
@@ -169,9 +169,9 @@ def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
 
 
 def _bill_line(bill: Bill, name: str) -> str:
-    saved = f"{usd_words(bill.saved)}" + (f" +- {usd_words(bill.margin)}" if bill.margin else "")
+    saved = f"{dollars(bill.saved)}" + (f" +- {dollars(bill.margin)}" if bill.margin else "")
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     return (
-        f"{name}  {bill.requests:>9,}  {usd_words(bill.usd):>12}  "
-        f"{usd_words(bill.usd_checks):>10}  {usd_words(bill.usd_strong):>14}  {saved}{unknown}"
+        f"{name}  {bill.requests:>9,}  {dollars(bill.usd):>12}  "
+        f"{dollars(bill.usd_checks):>10}  {dollars(bill.usd_strong):>14}  {saved}{unknown}"
     )

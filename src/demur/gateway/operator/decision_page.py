@@ -11,9 +11,9 @@ from demur.gate.explanation import Explanation
 from demur.gate.router import Router
 from demur.gateway.latencies import SHORTEST
 from demur.gateway.ledger.record import LedgerRecord
-from demur.gateway.ledger.totals.bills import bill_of, usd_words
+from demur.gateway.ledger.totals.bills import bill_of
 from demur.gateway.operator.last_hour import stages_of
-from demur.records import Role, on_one_line
+from demur.records import Role, count_of, dollars, on_one_line
 from demur.routing.prompt_router import Neighbour
 
 SAME = 5e-4  # scores that differ by less are of one router: prompts that arrive together are embedded together
@@ -82,10 +82,10 @@ def gate_sentence(record: LedgerRecord, explanation: Explanation | None) -> str:
     if record.stage != "gate":
         own = _sentence(explanation.second_stage) if explanation else ""
         return f"It was not asked. {own}".strip()
-    samples = f" and {record.extra_samples} extra samples" if record.extra_samples else ""
+    samples = f" and {count_of(record.extra_samples, 'extra sample')}" if record.extra_samples else ""
     kept = "kept it" if record.role == "weak" else "dropped it: the strong model answered"
     void = " Its signals were missing, so its calibration does not hold here." if record.calibration_void else ""
-    checks = f", which cost {usd_words(record.usd_checks)}" if record.usd_checks else ""
+    checks = f", which cost {dollars(record.usd_checks)}" if record.usd_checks else ""
     looked = f"It looked at the weak model's answer{samples} for {1000 * record.gate_seconds:,.0f} ms{checks}"
     return f"{looked}, and {kept}.{void}"
 

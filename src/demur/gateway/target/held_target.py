@@ -28,6 +28,7 @@ from demur.gateway.target.arrivals import Arrivals
 from demur.gateway.target.request_costs import RequestCosts
 from demur.measure.pace import WINDOW, Pace
 from demur.measure.threshold import threshold_for_quality
+from demur.records import dollars
 
 ACCOUNT = "\ttarget"  # no client's key has this name: it cannot be printed
 FORMS = '"30%" (of calls to the strong model), "5 USD/day", "p95 2 s", "quality 95%"'
@@ -219,7 +220,7 @@ class HeldTarget:
         """How the target stands, for the dashboard."""
         now = {
             "share": f"{self.held:.1%} of calls went to the strong model",
-            "usd": f"${self.held:.4f} of today's ${self.target.value:g} are spent or reserved",
+            "usd": f"{dollars(self.held)} of today's {dollars(self.target.value)} are spent or reserved",
             "seconds": f"{self.held:.1%} of the latest answers took longer than {self.target.value:g} s",
             "quality": "by the strong model's own belief, without a guarantee",
         }[self.target.kind]

@@ -23,7 +23,7 @@ from demur.paper.overhead.timing import least_expected, slope
 from demur.paper.parts.figures import overhead_figure
 from demur.paper.parts.part import Cells, Part, PartContent, span_columns
 from demur.prompts import read_prompts
-from demur.records import Encoder, Progress, no_progress
+from demur.records import Encoder, Progress, dollars, no_progress
 from demur.store import Store
 
 SIZES = (1_000, 12_000, 100_000)
@@ -118,13 +118,13 @@ class Overheads:
 
     def _usd(self, cost: Cost) -> str:
         usd = self.usd_per_1k(cost)
-        return "unknown" if usd is None else f"{usd:.2g}"
+        return "unknown" if usd is None else dollars(usd)
 
     @property
     def lines(self) -> list[str]:
         """As text."""
         tables = [line for part in self.parts for line in ("", part.title, *part.lines[2:])]
-        about = [f"one core at ${self.usd_per_hour:g} per hour (--usd-per-hour)"]
+        about = [f"one core at {dollars(self.usd_per_hour)} per hour (--usd-per-hour)"]
         about += [f"APGR: {self.quality.about}; the gate's with the run's router"] if self.quality else []
         wrote = [f"wrote {self.picture}"] if self.picture else []
         return [*tables, "", *NOTES, *about, f"measured in {self.seconds:.0f} s", *wrote]

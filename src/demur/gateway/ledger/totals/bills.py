@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from demur.errors import InputError
 from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
+from demur.records import count_of, dollars
 
 By = Literal["key", "conversation", "model", "day"]
 DAY_SECONDS = 86_400
@@ -75,30 +76,24 @@ class Bill:
         """The result as one sentence."""
         if not self.requests:
             return "no requests"
-        margin = f" +- {usd_words(self.margin)}" if self.margin else ""
+        margin = f" +- {dollars(self.margin)}" if self.margin else ""
         guess = "" if self.margin is not None else ", a guess of unknown error: the router was trained without samples"
         word, share = ("saved", "saves") if self.saved >= 0 else ("lost", "loses")
         part = "" if self.saved_share is None else f" ({share} {abs(self.saved_share):.0%})"
-        checks = f", {usd_words(self.usd_checks)} of it for checks" if self.usd_checks else ""
-        answers = f"{self.estimated:,} answer{'s' * (self.estimated != 1)} came without usage"
-        checks += f", {usd_words(self.usd_estimated)} of it estimated ({answers})" if self.usd_estimated else ""
+        checks = f", {dollars(self.usd_checks)} of it for checks" if self.usd_checks else ""
+        answers = f"{count_of(self.estimated, 'answer')} came without usage"
+        checks += f", {dollars(self.usd_estimated)} of it estimated ({answers})" if self.usd_estimated else ""
         unknown = (
             f"; the cost of {self.unpriced:,} of {self.requests:,} is unknown and left out" if self.unpriced else ""
         )
         return (
-            f"{usd_words(self.usd)} paid{checks}, {usd_words(self.usd_strong)} always strong: "
-            f"{usd_words(abs(self.saved))} {word}{margin}{part}{guess}{unknown}"
+            f"{dollars(self.usd)} paid{checks}, {dollars(self.usd_strong)} always strong: "
+            f"{dollars(abs(self.saved))} {word}{margin}{part}{guess}{unknown}"
         )
 
 
 SUMS = len(fields(Bill)) - 1
 _KINDS: tuple[Callable[[Any], Any], ...] = tuple(int if one.type == "int" else float for one in fields(Bill)[1:])
-
-
-def usd_words(usd: float) -> str:
-    """An amount in USD to four significant digits or to the cent, whichever shows more."""
-    shown = 2 if usd >= 100 or usd == 0 else min(10, 3 - math.floor(math.log10(abs(usd))))
-    return f"${usd:,.{max(2, shown)}f}"
 
 
 def bill_of(records: Iterable[LedgerRecord], name: str = "") -> Bill:

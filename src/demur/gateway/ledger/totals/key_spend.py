@@ -10,6 +10,7 @@ from demur.errors import InputError
 from demur.gateway.clients.budgets import start_of
 from demur.gateway.clients.keys import read_keys
 from demur.gateway.ledger.totals.bills import bills
+from demur.records import dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,12 @@ class KeySpend:
             "today": _of(self.usd_today, self.usd_per_day),
             "this_month": _of(self.usd_this_month, self.usd_per_month),
             "in_all": _of(self.usd_in_all, self.usd),
-            "saved": _usd(self.saved_in_all),
+            "saved": dollars(self.saved_in_all),
         }
 
 
 def _of(usd: float, budget: float | None) -> str:
-    return _usd(usd) if budget is None else f"{_usd(usd)} of ${budget:g}"
-
-
-def _usd(usd: float) -> str:
-    """An amount as short as it can be read: less than a hundredth of a cent is said to be so."""
-    if 0 < abs(usd) < 1e-4:
-        return "<$0.0001" if usd > 0 else ">-$0.0001"
-    return f"{'-' if usd < 0 else ''}${abs(usd):,.{2 if abs(usd) >= 100 else 4}f}"
+    return dollars(usd) if budget is None else f"{dollars(usd)} of {dollars(budget)}"
 
 
 def key_spend(file: str | Path, ledger: str, *, name: str | None = None, now: float | None = None) -> list[KeySpend]:

@@ -2,8 +2,13 @@
 const $ = id => document.getElementById(id);
 const ALL = "*", POLL_MS = 2000, SLOW_POLLS = { hour: 2, day: 15, week: 30 };
 const percent = x => x === null ? "–" : (100 * x).toFixed(1) + " %";
-const digits = x => Math.min(9, Math.max(2, 1 - Math.floor(Math.log10(Math.abs(x)))));
-const money = x => x === null ? "unknown" : (x < 0 ? "−$" : "$") + (x ? Math.abs(x).toFixed(digits(x)) : "0");
+// An amount as demur.records.dollars writes it: three significant digits or to the cent, whichever shows more.
+function money(x) {
+  if (x === null) return "unknown";
+  if (!x) return "$0";
+  const size = Math.abs(+x.toPrecision(3)), places = Math.min(20, Math.max(2, 2 - Math.floor(Math.log10(size))));
+  return (x < 0 ? "-$" : "$") + Math.abs(x).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: places });
+}
 const wholePercent = x => (100 * x).toFixed(x && x < 0.01 ? 1 : 0) + " %";
 const milliseconds = x => x === null ? "–" : x === 0 ? "0 ms" : x >= 1000 ? (x / 1000).toFixed(1) + " s" : x.toFixed(x < 10 ? 1 : 0) + " ms";
 const count = x => x.toLocaleString("en");
@@ -103,7 +108,7 @@ function showSeries() {
   const keys = $("keys"); keys.replaceChildren();
   for (const one of series.keys) { const row = keys.insertRow(); cell(row, one.name || "without a key"); cell(row, count(one.requests), "n"); cell(row, money(one.usd), "n"); cell(row, saved(one), "n wrap"); }
 }
-function saved(one) { return money(one.saved) + (one.margin ? " ± " + money(one.margin).slice(1) : ""); }
+function saved(one) { return money(one.saved) + (one.margin ? " ± " + money(one.margin) : ""); }
 
 // -- now ---------------------------------------------------------------------------------------------------------
 function addSmall(id, text) { const more = document.createElement("small"); more.textContent = text; $(id).append(more); }
