@@ -120,7 +120,7 @@ async def test_a_tapering_budget_raises_the_threshold_and_says_so(tmp_path: Path
         assert "x-demur-budget" not in said
         found.gateway.admission.charge("ann", 0.98)
         status, later, _ = await found.ask(HARD, headers=headers)
-        assert later["x-demur-budget"] == "98% of $1 per day"
+        assert later["x-demur-budget"] == "98% of $1.00 per day"
         assert "as asked" not in later["x-demur-reason"]
         assert "(raised, because a budget of the key is nearly used up)" in later["x-demur-reason"]
         router = found.gateway.decider.router
