@@ -6,12 +6,13 @@ import gzip
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +48,43 @@ def peer_python(name: str, needs: Sequence[str], *, alone: Sequence[str] = ()) -
 
     ``alone`` are packages whose dependencies are not wanted.
     """
-    folder = cache_folder().parent / "benchmarks" / name
-    python, ready = folder / "bin" / "python", folder / "ready"
-    wanted = "\n".join([*needs, *alone])
-    if not ready.is_file() or ready.read_text() != wanted:
-        print(f"making the environment of {name} in {folder}", file=sys.stderr, flush=True)
+
+    def make(folder: Path) -> None:
         venv.create(folder, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*install, *needs], check=True, stderr=subprocess.DEVNULL)
         if alone:
             subprocess.run([*install, "--no-deps", *alone], check=True, stderr=subprocess.DEVNULL)
+
+    return _made(name, "\n".join([*needs, *alone]), make) / "bin" / "python"
+
+
+def peer_modules(name: str, needs: Mapping[str, str], *, held: Mapping[str, str]) -> Path:
+    """``node_modules`` of published npm packages (name: version), made under demur's cache on first use.
+
+    ``held`` are the versions of packages that those depend on; no package's install script is run.
+    """
+    wanted = json.dumps({"private": True, "dependencies": dict(needs), "overrides": dict(held)})
+
+    def make(folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_text(wanted)
+        install = ["npm", "install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(install, cwd=folder, check=True)
+
+    return _made(name, wanted, make) / "node_modules"
+
+
+def _made(name: str, wanted: str, make: Callable[[Path], None]) -> Path:
+    """The folder of a peer, made anew when what is wanted in it has changed."""
+    folder = cache_folder().parent / "benchmarks" / name
+    ready = folder / "ready"
+    if not ready.is_file() or ready.read_text() != wanted:
+        print(f"making the environment of {name} in {folder}", file=sys.stderr, flush=True)
+        make(folder)
         ready.write_text(wanted)
-    return python
+    return folder
 
 
 def _cpuinfo() -> list[str]:

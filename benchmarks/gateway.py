@@ -1,8 +1,12 @@
 """Gateways side by side: one trivial upstream, one load tool, one run, alternating: what each adds to a request.
 
 Direct; a proxy of ten lines that does nothing else (the floor); demur passing through (a real model's name), routed
-(embedding and score), and both streamed; RouteLLM's own server (MF router with random weights of its own shape,
-embeddings from the upstream's stub); the LiteLLM proxy. Upstream and load tool on one core, the gateway on the other.
+(embedding and score), and both streamed; RouteLLM's own server, routed; LiteLLM, Portkey, TensorZero, SMG and
+vllm-router passing through (`gateway_peers.py`). Upstream and load tool on one core, the gateway on the other. A peer
+that cannot be installed or does not start is named and left out.
+
+Beside the fastest peers the load tool and the upstream, which share a core, are what is slowest; so the gateway's CPU
+time per request is printed too.
 """
 
 from __future__ import annotations
@@ -15,27 +19,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import aiohttp
 import numpy as np
 
-from environment import describe, peer_python
+from environment import describe
+from gateway_load import Target, cpu_seconds, load, process, resident_megabytes, wait_for
+from gateway_peers import PEERS, Peer
 from served_gateway import demur_command
 from worst_requests import report_worst
 
-UPSTREAM, DEMUR, ROUTELLM, LITELLM, FLOOR = 8301, 8302, 8303, 8304, 8305
+UPSTREAM, DEMUR, FLOOR = 8301, 8302, 8305
 LEVELS = (1, 32, 128)
-ROUNDS = 3
 WARM_REQUESTS, MEMORY_REQUESTS = 10_000, 100_000
 HEALTH_ASKED = 300
-ROUTELLM_NEEDS = (
-    *("torch==2.13.0", "routellm==0.2.0", "numpy==2.2.6", "pandas==2.3.3"),
-    *("fastapi", "uvicorn", "shortuuid"),
-)
+STARTING_SECONDS = 120
 
 # The upstream: a fixed answer, plain or streamed, and fixed embeddings; as little work as aiohttp can do.
 UPSTREAM_CODE = """
@@ -63,9 +64,12 @@ async def complete(request):
 async def embed(request):
     await request.read()
     return web.Response(body=vectors, content_type="application/json")
+async def well(request):
+    return web.Response()
 app = web.Application()
 app.router.add_post("/v1/chat/completions", complete)
 app.router.add_post("/v1/embeddings", embed)
+app.router.add_get("/health", well)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
 """
 
@@ -102,160 +106,134 @@ print(json.dumps(times))
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One thing to load."""
+@dataclass
+class Row:
+    """What was measured of one target."""
 
-    name: str
-    port: int
-    model: str
-    stream: bool = False
-    share: float = 1.0  # of the requests; slow peers get fewer
+    target: Target
+    pid: int
+    rates: dict[int, list[float]] = field(default_factory=dict)  # requests per second, of each round, by concurrency
+    middles: dict[int, list[float]] = field(default_factory=dict)  # p50 in ms
+    tails: dict[int, list[float]] = field(default_factory=dict)  # p99 in ms
+    cpu: float = 0.0  # seconds of the server, one core
+    requests: int = 0
 
+    def measure(self, concurrency: int, requests: int) -> None:
+        """One stretch of load."""
+        count = max(60, int(requests * self.target.share / (8 if concurrency == 1 else 1)))
+        before = cpu_seconds(self.pid)
+        seconds, times = asyncio.run(load(self.target, concurrency, count))
+        if concurrency > 1:
+            self.cpu += cpu_seconds(self.pid) - before
+            self.requests += count
+        self.rates.setdefault(concurrency, []).append(count / seconds)
+        self.middles.setdefault(concurrency, []).append(1000 * float(np.quantile(times, 0.5)))
+        self.tails.setdefault(concurrency, []).append(1000 * float(np.quantile(times, 0.99)))
 
-async def load(target: Target, concurrency: int, requests: int) -> tuple[float, list[float]]:
-    """(seconds in all, seconds to the first byte of each) of so many requests, so many at a time."""
-    body = json.dumps(
-        {
-            "model": target.model,
-            "stream": target.stream,
-            "messages": [{"role": "user", "content": "Why is the sky blue?"}],
-        }
-    ).encode()
-    headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-none"}
-    url = f"http://127.0.0.1:{target.port}/v1/chat/completions"
-    times: list[float] = []
-    left = iter(range(requests))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    def median(self, of: dict[int, list[float]], concurrency: int) -> float:
+        """Of the rounds."""
+        return float(np.median(of[concurrency]))
 
-        async def work() -> None:
-            for _ in left:
-                start = time.perf_counter()
-                async with session.post(url, data=body, headers=headers) as response:
-                    await response.content.readany()
-                    times.append(time.perf_counter() - start)
-                    await response.read()
-                    if response.status != 200:
-                        raise SystemExit(f"{target.name} answered {response.status}")
-
-        start = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(concurrency)))
-        return time.perf_counter() - start, times
-
-
-@contextmanager
-def process(command: list[str], core: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server on one core, ended with the block."""
-    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENAI_API_KEY": "sk-none"}
-    child = subprocess.Popen(
-        ["taskset", "-c", str(core), *command],
-        env=os.environ | single | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(15)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def wait_for(target: Target, seconds: float = 120) -> None:
-    """Until it answers."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            asyncio.run(load(target, 1, 1))
-            return
-        except (aiohttp.ClientError, SystemExit, OSError):
-            time.sleep(0.5)
-    raise SystemExit(f"{target.name} did not answer within {seconds:.0f} s")
-
-
-def routellm_command(folder: Path, python: Path) -> list[str]:
-    """The published server with an MF checkpoint of its own shape and random weights."""
-    code = (
-        "import sys; from routellm.routers.matrix_factorization.model import MFModel; "
-        "MFModel(dim=128, num_models=64, text_dim=1536, num_classes=1, use_proj=True).save_pretrained(sys.argv[1], "
-        "config=dict(dim=128, num_models=64, text_dim=1536, num_classes=1, use_proj=True))"
-    )
-    checkpoint = folder / "mf"
-    subprocess.run([str(python), "-c", code, str(checkpoint)], check=True, env=os.environ | {"OPENAI_API_KEY": "x"})
-    (folder / "routellm.yaml").write_text(f"mf:\n  checkpoint_path: {checkpoint}\n")
-    models = ["--strong-model", "openai/large", "--weak-model", "openai/small"]
-    base = ["--base-url", f"http://127.0.0.1:{UPSTREAM}/v1", "--api-key", "sk-none", "--port", str(ROUTELLM)]
-    return [
-        str(python),
-        "-m",
-        "routellm.openai_server",
-        "--routers",
-        "mf",
-        "--config",
-        str(folder / "routellm.yaml"),
-        *models,
-        *base,
-    ]
-
-
-def litellm_command(folder: Path, python: Path) -> list[str]:
-    """The proxy with one OpenAI-compatible model."""
-    given = {"model": "openai/large", "api_base": f"http://127.0.0.1:{UPSTREAM}/v1", "api_key": "sk-none"}
-    (folder / "litellm.yaml").write_text(json.dumps({"model_list": [{"model_name": "large", "litellm_params": given}]}))
-    return [
-        str(python.with_name("litellm")),
-        "--config",
-        str(folder / "litellm.yaml"),
-        "--port",
-        str(LITELLM),
-        "--host",
-        "127.0.0.1",
-    ]
+    @property
+    def cpu_microseconds(self) -> float:
+        """CPU time of the server per request under load."""
+        return 1e6 * self.cpu / self.requests
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers", default="routellm,litellm", help="comma-separated; empty for none")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for none (%(default)s)")
     parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only-peers", action="store_true", help="neither /health, memory over time, nor the worst")
     options = parser.parse_args()
     print(describe())
-    targets = [
-        Target("direct", UPSTREAM, "large"),
-        Target("bare aiohttp proxy", FLOOR, "large"),
-        Target("demur pass-through", DEMUR, "large"),
-        Target("demur routed", DEMUR, "demur"),
-        Target("direct, streamed", UPSTREAM, "large", stream=True),
-        Target("demur passed, streamed", DEMUR, "large", stream=True),
-        Target("demur routed, streamed", DEMUR, "demur", stream=True),
-    ]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        stack.enter_context(process([sys.executable, "-c", UPSTREAM_CODE, str(UPSTREAM)], 0))
-        stack.enter_context(process([sys.executable, "-c", FLOOR_CODE, str(UPSTREAM), str(FLOOR)], 1))
-        gateway = stack.enter_context(process(demur_command(folder, upstream=UPSTREAM, port=DEMUR), 1))
-        if "routellm" in options.peers:
-            python = peer_python("routellm-server", ROUTELLM_NEEDS)
-            url = f"http://127.0.0.1:{UPSTREAM}/v1"
-            stack.enter_context(process(routellm_command(folder, python), 1, OPENAI_BASE_URL=url))
-            targets.append(Target("RouteLLM server, routed", ROUTELLM, "router-mf-0.5", share=0.1))
-        if "litellm" in options.peers:
-            python = peer_python("litellm", ["litellm[proxy]==1.108.7"])
-            # Without keys, as demur is here; its prices from the package, not from the network.
-            alone = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
-            alone |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-            stack.enter_context(process(litellm_command(folder, python), 1, **alone))
-            targets.append(Target("LiteLLM proxy, pass", LITELLM, "large", share=0.2))
-        for target in targets:
-            wait_for(target)
-        report(targets, options.requests)
-        by_name = {target.name: target for target in targets}
-        report_health(by_name["demur routed"], options.requests)
-        report_memory(by_name["demur pass-through"], gateway.pid)
-        report_worst(folder)
+        upstream = stack.enter_context(process([sys.executable, "-c", UPSTREAM_CODE, str(UPSTREAM)], 0)).pid
+        floor = [sys.executable, "-c", FLOOR_CODE, str(UPSTREAM), str(FLOOR)]
+        floor_pid = stack.enter_context(process(floor, 1)).pid
+        gateway = stack.enter_context(process(demur_command(folder, upstream=UPSTREAM, port=DEMUR), 1)).pid
+        rows = [
+            Row(Target("direct", UPSTREAM, "large"), upstream),
+            Row(Target("direct, streamed", UPSTREAM, "large", stream=True), upstream),
+            Row(Target("bare aiohttp proxy", FLOOR, "large"), floor_pid),
+            Row(Target("demur pass-through", DEMUR, "large"), gateway),
+            Row(Target("demur passed, streamed", DEMUR, "large", stream=True), gateway),
+            Row(Target("demur routed", DEMUR, "demur"), gateway),
+            Row(Target("demur routed, streamed", DEMUR, "demur", stream=True), gateway),
+        ]
+        for row in rows:
+            wait_for(row.target, STARTING_SECONDS)
+        rows += [row for peer in options.peers.split(",") if peer for row in peer_rows(peer, folder, stack)]
+        measure(rows, options.requests, options.rounds)
+        report(rows)
+        if not options.only_peers:
+            by_name = {row.target.name: row.target for row in rows}
+            report_health(by_name["demur routed"], options.requests)
+            report_memory(by_name["demur pass-through"], gateway)
+            report_worst(folder)
+
+
+def peer_rows(name: str, folder: Path, stack: ExitStack) -> list[Row]:
+    """The rows of a peer once it answers; none, and the reason printed, if it cannot be had here."""
+    try:
+        peer = PEERS[name](folder, f"http://127.0.0.1:{UPSTREAM}/v1")
+        pid = stack.enter_context(process(peer.command, 1, **peer.environment)).pid
+        found = [Row(target, pid) for target in with_ports(peer)]
+        for row in found:
+            wait_for(row.target, STARTING_SECONDS)
+    except (OSError, subprocess.CalledProcessError, SystemExit) as error:
+        print(f"{name} is left out: {error}")
+        return []
+    return found
+
+
+def with_ports(peer: Peer) -> list[Target]:
+    """Its rows, with the port that it has chosen where it chooses one."""
+    if peer.told is None:
+        return peer.rows
+    end = time.monotonic() + STARTING_SECONDS
+    while not peer.told.is_file() or not peer.told.read_text():
+        if time.monotonic() > end:
+            raise SystemExit(f"it named no port within {STARTING_SECONDS} s")
+        time.sleep(0.1)
+    return [replace(target, port=int(peer.told.read_text())) for target in peer.rows]
+
+
+def measure(rows: Sequence[Row], requests: int, rounds: int) -> None:
+    """Every target in turn, at every concurrency, round after round."""
+    os.sched_setaffinity(0, {0})
+    for _ in range(rounds):
+        for concurrency in LEVELS:
+            for row in rows:
+                row.measure(concurrency, requests)
+
+
+def report(rows: Sequence[Row]) -> None:
+    """Medians over the rounds, and each peer beside demur."""
+    print(f"{'':<26}" + "".join(f"{f'c = {c}: req/s':>16}{'p50':>9}{'p99':>9}" for c in LEVELS) + "   (ms)")
+    for row in rows:
+        cells = [
+            f"{row.median(row.rates, c):>16,.0f}{row.median(row.middles, c):>9.2f}{row.median(row.tails, c):>9.2f}"
+            for c in LEVELS
+        ]
+        print(f"{row.target.name:<26}{''.join(cells)}")
+    by_name = {row.target.name: row for row in rows}
+    print(f"{'':<26}{'added ms':>10}{'CPU us':>10}{'MB':>8}   demur's requests per second over its, at {LEVELS}")
+    for row in rows[2:]:
+        direct = by_name["direct, streamed" if row.target.stream else "direct"]
+        added = row.median(row.middles, 1) - direct.median(direct.middles, 1)
+        cells = [f"{added:>10.2f}{row.cpu_microseconds:>10.0f}{resident_megabytes(row.pid):>8.0f}"]
+        if row.target.beside:
+            ours = by_name[row.target.beside]
+            cells += [f"{ours.median(ours.rates, c) / row.median(row.rates, c):>8.2f}" for c in LEVELS]
+        print(f"{row.target.name:<26}{''.join(cells)}")
+    print(
+        "added ms: p50 of the first byte above the direct one's, 1 at a time; CPU us: of the server per request, at "
+        f"{LEVELS[1]} and {LEVELS[2]}; MB: resident"
+    )
 
 
 def report_health(routed: Target, requests: int) -> None:
@@ -273,56 +251,12 @@ def report_health(routed: Target, requests: int) -> None:
 def report_memory(passed: Target, pid: int) -> None:
     """Resident memory of the gateway after a warm-up and after many more requests."""
     asyncio.run(load(passed, 32, WARM_REQUESTS))
-    before = _resident_megabytes(pid)
+    before = resident_megabytes(pid)
     asyncio.run(load(passed, 32, MEMORY_REQUESTS))
-    after = _resident_megabytes(pid)
+    after = resident_megabytes(pid)
     print(
         f"resident memory: {before:.0f} MB after {WARM_REQUESTS:,} requests, {after:.0f} MB {MEMORY_REQUESTS:,} later"
     )
-
-
-def _resident_megabytes(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-
-
-def report(targets: list[Target], requests: int) -> None:
-    """Medians over alternating rounds."""
-    os.sched_setaffinity(0, {0})
-    print(f"{'':<26}" + "".join(f"{f'c = {c}: req/s':>16}{'p50':>9}{'p99':>9}" for c in LEVELS) + "   (ms)")
-    rates: dict[tuple[str, int], list[float]] = {}
-    middles: dict[tuple[str, int], list[float]] = {}
-    tails: dict[tuple[str, int], list[float]] = {}
-    for _ in range(ROUNDS):
-        for concurrency in LEVELS:
-            for target in targets:
-                count = max(60, int(requests * target.share / (8 if concurrency == 1 else 1)))
-                seconds, times = asyncio.run(load(target, concurrency, count))
-                key = target.name, concurrency
-                rates.setdefault(key, []).append(count / seconds)
-                middles.setdefault(key, []).append(1000 * float(np.quantile(times, 0.5)))
-                tails.setdefault(key, []).append(1000 * float(np.quantile(times, 0.99)))
-    for target in targets:
-        cells = [
-            f"{np.median(rates[target.name, c]):>16,.0f}{np.median(middles[target.name, c]):>9.2f}"
-            f"{np.median(tails[target.name, c]):>9.2f}"
-            for c in LEVELS
-        ]
-        print(f"{target.name:<26}{''.join(cells)}")
-    direct, bare, passed, routed = (
-        float(np.median(middles[name, 1]))
-        for name in ("direct", "bare aiohttp proxy", "demur pass-through", "demur routed")
-    )
-    print(
-        f"added at concurrency 1, p50: {passed - direct:.2f} ms passed through (the bare proxy {bare - direct:.2f}), "
-        f"{routed - direct:.2f} ms routed"
-    )
-    added = np.median(middles["demur passed, streamed", 1]) - np.median(middles["direct, streamed", 1])
-    print(f"added to the first byte of a stream, p50: {added:.2f} ms passed through")
-    for name, ours in (("RouteLLM server, routed", "demur routed"), ("LiteLLM proxy, pass", "demur pass-through")):
-        if (name, 32) in rates:
-            ratios = [f"{np.median(rates[ours, c]) / np.median(rates[name, c]):.1f}x at {c}" for c in LEVELS]
-            print(f"{ours} against {name}: {', '.join(ratios)} the requests per second")
 
 
 if __name__ == "__main__":
