@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -16,8 +17,10 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from aiohttp import web
 
 from conftest import missing, needed
+from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gateway.ledger.ledger import LAST_TRIES_SECONDS
 from demur.gateway.settings import GatewaySettings, read_settings
 from gateways import EASY, HARD, gateway
@@ -31,6 +34,10 @@ EVERYTHING = CLAIM | {
     **{"autoscaling.enabled": "true", "autoscaling.inFlight": "20", "networkPolicy.enabled": "true"},
     **{"serviceMonitor.enabled": "true", "clientKeys": "demur-keys", "cacheClaim": "encoders"},
     **{"networkPolicy.operatorFrom[0].podSelector.matchLabels.app": "prometheus"},
+}
+NOUGHT = {  # what must not happen in a test that goes well, and what is over when Prometheus looks
+    *("demur_unknown_total", "demur_ledger_failures_total", "demur_ledger_dropped_total", "demur_changes_total"),
+    "demur_in_flight",
 }
 IMAGE_VOLUME = {"image": IMAGE, "router.image": "registry.example/router:7"}
 
@@ -314,10 +321,13 @@ async def scraping(folder: Path, operator: str, key: str) -> AsyncIterator[str]:
 async def test_prometheus_reads_a_gateway_and_every_panel_has_something_to_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of routed, checked, passed, failed, refused and decided requests."""
     monkeypatch.setenv("DEMUR_ADMIN_KEY", "of the operator")
-    settings: dict[str, Any] = {"admin_key_env": "DEMUR_ADMIN_KEY", "admin_port": 0, "target": "30%"}
+    settings: dict[str, Any] = {"admin_key_env": "DEMUR_ADMIN_KEY", "admin_port": 0, "target": "30%", "retries": 0}
+    steps = (GateStep(0.0, 1.0, (0.0,) * 6, spread=1.0), GateStep(0.0, 1.0, (0.0,) * 6))
+    gate = Gate(steps, None, 1.0, GateVerdict(0.1, 0.1, 0.05, 0.15))
     async with (
-        gateway(tmp_path, **settings) as found,
+        gateway(tmp_path, gate=gate, **settings) as found,
         scraping(tmp_path, found.operator, "of the operator") as prometheus,
     ):
 
@@ -332,8 +342,11 @@ async def test_prometheus_reads_a_gateway_and_every_panel_has_something_to_show(
                 return False
 
         for _ in range(150):
-            for text in (EASY, HARD):
-                assert (await found.ask(text))[0] == 200
+            for text in (EASY, HARD):  # at a threshold that lets the gate check both
+                assert (await found.ask(text, headers={"x-demur-threshold": "0.5"}))[0] == 200
+            assert (await found.ask(HARD, model="large"))[0] == 200
+            found.strong.failures.append(web.Response(status=400))
+            assert (await found.ask(HARD, model="large"))[0] == 400
             await (await found.session.post(f"{found.address}/v1/decide", json={"text": EASY})).read()
             await (await found.session.get(f"{found.address}/nothing")).read()
             if await is_scraped():
@@ -343,10 +356,40 @@ async def test_prometheus_reads_a_gateway_and_every_panel_has_something_to_show(
         for panel in board["panels"]:
             for target in panel["targets"]:
                 asked = target["expr"].replace("$__rate_interval", "10s")
-                assert (await get("query", query=asked))["result"], (panel["title"], asked)
+                values = [float(one["value"][1]) for one in (await get("query", query=asked))["result"]]
+                shown = [value for value in values if math.isfinite(value)]
+                assert shown, (panel["title"], asked)
+                assert max(shown) > 0 or re.findall(r"demur_\w+", asked)[0] in NOUGHT, (panel["title"], asked)
+        outcomes = await get("query", query='sum by (role, status) (demur_requests_total{status!=""})')
+        assert {(one["metric"]["role"], one["metric"]["status"]) for one in outcomes["result"]} >= {
+            *(("weak", "200"), ("strong", "200"), ("direct", "200"), ("direct", "400")),
+        }
         rules = (await get("rules"))["groups"][0]["rules"]
         assert {rule["health"] for rule in rules} == {"ok"}
         assert (await get("query", query="up"))["result"][0]["value"][1] == "1"
+
+
+def test_grafanas_own_schema_knows_every_field_of_the_dashboard() -> None:
+    """Its published classes drop what they do not know: read and written again, the dashboard has lost nothing."""
+    needed("grafana_foundation_sdk.cog.plugins").register_default_plugins()
+    known = needed("grafana_foundation_sdk.models.dashboard").Dashboard
+    written = needed("grafana_foundation_sdk.cog.encoder").JSONEncoder
+
+    def lost(before: Any, after: Any, place: str) -> list[str]:
+        if isinstance(before, dict) and isinstance(after, dict):
+            return [one for name in before for one in lost(before[name], after.get(name), f"{place}.{name}")]
+        if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+            return [
+                one for i, pair in enumerate(zip(before, after, strict=True)) for one in lost(*pair, f"{place}[{i}]")
+            ]
+        return [] if before == after else [place]
+
+    text = (COMPOSE / "grafana" / "demur.json").read_text()
+    again = json.loads(written().encode(known.from_json(json.loads(text))))
+    assert lost(json.loads(text), again, "") == []
+    misspelt = text.replace('"gridPos"', '"gridpos"', 1)
+    again = json.loads(written().encode(known.from_json(json.loads(misspelt))))
+    assert lost(json.loads(misspelt), again, "") == [".panels[0].gridpos"]
 
 
 def test_grafana_finds_its_source_and_no_two_panels_lie_on_each_other() -> None:
