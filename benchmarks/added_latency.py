@@ -27,7 +27,8 @@ import numpy as np
 
 from demur.records import FloatArray
 from environment import describe
-from gateway import DEMUR, UPSTREAM, process
+from gateway import DEMUR, UPSTREAM
+from gateway_load import process
 from served_gateway import demur_command
 
 WARM = 40

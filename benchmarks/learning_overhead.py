@@ -25,7 +25,8 @@ import numpy as np
 
 from added_latency import cpu_milliseconds, wait
 from environment import describe
-from gateway import UPSTREAM, UPSTREAM_CODE, _resident_megabytes, process
+from gateway import UPSTREAM, UPSTREAM_CODE
+from gateway_load import process, resident_megabytes
 from served_gateway import demur_command
 
 OFF, ON, NOTHING = 8342, 8343, 8344
@@ -113,12 +114,12 @@ async def ask_many(first: int, last: int) -> None:
 def report_memory(pid: int, most: int) -> None:
     """Resident memory of the gateway's process after so many requests."""
     asked, begun = 0, time.monotonic()
-    print(f"resident memory of the gateway's process: {_resident_megabytes(pid):.1f} MB at the start", flush=True)
+    print(f"resident memory of the gateway's process: {resident_megabytes(pid):.1f} MB at the start", flush=True)
     for look in (one for one in LOOKS if one <= most):
         asyncio.run(ask_many(asked, look))
         asked = look
         rate = look / (time.monotonic() - begun)
-        print(f"  {_resident_megabytes(pid):.1f} MB after {look:,} requests ({rate:,.0f} per second)", flush=True)
+        print(f"  {resident_megabytes(pid):.1f} MB after {look:,} requests ({rate:,.0f} per second)", flush=True)
 
 
 def main() -> None:
