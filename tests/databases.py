@@ -34,6 +34,13 @@ class Postgres:
         """Stop it; ``immediate`` is as if it had crashed."""
         subprocess.run([*self.control, "-m", mode, "stop"], check=False, capture_output=True)
 
+    def signal_all(self, number: int) -> None:
+        """Send every process of it a signal: SIGSTOP is as if its disk hung, until SIGCONT."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        others = subprocess.run(["pgrep", "-P", str(first)], check=False, capture_output=True, text=True).stdout
+        for pid in (first, *map(int, others.split())):
+            os.kill(pid, number)
+
 
 def new_postgres(folder: Path) -> Postgres:
     """A server with an empty database in an empty folder; it does not run yet."""

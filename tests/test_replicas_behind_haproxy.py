@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,13 @@ import pytest
 from databases import Postgres
 from demur.gateway.clients.keys import new_key
 from demur.gateway.ledger.read import read_ledger
+from demur.measure.threshold import Calibration
+from demur.routing.artifact import save_calibration
 from gateways import EASY, HARD
-from replicas import Replicated, replicated
+from replicas import Replicated, readme_command, replicated
+from test_gateway_processes import served
 from test_gateway_replicas import reserved
+from test_gateway_rollout import swap
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +127,52 @@ async def test_no_request_is_lost_but_those_under_way_at_a_killed_replica(tmp_pa
     answered = sum(one.status == 200 for one in found.asked)
     kept = await asyncio.to_thread(read_ledger, postgres.url, last=100_000)
     assert answered - 60 <= len(kept) <= len(found.asked)  # half a second of the killed one's records is missing
+
+
+async def test_replicas_are_updated_one_after_the_other_and_their_router_replaced_and_nobody_notices(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    """Each ends by SIGTERM and is started again at its port once the proxy knows; the path is that of the probes."""
+    volume = tmp_path / "volume"
+
+    def prepare() -> None:
+        volume.mkdir()
+        (tmp_path / "run" / "router").rename(volume / "v1")
+        swap(volume / "current", volume / "v1")
+        (tmp_path / "run" / "router").symlink_to(volume / "current")
+        shutil.copytree(volume / "v1", volume / "v2")
+        save_calibration(volume / "v2", Calibration(0.25, 0.5, 18, "strong share 50%"))
+
+    settings = {"ledger": postgres.url, "notice_seconds": 2.0, "drain_seconds": 5.0}
+    async with replicated(tmp_path, prepare=prepare, **settings) as found, AsyncExitStack() as stack:
+        found.weak.hang_seconds = 0.1
+        said = [HARD]
+        status, headers, body = await found.ask(*said)
+        assert (status, headers["x-demur-model"]) == (200, "large")
+        said += [body["choices"][0]["message"]["content"], EASY]
+        async with found.load():
+            for child, address in found.replicas:
+                child.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(child.wait(), 30) == 0
+                port = address.rpartition(":")[2]
+                await stack.enter_async_context(served([*readme_command(), "--port", port], tmp_path))
+                async with found.session.get(f"{address}/health") as answer:
+                    assert answer.status == 200
+                await asyncio.sleep(1.0)  # until the proxy has asked it, twice
+                swap(volume / "current", volume / ("v2" if child is found.replicas[1][0] else "v1"))
+            swap(volume / "current", volume / "v2")
+            await asyncio.sleep(2.5)
+            thresholds = {
+                (await found.ask(f"aaa {i}", address=str(one)))[1]["x-demur-threshold"]
+                for i, (_, one) in enumerate(found.replicas)
+            }
+        assert thresholds == {"0.250000"}
+        assert [one.status for one in found.asked if one.status != 200] == []
+        assert len(found.asked) > 100
+        status, headers, _ = await found.ask(*said)  # which none of the processes that serve now has seen
+        assert (status, headers["x-demur-model"]) == (200, "large")
+
+        async def all_kept() -> bool:
+            return len(await asyncio.to_thread(read_ledger, postgres.url, last=100_000)) >= len(found.asked)
+
+        await until(all_kept, 20.0)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR, socket
 from typing import Any
 
 from demur.errors import require
 
 LOCK = 60311  # replicas start together: one after the other prepares its tables
+# Of libpq. A server that vanished without closing is given up, whether a request (tcp_user_timeout, in ms) or its
+# answer is under way; the system's own keepalives begin after two hours.
+NETWORK = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    **{"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3},
+}
 
 
 class PostgresConnection:
@@ -26,11 +35,11 @@ class PostgresConnection:
         self.unfit += (ValueError, TypeError, OverflowError)
         self._url, self._prepare = url, prepare
         self._db: Any = None
+        self._busy, self._ended = False, False
         self._connect()
 
     def _connect(self) -> None:
-        # tcp_user_timeout, in ms: a server that vanished without closing is given up as well
-        self._db = self._psycopg.connect(self._url, connect_timeout=5, tcp_user_timeout=10_000, autocommit=True)
+        self._db = self._psycopg.connect(self._url, autocommit=True, **NETWORK)
         try:
             with self._db.transaction():
                 self._db.execute(f"select pg_advisory_xact_lock({LOCK})")
@@ -53,9 +62,12 @@ class PostgresConnection:
 
     @contextmanager
     def _open_connection(self) -> Iterator[Any]:
-        if self._db is None or self._db.closed:
-            self._connect()
+        self._busy = True
         try:
+            if self._ended:
+                raise self._psycopg.OperationalError("the connection is closed")
+            if self._db is None or self._db.closed:
+                self._connect()
             yield self._db
         except self.unfit:
             raise
@@ -64,8 +76,14 @@ class PostgresConnection:
                 raise TypeError(str(error)) from None
             self._db.close()
             raise
+        finally:
+            self._busy = False
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._db is not None:
+        """Close the connection for good. A statement for which another thread waits ends with an error there."""
+        self._ended = True
+        if self._busy:
+            with suppress(Exception), socket(fileno=os.dup(self._db.fileno())) as under_way:
+                under_way.shutdown(SHUT_RDWR)
+        elif self._db is not None:
             self._db.close()

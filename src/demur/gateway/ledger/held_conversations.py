@@ -18,7 +18,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
@@ -35,7 +35,7 @@ LARGEST = 20_000  # names that a process knows by itself, of several
 MOST_ROWS, SWEEP_EVERY = 100_000, 1_000  # names in a database, and writes between two looks at how many there are
 LATER_SECONDS = 0.05  # after which a process that serves alone writes what it keeps: so much is lost if it is killed
 WRITTEN_AT_ONCE = 1_000  # names in one statement: SQLite allows 32,766 values
-WAIT_SECONDS = 0.5  # for the database
+WAIT_SECONDS, END_SECONDS = 0.5, 3.0  # for the database: of a request, at the end
 PATIENCE_SECONDS = 2.0  # of a tool loop that this process does not know, for a database that has just begun to fail
 FIRST_REST, REST_SECONDS = 0.1, 5.0  # before one that failed is asked again: doubled by each failure, up to the latter
 MEMORY = ":memory:"
@@ -320,11 +320,14 @@ class HeldConversations:
         """Write what is still to be written, and close the database."""
         if self._writing:
             self._writing.cancel()
-        self._thread.shutdown(wait=True)
+        wait([self._thread.submit(self._write_rest)], END_SECONDS)
+        self._table.close()  # ends what is asked of a database that hangs
+        self._thread.shutdown(cancel_futures=True)
+
+    def _write_rest(self) -> None:
         if self._later:
             with suppress(Exception):  # the database is away
                 self._write(self._later)
-        self._table.close()
 
 
 def _held_of(values: Sequence[Any]) -> Held:

@@ -6,6 +6,7 @@ second is missing and nothing is torn. SQLite by default; PostgreSQL by URL, for
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import sqlite3
@@ -215,6 +216,7 @@ class Ledger:
         self._backend, self._admission = backend, admission
         self._queue: queue.SimpleQueue[LedgerRecord] = queue.SimpleQueue()
         self._ending = threading.Event()
+        self._given_up = math.inf  # of time.monotonic: then what cannot be written is lost
         self._away = False
         self._spent_again = 0.0  # when it is read next
         self.dropped = 0  # records lost: the database was away too long, or could not take them
@@ -232,9 +234,11 @@ class Ledger:
 
     def close(self) -> None:
         """Write what waits, then close."""
+        self._given_up = time.monotonic() + LAST_TRIES_SECONDS
         self._ending.set()
         self._thread.join(timeout=3 * LAST_TRIES_SECONDS)
-        self._backend.close()
+        self._backend.close()  # ends what is asked of a database that hangs
+        self._thread.join(timeout=1.0)  # until it has said what is lost
 
     def _work(self) -> None:
         pending: list[LedgerRecord] = []
@@ -243,10 +247,9 @@ class Ledger:
             self._tell_spent()
             if pending or self._queue.qsize() < LARGEST_COMMIT:
                 self._ending.wait(COMMIT_SECONDS)
-        given_up = time.monotonic() + LAST_TRIES_SECONDS
         while pending or not self._queue.empty():
             pending = self._write_records(pending + self._take_queued(LARGEST_COMMIT - len(pending)))
-            if pending and time.monotonic() >= given_up:
+            if pending and time.monotonic() >= self._given_up:
                 lost = len(pending) + self._queue.qsize()
                 self.dropped += lost
                 _say(f"{lost} records are lost")

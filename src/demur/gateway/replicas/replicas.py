@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from demur.store.connection import PostgresConnection
 BEAT_SECONDS, AWAY_SECONDS = 0.25, 1.0  # between two looks at the others; while the database is away
 WAIT_SECONDS = 0.5  # of a request, for the database
 FLUSH_SECONDS = 0.02  # until what was paid is written; a request of the same account writes it sooner
+END_SECONDS = 3.0  # at the end, for the database
 SWEEP_SECONDS = 5.0  # between two looks for processes that have ended without a word
 
 
@@ -240,12 +241,15 @@ class Replicas:
 
     def close(self) -> None:
         """Write what is owed, say that this process serves no more, and close the connection."""
-        self._thread.shutdown(wait=True)
+        wait([self._thread.submit(self._leave)], END_SECONDS)
+        self._db.close()  # ends what is asked of a database that hangs
+        self._thread.shutdown(cancel_futures=True)
+
+    def _leave(self) -> None:
         with suppress(Exception):  # the database is away: the others find out by themselves
             self._flush()
             shared_accounts.release(self._db.execute, [self.name])
             presence.leave(self._db.execute, self.name)
-        self._db.close()
 
 
 def _prepare(execute: Callable[[str], Any]) -> None:
