@@ -6,6 +6,9 @@ the weak one from the middle of the scale, the strong one near its end. One in s
 on it misreads in the same way every time, so entropy cannot tell. The image encoder is two layers of fixed random
 convolutions and a random projection, not a trained one: what comes out is a lower bound of what CLIP's would give.
 
+With --pages the pictures are pages of lines of words and ovals; the more lines, the harder a page is to read. What
+tells pages apart is then the share that is text.
+
 Printed: AUROC of both models' semantic entropy for their wrong answers; then APGR of routers trained on the questions
 alone and on questions and pictures, prompt by prompt, and with the second stage.
 """
@@ -49,10 +52,13 @@ QUESTIONS = {
     "shape": "Which shape is drawn in the picture: circle, square, triangle or star? Answer with one word.",
     "bar": "Which bar of the chart is the tallest, counted from the left? Answer with its number.",
 }
+PAGE, PAGE_SIZE = "What is the number of this page? Answer with the number alone.", 256  # pixels a side
+TEXT = "the total of all amounts that were paid before the end of the year is given on the next page"
 ANSWERS = {
     "digit": [str(i) for i in range(10)],
     "shape": ["circle", "square", "triangle", "star"],
     "bar": [str(i) for i in range(1, 6)],
+    "page": [str(i) for i in range(1, 10)],
 }
 MISREAD = 1 / 7  # of the drawings that the weak model errs on: always in the same way
 PREPROCESSING = {
@@ -73,10 +79,31 @@ class Drawing:
     hardness: float
     url: str
 
+    @property
+    def question(self) -> str:
+        return PAGE if self.kind == "page" else QUESTIONS[self.kind]
 
-def drawings(count: int, seed: int) -> list[Drawing]:
+
+def drawings(count: int, seed: int, *, pages: bool = False) -> list[Drawing]:
     drawn = random.Random(seed)
-    return [draw(drawn) for _ in range(count)]
+    return [draw_page(drawn) if pages else draw(drawn) for _ in range(count)]
+
+
+def draw_page(drawn: random.Random) -> Drawing:
+    answer, hardness = drawn.choice(ANSWERS["page"]), drawn.random()
+    picture = Image.new("L", (PAGE_SIZE, PAGE_SIZE), drawn.randrange(220, 256))
+    pen, font, words = ImageDraw.Draw(picture), ImageFont.load_default(drawn.randrange(11, 15)), TEXT.split()
+    for y in range(8, 236, 18):
+        if drawn.random() < hardness:
+            line = " ".join(drawn.sample(words, drawn.randrange(3, 7)))
+            pen.text((drawn.randrange(6, 40), y), line, fill=drawn.randrange(20, 90), font=font)
+        else:
+            x, r = drawn.randrange(20, 236), drawn.randrange(6, 18)
+            pen.ellipse((x - r, y - r, x + 2 * r, y + r), fill=drawn.randrange(60, 200))
+    pen.text((240, 240), answer, fill=40, font=font)
+    kept = io.BytesIO()
+    picture.save(kept, "PNG")
+    return Drawing("page", answer, hardness, f"data:image/png;base64,{base64.b64encode(kept.getvalue()).decode()}")
 
 
 def draw(drawn: random.Random) -> Drawing:
@@ -207,29 +234,31 @@ def print_ceiling(run: str, every: list[Drawing]) -> None:
 
 
 def print_times(every: list[Drawing], folder: Path) -> None:
-    encoder = load_encoder(f"letters+images={folder}")
-    assert isinstance(encoder, JoinedEncoder)
-    texts = [ShownText.of(QUESTIONS[one.kind], [one.url]) for one in every[:200]]
-    times: list[float] = []
-    for text in texts:
-        start = time.perf_counter()
-        encoder.encode([text])
-        times.append(1000 * (time.perf_counter() - start))
-    middle: FloatArray = np.quantile(times, [0.5, 0.99])
-    print(f"opening, resizing and embedding a drawing of {SIZE} pixels: {middle[0]:.2f} ms median, {middle[1]:.2f} p99")
+    texts = [ShownText.of(one.question, [one.url]) for one in every[:100]]
+    for more in ("", "+text-share"):
+        encoder = load_encoder(f"letters+images={folder}{more}")
+        assert isinstance(encoder, JoinedEncoder)
+        times: list[float] = []
+        for text in texts:
+            start = time.thread_time()
+            encoder.encode([text])
+            times.append(1000 * (time.thread_time() - start))
+        middle: FloatArray = np.quantile(times, [0.5, 0.99])
+        print(f"opening and embedding one drawing{more}: {middle[0]:.2f} ms of CPU (median), {middle[1]:.2f} (p99)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1200, help="Drawings; half of them are tested.")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pages", action="store_true", help="Pages that are hard to read by their share of words.")
     given = parser.parse_args()
     print(describe())
-    every = drawings(given.count, given.seed)
+    every = drawings(given.count, given.seed, pages=given.pages)
     with tempfile.TemporaryDirectory() as made:
         folder, prompts = Path(made), Path(made) / "prompts.jsonl"
         rows = (
-            {"id": f"p{i}", "prompt": QUESTIONS[one.kind], "images": one.url, "answers": [one.answer]}
+            {"id": f"p{i}", "prompt": one.question, "images": one.url, "answers": [one.answer]}
             for i, one in enumerate(every)
         )
         prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -237,7 +266,8 @@ def main() -> None:
         with models({one.url: one for one in every}) as names:
             demur.sample(prompts, **names, run=run, n=5)
         print_entropies(run, prompts, demur.label(run=run))
-        for spec in ("bge-small-6", f"bge-small-6+images={vision}"):
+        pictured = f"bge-small-6+images={vision}"
+        for spec in ("bge-small-6", pictured, f"{pictured}+text-share"):
             print(f"routers on {spec.replace(str(vision), 'RANDOM_CONVOLUTIONS')}:")
             print_routers(run, spec)
         print_ceiling(run, every)

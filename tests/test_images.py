@@ -199,7 +199,7 @@ def test_a_small_file_of_very_many_pixels_is_not_opened() -> None:
     Image.new("1", (20_000, 20_000)).save(kept, "PNG")
     assert len(kept.getvalue()) < LARGEST_BYTES
     assert LARGEST_PIXELS < 20_000**2
-    with pytest.raises(PictureError, match=r"a picture (cannot be opened|has 20000 x 20000 pixels)"):
+    with pytest.raises(PictureError, match=r"a picture (cannot be opened|has 20000 x 20000 pixels;)"):
         opened_picture(kept.getvalue())
 
 
@@ -222,7 +222,7 @@ def test_files_that_are_no_image_encoder(tmp_path: Path) -> None:
             open_image_encoder(str(tmp_path / named))
     with pytest.raises(ModelError, match=r"it does not take pictures of 5 x 5 pixels"):
         other = vision_model(tmp_path / "other", {**CLIP, "size": 5, "crop_size": 5})
-        open_image_encoder(str(other)).vector(RED)
+        open_image_encoder(str(other)).vector(opened_picture(bytes_of(RED)))
 
 
 def trained(folder: Path, encoder: Any) -> PromptRouter:

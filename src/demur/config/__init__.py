@@ -213,7 +213,8 @@ class RouterConfig:
         metadata={
             "help": "auto (bge-small-6, or multilingual-e5-small for prompts that are not mostly English), their "
             "names, bge-small, minilm, or MODEL@BASE_URL of an embeddings endpoint; +length after a name adds the "
-            "prompt's length, and +images=FILE.onnx, a folder or ORG/NAME of the hub encodes pictures, too."
+            "prompt's length, +images=FILE.onnx, a folder or ORG/NAME of the hub encodes pictures, too, and "
+            "+text-share after that tells how much of them is text."
         },
     )
     gate: Literal["auto", "on", "off"] = field(

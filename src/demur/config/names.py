@@ -11,4 +11,5 @@ DEFINITION_NAMES = (  # of a model's uncertainty; see `demur.labels.scores.uncer
     *("predictive_entropy", "perplexity", "mars", "lars"),
 )
 IMAGES = "+images="  # in an encoder's spec, before the name of the image encoder beside it
+TEXT_SHARE = "+text-share"  # ends such a spec: of each picture the share that is text, too
 HUB = "hub:"  # before the name of a data set or a model of the hub

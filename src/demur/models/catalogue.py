@@ -58,7 +58,7 @@ class CatalogueModel:
     """One model of the catalogue."""
 
     name: str
-    task: str  # "chat", "encoder" or "entailment"
+    task: str  # "chat", "encoder", "entailment" or "text detection"
     licence: str
     about: str
     files: tuple[ModelFile, ...]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demur.config import DEFINITION_NAMES, EVERY_METHOD, RunConfig
-from demur.config.names import HUB, IMAGES
+from demur.config.names import HUB, IMAGES, TEXT_SHARE
 from demur.errors import InputError
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
@@ -46,7 +46,9 @@ def check_training(prompts: Sequence[Prompt], test_share: float) -> None:
 def check_encoder(spec: str) -> None:
     """Raise InputError for what `demur.models.encoders.encoder.load_encoder` would refuse."""
     words, joins, images = spec.partition(IMAGES)
-    if joins and not images:
+    if words.endswith(TEXT_SHARE):
+        raise InputError(f"router.encoder is {spec!r}; {TEXT_SHARE} stands at the end, after {IMAGES}FILE")
+    if joins and not images.removesuffix(TEXT_SHARE):
         raise InputError(f"router.encoder is {spec!r}; name the image encoder: a .onnx file, its folder, or ORG/NAME")
     name = words.removesuffix(LENGTH)
     if "@" in words and name == words:

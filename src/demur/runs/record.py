@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RouterConfig, RunConfig, TestConfig, load_run
-from demur.config.names import IMAGES
+from demur.config.names import IMAGES, TEXT_SHARE
 from demur.errors import InputError
 from demur.models.catalogue import is_known
 from demur.prompts import absolute_prompts
@@ -133,7 +133,8 @@ def with_absolute_files(label: LabelConfig) -> LabelConfig:
 def with_absolute_encoder(router: RouterConfig) -> RouterConfig:
     """The same routers from whatever directory: a file or folder of an image encoder."""
     words, joins, images = router.encoder.partition(IMAGES)
-    return replace(router, encoder=f"{words}{joins}{_absolute(images)}") if images else router
+    named = images.removesuffix(TEXT_SHARE)
+    return replace(router, encoder=f"{words}{joins}{_absolute(named)}{images.removeprefix(named)}") if named else router
 
 
 def with_absolute_sets(test: TestConfig) -> TestConfig:

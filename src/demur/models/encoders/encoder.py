@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from demur.config.names import IMAGES
+from demur.config.names import IMAGES, TEXT_SHARE
 from demur.errors import InputError, ModelError
 from demur.event_loop import run_to_end
 from demur.mapping import Map, on_threads, portions_of
@@ -23,6 +23,7 @@ from demur.models.catalogue import catalogue, fetch, is_known, model
 from demur.models.endpoint import Endpoint
 from demur.models.images.image_encoder import open_image_encoder
 from demur.models.images.joined_encoder import JoinedEncoder, sees_pictures
+from demur.models.images.text_share import open_text_detector
 from demur.models.local import endpoint_of, parse_model
 from demur.models.requests.client import EndpointClient
 from demur.prompts.pictures import ShownText, told_of
@@ -235,11 +236,15 @@ def load_encoder(
 ) -> OnnxEncoder | LengthEncoder | EndpointEncoder | LetterEncoder | JoinedEncoder:
     """An encoder of the catalogue by name, with the prompt's length beside it where ``+length`` ends the name;
     ``letters``; or ``MODEL@BASE_URL`` of an embeddings endpoint. ``+images=FILE`` after any of them, also with a folder
-    or ORG/NAME of the hub, looks at pictures. Raises InputError; ModelError for an image encoder that is not there.
+    or ORG/NAME of the hub, looks at pictures, and ``+text-share`` after that at how much of them is text. Raises
+    InputError; ModelError for an image encoder that is not there.
     """
     words, joins, images = spec.partition(IMAGES)
     if joins:
-        return JoinedEncoder(load_encoder(words, progress=progress), open_image_encoder(images), images)
+        named = images.removesuffix(TEXT_SHARE)
+        detector = None if named == images else open_text_detector(progress=progress)
+        found = load_encoder(words, progress=progress)
+        return JoinedEncoder(found, open_image_encoder(named), named, detector=detector)
     if spec.endswith(LENGTH):
         inner = load_encoder(spec.removesuffix(LENGTH), progress=progress)
         if not isinstance(inner, OnnxEncoder | LetterEncoder):
@@ -273,7 +278,8 @@ def spec_of(encoder: Any) -> str:
     inner = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
     if isinstance(inner, JoinedEncoder):
         words = spec_of(inner.words)
-        return f"{words}{IMAGES}{inner.named}" if words and inner.named else ""
+        told = TEXT_SHARE if inner.detector else ""
+        return f"{words}{IMAGES}{inner.named}{told}" if words and inner.named else ""
     if isinstance(inner, LengthEncoder):
         return f"{spec_of(inner.encoder)}{LENGTH}"
     if type(inner) is LetterEncoder:

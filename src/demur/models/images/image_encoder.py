@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from demur.errors import ModelError, require
-from demur.models.images.preprocessing import Preprocessing, bytes_of, opened_picture
+from demur.models.images.preprocessing import Preprocessing
 from demur.records import FloatArray
 
 SETTINGS = "preprocessor_config.json"
 FILES = ("vision_model_quantized.onnx", "vision_model.onnx", "model_quantized.onnx", "model.onnx")  # the first is taken
 POOLED = ("image_embeds", "pooler_output")  # outputs that are a picture's vector; else the mean over its patches
-FEATURES = 5  # of the pictures of a prompt, beside their vectors
 
 
 class ImageEncoder:
@@ -49,7 +48,7 @@ class ImageEncoder:
         self._input = given[0].name
         names = [one.name for one in self._session.get_outputs()]
         self._output = next((name for name in POOLED if name in names), names[0])
-        self.dimension = len(self._vector(np.zeros((1, *self._shape(given[0].shape)), dtype=np.float32)))
+        self.dimension = len(self._embed(np.zeros((1, *self._shape(given[0].shape)), dtype=np.float32)))
 
     def _shape(self, declared: Sequence[Any]) -> tuple[int, int, int]:
         """Channels, height and width of what it reads; those of its settings where the model leaves them open."""
@@ -57,14 +56,11 @@ class ImageEncoder:
         height, width = (size if isinstance(size, int) else own for size, own in zip(declared[2:], cut, strict=True))
         return 3, height, width
 
-    def vector(self, address: str) -> tuple[FloatArray, FloatArray]:
-        """(d,) of a picture, of length 1, and (3,) its width, height (pixels) and bytes. Raises PictureError."""
-        data = bytes_of(address)
-        opened = opened_picture(data)
-        sizes = np.array([*opened.size, len(data)], dtype=np.float32)
-        return self._vector(self.preprocessing.pixels(opened)[None]), sizes
+    def vector(self, picture: Any) -> FloatArray:
+        """(d,) of a Pillow picture in RGB, of length 1. Raises ModelError for a size that the model does not take."""
+        return self._embed(self.preprocessing.pixels(picture)[None])
 
-    def _vector(self, pixels: FloatArray) -> FloatArray:
+    def _embed(self, pixels: FloatArray) -> FloatArray:
         try:
             found = np.asarray(self._session.run([self._output], {self._input: pixels})[0], dtype=np.float32)
         except Exception as error:  # as above: a size that the model does not take

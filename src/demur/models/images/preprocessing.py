@@ -21,6 +21,7 @@ from demur.prompts.pictures import LARGEST_BYTES
 from demur.records import FloatArray
 
 LARGEST_PIXELS = 50_000_000  # of a picture, width times height; a small file can hold many more
+LONGEST_SIDE = 100  # times the shorter one; a thin picture, scaled by its shorter side, has more pixels than memory
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 BICUBIC = 3  # Pillow's number of the filter, where the file names none
 
@@ -60,9 +61,8 @@ class Preprocessing:
                 f"{path}: not the preprocessor_config.json of a vision model ({type(error).__name__}: {error})"
             ) from None
 
-    def pixels(self, opened: Any) -> FloatArray:
+    def pixels(self, picture: Any) -> FloatArray:
         """(3, height, width) of an opened picture, as the model reads it."""
-        picture = opened.convert("RGB")
         width, height = picture.size
         if self.shortest is not None:
             short, long = self.shortest, int(self.shortest * max(width, height) / min(width, height))
@@ -119,16 +119,18 @@ def bytes_of(address: str) -> bytes:
 
 
 def opened_picture(data: bytes) -> Any:
-    """A Pillow image of a picture's bytes, its first frame. Raises PictureError for bytes that are not a picture, or
-    too many.
+    """A Pillow image in RGB of a picture's bytes, its first frame. Raises PictureError for bytes that are not a
+    picture, too many pixels, and a picture that is too thin.
     """
     image = require("PIL.Image", extra="images", purpose="looking at pictures")
     try:
         opened = image.open(io.BytesIO(data), formats=FORMATS)
         width, height = opened.size
-        if width * height <= LARGEST_PIXELS:
-            opened.load()
-            return opened
+        if width * height <= LARGEST_PIXELS and max(width, height) <= LONGEST_SIDE * min(width, height):
+            return opened.convert("RGB")
     except Exception as error:  # decoders raise errors of many kinds; each means that nobody can look at it
         raise PictureError(f"a picture cannot be opened ({type(error).__name__}: {str(error)[:80]})") from None
-    raise PictureError(f"a picture has {width} x {height} pixels, at most {LARGEST_PIXELS:,} in all are looked at")
+    raise PictureError(
+        f"a picture has {width} x {height} pixels; at most {LARGEST_PIXELS:,} in all are looked at, and a longer side "
+        f"of {LONGEST_SIDE} times the shorter one"
+    )
