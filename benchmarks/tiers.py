@@ -1,16 +1,18 @@
 """One router among several models within a fifth of the strongest one's spend, trained and calibrated without grades.
 
-    python benchmarks/tiers.py [triviaqa] [mmlu]
+    python benchmarks/tiers.py [triviaqa] [mmlu] [--methods kernel,routerdc,routerdc-pairs,graphrouter,graphrouter-pairs]
 
 On outcomes/pool9_*: what `demur train` and `demur calibrate --usd-per-1k` do with [[models]]. One answer per model, so
 the strongest model's belief is whether an answer means the same as its own. The router learns from the test prompts,
 held out by folds (each prompt is chosen for by a fit that did not see it), and, as a second line, from the few prompts
-of the train split. Grades are looked at in the end alone.
+of the train split. Grades are looked at in the end alone. RouterDC and GraphRouter are one router over all models, and
+with ``-pairs`` a router for each model beside the cheapest, as the kernel's are.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import copy
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,9 @@ from demur.meaning.entailment import open_entailment
 from demur.meaning.meanings import Meanings
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_within
 from demur.methods import KernelRidge
+from demur.methods.estimator import Estimator
 from demur.methods.fit.cross_validate import held_out_scores
+from demur.methods.pools.pair_pools import POOLS, PoolPair, fit_pairs
 from demur.models.encoders.encoder import load_encoder
 from demur.records import FloatArray, Sample
 from demur.routing.tiers import gains_of
@@ -48,19 +52,31 @@ def beliefs(rows: list[dict[str, Any]], names: list[str]) -> FloatArray:
     return found.believed_quality()[:, [order.index(name) for name in names]]
 
 
-def predicted(X: FloatArray, gains: FloatArray) -> FloatArray:
+def predicted(named: str, X: FloatArray, belief: FloatArray) -> FloatArray:
     """(n, K) gains over the first model, held out."""
-    columns = [held_out_scores(KernelRidge(), X, gain_targets(one)) for one in gains.T[1:]]
+    method = method_of(named)
+    if isinstance(method, PoolPair) and named in POOLS:
+        return fit_pairs(method, X, belief)[1]
+    columns = [held_out_scores(method, X, gain_targets(one)) for one in (belief - belief[:, :1]).T[1:]]
     return gains_of(columns[:-1], columns[-1])
 
 
-def fitted(X: FloatArray, gains: FloatArray, new: FloatArray) -> FloatArray:
+def fitted(named: str, X: FloatArray, belief: FloatArray, new: FloatArray) -> FloatArray:
     """(n, K) gains of new prompts, by fits on others."""
-    columns = [KernelRidge().fit(X, gain_targets(one)).predict_proba(new)[:, 1] for one in gains.T[1:]]
+    method = method_of(named)
+    if isinstance(method, PoolPair) and named in POOLS:
+        methods = fit_pairs(method, X, belief)[0]
+    else:
+        methods = [copy.copy(method).fit(X, gain_targets(one)) for one in (belief - belief[:, :1]).T[1:]]
+    columns = [one.predict_proba(new)[:, 1] for one in methods]
     return gains_of(columns[:-1], columns[-1])
 
 
-def report(name: str) -> None:
+def method_of(named: str) -> Estimator:
+    return KernelRidge() if named == "kernel" else POOLS[named.removesuffix("-pairs")]()
+
+
+def report(name: str, methods: list[str]) -> None:
     """Every ladder on one set."""
     every = list(shared_rows(f"outcomes/pool9_{name}"))
     names = [one for one in every[0]["models"] if any(one in models for models in LADDERS)]
@@ -72,10 +88,11 @@ def report(name: str) -> None:
     for models in LADDERS:
         at = sorted((names.index(one) for one in models), key=lambda m: float(usd[test, m].mean()))
         shown = [names[m] for m in at]
-        gains = belief[:, at] - belief[:, at[:1]]
-        ways = {"held out": predicted(X[test], gains[test]), "from train": fitted(X[~test], gains[~test], X[test])}
-        for way, values in ways.items():
-            print_use(way, shown, values, belief[test][:, at], correct[test][:, at], usd[test][:, at], budget)
+        for method in methods:
+            held = predicted(method, X[test], belief[test][:, at])
+            learned = fitted(method, X[~test], belief[~test][:, at], X[test])
+            for way, values in ((f"{method}, held out", held), (f"{method}, from train", learned)):
+                print_use(way, shown, values, belief[test][:, at], correct[test][:, at], usd[test][:, at], budget)
 
 
 def print_use(
@@ -98,7 +115,7 @@ def print_use(
     low, high = interval(graded)
     shares = " / ".join(f"{np.mean(at == m):.0%}" for m in range(len(names)))
     print(
-        f"  {' -> '.join(names):<75} {way:<10} graded {graded.mean():.3f} [{low:.3f}, {high:.3f}], believed "
+        f"  {' -> '.join(names)}\n    {way:<31} graded {graded.mean():.3f} [{low:.3f}, {high:.3f}], believed "
         f"{take_chosen(belief, at).mean():.3f}, ${1000 * take_chosen(usd, at).mean():.3f}, {shares}",
         flush=True,
     )
@@ -106,6 +123,10 @@ def print_use(
 
 if __name__ == "__main__":
     on_one_thread()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=["triviaqa", "mmlu"])
+    parser.add_argument("--methods", default="kernel", help="Comma-separated.")
+    given = parser.parse_args()
     print(describe())
-    for wanted in sys.argv[1:] or ["triviaqa", "mmlu"]:
-        report(wanted)
+    for wanted in given.sets:
+        report(wanted, given.methods.split(","))

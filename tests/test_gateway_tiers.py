@@ -25,8 +25,10 @@ from demur.gateway.server import running
 from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
 from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
+from demur.methods.pools.pair_pools import PairGraphRouter, PairRouterDC, PoolPair
 from demur.models.encoders.encoder import LetterEncoder
 from demur.models.prices import ServingCost
+from demur.records import Method
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.routing.train_tiers import with_tiers
@@ -36,7 +38,7 @@ EASY, MEDIUM, HARD = "aaa aa aaaa?", "mmm mm mmmm?", "zzz zz zzzz?"
 NAMES = ("small", "middle", "large")
 
 
-def save_tiers(folder: Path, **models: object) -> None:
+def save_tiers(folder: Path, method: Method | None = None, **models: object) -> None:
     """a is easy for all, m for the middle model and the large one, z for the large one alone."""
     words = ["aaa", "aa a", "a aa a", "mmm", "mm m", "m mm m", "zzz", "zz z", "z zz z"]
     needed = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0] * 3)
@@ -47,10 +49,10 @@ def save_tiers(folder: Path, **models: object) -> None:
     }
     record = {"serving_cost": costs, "models": models}
     router = train_router(
-        LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large", record=record
+        LetterEncoder(), method or SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large", record=record
     )
     right = np.column_stack([needed <= able for able in (1, 2, 3)]).astype(float)
-    router = with_tiers(router, NAMES, NAMES, right - right[:, :1], right)
+    router = with_tiers(router, NAMES, NAMES, right, right)
     router = replace(router, calibration=Calibration(0.6, 0.3, 27, "strong share 30%"))
     Router(router).save(folder)
 
@@ -81,9 +83,14 @@ def saying(name: str) -> Answerer:
 
 @asynccontextmanager
 async def three(
-    tmp_path: Path, *, effort: Literal["", "low"] = "", votes: int = 1, **settings: Any
+    tmp_path: Path,
+    *,
+    effort: Literal["", "low"] = "",
+    votes: int = 1,
+    method: Method | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Three]:
-    save_tiers(tmp_path / "router")
+    save_tiers(tmp_path / "router", method)
     async with AsyncExitStack() as stack:
         fakes = [await stack.enter_async_context(fake_endpoint(saying(name))) for name in NAMES]
         session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -120,6 +127,17 @@ async def test_each_kind_goes_to_the_cheapest_that_knows_it(tmp_path: Path) -> N
     assert middle.usd is not None
     assert middle.usd == pytest.approx(2e-6 * (middle.prompt_tokens + middle.completion_tokens))
     assert middle.usd_strong == pytest.approx(5 * middle.usd)  # as many tokens at five times the price
+
+
+@pytest.mark.parametrize("method", [PairRouterDC(), PairGraphRouter()])
+async def test_one_router_over_all_models_decides_here_as_in_python(tmp_path: Path, method: PoolPair) -> None:
+    async with three(tmp_path, method=method) as found:
+        router = Router.load(tmp_path / "router", encoder=LetterEncoder())
+        for text in (EASY, MEDIUM, HARD, "mmm aaa?", "zz mm aa?", "zzz mmm?"):
+            decision = router.route(text)
+            _, headers, _ = await found.ask(text)
+            assert headers["x-demur-tier"] == decision.model
+            assert float(headers["x-demur-score"]) == pytest.approx(decision.score, abs=1e-4)
 
 
 async def test_a_tier_that_is_down_is_answered_for_by_the_next_one_up(tmp_path: Path) -> None:

@@ -10,10 +10,17 @@ from demur.measure.frontier import choices, earn, frontier, frontier_intervals, 
 from demur.methods import SimilarityWeighted
 from demur.methods.estimator import unit_rows
 from demur.methods.pools import BY_NAME
-from demur.methods.pools.contrastive import extremes, near_and_far, sample_llm_gradient, sample_sample_gradient
+from demur.methods.pools.contrastive import (
+    RouterDC,
+    extremes,
+    near_and_far,
+    sample_llm_gradient,
+    sample_sample_gradient,
+)
 from demur.methods.pools.estimate import estimate_quality
 from demur.methods.pools.factorization import PoolFactorization
 from demur.methods.pools.graph import GraphRouter, GraphWeights, _initial, edge_gradients, model_nodes
+from demur.methods.pools.pair_pools import PairGraphRouter, PairRouterDC, PoolPair, fit_pairs
 from demur.methods.pools.pool import pair_quality
 from demur.methods.pools.ranking import PoolRanking
 from demur.records import FloatArray
@@ -76,6 +83,31 @@ def test_a_pair_is_a_pool_of_two(name: str) -> None:
     X, y, p = planted(800)
     router = BY_NAME[name]().fit(X[:600], pair_quality(y[:600]))
     assert np.corrcoef(router.strong_score(X[600:]), p[600:])[0, 1] > 0.75
+
+
+@pytest.mark.parametrize("pair", [PairRouterDC(), PairGraphRouter()])
+def test_the_pairs_of_a_pool_say_what_its_one_router_says(pair: PoolPair) -> None:
+    X, quality = specialists(300, models=3)
+    pairs, _ = fit_pairs(pair, X, quality)
+    scores = pair.pool().fit(X, quality).scores(X)
+    unit = RouterDC().temperature if isinstance(pair, PairRouterDC) else 1.0
+    for at, one in enumerate(pairs, start=1):
+        np.testing.assert_allclose(unit * one.differences(X), scores[:, at] - scores[:, 0], atol=1e-6)
+        gains = 2 * one.predict_proba(X)[:, 1] - 1
+        assert gains.mean() == pytest.approx((quality[:, at] - quality[:, 0]).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("pair", [PairRouterDC(), PairGraphRouter()])
+def test_a_pools_gains_are_of_prompts_that_its_fits_have_not_seen(pair: PoolPair) -> None:
+    """Of prompts that tell who is right they are near the truth, and of others each model's mean gain."""
+    X, quality = specialists(400, models=3)
+    pairs, held = fit_pairs(pair, X, quality)
+    truth = quality - quality[:, :1]
+    assert [float(np.corrcoef(held[:, at], truth[:, at])[0, 1]) > 0.7 for at in (1, 2)] == [True, True]
+    shuffled = np.random.default_rng(1).permutation(quality)
+    pairs, held = fit_pairs(pair, X, shuffled)
+    assert np.abs(held - (shuffled - shuffled[:, :1]).mean(axis=0)).mean() < 0.06
+    assert np.ptp(pairs[-1].predict_proba(X)[:, 1]) < 0.2
 
 
 def test_a_given_task_tells_what_the_prompt_does_not() -> None:

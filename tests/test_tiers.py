@@ -17,6 +17,7 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig, read_run_file, tier_name
 from demur.errors import InputError
 from demur.evaluation.device.simulate_run import simulate
+from demur.gate.join_model import join_model
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_keeping, threshold_within
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import dollars
@@ -227,7 +228,7 @@ def three() -> Iterator[list[str]]:
         yield [one.weak.base_url, one.strong.base_url, other.strong.base_url]
 
 
-def write_run(three: list[str], *, more: str = "") -> Path:
+def write_run(three: list[str], *, more: str = "", method: str = "knn") -> Path:
     rows = []
     for i in range(40):
         rows.append({"id": f"s{i}", "prompt": f"What is {i + 11} plus {2 * i + 7}?", "answers": [str(3 * i + 18)]})
@@ -242,7 +243,7 @@ def write_run(three: list[str], *, more: str = "") -> Path:
         for name, url, usd in zip(("small", "middle", "large"), three, (1.0, 2.0, 10.0), strict=True)
     )
     head = 'prompts = "p.jsonl"\nstrong_share = 0.34\n[sampling]\nn = 4\n[label]\nentailment = "exact"\n'
-    Path("run.toml").write_text(f'{head}[router]\nmethods = ["knn"]\nencoder = "minilm"\n{tables}')
+    Path("run.toml").write_text(f'{head}[router]\nmethods = ["{method}"]\nencoder = "minilm"\n{tables}')
     return Path("run.toml")
 
 
@@ -290,6 +291,31 @@ def test_a_run_of_three_models_sends_each_kind_to_the_cheapest_that_knows(three:
         demur.calibrate("run/graded.jsonl", risk=0.2, encoder=LetterEncoder())
     with pytest.raises(InputError, match="is two models, and this router chooses among 3"):
         simulate("run", encoder=LetterEncoder())
+
+
+@pytest.mark.parametrize("method", ["routerdc", "graphrouter"])
+def test_a_run_of_three_models_has_one_router_over_all(three: list[str], method: str) -> None:
+    demur.run(write_run(three, method=method))
+    router = demur.Router.load("run/router", encoder=LetterEncoder())
+    one, tiers = router.prompt_router.method, router.prompt_router.tiers
+    assert tiers is not None
+    (between,) = tiers.methods
+    shared, of_models = ("projection_", "vectors_") if method == "routerdc" else ("prompt_", "nodes_")
+    assert np.array_equal(getattr(one, shared), getattr(between, shared))  # one space of prompts
+    (weak, middle), (first, last) = getattr(between, of_models), getattr(one, of_models)
+    assert np.array_equal(weak, first)
+    assert not np.array_equal(middle, last)
+    demur.calibrate("p.jsonl", usd_per_1k=1500 * float(np.mean(tiers.usd)), encoder=LetterEncoder())
+    router = demur.Router.load("run/router", encoder=LetterEncoder())
+    found = demur.evaluate(run="run", encoder=LetterEncoder())
+    assert found.tiers is not None
+    use = next(use for use in found.tiers.uses if use.about.startswith("at threshold"))
+    tested = [json.loads(line)["prompt"] for line in Path("run/graded.jsonl").read_text().splitlines()]
+    roles = [router.route(prompt).role for prompt in tested]
+    assert use.shares == pytest.approx([roles.count(role) / len(roles) for role in tiers.roles])
+    told = "it is one router over all of" if method == "graphrouter" else "models join GraphRouter alone"
+    with pytest.raises(InputError, match=f"^run/router: .*{told}"):
+        join_model("run", encoder=LetterEncoder())
 
 
 def test_three_models_without_prices_are_refused_before_a_router_is_saved(three: list[str]) -> None:

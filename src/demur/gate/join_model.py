@@ -92,6 +92,11 @@ def join_model(
             f"{router}: its method is {type(method).__name__}, and models join GraphRouter alone: demur train "
             "--methods graphrouter --hidden 0.5"
         )
+    if method.of_several:
+        raise InputError(
+            f"{router}: it is one router over all of [[models]], and a model joins a pair's alone; name the new one in "
+            "[[models]], sample and train again (what was sampled is kept)"
+        )
     with open_run(load_run(new), Own(encoder=encoder), allow_endpoints=allow_endpoints) as run:
         rows = _shared_rows(read_preferences(run.config.preferences), first, new)
         name, cost = tier_name(run.config.strong), serving_costs(run)["strong"]

@@ -1,4 +1,7 @@
-"""Trains the models between the weak and the strong one of a run, beside the router of these two."""
+"""Trains the models between the weak and the strong one of a run, beside the router of these two.
+
+RouterDC and GraphRouter are fitted once, over all models, and take the place of the router of these two.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ from demur.labels.targets import gain_targets
 from demur.methods.estimator import Estimator
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.fit.threads import one_thread
+from demur.methods.pools.pair_pools import PoolPair, fit_pairs
 from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
-from demur.records import FloatArray, Preference
+from demur.records import FloatArray, Method, Preference
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers, gains_of
+from demur.routing.verdict import verdict_of, with_verdict
 from demur.runs.run import Run
 
 
@@ -32,38 +37,57 @@ def add_tiers(run: Run, rows: Sequence[Preference], router: PromptRouter) -> Pro
         raise InputError(f"{len(lacking)} labelled prompts have no samples of all models, such as {lacking[0][:60]!r}")
     names, models = map(tier_name, run.config.models), [one.model for one in run.pair.all]
     learned, believed = tier_qualities(run, rows, [known[row.prompt] for row in rows])
-    return with_tiers(router, tuple(names), models, learned - learned[:, :1], believed)
+    return with_tiers(router, tuple(names), models, learned, believed)
 
 
 def with_tiers(
-    router: PromptRouter, names: Sequence[str], models: Sequence[str], gains: FloatArray, qualities: FloatArray
+    router: PromptRouter, names: Sequence[str], models: Sequence[str], learned: FloatArray, qualities: FloatArray
 ) -> PromptRouter:
     """The same router between all these models by rising cost; its scores become those of `demur.measure.tiers`.
 
-    ``gains``: (n, K) of each over the weak model on the training prompts, which are learned; ``qualities``: (n, K) how
-    right each is believed. What they cost is in the router's record.
+    ``learned``: (n, K) how right each model is on the training prompts, of which the gains over the weak one are
+    learned; ``qualities``: (n, K) how right each is believed. What they cost is in the router's record.
     Raises InputError for a method of the user's own, an unknown price, and costs that do not rise.
     """
     if not isinstance(router.method, Estimator):
         raise InputError("several models need one of demur's own methods; serve one of them (router.serve)")
-    X = embed(router.encoder, [one.prompt for one in router.training])
-    methods, held = [], []
+    gains = learned - learned[:, :1]
     for name, column in zip(names[1:-1], gains.T[1:-1], strict=True):
         if np.ptp(column) == 0:
             raise InputError(
                 f"{name} gains the same ({column[0]:.3f}) over {names[0]} on all {len(column)} prompts, so there is "
                 "nothing to learn of it; leave it out of [[models]] and begin again with --again (no sample is lost)"
             )
-        y, method = gain_targets(column), copy.deepcopy(router.method)
-        with one_thread():
-            held.append(held_out_scores(method, X, y))
-            methods.append(method.fit(X, y))
-    values = gains_of(held, router.training_scores)
+    X = embed(router.encoder, [one.prompt for one in router.training])
+    methods: Sequence[Method]
+    with one_thread():
+        if isinstance(router.method, PoolPair):
+            methods, values = fit_pairs(router.method, X, learned)
+            router = _of_one_router(router, methods[-1], values[:, -1], gains[:, -1])
+        else:
+            methods, values = _fit_each(router, X, gains)
     roles = ("weak", *names[1:-1], "strong")
     texts = [one.prompt for one in router.training]
     usd = tuple(_mean_usd(router.cost(role), name, texts) for role, name in zip(roles, names, strict=True))
-    tiers = Tiers(tuple(names), tuple(models), tuple(methods), usd, qualities, values)
+    tiers = Tiers(tuple(names), tuple(models), tuple(methods[: len(names) - 2]), usd, qualities, values)
     return replace(router, tiers=tiers, training_scores=tiers.scores(values))
+
+
+def _fit_each(router: PromptRouter, X: FloatArray, gains: FloatArray) -> tuple[Sequence[Method], FloatArray]:
+    """A method for each model between, fitted on its gains (n, K) alone; and the (n, K) gains predicted held out."""
+    methods, held = [], []
+    for column in gains.T[1:-1]:
+        y, method = gain_targets(column), copy.deepcopy(router.method)
+        held.append(held_out_scores(method, X, y))
+        methods.append(method.fit(X, y))
+    return methods, gains_of(held, router.training_scores)
+
+
+def _of_one_router(router: PromptRouter, last: Method, values: FloatArray, gains: FloatArray) -> PromptRouter:
+    """The router with the strong model's part of one over all models in place of the pair's, and the verdict on it;
+    ``values`` and ``gains`` (n,): of the strong model, predicted held out and as labelled."""
+    verdict = verdict_of(0.5 + values / 2, gain_targets(gains))
+    return replace(router, method=last, record=with_verdict(router.record, verdict))
 
 
 def _mean_usd(cost: ServingCost | None, name: str, texts: Sequence[str]) -> float:
