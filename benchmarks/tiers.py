@@ -1,6 +1,6 @@
 """One router among several models within a fifth of the strongest one's spend, trained and calibrated without grades.
 
-    python benchmarks/tiers.py [triviaqa] [mmlu] [--methods kernel,routerdc,routerdc-pairs,graphrouter,graphrouter-pairs]
+    python benchmarks/tiers.py [triviaqa] [mmlu] [--methods kernel,routerdc,graphrouter,graphrouter-pairs]
 
 On outcomes/pool9_*: what `demur train` and `demur calibrate --usd-per-1k` do with [[models]]. One answer per model, so
 the strongest model's belief is whether an answer means the same as its own. The router learns from the test prompts,
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ def predicted(named: str, X: FloatArray, belief: FloatArray) -> FloatArray:
 def fitted(named: str, X: FloatArray, belief: FloatArray, new: FloatArray) -> FloatArray:
     """(n, K) gains of new prompts, by fits on others."""
     method = method_of(named)
+    methods: Sequence[Estimator]
     if isinstance(method, PoolPair) and named in POOLS:
         methods = fit_pairs(method, X, belief)[0]
     else:

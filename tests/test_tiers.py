@@ -312,7 +312,8 @@ def test_a_run_of_three_models_has_one_router_over_all(three: list[str], method:
     use = next(use for use in found.tiers.uses if use.about.startswith("at threshold"))
     tested = [json.loads(line)["prompt"] for line in Path("run/graded.jsonl").read_text().splitlines()]
     roles = [router.route(prompt).role for prompt in tested]
-    assert use.shares == pytest.approx([roles.count(role) / len(roles) for role in tiers.roles])
+    shares = [roles.count(role) / len(roles) for role in tiers.roles]
+    assert use.shares == pytest.approx(shares, abs=1.1 / len(roles))  # the threshold is the score of one of them
     told = "it is one router over all of" if method == "graphrouter" else "models join GraphRouter alone"
     with pytest.raises(InputError, match=f"^run/router: .*{told}"):
         join_model("run", encoder=LetterEncoder())

@@ -43,7 +43,7 @@ class TextDetector:
 
     def share(self, picture: Any) -> float:
         """The share of a Pillow picture in RGB, in [0, 1]; it is scaled to `LONGEST` first."""
-        return float(min(1.0, WIDENED * np.mean(self._probabilities(picture) > MARKED)))
+        return min(1.0, WIDENED * float(np.mean(self._probabilities(picture) > MARKED)))
 
     def _probabilities(self, picture: Any) -> FloatArray:
         """(rows, columns) that a pixel of the scaled picture is the middle of a line."""
