@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 METHOD_NAMES = ("sw", "mf", "mlp", "knn", "logistic", "kernel")  # trained where none are named
-POOL_METHODS = ("routerdc", "graphrouter")  # of pools of models, here on a pair; trained where they are named
+POOL_METHODS = ("routerdc", "graphrouter")  # of a pair or over all models; trained where they are named
 CASCADE = "cascade"  # asks the weak model first, and a scorer of its answer decides
 EVERY_METHOD = (*METHOD_NAMES, *POOL_METHODS, CASCADE)
 DEFINITION_NAMES = (  # of a model's uncertainty; see `demur.labels.scores.uncertainty` and `token_scores`
