@@ -78,11 +78,12 @@ def method_of(named: str) -> Estimator:
     return KernelRidge() if named == "kernel" else POOLS[named.removesuffix("-pairs")]()
 
 
-def report(name: str, methods: list[str]) -> None:
+def report(name: str, methods: list[str], *, graded: bool) -> None:
     """Every ladder on one set."""
     every = list(shared_rows(f"outcomes/pool9_{name}"))
     names = [one for one in every[0]["models"] if any(one in models for models in LADDERS)]
-    belief, correct, usd = beliefs(every, names), column(every, names, "correct"), plain_usd(every, names)
+    correct, usd = column(every, names, "correct"), plain_usd(every, names)
+    belief = correct if graded else beliefs(every, names)
     test = np.array([row["split"] == "test" for row in every])
     X = np.asarray(load_encoder("bge-small").encode([row["text"] for row in every]))
     budget = PART * float(usd[test, names.index(STRONGEST)].mean())
@@ -128,7 +129,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", default=["triviaqa", "mmlu"])
     parser.add_argument("--methods", default="kernel", help="Comma-separated.")
+    parser.add_argument("--graded", action="store_true", help="Learn from the grades in place of beliefs.")
     given = parser.parse_args()
     print(describe())
     for wanted in given.sets:
-        report(wanted, given.methods.split(","))
+        report(wanted, given.methods.split(","), graded=given.graded)

@@ -69,7 +69,8 @@ def with_tiers(
     roles = ("weak", *names[1:-1], "strong")
     texts = [one.prompt for one in router.training]
     usd = tuple(_mean_usd(router.cost(role), name, texts) for role, name in zip(roles, names, strict=True))
-    tiers = Tiers(tuple(names), tuple(models), tuple(methods[: len(names) - 2]), usd, qualities, values)
+    between = tuple(methods[: len(names) - 2])  # the strong model's is the router's own
+    tiers = Tiers(tuple(names), tuple(models), between, usd, qualities, values)
     return replace(router, tiers=tiers, training_scores=tiers.scores(values))
 
 
