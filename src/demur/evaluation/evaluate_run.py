@@ -10,9 +10,10 @@ import numpy as np
 from demur.config.names import CASCADE
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
-from demur.evaluation.report.headline import headline, payback, tier_headline
+from demur.evaluation.report.headline import Headline, headline, payback, tier_headline
 from demur.evaluation.results import (
     Evaluation,
+    EvaluationRow,
     TestSet,
     evaluate_router,
     examples,
@@ -23,7 +24,7 @@ from demur.evaluation.results import (
     served_usd,
     verdict_by_grades,
 )
-from demur.evaluation.tiers import measure_tiers
+from demur.evaluation.tiers import TiersMeasured, measure_tiers
 from demur.evaluation.unusable_answers import unusable_sentence
 from demur.gate.router import Router
 from demur.labels.beliefs.tier_beliefs import graded_tiers
@@ -50,76 +51,97 @@ def evaluate_run(run: Run) -> Evaluation | None:
     prompts = run.complete(run.test)
     if not prompts:
         return None
-    config, samples, weak, strong = run.config, run.samples, run.pair.weak, run.pair.strong
-    test = grade_test_set(prompts, samples.weak, samples.strong, (weak.price, strong.price), run.own.grader or grade)
-    texts = [prompt.text for prompt in prompts]
-    first_weak, first_strong = (first_quality(prompts, side, test.grader) for side in (samples.weak, samples.strong))
-    graded = GradedFile(
-        tuple(texts), first_weak, first_strong, measured_by(test)
-    )  # of one answer per model: that is what is served
+    config, samples = run.config, run.samples
+    prices = run.pair.weak.price, run.pair.strong.price
+    test = grade_test_set(prompts, samples.weak, samples.strong, prices, run.own.grader or grade)
+    graded = graded_firsts(run, prompts, test)
     write_graded(config.graded, graded)
     loaded = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
-    served, encoder = loaded.prompt_router, loaded.prompt_router.encoder
-    rows = []
-    for done, name in enumerate(config.router.methods):
-        run.progress("measuring routers", done, len(config.router.methods))
-        router = PromptRouter.load(config.routers / name, encoder=encoder, method=run.own.classifier(name))
-        shown = f"{name}, prompt alone" if name == CASCADE and loaded.gate else name
-        rows.append(evaluate_router(shown, router.score(texts), test))
-        rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
-    run.progress("measuring routers", len(config.router.methods), len(config.router.methods))
+    rows = measure_routers(run, loaded, test, graded.prompts)
     preferences = read_preferences(config.preferences)
     meanings = run.meanings if trained_on_meanings(run, loaded) else None
-    recipes = paper_routers(run, preferences, encoder)
+    recipes = paper_routers(run, preferences, loaded.prompt_router.encoder)
     staged, findings, sampled = measure_gate(loaded, config.router.served, test, recipes, meanings)
+    rows += staged
     firsts = [samples.weak[prompt.id][0] for prompt in prompts]
-    unusable = unusable_sentence(prompts, firsts, first_weak, first_strong)
-    targets = np.array([row.target for row in preferences])
-    prices = pricing(run.pair, config.label.entailment)
-    spent = spend_of(run.config, run.pair, run.prompts, samples, run.store)
-    means = _mean(test.weak_usd), _mean(test.strong_usd)
-    looked = served.look_at(texts)
-    tiers = None
-    if looked.values is None:
-        in_line = headline(loaded, looked, texts, on="test prompts", quality=graded.means, usd=graded.usd)
-    else:
-        worth, usd = graded_tier_test(run, prompts), tier_test_usd(run, prompts)
-        told = (looked.values, worth, usd, looked.unknown)
-        tiers = measure_tiers(served, *told, on="test prompts", believed=False)
-        in_line = tier_headline(
-            *(served, looked.values, texts, looked.unknown),
-            on="test prompts",
-            threshold=None,
-            quality=worth,
-            usd=usd,
-            believed=False,
-        )
+    unusable = unusable_sentence(prompts, firsts, graded.weak_quality, graded.strong_quality)
+    spent = spend_of(config, run.pair, run.prompts, samples, run.store)
+    tiers, in_line = measure_served(run, loaded, prompts, graded)
     serves = staged[-1].router if loaded.active else config.router.served
+    served = loaded.prompt_router
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
-        rows=(*rows, *staged),
+        rows=tuple(rows),
         served=serves,
         headline=sampled or in_line,
         preferences=tuple(preferences),
         examples=examples(served, test),
-        warnings=(
-            *outdated_stages(config.folder),
-            *quality_warnings(test),
-            *label_warnings(targets, saturation_of(preferences, read_unknown(config.folder / UNKNOWN_FILE))),
-        ),
-        pricing=prices,
+        warnings=evaluation_warnings(run, test, preferences),
+        pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, sampled or in_line),
-        usd_alone=(None if means[0] is None else 1000 * means[0], None if means[1] is None else 1000 * means[1]),
+        usd_alone=(_usd_per_1k(test.weak_usd), _usd_per_1k(test.strong_usd)),
         findings=(*findings, *filter(None, [unusable])),
         notes=record_of(run, preferences),
         trials=loaded.trials,
         tiers=tiers,
         remarks=loaded.lines[1:],
         verdict=verdict_by_grades(
-            next(row for row in (*rows, *staged) if row.router == serves), len(prompts), recorded_verdict(served.record)
+            next(row for row in rows if row.router == serves), len(prompts), recorded_verdict(served.record)
         ),
         reliability=reliability_of(served, test),
+    )
+
+
+def graded_firsts(run: Run, prompts: Sequence[Prompt], test: TestSet) -> GradedFile:
+    """Grades of one answer per model, the first: that is what is served."""
+    weak, strong = (first_quality(prompts, side, test.grader) for side in (run.samples.weak, run.samples.strong))
+    return GradedFile(tuple(prompt.text for prompt in prompts), weak, strong, measured_by(test))
+
+
+def measure_routers(run: Run, served: Router, test: TestSet, texts: Sequence[str]) -> list[EvaluationRow]:
+    """A row per router of the run, on the prompt alone."""
+    names, rows = run.config.router.methods, list[EvaluationRow]()
+    for done, name in enumerate(names):
+        run.progress("measuring routers", done, len(names))
+        folder, method = run.config.routers / name, run.own.classifier(name)
+        router = PromptRouter.load(folder, encoder=served.prompt_router.encoder, method=method)
+        shown = f"{name}, prompt alone" if name == CASCADE and served.gate else name
+        rows.append(evaluate_router(shown, router.score(texts), test))
+        rows[-1].curve.interval("apgr")  # the slow part, while the bar is up
+    run.progress("measuring routers", len(names), len(names))
+    return rows
+
+
+def measure_served(
+    run: Run, router: Router, prompts: Sequence[Prompt], graded: GradedFile
+) -> tuple[TiersMeasured | None, Headline]:
+    """What is served on the test prompts: of several models, all that is measured of them, and the headline."""
+    served, texts = router.prompt_router, graded.prompts
+    looked = served.look_at(texts)
+    if looked.values is None:
+        return None, headline(router, looked, texts, on="test prompts", quality=graded.means, usd=graded.usd)
+    worth, usd = graded_tier_test(run, prompts), tier_test_usd(run, prompts)
+    told = (looked.values, worth, usd, looked.unknown)
+    tiers = measure_tiers(served, *told, on="test prompts", believed=False)
+    return tiers, tier_headline(
+        *(served, looked.values, texts, looked.unknown),
+        on="test prompts",
+        threshold=None,
+        quality=worth,
+        usd=usd,
+        believed=False,
+    )
+
+
+def evaluation_warnings(run: Run, test: TestSet, preferences: Sequence[Preference]) -> tuple[str, ...]:
+    """What is outdated in the run, and what its test prompts and its labels cannot tell."""
+    targets = np.array([row.target for row in preferences])
+    saturation = saturation_of(preferences, read_unknown(run.config.folder / UNKNOWN_FILE))
+    return (
+        *outdated_stages(run.config.folder),
+        *quality_warnings(test),
+        *label_warnings(targets, saturation),
     )
 
 
@@ -183,5 +205,6 @@ def trained_on_meanings(run: Run, router: Router) -> bool:
     return learned == (without_keys(label.entailment), label.rules)
 
 
-def _mean(values: FloatArray | None) -> float | None:
-    return None if values is None else float(values.mean())
+def _usd_per_1k(usd: FloatArray | None) -> float | None:
+    """USD of 1,000 answers like these, (n,); None where a price is unknown."""
+    return None if usd is None else 1000 * float(usd.mean())

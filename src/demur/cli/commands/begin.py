@@ -176,11 +176,17 @@ def sample(
     if json:
         return printing.as_json(spend)
     printing.spend(spend)
-    if batch and "samples" not in stages_made(Path(run)):
+    return _after_sampling(run, batch=batch, batch_out=batch_out, batch_in=batch_in)
+
+
+def _after_sampling(run: str, *, batch: bool, batch_out: str | None, batch_in: list[str] | None) -> None:
+    """Print the command that comes next."""
+    missing = "samples" not in stages_made(Path(run))
+    if batch and missing:
         return printing.next_step("the same command without --batch: it asks for what is missing")
     if batch_out and Path(batch_out).exists():
         return printing.next_step("the same command with --batch-in RESULTS in place of --batch-out")
-    if batch_in and "samples" not in stages_made(Path(run)):
+    if batch_in and missing:
         return printing.next_step("the same command with --batch-out NEW_FOLDER: samples are missing")
     if unseen := measuring_command(Path(run)):
         printing.explanation(f"to measure {USUAL}/router on these prompts: {unseen}; to train another router on them:")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
 from demur.gate.quality.believed_quality import believed_quality
+from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import LEAST_TOLD
 from demur.limits import from_mapping
@@ -36,8 +37,9 @@ from demur.measure.threshold import (
 from demur.methods.estimator import unit_rows
 from demur.models.images.joined_encoder import embed
 from demur.prompts import load_prompts
-from demur.records import BoolArray, Encoder, FloatArray, content_hash
+from demur.records import BoolArray, Encoder, FloatArray, Role, content_hash
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
+from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.verdict import check_learned
 from demur.runs.lineage import keep_wish
@@ -78,55 +80,99 @@ def calibrate(
     criterion = from_mapping(Criterion, {**criteria, "confidence": confidence, "loss": loss}, where="calibrate")
     check_criterion(criterion)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
-    prompt_router = loaded.prompt_router
-    if criterion.risk is not None and prompt_router.tiers is not None:
+    if criterion.risk is not None:
+        check_promise(loaded.prompt_router, dry_run=dry_run)
+        given = read_graded(prompts)
+        found = _certify(
+            loaded.prompt_router, Path(router), given, criterion.risk, criterion.confidence, criterion.loss
+        )
+        _keep_wish(Path(router), prompts, criterion)
+        return found
+    check_learned(loaded.prompt_router.record, router, anyway=anyway)
+    found = _set_threshold(_score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)]), criterion, router)
+    return found if dry_run else _save_calibration(found, Path(router), prompts, criterion)
+
+
+def check_promise(router: PromptRouter, *, dry_run: bool) -> None:
+    """Raise InputError where no promise of risk can be given: for a router of several models, or in a dry run."""
+    if router.tiers is not None:
         raise InputError(
             "a promise of risk compares two models, and this router chooses among several; ask for a share, a budget "
             "or a quality"
         )
-    if criterion.risk is not None and dry_run:
+    if dry_run:
         raise InputError("a dry run with risk is a look at the graded prompts, which counts as a promise; leave it out")
-    if criterion.risk is not None:
-        given = read_graded(prompts)
-        found = _certify(prompt_router, Path(router), given, criterion.risk, criterion.confidence, criterion.loss)
-        _keep_wish(Path(router), prompts, criterion)
-        return found
-    check_learned(prompt_router.record, router, anyway=anyway)
-    texts = [prompt.text for prompt in load_prompts(prompts)]
-    gate = loaded.gate if loaded.active else None
-    looked, forced = prompt_router.look_held_out(texts), prompt_router.forced_role
-    staged = loaded.expected_scores(looked.scores, gate)
-    told = ~looked.unknown if forced else np.ones(len(texts), dtype=bool)
-    strong, weak = (int((~told).sum()) if forced == role else 0 for role in ("strong", "weak"))
-    if looked.values is not None and (criterion.usd_per_1k is not None or criterion.keep_quality is not None):
-        if criterion.keep_quality is not None:
-            check_belief(prompt_router.record, looked.unknown)
-        asked = {"usd_per_1k": criterion.usd_per_1k, "keep_quality": criterion.keep_quality}
-        found = calibrate_tiers(prompt_router, texts, looked.values, looked.unknown, **asked)
-        found = found.beside(strong, weak)
-        return found if dry_run else _save_calibration(found, Path(router), prompts, criterion)
+
+
+@dataclass(frozen=True)
+class _ScoredPrompts:
+    """A router's prompts, as it scores them."""
+
+    router: Router
+    texts: Sequence[str]
+    looked: Looked
+    staged: StagedScores
+    told: BoolArray  # (n,) where the score decides: everywhere, or where the prompt is known
+    on: str
+
+    @property
+    def forced(self) -> Role | None:
+        """The model that unknown prompts go to, whatever their score."""
+        return self.router.prompt_router.forced_role
+
+    @property
+    def beside(self) -> tuple[int, int]:
+        """How many prompts go to the strong and to the weak model whatever their score."""
+        count = int((~self.told).sum())
+        return count if self.forced == "strong" else 0, count if self.forced == "weak" else 0
+
+
+def _score_prompts(router: Router, texts: Sequence[str]) -> _ScoredPrompts:
+    gate = router.gate if router.active else None
+    looked = router.prompt_router.look_held_out(texts)
+    told = ~looked.unknown if router.prompt_router.forced_role else np.ones(len(texts), dtype=bool)
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
+    return _ScoredPrompts(router, texts, looked, router.expected_scores(looked.scores, gate), told, on)
+
+
+def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) -> Calibration:
+    """The threshold of a share, a budget or a quality; ``router`` is where it is saved, for errors."""
+    if criterion.keep_quality is not None:
+        check_belief(scored.router.prompt_router.record, scored.looked.unknown)
+    if scored.looked.values is not None and (criterion.usd_per_1k is not None or criterion.keep_quality is not None):
+        return calibrate_tiers(
+            *(scored.router.prompt_router, scored.texts, scored.looked.values, scored.looked.unknown),
+            usd_per_1k=criterion.usd_per_1k,
+            keep_quality=criterion.keep_quality,
+        ).beside(*scored.beside)
     if criterion.usd_per_1k is not None:
-        costs = prompt_router.expected_usd(texts)
-        if costs is None:
-            raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
-        found = threshold_for_usd(
-            _some(staged.final, told),
-            lambda t: float(staged.use(t).with_fixed_role(looked.unknown, forced).cost(*costs).mean()),
-            *(criterion.usd_per_1k, float(costs[0].mean())),
-            on=on,
-        )
+        found = _for_usd(scored, criterion.usd_per_1k, router)
     elif criterion.keep_quality is not None:
-        check_belief(prompt_router.record, looked.unknown)
-        known = [text for text, one in zip(texts, told, strict=True) if one]
-        estimates = believed_quality(loaded, known, looked.scores[told])
-        found = threshold_for_quality(staged.final[told], *estimates, criterion.keep_quality, on=on)
+        found = _for_quality(scored, criterion.keep_quality)
     else:
-        share = share_of_scored(criterion.share, int(told.sum()), strong, weak)
-        found = threshold_for_share(staged.final[told], share, on=on)
+        share = share_of_scored(criterion.share, int(scored.told.sum()), *scored.beside)
+        found = threshold_for_share(scored.staged.final[scored.told], share, on=scored.on)
         found = replace(found, asked=f"strong share {criterion.share:.0%}")
-    found = found.beside(strong, weak)
-    return found if dry_run else _save_calibration(found, Path(router), prompts, criterion)
+    return found.beside(*scored.beside)
+
+
+def _for_usd(scored: _ScoredPrompts, budget: float, router: str) -> Calibration:
+    costs = scored.router.prompt_router.expected_usd(scored.texts)
+    if costs is None:
+        raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
+
+    def usd_at(threshold: float) -> float:
+        use = scored.staged.use(threshold).with_fixed_role(scored.looked.unknown, scored.forced)
+        return float(use.cost(*costs).mean())
+
+    finals = _some(scored.staged.final, scored.told)
+    return threshold_for_usd(finals, usd_at, budget, float(costs[0].mean()), on=scored.on)
+
+
+def _for_quality(scored: _ScoredPrompts, kept: float) -> Calibration:
+    known = [text for text, one in zip(scored.texts, scored.told, strict=True) if one]
+    estimates = believed_quality(scored.router, known, scored.looked.scores[scored.told])
+    return threshold_for_quality(scored.staged.final[scored.told], *estimates, kept, on=scored.on)
 
 
 def _save_calibration(found: Calibration, router: Path, prompts: str | Path, criterion: Criterion) -> Calibration:

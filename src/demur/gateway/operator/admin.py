@@ -38,64 +38,83 @@ def add_admin(
     app: web.Application, gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]
 ) -> None:
     """Routes of the operator. ``reload`` takes over what is new and returns the threshold."""
+    routes = AdminRoutes(gateway, board, reload)
+    for path, handler in (
+        ("/metrics", routes.metrics),
+        ("/", routes.page),
+        ("/dashboard/{name}", routes.file),
+        ("/decisions/{id}", routes.decision),
+        ("/admin/stats", routes.stats),
+        ("/admin/series", routes.series),
+        ("/admin/bills", routes.bills),
+    ):
+        app.router.add_get(path, routes.for_operator(handler))
+    app.router.add_post("/admin/reload", routes.for_operator(routes.reload))
 
-    def admin(handler: Handler) -> Handler:
+
+class AdminRoutes:
+    """What the operator may ask of a gateway; each of the public coroutines answers one route."""
+
+    def __init__(self, gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]) -> None:
+        self._gateway, self._board, self._reload = gateway, board, reload
+
+    def for_operator(self, handler: Handler) -> Handler:
+        """The same handler for the operator alone; others get an error of the API."""
+
         async def check_request(request: web.Request) -> web.StreamResponse:
             try:
-                admit(gateway.settings, request)
+                admit(self._gateway.settings, request)
             except ApiError as error:
-                gateway.metrics.refuse(error.status)
+                self._gateway.metrics.refuse(error.status)
                 asks = {"WWW-Authenticate": 'Basic realm="demur"'} if error.status == 401 else {}
                 return web.Response(body=error.body, status=error.status, headers=asks, content_type="application/json")
             return await handler(request)
 
         return check_request
 
-    async def metrics(request: web.Request) -> web.Response:
-        return web.Response(text=metrics_text(gateway, board), content_type="text/plain")
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Counters and histograms in Prometheus' text format."""
+        return web.Response(text=metrics_text(self._gateway, self._board), content_type="text/plain")
 
-    async def show(request: web.Request) -> web.Response:
-        return web.Response(text=page(gateway), content_type="text/html", headers=PAGE_HEADERS)
+    async def page(self, request: web.Request) -> web.Response:
+        """The dashboard."""
+        return web.Response(text=page(self._gateway), content_type="text/html", headers=PAGE_HEADERS)
 
-    async def show_file(request: web.Request) -> web.Response:
+    async def file(self, request: web.Request) -> web.Response:
+        """A file of the dashboard, such as its script."""
         name = request.match_info["name"]
         if name not in FILES:
             raise web.HTTPNotFound
         return web.Response(text=page_file(name), content_type=FILES[name], headers=PAGE_HEADERS)
 
-    async def show_decision(request: web.Request) -> web.Response:
+    async def decision(self, request: web.Request) -> web.Response:
         """A request's record, the decision on it, and training prompts like it."""
         name = request.match_info["id"]
-        record = await asyncio.to_thread(read_decision, kept_ledger(), name)
+        record = await asyncio.to_thread(read_decision, self._ledger(), name)
         if record is None:
             raise ApiError(404, f"The ledger has no decision {name[:40]!r}; it is written half a second later.")
-        text = await asyncio.to_thread(decision_page, record, gateway.decider.router)
+        text = await asyncio.to_thread(decision_page, record, self._gateway.decider.router)
         return web.Response(text=text, content_type="text/html", headers=PAGE_HEADERS)
 
-    async def over_a_period(request: web.Request) -> web.Response:
+    async def stats(self, request: web.Request) -> web.Response:
+        """The dashboard's figures: now and in the last hour."""
+        return as_json(statistics(self._gateway, self._board))
+
+    async def series(self, request: web.Request) -> web.Response:
         """What was done over ?period=hour, day or week, of one ?key= or ?model=."""
         asked = request.query
-        kept_ledger()
+        self._ledger()
         try:
             found = await asyncio.to_thread(
-                over_time, gateway, asked.get("period", "hour"), asked.get("key"), asked.get("model")
+                over_time, self._gateway, asked.get("period", "hour"), asked.get("key"), asked.get("model")
             )
         except DemurError as error:
             raise ApiError(400, str(error)) from None
         return as_json(found)
 
-    def kept_ledger() -> str:
-        """The ledger; raises ApiError where there is none."""
-        if not gateway.settings.ledger:
-            raise ApiError(404, "There is no ledger; name one in the settings.")
-        return gateway.settings.ledger
-
-    async def stats(request: web.Request) -> web.Response:
-        return as_json(statistics(gateway, board))
-
-    async def show_spending(request: web.Request) -> web.Response:
+    async def bills(self, request: web.Request) -> web.Response:
         """What was paid and saved by ?by=key, conversation, model or day, ?since=2026-11-28 or 24h."""
-        url = kept_ledger()
+        url = self._ledger()
         by, since = request.query.get("by", "day"), request.query.get("since")
         try:
             found = await asyncio.to_thread(bill_page, url, by, since=since)
@@ -103,20 +122,18 @@ def add_admin(
             raise ApiError(400, str(error)) from None
         return as_json({"bills": [one.as_dict() for one in found.bills], "whole": found.whole.as_dict()})
 
-    async def take_over(request: web.Request) -> web.Response:
+    async def reload(self, request: web.Request) -> web.Response:
+        """Take over what is new of the router and the settings."""
         try:
-            return as_json({"threshold": await reload(), "router": gateway.settings.router})
+            return as_json({"threshold": await self._reload(), "router": self._gateway.settings.router})
         except DemurError as error:
             raise ApiError(409, f"What is new is refused, the old stays: {error}") from None
 
-    app.router.add_get("/metrics", admin(metrics))
-    app.router.add_get("/", admin(show))
-    app.router.add_get("/dashboard/{name}", admin(show_file))
-    app.router.add_get("/decisions/{id}", admin(show_decision))
-    app.router.add_get("/admin/stats", admin(stats))
-    app.router.add_get("/admin/series", admin(over_a_period))
-    app.router.add_get("/admin/bills", admin(show_spending))
-    app.router.add_post("/admin/reload", admin(take_over))
+    def _ledger(self) -> str:
+        """The ledger; raises ApiError where there is none."""
+        if not self._gateway.settings.ledger:
+            raise ApiError(404, "There is no ledger; name one in the settings.")
+        return self._gateway.settings.ledger
 
 
 def admit(settings: GatewaySettings, request: web.Request) -> None:
