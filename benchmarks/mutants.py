@@ -31,6 +31,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 
 import pytest
 
@@ -191,6 +192,7 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
     "if ((question_word[:1].isdigit()) and (word[:1].isdigit())):": (
         "a number and a word begin with no letter in common"
     ),
+    "meaning/saturated_prompts.py: self._hopeless = False -> self._hopeless = True": "it is set before it is read",
     "meaning/rules/languages.py: for length in range(min(4, len(parts)), 0, -1): -> "
     "for length in range(min(5, len(parts)), 0, -1):": "no number that is known has more than three words",
     "meaning/rules/languages.py: "
@@ -346,6 +348,13 @@ class Tree:
         finally:
             path.write_bytes(whole)
 
+    def limit(self, tests: tuple[str, ...]) -> float:
+        """Seconds that the tests may take with a mutant; ends the program where they fail without any."""
+        started = time.monotonic()
+        if not any(self.run(tests, 600.0) == "survived" for _ in range(2)):  # a test of time may fail once
+            raise SystemExit(f"{', '.join(tests)} fail without any mutant; run them first")
+        return 20.0 + 5 * (time.monotonic() - started)
+
     def run(self, tests: tuple[str, ...], limit: float) -> str:
         """The same of the tree as it is, by these files of tests, within ``limit`` seconds."""
         process = multiprocessing.get_context("fork").Process(target=_test, args=(self.folder, tests))
@@ -417,8 +426,9 @@ def measure(mutants: list[Mutant], known: dict[str, str], record: Path, jobs: in
     """Key -> outcome, those that are known already from the record, and the others appended to it."""
     identity = {one.key: _identity(one) for one in mutants}  # now: files may change while the mutants run
     todo = [one for one in mutants if identity[one.key] not in known and one.key not in EQUIVALENT]
+    todo.sort(key=lambda one: TESTS[one.module])  # a stopped run has timed no tests in vain
     trees: SimpleQueue[Tree] = SimpleQueue()
-    limits: dict[tuple[str, ...], float] = {}
+    limits, one_at_a_time = dict[tuple[str, ...], float](), Lock()
     with tempfile.TemporaryDirectory(prefix="demur-mutants-") as folder:
         for number in range(jobs):
             place = Path(folder) / str(number)
@@ -426,9 +436,12 @@ def measure(mutants: list[Mutant], known: dict[str, str], record: Path, jobs: in
             trees.put(Tree(place))
 
         def one(mutant: Mutant) -> None:
-            tree = trees.get()
+            tree, tests = trees.get(), TESTS[mutant.module]
             try:
-                outcome = tree.outcome(mutant, limits[TESTS[mutant.module]])
+                with one_at_a_time:
+                    if tests not in limits:
+                        limits[tests] = tree.limit(tests)
+                outcome = tree.outcome(mutant, limits[tests])
             finally:
                 trees.put(tree)
             known[identity[mutant.key]] = outcome
@@ -436,13 +449,6 @@ def measure(mutants: list[Mutant], known: dict[str, str], record: Path, jobs: in
                 file.write(json.dumps({"mutant": identity[mutant.key], "key": mutant.key, "outcome": outcome}) + "\n")
             print(f"{outcome:<15}{mutant.key[:170]}", file=sys.stderr, flush=True)
 
-        tree = trees.get()
-        for tests in dict.fromkeys(TESTS[mutant.module] for mutant in todo):
-            started = time.monotonic()
-            if not any(tree.run(tests, 600.0) == "survived" for _ in range(2)):  # a test of time may fail once
-                raise SystemExit(f"{', '.join(tests)} fail without any mutant; run them first")
-            limits[tests] = 20.0 + 5 * (time.monotonic() - started)
-        trees.put(tree)
         with ThreadPoolExecutor(jobs) as workers:
             list(workers.map(one, todo))
     return {key: known.get(name, "equivalent") for key, name in identity.items()}

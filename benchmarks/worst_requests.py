@@ -58,9 +58,10 @@ asyncio.run(main())
 """
 UPSTREAM_CODE = """
 from aiohttp import web
+answer = {"index": 0, "message": {"role": "assistant", "content": "Rayleigh."}, "finish_reason": "stop"}
 async def complete(request):
     await request.read()
-    return web.json_response({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+    return web.json_response({"choices": [answer], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 app = web.Application(client_max_size=2**30)
 app.router.add_post("/v1/chat/completions", complete)
 web.run_app(app, host="127.0.0.1", port=%d, access_log=None, print=None)
@@ -154,7 +155,8 @@ def measure(folder: Path) -> list[Cost]:
     found = []
     with measured_gateway(folder) as gateway:
         for _ in range(3):
-            send(b"{" + SAID + b"}", compressed=False)
+            if (status := send(b"{" + SAID + b"}", compressed=False)) != 200:
+                raise SystemExit(f"the gateway answered {status} to an ordinary request")
         for name, data, compressed in requests():
             assert len(data) <= WIRE_BYTES, name
             costs = []

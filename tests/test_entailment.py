@@ -560,3 +560,29 @@ def test_sides_that_differ_in_unknown_words_alone_are_confused(
 )
 def test_what_tokenizers_drop_is_dropped(text: str, plain: str) -> None:
     assert _plain(text) == plain
+
+
+LETTERS = "the " + " ".join(
+    "abcdefgh"[i % 8] for i in range(700)
+)  # more tokens than a window has, fewer than 4,000 characters
+OTHERS = "the " + " ".join("ijklmnop"[i % 8] for i in range(700))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (f"a{6000 * ' '}b", f"c{3000 * ' '}d"),  # characters alone are cut
+        (LETTERS, OTHERS),  # tokens alone
+        (f"a{6000 * ' '}{LETTERS}", f"c{3000 * ' '}{OTHERS}"),  # both
+    ],
+)
+def test_whatever_is_cut_entailment_holds_only_where_the_last_four_tokens_are_one(
+    first: str, second: str, shipped: OnnxEntailment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "_logits", lambda columns: np.array([0.0, 1.0, 9.0]))  # the model says yes to all
+    for end, holds in (("", False), (" w x y", False), (" w x y z", True)):
+        found = shipped([(first + end, second + end)])[0]
+        assert found.sum() == pytest.approx(1)
+        assert bool(found[2] > 0.99) is holds, end
+        assert holds or found[2] == 0
+    assert shipped([("a b", "c d")])[0][2] > 0.99  # nothing is cut

@@ -56,7 +56,8 @@ class KnownLanguages:
     @property
     def encoder(self) -> str:
         """The encoder for prompts like these."""
-        return ENCODER if self.shares.get(ENGLISH, 1.0 if not self.shares else 0.0) >= MOSTLY else MULTILINGUAL_ENCODER
+        mostly_english = not self.shares or self.shares.get(ENGLISH, 0.0) >= MOSTLY
+        return ENCODER if mostly_english else MULTILINGUAL_ENCODER
 
     @property
     def sentence(self) -> str:
