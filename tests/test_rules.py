@@ -751,3 +751,52 @@ def test_calls_are_the_same_calls_or_another_answer(a: Reading, b: Reading, deci
 )
 def test_a_value_is_read_where_the_words_before_it_say_no_more(text: str, found: bool) -> None:
     assert (read_answer(text).found is not None) is found
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "digits"),
+    [
+        ("3.25", "3.25", 2),
+        ("1,250.50", "1250.5", 2),
+        ("-3.5 km", "-3500", -2),
+        ("2.5 million", "2500000", -5),
+        ("$1.2bn", "1200000000", -8),
+        ("25 %", "0.25", 2),
+        ("98.6 °f", "37", 2),  # 5/9 of a degree is a tenth more
+        ("1.5e1", "15", 0),
+        ("1.5e1 km", "15000", -3),
+        ("10^3", "1000", 0),
+        ("2 x 10^3", "2000", 0),
+        ("1 1/2 miles", "2414.016", -1),  # a half is .50
+        ("half a mile", "804.672", -1),
+        ("2 and a half", "2.5", 2),
+        ("1 hour and a half", "5400", -1),
+        ("1 hour 30 minutes", "5400", -1),  # those of the smaller unit
+        ("5 ft 3 inches", "1.6002", 2),
+        ("two dollars and fifty cents", "2.5", 2),
+        ("half a dozen", "6", 1),
+        ("three quarters", "0.75", quantities.EXACT),
+    ],
+)
+def test_the_decimal_places_that_were_written(key: str, value: str, digits: int) -> None:
+    """In the base unit of what is counted: they tell a rounding from a difference."""
+    found = quantities.parse_quantity(key)
+    assert found is not None
+    assert (found.value, found.digits) == (Fraction(value), digits)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("1.5e1", "15.4", None),  # 15 may be 15.4, rounded
+        ("1.5e1", "15.6", False),
+        ("10^3", "1000.4", None),
+        ("2.5 million", "2,512,345", None),
+        ("2.5 million", "2,612,345", False),
+        ("half a mile", "0.5 miles", True),
+        ("5 ft 3 inches", "1.6 m", None),
+    ],
+)
+def test_a_value_with_fewer_places_may_be_the_other_one_rounded(a: str, b: str, same: bool | None) -> None:
+    assert same_meaning(a, b) is same
+    assert same_meaning(b, a) is same
