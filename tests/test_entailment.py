@@ -217,6 +217,16 @@ def test_lengths_are_balanced_and_not_wasted(first: int, second: int, room: int)
     assert kept[1] <= second
 
 
+@given(st.integers(0, 90), st.integers(0, 90), st.integers(2, 120))
+def test_sides_that_share_nothing_keep_both_their_ends_at_balanced_lengths(n: int, m: int, room: int) -> None:
+    *keep, lost = kept_tokens(range(n), range(1000, 1000 + m), short=0, room=room)
+    assert lost is (n + m > room)
+    for side, most in zip(keep, balance(n, m, room), strict=True):
+        assert side.sum() == most
+        assert side[: most - most // 2].all()
+        assert side[len(side) - most // 2 :].all()
+
+
 @pytest.mark.parametrize(
     "labels", [{}, {"0": "entailment", "1": "not_entailment"}, {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}]
 )
