@@ -86,7 +86,7 @@ async def measured(arrivals: FloatArray, tokens: FloatArray, hard: BoolArray, at
             weak_at_most=at_most,
         )
         address = (await stack.enter_async_context(running(settings)))[1]
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        session = await stack.enter_async_context(aiohttp.ClientSession(raise_for_status=True))
         start = time.perf_counter()
 
         async def ask(i: int) -> float:
