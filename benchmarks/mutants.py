@@ -193,6 +193,11 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
         "a number and a word begin with no letter in common"
     ),
     "meaning/saturated_prompts.py: self._hopeless = False -> self._hopeless = True": "it is set before it is read",
+    "meaning/rules/content.py: "
+    "longest = next((n for n in range(len(text) - i, 1, -1) if text[i : i + n] in question), 0) -> "
+    "longest = next((n for n in range(((len(text)) + (i)), 1, -1) if text[i : i + n] in question), 0)": (
+        "what runs over the text's end is its end, and no place beyond it is asked for"
+    ),
     "meaning/rules/languages.py: for length in range(min(4, len(parts)), 0, -1): -> "
     "for length in range(min(5, len(parts)), 0, -1):": "no number that is known has more than three words",
     "meaning/rules/languages.py: "
