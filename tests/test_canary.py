@@ -312,17 +312,17 @@ def test_a_webhook_that_does_not_answer_is_said_without_its_url(
 # -- implicit signs ----------------------------------------------------------------------------------------------------
 
 
-def test_the_same_question_again_is_a_sign_once_and_only_soon() -> None:
+def test_the_same_question_again_is_a_doubted_decisionce_and_only_soon() -> None:
     again = AskedAgain()
     at = [(0.0, "a"), (60.0, "b"), (90.0, "c"), (1000.0, "d"), (1020.0, "e")]
-    found = [again.sign_on(replace(RECORD, id=id, at=NOW + seconds), "Who?") for seconds, id in at]
+    found = [again.doubted_decision(replace(RECORD, id=id, at=NOW + seconds), "Who?") for seconds, id in at]
     assert found == ["", "a", "", "", "d"]
-    assert again.sign_on(replace(RECORD, id="f", at=NOW + 1021, key="another"), "Who?") == ""
+    assert again.doubted_decision(replace(RECORD, id="f", at=NOW + 1021, key="another"), "Who?") == ""
 
 
 def test_a_text_that_a_script_asks_a_thousand_times_is_one_sign() -> None:
     again = AskedAgain()
-    found = [again.sign_on(replace(RECORD, id=str(i), at=NOW + i / 10), "ping") for i in range(1000)]
+    found = [again.doubted_decision(replace(RECORD, id=str(i), at=NOW + i / 10), "ping") for i in range(1000)]
     assert [one for one in found if one] == ["0"]
 
 

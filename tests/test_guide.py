@@ -1,4 +1,4 @@
-"""What a newcomer is told: the path, the next command after each, what a dry run would do, and how to be left alone."""
+"""What a newcomer is told: the path, the next command after each, what a dry run would do, and how hints end."""
 
 from __future__ import annotations
 
@@ -55,6 +55,16 @@ def sample_of(pair: Pair, *more: str) -> tuple[str, ...]:
     write_questions(Path("prompts.jsonl"), gold=False)
     names = ("--weak", pair.names["weak"], "--strong", pair.names["strong"])
     return ("sample", "prompts.jsonl", *names, "--n", "3", *more)
+
+
+def test_the_first_sentence_of_every_help_fits_the_list_of_commands() -> None:
+    """In 80 columns the list cuts a longer one short with "..."."""
+    paths = dict(leaves(typer.main.get_command(app)))
+    assert {
+        path: len(one.get_short_help_str(200)) for path, one in paths.items() if "..." in one.get_short_help_str(60)
+    } == {}
+    for lines in (said("--help"), said("key", "--help"), said("models", "--help"), said("export", "--help")):
+        assert "..." not in lines
 
 
 def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> None:

@@ -26,8 +26,8 @@ GROUPS = {
 OTHERS = "Others"
 EXIT_CODES = (
     "Exit codes: 0 done; 2 an error, named in one line on stderr, or an unknown option; 130 stopped by Ctrl-C, with "
-    "what is kept; 1 the gateway gave up on workers that die; launch ends with its client's. Results go to stdout, "
-    "progress, warnings and next steps to stderr."
+    "everything kept that was paid for; 1 the gateway ended because its worker processes died again and again. Launch "
+    "ends with its client's code. Results go to stdout, progress, warnings and next steps to stderr."
 )
 
 

@@ -20,7 +20,7 @@ from demur.cli.commands.begin import add_commands as begin_commands
 from demur.cli.commands.export import add_commands as export_commands
 from demur.cli.commands.gateway import add_commands as gateway_commands
 from demur.cli.commands.grade import add_commands as grade_commands
-from demur.cli.commands.inspect import AllowEndpoint, Anyway, AsJson, Force, RouterFolder, RunOfRouter, router_of
+from demur.cli.commands.inspect import AllowEndpoint, Anyway, AsJson, RouterFolder, RunOfRouter, router_of
 from demur.cli.commands.inspect import add_commands as inspect_commands
 from demur.cli.commands.learning import add_commands as learning_commands
 from demur.cli.commands.pages import add_commands as pages_commands
@@ -69,13 +69,13 @@ def options(
 
 @app.command()
 def status(run: RunFolder = "run") -> None:
-    """Show how far a run's folder is and what comes next, as `demur` alone does for the folder run."""
+    """Show what a run's folder has and which command comes next. `demur` alone does so for the folder run."""
     show_path(run)
 
 
 @app.command()
 def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False) -> None:
-    """Run every stage on two real local models and 116 questions; trains and measures a router."""
+    """Run every stage on two local models and 116 questions. It trains and measures a router."""
     if not json:
         printing.explanation(DEMO)
     from demur.quickstart import answer_examples, demo
@@ -99,7 +99,10 @@ def label(
     json: AsJson = False,
     **given: Any,
 ) -> None:
-    """Make preferences, by default from samples: meaning clusters, semantic entropy, targets."""
+    """Make preferences, by default from the models' samples.
+
+    Samples are clustered by meaning; targets follow from how the models' answers agree.
+    """
     from demur.pipeline import label
 
     with printing.progress_bar() as progress:
@@ -121,7 +124,7 @@ def train(
     json: AsJson = False,
     **given: Any,
 ) -> None:
-    """Fit the routers and the gate on the preferences and save them."""
+    """Fit the routers and the gate on the preferences."""
     from demur.pipeline import train
     from demur.routing.artifact import CERTIFICATE
 
@@ -143,11 +146,11 @@ def join(
     router: RouterFolder = "run/router",
     to: Annotated[str, typer.Option(help="Folder of the router with the new model.")] = "run/joined",
     anyway: Annotated[bool, typer.Option("--anyway", help="Even if it was not shown to be worth its price.")] = False,
-    force: Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a router that is in the folder of --to.")] = False,
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Add a model to a router of GraphRouter from a few labelled prompts of it; nothing is fitted again."""
+    """Add a model to a GraphRouter without fitting it again. A few labelled prompts of the new model suffice."""
     from demur.gate.join_model import join_model
 
     found = join_model(new, router=router, to=to, anyway=anyway, force=force, allow_endpoints=allow_endpoint or ())
@@ -161,7 +164,10 @@ def join(
 def evaluate(
     run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, verbose: Verbose = False, json: AsJson = False
 ) -> None:
-    """Measure cost against quality on the test prompts, which need gold answers, or on what `demur grade` graded."""
+    """Measure cost against quality on graded prompts.
+
+    These are the test prompts, which need gold answers, or those that `demur grade` graded.
+    """
     from demur.pipeline import evaluate
 
     with printing.progress_bar() as progress:
@@ -185,7 +191,7 @@ def calibrate(
     json: AsJson = False,
     **given: Any,
 ) -> None:
-    """Set a saved router's threshold by share, by budget (no labels needed), or with a guarantee on quality."""
+    """Set a router's threshold by share, budget or quality. Only a guarantee (--risk) needs graded prompts."""
     from demur.evaluation.replay import replay as replay_prompts
     from demur.evaluation.thresholds.calibrate import calibrate
 
@@ -210,7 +216,7 @@ def calibrate(
 
 @app.command()
 def report(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: AsJson = False) -> None:
-    """Write report.html and the curve as a picture into the run folder."""
+    """Write report.html and the curve into the run's folder."""
     from demur.pipeline import report
 
     printing.outdated_stages_of(Path(run))

@@ -55,7 +55,8 @@ def options_of(record: type, *, over_file: bool = False) -> Iterator[inspect.Par
             hint, default = _as_option(hints[one.name], one)
             text = one.metadata["help"]
             if over_file:
-                text += f"  [default: {default}]" if default else ""
+                shown = one.name.replace("_", "-") if default is True else default  # as typer shows a flag's
+                text += f"  [default: {shown}]" if default else ""
                 hint, default = hint | None, None
             annotation: Any = Annotated[hint, typer.Option(*flags, help=text)]
             yield inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

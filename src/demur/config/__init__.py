@@ -52,15 +52,16 @@ class ModelConfig:
     base_url: str | None = setting("An OpenAI-compatible endpoint, such as https://api.openai.com/v1.", None)
     api_key_env: str | None = setting("NAME of the environment variable that holds the key.", None)
     priced_as: str | None = setting("Look prices up under this model name.", None)
-    usd_per_million_input: float | None = setting("USD per million of a prompt, over its price.", None, **_NOT_NEGATIVE)
-    usd_per_million_output: float | None = setting("Likewise, of an answer.", None, **_NOT_NEGATIVE)
-    # Of tokens with a price of their own. None: the looked-up price, else that of any other token.
-    usd_per_million_cached: float | None = setting("Likewise, read from the provider's cache.", None, **_NOT_NEGATIVE)
-    usd_per_million_cache_write: float | None = setting("Likewise, written to it for minutes.", None, **_NOT_NEGATIVE)
+    usd_per_million_input: float | None = setting("USD per million prompt tokens.", None, **_NOT_NEGATIVE)
+    usd_per_million_output: float | None = setting("USD per million answer tokens.", None, **_NOT_NEGATIVE)
+    # A price that is given replaces the looked-up one. None, for tokens of a kind: the looked-up price, else that of
+    # any other token.
+    usd_per_million_cached: float | None = setting("Of prompt tokens read from the cache.", None, **_NOT_NEGATIVE)
+    usd_per_million_cache_write: float | None = setting("Of those written to it for minutes.", None, **_NOT_NEGATIVE)
     usd_per_million_cache_write_hour: float | None = setting(
-        "Likewise, written to it for an hour.", None, **_NOT_NEGATIVE
+        "Of those written to it for an hour.", None, **_NOT_NEGATIVE
     )
-    usd_per_million_reasoning: float | None = setting("Likewise, of reasoning.", None, **_NOT_NEGATIVE)
+    usd_per_million_reasoning: float | None = setting("Of tokens of reasoning.", None, **_NOT_NEGATIVE)
     service_tiers: dict[str, float] = field(
         default_factory=dict,
         metadata={"above": 0, "about": "Factors on all prices at other service tiers, such as {flex = 0.5}."},

@@ -112,7 +112,7 @@ def calibrate_tiers(
     tiers, forced = tiers_of(router), router.forced_role
     told = values[~untold] if forced else values
     if not len(told):
-        raise InputError(f"none of {len(values)} prompts can be told, so no threshold has a say; give other prompts")
+        raise InputError(f"none of {len(values)} prompts can be scored, so no threshold decides; give other prompts")
     steps = tiers.steps(told)
     if usd_per_1k is not None:
         usd = tier_usd(router, texts)

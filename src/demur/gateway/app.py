@@ -358,7 +358,7 @@ class Gateway:
             costs = self._costs(exchange.question) if exchange.question else None
             self.target.finish(record.role, made.score if made else None, costs, waited_seconds(record))
         self._keep(record)
-        if self.settings.learn and (earlier := self._again.sign_on(record, text)):
+        if self.settings.learn and (earlier := self._again.doubted_decision(record, text)):
             self._later(keep_feedback, self.settings.ledger, Feedback(earlier, record.key, record.at, "bad", AGAIN))
         if exchange.arrived.trace:
             try:

@@ -171,7 +171,7 @@ def ledger_record(
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     usd, role = usd_of(paid, upstreams), exchange.role
     guess: tuple[float | None, float | None, float | None] = usd, 0.0, 0.0
-    if not billed or not (role == "direct" or _stands_in(exchange, list(upstreams))):  # else demur had no choice
+    if not billed or not (role == "direct" or _replaces_dearer(exchange, list(upstreams))):  # else demur had no choice
         known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
         guess = always_strong(billed, upstreams["strong"].price if billed else None, known)
     usd_strong, error, spread = guess
@@ -225,7 +225,7 @@ def learn_from(exchange: Exchange, estimates: TokenEstimates) -> None:
         estimates.learn(answered.role, question.size, answered.tokens, lambda: exchange.passed.characters)
 
 
-def _stands_in(exchange: Exchange, by_price: Sequence[Role]) -> bool:
+def _replaces_dearer(exchange: Exchange, by_price: Sequence[Role]) -> bool:
     """Whether a cheaper model answered only because the chosen one is down: an outage saves nothing."""
     sent, chosen = exchange.sent, exchange.checked or exchange.choice
     if not sent or not sent.fallback or not chosen:

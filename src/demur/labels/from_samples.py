@@ -249,7 +249,8 @@ def _check_silence(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
             )
         if share > WARNED_SHARE:
             found.append(
-                f"{share:.0%} of {name}'s answers are empty, and silence passes for certainty: see its template"
+                f"{share:.0%} of {name}'s answers are empty, and count as one meaning, which makes it look certain: "
+                "see its template"
             )
     return found
 

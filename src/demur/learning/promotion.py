@@ -22,8 +22,8 @@ from demur.statistics import mean_ranks
 # and a poisoned one is far below it. Chosen on the local pair among 1.645, 1.28, .84 and 0.
 FIRST_ERRORS, LATER_ERRORS = 2.33, 0.84
 FEWEST = 40  # prompts, below which nothing is promoted
-CHANCE = 0.01  # that labels which have nothing to do with the prompts are told from random order
-FIRST_LOOK = 60  # labels; with fewer, few routers are told from random (local pair)
+CHANCE = 0.01  # that labels which have nothing to do with the prompts seem better than random order
+FIRST_LOOK = 60  # labels; with fewer, few routers are distinguished from random (local pair)
 # Of the chance, what the first looks spend: the more labels, the more they tell. Later ones halve it: .15, .075, ...
 SPENT = (0.1, 0.2, 0.4)
 ORDERS_PER_LEVEL = 4.0  # random orders of the labels that are tried, by the chance that is allowed
@@ -92,10 +92,10 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """How often learning has tested whether its labels are told from random order, while no router served.
+    """How often learning has tested whether its labels can be distinguished from random order, while no router served.
 
     It does so whenever the labels have doubled. What all looks spend of the chance adds up to `CHANCE`, so labels that
-    have nothing to do with the prompts are told from random at any of them in one run of a hundred at most.
+    have nothing to do with the prompts are distinguished from random at any of them in one run of a hundred at most.
     """
 
     done: int = 0

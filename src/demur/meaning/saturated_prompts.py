@@ -1,4 +1,4 @@
-"""Which prompts' answers all differ in meaning, told from the pairs that are likeliest to mean the same.
+"""Which prompts' answers all differ in meaning, judged by the pairs that are likeliest to mean the same.
 
 Clusters of answers that all differ need every pair of them, and end in no label. Where no two answers are equal by
 rule, the pairs that look most alike are asked first, some at a time. Where none of the likeliest means the same, or of

@@ -58,7 +58,10 @@ def run(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Run every stage of a run file: sample, label, train, calibrate, evaluate, report."""
+    """Run every stage of a run file, from sample to report.
+
+    The stages: sample, label, train, calibrate, evaluate, report.
+    """
     from demur.pipeline import run
 
     with printing.progress_bar() as progress:
@@ -78,7 +81,7 @@ def init(
     to: Annotated[Path, typer.Option(help="The file that is written.")] = Path("run.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a commented run file; at a terminal, ask for what no option gives."""
+    """Write a commented run file. At a terminal, ask for what no option gives."""
     from demur.runs.run_file import check_new, new_run_file
 
     check_new(to, force=force)
@@ -91,7 +94,7 @@ def init(
 def schema(
     of: Annotated[Settings, typer.Argument(metavar="run|gateway", help="Of run files, or of the gateway's settings.")],
 ) -> None:
-    """Print the JSON schema of run files or of the gateway's settings, for editors."""
+    """Print a JSON schema of run files or gateway settings. Editors check and complete the files by it."""
     from demur.gateway.settings import GatewaySettings
     from demur.limits import json_schema
 
@@ -134,12 +137,14 @@ def sample(
     ] = None,
     batch_in: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Read the results of a batch, a file or a folder of files; repeatable."),
+        typer.Option(metavar="FILE", help="Read the results of a batch, a file or a folder of files; may be repeated."),
     ] = None,
     batch: Annotated[
         bool,
         typer.Option(
-            "--batch", help="Ask by the models' batch APIs (/v1/batches), wait for hours, read the results; repeatable."
+            "--batch",
+            help="Ask by the models' batch APIs (/v1/batches), wait for hours, read the results; the "
+            "same command goes on after an interruption.",
         ),
     ] = False,
     ask_refused: Annotated[bool, typer.Option(help="Request again the prompts that a model refused before.")] = False,
@@ -148,7 +153,7 @@ def sample(
     json: AsJson = False,
     **given: Any,
 ) -> None:
-    """Sample both models n times per prompt; stored answers are never requested again."""
+    """Sample both models n times per prompt. Stored answers are never requested again."""
     from demur.pipeline import sample
 
     show = printing.dry_estimate if dry_run else None if json else printing.estimate

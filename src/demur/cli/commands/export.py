@@ -1,4 +1,4 @@
-"""`demur export`: what a run made, in forms that others read; each command calls one public function."""
+"""`demur export`: a run's results in forms that other programs read; each command calls one public function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
-export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write what a run made for others to read.")
+export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a run's results for other programs.")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def outcomes(
     force: Annotated[bool, typer.Option("--force", help="Write into a folder of --to that holds files.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Write a run's graded test sets and samples in numbers, as `demur reproduce --from` reads them."""
+    """Write a run's test sets and samples for `reproduce --from`. Grades and samples are written as numbers."""
     from demur.evaluation.experiment.export_outcomes import export_outcomes
 
     with printing.progress_bar() as progress:
@@ -47,7 +47,7 @@ def routellm(
     force: Force = False,
     json: AsJson = False,
 ) -> None:
-    """Write a run's preferences as battles that RouteLLM's own code loads."""
+    """Write a run's preferences as battles for RouteLLM's code."""
     from demur.evaluation.experiment.export_preferences import export_routellm
 
     named = tuple(name.strip() for name in models.split(",") if name.strip())
@@ -62,7 +62,7 @@ def preferences(
     force: Force = False,
     json: AsJson = False,
 ) -> None:
-    """Write a run's preferences as a data set with its card, or push it to the hub with your own log-in."""
+    """Write a run's preferences as a data set with its card. --to hub:ORG/NAME pushes it with your own log-in."""
     from demur.evaluation.experiment.export_preferences import export_preferences
 
     found = export_preferences(run=run, to=to, force=force)

@@ -50,7 +50,7 @@ def serve(
     strong: Annotated[str | None, typer.Option(help="The strong model, likewise.")] = None,
     **given: Any,
 ) -> None:
-    """Serve a router as an OpenAI-compatible endpoint in front of its two models."""
+    """Serve a router as an OpenAI-compatible endpoint."""
     from demur.gateway.server import serve
     from demur.learning.process import learning_beside
     from demur.models.local import parse_model
@@ -76,9 +76,10 @@ def launch(
     demo: Annotated[bool, typer.Option("--demo", help="With the demo's two local models and its router.")] = False,
     anyway: Anyway = False,
 ) -> None:
-    """Run a coding agent against the gateway, which is started for it where none runs; print what it cost and saved.
+    """Run a coding agent against the gateway.
 
-    Where the gateway has client keys, the client's is read from DEMUR_KEY.
+    The gateway is started for it where none runs; what the agent cost and saved is printed at the end. Where the
+    gateway has client keys, the client's is read from DEMUR_KEY.
     """
     from demur.gateway.launch import launch
     from demur.quickstart import demo_router
@@ -112,7 +113,7 @@ def ledger(
     force: Force = False,
     json: AsJson = False,
 ) -> None:
-    """Print or export the gateway's decisions and what they cost and saved."""
+    """Print or export the gateway's decisions, costs and savings."""
     from demur.gateway.ledger.export import bill_page, ledger
 
     if by is not None:
@@ -148,7 +149,7 @@ def add_key(
     ] = None,
     usd_per_month: Annotated[float | None, typer.Option(help="Budget per month (UTC), likewise.")] = None,
 ) -> None:
-    """Make a client key for the gateway; it is shown once and stored as a hash."""
+    """Make a client key for the gateway. It is shown once and stored as a hash."""
     from demur.gateway.clients.keys import new_key
 
     limits = {"usd": usd, "usd_per_day": usd_per_day, "usd_per_month": usd_per_month}
@@ -177,7 +178,7 @@ def remove_key(
     name: Annotated[str, typer.Argument(help="Name of the key.")],
     file: KeyFile = DEFAULT_KEYS,
 ) -> None:
-    """Remove a key from the file; a running gateway accepts it until it is reloaded."""
+    """Remove a key from the file. A running gateway accepts it until it is reloaded."""
     from demur.gateway.clients.keys import remove_key
 
     remove_key(file, name)
@@ -191,7 +192,7 @@ def key_spend(
     ledger: Annotated[str, typer.Option(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
     json: AsJson = False,
 ) -> None:
-    """Show what keys have spent today, this month and in all (UTC), beside their budgets."""
+    """Show what keys have spent, beside their budgets. Today, this month (UTC) and in all."""
     from demur.gateway.ledger.totals.key_spend import key_spend
 
     found = key_spend(file, ledger, name=name)

@@ -30,7 +30,7 @@ def grade(
         bool, typer.Option("--gold", help="Grade all prompts that have gold answers by these, and ask nothing.")
     ] = False,
 ) -> None:
-    """Grade answers by hand, one key each, without seeing which model wrote them; `demur evaluate` uses the grades."""
+    """Grade answers by hand, one key each. You do not see which model wrote them; `demur evaluate` uses the grades."""
     from demur.evaluation.grades import grade_by_gold, open_grading, read_grades, shares
 
     if gold:

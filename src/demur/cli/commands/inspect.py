@@ -71,7 +71,7 @@ def explain(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Explain a routing decision: score, shares at which it changes, costs, similar training prompts."""
+    """Explain a decision: score, costs, similar training prompts. Also shown: the shares at which it changes."""
     from demur.gate.router import Router
 
     router = router_of(run, router)
@@ -94,7 +94,7 @@ def replay(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Show what a file of prompts would have cost with a router, always weak and always strong."""
+    """Show what a file of prompts would have cost with a router. Always weak and always strong are shown beside it."""
     from demur.evaluation.replay import replay
 
     router = router_of(run, router)
@@ -138,7 +138,7 @@ def fetch(
     name: Annotated[str, typer.Argument(help="A name from `demur models`.")],
     json: AsJson = False,
 ) -> None:
-    """Fetch a model, verified by its content hash, unless it is here already."""
+    """Fetch a model, unless it is here already. Its content hash is verified."""
     from demur.models.catalogue import fetch
 
     with printing.progress_bar() as progress:
@@ -155,7 +155,7 @@ def doctor(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Probe an endpoint: what it supports, and what demur falls back to."""
+    """Probe an endpoint: what it supports, and what it lacks. What demur falls back to is shown, too."""
     from demur.gateway.settings_file import write_abilities
     from demur.models.doctor import doctor
 
@@ -189,10 +189,10 @@ def entail(
     store: Annotated[str | None, typer.Option(help="File in which entailment scores are kept.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Decide whether two answers to a question mean the same, and show which rule or model decided.
+    """Decide whether two answers to a question mean the same.
 
-    The decision is about these two answers alone; if a labelling run would decide otherwise on sampled answers, this is
-    shown.
+    The rule or model that decided is shown. The decision is about these two answers alone; if a labelling run would
+    decide otherwise on sampled answers, this is shown, too.
     """
     from demur.meaning.compare import entail
 
@@ -212,7 +212,7 @@ def pairs(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Rank several sampled models, alone, in pairs and in threes, by what a budget buys, without labels."""
+    """Rank sampled models and their pairs by what a budget buys. So are sets of three; no labels are needed."""
     from demur.evaluation.pairs import pairs
 
     with printing.progress_bar() as progress:

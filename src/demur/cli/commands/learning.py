@@ -26,14 +26,14 @@ def learn(
     once: Annotated[bool, typer.Option("--once", help="Do one round and end.")] = False,
     beside: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Learn a router from the prompts that a gateway serves; `demur serve --learn` starts it by itself."""
+    """Learn a router from the prompts that a gateway serves. `demur serve --learn` starts it by itself."""
     from demur.learning.process import learn
 
     learn(settings, once=once, beside=beside, told=lambda status: printing.lines([f"learning: {status.sentence}"]))
 
 
 def routers(folder: Folder = "run/learn") -> None:
-    """List the routers that learning has tried, what each reached, and which one serves."""
+    """List the routers that learning has tried, and their gains. The one that serves is marked."""
     from demur.learning.process import tried_routers
 
     found, now, canary = tried_routers(folder)
@@ -48,7 +48,7 @@ def rollback(
     ] = None,
     folder: Folder = "run/learn",
 ) -> None:
-    """Serve an earlier version again; a running gateway switches within a second."""
+    """Serve an earlier version again. A running gateway switches within a second."""
     from demur.learning.process import rollback
 
     printing.lines([f"version {rollback(folder, version)} serves now"])
@@ -60,7 +60,7 @@ def forget(
     older_than: Annotated[float | None, typer.Option(help="Age in days.", min=0)] = None,
     folder: Folder = "run/learn",
 ) -> None:
-    """Erase kept prompts by client key or age, in the ledger and in all that was learned from them."""
+    """Erase kept prompts by client key or age. This covers the ledger and all that was learned from them."""
     from demur.learning.forget import forget
     from demur.learning.process import DAY_SECONDS
 

@@ -45,7 +45,7 @@ def reproduce(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Compute the paper's tables and figures, one row per system, beside the printed figures."""
+    """Compute the paper's tables and figures, beside its own. Every system has a row."""
     from demur.paper.listing import listing
     from demur.paper.reproduction import reproduce, reproduce_run
 
@@ -84,7 +84,7 @@ def overhead(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Measure what each router architecture costs: fit, decision, throughput, memory, size, growth."""
+    """Measure what each router costs to fit, decide and keep. It also measures how that grows with the prompts."""
     from demur.config import list_names
     from demur.paper.overhead.report import SLOW_FROM, overhead
 
@@ -139,7 +139,10 @@ def simulate(
     force: Force = False,
     json: AsJson = False,
 ) -> None:
-    """Simulate a run's router on a device beside a cloud: latency, queue, energy, USD and quality at each share."""
+    """Simulate a run's router on a device beside a cloud.
+
+    Latency, queue, energy, USD and quality at every share of calls to the cloud.
+    """
     import math
 
     from demur.evaluation.device.simulate_run import simulate
@@ -172,7 +175,10 @@ def judge(
     reasoning_effort: Annotated[str, typer.Option(help="Of a judge that thinks first, such as low.")] = "",
     json: AsJson = False,
 ) -> None:
-    """Have a model judge several routers' answers: scores with intervals, position bias, agreement with gold."""
+    """Have a model judge several routers' answers.
+
+    Printed are scores with intervals, the judge's position bias, and its agreement with gold answers.
+    """
     from demur.labels.judge.judge import judge as run_judge
 
     with printing.progress_bar() as progress:
@@ -198,7 +204,7 @@ def signals(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Measure how well each definition of uncertainty separates a run's right answers from wrong ones."""
+    """Measure which definition of uncertainty finds wrong answers. Each model and set of the run has its table."""
     from demur.evaluation.signals import signals
 
     with printing.progress_bar() as progress:
@@ -207,7 +213,7 @@ def signals(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step("demur label --definition NAME, with the one that tells best")
+    return printing.next_step("demur label --definition NAME, with the one whose AUROC is highest")
 
 
 def tau(
@@ -216,7 +222,10 @@ def tau(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Sweep tau, the width of a tie in the paper's fourth equation: ties, balance, and APGR on graded test prompts."""
+    """Try values of tau, the width of a tie in the paper's labels.
+
+    For each: ties, balance of the labels, and APGR on graded test prompts.
+    """
     from demur.evaluation.experiment.tau_sweep import TAUS, tau_sweep
 
     with printing.progress_bar() as progress:

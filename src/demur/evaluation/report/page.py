@@ -268,7 +268,7 @@ def _decisions(found: Evaluation) -> str:
         about = (
             f"For {len(sides[True])} of {len(found.examples)} prompts the right model was chosen: the strong one where "
             "its first answer is better than the weak one's, else the weak one. By the prompt alone, before any gate; "
-            "unknown: it could not be told from samples of prompts like it, so a setting decided."
+            "unknown: samples of prompts like it did not show which model is needed, so a setting decided."
         )
         groups = {
             f"{name}, furthest from the threshold on either side": [

@@ -286,7 +286,7 @@ def _is_finite(value: object) -> bool:
 
 
 def sample_of(data: bytes, index: int) -> Sample | None:
-    """The answer in a completion, without its log-probs where one is no number; None when there is no text in it."""
+    """The answer in a completion, without its log-probs where one is not a number; None when there is no text in it."""
     for read in (data, without_logprobs(data)):
         try:
             return parse_completion(json.loads(read), [index], "draft")[0]

@@ -1,4 +1,4 @@
-"""A client that asks the same again soon was not content: an implicit sign on the answer before.
+"""A client that asks the same again soon was not content: an implicit sign about the answer before.
 
 Of texts that are asked over and over, as scripts do, only the first repetition is a sign.
 """
@@ -20,8 +20,8 @@ class AskedAgain:
 
     last: OrderedDict[int, tuple[str, float, int]] = field(default_factory=OrderedDict)  # (decision, when, times)
 
-    def sign_on(self, record: LedgerRecord, text: str) -> str:
-        """Take a finished request; the decision that it is a sign on, empty for none."""
+    def doubted_decision(self, record: LedgerRecord, text: str) -> str:
+        """Take a finished request; the id of the decision that it casts doubt on, empty for none."""
         if record.role not in ("weak", "strong") or record.outcome not in ("ok", "fallback") or not text:
             return ""
         name = hash((record.key, record.conversation, text))

@@ -51,7 +51,7 @@ DESCRIBED = (
     (
         "demur_upstream_up",
         "gauge",
-        "By model: 0 while it is left alone, because requests failed or it asks for it; else 1.",
+        "By model: 0 while no requests go to it, because some failed or it asked for a pause; else 1.",
     ),
 )
 WITHOUT_LABELS = (
@@ -68,7 +68,7 @@ class Gauges:
     ledger_dropped: int
     ledger_failures: int
     threshold: float
-    up: Mapping[str, bool] = field(default_factory=dict)  # by model: False while it is left alone
+    up: Mapping[str, bool] = field(default_factory=dict)  # by model: False while no requests go to it
     target: float | None = None  # what the quantity of the setting `target` is now; None without one
 
 

@@ -37,7 +37,7 @@ class Breaker:
         return self.open and not self._heard
 
     def hear_down(self) -> None:
-        """Another machine finds it down: it is left alone until an ordinary request of this one is answered."""
+        """Another machine finds it down: it gets no requests until an ordinary one of this machine is answered."""
         if not self.open and self._watching is None:
             self.open = self._heard = True
             self._say("is down as another machine finds; it is asked an ordinary request from here")

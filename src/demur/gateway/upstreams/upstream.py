@@ -31,7 +31,7 @@ from demur.models.requests.retries import backoff_seconds, retry_after
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 2.0  # seconds that a request waits for an upstream that asks for it
-LONGEST_REST = 60.0  # seconds that an upstream is left alone because it asked for it
+LONGEST_REST = 60.0  # seconds for which an upstream that asked for a pause gets no requests
 AT_ONCE_BYTES = 2**20  # of a request; a longer one is written piece by piece, so that others are not held up
 READY_SECONDS = 5.0  # seconds between two health checks of an upstream
 ORDINARY_SECONDS = 10.0  # an ordinary request that takes longer has failed
@@ -54,7 +54,7 @@ FAILURES: tuple[tuple[type[BaseException], str], ...] = (  # the narrower kinds 
 
 
 class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway alone
-    """The upstream cannot be reached, hangs, breaks off, asked to be left alone, or its circuit is open."""
+    """The upstream cannot be reached, hangs, breaks off, asked for a pause, or its circuit is open."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, refused: bool = False) -> None:
         super().__init__(message)

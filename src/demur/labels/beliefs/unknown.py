@@ -75,7 +75,7 @@ UNMEASURED = Saturation()
 
 
 def saturation_of(preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt] = ()) -> Saturation:
-    """From the rows of labels and the prompts that got none; those with one sample a model, or none, do not count."""
+    """From the rows of labels and the prompts that got none; those with at most one sample per model do not count."""
     counted = [row for row in preferences if row.n > 1 and row.meanings_a is not None]
     lost = [one.reason in (NONE_EQUAL, FOREIGN) for one in unknown]
     weak, strong = ([found == row.n for row, found in zip(counted, side, strict=True)] for side in _meanings(counted))

@@ -125,18 +125,18 @@ def without_question(answer: str, question: str) -> str:
     if len(text) > LONGEST:
         return text
     tokens, asked = _tokens(text), [token for token, _, _ in _tokens(question.strip())]
-    if _stands_in([token for token, _, _ in tokens], asked):
+    if _occurs_in([token for token, _, _ in tokens], asked):
         return text  # "Canberra or Sydney" takes all its words from its question
     for length in range(len(tokens) - 1, 1, -1):
         for front in (True, False):
             run = tokens[:length] if front else tokens[len(tokens) - length :]
             rest = tokens[length:] if front else tokens[: len(tokens) - length]
             bare = [token for token, _, _ in run]
-            while bare and bare[-1 if front else 0] in _COPULAS and not _stands_in(bare, asked):
+            while bare and bare[-1 if front else 0] in _COPULAS and not _occurs_in(bare, asked):
                 bare.pop(-1 if front else 0)
             if _is_unspaced(run[0][0][:1]) and not _ends_in_copula(run):
                 continue  # it may end within a word
-            if len(bare) >= 2 and _stands_in(bare, asked):
+            if len(bare) >= 2 and _occurs_in(bare, asked):
                 left = text[rest[0][1] : rest[-1][2]]
                 if len(rest) <= MOST_WORDS * (1 if left.isascii() else 4) and _names_something(left):
                     return _without_ending(left)
@@ -230,7 +230,7 @@ def _without_ending(text: str) -> str:
     return text
 
 
-def _stands_in(run: list[str], tokens: list[str]) -> bool:
+def _occurs_in(run: list[str], tokens: list[str]) -> bool:
     return any(tokens[start : start + len(run)] == run for start in range(len(tokens) - len(run) + 1))
 
 

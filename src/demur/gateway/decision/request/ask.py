@@ -1,4 +1,4 @@
-"""What the person asked, told from all that a client puts around it. Pure functions on one request.
+"""What the person asked, separated from all that a client puts around it. Pure functions on one request.
 
 A request's last text of the user may be a tool's result, a summary, a template with documents in it. The tables below
 are of text protocols and templates, not of clients; what they do not know, `boilerplate` learns from repetition.

@@ -80,7 +80,7 @@ def add_up(
     """What records add to the rows of both tables: by minute first, then minutes to quarters and hours."""
     sums: dict[Group, list[float]] = {}
     latencies: dict[tuple[int, int, str, str, int], float] = {}
-    for record in (one for one in records if one.role != DECIDED):  # a decision alone is no request
+    for record in (one for one in records if one.role != DECIDED):  # nothing was requested of a model
         group = (MINUTE, int(record.at) // MINUTE * MINUTE, str(storable(record.key)), str(storable(record.model)))
         _add(sums, group, (*sums_of(record), *counts_of(record)))
         place = (*group, latency_bin(record.total_seconds))
