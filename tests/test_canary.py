@@ -312,7 +312,7 @@ def test_a_webhook_that_does_not_answer_is_said_without_its_url(
 # -- implicit signs ----------------------------------------------------------------------------------------------------
 
 
-def test_the_same_question_again_is_a_doubted_decisionce_and_only_soon() -> None:
+def test_the_same_question_again_is_a_sign_once_and_only_soon() -> None:
     again = AskedAgain()
     at = [(0.0, "a"), (60.0, "b"), (90.0, "c"), (1000.0, "d"), (1020.0, "e")]
     found = [again.doubted_decision(replace(RECORD, id=id, at=NOW + seconds), "Who?") for seconds, id in at]

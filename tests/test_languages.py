@@ -88,7 +88,7 @@ def test_the_shipped_model_says_nothing_of_other_languages() -> None:
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
-def test_what_is_left_occurs_in_the_answer(answer: str, question: str) -> None:
+def test_what_is_left_stands_in_the_answer(answer: str, question: str) -> None:
     assert without_question(answer, question) in answer
 
 
@@ -257,7 +257,7 @@ def test_the_tokens_of_a_text_and_where_they_stand(text: str, tokens: list[tuple
     assert languages._tokens(text) == tokens
 
 
-def test_a_run_occurs_in_tokens_as_a_whole() -> None:
+def test_a_run_stands_in_tokens_as_a_whole() -> None:
     assert languages._occurs_in(["b", "c"], ["a", "b", "c"])
     assert languages._occurs_in(["a", "b", "c"], ["a", "b", "c"])
     assert not languages._occurs_in(["c", "b"], ["a", "b", "c"])
