@@ -66,7 +66,7 @@ def run_file(folder: Path, pair: Pair, test: str) -> Path:
         else:
             row["answers"] = [str(row["answers"][0]).replace("picture", "image")]  # type: ignore[index]
     lines(folder / "train.jsonl", train)
-    lines(folder / "mixed.jsonl", [*others, train[0] | {"id": "known"}])
+    lines(folder / "mixed.jsonl", [*others, {key: train[0][key] for key in ("prompt", "answers")}])
     lines(
         folder / "talks.jsonl",
         [
@@ -108,8 +108,22 @@ def test_sets_are_graded_apart_and_prompts_of_the_training_mix_left_out(made: Pa
     assert np.mean([row["correct"]["small"] for row in mixed if "plus" in row["question"]]) < 0.1
     assert [row["score"] for row in talks] == [{"small": [4.0, 4.0], "large": [9.0, 9.0]}] * 4
     described = json.loads((made / "run/paper/outcomes.json").read_text())
-    assert described["notes"] == ["mixed: 1 prompt is in the training mix and left out, such as known"]
+    known = "mixed: 1 prompt is in the training mix and left out, such as 'What is 11 plus 7?'"
+    assert described["notes"] == [known]
     assert described["graders"] == {"mixed": "containment", "talks": "judge"}
+
+
+def test_a_run_says_what_its_test_sets_came_to_and_that_tables_come_next(made: Path) -> None:
+    shown = CliRunner().invoke(app, ["run", str(made / "run.toml")])
+    assert shown.exit_code == 0, shown.exception
+    lines = shown.stdout.splitlines()
+    (at,) = [i for i, line in enumerate(lines) if line.startswith("mixed: 60 test prompts, graded by containment: ")]
+    assert re.fullmatch(r".*: small 0\.5\d\d \[0\.\d{3}, 0\.\d{3}\], large 1\.000 \[1\.000, 1\.000\]", lines[at])
+    assert re.search(r"calls stay local, quality \S+ \[.*60 test prompts of mixed", lines[at + 1])
+    assert lines[at + 2].endswith("left out, such as 'What is 11 plus 7?'")
+    assert any(re.search(r"^talks: 4 test prompts, rated 1 to 10 by the judge: small 4\.000", line) for line in lines)
+    assert "no test prompt has gold answers" not in shown.stdout
+    assert shown.stderr.splitlines()[-1] == f"next: demur reproduce --run {made / 'run'}"
 
 
 def test_a_second_turn_is_asked_after_the_models_own_answer(made: Path, pair: Pair) -> None:

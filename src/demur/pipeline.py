@@ -15,8 +15,7 @@ from pathlib import Path
 from demur.config import RunConfig, check_label, list_names, load_run, read_run_file
 from demur.config.given_options import label_settings, router_settings, sampling_settings
 from demur.evaluation.evaluate_run import evaluate_run, load_served
-from demur.evaluation.experiment.export_outcomes import write_outcomes
-from demur.evaluation.experiment.test_sets import measure_sets
+from demur.evaluation.experiment.set_results import SetResult, measure_test_sets
 from demur.evaluation.held_out import count_graded_prompts, evaluate_if_possible, evaluate_measured, evaluate_or_believe
 from demur.evaluation.report.figures import check_matplotlib
 from demur.evaluation.report.headline import Headline, training_headline
@@ -69,6 +68,7 @@ class Outcome:
     headline: Headline  # the router at its threshold, on the test prompts or, without gold, on the training prompts
     graded: int = 0  # labelled prompts that a person has graded
     kept: str = ""  # what became of a threshold that was set after the run before; empty: there was none
+    sets: tuple[SetResult, ...] = ()  # separate test sets, answered and graded
 
 
 # -- the stages, each a function of the open run ---------------------------------------------------------------------
@@ -99,14 +99,13 @@ def run_config(
         # the threshold that sends strong_share to the strong model, unless another was set for this router since
         calibration, kept = keep_threshold(config.served_router, before, calibrate_stage(run, gated))
         evaluation = evaluate_run(run)  # cost and quality on the test prompts
-        if config.test.prompts:
-            write_outcomes(run, measure_sets(run), config.outcomes)  # separate test sets: `demur reproduce --run`
+        sets = measure_test_sets(run)  # the run's separate ones, which `demur reproduce --run` reads
         shown, graded = evaluation or evaluate_if_possible(run, gated), count_graded_prompts(run)
         if shown:
             write_report(shown, config.folder)
         in_line = shown.headline if shown else training_headline(load_served(run, None))
     verdict = recorded_verdict(gated.prompt_router.record)
-    return Outcome(config.run, spend, labels, calibration, evaluation, verdict, in_line, graded, kept)
+    return Outcome(config.run, spend, labels, calibration, evaluation, verdict, in_line, graded, kept, sets)
 
 
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:

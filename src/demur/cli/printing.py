@@ -320,11 +320,12 @@ def outcome(found: Outcome) -> None:
     """What a whole run found."""
     labels(found.labels)
     spend(found.spend)
+    lines(line for one in found.sets for line in one.lines)
     if found.evaluation is not None:
         evaluation(found.evaluation, folder=Path(found.folder), pricing_said=True)  # by `spend`
     else:
-        out.print(found.headline.sentence, markup=False)
-        out.print(_sentence_on_grades(found), markup=False)
+        if not found.sets:
+            lines((found.headline.sentence, _sentence_on_grades(found)))
         if found.verdict:
             out.print(found.verdict.sentence, markup=False)
     if found.evaluation is None and (Path(found.folder) / REPORT).is_file():

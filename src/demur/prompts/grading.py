@@ -15,7 +15,7 @@ from demur.prompts.amounts import dates_as_years, is_year, last_amount, only_amo
 from demur.prompts.letters import LETTERS, choice_letter, said_letter, shown_letters
 from demur.prompts.tool_calls import calls_of
 from demur.prompts.words import is_said_alone, says
-from demur.records import Grader, Prompt
+from demur.records import Grader, Prompt, on_one_line
 
 _MARKED = re.compile(r"(?:\A|\n)\s*####\s*(\S[^\n]*)\s*\Z")  # GSM8K's rows end their solution so
 
@@ -94,5 +94,7 @@ def quality(grader: Grader, prompt: Prompt, answer: str) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not 0 <= value <= 1:
-        raise InputError(f"the grader gave {found!r} for an answer to {prompt.id}; a quality is from 0 to 1")
+        raise InputError(
+            f"the grader gave {found!r} for an answer to {on_one_line(prompt.text, 60)!r}; a quality is from 0 to 1"
+        )
     return value

@@ -69,6 +69,8 @@ def run(
     if json:
         return printing.as_json(outcome)
     printing.outcome(outcome)
+    if outcome.sets:
+        return printing.next_step(f"demur reproduce --run {shlex.quote(outcome.folder)}")
     return printing.next_in(outcome.folder)
 
 

@@ -65,7 +65,10 @@ def reproduce(
         else:
             options |= {"out": out or "run/reproduce", "encoder": encoder, "weak": weak, "strong": strong}
             found = reproduce(source, progress=progress, **options)
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_in(run) if run else None
 
 
 def overhead(

@@ -23,7 +23,7 @@ from demur.prompts import load_parts
 from demur.prompts.amounts import only_amount
 from demur.prompts.grading import containment, exact, golds_of, grade, multiple_choice, numeric, quality
 from demur.prompts.sets import rows_note
-from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, count_of
+from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, count_of, on_one_line
 from demur.runs.run import Run
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.local_servers import Turns, completer_of
@@ -153,10 +153,11 @@ def _not_trained(name: str, prompts: Sequence[Prompt], trained: Set[str]) -> tup
         raise InputError(f"{name}: all {len(prompts)} of its prompts are in the training mix; none is left to test on")
     if len(kept) == len(prompts):
         return kept, []
-    first = next(prompt.id for prompt in prompts if _plain(prompt.text) in trained)
+    first = next(prompt.text for prompt in prompts if _plain(prompt.text) in trained)
     lost = len(prompts) - len(kept)
     return kept, [
-        f"{name}: {count_of(lost, 'prompt is', 'prompts are')} in the training mix and left out, such as {first}"
+        f"{name}: {count_of(lost, 'prompt is', 'prompts are')} in the training mix and left out, such as "
+        f"{on_one_line(first, 60)!r}"
     ]
 
 
@@ -165,8 +166,8 @@ def _of_one_length(name: str, prompts: list[Prompt]) -> list[Prompt]:
     odd = next((prompt for prompt in prompts if len(prompt.later) != len(prompts[0].later)), None)
     if odd:
         raise InputError(
-            f"{name}: prompt {odd.id} has {1 + len(odd.later)} turns, others {1 + len(prompts[0].later)}; keep them in "
-            "files of their own"
+            f"{name}: prompt {on_one_line(odd.text, 60)!r} has {1 + len(odd.later)} turns, others "
+            f"{1 + len(prompts[0].later)}; keep them in files of their own"
         )
     return prompts
 
