@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from demur.evaluation.device.edge_cloud import (
 from demur.evaluation.device.simulate_run import (
     OperatingPoint,
     Simulation,
+    distinct,
     point_labels,
     read_arrivals,
     read_fields,
@@ -120,7 +123,7 @@ def test_arrivals_of_a_file_begin_at_zero_and_must_rise(tmp_path: Path) -> None:
 
 
 def a_point(p95: float, usd: float | None, quality: float, share: float = 0.5) -> OperatingPoint:
-    return OperatingPoint(0.5, share, p95 / 2, p95, 0.0, 0.5, 0.0, usd, 1.0, quality)
+    return OperatingPoint(0.5, share, share, p95 / 2, p95, 0.0, 0.5, 0.0, usd, 1.0, quality)
 
 
 def test_the_cheapest_point_that_keeps_the_latency_is_chosen_and_of_equals_the_better() -> None:
@@ -154,6 +157,16 @@ def test_a_run_is_simulated_at_every_share_with_its_own_lengths_prices_and_quali
     assert found.points[0].quality < found.points[-1].quality
     assert found.chosen is not None
     assert picture.stat().st_size > 1000
+
+
+def test_thresholds_that_differ_are_printed_differently_and_points_that_do_not_differ_once() -> None:
+    near = [replace(a_point(1.0 + i, 0.5, 0.7, share=i / 10), threshold=0.2799 + i * 1e-5) for i in range(3)]
+    printed = Simulation((*near,), "", 2.5).lines
+    assert [float(line.split()[0]) for line in printed[1:4]] == [0.2799, 0.27991, 0.27992]
+    (said,) = re.findall(r"at least cost: threshold (\S+) ", printed[-1])
+    assert float(said) == 0.2799
+    same = [replace(near[0], threshold=0.3), near[1]]
+    assert distinct([near[0], *same]) == (near[0], near[1])
 
 
 def test_points_in_one_place_have_one_label() -> None:
@@ -210,7 +223,7 @@ def test_latency_energy_and_money_of_either_end_are_computed_by_hand(tmp_path: P
         p95=0.6,
         encoder=LetterEncoder(),
     )
-    device, middle, cloud = (found.points[i] for i in (0, 5, 10))
+    device, middle, cloud = (found.points[i] for i in (0, len(found.points) // 2, -1))
     assert (device.strong_share, cloud.strong_share) == (0.0, 1.0)
     assert (device.p50, device.p95) == pytest.approx((0.45, 0.45))  # 5 / 100 + 4 / 10
     assert (cloud.p50, cloud.p95) == pytest.approx((1.2, 1.2))  # .1 + 19 / 190 + .5 + 2 / 4

@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from demur import quickstart
+from demur.cli.advice import advised
 from demur.cli.commands.inspect import router_of
 from demur.cli.examples import EXAMPLES
 from demur.cli.groups import GROUPS, leaves
@@ -290,6 +291,26 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
     weak, strong = ModelConfig("smollm2-135m"), ModelConfig("s", "http://127.0.0.1:8000/v1")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"
+
+
+def test_before_a_router_that_was_not_told_from_random_is_used_anyway_more_prompts_are_advised(tmp_path: Path) -> None:
+    weak, strong = ModelConfig("w", "http://gpu:8000/v1"), ModelConfig("s", "https://api.example/v1", "BIG_KEY")
+    run, router = tmp_path / "it", tmp_path / "it/router"
+    RunConfig("prompts.jsonl", weak, strong, run=str(run)).save()
+    router.mkdir()
+    record = {"verdict": {"gain": 0.02, "low": -0.02, "high": 0.06, "n": 33}}
+    (router / "router.json").write_text(json.dumps({"record": record}))
+    pair = "--weak w@http://gpu:8000/v1 --strong 's@https://api.example/v1#BIG_KEY'"
+    sample = f"demur sample prompts.jsonl {pair} --run {run}"
+    for command in (next_command(run), serve_command(router)):
+        assert command.endswith(" --anyway")
+        more, first, second = advised(command, router)
+        assert "to about 132 to prompts.jsonl" in more  # 33 (.04 / .02)^2
+        assert first == f"next: {sample}"
+        assert second == f"or, as it is: {command}"
+    assert f"next: {sample}" in said("status", "--run", str(run)).splitlines()
+    (router / "router.json").write_text(json.dumps({"record": {"verdict": record["verdict"] | {"low": 0.01}}}))
+    assert advised(serve_command(router), router) == (f"next: {serve_command(router)}",)
 
 
 def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair) -> None:

@@ -49,5 +49,5 @@ EXAMPLES = {
     "export preferences": "demur export preferences --to preferences.parquet",
     "export outcomes": "demur export outcomes --to outcomes",
     "overhead": "demur overhead --run run",
-    "simulate": "demur simulate --run run --p95 2",
+    "simulate": "demur simulate run --p95 2",
 }

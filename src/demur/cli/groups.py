@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from demur.cli import printing
+from demur.cli.advice import advised
 from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
 from demur.runs.steps import USUAL, next_command, steps_of
@@ -99,7 +100,9 @@ def show_path(folder: str = USUAL) -> None:
         mark = "[x]" if step.finished else "[ ]"
         about = printing.printable(step.done or step.about)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
-    typer.echo(f"\nnext: {printing.printable(next_command(Path(folder)))}")
+    typer.echo("")
+    for line in advised(next_command(Path(folder)), Path(folder) / "router"):
+        typer.echo(printing.printable(line))
     if not any(step.done for step in steps):
         typer.echo("or:   demur demo   (two real local models, five minutes, nothing to set up)")
     others = runs_beside(Path(folder))

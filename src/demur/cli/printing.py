@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from demur.cli.advice import advised
 from demur.cli.progress import Rate, TimeLeft
 from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
@@ -77,10 +78,10 @@ RELOAD = "a running gateway takes the new threshold up with kill -HUP PID, or PO
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
 
 
-def next_step(command: str) -> None:
-    """The command that comes next, to be copied; on stderr, so that results can be piped."""
-    if not QUIET.get():
-        err.print(f"next: {printable(command)}", markup=False, soft_wrap=True)
+def next_step(command: str, router: Path | None = None) -> None:
+    """The command that comes next, to be copied; on stderr, so that results can be piped. ``router``: what it is of."""
+    for line in advised(command, router):
+        explanation(printable(line))
 
 
 def explanation(text: str) -> None:
@@ -91,7 +92,7 @@ def explanation(text: str) -> None:
 
 def next_in(folder: str | Path) -> None:
     """The command that comes next in a run's folder."""
-    next_step(next_command(Path(folder)))
+    next_step(next_command(Path(folder)), Path(folder) / "router")
 
 
 def next_after_calibration(router: Path) -> None:
@@ -99,8 +100,8 @@ def next_after_calibration(router: Path) -> None:
     following = next_command(router.parent) if router.name == "router" else serve_command(router)
     if not following.startswith("demur serve"):
         explanation(RELOAD)
-        return next_step(following)
-    return next_step(f"{following}; {RELOAD}")
+        return next_step(following, router)
+    return next_step(f"{following}; {RELOAD}", router)
 
 
 def _whole() -> Column:
@@ -307,7 +308,7 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
             f"the share below is one to begin with; --strong-share {found.strong_share:.2g} sets what the line above "
             "says, and `demur report` has others"
         )
-    next_step(following)
+    next_step(following, run / "router")
 
 
 def calibration(found: Calibration, router: str, *, dry_run: bool = False) -> None:

@@ -51,6 +51,13 @@ def parse_model(text: str) -> ModelConfig:
     raise InputError(f"{text!r} is not a model: give a catalogue name (demur models), a .gguf file, or MODEL@BASE_URL")
 
 
+def model_spec(config: ModelConfig) -> str:
+    """The text that `parse_model` reads a model from, without its price."""
+    if config.base_url is None:
+        return config.model
+    return f"{config.model}@{config.base_url}{f'#{config.api_key_env}' if config.api_key_env else ''}"
+
+
 def with_price(config: ModelConfig, usd: str | None) -> ModelConfig:
     """The model with a price of ``IN/OUT`` or one number for both, in USD per million tokens; raises InputError."""
     if usd is None:

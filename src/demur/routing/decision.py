@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,9 +13,15 @@ MOST_DIGITS = 17  # tell any two scores apart
 
 def apart(score: float, threshold: float, digits: int = 3) -> tuple[str, str]:
     """Both in so many digits, or as many more as it takes to tell them apart."""
-    while score != threshold and digits < MOST_DIGITS and f"{score:.{digits}f}" == f"{threshold:.{digits}f}":
-        digits += 1
+    digits = digits_apart((score, threshold), digits)
     return f"{score:.{digits}f}", f"{threshold:.{digits}f}"
+
+
+def digits_apart(values: Sequence[float], digits: int = 3) -> int:
+    """So many decimal places, or as many more as it takes for those that differ to be printed differently."""
+    while digits < MOST_DIGITS and len({f"{one:.{digits}f}" for one in values}) < len({*values}):
+        digits += 1
+    return digits
 
 
 AS_ASKED = "as asked"  # basis of a threshold that a call, a request or a setting gives

@@ -48,6 +48,11 @@ class RouterVerdict:
         return math.ceil(self.n * (half / self.gain) ** 2) if self.gain > 0 else None
 
     @property
+    def enough(self) -> int | None:
+        """`needed`, and more than there are; None likewise."""
+        return max(self.needed, self.n + 1) if self.needed else None
+
+    @property
     def figures(self) -> str:
         """The gain with its interval in words, in the unit of the gate's own sentence."""
         percent = f"{100 * self.gain:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
@@ -59,8 +64,8 @@ class RouterVerdict:
         if self.learned:
             return f"The router gains {self.figures}, held out"
         few = f"{self.n} prompts show no gain"
-        if self.needed:
-            few = f"{self.n} prompts are too few; about {max(self.needed, self.n + 1):,} would show a gain of this size"
+        if self.enough:
+            few = f"{self.n} prompts are too few; about {self.enough:,} would show a gain of this size"
         return f"NOT shown to beat random: {self.figures}, held out; {few}"
 
 

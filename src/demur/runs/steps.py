@@ -12,6 +12,7 @@ from typing import Any
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError
 from demur.models.allowed_endpoints import serving_options
+from demur.models.local import model_spec
 from demur.runs.lineage import (
     REPORT,
     named_from_here,
@@ -26,6 +27,7 @@ USUAL = "run"  # the folder that commands take without --run
 UNFINISHED = "not finished"
 FIRST_SHARE = 0.3  # of calls to the strong model, that is advised where nobody has asked for one
 OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
+ANYWAY = " --anyway"  # as commands say it
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
 
@@ -80,6 +82,28 @@ def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
     return _calibrate(prompts, f"--strong-share {share:.2g}", router)
 
 
+def sample_command(folder: Path) -> tuple[str, str]:
+    """The prompts of a run's folder, and the command that asks both models about those that were added to them."""
+    config, file = _config(folder), run_file_of(folder)
+    if config is None:
+        return "prompts.jsonl", SAMPLE
+    prompts = named_from_here(str(config.prompts))
+    if file:
+        return prompts, f"demur run {shlex.quote(file)}"
+    pair = " ".join(
+        f"--{role} {shlex.quote(model_spec(one))}" for role, one in (("weak", config.weak), ("strong", config.strong))
+    )
+    option = "" if str(folder) == USUAL else f" --run {shlex.quote(str(folder))}"
+    return prompts, f"demur sample {shlex.quote(prompts)} {pair}{option}"
+
+
+def share_command(folder: Path, share: float) -> str:
+    """The command that sets a run's threshold so that this share of its own prompts goes to the large model."""
+    config = _config(folder)
+    prompts = named_from_here(str(config.prompts)) if config else "prompts.jsonl"
+    return _calibrate(prompts, f"--strong-share {share:.3g}", folder / "router")
+
+
 def _calibrate_as_before(folder: Path) -> str:
     """The command that sets a run's threshold by what it was set by last, be it of an earlier router; empty: none."""
     wish = wish_of(folder)
@@ -124,7 +148,7 @@ def serve_command(router: Path) -> str:
 def _anyway(router: Mapping[str, Any]) -> str:
     """The option that commands need for a router whose recorded verdict is that it is not better than random."""
     verdict = router.get("record", {}).get("verdict")
-    return " --anyway" if verdict and verdict["low"] <= 0 else ""
+    return ANYWAY if verdict and verdict["low"] <= 0 else ""
 
 
 def _serving(config: RunConfig) -> str:

@@ -80,7 +80,7 @@ def explain(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step(serve_command(Path(router)))
+    return printing.next_step(serve_command(Path(router)), Path(router))
 
 
 def replay(
@@ -107,7 +107,7 @@ def replay(
     command, reason = after_replay(str(file), Path(router), share, tried=threshold is not None)
     if reason:
         printing.explanation(reason)
-    return printing.next_step(command)
+    return printing.next_step(command, Path(router))
 
 
 def _option(router: str) -> str:

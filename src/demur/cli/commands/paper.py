@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
 from demur.config import A_MODEL
 from demur.errors import InputError
+from demur.runs.steps import share_command
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 
@@ -111,6 +113,7 @@ def overhead(
 
 
 def simulate(
+    folder: Annotated[str, typer.Argument(metavar="RUN", help="Folder of the run; --run names it as well.")] = "",
     run: RunFolder = "run",
     arrivals: Annotated[
         str, typer.Option(help="poisson:RATE/s, or a file of times in seconds, one per line.")
@@ -150,6 +153,7 @@ def simulate(
 
     from demur.evaluation.device.simulate_run import simulate
 
+    run = folder or run
     found = simulate(
         run,
         arrivals=arrivals,
@@ -162,7 +166,12 @@ def simulate(
         picture=picture,
         force=force,
     )
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    if found.chosen is None:
+        return printing.next_step(f"demur simulate {shlex.quote(run)} --p95 SECONDS, the longest that users may wait")
+    return printing.next_step(share_command(Path(run), found.chosen.routed_share), Path(run) / "router")
 
 
 def judge(

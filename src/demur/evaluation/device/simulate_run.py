@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ from demur.measure.threshold import threshold_for_share
 from demur.models.prices import Price
 from demur.prompts.grading import grade
 from demur.records import Encoder, FloatArray, Prompt, Sample, dollars
+from demur.routing.decision import digits_apart
 from demur.runs.run import Own, Run, open_run
 
 Side = TypeVar("Side", Edge, Cloud)
@@ -42,6 +43,7 @@ class OperatingPoint:
     """What one threshold comes to."""
 
     threshold: float
+    routed_share: float  # of the prompts, that the router itself sends to the strong model
     strong_share: float  # of the requests, those diverted by the queue included
     p50: float  # seconds until the whole answer
     p95: float
@@ -52,25 +54,32 @@ class OperatingPoint:
     joules: float  # per request, on the device
     quality: float
 
-    @property
-    def line(self) -> str:
-        """The point as a row of the table."""
+    def line(self, digits: int) -> str:
+        """The point as a row of the table, its threshold in so many digits."""
         usd = "unknown" if self.usd_per_1k is None else dollars(self.usd_per_1k)
         return (
-            f"{self.threshold:>9.3f} {self.strong_share:>7.0%} {self.p50:>7.2f} {self.p95:>8.2f} {self.queue:>7.1f} "
-            f"{self.busy:>6.0%} {self.diverted:>9.0%} {usd:>10} {self.joules:>8.1f} {self.quality:>8.3f}"
+            f"{self.threshold:>{threshold_width(digits)}.{digits}f} {self.strong_share:>7.0%} {self.p50:>7.2f} "
+            f"{self.p95:>8.2f} {self.queue:>7.1f} {self.busy:>6.0%} {self.diverted:>9.0%} {usd:>10} "
+            f"{self.joules:>8.1f} {self.quality:>8.3f}"
         )
 
 
-HEADER = (
-    f"{'threshold':>9} {'strong':>7} {'p50 s':>7} {'p95 s':>8} {'queue':>7} {'busy':>6} {'diverted':>9} "
-    f"{'USD/1,000':>10} {'J':>8} {'quality':>8}"
-)
+def threshold_width(digits: int) -> int:
+    """Of the column of thresholds with so many digits."""
+    return max(len("threshold"), digits + len("-1."))
+
+
+def header(digits: int) -> str:
+    """The table's first row, where thresholds have so many digits."""
+    return (
+        f"{'threshold':>{threshold_width(digits)}} {'strong':>7} {'p50 s':>7} {'p95 s':>8} {'queue':>7} {'busy':>6} "
+        f"{'diverted':>9} {'USD/1,000':>10} {'J':>8} {'quality':>8}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """All operating points, cheapest first, and how the quality was measured."""
+    """The operating points that differ, by rising strong share, and how the quality was measured."""
 
     points: tuple[OperatingPoint, ...]
     measured: str
@@ -87,13 +96,14 @@ class Simulation:
     @property
     def lines(self) -> tuple[str, ...]:
         """The table, and the point that was asked for."""
-        rows = (HEADER, *(point.line for point in self.points), f"quality: {self.measured}")
+        digits = digits_apart([point.threshold for point in self.points])
+        rows = (header(digits), *(point.line(digits) for point in self.points), f"quality: {self.measured}")
         if self.p95 is None:
             return rows
         if self.chosen is None:
             return (*rows, f"no threshold keeps p95 at {self.p95:g} s: give the device more slots, or a --longest-wait")
         share = f"strong share {self.chosen.strong_share:.0%}, quality {self.chosen.quality:.3f}"
-        return (*rows, f"p95 {self.p95:g} s at least cost: threshold {self.chosen.threshold:.3f} ({share})")
+        return (*rows, f"p95 {self.p95:g} s at least cost: threshold {self.chosen.threshold:.{digits}f} ({share})")
 
 
 def simulate(
@@ -166,7 +176,15 @@ def simulate_run(
     for share in SHARES:
         threshold = threshold_for_share(finals, share).threshold
         points.append(world.point(threshold, at, drawn, (longest_wait, longest_queue), seed))
-    return Simulation(tuple(points), world.measured, p95)
+    return Simulation(distinct(points), world.measured, p95)
+
+
+def distinct(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
+    """The points without those that come to the same as one before: shares between which no request lies."""
+    found: dict[tuple[object, ...], OperatingPoint] = {}
+    for point in points:
+        found.setdefault(astuple(point)[2:], point)
+    return tuple(found.values())
 
 
 class _World:
@@ -214,7 +232,15 @@ class _World:
         joules = self.device.joules_per_token * float((self.weak_tokens[drawn] * answers).mean())
         p50, p95 = np.quantile(found.latency, [0.5, 0.95])
         return OperatingPoint(
-            *(threshold, float(in_cloud.mean()), float(p50), float(p95), found.queue, found.busy),
+            *(
+                threshold,
+                float(use.strong.mean()),
+                float(in_cloud.mean()),
+                float(p50),
+                float(p95),
+                found.queue,
+                found.busy,
+            ),
             *(float(found.diverted.mean()), usd, joules, float(quality.mean())),
         )
 

@@ -1,0 +1,33 @@
+"""Which command comes next, where the one at hand would set aside that a router was not shown to beat random."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from demur.routing.verdict import recorded_verdict
+from demur.runs.steps import ANYWAY, sample_command
+
+
+def advised(command: str, router: Path | None) -> tuple[str, ...]:
+    """The lines that advise a ``command`` on a saved router: before one that says --anyway, more prompts."""
+    if router is None or ANYWAY not in command:
+        return (f"next: {command}",)
+    verdict = recorded_verdict(_record(router))
+    if verdict is None or verdict.learned:
+        return (f"next: {command}",)
+    prompts, again = sample_command(router.parent)
+    more = f"to about {verdict.enough:,}" if verdict.enough else "of other kinds"
+    return (
+        f"it learned from {verdict.n:,} prompts: add some {more} to {prompts}; answers that are there are kept",
+        f"next: {again}",
+        f"or, as it is: {command}",
+    )
+
+
+def _record(router: Path) -> dict[str, object]:
+    try:
+        found = json.loads((router / "router.json").read_text(encoding="utf-8"))["record"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
