@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -46,6 +47,20 @@ def test_the_commands_and_options_of_a_page_are_there(page: Path) -> None:
         known = {option for one in command.params for option in one.opts}
         assert {word.partition("=")[0] for word in given if word.startswith("-") and word != "-"} <= known, line
         assert not hasattr(command, "commands") or not given or line.startswith("demur --"), f"no such command: {line}"
+
+
+@pytest.mark.parametrize("page", ["faq.md", "limits.md"])
+def test_what_a_page_quotes_is_what_the_product_says(page: str) -> None:
+    said = [
+        node.value
+        for file in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    text = re.sub(r"`[^`]*`", "", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+    quoted = [" ".join(one.split()) for one in re.findall(r'"([^"]+)"', text)]
+    assert quoted
+    assert [one for one in quoted if not any(one in each for each in said)] == []
 
 
 def test_every_page_can_be_read_offline() -> None:

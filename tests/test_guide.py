@@ -142,6 +142,10 @@ def test_a_dry_run_of_sampling_says_what_it_costs_and_changes_nothing(pair: Pair
     output = said(*sample_of(pair, "--dry-run", "--strong-usd", "10/10", "--weak-usd", "0"))
     assert "dry run; to sample: 360 answers on 60 prompts" in output
     assert "at most $" in output
+    assert "swapped" not in output
+    swapped = said(*sample_of(pair, "--dry-run", "--strong-usd", "0", "--weak-usd", "2.5/10"))
+    named = f"--weak {pair.names['strong']} --strong {pair.names['weak']}"
+    assert f"are they swapped? Then stop, and say {named} (in a run file" in swapped
     assert len(pair.weak.requests) == asked
     assert not Path("run").exists()
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -63,3 +67,19 @@ def test_the_table_of_routers_is_whole_in_80_columns() -> None:
     Console(width=80, file=written, color_system=None).print(found)
     (line,) = [one for one in written.getvalue().splitlines() if "served" in one]
     assert re.split(r"\s{2,}", line.strip()) == [*served]
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_one_line() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'demur.cli.main':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from importlib.metadata import EntryPoint\n"
+        "EntryPoint('demur', sys.argv[1], 'console_scripts').load()()\n"
+    )
+    script = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]["demur"]
+    done = subprocess.run([sys.executable, "-c", code, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "demur: stopped before anything was done\n")

@@ -15,7 +15,7 @@ from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
 from demur.models.endpoint import Endpoint, authorization
-from demur.models.local import endpoint_of
+from demur.models.local import endpoint_of, model_spec
 from demur.models.requests.client import EndpointClient
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, can_limit, spent_before, unknown_price
@@ -67,7 +67,20 @@ def estimate_pair(
     models, prices = tuple(one.model for one in sampled.values()), pricing(pair, config.label.entailment)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
-    return PairEstimate(weak, strong, prices, models, stated, budget_of(config, pair, store).left, between)
+    left = budget_of(config, pair, store).left
+    return PairEstimate(weak, strong, prices, models, stated, left, between, swapped_sentence(config, pair))
+
+
+def swapped_sentence(config: RunConfig, pair: PairEndpoints) -> str:
+    """That the weak model costs more than the strong one, whose roles may be swapped; empty where it is not known to."""
+    weak, strong = pair.weak.price, pair.strong.price
+    if weak is None or strong is None or weak.usd(1, 1) <= strong.usd(1, 1):
+        return ""
+    return (
+        f"; the weak model {config.weak.model} costs more than the strong model {config.strong.model}: are they "
+        f"swapped? Then stop, and say --weak {model_spec(config.strong)} --strong {model_spec(config.weak)} "
+        "(in a run file: [weak] and [strong])"
+    )
 
 
 def sample_pair(
