@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from demur import quickstart
-from demur.cli.advice import advised
+from demur.cli.advice import advice_lines
 from demur.cli.commands.inspect import router_of
 from demur.cli.examples import EXAMPLES
 from demur.cli.groups import GROUPS, leaves
@@ -308,13 +308,13 @@ def test_before_a_router_that_was_not_told_from_random_is_used_anyway_more_promp
     sample = f"demur sample prompts.jsonl {pair} --run {run}"
     for command in (next_command(run), serve_command(router)):
         assert command.endswith(" --anyway")
-        more, first, second = advised(command, router)
+        more, first, second = advice_lines(command, router)
         assert "to about 132 to prompts.jsonl" in more  # 33 (.04 / .02)^2
         assert first == f"next: {sample}"
         assert second == f"or, as it is: {command}"
     assert f"next: {sample}" in said("status", "--run", str(run)).splitlines()
     (router / "router.json").write_text(json.dumps({"record": {"verdict": record["verdict"] | {"low": 0.01}}}))
-    assert advised(serve_command(router), router) == (f"next: {serve_command(router)}",)
+    assert advice_lines(serve_command(router), router) == (f"next: {serve_command(router)}",)
 
 
 def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair) -> None:

@@ -23,6 +23,7 @@ from demur.prompts.pictures import (
     has_pictures,
     pictures_in,
     shows_pictures,
+    text_with_pictures,
     words_of,
 )
 from demur.statistics import auroc
@@ -107,6 +108,13 @@ def test_messages_with_pictures_are_asked_whole(tmp_path: Path) -> None:
         ("huge.png", "has 50 MiB, at most 20 are sent"),
         ([], "field 'images' must hold paths"),
         ([3], "field 'images' must hold paths"),
+        ("cut.png", r"2: the picture 'cut.png' is cut off"),
+        ("cut.jpg", r"2: the picture 'cut.jpg' is cut off"),
+        ("cut.webp", r"2: the picture 'cut.webp' is cut off"),
+        ("data:image/png;base64,@@@", "2: the picture 'data:image/png;base64,@@@' is not a data URL in base64"),
+        (url_of(b"no picture"), "2: 'data:image/png;base64,.*' is not a PNG"),
+        (url_of(png(False, 1)[:40]), "2: the picture 'data:image/png;base64,.*' is cut off"),
+        (url_of(bytes(21 * 2**20)), "2: the picture 'data:image/png;base64,.*' has 21 MiB, at most 20 are sent"),
     ],
 )
 def test_pictures_that_do_not_load_are_named_with_their_row(
@@ -114,12 +122,24 @@ def test_pictures_that_do_not_load_are_named_with_their_row(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.png").write_text("no picture")
+    for kind in ("png", "jpg", "webp"):
+        Image.new("RGB", (16, 16)).save(f"whole.{kind}")
+        whole = Path(f"whole.{kind}").read_bytes()
+        assert count_pictures(text_with_pictures("?", f"whole.{kind}")) == 1
+        Path(f"cut.{kind}").write_bytes(whole[: len(whole) - 12])
     with Path("huge.png").open("wb") as stream:
         stream.truncate(50 * 2**20)
     assert LARGEST_BYTES < 50 * 2**20
     rows = [{"prompt": "What?", "images": [url_of(png(False, 1))]}, {"prompt": "And this?", "images": images}]
     with pytest.raises(InputError, match=named):
         read_prompts(write(Path("p.jsonl"), rows))
+
+
+def test_a_broken_picture_in_a_message_is_named_with_its_row(tmp_path: Path) -> None:
+    content = [{"type": "image_url", "image_url": {"url": url_of(png(True, 1)[:40])}}]
+    rows = [{"messages": [{"role": "user", "content": content}]}]
+    with pytest.raises(InputError, match=r"p\.jsonl:1: the picture .* is cut off"):
+        read_prompts(write(tmp_path / "p.jsonl", rows))
 
 
 async def test_the_gateway_says_that_pictures_were_not_looked_at(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from demur.routing.verdict import recorded_verdict
 from demur.runs.steps import ANYWAY, sample_command
 
 
-def advised(command: str, router: Path | None) -> tuple[str, ...]:
+def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
     """The lines that advise a ``command`` on a saved router: before one that says --anyway, more prompts."""
     if router is None or ANYWAY not in command:
         return (f"next: {command}",)

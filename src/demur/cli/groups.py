@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from demur.cli import printing
-from demur.cli.advice import advised
+from demur.cli.advice import advice_lines
 from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
 from demur.runs.steps import USUAL, next_command, steps_of
@@ -101,7 +101,7 @@ def show_path(folder: str = USUAL) -> None:
         about = printing.printable(step.done or step.about)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo("")
-    for line in advised(next_command(Path(folder)), Path(folder) / "router"):
+    for line in advice_lines(next_command(Path(folder)), Path(folder) / "router"):
         typer.echo(printing.printable(line))
     if not any(step.done for step in steps):
         typer.echo("or:   demur demo   (two real local models, five minutes, nothing to set up)")

@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from demur.cli.advice import advised
+from demur.cli.advice import advice_lines
 from demur.cli.progress import Rate, TimeLeft
 from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
@@ -80,7 +80,7 @@ QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
 
 def next_step(command: str, router: Path | None = None) -> None:
     """The command that comes next, to be copied; on stderr, so that results can be piped. ``router``: what it is of."""
-    for line in advised(command, router):
+    for line in advice_lines(command, router):
         explanation(printable(line))
 
 

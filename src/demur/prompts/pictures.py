@@ -22,6 +22,8 @@ LARGEST_BYTES = 20 * 2**20  # of one picture: what OpenAI takes
 _PARTS = frozenset({"image_url", "input_image", "image"})
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 _WEBP = (b"RIFF", b"WEBP")
+_ENDS = {"png": b"IEND", "jpeg": b"\xff\xd9", "gif": b";"}  # what stands at the end of a whole one
+_LOOKED_AT = tuple(f"data:image/{kind}" for kind in ("png", "jpeg", "jpg", "gif", "webp"))
 _LINE = re.compile(r"\[image [0-9a-f]{16}\]")
 
 
@@ -120,8 +122,11 @@ def pictured_request(text: str, images: Any, where: str) -> ChatRequest:
 
 
 def with_pictures(text: str, request: ChatRequest | None, where: str) -> str:
-    """The text that is routed of what is asked so: with its pictures, where it has any."""
+    """The text that is routed of what is asked so: with its pictures, where it has any. Raises InputError for a data URL
+    that holds no whole picture."""
     found = pictures_in(json.loads(request.body).get("messages")) if request else ()
+    for one in found:
+        check_data_url(one, where)
     return ShownText.of(text, found, where) if found else text
 
 
@@ -143,12 +148,41 @@ def _address(image: str, where: str) -> str:
     except OSError as error:
         raise InputError(f"{where}: the picture {image[:80]!r} cannot be read ({error.strerror})") from None
     if size > LARGEST_BYTES:
-        raise InputError(
-            f"{where}: the picture {image[:80]!r} has {size / 2**20:.0f} MiB, at most {LARGEST_BYTES >> 20} are sent; "
-            "make it smaller"
-        )
+        raise InputError(_too_large(repr(image[:80]), size, where))
+    return f"data:image/{_kind_of_whole(data, image, where)};base64,{base64.b64encode(data).decode()}"
+
+
+def _too_large(named: str, size: int, where: str) -> str:
+    return (
+        f"{where}: the picture {named} has {size / 2**20:.0f} MiB, at most {LARGEST_BYTES >> 20} are sent; make it "
+        "smaller"
+    )
+
+
+def check_data_url(address: str, where: str) -> None:
+    """Raise InputError for a data URL that holds no whole picture; other addresses are not looked at."""
+    if not address.startswith("data:"):
+        return
+    head, _, text = address.partition(",")
+    if len(text) * 3 // 4 > LARGEST_BYTES:
+        raise InputError(_too_large(repr(address[:40]), len(text) * 3 // 4, where))
+    try:
+        data = base64.b64decode(text, validate=True) if head.endswith(";base64") else b""
+    except ValueError:
+        data = b""
+    if not data:
+        raise InputError(f"{where}: the picture {address[:40]!r} is not a data URL in base64")
+    if head.startswith(_LOOKED_AT):  # an endpoint may know others
+        _kind_of_whole(data, address, where)
+
+
+def _kind_of_whole(data: bytes, named: str, where: str) -> str:
+    """What a picture's bytes are. Raises InputError for other bytes, and for a picture that is cut off."""
     kind = next((name for magic, name in _KINDS.items() if data.startswith(magic)), "")
     kind = "webp" if data[:4] == _WEBP[0] and data[8:12] == _WEBP[1] else kind
     if not kind:
-        raise InputError(f"{where}: {image[:80]!r} is not a PNG, JPEG, GIF or WebP picture")
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        raise InputError(f"{where}: {named[:80]!r} is not a PNG, JPEG, GIF or WebP picture")
+    end = _ENDS.get(kind, b"")
+    if end not in data[12:] or (kind == "webp" and len(data) < 8 + int.from_bytes(data[4:8], "little")):
+        raise InputError(f"{where}: the picture {named[:80]!r} is cut off: its end is missing; save it again")
+    return kind

@@ -72,7 +72,7 @@ def estimate_pair(
 
 
 def swapped_sentence(config: RunConfig, pair: PairEndpoints) -> str:
-    """That the weak model costs more than the strong one, whose roles may be swapped; empty where it is not known to."""
+    """That the weak model costs more than the strong one, as if they were swapped; empty where it is not known to."""
     weak, strong = pair.weak.price, pair.strong.price
     if weak is None or strong is None or weak.usd(1, 1) <= strong.usd(1, 1):
         return ""

@@ -34,7 +34,7 @@ class SetResult:
     def lines(self) -> tuple[str, ...]:
         """The set as lines of text."""
         scale = "rated 1 to 10 by the judge" if self.grader == JUDGE else f"graded by {self.grader}"
-        sides = ", ".join(f"{model} {_shown(quality)}" for model, quality in (self.weak, self.strong))
+        sides = ", ".join(f"{model} {_with_interval(quality)}" for model, quality in (self.weak, self.strong))
         notes = (f"- {note}" for note in self.notes)
         return (
             f"{self.name}: {count_of(self.prompts, 'test prompt')}, {scale}: {sides}",
@@ -43,7 +43,7 @@ class SetResult:
         )
 
 
-def _shown(quality: Interval) -> str:
+def _with_interval(quality: Interval) -> str:
     mean, low, high = quality
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
