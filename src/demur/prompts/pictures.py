@@ -122,8 +122,8 @@ def pictured_request(text: str, images: Any, where: str) -> ChatRequest:
 
 
 def with_pictures(text: str, request: ChatRequest | None, where: str) -> str:
-    """The text that is routed of what is asked so: with its pictures, where it has any. Raises InputError for a data URL
-    that holds no whole picture."""
+    """The text that is routed of what is asked so, with its pictures, if any. Raises InputError for a data URL without
+    a whole picture."""
     found = pictures_in(json.loads(request.body).get("messages")) if request else ()
     for one in found:
         check_data_url(one, where)
