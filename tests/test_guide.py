@@ -302,6 +302,8 @@ def test_before_a_router_that_was_not_told_from_random_is_used_anyway_more_promp
     run, router = tmp_path / "it", tmp_path / "it/router"
     RunConfig("prompts.jsonl", weak, strong, run=str(run)).save()
     router.mkdir()
+    (run / "made.json").write_text('{"samples": {"content": "", "source": ""}}')
+    (run / "preferences.jsonl").write_text("{}\n")
     record = {"verdict": {"gain": 0.02, "low": -0.02, "high": 0.06, "n": 33}}
     (router / "router.json").write_text(json.dumps({"record": record}))
     pair = "--weak w@http://gpu:8000/v1 --strong 's@https://api.example/v1#BIG_KEY'"
