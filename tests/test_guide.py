@@ -297,6 +297,22 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"
 
 
+def test_evaluate_says_once_that_no_threshold_is_set_and_exports_say_what_comes_next(pair: Pair) -> None:
+    names = ("--weak", pair.names["weak"], "--strong", pair.names["strong"])
+    said("sample", str(write_questions(Path("prompts.jsonl"))), *names, "--n", "3")
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic", "--gate", "off")
+    evaluated = " ".join(said("evaluate").split())
+    assert evaluated.count("set its threshold: `demur calibrate`") == 1
+    exported = said("export", "preferences", "--to", "mine.jsonl")
+    assert exported.splitlines()[-1].startswith("next: demur label --from preference --file mine.jsonl ")
+    assert said("export", "routellm").splitlines()[-1].startswith(("next: demur calibrate ", "or, as it is: "))
+
+
+def test_a_folder_without_learned_routers_says_how_to_begin() -> None:
+    assert said("routers").splitlines() == ["run/learn: no router was learned yet", "next: demur serve --learn"]
+
+
 def test_before_a_router_that_was_not_told_from_random_is_used_anyway_more_prompts_are_advised(tmp_path: Path) -> None:
     weak, strong = ModelConfig("w", "http://gpu:8000/v1"), ModelConfig("s", "https://api.example/v1", "BIG_KEY")
     run, router = tmp_path / "it", tmp_path / "it/router"

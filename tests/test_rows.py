@@ -111,6 +111,31 @@ def test_a_json_array_names_the_line_of_its_faults(tmp_path: Path) -> None:
         read_prompts(written(tmp_path, "[" * 200_000, "p.json"))
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "step"),
+    [
+        ("prompt,answers\nWhy?,x\n", "p.jsonl", "it looks like a table: give the file a name that ends in .csv"),
+        ('\ufeff"Question";"text"\r\n1;Why?\r\n', "p.json", "give the file a name that ends in .csv"),
+        ("Why?\nHow so?\n", "p.jsonl", "if each line is a prompt, give the file a name that ends in .txt"),
+        ("query,reply\nWhy?,x\n", "p.csv", "found query, reply; rename the one that holds the prompts to prompt"),
+        (json.dumps({"query": "Why?"}), "p.jsonl", "found query; rename the one that holds the prompts to prompt"),
+    ],
+)
+def test_a_file_in_another_form_is_told_what_to_change(tmp_path: Path, content: str, name: str, step: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read_prompts(written(tmp_path, content, name))
+    assert str(raised.value).endswith(step)
+
+
+def test_a_cut_line_is_no_table_and_a_missing_file_is_told_its_neighbour(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"p\.jsonl:1: not valid JSON .*'$"):
+        read_prompts(written(tmp_path, '{"prompt": "x,text'))
+    with pytest.raises(InputError, match=r"/p\.json: no such file; did you mean \S+/p\.jsonl\?$"):
+        read_prompts(tmp_path / "p.json")
+    with pytest.raises(InputError, match=r"/elsewhere\.json: no such file$"):
+        read_prompts(tmp_path / "elsewhere.json")
+
+
 @pytest.mark.parametrize("gold", ["P(A|B)", "|x|", "ls | wc", "a || b"])
 def test_a_bar_separates_answers_in_tables_alone(tmp_path: Path, gold: str) -> None:
     (prompt,) = read_prompts(written(tmp_path, json.dumps({"prompt": "x", "answer": gold})))

@@ -174,8 +174,8 @@ def evaluate(
         evaluation = evaluate(run=run, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(evaluation)
-    printing.evaluation(evaluation, verbose=verbose)
-    printing.outdated_of(Path(run))
+    printing.evaluation(evaluation, verbose=verbose)  # with the stages that are outdated
+    printing.outdated_report_of(Path(run))
     return printing.next_in(run)
 
 

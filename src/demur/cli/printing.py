@@ -273,6 +273,11 @@ def outdated_stages_of(folder: Path) -> None:
 def outdated_of(folder: Path) -> None:
     """The same, and a report of an earlier router or threshold."""
     outdated_stages_of(folder)
+    outdated_report_of(folder)
+
+
+def outdated_report_of(folder: Path) -> None:
+    """A report of an earlier router or threshold alone."""
     if line := outdated_report(folder):
         err.print(line, markup=False, soft_wrap=True)
 

@@ -87,7 +87,8 @@ def prompt_of_row(row: Row, where: str) -> RowPrompt:
     if asked is None:
         if field is None:
             note = plain_text_note(where) if isinstance(row, TableRow) else ""
-            raise InputError(f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}{note}")
+            rename = f"; rename the one that holds the prompts to {TEXT_FIELDS[0]}"
+            raise InputError(f"{where}: no field {' or '.join(TEXT_FIELDS)}; found {_names(row)}{note or rename}")
         asked = RowPrompt(row[field])
     if not isinstance(asked.text, str) or not asked.text.strip():
         shown = field or "content"

@@ -16,6 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,6 +29,8 @@ LONGEST_LINE = 1 << 26  # bytes; of a JSON array, which is read whole, 16 times 
 LARGEST_ARRAY = 1 << 30
 INFLATION = 300  # times; prompts inflate 3 to 50 times
 INFLATED_FREELY = 1 << 26  # bytes
+BOM = "\ufeff"  # what some editors begin a UTF-8 file with
+FILES_LOOKED_AT = 1000  # of a folder, for a name that is nearly the same
 CELLS_AT_ONCE = 1000  # rows of a table that are read under one setting of the csv module
 _FOREIGN = {  # first bytes -> what the file is, and what to do
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save it as CSV (UTF-8)",
@@ -97,7 +100,7 @@ def _open_file(path: Path) -> Iterator[tuple[BinaryIO, bytes]]:
             _refuse_foreign(path, head)
             yield cast(BinaryIO, stream), head
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file{_beside_note(path)}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
@@ -163,7 +166,22 @@ def _is_plain(path: Path, head: bytes) -> bool:
     if _ending(path) not in _PLAIN or _JSON.match(head := head.removeprefix(b"\xef\xbb\xbf")):
         return False
     first = re.split(rb"[\r\n]", head.lstrip(), maxsplit=1)[0].decode("utf-8", "replace")
-    return not {name.strip(' "') for name in re.split("[,;\t]", first)} & set(TEXT_FIELDS)
+    return not _columns(first) & set(TEXT_FIELDS)
+
+
+def _columns(first: str) -> set[str]:
+    """The names of a table's columns, if a line is its header."""
+    return {name.strip(' "\r\n' + BOM) for name in re.split("[,;\t]", first)}
+
+
+def _beside_note(path: Path) -> str:
+    """A file of nearly the same name in the folder of one that is not there; else empty."""
+    try:
+        names = [one.name for one in islice(path.parent.iterdir(), FILES_LOOKED_AT) if one.is_file()]
+    except OSError:
+        return ""
+    closest = get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / closest[0]}?" if closest else ""
 
 
 def _ending(path: Path) -> str:
@@ -193,8 +211,18 @@ def _line_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}): {line[:80].rstrip()!r}") from None
+            note = _other_form_note(line) if number == 1 else ""
+            raise InputError(f"{path}:{number}: not valid JSON ({error}): {line[:80].rstrip()!r}{note}") from None
         yield number, _object(path, number, row, line)
+
+
+def _other_form_note(first: str) -> str:
+    """What a file is whose first line is no JSON object, and how it should be called; empty where that is not told."""
+    if first.lstrip(BOM + " ")[:1] in ("{", "["):
+        return ""
+    if _columns(first) & set(TEXT_FIELDS):
+        return "; it looks like a table: give the file a name that ends in .csv"
+    return "; if each line is a prompt, give the file a name that ends in .txt"
 
 
 def _array_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:

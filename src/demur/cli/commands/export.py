@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -52,7 +53,10 @@ def routellm(
 
     named = tuple(name.strip() for name in models.split(",") if name.strip())
     found = export_routellm(run=run, to=to, models=named, force=force)
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_in(run)
 
 
 @export_app.command("preferences")
@@ -66,4 +70,7 @@ def preferences(
     from demur.evaluation.experiment.export_preferences import export_preferences
 
     found = export_preferences(run=run, to=to, force=force)
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur label --from preference --file {shlex.quote(to)} --models WEAK,STRONG --run NEW")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Annotated
 
@@ -40,6 +41,7 @@ def routers(folder: Folder = "run/learn") -> None:
     printing.lines(
         [one.line(one.number == now, one.number == canary) for one in found] or [f"{folder}: no router was learned yet"]
     )
+    printing.next_step("demur rollback VERSION, to serve an earlier one" if found else "demur serve --learn")
 
 
 def rollback(
@@ -66,3 +68,4 @@ def forget(
 
     before = None if older_than is None else time.time() - older_than * DAY_SECONDS
     printing.lines([f"{count_of(forget(folder, ledger, before=before, key=key), 'prompt')} erased"])
+    printing.next_step(f"demur ledger {shlex.quote(ledger)} --by day, what is kept without them")
