@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 from conftest import needed
 from demur.cli.commands import pages
 from demur.cli.main import app
+from demur.config.names import ENCODERS
+from demur.models.encoders.encoder import encoder_names
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -61,6 +63,10 @@ def test_what_a_page_quotes_is_what_the_product_says(page: str) -> None:
     quoted = [" ".join(one.split()) for one in re.findall(r'"([^"]+)"', text)]
     assert quoted
     assert [one for one in quoted if not any(one in each for each in said)] == []
+
+
+def test_help_texts_name_every_encoder_of_the_catalogue() -> None:
+    assert set(ENCODERS.split(", ")) == {*encoder_names()}
 
 
 def test_every_page_can_be_read_offline() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,10 @@ def test_a_larger_tau_makes_more_ties() -> None:
     weak, strong = np.ones(4), np.array([1.0, 0.9, 0.5, 2.0])
     rows = swept("", weak, strong, "paper", (0.1, 0.2, 1.0)).rows
     assert [(row.ties, row.strong, row.weak) for row in rows] == [(0.25, 0.5, 0.25), (0.5, 0.25, 0.25), (1.0, 0.0, 0.0)]
+    assert {row.as_accuracy for row in rows} == {None}
+    accuracy = np.array([0.5, 0.5, 1.0, np.nan])  # of the last prompt nobody knows; only tau .2 agrees on the others
+    rows = swept("", weak, strong, "paper", (0.1, 0.2, 1.0), accuracy=accuracy).rows
+    assert [row.as_accuracy for row in rows] == pytest.approx([2 / 3, 1.0, 2 / 3])
     with pytest.raises(InputError, match="tau is -1; it must be at least 0"):
         swept("", weak, strong, "paper", (-1,))
 
@@ -118,7 +123,8 @@ def test_the_sweep_of_a_run(tmp_path: Path, pair: Pair) -> None:
     run = sampled(tmp_path, pair)
     demur.label(run=run, entailment="exact")
     lines = tau_sweep(run=run).lines
-    assert "SE rao_blackwell, difference symmetric" in lines[0]
+    assert "SE rao_blackwell, difference symmetric; by the accuracy of first answers " in lines[0]
+    assert re.match(r" +0\.1 +\d+% +\d+% +\d+% +\d+%  ", lines[4])
     assert len(lines) == 2 + 9 + 1
 
 

@@ -136,7 +136,8 @@ def test_pictures_that_do_not_load_are_named_with_their_row(
 
 
 def test_a_broken_picture_in_a_message_is_named_with_its_row(tmp_path: Path) -> None:
-    content = [{"type": "image_url", "image_url": {"url": url_of(png(True, 1)[:40])}}]
+    picture = {"type": "image_url", "image_url": {"url": url_of(png(True, 1)[:40])}}
+    content = [{"type": "text", "text": "What is it?"}, picture]
     rows = [{"messages": [{"role": "user", "content": content}]}]
     with pytest.raises(InputError, match=r"p\.jsonl:1: the picture .* is cut off"):
         read_prompts(write(tmp_path / "p.jsonl", rows))

@@ -10,6 +10,7 @@ DEFINITION_NAMES = (  # of a model's uncertainty; see `demur.labels.scores.uncer
     *("rao_blackwell", "discrete", "paper", "paper_length_normalised", "meanings", "eigv", "degree"),
     *("predictive_entropy", "perplexity", "mars", "lars"),
 )
+ENCODERS = "bge-small-6, multilingual-e5-small, bge-small, minilm"  # of the catalogue, as help texts name them
 IMAGES = "+images="  # in an encoder's spec, before the name of the image encoder beside it
 TEXT_SHARE = "+text-share"  # ends such a spec: of each picture the share that is text, too
 HUB = "hub:"  # before the name of a data set or a model of the hub

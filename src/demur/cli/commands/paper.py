@@ -11,6 +11,7 @@ import typer
 from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
 from demur.config import A_MODEL
+from demur.config.names import ENCODERS
 from demur.errors import InputError
 from demur.runs.steps import share_command
 
@@ -35,7 +36,7 @@ def reproduce(
     strong: Annotated[str, typer.Option(help="--from: the large model's name in its rows.")] = "",
     only: Annotated[str, typer.Option(help="Comma-separated parts and rows; --list names them.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List every part and row, and stop.")] = False,
-    encoder: Annotated[str, typer.Option(help="bge-small, minilm, or MODEL@BASE_URL.")] = "bge-small",
+    encoder: Annotated[str, typer.Option(help=f"{ENCODERS}, or MODEL@BASE_URL.")] = "bge-small",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
     judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
     arena: Annotated[
@@ -80,7 +81,7 @@ def overhead(
     ] = 12_000,
     dimension: Annotated[int, typer.Option(help="Width of an embedding.")] = 384,
     seconds: Annotated[float, typer.Option(help="Longest time for one fit, in seconds.")] = 60.0,
-    encoder: Annotated[str, typer.Option(help="Encoders to time: bge-small, minilm, MODEL@BASE_URL.")] = "bge-small",
+    encoder: Annotated[str, typer.Option(help=f"Encoders to time: {ENCODERS}, MODEL@BASE_URL.")] = "bge-small",
     run: Annotated[str, typer.Option(help="Folder of a run with graded test prompts: APGR and USD too.")] = "",
     source: Annotated[str, typer.Option("--from", help="Folder of stored outcomes, as of reproduce: APGR too.")] = "",
     usd_per_hour: Annotated[float, typer.Option(help="Price of one processor core, USD per hour.")] = 0.05,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demur.config import load_run
 from demur.errors import InputError
-from demur.evaluation.results import mean_quality
+from demur.evaluation.results import first_quality, mean_quality
 from demur.labels.preference_files import read_preferences
 from demur.labels.scores.uncertainty import AS_PRINTED
 from demur.labels.targets import Delta, hard_targets
@@ -39,6 +39,7 @@ class TauRow:
     ties: float
     chosen: Span | None = None  # on the half that tau is chosen on; None: nothing was measured
     confirmed: Span | None = None  # on the other half
+    as_accuracy: float | None = None  # share of graded training prompts with the label that accuracy gives; None: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,11 @@ class TauSweep:
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
-        head = f"{'tau':>5}  {'weak':>5}  {'strong':>6}  {'ties':>5}  {'APGR, to choose':<21}  APGR, to confirm"
+        head = f"{'tau':>5}  {'weak':>5}  {'strong':>6}  {'ties':>5}  {'as accuracy':>11}  "
+        head += f"{'APGR, to choose':<21}  APGR, to confirm"
         shown = [
-            f"{row.tau:>5g}  {row.weak:>5.0%}  {row.strong:>6.0%}  {row.ties:>5.0%}  {shown_span(row.chosen):<21}  "
-            f"{shown_span(row.confirmed)}".rstrip()
+            f"{row.tau:>5g}  {row.weak:>5.0%}  {row.strong:>6.0%}  {row.ties:>5.0%}  {_percent(row.as_accuracy):>11}  "
+            f"{shown_span(row.chosen):<21}  {shown_span(row.confirmed)}".rstrip()
             for row in self.rows
         ]
         return (self.about, head, *shown, self.sentence)
@@ -75,6 +77,10 @@ class TauSweep:
             f"tau {self.best.tau:g} has the largest APGR on the half for choosing; on the other half it has "
             f"{shown_span(self.best.confirmed)}, tau {USUAL:g} has {shown_span(usual.confirmed)}"
         )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 def shown_span(span: Span | None) -> str:
@@ -106,10 +112,11 @@ def sweep_of_run(run: Run, taus: Sequence[float] = TAUS) -> TauSweep:
     weak, strong = _entropies(rows, run.config.run)
     definition, label = rows[0].definition, run.config.label
     delta: Delta = "paper" if definition in AS_PRINTED else label.delta
-    about = f"{len(rows)} preferences by SE {definition}, difference {delta}"
+    accuracy = accuracy_labels(run, [row.prompt for row in rows])
+    about = f"{len(rows)} preferences by SE {definition}, difference {delta}{_ties_of_accuracy(accuracy)}"
     test = run.complete(run.test)
     if len(test) < 2 * FEWEST:
-        return swept(about, weak, strong, delta, taus)
+        return swept(about, weak, strong, delta, taus, accuracy=accuracy)
     settings = run.config.router
     method = SimilarityWeighted(settings.gamma, settings.weighting)
     X, asked = run.encoder.encode([row.prompt for row in rows]), run.encoder.encode([prompt.text for prompt in test])
@@ -120,7 +127,22 @@ def sweep_of_run(run: Run, taus: Sequence[float] = TAUS) -> TauSweep:
     def score(y: FloatArray) -> FloatArray:
         return method.fit(X, y).predict_proba(asked)[:, 1]
 
-    return swept(about, weak, strong, delta, taus, score=score, quality=(low, high))
+    return swept(about, weak, strong, delta, taus, score=score, quality=(low, high), accuracy=accuracy)
+
+
+def accuracy_labels(run: Run, texts: Sequence[str]) -> FloatArray:
+    """(n,) which model's first answer is better: 0 weak, 1 strong, .5 a tie; nan where a prompt has no gold answers."""
+    graded, grader = [one for one in run.complete(run.train) if one.answers], run.own.grader or grade
+    low, high = (first_quality(graded, side, grader) for side in (run.samples.weak, run.samples.strong))
+    labels = {one.text: 0.5 + 0.5 * float(np.sign(gain)) for one, gain in zip(graded, high - low, strict=True)}
+    return np.array([labels.get(text, math.nan) for text in texts])
+
+
+def _ties_of_accuracy(accuracy: FloatArray) -> str:
+    known = accuracy[~np.isnan(accuracy)]
+    if not len(known):
+        return ""
+    return f"; by the accuracy of first answers {np.mean(known == 0.5):.0%} of {len(known)} are ties"
 
 
 def _entropies(rows: Sequence[Preference], where: str) -> tuple[FloatArray, FloatArray]:
@@ -143,16 +165,24 @@ def swept(
     *,
     score: Callable[[FloatArray], FloatArray] | None = None,
     quality: tuple[FloatArray, FloatArray] | None = None,
+    accuracy: FloatArray | None = None,
 ) -> TauSweep:
     """Rows for entropies (n,) of weak and strong. ``score``: targets (n,) -> scores (m,) of graded prompts, whose
-    ``quality`` (m,) is that of weak and strong. Raises InputError for a tau below 0."""
+    ``quality`` (m,) is that of weak and strong. ``accuracy`` (n,): as `accuracy_labels` gives it. Raises InputError for
+    a tau below 0."""
     if min(taus) < 0:
         raise InputError(f"tau is {min(taus):g}; it must be at least 0")
     halves = _halves(len(quality[0])) if quality else ()
-    return TauSweep(
-        about,
-        tuple(_row(tau, hard_targets(weak, strong, tau=tau, delta=delta), score, quality, halves) for tau in taus),
-    )
+    rows = []
+    for tau in taus:
+        y = hard_targets(weak, strong, tau=tau, delta=delta)
+        rows.append(replace(_row(tau, y, score, quality, halves), as_accuracy=_agreement(y, accuracy)))
+    return TauSweep(about, tuple(rows))
+
+
+def _agreement(y: FloatArray, accuracy: FloatArray | None) -> float | None:
+    known = np.zeros(len(y), dtype=bool) if accuracy is None else ~np.isnan(accuracy)
+    return float(np.mean(y[known] == np.asarray(accuracy)[known])) if known.any() else None
 
 
 def _halves(n: int) -> tuple[IntArray, IntArray]:
