@@ -349,5 +349,5 @@ def test_plain_text_of_another_name_is_told_its_ending(tmp_path: Path, content: 
 
 
 def test_a_row_of_json_without_a_prompt_is_not_told_of_plain_text(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"found name$"):
+    with pytest.raises(InputError, match=r"found name; rename the one that holds the prompts to prompt$"):
         read_prompts(written(tmp_path, '{"name": "x"}\n', "day"))
