@@ -6,9 +6,8 @@ Everything that should follow the page's colours is drawn in INK, which the repo
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,6 @@ from demur.records import Preference
 INK = "#7a7a7b"  # a grey that no palette uses
 # After Okabe-Ito, safe for the colour-blind, each 3:1 against a light and a dark page: no two oranges, no pale colour
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#a8527f", "#8f7700", "#6a6fd0")
-STYLES = ("-", "--", "-.")  # lines differ in colour and in style
 NARROW = 5.0  # inches; below that the legend stands in one column
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -57,17 +55,24 @@ def check_matplotlib() -> None:
 
 @in_style
 def curve_figure(found: Evaluation, width: float = 10.0, height: float = 5.2) -> Any:
-    """Quality against strong share: every router, the served one with its interval, chord, oracle, both ends."""
+    """Quality against strong share: the served router with its interval and the best other one in colours, the others
+    as grey lines of one name, chord, oracle, both ends."""
     figure, axes = axes_of(width, height)
     curve = found.rows[0].curve
     shares = np.linspace(0, 1, 101)
     oracle = curve.oracle
     axes.plot(100 * oracle.strong_shares, oracle.qualities, color=INK, lw=1, ls=":", label="oracle")
     axes.plot([0, 100], [curve.weak_quality, curve.strong_quality], color=INK, lw=1, ls="--", label="random")
-    others = _looks()
+    beside = [row for row in found.rows if row.router != found.served]
+    best = max(beside, key=lambda row: row.curve.apgr, default=None)
+    grey = [row for row in beside if row is not best]
+    for row in grey:
+        axes.plot(100 * shares, _quality_at(row, shares), color=INK, lw=0.8, alpha=0.5, label=_of_others(row, grey))
+    if best:
+        _draw_router(axes, best, shares, served=False)
     for row in found.rows:
-        colour, line = (PALETTE[0], "-") if row.router == found.served else next(others)
-        _draw_router(axes, row, colour, line, shares, served=row.router == found.served)
+        if row.router == found.served:
+            _draw_router(axes, row, shares, served=True)
     _mark(axes, 0, curve.weak_quality, f"always {found.weak}", (8, -14), "left")
     _mark(axes, 100, curve.strong_quality, f"always {found.strong}", (0, 10), "right")
     _mark_operating_point(axes, found)
@@ -78,12 +83,13 @@ def curve_figure(found: Evaluation, width: float = 10.0, height: float = 5.2) ->
     return figure
 
 
-def _looks() -> Iterator[tuple[str, str]]:
-    """Colours and styles of routers that are not served, the next one always in another of both; the first colour is
-    the served router's."""
-    colours = PALETTE[1:]
-    for i in count():
-        yield colours[i % len(colours)], STYLES[i % len(STYLES)]
+def _quality_at(row: EvaluationRow, shares: np.ndarray) -> np.ndarray:
+    return np.interp(shares, row.curve.strong_shares, row.curve.qualities)
+
+
+def _of_others(row: EvaluationRow, grey: Sequence[EvaluationRow]) -> str:
+    """The legend's name of all grey lines, once; matplotlib leaves out names that begin with a line."""
+    return "other routers (in the table)" if row is grey[0] else "_other"
 
 
 def _mark(axes: Any, share: float, quality: float, name: str, offset: tuple[int, int], side: str) -> None:
@@ -123,11 +129,10 @@ def _served_share(headline: Headline) -> str:
     return f"as it is served: {shown}\n(of all {headline.prompts:,}: {whole})"
 
 
-def _draw_router(axes: Any, row: EvaluationRow, colour: str, line: str, shares: np.ndarray, *, served: bool) -> None:
-    name = f"{row.router} (served)" if served else row.router
-    quality = np.interp(shares, row.curve.strong_shares, row.curve.qualities)
-    width, alpha, order = (2.6, 1.0, 3) if served else (1.3, 0.9, 2)
-    axes.plot(100 * shares, quality, color=colour, ls=line, lw=width, alpha=alpha, zorder=order, label=name)
+def _draw_router(axes: Any, row: EvaluationRow, shares: np.ndarray, *, served: bool) -> None:
+    name = f"{row.router} ({'served' if served else 'the best other'})"
+    colour, line, width, order = (PALETTE[0], "-", 2.6, 3) if served else (PALETTE[1], "--", 2.0, 2)
+    axes.plot(100 * shares, _quality_at(row, shares), color=colour, ls=line, lw=width, zorder=order, label=name)
     if served:
         axes.fill_between(100 * shares, *row.curve.band(shares), color=colour, alpha=0.15, lw=0)
 
