@@ -206,4 +206,4 @@ def _row(
         curve = cost_quality_curve(found[half], quality[0][half], quality[1][half])
         value = curve.apgr
         spans.append(None if math.isnan(value) else (value, *curve.interval("apgr")))
-    return TauRow(tau, shares[0], shares[1], shares[2], *spans)
+    return TauRow(tau, shares[0], shares[1], shares[2], chosen=spans[0], confirmed=spans[1])

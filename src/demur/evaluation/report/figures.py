@@ -84,7 +84,7 @@ def curve_figure(found: Evaluation, width: float = 10.0, height: float = 5.2) ->
 
 
 def _quality_at(row: EvaluationRow, shares: np.ndarray) -> np.ndarray:
-    return np.interp(shares, row.curve.strong_shares, row.curve.qualities)
+    return np.asarray(np.interp(shares, row.curve.strong_shares, row.curve.qualities))
 
 
 def _of_others(row: EvaluationRow, grey: Sequence[EvaluationRow]) -> str:
