@@ -22,6 +22,7 @@ from demur.labels.batches.by_files import check_batches, keep_left_out, local_no
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.batches.batch_files import in_files, missing_requests, parse_custom_id, read_result
+from demur.sampling.cost import PairEstimate
 from demur.testing import FakeEndpoint
 from pairs import honest, running_pair, strong, weak, write_questions
 
@@ -287,6 +288,29 @@ def test_requests_that_could_cost_more_than_allowed_are_not_written(tmp_path: Pa
     assert not (tmp_path / "out").exists()
     Batches(tmp_path, n=3, weak_usd="0/1000", strong_usd="0/1000", max_usd=4.61).sample(batch_out=tmp_path / "out")
     assert len(requests(tmp_path / "out")) == 24
+
+
+def test_files_are_counted_at_the_price_of_batches(tmp_path: Path) -> None:
+    """24 requests of 3 answers of 64 tokens at most, at $1,000 per million: $.192 each; half by batch: $2.304."""
+    batches, run = Batches(tmp_path, n=3), tmp_path / "run"
+    side = {"base_url": "http://10.0.0.1/v1", "usd_per_million_input": 0, "usd_per_million_output": 1000}
+    models = {name: {"model": NAMES[name].partition("@")[0], **side} for name in ("weak", "strong")}
+    models["weak"]["service_tiers"] = models["strong"]["service_tiers"] = {"batch": 0.5}
+    run.mkdir()
+    record = {"prompts": str(batches.questions), "run": str(run), "sampling": {"n": 3}, **models}
+    (run / "run.json").write_text(json.dumps(record))
+    seen: list[PairEstimate] = []
+    for way in ({}, {"batch_out": tmp_path / "dry"}, {"batch_in": [tmp_path / "none.jsonl"]}):
+        batches.sample(**way, dry_run=True, announce=seen.append)
+    assert [one.usd for one in seen] == pytest.approx([4.608, 2.304, 2.304])
+    with pytest.raises(BudgetError, match=r"\$2\.2080 reserved .* the next prompt may cost \$0\.0960"):
+        batches.sample(batch_out=tmp_path / "out", max_usd=2.3)
+    said = "\n".join(batches.sample(batch_out=tmp_path / "out", max_usd=2.31))
+    assert said.count(", at 0.5 of its price") == 2
+    batches.read(map(answered, requests(tmp_path / "out")))
+    tokens = sum(row[8] for row in batches.stored())
+    spend = demur.sample(batches.questions, **NAMES, run=str(run), n=3, dry_run=True)
+    assert spend.usd == pytest.approx(0.5 * tokens / 1000)
 
 
 def test_two_local_models_are_refused(tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def sample(
     check_pair(asked)
     config = begin_run(with_absolute_paths(asked), again=again, concurrency=concurrency)
     if dry_run:
-        return sample_dry(config, announce, progress, batch=batch)
+        return sample_dry(config, announce, progress, batch=bool(batch or batch_out or batch_in))
     with open_run(config, progress=progress) as opened:
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)

@@ -21,7 +21,7 @@ def sample_dry(
     *,
     batch: bool = False,
 ) -> PairSpend:
-    """Announce the estimate, by ``batch`` APIs or directly; returns what the run's samples have cost so far."""
+    """Announce the estimate, by ``batch`` (an API, or files) or directly; returns what the samples have cost so far."""
     with TemporaryDirectory() as empty:
         there = config if config.store or Path(config.store_at).exists() else replace(config, run=empty)
         with open_run(there, progress=progress) as run:

@@ -48,7 +48,7 @@ class Budget:
     def reserve(
         self, prompt: Prompt, missing: int, endpoint: Endpoint, settings: SamplingSettings, *, batch: bool = False
     ) -> float:
-        """Set aside what the next request can cost at most, by a ``batch`` API or directly; raises BudgetError when
+        """Set aside what the next request can cost at most, by ``batch`` or directly; raises BudgetError when
         that goes over the limit.
         """
         if self.max_usd is None or (endpoint.price is None and self._known_part):

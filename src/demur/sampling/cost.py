@@ -49,7 +49,8 @@ class PairEstimate:
     def by_batches(self, pair: PairEndpoints) -> PairEstimate:
         """What the same costs where the pair's models are asked by batch APIs; local models and statements are not."""
         factors = [batch_factor(endpoint) for endpoint in (pair.weak, pair.strong)]
-        notes = [f"{one.model}: batches{batch_words(one)}" for one in (pair.weak, pair.strong) if batch_words(one)]
+        said = [(one.model, batch_words(one, "batches ")) for one in (pair.weak, pair.strong)]
+        notes = [f"{model}: {words}" for model, words in said if words]
         weak, strong = (side.at(by) for side, by in zip((self.weak, self.strong), factors, strict=True))
         return replace(self, weak=weak, strong=strong, pricing="; ".join([self.pricing, *notes]))
 
@@ -224,14 +225,16 @@ def batch_factor(endpoint: Endpoint) -> float:
     return endpoint.price.batch_factor if endpoint.price and not endpoint.local else 1.0
 
 
-def batch_words(endpoint: Endpoint) -> str:
-    """At what share of its price a model's batches are counted; empty where they cost nothing, or nobody knows."""
+def batch_words(endpoint: Endpoint, before: str) -> str:
+    """At what share of its price a model's batches are counted, after the words ``before``; empty where they cost
+    nothing, or nobody knows.
+    """
     price = endpoint.price
     if price is None or not price.charges or endpoint.local:
         return ""
     if price.batch_factor == 1.0:
-        return " at its usual price (service_tiers = {batch = 0.5} in the run file names a share of it)"
-    return f" at {price.batch_factor:g} of its price"
+        return f"{before}at its usual price (service_tiers = {{batch = 0.5}} in the run file names a share of it)"
+    return f"{before}at {price.batch_factor:g} of its price"
 
 
 def _price_source(endpoint: Endpoint) -> str:

@@ -131,11 +131,7 @@ def sample(
     concurrency: Annotated[int | None, typer.Option(help="Concurrent requests per model.  [default: 4]")] = None,
     batch_out: Annotated[
         str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Ask nothing: write requests for a batch API into an empty folder. Its prices: --weak-usd, "
-            "--strong-usd.",
-        ),
+        typer.Option(metavar="FOLDER", help="Ask nothing: write requests for a batch API into an empty folder."),
     ] = None,
     batch_in: Annotated[
         list[str] | None,

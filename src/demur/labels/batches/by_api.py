@@ -79,7 +79,8 @@ class BatchRounds:
         self._key = run.config.sampling.key
         self._endpoints = [endpoint for _, endpoint, _ in remote_sides(run)]
         self._reader = BatchReader(
-            *(run.prompts, self._endpoints, run.config.sampling, run.store, read_left_out(run)), paid_as_batch=True
+            *(run.prompts, self._endpoints, run.config.sampling, run.store, read_left_out(run)),
+            asks_again="the same command, with --batch or without it,",
         )
         self._tried: set[str] = set()  # custom_id of requests whose results this process has read, or missed
         self._said: list[str] = []
@@ -137,11 +138,9 @@ class BatchRounds:
                     files += 1
             if files:
                 samples = sum(len(one.indices) for one in requests)
-                price = batch_words(endpoint)
                 self._said.append(
                     f"{endpoint.model}: sent {count_of(len(requests), 'request')} for {count_of(samples, 'sample')} in "
-                    f"{count_of(files, 'batch', 'batches')}"
-                    f"{price and ','}{price}"
+                    f"{count_of(files, 'batch', 'batches')}{batch_words(endpoint, ', ')}"
                 )
         return any(requests for _, requests in missing)
 

@@ -22,7 +22,7 @@ from demur.runs.record import keep_sampling
 from demur.runs.run import Run
 from demur.sampling.batches.batch_files import BatchRequest, in_files, missing_requests, samples_wanted
 from demur.sampling.batches.batch_results import BatchReader
-from demur.sampling.cost import PairSpend
+from demur.sampling.cost import PairSpend, batch_words
 from demur.sampling.pair import budget_of, settled_key, spend_of
 from demur.sampling.refused_prompts import refused_prompts
 from demur.sampling.sample import Samples
@@ -70,7 +70,8 @@ def check_batches(run: Run, folder: Path | None, files: Sequence[str | Path]) ->
 def _read_results(run: Run, files: Sequence[str | Path]) -> list[str]:
     """Keep the samples of result files, or of the .jsonl files of folders; sentences about what was read."""
     endpoints = [endpoint for _, endpoint, _ in remote_sides(run)]
-    reader = BatchReader(run.prompts, endpoints, run.config.sampling, run.store, read_left_out(run))
+    known = (run.prompts, endpoints, run.config.sampling, run.store, read_left_out(run))
+    reader = BatchReader(*known, asks_again="the next --batch-out")
     for given in map(Path, files):
         for file in sorted(given.glob("*.jsonl")) if given.is_dir() else [given]:
             with file.open(encoding="utf-8-sig", errors="replace") as lines:
@@ -102,7 +103,7 @@ def _write_requests(run: Run, folder: Path) -> Iterator[str]:
     for side, endpoint, have in remote_sides(run):
         requests = list(requests_for(run, endpoint, have))
         for one in requests:
-            budget.reserve(one.prompt, len(one.indices), endpoint, run.config.sampling)
+            budget.reserve(one.prompt, len(one.indices), endpoint, run.config.sampling, batch=True)
         written.append((side, endpoint, requests))
     for side, endpoint, requests in written:
         names = []
@@ -113,7 +114,8 @@ def _write_requests(run: Run, folder: Path) -> Iterator[str]:
         samples = sum(len(one.indices) for one in requests)
         more = ", ..." if len(names) > 1 else ""
         to = f"in {count_of(len(names), 'file')} ({folder / names[0]}{more})" if names else ""
-        yield f"{endpoint.model}: {count_of(len(requests), 'request')} for {count_of(samples, 'sample')} {to}".rstrip()
+        asked = f"{count_of(len(requests), 'request')} for {count_of(samples, 'sample')} {to}".rstrip()
+        yield f"{endpoint.model}: {asked}{batch_words(endpoint, ', ')}"
     yield from local_notes(run, "--batch-out")
 
 

@@ -22,14 +22,13 @@ from demur.sampling.sample import distinct_prompts
 from demur.store import Store
 
 NAMED = 3  # lines in a sentence
-BY_FILES, BY_API = "the next --batch-out", "the same command, with --batch or without it,"  # who asks again
 
 
 class BatchReader:
     """Reads lines of results; what a prompt's samples are already there for changes nothing.
 
     ``left_out``: endpoint name -> fields of a request that it is known to refuse; reading adds to it.
-    ``paid_as_batch``: the results come from a batch API, at its price, rather than in files of the user's.
+    ``asks_again``: the command that asks for what did not come.
     """
 
     def __init__(
@@ -40,10 +39,10 @@ class BatchReader:
         store: Store,
         left_out: Mapping[str, Set[str]],
         *,
-        paid_as_batch: bool = False,
+        asks_again: str,
     ) -> None:
         self._settings, self._settings_key, self._store = settings, settings.key, store
-        self._batch, self._next = paid_as_batch, BY_API if paid_as_batch else BY_FILES
+        self._next = asks_again
         self.seen: set[str] = set()  # the custom_id of every result
         self._asked = {
             batch_key(endpoint, prompt, settings): (endpoint, prompt)
@@ -106,7 +105,7 @@ class BatchReader:
         except EndpointError as error:
             return self._note("hold no answer", f"{self._next} asks again", f"{prompt.id}: {error}")
         there = {one.index for one in self._store.samples(*key)}
-        fresh = [replace(one, batch=self._batch) for one in found.samples if one.index not in there]
+        fresh = [replace(one, batch=True) for one in found.samples if one.index not in there]
         self._store.add_samples(*key, fresh)
         self._fresh, self._known = self._fresh + len(fresh), self._known + len(found.samples) - len(fresh)
         if found.problem and self._store.has_samples(endpoint.name, self._settings_key):
