@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import re
 import signal
 import sqlite3
@@ -12,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
 from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts import absolute_prompts, load_prompts
-from demur.records import Entailment, FloatArray, Prompt, Sample
+from demur.records import Entailment, FloatArray, Sample
 from demur.routing import prompt_router, restoring
 from demur.runs import run as opened
 from demur.runs.lineage import outdated_stages
@@ -128,39 +132,87 @@ def test_samples_of_many_prompts_come_with_one_query(tmp_path: Path) -> None:
         assert found["none"] == []
 
 
-def test_every_stage_reads_each_thing_once(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts: Counter[str] = Counter()
-    clustered: Counter[tuple[str, ...]] = Counter()
-    query = Store.samples_of
+@dataclass
+class Reads:
+    """What commands read, counted below demur's own functions; cleared before each command."""
 
-    def count_read(spec: str, **given: Any) -> list[Prompt]:
-        counts["reads"] += 1
-        return load_prompts(spec, **given)
+    opened: Counter[str] = field(default_factory=Counter)  # name of a file -> times it was opened
+    sampled: Counter[str] = field(default_factory=Counter)  # model -> queries of its samples, sums of them included
+    clustered: Counter[tuple[str, ...]] = field(default_factory=Counter)  # a question and answers; never cleared
 
-    def count_clusters(questions: Sequence[str], answers: Sequence[Sequence[str]], **given: object) -> object:
-        clustered.update((question, *texts) for question, texts in zip(questions, answers, strict=True))
-        return meaning_clusters(questions, answers, **given)  # type: ignore[arg-type]
+    def statement(self, text: str) -> None:
+        """An SQL statement, its values filled in."""
+        if re.search(r"\bfrom samples\b", text):
+            (model,) = re.findall(r"\bmodel = '([^@#']+)", text)
+            self.sampled[model] += 1
 
-    def count_query(store: Store, *given: object) -> object:
-        counts["queries"] += 1
-        return query(store, *given)  # type: ignore[arg-type]
+    def connect(self, *given: Any, **named: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = CONNECT(*given, **named)
+        connection.set_trace_callback(self.statement)
+        return connection
 
-    monkeypatch.setattr(opened, "load_prompts", count_read)
-    monkeypatch.setattr(kept, "meaning_clusters", count_clusters)
-    monkeypatch.setattr(Store, "samples_of", count_query)
-    run = str(tmp_path / "run")
-    commands = (
-        lambda: demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=4),
-        lambda: demur.label(run=run, entailment="exact"),
-        lambda: demur.train(run=run, methods="logistic"),
-        lambda: demur.evaluate(run=run),
-        lambda: demur.label(run=run, kind="margin", entailment="exact"),
-    )
-    for command in commands:
-        counts.clear()
+    def open(self, file: Any, *given: Any, **named: Any) -> Any:
+        self.opened[Path(file).name if isinstance(file, str | os.PathLike) else ""] += 1
+        return OPEN(file, *given, **named)
+
+    def cluster(self, questions: Sequence[str], answers: Sequence[Sequence[str]], **given: Any) -> object:
+        self.clustered.update((question, *texts) for question, texts in zip(questions, answers, strict=True))
+        return meaning_clusters(questions, answers, **given)
+
+
+CONNECT, OPEN = sqlite3.connect, io.open
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    found = Reads()
+    monkeypatch.setattr(sqlite3, "connect", found.connect)
+    monkeypatch.setattr(io, "open", found.open)
+    monkeypatch.setattr("builtins.open", found.open)
+    monkeypatch.setattr(kept, "meaning_clusters", found.cluster)
+    return found
+
+
+def sampled_file(folder: Path, pair: Pair, run: Path) -> str:
+    """A file of a local model, all of whose samples the run's store has already."""
+    (folder / "own.gguf").write_bytes(b"GGUF" + bytes(1000))
+    demur.sample(write_questions(folder / "p.jsonl"), **pair.names, run=str(run), n=4)
+    (run / "run.json").unlink()
+    name = f"own#{hashlib.sha256((folder / 'own.gguf').read_bytes()).hexdigest()[:16]}"
+    with closing(sqlite3.connect(run / "store.sqlite")) as db, db:
+        db.execute("update samples set model = ? where model like 'small@%'", (name,))
+    return str(folder / "own.gguf")
+
+
+def test_every_stage_reads_each_thing_once(
+    tmp_path: Path, pair: Pair, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model's file is hashed once, the prompts are read once, and the samples by one query per model."""
+    run = tmp_path / "run"
+    file, large, prompts = sampled_file(tmp_path, pair, run), pair.names["strong"], tmp_path / "p.jsonl"
+    commands = {
+        "sample": lambda: demur.sample(prompts, file, large, run=str(run), n=4),
+        "label": lambda: demur.label(run=str(run), entailment="exact"),
+        "train": lambda: demur.train(run=str(run), methods="logistic"),
+        "evaluate": lambda: demur.evaluate(run=str(run)),
+        "label again": lambda: demur.label(run=str(run), kind="margin", entailment="exact"),
+    }
+    for name, command in commands.items():
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))  # no command knows what another one has hashed
+        reads.opened.clear()
+        reads.sampled.clear()
         command()
-        assert counts == {"reads": 1, "queries": 2}  # a query per model
-    assert set(clustered.values()) == {1}
+        assert (reads.opened["own.gguf"], reads.opened["p.jsonl"]) == (1, 1), name
+        assert reads.sampled == {"own": 1, "large": 1}, name
+    assert set(reads.clustered.values()) == {1}
+
+
+def test_a_limit_in_usd_costs_one_more_query_per_model(tmp_path: Path, pair: Pair, reads: Reads) -> None:
+    """What the samples have cost so far is added up by the database."""
+    file, large = sampled_file(tmp_path, pair, tmp_path / "run"), pair.names["strong"]
+    reads.sampled.clear()
+    demur.sample(tmp_path / "p.jsonl", file, large, run=str(tmp_path / "run"), n=4, max_usd=1.0, strong_usd="0")
+    assert reads.sampled == {"own": 2, "large": 2}
 
 
 def test_a_run_works_from_any_directory(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,8 +103,9 @@ def test_a_sample_that_is_there_is_not_replaced(store: Store, where: str) -> Non
 def test_what_was_paid_shares_a_requests_prompt_tokens_and_counts_answers_without_usage(store: Store) -> None:
     store.add_samples("m", "p", "s", [Sample(i, "x", None, "stop", 100, 5, choices=4) for i in range(3)])
     store.add_samples("m", "q", "s", [Sample(0, "x", None, "stop", 0, 0), Sample(1, "x", None, SERVED, 0, 0)])
-    assert store.tokens_paid("m", "s") == (3 * 100 / 4, 3 * 5, 1)
-    assert store.tokens_paid("m", "none") == (0.0, 0, 0)
+    store.add_samples("m", "r", "s", [Sample(i, "x", None, "stop", 7, 2, batch=i > 0) for i in range(3)])
+    assert store.tokens_paid("m", "s") == {False: (3 * 100 / 4 + 7, 3 * 5 + 2, 1), True: (2 * 7, 2 * 2, 0)}
+    assert store.tokens_paid("m", "none") == {}
 
 
 def test_refusals_are_remembered_replaced_and_forgotten(store: Store) -> None:

@@ -123,8 +123,7 @@ def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -
     if endpoint.price is None:
         return 0.0
     usd = 0.0
-    for batch in (False, True):
-        asked, answered, uncounted = store.tokens_paid(endpoint.name, settings.key, batch=batch)
+    for batch, (asked, answered, uncounted) in store.tokens_paid(endpoint.name, settings.key).items():
         found = endpoint.price.usd(asked, answered + uncounted * settings.max_tokens)
         usd += (endpoint.price.batch_factor if batch else 1.0) * found
     return usd

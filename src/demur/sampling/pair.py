@@ -184,10 +184,15 @@ def check_settings(settings: SamplingSettings) -> None:
 
 
 def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
-    """What the run may spend, and what its samples have cost; of the models whose price is known."""
+    """What the run may spend, and what its samples have cost; of the models whose price is known.
+
+    Without a limit nothing is added up.
+    """
+    if config.max_usd is None:
+        return Budget()
     sides = list(distinct_sides(pair).values())
     priced = [endpoint for endpoint in sides if endpoint.price is not None]
-    if config.max_usd is not None and not can_limit(sides):
+    if not can_limit(sides):
         raise unknown_price(config.max_usd, *(endpoint for endpoint in sides if endpoint.price is None))
 
     def spent_by_all() -> float:

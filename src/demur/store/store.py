@@ -129,18 +129,17 @@ class Store:
         paid = [(*key, one.index) for one in samples if one.batch]
         self._db.write(*(_insertion(table, some) for table, some in (("samples", rows), ("batch_paid", paid)) if some))
 
-    def tokens_paid(self, model: str, settings: str, *, batch: bool = False) -> tuple[float, int, int]:
+    def tokens_paid(self, model: str, settings: str) -> dict[bool, tuple[float, int, int]]:
         """Prompt and answer tokens of all samples of a model under settings, and how many answers have no token
-        count; of those that came by a ``batch`` API, or of all others.
+        count: True -> of those that were paid as a batch, False -> of all others; one query.
         """
-        which = "" if batch else "not "
         uncounted = "case when prompt_tokens = 0 and finish_reason <> ? then 1 else 0 end"
-        ((prompt, answer, without),) = self._db.rows(
-            "select sum(prompt_tokens * cast(1 as double precision) / choices), sum(completion_tokens), "
-            f"sum({uncounted}) from samples where model = ? and settings = ? and {which}{_BATCH_PAID}",
+        rows = self._db.rows(
+            f"select {_BATCH_PAID} as as_batch, sum(prompt_tokens * cast(1 as double precision) / choices), "
+            f"sum(completion_tokens), sum({uncounted}) from samples where model = ? and settings = ? group by as_batch",
             (SERVED, model, settings),
         )
-        return float(prompt or 0), int(answer or 0), int(without or 0)
+        return {bool(batch): (float(asked), int(answered), int(without)) for batch, asked, answered, without in rows}
 
     def sent_batches(self, model: str, settings: str) -> list[SentBatch]:
         """The batches of a model under settings whose results have not been read."""
