@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,7 +190,7 @@ def test_every_stage_reads_each_thing_once(
     """A model's file is hashed once, the prompts are read once, and the samples by one query per model."""
     run = tmp_path / "run"
     file, large, prompts = sampled_file(tmp_path, pair, run), pair.names["strong"], tmp_path / "p.jsonl"
-    commands = {
+    commands: dict[str, Callable[[], object]] = {
         "sample": lambda: demur.sample(prompts, file, large, run=str(run), n=4),
         "label": lambda: demur.label(run=str(run), entailment="exact"),
         "train": lambda: demur.train(run=str(run), methods="logistic"),

@@ -38,6 +38,7 @@ class FakeEndpoint:
     refusal: Callable[[Mapping[str, Any]], tuple[int, str] | None] | None = None  # of a request: status and body
     fail_every: int = 0  # every so many requests fail with 500
     hang_seconds: float = 0.0
+    held: bool = False  # requests wait for as long as it is True
     raw: str | None = None  # sent instead of a completion, with status 200
     key: str | None = None  # demanded as bearer token
     embeddings: list[Any] | None = None  # handed out instead of letter counts
@@ -133,6 +134,8 @@ async def _handle(fake: FakeEndpoint, request: web.Request, *, chat: bool) -> we
     fake.requests.append(body)
     if fake.hang_seconds:
         await asyncio.sleep(fake.hang_seconds)
+    while fake.held:  # noqa: ASYNC110 - another thread sets it
+        await asyncio.sleep(0.01)
     if fake.key and request.headers.get("Authorization") != f"Bearer {fake.key}":
         return web.json_response({"error": {"message": "bad key"}}, status=401)
     if fake.failures:
