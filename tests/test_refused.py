@@ -129,6 +129,35 @@ async def sampled(config: RunConfig, store: Store) -> PairSamples:
     return await asyncio.to_thread(sample_pair, config, pair, PROMPTS[:4], have, store)
 
 
+async def test_where_one_model_is_down_the_other_is_not_paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demur.models.requests.client.backoff_seconds", lambda attempt: 0.01)
+    async with fake_endpoint(lambda prompt, seed: "one two") as paid:
+        async with fake_endpoint(lambda prompt, seed: "one two") as down:
+            pass
+        ends = ModelConfig("w", down.base_url), ModelConfig("s", paid.base_url)
+        with Store(tmp_path / "s.sqlite") as store:
+            with pytest.raises(EndpointError, match=r"w at http://127.*5 times; is it running\? No model was asked"):
+                await sampled(run_of(*ends), store)
+            assert paid.requests == []
+            alone = run_of(*ends[::-1])
+            with pytest.raises(EndpointError, match="No model was asked"):
+                await sampled(alone, store)
+    assert paid.requests == []
+
+
+async def test_a_model_that_is_down_and_has_all_its_samples_is_not_needed(tmp_path: Path) -> None:
+    async with fake_endpoint(lambda prompt, seed: "one two") as strong:
+        with Store(tmp_path / "s.sqlite") as store:
+            async with fake_endpoint(lambda prompt, seed: "one two") as weak:
+                ends = ModelConfig("w", weak.base_url), ModelConfig("s", strong.base_url)
+                await sampled(run_of(*ends), store)
+            asked = len(strong.requests)
+            other = ModelConfig("other", strong.base_url)
+            found = await sampled(run_of(ends[0], other), store)
+    assert asked == len(strong.requests) - asked
+    assert all(found.weak.values())
+
+
 async def test_a_retry_loop_never_spends_the_limit_twice(tmp_path: Path) -> None:
     async with fake_endpoint(lambda prompt, seed: "one two") as fake:
         weak = ModelConfig("free", fake.base_url, usd_per_million_input=0, usd_per_million_output=0, concurrency=1)

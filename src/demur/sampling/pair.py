@@ -6,6 +6,7 @@ Local models are started only when samples are missing, so a run whose samples a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -104,14 +105,16 @@ def sample_pair(
     """
     settings, sampled = config.sampling, distinct_sides(pair)
     sides = [(config.models[at], have.all[at]) for at in sampled]
+    asked = [False for _ in sampled]  # who may share a budget with others has been reached before
     if budget is None:
         expected = estimate_pair(config, pair, prompts, have, store, full=full)
         if announce:
             announce(expected)
         if not expected.missing:
             return have
-        for endpoint, side in zip(sampled.values(), expected.all, strict=True):
-            if side.missing:
+        asked = [side.missing > 0 for side in expected.all]
+        for endpoint, is_asked in zip(sampled.values(), asked, strict=True):
+            if is_asked:
                 authorization(endpoint)  # a key that is missing is said before the other model is asked
     spent = budget or budget_of(config, pair, store)
 
@@ -121,6 +124,10 @@ def sample_pair(
             completers: list[LocalServers | EndpointClient] = [
                 await stack.enter_async_context(completer_of(side, settings, turns, progress)) for side, _ in sides
             ]
+            begun = zip(completers, asked, strict=True)
+            await asyncio.gather(
+                *(one.reach() for one, is_asked in begun if is_asked and isinstance(one, EndpointClient))
+            )
             weak, *between, strong = (
                 SideSampling(
                     *(prompts, completer, completer.endpoint, settings, store),

@@ -75,6 +75,22 @@ class EndpointClient:
         if self._session is not None:
             await self._session.close()
 
+    async def reach(self) -> None:
+        """Raise EndpointError where nothing answers, so that no other model is paid before; any answer will do."""
+        assert self._session is not None, "use `async with EndpointClient(endpoint)`"
+        url = f"{self.endpoint.base_url}/models"  # what every server of the protocol has, free of charge
+        for attempt in range(self._tries):
+            try:
+                async with self._session.get(url, headers=authorization(self.endpoint), allow_redirects=False):
+                    return
+            except aiohttp.ClientConnectorError as error:
+                problem = f"does not answer ({str(error)[:120]}), {attempt + 1} times"
+            except (TimeoutError, aiohttp.ClientError, ValueError):
+                return  # something is there: what is wrong with it the first prompt says
+            if attempt < self._tries - 1:
+                await asyncio.sleep(backoff_seconds(attempt))
+        raise EndpointError(f"{self._where('')} {problem}; is it running? No model was asked")
+
     async def complete(
         self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
     ) -> list[Sample]:
