@@ -65,7 +65,7 @@ class Case:
     questions: Sequence[str]
     weak: FloatArray  # (n,) quality
     strong: FloatArray
-    targets: Mapping[str, FloatArray]  # a rule each, (n,); nan where the prompt is unknown
+    targets: Mapping[str, FloatArray]  # a rule each, (n,); nan where nothing is learned of a prompt
     note: str = ""
 
 
@@ -87,10 +87,10 @@ def labelled(prompts: Sequence[Prompt], samples: PairSamples, meanings: Meanings
 
 
 def targets_of(prompts: Sequence[Prompt], samples: PairSamples, meanings: Meanings, config: LabelConfig) -> FloatArray:
-    """(n,) targets as `demur label` makes them; nan where it leaves a prompt out as unknown."""
+    """(n,) what routers learn of each prompt, as `demur label` makes it; nan of unknown prompts that teach nothing."""
     found = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong")
-    by_id = {row.id: row.target for row in found.preferences}
-    return np.array([by_id.get(prompt.id, np.nan) for prompt in prompts])
+    by_id = {row.id: row.target for row in (*found.preferences, *found.unknown)}
+    return np.array([by_id.get(prompt.id) for prompt in prompts], dtype=float)
 
 
 def has_logprobs(samples: PairSamples) -> bool:
@@ -127,9 +127,10 @@ def case(
         np.array([np.mean([grade(p, one.text) for one in a]) for p, a in zip(prompts, side, strict=True)])
         for side in (weak, strong)
     ]
-    unknown = np.any([np.isnan(y) for y in targets.values()], axis=0)
-    targets = {rule: np.where(unknown, np.nan, y) for rule, y in (targets | true_targets(*right)).items()}
-    note = f"slope {slope:.2f}, {unknown.mean():.0%} unknown, which no rule learns from"
+    untaught = np.any([np.isnan(y) for y in targets.values()], axis=0)
+    targets = {rule: np.where(untaught, np.nan, y) for rule, y in (targets | true_targets(*right)).items()}
+    unknown = np.mean([len(np.unique(ids)) == len(ids) for ids in joint])
+    note = f"slope {slope:.2f}, {unknown:.0%} unknown, {untaught.mean():.0%} of which no rule learns"
     return Case(name, chosen_on, [prompt.text for prompt in prompts], right[0], right[1], targets, note)
 
 
@@ -196,7 +197,7 @@ def nq_open() -> Case:
 def held_out_ranks(X: FloatArray, y: FloatArray, seeds: int) -> FloatArray:
     """(n,) rank in [0, 1] of every prompt's score by a router that did not see it, averaged over ``seeds`` foldings.
 
-    Routers learn from known prompts and rank all.
+    Routers learn from prompts with a target and rank all.
     """
     ranks = []
     for seed in range(seeds):

@@ -11,7 +11,7 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.errors import InputError
-from demur.labels.beliefs.unknown import NONE_EQUAL, UNMEASURED, Saturation, UnknownPrompt
+from demur.labels.beliefs.unknown import GUESSED, UNMEASURED, Saturation, UnknownPrompt
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.pair_meanings import pair_meanings
 from demur.labels.scores.measurement import (
@@ -306,7 +306,7 @@ def test_prompts_are_measured_alike_in_any_portions(size: int, joint: bool, monk
     work = Measuring(Meanings(exact_match), "exact", "discrete", joint=joint, tokens=False)
     told: list[tuple[str, int, int]] = []
     found = measure_prompts(PROMPTS[:3], (weak, strong), work, progress=lambda *given: told.append(given))
-    assert found.reasons == ["", "", NONE_EQUAL]
+    assert found.reasons == ["", "", GUESSED]
     assert found.measured.weak.entropy == pytest.approx([0, math.log(2), math.log(2)])
     assert found.measured.strong.consistency.tolist() == [1, 1, 0]
     assert (found.measured.weak.coverage, found.measured.strong.coverage) == (None, None)

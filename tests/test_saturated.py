@@ -9,7 +9,7 @@ import pytest
 
 from demur.config import LabelConfig
 from demur.errors import InputError
-from demur.labels.beliefs.unknown import NONE_EQUAL
+from demur.labels.beliefs.unknown import GUESSED
 from demur.labels.from_samples import Labels, label_prompts
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
@@ -71,7 +71,7 @@ def test_a_prompt_is_given_up_where_none_of_the_first_pairs_comes_near() -> None
 def test_labelling_saturated_answers_asks_a_quarter_of_their_pairs_at_most(kind: str) -> None:
     entailment = Counting()
     found = label(entailment, 1, kind=kind)
-    assert [one.reason for one in found.unknown] == [NONE_EQUAL]
+    assert [one.reason for one in found.unknown] == [GUESSED]
     assert entailment.pairs == found.pairs_scored == MOST_LIKELY  # of 45 + 45 within the models, and 190 over both
     assert 4 * MOST_LIKELY <= 190
 

@@ -17,6 +17,7 @@ from demur.gate.router import Router
 from demur.labels.beliefs.unknown import (
     CUT_OFF,
     FOREIGN,
+    GUESSED,
     NONE_EQUAL,
     ONE_EQUAL,
     Saturation,
@@ -33,11 +34,11 @@ from demur.labels.beliefs.unknown import (
 from demur.meaning.entailment import reader_of, reads_any
 from demur.meaning.rules.languages import is_english
 from demur.measure.threshold import Calibration, share_of_scored
-from demur.methods import BY_NAME
+from demur.methods import BY_NAME, KNN
 from demur.prompts.tool_calls import calls_of
 from demur.records import FloatArray, IntArray, Preference, Sample
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
-from demur.routing.train import train_router
+from demur.routing.train import train_router, with_probabilities
 from worlds import labelled
 
 SATURATED = np.arange(8)  # four strong answers, then four weak ones
@@ -56,7 +57,7 @@ def why(ids: IntArray, weak: list[Sample] | None = None, strong: list[Sample] | 
 
 
 def test_only_where_nothing_agrees_with_anything() -> None:
-    assert why(SATURATED) == NONE_EQUAL
+    assert why(SATURATED) == GUESSED
     assert why(STRONG_SURE) == why(WEAK_SURE) == why(ACROSS) == ""  # one sure model is the best label there is
 
 
@@ -64,7 +65,21 @@ def test_one_sample_of_each_model_leaves_no_pair_to_look_at() -> None:
     one = said("oak", count=1)
     assert why(np.arange(2), one, one) == ""
     two = said("oak", count=2)
-    assert why(np.arange(4), two, two) == NONE_EQUAL
+    assert why(np.arange(4), two, two) == GUESSED
+
+
+def test_models_guess_where_whole_short_answers_differ_and_texts_tell_nothing() -> None:
+    """20 words on average are short, 21 are a text; answers mostly cut, in either model, are no whole ones."""
+    short, texts = said(" ".join(["word"] * 20)), said(" ".join(["word"] * 21))
+    assert why(SATURATED, short, short) == GUESSED
+    assert why(SATURATED, texts, texts) == NONE_EQUAL
+    half = [*said("So I", cut=True, count=2), *said("oak", count=2)]
+    most = [*said("So I", cut=True, count=3), *said("oak", count=1)]
+    assert why(SATURATED, half, half) == GUESSED
+    assert why(SATURATED, most, half) == why(SATURATED, half, most) == NONE_EQUAL
+    assert [UnknownPrompt("1", "q", one).target for one in (GUESSED, NONE_EQUAL, ONE_EQUAL, CUT_OFF, FOREIGN)] == [
+        *(0.5, None, None, None, None)
+    ]
 
 
 def test_one_pair_of_texts_agrees_by_chance_and_one_pair_of_short_answers_does_not() -> None:
@@ -83,7 +98,7 @@ def test_answers_cut_short_are_unknown_where_they_differ_in_both_models() -> Non
 def test_a_language_that_the_entailment_model_does_not_read_is_named_as_the_reason() -> None:
     answers = said("東京は日本の首都です。京都ではありません。")
     assert why(SATURATED, answers, answers) == FOREIGN
-    assert why_unknown(SATURATED, answers, answers, "首都?", reads_any) == NONE_EQUAL
+    assert why_unknown(SATURATED, answers, answers, "首都?", reads_any) == GUESSED
     assert why(STRONG_SURE, answers, answers) == ""
 
 
@@ -95,12 +110,13 @@ SURE = ["Rome"] * 4
 def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     found = labelled([(GUESSES, SURE), (GUESSES, OTHERS), (SURE, SURE)])
     assert [row.id for row in found.preferences] == ["0", "2"]
-    assert found.unknown == (UnknownPrompt("1", "question 1", NONE_EQUAL),)
+    assert found.unknown == (UnknownPrompt("1", "question 1", GUESSED),)
     assert found.saturation == Saturation(weak=2 / 3, strong=1 / 3, both=1 / 3)
     assert found.told == pytest.approx(2 / 3)
     assert "labelled: 2 of 3 prompts (67%)" in found.labelled_sentence
     assert "weak model 67%, strong 33%, both 33%" in found.labelled_sentence
-    assert any("1 prompt has no target" in line and "--from judge" in line for line in found.notes)
+    assert any("1 prompt has no label" in line and "--from judge" in line for line in found.notes)
+    assert any("routers learn of 1 of them that nothing is gained there" in line for line in found.notes)
     assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
 
 
@@ -135,6 +151,73 @@ def trained(**given: object) -> PromptRouter:
     options = {"unknown": UNKNOWN, **given}
     method = BY_NAME["kernel"]()
     return train_router(Directions(), method, TRAINING, weak="small", strong="large", **options)  # type: ignore[arg-type]
+
+
+class Letters:
+    """A prompt's only letter, turned a little by its number."""
+
+    identity = "letters"
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        turns = np.array([np.pi / 2 * (text[0] == "b") + 0.002 * int(text[1:]) for text in texts])
+        return np.column_stack([np.cos(turns), np.sin(turns)]).astype(np.float32)
+
+
+GAINED = [TrainingPrompt(f"a{i}", 0.8 + 0.1 * (i % 2), None, None) for i in range(40)] + [
+    TrainingPrompt(f"b{i}", 0.9, None, None) for i in range(8)
+]
+
+
+def guessing(method: str, reason: str = GUESSED) -> PromptRouter:
+    """Of prompts with b five of six are unknown; something is gained on all others."""
+    unknown = [UnknownPrompt(f"u{i}", f"b{i}", reason) for i in range(8, 48)]
+    return train_router(Letters(), BY_NAME[method](), GAINED, weak="small", strong="large", unknown=unknown)
+
+
+@pytest.mark.parametrize("method", ["sw", "mf", "mlp", "knn", "logistic", "kernel"])
+def test_routers_learn_that_nothing_is_gained_where_both_models_guess(method: str) -> None:
+    a, b = guessing(method).look_at(["a50", "b50"]).scores
+    assert b < a - 0.1
+
+
+def test_unknown_prompts_that_are_learned_stay_unknown_and_are_no_training_prompts(tmp_path: Path) -> None:
+    router = guessing("knn")
+    assert [one.prompt for one in router.training] == [one.prompt for one in GAINED]
+    assert len(router.vectors) == len(router.training_scores) == len(GAINED)
+    assert router.record["verdict"]["n"] == len(GAINED)
+    router.save(tmp_path)
+    for one in (router, PromptRouter.load(tmp_path, encoder=Letters())):
+        made = one.route("b30")
+        assert (made.role, made.stage, made.unknown) == ("strong", "unknown", True)
+        assert GUESSED in made.reason
+        assert not one.route("a20").unknown
+
+
+def test_a_learned_unknown_prompt_is_scored_by_fits_that_did_not_see_it(tmp_path: Path) -> None:
+    """The nearest neighbour of a training prompt in-sample is itself; held out it is another one."""
+    alone = [UnknownPrompt("u", "b100", GUESSED)]
+    router = train_router(Letters(), KNN(1), GAINED, weak="small", strong="large", unknown=alone)
+    router = with_probabilities(router, np.full(len(GAINED), 0.8))
+    router.save(tmp_path)
+    for one in (router, PromptRouter.load(tmp_path, encoder=Letters())):
+        seen, held_out = (look(["b100"]).scores[0] for look in (one.look_at, one.look_held_out))
+        assert held_out == one.training_scores[-1] > seen
+    assert router.look_held_out(["a0"]).scores[0] == router.training_scores[0]
+
+
+def test_what_is_labelled_by_other_means_is_learned_as_labelled() -> None:
+    labelled_too = [UnknownPrompt("u", "b0", GUESSED)]
+    with_it, without = (
+        train_router(Letters(), BY_NAME["kernel"](), GAINED, weak="small", strong="large", unknown=unknown)
+        for unknown in (labelled_too, [])
+    )
+    assert with_it.look_at(["b0"]).scores == pytest.approx(without.look_at(["b0"]).scores)
+
+
+@pytest.mark.parametrize("reason", [NONE_EQUAL, ONE_EQUAL, CUT_OFF, FOREIGN])
+def test_of_unknown_prompts_that_show_nothing_nothing_is_learned(reason: str) -> None:
+    a, b = guessing("kernel", reason).look_at(["a50", "b50"]).scores
+    assert b > a  # as the labelled prompts with b have it
 
 
 def test_what_is_nearest_to_an_unknown_prompt_goes_where_the_setting_says() -> None:
@@ -261,7 +344,7 @@ def test_how_many_answers_were_cut_and_how_many_prompts_told() -> None:
         check_told(rows, 3)
     check_told(rows, 4)
     (note,) = unknown_notes(rows)
-    assert f"unknown: 3 prompts have no target (2 {CUT_OFF}; 1 {NONE_EQUAL})" in note
+    assert f"unknown: 3 prompts have no label (2 {CUT_OFF}; 1 {NONE_EQUAL}); they are in unknown.jsonl" in note
     assert unknown_notes([]) == []
 
 

@@ -66,7 +66,7 @@ class Labels:
     definition: str = ""  # of the entropies, as used; "" where none were measured, and all below is 0
     saturation: Saturation = UNMEASURED  # of all prompts, the unknown ones too
     pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
-    unknown: tuple[UnknownPrompt, ...] = ()  # prompts whose samples cannot tell: they have no target
+    unknown: tuple[UnknownPrompt, ...] = ()  # prompts whose samples cannot tell: they have no label
     cut: float = 0.0  # share of all answers that max_tokens ended
 
     @property

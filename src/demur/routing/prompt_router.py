@@ -33,7 +33,7 @@ from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
-from demur.routing.known.remembered_prompts import VECTORS, Remembered, recall
+from demur.routing.known.remembered_prompts import Remembered, recall
 from demur.routing.recorded_pair import other_pair
 from demur.routing.restoring import restored_method, trained_on
 from demur.routing.tiers import Tiers, restored_tiers
@@ -127,12 +127,13 @@ class PromptRouter:
         return self.look_at_vectors(self._encode(prompts), prompts)
 
     def look_held_out(self, prompts: Sequence[str]) -> Looked:
-        """The same, but training prompts are scored by fits that did not see them, as new prompts are: a method's
-        scores of the prompts that it learned from lie further apart.
+        """The same, but prompts that the router learned from are scored by fits that did not see them, as new prompts
+        are: a method's scores of the former lie further apart.
         """
         looked, at = self.look_at(prompts), {one.prompt: i for i, one in enumerate(self.training)}
-        held_out = [self.training_scores[at[text]] if text in at else None for text in prompts]
-        scores = [one if one is not None else seen for one, seen in zip(held_out, looked.scores, strict=True)]
+        held_out = self.unknown.held_out if self.unknown and not self.tiers else {}
+        held_out |= {text: self.training_scores[i] for text, i in at.items()}
+        scores = [held_out.get(text, seen) for text, seen in zip(prompts, looked.scores, strict=True)]
         values = looked.values
         if self.tiers and values is not None:
             known = self.tiers.training_values
@@ -303,7 +304,7 @@ class PromptRouter:
         arrays |= self._training.arrays
         arrays["training_scores"] = self.training_scores
         if self.unknown:
-            arrays[VECTORS] = self.unknown.vectors
+            arrays |= self.unknown.arrays
         if self.tiers:
             arrays |= self.tiers.arrays
         own = {"classifier": self.method.kind} if isinstance(self.method, Classifier) else {}

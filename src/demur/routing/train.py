@@ -52,21 +52,24 @@ def train_router(
     """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError.
 
     ``unknown``: prompts that no label could be made for; they are remembered, and prompts like them go ``on_unknown``.
-    ``mapping``: what works on portions of the training prompts, where the method can (`demur.methods.fit.spread`).
+    The method learns those, too, of which the samples show that nothing is gained. ``mapping``: what works on portions
+    of the training prompts, where the method can (`demur.methods.fit.spread`).
     """
     if not training:
         raise InputError("no training prompts; label some with `demur label`")
-    X = embed(encoder, [t.prompt for t in training])
-    y = np.array([t.target for t in training])
+    texts, n = [t.prompt for t in training], len(training)
+    besides = _learned_besides(unknown, texts)
+    X = embed(encoder, [*texts, *besides])
+    y = np.array([*(t.target for t in training), *besides.values()])
     with one_thread():  # a saved router has the same bytes on any number of threads
-        training_scores = held_out_scores(method, X, y, mapping=mapping)
+        scores = held_out_scores(method, X, y, apart=len(besides), mapping=mapping)
         fitted = fit_on(mapping, method, X, y)
         rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
-        vectors = rows if rows is not None and np.shape(rows) == X.shape else unit_rows(X)
+        vectors = rows if rows is not None and np.shape(rows) == X[:n].shape else unit_rows(X[:n])
         nearest = NearestTraining.of(vectors)
         familiar = _familiar_similarity(nearest)
-    known = with_verdict(record or {}, verdict_of(training_scores, y))
-    known |= KnownLanguages.of([t.prompt for t in training]).as_record()
+    known = with_verdict(record or {}, verdict_of(scores[:n], y[:n]))
+    known |= KnownLanguages.of(texts).as_record()
     return PromptRouter(
         encoder=encoder,
         method=fitted,
@@ -75,10 +78,10 @@ def train_router(
         training=tuple(training),
         vectors=vectors,
         nearest=nearest,
-        training_scores=training_scores,
+        training_scores=scores[:n],
         familiar_similarity=familiar,
         record=known,
-        unknown=remember(encoder, unknown),
+        unknown=remember(encoder, unknown, dict(zip(besides, scores[n:].tolist(), strict=True))),
         on_unknown=on_unknown,
     )
 
@@ -183,11 +186,19 @@ def train_same_entropies(preferences: Sequence[Preference], encoder: Encoder) ->
     return train_hard([row.prompt for row in preferences], targets, encoder, (first.model_a, first.model_b))
 
 
-def remember(encoder: Encoder, unknown: Sequence[UnknownPrompt]) -> Remembered | None:
-    """Unknown prompts with their embeddings; None without any."""
+def _learned_besides(unknown: Sequence[UnknownPrompt], texts: Sequence[str]) -> dict[str, float]:
+    """Unknown prompts of which the samples show that nothing is gained, with that target; not those among ``texts``,
+    which are labelled."""
+    labelled = set(texts)
+    return {one.prompt: one.target for one in unknown if one.target is not None and one.prompt not in labelled}
+
+
+def remember(encoder: Encoder, unknown: Sequence[UnknownPrompt], scores: Mapping[str, float]) -> Remembered | None:
+    """Unknown prompts with their embeddings, and held-out ``scores`` of those that were learned; None without any."""
     if not unknown:
         return None
-    return Remembered(tuple(unknown), unit_rows(embed(encoder, [one.prompt for one in unknown])))
+    held_out = np.array([scores.get(one.prompt, np.nan) for one in unknown]) if scores else None
+    return Remembered(tuple(unknown), unit_rows(embed(encoder, [one.prompt for one in unknown])), held_out)
 
 
 def _familiar_similarity(training: NearestTraining) -> float:
@@ -202,4 +213,7 @@ def with_probabilities(router: PromptRouter, believed: Sequence[float] | FloatAr
     """The same router, whose scores are P(strong right and weak wrong); ``believed`` (n,): that of its training
     prompts, as both models' samples let one believe it. The order of prompts stays as it was."""
     curve = fit_curve(router.training_scores, np.asarray(believed, dtype=float))
-    return replace(router, curve=curve, training_scores=curve(router.training_scores))
+    unknown = router.unknown
+    if unknown and unknown.scores is not None:
+        unknown = replace(unknown, scores=curve(unknown.scores))
+    return replace(router, curve=curve, training_scores=curve(router.training_scores), unknown=unknown)

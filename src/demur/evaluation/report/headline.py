@@ -246,7 +246,8 @@ def training_headline(router: Router) -> Headline:
     reasons = [""] * len(scores)
     if prompts.unknown:
         untold = texts[len(scores) :]
-        scores = np.concatenate([scores, prompts.score_vectors(prompts.unknown.vectors, untold)])
+        seen, held_out = prompts.score_vectors(prompts.unknown.vectors, untold), prompts.unknown.held_out
+        scores = np.append(scores, [held_out.get(text, one) for text, one in zip(untold, seen, strict=True)])
         reasons += [one.reason for one in prompts.unknown.prompts]
     looked = Looked(scores, np.ones(len(texts), dtype=bool), reasons)
     return headline(router, looked, texts, on="training prompts, held out")

@@ -1,9 +1,13 @@
-"""Do a prompt's samples show what escalating gains? A prompt whose samples do not is unknown and gets no target.
+"""Do a prompt's samples show what escalating gains? A prompt whose samples do not is unknown and gets no label.
 
 A prompt is unknown where its samples hold no agreement to stand on: no two answers mean the same, in either model or
 across them, as on open-ended prompts; only one pair of answers that are texts does, which chance does as well; or both
 models' answers were mostly cut at max_tokens, and what is there of them differs. A weak model that agrees with nothing
 beside a strong one that agrees with itself is not unknown: no samples tell more.
+
+Where whole short answers all differ, both models guess: that nothing is gained there is what was measured, g = 0
+(`belief`), and routers learn from it. Without such prompts a router would learn the gain among prompts on which
+something agreed, which is larger than that of all prompts.
 """
 
 from __future__ import annotations
@@ -30,9 +34,11 @@ TEXT_WORDS = 20  # answers of more words on average are texts, of which one pair
 FEWEST_OF_TEXTS = 4  # samples of each model from which one equal pair is few
 CUT = "length"  # finish_reason of an answer that max_tokens ended
 MOST_CUT = 0.5  # share of a model's answers
+NOTHING_GAINED = 0.5  # the target of g = 0
 LEAST_TOLD = 0.5  # share of prompts that must be told before quality is estimated from belief
 
 NONE_EQUAL = "no two answers mean the same, within either model or across"
+GUESSED = "no two of the short answers mean the same, within either model or across, so both models guess"
 ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
 CUT_OFF = "most answers of both models were cut at max_tokens, and differ"
 FOREIGN = "the entailment model was not made for its language, and no two answers are equal by rule"
@@ -45,6 +51,11 @@ class UnknownPrompt:
     id: str
     prompt: str
     reason: str  # why its samples do not tell
+
+    @property
+    def target(self) -> float | None:
+        """What routers learn of it; None where its samples show nothing."""
+        return NOTHING_GAINED if self.reason == GUESSED else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,7 @@ UNMEASURED = Saturation()
 def saturation_of(preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt] = ()) -> Saturation:
     """From the rows of labels and the prompts that got none; those with at most one sample per model do not count."""
     counted = [row for row in preferences if row.n > 1 and row.meanings_a is not None]
-    lost = [one.reason in (NONE_EQUAL, FOREIGN) for one in unknown]
+    lost = [one.reason in (NONE_EQUAL, GUESSED, FOREIGN) for one in unknown]
     weak, strong = ([found == row.n for row, found in zip(counted, side, strict=True)] for side in _meanings(counted))
     return Saturation.of(np.array([*weak, *lost], dtype=bool), np.array([*strong, *lost], dtype=bool))
 
@@ -104,11 +115,14 @@ def why_unknown(
     meanings = len(np.unique(ids))
     if n < FEWEST:
         return ""
+    cut = [np.array([one.finish_reason == CUT for one in side], dtype=bool) for side in (strong, weak)]
     if meanings == len(ids):
-        return NONE_EQUAL if all(reads(f"{question} {one.text}") for one in answers) else FOREIGN
+        if not all(reads(f"{question} {one.text}") for one in answers):
+            return FOREIGN
+        whole = max(float(side.mean()) for side in cut) <= MOST_CUT
+        return GUESSED if whole and _words(answers) <= TEXT_WORDS else NONE_EQUAL
     if n >= FEWEST_OF_TEXTS and meanings == len(ids) - 1 and _words(answers) > TEXT_WORDS:
         return ONE_EQUAL
-    cut = [np.array([one.finish_reason == CUT for one in side], dtype=bool) for side in (strong, weak)]
     if min(float(side.mean()) for side in cut) > MOST_CUT and consistency(ids[np.concatenate(cut)]) < 0.5:
         return CUT_OFF
     return ""
@@ -135,13 +149,15 @@ def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
 
 
 def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
-    """How many prompts have no target, why, and what would give them one; nothing where all have."""
+    """How many prompts have no label, why, and what would give them one; nothing where all have."""
     if not unknown:
         return []
     counts = Counter(one.reason for one in unknown).most_common()
+    guessed = sum(one.target is not None for one in unknown)
+    learned = f"routers learn of {guessed} of them that nothing is gained there; " if guessed else ""
     return [
-        f"unknown: {count_of(len(unknown), 'prompt has', 'prompts have')} no target "
-        f"({'; '.join(f'{count} {why}' for why, count in counts)}); "
+        f"unknown: {count_of(len(unknown), 'prompt has', 'prompts have')} no label "
+        f"({'; '.join(f'{count} {why}' for why, count in counts)}); {learned}"
         "they are in unknown.jsonl, and prompts like them go where `unknown` says, to the strong model by default; "
         "`--from judge` labels them"
     ]

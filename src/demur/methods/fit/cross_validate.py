@@ -15,11 +15,18 @@ from demur.statistics import folds, held_out
 
 
 def held_out_scores(
-    method: Method, X: FloatArray, y: FloatArray, *, groups: ArrayLike | None = None, mapping: Map = map
+    method: Method,
+    X: FloatArray,
+    y: FloatArray,
+    *,
+    groups: ArrayLike | None = None,
+    apart: int = 0,
+    mapping: Map = map,
 ) -> FloatArray:
     """(n,) scores of the training prompts by copies of the method that did not see them.
 
-    Rows of one of the ``groups`` (n,) are held out together; without groups every row is one of its own.
+    Rows of one of the ``groups`` are held out together; without groups every row is one of its own. The last ``apart``
+    rows are divided into folds by themselves, so that the others' folds do not depend on them.
     A memorising method (SW, kNN) reproduces its own rows, so its in-sample scores do not apply to new prompts. Where
     the other folds teach nothing (one target only, fewer rows than k), a prompt's score is their mean target.
     """
@@ -34,4 +41,5 @@ def held_out_scores(
         except InputError:  # such as k larger than the fold
             return constant
 
-    return held_out(folds(len(X), groups=groups), predict)
+    fold_of = folds(len(X) - apart, groups=groups)
+    return held_out(np.append(fold_of, folds(apart)) if apart else fold_of, predict)

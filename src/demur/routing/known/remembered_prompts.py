@@ -11,7 +11,7 @@ import numpy as np
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.records import FloatArray
 
-VECTORS = "unknown_vectors"  # name of the array in a saved router
+VECTORS, SCORES = "unknown_vectors", "unknown_scores"  # names of the arrays in a saved router
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,7 @@ class Remembered:
 
     prompts: tuple[UnknownPrompt, ...]
     vectors: FloatArray
+    scores: FloatArray | None = None  # (m,) by fits without the prompt, NaN where none learned from it; None: of all
 
     def reasons(self, vectors: FloatArray, known: FloatArray, familiar_similarity: float) -> list[str]:
         """Why each of some prompts is unknown, "" where it is not.
@@ -34,6 +35,17 @@ class Remembered:
         return [self.prompts[i].reason if each else "" for i, each in zip(nearest, near, strict=True)]
 
     @property
+    def held_out(self) -> dict[str, float]:
+        """Scores by fits that did not see the prompt, of the prompts that the router learned from."""
+        scores = [] if self.scores is None else self.scores.tolist()
+        return {one.prompt: score for one, score in zip(self.prompts, scores, strict=False) if not np.isnan(score)}
+
+    @property
+    def arrays(self) -> dict[str, FloatArray]:
+        """What a saved router keeps beside its prompts, by name."""
+        return {VECTORS: self.vectors} | ({} if self.scores is None else {SCORES: self.scores})
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """Its prompts as JSON objects."""
         return [asdict(one) for one in self.prompts]
@@ -45,4 +57,7 @@ def recall(rows: Sequence[Mapping[str, Any]], arrays: Mapping[str, FloatArray]) 
         return None
     if len(rows) != len(arrays[VECTORS]):
         raise ValueError(f"{len(rows)} unknown prompts, {len(arrays[VECTORS])} vectors")
-    return Remembered(tuple(UnknownPrompt(**row) for row in rows), arrays[VECTORS])
+    scores = arrays.get(SCORES)
+    if scores is not None and len(scores) != len(rows):
+        raise ValueError(f"{len(rows)} unknown prompts, {len(scores)} of their scores")
+    return Remembered(tuple(UnknownPrompt(**row) for row in rows), arrays[VECTORS], scores)
