@@ -9,6 +9,7 @@ Chosen on `samples/local_pair`, 1,100 questions; confirmed on 300 others (`label
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -135,10 +136,15 @@ def report(title: str, found: Sequence[Ranked]) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("local", "new"), help="one group of pairs")
+    options = parser.parse_args()
     on_one_thread()
     print(describe(), flush=True)
-    report("chosen on local_pair", pairs(*local_samples()))
-    report("CONFIRMED ON 300 other questions", pairs(*new_samples()))
+    if options.only in (None, "local"):
+        report("chosen on local_pair", pairs(*local_samples()))
+    if options.only in (None, "new"):
+        report("CONFIRMED ON 300 other questions", pairs(*new_samples()))
 
 
 if __name__ == "__main__":
