@@ -90,7 +90,7 @@ def measure(name: str, prompts: Sequence[Prompt], weak: Side, strong: Side, judg
     order = np.argsort(~told, kind="stable")  # the unknown ones last
     X = embeddings([prompts[i].text for i in order], "bge-small")
     scores = held_out_scores(KernelRidge(), X, y[order], apart=int((~told).sum()))[: int(told.sum())]
-    joint = joint_clusters(prompts, *sides, meanings).ids
+    joint = joint_clusters(prompts, sides[0], sides[1], meanings).ids
     believed = np.array([belief(weak, strong) for strong, weak in (np.split(both, 2) for both in joint)])[told]
     right = np.column_stack([mean_grade(prompts, side, judge) for side in (weak, strong)])[told]
     print(f"\n{name}: {told.sum()} of {len(told)} prompts labelled; believed, true [95 %] of weak and strong")
