@@ -13,6 +13,7 @@ from demur.errors import ArtifactError, DemurError, EndpointError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import check_budgets, read_keys
+from demur.gateway.decision.batch_error import measure_batch_error
 from demur.gateway.decision.decider import Decider
 from demur.gateway.learning.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
@@ -110,7 +111,8 @@ async def take_canary(gateway: Gateway) -> None:
         print(f"demur: version {version} is not tried: {error}", file=sys.stderr)
         gateway.routers.end_canary()
         return
-    gateway.routers.try_canary(Decider(router, settings.decide_seconds), version, settings.learn.canary)
+    batch_error = await asyncio.to_thread(measure_batch_error, router.prompt_router)
+    gateway.routers.try_canary(Decider(router, settings.decide_seconds, batch_error), version, settings.learn.canary)
 
 
 async def _take_over(gateway: Gateway) -> float:
@@ -126,8 +128,10 @@ async def _take_over(gateway: Gateway) -> float:
         raise ArtifactError(
             f"it routes between {' and '.join(_models_of(fresh))}, this gateway serves {' and '.join(_models_of(held))}"
         )
+    batch_error = await asyncio.to_thread(measure_batch_error, fresh)
     target = gateway.target and gateway.target.serve(router, cold=router_in_force(settings) is None)
-    gateway.settings, gateway.decider.router, gateway.admission.keys = settings, router, keys
+    gateway.settings, gateway.admission.keys = settings, keys
+    gateway.decider.exchange_router(router, batch_error)
     gateway.target = target
     gateway.routers.set_version(version_of(settings, SERVING))
     await take_canary(gateway)

@@ -21,6 +21,7 @@ from demur.errors import DemurError, InputError
 from demur.gate.router import Router
 from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import Admission, check_budgets, read_keys
+from demur.gateway.decision.batch_error import measure_batch_error
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, bind_socket, port_of
 from demur.gateway.learning.cold_start import SERVING, check_learning, linked_files, version_of
@@ -256,7 +257,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         alone=board is None and not settings.ledger.startswith(SCHEMES),
     )
     stack.callback(conversations.close)
-    decider = Decider(router, settings.decide_seconds)
+    decider = Decider(router, settings.decide_seconds, measure_batch_error(router.prompt_router))
     stack.callback(decider.close)
     trace = Tracer() if settings.otel else None
     if trace:

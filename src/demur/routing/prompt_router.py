@@ -107,7 +107,7 @@ class PromptRouter:
     def embed_together(self, prompts: Sequence[str]) -> FloatArray:
         """(n, d) embeddings for `score_vectors`, for a service under load: in batches where the encoder has them.
 
-        Scores are then a thousandth or two apart from those of `score`.
+        Scores are then slightly apart from those of `score`: `demur.gateway.decision.batch_error`.
         """
         return self._encode(prompts) if len(prompts) == 1 else embed(self.encoder, prompts, together=True)
 
@@ -150,14 +150,17 @@ class PromptRouter:
         familiar = near >= self.familiar_similarity
         if len(self.vectors):
             familiar = familiar & self._known.are_known(prompts)
-        untold = self.unknown.reasons(rows, near, self.familiar_similarity) if self.unknown else [""] * len(rows)
+        untold, margins = [""] * len(rows), np.full(len(rows), np.inf)
+        if self.unknown:
+            untold, margins = self.unknown.look(rows, near, self.familiar_similarity)
         if self.record.get("unlike") == "unknown":
+            margins = np.minimum(margins, np.abs(near - self.familiar_similarity))
             untold = [why or ("" if known else UNLIKE) for why, known in zip(untold, familiar, strict=True)]
         found = self.pair_scores(vectors, prompts)
         if self.tiers is None:
-            return Looked(found, np.asarray(familiar), untold)
+            return Looked(found, np.asarray(familiar), untold, margins=margins)
         values = self.tiers.values(vectors, found)
-        return Looked(self.tiers.scores(values), np.asarray(familiar), untold, values)
+        return Looked(self.tiers.scores(values), np.asarray(familiar), untold, values, margins)
 
     def model_of(self, role: Role) -> str:
         """The name of a tier's model."""
@@ -290,10 +293,6 @@ class PromptRouter:
     def pair_note(self) -> str:
         """What a reason ends with where another pair is served, or the pair is asked otherwise."""
         return "".join(f"; {one}" for one in (self.other_pair, self.asked_otherwise) if one)
-
-    def with_threshold(self, calibration: Calibration) -> PromptRouter:
-        """The same router with another threshold."""
-        return replace(self, calibration=calibration)
 
     def save(self, folder: str | Path) -> None:
         """Save as safetensors and JSON. Raises ArtifactError for a method or encoder that cannot be saved."""

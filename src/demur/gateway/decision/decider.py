@@ -2,6 +2,7 @@
 
 One thread with one BLAS and one ONNX thread: the event loop stays free, and two threads would slow each other down.
 A short prompt that comes alone is decided in the loop: handing it over and back takes longer than others would wait.
+Decisions are those of each prompt alone (`batch_error`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from demur.errors import ArtifactError, DemurError, PictureError
 from demur.gate.router import Router
+from demur.gateway.decision.batch_error import NO_ERROR, BatchError, is_clear
 from demur.meaning.clusters import meaning_clusters
 from demur.models.encoders.encoder import runs_here
 from demur.records import FloatArray, IntArray, Role, Sample
@@ -59,13 +61,20 @@ class WaitingText:
     text: str
     at: float  # seconds, of perf_counter
     future: asyncio.Future[TimedDecision]
+    threshold: float | None  # another one than the router's own
+    gate: bool  # whether a draft may be checked
+    able: frozenset[Role] | None  # the tiers that may be chosen; None for all
 
 
 class Decider:
-    """Routes texts; create it inside a running loop. The router can be exchanged while it works."""
+    """Routes texts; create it inside a running loop. The router can be exchanged while it works.
 
-    def __init__(self, router: Router, seconds: float = 5.0) -> None:
+    ``error``: of a batch of this router (`measure_batch_error`).
+    """
+
+    def __init__(self, router: Router, seconds: float = 5.0, error: BatchError = NO_ERROR) -> None:
         self.router, self.seconds = router, seconds  # limit of one decision
+        self._error = error
         self.alone: Callable[[], bool] = lambda: False  # whether no other request is under way
         self._last = math.inf  # seconds of the last decision on one prompt
         self._waiting: deque[WaitingText] = deque()
@@ -85,7 +94,9 @@ class Decider:
         Without ``gate`` the decision is final: the request cannot wait for a draft. Raises SlowDecisionError, and what
         the router raises, as a DemurError or a RuntimeError.
         """
-        asked = WaitingText(text, time.perf_counter(), asyncio.get_running_loop().create_future())
+        among = None if able is None else frozenset(able)
+        future = asyncio.get_running_loop().create_future()
+        asked = WaitingText(text, time.perf_counter(), future, threshold, gate, among)
         self._waiting.append(asked)
         if self._is_quick(text):
             self._decide_here()
@@ -103,6 +114,10 @@ class Decider:
                 able=able,
             )
         return replace(made, decision=self.router.first_stage(decision) if gate else decision)
+
+    def exchange_router(self, router: Router, error: BatchError) -> None:
+        """Decide by another router from now on, whose batches err by this."""
+        self.router, self._error = router, error
 
     async def _wait_for(self, asked: WaitingText) -> TimedDecision:
         try:
@@ -128,14 +143,14 @@ class Decider:
         return self._last <= QUICK_SECONDS and runs_here(self.router.prompt_router.encoder)
 
     def _decide_here(self) -> None:
-        router, batch = self.router.prompt_router, [self._waiting.popleft()]
+        router, batch = self.router, [self._waiting.popleft()]
         started, done = time.perf_counter(), batch[0].future.get_loop().create_future()
         self._busy = True
         try:
-            done.set_result(_score_batch(router, [batch[0].text]))
+            done.set_result(_score_batch(router, batch, NO_ERROR))
         except Exception as error:
             done.set_exception(error)
-        self._finish(router, batch, started, done)
+        self._finish(router.prompt_router, batch, started, done)
 
     async def meanings(self, text: str, answers: Sequence[str]) -> IntArray:
         """(n,) clusters of answers to a text, by what they mean; in the worker thread, as above."""
@@ -152,12 +167,10 @@ class Decider:
             return
         self._busy = True
         batch = [self._waiting.popleft() for _ in range(min(LARGEST_BATCH, len(self._waiting)))]
-        router = self.router.prompt_router  # kept, because another router may be loaded meanwhile
+        router = self.router  # kept, because another router may be loaded meanwhile
         started = time.perf_counter()
-        work = asyncio.get_running_loop().run_in_executor(
-            self._worker, _score_batch, router, [one.text for one in batch]
-        )
-        work.add_done_callback(partial(self._finish, router, batch, started))
+        work = asyncio.get_running_loop().run_in_executor(self._worker, _score_batch, router, batch, self._error)
+        work.add_done_callback(partial(self._finish, router.prompt_router, batch, started))
 
     def _finish(
         self, router: PromptRouter, batch: list[WaitingText], started: float, done: asyncio.Future[Scored]
@@ -166,15 +179,10 @@ class Decider:
         try:
             found = done.result()
             self._last = found.embedded + found.scored if len(batch) == 1 else self._last
-            looked = found.looked
-            each = zip(batch, looked.scores, looked.familiar, looked.untold, strict=True)
-            for row, (one, score, familiar, untold) in enumerate(each):
+            for one, seen in zip(batch, found.seen, strict=True):
                 if not one.future.done():  # otherwise its client has disconnected
-                    decision = router.decide(
-                        float(score), familiar=bool(familiar), untold=untold, values=looked.values_of(row)
-                    )
                     times = started - one.at, found.embedded, found.scored
-                    one.future.set_result(TimedDecision(decision, *times, found.unseen[row]))
+                    one.future.set_result(TimedDecision(_decision(router, seen), *times, seen.unseen))
         except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, every request gets a result
             told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")
             for one in batch:
@@ -189,23 +197,57 @@ class Decider:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenPrompt:
+    """What the router sees of one prompt: a row of what it saw together."""
+
+    looked: Looked
+    row: int
+    unseen: str  # why its pictures were not looked at; "" where they were, or there are none
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """What the router sees of a batch, and the seconds that it took."""
 
-    looked: Looked
+    seen: list[SeenPrompt]
     embedded: float
     scored: float
-    unseen: list[str]  # why each one's pictures were not looked at; "" where they were, or there are none
 
 
-def _score_batch(router: PromptRouter, texts: Sequence[str]) -> Scored:
+def _decision(router: PromptRouter, seen: SeenPrompt) -> Decision:
+    looked, row = seen.looked, seen.row
+    return router.decide(
+        float(looked.scores[row]),
+        familiar=bool(looked.familiar[row]),
+        untold=looked.untold[row],
+        values=looked.values_of(row),
+    )
+
+
+def _score_batch(router: Router, batch: Sequence[WaitingText], error: BatchError) -> Scored:
+    """Of prompts together, as of each alone: those that are not clear are looked at again."""
+    prompt_router = router.prompt_router
+    first = _look(prompt_router, [one.text for one in batch])
+    if len(batch) == 1 or error == NO_ERROR:
+        return first
+    seen = list(first.seen)
+    rows = [i for i, one in enumerate(batch) if not is_clear(router, seen[i].looked, i, error, one)]
+    again = [_look(prompt_router, [batch[i].text]) for i in rows]
+    for i, part in zip(rows, again, strict=True):
+        seen[i] = part.seen[0]
+    parts = [first, *again]
+    return Scored(seen, sum(part.embedded for part in parts), sum(part.scored for part in parts))
+
+
+def _look(router: PromptRouter, texts: Sequence[str]) -> Scored:
     start = time.perf_counter()
     vectors, unseen = _embed_batch(router, texts)
     embedded = time.perf_counter()
     looked = router.look_at_vectors(vectors, texts)
     if not np.isfinite(looked.scores).all():
         raise ArtifactError("the router gave a score that is not finite; train it again")
-    return Scored(looked, embedded - start, time.perf_counter() - embedded, unseen)
+    seen = [SeenPrompt(looked, row, why) for row, why in enumerate(unseen)]
+    return Scored(seen, embedded - start, time.perf_counter() - embedded)
 
 
 def _embed_batch(router: PromptRouter, texts: Sequence[str]) -> tuple[FloatArray, list[str]]:

@@ -43,6 +43,9 @@ class Looked:
     familiar: BoolArray  # (n,) like some training prompt
     untold: list[str]  # why each is unknown; "" where it is not
     values: FloatArray | None = None  # (n, K) gains over the weak model of every tier; None of a pair
+    margins: FloatArray | None = (
+        None  # (n,) by how much similarities may move until another prompt is unknown; None: any
+    )
 
     def values_of(self, row: int) -> tuple[float, ...]:
         """The gains of one prompt."""

@@ -22,8 +22,8 @@ class Remembered:
     vectors: FloatArray
     scores: FloatArray | None = None  # (m,) by fits without the prompt, NaN where none learned from it; None: of all
 
-    def reasons(self, vectors: FloatArray, known: FloatArray, familiar_similarity: float) -> list[str]:
-        """Why each of some prompts is unknown, "" where it is not.
+    def look(self, vectors: FloatArray, known: FloatArray, familiar_similarity: float) -> tuple[list[str], FloatArray]:
+        """Why each of some prompts is unknown, "" where it is not; and (n,) by how much similarities decide that.
 
         ``vectors``: their unit rows, (n, d); ``known``: each one's similarity to its nearest training prompt, (n,). It
         is unknown where one of these is nearer, by at least ``familiar_similarity``.
@@ -32,7 +32,8 @@ class Remembered:
         nearest = similarities.argmax(axis=1)
         most = similarities[np.arange(len(vectors)), nearest]
         near = (most > known) & (most >= familiar_similarity)
-        return [self.prompts[i].reason if each else "" for i, each in zip(nearest, near, strict=True)]
+        reasons = [self.prompts[i].reason if each else "" for i, each in zip(nearest, near, strict=True)]
+        return reasons, np.abs(np.minimum(most - known, most - familiar_similarity))
 
     @property
     def held_out(self) -> dict[str, float]:
