@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,3 +59,26 @@ def new_postgres(folder: Path) -> Postgres:
         [*as_user, binaries[-1] / "initdb", "-D", data, "-A", "trust", "-U", "demur"], check=True, capture_output=True
     )
     return Postgres(folder, (*as_user, str(binaries[-1] / "pg_ctl"), "-D", str(data), "-w"))
+
+
+@contextmanager
+def pooled(server: Postgres) -> Iterator[str]:
+    """The server behind PgBouncer, which gives each transaction any of two connections; its URL."""
+    command = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")  # Debian's folder of daemons
+    if command is None:
+        missing("PgBouncer (apt-get install pgbouncer)")
+    settings = server.folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\npostgres = host={server.folder} user=demur\n[pgbouncer]\nauth_type = any\nlisten_port = 6432\n"
+        f"unix_socket_dir = {server.folder}\npool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    child = subprocess.Popen([*server.control[:-4], command or "pgbouncer", str(settings)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            if (server.folder / ".s.PGSQL.6432").exists():
+                break
+            time.sleep(0.05)
+        yield f"postgresql:///postgres?host={server.folder}&port=6432&user=demur"
+    finally:
+        child.terminate()
+        child.wait()

@@ -43,6 +43,10 @@ class PostgresConnection:
         try:
             with self._db.transaction():
                 self._db.execute(f"select pg_advisory_xact_lock({LOCK})")
+                # A pooler between (PgBouncer) names no server process, and gives a transaction any of its connections:
+                # a statement prepared there, under a name that every client uses, may be another client's.
+                if self._db.execute("select pg_backend_pid()").fetchone() != (self._db.info.backend_pid,):
+                    self._db.prepare_threshold = None
                 self._prepare(self._db.execute)
         except BaseException:
             self._db.close()
