@@ -89,7 +89,8 @@ def labelled(prompts: Sequence[Prompt], samples: PairSamples, meanings: Meanings
 def targets_of(prompts: Sequence[Prompt], samples: PairSamples, meanings: Meanings, config: LabelConfig) -> FloatArray:
     """(n,) what routers learn of each prompt, as `demur label` makes it; nan of unknown prompts that teach nothing."""
     found = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong")
-    by_id = {row.id: row.target for row in (*found.preferences, *found.unknown)}
+    by_id: dict[str, float | None] = {row.id: row.target for row in found.unknown}
+    by_id |= {row.id: row.target for row in found.preferences}
     return np.array([by_id.get(prompt.id) for prompt in prompts], dtype=float)
 
 

@@ -90,8 +90,11 @@ async def test_doctor_leaves_open_which_model_a_private_address_has() -> None:
     async with endpoint(can=True, spoken=("/chat/completions",), window={}) as url:
         private = (await asyncio.to_thread(CliRunner().invoke, cli, ["doctor", f"m@{url}"])).output
         priced = (await asyncio.to_thread(CliRunner().invoke, cli, ["doctor", f"m@{url}#usd=1/2"])).output
-    assert f"--weak m@{url} --strong LARGE_MODEL@URL, or --strong m@{url} if this is the large one" in private
-    assert f"; if it costs, m@{url}#usd=IN/OUT in either place" in private
+    assert private.splitlines()[-3:] == [
+        f"next: demur sample prompts.jsonl --weak m@{url} --strong LARGE_MODEL@URL",
+        f"or:   demur sample prompts.jsonl --weak SMALL_MODEL@URL --strong m@{url}   (if it is the large one)",
+        f"if it costs: name it m@{url}#usd=IN/OUT, in USD per million tokens",
+    ]
     assert priced.rstrip().endswith(f"--weak SMALL_MODEL@URL --strong m@{url}#usd=1/2")
 
 

@@ -113,8 +113,8 @@ def test_the_default_is_believed_gain_and_says_what_it_believed() -> None:
     assert {row.kind for row in found.preferences} == {"entropy believed"}
     assert found.preferences[0].slope == pytest.approx(0.5)  # WW 0, 1, 1 and SW 0, 1, 0
     assert found.preferences[0].strong_weight == 1.0
-    assert "confirm 50% of" in found.notes[0]
-    assert "weight 1.00 and" in found.notes[0]
+    assert "the strong one gives 50%, too" in found.notes[0]
+    assert "the strong model's count 100% and the weak model's 0%" in found.notes[0]
 
 
 @pytest.mark.parametrize("silence", [REFUSED, [""] * 4])
@@ -264,10 +264,12 @@ def test_shares_of_one_prompt_by_hand_and_of_one_sample_each() -> None:
 
 def test_a_belief_in_words() -> None:
     assert Belief(np.zeros(1), 0.625, 0.875).sentence == (
-        "targets of believed gain: the strong model's samples confirm 62% of what the weak model's agree on among "
-        "themselves, so where the two differ the strong model is believed with weight 0.88 and the weak one with 0.12"
+        "targets of believed gain: how much better the strong model's answers are believed to be. Where the two "
+        "models' "
+        "answers differ, the strong model's count 88% and the weak model's 12%, because of the answers that the weak "
+        "model gives repeatedly the strong one gives 62%, too"
     )
-    for slope, said in ((1.2, "confirm 100% of"), (-0.1, "confirm 0% of")):  # estimates of small samples
+    for slope, said in ((1.2, "gives 100%"), (-0.1, "gives 0%")):  # estimates of small samples
         assert said in Belief(np.zeros(1), slope, 0.5).sentence
 
 

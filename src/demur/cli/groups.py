@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
 from demur.runs.steps import USUAL, next_command, steps_of
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # the library that typer stands on is its own business
 GROUPS = {
     "From prompts to a router": (
         *("demo", "init", "status", "run", "sample", "label", "train", "join", "calibrate"),
@@ -42,6 +44,16 @@ class CommandGroups(TyperGroup):
             command.params.append(_quiet())
             command.epilog = f"Example: {EXAMPLES[path]}" if path in EXAMPLES else None
 
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        """See `typer.core.TyperGroup`."""
+        with usage_in_one_line():
+            return super().make_context(*given, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        """See `typer.core.TyperGroup`."""
+        with usage_in_one_line():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """See `typer.core.TyperGroup`."""
         known = [name for names in GROUPS.values() for name in names]
@@ -53,6 +65,49 @@ class CommandGroups(TyperGroup):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+@contextmanager
+def usage_in_one_line() -> Iterator[None]:
+    """Errors of options and arguments in one line, with exit code 2, as all errors of demur."""
+    try:
+        yield
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        typer.echo(f"demur: {printing.printable(usage_sentence(error))}", err=True)
+        raise SystemExit(2) from None
+
+
+def usage_sentence(error: Any) -> str:
+    """What is wrong with an option or an argument, the value that was given, and what helps."""
+    path = " ".join(_path(error.ctx))
+    command = f"demur {path}".rstrip()
+    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
+        meant = f"did you mean {' or '.join(error.possibilities)}? " if error.possibilities else ""
+        return f"no such option {error.option_name}; {meant}{command} --help"
+    said = " ".join(error.format_message().split()).rstrip(".").replace(". Did you", "; did you")
+    example = EXAMPLES.get(path) if said.startswith("Missing") else None
+    then = "" if said.endswith("?") else ";"
+    return f"{_with_value(said, error)}{then} {f'such as: {example}' if example else f'{command} --help'}"
+
+
+def _path(context: Any) -> tuple[str, ...]:
+    """The names of a command and of the groups that it is in, without the program's own."""
+    return (*_path(context.parent), context.info_name) if context is not None and context.parent else ()
+
+
+def _with_value(said: str, error: Any) -> str:
+    """The same with the value that was given, where the library that refuses it leaves it out."""
+    name, told, why = said.removeprefix("Invalid value for ").partition(": ")
+    if not told or not said.startswith("Invalid value"):
+        return f"{said[0].lower()}{said[1:]}"
+    why = why.removeprefix("Value error, ")
+    wrong: list[Any] = getattr(error.__cause__, "errors", list)()
+    value = repr(wrong[0].get("input")) if wrong else ""
+    known = not value or value in why
+    name = name.replace("'", "")
+    return f"{name}: {why}" if known else f"{name} is {value}; {why[0].lower()}{why[1:]}"
 
 
 def leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:

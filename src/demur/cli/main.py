@@ -28,12 +28,18 @@ from demur.cli.commands.paper import add_commands as paper_commands
 from demur.cli.examples import DEMO
 from demur.cli.groups import CommandGroups, show_path
 from demur.cli.options import with_options
+from demur.cli.progress import progress_bar
 from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
+from demur.limits import from_mapping
 from demur.runs.lineage import wish_of
-from demur.runs.steps import current_threshold, is_router, threshold_of
+from demur.runs.steps import current_threshold, is_router, prompts_of_run, threshold_of
 
+OWN_PROMPTS = (
+    "no prompts are given, so the threshold is set on the run's own, {prompts}; those that trained the router are "
+    "scored by fits that did not see them. If other prompts will be served, give a file of these."
+)
 HELP_NAMES = ["-h", "--help"]
 app = typer.Typer(
     cls=CommandGroups,
@@ -80,7 +86,7 @@ def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False
         printing.explanation(DEMO)
     from demur.quickstart import answer_examples, demo
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         outcome = demo(run=run, again=again, announce=None if json else printing.estimate, progress=progress)
     if json:
         return printing.as_json(outcome)
@@ -105,7 +111,7 @@ def label(
     """
     from demur.pipeline import label
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         labels = label(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(labels)
@@ -130,7 +136,7 @@ def train(
 
     promised = "and its guarantee were" if (Path(run) / "router" / CERTIFICATE).is_file() else "was"
     earlier = threshold_of(Path(run) / "router")
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         router = train(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if earlier is not None:
         same = "the command below asks for the same of this one" if wish_of(Path(run)) else "calibrate this one"
@@ -170,7 +176,7 @@ def evaluate(
     """
     from demur.pipeline import evaluate
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         evaluation = evaluate(run=run, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(evaluation)
@@ -182,7 +188,12 @@ def evaluate(
 @app.command()
 @with_options(Criterion)
 def calibrate(
-    prompts: Annotated[str, typer.Argument(help="Your own prompts; graded ones for --risk, such as run/graded.jsonl.")],
+    prompts: Annotated[
+        str | None,
+        typer.Argument(
+            help="Your own prompts; graded ones for --risk, such as run/graded.jsonl.  [default: those of the run]"
+        ),
+    ] = None,
     router: RouterFolder = "run/router",
     run: RunOfRouter = None,
     allow_endpoint: AllowEndpoint = None,
@@ -192,22 +203,22 @@ def calibrate(
     **given: Any,
 ) -> None:
     """Set a router's threshold by share, budget or quality. Only a guarantee (--risk) needs graded prompts."""
-    from demur.evaluation.replay import replay as replay_prompts
-    from demur.evaluation.thresholds.calibrate import calibrate
+    from demur.evaluation.thresholds.calibrate import calibrate_and_measure
 
     router = router_of(run, router)
+    if prompts is None:
+        prompts = prompts_of_run(Path(router), graded=given["risk"] is not None)
+        printing.explanation(OWN_PROMPTS.format(prompts=prompts) if given["risk"] is None else f"graded: {prompts}")
     if all(given[name] is None for name in CRITERIA) and is_router(Path(router)):  # else its own error is raised
         given["strong_share"] = _ask_share(router, prompts)
-    calibration = calibrate(
-        prompts, router=router, allow_endpoints=allow_endpoint or (), anyway=anyway, dry_run=dry_run, **given
+    criterion = from_mapping(Criterion, given, where="calibrate")
+    calibration, found = calibrate_and_measure(
+        prompts, criterion, router=router, allow_endpoints=allow_endpoint or (), anyway=anyway, dry_run=dry_run
     )
     if json:
         return printing.as_json(calibration)
     printing.calibration(calibration, router, dry_run=dry_run)
-    found = replay_prompts(
-        prompts, router=router, threshold=calibration.threshold, allow_endpoints=allow_endpoint or ()
-    )
-    typer.echo(found.headline.sentence)
+    typer.echo(found.sentence)
     if dry_run:
         return printing.next_step("the same command without --dry-run")
     printing.outdated_of(Path(router).parent)

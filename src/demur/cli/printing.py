@@ -7,34 +7,26 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from demur.cli.advice import advice_lines
-from demur.cli.progress import Rate, TimeLeft
 from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
+from demur.records import count_of
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import REPORT, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command
+from demur.serving_file import serving_gateways
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation
@@ -45,7 +37,6 @@ if TYPE_CHECKING:
     from demur.measure.threshold import Calibration
     from demur.models.catalogue import CatalogueModel
     from demur.pipeline import Outcome
-    from demur.records import Progress
     from demur.routing.prompt_router import Decision
     from demur.sampling.cost import PairEstimate, PairSpend
 
@@ -78,9 +69,12 @@ RELOAD = "a running gateway takes the new threshold up with kill -HUP PID, or PO
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
 
 
-def next_step(command: str, router: Path | None = None) -> None:
-    """The command that comes next, to be copied; on stderr, so that results can be piped. ``router``: what it is of."""
-    for line in advice_lines(command, router):
+def next_step(command: str, router: Path | None = None, *, others: Sequence[str] = ()) -> None:
+    """The command that comes next, or one of several, to be copied; on stderr, so that results can be piped.
+
+    ``router``: what it is of.
+    """
+    for line in (*advice_lines(command, router), *(f"or:   {one}" for one in others)):
         explanation(printable(line))
 
 
@@ -98,46 +92,12 @@ def next_in(folder: str | Path) -> None:
 def next_after_calibration(router: Path) -> None:
     """The next command, and that a gateway which runs keeps the earlier threshold until it is told."""
     following = next_command(router.parent) if router.name == "router" else serve_command(router)
-    if not following.startswith("demur serve"):
-        explanation(RELOAD)
-        return next_step(following, router)
-    return next_step(f"{following}; {RELOAD}", router)
-
-
-def _whole() -> Column:
-    return Column(no_wrap=True, overflow="fold")
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """One bar per stage on stderr: stage, count, rate, time left."""
-    columns = (
-        TextColumn("{task.description:<28}", table_column=_whole()),
-        BarColumn(bar_width=14),
-        MofNCompleteColumn(table_column=_whole()),
-        Rate(table_column=_whole()),
-        TimeLeft(table_column=_whole()),
-    )
-    bar, stages = Bar(*columns, console=err, disable=QUIET.get()), dict[str, Any]()
-
-    def show(stage: str, done: int, total: int) -> None:
-        if not stages:  # an empty bar would leave an empty line, such as before an error
-            bar.start()
-        if stage not in stages:
-            stages[stage] = bar.add_task(stage, total=total or None, before=done)  # 0: unknown
-        bar.update(stages[stage], completed=done, total=total or None)
-
-    try:
-        yield show
-    except KeyboardInterrupt as stopped:
-        if stages:
-            bar.stop()
-        kept = str(stopped) or "answers that were paid for are kept, and the same command continues from there"
-        err.print(f"demur: stopped; {kept}", markup=False)
-        raise
-    finally:
-        if stages:
-            bar.stop()
+    late = [one for one in serving_gateways(router.parent) if one.outdated]
+    if not late and following.startswith("demur serve"):
+        return next_step(f"{following}; {RELOAD}", router)
+    said = [f"the gateway on {one.address} keeps its threshold until it is told: {one.reload}" for one in late]
+    explanation("\n".join(said) or RELOAD)
+    return next_step(following, router)
 
 
 def plain(value: Any) -> Any:
@@ -172,7 +132,10 @@ def evaluation(
     """The headline, the table of routers, the findings, and the path of the report."""
     lines([found.headline.sentence, *filter(None, [found.verdict])])
     what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
-    title = f"{found.strong} (strong) / {found.weak} (weak), {found.n_test} {what} prompts"
+    among = (
+        f"{found.n_test:,} of {found.headline.prompts:,}" if found.headline.judged is not None else f"{found.n_test:,}"
+    )
+    title = f"{found.strong} (strong) / {found.weak} (weak), {among} {what} prompts"
     out.print(router_table(title, router_rows(found), reference_rows(found)))
     lines(filter(None, [base_of(found)] if not verbose else []))
     curve = found.rows[0].curve
@@ -296,7 +259,10 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     """
     held_back = router.prompt_router.record.get("held_back", 0)
     kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
-    out.print(f"saved {run / 'router'}: {router.describe()['method']} on {router.describe()['n_train']} prompts{kept}")
+    out.print(
+        f"saved {run / 'router'}: {router.describe()['method']} on "
+        f"{count_of(router.describe()['n_train'], 'prompt')}{kept}"
+    )
     verdict, choice = recorded_verdict(router.prompt_router.record), router.prompt_router.record.get("encoder_choice")
     if choice:
         out.print(choice, markup=False)

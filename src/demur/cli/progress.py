@@ -1,12 +1,50 @@
-"""Columns of a progress bar that are of a whole stage: how much is done per second, and the time left at that rate."""
+"""The progress bar: of each stage how much is done, how much per second, and the time left at that rate."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from rich.progress import TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
+
+from demur.cli.printing import QUIET, err
+from demur.records import Progress
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """One bar per stage on stderr: stage, count, rate, time left."""
+    columns = (
+        TextColumn("{task.description:<28}", table_column=_whole()),
+        BarColumn(bar_width=14),
+        MofNCompleteColumn(table_column=_whole()),
+        Rate(table_column=_whole()),
+        TimeLeft(table_column=_whole()),
+    )
+    bar, stages = Bar(*columns, console=err, disable=QUIET.get()), dict[str, Any]()
+
+    def show(stage: str, done: int, total: int) -> None:
+        if not stages:  # an empty bar would leave an empty line, such as before an error
+            bar.start()
+        if stage not in stages:
+            stages[stage] = bar.add_task(stage, total=total or None, before=done)  # 0: unknown
+        bar.update(stages[stage], completed=done, total=total or None)
+
+    try:
+        yield show
+    except KeyboardInterrupt as stopped:
+        if stages:
+            bar.stop()
+        kept = str(stopped) or "answers that were paid for are kept, and the same command continues from there"
+        err.print(f"demur: stopped; {kept}", markup=False)
+        raise
+    finally:
+        if stages:
+            bar.stop()
 
 
 class Rate(TextColumn):
@@ -46,3 +84,7 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _whole() -> Column:
+    return Column(no_wrap=True, overflow="fold")

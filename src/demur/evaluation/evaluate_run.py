@@ -10,7 +10,7 @@ import numpy as np
 from demur.config.names import CASCADE
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
-from demur.evaluation.report.headline import Headline, headline, payback, tier_headline
+from demur.evaluation.report.headline import Headline, headline, tier_headline
 from demur.evaluation.results import (
     Evaluation,
     EvaluationRow,
@@ -19,6 +19,7 @@ from demur.evaluation.results import (
     examples,
     first_quality,
     grade_test_set,
+    payback,
     quality_warnings,
     reliability_of,
     served_usd,

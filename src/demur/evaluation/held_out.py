@@ -18,10 +18,9 @@ from demur.evaluation.report.headline import (
     Pair,
     expected_costs,
     graded_headline,
-    payback,
     training_headline,
 )
-from demur.evaluation.results import Evaluation, EvaluationRow, Example, verdict_by_grades
+from demur.evaluation.results import Evaluation, EvaluationRow, Example, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_of
@@ -29,7 +28,7 @@ from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
 from demur.measure.curve import cost_quality_curve
 from demur.prompts import why_untested
-from demur.records import IntArray
+from demur.records import IntArray, count_of
 from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import outdated_stages
@@ -173,7 +172,8 @@ def _few_grades(number: int, run: str) -> tuple[str, ...]:
     if number >= USUAL_GRADES:
         return ()
     return (
-        f"{number} graded prompts are too few to decide between routers, unless they differ much; grade "
+        f"{count_of(number, 'graded prompt is', 'graded prompts are')} too few to decide between routers, unless they "
+        "differ much; grade "
         f"{USUAL_GRADES} or more: demur grade --run {run}",
     )
 

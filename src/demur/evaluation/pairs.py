@@ -22,7 +22,7 @@ from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_of_serving
-from demur.records import FloatArray, Progress, Prompt, Sample, dollars, no_progress
+from demur.records import FloatArray, Progress, Prompt, Sample, count_of, dollars, no_progress
 from demur.runs.run import Run, open_run
 
 SHOWN = 10
@@ -59,7 +59,7 @@ class PairsFound:
             for name, (quality, usd) in zip(self.models, self.alone, strict=True)
         )
         return (
-            f"{self.prompts:,} prompts, at most {dollars(self.usd_per_1k)} per 1,000; quality is believed by "
+            f"{count_of(self.prompts, 'prompt')}, at most {dollars(self.usd_per_1k)} per 1,000; quality is believed by "
             f"{self.strongest}'s samples (no labels used), routed by the prompt alone, held out",
             f"alone: {alone}",
             "models, by rising cost; believed quality [95 %]; USD per 1,000; share of calls to each",

@@ -11,7 +11,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, GRADED, read_graded
-from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline
+from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline, which_prompts
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
 from demur.limits import check_number
@@ -19,7 +19,6 @@ from demur.measure.tiers import take_chosen
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
 from demur.records import Encoder, FloatArray, count_of, dollars
-from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
 
@@ -141,7 +140,7 @@ def replay(
         quality=quality,
         headline=headline(
             *(loaded, looked, texts),
-            on=_which(graded is not None, texts, prompt_router),
+            on=which_prompts(texts, prompt_router, graded=graded is not None),
             threshold=threshold,
             quality=graded.means if graded else None,
             usd=usd,
@@ -160,14 +159,6 @@ def _gold_unused(gold: int, file: str) -> str:
         f"sample {quote(file)} --n 2 --run unseen with both models as before, then demur grade --run unseen --gold, "
         "then demur replay unseen/grades.jsonl"
     )
-
-
-def _which(graded: bool, texts: Sequence[str], router: PromptRouter) -> str:
-    """What the prompts are: `look_held_out` scores those that the router was trained on by fits without them."""
-    learned = {one.prompt for one in router.training}
-    among = sum(text in learned for text in texts)
-    trained = f", {among:,} of them training prompts, held out" if among else ""
-    return f"prompts{' with their grades' if graded else ''}{trained}"
 
 
 def _is_graded(path: Path) -> bool:

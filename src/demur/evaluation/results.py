@@ -19,7 +19,7 @@ from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.measure.reliability import Reliability, reliability
 from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade, quality
-from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample
+from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample, dollars
 from demur.routing.prompt_router import Neighbour, PromptRouter
 from demur.routing.verdict import RouterVerdict
 
@@ -242,3 +242,17 @@ def examples(router: PromptRouter, test: TestSet) -> tuple[Example, ...]:
             )
         )
     return tuple(found)
+
+
+def payback(labelling_usd: float | None, served: Headline) -> str:
+    """When labelling, in USD (None: unknown), is earned back against always-strong by what is served; one sentence."""
+    if labelling_usd is None or served.usd is None or served.usd_strong is None:
+        return "payback: a price is unknown, so what routing saves cannot be counted"
+    saved, costs = served.usd_strong - served.usd, f"{dollars(served.usd)} as served"
+    if saved <= 0:
+        return f"payback: never: 1,000 calls cost {costs} and {dollars(served.usd_strong)} always-strong"
+    return (
+        f"payback: labelling cost {dollars(labelling_usd)}; 1,000 calls cost {costs} instead of "
+        f"{dollars(served.usd_strong)}, {dollars(saved)} less, so it is earned back after "
+        f"{math.ceil(1000 * labelling_usd / saved):,} calls"
+    )

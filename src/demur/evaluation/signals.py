@@ -20,7 +20,7 @@ from demur.labels.scores.self_report import asked_about
 from demur.labels.scores.token_scores import first_answer_doubt
 from demur.labels.scores.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, OF_FIRST_ANSWER, has_tokens, uncertainty
 from demur.prompts.grading import grade
-from demur.records import FloatArray, IntArray, Progress, Prompt, Sample, no_progress
+from demur.records import FloatArray, IntArray, Progress, Prompt, Sample, count_of, no_progress
 from demur.runs.run import Run, open_run
 from demur.sampling.budget import Budget
 from demur.statistics import auroc, bootstrap, percentile_interval
@@ -104,7 +104,7 @@ class UncertaintyCard:
             else ""
         )
         head = "AUROC of wrong against right first answers (95 % interval), "
-        head += f"{self.prompts} prompts {by or 'with gold answers'}"
+        head += f"{count_of(self.prompts, 'prompt')} {by or 'with gold answers'}"
         circular = (
             "the strong model's own entropies are measured by its own samples here: they look better than they are"
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from demur.records import dollars, on_one_line
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
+SCALE = "target: 0, the weak model is enough, to 1, the strong one is needed; .5, neither is better"
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -30,7 +32,7 @@ class Explanation:
             f"  {self.turns}",
             f"  second stage: {self.second_stage}",
             f"  {self._money}",
-            "  the most similar training prompts (cosine first):",
+            f"  the most similar training prompts (cosine first; {SCALE}):",
             *near,
         )
 

@@ -39,7 +39,7 @@ from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.meaning.clusters import Clustering, meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
 from demur.meaning.meanings import Meanings
-from demur.records import Encoder, Entailment, FloatArray, OnUnknown, Role, Sample
+from demur.records import Encoder, Entailment, FloatArray, OnUnknown, Role, Sample, count_of
 from demur.routing.decision import apart
 from demur.routing.prompt_router import NEIGHBOURS, Decision, PromptRouter
 
@@ -280,8 +280,9 @@ class Router:
             return "a cascade: the weak model answers first, and the words of its answer decide"
         if decision.wants_samples:
             return (
-                f"the weak model's answer and at most {gate.samples} extra samples are looked at; it goes on to the "
-                f"strong model where they lift the score, by at most {gate.band:.3f}, over the threshold"
+                f"the weak model's answer and at most {count_of(gate.samples, 'extra sample')} are looked at; it goes "
+                "on "
+                f"to the strong model where they lift the score, by at most {gate.band:.3f}, over the threshold"
             )
         return f"not asked, the score is further than {gate.band:.3f} from the threshold"
 

@@ -103,6 +103,7 @@ class Gateway:
         self.leaving = self.draining = False  # leaving: no more requests should come; draining: no more are taken
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
         self.reloading = asyncio.Lock()
+        self.loaded: Callable[[], None] = lambda: None  # called when a reload has taken over a router
         self._held = HeldBytes()
         self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)
         self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own

@@ -137,4 +137,5 @@ async def _take_over(gateway: Gateway) -> float:
     await take_canary(gateway)
     gateway.decider.seconds = settings.decide_seconds
     gateway.changes.begin_again()
+    gateway.loaded()
     return fresh.threshold

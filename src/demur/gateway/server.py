@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 from socket import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,8 +24,8 @@ from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import Admission, check_budgets, read_keys
 from demur.gateway.decision.batch_error import measure_batch_error
 from demur.gateway.decision.decider import Decider
-from demur.gateway.http.connections import Listener, bind_socket, port_of
-from demur.gateway.learning.cold_start import SERVING, check_learning, linked_files, version_of
+from demur.gateway.http.connections import Listener, allow_files, bind_socket, port_of
+from demur.gateway.learning.cold_start import SERVING, check_learning, linked_files, router_in_force, version_of
 from demur.gateway.ledger.held_conversations import HeldConversations, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.operator.dashboard import own_counts
@@ -50,6 +51,7 @@ from demur.models.prices import PRIVATE, UNPRICED
 from demur.records import Role
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.recorded_models import recorded_model
+from demur.serving_file import serving_file
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
@@ -202,7 +204,7 @@ async def running(
 ) -> AsyncIterator[tuple[Gateway, str, str]]:
     """A gateway that listens as long as the block runs; yields it, its address and that of the
     operator's routes. At its end running answers are finished."""
-    _allow_files()
+    allow_files()
     sockets = sockets or _bind(settings)
     async with AsyncExitStack() as stack:
         stack.enter_context(one_thread())  # a product shared with a busy core waits for it: 24 ms, not 20 us
@@ -230,7 +232,20 @@ async def running(
             stack.push_async_callback(listener.close)
         stack.push_async_callback(_drain, gateway, listeners)
         stack.callback(asyncio.ensure_future(_follow_links(gateway, held)).cancel)
-        yield gateway, *_addresses(settings, sockets)
+        addresses = _addresses(settings, sockets)
+        if board is None or board.first:
+            gateway.loaded = stack.enter_context(
+                _serving_mark(gateway, addresses[0], os.getppid() if board else os.getpid())
+            )
+        yield gateway, *addresses
+
+
+def _serving_mark(gateway: Gateway, address: str, pid: int) -> AbstractContextManager[Callable[[], None]]:
+    """The file by which `demur status` sees that a run is served."""
+    settings = gateway.settings  # of a reload: the same router
+    return serving_file(
+        Path(settings.router).parent, address, lambda: Path(router_in_force(settings) or settings.router), pid
+    )
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
@@ -315,17 +330,6 @@ async def _drain(gateway: Gateway, listeners: Sequence[Listener]) -> None:
         if not any(listener.busy for listener in listeners):
             return
         await asyncio.sleep(0.02)
-
-
-def _allow_files() -> None:
-    """As many open files as the system allows: each request holds two connections."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def roles_of(settings: GatewaySettings, router: PromptRouter) -> tuple[Role, ...]:

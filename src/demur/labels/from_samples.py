@@ -51,7 +51,7 @@ from demur.labels.targets import (
 )
 from demur.mapping import Map
 from demur.meaning.meanings import Meanings
-from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, Sample, no_progress
+from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, Sample, count_of, no_progress
 from demur.sampling.packed_samples import SamplesOf
 from demur.sampling.pair import PairSamples
 
@@ -79,12 +79,15 @@ class Labels:
         """The result as one sentence."""
         shares = [np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b")]
         counted = (
-            f"{len(self.preferences)} preferences ({self.preferences[0].kind}): weak {shares[0]:.0%}, strong "
+            f"{count_of(len(self.preferences), 'preference')} ({self.preferences[0].kind}): weak {shares[0]:.0%}, "
+            "strong "
             f"{shares[1]:.0%}, tie {self.ties:.0%}"
         )
         if not self.definition:
             return counted
-        decided = f"the entailment model decided about {self.pairs_scored:,} pairs of answers"
+        decided = (
+            f"the entailment model decided about {count_of(self.pairs_scored, 'pair of answers', 'pairs of answers')}"
+        )
         return f"{counted}; semantic entropy by {self.definition}; {decided}"
 
     @property
@@ -100,7 +103,8 @@ class Labels:
         asked = len(self.preferences) + len(self.unknown)
         cut = f"; {self.cut:.0%} of the answers were cut at max_tokens" if self.cut else ""
         return (
-            f"labelled: {len(self.preferences)} of {asked} prompts ({self.told:.0%}); {self.saturation.sentence}{cut}"
+            f"labelled: {len(self.preferences)} of {count_of(asked, 'prompt')} ({self.told:.0%}); "
+            f"{self.saturation.sentence}{cut}"
         )
 
 

@@ -115,13 +115,18 @@ def notes_of(run: Run) -> tuple[str, ...]:
             "`demur sample` goes on"
         )
     if run.test:
-        held_back = f"{len(run.test)} of {len(run.prompts)} prompts are held back for measuring"
+        held_back = (
+            f"{len(run.test)} of {len(run.prompts)} prompts {'is' if len(run.test) == 1 else 'are'} held back for "
+            "measuring"
+        )
         notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
     kept = {prompt.id for prompt in (*run.train, *run.test)}
     copies = [prompt.id for prompt in run.prompts if prompt.id not in kept]
     if copies:
         notes.append(
-            f"{len(copies)} prompts are copies of one that is held back for measuring, and train nothing: "
+            f"{count_of(len(copies), 'prompt is a copy', 'prompts are copies')} of one that is held back for "
+            "measuring, "
+            f"and {'trains' if len(copies) == 1 else 'train'} nothing: "
             f"{', '.join(copies[:3])}{', ...' if len(copies) > 3 else ''}"
         )
     with_pictures = sum(map(has_pictures, run.prompts))
@@ -132,7 +137,7 @@ def notes_of(run: Run) -> tuple[str, ...]:
             else "the router does not: it learns from their texts and that they have pictures; name an image encoder "
             f"({run.encoder_name}{IMAGES}FILE, a folder or ORG/NAME)"
         )
-        notes.append(f"{with_pictures} of {len(run.prompts)} prompts have pictures: both models see them, {seen}")
+        notes.append(f"{count_of(with_pictures, 'prompt has', 'prompts have')} pictures: both models see them, {seen}")
     return (*notes, *shortfalls(run.config.prompts, run.prompts))
 
 
@@ -146,7 +151,7 @@ def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
     tokens = sum(lengths) // CHARACTERS_PER_TOKEN, len(lengths) * JUDGE_SETTINGS.max_tokens
     usd = f"up to about {dollars(judge.price.usd(*tokens))}" if judge.price else "at a price that is unknown"
     return (
-        f"`demur label --from judge --judge MODEL` labels all prompts: {len(lengths):,} calls, {usd} with "
+        f"`demur label --from judge --judge MODEL` labels all prompts: {count_of(len(lengths), 'call')}, {usd} with "
         f"{judge.model} as the judge"
     )
 

@@ -18,7 +18,7 @@ from demur.meaning.stated_answers import unread_texts
 from demur.models.endpoint import Endpoint
 from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
-from demur.records import Prompt
+from demur.records import Prompt, count_of
 from demur.runs.run import Run
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.cost import cost_words
@@ -61,7 +61,8 @@ def state_answers(run: Run) -> list[str]:
         return []
     if wanted == "auto" and missing and any(side.endpoint.price is None or side.estimate.usd for side in sides):
         return [
-            f"no rule reads the final answer of {missing:,} texts; --state-answers on asks the models that wrote them "
+            f"no rule reads the final answer of {count_of(missing, 'text')}; --state-answers on asks the models that "
+            "wrote them "
             f"to state it, {cost}"
         ]
     try:
@@ -72,7 +73,8 @@ def state_answers(run: Run) -> list[str]:
         return [f"final answers of long texts are not stated: {error}"]
     texts = sum(len(side.texts) for side in sides)
     return [
-        f"no rule reads the final answer of {texts:,} texts: {len(run.stated):,} are compared by what their model "
+        f"no rule reads the final answer of {count_of(texts, 'text')}: {len(run.stated):,} are compared by what their "
+        "model "
         f"states of them, the others as they are ({missing:,} asked now, {cost})"
     ]
 

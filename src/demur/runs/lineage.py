@@ -7,13 +7,12 @@ Each stage leaves the hash of what it made and of what it was made from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.files import write_whole
+from demur.files import hash_of_file, write_whole
 
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
@@ -123,14 +122,6 @@ def named_from_here(path: str) -> str:
 def stages_made(folder: Path) -> frozenset[str]:
     """The stages that a run's folder has completed."""
     return frozenset(_read_lineage(folder))
-
-
-def hash_of_file(path: Path) -> str:
-    """Content hash of a file of the run; "" where there is none."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _report_source(folder: Path, threshold: float) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from demur.config import RunConfig, load_run, tier_name
-from demur.errors import DemurError
+from demur.errors import DemurError, InputError
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
+from demur.records import count_of
 from demur.runs.lineage import (
     REPORT,
     named_from_here,
@@ -22,6 +23,7 @@ from demur.runs.lineage import (
     stages_made,
     wish_of,
 )
+from demur.serving_file import ServingGateway, serving_gateways
 
 USUAL = "run"  # the folder that commands take without --run
 UNFINISHED = "not finished"
@@ -60,20 +62,47 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     strong_share = config.strong_share if config and run_file_of(folder) else FIRST_SHARE
     measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
+    ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
+    served = "; ".join(one.sentence for one in gateways) or ("a ledger" if ledger.is_file() else "")
     sample = (pair if "samples" in made else f"{pair}, {UNFINISHED}") if config else ""
     return (
         Step("sample", "ask both models several times per prompt", sample, SAMPLE + option),
-        Step("label", "compare the answers: which prompts need the large model", _count(labels, "preferences"),
-             f"demur label{option}"),
+        Step("label", "compare the answers: which prompts need the large model",
+             count_of(labels, "preference") if labels else "", f"demur label{option}"),
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
              _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share)),
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}"),
-        Step("serve", "an OpenAI-compatible endpoint", "a ledger" if (folder / "ledger.sqlite").is_file() else "",
-             f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"),
+        Step("serve", "an OpenAI-compatible endpoint", served, _beside(gateways, ledger)
+             or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"),
     )  # fmt: skip
+
+
+def prompts_of_run(router: Path, *, graded: bool = False) -> str:
+    """The file of prompts of the run that a saved router is of, or of those of them that `demur evaluate` has graded,
+    which have not trained it. Raises InputError where there is none."""
+    folder, config = router.parent, _config(router.parent) if router.name == "router" else None
+    if config is None:
+        raise InputError(f"{router} is of no run, whose prompts could be taken; name a file, a prompt per line")
+    if not graded:
+        return named_from_here(str(config.prompts))
+    if not (folder / "graded.jsonl").is_file():
+        raise InputError(
+            f"{folder / 'graded.jsonl'} is not there: --risk needs graded prompts that have not trained the router; "
+            "where prompts have gold answers `demur evaluate` writes it, else name a file of `demur grade`"
+        )
+    return named_from_here(str(folder / "graded.jsonl"))
+
+
+def _beside(gateways: Sequence[ServingGateway], ledger: Path) -> str:
+    """The command that comes next where gateways serve a run already; empty where none does."""
+    late = next((one for one in gateways if one.outdated), None)
+    if late:
+        return late.reload
+    known = f"demur ledger{f' {ledger}' if ledger.parent != Path(USUAL) else ''} --by day"
+    return (known if ledger.is_file() else f"curl {gateways[0].address}/v1/models") if gateways else ""
 
 
 def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
@@ -141,7 +170,7 @@ def after_replay(file: str, router: Path, share: float, *, tried: bool) -> tuple
 
 
 def serve_command(router: Path) -> str:
-    """The command that serves a saved router."""
+    """The command that serves a saved router, or comes next where one does."""
     return steps_of(router.parent)[-1].command if router.name == "router" else f"demur serve {router}"
 
 
@@ -210,7 +239,3 @@ def _lines(path: Path) -> int:
             return sum(1 for _ in file)
     except OSError:
         return 0
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number else ""

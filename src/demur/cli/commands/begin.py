@@ -16,6 +16,7 @@ import typer
 from demur.cli import printing
 from demur.cli.commands.inspect import AsJson
 from demur.cli.options import with_options
+from demur.cli.progress import progress_bar
 from demur.config import A_MODEL, RunConfig
 from demur.errors import InputError
 from demur.records import SamplingSettings
@@ -64,7 +65,7 @@ def run(
     """
     from demur.pipeline import run
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         outcome = run(file, again=again, ray=ray, announce=None if json else printing.estimate, progress=progress)
     if json:
         return printing.as_json(outcome)
@@ -155,7 +156,7 @@ def sample(
     from demur.pipeline import sample
 
     show = printing.dry_estimate if dry_run else None if json else printing.estimate
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         spend = sample(
             *(prompts, weak, strong),
             run=run,

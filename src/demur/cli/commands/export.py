@@ -9,6 +9,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
+from demur.cli.progress import progress_bar
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a run's results for other programs.")
@@ -30,7 +31,7 @@ def outcomes(
     """Write a run's test sets and samples for `reproduce --from`. Grades and samples are written as numbers."""
     from demur.evaluation.experiment.export_outcomes import export_outcomes
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         found = export_outcomes(run=run, to=to, force=force, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(found)

@@ -12,6 +12,7 @@ import typer
 from demur.cli import printing
 from demur.cli.commands.inspect import Anyway, AsJson, Force
 from demur.cli.options import with_options
+from demur.cli.progress import progress_bar
 from demur.config import A_MODEL
 from demur.errors import InputError
 from demur.files import read_mapping
@@ -59,7 +60,7 @@ def serve(
     if demo and learn:
         weak, strong = weak or WEAK, strong or STRONG
     elif demo:
-        with printing.progress_bar() as progress:
+        with progress_bar() as progress:
             router = demo_router(progress=progress)
         given |= {"anyway": True, "as_labelled": True}
     printing.outdated_stages_of(Path(router or "run/router").parent)
@@ -85,7 +86,7 @@ def launch(
     from demur.quickstart import demo_router
 
     if demo:
-        with printing.progress_bar() as progress:
+        with progress_bar() as progress:
             router = demo_router(progress=progress)
     done = launch(client, arguments or (), router=router, config=config, anyway=True if anyway or demo else None)
     for line in done.lines:

@@ -10,6 +10,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.options import Images, PromptArgument, read_prompt
+from demur.cli.progress import progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
@@ -141,7 +142,7 @@ def fetch(
     """Fetch a model, unless it is here already. Its content hash is verified."""
     from demur.models.catalogue import fetch
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         path = fetch(name, progress=progress)
     return printing.as_json({"path": path}) if json else typer.echo(path)
 
@@ -171,10 +172,12 @@ def doctor(
     if write is not None:
         return printing.next_step(f"demur serve --config {write}")
     free = found[0].priced.startswith("$0 in, $0 out")
-    weak, strong = (endpoint, "LARGE_MODEL@URL") if free else ("SMALL_MODEL@URL", endpoint)
-    either = f", or --strong {endpoint} if this is the large one" if PRIVATE in found[0].priced else ""
-    either += f"; if it costs, {endpoint}#usd=IN/OUT in either place" if either else ""
-    return printing.next_step(f"demur sample prompts.jsonl --weak {weak} --strong {strong}{either}")
+    as_weak = f"demur sample prompts.jsonl --weak {endpoint} --strong LARGE_MODEL@URL"
+    as_strong = f"demur sample prompts.jsonl --weak SMALL_MODEL@URL --strong {endpoint}"
+    if PRIVATE not in found[0].priced:
+        return printing.next_step(as_weak if free else as_strong)
+    printing.next_step(as_weak, others=[f"{as_strong}   (if it is the large one)"])
+    return printing.explanation(f"if it costs: name it {endpoint}#usd=IN/OUT, in USD per million tokens")
 
 
 def entail(
@@ -215,7 +218,7 @@ def pairs(
     """Rank sampled models and their pairs by what a budget buys. So are sets of three; no labels are needed."""
     from demur.evaluation.pairs import pairs
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         found = pairs(runs, usd_per_1k, strongest=strongest, allow_endpoints=allow_endpoint or (), progress=progress)
     if json:
         return printing.as_json(found)

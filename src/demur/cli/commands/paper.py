@@ -10,6 +10,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
+from demur.cli.progress import progress_bar
 from demur.config import A_MODEL
 from demur.config.names import ENCODERS
 from demur.errors import InputError
@@ -62,7 +63,7 @@ def reproduce(
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     options: dict[str, Any] = {"only": names, "judge_model": judge, "judged": judged, "arena": arena}
     options |= {"arena_models": tuple(name.strip() for name in arena_models.split(",") if name.strip())}
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         if run:
             found = reproduce_run(run, out=out, allow_endpoints=allow_endpoint or (), progress=progress, **options)
         else:
@@ -96,7 +97,7 @@ def overhead(
 
     if n >= SLOW_FROM:
         printing.err.print(f"--n {n:,}: slow fits; each is ended, or not begun, beyond {seconds:g} s", markup=False)
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         found = overhead(
             n=n,
             dimension=dimension,
@@ -194,7 +195,7 @@ def judge(
     """
     from demur.labels.judge.judge import judge as run_judge
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         found = run_judge(
             *(file, judge),
             store=store,
@@ -220,7 +221,7 @@ def signals(
     """Measure which definition of uncertainty finds wrong answers. Each model and set of the run has its table."""
     from demur.evaluation.signals import signals
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         found = signals(run=run, ask=ask, max_usd=max_usd, allow_endpoints=allow_endpoint or (), progress=progress)
     printing.outdated_stages_of(Path(run))
     if json:
@@ -241,7 +242,7 @@ def tau(
     """
     from demur.evaluation.experiment.tau_sweep import TAUS, tau_sweep
 
-    with printing.progress_bar() as progress:
+    with progress_bar() as progress:
         wanted = tuple(_number(text) for text in taus.split(",")) if taus else TAUS
         found = tau_sweep(run=run, taus=wanted, allow_endpoints=allow_endpoint or (), progress=progress)
     printing.outdated_stages_of(Path(run))

@@ -20,7 +20,7 @@ from demur.labels.targets import Delta, hard_targets
 from demur.measure.curve import cost_quality_curve
 from demur.methods import SimilarityWeighted
 from demur.prompts.grading import grade
-from demur.records import FloatArray, IntArray, Preference, Progress, no_progress
+from demur.records import FloatArray, IntArray, Preference, Progress, count_of, no_progress
 from demur.runs.run import Run, open_run
 
 TAUS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0)
@@ -113,7 +113,8 @@ def sweep_of_run(run: Run, taus: Sequence[float] = TAUS) -> TauSweep:
     definition, label = rows[0].definition, run.config.label
     delta: Delta = "paper" if definition in AS_PRINTED else label.delta
     accuracy = accuracy_labels(run, [row.prompt for row in rows])
-    about = f"{len(rows)} preferences by SE {definition}, difference {delta}{_ties_of_accuracy(accuracy)}"
+    made = count_of(len(rows), "preference")
+    about = f"{made} by SE {definition}, difference {delta}{_ties_of_accuracy(accuracy)}"
     test = run.complete(run.test)
     if len(test) < 2 * FEWEST:
         return swept(about, weak, strong, delta, taus, accuracy=accuracy)

@@ -8,16 +8,14 @@ any answer is seen, and in `demur evaluate` what it did on the answers that were
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demur.errors import InputError
-from demur.evaluation.thresholds.calibrate import check_belief
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
-from demur.gate.quality.believed_quality import believed_quality
+from demur.gate.quality.believed_quality import believed_quality, check_belief
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.measure.threshold import tried_thresholds
@@ -29,6 +27,7 @@ from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
 DECIDED = "whose samples show which model is needed"  # the others are unknown
+TRAINING = "training prompts, held out"  # those that a router was to learn from, each by a fit that did not see it
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
@@ -76,6 +75,21 @@ class Headline:
     def quality_name(self) -> str:
         """What the quality is by its source: forecast from scores, believed from samples, or measured."""
         return "forecast quality" if self.forecast else "believed quality" if self.believed else "quality"
+
+    @property
+    def brief(self) -> str:
+        """What it does, for somebody who decides: calls, quality and cost beside the large model alone."""
+        said = []
+        if self.quality is not None and self.strong_quality:
+            told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
+            said.append(f"keeps {self.quality[0] / self.strong_quality:.0%} of the large model's quality{told}")
+        if self.saved is not None:
+            word = "saves" if self.saved >= 0 else "adds"
+            said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what it costs alone")
+        local = (
+            f"{1 - self.strong_share:.0%} of calls stay with {'smaller models' if self.shares else 'the small model'}"
+        )
+        return f"{local}, which {' and '.join(said)}" if said else local
 
     @property
     def sentence(self) -> str:
@@ -135,20 +149,6 @@ class Headline:
 def short(quality: float) -> str:
     """A quality in two digits, such as .81."""
     return f"{quality:.2f}".removeprefix("0")
-
-
-def payback(labelling_usd: float | None, served: Headline) -> str:
-    """When labelling, in USD (None: unknown), is earned back against always-strong by what is served; one sentence."""
-    if labelling_usd is None or served.usd is None or served.usd_strong is None:
-        return "payback: a price is unknown, so what routing saves cannot be counted"
-    saved, costs = served.usd_strong - served.usd, f"{dollars(served.usd)} as served"
-    if saved <= 0:
-        return f"payback: never: 1,000 calls cost {costs} and {dollars(served.usd_strong)} always-strong"
-    return (
-        f"payback: labelling cost {dollars(labelling_usd)}; 1,000 calls cost {costs} instead of "
-        f"{dollars(served.usd_strong)}, {dollars(saved)} less, so it is earned back after "
-        f"{math.ceil(1000 * labelling_usd / saved):,} calls"
-    )
 
 
 def headline(
@@ -240,8 +240,7 @@ def training_headline(router: Router) -> Headline:
     prompts = router.prompt_router
     if prompts.tiers is not None:
         texts, known = [one.prompt for one in prompts.training], prompts.tiers
-        on = "training prompts, held out"
-        return tier_headline(prompts, known.training_values, texts, None, on=on, quality=known.qualities)
+        return tier_headline(prompts, known.training_values, texts, None, on=TRAINING, quality=known.qualities)
     texts, scores = training_texts(prompts), prompts.training_scores
     reasons = [""] * len(scores)
     if prompts.unknown:
@@ -250,7 +249,17 @@ def training_headline(router: Router) -> Headline:
         scores = np.append(scores, [held_out.get(text, one) for text, one in zip(untold, seen, strict=True)])
         reasons += [one.reason for one in prompts.unknown.prompts]
     looked = Looked(scores, np.ones(len(texts), dtype=bool), reasons)
-    return headline(router, looked, texts, on="training prompts, held out")
+    return headline(router, looked, texts, on=TRAINING)
+
+
+def which_prompts(texts: Sequence[str], router: PromptRouter, *, graded: bool = False) -> str:
+    """What prompts are, for `Headline.on`: those that trained the router are scored by fits without them."""
+    learned = set(training_texts(router))
+    among = sum(text in learned for text in texts)
+    grades = " with their grades" if graded else ""
+    if among == len(texts):
+        return f"{TRAINING}{grades}"
+    return f"prompts{grades}" + (f", {among:,} of them {TRAINING}" if among else "")
 
 
 def training_texts(router: PromptRouter) -> list[str]:

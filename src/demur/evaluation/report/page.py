@@ -20,6 +20,7 @@ from demur.evaluation.report.tables import (
 )
 from demur.evaluation.results import Evaluation, Example
 from demur.files import write_whole
+from demur.gate.explanation import SCALE
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.records import count_of, dollars, on_one_line
 from demur.routing.decision import apart
@@ -49,9 +50,9 @@ def page(found: Evaluation) -> str:
     title = f"demur: {found.strong} and {found.weak}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="headline">{escape(found.headline.sentence)}.</p>',
+        f'<p class="headline">{escape(found.headline.brief)}.</p>',
         _cards(found),
-        *(f"<p>{escape(line)}</p>" for line in (f"{found.verdict}." if found.verdict else "", *_lead(found)) if line),
+        *(f"<p>{escape(line)}</p>" for line in (f"{found.headline.sentence}.", _verdict(found), *_lead(found)) if line),
         _curve(found),
         f"<h2>What other shares of calls to {escape(found.strong)} would give</h2>",
         table(choice_columns(found), choice_rows(found)),
@@ -79,6 +80,10 @@ def document(title: str, parts: Sequence[str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
+
+
+def _verdict(found: Evaluation) -> str:
+    return f"{found.verdict}." if found.verdict else ""
 
 
 def _cards(found: Evaluation) -> str:
@@ -169,11 +174,18 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
     if found.believed:
         return works, (
             "No prompt is graded, so quality is believed: how often an answer means the same as the strong model's own "
-            f"samples say. On {found.n_test} training prompts, each scored by a fit that did not see it, {alone}"
+            f"samples say. On {_told(found)}, each scored by a fit that did not see it, {alone}"
         )
     graded = "training prompts graded by hand, each scored by a fit that did not see it"
     on = graded if found.headline.by_grades else found.headline.on
     return works, f"Measured on {found.n_test} {on}: {alone}"
+
+
+def _told(found: Evaluation) -> str:
+    """The training prompts that quality is believed of, in the words of the first line."""
+    line = found.headline
+    among = f"the {line.judged:,} of {line.prompts:,}" if line.judged is not None else f"{found.n_test:,}"
+    return f"{among} training prompts{f' {DECIDED}' if line.judged is not None else ''}"
 
 
 def _terms(found: Evaluation) -> str:
@@ -276,7 +288,7 @@ def _decisions(found: Evaluation) -> str:
             ]
             for name, right in (("Wrong", False), ("Right", True))
         }
-    parts, digits = [f"<p>{escape(about)}</p>"], _digits(found)
+    parts, digits = [f"<p>{escape(about)} Of training prompts near it: {escape(SCALE)}.</p>"], _digits(found)
     worth = "believed quality of all samples" if found.believed else "quality"
     for name, chosen in groups.items():
         rows = "".join(_example(one, digits, 2 if found.believed else 1) for one in chosen)

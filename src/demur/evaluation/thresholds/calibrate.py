@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
+from demur.evaluation.replay import replay
+from demur.evaluation.report.headline import Headline, headline, which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
-from demur.gate.quality.believed_quality import believed_quality
+from demur.gate.quality.believed_quality import believed_quality, check_belief
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
-from demur.labels.beliefs.unknown import LEAST_TOLD
 from demur.limits import from_mapping
 from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (
@@ -37,7 +37,7 @@ from demur.measure.threshold import (
 from demur.methods.estimator import unit_rows
 from demur.models.images.joined_encoder import embed
 from demur.prompts import load_prompts
-from demur.records import BoolArray, Encoder, FloatArray, Role, content_hash
+from demur.records import BoolArray, Encoder, FloatArray, Role, content_hash, count_of
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
@@ -63,7 +63,32 @@ def calibrate(
     anyway: bool = False,
     dry_run: bool = False,
 ) -> Calibration:
-    """Set a saved router's threshold on your own prompts, by one of four criteria.
+    """Set a saved router's threshold on your own prompts, by one of four criteria; see `calibrate_and_measure`."""
+    given = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
+    criterion = from_mapping(Criterion, {**given, "confidence": confidence, "loss": loss}, where="calibrate")
+    return calibrate_and_measure(
+        *(prompts, criterion),
+        router=router,
+        allow_endpoints=allow_endpoints,
+        encoder=encoder,
+        method=method,
+        anyway=anyway,
+        dry_run=dry_run,
+    )[0]
+
+
+def calibrate_and_measure(
+    prompts: str | Path,
+    criterion: Criterion,
+    *,
+    router: str = "run/router",
+    allow_endpoints: Sequence[str] = (),
+    encoder: Encoder | None = None,
+    method: object | None = None,
+    anyway: bool = False,
+    dry_run: bool = False,
+) -> tuple[Calibration, Headline]:
+    """Set a saved router's threshold on your own prompts; returns it, and what it does on the same prompts.
 
     ``strong_share`` (.3 if none is given) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
     the strong model's, is estimated without labels from the strong model's samples, without a guarantee. ``risk`` needs
@@ -76,21 +101,31 @@ def calibrate(
     prompts counts as a promise. Quality is not estimated where too few prompts could be labelled, or the strong model
     does not agree with itself.
     """
-    criteria = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
-    criterion = from_mapping(Criterion, {**criteria, "confidence": confidence, "loss": loss}, where="calibrate")
     check_criterion(criterion)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
+    prompt_router = loaded.prompt_router
     if criterion.risk is not None:
-        check_promise(loaded.prompt_router, dry_run=dry_run)
+        check_promise(prompt_router, dry_run=dry_run)
         given = read_graded(prompts)
-        found = _certify(
-            loaded.prompt_router, Path(router), given, criterion.risk, criterion.confidence, criterion.loss
-        )
+        found = _certify(prompt_router, Path(router), given, criterion.risk, criterion.confidence, criterion.loss)
         _keep_wish(Path(router), prompts, criterion)
-        return found
-    check_learned(loaded.prompt_router.record, router, anyway=anyway)
-    found = _set_threshold(_score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)]), criterion, router)
-    return found if dry_run else _save_calibration(found, Path(router), prompts, criterion)
+        again = replay(
+            prompts,
+            router=router,
+            threshold=found.threshold,
+            encoder=encoder,
+            method=method,
+            allow_endpoints=allow_endpoints,
+        )
+        return found, again.headline
+    check_learned(prompt_router.record, router, anyway=anyway)
+    scored = _score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)])
+    found = _set_threshold(scored, criterion, router)
+    if not dry_run:
+        save_calibration(Path(router), found)
+        _keep_wish(Path(router), prompts, criterion)
+    on = which_prompts(scored.texts, prompt_router)
+    return found, headline(loaded, scored.looked, scored.texts, on=on, threshold=found.threshold)
 
 
 def check_promise(router: PromptRouter, *, dry_run: bool) -> None:
@@ -175,13 +210,6 @@ def _for_quality(scored: _ScoredPrompts, kept: float) -> Calibration:
     return threshold_for_quality(scored.staged.final[scored.told], *estimates, kept, on=scored.on)
 
 
-def _save_calibration(found: Calibration, router: Path, prompts: str | Path, criterion: Criterion) -> Calibration:
-    """The calibration, saved, and in the run beside it what was wished for."""
-    save_calibration(router, found)
-    _keep_wish(router, prompts, criterion)
-    return found
-
-
 def _keep_wish(router: Path, prompts: str | Path, criterion: Criterion) -> None:
     """Keep what was wished for in the run that the router is of, if it is of one."""
     if router.name == "router":
@@ -192,32 +220,10 @@ def _some(scores: FloatArray, told: BoolArray) -> FloatArray:
     """The scores that have a say. Raises InputError where none has."""
     if not told.any():
         raise InputError(
-            f"none of {len(told)} prompts have a score that counts, because they all resemble prompts that "
-            "could not be labelled; no threshold has an effect on them: give other prompts"
+            f"none of {count_of(len(told), 'prompt')} has a score that counts, because all resemble prompts that could "
+            "not be labelled; no threshold has an effect on them: give other prompts"
         )
     return np.asarray(scores[told])
-
-
-def check_belief(record: Mapping[str, Any], unknown: BoolArray) -> None:
-    """Raise InputError where belief has nothing to stand on: the labels', or on these prompts (``unknown``, (n,)).
-
-    Of records without these figures, which older routers have, nothing is refused.
-    """
-    told = record.get("told", {})
-    here, there = 1 - float(unknown.mean()), float(told.get("share", 1.0))
-    for share, where in ((here, "of these prompts"), (there, "of the prompts that were to be labelled")):
-        if share < LEAST_TOLD:
-            raise InputError(
-                f"quality cannot be estimated: only {share:.0%} {where} can be labelled from samples, and "
-                f"{LEAST_TOLD:.0%} are needed; ask for strong_share, or label with --from judge"
-            )
-    saturated = float(told.get("saturation", {}).get("strong", 0.0))
-    if saturated > 1 - LEAST_TOLD:
-        raise InputError(
-            f"quality cannot be estimated: the strong model does not agree with itself on {saturated:.0%} of the "
-            f"labelled prompts, at most {1 - LEAST_TOLD:.0%} may be so; ask for strong_share, or label with --from "
-            "judge"
-        )
 
 
 def _certify(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from demur.errors import InputError
 from demur.gate.router import Router
-from demur.records import FloatArray
+from demur.labels.beliefs.unknown import LEAST_TOLD
+from demur.records import BoolArray, FloatArray
 
 
 def believed_quality(router: Router, prompts: Sequence[str], scores: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -43,3 +45,25 @@ def believed_at(router: Router, scores: FloatArray) -> tuple[FloatArray, FloatAr
 def _running_mean(values: FloatArray, width: int) -> FloatArray:
     """Means of ``width`` neighbouring values, (n - width + 1,)."""
     return np.convolve(values, np.full(width, 1.0 / width), mode="valid")
+
+
+def check_belief(record: Mapping[str, Any], unknown: BoolArray) -> None:
+    """Raise InputError where belief has nothing to stand on: the labels', or on these prompts (``unknown``, (n,)).
+
+    Of records without these figures, which older routers have, nothing is refused.
+    """
+    told = record.get("told", {})
+    here, there = 1 - float(unknown.mean()), float(told.get("share", 1.0))
+    for share, where in ((here, "of these prompts"), (there, "of the prompts that were to be labelled")):
+        if share < LEAST_TOLD:
+            raise InputError(
+                f"quality cannot be estimated: only {share:.0%} {where} can be labelled from samples, and "
+                f"{LEAST_TOLD:.0%} are needed; ask for strong_share, or label with --from judge"
+            )
+    saturated = float(told.get("saturation", {}).get("strong", 0.0))
+    if saturated > 1 - LEAST_TOLD:
+        raise InputError(
+            f"quality cannot be estimated: the strong model does not agree with itself on {saturated:.0%} of the "
+            f"labelled prompts, at most {1 - LEAST_TOLD:.0%} may be so; ask for strong_share, or label with --from "
+            "judge"
+        )

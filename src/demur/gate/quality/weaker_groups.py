@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.methods.groups.kmeans import spherical_kmeans
-from demur.records import FloatArray
+from demur.records import FloatArray, count_of
 from demur.statistics import normal_interval
 
 PROMPTS_A_SLICE, FEWEST, MOST_SLICES = 40, 20, 12
@@ -32,7 +32,8 @@ class WeakerGroup:
     def sentence(self) -> str:
         """The result as one sentence."""
         return (
-            f"the weak model is believed better on {self.prompts} training prompts like {self.example[:70]!r}: the "
+            f"the weak model is believed better on {count_of(self.prompts, 'training prompt')} like "
+            f"{self.example[:70]!r}: the "
             f"strong one gains {100 * self.gain:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}] right answers "
             "per 100 there (no labels used)"
         )

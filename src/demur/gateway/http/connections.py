@@ -225,3 +225,14 @@ class Listener:
         """Close the remaining connections."""
         self.refuse_more()
         await self._runner.cleanup()
+
+
+def allow_files() -> None:
+    """As many open files as the system allows: each request holds two connections."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -158,7 +158,12 @@ class BillPage:
     def _unanswered(self) -> str:
         """How many of the requests no model answered, such as those for a model that does not exist."""
         none = sum(one.requests for one in self.bills if self.by == "model" and not one.name)
-        return f"; {none:,} of {self.whole.requests:,} requests were answered by no model" if none else ""
+        return (
+            f"; {none:,} of {count_of(self.whole.requests, 'request')} {'was' if none == 1 else 'were'} answered by "
+            "no model"
+            if none
+            else ""
+        )
 
 
 def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:

@@ -17,7 +17,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.labels.preference_files import PairPreferences, orient, read_preferences
 from demur.methods.estimator import sigmoid
-from demur.records import FloatArray, IntArray, Preference
+from demur.records import FloatArray, IntArray, Preference, count_of
 
 TIERS = 10  # RouteLLM's
 RIDGE = 0.1  # in battles, on a rating: without it a model that always wins has no finite one
@@ -96,7 +96,7 @@ def rating_tiers(ratings: Mapping[str, float], count: int = TIERS) -> dict[str, 
     As RouteLLM splits them; with no more models than tiers each has its own. Raises InputError for no tier.
     """
     if count < 1:
-        raise InputError(f"{count} tiers; give at least 1, RouteLLM has {TIERS}")
+        raise InputError(f"{count_of(count, 'tier')}; give at least 1, RouteLLM has {TIERS}")
     names = sorted(ratings, key=lambda name: ratings[name])
     values = np.array([ratings[name] for name in names])
     cuts = _least_variance(values, min(count, len(names)))

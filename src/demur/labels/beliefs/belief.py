@@ -44,9 +44,10 @@ class Belief:
         """The result as one sentence."""
         confirmed = min(1.0, max(0.0, self.slope))
         return (
-            f"targets of believed gain: the strong model's samples confirm {confirmed:.0%} of what "
-            "the weak model's agree on among themselves, so where the two differ the strong model is believed with "
-            f"weight {self.strong_weight:.2f} and the weak one with {1 - self.strong_weight:.2f}"
+            "targets of believed gain: how much better the strong model's answers are believed to be. Where the two "
+            f"models' answers differ, the strong model's count {self.strong_weight:.0%} and the weak model's "
+            f"{1 - self.strong_weight:.0%}, because of the answers that the weak model gives repeatedly the strong one "
+            f"gives {confirmed:.0%}, too"
         )
 
 

@@ -143,7 +143,7 @@ def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
     """Raise InputError where no prompt could be labelled."""
     if len(unknown) == prompts:
         raise InputError(
-            f"none of {prompts} prompts can be labelled from its samples ({_most_common(unknown)}); "
+            f"none of {count_of(prompts, 'prompt')} can be labelled from its samples ({_most_common(unknown)}); "
             "`demur label --from judge --judge MODEL` asks a model which answer is better"
         )
 

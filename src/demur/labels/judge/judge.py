@@ -18,7 +18,7 @@ from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.prompts.rows import read_rows
-from demur.records import Progress, Prompt, SamplingSettings, no_progress
+from demur.records import Progress, Prompt, SamplingSettings, count_of, no_progress
 from demur.sampling.budget import Budget
 from demur.sampling.sample import Completer, sample_prompts
 from demur.store import Store
@@ -135,7 +135,7 @@ def _item(row: Mapping[str, Any], where: str) -> JudgeItem:
             raise InputError(f"{where}: field {field!r} must be a {kind.__name__}, found {row.get(field)!r}")
     responses, correct = row["responses"], row.get("correct")
     if len(responses) < 2:
-        raise InputError(f"{where}: {len(responses)} responses; a judge compares at least two")
+        raise InputError(f"{where}: {count_of(len(responses), 'response')}; a judge compares at least two")
     for name, answer in responses.items():
         if not isinstance(answer, str):
             raise InputError(f"{where}: the response of {name!r} must be a text, found {answer!r}")

@@ -24,7 +24,7 @@ from demur.models.requests.completion import as_json, read_completion
 from demur.models.requests.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
 from demur.models.requests.request import first_group, request_body, without_fields
 from demur.models.requests.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, TIMEOUTS, backoff_seconds, retry_after
-from demur.records import ChatRequest, FloatArray, Sample, SamplingSettings, key_of
+from demur.records import ChatRequest, FloatArray, Sample, SamplingSettings, count_of, key_of
 
 LARGEST_ANSWER = 32 * 2**20  # bytes, inflated
 
@@ -61,7 +61,9 @@ class EndpointClient:
     @property
     def notes(self) -> tuple[str, ...]:
         """Deviations from the request, one sentence each: fields left out, another model, thinking removed."""
-        thinking = f"{self.endpoint.model}: thinking was left out of {self._thoughts:,} answers, and is paid for"
+        thinking = (
+            f"{self.endpoint.model}: thinking was left out of {count_of(self._thoughts, 'answer')}, and is paid for"
+        )
         return (*self._notes, *([thinking] if self._thoughts else []))
 
     async def __aenter__(self) -> Self:

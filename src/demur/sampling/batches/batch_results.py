@@ -9,7 +9,7 @@ from demur.errors import EndpointError
 from demur.models.endpoint import Endpoint
 from demur.models.requests.completion import read_completion
 from demur.models.requests.refusals import blames_prompt, refused_field
-from demur.records import Prompt, SamplingSettings
+from demur.records import Prompt, SamplingSettings, count_of
 from demur.sampling.batches.batch_files import (
     BatchResult,
     batch_key,
@@ -88,7 +88,11 @@ class BatchReader:
 
     def notes(self) -> Iterator[str]:
         """What was read, and what is wrong with some of it; one sentence each."""
-        yield f"read {self._results:,} results: {self._fresh:,} new samples, {self._known:,} that the store had already"
+        yield (
+            f"read {count_of(self._results, 'result')}: {count_of(self._fresh, 'new sample')}, {self._known:,} that "
+            "the "
+            "store had already"
+        )
         for (wrong, advice), lines in self._found.items():
             more = "; ..." if len(lines) > NAMED else ""
             yield f"results that {wrong}: {len(lines):,} ({'; '.join(lines[:NAMED])}{more}); {advice}"

@@ -1,0 +1,57 @@
+"""What first users stumbled over: errors of usage, sentences that need the paper, things that are said twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from demur.cli.main import app
+from demur.evaluation.report.headline import Headline
+
+RUNNER = CliRunner()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("calibrate --shar .3", "no such option --shar; did you mean --strong-share? demur calibrate --help"),
+        ("key ad ann", "no such command 'ad'; did you mean 'add'? demur key --help"),
+        ("route", "missing argument 'prompt'; such as: demur route \"How many seconds are in a week?\""),
+        ("report a b", "got unexpected extra argument(s) (a b); demur report --help"),
+        ("serve --record all", "--record: 'all' is not one of 'prompts'; demur serve --help"),
+        ("--nonsense", "no such option --nonsense; demur --help"),
+    ],
+)
+def test_a_usage_error_is_one_line_with_the_next_step(command: str, said: str) -> None:
+    done = RUNNER.invoke(app, command.split())
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"demur: {said}\n")
+
+
+def test_a_value_that_cannot_be_read_is_named() -> None:
+    done = RUNNER.invoke(app, ["calibrate", "p.jsonl", "--strong-share", "abc"])
+    assert done.stderr.startswith("demur: --strong-share is 'abc'; input should be a valid number")
+    assert len(done.stderr.splitlines()) == 1
+
+
+SAID = Headline(0.5, True, 86, "test prompts", 0.31, (0.81, 0.74, 0.87), 0.9, False, 0.07, 0.22, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("change", "brief"),
+    [
+        ({}, "which keeps 90% of the large model's quality and saves 68% of what it costs alone"),
+        (
+            {"believed": True},
+            "which keeps 90% of the large model's quality (believed) and saves 68% of what it costs alone",
+        ),
+        ({"usd": 0.275}, "which keeps 90% of the large model's quality and adds 25% to what it costs alone"),
+        ({"quality": None}, "which saves 68% of what it costs alone"),
+        ({"quality": None, "usd": None}, ""),
+    ],
+)
+def test_the_reports_first_line_is_of_calls_quality_and_money(change: dict[str, Any], brief: str) -> None:
+    local = "69% of calls stay with the small model"
+    assert replace(SAID, **change).brief == (f"{local}, {brief}" if brief else local)

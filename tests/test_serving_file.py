@@ -1,0 +1,69 @@
+"""`demur status` and `demur calibrate` know whether a run is served, by one process or several, until it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from demur.cli.main import app
+from demur.measure.threshold import Calibration
+from demur.routing.artifact import save_calibration
+from demur.serving_file import serving_file, serving_gateways
+from test_gateway_processes import configured, fakes, served
+from test_gateway_workers import until
+
+ADDRESS = "http://127.0.0.1:8111"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_gateway_is_seen_until_it_is_killed_and_says_which_router_it_has(tmp_path: Path, workers: str) -> None:
+    async with fakes() as (weak, strong):
+        command = await asyncio.to_thread(configured, tmp_path, weak, strong, ledger="")
+        async with served([*command, "--workers", workers]) as (child, address):
+            (seen,) = serving_gateways(tmp_path)
+            assert (seen.address, seen.pid, seen.outdated) == (address, child.pid, False)
+            save_calibration(tmp_path / "router", Calibration(-1.0, 1.0, 5, "strong share 100%"))
+            (seen,) = serving_gateways(tmp_path)
+            assert "the run's newer router or threshold is not loaded yet" in seen.sentence
+            os.kill(seen.pid, signal.SIGHUP)
+            await until(lambda: not serving_gateways(tmp_path)[0].outdated)
+            os.kill(seen.pid, signal.SIGKILL)
+            await until(lambda: not serving_gateways(tmp_path))
+
+
+def test_the_status_says_who_serves_and_how_a_new_router_gets_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    router = tmp_path / "run" / "router"
+    router.mkdir(parents=True)
+    (router / "router.json").write_text("{}")
+    with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234) as loaded:
+        clock = time.strftime("%H:%M")
+        assert f"serving on {ADDRESS} since {clock} (router of {clock})" in status()
+        (router / "router.json").write_text('{"calibration": null}')
+        assert "the run's newer router or threshold is not loaded yet" in status()
+        assert serving_gateways(tmp_path / "run")[0].reload == "kill -HUP 1234"
+        loaded()
+        assert "not loaded yet" not in status()
+    assert "serving on" not in status()
+
+
+def test_a_folder_that_cannot_be_written_is_served_without_a_file(tmp_path: Path) -> None:
+    with serving_file(tmp_path / "away", ADDRESS, lambda: tmp_path / "away" / "router", 1234) as loaded:
+        loaded()
+    assert not list(tmp_path.iterdir())
+
+
+def status() -> str:
+    return RUNNER.invoke(app, ["status"]).stdout
+
+
+RUNNER = CliRunner()
