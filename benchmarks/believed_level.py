@@ -84,7 +84,8 @@ def measure(name: str, prompts: Sequence[Prompt], weak: Side, strong: Side, judg
     sides = [[list(each[:N]) for each in side] for side in (weak, strong)]
     samples = PairSamples(*(dict(zip(ids, side, strict=True)) for side in sides))
     labels = label_prompts(prompts, samples, meanings, LabelConfig(entailment="exact"), weak="weak", strong="strong")
-    targets = {row.id: row.target for row in (*labels.preferences, *labels.unknown)}
+    targets: dict[str, float | None] = {row.id: row.target for row in labels.unknown}
+    targets |= {row.id: row.target for row in labels.preferences}
     told = np.isin(ids, [row.id for row in labels.preferences])
     y = np.array([targets[id] for id in ids], dtype=float)
     order = np.argsort(~told, kind="stable")  # the unknown ones last
