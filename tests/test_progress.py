@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress, Task
 
-from demur.cli import printing
+from demur.cli import printing, progress
 from demur.cli.printing import Terminal
 from demur.cli.progress import Rate, TimeLeft, _clock, progress_bar
 
@@ -52,7 +52,7 @@ def test_a_clock_by_hand() -> None:
 
 def test_the_bars_last_line_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
     page = io.StringIO()
-    monkeypatch.setattr(printing, "err", Terminal(file=page, width=100))
+    monkeypatch.setattr(progress, "err", Terminal(file=page, width=100))
     with progress_bar() as show:
         for done in (0, 1, 3):
             show("counting", done, 3)

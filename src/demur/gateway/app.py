@@ -25,10 +25,10 @@ from demur.gateway.clients.keys import Admission
 from demur.gateway.clients.spending import Spending
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import check_aliases
-from demur.gateway.decision.check_draft import Outgoing
 from demur.gateway.decision.choose_model import Choice, Chooser, named_models, others_of
 from demur.gateway.decision.conversations import identity_in
 from demur.gateway.decision.decider import Decider
+from demur.gateway.decision.draft.check_draft import Outgoing
 from demur.gateway.decision.learned_abilities import Lessons
 from demur.gateway.decision.request.question import Question, read_question
 from demur.gateway.decision.request.routed_text import RoutedText

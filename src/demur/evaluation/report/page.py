@@ -174,14 +174,14 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
     if found.believed:
         return works, (
             "No prompt is graded, so quality is believed: how often an answer means the same as the strong model's own "
-            f"samples say. On {_told(found)}, each scored by a fit that did not see it, {alone}"
+            f"samples say. On {_believed_prompts(found)}, each scored by a fit that did not see it, {alone}"
         )
     graded = "training prompts graded by hand, each scored by a fit that did not see it"
     on = graded if found.headline.by_grades else found.headline.on
     return works, f"Measured on {found.n_test} {on}: {alone}"
 
 
-def _told(found: Evaluation) -> str:
+def _believed_prompts(found: Evaluation) -> str:
     """The training prompts that quality is believed of, in the words of the first line."""
     line = found.headline
     among = f"the {line.judged:,} of {line.prompts:,}" if line.judged is not None else f"{found.n_test:,}"

@@ -77,11 +77,11 @@ def is_clear(router: Router, looked: Looked, row: int, error: BatchError, asked:
     threshold = prompt_router.threshold if asked.threshold is None else asked.threshold
     gate = router.serving_gate if asked.gate else None
     band = gate.band if gate else 0.0  # a draft is checked by the score, too
-    distances = np.abs(_compared(prompt_router, looked, asked.able)[row] - threshold)
+    distances = np.abs(_compared_scores(prompt_router, looked, asked.able)[row] - threshold)
     return bool((distances > band + error.score).all())
 
 
-def _compared(router: PromptRouter, looked: Looked, able: frozenset[Role] | None = None) -> FloatArray:
+def _compared_scores(router: PromptRouter, looked: Looked, able: frozenset[Role] | None = None) -> FloatArray:
     """(n, K - 1) the scores that are compared with the threshold."""
     if router.tiers is None or looked.values is None:
         return looked.scores[:, None]
@@ -90,7 +90,7 @@ def _compared(router: PromptRouter, looked: Looked, able: frozenset[Role] | None
 
 
 def _difference(router: PromptRouter, alone: FloatArray, together: FloatArray, prompts: list[str]) -> BatchError:
-    scores = [_compared(router, router.look_at_vectors(rows, prompts)) for rows in (alone, together)]
+    scores = [_compared_scores(router, router.look_at_vectors(rows, prompts)) for rows in (alone, together)]
     near = alone @ router.vectors.T
     near[near > 1 - 1e-6] = -np.inf  # the prompt itself
     nearest = router.vectors[near.argmax(axis=1)]

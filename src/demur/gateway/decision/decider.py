@@ -197,7 +197,7 @@ class Decider:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenPrompt:
+class LookedAtPrompt:
     """What the router sees of one prompt: a row of what it saw together."""
 
     looked: Looked
@@ -209,12 +209,12 @@ class SeenPrompt:
 class Scored:
     """What the router sees of a batch, and the seconds that it took."""
 
-    seen: list[SeenPrompt]
+    seen: list[LookedAtPrompt]
     embedded: float
     scored: float
 
 
-def _decision(router: PromptRouter, seen: SeenPrompt) -> Decision:
+def _decision(router: PromptRouter, seen: LookedAtPrompt) -> Decision:
     looked, row = seen.looked, seen.row
     return router.decide(
         float(looked.scores[row]),
@@ -246,7 +246,7 @@ def _look(router: PromptRouter, texts: Sequence[str]) -> Scored:
     looked = router.look_at_vectors(vectors, texts)
     if not np.isfinite(looked.scores).all():
         raise ArtifactError("the router gave a score that is not finite; train it again")
-    seen = [SeenPrompt(looked, row, why) for row, why in enumerate(unseen)]
+    seen = [LookedAtPrompt(looked, row, why) for row, why in enumerate(unseen)]
     return Scored(seen, embedded - start, time.perf_counter() - embedded)
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from demur.gateway.decision.abilities import is_refusal
-from demur.gateway.decision.check_draft import DraftChecker, Outgoing
 from demur.gateway.decision.choose_model import Choice, settle
 from demur.gateway.decision.decider import Decider
+from demur.gateway.decision.draft.check_draft import DraftChecker, Outgoing
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.upstreams.answers.answer import Answer, is_temporary
 from demur.gateway.upstreams.calls import Call

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from demur.gate.form.requested_form import EMPTY
-from demur.gateway.decision.check_draft import Outgoing
-from demur.gateway.decision.check_form import check_form, requested_form
 from demur.gateway.decision.choose_model import Choice
+from demur.gateway.decision.draft.check_draft import Outgoing
+from demur.gateway.decision.draft.check_form import check_form, requested_form
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.upstreams.answers.answer import is_temporary
 from demur.gateway.upstreams.answers.passed_answer import PassedAnswer

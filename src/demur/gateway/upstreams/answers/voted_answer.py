@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from demur.gateway.decision.check_draft import Outgoing, sample_of
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.decider import Decider
+from demur.gateway.decision.draft.check_draft import Outgoing, sample_of
 from demur.gateway.upstreams.answers.answer import Answer
 from demur.gateway.upstreams.ask_upstreams import Sent, first_answer
 from demur.gateway.upstreams.calls import Call

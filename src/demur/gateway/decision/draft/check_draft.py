@@ -21,9 +21,9 @@ from demur.errors import EndpointError
 from demur.gate.gate import HEAD_TOKENS
 from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.decision.as_labelled import as_labelled
-from demur.gateway.decision.check_form import requested_form
 from demur.gateway.decision.conversation_model import Held
 from demur.gateway.decision.decider import Decider
+from demur.gateway.decision.draft.check_form import requested_form
 from demur.gateway.decision.request.question import Question
 from demur.gateway.decision.request.thinking import LEFT_OUT, foreign, without_thinking
 from demur.gateway.http.json_edit import Body, without_logprobs
