@@ -404,7 +404,7 @@ def test_of_nothing_nothing_is_told() -> None:
     assert unknown_notes([]) == []
     check_told([], 1)
     check_told([UnknownPrompt("1", "q", CUT_OFF)], 2)
-    with pytest.raises(InputError, match=r"none of 1 prompts can be labelled from its samples \(most answers of both"):
+    with pytest.raises(InputError, match=r"none of 1 prompt can be labelled from its samples \(most answers of both"):
         check_told([UnknownPrompt("1", "q", CUT_OFF)], 1)
 
 
