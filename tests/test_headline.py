@@ -16,7 +16,7 @@ import demur
 from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import InputError
-from demur.evaluation.evaluate_run import evaluate_run
+from demur.evaluation.evaluate_run import evaluate_by_gold
 from demur.evaluation.graded_file import GRADED, read_graded
 from demur.evaluation.grades import GRADES_FILE, grade_by_gold, open_grading, read_grades
 from demur.evaluation.held_out import evaluate_held_out
@@ -214,7 +214,7 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     set_to = demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5, anyway=True)
     said = demur.replay(prompts, router=f"{run}/router").headline
     with opened.open_run(load_run(run)) as found:
-        evaluation = evaluate_held_out(found)
+        evaluation = evaluate_held_out(found, graded=False)
     shown, curve = evaluation.headline, evaluation.rows[0].curve
     alone = usd_at_share(curve, 0.0), usd_at_share(curve, 1.0)  # one table counts the same 60 prompts in all its rows
     assert evaluation.usd_alone == pytest.approx(alone)
@@ -266,7 +266,7 @@ def test_a_run_without_gold_has_a_report_of_what_is_believed(tmp_path: Path, pai
     assert "Payback" in shown
     assert "nearest training prompts" in shown
     with opened.open_run(load_run(run)) as found:
-        evaluation = evaluate_held_out(found)
+        evaluation = evaluate_held_out(found, graded=False)
     assert evaluation.believed
     # The strong model never contradicts itself; the weak one agrees with it on colours, which are half of the prompts.
     assert evaluation.rows[0].curve.strong_quality == pytest.approx(1.0)
@@ -368,7 +368,7 @@ def test_answers_are_shown_in_an_order_that_tells_nothing(tmp_path: Path, pair: 
 def test_what_is_graded_by_gold_keeps_what_it_was_measured_by(tmp_path: Path, pair: Pair) -> None:
     run = trained(tmp_path, pair, gold=True)
     with opened.open_run(load_run(run)) as found:
-        evaluation = evaluate_run(found)
+        evaluation = evaluate_by_gold(found)
     assert evaluation
     graded = read_graded(Path(run) / "graded.jsonl")
     assert graded.means[0].mean() == pytest.approx(evaluation.rows[0].curve.weak_quality)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from demur.config import RunConfig, check_label, list_names, load_run, read_run_file
 from demur.config.given_options import label_settings, router_settings, sampling_settings
-from demur.evaluation.evaluate_run import evaluate_run, load_served
+from demur.evaluation.evaluate_run import evaluate_by_gold, load_served
 from demur.evaluation.experiment.set_results import SetResult, measure_test_sets
-from demur.evaluation.held_out import count_graded_prompts, evaluate_if_possible, evaluate_measured, evaluate_or_believe
+from demur.evaluation.held_out import count_graded_prompts, evaluate_by_grades, evaluate_without_gold, try_without_gold
 from demur.evaluation.report.figures import check_matplotlib
 from demur.evaluation.report.headline import Headline, training_headline
 from demur.evaluation.report.page import write_report
@@ -27,11 +27,11 @@ from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
 from demur.labels.batches.by_api import sample_in_batches
-from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, told_by, write_unknown
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, write_unknown
 from demur.labels.from_samples import Labels
-from demur.labels.label_run import believed_needs, label_run, notes_of
+from demur.labels.label_run import label_run, notes_of
 from demur.labels.parquet_files import write_tables
-from demur.labels.preference_files import read_preferences, write_preferences
+from demur.labels.preference_files import write_preferences
 from demur.labels.sample_run import Announce, sample_run
 from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import own_name
@@ -43,13 +43,11 @@ from demur.models.local import parse_model, with_price
 from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
-from demur.routing.train import method_of, train_routers, with_probabilities
-from demur.routing.train_tiers import add_tiers
+from demur.routing.train_run import train_run
 from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
-from demur.runs.provenance import answer_lengths, record_of, serving_costs
 from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
 from demur.sampling.cost import PairSpend
@@ -99,14 +97,15 @@ def run_config(
         gated = gate_stage(run, router)  # learn when to look at the weak model's answer
         # the threshold that sends strong_share to the strong model, unless another was set for this router since
         calibration, kept = keep_threshold(config.served_router, before, calibrate_stage(run, gated))
-        evaluation = evaluate_run(run)  # cost and quality on the test prompts
+        by_gold = evaluate_by_gold(run)  # cost and quality on the test prompts
         sets = measure_test_sets(run)  # the run's separate ones, which `demur reproduce --run` reads
-        shown, graded = evaluation or evaluate_if_possible(run, gated), count_graded_prompts(run)
+        shown = by_gold or try_without_gold(run, gated)  # on the training prompts, by a person's grades or by belief
         if shown:
             write_report(shown, config.folder)
         in_line = shown.headline if shown else training_headline(load_served(run, None))
+        graded = count_graded_prompts(run)
     verdict = recorded_verdict(gated.prompt_router.record)
-    return Outcome(config.run, spend, labels, calibration, evaluation, verdict, in_line, graded, kept, sets)
+    return Outcome(config.run, spend, labels, calibration, by_gold, verdict, in_line, graded, kept, sets)
 
 
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
@@ -133,30 +132,13 @@ def label_stage(run: Run) -> Labels:
 
 def train_stage(run: Run) -> PromptRouter:
     """Every router, saved under routers/, the served one also as router/; returns that one, not calibrated yet."""
-    config, served = run.config, run.config.router.served
-    preferences = read_preferences(config.preferences)
-    remembered = read_unknown(config.folder / UNKNOWN_FILE)
-    record = record_of(run, preferences) | {"serving_cost": serving_costs(run), "answer_lengths": answer_lengths(run)}
-    record |= {"told": told_by(preferences, remembered), "unlike": config.router.unlike}
-    methods = {name: run.own.methods.get(name, method_of(name, config.router)) for name in config.router.methods}
-    routers = train_routers(
-        *(preferences, run.encoder, methods, run.mapping),
-        record=record,
-        unknown=remembered,
-        on_unknown=config.router.unknown,
-        progress=run.progress,
-    )
-    pairs, believed = routers, believed_needs(run, [row.prompt for row in preferences])
-    if believed is not None:
-        routers = {name: with_probabilities(router, believed) for name, router in routers.items()}
+    config, (routers, served) = run.config, train_run(run)
     for name, router in routers.items():
         router.save(config.routers / name)
-    if config.between:
-        routers[served] = add_tiers(run, preferences, pairs[served])
-    routers[served].save(config.served_router)
+    served.save(config.served_router)
     (config.served_router / GATE_FILE).unlink(missing_ok=True)  # the gate of the router before
     keep_made(config.folder, "routers", weights_hash(config.served_router), hash_of_file(config.preferences))
-    return routers[served]
+    return served
 
 
 def gate_stage(run: Run, router: PromptRouter) -> Router:
@@ -376,7 +358,7 @@ def evaluate(
     """
     own = Own(encoder, entailment, grader, methods or {})
     with open_run(load_run(run), own, allow_endpoints=allow_endpoints, progress=progress) as opened:
-        return evaluate_measured(opened)
+        return evaluate_by_gold(opened) or evaluate_by_grades(opened)
 
 
 def report(
@@ -396,4 +378,4 @@ def report(
     """
     own = Own(encoder, entailment, grader, methods or {})
     with open_run(load_run(run), own, allow_endpoints=allow_endpoints, progress=progress) as opened:
-        return write_report(evaluate_or_believe(opened), Path(run))
+        return write_report(evaluate_by_gold(opened) or evaluate_without_gold(opened), Path(run))

@@ -47,7 +47,7 @@ from demur.sampling.cost import pricing
 from demur.sampling.pair import spend_of
 
 
-def evaluate_run(run: Run) -> Evaluation | None:
+def evaluate_by_gold(run: Run) -> Evaluation | None:
     """All routers on the test prompts; None when no prompt has gold answers."""
     prompts = run.complete(run.test)
     if not prompts:
@@ -81,7 +81,7 @@ def evaluate_run(run: Run) -> Evaluation | None:
         warnings=evaluation_warnings(run, test, preferences),
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, sampled or in_line),
-        usd_alone=(_usd_per_1k(test.weak_usd), _usd_per_1k(test.strong_usd)),
+        usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
         findings=(*findings, *filter(None, [unusable])),
         notes=record_of(run, preferences),
         trials=loaded.trials,
@@ -206,6 +206,6 @@ def trained_on_meanings(run: Run, router: Router) -> bool:
     return learned == (without_keys(label.entailment), label.rules)
 
 
-def _usd_per_1k(usd: FloatArray | None) -> float | None:
+def usd_per_1k(usd: FloatArray | None) -> float | None:
     """USD of 1,000 answers like these, (n,); None where a price is unknown."""
     return None if usd is None else 1000 * float(usd.mean())

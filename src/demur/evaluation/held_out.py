@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from demur.errors import InputError
-from demur.evaluation.evaluate_run import evaluate_run, keep_vectors, load_served
+from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.graded_file import BY_HAND
 from demur.evaluation.grades import GRADES_FILE, USUAL_GRADES, read_grades
 from demur.evaluation.report.headline import (
@@ -40,26 +40,26 @@ from demur.sampling.pair import spend_of
 FEWEST_GRADED = 20  # with fewer no interval means anything
 
 
-def evaluate_measured(run: Run) -> Evaluation:
-    """By gold answers, or else by a person's grades; raises InputError, with what to do, where there are neither."""
-    if not run.test and not has_grades(run):
+def evaluate_by_grades(run: Run) -> Evaluation:
+    """By a person's grades; raises InputError, with what to do, where there are none, or too few."""
+    if not (run.config.folder / GRADES_FILE).is_file():
         raise InputError(
             f"{run.config.prompts}: {why_untested(run.prompts, run.config.test_share)}; a guarantee (`demur calibrate "
             f"--risk`) needs prompts that have not trained the router: {BY_HAND}"
         )
-    return evaluate_run(run) or evaluate_held_out(run, graded=True)
+    return evaluate_held_out(run, graded=True)
 
 
-def evaluate_or_believe(run: Run) -> Evaluation:
-    """The same, or else what the strong model's samples believe."""
-    return evaluate_run(run) or evaluate_held_out(run, graded=count_graded_prompts(run) >= FEWEST_GRADED)
+def evaluate_without_gold(run: Run) -> Evaluation:
+    """By a person's grades where there are enough, else by what the strong model's samples believe."""
+    return evaluate_held_out(run, graded=count_graded_prompts(run) >= FEWEST_GRADED)
 
 
-def evaluate_if_possible(run: Run, router: Router) -> Evaluation | None:
-    """The same without gold answers; None where too few prompts are graded and nothing is believed of a router."""
+def try_without_gold(run: Run, router: Router) -> Evaluation | None:
+    """The same; None where too few prompts are graded and nothing is believed of a router."""
     if router.beliefs is None and count_graded_prompts(run) < FEWEST_GRADED:
         return None
-    return evaluate_or_believe(run)
+    return evaluate_without_gold(run)
 
 
 def count_graded_prompts(run: Run) -> int:
@@ -68,12 +68,7 @@ def count_graded_prompts(run: Run) -> int:
     return sum(one.prompt in grades for one in read_preferences(run.config.preferences)) if grades else 0
 
 
-def has_grades(run: Run) -> bool:
-    """Whether a person has graded prompts of this run."""
-    return (run.config.folder / GRADES_FILE).is_file()
-
-
-def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
+def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     """All routers on the training prompts, by belief; with ``graded`` on those that a person has graded.
 
     Raises InputError where the router was trained without samples or gate, or too few prompts are graded.
@@ -94,7 +89,6 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
     ]
     preferences, remembered = read_preferences(config.preferences), read_unknown(config.folder / UNKNOWN_FILE)
     spent = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
-    means = [None if cost is None else float(cost.mean()) for cost in costs]  # of the table's own prompts
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded_verdict(served.record)
     in_line = graded_headline(loaded, rows, quality) if graded else training_headline(loaded)
@@ -115,7 +109,7 @@ def evaluate_held_out(run: Run, *, graded: bool = False) -> Evaluation:
         ),
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, in_line),
-        usd_alone=(_per_1000(means[0]), _per_1000(means[1])),
+        usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(told, loaded.sentence),
         notes=record_of(run, preferences),
         trials=loaded.trials,
@@ -184,10 +178,6 @@ def _no_gap(quality: Pair) -> tuple[str, ...]:
         f"the strong model is no better than the weak one here ({strong:.3f} against {weak:.3f}): CPT and APGR have no "
         "meaning",
     )
-
-
-def _per_1000(usd: float | None) -> float | None:
-    return None if usd is None else 1000 * usd
 
 
 def _examples(run: Run, router: PromptRouter, rows: IntArray, quality: Pair) -> tuple[Example, ...]:

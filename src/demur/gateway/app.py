@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import sys
 import time
@@ -33,7 +32,17 @@ from demur.gateway.decision.learned_abilities import Lessons
 from demur.gateway.decision.request.question import Question, read_question
 from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.decision.shown_decision import as_request, decision_fields
-from demur.gateway.exchange import Arrived, Ended, Exchange, decided_record, learn_from, ledger_record, ordinary_record
+from demur.gateway.exchange import (
+    Arrived,
+    Ended,
+    Exchange,
+    answer_outcome,
+    decided_record,
+    learn_abilities,
+    learn_from,
+    ledger_record,
+    ordinary_record,
+)
 from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import ApiError, request_headers
@@ -156,7 +165,7 @@ class Gateway:
         models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
         kept = kept_prompt(question.text, key, self.settings, self.redact)
         self._keep(decided_record(arrived, question, choice, models[choice.role], kept))
-        return as_json(decision_fields(self.decider.router, question, choice, models, self._prices()))
+        return web.json_response(decision_fields(self.decider.router, question, choice, models, self._prices()))
 
     # -- one request ---------------------------------------------------------------------------------------------
 
@@ -302,62 +311,41 @@ class Gateway:
         rest = others_of(checked.role, list(self.upstreams)) if others else ()
         return await first_answer(self.upstreams, checked, sent, exchange.calls, others=rest)
 
-    def _learn(self, sent: Sent, question: Question, *, refused: bool, weak_first: bool) -> None:
-        """What an answer shows of the weak model: a request that the strong one refuses, too, shows nothing."""
-        if sent.answer.status >= 400:
-            return
-        if sent.role == "weak":
-            self.abilities.learn_answer(question.kind)
-        elif refused and weak_first:
-            self.abilities.learn_refusal(question.kind)
-
     async def _answer(self, request: web.Request, exchange: Exchange, sent: Sent) -> web.StreamResponse:
-        answer, choice, question = sent.answer, exchange.choice, exchange.question
-        refused = sent.refused or (exchange.checked is not None and exchange.checked.refused)
-        if question:
-            first = exchange.checked is not None or (choice is not None and choice.role == "weak")
-            self._learn(sent, question, refused=refused, weak_first=first)
+        """Send the client its answer, once what it shows of the models and its conversation are kept."""
+        learn_abilities(exchange, sent, self.abilities)
+        await self._keep_conversation(exchange, sent)
+        mask = KeyMask([key for upstream in self.upstreams.values() if (key := upstream.key)])
+        if sent.answer.whole is None:
+            return await self._stream(request, exchange, sent, mask)
+        data = mask.mask(sent.answer.whole)
+        exchange.passed.set_whole(data)
+        exchange.ended = Ended(sent.answer.status, answer_outcome(exchange, sent))
+        headers = answer_headers(self.settings, self.upstreams, exchange, sent, mask)
+        return web.Response(body=data, status=sent.answer.status, headers=headers)
+
+    async def _stream(self, request: web.Request, exchange: Exchange, sent: Sent, mask: KeyMask) -> web.StreamResponse:
+        answer = replace(sent.answer, pieces=mask.mask_pieces(sent.answer.pieces)) if mask else sent.answer
+        headers = answer_headers(self.settings, self.upstreams, exchange, sent, mask)
+        response, outcome = await send_pieces(request, answer, headers, exchange.passed)
+        exchange.ended = Ended(answer.status, answer_outcome(exchange, sent) if outcome == "ok" else outcome)
+        return response
+
+    async def _keep_conversation(self, exchange: Exchange, sent: Sent) -> None:
+        answer, question, choice = sent.answer, exchange.question, exchange.choice
         if answer.status < 400 and choice and question:
             last = exchange.checked or choice
             kept_as = exchange.protocol.id_of(answer.start if answer.whole is None else answer.whole)
             await self.chooser.keep(question, choice, last.role, sent.role, kept_as)
-        fallback = sent.fallback or (exchange.checked is not None and exchange.checked.fallback)
-        ok = "cannot" if refused else "fallback" if fallback else "ok"
-        mask = KeyMask([key for upstream in self.upstreams.values() if (key := upstream.key)])
-        if answer.whole is None:
-            if mask:
-                answer = replace(answer, pieces=mask.mask_pieces(answer.pieces))
-            headers = answer_headers(self.settings, self.upstreams, exchange, sent, mask)
-            response, outcome = await send_pieces(request, answer, headers, exchange.passed)
-            outcome = "upstream_error" if answer.status >= 400 and outcome == "ok" else outcome
-            exchange.ended = Ended(answer.status, ok if outcome == "ok" else outcome)
-            return response
-        data = mask.mask(answer.whole)
-        exchange.passed.set_whole(data)
-        outcome = "upstream_error" if answer.status >= 400 else ok
-        exchange.ended = Ended(answer.status, outcome)
-        headers = answer_headers(self.settings, self.upstreams, exchange, sent, mask)
-        return web.Response(body=data, status=answer.status, headers=headers)
 
     # -- what it came to -----------------------------------------------------------------------------------------
 
     def _write_down(self, exchange: Exchange) -> None:
         """Count a request and keep its record, also if a user's hook raises."""
         text = exchange.question.text if exchange.question else ""
-        router = self.decider.router.prompt_router
-        lengths = None if router.other_pair else router.record.get("answer_lengths")
-        ratio = LengthRatio(**lengths) if lengths else None
-        kept = kept_prompt(text, exchange.key, self.settings, self.redact)
-        answer = kept_answer(exchange, kept, self.settings, self.redact)
-        record = ledger_record(exchange, self.upstreams, kept, ratio)
+        record = self._record_of(exchange, text)
         learn_from(exchange, self._estimates)
-        record = replace(record, answer=answer) if answer else record
-        usd = exchange.reserved.usd if record.usd is None else record.usd  # of a service tier whose price is unknown
-        self.spending.charge(exchange, self.target, usd)
-        if self.target and record.role in ROLES:
-            made = exchange.choice.made if exchange.choice and exchange.version == self.routers.main.version else None
-            costs = self._costs(exchange.question) if exchange.question else None
-            self.target.finish(record.role, made.score if made else None, costs, waited_seconds(record))
+        self._charge(exchange, record)
         self._keep(record)
         if self.settings.learn and (earlier := self._again.doubted_decision(record, text)):
             self._later(keep_feedback, self.settings.ledger, Feedback(earlier, record.key, record.at, "bad", AGAIN))
@@ -366,6 +354,23 @@ class Gateway:
                 exchange.arrived.trace.end(record)
             except Exception as error:
                 failures.say("a request could not be traced", error)
+
+    def _record_of(self, exchange: Exchange, text: str) -> LedgerRecord:
+        router = self.decider.router.prompt_router
+        lengths = None if router.other_pair else router.record.get("answer_lengths")
+        kept = kept_prompt(text, exchange.key, self.settings, self.redact)
+        answer = kept_answer(exchange, kept, self.settings, self.redact)
+        record = ledger_record(exchange, self.upstreams, kept, LengthRatio(**lengths) if lengths else None)
+        return replace(record, answer=answer) if answer else record
+
+    def _charge(self, exchange: Exchange, record: LedgerRecord) -> None:
+        """Charge what a request has cost in place of what was reserved for it."""
+        usd = exchange.reserved.usd if record.usd is None else record.usd  # of a service tier whose price is unknown
+        self.spending.charge(exchange, self.target, usd)
+        if self.target and record.role in ROLES:
+            made = exchange.choice.made if exchange.choice and exchange.version == self.routers.main.version else None
+            costs = self._costs(exchange.question) if exchange.question else None
+            self.target.finish(record.role, made.score if made else None, costs, waited_seconds(record))
 
     def _keep(self, record: LedgerRecord) -> None:
         for change in self.changes.add(record):
@@ -391,8 +396,3 @@ def _end_beside(beside: set[asyncio.Future[object]], done: asyncio.Future[object
     beside.discard(done)
     if not done.cancelled() and (error := done.exception()):
         failures.say("what a request showed could not be kept", error)
-
-
-def as_json(value: object) -> web.Response:
-    """A JSON response."""
-    return web.Response(text=json.dumps(value), content_type="application/json")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from demur.gateway.clients.budgets import BudgetUse
+from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.request.question import Question
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
@@ -215,6 +216,32 @@ def ledger_record(
         answered_by=exchange.passed.answering_model if answered else "",
         version=exchange.version,
     )
+
+
+def was_refused(exchange: Exchange, sent: Sent) -> bool:
+    """Whether the model that was asked first said that it cannot answer such a request."""
+    return sent.refused or (exchange.checked is not None and exchange.checked.refused)
+
+
+def answer_outcome(exchange: Exchange, sent: Sent) -> str:
+    """The outcome of a request whose answer was sent to its end."""
+    if sent.answer.status >= 400:
+        return "upstream_error"
+    if was_refused(exchange, sent):
+        return "cannot"
+    return "fallback" if sent.fallback or (exchange.checked is not None and exchange.checked.fallback) else "ok"
+
+
+def learn_abilities(exchange: Exchange, sent: Sent, abilities: Abilities) -> None:
+    """What an answer shows of the weak model: a request that the strong one refuses, too, shows nothing."""
+    question, choice = exchange.question, exchange.choice
+    if not question or sent.answer.status >= 400:
+        return
+    weak_first = exchange.checked is not None or (choice is not None and choice.role == "weak")
+    if sent.role == "weak":
+        abilities.learn_answer(question.kind)
+    elif weak_first and was_refused(exchange, sent):
+        abilities.learn_refusal(question.kind)
 
 
 def learn_from(exchange: Exchange, estimates: TokenEstimates) -> None:

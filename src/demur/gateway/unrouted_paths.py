@@ -7,7 +7,7 @@ import time
 
 from aiohttp import web
 
-from demur.gateway.app import Gateway, as_json
+from demur.gateway.app import Gateway
 from demur.gateway.decision.aliases import DEMUR, plain_aliases
 from demur.gateway.decision.choose_model import unknown_model
 from demur.gateway.http.openai_bodies import model_entry, model_list
@@ -26,7 +26,7 @@ async def model(gateway: Gateway, request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if not gateway.chooser.knows(name):
         raise unknown_model(name, gateway.chooser.direct)
-    return as_json(model_entry(name, int(time.time())))
+    return web.json_response(model_entry(name, int(time.time())))
 
 
 async def live(gateway: Gateway, request: web.Request) -> web.Response:

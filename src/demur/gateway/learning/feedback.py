@@ -10,7 +10,7 @@ import time
 from aiohttp import web
 
 from demur.errors import StoreError
-from demur.gateway.app import Gateway, as_json
+from demur.gateway.app import Gateway
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.learning.kept_prompts import kept_prompt
 from demur.gateway.ledger.feedback import Feedback, FeedbackVerdict, keep_feedback
@@ -35,7 +35,7 @@ async def take_feedback(gateway: Gateway, request: web.Request) -> web.Response:
         there = await asyncio.to_thread(keep_feedback, gateway.settings.ledger, given)
     except StoreError:  # its text names a file or a server
         raise ApiError(503, "The feedback could not be kept; try again.", "server_error", retry_after=1) from None
-    return as_json({"id": id, "verdict": verdict} | ({"better_kept": there} if better else {}))
+    return web.json_response({"id": id, "verdict": verdict} | ({"better_kept": there} if better else {}))
 
 
 async def _body(request: web.Request) -> bytes:

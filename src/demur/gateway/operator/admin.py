@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from demur.errors import DemurError
-from demur.gateway.app import Gateway, as_json
+from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import bearer
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import host_name, is_loopback, is_own
@@ -98,7 +98,7 @@ class AdminRoutes:
 
     async def stats(self, request: web.Request) -> web.Response:
         """The dashboard's figures: now and in the last hour."""
-        return as_json(statistics(self._gateway, self._board))
+        return web.json_response(statistics(self._gateway, self._board))
 
     async def series(self, request: web.Request) -> web.Response:
         """What was done over ?period=hour, day or week, of one ?key= or ?model=."""
@@ -110,7 +110,7 @@ class AdminRoutes:
             )
         except DemurError as error:
             raise ApiError(400, str(error)) from None
-        return as_json(found)
+        return web.json_response(found)
 
     async def bills(self, request: web.Request) -> web.Response:
         """What was paid and saved by ?by=key, conversation, model or day, ?since=2026-11-28 or 24h."""
@@ -120,12 +120,12 @@ class AdminRoutes:
             found = await asyncio.to_thread(bill_page, url, by, since=since)
         except DemurError as error:
             raise ApiError(400, str(error)) from None
-        return as_json({"bills": [one.as_dict() for one in found.bills], "whole": found.whole.as_dict()})
+        return web.json_response({"bills": [one.as_dict() for one in found.bills], "whole": found.whole.as_dict()})
 
     async def reload(self, request: web.Request) -> web.Response:
         """Take over what is new of the router and the settings."""
         try:
-            return as_json({"threshold": await self._reload(), "router": self._gateway.settings.router})
+            return web.json_response({"threshold": await self._reload(), "router": self._gateway.settings.router})
         except DemurError as error:
             raise ApiError(409, f"What is new is refused, the old stays: {error}") from None
 
