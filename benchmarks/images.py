@@ -222,7 +222,7 @@ def print_routers(run: str, encoder: str) -> None:
 def print_ceiling(run: str, every: list[Drawing]) -> None:
     """What a router would reach that knew how hard every drawing is, though not who errs on it."""
     with open_run(load_run(run)) as opened:
-        prompts, sides = opened.complete(opened.test), (opened.samples.weak, opened.samples.strong)
+        prompts, sides = opened.complete(opened.held_back), (opened.samples.weak, opened.samples.strong)
         weak, strong = (
             np.array([np.mean([grade(one, sample.text) for sample in side[one.id]]) for one in prompts])
             for side in sides

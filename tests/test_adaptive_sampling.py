@@ -85,9 +85,9 @@ def test_prompts_for_measuring_get_all_samples(tmp_path: Path, pair: Pair) -> No
     questions = write_questions(tmp_path / "p.jsonl", COLOURS + SUMS)
     demur.sample(questions, **pair.names, run=str(tmp_path / "run"))
     with open_run(load_run(tmp_path / "run")) as run:
-        assert run.test
-        assert all(len(run.samples.weak[one.id]) == len(run.samples.strong[one.id]) == 5 for one in run.test)
-        settled = [one for one in run.train if one.id.startswith("colour")]
+        assert run.held_back
+        assert all(len(run.samples.weak[one.id]) == len(run.samples.strong[one.id]) == 5 for one in run.held_back)
+        settled = [one for one in run.train_prompts if one.id.startswith("colour")]
         assert settled
         assert all(run.samples.count(one) == 2 and run.is_complete(one) for one in settled)
 

@@ -79,7 +79,7 @@ def test_the_meanings_of_a_prompts_answers_are_numbered_as_they_come(run: Run) -
     run.mapping = portions
     write_tables(run, read_preferences(run.config.preferences))
     rows = {row["id"]: row for row in written(run, "meanings.parquet")}
-    assert rows.keys() == {prompt.id for prompt in run.train}
+    assert rows.keys() == {prompt.id for prompt in run.train_prompts}
     for name, row in rows.items():
         weak = [0, 1, 2] if name.startswith("sum") else [0, 0, 0]
         assert (row["weak"], row["strong"]) == (weak, [0, 0, 0])

@@ -121,7 +121,7 @@ def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
 def label_stage(run: Run) -> Labels:
     """Preferences from the source that the run names, written to preferences.jsonl."""
     labels = label_run(run)
-    notes = sampling_notes(run.config.sampling, run.pair, run.train, run.samples, run.store)
+    notes = sampling_notes(run.config.sampling, run.pair, run.train_prompts, run.samples, run.store)
     labels = replace(labels, notes=(*notes_of(run), *notes, *labels.notes))
     write_unknown(run.config.folder / UNKNOWN_FILE, labels.unknown)
     write_preferences(run.config.preferences, labels.preferences)
@@ -148,7 +148,7 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
         gated = Router(router, about="the gate is switched off")
     else:
         trained = {one.prompt for one in router.training}
-        prompts = [prompt for prompt in run.complete(run.train) if prompt.text in trained]
+        prompts = [prompt for prompt in run.complete(run.train_prompts) if prompt.text in trained]
         gated = train_gate(router, prompts, run.samples, run.meanings, extra=asked.extra_samples, stated=run.stated)
     gated = replace(gated, active=True) if asked.gate == "on" and gated.gate else gated
     gated.save_gate(run.config.served_router)

@@ -49,7 +49,7 @@ from demur.sampling.pair import spend_of
 
 def evaluate_by_gold(run: Run) -> Evaluation | None:
     """All routers on the test prompts; None when no prompt has gold answers."""
-    prompts = run.complete(run.test)
+    prompts = run.complete(run.held_back)
     if not prompts:
         return None
     config, samples = run.config, run.samples

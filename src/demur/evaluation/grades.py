@@ -75,7 +75,7 @@ def grading_of(run: Run, number: int) -> Grading:
     """The same of an open run. Always the same prompts in the same order, whatever was graded before."""
     file = run.config.folder / GRADES_FILE
     done = read_grades(file)
-    distinct = {prompt.text: prompt for prompt in run.complete(run.train)}
+    distinct = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
     drawn = sorted(distinct.values(), key=lambda prompt: _digest("drawn", prompt.text))
     waiting: list[ToGrade] = []
     for prompt in drawn:

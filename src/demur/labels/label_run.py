@@ -85,8 +85,8 @@ def label_run(run: Run) -> Labels:
     if run.own.grader and not label.needs("gold answers"):
         raise InputError(f"a grader belongs to sources accuracy and quality-gap; this is source {label.source!r}")
     if label.needs("file"):
-        return from_file(label, *names, kept={prompt.text for prompt in run.test})
-    sampled = Sampled(run.complete(run.train), run.samples, *names)
+        return from_file(label, *names, kept={prompt.text for prompt in run.held_back})
+    sampled = Sampled(run.complete(run.train_prompts), run.samples, *names)
     if label.needs("judge"):
         return _from_judge(run, sampled)
     if label.needs("gold answers"):
@@ -108,19 +108,19 @@ def label_run(run: Run) -> Labels:
 def notes_of(run: Run) -> tuple[str, ...]:
     """Which of the run's prompts are not labelled, and why."""
     notes = []
-    complete = sum(map(run.is_complete, run.train))
+    complete = sum(map(run.is_complete, run.train_prompts))
     if run.unfinished and run.config.label.needs("samples"):
         notes.append(
-            f"{run.sampled_share} are there: labelling the {complete} complete prompts of {len(run.train)}; the same "
-            "`demur sample` goes on"
+            f"{run.sampled_share} are there: labelling the {complete} complete prompts of {len(run.train_prompts)}; the "
+            "same `demur sample` goes on"
         )
-    if run.test:
-        held_back = (
-            f"{len(run.test)} of {len(run.prompts)} prompts {'is' if len(run.test) == 1 else 'are'} held back for "
-            "measuring"
+    if run.held_back:
+        are = "is" if len(run.held_back) == 1 else "are"
+        notes.append(
+            f"{len(run.held_back)} of {len(run.prompts)} prompts {are} held back for measuring (test_share "
+            f"{run.config.test_share:g} of those with gold answers)"
         )
-        notes.append(f"{held_back} (test_share {run.config.test_share:g} of those with gold answers)")
-    kept = {prompt.id for prompt in (*run.train, *run.test)}
+    kept = {prompt.id for prompt in (*run.train_prompts, *run.held_back)}
     copies = [prompt.id for prompt in run.prompts if prompt.id not in kept]
     if copies:
         notes.append(
@@ -210,7 +210,7 @@ def believed_needs(run: Run, texts: Sequence[str]) -> FloatArray | None:
     """
     if not run.config.label.needs("samples"):
         return None
-    known = {prompt.text: prompt for prompt in run.complete(run.train)}
+    known = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
     if any(text not in known for text in texts):
         return None
     prompts = [known[text] for text in texts]
@@ -228,7 +228,7 @@ def printed_targets(run: Run, texts: Sequence[str]) -> FloatArray | None:
 
     None without samples or log-probs, which Eq. 2 needs.
     """
-    known = {prompt.text: prompt for prompt in run.complete(run.train)}
+    known = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
     if any(text not in known for text in texts):
         return None
     prompts = [known[text] for text in texts]

@@ -80,7 +80,7 @@ def _sample_rows(run: Run) -> Iterator[dict[str, Any]]:
 
 def _meaning_rows(run: Run) -> Iterator[dict[str, Any]]:
     meanings = run.meanings.stating(run.stated).quiet()
-    for prompts in portions_of(run.complete(run.train)):
+    for prompts in portions_of(run.complete(run.train_prompts)):
         yield from _of_portion(run, prompts, meanings)
 
 

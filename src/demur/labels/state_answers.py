@@ -47,7 +47,7 @@ def state_answers(run: Run) -> list[str]:
     wanted = run.config.label.state_answers
     if wanted == "off":
         return []
-    prompts = run.complete(run.train)
+    prompts = run.complete(run.train_prompts)
     sides = [
         _side(run, *each, prompts)
         for each in (

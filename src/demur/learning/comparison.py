@@ -76,7 +76,7 @@ def graded_gains(run: Run, ledger: str) -> dict[str, float]:
     else a client's verdict on a weak answer, which says nothing of the strong model: 1 for bad, 0 for good.
     """
     gains = {prompt: float(verdict == "bad") for prompt, verdict in judged_prompts(ledger)}
-    tested = run.complete(run.test)
+    tested = run.complete(run.held_back)
     weak, strong = (mean_quality(tested, side, grade) for side in (run.samples.weak, run.samples.strong))
     gains |= {prompt.text: float(gain) for prompt, gain in zip(tested, strong - weak, strict=True)}
     by_hand = read_grades(run.config.folder / GRADES_FILE)

@@ -120,7 +120,7 @@ def learn_round(
             return _tell(settings, state, 0, 0.0, "waiting for prompts", now())
         config.save()
         state, spent, stopped = _sample(run, settings, learn, taken, state, now())
-        complete = sum(map(run.is_complete, run.train))  # graded prompts are held out
+        complete = sum(map(run.is_complete, run.train_prompts))  # graded prompts are held out
         state = replace(state, compared=min(state.compared, complete))  # prompts were forgotten, or graded
         said = stopped or f"{complete - state.compared} new labels of {learn.every} that a refit waits for"
         tried = watch_canary(settings, state.tried_since, now(), partial(graded_objection, run, settings))

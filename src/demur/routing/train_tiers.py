@@ -31,7 +31,7 @@ from demur.runs.run import Run
 def add_tiers(run: Run, rows: Sequence[Preference], router: PromptRouter) -> PromptRouter:
     """The router between all models of a run. Raises InputError for labels that compare two models alone, an unknown
     price, and prices that do not rise."""
-    known = {prompt.text: prompt for prompt in run.complete(run.train)}
+    known = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
     lacking = [row.prompt for row in rows if row.prompt not in known]
     if lacking:
         raise InputError(

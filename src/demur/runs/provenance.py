@@ -24,8 +24,8 @@ def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
         "demur": version("demur"),
         "prompts": Path(config.prompts).name,
         "labels": asdict(config.label) | used | _belief(preferences[0]),
-        "held_back": len(run.test),
-        "calls": any(prompt.request and not has_pictures(prompt) for prompt in run.train),
+        "held_back": len(run.held_back),
+        "calls": any(prompt.request and not has_pictures(prompt) for prompt in run.train_prompts),
         "sampling": asdict(config.sampling),
         "encoder": run.encoder_name,
         "encoder_choice": run.languages.sentence if config.router.encoder == AUTO else "",
@@ -42,7 +42,7 @@ def _belief(row: Preference) -> dict[str, float | None]:
 def serving_costs(run: Run) -> dict[str, object]:
     """What a call to each model is expected to cost, from the tokens of its samples; None for an unknown price."""
     found: dict[str, object] = {}
-    train = run.complete(run.train)
+    train = run.complete(run.train_prompts)
     roles = ("weak", *map(tier_name, run.config.between), "strong")
     for role, samples, model, of in zip(roles, run.samples.all, run.pair.all, run.config.models, strict=True):
         cost = serving_cost({prompt.text: samples[prompt.id] for prompt in train}, model.price)
@@ -52,7 +52,7 @@ def serving_costs(run: Run) -> dict[str, object]:
 
 def answer_lengths(run: Run) -> dict[str, object] | None:
     """How long strong answers are beside weak ones, from the samples; None where that cannot be told."""
-    train = run.complete(run.train)
+    train = run.complete(run.train_prompts)
     weak, strong = (
         [[one.completion_tokens for one in side[prompt.id]] for prompt in train]
         for side in (run.samples.weak, run.samples.strong)

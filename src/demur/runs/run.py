@@ -109,12 +109,12 @@ class Run:
         return load_prompts(self.config.prompts, progress=self.progress)
 
     @property
-    def train(self) -> Sequence[Prompt]:
+    def train_prompts(self) -> Sequence[Prompt]:
         """Prompts to learn from, sampled or not."""
         return self._split[0]
 
     @property
-    def test(self) -> Sequence[Prompt]:
+    def held_back(self) -> Sequence[Prompt]:
         """Prompts with gold answers that are kept for measuring, sampled or not."""
         return self._split[1]
 
@@ -125,7 +125,7 @@ class Run:
     @cached_property
     def for_measuring(self) -> frozenset[str]:
         """Ids of the test prompts. They get all samples: of those that stop when they agree, a mean would be biased."""
-        return frozenset(prompt.id for prompt in self.test)
+        return frozenset(prompt.id for prompt in self.held_back)
 
     @cached_property
     def pair(self) -> PairEndpoints:
@@ -206,7 +206,7 @@ class Run:
         found: dict[Text, str] = {}
         if self.config.label.state_answers == "off":
             return found
-        prompts = self.complete(self.train)
+        prompts = self.complete(self.train_prompts)
         for endpoint, samples in ((self.pair.weak, self.samples.weak), (self.pair.strong, self.samples.strong)):
             texts = unread_texts(prompts, samples)
             found |= stated_answers(texts, endpoint, self.store, chat=self.config.sampling.chat)

@@ -161,7 +161,7 @@ def simulate_run(
     """Simulate the served router over the run's own prompts. Raises InputError for settings that cannot be read, and
     for a router of more than two models."""
     device, far = read_fields(Edge, edge, "edge"), read_fields(Cloud, cloud, "cloud")
-    prompts = run.complete(run.test) or run.complete(run.train)
+    prompts = run.complete(run.held_back) or run.complete(run.train_prompts)
     router = load_served(run, run.own.classifier(run.config.router.served))
     if router.prompt_router.tiers is not None:
         count = len(router.prompt_router.tiers.names)

@@ -73,7 +73,7 @@ def export_outcomes(
 
 def write_outcomes(run: Run, sets: Sequence[GradedSet], folder: Path) -> Exported:
     """The folder of an open run with these graded test sets."""
-    train = run.complete(run.train)
+    train = run.complete(run.train_prompts)
     if not run.config.label.needs("samples"):
         raise InputError(
             f"{run.config.run}: its labels are not of samples; `demur label` with source entropy makes some"

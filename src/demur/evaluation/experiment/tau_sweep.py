@@ -115,7 +115,7 @@ def sweep_of_run(run: Run, taus: Sequence[float] = TAUS) -> TauSweep:
     accuracy = accuracy_labels(run, [row.prompt for row in rows])
     made = count_of(len(rows), "preference")
     about = f"{made} by SE {definition}, difference {delta}{_ties_of_accuracy(accuracy)}"
-    test = run.complete(run.test)
+    test = run.complete(run.held_back)
     if len(test) < 2 * FEWEST:
         return swept(about, weak, strong, delta, taus, accuracy=accuracy)
     settings = run.config.router
@@ -133,7 +133,7 @@ def sweep_of_run(run: Run, taus: Sequence[float] = TAUS) -> TauSweep:
 
 def accuracy_labels(run: Run, texts: Sequence[str]) -> FloatArray:
     """(n,) which model's first answer is better: 0 weak, 1 strong, .5 a tie; nan where a prompt has no gold answers."""
-    graded, grader = [one for one in run.complete(run.train) if one.answers], run.own.grader or grade
+    graded, grader = [one for one in run.complete(run.train_prompts) if one.answers], run.own.grader or grade
     low, high = (first_quality(graded, side, grader) for side in (run.samples.weak, run.samples.strong))
     labels = {one.text: 0.5 + 0.5 * float(np.sign(gain)) for one, gain in zip(graded, high - low, strict=True)}
     return np.array([labels.get(text, math.nan) for text in texts])

@@ -57,7 +57,7 @@ def run_quality(folder: str, progress: Progress = no_progress, allow_endpoints: 
     ``allow_endpoints``: as `demur.pipeline.evaluate` takes them.
     """
     with open_run(load_run(folder), allow_endpoints=allow_endpoints, progress=progress) as run:
-        tests = run.complete(run.test)
+        tests = run.complete(run.held_back)
         if not tests:
             raise InputError(f"{folder}: no test prompt has gold answers; quality cannot be measured, leave out --run")
         price, weak = run.pair.weak.price, list(run.samples.weak.values())
@@ -81,7 +81,7 @@ def _cascade_quality(run: Run, preferences: list[Preference], y: FloatArray) -> 
     """Of a scorer that reads the weak model's first answer beside the prompt; none where labels came without texts."""
     if not all(row.response_a for row in preferences):
         return {}
-    tests, weak = run.complete(run.test), run.samples.weak
+    tests, weak = run.complete(run.held_back), run.samples.weak
     X = run.encoder.encode([f"{row.prompt} {row.response_a}" for row in preferences])
     queries = run.encoder.encode([f"{prompt.text} {weak[prompt.id][0].text}" for prompt in tests])
     quality = first_quality(tests, weak), first_quality(tests, run.samples.strong)
