@@ -149,7 +149,7 @@ def a_run(weak: list[Sample], strong: list[Sample], needs: bool = True) -> Any:
     """What targets need of an opened run with one prompt."""
     prompt = Prompt("one", "Which tree?")
     return SimpleNamespace(
-        train=[prompt],
+        train_prompts=[prompt],
         complete=lambda prompts: prompts,
         samples=PairSamples({"one": weak}, {"one": strong}),
         meanings=Meanings(exact_match),
@@ -314,7 +314,7 @@ def test_an_encoder_is_loaded_where_the_kind_chooses_by_one(
         config=config,
         pair=SimpleNamespace(weak=model, strong=model),
         own=SimpleNamespace(grader=None),
-        train=PROMPTS,
+        train_prompts=PROMPTS,
         complete=lambda prompts: prompts,
         samples=SAMPLES,
         meanings=Meanings(exact_match),
@@ -341,7 +341,7 @@ def labelled_by(monkeypatch: pytest.MonkeyPatch, needed: str, grader: Any = None
         config=SimpleNamespace(label=label),
         pair=SimpleNamespace(weak=SimpleNamespace(model="small"), strong=SimpleNamespace(model="large")),
         own=SimpleNamespace(grader=grader),
-        train=PROMPTS,
+        train_prompts=PROMPTS,
         test=[Prompt("kept", "Kept?")],
         complete=lambda prompts: prompts[:1],
         samples=SAMPLES,

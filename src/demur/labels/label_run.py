@@ -111,8 +111,8 @@ def notes_of(run: Run) -> tuple[str, ...]:
     complete = sum(map(run.is_complete, run.train_prompts))
     if run.unfinished and run.config.label.needs("samples"):
         notes.append(
-            f"{run.sampled_share} are there: labelling the {complete} complete prompts of {len(run.train_prompts)}; the "
-            "same `demur sample` goes on"
+            f"{run.sampled_share} are there: labelling the {complete} complete prompts of "
+            f"{len(run.train_prompts)}; the same `demur sample` goes on"
         )
     if run.held_back:
         are = "is" if len(run.held_back) == 1 else "are"
