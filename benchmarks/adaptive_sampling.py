@@ -21,8 +21,8 @@ import numpy as np
 
 from demur.labels.beliefs.belief import belief_weight, believed_gains, confirmed_slope, pair_shares, without_silence
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.sample_run import is_settled
 from demur.labels.scores.sureness import calibrated_targets
+from demur.labels.settled_prompts import is_settled
 from demur.labels.targets import gain_targets
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings

@@ -19,7 +19,7 @@ from demur.config import load_run
 from demur.errors import EndpointError, InputError
 from demur.gate.drafts import read_drafts
 from demur.labels.beliefs.belief import confirmed_slope, pair_shares
-from demur.labels.sample_run import is_settled, settled_prompts
+from demur.labels.settled_prompts import is_settled, settled_prompts
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint

@@ -21,11 +21,10 @@ from databases import Postgres
 from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import BudgetError, EndpointError, InputError
-from demur.labels.batches import by_api
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
 from demur.records import Sample, SamplingSettings
-from demur.sampling.batches import batch_files
+from demur.sampling.batches import batch_files, by_api
 from demur.sampling.batches.batch_api import BatchApi
 from demur.sampling.cost import PairEstimate, PairSpend
 from demur.store import SentBatch, Store
@@ -147,7 +146,7 @@ async def end_after(work: Any) -> None:
 
 CHILD = """
 import sys
-from demur.labels.batches import by_api
+from demur.sampling.batches import by_api
 from demur.cli.main import main
 by_api.LOOK_SECONDS = 0.05
 main()

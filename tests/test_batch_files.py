@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 import demur
 from demur.cli.main import app
 from demur.errors import BudgetError, InputError
-from demur.labels.batches.by_files import check_batches, keep_left_out, local_notes, read_left_out
 from demur.models.endpoint import Endpoint
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.sampling.batches.batch_files import in_files, missing_requests, parse_custom_id, read_result
+from demur.sampling.batches.by_files import check_batches, keep_left_out, local_notes, read_left_out
 from demur.sampling.cost import PairEstimate
 from demur.testing import FakeEndpoint
 from pairs import honest, running_pair, strong, weak, write_questions

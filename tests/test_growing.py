@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from batch_server import batch_server
 from databases import Postgres
 from demur.cli.main import app
-from demur.labels.batches import by_api
+from demur.sampling.batches import by_api
 from demur.testing import FakeEndpoint
 from pairs import honest, running_pair, strong, weak, write_questions
 

@@ -26,13 +26,12 @@ from demur.files import hash_of_file
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
-from demur.labels.batches.by_api import sample_in_batches
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, write_unknown
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run, notes_of
 from demur.labels.parquet_files import write_tables
 from demur.labels.preference_files import write_preferences
-from demur.labels.sample_run import Announce, sample_run
+from demur.labels.settled_prompts import settle_of
 from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import own_name
 from demur.measure.threshold import Calibration
@@ -50,8 +49,11 @@ from demur.runs.lineage import keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
 from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
+from demur.sampling.batches.by_api import sample_by_api
+from demur.sampling.batches.by_files import check_batches, sample_by_batch
 from demur.sampling.cost import PairSpend
 from demur.sampling.pair import check_pair, forget_refusals, sampling_notes, spend_of
+from demur.sampling.sample_run import Announce, sample_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,23 @@ def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
     check_training(run.prompts, run.config.test_share)
     run.lock("sample")
     keep_sampling(run.config)  # before anything is paid for: a sampling that is interrupted can be labelled
-    run.samples = sample_run(run, announce)
+    run.samples = sample_run(run, settle_of(run), announce)
     keep_made(run.config.folder, "samples", run.samples_hash)
     return spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
+
+
+def batch_stage(run: Run, folder: str | Path | None, files: Sequence[str | Path], *, by_api: bool) -> PairSpend:
+    """The same by batches: through the models' batch APIs, or by files of requests and of results."""
+    check_training(run.prompts, run.config.test_share)
+    check_batches(run, folder, files, by_api=by_api)
+    run.lock("sample")
+    keep_sampling(run.config)
+    settle = settle_of(run)
+    notes = sample_by_api(run, settle) if by_api else sample_by_batch(run, settle, folder, files)
+    if not run.unfinished:
+        keep_made(run.config.folder, "samples", run.samples_hash)
+    spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
+    return replace(spend, notes=(*notes, *spend.notes))
 
 
 def label_stage(run: Run) -> Labels:
@@ -234,7 +250,7 @@ def sample(
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)
         if batch or batch_out or batch_in:
-            return sample_in_batches(opened, batch_out, batch_in, by_api=batch)
+            return batch_stage(opened, batch_out, batch_in, by_api=batch)
         return sample_stage(opened, announce)
 
 

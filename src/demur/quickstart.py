@@ -11,11 +11,11 @@ from demur.errors import require
 from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask
 from demur.gate.router import Router
-from demur.labels.sample_run import Announce
 from demur.models.local import endpoint_of, running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.pipeline import Outcome, run_config
 from demur.records import Progress, Sample, SamplingSettings, no_progress
+from demur.sampling.sample_run import Announce
 from demur.store import Store
 
 WEAK, STRONG = "smollm2-135m", "qwen2.5-coder-1.5b"

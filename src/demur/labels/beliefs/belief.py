@@ -77,9 +77,9 @@ def confirmed_slope(joint: Sequence[IntArray]) -> float:
     Every product is over distinct weak samples (U-statistics): shares of few samples are noisy, and a plain slope sinks
     with n. 0 where WW does not vary beyond its noise. n < 4 leaves no distinct pairs: the slope is the plain one then.
 
-    Prompts with fewer samples than others are those whose first ones settled them (`demur.labels.sample_run`), because
-    they agreed: taken as they are they would bias the slope. They are represented by prompts with all samples, each
-    weighed by the inverse of the chance that its own first samples would not have settled it (Horvitz and Thompson
+    Prompts with fewer samples than others are those whose first ones settled them (`demur.labels.settled_prompts`),
+    because they agreed: taken as they are they would bias the slope. They are represented by prompts with all samples,
+    each weighed by the inverse of the chance that its own first samples would not have settled it (Horvitz and Thompson
     1952). What that leaves of the settled ones agrees throughout.
     """
     counts = [len(ids) // 2 for ids in joint]

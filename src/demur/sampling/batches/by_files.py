@@ -7,50 +7,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from demur.errors import InputError
 from demur.files import refuse_device, write_whole
-from demur.labels.sample_run import check_none_sent, settled_prompts
 from demur.models.endpoint import Endpoint
 from demur.records import count_of
-from demur.runs.lineage import keep_made
-from demur.runs.preflight import check_training
-from demur.runs.record import keep_sampling
-from demur.runs.run import Run
 from demur.sampling.batches.batch_files import BatchRequest, in_files, missing_requests, samples_wanted
 from demur.sampling.batches.batch_results import BatchReader
-from demur.sampling.cost import PairSpend, batch_words
-from demur.sampling.pair import budget_of, settled_key, spend_of
+from demur.sampling.cost import batch_words
+from demur.sampling.pair import budget_of, settled_key
 from demur.sampling.refused_prompts import refused_prompts
+from demur.sampling.rounds import Settle
 from demur.sampling.sample import Samples
+from demur.sampling.sample_run import SampledRun, check_none_sent
 
 LEFT_OUT = "batch_fields.json"  # in the run's folder: endpoint name -> fields of requests that it refuses
 
 
-def sample_by_batch(run: Run, folder: Path | None, files: Sequence[str | Path]) -> PairSpend:
-    """Read ``files`` of results, then write requests for what is missing into ``folder``; what the samples have cost.
+def sample_by_batch(
+    run: SampledRun, settle: Settle, folder: str | Path | None, files: Sequence[str | Path]
+) -> list[str]:
+    """Read ``files`` of results, then write requests for what is missing into ``folder``; sentences about both.
 
     Raises InputError before anything is written, BudgetError where the requests could cost more than max_usd leaves.
     """
-    check_batches(run, folder, files)
-    run.lock("sample")
-    keep_sampling(run.config)
     notes = _read_results(run, files) if files else []
-    settle_prompts(run)
+    settle_prompts(run, settle)
     if folder:
-        notes += _write_requests(run, folder)
-    if not run.unfinished:
-        keep_made(run.config.folder, "samples", run.samples_hash)
-    spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
-    return replace(spend, notes=(*notes, *spend.notes))
+        notes += _write_requests(run, Path(folder))
+    return notes
 
 
-def check_batches(run: Run, folder: Path | None, files: Sequence[str | Path]) -> None:
+def check_batches(
+    run: SampledRun, folder: str | Path | None, files: Sequence[str | Path], *, by_api: bool = False
+) -> None:
     """Raise InputError where both models are local, a file of results is missing, or the folder has files already."""
-    check_training(run.prompts, run.config.test_share)
+    if by_api and (folder or files):
+        raise InputError("--batch sends its requests and reads their results; leave --batch-out and --batch-in out")
+    folder = Path(folder) if folder else None
     if folder:
         check_none_sent(run)
     if run.config.between:
@@ -67,7 +63,7 @@ def check_batches(run: Run, folder: Path | None, files: Sequence[str | Path]) ->
         )
 
 
-def _read_results(run: Run, files: Sequence[str | Path]) -> list[str]:
+def _read_results(run: SampledRun, files: Sequence[str | Path]) -> list[str]:
     """Keep the samples of result files, or of the .jsonl files of folders; sentences about what was read."""
     endpoints = [endpoint for _, endpoint, _ in remote_sides(run)]
     known = (run.prompts, endpoints, run.config.sampling, run.store, read_left_out(run))
@@ -82,7 +78,7 @@ def _read_results(run: Run, files: Sequence[str | Path]) -> list[str]:
     return list(reader.notes())
 
 
-def settle_prompts(run: Run) -> None:
+def settle_prompts(run: SampledRun, settle: Settle) -> None:
     """Record the prompts that their first samples settle, so that they get no more."""
     settings, have = run.config.sampling, run.samples
     unsure = [
@@ -92,12 +88,12 @@ def settle_prompts(run: Run) -> None:
     ]
     if not unsure:
         return
-    found = settled_prompts(unsure, have, n=settings.fewest, meanings=run.shipped_meanings)
+    found = settle(unsure, have)
     run.store.add_settled(*settled_key(run.pair, settings), [one.key for one in unsure if one.id in found])
     run.read_samples()
 
 
-def _write_requests(run: Run, folder: Path) -> Iterator[str]:
+def _write_requests(run: SampledRun, folder: Path) -> Iterator[str]:
     """Files of one model and one API each; a sentence per model. Raises BudgetError before anything is written."""
     budget, written = budget_of(run.config, run.pair, run.store), list[tuple[str, Endpoint, list[BatchRequest]]]()
     for side, endpoint, have in remote_sides(run):
@@ -119,7 +115,7 @@ def _write_requests(run: Run, folder: Path) -> Iterator[str]:
     yield from local_notes(run, "--batch-out")
 
 
-def local_notes(run: Run, option: str) -> Iterator[str]:
+def local_notes(run: SampledRun, option: str) -> Iterator[str]:
     """What is to be done about a model that is local, after the other one was sampled with an ``option``."""
     for name, endpoint in (("weak", run.pair.weak), ("strong", run.pair.strong)):
         if endpoint.local:
@@ -129,7 +125,7 @@ def local_notes(run: Run, option: str) -> Iterator[str]:
             )
 
 
-def requests_for(run: Run, endpoint: Endpoint, have: Samples) -> Iterator[BatchRequest]:
+def requests_for(run: SampledRun, endpoint: Endpoint, have: Samples) -> Iterator[BatchRequest]:
     """Requests for the samples that a model has to give next."""
     settings = run.config.sampling
     refused = refused_prompts(run.prompts, endpoint, settings, run.store)
@@ -138,21 +134,21 @@ def requests_for(run: Run, endpoint: Endpoint, have: Samples) -> Iterator[BatchR
     return missing_requests(asked, endpoint, settings, have, wanted, read_left_out(run).get(endpoint.name, frozenset()))
 
 
-def remote_sides(run: Run) -> list[tuple[str, Endpoint, Samples]]:
+def remote_sides(run: SampledRun) -> list[tuple[str, Endpoint, Samples]]:
     """The models that are not local: which of the pair it is, its endpoint, its samples."""
     pair, have = run.pair, run.samples
     sides = (("weak", pair.weak, have.weak), ("strong", pair.strong, have.strong))
     return [side for side in sides if not side[1].local]
 
 
-def keep_left_out(run: Run, left_out: Mapping[str, Set[str]]) -> None:
+def keep_left_out(run: SampledRun, left_out: Mapping[str, Set[str]]) -> None:
     """Keep what results told of fields that endpoints refuse."""
     kept = {name: sorted(fields) for name, fields in left_out.items() if fields}
     if kept:
         write_whole(run.config.folder / LEFT_OUT, json.dumps(kept) + "\n")
 
 
-def read_left_out(run: Run) -> dict[str, Set[str]]:
+def read_left_out(run: SampledRun) -> dict[str, Set[str]]:
     """What earlier results told of fields that endpoints refuse. Raises InputError."""
     path = run.config.folder / LEFT_OUT
     if not path.exists():

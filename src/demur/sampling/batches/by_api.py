@@ -15,26 +15,23 @@ from pathlib import Path
 
 from demur.errors import BatchRefusedError, InputError
 from demur.event_loop import run_to_end
-from demur.labels.batches.by_files import (
-    check_batches,
+from demur.models.endpoint import Endpoint
+from demur.records import count_of
+from demur.sampling.batches.batch_api import BatchApi, BatchState
+from demur.sampling.batches.batch_files import BatchRequest, in_files
+from demur.sampling.batches.batch_results import BatchReader
+from demur.sampling.batches.by_files import (
     keep_left_out,
     local_notes,
     read_left_out,
     remote_sides,
     requests_for,
-    sample_by_batch,
     settle_prompts,
 )
-from demur.models.endpoint import Endpoint
-from demur.records import count_of
-from demur.runs.lineage import keep_made
-from demur.runs.record import keep_sampling
-from demur.runs.run import Run
-from demur.sampling.batches.batch_api import BatchApi, BatchState
-from demur.sampling.batches.batch_files import BatchRequest, in_files
-from demur.sampling.batches.batch_results import BatchReader
-from demur.sampling.cost import PairSpend, batch_words
-from demur.sampling.pair import budget_of, spend_of
+from demur.sampling.cost import batch_words
+from demur.sampling.pair import budget_of
+from demur.sampling.rounds import Settle
+from demur.sampling.sample_run import SampledRun
 from demur.store import SentBatch
 
 FOLDER = "batches"  # in the run's folder: files of errors, one line per request that failed
@@ -42,40 +39,25 @@ LOOK_SECONDS, LONGEST_LOOK_SECONDS = 5.0, 60.0  # between two looks at the batch
 _TURN = "batches"  # claimed in a shared store: one sampler sends
 
 
-def sample_in_batches(run: Run, folder: str | Path | None, files: Sequence[str | Path], *, by_api: bool) -> PairSpend:
-    """As `sample_by_api`, or else as `sample_by_batch`. Raises InputError where both are asked for."""
-    if not by_api:
-        return sample_by_batch(run, Path(folder) if folder else None, files)
-    if folder or files:
-        raise InputError("--batch sends its requests and reads their results; leave --batch-out and --batch-in out")
-    return sample_by_api(run)
-
-
-def sample_by_api(run: Run) -> PairSpend:
-    """Every sample that the models' batch APIs give, round after round; what the samples have cost.
+def sample_by_api(run: SampledRun, settle: Settle) -> list[str]:
+    """Every sample that the models' batch APIs give, round after round; sentences about what was sent and read.
 
     Raises InputError, EndpointError; BudgetError before a round is sent that could cost more than max_usd leaves;
     KeyboardInterrupt with what is under way.
     """
-    check_batches(run, None, ())
-    run.lock("sample")
-    keep_sampling(run.config)
-    rounds = BatchRounds(run)
+    rounds = BatchRounds(run, settle)
     try:
         run_to_end(rounds.run_all())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{rounds.under_way}; the same command reads their results") from None
-    if not run.unfinished:
-        keep_made(run.config.folder, "samples", run.samples_hash)
-    spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
-    return replace(spend, notes=(*rounds.notes, *local_notes(run, "--batch"), *spend.notes))
+    return [*rounds.notes, *local_notes(run, "--batch")]
 
 
 class BatchRounds:
     """The batches of a run, sent and read by one process."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: SampledRun, settle: Settle) -> None:
+        self._run, self._settle = run, settle
         self._key = run.config.sampling.key
         self._endpoints = [endpoint for _, endpoint, _ in remote_sides(run)]
         self._reader = BatchReader(
@@ -114,7 +96,7 @@ class BatchRounds:
             going_on = True
             while going_on:
                 await self._wait()
-                settle_prompts(run)
+                settle_prompts(run, self._settle)
                 going_on = await self._send()
 
     def _batches_of(self, endpoint: Endpoint) -> list[SentBatch]:
