@@ -10,8 +10,8 @@ import pytest
 from demur.gateway.decision.conversation_model import (
     REPEATED_SECONDS,
     SAME_WORDS,
-    Found,
-    Held,
+    ConversationRecord,
+    KnownConversation,
     NextCosts,
     may_be_unseen,
     next_record,
@@ -27,8 +27,12 @@ NEW, LOOP = Turn(("n",), ("n",), ask="new"), Turn(("n",), ("n",), ask="old", loo
 FREE, CLOUD = Price(0.0, 0.0, "free"), Price(3e-6, 15e-6, "list", 0.3e-6)
 
 
-def found(role: Role = "strong", **more: object) -> Found:
-    return Found(replace(Held(role, "old", NOW - 10, tokens=1000), **more), "n")  # type: ignore[arg-type]
+def found(role: Role = "strong", **more: object) -> KnownConversation:
+    return known(replace(ConversationRecord(role, "old", NOW - 10, tokens=1000), **more))  # type: ignore[arg-type]
+
+
+def known(record: ConversationRecord) -> KnownConversation:
+    return KnownConversation(record, "n")
 
 
 def costs(tokens: int = 1000, **more: object) -> NextCosts:
@@ -93,17 +97,15 @@ def test_a_beginning_is_held_only_by_the_same_words_lately() -> None:
 
 def test_what_is_kept_of_a_turn() -> None:
     first = next_record(NEW, None, "weak", chosen=True, tokens=50, now=NOW)
-    assert first == Held("weak", "new", NOW, 50, asks=1, requests=1)
-    looped = next_record(replace(LOOP, ask="new"), Found(first, "n"), "weak", chosen=False, tokens=60, now=NOW + 1)
-    assert looped == Held("weak", "new", NOW + 1, 60, asks=1, requests=2, chosen=True)
-    then = next_record(replace(NEW, ask="other"), Found(looped, "n"), "strong", chosen=True, tokens=70, now=NOW + 2)
-    assert then == Held("strong", "other", NOW + 2, 70, asks=2, requests=3, mixed=True)
-    forced = next_record(replace(NEW, ask="last"), Found(then, "n"), "strong", chosen=False, tokens=80, now=NOW + 3)
+    assert first == ConversationRecord("weak", "new", NOW, 50, asks=1, requests=1)
+    looped = next_record(replace(LOOP, ask="new"), known(first), "weak", chosen=False, tokens=60, now=NOW + 1)
+    assert looped == ConversationRecord("weak", "new", NOW + 1, 60, asks=1, requests=2, chosen=True)
+    then = next_record(replace(NEW, ask="other"), known(looped), "strong", chosen=True, tokens=70, now=NOW + 2)
+    assert then == ConversationRecord("strong", "other", NOW + 2, 70, asks=2, requests=3, mixed=True)
+    forced = next_record(replace(NEW, ask="last"), known(then), "strong", chosen=False, tokens=80, now=NOW + 3)
     assert (forced.ask, forced.chosen, forced.mixed) == ("last", False, True)
-    again = next_record(
-        Turn(("n",), ("n",), "x", begins=True), Found(then, "n"), "weak", chosen=True, tokens=5, now=NOW + 4
-    )
-    assert again == Held("weak", "x", NOW + 4, 5)
+    again = next_record(Turn(("n",), ("n",), "x", begins=True), known(then), "weak", chosen=True, tokens=5, now=NOW + 4)
+    assert again == ConversationRecord("weak", "x", NOW + 4, 5)
 
 
 def test_the_reason_of_a_repeated_question_says_for_how_long() -> None:

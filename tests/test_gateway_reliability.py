@@ -20,8 +20,8 @@ import pytest
 
 from conftest import needed
 from databases import Postgres
-from demur.gateway.decision.conversation_model import Found, Held
-from demur.gateway.ledger.held_conversations import HeldConversations, open_table
+from demur.gateway.decision.conversation_model import ConversationRecord, KnownConversation
+from demur.gateway.ledger.held_conversations import ConversationRecords, open_table
 from demur.gateway.ledger.ledger import Ledger, PostgresBackend
 from demur.gateway.ledger.read import read_ledger
 from demur.methods import SimilarityWeighted
@@ -167,17 +167,18 @@ def test_postgres_keeps_odd_text_and_drops_what_it_cannot_keep_alone(postgres: P
 
 
 async def test_conversations_in_postgres_are_known_to_every_machine(postgres: Postgres) -> None:
-    mine, others = (HeldConversations(open_table(postgres.url, None)) for _ in range(2))
-    await mine.keep(["x", "y"], Held("strong", "ask", 1.5, 70, 2, 3, True))
-    assert await others.find(["nothing", "y"]) == Found(Held("strong", "ask", 1.5, 70, 2, 3, True), "y")
-    await others.keep(["y"], Held("weak", "", 2.5))
-    assert await mine.find(["y"]) == Found(Held("weak", "", 2.5), "y")
+    mine, others = (ConversationRecords(open_table(postgres.url, None)) for _ in range(2))
+    record = ConversationRecord("strong", "ask", 1.5, 70, 2, 3, True)
+    await mine.keep(["x", "y"], record)
+    assert await others.find(["nothing", "y"]) == KnownConversation(record, "y")
+    await others.keep(["y"], ConversationRecord("weak", "", 2.5))
+    assert await mine.find(["y"]) == KnownConversation(ConversationRecord("weak", "", 2.5), "y")
     await asyncio.to_thread(postgres.stop, "immediate")
-    await mine.keep(["z"], Held("weak", "", 3.5))
-    assert await mine.find(["z"]) == Found(Held("weak", "", 3.5), "z")  # its own
+    await mine.keep(["z"], ConversationRecord("weak", "", 3.5))
+    assert await mine.find(["z"]) == KnownConversation(ConversationRecord("weak", "", 3.5), "z")  # its own
     await asyncio.to_thread(postgres.start)
     mine._ask_again = 0.0
-    assert await mine.find(["x"]) == Found(Held("strong", "ask", 1.5, 70, 2, 3, True), "x")
+    assert await mine.find(["x"]) == KnownConversation(ConversationRecord("strong", "ask", 1.5, 70, 2, 3, True), "x")
     mine.close()
     others.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from demur.gateway.decision.conversation_model import Held
+from demur.gateway.decision.conversation_model import ConversationRecord
 from demur.gateway.decision.request.thinking import Thinking, foreign, needs_strong, thinking_in, without_thinking
 from demur.gateway.http.json_edit import body_of
 from gateways import EASY, HARD, gateway
@@ -82,7 +82,7 @@ BOTH = Thinking(before=True, since=True, signed=True)
 
 
 def test_whose_thinking_it_is() -> None:
-    strong, mixed = Held("strong", "a", 0.0), Held("strong", "a", 0.0, mixed=True)
+    strong, mixed = ConversationRecord("strong", "a", 0.0), ConversationRecord("strong", "a", 0.0, mixed=True)
     assert foreign(BOTH, strong, "strong") == (False, False)
     assert foreign(BOTH, strong, "weak") == (True, True)
     assert foreign(BOTH, mixed, "strong") == (True, False)  # what was before may be the weak model's

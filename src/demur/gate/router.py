@@ -246,11 +246,11 @@ class Router:
 
     @property
     def _streams(self) -> str:
-        found = self.gate.head_verdict if self.gate else None
-        if found is None:
+        verdict = self.gate.head_verdict if self.gate else None
+        if verdict is None:
             return "streams: routed by their prompts, since there are no log-probs"
-        decides = f"the first {HEAD_TOKENS} tokens decide" if found.pays else "routed by their prompts"
-        more = f"{100 * found.gain:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+        decides = f"the first {HEAD_TOKENS} tokens decide" if verdict.pays else "routed by their prompts"
+        more = f"{100 * verdict.gain:+.2f} [{100 * verdict.low:+.2f}, {100 * verdict.high:+.2f}]"
         return f"streams: {decides}; first tokens gain {more} right answers per 100 prompts (believed)"
 
     def explain(self, prompt: str) -> Explanation:

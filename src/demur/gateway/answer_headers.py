@@ -37,16 +37,16 @@ def _reason_headers(exchange: Exchange, sent: Sent, upstreams: Mapping[Role, Ups
     found["x-demur-reason"] = " ".join(sent.reason.encode("ascii", "replace").decode().split())
     if upstreams[sent.role].tier:
         found["x-demur-tier"] = upstreams[sent.role].tier
-    made = exchange.choice.made if exchange.choice else None
-    if made is not None:
-        score, threshold = apart(made.score, made.decision.threshold, 6)
+    timed = exchange.choice.timed if exchange.choice else None
+    if timed is not None:
+        score, threshold = apart(timed.score, timed.decision.threshold, 6)
         found |= {"x-demur-score": score, "x-demur-threshold": threshold}
     if sent.answer.status >= 400:
         found["x-demur-upstream-error"] = sent.model  # not the gateway's own
     if exchange.checked:
         found |= {"x-demur-stage": "gate", "x-demur-extra-samples": str(exchange.checked.extra_samples)}
         found["x-demur-checked-score"] = f"{exchange.checked.score:.6f}"
-    elif exchange.choice and exchange.choice.made and exchange.choice.made.decision.stage == "unknown":
+    elif exchange.choice and exchange.choice.timed and exchange.choice.timed.decision.stage == "unknown":
         found["x-demur-stage"] = "unknown"
     if exchange.strained:
         found["x-demur-budget"] = f"{exchange.strained.share:.0%} of {exchange.strained.words}"

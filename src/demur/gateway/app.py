@@ -47,7 +47,7 @@ from demur.gateway.http.failures import failures
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import ApiError, request_headers
 from demur.gateway.http.origins import refuse_other_sites
-from demur.gateway.http.read_body import HeldBytes, Hold, check_structure, read_body
+from demur.gateway.http.read_body import MemoryInUse, MemoryShare, check_structure, read_body
 from demur.gateway.http.refused_key import own_key_told
 from demur.gateway.http.send import send_pieces
 from demur.gateway.learning.asked_again import AskedAgain
@@ -55,7 +55,7 @@ from demur.gateway.learning.canary import Routers, Serving
 from demur.gateway.learning.changes import Changes
 from demur.gateway.learning.kept_prompts import kept_answer, kept_prompt
 from demur.gateway.ledger.feedback import Feedback, Source, keep_feedback
-from demur.gateway.ledger.held_conversations import HeldConversations
+from demur.gateway.ledger.held_conversations import ConversationRecords
 from demur.gateway.ledger.ledger import Ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.operator.metrics import Gauges, Metrics
@@ -94,7 +94,7 @@ class Gateway:
         upstreams: Mapping[Role, Upstream],
         admission: Admission,
         ledger: Ledger | None,
-        conversations: HeldConversations,
+        conversations: ConversationRecords,
         *,
         redact: Callable[[str], str] = str,
         begin_trace: Callable[[Mapping[str, str], float], RequestTrace] | None = None,
@@ -113,7 +113,7 @@ class Gateway:
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
         self.reloading = asyncio.Lock()
         self.loaded: Callable[[], None] = lambda: None  # called when a reload has taken over a router
-        self._held = HeldBytes()
+        self._held = MemoryInUse()
         self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)
         self._name, self._count = uuid.uuid4().hex[:20], itertools.count()  # of request ids, in every process its own
         for role, up in upstreams.items():
@@ -145,7 +145,7 @@ class Gateway:
     async def decide(self, request: web.Request) -> web.Response:
         """POST /v1/decide: which model would answer a request, and why. No upstream is asked; the conversation is kept
         as if that model had answered."""
-        arrived, key, hold = self._arrival(request.path), self.admit_reader(request), Hold(self._held)
+        arrived, key, hold = self._arrival(request.path), self.admit_reader(request), MemoryShare(self._held)
         try:
             raw = await read_body(request, self.settings, hold)
             identity = identity_in(request.headers, self.settings.conversation_headers)
@@ -173,7 +173,7 @@ class Gateway:
         """POST to an API's path: routed, or passed to the model that it names."""
         exchange = Exchange(self._arrival(request.path, request.headers), protocol)
         TRACE.set(exchange.arrived.trace)
-        hold = Hold(self._held)
+        hold = MemoryShare(self._held)
         self.in_flight += 1
         try:
             return await self._serve(request, exchange, hold)
@@ -200,7 +200,7 @@ class Gateway:
         trace = self._begin_trace(headers, at) if self._begin_trace and headers is not None else None
         return Arrived(name, path, time.perf_counter(), at, trace)
 
-    async def _serve(self, request: web.Request, exchange: Exchange, hold: Hold) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, exchange: Exchange, hold: MemoryShare) -> web.StreamResponse:
         exchange.key = self._admit(request)
         exchange.question = await self._read(request, exchange, hold)
         if not exchange.protocol.free:
@@ -248,7 +248,7 @@ class Gateway:
             self.metrics.refuse(error.status)
             raise
 
-    async def _read(self, request: web.Request, exchange: Exchange, hold: Hold) -> Question:
+    async def _read(self, request: web.Request, exchange: Exchange, hold: MemoryShare) -> Question:
         """What the request asks, read once; raises ApiError."""
         raw = await read_body(request, self.settings, hold)
         key, protocol = exchange.key, exchange.protocol
@@ -282,34 +282,34 @@ class Gateway:
         if question.spent and choice.role == "strong":
             raise question.spent
         exchange.choice = choice
-        sent = Outgoing(
+        outgoing = Outgoing(
             *(path, question, request_headers(request.headers), protocol, unproven),
             chosen=not choice.named,
-            held=choice.found.held if choice.found else None,
+            record=choice.conversation.record if choice.conversation else None,
             asked_as=serving.decider.router.prompt_router.served_as,
         )
         others = self.chooser.others(self.settings, choice, question, unspoken)
-        found = await self._first_answer(exchange, serving.decider, choice, sent, others)
-        if "strong" in others and not choice.forced and protocol.writes and found.role != "strong":
-            return await usable_answer(self.upstreams, found, sent, exchange.calls)
-        return found
+        sent = await self._first_answer(exchange, serving.decider, choice, outgoing, others)
+        if "strong" in others and not choice.forced and protocol.writes and sent.role != "strong":
+            return await usable_answer(self.upstreams, sent, outgoing, exchange.calls)
+        return sent
 
     async def _first_answer(
-        self, exchange: Exchange, decider: Decider, choice: Choice, sent: Outgoing, others: Sequence[Role]
+        self, exchange: Exchange, decider: Decider, choice: Choice, outgoing: Outgoing, others: Sequence[Role]
     ) -> Sent:
         """The answer of the chosen model, after the gate has looked at it where it is to."""
-        if is_voted(self.upstreams[choice.role], choice, sent):
-            return await voted_answer(decider, self.upstreams, choice, sent, exchange.calls, others=others)
+        if is_voted(self.upstreams[choice.role], choice, outgoing):
+            return await voted_answer(decider, self.upstreams, choice, outgoing, exchange.calls, others=others)
         if not choice.to_check:
-            return await first_answer(self.upstreams, choice, sent, exchange.calls, others=others)
+            return await first_answer(self.upstreams, choice, outgoing, exchange.calls, others=others)
         checked = exchange.checked = await checked_draft(
-            *(decider, self.upstreams, choice, choice.to_check, sent, exchange.calls), fallback=bool(others)
+            *(decider, self.upstreams, choice, choice.to_check, outgoing, exchange.calls), fallback=bool(others)
         )
         if checked.draft:
             weak = self.upstreams["weak"].endpoint.model
             return Sent("weak", weak, checked.draft, checked.reason, checked.seconds)
         rest = others_of(checked.role, list(self.upstreams)) if others else ()
-        return await first_answer(self.upstreams, checked, sent, exchange.calls, others=rest)
+        return await first_answer(self.upstreams, checked, outgoing, exchange.calls, others=rest)
 
     async def _answer(self, request: web.Request, exchange: Exchange, sent: Sent) -> web.StreamResponse:
         """Send the client its answer, once what it shows of the models and its conversation are kept."""
@@ -368,9 +368,9 @@ class Gateway:
         usd = exchange.reserved.usd if record.usd is None else record.usd  # of a service tier whose price is unknown
         self.spending.charge(exchange, self.target, usd)
         if self.target and record.role in ROLES:
-            made = exchange.choice.made if exchange.choice and exchange.version == self.routers.main.version else None
+            timed = exchange.choice.timed if exchange.choice and exchange.version == self.routers.main.version else None
             costs = self._costs(exchange.question) if exchange.question else None
-            self.target.finish(record.role, made.score if made else None, costs, waited_seconds(record))
+            self.target.finish(record.role, timed.score if timed else None, costs, waited_seconds(record))
 
     def _keep(self, record: LedgerRecord) -> None:
         for change in self.changes.add(record):

@@ -83,12 +83,12 @@ class Exchange:
         """P(the strong model is needed), by the last stage."""
         if self.checked:
             return self.checked.score
-        return self.choice.made.score if self.choice and self.choice.made else None
+        return self.choice.timed.score if self.choice and self.choice.timed else None
 
     @property
     def threshold(self) -> float | None:
         """The threshold that the score was compared with."""
-        return self.choice.made.decision.threshold if self.choice and self.choice.made else None
+        return self.choice.timed.decision.threshold if self.choice and self.choice.timed else None
 
     @property
     def reason(self) -> str:
@@ -167,7 +167,7 @@ def ledger_record(
     paid = [*exchange.calls, answered] if answered else exchange.calls
     # Where nothing was answered, the last request that may have to be paid for.
     billed = paid[-1] if paid and (answered or not sent) else None
-    made = exchange.choice.made if exchange.choice else None
+    timed = exchange.choice.timed if exchange.choice else None
     tokens = billed.tokens if billed else Tokens(0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     usd, role = usd_of(paid, upstreams), exchange.role
@@ -187,7 +187,7 @@ def ledger_record(
         score=exchange.score,
         threshold=exchange.threshold,
         reason=exchange.reason,
-        stage="gate" if checked else made.decision.stage if made else "prompt",
+        stage="gate" if checked else timed.decision.stage if timed else "prompt",
         extra_samples=checked.extra_samples if checked else 0,
         calibration_void=bool(checked and checked.void),
         status=ended.status,
@@ -197,9 +197,9 @@ def ledger_record(
         tokens_counted=all(call.tokens.counted for call in paid),
         usd=usd,
         usd_strong=usd_strong,
-        queue_seconds=made.queued if made else 0.0,
-        embed_seconds=made.embedded if made else 0.0,
-        score_seconds=made.scored if made else 0.0,
+        queue_seconds=timed.queued if timed else 0.0,
+        embed_seconds=timed.embedded if timed else 0.0,
+        score_seconds=timed.scored if timed else 0.0,
         gate_seconds=checked.seconds if checked else 0.0,
         first_byte_seconds=sent.first_byte_seconds if sent else 0.0,
         total_seconds=time.perf_counter() - arrived.started,

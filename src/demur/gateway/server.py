@@ -26,7 +26,7 @@ from demur.gateway.decision.batch_error import measure_batch_error
 from demur.gateway.decision.decider import Decider
 from demur.gateway.http.connections import Listener, allow_files, bind_socket, port_of
 from demur.gateway.learning.cold_start import SERVING, check_learning, linked_files, router_in_force, version_of
-from demur.gateway.ledger.held_conversations import HeldConversations, open_table
+from demur.gateway.ledger.held_conversations import ConversationRecords, open_table
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.gateway.operator.dashboard import own_counts
 from demur.gateway.operator.last_hour import BYTES, Hour
@@ -267,7 +267,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     ledger = Ledger(open_backend(settings.ledger), admission) if settings.ledger else None
     if ledger:
         stack.callback(ledger.close)
-    conversations = HeldConversations(
+    conversations = ConversationRecords(
         open_table(settings.ledger, board.folder if board else None),
         alone=board is None and not settings.ledger.startswith(SCHEMES),
     )

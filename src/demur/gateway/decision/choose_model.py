@@ -17,8 +17,8 @@ from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.aliases import DEMUR, is_routed, resolve
 from demur.gateway.decision.conversation_model import (
     ANSWER_TOKENS,
-    Found,
-    Held,
+    ConversationRecord,
+    KnownConversation,
     NextCosts,
     may_be_unseen,
     next_record,
@@ -30,7 +30,7 @@ from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.request.question import Question
 from demur.gateway.decision.request.thinking import needs_strong
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
-from demur.gateway.ledger.held_conversations import HeldConversations, Search
+from demur.gateway.ledger.held_conversations import ConversationRecords, Search
 from demur.gateway.settings import GatewaySettings
 from demur.models.images.joined_encoder import sees_pictures
 from demur.models.prices import Price
@@ -53,14 +53,14 @@ class Choice:
     named: bool = False  # by the client: no other model may answer instead
     forced: bool = False  # by a header: the other model answers only where this one is down
     model: str = ""  # name that the upstream gets; empty: its model's own
-    made: TimedDecision | None = None  # the router's; None where it was not asked
-    found: Found | None = None  # its conversation's record
+    timed: TimedDecision | None = None  # the router's decision; None where it was not asked
+    conversation: KnownConversation | None = None  # what was known of the request's conversation
     stays: str = ""  # why the conversation stays with the strong model; empty: it need not
 
     @property
     def to_check(self) -> Decision | None:
         """The first stage's decision, if the weak model's answer is to be checked."""
-        return self.made.decision if self.made and self.made.decision.wants_samples else None
+        return self.timed.decision if self.timed and self.timed.decision.wants_samples else None
 
 
 class Chooser:
@@ -72,7 +72,7 @@ class Chooser:
         direct: Mapping[str, Role],
         aliases: Mapping[str, str],
         abilities: Abilities,
-        conversations: HeldConversations,
+        conversations: ConversationRecords,
         price: Callable[[Role], Price | None],
         under_way: Callable[[], int] = lambda: 0,
         targeted: Callable[[Question], float | None] = lambda question: None,
@@ -102,7 +102,8 @@ class Chooser:
         known = await self._search_known(question.turn) if question.turn else Search(None)
         tiers = self._decider.router.prompt_router.tiers
         forced = _force(headers, self.roles, tiers.names if tiers else ())
-        return replace(await self._choose(settings, forced, question, known, threshold, unspoken), found=known.found)
+        choice = await self._choose(settings, forced, question, known, threshold, unspoken)
+        return replace(choice, conversation=known.conversation)
 
     async def _choose(
         self,
@@ -114,31 +115,31 @@ class Chooser:
         unspoken: Mapping[Role, str],
     ) -> Choice:
         """The choice for a request that leaves it to demur."""
-        found = known.found
+        conversation = known.conversation
         if forced:
             must_speak(forced, unspoken)
             return Choice(forced, "the request's header asks for it", forced=True)
         able, lack = self.abilities.choose(question.kind, question.tokens, unspoken)
         if len(able) == 1:
             return Choice(able[0], f"{lack}, so the {able[0]} model answers")
-        role = tool_loop_role(question.turn, found)
+        role = tool_loop_role(question.turn, conversation)
         if role:
             return Choice(role, "a tool loop stays with the model that it began with")
-        if not (known.sure or question.spent) and may_be_unseen(question.turn, found, answered=known.answered):
-            return Choice(self._not_weak(found), UNSEEN)
-        if needs_strong(question.thinking, found.held if found else None):
+        if not (known.sure or question.spent) and may_be_unseen(question.turn, conversation, answered=known.answered):
+            return Choice(self._not_weak(conversation), UNSEEN)
+        if needs_strong(question.thinking, conversation.record if conversation else None):
             return Choice("strong", "signed thinking goes on, of a conversation that is not known: the strong model's")
         if not (question.text if self._sees else words_of(question.text)).strip():
-            return Choice(self._held_role(found) if found else settings.default, "the request has no text to route")
+            role = self._conversation_role(conversation) if conversation else settings.default
+            return Choice(role, "the request has no text to route")
         asks_anew = threshold is not None and question.turn is not None and question.turn.begins
-        why = (
-            ""
-            if asks_anew or question.spent
-            else stays(question.turn, found, self._costs(settings, question, self._held_role(found)), time.time())
-        )
-        held = found.held.role if found and why else "strong"
-        made = await self._decide(question, threshold, why, held, able if lack else None)
-        return made if question.spent or "strong" not in able else self._not_queued(settings, made)
+        why = ""
+        if not (asks_anew or question.spent):
+            costs = self._costs(settings, question, self._conversation_role(conversation))
+            why = stays(question.turn, conversation, costs, time.time())
+        held = conversation.record.role if conversation and why else "strong"
+        choice = await self._decide(question, threshold, why, held, able if lack else None)
+        return choice if question.spent or "strong" not in able else self._not_queued(settings, choice)
 
     def _not_queued(self, settings: GatewaySettings, choice: Choice) -> Choice:
         """The choice, or the strong model's where so many requests are under way at the weak one that it would wait."""
@@ -146,29 +147,29 @@ class Chooser:
         if choice.role != "weak" or most is None or busy < most:
             return choice
         reason = f"{choice.reason}; {busy} requests are under way at the weak model (weak_at_most {most})"
-        made = choice.made and replace(choice.made, decision=replace(choice.made.decision, wants_samples=0))
-        return replace(choice, role="strong", reason=f"{reason}, so the strong model answers", made=made)
+        timed = choice.timed and replace(choice.timed, decision=replace(choice.timed.decision, wants_samples=0))
+        return replace(choice, role="strong", reason=f"{reason}, so the strong model answers", timed=timed)
 
-    def _held_role(self, found: Found | None) -> Role:
-        return found.held.role if found and found.held.role in self.roles else "strong"
+    def _conversation_role(self, conversation: KnownConversation | None) -> Role:
+        return conversation.record.role if conversation and conversation.record.role in self.roles else "strong"
 
     async def _search_known(self, turn: Turn) -> Search:
         """What is known of a conversation; inside a tool loop another model costs more than a little patience."""
         return await self._conversations.search_patiently(
-            turn.known, lambda found: not (turn.loops and may_be_unseen(turn, found))
+            turn.known, lambda conversation: not (turn.loops and may_be_unseen(turn, conversation))
         )
 
-    def _not_weak(self, found: Found | None) -> Role:
-        held = self._held_role(found)
+    def _not_weak(self, conversation: KnownConversation | None) -> Role:
+        held = self._conversation_role(conversation)
         return "strong" if held == "weak" else held
 
     async def _continue(self, question: Question, unspoken: Mapping[Role, str]) -> Choice:
         """The model that gave the answer which a request continues. Raises ApiError where that is not known."""
-        found = await self._conversations.find([answer_name(question.key, question.continues)])
-        if found is None:
+        conversation = await self._conversations.find([answer_name(question.key, question.continues)])
+        if conversation is None:
             said = f"no answer {question.continues[:80]!r} was given here lately; send all of the input instead"
             raise ApiError(400, f"previous_response_id: {said}.", code="previous_response_not_found")
-        role = found.held.role
+        role = conversation.record.role
         must_speak(role, unspoken)
         return Choice(role, "the request continues this model's answer", named=True)
 
@@ -200,24 +201,24 @@ class Chooser:
         own = self._targeted(question) if threshold is None else threshold
         try:
             at = math.inf if question.spent else own
-            made = await self._decider.decide(question.text, at, gate=gate, able=able)
+            timed = await self._decider.decide(question.text, at, gate=gate, able=able)
         except (DemurError, RuntimeError) as error:  # a failing router must not stop the service
             return Choice(
                 "weak" if question.spent else "strong", f"the router failed ({type(error).__name__})"
             )  # its text may hold a key
         if question.kept_share < 1 and not question.spent:  # the client asked for no such threshold
-            reason = made.decision.reason.replace(AS_ASKED, TAPERED, 1)
-            made = replace(made, decision=replace(made.decision, reason=reason))
-        if made.decision.wants_samples:
-            return Choice("weak", made.decision.reason, made=made)
-        role, reason = made.decision.role, made.decision.reason
+            reason = timed.decision.reason.replace(AS_ASKED, TAPERED, 1)
+            timed = replace(timed, decision=replace(timed.decision, reason=reason))
+        if timed.decision.wants_samples:
+            return Choice("weak", timed.decision.reason, timed=timed)
+        role, reason = timed.decision.role, timed.decision.reason
         if "images" in question.kind and not self._sees:
             reason += UNSEEN_PICTURES
-        if made.unseen:
-            reason += f"{UNSEEN_PICTURES}: {made.unseen}"
+        if timed.unseen:
+            reason += f"{UNSEEN_PICTURES}: {timed.unseen}"
         if stays and self.rank(role) < self.rank(held):
-            return Choice(held, f"{reason}; {stays}", made=made, stays=stays)
-        return Choice(role, reason, made=made, stays=stays)
+            return Choice(held, f"{reason}; {stays}", timed=timed, stays=stays)
+        return Choice(role, reason, timed=timed, stays=stays)
 
     @property
     def _sees(self) -> bool:
@@ -244,8 +245,8 @@ class Chooser:
         settings."""
         if not settings.fallback or choice.named or question.spent:
             return []
-        lack, found = self.abilities.stated_lack, others_of(choice.role, self.roles)
-        return [role for role in found if not (unspoken.get(role) or lack(role, question.kind, question.tokens))]
+        lack, others = self.abilities.stated_lack, others_of(choice.role, self.roles)
+        return [role for role in others if not (unspoken.get(role) or lack(role, question.kind, question.tokens))]
 
     def rank(self, role: Role) -> int:
         """Where a model stands among all, by rising price; one that is gone was the dearest."""
@@ -260,14 +261,15 @@ class Chooser:
         goes_on = not choice.named or question.continues  # else the client knows which model it named
         name = [answer_name(question.key, kept_as)] if kept_as and goes_on else []
         if name and (turn is None or chosen != served):
-            await self._conversations.keep(name, Held(served, "", time.time()))
+            await self._conversations.keep(name, ConversationRecord(served, "", time.time()))
             name = []
         if turn is None:
             return
         role = max(chosen, served, key=self.rank)
-        own = choice.made is not None and chosen == served
-        held: Held = next_record(turn, choice.found, role, chosen=own, tokens=question.tokens, now=time.time())
-        await self._conversations.keep([*turn.names, *name], held)
+        own = choice.timed is not None and chosen == served
+        before, now = choice.conversation, time.time()
+        record = next_record(turn, before, role, chosen=own, tokens=question.tokens, now=now)
+        await self._conversations.keep([*turn.names, *name], record)
 
     def routes(self, name: str) -> bool:
         """Whether a model's name leaves the choice to demur."""

@@ -19,7 +19,7 @@ REPEATED_SECONDS = 600.0  # the same beginning again within this time is another
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ConversationRecord:
     """What is known of a conversation after its last request."""
 
     role: Role  # that answered, or was to
@@ -33,10 +33,10 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class KnownConversation:
     """A conversation's record, and the name of the turn under which it was found."""
 
-    held: Held
+    record: ConversationRecord
     name: str
 
 
@@ -52,49 +52,49 @@ class NextCosts:
     cache_seconds: float = 300.0  # that the strong model's prompt cache lasts
 
 
-def tool_loop_role(turn: Turn | None, found: Found | None) -> Role | None:
+def tool_loop_role(turn: Turn | None, known: KnownConversation | None) -> Role | None:
     """The model that a tool loop has begun with; None outside of one."""
-    if turn is None or found is None or not turn.loops:
+    if turn is None or known is None or not turn.loops:
         return None
-    return found.held.role if _goes_on(turn, found) else None
+    return known.record.role if _goes_on(turn, known) else None
 
 
-def may_be_unseen(turn: Turn | None, found: Found | None, *, answered: bool = False) -> bool:
+def may_be_unseen(turn: Turn | None, known: KnownConversation | None, *, answered: bool = False) -> bool:
     """Whether a request may go on with an ask that only another process has seen: with the strong model, perhaps.
 
     ``answered``: by the database, which may lack what could not be written lately.
     """
     if turn is None or turn.begins:
         return False
-    if found is None:
+    if known is None:
         return True
-    return not _goes_on(turn, found) and (found.held.role != "weak" or (turn.loops and not answered))
+    return not _goes_on(turn, known) and (known.record.role != "weak" or (turn.loops and not answered))
 
 
-def stays(turn: Turn | None, found: Found | None, costs: NextCosts, now: float) -> str:
+def stays(turn: Turn | None, known: KnownConversation | None, costs: NextCosts, now: float) -> str:
     """Why a conversation stays with its model whatever cheaper one the router says; empty where it need not."""
-    if turn is None or found is None or found.held.role == "weak":
+    if turn is None or known is None or known.record.role == "weak":
         return ""
-    held = found.held
+    record = known.record
     if turn.begins:  # of a beginning it is not known whether it is another try or another conversation
-        again = held.chosen and _same_ask(turn, held) and now - held.at < REPEATED_SECONDS
+        again = record.chosen and _same_ask(turn, record) and now - record.at < REPEATED_SECONDS
         return SAME_WORDS if again else ""
-    if turn.loops or _same_ask(turn, held):
+    if turn.loops or _same_ask(turn, record):
         return "the conversation stays with its model"
     if costs.weak is None or costs.strong is None or costs.strong.usd_per_cached_token is None:
         return "the conversation stays with its model: what its prompt cache is worth is unknown"
-    saved, lost = _saving(held, costs, now)
+    saved, lost = _saving(record, costs, now)
     if saved > lost:
         return ""
     return f"the conversation stays with its model: {dollars(saved)} less for this ask, {dollars(lost)} of prompt cache"
 
 
-def _saving(held: Held, costs: NextCosts, now: float) -> tuple[float, float]:
+def _saving(record: ConversationRecord, costs: NextCosts, now: float) -> tuple[float, float]:
     """USD that an ask of the conversation's usual length saves at the weak model, and what the strong one's prompt
     cache is worth."""
     assert costs.weak is not None and costs.strong is not None and costs.strong.usd_per_cached_token is not None
-    cached = min(held.tokens, costs.tokens) if now - held.at < costs.cache_seconds else 0
-    more = held.requests / held.asks - 1  # requests of the ask after its first, whose cache is warm
+    cached = min(record.tokens, costs.tokens) if now - record.at < costs.cache_seconds else 0
+    more = record.requests / record.asks - 1  # requests of the ask after its first, whose cache is warm
     at_strong = _usd(costs.strong, costs.tokens, costs.strong_answer, cached)
     at_strong += more * _usd(costs.strong, costs.tokens, costs.strong_answer, costs.tokens)
     at_weak = _usd(costs.weak, costs.tokens, costs.weak_answer, 0)
@@ -109,32 +109,34 @@ def _usd(price: Price, tokens: int, answer: float, cached: int) -> float:
     return (tokens - cached) * full + cached * read + answer * price.usd_per_output_token
 
 
-def next_record(turn: Turn, before: Found | None, role: Role, *, chosen: bool, tokens: int, now: float) -> Held:
+def next_record(
+    turn: Turn, before: KnownConversation | None, role: Role, *, chosen: bool, tokens: int, now: float
+) -> ConversationRecord:
     """A conversation's record after this turn. ``chosen``: demur chose the model for what the ask says."""
-    held = before.held if before else None
-    if held is None:
-        return Held(role, turn.ask, now, tokens, chosen=chosen)
-    now = max(now, held.at)  # machines' clocks differ, and the later record counts
-    if turn.begins and not _same_ask(turn, held):
-        return Held(role, turn.ask, now, tokens, chosen=chosen)
-    goes_on = turn.loops or _same_ask(turn, held)
+    record = before.record if before else None
+    if record is None:
+        return ConversationRecord(role, turn.ask, now, tokens, chosen=chosen)
+    now = max(now, record.at)  # machines' clocks differ, and the later record counts
+    if turn.begins and not _same_ask(turn, record):
+        return ConversationRecord(role, turn.ask, now, tokens, chosen=chosen)
+    goes_on = turn.loops or _same_ask(turn, record)
     return replace(
-        held,
+        record,
         role=role,
         ask=turn.ask,
         at=now,
         tokens=tokens,
-        asks=held.asks + (not goes_on),
-        requests=held.requests + 1,
-        mixed=held.mixed or held.role != role,
-        chosen=chosen or (goes_on and held.chosen),
+        asks=record.asks + (not goes_on),
+        requests=record.requests + 1,
+        mixed=record.mixed or record.role != role,
+        chosen=chosen or (goes_on and record.chosen),
     )
 
 
-def _goes_on(turn: Turn, found: Found) -> bool:
+def _goes_on(turn: Turn, known: KnownConversation) -> bool:
     """Whether the request is of the ask that the record is of."""
-    return found.name in turn.ongoing or _same_ask(turn, found.held)
+    return known.name in turn.ongoing or _same_ask(turn, known.record)
 
 
-def _same_ask(turn: Turn, held: Held) -> bool:
-    return bool(turn.ask) and turn.ask == held.ask
+def _same_ask(turn: Turn, record: ConversationRecord) -> bool:
+    return bool(turn.ask) and turn.ask == record.ask

@@ -57,23 +57,23 @@ def decision_fields(
     router: Router, question: Question, choice: Choice, models: Mapping[Role, str], prices: Mapping[Role, Price | None]
 ) -> dict[str, Any]:
     """The members of the answer; None for what is not known, or was not asked because something else decided."""
-    made = choice.made.decision if choice.made else None
-    score, curve = made.score if made else None, router.prompt_router.curve
-    held, tiers = choice.found.held if choice.found else None, router.prompt_router.tiers
+    timed = choice.timed.decision if choice.timed else None
+    score, curve = timed.score if timed else None, router.prompt_router.curve
+    record, tiers = choice.conversation.record if choice.conversation else None, router.prompt_router.tiers
     return {
         "role": choice.role,
         "model": models[choice.role],
         "reason": choice.reason,
         "score": score,
-        "threshold": _finite(made.threshold) if made else None,
+        "threshold": _finite(timed.threshold) if timed else None,
         "probability": None if score is None or curve is None else _probability(curve, score),
         "expected_gain": None if score is None else _gain(router, score),
-        **({"values": dict(zip(tiers.names, made.values, strict=True))} if tiers and made and made.values else {}),
-        "familiar": made.familiar if made else None,
+        **({"values": dict(zip(tiers.names, timed.values, strict=True))} if tiers and timed and timed.values else {}),
+        "familiar": timed.familiar if timed else None,
         "usd": {role: _usd(router, question, role, price) for role, price in prices.items()},
         "text": question.text,
         "conversation": question.conversation or None,
-        "held": held and {"role": held.role, "asks": held.asks, "requests": held.requests},
+        "held": record and {"role": record.role, "asks": record.asks, "requests": record.requests},
     }
 
 

@@ -26,17 +26,17 @@ _STRUCTURE[list(b",:[{")] = True
 Inflate = Callable[[bytes, int], bytes]
 
 
-class HeldBytes:
+class MemoryInUse:
     """The memory held by all requests under way."""
 
     def __init__(self) -> None:
         self.total = 0
 
 
-class Hold:
+class MemoryShare:
     """The memory held by one request, released at its end."""
 
-    def __init__(self, held: HeldBytes) -> None:
+    def __init__(self, held: MemoryInUse) -> None:
         self._held, self._mine = held, 0
 
     def set(self, count: int) -> None:
@@ -52,7 +52,7 @@ class Hold:
         self.set(0)
 
 
-async def read_body(request: web.Request, settings: GatewaySettings, hold: Hold) -> bytes:
+async def read_body(request: web.Request, settings: GatewaySettings, hold: MemoryShare) -> bytes:
     """The body, inflated; raises ApiError 400, 408, 413, 415 or 429."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if (request.content_length or 0) > settings.max_body_bytes:  # it need not come first
@@ -68,7 +68,7 @@ async def read_body(request: web.Request, settings: GatewaySettings, hold: Hold)
         raise ApiError(400, "The body cannot be read.") from None
 
 
-async def _read(request: web.Request, encoding: str, settings: GatewaySettings, hold: Hold) -> bytes:
+async def _read(request: web.Request, encoding: str, settings: GatewaySettings, hold: MemoryShare) -> bytes:
     inflate = None if encoding in _IDENTITY else inflater(encoding)
     most, name = settings.max_body_bytes, "max_body_bytes"
     if inflate and settings.max_inflated_bytes < most:

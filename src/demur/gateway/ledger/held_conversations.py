@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from demur.config.store_url import SCHEMES
-from demur.gateway.decision.conversation_model import Found, Held
+from demur.gateway.decision.conversation_model import ConversationRecord, KnownConversation
 from demur.gateway.ledger.together import Together
 from demur.store.connection import PostgresConnection
 
@@ -41,7 +41,7 @@ FIRST_REST, REST_SECONDS = 0.1, 5.0  # before one that failed is asked again: do
 MEMORY = ":memory:"
 _TYPES = {"str": "text", "float": "double precision", "int": "bigint", "bool": "boolean"}
 _DEFAULTS = {"text": "''", "double precision": "0", "bigint": "0", "boolean": "false"}
-COLUMNS = {field.name: _TYPES[str(field.type).replace("Role", "str")] for field in fields(Held)}
+COLUMNS = {field.name: _TYPES[str(field.type).replace("Role", "str")] for field in fields(ConversationRecord)}
 _values = attrgetter(*COLUMNS)
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _LATER = ", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS)
@@ -140,12 +140,12 @@ def open_table(ledger: str, folder: Path | None) -> Table:
 class Search:
     """What is known under some names."""
 
-    found: Found | None
+    conversation: KnownConversation | None
     answered: bool = True  # by the database
     sure: bool = True  # False: another process may know more, because the database does not answer or did not lately
 
 
-class HeldConversations:
+class ConversationRecords:
     """The records of conversations, by their names; the database is asked in a thread of its own.
 
     ``alone``: no other worker of the service reads what this process keeps.
@@ -153,14 +153,14 @@ class HeldConversations:
 
     def __init__(self, table: Table, *, alone: bool = False) -> None:
         self._table, self._alone = table, alone
-        self._own: OrderedDict[str, Held] = OrderedDict()
+        self._own: OrderedDict[str, ConversationRecord] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="demur-conversations")
         self._ask_again = 0.0  # of time.monotonic
         self._failed_at = -math.inf  # of time.monotonic
         self._rest = 0.0  # seconds, after the last failure; 0: the database answers
         self._writes = 0
         self._known_at: int | None = None  # `Table.changes` when this process knew every row
-        self._later: dict[str, Held] = {}  # to be written
+        self._later: dict[str, ConversationRecord] = {}  # to be written
         self._writing: asyncio.Task[None] | None = None
         self._busy = False  # the thread writes
         self._learn_again = 0.0  # of time.monotonic
@@ -169,15 +169,17 @@ class HeldConversations:
         if alone:
             self._learn(self._read_all())
 
-    async def find(self, names: Sequence[str]) -> Found | None:
+    async def find(self, names: Sequence[str]) -> KnownConversation | None:
         """The record under the first of these names that is known."""
-        return (await self.search(names)).found
+        return (await self.search(names)).conversation
 
-    async def search_patiently(self, names: Sequence[str], enough: Callable[[Found | None], bool]) -> Search:
+    async def search_patiently(
+        self, names: Sequence[str], enough: Callable[[KnownConversation | None], bool]
+    ) -> Search:
         """As `search` does, but until it is ``enough`` a database that has just begun to fail is asked again."""
         until = time.monotonic() + PATIENCE_SECONDS
         known = await self.search(names)
-        while not (known.sure or enough(known.found) or self._rest >= REST_SECONDS or time.monotonic() > until):
+        while not (known.sure or enough(known.conversation) or self._rest >= REST_SECONDS or time.monotonic() > until):
             await asyncio.sleep(max(FIRST_REST, self._ask_again - time.monotonic()))
             known = await self.search(names)
         return known
@@ -192,25 +194,25 @@ class HeldConversations:
         if rows is not None and self._alone and time.monotonic() >= self._learn_again:
             self._learn_again = time.monotonic() + REST_SECONDS
             self._learn(await self._ask_database(self._read_all))
-        found = next((Found(self._own[name], name) for name in names if name in self._own), None)
+        conversation = next((KnownConversation(self._own[name], name) for name in names if name in self._own), None)
         # What others could not write they write within a rest.
         lately = time.monotonic() < self._failed_at + REST_SECONDS + WAIT_SECONDS
         answered = knows_all or rows is not None
-        return Search(found, answered, knows_all or (answered and not lately))
+        return Search(conversation, answered, knows_all or (answered and not lately))
 
-    async def _rows_of(self, names: Sequence[str]) -> dict[str, Held] | None:
+    async def _rows_of(self, names: Sequence[str]) -> dict[str, ConversationRecord] | None:
         """Rows that may be under these names; None while the database fails."""
         self._wanted.update(dict.fromkeys(names))
         return await self._reading.join()
 
-    async def _read_wanted(self) -> dict[str, Held] | None:
+    async def _read_wanted(self) -> dict[str, ConversationRecord] | None:
         names, self._wanted = list(self._wanted), {}
-        found: dict[str, Held] | None = await self._ask_database(partial(self._read, names))
+        found: dict[str, ConversationRecord] | None = await self._ask_database(partial(self._read, names))
         return found
 
-    async def keep(self, names: Sequence[str], held: Held) -> None:
+    async def keep(self, names: Sequence[str], record: ConversationRecord) -> None:
         """Keep a record under all of these names; where the database fails, it is written once it answers again."""
-        records = dict.fromkeys(names, held)
+        records = dict.fromkeys(names, record)
         self._remember(records)
         self._later.update(records)
         if not self._alone:
@@ -250,22 +252,22 @@ class HeldConversations:
         except Exception:  # the database fails
             return False
 
-    def _read_all(self) -> tuple[int | None, dict[str, Held]]:
+    def _read_all(self) -> tuple[int | None, dict[str, ConversationRecord]]:
         """`Table.changes`, and every row."""
         changes = self._table.changes()
         newest = f'select name, {_COLUMNS} from conversations order by "at" desc limit {MOST_ROWS}'
         rows = self._table.execute(newest)
-        return changes, {name: _held_of(values) for name, *values in reversed(rows)}
+        return changes, {name: _record_of(values) for name, *values in reversed(rows)}
 
-    def _learn(self, found: tuple[int | None, dict[str, Held]] | None) -> None:
+    def _learn(self, found: tuple[int | None, dict[str, ConversationRecord]] | None) -> None:
         if found:
             self._known_at, records = found
             self._remember(records)
 
-    def _remember(self, records: Mapping[str, Held]) -> None:
-        for name, held in records.items():
-            if name not in self._own or held.at >= self._own[name].at:
-                self._own[name] = held
+    def _remember(self, records: Mapping[str, ConversationRecord]) -> None:
+        for name, record in records.items():
+            if name not in self._own or record.at >= self._own[name].at:
+                self._own[name] = record
             self._own.move_to_end(name)
         while len(self._own) > self._most:
             self._own.popitem(last=False)
@@ -298,12 +300,12 @@ class HeldConversations:
             raise TimeoutError
         return running.result()
 
-    def _read(self, names: Sequence[str]) -> dict[str, Held]:
+    def _read(self, names: Sequence[str]) -> dict[str, ConversationRecord]:
         marks = ", ".join([self._table.mark] * len(names))
         rows = self._table.execute(f"select name, {_COLUMNS} from conversations where name in ({marks})", list(names))
-        return {name: _held_of(values) for name, *values in rows}
+        return {name: _record_of(values) for name, *values in rows}
 
-    def _write(self, records: Mapping[str, Held]) -> bool:
+    def _write(self, records: Mapping[str, ConversationRecord]) -> bool:
         row = ", ".join([self._table.mark] * (1 + len(COLUMNS)))
         ordered = sorted(records)  # no deadlock
         for start in range(0, len(ordered), WRITTEN_AT_ONCE):
@@ -330,6 +332,6 @@ class HeldConversations:
                 self._write(self._later)
 
 
-def _held_of(values: Sequence[Any]) -> Held:
+def _record_of(values: Sequence[Any]) -> ConversationRecord:
     role, ask, at, tokens, asks, requests, mixed, chosen = values
-    return Held(role, ask, at, tokens, asks, requests, bool(mixed), bool(chosen))
+    return ConversationRecord(role, ask, at, tokens, asks, requests, bool(mixed), bool(chosen))

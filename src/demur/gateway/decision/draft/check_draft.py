@@ -21,7 +21,7 @@ from demur.errors import EndpointError
 from demur.gate.gate import HEAD_TOKENS
 from demur.gateway.decision.abilities import is_refusal
 from demur.gateway.decision.as_labelled import as_labelled
-from demur.gateway.decision.conversation_model import Held
+from demur.gateway.decision.conversation_model import ConversationRecord
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.draft.check_form import requested_form
 from demur.gateway.decision.request.question import Question
@@ -61,7 +61,7 @@ class Outgoing:
     protocol: Protocol
     unproven: bool = False  # the weak model may not be able to answer such a request
     chosen: bool = False  # demur chose the model, so that it may be another one than before
-    held: Held | None = None  # what is known of the conversation
+    record: ConversationRecord | None = None  # what is known of the conversation
     asked_as: AskedAs | None = None  # what the settings put around the prompt
 
     def body(self, role: Role) -> tuple[Body, str]:
@@ -77,7 +77,7 @@ class Outgoing:
         thinking = self.question.thinking
         if not (thinking.before or thinking.since):
             return self.question.body, ""
-        before, since = foreign(thinking, self.held, role)
+        before, since = foreign(thinking, self.record, role)
         if not before and not since:
             return self.question.body, ""
         return without_thinking(self.question.body, before=before, since=since), f"; {LEFT_OUT}"
@@ -130,7 +130,7 @@ class DraftChecker:
 
     async def _first_tokens(self, first: Decision, answer: Answer) -> Draft:
         tokens = self._sent.question.estimate("weak").prompt
-        stream = HeldStream(answer.pieces, strip=self._strips)
+        stream = DraftStream(answer.pieces, strip=self._strips)
         with charge_if_cut(self._calls, "weak", tokens, lambda: stream.tokens):
             await stream.read_head()
         decision = self._decider.router.check_head(first, stream.logprobs)
@@ -195,7 +195,7 @@ class DraftChecker:
         return gate is not None and gate.needs_logprobs and not self._sent.question.logprobs
 
 
-class HeldStream:
+class DraftStream:
     """A stream of which the first tokens are held back."""
 
     def __init__(self, pieces: AsyncIterator[bytes], *, strip: bool) -> None:

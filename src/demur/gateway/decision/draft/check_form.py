@@ -68,7 +68,7 @@ async def check_form(
         return Formed(answer, problem or (EMPTY if empty else ""))
     if not answer.is_stream:
         return Formed(answer, "")
-    stream = _HeldStream(answer.pieces, protocol, read)
+    stream = _FormStream(answer.pieces, protocol, read)
     whole = await stream.read(passing_text=not _wants_json(form), checking=bool(form))
     problem = _problem(stream.message, form) if whole and form else ""
     empty = whole and not stream.says and _is_its_own(stream.cut, limited=limited)
@@ -104,7 +104,7 @@ def _problem(message: Mapping[str, Any] | None, form: Form) -> str:
         return ""
 
 
-class _HeldStream:
+class _FormStream:
     """A stream that is held back, and the message that its events make up."""
 
     def __init__(self, pieces: AsyncIterator[bytes], protocol: Protocol, read: PassedAnswer) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demur.gateway.decision.conversation_model import Held
+from demur.gateway.decision.conversation_model import ConversationRecord
 from demur.gateway.decision.request.ask import asked_in
 from demur.gateway.http.json_edit import Body, body_of
 from demur.gateway.http.openai_bodies import content_text
@@ -47,19 +47,19 @@ def thinking_in(raw: bytes, fields: Mapping[str, Any]) -> Thinking:
     return Thinking(before, since, any(map(_is_signed, items[last + 1 :])))
 
 
-def foreign(thinking: Thinking, held: Held | None, role: Role) -> tuple[bool, bool]:
+def foreign(thinking: Thinking, record: ConversationRecord | None, role: Role) -> tuple[bool, bool]:
     """Whether the thinking before and since the person's last words is another model's than the one that is asked.
 
     Of an unknown conversation what is signed since then is taken for the strong model's: `needs_strong` sends it there.
     """
-    mine = held is not None and held.role == role
-    since = thinking.since and not (mine if held else thinking.signed and role == "strong")
-    return thinking.before and not (mine and held is not None and not held.mixed), since
+    mine = record is not None and record.role == role
+    since = thinking.since and not (mine if record else thinking.signed and role == "strong")
+    return thinking.before and not (mine and record is not None and not record.mixed), since
 
 
-def needs_strong(thinking: Thinking, held: Held | None) -> bool:
+def needs_strong(thinking: Thinking, record: ConversationRecord | None) -> bool:
     """Whether a request must go to the strong model: it goes on with signed thinking, and whose it is is unknown."""
-    return held is None and thinking.signed
+    return record is None and thinking.signed
 
 
 def without_thinking(body: Body, *, before: bool, since: bool) -> Body:
