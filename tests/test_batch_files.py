@@ -439,7 +439,7 @@ def test_local_models_are_named_by_their_side(weak: int, strong: int, named: lis
     sides = {
         name: SimpleNamespace(local=bool(local), model="m") for name, local in (("weak", weak), ("strong", strong))
     }
-    found = list(local_notes(SimpleNamespace(pair=SimpleNamespace(**sides)), "--batch-out"))  # type: ignore[arg-type]
+    found = list(local_notes(SimpleNamespace(pair=SimpleNamespace(**sides)), "--batch-out"))
     assert [note.partition(" is local")[0] for note in found] == [f"m ({name})" for name in named]
     assert all("same command without --batch-out samples it" in note for note in found)
 
