@@ -77,8 +77,6 @@ TESTS = {  # module -> the files that test it, the nearest first
     "meaning/rules/tables.py": ("test_tables.py",),
     "meaning/saturated_prompts.py": ("test_saturated.py",),
     "meaning/stated_answers.py": ("test_state_answers.py",),
-    "sampling/batches/by_api.py": ("test_batch_api.py",),
-    "sampling/batches/by_files.py": ("test_batch_files.py",),
     "labels/battles/arena.py": ("test_arena.py",),
     "labels/battles/factorization.py": ("test_arena.py",),
     "labels/beliefs/belief.py": ("test_belief.py",),

@@ -31,7 +31,7 @@ from demur.models.prices import ServingCost
 from demur.records import Method
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
-from demur.routing.train_tiers import with_tiers
+from demur.routing.train_run import with_tiers
 from demur.testing import Answerer, FakeEndpoint, fake_endpoint, on_loopback
 
 EASY, MEDIUM, HARD = "aaa aa aaaa?", "mmm mm mmmm?", "zzz zz zzzz?"
