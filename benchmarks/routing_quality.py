@@ -175,28 +175,28 @@ def unchecked_as(pair: Pair, routers: Folded) -> StagedScores:
 
 @figures.in_style
 def headline(pair: Pair, X: FloatArray, routers: Folded) -> Any:
-    """Quality against calls to the strong model: hard labels with SW, demur's two stages, and what true labels give."""
+    """Quality against calls to the large model: the paper's labels with SW, demur, and what right answers would give.
+
+    In words that a reader of the README's first screen knows.
+    """
     figure, axes = figures.axes_of(7.2, 4.4)
     ends = [float(pair.weak.mean()), float(pair.strong.mean())]
     axes.plot([0, 100], ends, color=figures.INK, lw=1, ls="--", label="random")
     scores, _ = staged(pair, routers, pair.rows.signals)
     lines = {
-        "hard labels of discrete SE, SW": prompt_scores("sw", X, pair.targets[PAPER]),
-        "label-free, prompt only": routers.prompt,
-        "true labels, prompt only": prompt_scores("kernel", X, pair.targets[BEST_TRUE]),
+        "the paper's labels and router": prompt_scores("sw", X, pair.targets[PAPER]),
+        "demur, from the prompt alone": routers.prompt,
+        "taught with right answers": prompt_scores("kernel", X, pair.targets[BEST_TRUE]),
     }
     curves = {name: cost_quality_curve(score, pair.weak, pair.strong) for name, score in lines.items()}
-    curves["label-free, two stages"] = staged_curve(scores, pair.draft_quality, pair.strong)
+    curves["demur, which also checks the small model's answer"] = staged_curve(scores, pair.draft_quality, pair.strong)
     shares = np.linspace(0, 1, 201)
     for colour, (name, curve) in zip(figures.PALETTE, curves.items(), strict=False):
         quality = np.interp(shares, curve.strong_shares, curve.qualities)
-        ours = "two stages" in name
-        style = ":" if "true" in name else "-"
-        axes.plot(
-            100 * shares, quality, color=colour, lw=2.6 if ours else 1.3, ls=style, label=f"{name} ({curve.apgr:.3f})"
-        )
-    axes.set(xlabel="calls to the strong model (%)", ylabel="mean quality", xlim=(-2, 102))
-    axes.legend(frameon=False, loc="lower right", title="APGR")
+        ours, style = "checks" in name, ":" if "right answers" in name else "-"
+        axes.plot(100 * shares, quality, color=colour, lw=2.6 if ours else 1.3, ls=style, label=name)
+    axes.set(xlabel="calls to the large model (%)", ylabel="share of right answers", xlim=(-2, 102))
+    axes.legend(frameon=False, loc="lower right")
     return figure
 
 
