@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -332,3 +333,42 @@ def test_a_server_that_is_away_is_one_line(postgres: Postgres, monkeypatch: pyte
         assert "\n" not in str(raised.value)
         postgres.start()
         assert store.samples("m", "p", "s") == []
+
+
+def test_a_worker_that_opens_the_store_while_its_server_is_away_waits_for_it(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store is sent to workers; the process that sends it has reached the server, and a user's own URL is refused."""
+    with Store(postgres.url) as store:
+        sent = pickle.dumps(store)
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            postgres.start()
+
+    postgres.stop("immediate")
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(StoreError, match="does it run"):
+        Store(postgres.url)
+    assert not waited
+    with pickle.loads(sent) as opened:
+        assert opened.samples("m", "p", "s") == []
+        again = pickle.dumps(opened)
+    assert len(waited) == 3
+    postgres.stop()
+    monkeypatch.setattr(database, "AWAY_SECONDS", 0.0)
+    with pytest.raises(StoreError, match="does it run") as raised:
+        pickle.loads(again)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("part", ["/postgres?", "user=demur"])
+def test_a_worker_whose_server_refuses_it_says_so_at_once(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """As on a node with another password; no moment of waiting would mend it."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    with pytest.raises(StoreError, match=r"does not exist; (make it with createdb|name another user)"):
+        Store(postgres.url.replace(part, f"{part[:-1]}x{part[-1]}"), reached=True)

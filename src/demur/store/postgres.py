@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from demur.config.store_url import check_store_url, shown_store
@@ -38,22 +39,20 @@ _Found = TypeVar("_Found")
 
 
 class PostgresDatabase:
-    """See `demur.store.database.Database`."""
+    """See `demur.store.database.Database`. ``reached``: its URL has been right, so that it waits for the server."""
 
     among = "select value from json_array_elements_text(?::json)"
     shared = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reached: bool = False) -> None:
         check_store_url(url)
         self._named = shown_store(url)
         self._holder = secrets.token_hex(16)
         self._lock = threading.RLock()
         self._closed = threading.Event()
         self._renewing: threading.Thread | None = None
-        try:
-            self._connection = PostgresConnection(url, self._prepare, purpose="a store on PostgreSQL")
-        except Exception as error:
-            raise self._as_store_error(error) from None
+        connect = partial(PostgresConnection, url, self._prepare, purpose="a store on PostgreSQL")
+        self._connection = self._when_there(connect, AWAY_SECONDS if reached else 0.0)
 
     def _prepare(self, execute: Callable[..., Any]) -> None:
         """Make the tables that are missing; a role that may not make any can use those that are there."""
@@ -131,13 +130,21 @@ class PostgresDatabase:
 
     def _run(self, work: Callable[[Any], _Found]) -> _Found:
         """What work in a transaction finds; where the server goes away, it is done once that is back."""
-        end = time.monotonic() + AWAY_SECONDS
+
+        def transact() -> _Found:
+            with self._lock, self._connection.transaction() as db:
+                return work(db)
+
+        return self._when_there(transact, AWAY_SECONDS)
+
+    def _when_there(self, work: Callable[[], _Found], seconds: float) -> _Found:
+        """What work finds; it is done again while the server is away, for so long."""
+        end = time.monotonic() + seconds
         while True:
             try:
-                with self._lock, self._connection.transaction() as db:
-                    return work(db)
+                return work()
             except Exception as error:
-                if self._closed.is_set() or not _went_away(error) or time.monotonic() > end:
+                if self._closed.is_set() or not _went_away(error) or time.monotonic() >= end:
                     raise self._as_store_error(error) from None
             time.sleep(TRY_AGAIN_SECONDS)
 
@@ -145,7 +152,7 @@ class PostgresDatabase:
         """An error of PostgreSQL as one line that says what to do; any other as it is."""
         if not type(error).__module__.startswith("psycopg"):
             return error
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        said = _first_line(error)
         known = (advice for sign, advice in _ADVICE.items() if sign in said)
         return StoreError(f"{self._named}: {said}; {next(known, _WHERE if _went_away(error) else _FOREIGN)}")
 
@@ -168,9 +175,14 @@ def _went_away(error: Exception) -> bool:
     if type(error).__module__.partition(".")[0] != "psycopg":
         return False
     state = getattr(error, "sqlstate", None)
-    if state is None:
-        return type(error).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
+    if state is None:  # also where a new connection is refused
+        known = type(error).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
+        return known and not any(sign in _first_line(error) for sign in _ADVICE)
     return state.startswith(("08", "57P")) or state in ("40001", "40P01", "53300")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _with_marks(statement: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from sys import intern
 from types import TracebackType
@@ -48,17 +49,18 @@ class Store:
     """An open store; use as a context manager. Raises StoreError.
 
     ``where``: an SQLite file, ``":memory:"``, or the URL of a PostgreSQL database that several samplers share.
+    ``reached``: another process has opened it before, so that a server that is away now is waited for.
     """
 
-    def __init__(self, where: str | Path) -> None:
+    def __init__(self, where: str | Path, *, reached: bool = False) -> None:
         self._where, there = where, str(where)
-        self._db: Database = PostgresDatabase(there) if there.startswith(SCHEMES) else SqliteDatabase(where)
+        self._db: Database = PostgresDatabase(there, reached) if there.startswith(SCHEMES) else SqliteDatabase(where)
 
     def __enter__(self) -> Self:
         return self
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str | Path]]:
-        return Store, (self._where,)  # in another process it is opened again
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[str | Path]]:
+        return partial(Store, reached=True), (self._where,)  # in another process it is opened again
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
