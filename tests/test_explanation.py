@@ -89,7 +89,7 @@ def test_a_gate_is_explained_with_its_cost() -> None:
     assert found.usd_checked == pytest.approx(3 * found.usd)
     text = "\n".join(found.lines)
     assert "looked at" in text
-    assert f"${3 * found.usd + found.usd_other:.6f} if the strong model answers instead" in text
+    assert f"{dollars(3 * found.usd + found.usd_other)} if the strong model answers instead" in text
     assert "not asked" in router.explain(far[0]).second_stage
     assert "no gate was trained" in Router(priced()).explain(near[0]).second_stage
 

@@ -220,7 +220,7 @@ def test_a_request_that_no_model_answered_is_named_and_counted_apart(tmp_path: P
     backend.close()
     lines = bill_page(path, "model").lines
     assert sum(line.startswith("(no answer)  ") for line in lines) == 1
-    assert lines[-1].endswith("; 1 of 2 requests were answered by no model")
+    assert lines[-1].endswith("; 1 of 2 requests was answered by no model")
     by_key = bill_page(path, "key").lines
     assert by_key[1].startswith("(no key)  ") is (answered.key == "")
     assert "by no model" not in by_key[-1]

@@ -132,9 +132,9 @@ def evaluation(
     """The headline, the table of routers, the findings, and the path of the report."""
     lines([found.headline.sentence, *filter(None, [found.verdict])])
     what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
-    among = (
-        f"{found.n_test:,} of {found.headline.prompts:,}" if found.headline.judged is not None else f"{found.n_test:,}"
-    )
+    served = found.headline
+    some = served.judged is not None and not served.by_grades  # of those that are judged by hand, all are graded
+    among = f"{found.n_test:,} of {served.prompts:,}" if some else f"{found.n_test:,}"
     title = f"{found.strong} (strong) / {found.weak} (weak), {among} {what} prompts"
     out.print(router_table(title, router_rows(found), reference_rows(found)))
     lines(filter(None, [base_of(found)] if not verbose else []))
