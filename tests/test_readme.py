@@ -67,7 +67,7 @@ def test_its_first_example_shows_meaning(capsys: pytest.CaptureFixture[str]) -> 
     entropy, clusters = capsys.readouterr().out.strip().split(" ", 1)
     assert float(entropy) == pytest.approx(np.log(3) - 2 / 3 * np.log(2))
     assert clusters == "[0 0 1]"
-    assert f"# {float(entropy):.4f} nats; {clusters}:" in example
+    assert f"# {float(entropy):.4f} nats, 0 if all agree; {clusters}:" in example
 
 
 @pytest.mark.slow
