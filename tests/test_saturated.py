@@ -111,7 +111,7 @@ def test_nothing_to_label_is_said_after_as_few_pairs() -> None:
     entailment = Counting()
     prompts = [Prompt("p", "Q")]
     samples = PairSamples({"p": sampled(WORDS[10:])}, {"p": sampled(WORDS[:10])})
-    with pytest.raises(InputError, match="none of 1 prompts"):
+    with pytest.raises(InputError, match="none of 1 prompt can"):
         label_prompts(prompts, samples, Meanings(entailment), LabelConfig(), weak="w", strong="s")
     assert entailment.pairs == MOST_LIKELY
 
