@@ -290,7 +290,7 @@ def test_an_explanation_has_the_shares_at_which_it_turns_and_what_the_gate_would
     assert far.second_stage == "not asked, the score is further than 0.150 from the threshold"
     idle = replace(router, active=False, about="it does not pay").explain("0.72")
     assert idle.flips == (3 / 10, 3 / 10)
-    assert idle.second_stage == f"none, {PAYS.sentence}"
+    assert idle.second_stage == f"none: {PAYS.sentence}"
     promised = Router(first(Calibration(0.5, 0.5, 10, "a", gate=False)), gate_of(0.0), active=True).explain("0.9")
     assert promised.second_stage.endswith(" (the calibration's promise holds for the router alone)")
 

@@ -275,7 +275,7 @@ class Router:
         gate = self.serving_gate
         if gate is None:
             promised = " (the calibration's promise holds for the router alone)" if self.active else ""
-            return f"none, {self.sentence}{promised}"
+            return f"none: {self.sentence}{promised}"
         if decision.wants_samples and gate.scorer:
             return "a cascade: the weak model answers first, and the words of its answer decide"
         if decision.wants_samples:

@@ -163,7 +163,7 @@ function draw() {
   const cost = sum(strong, 4) + sum(weak, 3) + (sum(weak, 1) - sum(weak, 2)) * mean;
   $("whatif").textContent = "By their scores alone, " + percent(sum(strong, 1) / stats.routed) + " of the " + count(stats.routed) +
     " requests that this service has routed in the last hour would have gone to the strong model at " + at.toFixed(3) + (stats.priced ? ", for about " + money(cost) : "; a price is unknown") + ". In fact the strong model answered " + percent(stats.strong_share) +
-    " of these requests: " + (stats.unknown ? count(stats.unknown) + " unknown prompts, which go by the setting `unknown`, " : "") + "conversations that stay with their model, failures and what a model cannot do count as well.";
+    " of these requests: " + (stats.unknown ? count(stats.unknown) + (stats.unknown === 1 ? " unknown prompt, which goes" : " unknown prompts, which go") + " by the setting `unknown`, " : "") + "conversations that stay with their model, failures and what a model cannot do count as well.";
 }
 
 // -- what is asked of the gateway --------------------------------------------------------------------------------
