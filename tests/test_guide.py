@@ -455,6 +455,8 @@ def test_a_run_that_is_begun_again_and_fails_is_not_shown_as_sampled(pair: Pair)
     other = ("--strong", f"{pair.names['strong']}/nowhere")
     failed = RUNNER.invoke(app, [*sample_of(pair), *other, "--again"])
     assert failed.exit_code != 0
-    assert "[ ] sample     small and large on prompts.jsonl, not finished" in said("status")
+    interrupted = said("status")
+    assert "[ ] sample     small and large on prompts.jsonl, not finished" in interrupted
+    assert f"next: demur sample prompts.jsonl --weak {pair.names['weak']}" in interrupted
     said(*sample_of(pair, "--again"))
     assert "[x] sample     small and large on prompts.jsonl" in said("status")

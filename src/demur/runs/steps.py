@@ -65,8 +65,9 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
     served = "; ".join(one.sentence for one in gateways) or ("a ledger" if ledger.is_file() else "")
     sample = (pair if "samples" in made else f"{pair}, {UNFINISHED}") if config else ""
+    ask = sample_command(folder)[1] if config else SAMPLE + option
     return (
-        Step("sample", "ask both models several times per prompt", sample, SAMPLE + option),
+        Step("sample", "ask both models several times per prompt", sample, ask),
         Step("label", "compare the answers: which prompts need the large model",
              count_of(labels, "preference") if labels else "", f"demur label{option}"),
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
