@@ -342,7 +342,7 @@ def labelled_by(monkeypatch: pytest.MonkeyPatch, needed: str, grader: Any = None
         pair=SimpleNamespace(weak=SimpleNamespace(model="small"), strong=SimpleNamespace(model="large")),
         own=SimpleNamespace(grader=grader),
         train_prompts=PROMPTS,
-        test=[Prompt("kept", "Kept?")],
+        held_back=[Prompt("kept", "Kept?")],
         complete=lambda prompts: prompts[:1],
         samples=SAMPLES,
         meanings=Meanings(exact_match),
@@ -388,8 +388,8 @@ def noted(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[str, ...]:
         "config": SimpleNamespace(
             label=SimpleNamespace(needs=lambda what: what == "samples"), test_share=0.25, prompts="p.jsonl"
         ),
-        "train": prompts,
-        "test": [],
+        "train_prompts": prompts,
+        "held_back": [],
         "prompts": prompts,
         "is_complete": lambda prompt: prompt.id != "0",
         "encoder_name": "minilm",
@@ -404,12 +404,12 @@ def test_which_prompts_are_not_labelled_and_why(monkeypatch: pytest.MonkeyPatch)
     assert noted(monkeypatch, unfinished=1)[0] == (
         "7 of 8 samples are there: labelling the 3 complete prompts of 4; the same `demur sample` goes on"
     )
-    held = noted(monkeypatch, prompts=every, train=every[:3], test=every[3:])
+    held = noted(monkeypatch, prompts=every, train_prompts=every[:3], held_back=every[3:])
     assert held[0] == "2 of 5 prompts are held back for measuring (test_share 0.25 of those with gold answers)"
     said = "prompts are copies of one that is held back for measuring, and train nothing:"
-    assert noted(monkeypatch, prompts=every, train=every[:2])[0] == f"3 {said} 2, 3, 4"
-    assert noted(monkeypatch, prompts=every, train=every[:1])[0] == f"4 {said} 1, 2, 3, ..."
-    alone = noted(monkeypatch, prompts=every, train=every[:3], test=every[3:4])
+    assert noted(monkeypatch, prompts=every, train_prompts=every[:2])[0] == f"3 {said} 2, 3, 4"
+    assert noted(monkeypatch, prompts=every, train_prompts=every[:1])[0] == f"4 {said} 1, 2, 3, ..."
+    alone = noted(monkeypatch, prompts=every, train_prompts=every[:3], held_back=every[3:4])
     assert alone[0].startswith("1 of 5 prompts is held back for measuring")
     assert alone[1] == "1 prompt is a copy of one that is held back for measuring, and trains nothing: 4"
 

@@ -153,7 +153,7 @@ def test_a_decision_costs_its_time_and_that_of_its_embedding_and_the_gate_its_sa
     assert found.usd_per_1k(Cost("sw", 1, p50=1e-3)) == pytest.approx(5e-3)  # 1,000 x 5 ms = 5 s, at $.001 per second
     assert found.usd_per_1k(Cost(gate_name(0), 1, p50=1e-3)) == pytest.approx(1e-3)
     assert found.usd_per_1k(Cost(gate_name(2), 1, p50=1e-3)) == pytest.approx(4.001)  # 2 samples x 1,000 x $0.002
-    assert "0.005" in found.parts[1].content.rows[0]
+    assert "$0.005" in found.parts[1].content.rows[0]
 
 
 def test_an_unknown_price_of_extra_samples_is_no_zero() -> None:
