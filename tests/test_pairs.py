@@ -62,7 +62,7 @@ def test_a_budget_under_the_cheapest_model_is_refused() -> None:
         InputError, match=r"\$500\.00 per 1,000 prompts is not enough: the cheapest model costs \$1,000\.00"
     ):
         ladders(QUALITY, QUALITY, USD, 0.5)
-    with pytest.raises(InputError, match=r"\$100\.00 per 1,000 prompts is not enough: the cheapest model costs \$250\.00"):
+    with pytest.raises(InputError, match=r"\$100\.00 per 1,000 prompts is not enough: .* costs \$250\.00"):
         ladders(QUALITY, QUALITY, USD / 4, 0.1)
 
 
