@@ -14,12 +14,14 @@ import numpy as np
 
 from demur.gate.router import Router
 from demur.measure.tiers import step_scores
+from demur.methods.estimator import unit_rows
 from demur.models.encoders.encoder import runs_here
 from demur.records import FloatArray, Role
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 
 MEASURED = 64  # training prompts
+COMPARED = 4096  # training prompts, at most, among which their nearest are looked for: all of a million take 256 MB
 SIZES = (2, 32)  # of the batches that they are embedded in: the smallest and the largest
 
 
@@ -90,11 +92,13 @@ def _compared_scores(router: PromptRouter, looked: Looked, able: frozenset[Role]
 
 
 def _difference(router: PromptRouter, alone: FloatArray, together: FloatArray, prompts: list[str]) -> BatchError:
-    scores = [_compared_scores(router, router.look_at_vectors(rows, prompts)) for rows in (alone, together)]
-    near = alone @ router.vectors.T
+    scores = [_compared_scores(router, router.look_at_vectors(each, prompts)) for each in (alone, together)]
+    others = router.vectors[:: 1 + len(router.vectors) // COMPARED]
+    rows, moved_rows = unit_rows(alone), unit_rows(together)  # as they are compared: a prompt's length adds to them
+    near = rows @ others.T
     near[near > 1 - 1e-6] = -np.inf  # the prompt itself
-    nearest = router.vectors[near.argmax(axis=1)]
-    moved = ((together - alone) * nearest).sum(axis=1)
+    nearest = others[near.argmax(axis=1)]
+    moved = ((moved_rows - rows) * nearest).sum(axis=1)
     return BatchError(float(np.abs(scores[0] - scores[1]).max()), float(np.abs(moved).max()))
 
 
