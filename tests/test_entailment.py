@@ -356,7 +356,7 @@ def test_a_pair_is_asked_once_ever(tmp_path: Path) -> None:
         cache_scores(ask, store, "two")(pairs[:1])
         with pytest.raises(InputError, match="NaN"):
             cache_scores(lambda p: np.full((len(p), 3), np.nan), store, "three")(pairs)
-        assert store.verdicts("three", pairs) == {}
+        assert store.entailment_scores("three", pairs) == {}
     assert len(asked) == 3
 
 
@@ -389,13 +389,13 @@ async def test_a_judge_that_says_neither_is_an_error_and_not_kept() -> None:
     with Store(":memory:") as store:
         pairs = [("a", str(i)) for i in range(20)]
         cache_scores(lambda asked: many, store, "judge")(pairs)
-        assert set(store.verdicts("judge", pairs)) == set(pairs[2:])
+        assert set(store.entailment_scores("judge", pairs)) == set(pairs[2:])
 
 
 def test_half_an_emoji_is_a_text_of_its_own() -> None:
     with Store(":memory:") as store:
-        store.add_verdicts("m", {("\ud83d", "a"): (0.2, 0.3, 0.5)})
-        assert store.verdicts("m", [("\ud83d", "a"), ("\ud83e", "a")]) == {("\ud83d", "a"): (0.2, 0.3, 0.5)}
+        store.add_entailment_scores("m", {("\ud83d", "a"): (0.2, 0.3, 0.5)})
+        assert store.entailment_scores("m", [("\ud83d", "a"), ("\ud83e", "a")]) == {("\ud83d", "a"): (0.2, 0.3, 0.5)}
 
 
 def test_the_decision_says_what_decided() -> None:

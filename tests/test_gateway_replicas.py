@@ -300,7 +300,7 @@ async def test_an_outage_that_one_machine_finds_is_known_to_all_within_a_second(
     await until(lambda: all(other.down for one in machines for other in one.others))
     for one in models:
         one.well = True
-    models[1].breaker.hear_up()  # as if its minute were over: one finds that it answers again
+    models[1].breaker.report_up()  # as if its minute were over: one finds that it answers again
     await until(lambda: not any(one.breaker.open for one in models), 1.0)
     for task, machine, model in zip(tasks, machines, models, strict=True):
         task.cancel()

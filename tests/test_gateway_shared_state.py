@@ -137,7 +137,7 @@ async def test_workers_tell_each_other_which_models_are_down(tmp_path: Path) -> 
         for board, found in zip(boards, outages, strict=True):
             board.tell_down(found.found)
         for board, found in zip(boards, outages, strict=True):
-            found.hear(board.heard_down())
+            found.apply_reports(board.reported_down())
 
     for _ in range(2):
         breakers[0].record(False, "broke", certain=True)
@@ -149,7 +149,7 @@ async def test_workers_tell_each_other_which_models_are_down(tmp_path: Path) -> 
     assert asked == [0, 1]
     assert [one.found_down for one in breakers] == [True, True]
     Board(tmp_path, 0, 2)  # worker 0 was killed: the next one of its number has found nothing yet
-    assert boards[1].heard_down() == {}
+    assert boards[1].reported_down() == {}
     well = True
     breakers[1].record(True)
     exchange()

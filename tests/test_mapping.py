@@ -12,7 +12,7 @@ from conftest import needed
 from demur import mapping
 from demur.errors import InputError, StoreError
 from demur.mapping import on_threads, portion_size, portions_of
-from demur.mapping.held_object import Holder, StandIn
+from demur.mapping.held_object import Holder, HolderProxy
 from demur.mapping.on_ray import workers_at
 from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Sample
@@ -51,8 +51,8 @@ def test_threads_give_results_in_the_order_of_the_portions(threads: int, monkeyp
     assert list(on_threads(work, range(4))) == [0, 1, 4, 9]
 
 
-def held(make: Any) -> StandIn:
-    return StandIn(Holder(make).call)
+def held(make: Any) -> HolderProxy:
+    return HolderProxy(Holder(make).call)
 
 
 def test_a_held_store_is_a_store(tmp_path: Path) -> None:

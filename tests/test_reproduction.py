@@ -176,7 +176,7 @@ def test_every_part_is_made_and_written(folder: Path, monkeypatch: pytest.Monkey
     assert "only 60 prompts" in rows(found, "figure-1")["entropy hard"]
     assert rows(found, "cost")["TO-Router: kNN (accuracy hard)"][-1] == "not computable: no responses are stored"
     assert rows(found, "in-domain")[
-        "judge: not computable: no verdicts are stored, and asking for them takes one call per "
+        "judge: not computable: no judgements are stored, and asking for them takes one call per "
         "prompt: `demur label --from judge`"
     ]
     assert "no texts" in [row[-1] for row in found.parts[6].content.rows if row[0] == "accuracy hard"]

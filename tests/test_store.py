@@ -125,9 +125,9 @@ def test_settled_prompts_are_of_their_models_settings_and_fewest(store: Store) -
 
 def test_verdicts_vectors_and_meanings_are_exact_and_the_last_one_counts(store: Store) -> None:
     verdict = (1 / 3, 1e-300, 2 / 3)
-    store.add_verdicts("m", {("a", "b"): (0.0, 0.0, 1.0)})
-    store.add_verdicts("m", {("a", "b"): verdict})
-    assert store.verdicts("m", [("a", "b"), ("b", "a")]) == {("a", "b"): verdict}
+    store.add_entailment_scores("m", {("a", "b"): (0.0, 0.0, 1.0)})
+    store.add_entailment_scores("m", {("a", "b"): verdict})
+    assert store.entailment_scores("m", [("a", "b"), ("b", "a")]) == {("a", "b"): verdict}
     vector = np.array([1 / 3, -2.5, 1e-40], dtype=np.float32)
     store.add_embeddings("e", {"t": np.zeros(3)})
     store.add_embeddings("e", {"t": vector})
@@ -140,7 +140,7 @@ def test_verdicts_vectors_and_meanings_are_exact_and_the_last_one_counts(store: 
 
 def test_nothing_is_kept_of_nothing(store: Store) -> None:
     store.add_samples("m", "p", "s", [])
-    store.add_verdicts("m", {})
+    store.add_entailment_scores("m", {})
     store.add_embeddings("e", {})
     store.add_meanings("d", {})
     store.add_settled(["a", "b"], "s", 2, [])

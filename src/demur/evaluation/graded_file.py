@@ -1,7 +1,7 @@
 """Graded prompts on disk: the quality of each model's answer to a prompt, by gold answers, a judge or people.
 
 JSON lines with ``prompt``, ``weak_quality`` and ``strong_quality`` in [0, 1]; `demur evaluate` writes them from gold
-answers, `demur grade` from a person's verdicts. Certificates and replay read them. Beside the quality of the one answer
+answers, `demur grade` from a person's grades. Certificates and replay read them. Beside the quality of the one answer
 that is served may stand what `demur evaluate` measures with: the mean over all samples, and an answer's cost.
 """
 
@@ -154,7 +154,7 @@ def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
         if not 0 <= quality <= 1:
             raise InputError(
                 f"{where}: field {name!r} must be a quality from 0 to 1, found {value!r}; `demur evaluate` writes "
-                "such rows from gold answers, `demur grade` from a person's verdicts"
+                "such rows from gold answers, `demur grade` from a person's grades"
             )
         found.append(quality)
     return found[0], found[1]

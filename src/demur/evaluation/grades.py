@@ -1,7 +1,7 @@
 """Grades: which of both models' answers to a prompt are right, by a person who does not know whose they are, or by
 gold answers.
 
-The prompts are drawn at random from a run's sampled ones, so nothing is asked of a model. Every verdict is appended to
+The prompts are drawn at random from a run's sampled ones, so nothing is asked of a model. Every grade is appended to
 run/grades.jsonl at once: grading can stop at any time and goes on where it stopped. The file's rows are graded prompts
 as `demur replay` reads them.
 """
@@ -23,7 +23,7 @@ from demur.runs.steps import is_router
 
 GRADES_FILE = "grades.jsonl"  # in a run's folder
 USUAL_GRADES = 100
-VERDICTS = {  # key -> quality of the answer that is shown first, and of the other
+QUALITIES_OF_KEYS = {  # key -> quality of the answer that is shown first, and of the other
     "1": (1.0, 0.0),
     "2": (0.0, 1.0),
     "b": (1.0, 1.0),
@@ -40,8 +40,8 @@ class ToGrade:
     weak_first: bool
 
     def qualities(self, key: str) -> tuple[float, float]:
-        """Quality of the weak and of the strong model's answer by a verdict's key."""
-        first, second = VERDICTS[key]
+        """Quality of the weak and of the strong model's answer by a grade's key."""
+        first, second = QUALITIES_OF_KEYS[key]
         return (first, second) if self.weak_first else (second, first)
 
 
@@ -54,11 +54,11 @@ class Grading:
     graded: int
 
     def keep(self, one: ToGrade, key: str) -> None:
-        """Append a verdict to the file."""
+        """Append a grade to the file."""
         _append(self.file, one.prompt, *one.qualities(key))
 
     def take_back(self) -> None:
-        """Remove the last verdict from the file."""
+        """Remove the last grade from the file."""
         lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True) if self.file.is_file() else []
         self.file.write_text("".join(lines[:-1]), encoding="utf-8")
 
@@ -91,7 +91,7 @@ def grading_of(run: Run, number: int) -> Grading:
 def grade_by_gold(run: str = "run") -> Path:
     """Grade both models' first answers to a run's prompts by their gold answers; returns the file of grades.
 
-    Verdicts that are there stay. Raises InputError where no sampled prompt has gold answers, and for a run with a
+    Grades that are there stay. Raises InputError where no sampled prompt has gold answers, and for a run with a
     router, which `demur evaluate` measures by them: its training prompts are not new to it.
     """
     with open_run(load_run(run)) as opened:
@@ -99,7 +99,7 @@ def grade_by_gold(run: str = "run") -> Path:
             raise InputError(f"{run} has a router: `demur evaluate --run {run}` measures it by the gold answers")
         prompts = [prompt for prompt in opened.complete(opened.prompts) if prompt.answers]
         if not prompts:
-            raise InputError(f"{run}: no sampled prompt has gold answers; `demur grade --run {run}` asks for verdicts")
+            raise InputError(f"{run}: no sampled prompt has gold answers; `demur grade --run {run}` asks for grades")
         file, done = opened.config.folder / GRADES_FILE, read_grades(opened.config.folder / GRADES_FILE)
         sides = (first_quality(prompts, side).tolist() for side in (opened.samples.weak, opened.samples.strong))
     for prompt, weak, strong in zip(prompts, *sides, strict=True):

@@ -1,7 +1,7 @@
 """Measures a run's routers on their own training prompts, each scored by a fit that did not see it.
 
 Without gold answers quality is what the strong model's samples believe; where a person has graded some prompts
-(`demur grade`), it is their verdict on those.
+(`demur grade`), it is their grades of those.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Targets in [0, 1] (1 = the strong model is needed) from grades and judgements: pure functions on arrays.
 
-Accuracy (TO-Router), pairwise preference (RouteLLM), quality gap in three variants (Hybrid LLM), and the verdicts of a
+Accuracy (TO-Router), pairwise preference (RouteLLM), quality gap in three variants (Hybrid LLM), and the judgements of a
 judge. Entropy and agreement targets live in `demur.labels.targets`. It does not know files, encoders or routers.
 """
 

@@ -25,7 +25,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryVerdict:
+class CanaryStep:
     """What is to become of a canary."""
 
     step: Literal["wait", "promote", "roll back"]
@@ -34,20 +34,20 @@ class CanaryVerdict:
 
 def judge_canary(
     canary: Tried, rest: Tried, *, seconds: float, at_least_seconds: float, at_least: int, missed_at_most: float
-) -> CanaryVerdict:
+) -> CanaryStep:
     """Whether a canary is rolled back, promoted, or tried on; ``seconds``: since it began."""
     usual = max(USUAL_ERRORS, _share(rest.errors, rest.requests))
     if at_least_as_many(canary.errors, canary.requests, usual) < LEVEL:
-        return CanaryVerdict(
+        return CanaryStep(
             "roll back", f"{canary.errors} of its {canary.requests} requests failed, {usual:.1%} elsewhere"
         )
     allowed = max(missed_at_most, _share(rest.missed, rest.judged))
     if at_least_as_many(canary.missed, canary.judged, allowed) < LEVEL:
         said = f"{canary.missed} of its {canary.judged} judged answers were called bad, {allowed:.1%} are allowed"
-        return CanaryVerdict("roll back", said)
+        return CanaryStep("roll back", said)
     if canary.requests < at_least or seconds < at_least_seconds:
-        return CanaryVerdict("wait", f"{canary.requests} of {at_least} requests on its share so far")
-    return CanaryVerdict("promote", f"no harm seen in {canary.requests} requests on its share")
+        return CanaryStep("wait", f"{canary.requests} of {at_least} requests on its share so far")
+    return CanaryStep("promote", f"no harm seen in {canary.requests} requests on its share")
 
 
 def _share(part: int, whole: int) -> float:

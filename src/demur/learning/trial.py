@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from demur.errors import StoreError
-from demur.gateway.ledger.totals.tried_versions import requests_of_versions, verdicts_of_versions
+from demur.gateway.ledger.totals.tried_versions import requests_of_versions, feedback_of_versions
 from demur.gateway.operator.webhook import tell
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.learning.canary import Tried, judge_canary
@@ -44,24 +44,24 @@ def watch_canary(
         end_canary(folder)  # its folder was deleted
         return ""
     on_share, rest = _trial_outcomes(settings.ledger, since, version.number)
-    verdict = judge_canary(
+    outcome = judge_canary(
         *(on_share, rest),
         seconds=now - since,
         at_least_seconds=learn.canary_seconds,
         at_least=learn.canary_requests,
         missed_at_most=learn.missed_at_most,
     )
-    said = f"version {version.number} is a canary: {verdict.why}"
-    if verdict.step == "wait":
+    said = f"version {version.number} is a canary: {outcome.why}"
+    if outcome.step == "wait":
         return said
-    if verdict.step == "roll back":
-        return roll_back(settings, version, verdict.why)
+    if outcome.step == "roll back":
+        return roll_back(settings, version, outcome.why)
     if objected := objection(version.number):
         return roll_back(settings, version, objected)
-    record_outcome(folder, version, verdict.why, promoted=True)
+    record_outcome(folder, version, outcome.why, promoted=True)
     promote(folder, version.number)
     end_canary(folder)
-    said = f"version {version.number} serves now: {verdict.why}"
+    said = f"version {version.number} serves now: {outcome.why}"
     tell(settings, "promoted", said)
     return said
 
@@ -79,10 +79,10 @@ def roll_back(settings: GatewaySettings, version: Version, why: str) -> str:
 def _trial_outcomes(ledger: str, since: float, number: int) -> tuple[Tried, Tried]:
     """What became of the canary's requests, and of all others."""
     try:
-        requests, verdicts = requests_of_versions(ledger, since), verdicts_of_versions(ledger, since)
+        requests, feedback = requests_of_versions(ledger, since), feedback_of_versions(ledger, since)
     except StoreError:
         return Tried(), Tried()
-    found = {one: Tried(*requests.get(one, (0, 0)), *verdicts.get(one, (0, 0))) for one in {*requests, *verdicts}}
+    found = {one: Tried(*requests.get(one, (0, 0)), *feedback.get(one, (0, 0))) for one in {*requests, *feedback}}
     rest = [one for name, one in found.items() if name != number]
     sums = (sum(getattr(one, name) for one in rest) for name in ("requests", "errors", "judged", "missed"))
     return found.get(number, Tried()), Tried(*sums)

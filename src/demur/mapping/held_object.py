@@ -1,4 +1,4 @@
-"""An object that lives in one process, and a stand-in for it wherever workers run.
+"""An object that lives in one process, and a proxy for it wherever workers run.
 
 A store that is a file is written by one process, beside the command that was started. Workers ask that process, and
 what they hand over is committed before the call returns.
@@ -32,7 +32,7 @@ class Holder:
         return True, found
 
 
-class StandIn:
+class HolderProxy:
     """Calls the methods of what a `Holder` holds, by ``ask``: one that sends a call there and waits for its answer.
 
     ``values``: its attributes that are not methods.
@@ -47,7 +47,7 @@ class StandIn:
             raise AttributeError(name)
         return _Method(self._ask, name)
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> HolderProxy:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import demur.mapping
 from demur.errors import DemurError, InputError, require
-from demur.mapping.held_object import Holder, StandIn
+from demur.mapping.held_object import Holder, HolderProxy
 
 VERSION_SECONDS = 60  # for a node to say its version; a process has to start there
 CONNECT_SECONDS = 5
@@ -63,12 +63,12 @@ class RayWorkers:
         if failed:
             raise failed
 
-    def hold(self, make: Callable[[], Any], **values: Any) -> StandIn:
-        """A stand-in for what ``make`` opens in a process of its own on this node, and its ``values``."""
+    def hold(self, make: Callable[[], Any], **values: Any) -> HolderProxy:
+        """A proxy of what ``make`` opens in a process of its own on this node, and its ``values``."""
         here = self._ray.get_runtime_context().get_node_id()
         on_this_node = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         held = self._ray.remote(Holder).options(num_cpus=0, scheduling_strategy=on_this_node).remote(make)
-        return StandIn(partial(_ask, held), **values)
+        return HolderProxy(partial(_ask, held), **values)
 
     def check_versions(self) -> None:
         """Raise InputError for a node with another version of demur than this one."""

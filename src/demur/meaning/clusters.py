@@ -120,17 +120,17 @@ class _Peeling:
         self.pairs += len(self._candidates)
         return (self._answers.pair(self.left[0], key) for key in self._candidates)
 
-    def keep_forward(self, verdicts: Iterator[bool]) -> None:
-        self._candidates = [key for key in self._candidates if next(verdicts)]
+    def keep_forward(self, entailed: Iterator[bool]) -> None:
+        self._candidates = [key for key in self._candidates if next(entailed)]
         self.pairs += len(self._candidates)
 
     def backward_pairs(self) -> Iterator[Pair]:
         """The reverse, only of those where forward held."""
         return (self._answers.pair(key, self.left[0]) for key in self._candidates)
 
-    def close_cluster(self, verdicts: Iterator[bool]) -> None:
+    def close_cluster(self, entailed: Iterator[bool]) -> None:
         """The leader and all that hold both ways are a cluster."""
-        members = {self.left[0], *(key for key in self._candidates if next(verdicts))}
+        members = {self.left[0], *(key for key in self._candidates if next(entailed))}
         number = len(set(self._cluster_of.values()))
         self._cluster_of |= dict.fromkeys(members, number)
         self.left = [key for key in self.left if key not in members]

@@ -40,7 +40,7 @@ class MeaningDecision:
             return (f"unknown, decided by {self.decided_by}; they count as different",)
         said = f"{'same' if self.same else 'different'} meaning, decided by {self.decided_by}"
         ways = (("a entails b", self.forward), ("b entails a", self.backward))
-        lines = (said, *(_probabilities(way, verdict) for way, verdict in ways if verdict is not None))
+        lines = (said, *(_probabilities(way, scores) for way, scores in ways if scores is not None))
         if self.same_when_sampled == self.same:
             return lines
         other = "same" if self.same_when_sampled else "different"

@@ -41,7 +41,7 @@ class _Side:
 
 
 def onnx_identity(files: Sequence[Path], short: int = SHORT) -> str:
-    """Content hash of a model's files and of what is done to a pair: what its verdicts are kept under."""
+    """Content hash of a model's files and of what is done to a pair: what its scores are kept under."""
     beside = [files[0].with_name(files[0].name + end) for end in ("_data", ".data")]
     everything = [*files, *(path for path in beside if path.is_file())]
     return "onnx " + content_hash([RUNTIME, short, *(sha256_of(path) for path in everything)])
@@ -90,7 +90,7 @@ class OnnxEntailment:
 
     def __call__(self, pairs: Sequence[Pair]) -> FloatArray:
         """Probabilities of contradiction, neutral, entailment; shape (n, 3). Raises InputError where one is NaN."""
-        # One at a time: int8 scales are of a whole batch, in which a pair's verdict would depend on the others; on one
+        # One at a time: int8 scales are of a whole batch, in which a pair's scores would depend on the others; on one
         # thread a batch is 7 % faster at most.
         found = [self._score(premise, hypothesis) for premise, hypothesis in pairs]
         return checked_probabilities(np.array(found).reshape(-1, 3), len(found))

@@ -76,14 +76,14 @@ class LLMEntailment:
         import asyncio
 
         replies = await asyncio.gather(*(self._reply(*pair) for pair in pairs))
-        verdicts = [WORDS.get(exact_key(reply).partition(" ")[0], NOTHING) for reply in replies]
-        unread = [reply for reply, verdict in zip(replies, verdicts, strict=True) if verdict == NOTHING]
+        scores = [WORDS.get(exact_key(reply).partition(" ")[0], NOTHING) for reply in replies]
+        unread = [reply for reply, one in zip(replies, scores, strict=True) if one == NOTHING]
         if len(unread) > UNREAD_SHARE * len(replies):
             raise EndpointError(
                 f"the entailment judge replied {unread[0][:40]!r} where yes or no was asked for ({len(unread)} of "
                 f"{len(replies)} pairs); use a model that answers without reasoning first"
             )
-        return np.array(verdicts).reshape(-1, 3)
+        return np.array(scores).reshape(-1, 3)
 
     async def _reply(self, premise: str, hypothesis: str) -> str:
         filled = self._template.replace("{premise}", premise).replace("{hypothesis}", hypothesis)
@@ -97,19 +97,19 @@ class LLMEntailment:
 
 
 def cache_scores(entailment: Entailment, store: Store, identity: str) -> EntailmentModel:
-    """The same entailment, asked once per pair: verdicts are kept in the store under ``identity``.
+    """The same entailment, asked once per pair: its scores are kept in the store under ``identity``.
 
     A score without a preference (`NOTHING`) is not stored.
     """
 
     def ask(pairs: Sequence[Pair]) -> FloatArray:
         pairs = list(pairs)
-        known = store.verdicts(identity, pairs)
+        known = store.entailment_scores(identity, pairs)
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
         if missing:
             scored = checked_probabilities(entailment(missing), len(missing))
             fresh = {pair: (float(c), float(n), float(e)) for pair, (c, n, e) in zip(missing, scored, strict=True)}
-            store.add_verdicts(identity, {pair: verdict for pair, verdict in fresh.items() if verdict != NOTHING})
+            store.add_entailment_scores(identity, {pair: one for pair, one in fresh.items() if one != NOTHING})
             known |= fresh
         return np.array([known[pair] for pair in pairs]).reshape(-1, 3)
 
@@ -174,7 +174,7 @@ def _check_shipped(path: Path) -> None:
 def open_entailment(
     spec: str, store: Store | None = None, progress: Progress = no_progress
 ) -> Iterator[EntailmentModel]:
-    """The entailment that ``spec`` names, for sampled answers, its verdicts cached in ``store``.
+    """The entailment that ``spec`` names, for sampled answers, its scores cached in ``store``.
 
     As `open_plain`, but the shipped model gets a lower prior: sampled answers rarely mean the same (`at_share`).
     """

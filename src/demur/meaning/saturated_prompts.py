@@ -89,9 +89,9 @@ class _Search:
     def backward_pairs(self) -> Iterator[tuple[str, str]]:
         return (self._answers.pair(other, one) for one, other in self._open)
 
-    def close(self, verdicts: Iterator[bool]) -> None:
-        verdicts_of_all = [next(verdicts) for _ in self._open]
-        if any(verdicts_of_all):
+    def close(self, entailed: Iterator[bool]) -> None:
+        decided = [next(entailed) for _ in self._open]
+        if any(decided):
             self.saturated, self.waiting = False, []
         elif self._hopeless:
             self.waiting = []

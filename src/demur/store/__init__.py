@@ -1,4 +1,4 @@
-"""What was paid for: samples, verdicts of entailment, meanings, embeddings. One class of queries over two databases."""
+"""What was paid for: samples, scores of entailment, meanings, embeddings. One class of queries over two databases."""
 
 from demur.store.store import Answers as Answers
 from demur.store.store import EntailmentScores as EntailmentScores

@@ -1,4 +1,4 @@
-"""The store: what was paid for (samples, verdicts of entailment, embeddings, meanings), found by content.
+"""The store: what was paid for (samples, scores of entailment, embeddings, meanings), found by content.
 
 Every write is a committed transaction before anything is counted, so kill -9 loses nothing. It does not know what the
 rows mean.
@@ -203,15 +203,15 @@ class Store:
         both = content_hash(list(models))
         self._add("settled", [(both, content_hash(prompt), settings, fewest) for prompt in prompts])
 
-    def verdicts(self, model: str, pairs: Sequence[Pair]) -> dict[Pair, EntailmentScores]:
+    def entailment_scores(self, model: str, pairs: Sequence[Pair]) -> dict[Pair, EntailmentScores]:
         """Stored (contradiction, neutral, entailment) of those pairs that have one."""
         keys = {content_hash(pair): pair for pair in pairs}
         found = self._lookup("pair, contradiction, neutral, entailment", "verdicts", "model", "pair", model, keys)
         return {keys[key]: (c, n, e) for key, c, n, e in found}
 
-    def add_verdicts(self, model: str, verdicts: Mapping[Pair, EntailmentScores]) -> None:
-        """Keep verdicts; committed when this returns."""
-        rows = [(model, content_hash(pair), *map(float, verdict)) for pair, verdict in verdicts.items()]
+    def add_entailment_scores(self, model: str, scores: Mapping[Pair, EntailmentScores]) -> None:
+        """Keep scores of pairs; committed when this returns."""
+        rows = [(model, content_hash(pair), *map(float, one)) for pair, one in scores.items()]
         self._put("verdicts", rows)
 
     def embeddings(self, encoder: str, texts: Sequence[str]) -> dict[str, FloatArray]:

@@ -1,4 +1,4 @@
-"""`demur grade`: shows a prompt and two answers, and takes one key per verdict."""
+"""`demur grade`: shows a prompt and two answers, and takes one key per grade."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 import typer
 
 from demur.cli import printing
-from demur.evaluation.grades import USUAL_GRADES, VERDICTS, Grading
+from demur.evaluation.grades import QUALITIES_OF_KEYS, USUAL_GRADES, Grading
 from demur.runs.steps import is_router
 
 KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"
@@ -52,8 +52,8 @@ def _use_of(grading: Grading, run: str) -> str:
 
 
 def _ask(grading: Grading) -> bool:
-    """Ask for every verdict that is missing; True where the person stopped before the end."""
-    at, done, note = 0, list[int](), ""  # done: places of the verdicts of this session
+    """Ask for every grade that is missing; True where the person stopped before the end."""
+    at, done, note = 0, list[int](), ""  # done: places of the grades of this session
     while at < len(grading.waiting):
         one = grading.waiting[at]
         _show(f"{grading.graded + len(done) + 1} of {grading.graded + len(grading.waiting)}", one.prompt, one.answers)
@@ -62,7 +62,7 @@ def _ask(grading: Grading) -> bool:
         key, note = _key(), ""
         if key == "q":
             return True
-        if key in VERDICTS:
+        if key in QUALITIES_OF_KEYS:
             grading.keep(one, key)
             done.append(at)
             at += 1

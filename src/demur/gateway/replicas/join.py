@@ -61,7 +61,7 @@ async def follow_workers(board: Board, outages: Outages) -> None:
     while True:
         with suppress(OSError):  # the disk is full
             board.tell_down(outages.found)
-            outages.hear(board.heard_down())
+            outages.apply_reports(board.reported_down())
         await asyncio.sleep(BEAT_SECONDS)
 
 

@@ -12,18 +12,18 @@ class Outages:
 
     def __init__(self, breakers: Mapping[str, Breaker]) -> None:
         self._breakers = breakers
-        self._heard: Mapping[str, frozenset[str]] = {}
+        self._reported: Mapping[str, frozenset[str]] = {}
 
     @property
     def found(self) -> list[str]:
         """Models that this process has found down itself."""
         return sorted(name for name, breaker in self._breakers.items() if breaker.found_down)
 
-    def hear(self, others: Mapping[str, frozenset[str]]) -> None:
+    def apply_reports(self, others: Mapping[str, frozenset[str]]) -> None:
         """Take what every other process finds down now; only what has changed since the last time counts."""
-        before, self._heard = self._heard, dict(others)
+        before, self._reported = self._reported, dict(others)
         for process, down in others.items():
             known = before.get(process, frozenset())
             for model in (down ^ known) & self._breakers.keys():
                 breaker = self._breakers[model]
-                breaker.hear_down() if model in down else breaker.hear_up()
+                breaker.report_down() if model in down else breaker.report_up()

@@ -220,7 +220,7 @@ class Replicas:
     def _hear(self, found: Heard, outages: Outages) -> None:
         self._learn({name: account.spent for name, account in found.accounts.items()})
         self.others = found.others
-        outages.hear({one.name: one.down for one in found.others})
+        outages.apply_reports({one.name: one.down for one in found.others})
         for one in found.others:
             if one.version not in {self._version, *self._said}:
                 self._said.add(one.version)

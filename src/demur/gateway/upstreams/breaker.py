@@ -29,22 +29,22 @@ class Breaker:
         self._told = False  # that requests fail by themselves
         self._watching: asyncio.Task[None] | None = None
         self._look_now = asyncio.Event()  # do not wait: it may answer again
-        self._heard = False  # of another machine, and not yet found here
+        self._reported = False  # of another machine, and not yet found here
 
     @property
     def found_down(self) -> bool:
         """True in an outage that this process has found itself."""
-        return self.open and not self._heard
+        return self.open and not self._reported
 
-    def hear_down(self) -> None:
+    def report_down(self) -> None:
         """Another machine finds it down: it gets no requests until an ordinary one of this machine is answered."""
         if not self.open and self._watching is None:
-            self.open = self._heard = True
+            self.open = self._reported = True
             self._say("is down as another machine finds; it is asked an ordinary request from here")
             self._look_now.set()
             self._watching = asyncio.ensure_future(self._watch(""))
 
-    def hear_up(self) -> None:
+    def report_up(self) -> None:
         """Another machine finds that it answers again: it is asked from here, too."""
         if self.open:
             self._look_now.set()
@@ -84,7 +84,7 @@ class Breaker:
                 self._look_now.clear()
                 if self.open and await self._ask():
                     self._close()
-                self._heard = False
+                self._reported = False
         finally:
             self._watching = None
 
@@ -104,7 +104,7 @@ class Breaker:
 
     def _close(self) -> None:
         self._look_now.clear()
-        self._heard = False
+        self._reported = False
         if self.open:
             self.open, self.failures = False, 0
             self._say("answers again")

@@ -207,7 +207,7 @@ class Board:
             part.replace(self.folder / f"{self._number}.down")
             self._told_down = models
 
-    def heard_down(self) -> dict[str, frozenset[str]]:
+    def reported_down(self) -> dict[str, frozenset[str]]:
         """Which models each of the other workers finds down."""
         files = [self.folder / f"{number}.down" for number in range(self.count) if number != self._number]
         return {file.name: frozenset(json.loads(file.read_text(encoding="utf-8"))) for file in files if file.is_file()}

@@ -25,7 +25,7 @@ from demur.store import Store
 
 JUDGED_QUESTIONS = 30  # at each of CPT50 and CPT80; routers give one and the same answer to half of them
 GROUPS = ("TO-Router", "RouteLLM", "Confidence-Driven", "demur")
-TASK = "math problem solutions"  # as `demur judge` has it, so that it goes on from the same verdicts
+TASK = "math problem solutions"  # as `demur judge` has it, so that it goes on from the same judgements
 
 
 def judged_answers(lab: Laboratory) -> PartContent:
@@ -81,7 +81,7 @@ def best_of_group(lab: Laboratory, group: str, benchmark: Benchmark) -> System:
 def _judge_table(
     lab: Laboratory, benchmark: Benchmark, systems: Sequence[System], recovered: float, notes: list[str]
 ) -> Cells:
-    """Scores of the first items; verdicts are kept in the folder and resumed."""
+    """Scores of the first items; judgements are kept in the folder and resumed."""
     file = lab.out / f"judged-cpt{100 * recovered:.0f}.jsonl"
     written = routed_items(lab, benchmark, systems, recovered)
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written), encoding="utf-8")

@@ -28,7 +28,7 @@ TRAIN = "samples/train"
 _WHY = {
     **dict.fromkeys((SMOOTHIE, CASCAL), "it needs the samples' texts, which are not exported"),
     "preference": "no preferences are stored; --arena names a file of battles",
-    "judge": "no verdicts are stored, and asking for them takes one call per prompt: `demur label --from judge`",
+    "judge": "no judgements are stored, and asking for them takes one call per prompt: `demur label --from judge`",
 }
 _NO_GOLD = "a training prompt has no gold answers"
 _NO_TOKENS = "an endpoint gave no log-probs, which Eq. 2 needs"

@@ -43,7 +43,7 @@ SOURCES = (
     *("preference", "quality-gap det", "quality-gap prob", "quality-gap trans", "judge", ANSWER_WRONG),
 )
 PAIRS = ("nq-open", "human-gpt35", "human-chatgpt", "local")
-_NO_JUDGE = "no verdicts are stored, and asking for them takes one call per prompt: `demur label --from judge`"
+_NO_JUDGE = "no judgements are stored, and asking for them takes one call per prompt: `demur label --from judge`"
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ def requests_of_versions(url: str, since: float) -> dict[int, tuple[int, int]]:
     return {int(version): (int(requests), int(failed)) for version, requests, failed in rows}
 
 
-def verdicts_of_versions(url: str, since: float) -> dict[int, tuple[int, int]]:
+def feedback_of_versions(url: str, since: float) -> dict[int, tuple[int, int]]:
     """Version -> (answers that clients judged, weak ones that were called bad) of the same requests."""
     missed = "sum(case when decisions.role = 'weak' and feedback.verdict = 'bad' then 1 else 0 end)"
     join = 'feedback join decisions on decisions.id = feedback.id and decisions."key" = feedback."key"'
