@@ -1,7 +1,7 @@
 """Targets in [0, 1] (1 = the strong model is needed) from grades and judgements: pure functions on arrays.
 
-Accuracy (TO-Router), pairwise preference (RouteLLM), quality gap in three variants (Hybrid LLM), and the judgements of a
-judge. Entropy and agreement targets live in `demur.labels.targets`. It does not know files, encoders or routers.
+Accuracy (TO-Router), pairwise preference (RouteLLM), quality gap in three variants (Hybrid LLM), and a judge's
+judgements. Entropy and agreement targets live in `demur.labels.targets`. It does not know files, encoders or routers.
 """
 
 from __future__ import annotations

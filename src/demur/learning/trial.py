@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from demur.errors import StoreError
-from demur.gateway.ledger.totals.tried_versions import requests_of_versions, feedback_of_versions
+from demur.gateway.ledger.totals.tried_versions import feedback_of_versions, requests_of_versions
 from demur.gateway.operator.webhook import tell
 from demur.gateway.settings import GatewaySettings, LearnSettings
 from demur.learning.canary import Tried, judge_canary
