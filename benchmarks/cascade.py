@@ -3,6 +3,8 @@
 The local pair (`samples/local_pair`: SmolLM2-135M and Qwen2.5-Coder-1.5B, 1,100 questions), its stored samples replayed
 by two endpoints on loopback: five of each prompt; of an answer's tokens the mean log-prob is kept. Meanings are decided
 by rules and equal texts. Half of the questions train, without grades; the others are measured with their gold answers.
+With --run the run is kept, last trained with the default router and gate, the strong model at gpt-4o's prices: what
+`demur overhead` and `demur simulate` say of it is in docs/.
 """
 
 from __future__ import annotations
@@ -46,15 +48,18 @@ def models(rows: list[Any]) -> Iterator[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="bge-small-6")
+    parser.add_argument("--run", type=Path, help="folder in which the run is kept")
     given = parser.parse_args()
     print(describe())
     rows = list({row["question"]: row for row in shared_rows("samples/local_pair")}.values())
     with tempfile.TemporaryDirectory() as made:
-        prompts, run = Path(made) / "prompts.jsonl", str(Path(made) / "run")
+        run = str(given.run or Path(made) / "run")
+        Path(run).mkdir(parents=True, exist_ok=True)
+        prompts = Path(run) / "prompts.jsonl"
         asked = ({"id": row["id"], "prompt": row["question"], "answers": row["answers"]} for row in rows)
         prompts.write_text("".join(json.dumps(one) + "\n" for one in asked), encoding="utf-8")
         with models(rows) as names:
-            demur.sample(prompts, **names, run=run, n=5)
+            demur.sample(prompts, **names, run=run, n=5, strong_usd="2.5/10")
         demur.label(run=run, entailment="exact")
         for methods, gate in (("kernel", "on"), ("cascade", "auto")):
             demur.train(run=run, methods=methods, gate=gate, encoder=given.encoder)
@@ -64,6 +69,8 @@ def main() -> None:
                 print(f"  {row.router:<24} APGR {row.curve.apgr:.3f} [{low:.3f}, {high:.3f}]", flush=True)
         weak, strong = row.curve.weak_quality, row.curve.strong_quality
         print(f"{found.n_test} questions tested; weak {weak:.3f}, strong {strong:.3f}")
+        if given.run:
+            demur.train(run=run, methods="kernel", gate="auto", encoder=given.encoder)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_what_a_model_cannot_join_is_named(runs: Path, tmp_path: Path, pairs: tu
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     join_model(new, router=router, to=one)
     assert join_model(str(dear), router=one, to=two, anyway=True).names == ("small", "middle", "another", "large")
-    with pytest.raises(InputError, match="exists; give another name, or --force"):
+    with pytest.raises(InputError, match="one holds a router; name another folder with --to, or --force"):
         join_model(new, router=router, to=one)
     record["strong"] |= {"usd_per_million_input": 20.0, "usd_per_million_output": 20.0}
     (dear / "run.json").write_text(json.dumps(record))

@@ -29,7 +29,7 @@ PLAIN = RunConfig(
 
 
 def test_the_written_file_is_read_as_what_was_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "run.toml"
+    path = tmp_path / "run.toml"
     done = CliRunner().invoke(app, [*FLAGS, "--to", str(path)])
     assert (done.exit_code, done.stdout) == (0, f"wrote {path}\n")
     assert f"next: demur run {path}" in done.stderr

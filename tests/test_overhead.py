@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 import demur
+from demur.cli.commands.paper import overhead as overhead_command
+from demur.cli.commands.paper import reproduce as reproduce_command
 from demur.errors import InputError
+from demur.meaning.rules.known_languages import ENCODER
 from demur.methods import BY_NAME
 from demur.paper.overhead.architectures import ARCHITECTURES, CASCADE, POOLS, gate_name, planted_world
 from demur.paper.overhead.measure import BATCH, Cost, measure_fitted, measure_within, with_times
@@ -89,7 +93,7 @@ def test_an_architecture_learns_decides_and_is_measured(name: str) -> None:
     assert cost.p99 is not None
     assert 0 < cost.p50 <= cost.p99
     assert (cost.memory or 0) > 0
-    assert (cost.artifact is not None) == (name in {*BY_NAME, *POOLS})
+    assert (cost.artifact or 0) > 0
 
 
 @pytest.mark.parametrize("name", [*BY_NAME, *POOLS, CASCADE])
@@ -135,7 +139,7 @@ FOUND = Overheads(
         Cost(gate_name(2), 10_000, 1.0, 1e-4, 2e-4, 1e4, 100, None),
     ),
     (),
-    Qualities("a run", {"sw": Apgr(0.6, 0.55, 0.65)}, usd_of_a_sample=0.002),
+    Qualities("a run", {"sw": Apgr(0.6, 0.55, 0.65)}, 0.002, {gate_name(2): "at most 1 extra of the run's samples"}),
     1.0,
 )
 
@@ -146,6 +150,7 @@ def test_growth_stands_in_the_table_and_what_was_not_measured_is_said() -> None:
     text = "\n".join(FOUND.lines)
     assert "kernel: not measured: the fit takes longer than 60 s" in text
     assert ".600 [.550, .650]" in text
+    assert "at most 1 extra of the run's samples" in text  # in place of a figure
 
 
 def test_a_decision_costs_its_time_and_that_of_its_embedding_and_the_gate_its_samples() -> None:
@@ -199,3 +204,28 @@ def test_on_a_run_every_router_and_the_cascade_has_an_apgr(tmp_path: Path) -> No
     assert {*found.apgr} == {*BY_NAME, *POOLS, CASCADE, *map(gate_name, range(4))}
     assert min(one.value for one in found.apgr.values()) > 0.6
     assert found.usd_of_a_sample == 0.0  # loopback endpoints cost nothing
+    demur.train(run=run, encoder="letters", methods=["logistic", CASCADE])  # its gate is the cascade's
+    again = run_quality(run)
+    assert {*again.apgr} == {*found.apgr}
+    assert again.apgr[CASCADE] == found.apgr[CASCADE]
+    demur.train(run=run, encoder="letters", methods=["logistic"], gate="off")
+    assert run_quality(run).apgr[gate_name(1)] == found.apgr[gate_name(1)]
+
+
+def test_what_cannot_be_measured_on_a_run_is_said(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    with running_pair() as pair:
+        demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=2)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, encoder="letters", methods=["logistic"])
+    found = run_quality(run)
+    assert found.lacking == dict.fromkeys((gate_name(2), gate_name(3)), "at most 1 extra of the run's samples")
+    assert {*found.apgr} == {*ARCHITECTURES} - {*found.lacking}
+
+
+def test_encoders_are_timed_alone_and_the_usual_one_is_the_products_own() -> None:
+    found = replace(FOUND, encoders=(Cost("e", 0, p50=4e-3, p99=5e-3, per_second=300.0),))
+    assert found.parts[-1].content.columns == ("encoder", *COLUMNS[2:5])
+    assert found.parts[-1].content.rows == (("e", "4", "5", "300"),)
+    for command in (overhead_command, reproduce_command):
+        assert inspect.signature(command).parameters["encoder"].default == ENCODER

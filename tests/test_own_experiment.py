@@ -232,6 +232,17 @@ def test_a_judge_that_rates_nothing_is_named(tmp_path: Path, pair: Pair) -> None
         demur.run(run_file(folder, pair, sets))
 
 
+def test_a_set_that_nothing_can_grade_is_refused_before_a_model_is_asked(tmp_path: Path, pair: Pair) -> None:
+    asked = len(pair.weak.requests) + len(pair.strong.requests)
+    for sets, said in (
+        (f"{tmp_path}/talks.jsonl", "name a judge"),
+        (f"{tmp_path}/train.jsonl", "none is left to test on"),
+    ):
+        with pytest.raises(InputError, match=said):
+            demur.run(run_file(tmp_path, pair, f'prompts = "{sets}"'))
+    assert len(pair.weak.requests) + len(pair.strong.requests) == asked
+
+
 def test_parts_of_a_mix_have_names(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", [{"prompt": "x?"}])
     assert list(load_parts(f"{tmp_path}/a.jsonl")) == ["a"]

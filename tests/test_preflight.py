@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from demur.config import LabelConfig, ModelConfig, RouterConfig, RunConfig
+from demur.config import LabelConfig, ModelConfig, RouterConfig, RunConfig, TestConfig
 from demur.errors import InputError
 from demur.records import Prompt, SamplingSettings
 from demur.runs.preflight import check_run, check_training
@@ -28,6 +28,11 @@ GOOD = RunConfig("p.jsonl", ModelConfig("w", "http://x/v1"), ModelConfig("s", "h
         (replace(GOOD, router=RouterConfig(encoder="bert@localhost")), "'bert@localhost' is not a model"),
         (replace(GOOD, label=LabelConfig(source="judge", judge="gpt-9")), "'gpt-9' is not a model"),
         (replace(GOOD, label=LabelConfig(source="preference", file="none.jsonl")), "label.file is 'none.jsonl'"),
+        (
+            replace(GOOD, test=TestConfig("gsm8k:2"), label=LabelConfig(source="preference", file=__file__)),
+            "[test] prompts beside label.source 'preference': test sets are written with the entropies",
+        ),
+        (replace(GOOD, test=TestConfig("mt-bench:2", judge="gpt-9")), "'gpt-9' is not a model"),
         (replace(GOOD, strong=ModelConfig("s", "localhost:1/v1")), "base_url 'localhost:1/v1' is not a URL"),
         (replace(GOOD, sampling=SamplingSettings(n=1)), "n is 1"),
         (replace(GOOD, sampling=SamplingSettings(template="Answer:")), "no {prompt} in it"),

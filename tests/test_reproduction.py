@@ -21,7 +21,7 @@ from demur.measure.curve import cost_quality_curve
 from demur.methods import KNN
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.listing import PARTS, choose_parts, listing
-from demur.paper.measures import Laboratory, oracle_intervals, random_routers, usd_at_cpt80
+from demur.paper.measures import Laboratory, mean_apgr, oracle_intervals, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
 from demur.paper.parts import judged_answers as judged
 from demur.paper.parts.in_domain import row_key
@@ -89,9 +89,8 @@ def test_what_stored_outcomes_lack_for_demurs_own_rows_is_said(folder: Path) -> 
     found = rows(made(folder, "demur-staged", "demur-unknown", "demur-local-unknown", "demur-local-staged"), "table-2")
     (line,) = [name for name in found if "two stages" in name and name.startswith("demur: ")]
     assert "one text of each is stored" in line
-    (line,) = [name for name in found if "unknown prompts to the strong model" in name and name.startswith("demur: ")]
-    assert "the labelled samples have no texts" in line
-    assert len(found["demur-local: kernel, as served, unknown prompts to the strong model (demur's default)"]) == 8
+    for pair in ("demur", "demur-local"):
+        assert len(found[f"{pair}: kernel, as served, unknown prompts to the strong model (demur's default)"]) == 8
 
 
 def test_the_consensus_weighs_the_model_that_agrees_with_it_more() -> None:
@@ -449,3 +448,14 @@ def test_ends_and_oracle_are_those_of_the_design(
     assert (curve.cpt(0.5), curve.cpt(0.8), curve.apgr) == pytest.approx(
         (0.5, 0.8, 0.5)
     )  # one score for all: the chord
+
+
+def test_routers_that_agree_are_as_uncertain_as_the_prompts() -> None:
+    """Figure 1's largest subsets are all prompts, so its routers are one: what remains is which prompts test it."""
+    random = np.random.default_rng(1)
+    one, other = (cost_quality_curve(random.random(200), random.random(200), 1 + random.random(200)) for _ in range(2))
+    assert mean_apgr([one] * 5) == pytest.approx((one.apgr, *one.interval("apgr")))
+    assert one.interval("apgr")[1] - one.interval("apgr")[0] > 0.01
+    mean, low, high = mean_apgr([one, other])
+    assert mean == pytest.approx((one.apgr + other.apgr) / 2)
+    assert low < min(one.apgr, other.apgr) < max(one.apgr, other.apgr) < high  # either alone may be drawn

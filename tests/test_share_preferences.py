@@ -61,6 +61,8 @@ def test_no_file_is_replaced_unless_it_is_told_to(run: str, tmp_path: Path, thei
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(theirs, "mine")]
     export_preferences(run=run, to=str(tmp_path / "set.jsonl"), force=True)
     assert (tmp_path / theirs).read_text() != "mine"
+    with pytest.raises(InputError, match=r"there is no folder .*/sets; make it first"):
+        export_preferences(run=run, to=str(tmp_path / "sets/set.jsonl"))
 
 
 def test_another_name_is_refused(run: str, tmp_path: Path) -> None:

@@ -71,10 +71,19 @@ def hash_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def refuse_existing(path: Path, *, force: bool = False) -> None:
-    """Raise InputError where something is at ``path`` already; with ``force`` a file may be replaced."""
+def check_output(path: Path, *, force: bool = False) -> None:
+    """Raise InputError where a command cannot write the file that it was told to: something is at ``path`` already
+    (with ``force`` a file may be replaced), or its folder is not there, which is likely a mistyped name.
+    """
     if path.exists() and not (force and path.is_file()):
         raise InputError(f"{path} exists; give another name, or --force to replace a file")
+    check_output_folder(path)
+
+
+def check_output_folder(path: Path) -> None:
+    """Raise InputError where the folder in which a file or folder is to be made is not there."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first, or correct the name")
 
 
 def refuse_device(path: Path) -> None:

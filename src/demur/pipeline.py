@@ -16,6 +16,7 @@ from demur.config import RunConfig, check_label, list_names, load_run, read_run_
 from demur.config.given_options import label_settings, router_settings, sampling_settings
 from demur.evaluation.evaluate_run import evaluate_by_gold, load_served
 from demur.evaluation.experiment.set_results import SetResult, measure_test_sets
+from demur.evaluation.experiment.test_sets import check_sets
 from demur.evaluation.held_out import count_graded_prompts, evaluate_by_grades, evaluate_without_gold, try_without_gold
 from demur.evaluation.report.figures import check_matplotlib
 from demur.evaluation.report.headline import Headline, training_headline
@@ -92,6 +93,7 @@ def run_config(
     keep_run_file(config.folder, file)
     before = threshold_there(config, again=again)
     with workers_at(ray) as workers, open_run(config, progress=progress, workers=workers) as run:
+        check_sets(run)  # before anything is paid for
         spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
         router = train_stage(run)  # fit every router on the train prompts

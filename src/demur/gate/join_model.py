@@ -16,7 +16,7 @@ import numpy as np
 from demur.config import load_run, tier_name
 from demur.config.tiers import RESERVED
 from demur.errors import InputError
-from demur.files import refuse_existing
+from demur.files import check_output_folder
 from demur.gate.router import Router
 from demur.labels.beliefs.tier_beliefs import AGREEING, GRADED_KINDS
 from demur.labels.preference_files import read_preferences
@@ -84,7 +84,9 @@ def join_model(
     ``allow_endpoints``: as `demur.Router.load` takes them. Raises InputError, also where the model is not shown to be
     worth its price, unless it is to join ``anyway``, and ArtifactError.
     """
-    refuse_existing(Path(to) / DESCRIPTION, force=force)
+    check_output_folder(Path(to))
+    if (Path(to) / DESCRIPTION).exists() and not force:
+        raise InputError(f"{to} holds a router; name another folder with --to, or --force to replace it")
     loaded = Router.load(router, encoder=encoder, allow_endpoints=allow_endpoints)
     first, method = loaded.prompt_router, loaded.prompt_router.method
     if not isinstance(method, PairGraphRouter):

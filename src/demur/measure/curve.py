@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.records import FloatArray, IntArray
-from demur.statistics import draw_counts, percentile_interval
+from demur.statistics import RESAMPLES, draw_counts, percentile_interval
 
 Protocol = Literal["full", "routellm"]
 USUAL_METRICS = ("apgr", "cpt50", "cpt80")
@@ -94,10 +94,17 @@ class CostQualityCurve:
 
         Resamples in which always-strong is not better are left out; one that never recovers the share counts as 1.
         """
-        if self._samples is None or self.gain <= 0:
-            return math.nan, math.nan
-        low, high = percentile_interval(self._resample(metric, self._samples))
+        low, high = percentile_interval(self.draws(metric))
         return float(low), float(high)
+
+    def draws(self, metric: str) -> FloatArray:
+        """(resamples,) the metric of prompts drawn again, which `interval` is of; nan without a gap.
+
+        Curves over as many prompts in one order draw the same ones: a mean or difference of theirs is paired.
+        """
+        if self._samples is None or self.gain <= 0:
+            return np.full(RESAMPLES, math.nan)
+        return self._resample(metric, self._samples)
 
     def band(self, shares: FloatArray) -> FloatArray:
         """(2, m) pointwise 95 % interval of mean quality at these strong shares, both models' drawn again.

@@ -18,6 +18,8 @@ from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import measure_sets
 from demur.evaluation.report import figures as curves
 from demur.evaluation.report.page import document, figure_html, table
+from demur.files import check_output_folder
+from demur.meaning.rules.known_languages import ENCODER
 from demur.models.catalogue import cache_folder
 from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.paper.listing import PARTS, choose_parts
@@ -73,9 +75,9 @@ class Reproduction:
 def reproduce(
     source: str | Path,
     *,
-    out: str | Path = "run/reproduce",
+    out: str | Path = "",
     only: Sequence[str] = (),
-    encoder: str | Encoder = "bge-small",
+    encoder: str | Encoder = ENCODER,
     judge_model: str = "qwen2.5-coder-1.5b",
     judged: int = JUDGED_QUESTIONS,
     weak: str = "",
@@ -84,12 +86,13 @@ def reproduce(
     arena_models: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Reproduction:
-    """Make what ``only`` names (all when empty) from the data in ``source``; writes a page and PNGs to ``out``.
+    """Make what ``only`` names (all when empty) from the data in ``source``; writes a page and PNGs.
 
-    ``judged``: how many questions the judge is asked about at each CPT. ``weak`` and ``strong``: the models' names in
-    the rows, where they are not those of the folder's description, or RouteLLM's. ``arena``: a file of battles of many
-    models, from which the RouteLLM rows learn, and ``arena_models`` what it calls the weak and the strong one. Raises
-    InputError for an unknown name or a folder that is not there; matplotlib is needed.
+    ``out``: their folder, run/reproduce where it is empty. ``judged``: how many questions the judge is asked about at
+    each CPT. ``weak`` and ``strong``: the models' names in the rows, where they are not those of the folder's
+    description, or RouteLLM's. ``arena``: a file of battles of many models, from which the RouteLLM rows learn, and
+    ``arena_models`` what it calls the weak and the strong one. Raises InputError for an unknown name or a folder that
+    is not there; matplotlib is needed.
     """
     parts, rows = choose_parts(only)
     if not Path(source).is_dir():
@@ -97,7 +100,9 @@ def reproduce(
     if judged < 1:
         raise InputError(f"{judged} questions to judge; at least 1 is needed")
     curves.check_matplotlib()
-    folder, data = Path(out), data_of(Path(source), weak, strong)
+    if out:
+        check_output_folder(Path(out))
+    folder, data = Path(out or "run/reproduce"), data_of(Path(source), weak, strong)
     named = tuple(arena_models) or (data.weak, data.strong)
     if len(named) != 2:
         raise InputError(f"the arena's models are the weak and the strong one, two names; found {', '.join(named)}")

@@ -14,7 +14,7 @@ from demur.methods import KNN, MLP, KernelRidge, LogisticRegression, MatrixFacto
 from demur.methods.pools import GraphRouter, RouterDC
 from demur.methods.pools.pool import PoolRouter, pair_quality
 from demur.paper.sources.authors import AUTHORS
-from demur.paper.sources.own import NO_DRAFTS, NO_UNKNOWN
+from demur.paper.sources.own import NO_DRAFTS
 from demur.paper.sources.trainings import ANSWER_WRONG, DEFAULT, PRINTED
 from demur.records import FloatArray, Method
 
@@ -45,9 +45,7 @@ class System:
     @property
     def lacks(self) -> str:
         """Why it cannot score stored outcomes; "" where it can."""
-        if self.served == "two stages":
-            return NO_DRAFTS
-        return NO_UNKNOWN if self.served == "unknown to strong" and self.pair == "nq-open" else ""
+        return NO_DRAFTS if self.served == "two stages" else ""
 
     @property
     def printed_as(self) -> str:
@@ -193,7 +191,8 @@ DEPARTURES = (
     "from 1,100 prompts of four sets) and its default router, kernel ridge. As served: beyond twice the length of 99 % "
     "of its training prompts a score passes over to one that rises with length (chosen on samples of these three sets: "
     "docs/method.md, Prompts of another kind). Neither pair of models is the one measured.",
-    "All rows: a frozen encoder (bge-small) under numpy heads; trained on NQ-Open, not on the paper's mix of 12,247.",
+    "All rows: a frozen encoder (bge-small-6 unless --encoder names another) under numpy heads; trained on NQ-Open, "
+    "not on the paper's mix of 12,247.",
     "Confidence-Driven: SE is the discrete form over ten samples (cluster frequencies), its difference is taken over "
     "the larger SE (symmetric; Eq. 3 divides by SE_strong, often 0), tau .1; SW has RouteLLM's weights, 10^(1 + cosine "
     "over the query's largest), not Eq. 6; kNN takes sqrt(n) neighbours. Kernel: kernel ridge, demur's own default, "

@@ -58,7 +58,7 @@ def train_router(
     if not training:
         raise InputError("no training prompts; label some with `demur label`")
     texts, n = [t.prompt for t in training], len(training)
-    besides = _learned_besides(unknown, texts)
+    besides = learned_besides(unknown, texts)
     X = embed(encoder, [*texts, *besides])
     y = np.array([*(t.target for t in training), *besides.values()])
     with one_thread():  # a saved router has the same bytes on any number of threads
@@ -186,7 +186,7 @@ def train_same_entropies(preferences: Sequence[Preference], encoder: Encoder) ->
     return train_hard([row.prompt for row in preferences], targets, encoder, (first.model_a, first.model_b))
 
 
-def _learned_besides(unknown: Sequence[UnknownPrompt], texts: Sequence[str]) -> dict[str, float]:
+def learned_besides(unknown: Sequence[UnknownPrompt], texts: Sequence[str]) -> dict[str, float]:
     """Unknown prompts of which the samples show that nothing is gained, with that target; not those among ``texts``,
     which are labelled."""
     labelled = set(texts)

@@ -29,8 +29,13 @@ def check_run(config: RunConfig) -> None:
     _check_known("router.serve", config.router.served, config.router.methods)
     check_encoder(config.router.encoder)
     check_entailment(config.label.entailment)
-    if config.label.judge:
-        parse_model(config.label.judge)
+    for judge in filter(None, (config.label.judge, config.test.judge)):
+        parse_model(judge)
+    if config.test.prompts and not config.label.needs("samples"):
+        raise InputError(
+            f"[test] prompts beside label.source {config.label.source!r}: test sets are written with the entropies of "
+            "training samples, which it does not read; leave [test] out, or use another source, such as entropy"
+        )
     file = config.label.file
     if file and not file.startswith(HUB) and not Path(file).exists():
         raise InputError(f"label.file is {file!r}, and there is no such file")

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from demur.config import RunConfig
 from demur.errors import InputError
-from demur.files import as_toml, refuse_existing, write_whole
+from demur.files import as_toml, check_output, write_whole
 from demur.limits import default_of, text_of
 from demur.models.local import parse_model
 
@@ -22,7 +22,7 @@ def check_new(file: str | Path, *, force: bool = False) -> None:
     path = Path(file)
     if path.suffix != ".toml":
         raise InputError(f"{path}: the run file is written as TOML; give a name that ends in .toml")
-    refuse_existing(path, force=force)
+    check_output(path, force=force)
 
 
 def new_run_file(

@@ -37,7 +37,7 @@ def reproduce(
     strong: Annotated[str, typer.Option(help="--from: the large model's name in its rows.")] = "",
     only: Annotated[str, typer.Option(help="Comma-separated parts and rows; --list names them.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List every part and row, and stop.")] = False,
-    encoder: Annotated[str, typer.Option(help=f"{ENCODERS}, or MODEL@BASE_URL.")] = "bge-small",
+    encoder: Annotated[str, typer.Option(help=f"{ENCODERS}, or MODEL@BASE_URL.")] = "bge-small-6",
     judge: Annotated[str, typer.Option(help=f"Table 3's judge: {A_MODEL}.")] = "qwen2.5-coder-1.5b",
     judged: Annotated[int, typer.Option(help="Questions that the judge is asked about at each CPT.")] = 30,
     arena: Annotated[
@@ -67,7 +67,7 @@ def reproduce(
         if run:
             found = reproduce_run(run, out=out, allow_endpoints=allow_endpoint or (), progress=progress, **options)
         else:
-            options |= {"out": out or "run/reproduce", "encoder": encoder, "weak": weak, "strong": strong}
+            options |= {"out": out, "encoder": encoder, "weak": weak, "strong": strong}
             found = reproduce(source, progress=progress, **options)
     if json:
         return printing.as_json(found)
@@ -82,7 +82,7 @@ def overhead(
     ] = 12_000,
     dimension: Annotated[int, typer.Option(help="Width of an embedding.")] = 384,
     seconds: Annotated[float, typer.Option(help="Longest time for one fit, in seconds.")] = 60.0,
-    encoder: Annotated[str, typer.Option(help=f"Encoders to time: {ENCODERS}, MODEL@BASE_URL.")] = "bge-small",
+    encoder: Annotated[str, typer.Option(help=f"Encoders to time: {ENCODERS}, MODEL@BASE_URL.")] = "bge-small-6",
     run: Annotated[str, typer.Option(help="Folder of a run with graded test prompts: APGR and USD too.")] = "",
     source: Annotated[str, typer.Option("--from", help="Folder of stored outcomes, as of reproduce: APGR too.")] = "",
     usd_per_hour: Annotated[float, typer.Option(help="Price of one processor core, USD per hour.")] = 0.05,

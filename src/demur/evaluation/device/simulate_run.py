@@ -24,7 +24,7 @@ from demur.evaluation.device.edge_cloud import (
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.report.headline import expected_use
 from demur.evaluation.results import first_quality
-from demur.files import refuse_existing
+from demur.files import check_output
 from demur.gate.router import Router
 from demur.limits import from_mapping
 from demur.measure.threshold import threshold_for_share
@@ -129,7 +129,7 @@ def simulate(
     InputError.
     """
     if picture:
-        refuse_existing(Path(picture), force=force)
+        check_output(Path(picture), force=force)
     with open_run(load_run(run), Own(encoder=encoder)) as opened:
         found = simulate_run(
             opened,

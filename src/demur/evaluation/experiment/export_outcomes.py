@@ -19,7 +19,7 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.experiment.test_sets import JUDGE, GradedSet, Side, measure_sets
-from demur.files import write_whole
+from demur.files import check_output_folder, write_whole
 from demur.gate.quality.two_stages import staged_scores
 from demur.gate.router import Router, drafts_of
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown
@@ -64,6 +64,8 @@ def export_outcomes(
     ``allow_endpoints``: as `demur.pipeline.evaluate` takes them. Raises InputError where answers are missing, and
     where ``to`` holds files, unless ``force``.
     """
+    if to:
+        check_output_folder(Path(to))
     config = load_run(run)
     if to and not force and any(Path(to).glob("*")):
         raise InputError(f"{to} holds files; give an empty folder with --to, or --force to write into it")

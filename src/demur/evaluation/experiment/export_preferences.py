@@ -8,7 +8,7 @@ from pathlib import Path
 
 from demur.config import RunConfig, load_run
 from demur.errors import InputError, require
-from demur.files import refuse_existing, write_whole
+from demur.files import check_output, write_whole
 from demur.labels.preference_files import (
     HUB,
     PAPER_COLUMNS,
@@ -57,8 +57,7 @@ def export_preferences(*, run: str = "run", to: str, force: bool = False) -> Wri
         raise InputError(f"{to}: name a .parquet or .jsonl file, or hub:ORG/NAME")
     beside = path.with_suffix(".md")
     for file in (path, beside):
-        refuse_existing(file, force=force)
-    path.parent.mkdir(parents=True, exist_ok=True)
+        check_output(file, force=force)
     write_preferences(path, rows)
     write_whole(beside, card)
     return Written(to, len(rows), (f"its card: {beside}", LICENCE))
@@ -123,7 +122,7 @@ def export_routellm(
     ``models``: names of weak and strong to write in place of the run's. Raises InputError, also where the file
     exists, unless ``force``.
     """
-    refuse_existing(Path(to), force=force)
+    check_output(Path(to), force=force)
     if models and len(models) != 2:
         raise InputError(f"models are the weak and the strong one, two names; found {', '.join(models)}")
     rows = read_preferences(load_run(run).preferences)

@@ -68,6 +68,16 @@ class GradedSet:
     notes: tuple[str, ...]  # what was left out, and why
 
 
+def check_sets(run: Run) -> None:
+    """Raise InputError for a test set that nothing can grade, or that is all in the training mix; asks no model."""
+    test, trained = run.config.test, {_plain(prompt.text) for prompt in run.prompts}
+    for name, prompts in load_parts(test.prompts).items() if test.prompts else ():
+        grader = grader_of(name, prompts, test)
+        kept, _ = _not_trained(name, prompts, trained)
+        if grader == JUDGE:
+            _of_one_length(name, kept)
+
+
 def measure_sets(run: Run, *, ask: bool = True) -> list[GradedSet]:
     """Every test set of a run, answered and graded; empty where it names none. ``ask``: else only what is stored.
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from demur.errors import InputError, require
-from demur.files import refuse_existing
+from demur.files import check_output
 from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since
@@ -70,7 +70,7 @@ def ledger(
         shown = tuple(read_ledger(url, last=SHOWN if last is None else last))
         number = query_ledger(url, "select count(*) from decisions")[0][0]
         return LedgerPage(shown, whole=bills(url)[0] if number > len(shown) else None)
-    refuse_existing(export, force=force)
+    check_output(export, force=force)
     records = tuple(read_ledger(url, last=last))
     rows = [asdict(record) for record in records]
     if export.suffix == ".parquet":

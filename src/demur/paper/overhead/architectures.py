@@ -14,16 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.gate.cascade.answer_scorer import ALPHA
-from demur.gate.gate import SIGNALS, Gate, GateRows, fit_gate, read_signals
+from demur.gate.cascade.answer_scorer import AnswerScorer
+from demur.gate.cascade.fit_cascade import BAND
+from demur.gate.gate import SIGNALS, Gate, GateRows, GateStep, GateVerdict, fit_gate, read_signals
+from demur.gate.quality.two_stages import rehearsal
+from demur.gate.router import Router
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.entailment import exact_match
-from demur.methods import BY_NAME, LogisticRegression
+from demur.methods import BY_NAME
 from demur.methods.estimator import Estimator, sigmoid, unit_rows
 from demur.methods.pools.pair_pools import POOLS as POOLS
 from demur.models.encoders.encoder import LetterEncoder
-from demur.records import FloatArray
-from demur.routing.artifact import WEIGHTS
+from demur.records import FloatArray, count_of
+from demur.routing.artifact import GATE_FILE, WEIGHTS
 from demur.routing.prompt_router import PromptRouter
 
 QUERIES = 512  # prompts that are decided on, over and over
@@ -50,7 +53,7 @@ class Fitted:
 
     decide: Callable[[slice], FloatArray]  # scores of some of the world's queries
     learned: object  # what holds its arrays
-    save: Callable[[Path], Path] | None = None  # writes it into a folder and names the file; None: it has no format
+    save: Callable[[Path], Path]  # writes it into a folder and names the file
 
 
 Fit = Callable[[], Fitted]  # what is timed
@@ -68,11 +71,28 @@ def planted_world(n: int, dimension: int, seed: int = 0) -> World:
     return World(rows[:n], y, rows[n:])
 
 
-def _method(make: Callable[[], Estimator], world: World, *, saved: bool = True) -> Fit:
+def _method(make: Callable[[], Estimator], world: World) -> Fit:
     def fit() -> Fitted:
         method = make().fit(world.X, world.y)
-        save = partial(_save_router, method, world) if saved else None
-        return Fitted(lambda rows: method.predict_proba(world.queries[rows])[:, 1], method, save)
+        return Fitted(
+            lambda rows: method.predict_proba(world.queries[rows])[:, 1], method, partial(_save_weights, method, world)
+        )
+
+    return fit
+
+
+def _cascade(world: World) -> Fit:
+    """The scorer of answers; the world's vectors are those of prompt and answer together."""
+
+    def fit() -> Fitted:
+        scorer = AnswerScorer.fit(world.X, 1.0 - world.y)
+        gate = Gate((GateStep(0.0, 0.0, (1.0,)),), None, BAND, GateVerdict(0.0, 0.0, 0.0, 0.0), scorer=scorer)
+        held = 1.0 - scorer.right(world.X)[None, :, None]
+        return Fitted(
+            lambda rows: 1.0 - scorer.right(world.queries[rows]),
+            np.array(scorer.weights),
+            partial(_save_gate, gate, world, held),
+        )
 
     return fit
 
@@ -94,36 +114,48 @@ def _gate(extra: int, world: World) -> Fit:
         return gate.confine(gate.steps[-1].score(scores[rows], seen), scores[rows])
 
     def fit() -> Fitted:
-        gate, _ = fit_gate(rows)
-        return Fitted(partial(decide, gate), [np.array(step.weights) for step in gate.steps])
+        gate, held = fit_gate(rows)
+        learned = [np.array(step.weights) for step in gate.steps]
+        return Fitted(partial(decide, gate), learned, partial(_save_gate, gate, world, held))
 
     return fit
 
 
 def gate_name(extra: int) -> str:
     """Of the row of the gate after so many samples."""
-    return f"gate, {extra} extra sample{'' if extra == 1 else 's'}"
+    return f"gate, {count_of(extra, 'extra sample')}"
 
 
 ARCHITECTURES: Mapping[str, Callable[[World], Fit]] = {
     **{name: partial(_method, kind) for name, kind in BY_NAME.items()},
     **{name: partial(_method, kind) for name, kind in POOLS.items()},
-    CASCADE: partial(_method, partial(LogisticRegression, ALPHA), saved=False),
+    CASCADE: _cascade,
     **{gate_name(extra): partial(_gate, extra) for extra in range(EXTRA_SAMPLES + 1)},
 }
 
 
-def saved_bytes(fitted: Fitted) -> int | None:
-    """Size of its arrays on disk; None where it cannot be saved."""
-    if fitted.save is None:
-        return None
+def saved_bytes(fitted: Fitted) -> int:
+    """Size of its file on disk."""
     with tempfile.TemporaryDirectory() as folder:
         return fitted.save(Path(folder)).stat().st_size
 
 
-def _save_router(method: Estimator, world: World, folder: Path) -> Path:
+def _save_weights(method: Estimator, world: World, folder: Path) -> Path:
     """As `demur train` saves it: with the vectors of the training prompts, by which a decision names its neighbours."""
+    _router_of(method, world).save(folder)
+    return folder / WEIGHTS
+
+
+def _save_gate(gate: Gate, world: World, held: FloatArray, folder: Path) -> Path:
+    """As `demur train` saves it beside its router: with beliefs about the training prompts, and the rehearsal of
+    ``held``, (k + 1, n, r) scores of drafts."""
+    first = _router_of(BY_NAME["logistic"]().fit(world.X[:QUERIES], world.y[:QUERIES]), world)
+    known, beliefs = rehearsal(np.zeros(len(world.X)), held), np.stack([world.y, 1.0 - world.y])
+    Router(first, gate, rehearsal=known, beliefs=beliefs).save(folder)
+    return folder / GATE_FILE
+
+
+def _router_of(method: Estimator, world: World) -> PromptRouter:
     rows = getattr(method, "rows_", None)
     vectors = rows if rows is not None and rows.shape == world.X.shape else world.X
-    PromptRouter(LetterEncoder(), method, "weak", "strong", (), vectors, world.y.astype(np.float32)).save(folder)
-    return folder / WEIGHTS
+    return PromptRouter(LetterEncoder(), method, "weak", "strong", (), vectors, world.y.astype(np.float32))

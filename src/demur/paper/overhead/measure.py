@@ -34,7 +34,7 @@ class Cost:
     p99: float | None = None
     per_second: float | None = None  # decisions, in batches of BATCH
     memory: int | None = None  # bytes of the learned arrays
-    artifact: int | None = None  # bytes on disk; None also where it cannot be saved
+    artifact: int | None = None  # bytes on disk
     why_not: str = ""
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from demur.errors import DemurError, InputError
 from demur.evaluation.report import figures as curves
-from demur.files import refuse_existing
+from demur.files import check_output
+from demur.meaning.rules.known_languages import ENCODER
 from demur.models.catalogue import cache_folder
 from demur.models.encoders.encoder import CachedEncoder, load_encoder
 from demur.paper.overhead.architectures import ARCHITECTURES, EXTRA_SAMPLES, QUERIES, gate_name
@@ -30,13 +31,15 @@ SIZES = (1_000, 12_000, 100_000)
 SLOW_FROM = 50_000  # training prompts, at which a user is warned
 FEWEST = 20  # training prompts: half of that is what a gate can be learned from
 COLUMNS = ("architecture", "fit s", "p50 ms", "p99 ms", f"per s, {BATCH} at once", "memory kB", "saved kB")
+DECIDING = (2, 3, 4)  # columns of what an encoder takes: it learns and keeps nothing
 USD_PER_HOUR = 0.05  # of one processor core, about what clouds take
 MOST_USD_PER_HOUR = 1000.0
 GROWTH_COLUMNS = ("growth with N as N^a, a of", "fit", "decision", "memory")
 EXTRA = {gate_name(extra): extra for extra in range(EXTRA_SAMPLES + 1)}
 NOTES = (
     "Planted unit vectors, one thread. A decision is timed from the embedding on; the encoder's own time is a row.",
-    "saved kB: weights.safetensors as `demur train` writes it, with the training prompts' vectors; - has no such file.",
+    "saved kB: weights.safetensors as `demur train` writes it, with the training prompts' vectors; of cascade and gate "
+    "policy.json, which stands beside the router's, with its rehearsal and beliefs.",
     "cascade: the scorer alone; it also waits for the weak answer and embeds prompt and answer together once more.",
     "gate: the step after so many extra samples (signals, meanings by rules and exact match), without sampling them.",
     "USD/1,000: p50 on one core, with the encoder's but for the gate; the gate's samples at the run's prices.",
@@ -93,8 +96,9 @@ class Overheads:
                 Part("growth", f"from N = {self.sizes[0]:,} to {self.sizes[-1]:,}", PartContent(GROWTH_COLUMNS, rows))
             )
         if self.encoders:
-            shown = tuple(_cells(one) for one in self.encoders)
-            made.append(Part("encoders", "encoders, per prompt", PartContent(("encoder", *COLUMNS[1:]), shown)))
+            shown = tuple(_cells(one, DECIDING) for one in self.encoders)
+            columns = ("encoder", *(COLUMNS[i] for i in DECIDING))
+            made.append(Part("encoders", "encoders, per prompt", PartContent(columns, shown)))
         return tuple(made)
 
     def _table(self, n: int) -> tuple[Cells, tuple[Cells, ...]]:
@@ -167,7 +171,7 @@ def overhead(
     n: int = 12_000,
     dimension: int = 384,
     seconds: float = 60.0,
-    encoders: Sequence[str] = ("bge-small",),
+    encoders: Sequence[str] = (ENCODER,),
     run: str = "",
     source: str = "",
     usd_per_hour: float = USD_PER_HOUR,
@@ -187,7 +191,7 @@ def overhead(
     if not 0 <= usd_per_hour <= MOST_USD_PER_HOUR:
         raise InputError(f"--usd-per-hour {usd_per_hour:g}: give the price of a core, from 0 to {MOST_USD_PER_HOUR:g}")
     if picture:
-        refuse_existing(Path(picture), force=force)
+        check_output(Path(picture), force=force)
         curves.check_matplotlib()
     start = time.perf_counter()
     quality = _quality(run, source, encoders, progress, allow_endpoints)
@@ -262,10 +266,11 @@ def _check(n: int, dimension: int, seconds: float, run: str, source: str) -> Non
         raise InputError(f"{source}: no such folder; it must hold samples/ as `demur reproduce --from` takes it")
 
 
-def _cells(cost: Cost) -> Cells:
+def _cells(cost: Cost, columns: Sequence[int] = range(1, len(COLUMNS))) -> Cells:
+    """The name and these of COLUMNS."""
     if cost.why_not:
         return (f"{cost.name}: not measured: {cost.why_not}",)
-    return (
+    cells = (
         cost.name,
         _number(cost.fit_seconds, 1.0),
         _number(cost.p50, 1e3),
@@ -274,6 +279,7 @@ def _cells(cost: Cost) -> Cells:
         _number(cost.memory, 1e-3),
         _number(cost.artifact, 1e-3),
     )
+    return (cells[0], *(cells[i] for i in columns))
 
 
 def _number(value: float | None, scale: float) -> str:
@@ -290,4 +296,4 @@ def _exponent(value: float | None) -> str:
 
 def _apgr(quality: Qualities, name: str) -> str:
     found = quality.apgr.get(name)
-    return "-" if found is None else span_columns(found.value, found.low, found.high, 3)
+    return quality.lacking[name] if found is None else span_columns(found.value, found.low, found.high, 3)

@@ -17,13 +17,14 @@ NAMES = {"mt_bench": "MT-Bench", "gsm8k": "GSM8K", "mmlu": "MMLU"}
 
 @in_style
 def learning_figure(found: Mapping[str, tuple[tuple[int, ...], FloatArray]], on: str) -> Any:
-    """Figure 1: APGR against training prompts, mean and range over seeds, one line per source."""
+    """Figure 1: APGR against training prompts, one line and band per source; values (sizes, 3): mean, low, high."""
     figure, axes = axes_of(7.2, 4.0)
     for colour, (source, (sizes, values)) in zip(PALETTE, found.items(), strict=False):
-        axes.plot(sizes, values.mean(axis=1), color=colour, marker="o", ms=4, label=source)
-        axes.fill_between(sizes, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, lw=0)
+        mean, low, high = values.T
+        axes.plot(sizes, mean, color=colour, marker="o", ms=4, label=source)
+        axes.fill_between(sizes, low, high, color=colour, alpha=0.15, lw=0)
     axes.axhline(0.5, color=INK, lw=1, ls="--", label="random")
-    axes.set(xscale="log", xlabel="training prompts", ylabel=f"APGR on {on} (band: all seeds)")
+    axes.set(xscale="log", xlabel="training prompts", ylabel=f"APGR on {on} (band: 95 %)")
     ticks = sorted({size for sizes, _ in found.values() for size in sizes})
     axes.set_xticks(ticks, [str(size) for size in ticks])
     axes.minorticks_off()

@@ -155,17 +155,17 @@ def figure_1(lab: Laboratory) -> PartContent:
 
     def line(source: str) -> Cells:
         sizes, values = drawn[source] = learning_curve(lab, source, lab.benchmark(lab.main))
-        shown = [span_columns(float(v.mean()), float(v.min()), float(v.max()), 3) for v in values]
+        shown = [span_columns(mean, low, high, 3) for mean, low, high in values.tolist()]
         return (*shown, *[f"only {len(lab.supervision(source)[0])} prompts"] * (len(SIZES) - len(sizes)))
 
     sources = ("preference", "entropy hard", "entropy margin")
     rows = tuple(row_or_why(source, partial(line, source)) for source in sources)
     return PartContent(
-        ("APGR of SW", *(str(size) for size in SIZES)),
+        ("APGR of SW [95 %]", *(str(size) for size in SIZES)),
         rows,
         learning_figure(drawn, NAMES.get(lab.main, lab.main)) if drawn else None,
         (
-            f"Mean [least, largest] of {SEEDS} random subsets of each size; on "
+            f"Mean of {SEEDS} random subsets of each size [95 %: test prompts and subsets drawn again]; on "
             f"{NAMES.get(lab.main, lab.main)}, {lab.data.strong} / {lab.data.weak}.",
         ),
     )

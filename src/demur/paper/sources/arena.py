@@ -33,8 +33,8 @@ class ArenaPair:
         return (
             f"RouteLLM: {len(self.arena.battles):,} battles of {len(self.arena.models)} models "
             f"({self.arena.path.name}), SW over {TIERS} tiers, MF over all models, as there; {self.weak} stands for "
-            f"the weak and {self.strong} for the strong model; bge-small for OpenAI's embeddings, no battles added by "
-            "GPT-4 as a judge."
+            f"the weak and {self.strong} for the strong model; this encoder for OpenAI's embeddings, no battles added "
+            "by GPT-4 as a judge."
         )
 
 

@@ -27,7 +27,6 @@ from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
 from demur.statistics import FOLDS, folds
 
-NO_UNKNOWN = "the labelled samples have no texts, so that no prompt can be called unknown"
 NO_DRAFTS = (
     "the gate reads log-probs or further samples of the weak model's answer, and one text of each is stored; "
     "`demur reproduce --run` has them"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
-from demur.labels.beliefs.unknown import UnknownPrompt
+from demur.labels.beliefs.unknown import GUESSED, UnknownPrompt
 from demur.labels.graded_targets import best_relaxation, preference_targets, sources_of
 from demur.labels.scores.uncertainty import agreement, uncertainty
 from demur.meaning.clusters import meaning_clusters
@@ -86,7 +86,14 @@ def sampled_pair(folder: Path) -> Training:
         quality=rouge,
     )
     targets[ANSWER_WRONG] = 1.0 - weak.mean(axis=1)
-    targets[DEFAULT] = default_targets(_both(rows, SAMPLED, "class_size"), _both(rows, SAMPLED, "nll_sum"))
+    sizes = _both(rows, SAMPLED, "class_size")
+    targets[DEFAULT] = default_targets(sizes, _both(rows, SAMPLED, "nll_sum"))
+    guessed = np.concatenate(sizes, axis=1).max(axis=1) == 1
+    unknown = tuple(
+        UnknownPrompt(row.text("id"), row.text("question"), GUESSED)
+        for row, one in zip(rows, guessed, strict=True)
+        if one
+    )
     untold = "the samples' texts are not stored"
     return Training(
         "NQ-Open, gpt-3.5 / Llama-2-7b",
@@ -100,7 +107,12 @@ def sampled_pair(folder: Path) -> Training:
             "judge": untold,
         },
         (weak.mean(axis=1), strong.mean(axis=1)),
-        notes=(f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relax(*rouge)}, quality is ROUGE-L of ten samples.",),
+        notes=(
+            f"NQ-Open, gpt-3.5 / Llama-2-7b: {_relax(*rouge)}, quality is ROUGE-L of ten samples. {len(unknown)} of "
+            f"{len(rows):,} prompts are unknown to the default labels: all answers of either model differ (whether "
+            "answers are equal across the models is not stored).",
+        ),
+        unknown=unknown,
         entropies=entropies,
     )
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from demur.errors import InputError
-from demur.files import refuse_device, write_whole
+from demur.files import check_output_folder, refuse_device, write_whole
 from demur.models.endpoint import Endpoint
 from demur.records import count_of
 from demur.sampling.batches.batch_files import BatchRequest, in_files, missing_requests, samples_wanted
@@ -57,6 +57,8 @@ def check_batches(
         refuse_device(file)
         if not file.exists():
             raise InputError(f"{file}: no such file of results; give the files that the batch API returned")
+    if folder:
+        check_output_folder(folder)
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
             f"{folder} is not an empty folder; name another for each --batch-out, so that no request is sent twice"
