@@ -31,7 +31,7 @@ from demur.prompts.grading import grade
 from demur.records import Entailment, Prompt
 from demur.statistics import auroc, interval
 from demur.store import Store
-from environment import ROOT, describe, shared_rows
+from environment import ROOT, describe, output_of, shared_rows
 
 # Each with the definition of ours that its semantic entropy has when answers are equally likely.
 PEERS = {
@@ -69,9 +69,7 @@ def speed() -> None:
         "import time; start = time.perf_counter(); import demur; model = demur.shipped_entailment(); "
         "model([('a', 'b')]); print(time.perf_counter() - start)"
     )
-    loads = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) for _ in range(5)
-    ]
+    loads = [float(output_of([sys.executable, "-c", code])) for _ in range(5)]
     print(f"import, load and first pair: {np.median(loads):.2f} s (median of 5, {min(loads):.2f} to {max(loads):.2f})")
     model = shipped_entailment()
     asked = _asked_pairs(shared_rows("samples/triviaqa_llama2_7b_chat")[:60])

@@ -22,6 +22,7 @@ from demur.models.catalogue import cache_folder
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("DEMUR_SHARED", ROOT.parent / "shared" / "data"))
+SAID = 3000  # characters of what a failed program said, and of its command
 
 
 def describe() -> str:
@@ -52,9 +53,9 @@ def peer_python(name: str, needs: Sequence[str], *, alone: Sequence[str] = ()) -
     def make(folder: Path) -> None:
         venv.create(folder, with_pip=True, clear=True)
         install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, *needs], check=True, stderr=subprocess.DEVNULL)
+        output_of([*install, *needs])
         if alone:
-            subprocess.run([*install, "--no-deps", *alone], check=True, stderr=subprocess.DEVNULL)
+            output_of([*install, "--no-deps", *alone])
 
     return _made(name, "\n".join([*needs, *alone]), make) / "bin" / "python"
 
@@ -99,6 +100,15 @@ def shared_rows(name: str) -> list[dict[str, Any]]:
         raise SystemExit(f"{path} is missing; set DEMUR_SHARED to the folder of the shared data")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+def output_of(command: Sequence[str | Path], *, given: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    """What a program prints; where it fails, what it said on stderr ends this one."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, input=given, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{done.stderr.strip()[-SAID:]}\n{' '.join(words)[:SAID]} ended with {done.returncode}")
+    return done.stdout
 
 
 def median_seconds(work: Callable[[], object], *, runs: int = 200, warmup: int = 10) -> float:

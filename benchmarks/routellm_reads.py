@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 from demur.labels.battles.arena import rating_tiers, read_arena
 from demur.labels.preference_files import write_routellm
 from demur.records import Preference, Winner
-from environment import describe, peer_python
+from environment import describe, output_of, peer_python
 from similarity_weighted import PEER, PEER_NEEDS
 
 MODELS, BATTLES, TIERS = 12, 4000, 4
@@ -53,10 +52,7 @@ def main() -> None:
         write_routellm(path, planted_battles())
         python = peer_python("routellm-sw", PEER_NEEDS, alone=PEER)
         command = [str(python), "-W", "ignore", "-c", READ, str(path), str(TIERS)]
-        asked = subprocess.run(command, env=os.environ | {"OPENAI_API_KEY": "none"}, capture_output=True, text=True)
-        if asked.returncode:
-            raise SystemExit(asked.stderr[-2000:])
-        theirs = json.loads(asked.stdout)
+        theirs = json.loads(output_of(command, env=os.environ | {"OPENAI_API_KEY": "none"}))
         arena = read_arena(path)
     ours = rating_tiers(arena.ratings, TIERS)
     names = sorted(ours)

@@ -22,7 +22,6 @@ import random
 import resource
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -44,7 +43,7 @@ from demur.runs.run import open_run
 from demur.sampling.pair import endpoints_of, settled_key
 from demur.store import Store
 from demur.testing import FakeEndpoint, fake_endpoint, in_a_thread
-from environment import describe, on_one_thread
+from environment import describe, on_one_thread, output_of
 from scale_samplers import print_samplers
 
 PARTS = ("labelling", "workers", "kills", "memory", "samplers", "grow", "weigh")
@@ -147,9 +146,7 @@ def print_labelling(sizes: list[int]) -> None:
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="demur-scale-") as folder:
             write_stub(Path(folder), size)
-            command = [sys.executable, __file__, "grow", folder]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found.append(Grown(**json.loads(done.stdout)))
+            found.append(Grown(**json.loads(output_of([sys.executable, __file__, "grow", folder]))))
         print(found[-1].line, flush=True)
     if len(found) < 2:
         return
@@ -291,9 +288,8 @@ def print_memory(sizes: list[int]) -> None:
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="demur-scale-") as folder:
             write_stub(Path(folder), size)
-            command = [sys.executable, __file__, "weigh", folder]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-        worker, own = json.loads(done.stdout.splitlines()[-1])
+            said = output_of([sys.executable, __file__, "weigh", folder])
+        worker, own = json.loads(said.splitlines()[-1])
         print(f"{size:>9,} {worker / 2**20:>11,.0f} {own / 2**20:>12,.0f}", flush=True)
 
 

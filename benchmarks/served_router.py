@@ -13,7 +13,7 @@ from demur.methods import SimilarityWeighted
 from demur.methods.estimator import unit_rows
 from demur.models.encoders.encoder import load_encoder
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
-from environment import ROOT, describe
+from environment import ROOT, describe, output_of
 
 N, DIMENSION = 12_247, 384
 IMPORT = "import time; s = time.process_time(); import demur; print(time.process_time() - s)"
@@ -52,18 +52,18 @@ def main() -> None:
 def clean_install(folder: Path) -> Path:
     """demur's wheel and nothing but its base dependencies, in an environment of its own."""
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    output_of(build)
     subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
     python = folder / "env" / "bin" / "python"
     wheel = next(folder.glob("*.whl"))
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)]
-    subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+    output_of(pip)
     return python
 
 
 def run(python: Path, code: str, *arguments: str) -> str:
     """What a fresh interpreter prints."""
-    return subprocess.run([str(python), "-c", code, *arguments], capture_output=True, text=True, check=True).stdout
+    return output_of([python, "-c", code, *arguments])
 
 
 def save_router(folder: Path) -> None:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from environment import describe, on_one_thread
+from environment import describe, on_one_thread, output_of
 from served_gateway import demur_command
 
 UPSTREAM, GATEWAY = 8311, 8312
@@ -107,11 +107,11 @@ def load(script: Path, seconds: int, connections: int) -> tuple[float, float]:
     """(requests per second, CPU seconds of the load tool)."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{GATEWAY}"]
     before = os.times()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = output_of(command)
     after = os.times()
-    assert "Non-2xx" not in done.stdout, done.stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    assert rate is not None, done.stdout
+    assert "Non-2xx" not in said, said
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    assert rate is not None, said
     own = after.children_user + after.children_system - before.children_user - before.children_system
     return float(rate[1]), own
 
