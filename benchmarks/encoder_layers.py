@@ -1,18 +1,15 @@
-"""How many of bge-small's layers does a router need? Latency and APGR of its first layers, mean over the words.
+"""How many of bge-small's layers does a router need? The six of the default encoder on other sets, and two passes.
 
-NQ-Open (labels without grades, as `demur label` gives them) and the local pair (labels from grades, so that the encoder
-alone is compared), 5-fold; latency of one prompt alternates with the whole network's. Six were chosen for the default
-on these two sets, so their figures say what was chosen; `--confirm` measures sets that chose nothing.
+Six layers were chosen on NQ-Open and the local pair, where `encoders.py` prints quality against latency of other
+numbers of them.
 
-    python benchmarks/encoder_layers.py --layers 3,4,5,6
-    python benchmarks/encoder_layers.py --confirm   # six layers less the whole network, on sets that chose nothing
+    python benchmarks/encoder_layers.py             # six layers less the whole network, on sets that chose nothing
     python benchmarks/encoder_layers.py --two-pass  # word vectors first, six layers near a threshold
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,17 +18,13 @@ import numpy as np
 from demur import cost_quality_curve
 from demur.models.catalogue import fetch
 from demur.models.encoders import first_layers
-from demur.models.encoders.encoder import OnnxEncoder, load_encoder
+from demur.models.encoders.encoder import OnnxEncoder
 from demur.records import FloatArray, IntArray
 from demur.statistics import draw_counts, percentile_interval
 from environment import describe, on_one_thread, shared_rows
 from nq_open import both, correctness, embeddings, held_out_scores, label_kinds
 
-SHORT = "Why is the sky blue?"
-LONG = (
-    "Who wrote the opening theme of the series about a lighthouse, and in which year was it first shown on television?"
-)
-METHODS, RUNS = ("sw", "logistic", "kernel"), 60
+METHODS = ("sw", "logistic", "kernel")
 SHARES, BANDS = (0.2, 0.3, 0.5), (0.0, 0.2, 0.4, 0.6, 1.0)
 CONFIRMING = (  # set, weak, strong: none of them was looked at when six was chosen
     ("triviaqa", "llama3.1-8b", "llama3.1-70b"),
@@ -78,48 +71,15 @@ def together(encoder: OnnxEncoder, texts: list[str]) -> FloatArray:
 
 
 def main() -> None:
-    """Print a row per number of layers."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", default="3,4,5,6")
-    parser.add_argument("--confirm", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--two-pass", action="store_true")
     options = parser.parse_args()
     on_one_thread()
     print(describe())
     if options.two_pass:
         two_pass()
-        return
-    if options.confirm:
+    else:
         confirm()
-        return
-    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
-    (weak, strong), y = both(rows, correctness), label_kinds(rows)["calibrated (default)"]
-    questions, local_weak, local_strong = local_qualities()
-    local_y = np.clip(0.5 + (local_strong - local_weak) / 2, 0, 1)
-    whole = load_encoder("bge-small")
-    print(
-        f"{'layers':<12}{'short':>9}{'long':>9}  (share of the whole network's time)   {METHODS} on NQ-Open, local pair"
-    )
-    for name in ("whole", *options.layers.split(",")):
-        with TemporaryDirectory() as folder:
-            encoder = whole if name == "whole" else of_layers(int(name), Path(folder))
-            assert isinstance(encoder, OnnxEncoder) and isinstance(whole, OnnxEncoder)
-            shares = [share(encoder, whole, text) for text in (SHORT, LONG)]
-            if name == "whole":
-                X, local = (embeddings(texts, "bge-small") for texts in ([r["question"] for r in rows], questions))
-            else:
-                X, local = together(encoder, [r["question"] for r in rows]), together(encoder, questions)
-        cells = [f"{seconds * 1000:6.2f} ms {ratio:4.2f}" for seconds, ratio in shares]
-        nq = [cost_quality_curve(held_out_scores(m, X, y, 0), weak, strong).apgr for m in METHODS]
-        mine = [
-            cost_quality_curve(held_out_scores(m, local, local_y, 0), local_weak, local_strong).apgr for m in METHODS
-        ]
-        print(
-            f"{name:<12}{'  '.join(cells)}   "
-            + " ".join(f"{v:.3f}" for v in nq)
-            + "   "
-            + " ".join(f"{v:.3f}" for v in mine)
-        )
 
 
 def confirm() -> None:
@@ -184,18 +144,6 @@ def recovered(
 def apgr_of(scores: FloatArray, weak: FloatArray, strong: FloatArray, drawn: IntArray) -> float:
     """APGR of the rows drawn."""
     return cost_quality_curve(scores[drawn], weak[drawn], strong[drawn]).apgr
-
-
-def share(encoder: OnnxEncoder, whole: OnnxEncoder, text: str) -> tuple[float, float]:
-    """Median CPU seconds of one prompt, and their ratio to those of the whole network, asked in turn."""
-    taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(RUNS):
-        for one, times in zip((encoder, whole), taken, strict=True):
-            start = time.process_time()
-            one.encode([text])
-            times.append(time.process_time() - start)
-    mine, others = (float(np.median(times)) for times in taken)
-    return mine, mine / others
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """SW and kNN among a million training prompts: estimated, exact, and by FAISS's IVF, in one run.
 
     python benchmarks/million_prompts.py [--rows 1000000] [--kernel]
+    python benchmarks/million_prompts.py --knn --worlds clustered,anisotropic,real
 
-A planted world: topics of very different frequency, vectors as narrow as a small encoder's (two prompts have a
-median cosine of about .5), each topic with its own share of strong wins. One thread. Errors are differences from the
-exact score of the same query; `spread` is the standard deviation of exact scores over queries: an error matters beside
-it. `--kernel`: seconds and memory of kernel ridge's fit instead, at the paper's 12,247 prompts and at 100,000.
+Planted worlds, 384 numbers: `topics` of very different frequency, vectors as narrow as a small encoder's (two prompts
+have a median cosine of about .5), each topic with its own share of strong wins; `clustered`, 300 topics whose prompts
+are nearly equal (cosine .9); `anisotropic`, no topics, numbers of falling variance and wins that follow one direction;
+`real`, the default encoder's vectors of 24,000 prompts of four sets, each repeated with noise (cosine .9 with its
+original) and with wins that follow one direction, queries being prompts that are not among them. One thread. Errors are
+differences from the exact score of the same query; `spread` is the standard deviation of exact scores over queries: an
+error matters beside it. `--kernel`: seconds and memory of kernel ridge's fit instead, at the paper's 12,247 prompts and
+at 100,000; `--knn`: without SW.
 """
 
 from __future__ import annotations
@@ -23,34 +28,89 @@ from demur.methods.neighbours import import_faiss
 from demur.methods.saved_method import learned_arrays
 from demur.records import FloatArray
 from environment import describe, on_one_thread
+from kernel_centres import ENCODER, confirming, mmlu
+from nq_open import embeddings
 
 WIDTH, TOPICS, QUERIES = 384, 3000, 300
+CLUSTERS, SAME = 300, 0.9  # cosine of a repeated prompt with its original
 TIMED = 200
 KERNEL_ROWS = (12_247, 100_000)
 
 
-def world(rows: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Unit rows (rows, 384), outcomes (rows,), queries (300, 384) of the same topics."""
+World = tuple[FloatArray, FloatArray, FloatArray]  # unit rows (n, 384), outcomes (n,), queries (300, 384)
+
+
+def topics(rows: int, count: int = TOPICS, *, topic: float = 0.6, mean: float = 0.9, own: float = 0.7) -> World:
+    """So many topics; the lengths of a prompt's three parts: its topic's, what all share, its own."""
     random = np.random.default_rng(0)
-    share = 1 / np.arange(1, TOPICS + 1) ** 0.8
-    topic = random.choice(TOPICS, size=rows + QUERIES, p=share / share.sum())
-    topics = random.standard_normal((TOPICS, WIDTH), dtype=np.float32) * np.float32(0.6 / WIDTH**0.5)
-    mean = random.standard_normal(WIDTH, dtype=np.float32) * np.float32(0.9 / WIDTH**0.5)
-    X = random.standard_normal((rows + QUERIES, WIDTH), dtype=np.float32) * np.float32(0.7 / WIDTH**0.5)
-    X += topics[topic] + mean
+    share = 1 / np.arange(1, count + 1) ** 0.8
+    of = random.choice(count, size=rows + QUERIES, p=share / share.sum())
+    centres = _noise(random, count, topic)
+    shared = _noise(random, 1, mean)
+    X = _noise(random, rows + QUERIES, own)
+    X += centres[of] + shared
     X /= np.linalg.norm(X, axis=1, keepdims=True)
-    wins = random.beta(0.6, 0.6, size=TOPICS)
-    y = (random.random(rows) < wins[topic[:rows]]).astype(float)
+    wins = random.beta(0.6, 0.6, size=count)
+    y = (random.random(rows) < wins[of[:rows]]).astype(float)
     return X[:rows], y, X[rows:]
 
 
-def milliseconds(decide: Callable[[FloatArray], object], queries: FloatArray) -> str:
-    """p50 and p99 of lone decisions."""
+def anisotropic(rows: int) -> World:
+    """Numbers of falling variance around a mean; wins follow a direction."""
+    random = np.random.default_rng(0)
+    X = _noise(random, rows + QUERIES, WIDTH**0.5)
+    X *= (1 / np.sqrt(1 + np.arange(WIDTH))).astype(np.float32)
+    X /= np.linalg.norm(X, axis=1).mean()
+    X += _noise(random, 1, 0.9)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return X[:rows], _directed_wins(random, X[:rows]), X[rows:]
+
+
+def real(rows: int) -> World:
+    """Real prompts' vectors, repeated with noise; queries are prompts of their own."""
+    random = np.random.default_rng(0)
+    texts = list(dict.fromkeys(text for given in (*mmlu(), *confirming()) for text in given.texts))
+    vectors = random.permutation(embeddings(texts, ENCODER))
+    known = vectors[QUERIES:]
+    X = known[np.arange(rows) % len(known)]
+    X += _noise(random, rows, (1 / SAME**2 - 1) ** 0.5)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return X, _directed_wins(random, X), vectors[:QUERIES]
+
+
+def _noise(random: np.random.Generator, rows: int, length: float) -> FloatArray:
+    """Normal rows of about this length."""
+    return random.standard_normal((rows, WIDTH), dtype=np.float32) * np.float32(length / WIDTH**0.5)
+
+
+def _directed_wins(random: np.random.Generator, X: FloatArray) -> FloatArray:
+    """(n,) outcomes whose share follows the place of a row along one direction between two of them."""
+    along = X @ (X[0] - X[1])
+    chance = 1 / (1 + np.exp(-2 * (along - along.mean()) / along.std()))
+    return np.asarray(random.random(len(X)) < chance, dtype=float)
+
+
+WORLDS: dict[str, Callable[[int], World]] = {
+    "topics": topics,
+    "clustered": partial(topics, count=CLUSTERS, topic=0.7, mean=0.6, own=0.3),
+    "anisotropic": anisotropic,
+    "real": real,
+}
+
+
+def decision_milliseconds(decide: Callable[[FloatArray], object], queries: FloatArray) -> list[float]:
+    """Of lone decisions."""
     taken = []
     for i in range(TIMED):
         start = time.perf_counter()
         decide(queries[i % len(queries)][None])
         taken.append(1e3 * (time.perf_counter() - start))
+    return taken
+
+
+def milliseconds(decide: Callable[[FloatArray], object], queries: FloatArray) -> str:
+    """Their p50 and p99."""
+    taken = decision_milliseconds(decide, queries)
     return f"p50 {np.median(taken):.2f} ms, p99 {np.quantile(taken, 0.99):.2f} ms"
 
 
@@ -112,23 +172,31 @@ def show_ivf(rows: FloatArray, y: FloatArray, queries: FloatArray, scores: Float
         print(f"  {read} cells read: {timed}; {compared(means, scores)}", flush=True)
 
 
-def show_kernel(rows: int) -> None:
-    X, y, queries = world(rows)
+def kernel_fit(X: FloatArray, y: FloatArray) -> tuple[KernelRidge, float, float, float]:
+    """A fit, its seconds of the clock and of the CPU, and megabytes beside the vectors."""
     tracemalloc.start()  # numpy tells it of its arrays
     start, cpu = time.perf_counter(), time.process_time()
     method = KernelRidge().fit(X, y)
     taken, used = time.perf_counter() - start, time.process_time() - cpu
     grown = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
+    return method, taken, used, grown
+
+
+def show_kernel(rows: int) -> None:
+    X, y, queries = topics(rows)
+    method, taken, used, grown = kernel_fit(X, y)
     print(f"kernel ridge, {rows:,} prompts: fit {taken:.1f} s ({used:.1f} CPU s), {grown:.0f} MB beside the vectors")
     print(f"  {milliseconds(method.predict_proba, queries)}", flush=True)
 
 
 def main() -> None:
     on_one_thread()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--kernel", action="store_true")
+    parser.add_argument("--knn", action="store_true")
+    parser.add_argument("--worlds", default="topics", help=f"comma-separated, of {', '.join(WORLDS)}")
     asked = parser.parse_args()
     rows = asked.rows
     print(describe())
@@ -136,10 +204,12 @@ def main() -> None:
         for size in KERNEL_ROWS:
             show_kernel(size)
         return
-    X, y, queries = world(rows)
-    print(f"{rows:,} training prompts of {WIDTH} numbers, {QUERIES} queries", flush=True)
-    show_sw(X, y, queries)
-    show_knn(X, y, queries)
+    for name in asked.worlds.split(","):
+        X, y, queries = WORLDS[name](rows)
+        print(f"\n{name}: {rows:,} training prompts of {WIDTH} numbers, {QUERIES} queries", flush=True)
+        if not asked.knn:
+            show_sw(X, y, queries)
+        show_knn(X, y, queries)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def all_different() -> Answered:
     return Answered(name, [row["question"] for row in rows[:SYNTHETIC]], answers)
 
 
-def cost_of_different(given: Answered) -> None:
+def cost_of_different(given: Answered) -> tuple[int, int, int, float]:
+    """How many are taken as saturated, pairs in full at least, pairs as labelled and their CPU seconds."""
     never: list[tuple[str, str]] = []
 
     def count(pairs: Sequence[tuple[str, str]]) -> FloatArray:
@@ -109,8 +110,7 @@ def cost_of_different(given: Answered) -> None:
             find_saturated(given.questions, given.answers, entailment=counting).found.tolist()
         )
     )
-    print(f"\n{given.name}: {sum(found)} of {len(found)} taken as saturated")
-    print(f"  in full {len(set(never)):,} pairs at least; as labelled {pairs:,} pairs, {seconds:.1f} CPU s", flush=True)
+    return sum(found), len(set(never)), pairs, seconds
 
 
 def cost(work: Callable[[Counting], object]) -> tuple[int, float]:
@@ -218,7 +218,10 @@ def main() -> None:
     if options.choose:
         choose(Answered("long_answers, for choosing", long.questions[:FOR_CHOOSING], long.answers[:FOR_CHOOSING]))
         return
-    cost_of_different(all_different())
+    different = all_different()
+    found, in_full, pairs, seconds = cost_of_different(different)
+    print(f"\n{different.name}: {found} of {SYNTHETIC} taken as saturated")
+    print(f"  in full {in_full:,} pairs at least; as labelled {pairs:,} pairs, {seconds:.1f} CPU s", flush=True)
     compare(open_ended())
     compare(Answered("long_answers, held back", long.questions[FOR_CHOOSING:], long.answers[FOR_CHOOSING:]))
 

@@ -139,14 +139,19 @@ def grow(folder: Path) -> Grown:
     return Grown(count, labelled - begun, trained - labelled, memory, Path(config.store_at).stat().st_size)
 
 
+def grown(prompts: int) -> Grown:
+    """So many stub prompts labelled and trained on, in a process of its own, so that its memory is its own."""
+    with tempfile.TemporaryDirectory(prefix="demur-scale-") as folder:
+        write_stub(Path(folder), prompts)
+        return Grown(**json.loads(output_of([sys.executable, __file__, "grow", folder])))
+
+
 def print_labelling(sizes: list[int]) -> None:
-    """A row per size, each in a process of its own, so that its memory is its own."""
+    """A row per size."""
     print(f"{'prompts':>9} {'label s':>9} {'ms each':>9} {'train s':>9} {'ms each':>9} {'MiB':>9} {'store B':>9}")
     found = []
     for size in sizes:
-        with tempfile.TemporaryDirectory(prefix="demur-scale-") as folder:
-            write_stub(Path(folder), size)
-            found.append(Grown(**json.loads(output_of([sys.executable, __file__, "grow", folder]))))
+        found.append(grown(size))
         print(found[-1].line, flush=True)
     if len(found) < 2:
         return
@@ -202,6 +207,12 @@ class Waiting:
         return times
 
 
+STAGES: tuple[tuple[str, Callable[[int], int], int, float], ...] = (  # work, how often in a portion, the aim
+    ("CPU-bound (entailment model)", Busy(), 120, LEAST_CPU),
+    ("I/O-bound (requests of 0.1 s)", Waiting(0.1), 15, LEAST_WAITING),
+)
+
+
 @contextmanager
 def cluster_of(nodes: int) -> Iterator[Any]:
     """So many nodes of one core each on this machine, beside a head without any."""
@@ -231,20 +242,22 @@ def timed(workers: RayWorkers, work: Callable[[int], int], times: int) -> float:
     return time.perf_counter() - begun
 
 
+def worker_seconds(work: Callable[[int], int], times: int, repetitions: int = REPETITIONS) -> tuple[float, float]:
+    """Seconds of one worker of a cluster and of two: medians of repetitions in turn."""
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    with cluster_of(2), workers_at("auto") as workers:
+        assert workers is not None
+        for _ in range(repetitions):
+            for count, seconds in taken.items():
+                workers.cores = count
+                seconds.append(timed(workers, work, times))
+    return statistics.median(taken[1]), statistics.median(taken[2])
+
+
 def print_workers() -> None:
     """Two workers beside one, interleaved."""
-    for name, work, times, least in (
-        ("CPU-bound (entailment model)", Busy(), 120, LEAST_CPU),
-        ("I/O-bound (requests of 0.1 s)", Waiting(0.1), 15, LEAST_WAITING),
-    ):
-        taken: dict[int, list[float]] = {1: [], 2: []}
-        with cluster_of(2), workers_at("auto") as workers:
-            assert workers is not None
-            for _ in range(REPETITIONS):
-                for count, seconds in taken.items():
-                    workers.cores = count
-                    seconds.append(timed(workers, work, times))
-        one, two = (statistics.median(taken[nodes]) for nodes in (1, 2))
+    for name, work, times, least in STAGES:
+        one, two = worker_seconds(work, times)
         said = "reached" if one / two >= least else "not reached"
         print(f"{name}: one worker {one:.1f} s, two {two:.1f} s: {one / two:.2f}x (aim {least}: {said})", flush=True)
 

@@ -60,23 +60,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
     given = parser.parse_args()
+    print(describe(), flush=True)
+    report(measured(given.seconds, given.rounds, given.connections))
+
+
+def measured(seconds: int, rounds: int, connections: int) -> dict[tuple[str, int], list[Measured]]:
+    """By mode and number of workers, what each round gave. Raises SystemExit without nginx and wrk."""
     for tool in ("wrk", "nginx"):
         if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None:
             raise SystemExit(f"{tool} is missing: apt-get install wrk nginx-light")
-    print(describe(), flush=True)
     found: dict[tuple[str, int], list[Measured]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name, upstream(Path(name)) as model:
         command = demur_command(Path(name), upstream=UPSTREAM, port=GATEWAY)
         for asked in MODES.values():
             (Path(name) / f"{asked}.lua").write_text(WRK.replace("%s", asked))
-        for _ in range(given.rounds):
+        for _ in range(rounds):
             for workers in (1, 2):
                 with serving([*command, "--workers", str(workers)]) as gateway:
                     for mode, asked in MODES.items():
                         script = Path(name) / f"{asked}.lua"
-                        load(script, 1, given.connections)
-                        found[mode, workers].append(measure(script, gateway, model, given.seconds, given.connections))
-    report(found)
+                        load(script, 1, connections)
+                        found[mode, workers].append(measure(script, gateway, model, seconds, connections))
+    return found
 
 
 def report(found: dict[tuple[str, int], list[Measured]]) -> None:
@@ -90,9 +95,14 @@ def report(found: dict[tuple[str, int], list[Measured]]) -> None:
             f"| {per_cpu:,.0f} |"
         )
     for mode in MODES:
-        pairs = zip(found[mode, 1], found[mode, 2], strict=True)
-        ratios = sorted(two.per_second / one.per_second for one, two in pairs)
+        ratios = ratios_of(found, mode)
         print(f"{mode}: two workers over one: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+def ratios_of(found: dict[tuple[str, int], list[Measured]], mode: str) -> list[float]:
+    """Requests per second of two workers over one, of each round, in order of size."""
+    pairs = zip(found[mode, 1], found[mode, 2], strict=True)
+    return sorted(two.per_second / one.per_second for one, two in pairs)
 
 
 def measure(script: Path, gateway: int, model: int, seconds: int, connections: int) -> Measured:

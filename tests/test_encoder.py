@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,3 +145,18 @@ def test_all_twelve_layers_are_those_of_the_whole_network(monkeypatch: pytest.Mo
 def test_the_layers_of_another_file_are_refused(content: bytes) -> None:
     with pytest.raises(ModelError, match="not the ONNX file of bge-small"):
         first_layers.network_file(content)
+
+
+@pytest.mark.slow
+def test_in_another_process_an_encoder_of_the_catalogue_is_found_by_name_in_its_own_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's machine may keep its models elsewhere."""
+    encoder, folder = load_encoder("bge-small-6+length"), fetch("bge-small-6")
+    sent = pickle.dumps(encoder)
+    shutil.copytree(folder, tmp_path / "demur" / "models" / "bge-small-6")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("DEMUR_MODELS", raising=False)
+    there = pickle.loads(sent)
+    assert list((tmp_path / "demur" / "models" / "verified").iterdir())  # the copy was read
+    assert there.encode(["Why is the sky blue?"]).tobytes() == encoder.encode(["Why is the sky blue?"]).tobytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -345,6 +346,27 @@ def test_an_image_encoder_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("Xenova/clip-vit-base-patch32", "onnx/vision_model_quantized.onnx"),
         ("Xenova/clip-vit-base-patch32", "onnx/vision_model.onnx"),
     ]
+    sent = pickle.dumps(encoder)  # to another machine, where the hub keeps its files elsewhere
+    (folder / "onnx" / "vision_model.onnx").unlink()
+    folder = vision_model(tmp_path / "other")
+    assert pickle.loads(sent).images.model == folder / "onnx" / "vision_model.onnx"
     (folder / "onnx" / "vision_model.onnx").unlink()
     with pytest.raises(ModelError, match=r"the hub does not give it \(MissingError\); name a local folder"):
         load_encoder("letters+images=Xenova/clip-vit-base-patch32")
+
+
+def test_in_another_process_an_image_encoder_is_opened_again_and_another_one_at_its_place_is_refused(
+    tmp_path: Path,
+) -> None:
+    """As a worker of a cluster does with what it is sent."""
+    folder, text = vision_model(tmp_path / "vision"), ShownText.of("which?", [RED])
+    encoder = load_encoder(f"letters+images={folder}")
+    sent = pickle.dumps((encoder, text))
+    there, asked = pickle.loads(sent)
+    assert there.encode([asked]).tobytes() == encoder.encode([text]).tobytes()
+    vision_model(folder, {**CLIP, "resample": 0})
+    with pytest.raises(ModelError, match=r"vision_model\.onnx: images \w+ here, images \w+ where the work comes from"):
+        pickle.loads(sent)
+    (folder / "onnx" / "vision_model.onnx").unlink()
+    with pytest.raises(ModelError, match=r"vision_model\.onnx: the image encoder cannot be opened"):
+        pickle.loads(sent)

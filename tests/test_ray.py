@@ -7,13 +7,16 @@ import os
 import random
 import re
 import shlex
+import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,11 @@ from demur.mapping.on_ray import workers_at
 from demur.meaning.entailment import LaterEntailment
 from demur.methods import KernelRidge, kernel
 from demur.methods.fit.spread import fit_on
+from demur.models.catalogue import fetch
+from demur.models.encoders.encoder import LetterEncoder, load_encoder
+from demur.models.requests.request import BASE_SEED_SPACING
 from demur.prompts import load_prompts
-from demur.records import SamplingSettings
+from demur.records import SamplingSettings, content_hash
 from demur.store import Store
 from pairs import Pair, running_pair, write_questions
 
@@ -55,6 +61,14 @@ methods = ["kernel"]
 """
 CORE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 SOON_DEAD = {"health_check_period_ms": 300, "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 1000}
+ADDRESSED = """
+import sys, ray
+from demur.mapping.on_ray import workers_at
+from demur.models.encoders.encoder import LetterEncoder
+with workers_at(sys.argv[1]) as workers:
+    rows = [len(found) for found in workers(LetterEncoder().encode, [["a"], ["b", "c"]])]
+    print(workers.cores, rows, ray.get_runtime_context().gcs_address)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +110,47 @@ def drawn(pair: Pair) -> Counter[tuple[str, str, int]]:
         for body in fake.requests
         for i in range(int(body.get("n", 1)))
     )
+
+
+def asked_samples(body: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """The samples that a request asks for: model, hash of the prompt, index."""
+    prompt = content_hash(body["messages"][-1]["content"])
+    return [(body["model"], prompt, body["seed"] % BASE_SEED_SPACING + i) for i in range(body["n"])]
+
+
+def kept(run: Path) -> set[tuple[str, str, int]]:
+    """The samples that a run's store holds."""
+    with closing(sqlite3.connect(run / "store.sqlite")) as db:
+        rows = db.execute("select model, prompt, sample from samples").fetchall()
+    return {(model.partition("@")[0], prompt, sample) for model, prompt, sample in rows}
+
+
+@contextmanager
+def only_core(cluster: Any, **variables: str) -> Iterator[None]:
+    """A node that joins now, with these variables of its environment; all other cores are taken while it is there."""
+    ray, places = needed("ray"), needed("ray.util.scheduling_strategies")
+
+    class Taker:
+        def ready(self) -> None: ...
+
+    at = [places.NodeAffinitySchedulingStrategy(one["NodeID"], soft=False) for one in ray.nodes() if one["Alive"]]
+    takers = [ray.remote(Taker).options(num_cpus=1, scheduling_strategy=one).remote() for one in at]
+    ray.get([one.ready.remote() for one in takers], timeout=60)
+    node = cluster.add_node(**CORE, env_vars=variables)
+    try:
+        yield
+    finally:
+        for one in takers:
+            ray.kill(one)
+        cluster.remove_node(node)
+
+
+def other_version(folder: Path) -> str:
+    """PYTHONPATH of a node that has demur 9.9.9."""
+    other = folder / "demur-9.9.9.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: demur\nVersion: 9.9.9\n")
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
 
 
 def readme_command() -> list[str]:
@@ -185,12 +240,50 @@ def test_a_node_without_the_model_file_is_named(cluster: Any, tmp_path: Path) ->
     assert "\n" not in str(raised.value)
 
 
+def test_an_encoder_of_the_catalogue_is_found_by_name_where_a_node_keeps_its_models(
+    cluster: Any, tmp_path: Path
+) -> None:
+    encoder, home = load_encoder("bge-small-6"), tmp_path / "home"
+    folder = fetch("bge-small-6")
+    shutil.copytree(folder, home / ".cache" / "demur" / "models" / folder.name)
+    with workers_at("auto") as workers, only_core(cluster, HOME=str(home), XDG_CACHE_HOME="", DEMUR_MODELS=""):
+        assert workers is not None
+        (found,) = workers(encoder.encode, [["Why is the sky blue?"]])
+    assert found.tobytes() == encoder.encode(["Why is the sky blue?"]).tobytes()
+    assert list((home / ".cache" / "demur" / "models" / "verified").iterdir())  # it was read there
+
+
+def test_a_node_without_the_encoder_that_cannot_fetch_it_is_named_with_the_file(cluster: Any, tmp_path: Path) -> None:
+    offline = {"PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    with (
+        workers_at("auto") as workers,
+        only_core(cluster, HOME=str(tmp_path), XDG_CACHE_HOME="", DEMUR_MODELS="", **offline),
+    ):
+        assert workers is not None
+        said = f"^node {socket.gethostname()}: bge-small: model.onnx .* cannot be fetched: .*set DEMUR_MODELS to it$"
+        with pytest.raises(ModelError, match=said):
+            list(workers(load_encoder("bge-small-6").encode, [["Why is the sky blue?"]]))
+
+
+@pytest.mark.parametrize("where", ["HOST:PORT", "local"])
+def test_addresses_of_a_cluster(cluster: Any, where: str) -> None:
+    """In a process of its own, which has no connection yet; a local cluster ends with the command."""
+    command = [sys.executable, "-c", ADDRESSED, cluster.address if where == "HOST:PORT" else where]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    cores, rows, head = re.fullmatch(r"(\d+) (\[.*\]) (\S+)\n", done.stdout).groups()  # type: ignore[union-attr]
+    assert rows == "[1, 2]"
+    host, port = head.split(":")
+    if where == "local":
+        assert int(cores) == os.cpu_count()
+        with pytest.raises(OSError, match="refused"), socket.create_connection((host, int(port)), 5):
+            pass
+    else:
+        assert (int(cores), head) == (3, cluster.address)
+
+
 def test_workers_of_another_version_are_refused(cluster: Any, tmp_path: Path) -> None:
-    other = tmp_path / "demur-9.9.9.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: demur\nVersion: 9.9.9\n")
-    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
-    node = cluster.add_node(**CORE, env_vars={"PYTHONPATH": path})
+    node = cluster.add_node(**CORE, env_vars={"PYTHONPATH": other_version(tmp_path)})
     try:
         said = f"has demur 9.9.9, this one is {re.escape(demur.__version__)}: .*install the same version on all nodes"
         with pytest.raises(InputError, match=said), workers_at("auto"):
@@ -199,25 +292,42 @@ def test_workers_of_another_version_are_refused(cluster: Any, tmp_path: Path) ->
         cluster.remove_node(node)
 
 
+def test_a_node_that_joins_later_with_another_version_is_refused(cluster: Any, tmp_path: Path) -> None:
+    said = f"^node {socket.gethostname()}: has demur 9.9.9, the command that asks is {re.escape(demur.__version__)}; "
+    with workers_at("auto") as workers, only_core(cluster, PYTHONPATH=other_version(tmp_path)):
+        assert workers is not None
+        with pytest.raises(InputError, match=said):
+            list(workers(LetterEncoder().encode, [["a"]]))
+
+
 def test_a_lost_node_costs_only_what_was_under_way(cluster: Any, tmp_path: Path) -> None:
-    """Two nodes are killed, one after the other, at moments drawn by chance, while every request takes a while."""
-    chance, kills = random.Random(0), 2
+    """Two nodes are killed, one after the other, at moments drawn by chance, while every request takes a while.
+
+    All answers but those under way are in the store by then, and of these none is asked for again.
+    """
+    chance, kills, nodes, at_once = random.Random(0), 2, 3, 8  # four requests to each of two models
     with running_pair() as pair, ThreadPoolExecutor(1) as thread:
-        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.4
-        file = run_file(tmp_path, pair, "lost", more="test_share = 0.0")
-        going = thread.submit(demur.run, file, ray="auto")
+        sides = [fake.requests for fake in (pair.weak, pair.strong)]
+        pair.weak.hang_seconds = pair.strong.hang_seconds = 0.2
+        write_questions(tmp_path / "questions.jsonl", 240)
+        going = thread.submit(demur.run, run_file(tmp_path, pair, "lost", more="test_share = 0.0"), ray="auto")
+        lost: list[tuple[list[int], set[tuple[str, str, int]], list[int]]] = []
         for _ in range(kills):
             before = len(pair.weak.requests)
-            while len(pair.weak.requests) == before and not going.done():  # work goes on
+            while len(pair.weak.requests) < before + 8 and not going.done():  # work goes on
                 time.sleep(0.05)
             time.sleep(chance.uniform(0, 0.8))
+            lost.append(([*map(len, sides)], kept(tmp_path / "lost"), [*map(len, sides)]))  # in this order
             cluster.remove_node(list(cluster.worker_nodes)[-1], allow_graceful=False)
             cluster.add_node(**CORE)
+        assert not going.done()
         pair.weak.hang_seconds = pair.strong.hang_seconds = 0.0
         going.result()
-        asked = drawn(pair)
-    with closing(sqlite3.connect(tmp_path / "lost" / "store.sqlite")) as db:
-        ((kept,),) = db.execute("select count(*) from samples")
-    assert kept == len(asked)
-    under_way = kills * 2 * 4 * 4  # at each kill: a worker, two models, four requests of each, at most four samples
-    assert sum(asked.values()) - len(asked) <= under_way
+    for before_it, there, after_it in lost:
+        sent = [body for side, count in zip(sides, before_it, strict=True) for body in side[:count]]
+        assert sum(not {*asked_samples(body)} <= there for body in sent) <= nodes * at_once
+        later = [body for side, count in zip(sides, after_it, strict=True) for body in side[count:]]
+        assert not {one for body in later for one in asked_samples(body)} & there
+    every = Counter(one for side in sides for body in side for one in asked_samples(body))
+    assert kept(tmp_path / "lost") == {*every}
+    assert every.total() - len(every) <= kills * at_once * 2  # two samples of a request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ def test_the_share_is_the_last_column_and_the_others_are_as_without_it(tmp_path:
     np.testing.assert_allclose(rows[:, -1], TEXT_WEIGHT * np.array([0, 0, 1, 0.25]), atol=1e-6)
     assert encoder_identity(encoder).startswith(f"{encoder_identity(without)} + text share ")
     assert spec_of(encoder) == f"letters+images={folder}+text-share"
+    there = pickle.loads(pickle.dumps(encoder))  # as a worker of a cluster gets it
+    np.testing.assert_array_equal(there.encode(texts), rows)
 
 
 def test_a_router_is_not_loaded_without_the_detector_that_it_was_trained_with(

@@ -71,7 +71,10 @@ class OnnxEncoder:
         self._inputs = [given.name for given in self._session.get_inputs()]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._opened_by, ()  # in another process it is opened again
+        """In another process, maybe on another machine, it is opened again: there a model of the catalogue may lie
+        elsewhere."""
+        named = spec_of(self)
+        return (load_encoder, (named,)) if named else (self._opened_by, ())
 
     def encode(self, texts: Sequence[str], /) -> FloatArray:
         """Embed texts; shape (n, d), float32, rows of length 1. Raises InputError for an empty text.

@@ -25,11 +25,13 @@ POOLED = ("image_embeds", "pooler_output")  # outputs that are a picture's vecto
 class ImageEncoder:
     """A vision model, one thread; unit-length rows. Raises ModelError for files that are not a vision model."""
 
-    def __init__(self, model: Path, settings: Path) -> None:
+    def __init__(self, model: Path, settings: Path, named: str = "") -> None:
+        """``named``: its repository of the hub."""
         import onnxruntime
 
         require("PIL.Image", extra="images", purpose="looking at pictures")
-        self.model, self.preprocessing = model, Preprocessing.read(settings)
+        self.model, self.settings, self.named = model, settings, named
+        self.preprocessing = Preprocessing.read(settings)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # the arena keeps the largest picture's memory for good
@@ -49,6 +51,10 @@ class ImageEncoder:
         names = [one.name for one in self._session.get_outputs()]
         self._output = next((name for name in POOLED if name in names), names[0])
         self.dimension = len(self._embed(np.zeros((1, *self._shape(given[0].shape)), dtype=np.float32)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is opened again; a repository of the hub may lie elsewhere on another machine."""
+        return _opened_again, (self.named, self.model.absolute(), self.settings.absolute(), self.identity)
 
     def _shape(self, declared: Sequence[Any]) -> tuple[int, int, int]:
         """Channels, height and width of what it reads; those of its settings where the model leaves them open."""
@@ -91,7 +97,15 @@ def open_image_encoder(named: str) -> ImageEncoder:
         raise ModelError(
             f"the image encoder {named!r} is not there; name a .onnx file, its folder, or ORG/NAME of the model hub"
         )
-    return ImageEncoder(*_from_hub(named))
+    return ImageEncoder(*_from_hub(named), named)
+
+
+def _opened_again(named: str, model: Path, settings: Path, identity: str) -> ImageEncoder:
+    """Raises ModelError where the files are not those of the other process."""
+    found = open_image_encoder(named) if named else ImageEncoder(model, settings)
+    if found.identity != identity:
+        raise ModelError(f"{found.model}: {found.identity} here, {identity} where the work comes from; copy the file")
+    return found
 
 
 def _from_hub(repository: str) -> tuple[Path, Path]:

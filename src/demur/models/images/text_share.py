@@ -41,6 +41,9 @@ class TextDetector:
             raise ModelError(f"{model}: the detector of text cannot be opened: {str(error)[:160]}") from error
         self._input = self._session.get_inputs()[0].name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_text_detector, ()  # in another process it is opened again
+
     def share(self, picture: Any) -> float:
         """The share of a Pillow picture in RGB, in [0, 1]; it is scaled to `LONGEST` first."""
         return min(1.0, WIDENED * float(np.mean(self._probabilities(picture) > MARKED)))
