@@ -309,7 +309,7 @@ def test_a_lost_node_costs_only_what_was_under_way(cluster: Any, tmp_path: Path)
     with running_pair() as pair, ThreadPoolExecutor(1) as thread:
         sides = [fake.requests for fake in (pair.weak, pair.strong)]
         pair.weak.hang_seconds = pair.strong.hang_seconds = 0.2
-        write_questions(tmp_path / "questions.jsonl", 240)
+        write_questions(tmp_path / "questions.jsonl", 160)
         going = thread.submit(demur.run, run_file(tmp_path, pair, "lost", more="test_share = 0.0"), ray="auto")
         lost: list[tuple[list[int], set[tuple[str, str, int]], list[int]]] = []
         for _ in range(kills):
