@@ -52,7 +52,7 @@ def mmlu() -> Iterator[Graded]:
     yield Graded("MMLU, Mixtral 8x7B, GPT-4", [row["question"] for row in rows], weak, strong)
 
 
-def confirming() -> Iterator[Graded]:
+def confirming_sets() -> Iterator[Graded]:
     """None of them was looked at when a rule was chosen."""
     rows = shared_rows("outcomes/llmrouter_9models")
     quality = {name: np.array([float(row["scores"][name]) for row in rows]) for name in rows[0]["scores"]}
@@ -73,7 +73,7 @@ def confirming() -> Iterator[Graded]:
 # -- rules: (m, d) centres of X (n, d), before they are scaled -------------------------------------------------------
 
 
-def drawn(method: KernelRidge, X: FloatArray, random: np.random.Generator) -> FloatArray:
+def draw_rows(method: KernelRidge, X: FloatArray, random: np.random.Generator) -> FloatArray:
     return X[random.choice(len(X), method.centres, replace=False)]
 
 
@@ -107,7 +107,7 @@ def by_leverage(method: KernelRidge, X: FloatArray, random: np.random.Generator)
 
 RULES: dict[str, tuple[Rule | None, int]] = {  # and how many seeds
     "evenly spaced": (None, 1),
-    "drawn": (drawn, 3),
+    "drawn": (draw_rows, 3),
     "k-means": (by_k_means, 2),
     "leverage": (by_leverage, 3),
 }
@@ -120,9 +120,9 @@ class Chosen(KernelRidge):
     random: np.random.Generator
     choosing = 0.0  # CPU seconds
 
-    def _chosen(self, X: FloatArray) -> FloatArray:
+    def _centre_rows(self, X: FloatArray) -> FloatArray:
         if self.rule is None or len(X) <= self.centres:
-            return super()._chosen(X)
+            return super()._centre_rows(X)
         begun = time.process_time()
         found = self.rule(self, X, self.random)
         self.choosing += time.process_time() - begun
@@ -139,7 +139,7 @@ class Measured:
     choosing: float
 
 
-def measured(X: FloatArray, y: FloatArray, centres: int, rule: Rule | None, seeds: int) -> Measured:
+def measure_rule(X: FloatArray, y: FloatArray, centres: int, rule: Rule | None, seeds: int) -> Measured:
     fold_of, found, fit, choosing = folds(len(X)), [], [], []
 
     for seed in range(seeds):
@@ -164,7 +164,7 @@ def compare(given: Graded) -> None:
     X, gains = embeddings(given.texts, ENCODER), given.strong - given.weak
     y, n = 0.5 + gains / 2, len(gains)
     counts = np.array(list(draw_counts(n)), dtype=np.float32)
-    exact = measured(X, y, n, None, 1)
+    exact = measure_rule(X, y, n, None, 1)
     apgr = 0.5 + exact.ranks @ gains / gains.sum()
     low, high = percentile_interval(0.5 + counts @ (gains * exact.ranks) / (counts @ gains))
     print(f"\n{given.name}: {n:,} prompts, weak {given.weak.mean():.3f}, strong {given.strong.mean():.3f}")
@@ -174,7 +174,7 @@ def compare(given: Graded) -> None:
     for centres in SIZES:
         if centres >= 0.8 * n:
             continue
-        of = {name: measured(X, y, centres, *rule) for name, rule in RULES.items()}
+        of = {name: measure_rule(X, y, centres, *rule) for name, rule in RULES.items()}
         for name, one in of.items():
             cells = []
             for base in (exact, of["evenly spaced"]):
@@ -192,7 +192,7 @@ def main() -> None:
     options = parser.parse_args()
     on_one_thread()
     print(describe(), flush=True)
-    for given in confirming() if options.confirm else mmlu():
+    for given in confirming_sets() if options.confirm else mmlu():
         compare(given)
 
 

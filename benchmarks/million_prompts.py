@@ -28,7 +28,7 @@ from demur.methods.neighbours import import_faiss
 from demur.methods.saved_method import learned_arrays
 from demur.records import FloatArray
 from environment import describe, on_one_thread
-from kernel_centres import ENCODER, confirming, mmlu
+from kernel_centres import ENCODER, confirming_sets, mmlu
 from nq_open import embeddings
 
 WIDTH, TOPICS, QUERIES = 384, 3000, 300
@@ -69,7 +69,7 @@ def anisotropic(rows: int) -> World:
 def real(rows: int) -> World:
     """Real prompts' vectors, repeated with noise; queries are prompts of their own."""
     random = np.random.default_rng(0)
-    texts = list(dict.fromkeys(text for given in (*mmlu(), *confirming()) for text in given.texts))
+    texts = list(dict.fromkeys(text for given in (*mmlu(), *confirming_sets()) for text in given.texts))
     vectors = random.permutation(embeddings(texts, ENCODER))
     known = vectors[QUERIES:]
     X = known[np.arange(rows) % len(known)]

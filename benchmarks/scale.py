@@ -139,7 +139,7 @@ def grow(folder: Path) -> Grown:
     return Grown(count, labelled - begun, trained - labelled, memory, Path(config.store_at).stat().st_size)
 
 
-def grown(prompts: int) -> Grown:
+def grow_apart(prompts: int) -> Grown:
     """So many stub prompts labelled and trained on, in a process of its own, so that its memory is its own."""
     with tempfile.TemporaryDirectory(prefix="demur-scale-") as folder:
         write_stub(Path(folder), prompts)
@@ -147,11 +147,10 @@ def grown(prompts: int) -> Grown:
 
 
 def print_labelling(sizes: list[int]) -> None:
-    """A row per size."""
     print(f"{'prompts':>9} {'label s':>9} {'ms each':>9} {'train s':>9} {'ms each':>9} {'MiB':>9} {'store B':>9}")
     found = []
     for size in sizes:
-        found.append(grown(size))
+        found.append(grow_apart(size))
         print(found[-1].line, flush=True)
     if len(found) < 2:
         return

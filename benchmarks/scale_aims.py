@@ -121,7 +121,7 @@ def decisions(rows: int) -> Iterator[Aim]:
 
 
 def processes() -> Iterator[Aim]:
-    found = workers.measured(4, 2, 64)
+    found = workers.measure_workers(4, 2, 64)
     whys = {
         "passing through": "",
         "routed": "one worker that routes takes 1.4 cores already (docs/gateway.md), so two cores hold 1.43 of it",
@@ -134,7 +134,7 @@ def processes() -> Iterator[Aim]:
 def labelling() -> Iterator[Aim]:
     each = []
     for size in LABELLED:
-        grown = scale.grown(size)
+        grown = scale.grow_apart(size)
         each.append(grown.label_seconds / grown.prompts)
     first, last = LABELLED
     yield Aim(f"labelling a prompt of {last:,} over one of {first:,}", 1.1, each[1] / each[0], "x")

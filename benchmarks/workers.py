@@ -61,10 +61,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     given = parser.parse_args()
     print(describe(), flush=True)
-    report(measured(given.seconds, given.rounds, given.connections))
+    report(measure_workers(given.seconds, given.rounds, given.connections))
 
 
-def measured(seconds: int, rounds: int, connections: int) -> dict[tuple[str, int], list[Measured]]:
+def measure_workers(seconds: int, rounds: int, connections: int) -> dict[tuple[str, int], list[Measured]]:
     """By mode and number of workers, what each round gave. Raises SystemExit without nginx and wrk."""
     for tool in ("wrk", "nginx"):
         if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None:

@@ -134,7 +134,7 @@ class KernelRidge(Estimator):
 
     def _fit_together(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> None:
         self.mean_, self.scale_ = centre_and_scale(X, weight)
-        self.centres_ = (self._chosen(X) - self.mean_) / self.scale_
+        self.centres_ = (self._centre_rows(X) - self.mean_) / self.scale_
         self.offset_ = np.array([np.average(y, weights=weight)], dtype=X.dtype)
         if len(X) <= self.centres:  # exact: one n x n system, without its normal equations
             system = self._kernel.of_scaled(self.centres_).astype(float) + np.diag(self.alpha / weight + JITTER)
@@ -145,7 +145,7 @@ class KernelRidge(Estimator):
         system[np.diag_indices_from(system)] += JITTER * (1 + self.alpha)
         self.coefficients_ = np.linalg.solve(system, right).astype(X.dtype)
 
-    def _chosen(self, X: FloatArray) -> FloatArray:
+    def _centre_rows(self, X: FloatArray) -> FloatArray:
         """(m, d) rows that become centres: all of them, or evenly spaced ones."""
         kept = np.unique(np.linspace(0, len(X) - 1, min(len(X), self.centres)).astype(int))
         return np.asarray(X[kept])
