@@ -4,7 +4,7 @@ from __future__ import annotations
 
 DEMO = (
     "Two small local models answer 116 questions, and demur learns which of them the smaller one can be trusted with. "
-    "About five minutes, on an idle machine; 1.2 GB of models are fetched first where they are missing. "
+    "Two to five minutes; 1.2 GB of models are fetched first where they are missing. "
     "Ctrl-C loses nothing."
 )
 PAIR = "--weak qwen2.5-7b@http://gpu:8000/v1 --strong gpt-4o@https://api.openai.com/v1"

@@ -159,7 +159,7 @@ def show_path(folder: str = USUAL) -> None:
     for line in advice_lines(next_command(Path(folder)), Path(folder) / "router"):
         typer.echo(printing.printable(line))
     if not any(step.done for step in steps):
-        typer.echo("or:   demur demo   (two real local models, five minutes, nothing to set up)")
+        typer.echo("or:   demur demo   (two real local models, two to five minutes, nothing to set up)")
     others = runs_beside(Path(folder))
     if others and not any(step.done for step in steps):
         typer.echo(
