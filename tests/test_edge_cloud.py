@@ -24,11 +24,11 @@ from demur.evaluation.device.edge_cloud import (
     poisson,
     simulate_serving,
 )
+from demur.evaluation.device.front_figure import APART, front_figure, readable_labels
 from demur.evaluation.device.simulate_run import (
     OperatingPoint,
     Simulation,
     distinct,
-    point_labels,
     read_arrivals,
     read_fields,
     simulate,
@@ -169,13 +169,19 @@ def test_thresholds_that_differ_are_printed_differently_and_points_that_do_not_d
     assert distinct([near[0], *same]) == (near[0], near[1])
 
 
-def test_points_in_one_place_have_one_label() -> None:
-    points = (
-        a_point(2.0, None, 0.5, share=0.0),
-        a_point(1.0, None, 0.9, share=0.9),
-        a_point(1.0, None, 0.9, share=1.0),
-    )
-    assert point_labels(points) == {(2.0, 0.5): "0%", (1.0, 0.9): "90% to 100%"}
+def test_labels_do_not_cover_each_other_and_both_ends_have_one() -> None:
+    across = APART[0] + 1
+    assert readable_labels(np.array([[0.0, 0], [3, 3], [across, 0], [2 * across, 5], [2 * across, 0]])) == [0, 4, 2]
+    assert readable_labels(np.array([[0.0, 0], [0, APART[1] + 1]])) == [0, 1]  # above each other
+
+
+def test_the_front_shows_quality_against_latency_and_usd_where_prices_are_known() -> None:
+    shares, quality, p95, usd = [0.0, 0.5, 1.0], [0.2, 0.5, 0.6], [30.0, 2.0, 1.0], [0.0, 1.0, 3.0]
+    (late, dear) = front_figure(shares, quality, p95, usd, 1).axes
+    assert (late.get_xscale(), dear.get_xscale()) == ("log", "linear")  # latency is thirty times as long at one end
+    assert [line.get_xdata().tolist() for line in dear.get_lines()] == [usd, [1.0]]  # the point that was asked for
+    assert {text.get_text() for text in dear.texts} == {"0%", "50%", "100%"}
+    assert len(front_figure(shares, quality, p95, None, None).axes) == 1
 
 
 def test_a_picture_replaces_no_file_unless_it_is_told_to(tmp_path: Path) -> None:

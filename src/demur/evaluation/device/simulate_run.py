@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from demur.config import load_run
-from demur.errors import InputError, require
+from demur.errors import InputError
 from demur.evaluation.device.edge_cloud import (
     Cloud,
     Edge,
@@ -21,7 +21,9 @@ from demur.evaluation.device.edge_cloud import (
     poisson,
     simulate_serving,
 )
+from demur.evaluation.device.front_figure import front_figure
 from demur.evaluation.evaluate_run import load_served
+from demur.evaluation.report.figures import check_matplotlib, save
 from demur.evaluation.report.headline import expected_use
 from demur.evaluation.results import first_quality
 from demur.files import check_output
@@ -130,6 +132,7 @@ def simulate(
     """
     if picture:
         check_output(Path(picture), force=force)
+        check_matplotlib()
     with open_run(load_run(run), Own(encoder=encoder)) as opened:
         found = simulate_run(
             opened,
@@ -297,33 +300,18 @@ def read_arrivals(text: str, requests: int, seed: int) -> FloatArray:
     return np.asarray(at - at[0])
 
 
-def point_labels(points: Sequence[OperatingPoint]) -> dict[tuple[float, float], str]:
-    """Strong shares at (p95, quality), to three digits: those of one place as one label."""
-    shares: dict[tuple[float, float], list[str]] = {}
-    for point in points:
-        shares.setdefault((round(point.p95, 3), round(point.quality, 3)), []).append(f"{point.strong_share:.0%}")
-    return {at: one[0] if len({*one}) == 1 else f"{one[0]} to {one[-1]}" for at, one in shares.items()}
-
-
 def draw_front(found: Simulation, file: Path) -> None:
-    """Quality and USD against the 95th percentile of the latency, a point per threshold. Raises InputError."""
-    pyplot = require("matplotlib.pyplot", extra="report", purpose="a picture")
-    figure, axis = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
-    axis.margins(x=0.12, y=0.1)  # labels stand beside the points
-    seconds = [point.p95 for point in found.points]
-    axis.plot(seconds, [point.quality for point in found.points], "o-", color="#0072b2", label="quality")
-    for at, label in point_labels(found.points).items():
-        axis.annotate(label, at, textcoords="offset points", xytext=(4, 4))
-    axis.set_xlabel("p95 of the latency, seconds (labels: strong share)")
-    axis.set_ylabel("quality")
-    if all(point.usd_per_1k is not None for point in found.points):
-        money = axis.twinx()
-        money.plot(seconds, [point.usd_per_1k for point in found.points], "s--", color="#d55e00", label="USD per 1,000")
-        money.set_ylabel("USD per 1,000 requests")
-    figure.legend(loc="outside upper center", ncols=2)
+    """Quality against the 95th percentile of the latency and against USD, a point per threshold. Raises InputError."""
+    points, chosen = found.points, found.chosen
+    usd = [point.usd_per_1k for point in points]
+    figure = front_figure(
+        [point.strong_share for point in points],
+        [point.quality for point in points],
+        [point.p95 for point in points],
+        [one for one in usd if one is not None] if None not in usd else None,
+        None if chosen is None else points.index(chosen),
+    )
     try:
-        figure.savefig(file)
+        save(figure, file)
     except (OSError, ValueError) as error:
         raise InputError(f"--picture: {file}: {error}") from None
-    finally:
-        pyplot.close(figure)

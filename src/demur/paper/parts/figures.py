@@ -13,22 +13,28 @@ from demur.measure.frontier import Frontier
 from demur.records import FloatArray
 
 NAMES = {"mt_bench": "MT-Bench", "gsm8k": "GSM8K", "mmlu": "MMLU"}
+APART = 1.06  # factor between lines of a logarithmic axis that stand side by side
 
 
 @in_style
 def learning_figure(found: Mapping[str, tuple[tuple[int, ...], FloatArray]], on: str) -> Any:
-    """Figure 1: APGR against training prompts, one line and band per source; values (sizes, 3): mean, low, high."""
+    """Figure 1: APGR against training prompts, one line with bars per source; values (sizes, 3): mean, low, high.
+
+    The lines stand a little apart, so that their bars do.
+    """
     figure, axes = axes_of(7.2, 4.0)
-    for colour, (source, (sizes, values)) in zip(PALETTE, found.items(), strict=False):
+    middle = (len(found) - 1) / 2
+    for i, (source, (sizes, values)) in enumerate(found.items()):
         mean, low, high = values.T
-        axes.plot(sizes, mean, color=colour, marker="o", ms=4, label=source)
-        axes.fill_between(sizes, low, high, color=colour, alpha=0.15, lw=0)
+        x, bar = np.array(sizes) * APART ** (i - middle), np.maximum([mean - low, high - mean], 0)
+        colour, marker = PALETTE[i % len(PALETTE)], "os^"[i % 3]
+        axes.errorbar(x, mean, yerr=bar, color=colour, marker=marker, ms=5, capsize=2, elinewidth=1, label=source)
     axes.axhline(0.5, color=INK, lw=1, ls="--", label="random")
-    axes.set(xscale="log", xlabel="training prompts", ylabel=f"APGR on {on} (band: 95 %)")
+    axes.set(xscale="log", xlabel="training prompts", ylabel=f"APGR on {on} (bar: 95 %)")
     ticks = sorted({size for sizes, _ in found.values() for size in sizes})
     axes.set_xticks(ticks, [str(size) for size in ticks])
     axes.minorticks_off()
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=len(found) + 1)
     return figure
 
 
@@ -58,8 +64,6 @@ def trade_off_figure(found: Mapping[str, Mapping[str, CostQualityCurve]]) -> Any
 @in_style
 def frontier_figure(found: Mapping[str, tuple[Mapping[str, Frontier], Mapping[str, tuple[float, float]]]]) -> Any:
     """Quality against cost, one panel per pool: routers' hulls, and every single model by name as a point."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     figure, panels = axes_of(12.0, 5.2, max(2, len(found)))
     shown: dict[str, Any] = {}
     colours: dict[str, Any] = {"oracle": (INK, ":"), "no prompt seen": (INK, "--")}
@@ -72,9 +76,7 @@ def frontier_figure(found: Mapping[str, tuple[Mapping[str, Frontier], Mapping[st
             axes.plot([cost], [quality], "o", color=INK, ms=4)
             axes.annotate(model, (cost, quality), (4, -10), textcoords="offset points", fontsize=7)
         axes.set(xscale="log", xlabel=title, ylabel="mean quality")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _plain_logarithms(axes)
     for axes in panels[len(found) :]:
         axes.set_axis_off()
     figure.legend(list(shown.values()), list(shown), frameon=False, loc="outside lower center", ncols=7)
@@ -87,12 +89,22 @@ def overhead_figure(points: Mapping[str, tuple[float, float, float, float]], yla
     figure, axes = axes_of(8.6, 4.8)
     for i, (name, (milliseconds, value, low, high)) in enumerate(points.items()):
         colour, marker = PALETTE[i % len(PALETTE)], "os^D"[i // len(PALETTE) % 4]
-        bar = [[value - low], [high - value]]
+        bar = np.maximum([[value - low], [high - value]], 0)
         axes.errorbar([milliseconds], [value], yerr=bar, color=colour, marker=marker, ls="", ms=6, label=name)
     axes.set(xscale="log", xlabel="one decision (ms, p50, embedding given)", ylabel=ylabel)
     if log:
         axes.set_yscale("log")
     else:
-        axes.axhline(0.5, color=INK, lw=1, ls="--")
+        axes.axhline(0.5, color=INK, lw=1, ls="--", label="random")
+    _plain_logarithms(axes)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _plain_logarithms(axes: Any) -> None:
+    """Ticks of a logarithmic x axis at 1, 2, 5, 10, ..., written as numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
