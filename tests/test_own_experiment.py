@@ -21,8 +21,10 @@ from demur.errors import InputError
 from demur.evaluation.experiment.export_outcomes import export_outcomes
 from demur.evaluation.experiment.rating import Rated, rating_of, rating_prompt
 from demur.evaluation.experiment.test_sets import cut_note, grader_of
+from demur.models.encoders.encoder import LetterEncoder
 from demur.models.endpoint import Endpoint
 from demur.paper.outcomes import data_of
+from demur.paper.overhead.quality import stored_quality
 from demur.paper.parts.part import Cells
 from demur.paper.reproduction import Reproduction, reproduce, reproduce_run
 from demur.prompts import PAPER_MIX, load_parts
@@ -223,6 +225,13 @@ def test_ratings_are_from_one_to_ten() -> None:
     assert rating_of("As [[2]] says ... Rating: [[7.5]]") == 7.5
     assert rating_of("Rating: [[11]]") is None
     assert rating_of("Rating: 7") is None
+
+
+def test_what_architectures_reach_on_a_runs_stored_outcomes(made: Path) -> None:
+    """By letters every router tells the training questions that the weak model knows from those that it does not."""
+    found = stored_quality(str(made / "run/paper"), LetterEncoder())
+    assert found.about.startswith("large / small: 60 prompts, held out")
+    assert min(one.value for one in found.apgr.values()) > 0.6
 
 
 def test_a_judge_that_rates_nothing_is_named(tmp_path: Path, pair: Pair) -> None:

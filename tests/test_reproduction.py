@@ -18,12 +18,15 @@ from demur.cli.main import app
 from demur.errors import InputError, MissingExtraError
 from demur.labels.judge.judge_replies import JudgeItem
 from demur.measure.curve import cost_quality_curve
-from demur.methods import KNN
+from demur.methods import BY_NAME, KNN
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.listing import PARTS, choose_parts, listing
 from demur.paper.measures import Laboratory, mean_apgr, oracle_intervals, random_routers, usd_at_cpt80
 from demur.paper.outcomes import Benchmark, Costs, benchmark
+from demur.paper.overhead.architectures import ARCHITECTURES
+from demur.paper.overhead.quality import NOT_STORED
 from demur.paper.parts import judged_answers as judged
+from demur.paper.parts import overheads
 from demur.paper.parts.in_domain import row_key
 from demur.paper.parts.judged_answers import goes_strong
 from demur.paper.parts.part import Cells, reasons_together
@@ -147,7 +150,8 @@ def test_the_list_needs_no_folder_and_the_rest_does() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The in-domain table without the two routers that take long to learn."""
+    """Without the two routers that take long to learn, and architectures at two small sizes."""
+    monkeypatch.setattr(overheads, "SIZES", (40, 80))
     for router in ("routerdc", "graphrouter"):
         monkeypatch.setitem(ROUTERS, router, ROUTERS["sw"])
 
@@ -181,12 +185,17 @@ def test_every_part_is_made_and_written(folder: Path, monkeypatch: pytest.Monkey
     assert "no texts" in [row[-1] for row in found.parts[6].content.rows if row[0] == "accuracy hard"]
     assert "preference: the same labels as accuracy hard" in rows(found, "in-domain")
     best, cost = rows(found, "pools")["best single model, large-70b"][3:]
+    cost_of = rows(found, "overhead")
+    assert {*ARCHITECTURES} == {*cost_of}
+    assert cost_of["cascade"][-3] == NOT_STORED
+    assert all(re.fullmatch(r"\S+ \[\S+, \S+\]", cost_of[name][-3]) for name in BY_NAME)
+    assert "N = 80 training prompts" in found.parts[-2].content.notes[0]
     assert (best.split()[0], cost) == (".917", "70")
     assert re.fullmatch(r"\.917 \[\.\d+, (1\.0+|\.\d+)\]", best)
     assert len((folder / "out/judged-cpt50.jsonl").read_text().splitlines()) == N  # all of them, seven judged
     assert "Of 60 items 7 were judged" in found.parts[-1].content.notes[1]
     pictures = {path.stem for path in (folder / "out").glob("*.png")}
-    assert pictures == {"figure-1", "figure-2", "pools"}
+    assert pictures == {"figure-1", "figure-2", "overhead", "pools"}
     page = found.page.read_text()
     assert "not a fair comparison with RouteLLM" in page
     assert "What differs from the paper" in found.lines[0]

@@ -10,6 +10,7 @@ from demur.paper.measures import Laboratory
 from demur.paper.parts import in_domain, pool_tables, tables
 from demur.paper.parts.in_domain import in_domain_table
 from demur.paper.parts.judged_answers import judged_answers
+from demur.paper.parts.overheads import overheads
 from demur.paper.parts.part import PartContent
 from demur.paper.parts.taus import taus
 from demur.paper.sources.trainings import PAIRS, SOURCES
@@ -47,6 +48,7 @@ PARTS: dict[str, PartKind] = {
     "pools": PartKind("Pools of more than two models", pool_tables.pools_of_models, _OF_POOLS),
     "in-domain": PartKind("In domain: all sources x all routers (not in the paper)", in_domain_table, _IN_DOMAIN),
     "tau": PartKind("tau (Eq. 4): ties, balance and APGR (not in the paper)", taus, {}),
+    "overhead": PartKind("Overhead of the architectures (the paper's second limitation)", overheads, {}),
     "table-3": PartKind("Table 3's shape: a judge compares routed answers", judged_answers, {}),
 }
 

@@ -24,8 +24,10 @@ from demur.methods import BY_NAME
 from demur.methods.cascade import Cascade
 from demur.models.images.joined_encoder import embed
 from demur.paper.measures import score_held_out
+from demur.paper.outcomes import data_of
 from demur.paper.overhead.architectures import CASCADE, EXTRA_SAMPLES, POOLS, gate_name
-from demur.paper.sources.trainings import training
+from demur.paper.sources.own_pair import own_pair
+from demur.paper.sources.trainings import Training, training
 from demur.paper.systems import Scorer, by_method
 from demur.prompts.grading import grade
 from demur.records import Encoder, FloatArray, Preference, Progress, no_progress
@@ -35,7 +37,7 @@ from demur.runs.run import Run, open_run
 STORED_PAIR, STORED_SOURCE = "nq-open", "entropy margin"
 SCORERS: dict[str, Scorer] = {name: partial(by_method, kind) for name, kind in {**BY_NAME, **POOLS}.items()}
 GATES = tuple(map(gate_name, range(EXTRA_SAMPLES + 1)))
-NO_ANSWERS = "no weak answers are stored"
+NOT_STORED = "reads samples: measured with --run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,16 @@ def _curves_by_step(run: Run, router: Router, test: TestSet) -> list[CostQuality
 
 
 def stored_quality(folder: str, encoder: Encoder, progress: Progress = no_progress) -> Qualities:
-    """On the NQ-Open pair of a folder of outcomes, held out by folds. Raises InputError."""
-    found = training(Path(folder), STORED_PAIR)
+    """On the pair of a folder of outcomes: a run's own, or NQ-Open's. Raises InputError."""
+    data = data_of(Path(folder))
+    pair = own_pair(Path(folder), data) if data.own else training(Path(folder), STORED_PAIR)
+    return held_out_quality(pair, encoder, progress)
+
+
+def held_out_quality(found: Training, encoder: Encoder, progress: Progress = no_progress) -> Qualities:
+    """On the prompts that a pair's labels are of, held out by folds. Raises InputError for prompts without grades."""
+    if np.isnan(found.quality[0]).any():
+        raise InputError(f"{found.name}: a training prompt has no gold answers to measure by")
     X, y = encoder.encode(found.questions), found.targets[STORED_SOURCE]
     measured = {}
     for done, (name, score) in enumerate(SCORERS.items()):
@@ -127,7 +137,7 @@ def stored_quality(folder: str, encoder: Encoder, progress: Progress = no_progre
         measured[name] = _apgr(score_held_out(score, X, y), found.quality)
     progress("measuring quality", len(SCORERS), len(SCORERS))
     about = f"{found.name}: {len(X)} prompts, held out; labels: {STORED_SOURCE}"
-    return Qualities(about, measured, lacking=dict.fromkeys((CASCADE, *GATES), NO_ANSWERS))
+    return Qualities(about, measured, lacking=dict.fromkeys((CASCADE, *GATES), NOT_STORED))
 
 
 def _apgr(scores: FloatArray, quality: tuple[FloatArray, FloatArray]) -> Apgr:

@@ -91,7 +91,7 @@ class Overheads:
             for n in self.sizes
         ]
         if len(self.sizes) > 1:
-            rows = tuple((name, *map(_exponent, values)) for name, values in self.growth.items())
+            rows = tuple((name, *map(shown_exponent, values)) for name, values in self.growth.items())
             made.append(
                 Part("growth", f"from N = {self.sizes[0]:,} to {self.sizes[-1]:,}", PartContent(GROWTH_COLUMNS, rows))
             )
@@ -195,18 +195,25 @@ def overhead(
         curves.check_matplotlib()
     start = time.perf_counter()
     quality = _quality(run, source, encoders, progress, allow_endpoints)
+    costs = measure_costs(sizes_up_to(n), dimension, seconds, progress)
+    measured = tuple(encoder_cost(one) for one in encoders)
+    found = Overheads(dimension, costs, measured, quality, time.perf_counter() - start, usd_per_hour, picture)
+    if picture:
+        curves.save(found.draw(), Path(picture))
+    return found
+
+
+def measure_costs(
+    sizes: Sequence[int], dimension: int, seconds: float, progress: Progress = no_progress
+) -> tuple[Cost, ...]:
+    """Every architecture at rising numbers of training prompts; a fit may take ``seconds``."""
     costs: list[Cost] = []
-    sizes = sizes_up_to(n)
     for size in sizes:
         for done, name in enumerate(ARCHITECTURES):
             progress(f"N = {size:,}", done, len(ARCHITECTURES))
             costs.append(measure_or_estimate(name, size, dimension, seconds, [c for c in costs if c.name == name]))
         progress(f"N = {size:,}", len(ARCHITECTURES), len(ARCHITECTURES))
-    measured = tuple(encoder_cost(one) for one in encoders)
-    found = Overheads(dimension, tuple(costs), measured, quality, time.perf_counter() - start, usd_per_hour, picture)
-    if picture:
-        curves.save(found.draw(), Path(picture))
-    return found
+    return tuple(costs)
 
 
 def sizes_up_to(n: int) -> tuple[int, ...]:
@@ -290,7 +297,8 @@ def _number(value: float | None, scale: float) -> str:
     return f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:.2g}"
 
 
-def _exponent(value: float | None) -> str:
+def shown_exponent(value: float | None) -> str:
+    """Of a power law, to two decimals."""
     return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"  # no -0.00
 
 
